@@ -1,0 +1,40 @@
+# One word each. `make run` and `make test` are all that a new user needs.
+PYTHON ?= python3
+BIN    := .venv/bin
+
+.PHONY: run demo test check fmt docs bench
+
+.venv/.run: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/.test: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch .venv/.run $@
+
+run: .venv/.run
+	$(BIN)/python -m hkall_gateway.lab run
+
+demo: .venv/.run
+	$(BIN)/python -m hkall_gateway.lab demo
+
+test: .venv/.test
+	$(BIN)/pytest
+
+check: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: .venv/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: .venv/.test
+	$(BIN)/python -m hkall_gateway.cli.docs docs
+
+bench: .venv/.test
+	$(BIN)/python -m hkall_gateway.lab.bench

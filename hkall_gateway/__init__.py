@@ -1,0 +1,1 @@
+"""A gateway between partner libraries (NCIP), terminals (SIP2) and one library's own system."""

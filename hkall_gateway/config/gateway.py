@@ -1,0 +1,284 @@
+"""gateway.toml: who we are, who may knock where, and how long everything may take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
+
+from hkall_gateway.config.loading import ConfigErrors, Fault, Strict, Table, dotted, listed, model, read
+from hkall_gateway.config.values import (
+    Agency,
+    Argon2Hash,
+    Cents,
+    DatabaseUrl,
+    Endpoint,
+    File,
+    Natural,
+    NcipDialect,
+    Network,
+    PortNumber,
+    Seconds,
+    Sip2Dialect,
+    Text,
+    Variable,
+    WebUrl,
+    Zone,
+)
+from hkall_gateway.rules import vocabulary
+
+LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+BUILT_IN: Final = ("snapshot", "sip2", "ncip", "manual")
+
+Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+
+
+class Library(Strict):
+    """Ourselves."""
+
+    agency: Agency = Field(description="our AgencyId and SIP2 institution id")
+    name: Text = Field(description="our name, for people")
+    timezone: Zone = Field(default="Asia/Hong_Kong", description="where our days begin and end")
+    languages: tuple[Literal["en", "zh-Hant"], ...] = Field(
+        default=("en", "zh-Hant"), min_length=1, description="languages of letters and screens, the usual one first"
+    )
+    pickup_locations: tuple[Text, ...] = Field(min_length=1, description="where a book can be collected, the usual one first")
+
+
+class Database(Strict):
+    """Where everything is remembered."""
+
+    url: DatabaseUrl = Field(description="sqlite:///file or postgresql+psycopg://user@host/db")
+
+
+class PolicyFile(Strict):
+    """The site's own rules."""
+
+    file: File | None = Field(default=None, description="overlays the rules that the package ships")
+
+
+class Door(Strict):
+    """What both doors have."""
+
+    listen: tuple[Endpoint, ...] = Field(default=(), description="Twisted endpoints: tcp:6001:interface=127.0.0.1, ssl:6443:…")
+    max_connections: Natural = Field(default=500, description="open connections in all")
+    max_connections_per_address: Natural = Field(default=500, description="open connections of one address")
+    proxy_from: tuple[Network, ...] = Field(default=(), description="load balancers that must send a PROXY header")
+
+
+class Terminal(Strict):
+    """One login of a terminal."""
+
+    login: Text = Field(description="93 CN")
+    secret_hash: Argon2Hash = Field(repr=False, description="Argon2id hash of 93 CO, from `hash-secret`")
+    role: Literal["counter", "selfcheck", "bookdrop"] = Field(description="what it may do")
+    location: Text = Field(description="where it stands")
+    dialect: Sip2Dialect = Field(default="standard", description="row of sip2/dialects.py")
+    allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
+
+
+class Sip2(Door):
+    """The door for terminals."""
+
+    idle_timeout_s: Natural = Field(default=900, description="a silent terminal is hung up on after so many seconds")
+    terminals: tuple[Terminal, ...] = Field(default=(), description="who may log in")
+
+
+class Ncip(Door):
+    """The door for partners and the discovery layer."""
+
+    listen_v1_tcp: tuple[Endpoint, ...] = Field(default=(), description="raw TCP endpoints for NCIP version 1")
+    max_body_bytes: Natural = Field(default=1_048_576, description="a longer document is refused with HTTP 413")
+
+
+class Charges(Strict):
+    """What the owner of a lost or damaged book charges."""
+
+    processing_cents: Cents = Field(default=0, description="added to the price of a replacement")
+    replacement_cents: Cents = Field(default=0, description="the price where the book's own is not known")
+    damage_cents: Cents = Field(default=0, description="for a damaged book")
+    refund_if_found_days: Cents = Field(default=0, description="a lost book found within so many days is paid back")
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(default="HKD", description="ISO 4217 code")
+
+
+class Partner(Strict):
+    """Another library of the consortium."""
+
+    agency: Agency = Field(description="its AgencyId")
+    name: Text = Field(description="its name, for people")
+    url: WebUrl = Field(description="where its NCIP responder listens")
+    dialect: NcipDialect = Field(default="direct", description="row of ncip/dialects.py")
+    secret_env: Variable | None = Field(default=None, description="variable with FromAgencyAuthentication, both ways")
+    allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
+    priority: Annotated[int, Field(ge=0, le=99)] = Field(default=50, description="order of lenders, lowest first")
+    courier_days: Annotated[int, Field(ge=0)] = Field(default=2, description="days that a book travels")
+    timezone: Zone = Field(default="Asia/Hong_Kong", description="the zone of its dates without one")
+    institutional_card: str = Field(default="", description="the card to which its loans are charged at our counter")
+    user_sent: Literal["institution", "patron"] = Field(default="institution", description="who the lender is told borrows")
+    renewal_mode: Literal["local_then_notify", "ask_first"] = Field(
+        default="local_then_notify", description="whether it is told of a renewal or asked for it"
+    )
+    can_lookup_request: bool = Field(default=False, description="it answers LookupRequest")
+    can_lookup_items: bool = Field(default=False, description="it answers LookupItemSet")
+    in_flight: Natural = Field(default=4, description="documents under way to it at one time")
+    work_days: tuple[Weekday, ...] = Field(
+        default=("Mon", "Tue", "Wed", "Thu", "Fri"), min_length=1, description="days on which it works"
+    )
+    silence_days: Natural = Field(default=2, description="working days after which silence counts as no")
+    date_semantics: Literal["instant", "date_only"] = Field(default="instant", description="what its 00:00:00Z means")
+    lookups_per_minute: Natural = Field(default=60, description="look-ups that it may ask of us")
+    timeout_s: Natural = Field(default=20, description="how long one document may take")
+    charges: Charges = Field(default=Charges(), description="loss and damage")
+
+    def plain(self) -> vocabulary.Partner:
+        """The directory entry that the rules know."""
+        shared = set(vocabulary.Partner.__dataclass_fields__) & set(type(self).model_fields)
+        return vocabulary.Partner(**{name: getattr(self, name) for name in shared})
+
+
+class Client(Strict):
+    """Who may speak NCIP to us without being a library: the discovery layer."""
+
+    agency: Agency = Field(description="its AgencyId")
+    secret_env: Variable = Field(description="variable with its FromAgencyAuthentication")
+    allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
+
+
+class Ils(Strict):
+    """Our own library system."""
+
+    connector: Text = Field(description="snapshot, sip2, ncip, manual or an installed one")
+    host: str = Field(default="", description="sip2: its host")
+    port: PortNumber = Field(default=6001, description="sip2: its port")
+    login: str = Field(default="", description="sip2: our login there")
+    url: WebUrl | None = Field(default=None, description="ncip: where its responder listens")
+    password_env: Variable | None = Field(default=None, description="variable with our password there")
+    timeout_s: Seconds = Field(default=3.0, description="how long one question may take; shorter than a terminal waits")
+
+
+class Smtp(Strict):
+    """How letters leave."""
+
+    host: Text = Field(default="127.0.0.1", description="the mail server")
+    port: PortNumber = Field(default=25, description="its port")
+    sender: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] = Field(alias="from", description="who writes")
+    login: str = Field(default="", description="our login there, if it wants one")
+    password_env: Variable | None = Field(default=None, description="variable with our password there")
+    starttls: bool = Field(default=False, description="encrypt after the greeting")
+
+
+class Ops(Strict):
+    """What operators open: /healthz, /readyz, /metrics and the console."""
+
+    listen: tuple[Endpoint, ...] = Field(default=(), description="Twisted endpoints")
+
+
+class Courier(Strict):
+    """How often and how long it tries to deliver."""
+
+    attempts: Natural = Field(default=12, description="then the message is a dead letter")
+    first_wait_s: Natural = Field(default=30, description="after the first failure")
+    longest_wait_s: Natural = Field(default=21_600, description="between two attempts")
+
+
+class Logs(Strict):
+    """What is logged, and where to."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="from here upward")
+    file: File | None = Field(default=None, description="instead of standard output")
+    patron_key_env: Variable | None = Field(
+        default=None, description="variable with the key of patron_ref; without it each start has its own"
+    )
+    titles: bool = Field(default=False, description="show titles of books")
+
+
+class Gateway(Strict):
+    """The whole file."""
+
+    library: Library
+    database: Database
+    policy: PolicyFile = PolicyFile()
+    sip2: Sip2 = Sip2()
+    ncip: Ncip = Ncip()
+    partners: tuple[Partner, ...] = ()
+    clients: tuple[Client, ...] = ()
+    ils: Ils
+    smtp: Smtp | None = None
+    ops: Ops = Ops()
+    courier: Courier = Courier()
+    logs: Logs = Logs()
+
+
+def load(file: Path, environ: Mapping[str, str]) -> Gateway:
+    """The configuration in `file`. Raises ConfigErrors with everything that is wrong with it.
+
+    `environ` must hold the variables that `…_env` keys name; what they hold is read by whoever needs it.
+    """
+    tables = read(file)
+    gateway, faults = model(Gateway, tables, file)
+    faults += [*_twice(tables), *_unset(tables, environ), *_ils(tables)]
+    if gateway is None or faults:
+        raise ConfigErrors(file, faults)
+    return gateway
+
+
+# What one key alone cannot tell is looked for in the raw tables, so that it is told together with all other errors.
+
+
+def _twice(tables: Table) -> Iterator[Fault]:
+    ours = dotted(("library", "agency")), _table(tables, "library").get("agency")
+    others = [
+        (dotted((kind, i, "agency")), row.get("agency")) for kind in ("partners", "clients") for i, row in _rows(tables, kind)
+    ]
+    yield from _repeated([ours, *others])
+    terminals = _rows(_table(tables, "sip2"), "terminals")
+    yield from _repeated([(dotted(("sip2", "terminals", i, "login")), row.get("login")) for i, row in terminals])
+
+
+def _repeated(values: Iterable[tuple[str, object]]) -> Iterator[Fault]:
+    first: dict[str, str] = {}
+    for path, value in values:
+        if isinstance(value, str) and first.setdefault(value, path) != path:
+            yield path, f"{value!r} already stands at {first[value]}"
+
+
+def _unset(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
+    for steps, value in _leaves(tables, ()):
+        if str(steps[-1]).endswith("_env") and isinstance(value, str) and not environ.get(value):
+            yield dotted(steps), f"the environment has no variable {value!r}"
+
+
+def _leaves(value: Any, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], object]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _leaves(part, (*steps, key))
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _leaves(part, (*steps, index))
+    else:
+        yield steps, value
+
+
+def _ils(tables: Table) -> Iterator[Fault]:
+    ils = _table(tables, "ils")
+    connector = ils.get("connector")
+    known = {*BUILT_IN, *(found.name for found in entry_points(group="hkall_gateway.connectors"))}
+    if isinstance(connector, str) and connector not in known:
+        yield "ils.connector", f"must be {listed(sorted(known))}"
+    needed = {"sip2": "host", "ncip": "url"}.get(str(connector), "")
+    if needed and not ils.get(needed):
+        yield f"ils.{needed}", f"is missing; the {connector} connector needs it"
+
+
+def _table(tables: Table, key: str) -> Table:
+    found = tables.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _rows(tables: Table, key: str) -> Iterator[tuple[int, Table]]:
+    found = tables.get(key)
+    rows = found if isinstance(found, list) else []
+    return ((index, row) for index, row in enumerate(rows) if isinstance(row, dict))

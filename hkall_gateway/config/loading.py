@@ -1,0 +1,178 @@
+"""A TOML file becomes a model, or a list of everything that is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+Fault: TypeAlias = tuple[str, str]
+"""Where (`sip2.terminals[0].role`, or `line 7`) and what."""
+
+Table: TypeAlias = dict[str, Any]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A table of a file: no key that is not known, no value that is nearly right, no change afterwards."""
+
+    # Input is hidden so that a secret written into the wrong key does not come back in the message.
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+
+class ConfigErrors(Exception):
+    """What is wrong with a file; `errors` are (path, message), in the order of the file's tables."""
+
+    def __init__(self, file: Path, errors: Iterable[Fault]) -> None:
+        self.file = file
+        self.errors: list[Fault] = list(errors)
+        super().__init__("\n".join(f"{file}: {path}: {message}" for path, message in self.errors))
+
+
+MESSAGES: Final[Mapping[str, str]] = {
+    "missing":                   "is missing",
+    "int_type":                  "must be a whole number",
+    "int_parsing":               "must be a whole number",
+    "int_from_float":            "must be a whole number",
+    "float_type":                "must be a number",
+    "finite_number":             "must be a finite number",
+    "bool_type":                 "must be true or false",
+    "string_type":               "must be text, in quotation marks",
+    "string_too_short":          "must not be empty",
+    "string_pattern_mismatch":   "must look like {pattern}",
+    "literal_error":             "must be {expected}",
+    "enum":                      "must be {expected}",
+    "greater_than":              "must be more than {gt}",
+    "greater_than_equal":        "must be at least {ge}",
+    "less_than":                 "must be less than {lt}",
+    "less_than_equal":           "must be at most {le}",
+    "tuple_type":                "must be a list, in square brackets",
+    "list_type":                 "must be a list, in square brackets",
+    "too_short":                 "must have at least {min_length}",
+    "too_long":                  "must have at most {max_length}",
+    "dict_type":                 "must be a table",
+    "model_type":                "must be a table",
+    "model_attributes_type":     "must be a table",
+    "path_type":                 "must be the path of a file, in quotation marks",
+    "date_type":                 "must be a date, like 2017-06-06",
+    "date_parsing":              "must be a date, like 2017-06-06",
+    "date_from_datetime_parsing": "must be a date, like 2017-06-06",
+    "value_error":               "{error}",
+}  # fmt: skip
+"""pydantic's error types in the words of people who write configuration files."""
+
+
+_ARM: Final = re.compile(r"(constrained-)?(int|str)$|literal\[|function-")
+"""Steps of a path that are no keys: pydantic's names for the arms of a union."""
+
+
+def read(file: Path) -> Table:
+    """The tables of a TOML file. Raises ConfigErrors for a file that cannot be read or is not TOML, with the line."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as bad:
+        raise ConfigErrors(file, [("file", (bad.strerror or str(bad)).lower())]) from bad
+    except UnicodeDecodeError as bad:
+        line = bad.object[: bad.start].count(b"\n") + 1
+        raise ConfigErrors(file, [(f"line {line}", "is not UTF-8 text")]) from bad
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as bad:
+        raise ConfigErrors(file, [_syntax(str(bad), text)]) from bad
+
+
+def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Fault]]:
+    """`tables` as a `kind`, or None and what is wrong. Paths in them are relative to the folder of `file`."""
+    try:
+        # By way of JSON: there a strict model takes a list for a tuple and text for a date, as TOML's readers mean them.
+        text = json.dumps(tables, default=_iso)
+        return kind.model_validate_json(text, context={"folder": file.absolute().parent}), []
+    except ValidationError as bad:
+        return None, _joined(_fault(error, kind) for error in bad.errors(include_url=False, include_input=False))
+
+
+def listed(words: Iterable[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """ " (did you mean `x`?)" where one of the known words is near, else ""."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean `{near[0]}`?)" if near else ""
+
+
+def dotted(steps: Iterable[str | int]) -> str:
+    """Where in the file: `sip2.terminals[0].role`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return text.removeprefix(".")
+
+
+def _joined(faults: Iterable[Fault]) -> list[Fault]:
+    """One line a key: a value that may be a number or a word has a complaint from each of the two."""
+    told: dict[str, list[str]] = {}
+    for path, message in faults:
+        if message not in told.setdefault(path, []):
+            told[path].append(message)
+    return [(path, " or ".join(messages)) for path, messages in told.items()]
+
+
+def _syntax(message: str, text: str) -> Fault:
+    what = re.sub(r"\s*\(at .*\)$", "", message)
+    found = re.search(r"at line (\d+), column (\d+)", message)
+    # tomllib says "at end of document" where a quotation mark or a bracket was never closed.
+    line, column = (found[1], f" (column {found[2]})") if found else (str(text.rstrip("\n").count("\n") + 1), "")
+    return f"line {line}", f"{what[:1].lower()}{what[1:]}{column}"
+
+
+def _fault(error: ErrorDetails, kind: type[BaseModel]) -> Fault:
+    steps = tuple(step for step in error["loc"] if not _ARM.match(str(step)))
+    if error["type"] == "extra_forbidden":
+        return dotted(steps), f"is not a known key{nearest(str(steps[-1]), _keys(kind, steps[:-1]))}"
+    told = {key: _readable(value) for key, value in error.get("ctx", {}).items()}
+    pattern = MESSAGES.get(error["type"])
+    return dotted(steps), pattern.format(**told) if pattern else error["msg"].lower()
+
+
+def _readable(value: object) -> object:
+    if isinstance(value, str) and value.startswith("'"):
+        return listed(re.findall(r"'([^']*)'", value))
+    return value
+
+
+def _keys(kind: type[BaseModel], steps: Iterable[str | int]) -> list[str]:
+    for step in steps:
+        if isinstance(step, str):
+            kind = table_of(kind, step) or kind
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def table_of(kind: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The model of the table or of the rows under `key`, None where the key holds a plain value."""
+    for name, field in kind.model_fields.items():
+        if key in (name, field.alias):
+            return next(_models(field.annotation), None)
+    return None
+
+
+def _models(annotation: Any) -> Iterable[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _models(part)
+
+
+def _iso(value: object) -> str:
+    if isinstance(value, date):  # a datetime is one too
+        return value.isoformat()
+    return str(value)

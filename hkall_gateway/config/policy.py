@@ -1,0 +1,149 @@
+"""policy.toml: the published rules, overlaid key by key with what a site decides otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, TypeAdapter, create_model
+
+from hkall_gateway.config.loading import ConfigErrors, Fault, Strict, Table, model, nearest, read
+from hkall_gateway.rules.settings import Category, Policy
+
+IDENTITIES: Final = {"categories": "key", "roles": "role"}
+"""Lists whose rows have a name: a row of the site changes the row of that name, or is a new one."""
+
+OPEN: Final = frozenset({"categories"})
+"""Lists to which a site may add rows. The others have a row for everything that exists."""
+
+
+def load(file: Path | None) -> Policy:
+    """The published rules with the changes of `file`; without a file as they are. Raises ConfigErrors with all faults."""
+    base = _published()
+    site = read(file) if file else {}
+    named = file or Path("hkall.toml")
+    _, faults = model(_mirror(Policy, partial=True), site, named)
+    told = dict(faults)
+    for path, message in (*_rows_of(site, base), *_labels_of(site, base), *_dates_of(site)):
+        told.setdefault(path, message)
+    if told:
+        raise ConfigErrors(named, told.items())
+    whole, faults = model(_mirror(Policy), _overlaid(base, site), named)
+    if whole is None:
+        raise ConfigErrors(named, faults)
+    return TypeAdapter(Policy).validate_python(whole.model_dump())
+
+
+def _published() -> Table:
+    with as_file(files("hkall_gateway.rules") / "hkall.toml") as packaged:
+        return read(packaged)
+
+
+def _overlaid(base: Table, site: Table) -> Table:
+    changed = dict(base)
+    for key, value in site.items():
+        if isinstance(value, dict):
+            changed[key] = {**base.get(key, {}), **value}
+        elif key in IDENTITIES:
+            changed[key] = _merged(base[key], value, IDENTITIES[key])
+        else:
+            changed[key] = value
+    return changed
+
+
+def _merged(base: list[Table], site: list[Table], identity: str) -> list[Table]:
+    rows = {row[identity]: row for row in base}
+    for row in site:
+        rows[row[identity]] = {**rows.get(row[identity], {}), **row}
+    return list(rows.values())
+
+
+def _rows_of(site: Table, base: Table) -> Iterator[Fault]:
+    for kind, identity in IDENTITIES.items():
+        known = {row[identity] for row in base[kind]}
+        seen: set[str] = set()
+        for path, row in _tables(site, kind):
+            name = row.get(identity)
+            if not isinstance(name, str):
+                continue
+            if name in seen:
+                yield f"{path}.{identity}", f"{name!r} stands twice"
+            if name not in known:
+                yield from _new(kind, path, row, name, known)
+            seen.add(name)
+
+
+def _new(kind: str, path: str, row: Table, name: str, known: set[str]) -> Iterator[Fault]:
+    if kind not in OPEN:
+        yield f"{path}.{IDENTITIES[kind]}", f"{name!r} is not a row of {kind}{nearest(name, known)}"
+        return
+    for field in dataclasses.fields(Category):
+        if _required(field) and field.name not in row:
+            yield f"{path}.{field.name}", f"is missing; {name!r} is a new category{nearest(name, known)}"
+
+
+def _labels_of(site: Table, base: Table) -> Iterator[Fault]:
+    labels = site.get("labels")
+    for key in labels if isinstance(labels, dict) else ():
+        if key not in base["labels"]:
+            yield f"labels.{key}", f"is not a known key{nearest(key, base['labels'])}"
+
+
+def _dates_of(site: Table) -> Iterator[Fault]:
+    for kind in ("service_windows", "fine_free"):
+        for path, row in _tables(site, kind):
+            start, end = str(row.get("start", "")), str(row.get("end", ""))
+            if start and end and end < start:
+                yield f"{path}.end", "is before the start"
+
+
+def _tables(site: Table, kind: str) -> Iterator[tuple[str, Table]]:
+    rows = site.get(kind)
+    for index, row in enumerate(rows if isinstance(rows, list) else ()):
+        if isinstance(row, dict):
+            yield f"{kind}[{index}]", row
+
+
+@cache
+def _mirror(record: type, partial: bool = False) -> type[Strict]:
+    """A strict model with the fields of a frozen record: of all of them, or of those that a site may care to name."""
+    hints = typing.get_type_hints(record)
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(record):
+        alias = field.name.rstrip("_")
+        kept = field.name in IDENTITIES.values() and _required(field)
+        default = None if partial and not kept else ... if _required(field) else _default(field)
+        fields[field.name] = (
+            _strict(hints[field.name], field.name, partial),
+            Field(default, alias=alias, validate_default=False),
+        )
+    return create_model(record.__name__, __base__=Strict, **fields)
+
+
+def _strict(hint: Any, name: str, partial: bool) -> Any:
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _mirror(hint, partial)
+    if hint is int:
+        return Annotated[int, Field(ge=0)]
+    if name == "study_mode_required":
+        return Literal["", "full_time"]
+    if typing.get_origin(hint) is tuple:
+        row = typing.get_args(hint)[0]
+        return tuple[_strict(row, "", partial and name in IDENTITIES), ...]  # type: ignore[misc]  # made at run time
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_strict(part, "", partial) for part in typing.get_args(hint))]  # noqa: UP007
+    return hint
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default is not dataclasses.MISSING else None

@@ -1,0 +1,140 @@
+"""Kinds of values in the configuration: what an endpoint, a network, a zone, a file may look like."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from hkall_gateway.config.loading import listed, nearest
+from hkall_gateway.edge.allow import network
+from hkall_gateway.edge.secrets import is_hash
+from hkall_gateway.ncip.dialects import DIALECTS as NCIP_DIALECTS
+from hkall_gateway.sip2.dialects import DIALECTS as SIP2_DIALECTS
+
+FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
+"""Arguments of an endpoint that name a file."""
+
+KINDS: Final = ("tcp", "tcp6", "ssl", "unix", "systemd", "haproxy")
+"""Endpoints that a server may listen on."""
+
+
+def _endpoint(text: str, info: ValidationInfo) -> str:
+    parts = re.split(r"(?<!\\):", text)
+    if parts[0] == "haproxy" and len(parts) > 1:
+        return "haproxy:" + _endpoint(":".join(parts[1:]), info)
+    if parts[0] not in KINDS:
+        raise ValueError(f"{text!r} must begin with {listed(KINDS)} and a colon")
+    if parts[0] in ("tcp", "tcp6", "ssl"):
+        _port(text, parts[1:])
+    if len(parts) < 2 or not parts[1]:
+        raise ValueError(f"{text!r} does not say where to listen")
+    if parts[0] == "unix" and "=" not in parts[1]:
+        parts[1] = f"address={parts[1]}"
+    return ":".join(_placed(part, _folder(info)) for part in parts)
+
+
+def _port(text: str, parts: list[str]) -> None:
+    named = {name: value for name, _, value in (part.partition("=") for part in parts) if value}
+    port = named.get("port", parts[0] if parts else "")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError(f"{text!r} names no port between 0 and 65535")
+
+
+def _placed(part: str, folder: Path) -> str:
+    name, equals, value = part.partition("=")
+    if name not in FILE_ARGUMENTS or not equals:
+        return part
+    plain = re.sub(r"\\(.)", r"\1", value)
+    quoted = re.sub(r"([:=\\])", r"\\\1", str(folder / plain))
+    return f"{name}={quoted}"
+
+
+def _folder(info: ValidationInfo) -> Path:
+    """Where the file is that holds the value; without a file, here."""
+    context: dict[str, Path] = info.context or {}
+    return context.get("folder", Path())
+
+
+def _file(path: Path, info: ValidationInfo) -> Path:
+    return _folder(info) / path
+
+
+def _network(text: str) -> str:
+    try:
+        network(text)
+    except ValueError as bad:
+        raise ValueError(f"{text!r} is not a network: {bad}") from bad
+    return text
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as bad:
+        raise ValueError(f"{name!r} is not a known time zone, like Asia/Hong_Kong") from bad
+    return name
+
+
+def _hash(text: str) -> str:
+    if not is_hash(text):
+        raise ValueError("must be an Argon2id hash, as `hkall-gateway hash-secret` prints it")
+    return text
+
+
+def _database(url: str, info: ValidationInfo) -> str:
+    if url.startswith("sqlite:///"):
+        path = url.removeprefix("sqlite:///")
+        return url if path in ("", ":memory:") else f"sqlite:///{_folder(info) / path}"
+    if not re.match(r"postgresql(\+psycopg)?://", url):
+        raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+    if re.match(r"[^/]*//[^/@]*:[^/@]*@", url) or "password=" in url:
+        raise ValueError("must not hold a password; PostgreSQL reads it from PGPASSWORD or ~/.pgpass")
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _web(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ValueError("must be a URL that begins with http:// or https://")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user or password")
+    return url
+
+
+def _sip2_dialect(name: str) -> str:
+    if name not in SIP2_DIALECTS:
+        raise ValueError(f"must be {listed(SIP2_DIALECTS)}{nearest(name, SIP2_DIALECTS)}")
+    return name
+
+
+def _ncip_dialect(name: str) -> str:
+    if name not in NCIP_DIALECTS:
+        raise ValueError(f"must be {listed(NCIP_DIALECTS)}{nearest(name, NCIP_DIALECTS)}")
+    return name
+
+
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
+Agency: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
+Variable: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Natural: TypeAlias = Annotated[int, Field(ge=1)]
+Cents: TypeAlias = Annotated[int, Field(ge=0)]
+Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PortNumber: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
+Endpoint: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
+File: TypeAlias = Annotated[Path, AfterValidator(_file)]
+Network: TypeAlias = Annotated[str, AfterValidator(_network)]
+Zone: TypeAlias = Annotated[str, AfterValidator(_zone)]
+Argon2Hash: TypeAlias = Annotated[str, AfterValidator(_hash)]
+DatabaseUrl: TypeAlias = Annotated[str, AfterValidator(_database)]
+WebUrl: TypeAlias = Annotated[str, AfterValidator(_web)]
+Sip2Dialect: TypeAlias = Annotated[str, AfterValidator(_sip2_dialect)]
+NcipDialect: TypeAlias = Annotated[str, AfterValidator(_ncip_dialect)]

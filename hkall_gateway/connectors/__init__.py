@@ -1,0 +1,1 @@
+"""The local library system, reached in one of several ways."""

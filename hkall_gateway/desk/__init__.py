@@ -1,0 +1,1 @@
+"""The desk answers an ask with an outcome; it knows no protocol."""

@@ -1,0 +1,371 @@
+"""What may be asked at the desk, and every answer it gives: frozen records in library words, no protocol in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from hkall_gateway.rules.records import record
+from hkall_gateway.rules.vocabulary import NOTHING, By, ItemKey, Position, Sensitive, Side, Why
+
+# Every enum and record that the inbox or the outbox may keep is registered with @record.
+record(Why)
+record(Position)
+record(Side)
+
+
+@dataclass(frozen=True, slots=True)
+class InboxKey:
+    """The identity of a document that changes something; the same document again gets the same outcome.
+
+    `keep_s`: how long the outcome is kept, in seconds.
+    """
+
+    agency: str
+    digest: str
+    keep_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a terminal stands and what it is: `role` is counter, selfcheck or bookdrop."""
+
+    role: str
+    location: str
+
+
+# ---- asks of a terminal or of staff
+
+
+@dataclass(frozen=True, slots=True)
+class SeePatron:
+    """Who is this, and what do they have? `pin_given` tells an empty PIN from none; `wants` names lists (held, charged …)."""
+
+    by: By
+    card: str
+    pin: Sensitive = NOTHING
+    pin_given: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SeeItem:
+    """What is this copy? `agency` is empty where only a barcode was scanned."""
+
+    by: By
+    barcode: str
+    agency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOut:
+    """Lend this copy to this card. `undo` takes back a checkout that the terminal could not finish."""
+
+    by: By
+    place: Place
+    card: str
+    barcode: str
+    agency: str = ""
+    pin: Sensitive = NOTHING
+    pin_given: bool = False
+    no_block: bool = False
+    renewal_allowed: bool = False
+    happened_at: datetime | None = None
+    due_told: date | None = None
+    undo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckIn:
+    """This copy has come to this place. `happened_at` is the instant on the terminal's slip, for offline work."""
+
+    by: By
+    place: Place
+    barcode: str
+    agency: str = ""
+    no_block: bool = False
+    happened_at: datetime | None = None
+    undo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Keep it longer. `card` is empty when the asker need not say (staff); `staff` lifts what only patrons are refused."""
+
+    by: By
+    card: str
+    barcode: str = ""
+    agency: str = ""
+    title: str = ""
+    pin: Sensitive = NOTHING
+    pin_given: bool = False
+    staff: bool = False
+    inbox: InboxKey | None = None
+
+
+# ---- asks of a discovery system
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTitle:
+    """A patron wants a title from another library. `placed_by` and `placed_id` are the asker's own RequestId."""
+
+    by: By
+    patron: str
+    bib_id: str
+    volume: str = ""
+    pickup_location: str = ""
+    placed_by: str = ""
+    placed_id: str = ""
+    hold: bool = False
+    inbox: InboxKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """The patron no longer wants it. `request` is our number, or empty where `placed_by`/`placed_id` name it."""
+
+    by: By
+    patron: str = ""
+    placed_by: str = ""
+    placed_id: str = ""
+    request: str = ""
+    inbox: InboxKey | None = None
+
+
+# ---- what a partner asks or tells
+
+
+@dataclass(frozen=True, slots=True)
+class BorrowFromUs:
+    """A partner's patron wants a book of ours: page it. `wire_agency`/`wire_id` are the partner's RequestId."""
+
+    by: By
+    partner: str
+    wire_agency: str
+    wire_id: str
+    bib_id: str = ""
+    item: ItemKey | None = None
+    volume: str = ""
+    pickup_location: str = ""
+    inbox: InboxKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A partner tells what it did: shipped, received, declined, withdrew, renewed, recalled … `what` is an event's name.
+
+    `item` and the RequestId may each be absent; one of them names the request.
+    """
+
+    by: By
+    partner: str
+    wire_agency: str = ""
+    wire_id: str = ""
+    item: ItemKey | None = None
+    at: datetime | None = None
+    due: date | None = None
+    reason: str = ""
+    inbox: InboxKey | None = None
+
+
+# ---- answers
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No. `why` has words in every language and a problem type; `detail` fills the blanks of the sentence."""
+
+    why: Why
+    rule: str = ""
+    detail: Mapping[str, object] = field(default_factory=dict)
+    language: str = ""
+    title: str = ""
+    item: ItemKey | None = None
+    due: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoanLine:
+    """One line of a patron's record: a loan, or a request that waits."""
+
+    request: str
+    placed_by: str
+    placed_id: str
+    position: Position
+    label: str
+    title: str
+    item: ItemKey | None
+    bib_id: str
+    due: date | None
+    placed_at: datetime | None
+    pickup_last: date | None
+    pickup_location: str
+    recalled: bool
+    overdue: bool
+    renewals: int
+    fine_cents: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PatronSeen:
+    """A patron's record. `pin_ok` is None where no PIN came; names and addresses stay wrapped until a reply needs them."""
+
+    card: str
+    name: Sensitive
+    name_zh: Sensitive
+    email: Sensitive
+    language: str
+    category: str
+    valid: bool
+    refusal: Refused | None
+    pin_ok: bool | None
+    lines: tuple[LoanLine, ...]
+    loans_limit: int
+    owed_cents: int
+    expires: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSeen:
+    """A copy that takes part in a request now, or that stands on a shelf we know of."""
+
+    item: ItemKey
+    title: str
+    position: Position | None
+    side: Side | None
+    owner: str
+    request: str = ""
+    status: str = ""
+    call_number: str = ""
+    author: str = ""
+    due: date | None = None
+    recalled_on: date | None = None
+    earliest_recall: date | None = None
+    pickup_last: date | None = None
+    claimed: bool = False
+    lost: bool = False
+    held_for: str = ""
+    destination: str = ""
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class CheckedOut:
+    """The loan exists. `again` = it did already; `renewed` = the terminal asked for a renewal by checking out again."""
+
+    request: str
+    item: ItemKey
+    card: str
+    title: str
+    due: date | None
+    language: str = ""
+    again: bool = False
+    renewed: bool = False
+    undone: bool = False
+    conflict: str = ""
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class CheckedIn:
+    """The copy is in our hands. `what`: received, again, returned, unwanted, home. `destination` is where it goes next."""
+
+    request: str
+    item: ItemKey
+    title: str
+    what: str
+    card: str = ""
+    destination: str = ""
+    held_for: str = ""
+    fine_cents: int = 0
+    alert: bool = False
+    conflict: str = ""
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """A later due date, or the same one where the same wish came again. `pending`: the lender is being asked."""
+
+    request: str
+    item: ItemKey
+    card: str
+    title: str
+    due: date | None
+    renewals: int
+    language: str = ""
+    pending: bool = False
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """The request is placed. `request` is our number; `placed_by`/`placed_id` the asker's."""
+
+    request: str
+    patron: str
+    placed_by: str
+    placed_id: str
+    bib_id: str
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The request ends, now or when the lender has confirmed."""
+
+    request: str
+    patron: str
+    placed_by: str
+    placed_id: str
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Paged:
+    """Our copy will be fetched from the shelf for a partner."""
+
+    request: str
+    wire_agency: str
+    wire_id: str
+    item: ItemKey
+    title: str
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A partner's message was taken. `late`: it changed nothing any more; `note` says what was odd about it."""
+
+    request: str
+    wire_agency: str = ""
+    wire_id: str = ""
+    item: ItemKey | None = None
+    late: bool = False
+    note: str = ""
+
+
+Outcome = Refused | CheckedOut | CheckedIn | Renewed | Requested | Cancelled | Paged | Noted
+
+
+# ---- what the courier brings back
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a delivery went.
+
+    `kind`: accepted, already (they knew), refused (a final no, `problem` says which), later (a temporary no),
+    unreachable (never sent), unknown (sent, no usable answer), undeliverable (no address).
+    """
+
+    kind: str
+    problem: str = ""
+    detail: str = ""
+    retry_after_s: int = 0
+    due: date | None = None
+    item: ItemKey | None = None
+    sent_on: date | None = None
+    last_day: date | None = None

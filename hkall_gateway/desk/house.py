@@ -1,0 +1,24 @@
+"""Who we are: our agency, our pickup locations and our policy, handed to every function of the desk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hkall_gateway.desk.asks import Refused
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The library that this gateway serves. The first pickup location is the default one (R4)."""
+
+    agency: str
+    name: str
+    policy: Policy
+    pickup_locations: tuple[str, ...]
+
+
+def refused(refusal: Refusal, language: str = "", title: str = "") -> Refused:
+    """A rule's no as the desk's answer."""
+    return Refused(refusal.why, refusal.rule, refusal.detail, language, title)

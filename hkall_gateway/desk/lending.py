@@ -1,0 +1,165 @@
+"""We lend: a partner's wish is paged, shipped, heard of, and comes home. The lender never learns who the patron is."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from hkall_gateway.desk.asks import BorrowFromUs, CheckedOut, CheckOut, Heard, Noted, Outcome, Paged, Refused, Renewed
+from hkall_gateway.desk.house import House, refused
+from hkall_gateway.rules import calendar, lenders
+from hkall_gateway.rules.lifecycle import FINAL, Event
+from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.store.unit import Unit
+
+P = Position
+
+
+def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -> Outcome:
+    """Page a copy of ours for a partner. The same RequestId again gets the same copy."""
+    known = unit.request_lent(ask.wire_agency, ask.wire_id)
+    if known and known.partner == ask.partner:
+        return _paged(known)
+    partner = unit.partner(ask.partner)
+    if known or partner is None:
+        return _no(unit, Refusal(Why.AGENCY_NOT_ALLOWED), ask.by, now)
+    answer = lenders.may_lend(partner, _free_copies(unit, ask, house), house.policy, now)
+    if isinstance(answer, Refusal):
+        return _no(unit, answer, ask.by, now)
+    return _paged(_page(unit, ask, answer, now))
+
+
+def _free_copies(unit: Unit, ask: BorrowFromUs, house: House) -> tuple[Holding, ...]:
+    """Our copies of the title that no other request holds: the named one if one is named, of the volume if one is."""
+    copies = unit.copies(ask.bib_id, house.agency) if ask.bib_id else ()
+    if ask.item:
+        named = unit.holding(ask.item) if ask.item.agency in {"", house.agency} else None
+        copies = (named,) if named else copies
+    fitting = [c for c in copies if not ask.volume or c.volume == ask.volume]
+    return tuple(c for c in fitting if not unit.requests_with(c.barcode, c.agency))
+
+
+def _page(unit: Unit, ask: BorrowFromUs, copy: Holding, now: datetime) -> Request:
+    return unit.open(
+        Request(
+            id="",
+            side=Side.LENDING,
+            position=P.PAGED,
+            title=copy.title,
+            bib_id=copy.bib_id,
+            volume=copy.volume,
+            partner=ask.partner,
+            wire_agency=ask.wire_agency,
+            wire_id=ask.wire_id,
+            item_agency=copy.agency,
+            item_barcode=copy.barcode,
+            pickup_location=ask.pickup_location,
+        ),
+        now,
+        ask.by,
+    )
+
+
+def _paged(request: Request) -> Paged:
+    return Paged(request.id, request.wire_agency, request.wire_id, request.item or ItemKey("", ""), request.title)
+
+
+def _no(unit: Unit, refusal: Refusal, by: By, now: datetime, request: Request | None = None) -> Refused:
+    unit.refuse(refusal, now, by, request)
+    return refused(refusal)
+
+
+# ---- shipping
+
+
+def ship(unit: Unit, request: Request, house: House, now: datetime, by: By) -> Request:
+    """The copy leaves for the borrowing library; the date we expect it back includes the way (decisions on two due dates)."""
+    due = calendar.civil(now) + timedelta(days=house.policy.lending.institutional_days)
+    after = unit.advance(request, Event.LEND, now, by, lender_due=due)
+    unit.set_status(after.item or ItemKey("", ""), "On Loan")
+    return after
+
+
+def ship_at_counter(unit: Unit, ask: CheckOut, house: House, now: datetime) -> Outcome | None:
+    """A checkout to a partner's institutional card ships our paged copy; None if the card is no partner's."""
+    partner = next((p for p in unit.partners().values() if p.institutional_card and p.institutional_card == ask.card), None)
+    if partner is None:
+        return None
+    held = [r for r in unit.requests_with(ask.barcode, house.agency) if r.partner == partner.agency]
+    if not held:
+        return _no(unit, Refusal(Why.UNKNOWN_ITEM), ask.by, now)
+    if held[0].position is P.SHIPPED:
+        return _shipped(held[0], ask, again=True)
+    if not unit.can(held[0], Event.LEND):
+        return _no(unit, Refusal(Why.WRONG_POSITION), ask.by, now, held[0])
+    return _shipped(ship(unit, held[0], house, now, ask.by), ask)
+
+
+def _shipped(request: Request, ask: CheckOut, *, again: bool = False) -> CheckedOut:
+    item = request.item or ItemKey("", "")
+    return CheckedOut(request.id, item, ask.card, request.title, request.lender_due, again=again)
+
+
+# ---- what the borrowing library tells
+
+
+def heard(unit: Unit, ask: Heard, event: Event, house: House, now: datetime) -> Outcome:
+    """The borrower received it, withdrew, sent it back …: the table's step, or success where we are past it already."""
+    request = lent_to(unit, ask)
+    if request is None:
+        return _no(unit, Refusal(Why.UNKNOWN_REQUEST), ask.by, now)
+    if request.position in FINAL:
+        return _noted(request, late=True)
+    if not unit.can(request, event):
+        return _past_it(unit, ask, request, event, now)
+    return _noted(unit.advance(request, event, now, ask.by, **_facts_of(event, request, house, now)))
+
+
+def _past_it(unit: Unit, ask: Heard, request: Request, event: Event, now: datetime) -> Outcome:
+    """A step that is behind us is a success; a withdrawal of what has left is a refusal (R34)."""
+    if event is Event.WITHDRAW:
+        return _no(unit, Refusal(Why.TOO_LATE_TO_CANCEL), ask.by, now, request)
+    if event is Event.COMING_HOME and request.position is P.PAGED:
+        return _no(unit, Refusal(Why.WRONG_POSITION), ask.by, now, request)
+    return _noted(request, note="known already")
+
+
+def _facts_of(event: Event, request: Request, house: House, now: datetime) -> dict[str, Any]:
+    if event is Event.BORROWER_HAS_IT and request.position is P.PAGED:
+        days = house.policy.lending.institutional_days
+        return {"unannounced": True, "lender_due": calendar.civil(now) + timedelta(days=days)}
+    if event is Event.COMING_HOME and request.position is P.SHIPPED:
+        return {"skipped": "received"}
+    return {}
+
+
+def renewed_by_borrower(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
+    """The borrowing library keeps it longer, unless a patron of ours has recalled it (R28)."""
+    request = lent_to(unit, ask)
+    if request is None or not unit.can(request, Event.BORROWER_RENEWED):
+        return _no(unit, Refusal(Why.NOT_ON_LOAN if request else Why.UNKNOWN_ITEM), ask.by, now, request)
+    if request.recalled_on is not None:
+        return _no(unit, Refusal(Why.RECALLED), ask.by, now, request)
+    longer = calendar.civil(now) + timedelta(days=house.policy.lending.institutional_days)
+    due = max(d for d in (ask.due, longer, request.lender_due) if d)
+    after = unit.advance(request, Event.BORROWER_RENEWED, now, ask.by, lender_due=due, renewals=request.renewals + 1)
+    return Renewed(after.id, after.item or ItemKey("", ""), "", after.title, due, after.renewals)
+
+
+def lent_to(unit: Unit, ask: Heard) -> Request | None:
+    """What this partner borrows from us, by its RequestId or by the copy."""
+    by_wire = unit.request_lent(ask.wire_agency, ask.wire_id) if ask.wire_id else None
+    if by_wire:
+        return by_wire if by_wire.partner == ask.partner else None
+    held = unit.requests_with(ask.item.barcode, ask.item.agency) if ask.item else ()
+    found = next((r for r in held if r.side is Side.LENDING and r.partner == ask.partner), None)
+    return found or _lent_last(unit, ask)
+
+
+def _lent_last(unit: Unit, ask: Heard) -> Request | None:
+    last = unit.last_with(ask.item) if ask.item and not ask.wire_id else None
+    return last if last and last.side is Side.LENDING and last.partner == ask.partner else None
+
+
+def _noted(request: Request, *, late: bool = False, note: str = "") -> Noted:
+    return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note)

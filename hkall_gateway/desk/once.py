@@ -1,0 +1,26 @@
+"""The same document again gets the same outcome: the inbox, inside the unit of work that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from hkall_gateway.desk.asks import InboxKey, Outcome, Refused
+from hkall_gateway.rules.records import from_json, to_json
+from hkall_gateway.store.unit import Unit
+
+
+def once(unit: Unit, key: InboxKey | None, now: datetime, work: Callable[..., Outcome], *args: Any) -> Outcome:
+    """`work(unit, *args)` the first time, what it answered every further time within the window.
+
+    A refusal changed nothing and is not kept: asked again, the question is decided again.
+    """
+    if key is None:
+        return work(unit, *args)
+    kept = unit.claim_document(key.agency, key.digest, now + timedelta(seconds=key.keep_s))
+    if kept:
+        return from_json(kept)  # type: ignore[no-any-return]  # only outcomes are kept there
+    outcome = work(unit, *args)
+    unit.keep_outcome(key.agency, key.digest, "" if isinstance(outcome, Refused) else to_json(outcome))
+    return outcome

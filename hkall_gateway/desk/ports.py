@@ -1,0 +1,45 @@
+"""What a local library system can be asked, in library words. A connector stands above the protocols and answers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum, auto
+from typing import Protocol
+
+from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
+
+
+class Verb(StrEnum):
+    """What a connector may support."""
+
+    BORROWER = auto()
+    VERIFY_PIN = auto()
+    COPIES = auto()
+
+
+class Unreachable(Exception):
+    """The local system did not answer in time. Only connectors raise it; the desk turns it into policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class BorrowerFacts:
+    """A borrower and where the knowledge comes from: `source` (snapshot, sip2, ncip, manual) and its instant."""
+
+    borrower: Borrower | None
+    source: str
+    as_of: datetime | None = None
+    reachable: bool = True
+
+
+class LocalIls(Protocol):
+    """The library's own system. Every verb may raise `Unreachable`, and nothing else."""
+
+    @property
+    def supports(self) -> frozenset[Verb]: ...
+
+    async def borrower(self, card: str) -> BorrowerFacts: ...
+
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool: ...
+
+    async def copies(self, bib_id: str) -> tuple[Holding, ...] | None: ...

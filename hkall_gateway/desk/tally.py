@@ -1,0 +1,36 @@
+"""What a borrower takes and owes, counted inside the unit of work that decides."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from hkall_gateway.desk.house import House
+from hkall_gateway.rules import money
+from hkall_gateway.rules.calendar import Closures
+from hkall_gateway.rules.policy import Counts
+from hkall_gateway.rules.vocabulary import Borrower, Request
+from hkall_gateway.store.unit import Unit
+
+
+def counts(unit: Unit, borrower: Borrower, house: House, without: str = "") -> Counts:
+    """What a borrower has already, the request `without` not counted (R20, R21)."""
+    return Counts(
+        hkall_used=unit.quota_used(borrower.barcode, without),
+        local_loans=borrower.local_loans,
+        total_quota=borrower.total_quota,
+        ils_counts_hkall=house.policy.quota.ils_counts_hkall,
+    )
+
+
+def fine_cents(request: Request, day: date, house: House, closures: Closures) -> int:
+    """What a loan costs if it comes back on `day`, in cents (R40, R41)."""
+    if request.due is None:
+        return 0
+    stopped = min((d for d in (request.claimed_on, request.lost_on) if d), default=None)
+    shortened = request.due_before_recall is not None and request.due_before_recall != request.due
+    return money.fine(request.due, day, request.recalled_on, shortened, house.policy, closures, stopped_on=stopped)
+
+
+def closed_days(unit: Unit, house: House) -> Closures:
+    """The days on which our own counter is closed."""
+    return unit.closed_days(house.agency)

@@ -1,0 +1,43 @@
+"""Which addresses may knock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
+
+class AllowList:
+    """The networks from which a peer may come; an empty list admits nobody.
+
+    `cidrs` are IPv4 or IPv6 networks ("10.0.0.0/8") or single addresses; ValueError names the one that is neither. An
+    IPv4 address that a dual-stack socket shows as "::ffff:10.0.0.7" counts as the IPv4 address that it is.
+    """
+
+    __slots__ = ("_networks",)
+
+    def __init__(self, cidrs: Iterable[str]) -> None:
+        self._networks = tuple(network(cidr) for cidr in cidrs)
+
+    def admits(self, address: str) -> bool:
+        """Whether `address`, as a transport writes it, is in one of the networks. What is no IP address is not."""
+        try:
+            peer = _unmapped(ip_address(address))
+        except ValueError:
+            return False
+        return any(peer in allowed for allowed in self._networks)
+
+
+def network(cidr: str) -> IPv4Network | IPv6Network:
+    """The network that `cidr` names; ValueError says what is wrong with it (bits beyond the mask, not a network)."""
+    named = ip_network(cidr)
+    if isinstance(named, IPv6Network) and named.subnet_of(_MAPPED):
+        mapped = named.network_address.ipv4_mapped
+        return ip_network(f"{mapped}/{named.prefixlen - _MAPPED.prefixlen}")
+    return named
+
+
+def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

@@ -1,0 +1,185 @@
+"""Whether a secret is the right one, without holding up anybody else and without many guesses."""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+from typing import Final, Protocol, TypeVar
+
+from argon2 import PasswordHasher, Type, extract_parameters
+from argon2.exceptions import VerificationError
+from twisted.internet.defer import Deferred
+
+T = TypeVar("T")
+
+# 21 ms a hash on the reference machine, where the library's default takes 118. Source: performance.md 5; OWASP's minimum.
+_HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+
+
+class InThread(Protocol):
+    """Runs slow work away from the reactor: `deferToThreadPool` with a small pool of its own."""
+
+    def __call__(self, work: Callable[..., T], /, *args: object) -> Awaitable[T]: ...
+
+
+def hash_secret(text: str) -> str:
+    """The Argon2id hash to store for a password or PIN; a new salt each time. Slow on purpose: not on the reactor."""
+    return _HASHER.hash(text)
+
+
+def is_hash(text: str) -> bool:
+    """Whether `text` is an Argon2id hash that `Secrets` can verify."""
+    try:
+        return extract_parameters(text).type is Type.ID
+    except ValueError:
+        return False
+
+
+def same(a: str, b: str) -> bool:
+    """Whether two plain secrets are equal, in a time that does not tell how much of them is."""
+    return hmac.compare_digest(_bytes(a), _bytes(b))
+
+
+class WrongPins:
+    """How many wrong secrets each subject was given lately.
+
+    After `attempts` within `window_s` seconds the subject is shut until the oldest of them is that old. At most `room`
+    subjects are remembered; beyond it the one whose last wrong secret lies furthest back is forgotten.
+    """
+
+    __slots__ = ("_attempts", "_room", "_seconds", "_window_s", "_wrong")
+
+    def __init__(self, attempts: int, window_s: float, seconds: Callable[[], float], room: int = 10_000) -> None:
+        self._attempts = attempts
+        self._window_s = window_s
+        self._seconds = seconds
+        self._room = room
+        self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def shut(self, subject: str, pending: int = 0) -> bool:
+        """Whether no further secret is looked at; `pending` are guesses of which the answer is not yet known."""
+        return len(self._lately(subject)) + pending >= self._attempts
+
+    def count(self, subject: str) -> None:
+        """One more wrong secret for `subject`."""
+        times = self._lately(subject)
+        times.append(self._seconds())
+        self._wrong[subject] = times
+        self._wrong.move_to_end(subject)
+        if len(self._wrong) > self._room:
+            self._wrong.popitem(last=False)
+
+    def forget(self, subject: str) -> None:
+        """The right secret was given: begin at nought again."""
+        self._wrong.pop(subject, None)
+
+    def _lately(self, subject: str) -> deque[float]:
+        times = self._wrong.get(subject, deque())
+        while times and times[0] <= self._seconds() - self._window_s:
+            times.popleft()
+        return times
+
+
+class Secrets:
+    """Verifies Argon2id hashes, and remembers for a while which secrets were right.
+
+    What is remembered is BLAKE2b(subject, stored hash, secret) under `key`, up to 64 random bytes of this process: it is
+    of no use to a thief, and a changed hash forgets itself. Wrong secrets are never remembered as anything. `kept_s` is
+    the life of one memory in seconds of `seconds()`, `room` their number. Used on the reactor's thread only.
+    """
+
+    def __init__(
+        self,
+        in_thread: InThread,
+        seconds: Callable[[], float],
+        key: bytes,
+        wrong: WrongPins,
+        kept_s: float = 900.0,
+        room: int = 10_000,
+    ) -> None:
+        if not key:
+            raise ValueError("Secrets: the key is empty")
+        self._in_thread = in_thread
+        self._seconds = seconds
+        self._key = key
+        self._wrong = wrong
+        self._kept_s = kept_s
+        self._room = room
+        self._right: OrderedDict[bytes, float] = OrderedDict()
+        self._asked: dict[str, dict[bytes, list[Deferred[bool]]]] = {}
+
+    async def verify(self, subject: str, stored: str, secret: str) -> bool:
+        """Whether `secret` is the one whose hash is `stored`.
+
+        `subject` names who is asked for, with its kind ("patron P1", "terminal counter-1"). An empty secret is "not
+        given": it is wrong, and no wrong guess. A subject with too many wrong guesses is refused even the right one.
+        """
+        asked = self._asked.get(subject, {})
+        digest = self._digest(subject, stored, secret)
+        if not secret or (digest not in asked and self._wrong.shut(subject, pending=len(asked))):
+            return False
+        if self._remembered(digest):
+            self._wrong.forget(subject)
+            return True
+        if digest in asked:
+            return await self._joined(asked[digest])
+        return await self._looked_at(subject, stored, secret, digest)
+
+    async def _joined(self, waiting: list[Deferred[bool]]) -> bool:
+        # Sixty-four lines of one login that come back together are one guess and one hash, not sixty-four.
+        answer: Deferred[bool] = Deferred()
+        waiting.append(answer)
+        return await answer
+
+    async def _looked_at(self, subject: str, stored: str, secret: str, digest: bytes) -> bool:
+        waiting = self._asked.setdefault(subject, {}).setdefault(digest, [])
+        right = False
+        try:
+            right = await self._in_thread(_matches, stored, secret)
+            self._note(subject, digest, right)
+        finally:
+            self._answered(subject, digest)
+            for joined in waiting:
+                joined.callback(right)
+        return right
+
+    def _note(self, subject: str, digest: bytes, right: bool) -> None:
+        if not right:
+            self._wrong.count(subject)
+            return
+        self._wrong.forget(subject)
+        self._right[digest] = self._seconds() + self._kept_s
+        if len(self._right) > self._room:
+            self._right.popitem(last=False)
+
+    def _answered(self, subject: str, digest: bytes) -> None:
+        del self._asked[subject][digest]
+        if not self._asked[subject]:
+            del self._asked[subject]
+
+    def _remembered(self, digest: bytes) -> bool:
+        until = self._right.get(digest, 0.0)
+        if until > self._seconds():
+            return True
+        self._right.pop(digest, None)
+        return False
+
+    def _digest(self, subject: str, stored: str, secret: str) -> bytes:
+        parts = [_bytes(part) for part in (subject, stored, secret)]
+        # The lengths go in front, so that no two triples make the same bytes.
+        text = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        return blake2b(text, key=self._key, digest_size=32).digest()
+
+
+def _matches(stored: str, secret: str) -> bool:
+    try:
+        return is_hash(stored) and _HASHER.verify(stored, _bytes(secret))
+    except (VerificationError, ValueError):
+        return False
+
+
+def _bytes(text: str) -> bytes:
+    # A terminal's bytes may hold what is no character; it is compared, not refused.
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,1 @@
+"""Simulated partners and terminals, the demo, the scenario runner and the benchmark."""

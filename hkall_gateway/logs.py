@@ -1,0 +1,202 @@
+"""What is logged: one JSON line an event, on which no secret and no patron can be read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from hashlib import blake2b
+from typing import Any, BinaryIO, Final, cast
+from zoneinfo import ZoneInfo
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
+from twisted.python.failure import Failure
+
+from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2.fields import TAGS
+
+DOT: Final = "•"
+
+HIDDEN_WORDS: Final = frozenset(
+    {"pin", "password", "passwd", "secret", "token", "credential", "credentials", "authorization", "authentication"}
+    | {"name", "surname", "address", "email", "mail", "phone", "telephone", "birth", "birthday", "title"}
+)
+"""A key with one of these words in it (user_name, pin-hash, barcodePin) has a value that is nobody's business."""
+
+PATRON_TAGS: Final = frozenset(tag.tag for tag in TAGS.values() if tag.personal and tag.kind == "barcode")
+HIDDEN_TAGS: Final = frozenset(tag.tag for tag in TAGS.values() if tag.secret or tag.personal) - PATRON_TAGS | {"AJ"}
+"""SIP2 fields of that kind; AJ, the title, is added because what someone reads is theirs too."""
+
+HIDDEN_ELEMENTS: Final = frozenset(name for name, element in ELEMENTS.items() if element.hidden)
+"""NCIP elements of that kind."""
+
+PATRON_KEYS: Final = PATRON_TAGS | {"patron", "borrower", "card"}
+"""Keys whose value is a card number; it is shown as `patron_ref` alone."""
+
+_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_HKT: Final = ZoneInfo("Asia/Hong_Kong")
+
+# What may stand inside running text (a traceback, a driver's message): fields of a SIP2 line, XML elements of NCIP,
+# `pin=…` as programmers print it, passwords in URLs, e-mail addresses.
+_SPOTS: Final = tuple(
+    (re.compile(pattern), shown)
+    for pattern, shown in (
+        (r"(?<=\|)(" + "|".join(sorted(HIDDEN_TAGS | PATRON_TAGS)) + r")[^|\r\n]*", rf"\1{DOT}"),
+        (r"<((?:\w+:)?(?:" + "|".join(sorted(HIDDEN_ELEMENTS)) + r"))\b[^<>]*>.*?</\1>", rf"<\1>{DOT}</\1>"),
+        (
+            r"(?i)((?:(?<![a-z])pin(?![a-z])|passw(?:or)?d|secret|token)\w*['\"]?\s*[=:]\s*)(['\"]?)[^\s'\",;)|&]+",
+            rf"\1\2{DOT}",
+        ),
+        (r"\$argon2\w+\$[^\s'\"]+", DOT),
+        (r"(://[^\s:/@]*:)[^\s@/]+(?=@)", rf"\1{DOT}"),
+        (r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", DOT),
+    )
+)
+
+
+def patron_ref(barcode: str, key: bytes) -> str:
+    """Twelve hex digits that stand for one patron under one key, and lead nobody without the key back to the card.
+
+    ValueError without a key: card numbers are few, so that an unkeyed hash could be tried out.
+    """
+    if not key:
+        raise ValueError("patron_ref: the key is empty")
+    short = key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
+    return blake2b(barcode.encode("utf-8", "surrogatepass"), key=short, digest_size=6).hexdigest()
+
+
+def configure(stream: BinaryIO, now: Callable[[], datetime], level: str, key: bytes, titles: bool = False) -> None:
+    """Send all that is logged to `stream`, from `level` (debug, info, warning, error) upward.
+
+    `now` answers an aware instant; `key` is that of `patron_ref`; `titles` shows the titles of books. Each line is written
+    and flushed: a `stream` that buffers decides what a flush means. May be called again, also with other arguments.
+    """
+    hidden = HIDDEN_WORDS | HIDDEN_TAGS | HIDDEN_ELEMENTS
+    if titles:
+        hidden -= {"title", "AJ"}
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            Scrubber(hidden, key),
+            _Stamp(now),
+            _as_line,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.BytesLoggerFactory(stream),
+        # A logger that was kept would go on writing to the stream and at the level of an earlier call.
+        cache_logger_on_first_use=False,
+    )
+
+
+class Scrubber:
+    """The processor that takes out what must not be read.
+
+    `hidden` are words and tags; `key` is that of `patron_ref`.
+    """
+
+    def __init__(self, hidden: frozenset[str], key: bytes) -> None:
+        self._key = key
+        self._hidden = hidden
+        self._known: dict[str, bool] = {}
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        """`event` with nothing in it that must not be read, and patrons as `patron_ref`."""
+        return self._table(event)
+
+    def _table(self, table: Mapping[Any, Any]) -> dict[str, Any]:
+        return dict(self._entry(str(name), value) for name, value in table.items())
+
+    def _entry(self, name: str, value: object) -> tuple[str, object]:
+        if name in PATRON_KEYS:
+            return "patron_ref", self._reference(value)
+        if value and self._hides(name):
+            return name, DOT
+        return name, self._shown(value)
+
+    def _reference(self, value: object) -> str:
+        text = value.reveal() if isinstance(value, Sensitive) else str(value or "")
+        return patron_ref(text, self._key) if text else ""
+
+    def _hides(self, name: str) -> bool:
+        # Keys are few and written in the program; NCIP elements and SIP2 tags are few too. Others are not remembered.
+        known = self._known.get(name)
+        if known is None:
+            words = {word.lower() for word in _WORD.findall(name)}
+            known = name in self._hidden or not words.isdisjoint(self._hidden)
+            if len(self._known) < 1000:
+                self._known[name] = known
+        return known
+
+    def _shown(self, value: object) -> object:
+        if isinstance(value, str):
+            return scrubbed(value)
+        if isinstance(value, Mapping):
+            return self._table(value)
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._shown(each) for each in value]
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return DOT if isinstance(value, Sensitive) else scrubbed(_plain(value))
+
+
+def scrubbed(text: str) -> str:
+    """Running text without the secrets and addresses that can be recognised in it."""
+    if not any(mark in text for mark in "|=:@<$"):
+        return text
+    for spot, shown in _SPOTS:
+        text = spot.sub(shown, text)
+    return text
+
+
+def bridge() -> ILogObserver:
+    """An observer for Twisted's own log: its failures become errors with their traceback, the rest is said quietly."""
+    # To mypy a zope interface is a class and no function is one; to Twisted any callable of one event is an observer.
+    return cast(ILogObserver, _retold)
+
+
+def _retold(event: LogEvent) -> None:
+    log = structlog.get_logger()
+    said, room = formatEvent(event), event.get("log_namespace", "")
+    failure = event.get("log_failure")
+    if isinstance(failure, Failure):
+        log.error("twisted.failed", said=said, room=room, exception=failure.getTraceback())
+    elif event.get("log_level") in (LogLevel.error, LogLevel.critical):
+        log.error("twisted.failed", said=said, room=room)
+    elif event.get("log_level") is LogLevel.warn:
+        log.warning("twisted.warned", said=said, room=room)
+    else:
+        log.debug("twisted.said", said=said, room=room)
+
+
+class _Stamp:
+    """Puts the time, the day in Hong Kong, the level and the event in front, where the eye looks for them."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+
+    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        now = self._now()
+        stamp = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        head = {"ts": stamp, "hkt_date": now.astimezone(_HKT).date().isoformat(), "level": _LEVELS.get(method, method)}
+        return {**head, "event": event.pop("event", ""), **event, **head}
+
+
+_LEVELS: Final = {"warn": "warning", "exception": "error", "fatal": "critical"}
+"""structlog's other names for a level."""
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, default=_plain)
+
+
+def _as_line(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
+    # A character that is none becomes \udc80, which JSON can say; a log line is never lost for it.
+    return _ENCODER.encode(event).encode("utf-8", "backslashreplace")

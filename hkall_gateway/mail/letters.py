@@ -1,0 +1,86 @@
+"""A letter as text and HTML, in the patron's language. Pure: the same letter and the same day give the same words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import formataddr
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from hkall_gateway.rules.tidings import Letter
+from hkall_gateway.rules.vocabulary import Borrower
+
+LANGUAGES = ("en", "zh-Hant")
+
+_WEEKDAYS_ZH = "一二三四五六日"
+_TEXT = Environment(
+    loader=PackageLoader("hkall_gateway.mail"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    autoescape=False,  # noqa: S701  # plain text; the HTML part escapes
+)
+_HTML = Environment(loader=PackageLoader("hkall_gateway.mail"), undefined=StrictUndefined, autoescape=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whom a letter comes from."""
+
+    address: str
+    library: str
+    places: dict[str, str]
+
+
+def in_words(day: date | None, language: str) -> str:
+    """A date as a person says it: "Saturday 11 March 2017", or 2017年3月11日（星期六）."""
+    if day is None:
+        return ""
+    if language == "zh-Hant":
+        return f"{day.year}年{day.month}月{day.day}日（星期{_WEEKDAYS_ZH[day.weekday()]}）"
+    return f"{day:%A} {day.day} {day:%B} {day.year}"
+
+
+def language_of(borrower: Borrower) -> str:
+    """The language that we can write in and that the patron asked for; English where there is no such."""
+    return borrower.language if borrower.language in LANGUAGES else "en"
+
+
+def compose(letter: Letter, borrower: Borrower, sender: Sender, last_day: date | None) -> EmailMessage:
+    """The message to send. `last_day` is the last day to collect, counted from today (R14)."""
+    language = language_of(borrower)
+    words = {
+        "name": borrower.name_zh.reveal() if language == "zh-Hant" and borrower.name_zh else borrower.name.reveal(),
+        "title": letter.title,
+        "library": sender.library,
+        "place": sender.places.get(letter.pickup_location, letter.pickup_location),
+        "last_day": in_words(last_day, language),
+        "due": in_words(letter.due, language),
+        "old_due": in_words(letter.old_due, language),
+        "reason": letter.reason,
+    }
+    kind = letter.send.removeprefix("letter_")
+    subject, _, text = _TEXT.get_template(f"{kind}.{language}.txt").render(words).partition("\n")
+    message = _headers(letter, borrower, sender, subject.removeprefix("Subject:").strip())
+    message.set_content(text.strip() + "\n")
+    paragraphs = [p.splitlines() for p in text.strip().split("\n\n")]
+    message.add_alternative(
+        _HTML.get_template("letter.html").render(paragraphs=paragraphs, language=language, subject=message["Subject"]),
+        subtype="html",
+    )
+    return message
+
+
+def _headers(letter: Letter, borrower: Borrower, sender: Sender, subject: str) -> EmailMessage:
+    message = EmailMessage(policy=SMTP)
+    message["Subject"] = subject
+    message["From"] = formataddr((sender.library, sender.address))
+    message["To"] = borrower.email.reveal()
+    message["Message-ID"] = (
+        f"<{letter.request}.{letter.notice}.{letter.send}@{sender.address.partition('@')[2] or 'localhost'}>"
+    )
+    message["Auto-Submitted"] = "auto-generated"
+    return message

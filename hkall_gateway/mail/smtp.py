@@ -1,0 +1,84 @@
+"""The way out for letters: one message, one SMTP conversation, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from email.message import EmailMessage
+from io import BytesIO
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.mail.smtp import SMTPClientError, SMTPDeliveryError, SMTPSenderFactory
+
+from hkall_gateway.desk.asks import Answer
+from hkall_gateway.desk.house import House
+from hkall_gateway.mail.letters import Sender, compose
+from hkall_gateway.rules import calendar, policy
+from hkall_gateway.rules.tidings import Letter
+from hkall_gateway.rules.vocabulary import Borrower
+from hkall_gateway.store.database import Store
+from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.unit import Unit
+
+TIMEOUT_S = 30
+_factory: Any = SMTPSenderFactory  # twisted.mail has no types
+
+
+def smtp_post(reactor: Any, host: str, port: int) -> Callable[[EmailMessage, str], Deferred[Any]]:
+    """A function that hands one message to the mail server; its Deferred fails with an SMTP or a connection error."""
+
+    def post(message: EmailMessage, sender: str) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+        body = BytesIO(message.as_bytes())
+        factory = _factory(sender.encode(), [str(message["To"]).encode()], body, done, retries=0, timeout=TIMEOUT_S)
+        reactor.connectTCP(host, port, factory, timeout=TIMEOUT_S)
+        return done
+
+    return post
+
+
+class Mailer:
+    """Carries letters. The address is looked up now, and the last day to collect is counted from today (R14)."""
+
+    def __init__(
+        self,
+        store: Store,
+        post: Callable[[EmailMessage, str], Any],
+        sender: Sender,
+        house: Callable[[], House],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store, self._post, self._sender, self._house, self._now = store, post, sender, house, now
+
+    async def deliver(self, row: OutboxRow) -> Answer:
+        """Send one letter. A patron without an address, or a refused one, is an answer for the operators (R42)."""
+        letter = row.payload
+        assert isinstance(letter, Letter)
+        borrower, closed = await self._store.read(_addressee, letter.patron, self._house().agency)
+        if borrower is None or not borrower.email:
+            return Answer("undeliverable", detail="no address")
+        today = calendar.civil(self._now())
+        last = policy.pickup_last(today, self._house().policy, closed)
+        return await self._send(compose(letter, borrower, self._sender, last), today, last)
+
+    async def _send(self, message: EmailMessage, today: date, last: date) -> Answer:
+        try:
+            await self._post(message, self._sender.address)
+        except SMTPDeliveryError as error:
+            return _refused(error.code)
+        except SMTPClientError as error:
+            return Answer("unknown", detail=f"smtp: {type(error).__name__}")
+        except OSError as error:  # twisted's connection errors among them
+            return Answer("unreachable", detail=f"smtp: {type(error).__name__}")
+        return Answer("accepted", sent_on=today, last_day=last)
+
+
+def _refused(code: int) -> Answer:
+    """5xx is the server's last word about this address; 4xx is worth another try."""
+    kind = "undeliverable" if code >= 500 else "later"
+    return Answer(kind, detail=f"smtp {code}")
+
+
+def _addressee(unit: Unit, card: str, agency: str) -> tuple[Borrower | None, calendar.Closures]:
+    return unit.patron(card), unit.closed_days(agency)

@@ -1,0 +1,1 @@
+"""The rules of the consortium, as pure functions and tables."""

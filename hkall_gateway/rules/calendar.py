@@ -1,0 +1,96 @@
+"""Civil days in Hong Kong: what day an instant is, when a day ends, and which day a closed day becomes.
+
+Every date of the rules is a civil date in Asia/Hong_Kong (UTC+8, no summer time). Instants are aware and in UTC; they become
+dates here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+HONG_KONG = ZoneInfo("Asia/Hong_Kong")
+LAST_SECOND = time(23, 59, 59)
+DAY = timedelta(days=1)
+
+WEEKDAYS: tuple[str, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+Closures = frozenset[date]
+"""The days on which one library is closed."""
+
+ALWAYS_OPEN: Closures = frozenset()
+
+How = Literal["roll_forward", "keep", "roll_back"]
+
+
+def civil(instant: datetime) -> date:
+    """The day in Hong Kong. `instant` is aware, in any zone; a naive one is a bug and raises ValueError.
+
+    Source: HKALL rules, day arithmetic.
+    """
+    if instant.utcoffset() is None:
+        raise ValueError(f"{instant.isoformat()} has no time zone")
+    return instant.astimezone(HONG_KONG).date()
+
+
+def start_of(day: date) -> datetime:
+    """The first instant of a day in Hong Kong, in UTC: 16:00 of the day before."""
+    return datetime.combine(day, time(), HONG_KONG).astimezone(UTC)
+
+
+def end_of(day: date) -> datetime:
+    """The last second of a day in Hong Kong, in UTC: a book is on time until then."""
+    return datetime.combine(day, LAST_SECOND, HONG_KONG).astimezone(UTC)
+
+
+def after(day: date, days: int) -> date:
+    """The day `days` calendar days later; `day` itself is day 0."""
+    return day + timedelta(days=days)
+
+
+def days_after(first: date, last: date) -> Iterator[date]:
+    """Every day later than `first`, up to and with `last`; none where `last` is not later."""
+    return (after(first, n) for n in range(1, (last - first).days + 1))
+
+
+def roll(day: date, closures: Closures, how: How, latest: date | None = None) -> date:
+    """The day itself where it is open, else the next or the previous open one, but never later than `latest`.
+
+    Where the next open day would be too late the answer is `latest`, although it may be closed: a borrower keeps every day
+    that the lender has given. Source: HKALL rules, due date on a closure.
+    """
+    rolled = _rolled(day, closures, how)
+    return rolled if latest is None else min(rolled, latest)
+
+
+def is_working_day(day: date, work_days: Iterable[str], closures: Closures = ALWAYS_OPEN) -> bool:
+    """Whether a library works on that day. `work_days` names weekdays ("Mon" … "Sun")."""
+    return WEEKDAYS[day.weekday()] in work_days and day not in closures
+
+
+def after_working_days(day: date, count: int, work_days: Iterable[str], closures: Closures = ALWAYS_OPEN) -> date:
+    """The `count`-th working day after `day`, which is day 0. A library without working days raises ValueError."""
+    worked = tuple(work_days)
+    if not set(worked) & set(WEEKDAYS):
+        raise ValueError("a library needs at least one working day a week")
+    while count > 0:
+        day += DAY
+        count -= is_working_day(day, worked, closures)
+    return day
+
+
+def working_days(first: date, last: date, work_days: Iterable[str], closures: Closures = ALWAYS_OPEN) -> int:
+    """How many working days there are after `first`, up to and with `last`."""
+    worked = tuple(work_days)
+    return sum(is_working_day(day, worked, closures) for day in days_after(first, last))
+
+
+def _rolled(day: date, closures: Closures, how: How) -> date:
+    if how == "keep":
+        return day
+    pace = DAY if how == "roll_forward" else -DAY
+    while day in closures:
+        day += pace
+    return day

@@ -1,0 +1,86 @@
+"""Date arithmetic of loans: how far a checkout, a renewal and a recall reach. Pure dates; who may is asked elsewhere."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from hkall_gateway.rules.calendar import ALWAYS_OPEN, Closures, after, civil, roll
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Request
+
+
+def lent_until(
+    request: Request, days: int, policy: Policy, today: date, closures: Closures, card_expires: date | None = None
+) -> date:
+    """The due date of a loan that begins today, which is day 0; a recall that came before it shortens it.
+
+    Never past the lender's date, but never before today either: a book that is late at its lender goes out for the day.
+    Source: HKALL rules R19, R25, R33.
+    """
+    latest = _earliest(request.lender_due, _card(card_expires, policy))
+    full = max(today, roll(after(today, days), closures, policy.due.on_closure, latest))
+    if request.recalled_on is None:
+        return full
+    return recalled_until(full, today, request.recalled_on, policy, closures)
+
+
+def renewed_until(request: Request, policy: Policy, today: date, closures: Closures, card_expires: date | None = None) -> date:
+    """The due date after a renewal today: the loan's own period again, capped, and never earlier than it was.
+
+    `request` is on loan, so `due` is set. Source: HKALL rules R32, due date on a closure.
+    """
+    due = request.due or today
+    base = today if policy.renewal.base == "renewal_date" else due
+    latest = _earliest(*_caps(request, policy), _card(card_expires, policy))
+    return max(due, roll(after(base, request.loan_days), closures, policy.due.on_closure, latest))
+
+
+def recalled_until(
+    due: date, first_checkout: date, recalled_on: date, policy: Policy, closures: Closures, lender_says: date | None = None
+) -> date:
+    """The due date after a recall: the later of minimum use and time to return, and never later than `due`.
+
+    A date that the lender names counts where it is later than ours. Source: HKALL rules R25, R26, R33.
+    """
+    minimum = after(first_checkout, policy.recall.min_use_days)
+    ours = max(minimum, after(recalled_on, policy.recall.return_days))
+    wanted = ours if lender_says is None else max(lender_says, ours)
+    if wanted >= due:
+        return due
+    rolled = roll(wanted, closures, policy.due.on_closure, latest=due)
+    # Rolled back it may cut into the days that no recall takes away; then the closed day stays.
+    return rolled if rolled >= minimum else wanted
+
+
+def recall_due(
+    request: Request, policy: Policy, now: datetime, lender_says: date | None = None, closures: Closures = ALWAYS_OPEN
+) -> date:
+    """The due date of a loan that its owner recalls now; `lender_says` is the date that the owner names.
+
+    `request` is on loan: a loan without dates raises ValueError. Source: HKALL rules R25, R26.
+    """
+    if request.due is None or request.first_checkout is None:
+        raise ValueError(f"request {request.id} is not on loan")
+    return recalled_until(request.due, request.first_checkout, civil(now), policy, closures, lender_says)
+
+
+def restored_due(request: Request, policy: Policy) -> date | None:
+    """The due date when the owner takes a recall back: the earlier one, where it is later. Source: HKALL rules R26."""
+    before = request.due_before_recall
+    if before is None or request.due is None or not policy.recall.restore_on_cancel:
+        return request.due
+    return max(before, request.due)
+
+
+def _caps(request: Request, policy: Policy) -> tuple[date | None, date | None]:
+    lender = request.lender_due if policy.renewal.cap_to_lender_due else None
+    most = policy.renewal.max_total_days
+    return lender, None if most is None or request.first_checkout is None else after(request.first_checkout, most)
+
+
+def _card(expires: date | None, policy: Policy) -> date | None:
+    return expires if policy.due.cap_to_patron_expiry else None
+
+
+def _earliest(*days: date | None) -> date | None:
+    return min((day for day in days if day is not None), default=None)

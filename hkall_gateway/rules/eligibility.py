@@ -1,0 +1,73 @@
+"""Who may use the service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from hkall_gateway.rules.calendar import civil
+from hkall_gateway.rules.settings import Category, Policy
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Refusal, Why
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a borrower owes and keeps too long, for the library's own thresholds.
+
+    `overdue_recalls` and `long_overdue` are numbers of books; `owed_cents` is in cents of Hong Kong dollars.
+    """
+
+    owed_cents: int = 0
+    overdue_recalls: int = 0
+    long_overdue: int = 0
+
+
+GOOD_STANDING = Standing()
+
+
+def category_of(borrower: Borrower, policy: Policy) -> Category | None:
+    """The row of the published table for a borrower, by its key or by a group code that it maps; None = not eligible.
+
+    Source: HKALL rules R2, R18.
+    """
+    return next((c for c in policy.categories if borrower.category and borrower.category in (c.key, *c.ils_groups)), None)
+
+
+def may_use(borrower: Borrower, policy: Policy, now: datetime, standing: Standing = GOOD_STANDING) -> Grant | Refusal:
+    """Whether a borrower may use the service at all. Grant's facts name the category.
+
+    Source: HKALL rules R2.
+    """
+    category = category_of(borrower, policy)
+    if category is None:
+        return Refusal(Why.NOT_ELIGIBLE, facts={"category": borrower.category})
+    no = _study_mode(borrower, category, policy) or _card(borrower, now) or _threshold(standing, policy)
+    return no or Grant(facts={"category": category.key})
+
+
+def _study_mode(borrower: Borrower, category: Category, policy: Policy) -> Refusal | None:
+    # The part-time tutor is staff: only a category that asks for a study mode may refuse one.
+    needed = category.study_mode_required
+    mode = borrower.study_mode.strip().lower().replace("-", "_").replace(" ", "_")
+    if not needed or mode == needed:
+        return None
+    if mode:
+        return Refusal(Why.NOT_ELIGIBLE_PART_TIME_SPACE, facts={"study_mode": mode})
+    return None if policy.unknown_study_mode == "allow" else Refusal(Why.ELIGIBILITY_UNKNOWN)
+
+
+def _card(borrower: Borrower, now: datetime) -> Refusal | None:
+    if borrower.expires is not None and borrower.expires < civil(now):
+        return Refusal(Why.PATRON_EXPIRED, {"expires": borrower.expires})
+    return Refusal(Why.PATRON_BLOCKED, facts={"block": "local system"}) if borrower.blocked else None
+
+
+def _threshold(standing: Standing, policy: Policy) -> Refusal | None:
+    block = policy.block
+    over = {
+        "debt": block.max_debt_cents is not None and standing.owed_cents > block.max_debt_cents,
+        "overdue recall": block.on_overdue_recall and standing.overdue_recalls > 0,
+        "long overdue": block.max_long_overdue is not None and standing.long_overdue > block.max_long_overdue,
+    }
+    reason = next((name for name, is_over in over.items() if is_over), None)
+    return Refusal(Why.PATRON_BLOCKED, facts={"block": reason}) if reason else None

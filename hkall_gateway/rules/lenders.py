@@ -1,0 +1,146 @@
+"""Which library is asked, in which order; and whether a copy of ours may go to another library."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from hkall_gateway.rules.calendar import ALWAYS_OPEN, Closures, after, civil
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Candidate, Grant, Holding, Partner, Refusal, Why
+from hkall_gateway.rules.windows import stopped_with, suspended
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a partner as a lender, beside its row in the directory.
+
+    `lent` and `borrowed` are numbers of books of the last 30 days, `lent` with those still open; `declines` is the share of
+    refusals lately, 0 to 1; `down`: its link has been dead for too long.
+    """
+
+    closures: Closures = ALWAYS_OPEN
+    lent: int = 0
+    borrowed: int = 0
+    declines: float = 0.0
+    down: bool = False
+
+
+UNKNOWN_RECORD = Record()
+NO_RECORDS: Mapping[str, Record] = {}
+
+Rank = tuple[int, bool, float, float, str, str]
+
+
+def choose_lender(
+    copies: Sequence[Holding],
+    partners: Mapping[str, Partner],
+    policy: Policy,
+    now: datetime,
+    request_id: str,
+    *,
+    own: str = "",
+    volume: str = "",
+    tried: Collection[str] = (),
+    records: Mapping[str, Record] = NO_RECORDS,
+) -> tuple[Candidate, ...]:
+    """Every copy in the order in which its library is asked, then those passed over, each with the reason in `skip`.
+
+    Each library is asked once: its first copy counts. Equals are ordered by a hash of `request_id` and the library, so that
+    the same request always gets the same list and many requests spread evenly. Source: HKALL rules R3, R5, R7, R8, R11.
+    """
+
+    def rank(copy: Holding) -> Rank:
+        return _rank(copy, partners[copy.agency], records.get(copy.agency, UNKNOWN_RECORD), now, request_id)
+
+    reasons = {c: _skip(c, partners, policy, now, own, volume, tried, records) for c in copies}
+    fit = sorted((c for c in reasons if not reasons[c]), key=rank)
+    asked = list({c.agency: c for c in reversed(fit)}.values())[::-1]
+    spare = [c for c in fit if c not in asked]
+    skipped = sorted((c for c in reasons if reasons[c]), key=lambda c: c.key)
+    rows = [(c, "") for c in asked] + [(c, "another copy of this library is asked for") for c in spare]
+    rows += [(c, reasons[c]) for c in skipped]
+    return tuple(
+        Candidate(request_id, number, c.agency, c.barcode, c.local_bib_id, why) for number, (c, why) in enumerate(rows, start=1)
+    )
+
+
+def may_lend(
+    partner: Partner | None, copies: Sequence[Holding], policy: Policy, now: datetime, volume: str = ""
+) -> Holding | Refusal:
+    """The copy of ours that goes to a partner, the lowest barcode first, or why none does.
+
+    `copies` are our own of the title, without those that another request holds. Source: HKALL rules R1, R5, R7, R8.
+    """
+    if partner is None:
+        return Refusal(Why.AGENCY_NOT_ALLOWED)
+    if not policy.lending.open:
+        return Refusal(Why.LENDING_SUSPENDED)
+    if no := suspended("lend_request", policy, now, partner.agency):
+        return Refusal(Why.LENDING_SUSPENDED, no.detail)
+    wanted = sorted((c for c in copies if not volume or c.volume == volume), key=lambda c: c.barcode)
+    answers = [(c, may_leave(c, policy)) for c in wanted]
+    free = next((c for c, answer in answers if isinstance(answer, Grant)), None)
+    noes = [answer for _, answer in answers if isinstance(answer, Refusal)]
+    return free or next(iter(noes), Refusal(Why.NO_AVAILABLE_COPY))
+
+
+def may_leave(copy: Holding, policy: Policy) -> Grant | Refusal:
+    """Whether a copy is of a kind and in a state to be lent to another library. Source: HKALL rules R5, R7."""
+    if copy.material not in policy.materials:
+        return Refusal(Why.MATERIAL_NOT_REQUESTABLE, {"material": copy.material})
+    if not copy.lendable:
+        return Refusal(Why.ITEM_NOT_LENDABLE)
+    return Grant() if copy.status in policy.lendable_statuses else Refusal(Why.NO_AVAILABLE_COPY, {"status": copy.status})
+
+
+def _skip(
+    copy: Holding,
+    partners: Mapping[str, Partner],
+    policy: Policy,
+    now: datetime,
+    own: str,
+    volume: str,
+    tried: Collection[str],
+    records: Mapping[str, Record],
+) -> str:
+    if copy.agency == own:
+        return "our own copy"
+    partner = partners.get(copy.agency)
+    if partner is None:
+        return "not a partner"
+    return _library(partner, policy, now, tried, records.get(copy.agency, UNKNOWN_RECORD)) or _copy(copy, policy, volume)
+
+
+def _library(partner: Partner, policy: Policy, now: datetime, tried: Collection[str], record: Record) -> str:
+    stop = stopped_with(partner.agency, "borrow_request", policy, now)
+    reasons = {
+        "already asked": partner.agency in tried,
+        "does not lend": not partner.lending,
+        f"suspended until {stop.end}" if stop else "": stop is not None,
+        f"closed {civil(now)}": civil(now) in record.closures,
+        "cannot be reached": record.down,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _copy(copy: Holding, policy: Policy, volume: str) -> str:
+    if volume and copy.volume != volume:
+        return f"another volume: {copy.volume or 'none'}"
+    match may_leave(copy, policy):
+        case Refusal(Why.MATERIAL_NOT_REQUESTABLE):
+            return f"material {copy.material}"
+        case Refusal(Why.ITEM_NOT_LENDABLE):
+            return "not lendable"
+        case Refusal():
+            return f"status {copy.status}"
+    return ""
+
+
+def _rank(copy: Holding, partner: Partner, record: Record, now: datetime, request_id: str) -> Rank:
+    tomorrow = after(civil(now), 1)
+    balance = record.lent / (record.borrowed + 1)
+    chance = sha256(f"{request_id}|{copy.agency}".encode()).hexdigest()
+    return partner.priority, tomorrow in record.closures, balance, record.declines, chance, copy.barcode

@@ -1,0 +1,89 @@
+"""What an overdue book costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from hkall_gateway.rules.calendar import ALWAYS_OPEN, Closures, days_after
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Request
+
+
+@dataclass(frozen=True, slots=True)
+class RecallFacts:
+    """The recall of a loan, as far as its fine cares: when it came, whether it moved the date, when it was taken back."""
+
+    recalled_on: date | None = None
+    shortened: bool = False
+    cancelled_on: date | None = None
+
+
+def fine(
+    due: date,
+    returned_on: date,
+    recalled_on: date | None,
+    recall_shortened: bool,
+    policy: Policy,
+    closures: Closures = ALWAYS_OPEN,
+    *,
+    recall_cancelled_on: date | None = None,
+    stopped_on: date | None = None,
+) -> int:
+    """Cents of Hong Kong dollars for the days from the one after `due` up to and with `returned_on` (today, if still out).
+
+    `stopped_on`: the day on which the book was declared lost or claimed returned; later days cost nothing. Never negative.
+    Source: HKALL rules R40, R41.
+    """
+    last = returned_on if stopped_on is None else min(returned_on, stopped_on)
+    recall = RecallFacts(recalled_on, recall_shortened, recall_cancelled_on)
+    # A recall that came after the book was back, or after accrual stopped, is nobody's fault.
+    counted = recall if recalled_on is not None and recalled_on <= last else RecallFacts()
+    total = sum(rate(day, counted, policy) for day in days_after(due, last) if costs(day, policy, closures))
+    most = policy.fine.max_per_item_cents
+    return total if most is None else min(total, most)
+
+
+def fine_for(
+    request: Request,
+    returned_on: date,
+    policy: Policy,
+    closures: Closures = ALWAYS_OPEN,
+    recall_cancelled_on: date | None = None,
+) -> int:
+    """Cents for a request's own dates, 0 where it was never on loan. `returned_on` is today for a book that is still out.
+
+    Source: HKALL rules R40, R41.
+    """
+    if request.due is None:
+        return 0
+    before = request.due_before_recall
+    return fine(
+        request.due,
+        returned_on,
+        request.recalled_on,
+        before is not None and before > request.due,
+        policy,
+        closures,
+        recall_cancelled_on=recall_cancelled_on,
+        stopped_on=min((day for day in (request.claimed_on, request.lost_on) if day), default=None),
+    )
+
+
+def rate(day: date, recall: RecallFacts, policy: Policy) -> int:
+    """Cents for one overdue day. Source: HKALL rules R40, R41."""
+    return policy.fine.recalled_cents if _recalled(day, recall, policy) else policy.fine.overdue_cents
+
+
+def costs(day: date, policy: Policy, closures: Closures = ALWAYS_OPEN) -> bool:
+    """Whether an overdue day is charged at all. Source: HKALL rules R40, fine-free dates."""
+    free = any(span.start <= day <= span.end for span in policy.fine_free)
+    return not free and (policy.fine.count_closed_days or day not in closures)
+
+
+def _recalled(day: date, recall: RecallFacts, policy: Policy) -> bool:
+    if recall.recalled_on is None or (policy.fine.recalled_requires_shortening and not recall.shortened):
+        return False
+    if recall.cancelled_on is not None and day >= recall.cancelled_on:
+        return False
+    return policy.fine.recall_scope == "whole_period" or day > recall.recalled_on

@@ -1,0 +1,294 @@
+"""May they? Every yes or no about a request, from the wish to the return, as a pure function of the facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from hkall_gateway.rules.calendar import ALWAYS_OPEN, Closures, after, civil, roll
+from hkall_gateway.rules.due import lent_until, renewed_until
+from hkall_gateway.rules.eligibility import GOOD_STANDING, Standing, category_of, may_use
+from hkall_gateway.rules.lifecycle import TAKES_QUOTA
+from hkall_gateway.rules.renewals import renewal_refused
+from hkall_gateway.rules.settings import Category, Policy
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Why
+from hkall_gateway.rules.windows import suspended
+
+P = Position
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A title that somebody wants, and what is known of it.
+
+    `pickup_locations`: where we deliver. `materials`: kinds of the title's copies. `statuses_at_home`: our own copies of the
+    wanted volume, None = nobody could be asked. `candidates`: how many copies elsewhere could be sent.
+    """
+
+    known_title: bool = True
+    pickup_location: str = ""
+    pickup_locations: tuple[str, ...] = ()
+    materials: tuple[str, ...] = ("book",)
+    statuses_at_home: tuple[str, ...] | None = ()
+    candidates: int = 0
+    duplicate: bool = False
+    hold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The places that a borrower takes now, the request under judgement not among them.
+
+    `hkall_used`: our own count. `local_loans` and `total_quota`: from the local system, None = it does not say.
+    `ils_counts_hkall`: its count already holds our books (also true where the policy says so).
+    """
+
+    hkall_used: int = 0
+    local_loans: int | None = 0
+    total_quota: int | None = None
+    ils_counts_hkall: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Where a copy is scanned: `role` is a row of the policy's roles (counter, selfcheck, bookdrop)."""
+
+    role: str
+    location: str = ""
+
+
+BEFORE_ARRIVAL = frozenset({P.NEW, P.REQUESTED, P.CANCELLING, P.IN_TRANSIT})
+
+
+# ---- the wish
+
+
+def may_request(
+    borrower: Borrower,
+    wish: Wish,
+    counts: Counts,
+    policy: Policy,
+    now: datetime,
+    *,
+    staff: bool = False,
+    standing: Standing = GOOD_STANDING,
+) -> Grant | Refusal:
+    """Whether a wish becomes a request. `staff` lifts the ban on duplicates. Grant's facts flag what nobody could check.
+
+    Source: HKALL rules R1, R2, R4 to R7, R11a, R20 to R22.
+    """
+    who = may_use(borrower, policy, now, standing)
+    room = quota(borrower, counts, policy)
+    no = suspended("borrow_request", policy, now) or _no(who) or _unfit(wish, policy) or _doubled(wish, policy, staff)
+    no = no or _at_home(wish, policy) or _nowhere(wish) or _no(room)
+    return no or Grant(facts={**who.facts, **room.facts, **_unchecked(wish)})
+
+
+def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal:
+    """Whether there is room for one more book. Grant's facts: `left` (books, this one among them), `quota` and `total`.
+
+    A limit that nobody knows is let pass and flagged (`quota_check="unknown"`), or refused, as `quota.unknown` says.
+    Source: HKALL rules R18, R20, R21.
+    """
+    category = category_of(borrower, policy)
+    if category is None:
+        return Refusal(Why.NOT_ELIGIBLE, facts={"category": borrower.category})
+    if counts.hkall_used >= category.quota:
+        return Refusal(Why.QUOTA_HKALL, {"limit": category.quota}, {"hkall_used": counts.hkall_used})
+    return _total(category, counts, policy)
+
+
+def quota_positions(policy: Policy) -> frozenset[Position]:
+    """The positions in which a request takes one of its borrower's places. Source: HKALL rules R21."""
+    taking = TAKES_QUOTA if policy.quota.count_from == "request" else frozenset({P.ON_LOAN})
+    late = policy.quota.release_at == "lender_checkin"
+    return taking | (frozenset({P.TO_RETURN, P.RETURN_TRANSIT}) if late else frozenset())
+
+
+def may_cancel(request: Request, policy: Policy) -> Grant | Refusal:
+    """Whether the patron may still cancel: only while the record says HKALL REQUESTD. Source: HKALL rules R34."""
+    again = request.attempt > 1 and not policy.cancel.in_rerequested
+    if request.position in (P.NEW, P.REQUESTED) and not again:
+        return Grant()
+    return Refusal(Why.TOO_LATE_TO_CANCEL, {"position": policy.labels.get(request.position, request.position)})
+
+
+# ---- the hold shelf and the counter
+
+
+def pickup_last(notified_on: date, policy: Policy, closures: Closures = ALWAYS_OPEN) -> date:
+    """The last day to collect a book whose letter left on that day. Source: HKALL rules R14."""
+    days = policy.pickup.days - policy.pickup.count_notice_day
+    return roll(after(notified_on, days), closures, policy.pickup.last_day_closed)
+
+
+def pickup_expired(request: Request, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
+    """Whether the last day to collect is over. Without a letter the day of arrival counts. Source: HKALL rules R14."""
+    told = request.notified_on or request.received_on
+    last = request.pickup_last or (told and pickup_last(told, policy, closures))
+    return last is not None and civil(now) > last
+
+
+def may_borrow(
+    borrower: Borrower,
+    request: Request,
+    counts: Counts,
+    terminal: Terminal,
+    policy: Policy,
+    now: datetime,
+    closures: Closures = ALWAYS_OPEN,
+    *,
+    staff: bool = False,
+    standing: Standing = GOOD_STANDING,
+) -> Grant | Refusal:
+    """Whether this borrower may take this copy here and now, and until when. `counts` leave this request out.
+
+    Grant's fact `receive_first`: a copy not yet scanned in, which only `staff` may lend. Source: HKALL rules R13 to R21.
+    """
+    no = suspended("checkout", policy, now) or _no_counter(request, terminal, policy) or _not_theirs(borrower, request)
+    no = no or _not_here(request, staff) or _no(may_use(borrower, policy, now, standing))
+    no = no or _too_late(request, terminal, policy, now, closures, staff) or _sent_back(request, policy, staff)
+    room = quota(borrower, counts, policy)
+    facts = {**room.facts, "receive_first": request.position is P.IN_TRANSIT}
+    return no or _no(room) or Grant(loan_due(borrower, request, policy, now, closures), facts)
+
+
+def loan_due(
+    borrower: Borrower, request: Request, policy: Policy, happened: datetime, closures: Closures = ALWAYS_OPEN
+) -> date:
+    """The due date of a loan that began at `happened`; who is in no category gets the shortest period.
+
+    Source: HKALL rules R19, due date on a closure.
+    """
+    category = category_of(borrower, policy)
+    days = category.loan_days if category else min((c.loan_days for c in policy.categories), default=0)
+    return lent_until(request, days, policy, civil(happened), closures, borrower.expires)
+
+
+def may_return(terminal: Terminal, policy: Policy, places: tuple[str, ...] = ()) -> Grant | Refusal:
+    """Whether a copy may be handed in here. `places`: the locations that take them, none = all.
+
+    Grant's fact `flag` asks staff to look at a copy from the book drop. Source: HKALL rules R16, R17.
+    """
+    if terminal.role == "bookdrop":
+        taken = policy.bookdrop.policy == "accept_and_flag"
+        return Grant(facts={"flag": "HKALL_IN_BOOKDROP"}) if taken else Refusal(Why.NOT_IN_BOOK_DROP)
+    taking = any(row.checkin for row in policy.roles if row.role == terminal.role)
+    here = not places or terminal.location in places
+    return Grant() if taking and here else Refusal(Why.COUNTER_ONLY, {"place": places[0] if places else ""})
+
+
+# ---- on loan
+
+
+def may_renew(
+    request: Request,
+    policy: Policy,
+    now: datetime,
+    closures: Closures = ALWAYS_OPEN,
+    *,
+    staff: bool = False,
+    card_expires: date | None = None,
+) -> Grant | Refusal:
+    """Whether a loan may be renewed, and until when. A renewal that would gain no day is refused.
+
+    Source: HKALL rules R27 to R29, R32, R33.
+    """
+    today = civil(now)
+    if request.position is not P.ON_LOAN or request.due is None:
+        return Refusal(Why.NOT_ON_LOAN)
+    no = suspended("renew", policy, now) or renewal_refused(request, request.due, policy, today, staff)
+    if no:
+        return no
+    until = renewed_until(request, policy, today, closures, card_expires)
+    return Grant(until) if until > request.due else Refusal(Why.RENEWAL_DENIED, {"due": request.due}, {"latest": until})
+
+
+def _no(answer: Grant | Refusal) -> Refusal | None:
+    return answer if isinstance(answer, Refusal) else None
+
+
+def _unfit(wish: Wish, policy: Policy) -> Refusal | None:
+    if wish.hold:
+        return Refusal(Why.HOLDS_NOT_ALLOWED)
+    if wish.pickup_location and wish.pickup_location not in wish.pickup_locations:
+        return Refusal(Why.PICKUP_LOCATION, {"place": ", ".join(wish.pickup_locations)})
+    if not wish.known_title:
+        return Refusal(Why.UNKNOWN_TITLE)
+    fit = set(wish.materials) & set(policy.materials)
+    return None if fit else Refusal(Why.MATERIAL_NOT_REQUESTABLE, facts={"materials": wish.materials})
+
+
+def _doubled(wish: Wish, policy: Policy, staff: bool) -> Refusal | None:
+    return Refusal(Why.DUPLICATE_REQUEST) if wish.duplicate and policy.duplicates == "deny" and not staff else None
+
+
+def _at_home(wish: Wish, policy: Policy) -> Refusal | None:
+    if wish.statuses_at_home is None:
+        return Refusal(Why.AVAILABILITY_UNKNOWN) if policy.local_availability_unknown == "deny" else None
+    here = any(status in policy.local_available_statuses for status in wish.statuses_at_home)
+    return Refusal(Why.AVAILABLE_LOCALLY) if here else None
+
+
+def _nowhere(wish: Wish) -> Refusal | None:
+    return None if wish.candidates > 0 else Refusal(Why.NO_AVAILABLE_COPY)
+
+
+def _unchecked(wish: Wish) -> dict[str, object]:
+    return {"local_check": "unknown"} if wish.statuses_at_home is None else {}
+
+
+def _total(category: Category, counts: Counts, policy: Policy) -> Grant | Refusal:
+    total = counts.total_quota if category.total_quota == "from_ils" else category.total_quota
+    left = category.quota - counts.hkall_used
+    facts: dict[str, object] = {"left": left, "quota": category.quota, "hkall_used": counts.hkall_used}
+    if category.total_quota is None:
+        return Grant(facts=facts)
+    if total is None or counts.local_loans is None:
+        unknown = facts | {"quota_check": "unknown"}
+        return Refusal(Why.QUOTA_UNKNOWN, facts=facts) if policy.quota.unknown == "deny" else Grant(facts=unknown)
+    used = _books(counts.local_loans, counts, policy)
+    facts |= {"left": min(left, total - used), "total": total, "used": used}
+    return Grant(facts=facts) if used < total else Refusal(Why.QUOTA_TOTAL, {"limit": total}, facts)
+
+
+def _books(local: int, counts: Counts, policy: Policy) -> int:
+    # A wish on its way is not in the local count yet, so the larger of the two is the truth nearest at hand.
+    counted = counts.ils_counts_hkall or policy.quota.ils_counts_hkall
+    return max(local, counts.hkall_used) if counted else local + counts.hkall_used
+
+
+def _no_counter(request: Request, terminal: Terminal, policy: Policy) -> Refusal | None:
+    lends = any(row.checkout for row in policy.roles if row.role == terminal.role)
+    here = not request.pickup_location or terminal.location in ("", request.pickup_location)
+    return None if lends and here else Refusal(Why.COUNTER_ONLY, {"place": request.pickup_location})
+
+
+def _not_theirs(borrower: Borrower, request: Request) -> Refusal | None:
+    if request.patron == borrower.barcode:
+        return None
+    return Refusal(Why.ON_LOAN_TO_ANOTHER if request.position is P.ON_LOAN else Why.NOT_REQUESTER)
+
+
+def _not_here(request: Request, staff: bool) -> Refusal | None:
+    # Staff may receive and lend in one step what came without being scanned in.
+    if request.position is P.RECEIVED or (staff and request.position is P.IN_TRANSIT and not request.unwanted):
+        return None
+    why = Why.NOT_YET_ARRIVED if request.position in BEFORE_ARRIVAL else Why.WRONG_POSITION
+    return Refusal(why, facts={"position": request.position})
+
+
+def _too_late(
+    request: Request, terminal: Terminal, policy: Policy, now: datetime, closures: Closures, staff: bool
+) -> Refusal | None:
+    rule = policy.pickup.late_pickup
+    staffed = staff or terminal.role == "counter"
+    if rule == "allow" or (rule == "staff_only" and staffed):
+        return None
+    late = request.expired_pickup or pickup_expired(request, policy, now, closures)
+    return Refusal(Why.PICKUP_EXPIRED, {"pickup_last": request.pickup_last}) if late else None
+
+
+def _sent_back(request: Request, policy: Policy, staff: bool) -> Refusal | None:
+    returning = request.recalled_on is not None and policy.recall.before_pickup == "return" and not staff
+    return Refusal(Why.RECALLED) if returning else None

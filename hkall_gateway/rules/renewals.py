@@ -1,0 +1,38 @@
+"""Why a loan may not be renewed, as a list of reasons in the order in which they are told."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from hkall_gateway.rules.calendar import after
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Refusal, Request, Why
+
+
+def renewal_refused(request: Request, due: date, policy: Policy, today: date, staff: bool) -> Refusal | None:
+    """The first reason against a renewal today, or None. Source: HKALL rules R27 to R29."""
+    return _held_back(request, policy, staff) or _outside(due, policy, today, staff)
+
+
+def _held_back(request: Request, policy: Policy, staff: bool) -> Refusal | None:
+    if request.recalled_on is not None:
+        return Refusal(Why.RECALLED, {"due": request.due}, {"recalled_on": request.recalled_on})
+    if request.lost_on is not None or request.claimed_on is not None:
+        return Refusal(Why.RENEWAL_DENIED, {"due": request.due}, {"lost_on": request.lost_on, "claimed_on": request.claimed_on})
+    if request.renewal_sync == "denied" and not staff:
+        return Refusal(Why.RENEWAL_DENIED, {"due": request.due}, {"renewal_sync": "denied"})
+    return _limit(request, policy)
+
+
+def _limit(request: Request, policy: Policy) -> Refusal | None:
+    most = policy.renewal.max_count
+    return Refusal(Why.RENEWAL_LIMIT, {"limit": most, "due": request.due}) if request.renewals >= most else None
+
+
+def _outside(due: date, policy: Policy, today: date, staff: bool) -> Refusal | None:
+    opens = after(due, -policy.renewal.window_days)
+    if today < opens:
+        return Refusal(Why.RENEWAL_TOO_SOON, {"from": opens, "due": due})
+    late = policy.renewal.overdue
+    allowed = late == "allow" or (late == "staff_only" and staff)
+    return Refusal(Why.RENEWAL_OVERDUE, {"due": due}) if today > due and not allowed else None

@@ -1,0 +1,285 @@
+"""Every number and choice of the published rules, as one frozen record with its defaults.
+
+hkall.toml holds the same values as data; a site's policy file overlays them key by key. A field's metadata names the rule and
+says what the key does, so that docs/config.md is generated from here. A table of the file has the name of its field, without
+the trailing underscore that Python's own words need (`return_` is `[return]`). None = absent in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
+
+Scope = Literal["borrow_request", "lend_request", "checkout", "renew", "all"]
+Doubt = Literal["allow_and_flag", "deny"]
+OnClosure = Literal["roll_forward", "keep", "roll_back"]
+
+
+def _key(default: T, rule: str, doc: str) -> T:
+    return field(default=default, metadata={"rule": rule, "doc": doc})
+
+
+def _must(rule: str, doc: str) -> dict[str, str]:
+    return {"rule": rule, "doc": doc}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Days on which a service is suspended, for everybody or for one partner."""
+
+    scope: Scope = field(metadata=_must("R1", "What is suspended."))
+    start: date = field(metadata=_must("R1", "First day, in Hong Kong."))
+    end: date = field(metadata=_must("R1", "Last day, in Hong Kong."))
+    inclusive: bool = _key(True, "R1", "Whether the last day is suspended too.")
+    message: str = _key("", "R1", "What people are told instead.")
+    partner: str = _key("", "R1", "The one partner it concerns; empty = all.")
+
+
+@dataclass(frozen=True, slots=True)
+class FineFree:
+    """Days for which nobody is fined: a typhoon, a long closure."""
+
+    start: date = field(metadata=_must("R41", "First day without a fine."))
+    end: date = field(metadata=_must("R41", "Last day without a fine."))
+    reason: str = _key("", "R41", "Why, for the record.")
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One row of the published table of borrowers."""
+
+    key: str = field(metadata=_must("R18", "The category's name in files."))
+    label: str = field(metadata=_must("R18", "The category's name for people."))
+    quota: int = field(metadata=_must("R18", "Most HKALL books at a time."))
+    loan_days: int = field(metadata=_must("R19", "Length of a loan and of a renewal, in calendar days."))
+    total_quota: int | Literal["from_ils"] | None = _key(
+        "from_ils", "R21", "Most books in all; from_ils = the local system says."
+    )
+    ils_groups: tuple[str, ...] = _key((), "R2", "Group codes of the local system that mean this category.")
+    study_mode_required: str = _key("", "R2", "full_time where part-time students may not borrow.")
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a kind of terminal may do with books of other libraries."""
+
+    role: str = field(metadata=_must("R16", "counter, selfcheck or bookdrop."))
+    checkout: bool = field(metadata=_must("R16", "Whether it lends them."))
+    checkin: bool = field(metadata=_must("R16", "Whether it takes them back."))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Our own reasons to refuse a borrower, beside the local system's. All are off by default."""
+
+    max_debt_cents: int | None = _key(None, "R2", "Refuse who owes more than this.")
+    on_overdue_recall: bool = _key(False, "R2", "Refuse who keeps a recalled book over its date.")
+    max_long_overdue: int | None = _key(None, "R2", "Refuse who has more long-overdue books than this.")
+    long_overdue_days: int = _key(30, "R2", "From how many days on a book is long overdue.")
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How the places that a borrower takes are counted."""
+
+    count_from: Literal["request", "checkout"] = _key("request", "R21", "When a place is taken.")
+    release_at: Literal["hku_checkin", "lender_checkin"] = _key("hku_checkin", "R21", "When it is free again.")
+    unknown: Literal["allow_and_flag", "deny"] = _key(
+        "allow_and_flag", "R21", "When the local loans or the total quota are unknown."
+    )
+    ils_counts_hkall: bool = _key(False, "R21", "Whether the local system's count already holds the HKALL books.")
+
+
+@dataclass(frozen=True, slots=True)
+class Pickup:
+    """How long a book waits for its borrower."""
+
+    days: int = _key(5, "R14", "Calendar days to collect after the letter.")
+    count_notice_day: bool = _key(False, "R14", "Whether the letter's own day is the first of them.")
+    last_day_closed: Literal["roll_forward", "keep"] = _key("roll_forward", "R14", "When the last day is a closed day.")
+    late_pickup: Literal["staff_only", "deny", "allow"] = _key(
+        "staff_only", "R14", "Collecting after the last day, if still there."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """How a due date meets the calendar."""
+
+    on_closure: OnClosure = field(default="roll_forward", metadata=_must("R19", "A due date on a closed day."))
+    cap_to_patron_expiry: bool = _key(False, "R19", "Whether a loan ends with the borrower's card.")
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """When a loan may be renewed, and for how long."""
+
+    max_count: int = _key(2, "R27", "Renewals of one loan.")
+    max_total_days: int | None = _key(None, "R27", "Longest loan in all, from the first checkout.")
+    window_days: int = _key(7, "R29", "How many days before the due date it may be renewed.")
+    base: Literal["renewal_date", "due_date"] = _key("renewal_date", "R32", "From where the new period counts.")
+    overdue: Literal["deny", "staff_only", "allow"] = _key("staff_only", "R29", "Who may renew an overdue loan.")
+    cap_to_lender_due: bool = _key(True, "R32", "Never past the date on which the lender expects the book.")
+    repeat_window_s: int = _key(600, "R27", "The same renewal again within it gets the same answer.")
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """What a recall does to a due date."""
+
+    min_use_days: int = _key(15, "R25", "Days of use from the first checkout that no recall takes away.")
+    return_days: int = _key(7, "R26", "Days to bring it back after the recall; 0 is the literal reading.")
+    before_pickup: Literal["warn", "return"] = _key("warn", "R24", "A recall before the borrower has the book.")
+    restore_on_cancel: bool = _key(True, "R26", "Whether the earlier due date comes back when the recall is cancelled.")
+
+
+@dataclass(frozen=True, slots=True)
+class Fine:
+    """What a late day costs, in cents of Hong Kong dollars."""
+
+    overdue_cents: int = _key(200, "R40", "An overdue day.")
+    recalled_cents: int = _key(400, "R41", "An overdue day of a recalled book.")
+    recall_scope: Literal["per_day", "whole_period"] = _key(
+        "per_day", "R41", "Whether days before the recall cost the higher rate."
+    )
+    recalled_requires_shortening: bool = _key(
+        False, "R41", "Whether only a recall that moved the due date costs the higher rate."
+    )
+    max_per_item_cents: int | None = _key(None, "R41", "Most for one book; absent = no limit.")
+    count_closed_days: bool = _key(True, "R40", "Whether closed days cost too.")
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """Which letters are sent."""
+
+    pickup: bool = _key(True, "R12", "The book is here.")
+    recall: bool = _key(True, "R24", "The lender wants it back.")
+    overdue: bool = _key(True, "R39", "The loan period is over.")
+    cancelled_final: bool = _key(True, "R38", "No library can lend it.")
+    renewal: Literal[False] = _key(False, "R30", "Must stay off: the record shows the new date.")
+    pickup_expired: bool = _key(False, "R15", "The book goes back.")
+    each_decline: bool = _key(False, "R38", "One library of several said no.")
+    renewal_denied: bool = _key(False, "R28", "The lender took a renewal back.")
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """How the way home is announced."""
+
+    announce: Literal["at_checkin", "on_dispatch"] = _key("at_checkin", "R16", "When the lender is told.")
+
+
+@dataclass(frozen=True, slots=True)
+class Bookdrop:
+    """What happens to a book of another library in our book drop."""
+
+    policy: Literal["refuse", "accept_and_flag"] = _key("refuse", "R17", "Whether the drop ends the loan.")
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """When a patron may still cancel."""
+
+    in_rerequested: bool = _key(True, "R34", "Also when a second lender is being asked.")
+
+
+@dataclass(frozen=True, slots=True)
+class Lending:
+    """What we lend to others."""
+
+    open: bool = _key(True, "R1", "Whether we lend at all.")
+    institutional_days: int = _key(45, "R19", "Days until we expect a book back, its travel included.")
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """After how long staff are told that something does not move, in the partner's working days unless it says otherwise."""
+
+    paged_days: int = _key(3, "R11", "Not yet fetched from our shelf.")
+    in_transit_days: int = _key(5, "R12", "Shipped to us and not here.")
+    return_transit_days: int = _key(7, "R16", "Sent home and not confirmed, in calendar days.")
+    lender_overdue_days: int = _key(14, "R19", "Past the date on which we expect our own book back, in calendar days.")
+
+
+FULL = "full_time"
+AVAILABLE = ("Available On Shelf",)
+
+# fmt: off
+WINDOWS: tuple[Window, ...] = (
+    Window("borrow_request", date(2017, 6, 6), date(2017, 7, 17), message="use Interlibrary Loans Services"),
+)
+
+CATEGORIES: tuple[Category, ...] = (
+    Category("non_academic_staff",       "Non-academic staff",                            15, 15),
+    Category("space_cdp",                "SPACE CDP",                                     15, 15, study_mode_required=FULL),
+    Category("space_community_college",  "SPACE Community College students",              15, 15, study_mode_required=FULL),
+    Category("space_non_academic_staff", "SPACE non-academic staff and part-time tutors", 15, 15),
+    Category("technicians",              "Technicians",                                   15, 15),
+    Category("undergraduates",           "Undergraduates",                                15, 15),
+    Category("centennial_college",       "Centennial College students",                   15, 15),
+    Category("honorary_staff",           "Honorary staff",                                15, 15),
+    Category("academic_staff",           "Academic / research staff",                     30, 30),
+    Category("visiting_scholars",        "Visiting scholars",                             15, 30),
+    Category("postgraduates",            "Postgraduates",                                 15, 30),
+    Category("space_academic_staff",     "SPACE academic staff",                          15, 30),
+)
+
+ROLES: tuple[Role, ...] = (
+    Role("counter",   checkout=True,  checkin=True),
+    Role("selfcheck", checkout=False, checkin=False),
+    Role("bookdrop",  checkout=False, checkin=False),
+)
+
+LABELS: Mapping[str, str] = {
+    "NEW":            "HKALL REQUESTD",
+    "REQUESTED":      "HKALL REQUESTD",
+    "CANCELLING":     "HKALL CANCL'D",
+    "IN_TRANSIT":     "TRANSFERRED",
+    "RECEIVED":       "HKALL RECVD",
+    "ON_LOAN":        "ON LOAN",
+    "TO_RETURN":      "HKALL RET'D",
+    "RETURN_TRANSIT": "HKALL RET'D",
+    "CLOSED":         "HKALL RET'D",
+    "UNFILLED":       "NOT AVAILABLE",
+    "CANCELLED":      "HKALL CANCL'D",
+}
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The whole policy file. `Policy()` is the published rules with the defaults where they are silent."""
+
+    materials: tuple[str, ...] = _key(("book",), "R5", "Kinds of material that may be requested or lent.")
+    local_available_statuses: tuple[str, ...] = _key(AVAILABLE, "R6", "Statuses of our own copies that count as available.")
+    local_availability_unknown: Doubt = field(
+        default="allow_and_flag", metadata=_must("R6", "When our own copies cannot be asked.")
+    )
+    lendable_statuses: tuple[str, ...] = _key(AVAILABLE, "R7", "Statuses of a copy that may be asked for, or lent.")
+    unknown_study_mode: Literal["deny", "allow"] = _key("deny", "R2", "A SPACE student whose study mode nobody knows.")
+    duplicates: Literal["deny", "allow"] = _key("deny", "R11a", "A second request for the same title by the same patron.")
+    service_windows: tuple[Window, ...] = _key(WINDOWS, "R1", "Days on which something is suspended.")
+    fine_free: tuple[FineFree, ...] = _key((), "R41", "Days without fines.")
+    categories: tuple[Category, ...] = _key(CATEGORIES, "R18", "Who may borrow, how many and how long.")
+    roles: tuple[Role, ...] = _key(ROLES, "R16", "What each kind of terminal may do.")
+    block: Block = field(default_factory=Block, metadata=_must("R2", "Our own thresholds."))
+    quota: Quota = field(default_factory=Quota, metadata=_must("R20", "How places are counted."))
+    pickup: Pickup = field(default_factory=Pickup, metadata=_must("R14", "The hold shelf."))
+    due: Due = field(default_factory=Due, metadata=_must("R19", "Due dates."))
+    renewal: Renewal = field(default_factory=Renewal, metadata=_must("R27", "Renewals."))
+    recall: Recall = field(default_factory=Recall, metadata=_must("R25", "Recalls."))
+    fine: Fine = field(default_factory=Fine, metadata=_must("R40", "Fines."))
+    notices: Notices = field(default_factory=Notices, metadata=_must("R12", "Letters."))
+    return_: Return = field(default_factory=Return, metadata=_must("R16", "The way home."))
+    bookdrop: Bookdrop = field(default_factory=Bookdrop, metadata=_must("R17", "The book drop."))
+    cancel: Cancel = field(default_factory=Cancel, metadata=_must("R34", "Cancellation by the patron."))
+    lending: Lending = field(default_factory=Lending, metadata=_must("R1", "What we lend."))
+    waits: Waits = field(default_factory=Waits, metadata=_must("R11", "When staff are told."))
+    labels: Mapping[str, str] = field(
+        default_factory=lambda: dict(LABELS), metadata=_must("R35", "What patrons see of a position.")
+    )

@@ -1,0 +1,104 @@
+"""What must be told to others about a request, in our words: the records that wait in the outbox."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.records import record
+from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Request
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What a partner must be told about a request, as the facts stood when it happened. Dates are civil dates."""
+
+    send: str
+    request: str
+    partner: str
+    wire_agency: str
+    wire_id: str
+    at: datetime
+    item: ItemKey | None = None
+    bib_id: str = ""
+    local_bib_id: str = ""
+    title: str = ""
+    volume: str = ""
+    pickup_location: str = ""
+    due: date | None = None
+    renewals: int = 0
+    reason: str = ""
+    patron: str = ""
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A letter to a patron. Who they are and where they live is looked up when it is sent, never kept in the outbox."""
+
+    send: str
+    request: str
+    patron: str
+    title: str
+    at: datetime
+    notice: int = 0
+    due: date | None = None
+    old_due: date | None = None
+    pickup_location: str = ""
+    reason: str = ""
+
+
+def is_letter(send: Send) -> bool:
+    """Whether it goes to a patron by mail; everything else goes to a partner."""
+    return send.name.startswith("LETTER_")
+
+
+def telling(send: Send, about: Request, now: datetime, chosen: Candidate | None = None) -> Telling:
+    """What the partner must hear about a request as it stands; `chosen` is the copy that a lender is asked for."""
+    asked_for = ItemKey(chosen.agency, chosen.barcode) if chosen and send is Send.ASK_LENDER else None
+    return Telling(
+        send=send.value,
+        request=about.id,
+        partner=about.partner,
+        wire_agency=about.wire_agency,
+        wire_id=about.wire_id,
+        at=now,
+        item=about.item or asked_for,
+        bib_id=about.bib_id,
+        local_bib_id=chosen.local_bib_id if chosen else "",
+        title=about.title,
+        volume=about.volume,
+        pickup_location=about.pickup_location,
+        due=about.due or about.lender_due,
+        renewals=about.renewals,
+        reason=about.reason,
+        patron=about.patron,
+    )
+
+
+def letter(send: Send, about: Request, before: Request, now: datetime, notice: int) -> Letter:
+    """The letter that a step owes the patron. `notice` is its row in the register of letters."""
+    return Letter(
+        send=send.value,
+        request=about.id,
+        patron=about.patron,
+        title=about.title,
+        at=now,
+        notice=notice,
+        due=about.due,
+        old_due=before.due,
+        pickup_location=about.pickup_location,
+        reason=about.reason,
+    )
+
+
+def occasion(send: Send, about: Request) -> str:
+    """What a letter is about, so that one event never sends two: the due date, the day of arrival or of the recall."""
+    day = {
+        Send.LETTER_OVERDUE: about.due,
+        Send.LETTER_PICKUP: about.received_on,
+        Send.LETTER_RECALLED: about.recalled_on,
+    }.get(send)
+    return day.isoformat() if day else ""

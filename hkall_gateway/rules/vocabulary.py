@@ -1,0 +1,352 @@
+"""The words of the house: who borrows, what is lent, where a request stands, and why the answer is no."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Sensitive:
+    """Text that must not be shown: a PIN, a password, a name, an address.
+
+    It prints as a dot, so that a log line, an error message or a `repr` cannot leak it. `reveal()` is the one way to the
+    plain text; searching for that word finds every place that needs it.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str = "") -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sensitive) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "•"
+
+
+class Side(StrEnum):
+    """Whose part we play in a request."""
+
+    BORROWING = "borrow"
+    LENDING = "lend"
+
+
+class Position(StrEnum):
+    """Where a request stands. Everything else about it is a fact (recalled, overdue, lost …)."""
+
+    NEW = "NEW"
+    REQUESTED = "REQUESTED"
+    CANCELLING = "CANCELLING"
+    IN_TRANSIT = "IN_TRANSIT"
+    RECEIVED = "RECEIVED"
+    ON_LOAN = "ON_LOAN"
+    TO_RETURN = "TO_RETURN"
+    UNFILLED = "UNFILLED"
+    CANCELLED = "CANCELLED"
+
+    PAGED = "PAGED"
+    SHIPPED = "SHIPPED"
+    AT_BORROWER = "AT_BORROWER"
+    DECLINED = "DECLINED"
+    WITHDRAWN = "WITHDRAWN"
+
+    RETURN_TRANSIT = "RETURN_TRANSIT"
+    CLOSED = "CLOSED"
+
+
+class Why(StrEnum):
+    """Every reason for a no; `RULES` names the published rule behind it."""
+
+    SERVICE_SUSPENDED = "service_suspended"
+    UNKNOWN_BORROWER = "unknown_borrower"
+    WRONG_PIN = "wrong_pin"
+    NOT_ELIGIBLE = "not_eligible"
+    NOT_ELIGIBLE_PART_TIME_SPACE = "not_eligible_part_time_space"
+    ELIGIBILITY_UNKNOWN = "eligibility_unknown"
+    PATRON_EXPIRED = "patron_expired"
+    PATRON_BLOCKED = "patron_blocked"
+    PICKUP_LOCATION = "pickup_location"
+    MATERIAL_NOT_REQUESTABLE = "material_not_requestable"
+    UNKNOWN_TITLE = "unknown_title"
+    AVAILABLE_LOCALLY = "available_locally"
+    AVAILABILITY_UNKNOWN = "availability_unknown"
+    NO_AVAILABLE_COPY = "no_available_copy"
+    DUPLICATE_REQUEST = "duplicate_request"
+    QUOTA_HKALL = "quota_hkall"
+    QUOTA_TOTAL = "quota_total"
+    QUOTA_UNKNOWN = "quota_unknown"
+    HOLDS_NOT_ALLOWED = "holds_not_allowed"
+    NOT_REQUESTER = "not_requester"
+    NOT_YET_ARRIVED = "not_yet_arrived"
+    PICKUP_EXPIRED = "pickup_expired"
+    COUNTER_ONLY = "counter_only"
+    NOT_IN_BOOK_DROP = "not_in_book_drop"
+    AMBIGUOUS_ITEM = "ambiguous_item"
+    UNKNOWN_ITEM = "unknown_item"
+    UNKNOWN_REQUEST = "unknown_request"
+    NOT_ON_LOAN = "not_on_loan"
+    ON_LOAN_TO_ANOTHER = "on_loan_to_another"
+    RENEWAL_LIMIT = "renewal_limit"
+    RENEWAL_TOO_SOON = "renewal_too_soon"
+    RENEWAL_OVERDUE = "renewal_overdue"
+    RENEWAL_DENIED = "renewal_denied"
+    RECALLED = "recalled"
+    TOO_LATE_TO_CANCEL = "too_late_to_cancel"
+    ALREADY_SHIPPED = "already_shipped"
+    AGENCY_NOT_OWNER = "agency_not_owner"
+    AGENCY_NOT_ALLOWED = "agency_not_allowed"
+    ITEM_NOT_LENDABLE = "item_not_lendable"
+    LENDING_SUSPENDED = "lending_suspended"
+    WRONG_POSITION = "wrong_position"
+    FEE_NOT_ACKNOWLEDGED = "fee_not_acknowledged"
+    NOT_SUPPORTED = "not_supported"
+    LOG_IN_FIRST = "log_in_first"
+    UNUSABLE_MESSAGE = "unusable_message"
+    TRY_AGAIN = "try_again"
+
+
+RULES: Mapping[Why, str] = {
+    Why.SERVICE_SUSPENDED: "R1",
+    Why.UNKNOWN_BORROWER: "R2",
+    Why.WRONG_PIN: "R10",
+    Why.NOT_ELIGIBLE: "R2",
+    Why.NOT_ELIGIBLE_PART_TIME_SPACE: "R2",
+    Why.ELIGIBILITY_UNKNOWN: "R2",
+    Why.PATRON_EXPIRED: "R2",
+    Why.PATRON_BLOCKED: "R2",
+    Why.PICKUP_LOCATION: "R4",
+    Why.MATERIAL_NOT_REQUESTABLE: "R5",
+    Why.UNKNOWN_TITLE: "R7",
+    Why.AVAILABLE_LOCALLY: "R6",
+    Why.AVAILABILITY_UNKNOWN: "R6",
+    Why.NO_AVAILABLE_COPY: "R7",
+    Why.DUPLICATE_REQUEST: "R11a",
+    Why.QUOTA_HKALL: "R20",
+    Why.QUOTA_TOTAL: "R21",
+    Why.QUOTA_UNKNOWN: "R21",
+    Why.HOLDS_NOT_ALLOWED: "R22",
+    Why.NOT_REQUESTER: "R13",
+    Why.NOT_YET_ARRIVED: "R13",
+    Why.PICKUP_EXPIRED: "R14",
+    Why.COUNTER_ONLY: "R16",
+    Why.NOT_IN_BOOK_DROP: "R17",
+    Why.RENEWAL_LIMIT: "R27",
+    Why.RENEWAL_TOO_SOON: "R29",
+    Why.RENEWAL_OVERDUE: "R29",
+    Why.RENEWAL_DENIED: "R28",
+    Why.RECALLED: "R28",
+    Why.TOO_LATE_TO_CANCEL: "R34",
+    Why.ALREADY_SHIPPED: "R37",
+    Why.AGENCY_NOT_OWNER: "R23",
+    Why.LENDING_SUSPENDED: "R1",
+}
+
+
+NOTHING = Sensitive("")
+
+
+class ItemKey(NamedTuple):
+    """An item's identity. Barcodes of eight universities overlap, so a barcode alone names nothing."""
+
+    agency: str
+    barcode: str
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who did it and how it came: for the journal and the log.
+
+    `who` is a terminal, an agency, a member of staff or "timer"; `channel` is sip2, ncip, cli or timer; `message` is the
+    code or service; `corr` follows one conversation from the first byte to the last delivery.
+    """
+
+    who: str
+    channel: str
+    message: str = ""
+    corr: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Borrower:
+    """One of our patrons, as the local library system knows them.
+
+    `category` is a key of the policy file or an ILS group that it maps; `local_loans` counts books on loan from our own
+    shelves; `total_quota` is None where the local system does not say.
+    """
+
+    barcode: str
+    name: Sensitive
+    category: str
+    name_zh: Sensitive = NOTHING
+    study_mode: str = ""
+    expires: date | None = None
+    email: Sensitive = NOTHING
+    language: str = "en"
+    blocked: bool = False
+    local_loans: int | None = 0
+    total_quota: int | None = None
+    pin_hash: Sensitive = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One physical copy on one library's shelf, as the union catalogue knows it.
+
+    `status` is an NCIP CirculationStatus; `bib_id` the union catalogue's number, `local_bib_id` the owner's own.
+    """
+
+    agency: str
+    barcode: str
+    bib_id: str
+    title: str
+    author: str = ""
+    isbn: str = ""
+    volume: str = ""
+    call_number: str = ""
+    status: str = "Available On Shelf"
+    lendable: bool = True
+    material: str = "book"
+    local_bib_id: str = ""
+
+    @property
+    def key(self) -> ItemKey:
+        return ItemKey(self.agency, self.barcode)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One book for one borrower, on either side, from the wish to the end.
+
+    Borrowing: `partner` is the lender asked now, `patron` our patron. Lending: `partner` is the borrowing library and
+    `patron` is empty, since a lender never learns the patron. `wire_agency` and `wire_id` are the RequestId under which
+    `partner` knows it; `placed_by` and `placed_id` the RequestId of whoever placed it. Dates are civil dates in Hong Kong:
+    the book is on time on the whole of `due`; `lender_due` is the date the lender expects it back.
+    """
+
+    id: str
+    side: Side
+    position: Position
+    title: str
+    bib_id: str
+    kind: str = "normal"
+    patron: str = ""
+    partner: str = ""
+    wire_agency: str = ""
+    wire_id: str = ""
+    attempt: int = 0
+    item_agency: str = ""
+    item_barcode: str = ""
+    volume: str = ""
+    pickup_location: str = ""
+    placed_by: str = ""
+    placed_id: str = ""
+    placed_at: datetime | None = None
+    moved_at: datetime | None = None
+    received_on: date | None = None
+    notified_on: date | None = None
+    pickup_last: date | None = None
+    first_checkout: date | None = None
+    loan_days: int = 0
+    due: date | None = None
+    due_before_recall: date | None = None
+    lender_due: date | None = None
+    returned_on: date | None = None
+    renewals: int = 0
+    renewed_at: datetime | None = None
+    renewal_sync: str = "none"
+    recalled_on: date | None = None
+    unwanted: bool = False
+    used: bool = False
+    expired_pickup: bool = False
+    unannounced: bool = False
+    skipped: str = ""
+    claimed_on: date | None = None
+    lost_on: date | None = None
+    damaged: bool = False
+    overdue_notice_for: date | None = None
+    reopened_from: str = ""
+    reason: str = ""
+    flags: str = ""
+
+    @property
+    def item(self) -> ItemKey | None:
+        return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One copy that could fill a request, with its rank, or the reason why it was passed over.
+
+    `wire_id` is the RequestId value under which its library was asked; empty until it was.
+    """
+
+    request: str
+    rank: int
+    agency: str
+    barcode: str
+    local_bib_id: str = ""
+    skip: str = ""
+    wire_id: str = ""
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """A library of the consortium, as the directory knows it. Source: the configuration page, [[partners]]."""
+
+    agency: str
+    name: str
+    url: str = ""
+    dialect: str = "direct"
+    priority: int = 50
+    institutional_card: str = ""
+    user_sent: str = "institution"
+    renewal_mode: str = "local_then_notify"
+    can_lookup_request: bool = False
+    can_lookup_items: bool = False
+    in_flight: int = 4
+    work_days: tuple[str, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri")
+    silence_days: int = 2
+    date_semantics: str = "instant"
+    courier_days: int = 2
+    timeout_s: int = 20
+    lending: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Yes. `due` where the answer is a date; `facts` is what decided, for `explain`."""
+
+    due: date | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No, and why. `detail` fills the blanks of the sentence shown to people (numbers, dates, a place)."""
+
+    why: Why
+    detail: Mapping[str, object] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def rule(self) -> str:
+        """The number of the published rule, or "" where the reason is not a rule."""
+        return RULES.get(self.why, "")
+
+
+class BadStep(Exception):
+    """A step that the life cycle does not have, or a request that somebody else moved first: a bug or a lost race."""

@@ -1,0 +1,1 @@
+"""The door for terminals: SIP2 2.00."""

@@ -1,0 +1,244 @@
+"""A SIP2 line becomes a message, and a message a line: tolerant in, strict out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+from hkall_gateway.sip2.dialects import Dialect
+from hkall_gateway.sip2.fields import CONTROLS, KINDS, TAGS, clean, lengths
+from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES, Part, Shape
+
+Value = str | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Message:
+    """One message, whichever way it goes.
+
+    `fields` holds the fixed parts by name, then the tags by their two letters in the order of the line; tags that repeat
+    are tuples. `sequence` is the AY digit. `checked` says that AZ was there and right (or, on the way out, is wanted
+    without AY); `code_point_sum` that it was right only as a sum of code points. `unknown` are the tags that were ignored.
+    """
+
+    code: str
+    fields: Mapping[str, Value] = field(default_factory=dict)
+    sequence: str | None = None
+    checked: bool = False
+    unknown: tuple[str, ...] = ()
+    code_point_sum: bool = False
+
+    def get(self, name: str) -> str:
+        """The value, the first one of a repeated tag, "" when absent."""
+        return next(iter(self.all(name)), "")
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Every value of a tag, in order; empty when absent."""
+        value = self.fields.get(name, ())
+        return (value,) if isinstance(value, str) else value
+
+    def __repr__(self) -> str:
+        """The message without its secrets and without whom it is about, fit for a traceback."""
+        shown = {name: "•" if _hushed(name) else value for name, value in self.fields.items()}
+        return f"Message({self.code!r}, {shown!r}, sequence={self.sequence!r}, checked={self.checked!r})"
+
+
+class BadMessage(Exception):
+    """The peer's line cannot be used.
+
+    `why` is "checksum", "unknown_command", "truncated" or "too_long". `code` is the command where it could be read,
+    `message` what could be saved of a truncated one, so that it can have its own negative reply.
+    """
+
+    def __init__(self, why: str, code: str | None = None, message: Message | None = None) -> None:
+        super().__init__(f"{code or 'a line'}: {why}")
+        self.why = why
+        self.code = code
+        self.message = message
+
+
+class _Seal(NamedTuple):
+    """What ends a line: AY's digit, AZ's value, and how many characters stand behind the letters AZ."""
+
+    body: str
+    sequence: str | None
+    sum: str | None
+    tail: int
+
+
+_LEADING_JUNK: Final = re.compile(rb"[^0-9A-Za-z]*")
+_HEX: Final = re.compile(r"[0-9A-Fa-f]{4}")
+_SEQUENCE: Final = re.compile(r"AY([0-9]?)$")
+
+
+def checksum(data: bytes) -> bytes:
+    """The four hex digits that end a line.
+
+    `data` runs from the first byte up to and including b"AZ"; the sum of its bytes, negated, modulo 2**16.
+    Source: SIP2 2.00, error detection.
+    """
+    return _negated(sum(data))
+
+
+def decode(line: bytes, dialect: Dialect) -> Message:
+    """The message in one line, with or without its terminator.
+
+    Missing tags, unknown tags, a missing last delimiter, blank dates and bytes that are not in the character set are
+    accepted; the first of repeated scalars wins. Raises BadMessage for a wrong AZ, an unknown command, a fixed part cut
+    short, and more than `dialect.max_line` bytes. Source: SIP2 2.00; reference page sip2.md 9.
+    """
+    raw = _LEADING_JUNK.sub(b"", line, count=1).rstrip(b"\r\n")
+    if len(raw) > dialect.max_line:
+        raise BadMessage("too_long")
+    text = raw.decode(dialect.encoding, "replace")
+    shape = SHAPES.get(text[:2])
+    seal = _unseal(text, 2 + shape.width if shape else 2, dialect.delimiter)
+    points = _verify(raw, text, seal)
+    if shape is None:
+        raise BadMessage("unknown_command", text[:2] if text[:2].isascii() and text[:2].isalnum() else None)
+    message = _parse(shape, seal, dialect)
+    return replace(message, code_point_sum=True) if points else message
+
+
+def encode(message: Message, dialect: Dialect) -> bytes:
+    """The line of a message, terminator included.
+
+    Never fails on a value: controls and the delimiter become blanks, letters that the character set lacks their nearest
+    relatives or `?`, long values are cut at 255 characters (AF and AG go on in a further field), required fields are
+    always there. A code or a name that SIP2 does not have is a bug of ours: ValueError. AY and AZ follow `sequence`
+    and `checked`; 96 and 97 carry no AY, and AZ where the dialect detects errors.
+    """
+    shape = _shape(message)
+    fixed = "".join(_fixed(message.get(part.name), part, dialect) for part in shape.fixed)
+    tags = "".join(f"{tag}{value}{dialect.delimiter}" for tag, value in _tagged(message, shape, dialect))
+    line = f"{message.code}{fixed}{tags}".encode(dialect.encoding, "replace")
+    return _seal(line, message, dialect) + dialect.terminator
+
+
+def _hushed(name: str) -> bool:
+    row = TAGS.get(name)
+    return row is not None and (row.secret or row.personal)
+
+
+def _negated(total: int) -> bytes:
+    return b"%04X" % (-total & 0xFFFF)
+
+
+def _unseal(text: str, start: int, delimiter: str) -> _Seal:
+    """Takes AY and AZ off the end of a line. `start` is where its tags begin."""
+    head, mark, tail = text.rpartition("AZ")
+    spot = _SEQUENCE.search(head)
+    value = tail.strip(f"{delimiter} \t\0")
+    at = spot.start() if spot else len(head)
+    begins_field = at == start or head[:at].endswith(delimiter)
+    # The last value may lack its delimiter; then only a perfect AY and AZ are told from a barcode with these letters.
+    runs_on = spot is not None and spot[1] != "" and _HEX.fullmatch(tail) is not None
+    if not mark or not (begins_field or runs_on):
+        return _Seal(text, None, None, 0)
+    return _Seal(head[:at], (spot[1] or None) if spot else None, value, len(tail))
+
+
+def _verify(raw: bytes, text: str, seal: _Seal) -> bool:
+    """Whether AZ was right only as a sum of code points; raises BadMessage when it was wrong either way.
+
+    Source: SIP2 2.00 sums bytes; Palace's client and GigaFlair sum code points (reference page sip2.md 3.3).
+    """
+    if seal.sum is None:
+        return False
+    if _HEX.fullmatch(seal.sum):
+        # What stands behind AZ is then ASCII, so that characters and bytes count the same.
+        wanted = seal.sum.upper().encode()
+        if checksum(raw[: len(raw) - seal.tail]) == wanted:
+            return False
+        if not raw.isascii() and _negated(sum(map(ord, text[: len(text) - seal.tail]))) == wanted:
+            return True
+    raise BadMessage("checksum", text[:2] if text[:2] in SHAPES else None)
+
+
+def _parse(shape: Shape, seal: _Seal, dialect: Dialect) -> Message:
+    body = seal.body.translate(CONTROLS)
+    start = 2 + shape.width
+    fixed = body[2:start]
+    if len(fixed) < shape.width or dialect.delimiter in fixed:
+        _, *rest = body.split(dialect.delimiter)
+        raise BadMessage("truncated", shape.code, _collect(shape.code, {}, rest, seal))
+    return _collect(shape.code, dict(_slices(shape, fixed)), body[start:].split(dialect.delimiter), seal)
+
+
+def _slices(shape: Shape, fixed: str) -> Iterator[tuple[str, str]]:
+    at = 0
+    for part in shape.fixed:
+        yield part.name, KINDS[part.kind].parse(fixed[at : at + part.width])
+        at += part.width
+
+
+def _collect(code: str, fixed: Mapping[str, Value], chunks: list[str], seal: _Seal) -> Message:
+    sequence, unknown = seal.sequence, []
+    found: dict[str, list[str]] = {}
+    for chunk in map(str.lstrip, chunks):
+        tag, value = chunk[:2], chunk[2:]
+        if tag == "AY":  # with a delimiter of its own, or in front of other fields
+            sequence = sequence or (value[:1] if value.isascii() and value[:1].isdigit() else None)
+        elif tag in TAGS and tag != "AZ":
+            found.setdefault(tag, []).append(KINDS[TAGS[tag].kind].parse(value))
+        elif chunk:
+            unknown.append(tag)
+    tags = {tag: tuple(values) if TAGS[tag].repeats else values[0] for tag, values in found.items()}
+    return Message(code, {**fixed, **tags}, sequence, seal.sum is not None, tuple(unknown))
+
+
+def _shape(message: Message) -> Shape:
+    shape = SHAPES.get(message.code)
+    if shape is None:
+        raise ValueError(f"{message.code!r} is not a SIP2 message")
+    known = {part.name for part in shape.fixed} | (TAGS.keys() - {"AY", "AZ"})
+    if stray := message.fields.keys() - known:
+        raise ValueError(f"{message.code} has no field {', '.join(sorted(stray))}")
+    return shape
+
+
+def _fixed(value: str, part: Part, dialect: Dialect) -> str:
+    return KINDS[part.kind].emit(clean(value, dialect.encoding, dialect.delimiter), part.width)
+
+
+def _tagged(message: Message, shape: Shape, dialect: Dialect) -> Iterator[tuple[str, str]]:
+    """The tags of a line in their order, then those that are required and were not given."""
+    for tag in message.fields:
+        if tag in TAGS and _wanted(tag, shape, dialect):
+            yield from ((tag, text) for value in _values(message, tag) for text in _texts(tag, value, dialect))
+    for tag in shape.required:
+        if tag not in message.fields:
+            yield from ((tag, text) for text in _texts(tag, "", dialect))
+
+
+def _wanted(tag: str, shape: Shape, dialect: Dialect) -> bool:
+    if tag in shape.required:
+        return True
+    return tag not in dialect.hidden and (not TAGS[tag].extension or tag in dialect.extensions)
+
+
+def _values(message: Message, tag: str) -> tuple[str, ...]:
+    """A scalar is written once, whatever it was given: terminals disagree on which of two they take."""
+    values = message.all(tag)
+    return values if TAGS[tag].repeats else values[:1] or ("",)
+
+
+def _texts(tag: str, value: str, dialect: Dialect) -> list[str]:
+    """The value as it is sent: in one field, or in several where the tag is made for lines of text."""
+    row = TAGS[tag]
+    pieces = lengths(KINDS[row.kind].emit(clean(value, dialect.encoding, dialect.delimiter), row.width))
+    return pieces if tag in ("AF", "AG") else pieces[:1]
+
+
+def _seal(line: bytes, message: Message, dialect: Dialect) -> bytes:
+    if message.code in (RESEND, GARBLED):
+        sequence, summed = b"", message.checked or dialect.error_detection
+    else:
+        sequence = b"AY" + message.sequence[:1].encode("ascii", "replace") if message.sequence else b""
+        summed = message.checked or bool(sequence)
+    if not summed:
+        return line
+    line += sequence + b"AZ"
+    return line + checksum(line)

@@ -1,0 +1,65 @@
+"""How makes of terminals differ: one row a make, flags that the codec and the handlers read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Final
+
+from hkall_gateway.sip2.fields import date18
+
+SORTER: Final = frozenset({"CR", "CS", "CT", "CV"})
+"""Where a returned item goes; says nothing about a patron."""
+HOLD_PATRON: Final = frozenset({"CY", "DA"})
+"""Whom a returned item is held for: for counters and sorters behind the counter."""
+PATRON_DETAILS: Final = frozenset({"PA", "PC"})
+"""Until when a card runs, and its category. The birth date (PB) is in no row: nobody needs it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One make of terminal, as it wants to be spoken to.
+
+    `delimiter` is one ASCII character; `max_line` is bytes without the terminator. With `error_detection` our 96 and 97
+    carry AZ even where the line that they answer had none; other replies follow their request. `ah_format` is a
+    strftime pattern for the free due date AH, "" means date18. `extensions` are the tags beyond 2.00 that may be sent,
+    `hidden` the optional tags that may not. `timeout_tenths` is in tenths of a second, as 98 says it.
+    """
+
+    name: str
+    encoding: str = "utf-8"
+    delimiter: str = "|"
+    terminator: bytes = b"\r"
+    error_detection: bool = True
+    max_line: int = 65536
+    ah_format: str = ""
+    currency: str = "HKD"
+    extensions: frozenset[str] = SORTER
+    hidden: frozenset[str] = frozenset()
+    pin_required: bool = False
+    contact_without_pin: bool = False
+    timeout_tenths: int = 100
+    retries: int = 3
+
+    def due_text(self, due: datetime, zone: tzinfo) -> str:
+        """The due date as this terminal shows it (AH). `due` is aware; the text is in the local time of `zone`."""
+        return due.astimezone(zone).strftime(self.ah_format) if self.ah_format else date18(due, zone)
+
+
+# fmt: off
+_ROWS: Final = (
+    Dialect(name="standard"),
+    Dialect(name="crlf",           terminator=b"\r\n"),            # waits for LF, as Koha's default sends it
+    Dialect(name="cp850",          encoding="cp850"),              # the character set of the 2.00 document
+    Dialect(name="latin-1",        encoding="latin-1"),
+    Dialect(name="ascii-stripped", encoding="ascii"),              # displays that cannot show accents
+    Dialect(name="big5",           encoding="big5hkscs"),          # older Hong Kong and Taiwan terminals
+    Dialect(name="plain",          extensions=frozenset()),        # stumbles over tags that 2.00 does not know
+    Dialect(name="sorter",         extensions=SORTER | HOLD_PATRON),
+    Dialect(name="counter",        extensions=SORTER | HOLD_PATRON | PATRON_DETAILS, contact_without_pin=True),
+    Dialect(name="pin",            pin_required=True),             # self-checks that ask for card and PIN
+    Dialect(name="iso-due",        ah_format="%Y-%m-%d"),          # prints AH on the slip as it is
+)
+# fmt: on
+
+DIALECTS: Final[dict[str, Dialect]] = {row.name: row for row in _ROWS}

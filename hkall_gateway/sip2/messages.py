@@ -1,0 +1,153 @@
+"""What a SIP2 message is made of: one row a message, one row a part of fixed width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of a message's fixed beginning: no tag, no delimiter, `width` characters."""
+
+    name: str
+    width: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One message. `reply` is the code that answers it; "" for a reply itself, and for 97, which any reply may answer."""
+
+    code: str
+    name: str
+    fixed: tuple[Part, ...]
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    reply: str
+
+    @property
+    def width(self) -> int:
+        """Characters between the code and the first tag."""
+        return sum(part.width for part in self.fixed)
+
+
+# fmt: off
+_PARTS: Final = (
+    Part("acs_renewal_policy",       1, "flag"),
+    Part("alert",                    1, "flag"),
+    Part("available",                1, "flag"),
+    Part("card_retained",            1, "flag"),
+    Part("charged_items_count",      4, "digits"),
+    Part("checkin_ok",               1, "flag"),
+    Part("checkout_ok",              1, "flag"),
+    Part("circulation_status",       2, "digits"),
+    Part("currency_type",            3, "code"),
+    Part("date_time_sync",          18, "date18"),
+    Part("desensitize",              1, "flag"),
+    Part("end_session",              1, "flag"),
+    Part("fee_type",                 2, "digits"),
+    Part("fine_items_count",         4, "digits"),
+    Part("hold_items_count",         4, "digits"),
+    Part("hold_mode",                1, "code"),
+    Part("item_properties_ok",       1, "code"),     # 1 is stored; 2.00 leaves the other values open
+    Part("language",                 3, "digits"),
+    Part("magnetic_media",           1, "flag"),
+    Part("max_print_width",          3, "digits"),
+    Part("nb_due_date",             18, "date18"),
+    Part("no_block",                 1, "flag"),
+    Part("off_line_ok",              1, "flag"),
+    Part("ok",                       1, "bit"),
+    Part("on_line_status",           1, "flag"),
+    Part("overdue_items_count",      4, "digits"),
+    Part("patron_status",           14, "marks"),
+    Part("payment_accepted",         1, "flag"),
+    Part("payment_type",             2, "digits"),
+    Part("protocol_version",         4, "code"),
+    Part("pwd_algorithm",            1, "code"),
+    Part("recall_items_count",       4, "digits"),
+    Part("renewal_ok",               1, "flag"),
+    Part("renewed_count",            4, "digits"),
+    Part("resensitize",              1, "flag"),
+    Part("retries_allowed",          3, "digits"),
+    Part("return_date",             18, "date18"),
+    Part("sc_renewal_policy",        1, "flag"),
+    Part("security_marker",          2, "digits"),
+    Part("status_code",              1, "digits"),
+    Part("status_update_ok",         1, "flag"),
+    Part("summary",                 10, "marks"),
+    Part("third_party_allowed",      1, "flag"),
+    Part("timeout_period",           3, "digits"),
+    Part("transaction_date",        18, "date18"),
+    Part("uid_algorithm",            1, "code"),
+    Part("unavailable_holds_count",  4, "digits"),
+    Part("unrenewed_count",          4, "digits"),
+)
+# fmt: on
+
+PARTS: Final[dict[str, Part]] = {part.name: part for part in _PARTS}
+
+
+def _row(code: str, name: str, fixed: str, required: str, optional: str, reply: str = "") -> Shape:
+    parts = tuple(PARTS[part] for part in fixed.split())
+    return Shape(code, name, parts, tuple(required.split()), tuple(optional.split()), reply)
+
+
+# fmt: off
+_ROWS: Final = (
+    # What a terminal asks.
+    _row("01", "Block Patron",       "card_retained transaction_date", "AO AL AA AC", "", "24"),
+    _row("09", "Checkin",            "no_block transaction_date return_date", "AP AO AB AC", "CH BI", "10"),
+    _row("11", "Checkout",           "sc_renewal_policy no_block transaction_date nb_due_date",
+         "AO AA AB AC", "CH AD BO BI", "12"),
+    _row("15", "Hold",               "hold_mode transaction_date", "AO AA", "BW BS BY AD AB AJ AC BO", "16"),
+    _row("17", "Item Information",   "transaction_date", "AO AB", "AC", "18"),
+    _row("19", "Item Status Update", "transaction_date", "AO AB CH", "AC", "20"),
+    _row("23", "Patron Status Request", "language transaction_date", "AO AA AC AD", "", "24"),
+    _row("25", "Patron Enable",      "transaction_date", "AO AA", "AC AD", "26"),
+    _row("29", "Renew",              "third_party_allowed no_block transaction_date nb_due_date",
+         "AO AA", "AD AB AJ AC CH BO", "30"),
+    _row("35", "End Patron Session", "transaction_date", "AO AA", "AC AD", "36"),
+    _row("37", "Fee Paid",           "transaction_date fee_type payment_type currency_type",
+         "BV AO AA", "AC AD CG BK", "38"),
+    _row("63", "Patron Information", "language transaction_date summary", "AO AA", "AC AD BP BQ", "64"),
+    _row("65", "Renew All",          "transaction_date", "AO AA", "AD AC BO", "66"),
+    _row("93", "Login",              "uid_algorithm pwd_algorithm", "CN CO", "CP", "94"),
+    _row("97", "Request ACS Resend", "", "", ""),
+    _row("99", "SC Status",          "status_code max_print_width protocol_version", "", "", "98"),
+    # What the library answers.
+    _row("10", "Checkin Response",   "ok resensitize magnetic_media alert transaction_date",
+         "AO AB AQ", "AJ CL AA CK CH AF AG"),
+    _row("12", "Checkout Response",  "ok renewal_ok magnetic_media desensitize transaction_date",
+         "AO AA AB AJ AH", "BT CI BH BV CK CH BK AF AG"),
+    _row("16", "Hold Response",      "ok available transaction_date", "AO AA", "BW BR BS AB AJ AF AG"),
+    _row("18", "Item Information Response", "circulation_status security_marker fee_type transaction_date",
+         "AB AJ", "CF AH CJ CM BG BH BV CK AQ AP CH AF AG"),
+    _row("20", "Item Status Update Response", "item_properties_ok transaction_date", "AB", "AJ CH AF AG"),
+    _row("24", "Patron Status Response", "patron_status language transaction_date",
+         "AO AA AE", "BL CQ BH BV AF AG"),
+    _row("26", "Patron Enable Response", "patron_status language transaction_date", "AO AA AE", "BL CQ AF AG"),
+    _row("30", "Renew Response",     "ok renewal_ok magnetic_media desensitize transaction_date",
+         "AO AA AB AJ AH", "BT CI BH BV CK CH BK AF AG"),
+    _row("36", "End Session Response", "end_session transaction_date", "AO AA", "AF AG"),
+    _row("38", "Fee Paid Response",  "payment_accepted transaction_date", "AO AA", "BK AF AG"),
+    _row("64", "Patron Information Response",
+         "patron_status language transaction_date hold_items_count overdue_items_count charged_items_count"
+         " fine_items_count recall_items_count unavailable_holds_count",
+         "AO AA AE", "BZ CA CB BL CQ BH BV CC AS AT AU AV BU CD BD BE BF AF AG"),
+    _row("66", "Renew All Response", "ok renewed_count unrenewed_count transaction_date", "AO", "BM BN AF AG"),
+    _row("94", "Login Response",     "ok", "", ""),
+    _row("96", "Request SC Resend",  "", "", ""),
+    _row("98", "ACS Status",
+         "on_line_status checkin_ok checkout_ok acs_renewal_policy status_update_ok off_line_ok timeout_period"
+         " retries_allowed date_time_sync protocol_version",
+         "AO BX", "AM AN AF AG"),
+)
+# fmt: on
+
+SHAPES: Final[dict[str, Shape]] = {row.code: row for row in _ROWS}
+
+RESEND: Final = "97"
+"""The terminal asks for our last words again."""
+GARBLED: Final = "96"
+"""We ask the terminal for its last words again."""

@@ -1,0 +1,224 @@
+"""One terminal's conversation: lines out of bytes, resends, duplicates, sequence numbers, and who is logged in."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode, encode
+from hkall_gateway.sip2.dialects import Dialect
+from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES
+
+STRIKES: Final = 3
+"""Wrong logins on one connection. Source: atz and Koha SIP servers, telnet style."""
+FLOOD: Final = 4
+"""Caps that one line may run on before the peer is no terminal."""
+
+_TERMINATOR: Final = re.compile(rb"[\r\n]")
+_BLANKS: Final = bytes(range(0x21))
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A known command with unusable content: answer `message` by `reply` with the command's negative reply.
+
+    `message` holds what could be read, at least the code, the sequence and `checked`.
+    """
+
+    code: str
+    message: Message
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Write these bytes now."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """Close the connection."""
+
+    why: str
+
+
+Event = Message | Refuse | Say | Hang
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """One request that was handed out, and its reply when there is one. `line` is None when repeats cannot be told."""
+
+    message: Message
+    line: bytes | None = field(repr=False)
+    answer: bytes | None = field(default=None, repr=False)
+
+
+class Session:
+    """What one connection remembers between its bytes.
+
+    A request is handed out once. The same line again, with AY and AZ, is a resend: when it was answered, `Say` that
+    answer; while its answer is still being made, nothing, for the answer is on its way. Known are the last answered
+    request and all that still wait. A 97 while requests wait is treated likewise: an older answer would be taken for
+    the awaited one. Lines are compared whole, not by AY and AZ alone: two barcodes with swapped digits have one sum.
+    Source: SIP2 2.00, error detection; reference page sip2.md 3.4.
+
+    Nothing here limits how many requests wait: whoever reads the socket looks at `waiting` and pauses.
+    """
+
+    __slots__ = ("_broken", "_buffer", "_last_words", "_length", "_strikes", "_turns", "counters", "dialect", "terminal")
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.terminal: str | None = None
+        self.counters: Counter[str] = Counter()
+        self._buffer = bytearray()
+        self._length = 0  # of the line so far, also what was not kept of it
+        self._broken = False
+        self._strikes = 0
+        self._turns: list[_Turn] = []
+        self._last_words: bytes | None = None
+
+    @property
+    def held(self) -> int:
+        """Bytes kept of a line that has not ended; never more than the dialect's cap."""
+        return len(self._buffer)
+
+    @property
+    def waiting(self) -> int:
+        """Requests handed out and not yet answered."""
+        return sum(turn.answer is None for turn in self._turns)
+
+    def receive(self, data: bytes) -> Iterator[Event]:
+        """What to do about these bytes, in order. Run it to its end: the bytes are read as it goes.
+
+        A line ends at CR or LF; blank lines and leading blanks are dropped, a line over the cap is dropped and counted.
+        `Hang("flood")` comes once, when a line is four caps long; nothing is read after it.
+        """
+        if self._broken:
+            return
+        first, *others = _TERMINATOR.split(data)
+        yield from self._keep(first)
+        for piece in others:
+            if self._broken:
+                return
+            yield from self._end()
+            yield from self._keep(piece)
+
+    def reply(self, request: Message, code: str, fields: Mapping[str, Value]) -> bytes:
+        """The line that answers `request`, to be written as it is; remembered for a resend.
+
+        AY is the request's; AZ goes along if the request had either. `request` is the message handed out, or a
+        Refuse's. Raises ValueError for a code or a field name that SIP2 does not have.
+        """
+        line = encode(Message(code, fields, request.sequence, request.checked), self.dialect)
+        self._last_words = line
+        self._close(request, line)
+        self.counters["answered"] += 1
+        return line
+
+    def log_in(self, terminal: str, dialect: Dialect | None = None) -> None:
+        """This connection is `terminal` from here on; its own dialect, if any, rules from the reply to this login."""
+        self.terminal = terminal
+        self.dialect = dialect or self.dialect
+        self._strikes = 0
+
+    def strike(self) -> bool:
+        """Counts a wrong login; True when it was the third in a row and the connection should be closed."""
+        self._strikes += 1
+        return self._strikes >= STRIKES
+
+    def _keep(self, piece: bytes) -> Iterator[Event]:
+        """Adds to the line as far as the cap allows; what lies beyond is only measured."""
+        if not self._length:
+            piece = piece.lstrip(_BLANKS)
+        self._length += len(piece)
+        self._buffer += piece[: self.dialect.max_line - len(self._buffer)]
+        if self._length > FLOOD * self.dialect.max_line:
+            self._broken = True
+            self._buffer.clear()
+            self.counters["too_long"] += 1
+            yield Hang("flood")
+
+    def _end(self) -> Iterator[Event]:
+        line, length = bytes(self._buffer), self._length
+        self._buffer.clear()
+        self._length = 0
+        if not length:
+            return
+        self.counters["received"] += 1
+        if length > self.dialect.max_line:
+            self.counters["too_long"] += 1
+        else:
+            yield from self._read(line)
+
+    def _read(self, line: bytes) -> Iterator[Event]:
+        try:
+            message = decode(line, self.dialect)
+        except BadMessage as bad:
+            yield from self._bad(bad, line)
+            return
+        self._count(message)
+        if message.code == RESEND:
+            yield from self._again(message)
+        elif SHAPES[message.code].reply:
+            yield from self._ask(message, message, line)
+        else:
+            self.counters["unknown_command"] += 1  # a reply's code means nothing when a terminal says it
+
+    def _bad(self, bad: BadMessage, line: bytes) -> Iterator[Event]:
+        if bad.why == "checksum":
+            self.counters["bad_checksum"] += 1
+            yield self._garbled(checked=True)
+        elif bad.message is not None and SHAPES[bad.message.code].reply:
+            self.counters[bad.why] += 1
+            self._count(bad.message)
+            yield from self._ask(Refuse(bad.message.code, bad.message, bad.why), bad.message, line)
+        else:
+            self.counters["unknown_command" if bad.why == "truncated" else bad.why] += 1
+
+    def _count(self, message: Message) -> None:
+        self.counters["unknown_field"] += len(message.unknown)
+        self.counters["code_point_sum"] += message.code_point_sum
+
+    def _ask(self, event: Message | Refuse, message: Message, line: bytes) -> Iterator[Event]:
+        known = line.rstrip() if message.checked and message.sequence else None
+        turn = next((turn for turn in self._turns if known and turn.line == known), None)
+        if turn is None:
+            self._turns.append(_Turn(message, known))
+            yield event
+        elif turn.answer is None:
+            self.counters["in_progress"] += 1
+        else:
+            yield self._replay(turn.answer)
+
+    def _again(self, request: Message) -> Iterator[Event]:
+        if self.waiting:
+            self.counters["in_progress"] += 1
+        elif self._last_words is None:
+            yield self._garbled(request.checked)
+        else:
+            yield self._replay(self._last_words)
+
+    def _replay(self, line: bytes) -> Say:
+        self.counters["replayed"] += 1
+        self._last_words = line
+        return Say(line)
+
+    def _garbled(self, checked: bool) -> Say:
+        self._last_words = encode(Message(GARBLED, checked=checked), self.dialect)
+        return Say(self._last_words)
+
+    def _close(self, request: Message, line: bytes) -> None:
+        """Notes the answer and forgets what was answered before it."""
+        turn = next((turn for turn in self._turns if turn.message is request), None)
+        if turn is None:
+            return
+        turn.answer = line
+        at = self._turns.index(turn)
+        self._turns = [t for i, t in enumerate(self._turns) if i >= at or t.answer is None]

@@ -1,0 +1,309 @@
+"""The one writer: whatever waits becomes one durable commit, and nobody is answered before it (law 2).
+
+Each unit of work runs inside its own SAVEPOINT; one that raises is rolled back alone. There is no timer: a batch is what
+came in while the last one was being committed, so a lone message waits for nobody.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import StaticPool
+from twisted.internet.defer import Deferred
+
+T = TypeVar("T")
+
+BATCH_UNITS = 256
+Answer = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """What a unit of work will decide about; PostgreSQL locks these rows first, in this order. SQLite needs none."""
+
+    patron: str = ""
+    request: str = ""
+    item: tuple[str, str] = ("", "")
+
+
+NO_LOCKS = Locks()
+
+
+class Store(Protocol):
+    """Something that runs a function of a unit in one transaction; `Database` with a thread, `Immediate` at once."""
+
+    def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS) -> Awaitable[T]: ...
+
+    def read(self, work: Callable[..., T], *args: Any) -> Awaitable[T]: ...
+
+
+def open_engine(url: str) -> Engine:
+    """An engine that leaves BEGIN, SAVEPOINT and COMMIT to us.
+
+    With the driver's own handling a released savepoint is visible to others and ROLLBACK does not undo it (pysqlite).
+    SQLite: WAL and synchronous=FULL, so that a commit is on disk when it returns; busy timeout 5 s for the command line.
+    """
+    if not url.startswith("sqlite"):
+        return create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
+    extra: dict[str, Any] = {"poolclass": StaticPool} if _in_memory(url) else {}
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"check_same_thread": False, "timeout": 5}, **extra)
+    event.listen(engine, "connect", _sqlite_pragmas)
+    return engine
+
+
+def _in_memory(url: str) -> bool:
+    return url in {"sqlite://", "sqlite:///:memory:"}
+
+
+def _sqlite_pragmas(connection: Any, _record: object) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+@dataclass(slots=True)
+class _Job(Generic[T]):
+    """One unit of work, waiting; `settle` tells its waiter, in the reactor's thread."""
+
+    work: Callable[..., T]
+    args: tuple[Any, ...]
+    locks: Locks
+    settle: Callable[[Any, BaseException | None], None]
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+
+def _begin(connection: Connection) -> None:
+    sqlite = connection.dialect.name == "sqlite"
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if sqlite else "BEGIN")
+
+
+def _run_one(connection: Connection, make_unit: Callable[[Connection], Any], job: _Job[Any]) -> Answer:
+    """Run one unit inside its savepoint; the answer to give once the group has been committed."""
+    connection.exec_driver_sql("SAVEPOINT unit")
+    try:
+        unit = make_unit(connection)
+        unit.lock(job.locks)
+        result = job.context.run(job.work, unit, *job.args)
+    except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
+        connection.exec_driver_sql("RELEASE SAVEPOINT unit")
+        return _failing(job, error)
+    connection.exec_driver_sql("RELEASE SAVEPOINT unit")
+    return lambda: _settle(job, unit, result)
+
+
+def _settle(job: _Job[Any], unit: Any, result: Any) -> None:
+    """After the commit: those who listen hear what happened, then the waiter gets its answer."""
+    job.context.run(unit.committed)
+    job.settle(result, None)
+
+
+def _failing(job: _Job[Any], error: BaseException) -> Answer:
+    return lambda: job.settle(None, error)
+
+
+def run_group(connection: Connection, make_unit: Callable[[Connection], Any], jobs: Sequence[_Job[Any]]) -> list[Answer]:
+    """All `jobs` in one durable commit. If BEGIN or COMMIT fails, every waiter fails: nothing was promised."""
+    try:
+        _begin(connection)
+        answers = [_run_one(connection, make_unit, job) for job in jobs]
+        connection.exec_driver_sql("COMMIT")
+    except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
+        _abandon(connection)
+        return [_failing(job, error) for job in jobs]
+    return answers
+
+
+def _abandon(connection: Connection) -> None:
+    """Leave whatever transaction is open; a connection that cannot even do that is thrown away."""
+    try:
+        connection.exec_driver_sql("ROLLBACK")
+    except Exception:  # noqa: BLE001  # the connection is lost, whatever the reason
+        connection.invalidate()
+
+
+def read_group(connection: Connection, make_unit: Callable[[Connection], Any], jobs: Sequence[_Job[Any]]) -> list[Answer]:
+    """Questions that decide nothing: one snapshot for all, nothing written, nothing kept."""
+    try:
+        connection.exec_driver_sql("BEGIN")
+        answers = [_ask_one(connection, make_unit, job) for job in jobs]
+        connection.exec_driver_sql("ROLLBACK")
+    except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
+        _abandon(connection)
+        return [_failing(job, error) for job in jobs]
+    return answers
+
+
+def _ask_one(connection: Connection, make_unit: Callable[[Connection], Any], job: _Job[Any]) -> Answer:
+    connection.exec_driver_sql("SAVEPOINT question")
+    try:
+        result = job.context.run(job.work, make_unit(connection), *job.args)
+    except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT question")
+        return _failing(job, error)
+    return lambda: job.settle(result, None)
+
+
+class _Lane:
+    """One thread with one connection and a queue; it takes all that waits, does it as a group, and answers in one call."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        make_unit: Callable[[Connection], Any],
+        do_group: Callable[[Connection, Callable[[Connection], Any], Sequence[_Job[Any]]], list[Answer]],
+        in_reactor: Callable[[Callable[[], None]], Any],
+        name: str,
+        batch: int,
+    ) -> None:
+        self._engine, self._make_unit, self._do_group = engine, make_unit, do_group
+        self._in_reactor, self._batch = in_reactor, batch
+        self._waiting: deque[_Job[Any]] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self.groups = 0
+        self.units = 0
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, job: _Job[Any]) -> None:
+        with self._wake:
+            if self._stopping:
+                raise RuntimeError("the database is closed")
+            self._waiting.append(job)
+            self._wake.notify()
+
+    def stop(self) -> None:
+        """Finish what waits, then end the thread. Called once, from the reactor's thread."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        with self._engine.connect() as connection:
+            while jobs := self._take():
+                answers = self._do_group(connection, self._make_unit, jobs)
+                self.groups, self.units = self.groups + 1, self.units + len(jobs)
+                self._in_reactor(lambda answers=answers: _give(answers))  # type: ignore[misc]
+
+    def _take(self) -> list[_Job[Any]]:
+        with self._wake:
+            while not self._waiting and not self._stopping:
+                self._wake.wait()
+            return [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+
+
+def _give(answers: Sequence[Answer]) -> None:
+    for answer in answers:
+        answer()
+
+
+class Database:
+    """The daemon's store: a writer thread with group commit and a reader thread beside it.
+
+    `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread. `batch=1` is one commit each, for the
+    benchmark. `run` and `read` answer a Deferred that fires in the reactor's thread.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        make_unit: Callable[[Connection], Any],
+        in_reactor: Callable[[Callable[[], None]], Any],
+        batch: int = BATCH_UNITS,
+    ) -> None:
+        self._writer = _Lane(engine, make_unit, run_group, in_reactor, "writer", batch)
+        alone = engine.dialect.name == "sqlite" and isinstance(engine.pool, StaticPool)
+        self._reader = self._writer if alone else _Lane(engine, make_unit, read_group, in_reactor, "reader", batch)
+
+    def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS) -> Deferred[T]:
+        """`work(unit, *args)` in a transaction of its own inside the group; fires after the durable commit."""
+        return _put(self._writer, work, args, locks)
+
+    def read(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
+        """`work(unit, *args)` that only asks."""
+        return _put(self._reader, work, args, NO_LOCKS)
+
+    def close(self) -> None:
+        """Finish what waits and end both threads; callers get their answers in the reactor's next turn."""
+        for lane in {id(x): x for x in (self._writer, self._reader)}.values():
+            lane.stop()
+
+    @property
+    def average_batch(self) -> float:
+        return self._writer.units / self._writer.groups if self._writer.groups else 0.0
+
+
+def _put(lane: _Lane, work: Callable[..., T], args: tuple[Any, ...], locks: Locks) -> Deferred[T]:
+    waiter: Deferred[T] = Deferred()
+
+    def settle(result: T, error: BaseException | None) -> None:
+        if waiter.called:  # the waiter gave up; what it asked for is committed all the same
+            return
+        if error is None:
+            waiter.callback(result)
+        else:
+            waiter.errback(error)
+
+    lane.put(_Job(work, args, locks, settle))
+    return waiter
+
+
+@dataclass(frozen=True, slots=True)
+class _Now(Generic[T]):
+    """An awaitable that has its value already."""
+
+    value: T | None
+    error: BaseException | None
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]  # no error: the value is a T, which may itself be None
+        yield  # makes this function a generator
+
+
+class Immediate:
+    """The same store without a thread: each unit of work is done, and committed, where it is asked for.
+
+    For unit tests, the simulation and the command line. `before_commit` may raise to act a crash at that instant.
+    """
+
+    def __init__(self, engine: Engine, make_unit: Callable[[Connection], Any]) -> None:
+        self._connection = engine.connect()
+        self._make_unit = make_unit
+
+    def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS) -> _Now[T]:
+        return self._at_once(run_group, work, args, locks)
+
+    def read(self, work: Callable[..., T], *args: Any) -> _Now[T]:
+        return self._at_once(read_group, work, args, NO_LOCKS)
+
+    def now(self, work: Callable[..., T], *args: Any) -> T:
+        """`run` for callers that do not await."""
+        return finished(self.run(work, *args))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _at_once(self, do_group: Any, work: Callable[..., T], args: tuple[Any, ...], locks: Locks) -> _Now[T]:
+        kept: list[_Now[T]] = []
+        job = _Job(work, args, locks, lambda result, error: kept.append(_Now(result, error)))
+        _give(do_group(self._connection, self._make_unit, [job]))
+        return kept[0]
+
+
+def finished(awaitable: Awaitable[T]) -> T:
+    """The value of something that never has to wait; RuntimeError if it would."""
+    steps = awaitable.__await__()
+    try:
+        next(steps)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    raise RuntimeError("this would have to wait")

@@ -1,0 +1,172 @@
+"""What a unit of work can ask: patrons, copies, partners, requests. Rows go no further; records come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, or_, select
+
+from hkall_gateway.rules.lifecycle import TAKES_QUOTA
+from hkall_gateway.rules.records import from_json, record
+from hkall_gateway.rules.vocabulary import (
+    Borrower,
+    Candidate,
+    Holding,
+    ItemKey,
+    Partner,
+    Position,
+    Request,
+    Sensitive,
+    Side,
+)
+from hkall_gateway.store.tables import CANDIDATES, CLOSURES, FINES, HOLDINGS, IS_OPEN, LINKS, PATRONS, REQUESTS
+
+record(Partner)
+
+
+class Reading:
+    """The questions. `Unit` adds what changes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # ---- people, copies, partners
+
+    def patron(self, card: str) -> Borrower | None:
+        """The patron with this card number, as last loaded."""
+        row = self._connection.execute(_PATRON, {"card": card}).mappings().first()
+        return _borrower(row) if row else None
+
+    def holding(self, item: ItemKey) -> Holding | None:
+        """The copy with this identity."""
+        row = self._connection.execute(_HOLDING, {"agency": item.agency, "barcode": item.barcode}).mappings().first()
+        return _holding(row) if row else None
+
+    def copies(self, bib_id: str, agency: str = "") -> tuple[Holding, ...]:
+        """All copies of a title by the union catalogue's number, or by the number that `agency` itself uses."""
+        question = _OWN_COPIES if agency else _COPIES
+        rows = self._connection.execute(question, {"bib": bib_id, "agency": agency}).mappings()
+        return tuple(_holding(row) for row in rows)
+
+    def partner(self, agency: str) -> Partner | None:
+        """The partner's row in the directory."""
+        found = self._connection.execute(select(LINKS.c.partner).where(LINKS.c.agency == agency)).scalar()
+        return from_json(found) if found else None
+
+    def partners(self) -> dict[str, Partner]:
+        """The whole directory, by agency."""
+        found = self._connection.execute(select(LINKS.c.agency, LINKS.c.partner).order_by(LINKS.c.agency))
+        return {agency: from_json(partner) for agency, partner in found}
+
+    def closed_days(self, agency: str) -> frozenset[date]:
+        """The days on which a library is closed."""
+        return frozenset(self._connection.execute(select(CLOSURES.c.day).where(CLOSURES.c.agency == agency)).scalars())
+
+    # ---- requests
+
+    def request(self, number: str) -> Request | None:
+        """The request with our number."""
+        return self._one(REQUESTS.c.id == number)
+
+    def request_placed(self, placed_by: str, placed_id: str) -> Request | None:
+        """The request that this system placed under its own RequestId."""
+        return self._one((REQUESTS.c.placed_by == placed_by) & (REQUESTS.c.placed_id == placed_id))
+
+    def request_lent(self, wire_agency: str, wire_id: str) -> Request | None:
+        """What a partner borrows from us under this RequestId."""
+        return self._one(
+            (REQUESTS.c.wire_agency == wire_agency) & (REQUESTS.c.wire_id == wire_id) & (REQUESTS.c.side == Side.LENDING)
+        )
+
+    def request_asked(self, wire_id: str) -> tuple[Request, Candidate] | None:
+        """What we asked of a lender under our RequestId, with that lender's row; also for a former lender."""
+        row = self._connection.execute(select(CANDIDATES).where(CANDIDATES.c.wire_id == wire_id)).mappings().first()
+        found = self.request(row["request"]) if row else None
+        return (found, Candidate(**row)) if found and row else None
+
+    def requests_with(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
+        """Open requests that hold the copy with this barcode, of any agency unless one is given."""
+        wanted: list[Any] = [REQUESTS.c.item_barcode == barcode, IS_OPEN]
+        wanted += [REQUESTS.c.item_agency == agency] if agency else []
+        return self._many(*wanted)
+
+    def last_with(self, item: ItemKey) -> Request | None:
+        """The newest request that ever held this copy, open or not."""
+        rows = self._many(REQUESTS.c.item_agency == item.agency, REQUESTS.c.item_barcode == item.barcode)
+        return max(rows, key=lambda r: str(r.moved_at), default=None)
+
+    def open_requests(self, card: str) -> tuple[Request, ...]:
+        """A patron's requests and loans that have not ended, oldest first."""
+        return self._many(REQUESTS.c.patron == card, IS_OPEN)
+
+    def quota_used(self, card: str, without: str = "") -> int:
+        """How many HKALL places a patron takes, the request `without` not counted. Source: HKALL rules R20, R21."""
+        return self._connection.execute(_QUOTA, {"card": card, "without": without}).scalar() or 0
+
+    def candidates(self, request: str) -> tuple[Candidate, ...]:
+        """The frozen list of copies that could fill a request, best first."""
+        rows = self._connection.execute(select(CANDIDATES).where(CANDIDATES.c.request == request).order_by(CANDIDATES.c.rank))
+        return tuple(Candidate(**row) for row in rows.mappings())
+
+    def owed_cents(self, card: str) -> int:
+        """What a patron owes, in cents."""
+        return self._connection.execute(_OWED, {"card": card}).scalar() or 0
+
+    def _one(self, where: Any) -> Request | None:
+        row = self._connection.execute(select(REQUESTS).where(where)).mappings().first()
+        return _request(row) if row else None
+
+    def _many(self, *where: Any) -> tuple[Request, ...]:
+        rows = self._connection.execute(select(REQUESTS).where(*where).order_by(REQUESTS.c.placed_at, REQUESTS.c.id))
+        return tuple(_request(row) for row in rows.mappings())
+
+
+_SENSITIVE = frozenset({"name", "name_zh", "email", "pin_hash"})
+_BORROWER = tuple(f.name for f in fields(Borrower))
+_HELD = tuple(f.name for f in fields(Holding))
+
+_PATRON = select(*(PATRONS.c[n] for n in _BORROWER)).where(PATRONS.c.barcode == bindparam("card"))
+_HOLDING = select(*(HOLDINGS.c[n] for n in _HELD)).where(
+    HOLDINGS.c.agency == bindparam("agency"), HOLDINGS.c.barcode == bindparam("barcode")
+)
+_COPIES = (
+    select(*(HOLDINGS.c[n] for n in _HELD))
+    .where(HOLDINGS.c.bib_id == bindparam("bib"))
+    .order_by(HOLDINGS.c.agency, HOLDINGS.c.barcode)
+)
+_OWN_COPIES = (
+    select(*(HOLDINGS.c[n] for n in _HELD))
+    .where(
+        HOLDINGS.c.agency == bindparam("agency"),
+        or_(HOLDINGS.c.bib_id == bindparam("bib"), HOLDINGS.c.local_bib_id == bindparam("bib")),
+    )
+    .order_by(HOLDINGS.c.barcode)
+)
+_QUOTA = (
+    select(func.count())
+    .select_from(REQUESTS)
+    .where(
+        REQUESTS.c.patron == bindparam("card"),
+        REQUESTS.c.position.in_(sorted(TAKES_QUOTA)),
+        REQUESTS.c.unwanted.is_(False),
+        REQUESTS.c.id != bindparam("without"),
+        IS_OPEN,
+    )
+)
+_OWED = select(func.sum(FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents)).where(FINES.c.patron == bindparam("card"))
+
+
+def _borrower(row: Mapping[Any, Any]) -> Borrower:
+    values: dict[str, Any] = {n: Sensitive(v) if n in _SENSITIVE else v for n, v in row.items()}
+    return Borrower(**values)
+
+
+def _holding(row: Mapping[Any, Any]) -> Holding:
+    return Holding(**row)
+
+
+def _request(row: Mapping[Any, Any]) -> Request:
+    return Request(**{**row, "side": Side(row["side"]), "position": Position(row["position"])})

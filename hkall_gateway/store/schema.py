@@ -1,0 +1,63 @@
+"""The shape of the database: alembic revisions, forward only. `serve` refuses to start on another revision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+
+from hkall_gateway.store.tables import METADATA
+
+_HERE = Path(__file__).parent / "migrations"
+
+
+def head() -> str:
+    """The revision that this version of the program needs."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def revision(engine: Engine) -> str:
+    """The revision that the database is at; "" for an empty one."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the database to `head()`, in one transaction where the database can."""
+    config = _config()
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.exec_driver_sql("COMMIT")
+
+
+def drift(engine: Engine) -> list[Any]:
+    """What alembic would still change to make the database equal to tables.py; empty when they agree."""
+    with engine.connect() as connection:
+        return list(compare_metadata(MigrationContext.configure(connection), METADATA))
+
+
+def new_revision(engine: Engine, message: str) -> None:
+    """Write the next revision file by comparing the database with tables.py; for developers."""
+    config = _config()
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.revision(config, message=message, autogenerate=True, rev_id=f"{len(list(_versions())) + 1:04d}")
+
+
+def _versions() -> list[Path]:
+    return sorted((_HERE / "versions").glob("[0-9]*.py"))
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_HERE))
+    config.set_main_option("path_separator", "os")
+    return config

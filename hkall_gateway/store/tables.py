@@ -1,0 +1,338 @@
+"""Every table, with a sentence about what a row means. Plain SQLAlchemy Core; the statements are in unit.py and outbox.py."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Date,
+    Dialect,
+    Engine,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM
+
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC instant, kept as ISO text of fixed width so that order and equality hold in every database.
+
+    SQLite drops an offset silently; a naive value is a bug of ours and is refused.
+    """
+
+    impl = String(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime {value!r}: instants are aware UTC")
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else datetime.fromisoformat(value)
+
+
+def _text(name: str, **extra: Any) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default="", **extra)
+
+
+def _flag(name: str) -> Column[bool]:
+    return Column(name, Boolean, nullable=False, server_default=text("false"))
+
+
+def _number(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default="0")
+
+
+def _date(name: str) -> Column[date]:
+    return Column(name, Date)
+
+
+def _instant(name: str, *, required: bool = False) -> Column[datetime]:
+    return Column(name, UtcDateTime, nullable=not required)
+
+
+def _any_of(positions: frozenset[str]) -> str:
+    return "position IN (" + ", ".join(f"'{p}'" for p in sorted(positions)) + ")"
+
+
+# Partial indexes serve a query only where it says the same words, so queries use these very clauses.
+IS_OPEN = text("NOT " + _any_of(frozenset(FINAL)))
+IS_WAITING = text("outbox.state = 'waiting'")
+_HOLDS_ITEM = text(_any_of(frozenset(HOLDS_ITEM)) + " AND item_barcode <> ''")
+
+PATRONS = Table(
+    "patrons",
+    METADATA,
+    Column("barcode", Text, primary_key=True),
+    _text("name"),
+    _text("name_zh"),
+    _text("category"),
+    _text("study_mode"),
+    _date("expires"),
+    _text("email"),
+    _text("language"),
+    _flag("blocked"),
+    Column("local_loans", Integer),
+    Column("total_quota", Integer),
+    _text("pin_hash"),
+    _number("load"),
+    comment="Our patrons as the local library system last told us; `load` is the import that wrote the row.",
+)
+
+HOLDINGS = Table(
+    "holdings",
+    METADATA,
+    Column("agency", Text, primary_key=True),
+    Column("barcode", Text, primary_key=True),
+    _text("bib_id", index=True),
+    _text("local_bib_id"),
+    _text("isbn"),
+    _text("title"),
+    _text("author"),
+    _text("volume"),
+    _text("call_number"),
+    _text("status"),
+    Column("lendable", Boolean, nullable=False, server_default=text("true")),
+    _text("material"),
+    _number("load"),
+    Index(None, "agency", "local_bib_id"),
+    comment="Copies of all libraries; (agency, barcode) is an item's identity.",
+)
+
+CLOSURES = Table(
+    "closures",
+    METADATA,
+    Column("agency", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    _text("reason"),
+    comment="Days on which a library is closed, one row a day.",
+)
+
+REQUESTS = Table(
+    "requests",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    _text("side"),
+    _text("position"),
+    _text("kind"),
+    _text("patron"),
+    _text("partner"),
+    _text("wire_agency"),
+    _text("wire_id"),
+    _number("attempt"),
+    _text("item_agency"),
+    _text("item_barcode"),
+    _text("title"),
+    _text("bib_id"),
+    _text("volume"),
+    _text("pickup_location"),
+    _text("placed_by"),
+    _text("placed_id"),
+    _instant("placed_at", required=True),
+    _instant("moved_at", required=True),
+    _date("received_on"),
+    _date("notified_on"),
+    _date("pickup_last"),
+    _date("first_checkout"),
+    _number("loan_days"),
+    _date("due"),
+    _date("due_before_recall"),
+    _date("lender_due"),
+    _date("returned_on"),
+    _number("renewals"),
+    _instant("renewed_at"),
+    _text("renewal_sync"),
+    _date("recalled_on"),
+    _flag("unwanted"),
+    _flag("used"),
+    _flag("expired_pickup"),
+    _flag("unannounced"),
+    _text("skipped"),
+    _date("claimed_on"),
+    _date("lost_on"),
+    _flag("damaged"),
+    _date("overdue_notice_for"),
+    _text("reopened_from"),
+    _text("reason"),
+    _text("flags"),
+    Index(
+        "uq_requests_item_in_hand",
+        "item_agency",
+        "item_barcode",
+        unique=True,
+        sqlite_where=_HOLDS_ITEM,
+        postgresql_where=_HOLDS_ITEM,
+    ),
+    Index("ix_requests_open_patron", "patron", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+    Index("ix_requests_open_barcode", "item_barcode", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+    Index("ix_requests_open_position", "position", "moved_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+    Index("ix_requests_open_due", "due", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+    Index("ix_requests_item", "item_agency", "item_barcode"),
+    Index("ix_requests_patron", "patron"),
+    Index("ix_requests_placed", "placed_by", "placed_id"),
+    Index("ix_requests_wire", "wire_agency", "wire_id"),
+    comment="One book for one borrower, either side: a position and the facts about it. One active row per physical item.",
+)
+
+CANDIDATES = Table(
+    "candidates",
+    METADATA,
+    Column("request", Text, primary_key=True),
+    Column("rank", Integer, primary_key=True, autoincrement=False),
+    _text("agency"),
+    _text("barcode"),
+    _text("local_bib_id"),
+    _text("skip"),
+    _text("wire_id", index=True),
+    _text("outcome"),
+    comment="The copies that could fill a request, ranked when it was placed; the one asked last is the active lender.",
+)
+
+JOURNAL = Table(
+    "journal",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    _instant("at", required=True),
+    _text("request", index=True),
+    _text("patron", index=True),
+    _text("who"),
+    _text("channel"),
+    _text("message"),
+    _text("corr"),
+    _text("event"),
+    _text("source"),
+    _text("target"),
+    _text("rule"),
+    _text("outcome"),
+    _text("detail"),
+    comment="Every transition and every refusal: who, by which channel and message, from where to where, by which rule.",
+)
+
+OUTBOX = Table(
+    "outbox",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    _text("lane", index=True),
+    _text("kind"),
+    _text("send"),
+    _text("recipient"),
+    _text("request", index=True),
+    _text("payload"),
+    _text("corr"),
+    _text("state"),
+    _instant("made_at", required=True),
+    _instant("next_at", required=True),
+    _instant("sent_at"),
+    _number("attempts"),
+    _text("last_error"),
+    _text("claimed_by"),
+    _instant("lease_until"),
+    Index(
+        "ix_outbox_waiting",
+        "next_at",
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
+    Index(
+        "ix_outbox_unsent_lane",
+        "lane",
+        "id",
+        sqlite_where=text("state IN ('waiting', 'dead')"),
+        postgresql_where=text("state IN ('waiting', 'dead')"),
+    ),
+    comment="What must be told to others, in our words; a lane (one request, one recipient) leaves in order.",
+)
+
+INBOX = Table(
+    "inbox",
+    METADATA,
+    Column("agency", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    _text("outcome"),
+    _instant("keep_until", required=True),
+    comment="Outcomes of documents that changed something, by (agency, digest): the same document gets the same reply.",
+)
+
+NOTICES = Table(
+    "notices",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    _text("request"),
+    _text("kind"),
+    _text("about"),
+    _text("patron", index=True),
+    _text("state"),
+    _instant("made_at", required=True),
+    _instant("sent_at"),
+    _text("error"),
+    UniqueConstraint("request", "kind", "about"),
+    comment="One row a letter; (request, kind, about) is unique, so that one event never sends two.",
+)
+
+FINES = Table(
+    "fines",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    _text("request", index=True),
+    _text("patron", index=True),
+    _text("kind"),
+    _number("cents"),
+    _number("paid_cents"),
+    _number("waived_cents"),
+    _text("currency"),
+    _instant("at", required=True),
+    _text("reason"),
+    comment="What a patron owes for a request, in integer cents.",
+)
+
+LINKS = Table(
+    "links",
+    METADATA,
+    Column("agency", Text, primary_key=True),
+    _text("partner"),
+    _text("state"),
+    _instant("down_since"),
+    _instant("heard_at"),
+    _number("failures"),
+    comment="One row a partner: its directory entry as a record, and how the line to it is.",
+)
+
+JOBS = Table(
+    "jobs",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    _instant("last_run"),
+    _instant("next_run"),
+    _number("count"),
+    _text("cursor"),
+    _text("claimed_by"),
+    _instant("lease_until"),
+    comment="What time alone does: when each round ran last and how far it came; also the number of the current imports.",
+)
+
+
+def create_all(engine: Engine) -> None:
+    """Every table at once, for tests in memory; a real database is made by the migrations."""
+    METADATA.create_all(engine)

@@ -1,0 +1,297 @@
+"""The unit of work: every read and write of the core, plain records in and out. It never commits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from hkall_gateway.rules import lifecycle
+from hkall_gateway.rules.lifecycle import FIRST, Event, Send
+from hkall_gateway.rules.records import to_json
+from hkall_gateway.rules.tidings import is_letter, letter, occasion, telling
+from hkall_gateway.rules.vocabulary import (
+    BadStep,
+    By,
+    Candidate,
+    ItemKey,
+    Position,
+    Refusal,
+    Request,
+    Side,
+)
+from hkall_gateway.store.database import Locks
+from hkall_gateway.store.outbox import Outbox
+from hkall_gateway.store.reading import Reading
+from hkall_gateway.store.tables import (
+    CANDIDATES,
+    FINES,
+    HOLDINGS,
+    INBOX,
+    IS_OPEN,
+    JOURNAL,
+    NOTICES,
+    PATRONS,
+    REQUESTS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One line of the journal, for the log and the counters, once it is committed."""
+
+    request: str
+    event: str
+    source: str
+    target: str
+    rule: str
+    outcome: str
+    partner: str
+    patron: str
+    by: By
+
+
+def _nothing(_moves: Sequence[Move]) -> None:
+    """Nobody listens."""
+
+
+class Unit(Reading):
+    """One transaction's view of what is remembered.
+
+    `new_id` makes request numbers; `silent` are letters that the site's policy does not send; `listen` hears, after the
+    commit, what happened.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        new_id: Callable[[], str],
+        silent: frozenset[Send] = frozenset(),
+        listen: Callable[[Sequence[Move]], None] = _nothing,
+    ) -> None:
+        super().__init__(connection)
+        self._new_id, self._silent, self._listen = new_id, silent, listen
+        self._moves: list[Move] = []
+        self.outbox = Outbox(connection)
+
+    # ---- what changes
+
+    def open(self, request: Request, now: datetime, by: By) -> Request:
+        """A request is born, with its first position and a number if it has none. The only place where a row is made."""
+        if request.position not in FIRST[request.side] and by.channel not in {"import", "world"}:
+            raise BadStep(f"{request.side}: a request is not born {request.position}")
+        born = replace(
+            request,
+            id=request.id or self._new_id(),
+            placed_at=request.placed_at or now,
+            moved_at=request.moved_at or now,
+        )
+        self._connection.execute(_OPEN, _values(born))
+        self._note(born, "OPEN", "", "", "ok", to_json(_changes(_BLANK, born)), now, by)
+        return born
+
+    def can(self, request: Request, event: Event) -> bool:
+        """Whether the life cycle has this step from where the request stands."""
+        return lifecycle.can(request.side, request.position, event)
+
+    def advance(self, request: Request, event: Event, now: datetime, by: By, rule: str = "", **facts: Any) -> Request:
+        """Take the table's step: move, change `facts`, write the journal, and put what must be told into the outbox.
+
+        Raises BadStep if the table has no such step, or if somebody else moved the request first.
+        """
+        step = lifecycle.step(request.side, request.position, event)
+        moved = now if step.target is not request.position else request.moved_at
+        after = replace(request, position=step.target, **{"moved_at": moved, **facts})
+        self._store(request, after, event, now, by, rule)
+        for send in step.sends:
+            self._tell(send, request, after, now, by)
+        return after
+
+    def force(self, request: Request, position: Position, now: datetime, by: By, reason: str) -> Request:
+        """Staff move a request by hand, from any position to any; nothing is told to anybody."""
+        after = replace(request, position=position, moved_at=now, reason=reason)
+        self._store(request, after, Event.FORCE, now, by, "")
+        return after
+
+    def tell(self, send: Send, request: Request, now: datetime, by: By) -> None:
+        """Tell a partner something that is not a step, such as a withdrawn attempt."""
+        self._tell(send, request, request, now, by)
+
+    def refuse(self, refusal: Refusal, now: datetime, by: By, request: Request | None = None, patron: str = "") -> None:
+        """Write into the journal that the answer was no, and by which rule."""
+        about = request or replace(_BLANK, patron=patron)
+        self._note(
+            about,
+            "REFUSED",
+            about.position if request else "",
+            refusal.rule,
+            refusal.why.value,
+            to_json(dict(refusal.detail)),
+            now,
+            by,
+        )
+
+    def shortlist(self, candidates: Sequence[Candidate]) -> None:
+        """Freeze the list of copies that could fill a request."""
+        if candidates:
+            self._connection.execute(insert(CANDIDATES), [asdict(c) for c in candidates])
+
+    def mark(self, candidate: Candidate, **values: str) -> None:
+        """What became of one candidate: asked under `wire_id`, or its `outcome`."""
+        self._connection.execute(
+            update(CANDIDATES)
+            .where(CANDIDATES.c.request == candidate.request, CANDIDATES.c.rank == candidate.rank)
+            .values(**values)
+        )
+
+    def set_status(self, item: ItemKey, status: str) -> None:
+        """What we now know of a copy's circulation status."""
+        self._connection.execute(
+            update(HOLDINGS).where(HOLDINGS.c.agency == item.agency, HOLDINGS.c.barcode == item.barcode).values(status=status)
+        )
+
+    def charge(self, request: Request, kind: str, cents: int, reason: str, now: datetime) -> None:
+        """The patron owes this for the request, in cents of Hong Kong dollars."""
+        self._connection.execute(
+            insert(FINES),
+            {
+                "request": request.id,
+                "patron": request.patron,
+                "kind": kind,
+                "cents": cents,
+                "currency": "HKD",
+                "at": now,
+                "reason": reason,
+            },
+        )
+
+    def notice_state(self, notice: int, state: str, error: str, now: datetime) -> None:
+        """How a letter went: sent, or undeliverable and why."""
+        sent = {"sent_at": now} if state == "sent" else {}
+        self._connection.execute(update(NOTICES).where(NOTICES.c.id == notice).values(state=state, error=error, **sent))
+
+    # ---- the inbox
+
+    def claim_document(self, agency: str, digest: str, keep_until: datetime) -> str | None:
+        """None: the document is new and now ours to answer. Text: its outcome, kept from the first time."""
+        values = {"agency": agency, "digest": digest, "keep_until": keep_until, "outcome": ""}
+        taken = self._connection.execute(self._insert_or_leave(INBOX).values(**values))
+        if taken.rowcount == 1:
+            return None
+        where = (INBOX.c.agency == agency) & (INBOX.c.digest == digest)
+        return str(self._connection.execute(select(INBOX.c.outcome).where(where)).scalar_one())
+
+    def keep_outcome(self, agency: str, digest: str, outcome: str) -> None:
+        """Remember the outcome of a claimed document; an empty one forgets the document."""
+        where = (INBOX.c.agency == agency) & (INBOX.c.digest == digest)
+        change = update(INBOX).where(where).values(outcome=outcome) if outcome else delete(INBOX).where(where)
+        self._connection.execute(change)
+
+    def forget_documents(self, now: datetime) -> int:
+        """Drop outcomes whose window has passed; how many."""
+        return self._connection.execute(delete(INBOX).where(INBOX.c.keep_until < now)).rowcount
+
+    # ---- for the database
+
+    def lock(self, locks: Locks) -> None:
+        """Lock the rows that the unit will decide about, in one order. SQLite has one writer and needs none."""
+        if self._connection.dialect.name == "sqlite":
+            return
+        for wanted, question in (
+            (locks.patron, select(PATRONS.c.barcode).where(PATRONS.c.barcode == locks.patron)),
+            (locks.request, select(REQUESTS.c.id).where(REQUESTS.c.id == locks.request)),
+            (locks.item[1], select(REQUESTS.c.id).where(REQUESTS.c.item_barcode == locks.item[1], IS_OPEN)),
+        ):
+            if wanted:
+                self._connection.execute(question.with_for_update(key_share=True))
+
+    def committed(self) -> None:
+        """The transaction is on disk: let those who listen know what happened."""
+        if self._moves:
+            self._listen(tuple(self._moves))
+
+    # ---- private
+
+    def _store(self, before: Request, after: Request, event: Event, now: datetime, by: By, rule: str) -> None:
+        changed = _changes(before, after)
+        found = self._connection.execute(
+            update(REQUESTS).where(REQUESTS.c.id == before.id, REQUESTS.c.position == before.position).values(**changed)
+        )
+        if found.rowcount != 1:
+            raise BadStep(f"{before.id}: somebody moved it from {before.position} first")
+        self._note(after, event.name, before.position, rule, "ok", to_json(changed), now, by)
+
+    def _note(
+        self, about: Request, event: str, source: str, rule: str, outcome: str, detail: str, now: datetime, by: By
+    ) -> None:
+        target = about.position if about.id else ""
+        self._connection.execute(
+            _JOURNAL,
+            {
+                "at": now,
+                "request": about.id,
+                "patron": about.patron,
+                "event": event,
+                "source": source,
+                "target": target,
+                "rule": rule,
+                "outcome": outcome,
+                "detail": detail,
+                **asdict(by),
+            },
+        )
+        self._moves.append(Move(about.id, event, source, target, rule, outcome, about.partner, about.patron, by))
+
+    def _tell(self, send: Send, before: Request, after: Request, now: datetime, by: By) -> None:
+        if is_letter(send):
+            self._write_letter(send, before, after, now, by)
+            return
+        about = before if send is Send.CANCEL_AT_LENDER else after
+        self.outbox.put(send, telling(send, about, now, self._chosen(about)), by.corr, now)
+
+    def _chosen(self, request: Request) -> Candidate | None:
+        """The copy that the lender is asked for, with the lender's own number of its title."""
+        return next((c for c in self.candidates(request.id) if c.wire_id and c.wire_id == request.wire_id), None)
+
+    def _write_letter(self, send: Send, before: Request, after: Request, now: datetime, by: By) -> None:
+        """One letter an occasion, whatever is repeated."""
+        if send in self._silent or not after.patron:
+            return
+        row = {
+            "request": after.id,
+            "kind": send.value,
+            "about": occasion(send, after),
+            "patron": after.patron,
+            "state": "queued",
+            "made_at": now,
+        }
+        fresh = self._connection.execute(self._insert_or_leave(NOTICES).values(**row).returning(NOTICES.c.id)).scalar()
+        if fresh is not None:
+            self.outbox.put(send, letter(send, after, before, now, fresh), by.corr, now)
+
+    def _insert_or_leave(self, table: Any) -> Any:
+        dialect: Any = sqlite if self._connection.dialect.name == "sqlite" else postgresql
+        return dialect.insert(table).on_conflict_do_nothing()
+
+
+_ASKED = tuple(f.name for f in fields(Request))
+_BLANK = Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib_id="")
+_OPEN = insert(REQUESTS)
+_JOURNAL = insert(JOURNAL)
+
+
+def _values(request: Request) -> dict[str, Any]:
+    return {n: getattr(request, n) for n in _ASKED}
+
+
+def _changes(before: Request, after: Request) -> dict[str, Any]:
+    return {n: getattr(after, n) for n in _ASKED if getattr(after, n) != getattr(before, n) or n == "position"}
+
+
+def keep_until(now: datetime, seconds: int) -> datetime:
+    """The end of an inbox window."""
+    return now + timedelta(seconds=seconds)

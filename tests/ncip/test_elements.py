@@ -1,0 +1,148 @@
+"""The table of elements is the standard's content model, nothing more and nothing less."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hkall_gateway.ncip.elements import (
+    DOCUMENT,
+    ELEMENTS,
+    INITIATIONS,
+    LEAVES,
+    PARTS,
+    PERSONAL,
+    RESPONSES,
+    SECRET,
+    Child,
+    table,
+)
+
+SHARED = Path("/work/shared/ncip")
+VERSIONS = ("schema_2_0.json", "schema_2_01.json", "schema_2_02.json")
+KINDS = {
+    "xs:string": "text",
+    "xs:token": "text",
+    "xs:dateTime": "dateTime",
+    "xs:integer": "integer",
+    "xs:nonNegativeInteger": "count",
+    "xs:positiveInteger": "ordinal",
+    "SchemeValuePair": "scheme",
+    None: "empty",
+}
+
+Model = dict[str, Any]  # a content model as the schema_*.json pages write it
+
+
+def schema(version: str) -> dict[str, Model]:
+    if not (SHARED / version).exists():
+        pytest.skip(f"{SHARED / version} is not on this machine")
+    elements: dict[str, Model] = json.loads((SHARED / version).read_text())["elements"]
+    return elements
+
+
+def bounds(model: Model) -> dict[str, tuple[int, float]]:
+    """How often each child stands in a valid document: at least, at most."""
+    low, high = model["min"], float("inf") if model["max"] is None else model["max"]
+    if model["k"] == "el":
+        return {model["n"]: (low, high)}
+    inner = [bounds(part) for part in model["c"]]
+    found = {}
+    for name in {name for part in inner for name in part}:
+        each = [part.get(name, (0, 0)) for part in inner]
+        least, most = zip(*each, strict=True)
+        join = (sum, sum) if model["k"] == "seq" else (min, max)
+        found[name] = (join[0](least) * low, join[1](most) * high)
+    return found
+
+
+def names(model: Model) -> list[str]:
+    return [model["n"]] if model["k"] == "el" else [name for part in model["c"] for name in names(part)]
+
+
+def before(model: Model) -> Iterator[tuple[str, str]]:
+    """Every pair of names of which the schema wants the first in front."""
+    parts = model.get("c", [])
+    yield from chain.from_iterable(before(part) for part in parts)
+    if model["k"] == "seq":
+        for at, part in enumerate(parts):
+            yield from ((first, then) for first in names(part) for rest in parts[at + 1 :] for then in names(rest))
+
+
+def test_the_table_has_the_elements_of_the_schema() -> None:
+    assert ELEMENTS.keys() == schema("schema_2_02.json").keys()
+
+
+@pytest.mark.parametrize("name", sorted(ELEMENTS))
+def test_an_element_is_of_the_kind_the_schema_gives_it(name: str) -> None:
+    said = schema("schema_2_02.json")[name]
+    expected = "any" if name == "Ext" else "complex" if said["kind"] == "complex" else KINDS[said.get("type")]
+    assert ELEMENTS[name].kind == expected
+
+
+@pytest.mark.parametrize("name", sorted(name for name in ELEMENTS if ELEMENTS[name].kind == "complex"))
+def test_an_element_holds_the_children_of_the_schema(name: str) -> None:
+    said = bounds(schema("schema_2_02.json")[name]["model"])
+    said.update({"Ext": (0, 1)} if "Ext" in said else {})  # EnumerationLevelInstance has two places for its one Ext
+    rows = ELEMENTS[name].children.values()
+    assert {row.name: (row.required, row.repeats) for row in rows} == {
+        child: (low > 0, high > 1) for child, (low, high) in said.items()
+    }
+
+
+@pytest.mark.parametrize("name", sorted(name for name in ELEMENTS if ELEMENTS[name].kind == "complex"))
+def test_children_stand_in_an_order_the_schema_takes(name: str) -> None:
+    order = list(ELEMENTS[name].children)
+    wanted = {pair for pair in before(schema("schema_2_02.json")[name]["model"]) if pair[0] != pair[1]}
+    settled = {pair for pair in wanted if (pair[1], pair[0]) not in wanted}
+    wrong = [(first, then) for first, then in settled if first != "Ext" and order.index(first) > order.index(then)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", sorted(name for name in ELEMENTS if ELEMENTS[name].kind == "complex"))
+def test_a_younger_place_carries_the_version_it_came_with(name: str) -> None:
+    history = [schema(version) for version in VERSIONS]
+    known = [set(names(version[name]["model"])) if name in version else None for version in history]
+    first = {
+        child: next(minor for minor, held in enumerate(known) if held is not None and child in held)
+        for child in ELEMENTS[name].children
+    }
+    born = next(minor for minor, held in enumerate(known) if held is not None)
+    assert {child: place.since for child, place in ELEMENTS[name].children.items()} == {
+        child: minor if minor > born else 0 for child, minor in first.items()
+    }
+
+
+def test_every_child_is_an_element_with_a_row_of_its_own() -> None:
+    assert {child for element in ELEMENTS.values() for child in element.children} <= ELEMENTS.keys()
+
+
+def test_no_name_stands_in_two_rows() -> None:
+    margins = [line for line in (DOCUMENT + INITIATIONS + RESPONSES + PARTS).splitlines() if line[:1].strip()]
+    written = Counter(" ".join([*margins, *LEAVES.values()]).split())
+    assert [name for name, times in written.items() if times > 1] == []
+
+
+def test_only_complex_elements_have_children() -> None:
+    assert {element.kind for element in ELEMENTS.values() if element.children} == {"complex"}
+
+
+def test_passwords_are_secret_and_people_are_personal() -> None:
+    assert {name for name, element in ELEMENTS.items() if element.secret} == set(SECRET)
+    assert {name for name, element in ELEMENTS.items() if element.personal} == set(PERSONAL.split())
+
+
+def test_what_is_secret_is_hidden_and_so_is_what_is_personal() -> None:
+    shown = [ELEMENTS[name].hidden for name in ("AuthenticationInputData", "Surname", "ElectronicAddressData", "Title")]
+    assert shown == [True, True, True, False]
+
+
+def test_another_version_is_another_table() -> None:
+    first = table("UniqueItemId\n    UniqueAgencyId ItemIdentifierValue\n", {"text": "UniqueAgencyId ItemIdentifierValue"})
+    assert first["UniqueItemId"].children["ItemIdentifierValue"] == Child("ItemIdentifierValue", True, False)

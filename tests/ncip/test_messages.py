@@ -1,0 +1,168 @@
+"""The table of services is complete, and a message answers questions about what it says."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.ncip.messages import ROWS, SHAPES, BadMessage, Coded, Header, Message, instant, redacted, stamp
+
+HONG_KONG = ZoneInfo("Asia/Hong_Kong")
+LOANS = Message(
+    "LookupUserResponse",
+    {
+        "UserId": {"UserIdentifierValue": "PG7", "UserIdentifierType": Coded("Barcode Id", "urn:types")},
+        "LoanedItem": [
+            {"ItemId": {"ItemIdentifierValue": "L1"}, "Title": "酒徒"},
+            {"ItemId": {"ItemIdentifierValue": "L2"}},
+        ],
+        "UserOptionalFields": {},
+    },
+)
+
+
+def test_every_initiation_of_the_standard_has_one_row() -> None:
+    initiations = {name for name in ELEMENTS["NCIPMessage"].children if f"{name}Response" in ELEMENTS}
+    assert sorted(row[0] for row in ROWS) == sorted(initiations)
+
+
+def test_there_are_five_lookups_twenty_two_updates_and_twenty_notifications() -> None:
+    assert Counter(shape.kind for shape in SHAPES.values()) == {"L": 5, "U": 22, "N": 20}
+
+
+@pytest.mark.parametrize("service", SHAPES)
+def test_a_service_is_answered_by_a_message_of_the_standard(service: str) -> None:
+    assert SHAPES[service].reply in ELEMENTS["NCIPMessage"].children
+
+
+@pytest.mark.parametrize("service", SHAPES)
+def test_what_a_service_needs_it_may_hold(service: str) -> None:
+    assert {name for names in SHAPES[service].needs for name in names} <= ELEMENTS[service].children.keys()
+
+
+@pytest.mark.parametrize("service", SHAPES)
+def test_only_the_reply_to_a_notification_is_empty_when_all_is_well(service: str) -> None:
+    reply = ELEMENTS[SHAPES[service].reply]
+    assert (reply.children.keys() == {"ResponseHeader", "Problem", "Ext"}) == (SHAPES[service].kind == "N")
+
+
+@pytest.mark.parametrize("service", SHAPES)
+def test_a_mandated_action_marks_what_changes_something(service: str) -> None:
+    kind: Literal["L", "U", "N"] = SHAPES[service].kind
+    assert ("MandatedAction" in ELEMENTS[service].children) == (kind == "U")
+
+
+def test_a_shape_names_what_a_message_lacks() -> None:
+    lacking = SHAPES["RequestItem"].missing({"BibliographicId": [{}], "UserId": {}})
+    assert lacking == ("UserId or AuthenticationInput",)
+
+
+def test_a_shape_is_content_with_one_of_its_alternatives() -> None:
+    assert SHAPES["ItemShipped"].missing({"RequestId": {"RequestIdentifierValue": "R1"}}) == ()
+
+
+def test_text_is_the_first_at_a_path() -> None:
+    assert LOANS.text("LoanedItem/ItemId/ItemIdentifierValue") == "L1"
+
+
+@pytest.mark.parametrize("path", ["RequestId", "UserId", "UserId/AgencyId", "LoanedItem/ItemId/ItemIdentifierValue/x"])
+def test_text_is_empty_where_there_is_none(path: str) -> None:
+    assert LOANS.text(path) == ""
+
+
+def test_texts_go_through_every_repetition() -> None:
+    assert LOANS.texts("LoanedItem/ItemId/ItemIdentifierValue") == ("L1", "L2")
+
+
+def test_an_empty_structure_is_there_and_an_absent_one_is_not() -> None:
+    assert (LOANS.has("UserOptionalFields"), LOANS.has("UserFiscalAccount")) == (True, False)
+
+
+def test_each_loan_is_asked_like_a_message() -> None:
+    assert [loan.text("Title") for loan in LOANS.each("LoanedItem")] == ["酒徒", ""]
+
+
+def test_a_coded_text_is_its_text_and_remembers_its_scheme() -> None:
+    kept = copy.deepcopy(LOANS).fields["UserId"]
+    assert isinstance(kept, dict)
+    assert (kept["UserIdentifierType"], kept["UserIdentifierType"].scheme) == ("Barcode Id", "urn:types")
+
+
+def test_messages_that_say_the_same_are_equal_however_they_were_written() -> None:
+    first = Message("ItemShippedResponse", {}, version="5.6", namespaced=False, notes=("repeated element",))
+    assert first == Message("ItemShippedResponse", {})
+
+
+def test_messages_of_different_services_differ() -> None:
+    assert Message("ItemShippedResponse", {}) != Message("ItemReceivedResponse", {})
+
+
+def test_what_is_hidden_is_a_dot_at_any_depth() -> None:
+    assert redacted(LOANS)["UserId"] == {"UserIdentifierValue": "•", "UserIdentifierType": "Barcode Id"}
+
+
+def test_a_name_nobody_knows_is_hidden_too() -> None:
+    assert redacted(Message("LookupUser", {"Password": "0931"})) == {"Password": "•"}
+
+
+def test_a_message_prints_without_secrets() -> None:
+    login = {"AuthenticationInputData": "0931", "AuthenticationInputType": "PIN"}
+    assert "0931" not in repr(Message("LookupUser", {"AuthenticationInput": [login]}))
+
+
+def test_a_bad_message_tells_what_a_reply_needs() -> None:
+    bad = BadMessage("Unknown Service", "Lend is no service", "Lend", Header("CUHK", "HKU"))
+    assert (str(bad), bad.service, bad.header.from_agency) == ("Unknown Service: Lend is no service", "Lend", "CUHK")
+
+
+DATES = {
+    "2017-03-01T02:00:00Z": datetime(2017, 3, 1, 2, tzinfo=UTC),
+    "2017-03-01t02:00:00z": datetime(2017, 3, 1, 2, tzinfo=UTC),
+    "2017-03-01T10:00:00+08:00": datetime(2017, 3, 1, 2, tzinfo=UTC),
+    "2017-03-01T10:00:00+0800": datetime(2017, 3, 1, 2, tzinfo=UTC),
+    "2017-03-01T03:00:00.250+01:00": datetime(2017, 3, 1, 2, 0, 0, 250_000, tzinfo=UTC),
+    "2017-03-01T10:00:00": datetime(2017, 3, 1, 2, tzinfo=UTC),
+    " 2017-03-01T10:00 ": datetime(2017, 3, 1, 2, tzinfo=UTC),
+    "2017-03-01": datetime(2017, 2, 28, 16, tzinfo=UTC),
+    "": None,
+    "2017-02-30T10:00:00": None,
+    "2017-01O-2": None,
+    "0001-01-01T00:00:00": None,
+    "tomorrow": None,
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), DATES.items())
+def test_a_date_is_read_in_every_form_that_peers_use(text: str, expected: datetime | None) -> None:
+    assert instant(text, HONG_KONG) == expected
+
+
+def test_a_stamp_names_its_zone() -> None:
+    assert stamp(datetime(2017, 4, 20, 15, 59, 59, tzinfo=UTC), HONG_KONG) == "2017-04-20T23:59:59+08:00"
+
+
+def test_a_moment_without_a_zone_cannot_be_stamped() -> None:
+    with pytest.raises(ValueError, match="names no zone"):
+        stamp(datetime(2017, 4, 20), HONG_KONG)  # noqa: DTZ001 - the very mistake under test
+
+
+@given(
+    when=st.datetimes(datetime(1950, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    zone=st.sampled_from([UTC, HONG_KONG, timezone(timedelta(hours=-3, minutes=-30))]),
+)
+def test_a_stamp_is_read_back_as_the_same_second(when: datetime, zone: tzinfo) -> None:
+    assert instant(stamp(when, zone), UTC) == when.replace(microsecond=0)
+
+
+@given(st.text())
+def test_no_text_breaks_the_reading_of_dates(text: str) -> None:
+    read = instant(text, HONG_KONG)
+    assert read is None or read.tzinfo is UTC

@@ -1,0 +1,299 @@
+"""Lines and messages: every row both ways, what is tolerated, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.sip2.codec import BadMessage, Message, Value, checksum, decode, encode
+from hkall_gateway.sip2.dialects import DIALECTS, Dialect
+from hkall_gateway.sip2.fields import TAGS, clean
+from hkall_gateway.sip2.messages import SHAPES, Part
+
+STANDARD = DIALECTS["standard"]
+DATE = "20260329    101500"
+CALIZ = "1803020120260329    203000AB660|AJHarry Potter y el cáliz de fuego|AY2AZ"
+
+
+def _sealed(text: str, encoding: str = "utf-8") -> bytes:
+    data = text.encode(encoding) + b"AZ"
+    return data + checksum(data)
+
+
+def _refused(line: bytes, dialect: Dialect = STANDARD) -> BadMessage:
+    with pytest.raises(BadMessage) as caught:
+        decode(line, dialect)
+    return caught.value
+
+
+def _understood(line: bytes, dialect: Dialect) -> str:
+    """The code of the message, or why it is bad."""
+    try:
+        return decode(line, dialect).code
+    except BadMessage as bad:
+        return bad.why
+
+
+# fmt: off
+FIXED = {
+    "flag":   lambda width: st.sampled_from("YNU"),
+    "bit":    lambda width: st.sampled_from("01"),
+    "digits": lambda width: st.text("0123456789", min_size=width, max_size=width),
+    "marks":  lambda width: st.text("Y ", min_size=width, max_size=width),
+    "code":   lambda width: st.text("ABCXYZ+-*.0123456789 ", min_size=width, max_size=width),
+    "date18": lambda width: st.one_of(st.just(" " * 18), st.datetimes().map(lambda d: f"{d.year:04}{d:%m%d    %H%M%S}")),
+}
+# fmt: on
+WORDS = st.text(max_size=40).map(lambda text: clean(text, "utf-8", "|"))
+
+
+def _values(tag: str) -> st.SearchStrategy[Value]:
+    row = TAGS[tag]
+    if row.width:
+        return FIXED[row.kind](row.width)
+    one = WORDS.map(str.strip) if row.kind == "barcode" else WORDS
+    return st.lists(one, min_size=1, max_size=3).map(tuple) if row.repeats else one
+
+
+def _fixed(part: Part) -> st.SearchStrategy[str]:
+    return FIXED[part.kind](part.width)
+
+
+@st.composite
+def messages(draw: st.DrawFn, code: str) -> Message:
+    """Any message of this code that is written as it should be, its tags in any order."""
+    shape = SHAPES[code]
+    chosen = draw(st.sets(st.sampled_from(shape.optional))) if shape.optional else set()
+    tags = draw(st.permutations([*shape.required, *sorted(chosen)]))
+    fields: dict[str, Value] = {part.name: draw(_fixed(part)) for part in shape.fixed}
+    fields.update({tag: draw(_values(tag)) for tag in tags})
+    if code in ("96", "97"):
+        return Message(code, fields, checked=True)
+    sequence = draw(st.one_of(st.none(), st.sampled_from("0123456789")))
+    return Message(code, fields, sequence, checked=sequence is not None or draw(st.booleans()))
+
+
+@pytest.mark.parametrize("code", SHAPES)
+@given(data=st.data())
+def test_a_written_message_is_read_back_the_same(code: str, data: st.DataObject) -> None:
+    message = data.draw(messages(code))
+    line = encode(message, STANDARD)
+    assert decode(line, STANDARD) == message
+    assert list(decode(line, STANDARD).fields) == list(message.fields)
+
+
+def test_a_canonical_line_is_written_back_the_same(line: bytes, standard: Dialect) -> None:
+    # 96 and 97 without AZ are legal too, but are not in the fixtures: the standard dialect detects errors.
+    assert encode(decode(line, standard), standard) == line + b"\r"
+
+
+def test_a_fixture_has_all_of_its_fixed_parts_and_nothing_unknown(line: bytes, standard: Dialect) -> None:
+    message = decode(line, standard)
+    shape = SHAPES[message.code]
+    assert [*message.fields][: len(shape.fixed)] == [part.name for part in shape.fixed]
+    assert message.unknown == ()
+    assert set(shape.required) <= message.fields.keys()
+
+
+def test_bars_after_the_last_field_change_nothing(line: bytes, standard: Dialect) -> None:
+    assert decode(line + b"|||", standard) == decode(line, standard)
+
+
+def test_rubbish_before_a_line_changes_nothing(line: bytes, standard: Dialect) -> None:
+    assert decode(b"\0 \xff\xfb" + line, standard) == decode(line, standard)
+
+
+def test_a_cut_anywhere_leaves_a_message_or_a_bad_one(line: bytes, standard: Dialect) -> None:
+    for end in range(len(line)):
+        assert _understood(line[:end], standard) in (line[:2].decode(), "checksum", "unknown_command", "truncated")
+
+
+def test_a_flipped_bit_in_the_command_is_noticed_by_the_checksum(line: bytes, standard: Dialect) -> None:
+    sealed = line if decode(line, standard).checked else _sealed(f"{line.decode()}AY1")
+    garbled = sealed[:1] + bytes([sealed[1] ^ 1]) + sealed[2:]
+    assert _refused(garbled, standard).why == "checksum"
+
+
+@given(line=st.binary(max_size=200), name=st.sampled_from(sorted(DIALECTS)))
+def test_no_bytes_raise_anything_but_bad_message(line: bytes, name: str) -> None:
+    dialect = DIALECTS[name]
+    try:
+        message = decode(line, dialect)
+    except BadMessage:
+        return
+    once = encode(message, dialect)
+    assert encode(decode(once, dialect), dialect) == once
+
+
+@given(code=st.sampled_from(sorted(SHAPES)), text=st.text(), name=st.sampled_from(sorted(DIALECTS)))
+def test_no_value_breaks_the_line_that_carries_it(code: str, text: str, name: str) -> None:
+    dialect, shape = DIALECTS[name], SHAPES[code]
+    names = [part.name for part in shape.fixed] + list(shape.required + shape.optional)
+    line = encode(Message(code, dict.fromkeys(names, text), "1"), dialect)
+    assert line.endswith(dialect.terminator)
+    assert not set(line[: -len(dialect.terminator)]) & set(b"\r\n\0")
+    assert set(decode(line, dialect).fields) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "digits"),
+    [
+        ("97AZ", "ascii", b"FEF5"),
+        ("96AZ", "ascii", b"FEF6"),
+        ("9900302.00AY1AZ", "ascii", b"FCA5"),
+        ("941AY0AZ", "ascii", b"FDFD"),
+        ("940AY0AZ", "ascii", b"FDFE"),
+        ("9300CNLoginUserID|COLoginPassword|CPLocationCode|AY5AZ", "ascii", b"EC7B"),
+        ("2300119960212    100239AOid_21|AA104000000105|AC|AD|AY2AZ", "ascii", b"F271"),
+        (CALIZ, "utf-8", b"EAA8"),
+        (CALIZ, "cp850", b"EB6C"),
+        (CALIZ, "latin-1", b"EB2B"),
+    ],
+)
+def test_the_checksum_is_the_negated_sum_of_bytes(data: str, encoding: str, digits: bytes) -> None:
+    assert checksum(data.encode(encoding)) == digits
+
+
+def test_a_checksum_keeps_its_leading_zeros() -> None:
+    # A sum of 0xFF01: the bare hexadecimal number would be three characters short.
+    assert checksum(b"\xff" * 256 + b"\x01") == b"00FF"
+
+
+@pytest.mark.parametrize("name", ["standard", "cp850", "latin-1"])
+def test_the_sum_is_over_the_bytes_that_were_sent(name: str) -> None:
+    dialect = DIALECTS[name]
+    message = decode(_sealed(CALIZ[:-2], dialect.encoding), dialect)
+    assert message.get("AJ") == "Harry Potter y el cáliz de fuego"
+    assert (message.checked, message.code_point_sum) == (True, False)
+
+
+def test_a_sum_of_code_points_is_accepted_but_marked(standard: Dialect) -> None:
+    digits = b"%04X" % (-sum(map(ord, CALIZ)) & 0xFFFF)
+    message = decode(CALIZ.encode() + digits, standard)
+    assert (message.checked, message.code_point_sum) == (True, True)
+
+
+def test_lower_case_digits_are_accepted(standard: Dialect) -> None:
+    assert decode(b"9900302.00AY1AZfca5", standard).checked
+
+
+@pytest.mark.parametrize("tail", [b"AY1AZFCA6", b"AY1AZ", b"AY1AZFCA", b"AY1AZFCA5x", b"AY1AZ\xff\xff\xff\xff", b"AZ0000"])
+def test_a_wrong_checksum_is_refused(tail: bytes, standard: Dialect) -> None:
+    assert _refused(b"9900302.00" + tail, standard).why == "checksum"
+
+
+def test_a_checksum_is_judged_before_the_command(standard: Dialect) -> None:
+    """A garbled command is what checksums are for; it must not pass for an unknown one."""
+    assert _refused(b"8900302.00AY1AZFCA5", standard).why == "checksum"
+
+
+def test_a_checksum_without_a_sequence_is_accepted(standard: Dialect) -> None:
+    message = decode(_sealed("9900302.00"), standard)
+    assert (message.checked, message.sequence) == (True, None)
+
+
+def test_a_sequence_without_a_checksum_is_accepted(standard: Dialect) -> None:
+    message = decode(b"9900302.00AY4", standard)
+    assert (message.checked, message.sequence) == (False, "4")
+
+
+def test_a_sequence_and_a_checksum_may_be_delimited(standard: Dialect) -> None:
+    line = _sealed(f"35{DATE}AOHKU|AAP1|AY3|") + b"|"
+    assert decode(line, standard).sequence == "3"
+    assert decode(line, standard).checked
+
+
+def test_the_last_delimiter_may_be_missing(standard: Dialect) -> None:
+    assert decode(f"35{DATE}AOHKU|AAP1".encode(), standard).get("AA") == "P1"
+
+
+def test_the_last_delimiter_may_be_missing_before_the_sequence(standard: Dialect) -> None:
+    message = decode(_sealed(f"35{DATE}AOHKU|AAP1AY3"), standard)
+    assert (message.get("AA"), message.sequence, message.checked) == ("P1", "3", True)
+
+
+@pytest.mark.parametrize("barcode", ["AZ1234", "PLAZA", "AY1AZ12", "AZ"])
+def test_a_value_with_the_letters_az_is_no_checksum(barcode: str, standard: Dialect) -> None:
+    message = decode(f"17{DATE}AOHKU|AB{barcode}|".encode(), standard)
+    assert (message.get("AB"), message.checked) == (barcode, False)
+
+
+def test_the_manat_is_no_checksum(standard: Dialect) -> None:
+    assert decode(f"37{DATE}0400AZNBV1|AOHKU|AAP1|".encode(), standard).get("currency_type") == "AZN"
+
+
+def test_missing_passwords_are_normal(standard: Dialect) -> None:
+    message = decode(f"23001{DATE}AOHKU|AAP1|".encode(), standard)
+    assert (message.get("AC"), message.all("AD")) == ("", ())
+
+
+def test_the_first_of_two_scalars_wins(standard: Dialect) -> None:
+    assert decode(f"35{DATE}AOHKU|AAP1|AAP2|".encode(), standard).fields["AA"] == "P1"
+
+
+def test_a_repeated_field_is_a_tuple_in_the_order_of_the_line(standard: Dialect) -> None:
+    line = f"36Y{DATE}AOHKU|AF1|AAP1|AF2|".encode()
+    assert decode(line, standard).all("AF") == ("1", "2")
+    assert decode(line, standard).get("AF") == "1"
+
+
+def test_unknown_fields_are_ignored_and_named(standard: Dialect) -> None:
+    message = decode(f"35{DATE}AOHKU|ZZwhat|AAP1|Q|".encode(), standard)
+    assert message.unknown == ("ZZ", "Q")
+    assert (message.get("AA"), message.get("ZZ")) == ("P1", "")
+
+
+@pytest.mark.parametrize("date", [" " * 18, "202603290000101500", "0" * 18, "20260329 -03101500"])
+def test_odd_dates_are_kept_as_they_are(date: str, standard: Dialect) -> None:
+    message = decode(f"11YN{date}{' ' * 18}AOHKU|AAP1|ABI1|AC|".encode(), standard)
+    assert (message.get("transaction_date"), message.get("nb_due_date")) == (date, " " * 18)
+
+
+def test_scanned_blanks_around_a_barcode_are_dropped(standard: Dialect) -> None:
+    assert decode(f"17{DATE}AOHKU|AB I1  |".encode(), standard).get("AB") == "I1"
+
+
+def test_bytes_outside_the_character_set_are_replaced(standard: Dialect) -> None:
+    assert decode(f"17{DATE}AOHKU|ABI".encode() + b"\xff1|", standard).get("AB") == "I\ufffd1"
+
+
+def test_controls_inside_a_value_become_blanks(standard: Dialect) -> None:
+    assert decode(f"17{DATE}AOHKU|ABI\x001\x02|".encode(), standard).get("AB") == "I 1"
+
+
+def test_a_seventh_summary_position_is_kept(standard: Dialect) -> None:
+    assert decode(f"63001{DATE}{'      Y   '}AOHKU|AAP1|".encode(), standard).get("summary") == "      Y   "
+
+
+@pytest.mark.parametrize("short", [f"11YN{DATE}", f"11YN{DATE}|AOHKU|AAP1|ABI1|AC|"], ids=["at its end", "by a field"])
+def test_a_fixed_part_cut_short_is_truncated(short: str, standard: Dialect) -> None:
+    bad = _refused(short.encode(), standard)
+    assert (bad.why, bad.code) == ("truncated", "11")
+
+
+def test_what_can_be_saved_of_a_truncated_message_is_saved(standard: Dialect) -> None:
+    saved = _refused(_sealed("11YN2026|AOHKU|AAP1|ABI1|AC|AY7"), standard).message
+    assert saved == Message("11", {"AO": "HKU", "AA": "P1", "AB": "I1", "AC": ""}, "7", checked=True)
+
+
+@pytest.mark.parametrize(("strange", "code"), [(b"88whatever|", "88"), (b"GET / HTTP/1.1", "GE"), (b"", None), (b"|||", None)])
+def test_a_command_that_sip2_lacks_is_unknown(strange: bytes, code: str | None, standard: Dialect) -> None:
+    bad = _refused(strange, standard)
+    assert (bad.why, bad.code) == ("unknown_command", code)
+
+
+def test_a_line_over_the_cap_is_too_long(standard: Dialect) -> None:
+    assert _refused(b"17" + b"x" * 65535, standard).why == "too_long"
+
+
+def test_a_line_at_the_cap_is_read(standard: Dialect) -> None:
+    line = f"17{DATE}AOHKU|AB".encode().ljust(65536, b"x")
+    assert len(decode(line, standard).get("AB")) == 65536 - 28
+
+
+def test_a_two_byte_character_may_contain_the_delimiter() -> None:
+    big5 = DIALECTS["big5"]
+    line = f"17{DATE}AOHKU|AJ教育學|ABI1|".encode(big5.encoding)
+    assert line.count(b"|") > 3
+    assert (decode(line, big5).get("AJ"), decode(line, big5).get("AB")) == ("教育學", "I1")

@@ -1,0 +1,85 @@
+"""What a line that we write looks like: required fields, limits, extensions, secrets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hkall_gateway.sip2.codec import Message, decode, encode
+from hkall_gateway.sip2.dialects import DIALECTS, Dialect
+
+DATE = "20260329    101500"
+CHECKOUT = {"ok": "1", "renewal_ok": "N", "magnetic_media": "N", "desensitize": "Y", "transaction_date": DATE}
+
+
+def test_required_fields_are_sent_empty_when_absent(standard: Dialect) -> None:
+    assert encode(Message("12", CHECKOUT), standard) == f"121NNY{DATE}AO|AA|AB|AJ|AH|\r".encode()
+
+
+def test_absent_fixed_parts_are_written_as_a_no(standard: Dialect) -> None:
+    assert encode(Message("12"), standard).startswith(b"120NNN" + b" " * 18 + b"AO")
+
+
+def test_tags_are_sent_in_the_order_given(standard: Dialect) -> None:
+    message = Message("36", {"AF": ("a", "b"), "AA": "P1", "end_session": "Y", "AO": "HKU"})
+    assert encode(message, standard).endswith(b"AFa|AFb|AAP1|AOHKU|\r")
+
+
+def test_a_long_title_is_cut_at_255_characters(standard: Dialect) -> None:
+    line = encode(Message("12", {**CHECKOUT, "AJ": "紅" * 300}), standard)
+    assert decode(line, standard).get("AJ") == "紅" * 255
+
+
+def test_a_long_screen_message_goes_on_in_a_further_field(standard: Dialect) -> None:
+    line = encode(Message("12", {**CHECKOUT, "AF": "x" * 300}), standard)
+    assert decode(line, standard).all("AF") == ("x" * 255, "x" * 45)
+
+
+def test_a_scalar_is_sent_once(standard: Dialect) -> None:
+    assert b"AJDune|" in encode(Message("12", {**CHECKOUT, "AJ": ("Dune", "Emma")}), standard)
+    assert b"Emma" not in encode(Message("12", {**CHECKOUT, "AJ": ("Dune", "Emma")}), standard)
+
+
+def test_an_extension_is_sent_only_to_a_dialect_that_lists_it(standard: Dialect) -> None:
+    message = Message("10", {"CV": "1", "DA": "Chan Tai Man"})
+    assert b"CV01|" in encode(message, standard)
+    assert b"DA" not in encode(message, standard)
+    assert b"CV" not in encode(message, DIALECTS["plain"])
+    assert b"DAChan Tai Man|" in encode(message, DIALECTS["sorter"])
+
+
+def test_a_hidden_field_is_not_sent_unless_it_is_required(standard: Dialect) -> None:
+    dialect = replace(standard, hidden=frozenset({"BK", "AJ"}))
+    line = encode(Message("12", {**CHECKOUT, "AJ": "Dune", "BK": "T1"}), dialect)
+    assert b"AJDune|" in line
+    assert b"BK" not in line
+
+
+def test_a_valid_password_flag_is_never_blank(standard: Dialect) -> None:
+    assert b"BLN|CQN|" in encode(Message("24", {"BL": "", "CQ": " "}), standard)
+
+
+def test_another_delimiter_is_spoken_both_ways(standard: Dialect) -> None:
+    dialect = replace(standard, delimiter="^")
+    line = encode(Message("36", {"AO": "H^U", "AA": "P|1"}), dialect)
+    assert line.endswith(b"AOH U^AAP|1^\r")
+    assert decode(line, dialect).get("AA") == "P|1"
+
+
+def test_a_resend_request_carries_a_checksum_and_no_sequence(standard: Dialect) -> None:
+    assert encode(Message("97", sequence="4"), standard) == b"97AZFEF5\r"
+    assert encode(Message("96"), DIALECTS["crlf"]) == b"96AZFEF6\r\n"
+    assert encode(Message("96"), replace(standard, error_detection=False)) == b"96\r"
+
+
+@pytest.mark.parametrize("message", [Message("88"), Message("12", {"renewl_ok": "Y"}), Message("12", {"AZ": "FFFF"})])
+def test_a_name_that_sip2_lacks_is_our_bug(message: Message, standard: Dialect) -> None:
+    with pytest.raises(ValueError, match=r"88|renewl_ok|AZ"):
+        encode(message, standard)
+
+
+def test_a_message_shows_neither_secrets_nor_persons() -> None:
+    shown = repr(Message("63", {"AO": "HKU", "AA": "P123", "AD": "1234", "AE": "Chan", "CO": "open sesame"}))
+    assert "HKU" in shown
+    assert not any(secret in shown for secret in ("P123", "1234", "Chan", "sesame"))

@@ -1,0 +1,183 @@
+"""The table of tags, the kinds of value, and SIP2 dates."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.sip2.fields import KINDS, LONGEST, NEAREST, TAGS, clean, date18, lengths, parse_date18
+from hkall_gateway.sip2.messages import PARTS, SHAPES
+
+HONG_KONG = ZoneInfo("Asia/Hong_Kong")
+
+
+def test_every_tag_is_listed_under_its_own_two_letters() -> None:
+    assert all(key == row.tag and len(key) == 2 and key.isupper() for key, row in TAGS.items())
+
+
+def test_no_tag_stands_in_two_rows() -> None:
+    from hkall_gateway.sip2 import fields
+
+    assert len(fields._ROWS) == len(TAGS)
+
+
+def test_the_standard_part_of_the_table_has_59_fields() -> None:
+    assert sum(not row.extension for row in TAGS.values()) == 59
+
+
+def test_the_table_agrees_with_the_schema(schema: dict[str, Any]) -> None:
+    ours = {
+        row.tag: {"name": row.name, "max": row.width or LONGEST, "fixed": row.width > 0, "repeatable": row.repeats}
+        for row in TAGS.values()
+        if not row.extension
+    }
+    assert ours == schema["fields"]
+
+
+def test_every_standard_tag_is_used_by_a_message() -> None:
+    used = {tag for shape in SHAPES.values() for tag in shape.required + shape.optional}
+    assert used == {tag for tag, row in TAGS.items() if not row.extension} - {"AY", "AZ"}
+
+
+def test_every_kind_is_used() -> None:
+    assert {row.kind for row in TAGS.values()} | {part.kind for part in PARTS.values()} == KINDS.keys()
+
+
+def test_every_password_is_secret() -> None:
+    """Whatever SIP2 calls a password, but for the flag that says whether one was right."""
+    named = {row.tag for row in TAGS.values() if "password" in row.name} - {"CQ"}
+    assert named == {"AC", "AD", "CO"} == {row.tag for row in TAGS.values() if row.secret}
+
+
+def test_what_tells_who_somebody_is_is_personal() -> None:
+    assert {row.tag for row in TAGS.values() if row.personal} == {"AA", "AE", "BD", "BE", "BF", "CY", "DA", "PB"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "value", "written"),
+    [
+        ("text", 0, " Dune ", " Dune "),
+        ("barcode", 0, " I1 ", "I1"),
+        ("flag", 1, "Y", "Y"),
+        ("flag", 1, "U", "U"),
+        ("flag", 1, "", "N"),
+        ("flag", 1, "true", "N"),
+        ("bit", 1, "1", "1"),
+        ("bit", 1, "", "0"),
+        ("marks", 4, "YxY", "Y Y "),
+        ("digits", 4, "7", "0007"),
+        ("digits", 4, "10000", "9999"),
+        ("digits", 4, "0000012", "0012"),
+        ("digits", 4, "", "0000"),
+        ("digits", 4, "-1", "0000"),
+        ("digits", 4, "²", "0000"),
+        ("digits", 4, "9" * 9000, "9999"),
+        ("code", 3, "HKD", "HKD"),
+        ("code", 3, "$", "$  "),
+        ("code", 3, "é元x", "  x"),
+        ("date18", 18, "20260329    101500", "20260329    101500"),
+        ("date18", 18, "", " " * 18),
+    ],
+)
+def test_a_value_is_written_as_its_kind_asks(kind: str, width: int, value: str, written: str) -> None:
+    assert KINDS[kind].emit(value, width) == written
+
+
+@given(kind=st.sampled_from(sorted(set(KINDS) - {"text", "barcode"})), value=st.text())
+def test_a_kind_of_fixed_width_is_always_written_at_that_width(kind: str, value: str) -> None:
+    width = 1 if kind in ("flag", "bit") else 7
+    assert len(KINDS[kind].emit(value, width)) == width
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp850", "latin-1", "ascii", "big5hkscs"])
+@given(value=st.text())
+def test_a_cleaned_value_can_be_sent_and_breaks_no_frame(encoding: str, value: str) -> None:
+    sent = clean(value, encoding, "|")
+    assert sent.encode(encoding).decode(encoding) == sent
+    assert not set(sent) & set("|\r\n\0\x85\u2028")
+
+
+@pytest.mark.parametrize(
+    ("value", "encoding", "sent"),
+    [
+        ("cáliz", "ascii", "caliz"),
+        ("cáliz", "cp850", "cáliz"),
+        ("ca\u0301liz", "cp850", "cáliz"),
+        ("“Große” – œuvre", "ascii", '"Grosse" - oeuvre'),
+        ("紅樓夢", "latin-1", "???"),
+        ("紅樓夢", "big5hkscs", "紅樓夢"),
+        ("a｜b", "ascii", "a b"),
+        ("a|b\r\nc\0d", "utf-8", "a b  c d"),
+        ("\ud800", "utf-8", "?"),
+    ],
+)
+def test_letters_that_a_terminal_lacks_become_their_nearest(value: str, encoding: str, sent: str) -> None:
+    assert clean(value, encoding, "|") == sent
+
+
+def test_every_nearest_spelling_is_plain_ascii() -> None:
+    assert all(plain.isascii() and plain.isprintable() for plain in NEAREST.values())
+
+
+def test_text_is_cut_at_255_characters() -> None:
+    assert [len(piece) for piece in lengths("x" * 600)] == [255, 255, 90]
+
+
+def test_a_cut_leaves_an_accent_with_its_letter() -> None:
+    assert lengths("x" * 254 + "e\u0301") == ["x" * 254, "e\u0301"]
+
+
+@given(st.text(max_size=900))
+def test_pieces_put_together_are_the_text(text: str) -> None:
+    pieces = lengths(text)
+    assert "".join(pieces) == text
+    assert all(len(piece) <= LONGEST for piece in pieces)
+
+
+def test_a_moment_is_written_in_local_time_with_four_blanks() -> None:
+    assert date18(datetime(2026, 3, 29, 2, 15, 7, tzinfo=UTC), HONG_KONG) == "20260329    101507"
+
+
+def test_a_moment_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="no time zone"):
+        date18(datetime(2026, 3, 29), HONG_KONG)  # noqa: DTZ001 - the point of the test
+
+
+@pytest.mark.parametrize(
+    ("text", "hour_utc"),
+    [
+        ("20260329    101500", 2),
+        ("20260329   Z101500", 10),
+        ("202603290000101500", 10),
+        ("20260329   Q101500", 14),
+        ("20260329+080101500", 2),
+        ("202603290800101500", 2),
+        ("20260329-0300101500", 13),
+        ("20260329 -03101500", 13),
+        ("20260329 HKT101500", 2),
+        ("202603299999101500", 2),
+    ],
+)
+def test_a_date_is_read_whatever_its_zone(text: str, hour_utc: int) -> None:
+    assert parse_date18(text, HONG_KONG) == datetime(2026, 3, 29, hour_utc, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", " " * 18, "0" * 18, "20260230    101500", "20260329", "20260329    250000", "x" * 18])
+def test_what_is_no_date_is_none(text: str) -> None:
+    assert parse_date18(text, HONG_KONG) is None
+
+
+@given(st.datetimes(min_value=datetime(1980, 1, 1), max_value=datetime(9999, 12, 30), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_a_written_date_is_read_back_to_the_second(when: datetime) -> None:
+    assert parse_date18(date18(when, HONG_KONG), HONG_KONG) == when.replace(microsecond=0)
+
+
+@given(st.text(alphabet="0123456789+- ZQ", max_size=20), st.integers(-14, 14))
+def test_no_text_breaks_the_reading_of_dates(text: str, hours: int) -> None:
+    found = parse_date18(text, timezone(timedelta(hours=hours)))
+    assert found is None or found.tzinfo is UTC

@@ -1,0 +1,302 @@
+"""One terminal's conversation, seen from its socket: the probe matrix, resends, duplicates, logins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hkall_gateway.sip2.codec import Message, checksum
+from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.messages import SHAPES
+from hkall_gateway.sip2.session import Event, Refuse, Say, Session
+
+STANDARD = DIALECTS["standard"]
+DATE = "20260329    101500"
+STATUS = b"9900302.00"
+GARBLED = b"96AZFEF6\r"
+RESEND = b"97AZFEF5\r"
+FIELDS = {"AO": "HKU"}
+
+
+def _sealed(text: str) -> bytes:
+    data = text.encode() + b"AZ"
+    return data + checksum(data) + b"\r"
+
+
+def _item(number: int, sequence: int | None = None) -> bytes:
+    text = f"17{DATE}AOHKU|ABI{number}|"
+    return text.encode() + b"\r" if sequence is None else _sealed(f"{text}AY{sequence}")
+
+
+def _heard(session: Session, data: bytes) -> list[Event]:
+    return list(session.receive(data))
+
+
+def _codes(events: list[Event]) -> list[str]:
+    return [event.code for event in events if isinstance(event, Message)]
+
+
+def _barcodes(events: list[Event]) -> list[str]:
+    return [event.get("AB") for event in events if isinstance(event, Message)]
+
+
+def _one(session: Session, data: bytes) -> Message:
+    (event,) = session.receive(data)
+    assert isinstance(event, Message)
+    return event
+
+
+def _answered(session: Session, data: bytes) -> bytes:
+    """What the terminal reads back after sending one request."""
+    request = _one(session, data)
+    return session.reply(request, SHAPES[request.code].reply, FIELDS)
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(STANDARD)
+
+
+def test_two_messages_in_one_segment_are_both_handed_out_in_order(session: Session) -> None:
+    assert _barcodes(_heard(session, _item(1) + _item(2))) == ["I1", "I2"]
+
+
+def test_a_message_may_come_in_segments(session: Session) -> None:
+    line = _item(1)
+    assert _heard(session, line[:7]) == []
+    assert _barcodes(_heard(session, line[7:])) == ["I1"]
+
+
+def test_a_wrong_checksum_is_asked_for_again(session: Session) -> None:
+    assert _heard(session, STATUS + b"AY1AZFCA6\r") == [Say(GARBLED)]
+    assert session.counters["bad_checksum"] == 1
+
+
+def test_a_lower_case_checksum_is_accepted(session: Session) -> None:
+    assert _codes(_heard(session, STATUS + b"AY1AZfca5\r")) == ["99"]
+
+
+def test_a_resend_of_an_answered_request_gets_the_same_bytes_and_is_not_executed(session: Session) -> None:
+    answer = _answered(session, _item(1, sequence=3))
+    assert _heard(session, _item(1, sequence=3)) == [Say(answer)]
+    assert session.counters["replayed"] == 1
+
+
+def test_a_resend_of_a_request_in_progress_is_not_executed_again(session: Session) -> None:
+    request = _one(session, _item(1, sequence=3))
+    assert _heard(session, _item(1, sequence=3)) == []
+    answer = session.reply(request, "18", FIELDS)
+    assert _heard(session, _item(1, sequence=3)) == [Say(answer)]
+
+
+def test_a_resend_is_known_while_a_later_request_is_in_progress(session: Session) -> None:
+    first, second = _heard(session, _item(1, sequence=3) + _item(2, sequence=4))
+    assert isinstance(first, Message)
+    assert isinstance(second, Message)
+    answer = session.reply(first, "18", FIELDS)
+    assert _heard(session, _item(1, sequence=3)) == [Say(answer)]
+    assert _heard(session, _item(2, sequence=4)) == []
+
+
+def test_a_resend_garbled_on_its_way_and_then_right_is_still_not_executed(session: Session) -> None:
+    answer = _answered(session, _item(1, sequence=3))
+    garbled = _item(1, sequence=3).replace(b"I1", b"I7")
+    assert _heard(session, garbled + _item(1, sequence=3)) == [Say(GARBLED), Say(answer)]
+
+
+def test_the_same_text_with_the_next_sequence_is_a_new_request(session: Session) -> None:
+    _answered(session, _item(1, sequence=9))
+    assert _barcodes(_heard(session, _item(1, sequence=0))) == ["I1"]
+
+
+def test_a_request_is_new_again_after_another_was_answered(session: Session) -> None:
+    _answered(session, _item(1, sequence=3))
+    _answered(session, _item(2, sequence=4))
+    assert _barcodes(_heard(session, _item(1, sequence=3))) == ["I1"]
+
+
+def test_two_barcodes_with_one_sum_are_two_requests(session: Session) -> None:
+    one, other = _item(12, sequence=3), _item(21, sequence=3)
+    assert one[-6:] == other[-6:]
+    _answered(session, one)
+    assert _barcodes(_heard(session, other)) == ["I21"]
+
+
+def test_the_same_text_without_error_detection_is_executed_again(session: Session) -> None:
+    _answered(session, _item(1))
+    assert _barcodes(_heard(session, _item(1))) == ["I1"]
+
+
+def test_97_first_thing_is_answered_by_96(session: Session) -> None:
+    assert _heard(session, RESEND) == [Say(GARBLED)]
+
+
+def test_97_gets_the_last_answer_byte_for_byte(session: Session) -> None:
+    answer = _answered(session, _item(1, sequence=3))
+    assert _heard(session, RESEND + RESEND) == [Say(answer), Say(answer)]
+
+
+def test_97_gets_the_last_answer_even_when_that_was_a_96(session: Session) -> None:
+    _answered(session, _item(1, sequence=3))
+    assert _heard(session, STATUS + b"AY1AZ0000\r" + RESEND) == [Say(GARBLED), Say(GARBLED)]
+
+
+def test_97_while_a_request_is_in_progress_gets_no_older_answer(session: Session) -> None:
+    _answered(session, _item(1, sequence=3))
+    request = _one(session, _item(2, sequence=4))
+    assert _heard(session, RESEND) == []
+    answer = session.reply(request, "18", FIELDS)
+    assert _heard(session, RESEND) == [Say(answer)]
+
+
+def test_97_without_a_checksum_is_understood() -> None:
+    quiet = Session(replace(STANDARD, error_detection=False))
+    assert _heard(quiet, b"97\r") == [Say(b"96\r")]
+
+
+def test_96_has_a_checksum_after_a_wrong_one_whatever_the_dialect() -> None:
+    quiet = Session(replace(STANDARD, error_detection=False))
+    assert _heard(quiet, STATUS + b"AZ0000\r") == [Say(GARBLED)]
+
+
+def test_an_unknown_command_is_ignored_and_counted(session: Session) -> None:
+    assert _codes(_heard(session, b"88whatever|\r" + STATUS + b"\r")) == ["99"]
+    assert session.counters["unknown_command"] == 1
+
+
+def test_the_code_of_a_reply_is_no_command(session: Session) -> None:
+    assert _heard(session, b"941\r96AZFEF6\r12\r") == []
+    assert session.counters["unknown_command"] == 3
+
+
+def test_an_unknown_field_is_ignored_and_counted(session: Session) -> None:
+    assert _barcodes(_heard(session, f"17{DATE}AOHKU|ZZ?|ABI1|\r".encode())) == ["I1"]
+    assert session.counters["unknown_field"] == 1
+
+
+def test_a_sum_of_code_points_is_counted(session: Session) -> None:
+    text = f"17{DATE}AOHKU|ABé|AY1AZ"
+    digits = b"%04X" % (-sum(map(ord, text)) & 0xFFFF)
+    assert _barcodes(_heard(session, text.encode() + digits + b"\r")) == ["é"]
+    assert session.counters["code_point_sum"] == 1
+
+
+# fmt: off
+CUSTOMS = [
+    "scalar twice", "AC missing", "no last delimiter", "bars at the end", "NUL", "300 characters", "20 kB",
+    "blank transaction date", "blank nb due date", "summary position 6", "version 3.00", "password algorithm 1",
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(
+    ("text", "tag", "value"),
+    [
+        (f"23001{DATE}AOHKU|AAP1|AAP2|", "AA", "P1"),
+        (f"23001{DATE}AOHKU|AAP1|", "AC", ""),
+        (f"23001{DATE}AOHKU|AAP1", "AA", "P1"),
+        (f"23001{DATE}AOHKU|AAP1||||", "AA", "P1"),
+        (f"23001{DATE}AOHKU|AAP\x001|", "AA", "P 1"),
+        (f"23001{DATE}AOHKU|AA{'x' * 300}|", "AA", "x" * 300),
+        (f"23001{DATE}AOHKU|AA{'x' * 20000}|", "AA", "x" * 20000),
+        (f"23001{' ' * 18}AOHKU|AAP1|", "transaction_date", " " * 18),
+        (f"11YN{DATE}{' ' * 18}AOHKU|AAP1|ABI1|AC|", "nb_due_date", " " * 18),
+        (f"63001{DATE}      Y   AOHKU|AAP1|", "summary", "      Y   "),
+        ("9900303.00", "protocol_version", "3.00"),
+        ("9301CNcounter-1|COx|", "pwd_algorithm", "1"),
+    ],
+    ids=CUSTOMS,
+)
+def test_what_arrives_in_practice_is_read(text: str, tag: str, value: str, session: Session) -> None:
+    assert _one(session, text.encode() + b"\r").get(tag) == value
+
+
+def test_bytes_that_are_not_utf_8_are_read_as_replacements(session: Session) -> None:
+    assert _one(session, f"17{DATE}AOHKU|AB".encode() + b"\xe9|\r").get("AB") == "\ufffd"
+
+
+def test_a_status_of_version_one_does_not_spoil_what_follows(session: Session) -> None:
+    assert _codes(_heard(session, f"9900301.00\r63001{DATE}{' ' * 10}AOHKU|AAP1|\r".encode())) == ["99", "63"]
+
+
+def test_a_truncated_command_is_refused_with_its_own_reply(session: Session) -> None:
+    (event,) = _heard(session, _sealed("11YN2026|AOHKU|AAP1|AY5"))
+    assert isinstance(event, Refuse)
+    assert (event.code, event.why, event.message.get("AA")) == ("11", "truncated", "P1")
+    answer = session.reply(event.message, "12", {})
+    assert answer.startswith(b"120NNN")
+    assert b"AY5AZ" in answer
+    assert session.waiting == 0
+
+
+def test_a_truncated_reply_is_ignored(session: Session) -> None:
+    assert _heard(session, b"12\r") == []
+
+
+@pytest.mark.parametrize(
+    ("request_end", "reply_end"),
+    [("AY7AZ", b"AY7AZ"), ("AZ", b"AZ"), ("AY7", b"AY7AZ"), ("", b"")],
+    ids=["both", "checksum only", "sequence only", "neither"],
+)
+def test_a_reply_is_sealed_as_its_request_was(request_end: str, reply_end: bytes, session: Session) -> None:
+    text = f"35{DATE}AOHKU|AAP1|{request_end}"
+    digits = checksum(text.encode()) if request_end.endswith("AZ") else b""
+    request = _one(session, text.encode() + digits + b"\r")
+    body = f"36Y{DATE}AOHKU|AAP1|".encode() + reply_end
+    expected = body + (checksum(body) if reply_end else b"") + b"\r"
+    answer = session.reply(request, "36", {"end_session": "Y", "transaction_date": DATE, "AO": "HKU", "AA": "P1"})
+    assert answer == expected
+
+
+def test_error_detection_is_decided_by_message(session: Session) -> None:
+    assert b"AY1AZ" in _answered(session, _item(1, sequence=1))
+    assert b"AZ" not in _answered(session, _item(2))
+
+
+def test_requests_and_answers_are_counted(session: Session) -> None:
+    _answered(session, _item(1))
+    assert (session.counters["received"], session.counters["answered"], session.waiting) == (1, 1, 0)
+
+
+def test_requests_in_progress_are_waiting(session: Session) -> None:
+    _heard(session, _item(1) + _item(2))
+    assert session.waiting == 2
+
+
+def test_a_bug_in_a_reply_leaves_the_request_waiting(session: Session) -> None:
+    request = _one(session, _item(1))
+    with pytest.raises(ValueError, match="nonsense"):
+        session.reply(request, "18", {"nonsense": "1"})
+    assert session.waiting == 1
+
+
+def test_nobody_is_logged_in_at_first(session: Session) -> None:
+    assert session.terminal is None
+
+
+def test_a_login_names_the_terminal_and_brings_its_dialect(session: Session) -> None:
+    request = _one(session, b"9300CNcounter-1|COx|\r")
+    session.log_in("counter-1", DIALECTS["crlf"])
+    assert session.terminal == "counter-1"
+    assert session.reply(request, "94", {"ok": "1"}) == b"941\r\n"
+
+
+def test_the_third_wrong_login_is_out(session: Session) -> None:
+    assert [session.strike() for _ in range(3)] == [False, False, True]
+
+
+def test_a_login_clears_the_strikes(session: Session) -> None:
+    session.strike()
+    session.strike()
+    session.log_in("counter-1")
+    assert session.dialect is STANDARD  # none was given, the listener's stays
+    assert session.strike() is False
+
+
+def test_what_is_said_does_not_show_in_a_log() -> None:
+    assert "Chan" not in repr(Say(b"64AEChan|"))
+
+
+def test_a_session_speaks_the_dialect_it_was_made_with() -> None:
+    assert _one(Session(DIALECTS["cp850"]), f"17{DATE}AOHKU|ABé|\r".encode("cp850")).get("AB") == "é"
