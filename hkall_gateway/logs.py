@@ -40,20 +40,20 @@ PATRON_KEYS: Final = PATRON_TAGS | {"patron", "borrower", "card"}
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _HKT: Final = ZoneInfo("Asia/Hong_Kong")
 
+_NAMED: Final = r"(?i)((?:(?<![a-z])pin(?![a-z])|passw(?:or)?d|secret|token)\w*['\"]?\s*[=:]\s*)(['\"]?)[^\s'\",;)|&]+"
+
 # What may stand inside running text (a traceback, a driver's message): fields of a SIP2 line, XML elements of NCIP,
-# `pin=…` as programmers print it, passwords in URLs, e-mail addresses.
+# `pin=…` as programmers print it, password hashes, passwords in URLs, e-mail addresses. In front the text without which
+# the pattern cannot fit: most values have none of them and cost no search.
 _SPOTS: Final = tuple(
-    (re.compile(pattern), shown)
-    for pattern, shown in (
-        (r"(?<=\|)(" + "|".join(sorted(HIDDEN_TAGS | PATRON_TAGS)) + r")[^|\r\n]*", rf"\1{DOT}"),
-        (r"<((?:\w+:)?(?:" + "|".join(sorted(HIDDEN_ELEMENTS)) + r"))\b[^<>]*>.*?</\1>", rf"<\1>{DOT}</\1>"),
-        (
-            r"(?i)((?:(?<![a-z])pin(?![a-z])|passw(?:or)?d|secret|token)\w*['\"]?\s*[=:]\s*)(['\"]?)[^\s'\",;)|&]+",
-            rf"\1\2{DOT}",
-        ),
-        (r"\$argon2\w+\$[^\s'\"]+", DOT),
-        (r"(://[^\s:/@]*:)[^\s@/]+(?=@)", rf"\1{DOT}"),
-        (r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", DOT),
+    (marks, re.compile(pattern), shown)
+    for marks, pattern, shown in (
+        (("|",), r"(?<=\|)(" + "|".join(sorted(HIDDEN_TAGS | PATRON_TAGS)) + r")[^|\r\n]*", rf"\1{DOT}"),
+        (("</",), r"<((?:\w+:)?(?:" + "|".join(sorted(HIDDEN_ELEMENTS)) + r"))\b[^<>]*>.*?</\1>", rf"<\1>{DOT}</\1>"),
+        (("=", ":"), _NAMED, rf"\1\2{DOT}"),
+        (("$argon2",), r"\$argon2\w+\$[^\s'\"]+", DOT),
+        (("://",), r"(://[^\s:/@]*:)[^\s@/]+(?=@)", rf"\1{DOT}"),
+        (("@",), r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", DOT),
     )
 )
 
@@ -146,10 +146,9 @@ class Scrubber:
 
 def scrubbed(text: str) -> str:
     """Running text without the secrets and addresses that can be recognised in it."""
-    if not any(mark in text for mark in "|=:@<$"):
-        return text
-    for spot, shown in _SPOTS:
-        text = spot.sub(shown, text)
+    for marks, spot, shown in _SPOTS:
+        if any(map(text.__contains__, marks)):
+            text = spot.sub(shown, text)
     return text
 
 
@@ -178,12 +177,18 @@ class _Stamp:
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
+        self._day = ("", "")
 
     def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        now = self._now()
-        stamp = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        head = {"ts": stamp, "hkt_date": now.astimezone(_HKT).date().isoformat(), "level": _LEVELS.get(method, method)}
+        stamp = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        head = {"ts": stamp, "hkt_date": self._hkt_date(stamp[:13]), "level": _LEVELS.get(method, method)}
         return {**head, "event": event.pop("event", ""), **event, **head}
+
+    def _hkt_date(self, hour: str) -> str:
+        # Hong Kong is whole hours from Greenwich, so its day is reckoned once an hour and not once a line.
+        if self._day[0] != hour:
+            self._day = hour, datetime.fromisoformat(f"{hour}:00+00:00").astimezone(_HKT).date().isoformat()
+        return self._day[1]
 
 
 _LEVELS: Final = {"warn": "warning", "exception": "error", "fatal": "critical"}

@@ -150,7 +150,7 @@ class Client(Strict):
 class Ils(Strict):
     """Our own library system."""
 
-    connector: Text = Field(description="snapshot, sip2, ncip, manual or an installed one")
+    connector: Text = Field(default="snapshot", description="snapshot, sip2, ncip, manual or an installed one")
     host: str = Field(default="", description="sip2: its host")
     port: PortNumber = Field(default=6001, description="sip2: its port")
     login: str = Field(default="", description="sip2: our login there")
@@ -205,7 +205,7 @@ class Gateway(Strict):
     ncip: Ncip = Ncip()
     partners: tuple[Partner, ...] = ()
     clients: tuple[Client, ...] = ()
-    ils: Ils
+    ils: Ils = Ils()
     smtp: Smtp | None = None
     ops: Ops = Ops()
     courier: Courier = Courier()

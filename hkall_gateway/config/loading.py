@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
@@ -144,10 +144,10 @@ def _fault(error: ErrorDetails, kind: type[BaseModel]) -> Fault:
     return dotted(steps), pattern.format(**told) if pattern else error["msg"].lower()
 
 
-def _readable(value: object) -> object:
+def _readable(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("'"):
-        return listed(re.findall(r"'([^']*)'", value))
-    return value
+        return listed(word or '""' for word in re.findall(r"'([^']*)'", value))
+    return value.lower() if value in ("True", "False") else value
 
 
 def _keys(kind: type[BaseModel], steps: Iterable[str | int]) -> list[str]:
@@ -165,7 +165,7 @@ def table_of(kind: type[BaseModel], key: str) -> type[BaseModel] | None:
     return None
 
 
-def _models(annotation: Any) -> Iterable[type[BaseModel]]:
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in getattr(annotation, "__args__", ()):

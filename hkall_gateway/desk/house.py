@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hkall_gateway.desk.asks import Refused
+from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Refusal
 
@@ -17,6 +18,18 @@ class House:
     name: str
     policy: Policy
     pickup_locations: tuple[str, ...]
+
+    @property
+    def silent(self) -> frozenset[Send]:
+        """The letters that the policy does not send."""
+        notices = self.policy.notices
+        wanted = {
+            Send.LETTER_PICKUP: notices.pickup,
+            Send.LETTER_RECALLED: notices.recall,
+            Send.LETTER_OVERDUE: notices.overdue,
+            Send.LETTER_UNFILLED: notices.cancelled_final,
+        }
+        return frozenset(send for send, sent in wanted.items() if not sent)
 
 
 def refused(refusal: Refusal, language: str = "", title: str = "") -> Refused:

@@ -7,7 +7,7 @@ from datetime import date
 from hkall_gateway.desk.house import House
 from hkall_gateway.rules import money
 from hkall_gateway.rules.calendar import Closures
-from hkall_gateway.rules.policy import Counts
+from hkall_gateway.rules.policy import Counts, quota_positions
 from hkall_gateway.rules.vocabulary import Borrower, Request
 from hkall_gateway.store.unit import Unit
 
@@ -15,7 +15,7 @@ from hkall_gateway.store.unit import Unit
 def counts(unit: Unit, borrower: Borrower, house: House, without: str = "") -> Counts:
     """What a borrower has already, the request `without` not counted (R20, R21)."""
     return Counts(
-        hkall_used=unit.quota_used(borrower.barcode, without),
+        hkall_used=unit.quota_used(borrower.barcode, quota_positions(house.policy), without),
         local_loans=borrower.local_loans,
         total_quota=borrower.total_quota,
         ils_counts_hkall=house.policy.quota.ils_counts_hkall,

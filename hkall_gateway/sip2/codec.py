@@ -129,7 +129,8 @@ def _negated(total: int) -> bytes:
 def _unseal(text: str, start: int, delimiter: str) -> _Seal:
     """Takes AY and AZ off the end of a line. `start` is where its tags begin."""
     head, mark, tail = text.rpartition("AZ")
-    spot = _SEQUENCE.search(head)
+    # Where AZ follows the fixed part at once there is no AY, though the fixed part may end with these letters.
+    spot = None if len(head) == start else _SEQUENCE.search(head)
     value = tail.strip(f"{delimiter} \t\0")
     at = spot.start() if spot else len(head)
     begins_field = at == start or head[:at].endswith(delimiter)

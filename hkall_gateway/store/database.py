@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -107,11 +108,21 @@ def _failing(job: _Job[Any], error: BaseException) -> Answer:
     return lambda: job.settle(None, error)
 
 
-def run_group(connection: Connection, make_unit: Callable[[Connection], Any], jobs: Sequence[_Job[Any]]) -> list[Answer]:
+def _at_ease() -> None:
+    """Nothing happens before a commit."""
+
+
+def run_group(
+    connection: Connection,
+    make_unit: Callable[[Connection], Any],
+    jobs: Sequence[_Job[Any]],
+    before_commit: Callable[[], None] = _at_ease,
+) -> list[Answer]:
     """All `jobs` in one durable commit. If BEGIN or COMMIT fails, every waiter fails: nothing was promised."""
     try:
         _begin(connection)
         answers = [_run_one(connection, make_unit, job) for job in jobs]
+        before_commit()
         connection.exec_driver_sql("COMMIT")
     except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
         _abandon(connection)
@@ -272,15 +283,19 @@ class _Now(Generic[T]):
 class Immediate:
     """The same store without a thread: each unit of work is done, and committed, where it is asked for.
 
-    For unit tests, the simulation and the command line. `before_commit` may raise to act a crash at that instant.
+    For unit tests, the simulation and the command line. `before_commit` may raise to act a crash at that instant: an
+    Exception is a failed commit, any other BaseException the end of the process.
     """
 
-    def __init__(self, engine: Engine, make_unit: Callable[[Connection], Any]) -> None:
+    def __init__(
+        self, engine: Engine, make_unit: Callable[[Connection], Any], before_commit: Callable[[], None] = _at_ease
+    ) -> None:
         self._connection = engine.connect()
         self._make_unit = make_unit
+        self._run_group = partial(run_group, before_commit=before_commit)
 
     def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS) -> _Now[T]:
-        return self._at_once(run_group, work, args, locks)
+        return self._at_once(self._run_group, work, args, locks)
 
     def read(self, work: Callable[..., T], *args: Any) -> _Now[T]:
         return self._at_once(read_group, work, args, NO_LOCKS)

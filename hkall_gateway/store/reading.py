@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from datetime import date
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, or_, select
 
-from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.records import from_json, record
 from hkall_gateway.rules.vocabulary import (
     Borrower,
@@ -102,9 +101,10 @@ class Reading:
         """A patron's requests and loans that have not ended, oldest first."""
         return self._many(REQUESTS.c.patron == card, IS_OPEN)
 
-    def quota_used(self, card: str, without: str = "") -> int:
-        """How many HKALL places a patron takes, the request `without` not counted. Source: HKALL rules R20, R21."""
-        return self._connection.execute(_QUOTA, {"card": card, "without": without}).scalar() or 0
+    def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
+        """How many of a patron's requests stand in these positions, the request `without` not counted (R20, R21)."""
+        values = {"card": card, "without": without, "positions": sorted(positions)}
+        return self._connection.execute(_QUOTA, values).scalar() or 0
 
     def candidates(self, request: str) -> tuple[Candidate, ...]:
         """The frozen list of copies that could fill a request, best first."""
@@ -150,7 +150,7 @@ _QUOTA = (
     .select_from(REQUESTS)
     .where(
         REQUESTS.c.patron == bindparam("card"),
-        REQUESTS.c.position.in_(sorted(TAKES_QUOTA)),
+        REQUESTS.c.position.in_(bindparam("positions", expanding=True)),
         REQUESTS.c.unwanted.is_(False),
         REQUESTS.c.id != bindparam("without"),
         IS_OPEN,

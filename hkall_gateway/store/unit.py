@@ -26,7 +26,7 @@ from hkall_gateway.rules.vocabulary import (
 )
 from hkall_gateway.store.database import Locks
 from hkall_gateway.store.outbox import Outbox
-from hkall_gateway.store.reading import Reading
+from hkall_gateway.store.overview import Overview
 from hkall_gateway.store.tables import (
     CANDIDATES,
     FINES,
@@ -59,7 +59,7 @@ def _nothing(_moves: Sequence[Move]) -> None:
     """Nobody listens."""
 
 
-class Unit(Reading):
+class Unit(Overview):
     """One transaction's view of what is remembered.
 
     `new_id` makes request numbers; `silent` are letters that the site's policy does not send; `listen` hears, after the

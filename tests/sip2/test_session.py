@@ -1,4 +1,4 @@
-"""One terminal's conversation, seen from its socket: the probe matrix, resends, duplicates, logins."""
+"""One terminal's conversation, seen from its socket: the probe matrix, resends, duplicates."""
 
 from __future__ import annotations
 
@@ -99,6 +99,14 @@ def test_a_resend_is_known_while_a_later_request_is_in_progress(session: Session
     assert _heard(session, _item(2, sequence=4)) == []
 
 
+def test_a_request_overtaken_by_a_later_answer_is_still_in_progress(session: Session) -> None:
+    first, second = _heard(session, _item(1, sequence=3) + _item(2, sequence=4))
+    assert isinstance(first, Message)
+    assert isinstance(second, Message)
+    session.reply(second, "18", FIELDS)
+    assert (_heard(session, _item(1, sequence=3)), session.waiting) == ([], 1)
+
+
 def test_a_resend_garbled_on_its_way_and_then_right_is_still_not_executed(session: Session) -> None:
     answer = _answered(session, _item(1, sequence=3))
     garbled = _item(1, sequence=3).replace(b"I1", b"I7")
@@ -140,6 +148,12 @@ def test_97_gets_the_last_answer_byte_for_byte(session: Session) -> None:
 def test_97_gets_the_last_answer_even_when_that_was_a_96(session: Session) -> None:
     _answered(session, _item(1, sequence=3))
     assert _heard(session, STATUS + b"AY1AZ0000\r" + RESEND) == [Say(GARBLED), Say(GARBLED)]
+
+
+def test_97_gets_what_was_said_last_even_when_that_was_a_resend(session: Session) -> None:
+    answer = _answered(session, _item(1, sequence=3))
+    _heard(session, STATUS + b"AY1AZ0000\r" + _item(1, sequence=3))
+    assert _heard(session, RESEND) == [Say(answer)]
 
 
 def test_97_while_a_request_is_in_progress_gets_no_older_answer(session: Session) -> None:
@@ -269,34 +283,3 @@ def test_a_bug_in_a_reply_leaves_the_request_waiting(session: Session) -> None:
     with pytest.raises(ValueError, match="nonsense"):
         session.reply(request, "18", {"nonsense": "1"})
     assert session.waiting == 1
-
-
-def test_nobody_is_logged_in_at_first(session: Session) -> None:
-    assert session.terminal is None
-
-
-def test_a_login_names_the_terminal_and_brings_its_dialect(session: Session) -> None:
-    request = _one(session, b"9300CNcounter-1|COx|\r")
-    session.log_in("counter-1", DIALECTS["crlf"])
-    assert session.terminal == "counter-1"
-    assert session.reply(request, "94", {"ok": "1"}) == b"941\r\n"
-
-
-def test_the_third_wrong_login_is_out(session: Session) -> None:
-    assert [session.strike() for _ in range(3)] == [False, False, True]
-
-
-def test_a_login_clears_the_strikes(session: Session) -> None:
-    session.strike()
-    session.strike()
-    session.log_in("counter-1")
-    assert session.dialect is STANDARD  # none was given, the listener's stays
-    assert session.strike() is False
-
-
-def test_what_is_said_does_not_show_in_a_log() -> None:
-    assert "Chan" not in repr(Say(b"64AEChan|"))
-
-
-def test_a_session_speaks_the_dialect_it_was_made_with() -> None:
-    assert _one(Session(DIALECTS["cp850"]), f"17{DATE}AOHKU|ABé|\r".encode("cp850")).get("AB") == "é"

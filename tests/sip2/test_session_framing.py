@@ -132,3 +132,7 @@ def test_how_bytes_are_cut_into_segments_changes_nothing(noise: bytes, cuts: lis
     at_once = _heard(whole, noise)
     assert [event for piece in _pieces(noise, cuts) for event in _heard(pieces, piece)] == at_once
     assert pieces.counters == whole.counters
+
+
+def test_what_is_said_does_not_show_in_a_log() -> None:
+    assert "Chan" not in repr(Say(b"64AEChan|"))

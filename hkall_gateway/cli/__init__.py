@@ -1,0 +1,28 @@
+"""The command `hkall-gateway`: one file a family of commands, put together here."""
+
+from __future__ import annotations
+
+import click
+
+from hkall_gateway import __version__
+from hkall_gateway.cli.database import db
+from hkall_gateway.cli.explain import explain
+from hkall_gateway.cli.loading import load
+from hkall_gateway.cli.outbox import outbox
+from hkall_gateway.cli.requests import requests
+from hkall_gateway.cli.scenarios import replay
+from hkall_gateway.cli.serving import check_config, hash_secret, serve
+from hkall_gateway.cli.status import status
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hkall-gateway")
+def main() -> None:
+    """A gateway between partner libraries (NCIP), terminals (SIP2) and the library's own system.
+
+    Example: hkall-gateway serve --config gateway.toml
+    """
+
+
+for command in (serve, check_config, hash_secret, db, load, status, requests, outbox, explain, replay):
+    main.add_command(command)

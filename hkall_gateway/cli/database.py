@@ -1,0 +1,45 @@
+"""db upgrade, db check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hkall_gateway.cli.site import Ending, config_option, open_site
+from hkall_gateway.store import schema
+
+
+@click.group()
+def db() -> None:
+    """The shape of the database.
+
+    Example: hkall-gateway db upgrade --config gateway.toml
+    """
+
+
+@db.command()
+@config_option
+def upgrade(config: Path) -> None:
+    """Bring the database to the revision that this program needs; forward only.
+
+    Example: hkall-gateway db upgrade
+    """
+    site = open_site(config, any_revision=True)
+    before = schema.revision(site.engine)
+    schema.upgrade(site.engine)
+    click.echo(f"revision {before or 'none'} -> {schema.revision(site.engine)}")
+
+
+@db.command()
+@config_option
+def check(config: Path) -> None:
+    """Say whether the database has the revision and the tables that this program needs.
+
+    Example: hkall-gateway db check
+    """
+    site = open_site(config)
+    drift = schema.drift(site.engine)
+    if drift:
+        raise Ending("\n".join(f"differs: {change}" for change in drift))
+    click.echo(f"revision {schema.head()}, no differences")

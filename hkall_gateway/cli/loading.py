@@ -1,0 +1,92 @@
+"""load patrons|holdings: the whole file is checked first, then written in short transactions beside the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hkall_gateway.cli import files
+from hkall_gateway.cli.site import WRONG, Ending, Site, with_site
+from hkall_gateway.store import loading
+
+FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+
+
+@click.group()
+def load() -> None:
+    """Read patrons or holdings from a CSV file.
+
+    Example: hkall-gateway load patrons patrons.csv --full --dry-run
+    """
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--force", is_flag=True, help="Let more than 20 % vanish."),
+        click.option("--full", is_flag=True, help="The file is complete: what it does not name vanishes."),
+        click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing."),
+        FILE,
+    ):
+        command = option(command)
+    return with_site(command)
+
+
+@load.command()
+@_options
+def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> None:
+    """Read patrons.csv.
+
+    Example: hkall-gateway load patrons patrons.csv --full
+    """
+    rows = _checked(files.read_patrons, file)
+    _warn_unmapped(site, rows)
+    _load(site, "patrons", rows, dry_run=dry_run, full=full, force=force)
+
+
+@load.command()
+@_options
+def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> None:
+    """Read holdings.csv.
+
+    Example: hkall-gateway load holdings holdings.csv
+    """
+    _load(site, "holdings", _checked(files.read_holdings, file), dry_run=dry_run, full=full, force=force)
+
+
+def _checked(read: Callable[[Path], Any], file: Path) -> Any:
+    try:
+        return read(file)
+    except files.BadFile as error:
+        raise Ending(f"{error}\nnothing was loaded", WRONG) from None
+
+
+def _warn_unmapped(site: Site, rows: Sequence[Any]) -> None:
+    """Patrons whose category the policy does not know cannot borrow (R2); name the categories once."""
+    known = {c.key for c in site.house.policy.categories} | {g for c in site.house.policy.categories for g in c.ils_groups}
+    for category in sorted({r.category for r in rows} - known):
+        count = sum(r.category == category for r in rows)
+        click.echo(f"category {category!r} is not in the policy: {count} patrons are not eligible (R2)", err=True)
+
+
+def _load(site: Site, kind: str, rows: Sequence[Any], *, dry_run: bool, full: bool, force: bool) -> None:
+    report = site.run(loading.compare, kind, rows)
+    click.echo(
+        f"{kind}: {report.new} new, {report.changed} changed, {report.same} as before, {report.vanishing if full else 0} vanish"
+    )
+    if full and report.too_many_vanish and not force:
+        raise Ending(f"{report.vanishing} of {report.before} would vanish, more than 20 %: nothing loaded; --force loads it")
+    if dry_run:
+        return
+    number = site.run(loading.begin, kind)
+    with click.progressbar(range(0, len(rows), loading.CHUNK), label=kind, hidden=not _on_terminal()) as chunks:
+        for start in chunks:
+            site.run(loading.write, kind, rows[start : start + loading.CHUNK], number)
+    site.run(loading.finish, kind, number, full)
+    click.echo(f"{kind}: import {number} is current")
+
+
+def _on_terminal() -> bool:
+    return click.get_text_stream("stderr").isatty()

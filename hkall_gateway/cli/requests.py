@@ -1,0 +1,84 @@
+"""requests list|show|trace: where a book is, and why a patron was refused, with rule numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from hkall_gateway.cli.show import show
+from hkall_gateway.cli.site import Ending, Site, json_option, with_site
+from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.store.unit import Unit
+
+LISTED = ("id", "side", "position", "partner", "patron", "item_agency", "item_barcode", "title", "due", "moved_at")
+TRACED = ("at", "request", "who", "channel", "message", "event", "source", "target", "rule", "outcome", "detail")
+
+
+@click.group()
+def requests() -> None:
+    """Requests of both sides.
+
+    Example: hkall-gateway requests trace C00001
+    """
+
+
+@requests.command("list")
+@click.option("--position", default="", help="Only those that stand here, such as RECEIVED.")
+@click.option("--partner", default="", help="Only those with this partner.")
+@with_site
+@json_option
+def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
+    """Open requests, oldest first.
+
+    Example: hkall-gateway requests list --position RECEIVED
+    """
+    found = site.run(Unit.open_list, position.upper(), partner)
+    show((asdict(r) for r in found), as_json, LISTED)
+
+
+@requests.command("show")
+@click.argument("request")
+@with_site
+@json_option
+def show_(site: Site, request: str, as_json: bool) -> None:
+    """Everything about one request.
+
+    Example: hkall-gateway requests show R-7K2M4Q9XW3TD
+    """
+    found = site.run(Unit.request, request)
+    if found is None:
+        raise Ending(f"{request}: no such request")
+    _print_one(found, as_json)
+
+
+def _print_one(found: Request, as_json: bool) -> None:
+    facts = asdict(found)
+    if as_json:
+        show([facts], as_json)
+        return
+    show(({"fact": name, "value": value} for name, value in facts.items() if value not in ("", None, False, 0)), False)
+
+
+@requests.command()
+@click.argument("what")
+@with_site
+@json_option
+def trace(site: Site, what: str, as_json: bool) -> None:
+    """The whole history of a request, a barcode or a patron's card, with the rules behind every no.
+
+    Example: hkall-gateway requests trace P1
+    """
+    lines = site.run(Unit.history, what)
+    if not lines:
+        raise Ending(f"{what}: no request, copy or patron of that name in the journal")
+    show((_readable(line) for line in lines), as_json, TRACED)
+
+
+def _readable(line: dict[str, Any]) -> dict[str, Any]:
+    facts = json.loads(line["detail"] or "{}")
+    plain = {k: v["v"] if isinstance(v, dict) else v for k, v in facts.items() if k != "position"}
+    told = " ".join(f"{k}={v}" for k, v in plain.items() if v not in ("", None))
+    return {**line, "detail": told}

@@ -1,0 +1,45 @@
+"""serve, check-config, hash-secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hkall_gateway import daemon
+from hkall_gateway.cli.site import config_option, load_config, open_site
+from hkall_gateway.edge import secrets
+
+
+@click.command()
+@config_option
+def serve(config: Path) -> None:
+    """Run the daemon in the foreground, with JSON lines on standard output.
+
+    SIGTERM finishes what is in hand and leaves; SIGHUP reads the configuration again.
+    Example: hkall-gateway serve --config /etc/hkall/gateway.toml
+    """
+    site = open_site(config)
+    site.engine.dispose()
+    raise SystemExit(daemon.serve(config))
+
+
+@click.command("check-config")
+@config_option
+def check_config(config: Path) -> None:
+    """Name every error of the configuration and of the policy file at once.
+
+    Example: hkall-gateway check-config --config gateway.toml
+    """
+    found, _house = load_config(config)
+    click.echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
+
+
+@click.command("hash-secret")
+def hash_secret() -> None:
+    """Read a password from the terminal and print the hash to put into the configuration.
+
+    Example: hkall-gateway hash-secret
+    """
+    text = click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True)
+    click.echo(secrets.hash_secret(text))

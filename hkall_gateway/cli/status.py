@@ -1,0 +1,33 @@
+"""status: the night's work, the lines to partners, what waits and since when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hkall_gateway.cli.show import show
+from hkall_gateway.cli.site import Site, json_option, with_site
+from hkall_gateway.store.unit import Unit
+
+
+@click.command()
+@with_site
+@json_option
+def status(site: Site, as_json: bool) -> None:
+    """What is open, what waits to be sent, and which partners we know.
+
+    Example: hkall-gateway status --json
+    """
+    show(site.run(_lines), as_json, ("what", "which", "state", "count", "oldest"))
+
+
+def _lines(unit: Unit) -> list[dict[str, Any]]:
+    open_now = [_line("requests", side, position, count, oldest) for side, position, count, oldest in unit.open_by_position()]
+    waiting = [_line("outbox", who, state, count, oldest) for who, state, count, oldest in unit.outbox.depths()]
+    known = [_line("partner", p.agency, p.dialect, 1, None) for p in unit.partners().values()]
+    return open_now + waiting + known
+
+
+def _line(what: str, which: str, state: str, count: int, oldest: Any) -> dict[str, Any]:
+    return {"what": what, "which": which, "state": state, "count": count, "oldest": oldest}

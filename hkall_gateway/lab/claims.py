@@ -1,0 +1,115 @@
+"""What a scenario's lines claim: what was answered, what arrived at a partner, who got a letter, where a request stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+
+from hkall_gateway.lab.deeds import Stage
+from hkall_gateway.lab.lines import BadLine, Line
+from hkall_gateway.lab.shorthand import differences, fits, pair
+from hkall_gateway.ncip.messages import Message
+
+
+class Difference(Exception):
+    """A scenario and the gateway do not agree: where, what was expected, what came."""
+
+    def __init__(self, where: str, text: str, expected: str, got: str) -> None:
+        super().__init__(f"{where}: {text}\n  expected  {expected}\n  got       {got}")
+        self.where, self.expected, self.got = where, expected, got
+
+
+def hear(stage: Stage, line: Line) -> None:
+    """The last reply to this speaker, or to the last one of all for a bare `<`."""
+    if stage.speaker not in stage.replies:
+        raise _differ(line, line.get("said"), "no reply")
+    reply = stage.replies[stage.speaker]
+    if isinstance(reply, Message):
+        _hear_document(line, reply)
+    elif not fits(reply, f"*{line.get('said')}*" if stage.speaker == "cli" else line.get("said")):
+        raise _differ(line, line.get("said"), reply or "no reply")
+
+
+def _hear_document(line: Line, reply: Message) -> None:
+    """`ok key=value …`, or `Problem TYPE` with any text behind it that its detail must hold."""
+    problem = reply.text("Problem/ProblemType")
+    kind, _, rest = line.get("said").partition(" ")
+    if kind == "Problem":
+        wanted, _, detail = rest.partition(" / ")
+        if not problem or not fits(problem, wanted) or not fits(reply.text("Problem/ProblemDetail"), f"*{detail}*"):
+            raise _differ(line, line.get("said"), _sketch(reply))
+        return
+    if kind != "ok":
+        raise BadLine(line.where, f"a reply is `ok …` or `Problem …`, not {kind!r}")
+    if problem or (others := differences(reply, shlex.split(rest))):
+        raise _differ(line, line.get("said"), _sketch(reply) if problem else f"ok {' '.join(others)}")
+
+
+def _sketch(reply: Message) -> str:
+    problem = reply.text("Problem/ProblemType")
+    return f"Problem {problem} / {reply.text('Problem/ProblemDetail')}" if problem else f"ok ({reply.service})"
+
+
+def expect(stage: Stage, line: Line) -> None:
+    world, agency, service = stage.world(line), line.get("agency"), line.get("service")
+    message = world.peers.arrived(agency)
+    if message is None:
+        raise _differ(line, f"{agency} {service}", f"nothing for {agency}")
+    if message.service != service:
+        raise _differ(line, f"{agency} {service}", f"{agency} {message.service}")
+    if others := differences(message, shlex.split(line.get("words"))):
+        raise _differ(line, line.get("words").strip(), " ".join(others))
+
+
+def outbox(stage: Stage, line: Line) -> None:
+    if line.get("service"):
+        expect(stage, line)
+        return
+    rows = stage.world(line).outbox()
+    if len(rows) != int(line.get("count") or 0):
+        listed = "; ".join(f"{row.recipient} {row.send} ({row.state}: {row.last_error})" for row in rows)
+        raise _differ(line, line.get("count") or "nothing", f"{len(rows)}: {listed}")
+
+
+def mail(stage: Stage, line: Line) -> None:
+    letters, patron = stage.world(line).letters, line.get("patron")
+    if not patron:
+        if letters:
+            raise _differ(line, "nothing", "; ".join(f"{one.patron}: {one.subject}" for one in letters))
+        return
+    letter = next((one for one in letters if one.patron == patron), None)
+    if letter is None:
+        raise _differ(line, f"a letter to {patron}", "no letter")
+    letters.remove(letter)
+    whole = f"{letter.subject}\n{letter.text}"
+    if not fits(whole, f"*{line.get('text')}*"):
+        raise _differ(line, line.get("text"), re.sub(r"\s+", " ", whole))
+
+
+def state(stage: Stage, line: Line) -> None:
+    try:
+        request = stage.world(line).request(line.get("request"))
+    except KeyError:
+        if line.get("position") != "none":
+            raise _differ(line, line.get("position"), "no such request") from None
+        return
+    wanted = [("position", line.get("position")), *map(pair, shlex.split(line.get("words")))]
+    got = [(name, _fact(getattr(request, name, "no such fact"))) for name, _ in wanted]
+    if any(value != found for (_, value), (_, found) in zip(wanted, got, strict=True)):
+        raise _differ(line, _listed(wanted), _listed(got))
+
+
+def _fact(value: object) -> str:
+    """A fact the way a scenario writes it: dates in ISO form, yes and no, none for what is not there."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None or value == "" else str(value)
+
+
+def _listed(facts: Iterable[tuple[str, str]]) -> str:
+    return " ".join(value if name == "position" else f"{name}={value}" for name, value in facts)
+
+
+def _differ(line: Line, expected: str, got: str) -> Difference:
+    return Difference(line.where, line.text, expected, got)

@@ -1,0 +1,101 @@
+"""What a scenario's lines do: set up the world, move the time, speak to the gateway, tell partners how to behave."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from hkall_gateway.lab.lines import BadLine, Line, duration
+from hkall_gateway.lab.script import manner
+from hkall_gateway.lab.world import World
+from hkall_gateway.ncip import codec
+from hkall_gateway.ncip.messages import Message
+
+Round = Callable[[World], None]
+CommandLine = Callable[[World, list[str]], str]
+
+
+@dataclass(slots=True)
+class Stage:
+    """A scenario under way. `replies` are the last words to each speaker, `speaker` the one who spoke last."""
+
+    folder: Path
+    engine: Engine | None
+    rounds: Mapping[str, Round]
+    command_line: CommandLine | None
+    made: World | None = None
+    replies: dict[str, str | Message] = field(default_factory=dict)
+    speaker: str = ""
+    dead: bool = False
+
+    def world(self, line: Line) -> World:
+        """The world in which a line is played."""
+        if self.made is None:
+            raise BadLine(line.where, "there is no world yet")
+        return self.made
+
+
+def set_up(stage: Stage, line: Line) -> None:
+    if stage.made is not None:
+        raise BadLine(line.where, "there is a world already")
+    near = [folder / line.get("file") for folder in (stage.folder, stage.folder.parent / "worlds")]
+    stage.made = World.open(next((path for path in near if path.exists()), near[-1]), stage.engine)
+
+
+def move_time(stage: Stage, line: Line) -> None:
+    stage.world(line).go_to(datetime.fromisoformat(line.get("at")))
+
+
+def wait(stage: Stage, line: Line) -> None:
+    stage.world(line).wait(duration(line.get("long")))
+
+
+def do_round(stage: Stage, line: Line) -> None:
+    name = line.get("name")
+    if name not in stage.rounds:
+        raise BadLine(line.where, f"there is no round {name!r}; there are: {', '.join(sorted(stage.rounds)) or 'none yet'}")
+    stage.rounds[name](stage.world(line))
+
+
+def crash(stage: Stage, line: Line) -> None:
+    stage.world(line).crash(int(line.get("commits") or 1))
+
+
+def restart(stage: Stage, line: Line) -> None:
+    stage.dead = False
+    stage.world(line).restart()
+
+
+def instruct(stage: Stage, line: Line) -> None:
+    how, times = manner(line.get("manner"))
+    stage.world(line).peers.script(line.get("agency"), how, times)
+
+
+def speak_sip2(stage: Stage, line: Line) -> None:
+    stage.speaker = f"sip2 {line.get('terminal')}"
+    stage.replies.pop(stage.speaker, None)
+    stage.replies[stage.speaker] = stage.world(line).sip2(line.get("terminal"), line.get("said"))
+
+
+def speak_ncip(stage: Stage, line: Line) -> None:
+    agency, said = line.get("agency"), line.get("said")
+    stage.speaker = f"ncip {agency}"
+    stage.replies.pop(stage.speaker, None)
+    world = stage.world(line)
+    if said.endswith(".xml"):
+        document = (stage.folder.parent / "ncip" / said).read_bytes()
+        stage.replies[stage.speaker] = codec.decode(world.ncip(agency, document))
+    else:
+        stage.replies[stage.speaker] = world.tell(agency, said)
+
+
+def command(stage: Stage, line: Line) -> None:
+    if stage.command_line is None:
+        raise BadLine(line.where, "there is no command line here")
+    stage.speaker = "cli"
+    stage.replies[stage.speaker] = stage.command_line(stage.world(line), shlex.split(line.get("said")))

@@ -1,0 +1,59 @@
+"""A mail server that keeps what it is given, for the demo and the tests; nothing leaves this machine."""
+
+from __future__ import annotations
+
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.mail import smtp
+from zope.interface import implementer
+
+
+@implementer(smtp.IMessage)
+class _Incoming:
+    """One message, line by line."""
+
+    def __init__(self, box: list[EmailMessage]) -> None:
+        self._box, self._lines = box, list[bytes]()
+
+    def lineReceived(self, line: bytes) -> None:  # noqa: N802  # Twisted's own name
+        self._lines.append(line)
+
+    def eomReceived(self) -> Deferred[None]:  # noqa: N802
+        self._box.append(message_from_bytes(b"\n".join(self._lines), policy=policy.default))
+        return succeed(None)
+
+    def connectionLost(self) -> None:  # noqa: N802
+        self._lines.clear()
+
+
+@implementer(smtp.IMessageDelivery)
+class _Delivery:
+    """Takes mail from anybody to anybody."""
+
+    def __init__(self, box: list[EmailMessage]) -> None:
+        self._box = box
+
+    def receivedHeader(self, _helo: Any, _origin: Any, _recipients: Any) -> bytes:  # noqa: N802
+        return b"Received: by a mailbox of the lab"
+
+    def validateFrom(self, _helo: Any, origin: Any) -> Any:  # noqa: N802
+        return origin
+
+    def validateTo(self, _user: Any) -> Any:  # noqa: N802
+        return lambda: _Incoming(self._box)
+
+
+class Mailbox(smtp.SMTPFactory):
+    """The factory to listen with; `messages` is what came."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.mail has no types
+        self.messages: list[EmailMessage] = []
+
+    def buildProtocol(self, address: Any) -> Any:  # noqa: N802
+        protocol = super().buildProtocol(address)  # type: ignore[no-untyped-call]
+        protocol.delivery = _Delivery(self.messages)
+        return protocol

@@ -1,0 +1,111 @@
+"""A simulated partner library on a real socket: it answers our documents, and ships and receives on its own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from twisted.internet.defer import ensureDeferred
+from twisted.web import resource, server
+from twisted.web.server import NOT_DONE_YET
+
+from hkall_gateway.lab.script import MANNERS, Manner, reply
+from hkall_gateway.lab.shorthand import written
+from hkall_gateway.ncip import codec
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.rules import calendar
+
+LOG = structlog.get_logger()
+
+WAY_HOME_DAYS = 50
+ACCEPT = MANNERS["ok"]
+XML = b'application/xml; charset="utf-8"'
+
+
+@dataclass(slots=True)
+class PartnerLibrary:
+    """One library: `agency` at `gateway_url`, which knows it by `secret`.
+
+    `post` sends a document; `later(seconds, f)` is the reactor's callLater. `ships_after_s` is None for a library that only
+    ships when it is told to. `script` says how the next documents are treated; `seen` is every document with its instant.
+    """
+
+    agency: str
+    us: str
+    gateway_url: str
+    secret: str
+    post: Callable[[str, bytes, float], Any]
+    later: Callable[..., Any]
+    now: Callable[[], datetime]
+    ships_after_s: float | None = None
+    script: deque[Manner] = field(default_factory=deque)
+    seen: list[Message] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+
+    def site(self) -> Any:
+        """What listens at the partner's address."""
+        found: Any = server.Site
+        return found(_Responder(self))
+
+    def treat(self, body: bytes) -> tuple[Manner, bytes]:
+        """How a document is treated, and the reply if there is one."""
+        how = self.script.popleft() if self.script else ACCEPT
+        message = codec.decode(body)
+        if how.taken:
+            self.seen.append(message)
+            self.bodies.append(body)
+            self._act_on(message)
+        return how, reply(message, self.agency, how.problem)
+
+    async def say(self, service: str, *words: str) -> Message:
+        """Send a document in shorthand to the gateway, and its reply."""
+        message = written(service, words, self.agency, self.us, self.secret, self.now())
+        posted = await self.post(self.gateway_url, codec.encode(message, DIALECTS["direct"]), 20)
+        return codec.decode(posted.body)
+
+    async def ship(self, request: str, item: str) -> Message:
+        """The copy leaves for the borrower under the borrower's RequestId."""
+        due = calendar.civil(self.now()) + timedelta(days=WAY_HOME_DAYS)
+        return await self.say("ItemShipped", f"request={self.us}:{request}", f"item={self.agency}:{item}", f"due={due}")
+
+    async def receive(self, request: str, item: str) -> Message:
+        """The copy is home again."""
+        return await self.say("ItemReceived", f"request={self.us}:{request}", f"item={self.agency}:{item}")
+
+    def _act_on(self, message: Message) -> None:
+        if self.ships_after_s is None:
+            return
+        request, item = message.text("RequestId/RequestIdentifierValue"), message.text("ItemId/ItemIdentifierValue")
+        act = {"RequestItem": self.ship, "ItemShipped": self.receive}.get(message.service)
+        if act is not None:
+            self.later(self.ships_after_s, lambda: ensureDeferred(self._try(act, request, item)))
+
+    async def _try(self, act: Any, request: str, item: str) -> None:
+        try:
+            await act(request, item)
+        except Exception:
+            LOG.exception("lab.partner_failed", agency=self.agency)
+
+
+class _Responder(resource.Resource):
+    """The partner's NCIP responder; a scripted manner may break the line or say 503 instead."""
+
+    isLeaf = True  # noqa: N815  # Twisted's own name
+
+    def __init__(self, library: PartnerLibrary) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
+        self._library = library
+
+    def render_POST(self, request: Any) -> Any:  # noqa: N802
+        how, answer = self._library.treat(request.content.read())
+        if how.kind in {"cut", "silence"}:
+            request.transport.loseConnection()
+            return NOT_DONE_YET
+        request.setResponseCode(503 if how.kind == "503" else 200)
+        request.setHeader(b"content-type", b"text/plain" if how.kind == "503" else XML)
+        return b"come back later" if how.kind == "503" else answer

@@ -1,0 +1,108 @@
+"""Plays scenario files: each line does something or says what must be true, and the first difference is reported.
+
+The grammar is lines.py's GRAMMAR; documents are written as shorthand.py says. After every line that does something the
+courier delivers what is due. What was sent, to a partner or a patron, and was not expected is a difference at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine
+
+from hkall_gateway.lab import claims, deeds
+from hkall_gateway.lab.claims import Difference
+from hkall_gateway.lab.deeds import CommandLine, Round, Stage
+from hkall_gateway.lab.lines import BadLine, Line, read_scenario
+from hkall_gateway.lab.world import Died, World
+from hkall_gateway.lab.worldfile import WorldError
+
+ROUNDS: Final[dict[str, Round]] = {}
+"""What time alone does, by name; each is run as the nightly job would run it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One file that was played. `failure` is "" where everything agreed."""
+
+    path: Path
+    failure: str
+
+
+def play(
+    path: Path,
+    engine: Engine | None = None,
+    rounds: Mapping[str, Round] = ROUNDS,
+    command_line: CommandLine | None = None,
+) -> World:
+    """Play one file in memory, or in the empty database of `engine`; the world as it is at the end.
+
+    `command_line(world, words)` runs one command and answers what it printed. Raises Difference or BadLine.
+    """
+    stage = Stage(path.parent, engine, rounds, command_line)
+    lines = read_scenario(path)
+    for line in lines:
+        _play(stage, line)
+    world = stage.world(lines[-1])
+    leftovers = [*world.peers.unasked(), *(f"mail {letter.patron}" for letter in world.letters), *world.peers.unplayed()]
+    if leftovers or stage.dead:
+        got = "the gateway is down" if stage.dead else "; ".join(leftovers)
+        raise Difference(f"{path}:end", "nothing else was sent", "nothing", got)
+    return world
+
+
+def replay(
+    paths: Iterable[Path],
+    open_engine: Callable[[], Engine | None] = lambda: None,
+    rounds: Mapping[str, Round] = ROUNDS,
+    command_line: CommandLine | None = None,
+) -> Iterator[Played]:
+    """Play files one after another, each in a world and a database of its own; how each went."""
+    for path in paths:
+        try:
+            play(path, open_engine(), rounds, command_line).close()
+        except (Difference, BadLine) as failure:
+            yield Played(path, str(failure))
+        else:
+            yield Played(path, "")
+
+
+def _play(stage: Stage, line: Line) -> None:
+    if stage.dead and line.verb != "restart":
+        raise BadLine(line.where, "the gateway is down; `restart` it first")
+    claimed = line.get("way") == "<"
+    try:
+        (claims.hear if claimed else VERBS[line.verb])(stage, line)
+        if line.verb in _STIRRING and not claimed:
+            stage.world(line).pump()
+    except Died:
+        stage.dead = True
+    except (WorldError, ValueError, OSError) as error:
+        raise BadLine(line.where, str(error)) from error
+
+
+# fmt: off
+VERBS: Final[Mapping[str, Callable[[Stage, Line], None]]] = {
+    "world":   deeds.set_up,
+    "time":    deeds.move_time,
+    "wait":    deeds.wait,
+    "round":   deeds.do_round,
+    "crash":   deeds.crash,
+    "restart": deeds.restart,
+    "sip2":    deeds.speak_sip2,
+    "ncip":    deeds.speak_ncip,
+    "cli":     deeds.command,
+    "<":       claims.hear,
+    "partner": deeds.instruct,
+    "expect":  claims.expect,
+    "outbox":  claims.outbox,
+    "mail":    claims.mail,
+    "state":   claims.state,
+}
+# fmt: on
+
+_STIRRING: Final = frozenset({"sip2", "ncip", "cli", "wait", "time", "round", "restart"})
+"""Verbs after which the courier goes round."""

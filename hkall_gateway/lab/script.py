@@ -1,0 +1,116 @@
+"""Partner libraries that do what a script tells them: they take our documents, answer as told, and remember what came."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hkall_gateway.ncip import codec
+from hkall_gateway.ncip.client import NoReply, NotSent, Posted
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.ncip.messages import SHAPES, Message
+
+_TIMES: Final = re.compile(r"(.*?)(?:\s+x([1-9][0-9]*))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a partner treats a document. `taken`: it has read it, so that it takes effect there."""
+
+    kind: str
+    taken: bool
+    problem: str = ""
+
+
+OK: Final = Manner("ok", taken=True)
+
+MANNERS: Final[Mapping[str, Manner]] = {
+    "ok": OK,
+    "503": Manner("503", taken=False),
+    "cut": Manner("cut", taken=True),  # the line breaks after the document and before its reply
+    "silence": Manner("silence", taken=False),  # the document is lost on the way, nobody ever replies
+    "away": Manner("away", taken=False),  # nobody listens at the address: nothing leaves us
+}
+
+
+def manner(text: str) -> tuple[Manner, int]:
+    """What `ok`, `Problem Unknown Item`, `503 x3` … tell a partner to do, and how often. Raises ValueError for other words."""
+    found = _TIMES.fullmatch(text)
+    name, times = (found[1], int(found[2] or 1)) if found else (text, 1)
+    if name.startswith("Problem "):
+        return Manner("Problem", taken=True, problem=name.removeprefix("Problem ").strip()), times
+    if name not in MANNERS:
+        raise ValueError(f"a partner answers {', '.join(MANNERS)} or Problem TYPE, not {name!r}")
+    return MANNERS[name], times
+
+
+class Peers:
+    """All partner libraries at once, found by their address.
+
+    `bodies` is every document that any of them took, as it was on the wire. A partner without a script accepts whatever
+    carries the `secret` of its agency; another one gets the Problem that a real partner gives.
+    """
+
+    def __init__(self, urls: Mapping[str, str], secret: Callable[[str], str]) -> None:
+        self._urls, self._secret = urls, secret
+        self._script: defaultdict[str, deque[Manner]] = defaultdict(deque)
+        self._arrived: defaultdict[str, deque[Message]] = defaultdict(deque)
+        self.bodies: list[bytes] = []
+
+    def script(self, agency: str, manner: Manner, times: int = 1) -> None:
+        """Treat the next `times` documents so; after them the partner accepts again."""
+        self._script[agency].extend([manner] * times)
+
+    def arrived(self, agency: str) -> Message | None:
+        """The oldest document that this partner took and nobody has asked for yet; None when there is none."""
+        return self._arrived[agency].popleft() if self._arrived[agency] else None
+
+    def unasked(self) -> list[str]:
+        """What arrived and nobody asked for, as "AGENCY Service"."""
+        return [f"{agency} {message.service}" for agency, queue in sorted(self._arrived.items()) for message in queue]
+
+    def unplayed(self) -> list[str]:
+        """Scripted manners that no document met, as "AGENCY answers …"."""
+        return [f"{agency} answers {m.kind}" for agency, queue in sorted(self._script.items()) for m in queue]
+
+    async def post(self, url: str, body: bytes, timeout_s: float) -> Posted:  # noqa: ARG002  # time stands still here
+        """What the way out calls instead of HTTP."""
+        agency = self._urls[url]
+        how = self._script[agency].popleft() if self._script[agency] else OK
+        message = codec.decode(body)
+        if how.taken:
+            self.bodies.append(body)
+            self._arrived[agency].append(message)
+        match how.kind:
+            case "503":
+                return Posted(503, "text/plain", b"come back later", 0)
+            case "cut" | "silence":
+                raise NoReply(how.kind)
+            case "away":
+                raise NotSent(how.kind)
+        problem = how.problem or self._stranger(agency, message)
+        return Posted(200, 'application/xml; charset="utf-8"', reply(message, agency, problem), 0)
+
+    def _stranger(self, agency: str, message: Message) -> str:
+        said = message.text("InitiationHeader/FromAgencyAuthentication")
+        return "" if said == self._secret(agency) else "Agency Authentication Failed"
+
+
+def reply(message: Message, agency: str, problem: str = "") -> bytes:
+    """A partner's answer: what the reply has in common with the question, or a Problem of this type."""
+    service = SHAPES[message.service].reply
+    fields: dict[str, Any] = {
+        "ResponseHeader": {
+            "FromAgencyId": {"AgencyId": agency},
+            "ToAgencyId": {"AgencyId": message.text("InitiationHeader/FromAgencyId/AgencyId")},
+        }
+    }
+    if problem:
+        fields["Problem"] = [{"ProblemType": problem, "ProblemDetail": f"{agency} says no"}]
+    else:
+        fields |= {name: message.fields[name] for name in message.fields.keys() & ELEMENTS[service].children.keys()}
+    return codec.encode(Message(service, fields), DIALECTS["direct"])

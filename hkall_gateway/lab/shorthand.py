@@ -1,0 +1,184 @@
+"""NCIP documents in one line: `ItemShipped request=HKU:R1-1 item=C1 due=2017-04-20`, to write them and to compare them.
+
+A key is a short name of `KEYS` or a path of the content model (`LoanedItem/RenewalCount`). Its value is
+- an identity, `AGENCY:VALUE` or `VALUE` alone: when writing, the agency is then the one named in `KEYS`; when comparing,
+  any agency is right;
+- a day, `2017-04-20`: when writing, its last second in Hong Kong; when comparing, the day in Hong Kong of the instant that
+  the document names. An instant, `2017-03-01T10:00+08:00`, is compared to the second;
+- `yes` for an empty element;
+- anything else as it stands. When comparing, `*` stands for any text. `none` says that there is no such element.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Literal
+
+from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.ncip.messages import SHAPES, Message, instant
+from hkall_gateway.rules import calendar
+
+Whose = Literal["speaker", "listener", "catalogue", ""]
+
+CATALOGUE = "HKALL"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Where a short key's value stands: `paths` are tried in this order, the first that the service knows is written.
+
+    `value` is the identity's own text below the path, "" for a plain text; `whose` agency names it where none is said;
+    `fixed` stands beside it in the document.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    value: str = ""
+    whose: Whose = ""
+    fixed: tuple[tuple[str, str], ...] = ()
+
+
+_BARCODE_ID = (("UserIdentifierType", "Barcode Id"),)
+_BARCODE = (("ItemIdentifierType", "Barcode"),)
+_WHEN = ("DateShipped", "DateReceived")
+_DUE = ("DateDue", "ItemOptionalFields/DateDue", "LoanedItem/DateDue")
+_TITLE = "BibliographicDescription/Title"
+
+# fmt: off
+_KEYS = (
+    Key("user",     ("UserId",),                               "UserIdentifierValue",           "listener",  _BARCODE_ID),
+    Key("item",     ("ItemId", "LoanedItem/ItemId"),           "ItemIdentifierValue",           "speaker",   _BARCODE),
+    Key("request",  ("RequestId", "RequestedItem/RequestId"),  "RequestIdentifierValue",        "speaker"),
+    Key("bib",      ("BibliographicId/BibliographicRecordId",), "BibliographicRecordIdentifier", "catalogue"),
+    Key("pickup",   ("PickupLocation", "RequestedItem/PickupLocation")),
+    Key("due",      _DUE),
+    Key("date",     _WHEN),
+    Key("renewals", ("RenewalCount", "LoanedItem/RenewalCount")),
+    Key("status",   ("ItemOptionalFields/CirculationStatus",)),
+    Key("title",    (f"ItemOptionalFields/{_TITLE}", "LoanedItem/Title", "RequestedItem/Title")),
+)
+# fmt: on
+
+KEYS: Mapping[str, Key] = {key.name: key for key in _KEYS}
+
+FILLED: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "RequestItem": (("RequestType", "Loan"), ("RequestScopeType", "Bibliographic Item")),
+    "CancelRequestItem": (("RequestType", "Loan"),),
+    "ItemRequestCancelled": (("RequestType", "Loan"),),
+}
+"""What every document of a service holds, whether a line says it or not."""
+
+
+def written(service: str, said: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> Message:
+    """The message that a line says. Raises ValueError for a service or a key that NCIP does not have."""
+    if service not in SHAPES:
+        raise ValueError(f"{service} is no NCIP service")
+    agencies = {"speaker": speaker, "listener": listener, "catalogue": CATALOGUE}
+    fields: dict[str, Any] = {
+        "InitiationHeader": {
+            "FromAgencyId": {"AgencyId": speaker},
+            "FromAgencyAuthentication": secret,
+            "ToAgencyId": {"AgencyId": listener},
+        }
+    }
+    for path, text in FILLED.get(service, ()):
+        _put(fields, service, path, text)
+    for word in said:
+        _say(fields, service, *pair(word), agencies)
+    for path in _WHEN:
+        if path in ELEMENTS[service].children and path not in fields:
+            fields[path] = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Message(service, fields)
+
+
+def differences(message: Message, expected: Iterable[str]) -> list[str]:
+    """What a message says otherwise than a line expects, each as `key=value` the way the line would say it."""
+    return [f"{key}={found}" for key, wanted in map(pair, expected) if (found := _other(message, key, wanted)) is not None]
+
+
+def fits(text: str, pattern: str) -> bool:
+    """Whether a text is what a pattern says, `*` standing for anything; runs of blanks count as one."""
+    squeezed = " ".join(text.split())
+    wanted = ".*".join(re.escape(" ".join(part.split(" "))) for part in " ".join(pattern.split()).split("*"))
+    return re.fullmatch(wanted, squeezed, re.DOTALL) is not None
+
+
+def pair(word: str) -> tuple[str, str]:
+    """A word of a line as its key and its value; raises ValueError without a `=`."""
+    key, mark, value = word.partition("=")
+    if not mark:
+        raise ValueError(f"{word!r} is not key=value")
+    return key, value
+
+
+# ---- writing
+
+
+def _say(fields: dict[str, Any], service: str, name: str, value: str, agencies: Mapping[str, str]) -> None:
+    key = KEYS.get(name, Key(name, (name,)))
+    path = next((path for path in key.paths if _knows(service, path)), None)
+    if path is None:
+        raise ValueError(f"{service} has no {name}")
+    if not key.value:
+        _put(fields, service, path, _instant_of(value))
+        return
+    agency, _, text = value.rpartition(":")
+    for inner, said in (("AgencyId", agency or agencies[key.whose]), *key.fixed, (key.value, text)):
+        _put(fields, service, f"{path}/{inner}", said)
+
+
+def _knows(service: str, path: str) -> bool:
+    at = service
+    for name in path.split("/"):
+        if name not in ELEMENTS[at].children:
+            return False
+        at = name
+    return True
+
+
+def _instant_of(value: str) -> str:
+    try:
+        return calendar.end_of(date.fromisoformat(value)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return value
+
+
+def _put(fields: dict[str, Any], service: str, path: str, text: str) -> None:
+    *outer, last = path.split("/")
+    for name in outer:
+        fields = fields.setdefault(name, {})
+    fields[last] = True if ELEMENTS[last].kind == "empty" and text == "yes" else text
+
+
+# ---- comparing
+
+
+def _other(message: Message, name: str, wanted: str) -> str | None:
+    """None where the message says what is wanted, else what it says."""
+    key = KEYS.get(name, Key(name, (name,)))
+    found = [text for path in key.paths for text in _found(message, path, key, wanted)]
+    if wanted == "none" or (wanted == "yes" and not found):
+        there = any(message.has(path) for path in key.paths)
+        return None if there is (wanted == "yes") else ("|".join(found) or "none")
+    return None if any(fits(text, wanted) for text in found) else "|".join(found) or "none"
+
+
+def _found(message: Message, path: str, key: Key, wanted: str) -> list[str]:
+    if key.value and ":" in wanted:
+        return [f"{one.text('AgencyId')}:{one.text(key.value)}" for one in message.each(path)]
+    texts = message.texts(f"{path}/{key.value}" if key.value else path)
+    return [_day_of(text, wanted) for text in texts]
+
+
+def _day_of(text: str, wanted: str) -> str:
+    """An instant as the day or the instant that is compared with it; any other text as it is."""
+    when = instant(text, calendar.HONG_KONG) if re.match(r"\d{4}-\d\d-\d\d", wanted) else None
+    if when is None:
+        return text
+    if "T" not in wanted:
+        return calendar.civil(when).isoformat()
+    asked = instant(wanted, calendar.HONG_KONG)
+    return wanted if asked == when else text

@@ -1,0 +1,229 @@
+"""One whole gateway in one process, without a socket or a thread: real desk, store, codecs, handlers, courier and letters.
+
+    world = World.open(Path("fixtures/worlds/consortium.toml"))
+    world.sip2("counter-1", "09N20170306    100000                  APHKU|AOHKU|ABC1|AC|")   -> "101YNY…"
+    world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b1 request=d-1")                   -> the reply as a Message
+    world.pump()                                                                             delivers all that is due
+    world.request("R1").position
+
+The clock stands still until it is moved (`go_to`, `wait`); requests are named R1, R2 … after the highest of the world file.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, insert
+from twisted.internet.task import Clock
+
+from hkall_gateway.connectors.snapshot import Snapshot
+from hkall_gateway.connectors.tools import Tools
+from hkall_gateway.courier import BATCH, LEASE_S, Courier, Schedule
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.house import House
+from hkall_gateway.lab.doors import Doors
+from hkall_gateway.lab.script import Peers
+from hkall_gateway.lab.shorthand import written
+from hkall_gateway.lab.worldfile import Start, cheap_hash, read_world, secret_of
+from hkall_gateway.mail.letters import Sender
+from hkall_gateway.mail.smtp import Mailer
+from hkall_gateway.ncip import codec
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.rules.records import to_json
+from hkall_gateway.rules.vocabulary import By, Request, Sensitive
+from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.tables import CANDIDATES, CLOSURES, HOLDINGS, LINKS, PATRONS, create_all
+from hkall_gateway.store.unit import Unit
+
+INSTANCE: Final = "lab"
+
+
+class Died(BaseException):
+    """The process ended here, as by kill -9: no `except Exception` may catch it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a patron found in the mailbox."""
+
+    patron: str
+    subject: str
+    text: str
+
+
+class World:
+    """A gateway, its patrons, partners and terminals, and the time of day."""
+
+    def __init__(self, start: Start, engine: Engine | None = None) -> None:
+        self.start = start
+        self.now = start.time
+        self.letters: deque[Letter] = deque()
+        self.peers = Peers({partner.url: partner.agency for partner in start.partners}, secret_of)
+        self._engine = engine or open_engine("sqlite://")
+        self._numbers = count(_highest(start.requests) + 1)
+        self._commits_left = 0
+        create_all(self._engine)
+        with self._engine.connect() as connection:
+            _furnish(connection, start)
+        self._boot()
+        self.store.now(_open_requests, start)
+
+    @classmethod
+    def open(cls, path: Path, engine: Engine | None = None) -> World:
+        """The world of a file, in memory or in the (empty) database of `engine`."""
+        return cls(read_world(path), engine)
+
+    # ---- talking to it
+
+    def sip2(self, terminal: str, line: str) -> str:
+        """The reply to a terminal's line, both without sequence number, checksum and terminator; "" if none came.
+
+        The terminal logs in before its first line. A line that ends in `AY` and a digit has that sequence number.
+        """
+        return self.doors.sip2(terminal, line)
+
+    def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # who speaks stands in the document
+        """The reply to a document, both as bytes; it comes from this machine."""
+        return self.doors.ncip(document)
+
+    def tell(self, agency: str, said: str) -> Message:
+        """The reply to a document in shorthand (see shorthand.py), `RequestItem user=UG1 bib=b1 request=d-1`."""
+        service, *words = shlex.split(said)
+        secret = secret_of(agency)
+        message = written(service, words, agency, self.start.agency, secret, self.now)
+        return codec.decode(self.ncip(agency, codec.encode(message, DIALECTS["direct"])))
+
+    # ---- time and trouble
+
+    def go_to(self, when: datetime) -> None:
+        """Let the time pass until `when`; what falls due on the way is delivered at its own instant."""
+        if when < self.now:
+            raise ValueError(f"time does not run backwards, from {self.now.isoformat()} to {when.isoformat()}")
+        while (due := self._next_due()) is not None and due <= when:
+            self.now = max(due, self.now)
+            self.pump()
+        self.now = when
+
+    def wait(self, how_long: timedelta) -> None:
+        """Let some time pass."""
+        self.go_to(self.now + how_long)
+
+    def pump(self) -> None:
+        """Deliver everything that is due now, with all that follows from it."""
+        while rows := self.store.now(_claim, self.now):
+            for row in rows:
+                finished(self.courier.deliver(row))
+
+    def crash(self, commits: int = 1) -> None:
+        """The process dies at the `commits`-th commit from here, before anything of it is on disk."""
+        self._commits_left = commits
+
+    def restart(self) -> None:
+        """A new gateway on the same database; whoever was connected must call again."""
+        self.store.close()
+        self._commits_left = 0
+        self._boot()
+        self.store.now(_release)
+
+    # ---- looking at it
+
+    def request(self, number: str) -> Request:
+        """A request as it stands; KeyError if there is none of this number."""
+        found = self.store.now(Unit.request, number)
+        if found is None:
+            raise KeyError(number)
+        return found
+
+    def outbox(self) -> Sequence[OutboxRow]:
+        """What is not told yet, waiting or dead, oldest first."""
+        return self.store.now(_unsettled)
+
+    # ---- private
+
+    def _boot(self) -> None:
+        self.store = Immediate(self._engine, self._unit, self._before_commit)
+        house = House(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
+        ils = Snapshot(Tools(self.store, self.start.agency, _right_pin))
+        self.desk = Desk(self.store, ils, lambda: house, lambda: self.now)
+        self.doors = Doors(self.start, self.desk, self.store, self.peers.post, lambda: self.now)
+        sender = Sender("lending@lib.test", self.start.name, {})
+        mailer = Mailer(self.store, self._take_letter, sender, lambda: house, lambda: self.now)
+        carriers = {"ncip": self.doors.carry, "mail": mailer.deliver}
+        schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
+        self.courier = Courier(
+            self.store, self.desk, carriers, schedule, Clock(), lambda: self.now, INSTANCE, lambda _agency: 1
+        )
+
+    def _unit(self, connection: Connection) -> Unit:
+        return Unit(connection, lambda: f"R{next(self._numbers)}")
+
+    def _before_commit(self) -> None:
+        if self._commits_left:
+            self._commits_left -= 1
+            if not self._commits_left:
+                raise Died
+
+    def _next_due(self) -> datetime | None:
+        return min((row.next_at for row in self.outbox() if row.state == "waiting"), default=None)
+
+    async def _take_letter(self, message: EmailMessage, _sender: str) -> None:
+        body = message.get_body(("plain",))
+        text = body.get_content() if body else ""
+        readers = {patron.email.reveal(): patron.barcode for patron in self.start.patrons}
+        self.letters.append(Letter(readers[str(message["To"])], str(message["Subject"]), text))
+
+
+def _highest(requests: Sequence[Request]) -> int:
+    found = (re.fullmatch(r"R([0-9]+)", request.id) for request in requests)
+    return max((int(number[1]) for number in found if number), default=0)
+
+
+async def _right_pin(_card: str, stored: Sensitive, pin: Sensitive) -> bool:
+    return stored.reveal() == cheap_hash(pin.reveal())
+
+
+def _furnish(connection: Connection, start: Start) -> None:
+    """The people, the books and the libraries of the world file."""
+    for table, rows in (
+        (PATRONS, [_row(patron) for patron in start.patrons]),
+        (HOLDINGS, [_row(copy) for copy in start.holdings]),
+        (CLOSURES, [{"agency": a, "day": day, "reason": why} for a, day, why in start.closures]),
+        (LINKS, [{"agency": partner.agency, "partner": to_json(partner)} for partner in start.partners]),
+        (CANDIDATES, [_row(candidate) for candidate in start.candidates]),
+    ):
+        if rows:
+            connection.execute(insert(table), rows)
+
+
+def _open_requests(unit: Unit, start: Start) -> None:
+    for request in start.requests:
+        unit.open(request, start.time, By("world", "world"))
+
+
+def _row(record: Any) -> dict[str, Any]:
+    values = {name: getattr(record, name) for name in record.__slots__}
+    return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in values.items()}
+
+
+def _claim(unit: Unit, now: datetime) -> tuple[OutboxRow, ...]:
+    return unit.outbox.claim(now, INSTANCE, LEASE_S, BATCH)
+
+
+def _release(unit: Unit) -> None:
+    unit.outbox.release(INSTANCE)
+
+
+def _unsettled(unit: Unit) -> tuple[OutboxRow, ...]:
+    return unit.outbox.rows()

@@ -1,0 +1,220 @@
+"""A world file: the libraries, people, books and requests with which a story begins, read from TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+from hkall_gateway.config.policy import load as load_policy
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import (
+    Borrower,
+    Candidate,
+    Holding,
+    ItemKey,
+    Partner,
+    Position,
+    Request,
+    Sensitive,
+    Side,
+)
+
+Table = dict[str, Any]
+
+TABLES: Final = frozenset({"library", "policy"})
+LISTS: Final = frozenset({"partners", "clients", "terminals", "patrons", "holdings", "closures", "requests"})
+SECRET_FIELDS: Final = frozenset({"name", "name_zh", "email", "pin_hash"})
+
+
+class WorldError(Exception):
+    """A world file that cannot be used; the text names the file, the row and the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A terminal of this world; it logs in with its own name as password."""
+
+    login: str
+    role: str = "counter"
+    location: str = "HKU-MAIN-LENDING"
+    dialect: str = "standard"
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Everything with which a world begins. `clients` are agencies; `closures` are (agency, day, reason)."""
+
+    time: datetime
+    agency: str
+    name: str
+    pickup_locations: tuple[str, ...]
+    policy: Policy
+    partners: tuple[Partner, ...]
+    clients: tuple[str, ...]
+    terminals: tuple[Terminal, ...]
+    patrons: tuple[Borrower, ...]
+    holdings: tuple[Holding, ...]
+    closures: tuple[tuple[str, date, str], ...]
+    requests: tuple[Request, ...]
+    candidates: tuple[Candidate, ...]
+
+
+def secret_of(agency: str) -> str:
+    """The FromAgencyAuthentication of an agency in every world."""
+    return f"{agency.lower()}-secret"
+
+
+def cheap_hash(pin: str) -> str:
+    """A PIN's hash that costs a test nothing."""
+    return blake2b(pin.encode(), digest_size=8).hexdigest()
+
+
+def read_world(path: Path) -> Start:
+    """The world in a file, on top of the one that its `based_on` names. Raises WorldError for whatever is wrong with it."""
+    world = _tables(path)
+    try:
+        return _start(world)
+    except (TypeError, ValueError, KeyError) as error:
+        raise WorldError(f"{path.name}: {error}") from error
+
+
+def _tables(path: Path) -> Table:
+    try:
+        world = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise WorldError(f"{path.name}: {error}") from error
+    if unknown := world.keys() - TABLES - LISTS - {"time", "based_on"}:
+        raise WorldError(f"{path.name}: {', '.join(sorted(unknown))}: not a table of a world")
+    based_on = world.pop("based_on", None)
+    return _merged(_tables(path.parent / based_on), world) if based_on else world
+
+
+def _merged(base: Table, world: Table) -> Table:
+    """Lists are added to, tables changed key by key, everything else replaced."""
+    joined = dict(base)
+    for key, value in world.items():
+        if key in LISTS:
+            joined[key] = [*base.get(key, []), *value]
+        else:
+            joined[key] = {**base.get(key, {}), **value} if key in TABLES else value
+    return joined
+
+
+def _start(world: Table) -> Start:
+    library: Table = world["library"]
+    agency = library["agency"]
+    holdings = _rows(world, "holdings", _holding)
+    titles = {h.key: h for h in holdings}
+    requests = _rows(world, "requests", lambda row: _request(row, agency, library["pickup_locations"][0], titles))
+    return Start(
+        time=world["time"].astimezone(UTC),
+        agency=agency,
+        name=library["name"],
+        pickup_locations=tuple(library["pickup_locations"]),
+        policy=overlaid(load_policy(None), world.get("policy", {})),
+        partners=_rows(world, "partners", _partner),
+        clients=_rows(world, "clients", lambda row: str(row["agency"])),
+        terminals=_rows(world, "terminals", lambda row: Terminal(**row)),
+        patrons=_rows(world, "patrons", _patron),
+        holdings=holdings,
+        closures=tuple(day for days in _rows(world, "closures", _closed) for day in days),
+        requests=tuple(request for request, _ in requests),
+        candidates=tuple(candidate for _, asked in requests for candidate in asked),
+    )
+
+
+def overlaid(record: Any, changes: Mapping[str, Any]) -> Any:
+    """A frozen record with the keys of a TOML table changed, tables inside tables likewise."""
+    names = {field.name.rstrip("_"): field.name for field in fields(record)}
+    if unknown := changes.keys() - names.keys():
+        raise ValueError(f"policy: no key {', '.join(sorted(unknown))}")
+    return replace(record, **{names[key]: _changed(getattr(record, names[key]), value) for key, value in changes.items()})
+
+
+def _changed(before: Any, value: Any) -> Any:
+    if is_dataclass(before) and isinstance(value, dict):
+        return overlaid(before, value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _rows(world: Table, name: str, make: Any) -> tuple[Any, ...]:
+    made = []
+    for number, row in enumerate(world.get(name, [])):
+        try:
+            made.append(make(dict(row)))
+        except (TypeError, ValueError, KeyError) as error:
+            raise ValueError(f"{name}[{number}]: {error}") from error
+    return tuple(made)
+
+
+def _partner(row: Table) -> Partner:
+    row.setdefault("url", f"http://{row['agency'].lower()}.test/ncip")
+    row.setdefault("name", row["agency"])
+    return Partner(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
+
+
+def _patron(row: Table) -> Borrower:
+    row.setdefault("name", f"Reader {row['barcode']}")
+    row.setdefault("email", f"{row['barcode'].lower()}@connect.test")
+    row["pin_hash"] = cheap_hash(row.pop("pin", "1234"))
+    return Borrower(**{key: Sensitive(value) if key in SECRET_FIELDS else value for key, value in row.items()})
+
+
+def _holding(row: Table) -> Holding:
+    return Holding(**row)
+
+
+def _closed(row: Table) -> list[tuple[str, date, str]]:
+    first, last = row["from"], row.get("to", row["from"])
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    return [(row["agency"], day, row.get("reason", "")) for day in days]
+
+
+def _request(row: Table, agency: str, place: str, holdings: Mapping[ItemKey, Holding]) -> tuple[Request, tuple[Candidate, ...]]:
+    """A request and the lenders that were, or may be, asked for it. `item` and `others` are written AGENCY:BARCODE."""
+    side = Side(row.pop("side", "borrow"))
+    others = [_item(text) for text in row.pop("others", [])]
+    asked = _item(row.pop("copy", row.get("item", "")))
+    item = _item(row.pop("item", ""))
+    known = holdings.get(asked)
+    defaults: Table = {"title": known.title if known else "", "bib_id": known.bib_id if known else ""}
+    if side is Side.BORROWING:
+        defaults |= {"pickup_location": place, "partner": asked.agency, "wire_agency": agency, "attempt": 1}
+        defaults["wire_id"] = f"{row['id']}-1"
+    else:
+        defaults |= {"wire_agency": row.get("partner", ""), "wire_id": f"w-{row['id']}"}
+    place_of = {"item_agency": item.agency, "item_barcode": item.barcode}
+    kept = {key: _utc(value) for key, value in {**defaults, **row, **place_of}.items()}
+    request = Request(**kept | {"side": side, "position": Position(row["position"])})
+    return request, _candidates(request, [asked, *others], holdings) if side is Side.BORROWING else ()
+
+
+def _candidates(request: Request, copies: list[ItemKey], holdings: Mapping[ItemKey, Holding]) -> tuple[Candidate, ...]:
+    """The list that a request was placed with: the first copy is the one that is asked for."""
+    return tuple(
+        Candidate(
+            request.id,
+            rank,
+            copy.agency,
+            copy.barcode,
+            holdings[copy].local_bib_id if copy in holdings else "",
+            wire_id=request.wire_id if rank == 1 else "",
+        )
+        for rank, copy in enumerate(copies, start=1)
+        if copy.barcode
+    )
+
+
+def _item(text: str) -> ItemKey:
+    agency, _, barcode = text.partition(":")
+    return ItemKey(agency, barcode)
+
+
+def _utc(value: Any) -> Any:
+    return value.astimezone(UTC) if isinstance(value, datetime) else value

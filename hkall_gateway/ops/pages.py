@@ -1,0 +1,77 @@
+"""What operators' tools open: /healthz = the process answers, /readyz = it can do its work, /metrics = Prometheus text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import ensureDeferred
+from twisted.web import resource, server
+from twisted.web.server import NOT_DONE_YET
+
+from hkall_gateway.edge.counters import Counters
+from hkall_gateway.store.database import Store
+from hkall_gateway.store.unit import Unit
+
+Resource: Any = resource.Resource  # twisted.web has no types
+Site: Any = server.Site
+
+
+class Health(resource.Resource):
+    """The process answers."""
+
+    def render_GET(self, request: Any) -> bytes:  # noqa: N802  # Twisted's own name
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        return b"ok\n"
+
+
+class Ready(resource.Resource):
+    """The database answers and the doors are open; 503 while they are not."""
+
+    def __init__(self, store: Store, listening: Callable[[], bool]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
+        self._store, self._listening = store, listening
+
+    def render_GET(self, request: Any) -> int:  # noqa: N802
+        ensureDeferred(self._answer(request))
+        return NOT_DONE_YET
+
+    async def _answer(self, request: Any) -> None:
+        try:
+            await self._store.read(Unit.partners)
+            missing = [] if self._listening() else ["listeners"]
+        except Exception:  # noqa: BLE001  # whatever keeps the database from answering, we are not ready
+            missing = ["database"]
+        request.setResponseCode(503 if missing else 200)
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        request.write(("not ready: " + ", ".join(missing) if missing else "ready").encode() + b"\n")
+        request.finish()
+
+
+class Metrics(resource.Resource):
+    """The counters of this process, and what waits in the database now."""
+
+    def __init__(self, store: Store, counters: Counters) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
+        self._store, self._counters = store, counters
+
+    def render_GET(self, request: Any) -> int:  # noqa: N802
+        ensureDeferred(self._answer(request))
+        return NOT_DONE_YET
+
+    async def _answer(self, request: Any) -> None:
+        depths = await self._store.read(lambda unit: unit.outbox.depths())
+        for name, wanted in (("outbox_depth", "waiting"), ("dead_letters", "dead")):
+            self._counters.replace(name, {(who,): count for who, state, count, _ in depths if state == wanted})
+        request.setHeader(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+        request.write(self._counters.text().encode())
+        request.finish()
+
+
+def ops_site(store: Store, counters: Counters, listening: Callable[[], bool], reactor: Any) -> Any:
+    """The whole little site."""
+    root = Resource()
+    root.putChild(b"healthz", Health())  # type: ignore[no-untyped-call]
+    root.putChild(b"readyz", Ready(store, listening))
+    root.putChild(b"metrics", Metrics(store, counters))
+    return Site(root, reactor=reactor)

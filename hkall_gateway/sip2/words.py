@@ -1,0 +1,190 @@
+"""What a terminal's screen says: one row a reason and one row a piece of good news, in English and Traditional Chinese."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Final
+
+from hkall_gateway.rules.vocabulary import RULES, Why
+
+EN: Final = "en"
+ZH: Final = "zh-Hant"
+LANGUAGES: Final = (EN, ZH)
+
+CODES: Final[Mapping[str, str]] = {EN: "001", ZH: "019"}
+"""SIP2's number for a language that we write. Source: SIP2 2.00, language."""
+
+CHINESE: Final = frozenset({"019", "027"})
+"""Chinese and Taiwanese: both read Traditional Chinese here."""
+UNSAID: Final = frozenset({"", "000"})
+"""The terminal leaves the language to us."""
+
+UNKNOWN: Final = "…"
+"""What stands in a blank that nobody filled."""
+
+Words = Mapping[str, str]
+
+
+class News(StrEnum):
+    """Good news, and what to do now."""
+
+    LENT_ALREADY = "lent_already"
+    LOAN_UNDONE = "loan_undone"
+    RENEWED = "renewed"
+    RENEWAL_ASKED = "renewal_asked"
+    RECEIVED = "received"
+    AGAIN_HELD = "again_held"
+    AGAIN = "again"
+    UNWANTED = "unwanted"
+    RETURNED = "returned"
+    RETURNED_LATE = "returned_late"
+    RETURN_UNDONE = "return_undone"
+    HOME = "home"
+    OFFLINE_CONFLICT = "offline_conflict"
+    WAITING = "waiting"
+
+
+def _both(english: str, chinese: str) -> Words:
+    return {EN: english, ZH: chinese}
+
+
+# fmt: off
+WORDS: Final[Mapping[Why, Words]] = {
+    # Who.
+    Why.SERVICE_SUSPENDED:            _both("HKALL is suspended until {end}. Please use Interlibrary Loans Services",
+                                            "HKALL 服務暫停至 {end}，請使用館際互借服務 (Interlibrary Loans Services)"),
+    Why.UNKNOWN_BORROWER:             _both("This card is not known. Please ask at the counter",
+                                            "沒有此讀者證的紀錄，請向櫃檯查詢"),
+    Why.WRONG_PIN:                    _both("The PIN is missing or wrong", "未輸入密碼或密碼錯誤"),
+    Why.NOT_ELIGIBLE:                 _both("Your card may not use HKALL", "閣下的讀者證不能使用 HKALL 服務"),
+    Why.NOT_ELIGIBLE_PART_TIME_SPACE: _both("Part-time HKU SPACE students may not use HKALL",
+                                            "HKU SPACE 兼讀制學生不能使用 HKALL 服務"),
+    Why.ELIGIBILITY_UNKNOWN:          _both("Whether you may use HKALL is not known. Please ask at the counter",
+                                            "未能確定閣下可否使用 HKALL 服務，請向櫃檯查詢"),
+    Why.PATRON_EXPIRED:               _both("Your card expired on {expires}", "閣下的讀者證已於 {expires} 到期"),
+    Why.PATRON_BLOCKED:               _both("Your card is blocked. Please ask at the counter",
+                                            "閣下的讀者證已被暫停使用，請向櫃檯查詢"),
+    # The wish.
+    Why.PICKUP_LOCATION:              _both("Books can be collected at {place} only", "只可在 {place} 取書"),
+    Why.MATERIAL_NOT_REQUESTABLE:     _both("Only books can be requested", "只可申請借閱圖書"),
+    Why.UNKNOWN_TITLE:                _both("This title is not known", "沒有此書目的紀錄"),
+    Why.AVAILABLE_LOCALLY:            _both("A copy is on the shelf in our own library", "本館書架上有此書"),
+    Why.AVAILABILITY_UNKNOWN:         _both("Whether our own copy is on the shelf is not known", "未能確定本館有否此書"),
+    Why.NO_AVAILABLE_COPY:            _both("No library has a copy to lend now", "現時沒有圖書館可借出此書"),
+    Why.DUPLICATE_REQUEST:            _both("You have requested this title already", "閣下已申請借閱此書"),
+    Why.QUOTA_HKALL:                  _both("You have all the {limit} HKALL books that you may have",
+                                            "閣下已達 HKALL 借書上限 {limit} 本"),
+    Why.QUOTA_TOTAL:                  _both("You have all the {limit} books that you may have",
+                                            "閣下已達借書總上限 {limit} 本"),
+    Why.QUOTA_UNKNOWN:                _both("How many books you have is not known. Please ask at the counter",
+                                            "未能確定閣下的借書數量，請向櫃檯查詢"),
+    Why.HOLDS_NOT_ALLOWED:            _both("HKALL books cannot be put on hold", "HKALL 圖書不設預約"),
+    # The hold shelf and the counter.
+    Why.NOT_REQUESTER:                _both("This book was requested by somebody else", "此書由其他讀者申請"),
+    Why.NOT_YET_ARRIVED:              _both("This book has not arrived yet", "此書尚未送達"),
+    Why.PICKUP_EXPIRED:               _both("The last day to collect was {pickup_last}. Please ask at the counter",
+                                            "取書期限 {pickup_last} 已過，請向櫃檯查詢"),
+    Why.COUNTER_ONLY:                 _both("HKALL books: please go to the Lending Services counter {place}",
+                                            "HKALL 圖書請到借還服務櫃檯 (Lending Services) {place} 辦理"),
+    Why.NOT_IN_BOOK_DROP:             _both("Not returned. HKALL books must go to the Lending Services counter",
+                                            "尚未歸還。HKALL 圖書必須交回借還服務櫃檯 (Lending Services)"),
+    Why.AMBIGUOUS_ITEM:               _both("Two books have this barcode. Please ask at the counter",
+                                            "有兩本書使用此條碼，請向櫃檯查詢"),
+    Why.UNKNOWN_ITEM:                 _both("This is not an HKALL book", "此書不是 HKALL 圖書"),
+    Why.UNKNOWN_REQUEST:              _both("There is no such request", "沒有此申請"),
+    # On loan.
+    Why.NOT_ON_LOAN:                  _both("This book is not on loan", "此書並未借出"),
+    Why.ON_LOAN_TO_ANOTHER:           _both("This book is on loan to somebody else", "此書已由其他讀者借出"),
+    Why.RENEWAL_LIMIT:                _both("Renewed {limit} times already. Due on {due}",
+                                            "已續借 {limit} 次，請於 {due} 或之前歸還"),
+    Why.RENEWAL_TOO_SOON:             _both("Can be renewed from {from} on. Due on {due}", "{from} 起方可續借，到期日為 {due}"),
+    Why.RENEWAL_OVERDUE:              _both("Overdue since {due}: cannot be renewed. Please return it",
+                                            "已於 {due} 到期，不能續借，請歸還"),
+    Why.RENEWAL_DENIED:               _both("Cannot be renewed. Due on {due}", "不能續借，請於 {due} 或之前歸還"),
+    Why.RECALLED:                     _both("Recalled by its library. Please return it by {due}",
+                                            "所屬圖書館催還此書，請於 {due} 或之前歸還"),
+    # The request and the partners.
+    Why.TOO_LATE_TO_CANCEL:           _both("Too late to cancel: the book is on its way", "圖書已在途中，不能取消申請"),
+    Why.ALREADY_SHIPPED:              _both("The book has been sent already", "圖書已寄出"),
+    Why.AGENCY_NOT_OWNER:             _both("This book belongs to another library", "此書屬於其他圖書館"),
+    Why.AGENCY_NOT_ALLOWED:           _both("This library may not do this", "此圖書館不可進行此項操作"),
+    Why.ITEM_NOT_LENDABLE:            _both("This book is not lent", "此書不外借"),
+    Why.LENDING_SUSPENDED:            _both("Lending is suspended until {end}", "外借服務暫停至 {end}"),
+    Why.WRONG_POSITION:               _both("Not possible with this book now. Please ask at the counter",
+                                            "此書現時不能辦理此項手續，請向櫃檯查詢"),
+    # The line.
+    Why.FEE_NOT_ACKNOWLEDGED:         _both("A fee of HKD {fee} is due", "須繳付 HKD {fee}"),
+    Why.NOT_SUPPORTED:                _both("Not supported here", "此處不提供此服務"),
+    Why.LOG_IN_FIRST:                 _both("The terminal must log in first", "終端機須先登入"),
+    Why.UNUSABLE_MESSAGE:             _both("The terminal's message could not be read", "未能讀取終端機的訊息"),
+    Why.TRY_AGAIN:                    _both("Not possible at the moment. Please try again", "暫時未能辦理，請再試"),
+}
+
+GOOD: Final[Mapping[News, Words]] = {
+    News.LENT_ALREADY:     _both("On loan to you already, until {due}", "此書已由閣下借出，到期日為 {due}"),
+    News.LOAN_UNDONE:      _both("Checkout undone: the book is on the hold shelf again", "已取消借出，圖書放回預約書架"),
+    News.RENEWED:          _both("Renewed until {due}", "已續借至 {due}"),
+    News.RENEWAL_ASKED:    _both("The lending library is being asked. Due on {due} until then",
+                                 "正向借出館查詢，暫時到期日為 {due}"),
+    News.RECEIVED:         _both("Received: put on the hold shelf", "已收到，請放上預約書架"),
+    News.AGAIN_HELD:       _both("Received before: it belongs on the hold shelf", "先前已收到，應放在預約書架"),
+    News.AGAIN:            _both("Scanned before: nothing has changed", "先前已處理，紀錄沒有改變"),
+    News.UNWANTED:         _both("Nobody waits for it any more: send to {destination}", "已無讀者等候，請送往 {destination}"),
+    News.RETURNED:         _both("Returned: send to {destination}", "已歸還，請送往 {destination}"),
+    News.RETURNED_LATE:    _both("Returned: send to {destination}. Fine HKD {fine}",
+                                 "已歸還，請送往 {destination}。罰款 HKD {fine}"),
+    News.RETURN_UNDONE:    _both("Return undone: on loan as before", "已取消歸還，維持借出"),
+    News.HOME:             _both("Our own book is home: re-shelve it", "本館圖書已歸還，請重新上架"),
+    News.OFFLINE_CONFLICT: _both("Taken, but staff must look at it", "已接收，但須由職員跟進"),
+    News.WAITING:          _both("HKALL books ready to collect: {count}", "可取的 HKALL 圖書：{count} 本"),
+}
+# fmt: on
+
+
+class _Blanks(dict[str, object]):
+    """What fills the blanks; one that is missing is shown as missing and breaks nothing."""
+
+    def __missing__(self, key: str) -> str:
+        return UNKNOWN
+
+
+def say(why: Why, language: str, detail: Mapping[str, object]) -> str:
+    """The sentence that tells a person why not, with the rule's number: "This book has not arrived yet (R13)".
+
+    `language` is one of LANGUAGES, anything else is English; `detail` fills the blanks, dates as YYYY-MM-DD.
+    """
+    rule = RULES.get(why)
+    text = _filled(WORDS[why], language, detail)
+    return f"{text} ({rule})" if rule else text
+
+
+def tell(news: News, language: str, **detail: object) -> str:
+    """The sentence that tells good news; `language` and `detail` as for `say`."""
+    return _filled(GOOD[news], language, detail)
+
+
+def language_of(code: str, *known: str) -> str:
+    """The language to write in: what the message's `code` asks for, else the first of `known` that says something.
+
+    `code` is SIP2's three digits; `known` are languages of people and terminals ("zh-Hant", "en", ""), the patron's
+    before the terminal's. What we cannot write is English.
+    """
+    if code in CHINESE:
+        return ZH
+    if code not in UNSAID:
+        return EN
+    said = next(filter(None, known), EN)
+    return ZH if said.lower().startswith("zh") else EN
+
+
+def _filled(words: Words, language: str, detail: Mapping[str, object]) -> str:
+    blanks = _Blanks({name: _shown(value) for name, value in detail.items() if value not in (None, "")})
+    return words.get(language, words[EN]).format_map(blanks)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.date().isoformat()
+    return value.isoformat() if isinstance(value, date) else str(value)

@@ -1,0 +1,39 @@
+"""What operators ask at nine o'clock: what is open, where it stands, and the whole history of a book or a patron."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, union
+
+from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.store.reading import Reading
+from hkall_gateway.store.tables import IS_OPEN, JOURNAL, REQUESTS
+
+
+class Overview(Reading):
+    """Questions over many requests; every one is served by an index on open work or on the journal."""
+
+    def open_by_position(self) -> tuple[tuple[str, str, int, datetime], ...]:
+        """(side, position, count, longest there since) of all open requests."""
+        r = REQUESTS.c
+        question = select(r.side, r.position, func.count(), func.min(r.moved_at)).where(IS_OPEN)
+        found = self._connection.execute(question.group_by(r.side, r.position).order_by(r.side, r.position))
+        return tuple((side, position, count, since) for side, position, count, since in found)
+
+    def open_list(self, position: str = "", partner: str = "") -> tuple[Request, ...]:
+        """Open requests, oldest first, of one position or one partner where given."""
+        wanted: list[Any] = [IS_OPEN]
+        wanted += [REQUESTS.c.position == position] if position else []
+        wanted += [REQUESTS.c.partner == partner] if partner else []
+        return self._many(*wanted)
+
+    def history(self, what: str) -> tuple[dict[str, Any], ...]:
+        """Every line of the journal about a request number, a copy's barcode or a patron's card, oldest first."""
+        held = select(REQUESTS.c.id).where(REQUESTS.c.item_barcode == what)
+        about = select(JOURNAL).where(JOURNAL.c.request.in_(held))
+        named = select(JOURNAL).where(JOURNAL.c.request == what)
+        owned = select(JOURNAL).where(JOURNAL.c.patron == what)
+        lines = union(about, named, owned).subquery()
+        return tuple(dict(row) for row in self._connection.execute(select(lines).order_by(lines.c.id)).mappings())

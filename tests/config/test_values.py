@@ -1,0 +1,144 @@
+"""Kinds of values: endpoints, networks, zones, URLs, files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from hkall_gateway.config import values
+from hkall_gateway.edge.secrets import hash_secret
+from hkall_gateway.ncip.dialects import DIALECTS as NCIP_DIALECTS
+from hkall_gateway.sip2.dialects import DIALECTS as SIP2_DIALECTS
+
+SITE = {"folder": Path("/etc/hkall")}
+
+
+def read(kind: Any, text: str) -> Any:
+    return TypeAdapter(kind).validate_python(text, context=SITE)
+
+
+def sound(kind: Any, text: str) -> bool:
+    try:
+        read(kind, text)
+    except ValidationError:
+        return False
+    return True
+
+
+# fmt: off
+ENDPOINTS = (
+    ("tcp:6001",                             True),
+    ("tcp:port=6001:interface=127.0.0.1",    True),
+    ("tcp:6001:interface=\\:\\:1",           True),
+    ("tcp:interface=127.0.0.1:port=6001",    True),
+    ("haproxy:tcp:6001",                     True),
+    ("unix:/run/gateway.sock",               True),
+    ("systemd:domain=INET:index=0",          True),
+    ("tcp",                                  False),
+    ("tcp:",                                 False),
+    ("tcp:65536",                            False),
+    ("tcp:-1",                               False),
+    ("udp:6001",                             False),
+    ("haproxy:udp:6001",                     False),
+    ("haproxy",                              False),
+    ("unix:",                                False),
+    ("6001",                                 False),
+    ("",                                     False),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("endpoint", "good"), ENDPOINTS)
+def test_an_endpoint_names_its_kind_and_its_port(endpoint: str, good: bool) -> None:
+    assert sound(values.Endpoint, endpoint) is good
+
+
+# fmt: off
+PLACED = (
+    ("ssl:6443:privateKey=tls/key.pem:certKey=/x/cert.pem", "ssl:6443:privateKey=/etc/hkall/tls/key.pem:certKey=/x/cert.pem"),
+    ("ssl:6443:privateKey=a\\:b.pem",                       "ssl:6443:privateKey=/etc/hkall/a\\:b.pem"),
+    ("unix:run/gateway.sock",                               "unix:address=/etc/hkall/run/gateway.sock"),
+    ("haproxy:unix:/run/gateway.sock:mode=660",             "haproxy:unix:address=/run/gateway.sock:mode=660"),
+    ("tcp:6001:interface=\\:\\:1",                          "tcp:6001:interface=\\:\\:1"),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("written", "meant"), PLACED)
+def test_files_in_an_endpoint_lie_beside_the_configuration(written: str, meant: str) -> None:
+    assert read(values.Endpoint, written) == meant
+
+
+# fmt: off
+URLS = (
+    ("http://127.0.0.1:9101/ncip",    True),
+    ("https://ncip.example.edu/",     True),
+    ("https://[2001:db8::1]:8443/x",  True),
+    ("ftp://127.0.0.1/ncip",          False),
+    ("127.0.0.1:9101/ncip",           False),
+    ("http:///ncip",                  False),
+    ("http://[::1/ncip",              False),
+    ("http://x:99999/ncip",           False),
+    ("http://user:pw@x.example/ncip", False),
+    ("",                              False),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("url", "good"), URLS)
+def test_a_partner_is_reached_by_http(url: str, good: bool) -> None:
+    assert sound(values.WebUrl, url) is good
+
+
+# fmt: off
+DATABASES = (
+    ("sqlite:///var/hkall.db",                    "sqlite:////etc/hkall/var/hkall.db"),
+    ("sqlite:////srv/hkall.db",                   "sqlite:////srv/hkall.db"),
+    ("sqlite:///:memory:",                        "sqlite:///:memory:"),
+    ("postgresql://hkall@db/hkall",               "postgresql+psycopg://hkall@db/hkall"),
+    ("postgresql+psycopg://hkall@db:5432/hkall",  "postgresql+psycopg://hkall@db:5432/hkall"),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("written", "meant"), DATABASES)
+def test_a_database_lies_beside_the_configuration_or_on_a_server(written: str, meant: str) -> None:
+    assert read(values.DatabaseUrl, written) == meant
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://hkall:pw@db/hkall", "postgresql+psycopg://db/hkall?password=pw"])
+def test_a_password_in_the_database_url_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="must not hold a password"):
+        read(values.DatabaseUrl, url)
+
+
+@pytest.mark.parametrize("url", ["mysql://db/hkall", "sqlite:hkall.db", "postgresql+asyncpg://db/hkall", ""])
+def test_other_databases_are_refused(url: str) -> None:
+    assert not sound(values.DatabaseUrl, url)
+
+
+@pytest.mark.parametrize(
+    ("zone", "good"), [("Asia/Hong_Kong", True), ("UTC", True), ("Asia/Kowloon", False), ("../etc", False), ("", False)]
+)
+def test_a_zone_is_one_that_the_zone_database_knows(zone: str, good: bool) -> None:
+    assert sound(values.Zone, zone) is good
+
+
+def test_a_network_has_no_bits_beyond_its_mask() -> None:
+    assert sound(values.Network, "10.0.0.0/8")
+    assert not sound(values.Network, "10.0.0.1/8")
+
+
+def test_a_secret_hash_is_argon2id() -> None:
+    assert sound(values.Argon2Hash, hash_secret("x"))
+    assert not sound(values.Argon2Hash, "x")
+
+
+def test_every_dialect_of_the_tables_may_be_named_and_no_other() -> None:
+    assert all(sound(values.Sip2Dialect, name) for name in SIP2_DIALECTS)
+    assert all(sound(values.NcipDialect, name) for name in NCIP_DIALECTS)
+    assert not sound(values.Sip2Dialect, "innreach")
+    assert not sound(values.NcipDialect, "standard")

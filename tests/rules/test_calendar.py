@@ -1,0 +1,132 @@
+"""Days in Hong Kong: midnight, closed days, working days."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.rules.calendar import (
+    WEEKDAYS,
+    How,
+    after,
+    after_working_days,
+    civil,
+    days_after,
+    end_of,
+    roll,
+    start_of,
+    working_days,
+)
+
+DAYS = st.dates(date(2000, 1, 1), date(2049, 12, 31))
+CLOSURES = st.frozensets(st.dates(date(2017, 6, 20), date(2017, 7, 10)))
+SUMMER = st.dates(date(2017, 6, 15), date(2017, 7, 15))
+MONDAY_TO_FRIDAY = ("Mon", "Tue", "Wed", "Thu", "Fri")
+
+
+@pytest.mark.parametrize(
+    ("instant", "day"),
+    [
+        ("2017-03-16T15:59:59+00:00", date(2017, 3, 16)),
+        ("2017-03-16T15:59:59.999999+00:00", date(2017, 3, 16)),
+        ("2017-03-16T16:00:00+00:00", date(2017, 3, 17)),
+        ("2017-03-16T23:59:59+08:00", date(2017, 3, 16)),
+        ("2017-03-17T00:00:00+08:00", date(2017, 3, 17)),
+        ("2017-07-06T08:00:00+00:00", date(2017, 7, 6)),
+        ("2017-07-06T20:00:00+00:00", date(2017, 7, 7)),
+        ("2017-12-31T16:00:00+00:00", date(2018, 1, 1)),
+        ("2016-02-28T16:00:00+00:00", date(2016, 2, 29)),
+        ("2017-03-16T18:00:00-05:00", date(2017, 3, 17)),
+    ],
+)
+def test_d01_an_instant_belongs_to_the_day_in_hong_kong(instant: str, day: date) -> None:
+    assert civil(datetime.fromisoformat(instant)) == day
+
+
+def test_d01_an_instant_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no time zone"):
+        civil(datetime(2017, 3, 16))  # noqa: DTZ001 - the naive value is what is refused
+
+
+def test_d02_a_day_ends_one_second_before_midnight_in_hong_kong() -> None:
+    assert end_of(date(2017, 3, 16)) == datetime(2017, 3, 16, 15, 59, 59, tzinfo=UTC)
+
+
+def test_d02_a_day_begins_at_four_in_the_afternoon_utc_of_the_day_before() -> None:
+    assert start_of(date(2017, 3, 16)) == datetime(2017, 3, 15, 16, tzinfo=UTC)
+
+
+@given(DAYS)
+def test_a_day_runs_from_its_start_to_its_end_and_no_further(day: date) -> None:
+    edges = (start_of(day), end_of(day), end_of(day) + timedelta(seconds=1), start_of(day) - timedelta(microseconds=1))
+    assert [civil(t) for t in edges] == [day, day, after(day, 1), after(day, -1)]
+
+
+@pytest.mark.parametrize(("days", "due"), [(0, date(2017, 3, 1)), (15, date(2017, 3, 16)), (30, date(2017, 3, 31))])
+def test_d03_the_checkout_day_is_day_zero(days: int, due: date) -> None:
+    assert after(date(2017, 3, 1), days) == due
+
+
+SATURDAY, SUNDAY, MONDAY = date(2017, 7, 1), date(2017, 7, 2), date(2017, 7, 3)
+
+
+@pytest.mark.parametrize(
+    ("closed", "how", "latest", "rolled"),
+    [
+        (set(), "roll_forward", None, SATURDAY),
+        ({SATURDAY}, "roll_forward", None, SUNDAY),
+        ({SATURDAY, SUNDAY}, "roll_forward", None, MONDAY),
+        ({SATURDAY}, "keep", None, SATURDAY),
+        ({SATURDAY}, "roll_back", None, date(2017, 6, 30)),
+        ({SATURDAY, SUNDAY}, "roll_forward", SUNDAY, SUNDAY),
+        ({SATURDAY}, "roll_forward", date(2017, 6, 25), date(2017, 6, 25)),
+        (set(), "roll_forward", MONDAY, SATURDAY),
+    ],
+)
+def test_a_closed_day_becomes_an_open_one_but_never_later_than_the_latest(
+    closed: set[date], how: How, latest: date | None, rolled: date
+) -> None:
+    assert roll(SATURDAY, frozenset(closed), how, latest) == rolled
+
+
+@given(SUMMER, CLOSURES)
+def test_rolling_forward_finds_the_nearest_open_day(day: date, closures: frozenset[date]) -> None:
+    rolled = roll(day, closures, "roll_forward")
+    assert rolled not in closures
+    assert all(d in closures for d in days_after(after(day, -1), after(rolled, -1)))
+
+
+@given(SUMMER, CLOSURES)
+def test_rolling_back_finds_the_nearest_open_day(day: date, closures: frozenset[date]) -> None:
+    rolled = roll(day, closures, "roll_back")
+    assert rolled not in closures
+    assert all(d in closures for d in days_after(rolled, day))
+
+
+@pytest.mark.parametrize(
+    ("start", "count", "closed", "found"),
+    [
+        (date(2017, 3, 1), 0, set(), date(2017, 3, 1)),
+        (date(2017, 3, 1), 2, set(), date(2017, 3, 3)),
+        (date(2017, 3, 3), 1, set(), date(2017, 3, 6)),
+        (date(2017, 3, 4), 1, set(), date(2017, 3, 6)),
+        (date(2017, 3, 3), 2, {date(2017, 3, 6)}, date(2017, 3, 8)),
+    ],
+)
+def test_working_days_leave_out_weekends_and_closures(start: date, count: int, closed: set[date], found: date) -> None:
+    assert after_working_days(start, count, MONDAY_TO_FRIDAY, frozenset(closed)) == found
+
+
+def test_a_library_without_working_days_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one working day"):
+        after_working_days(date(2017, 3, 1), 1, ())
+
+
+@given(SUMMER, st.integers(1, 30), st.sets(st.sampled_from(WEEKDAYS), min_size=1), CLOSURES)
+def test_working_days_counted_are_the_working_days_added(
+    day: date, count: int, work_days: set[str], closures: frozenset[date]
+) -> None:
+    assert working_days(day, after_working_days(day, count, work_days, closures), work_days, closures) == count

@@ -1,0 +1,249 @@
+"""The checkout and the return."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.rules.policy import Counts, Terminal, loan_due, may_borrow, may_return
+from hkall_gateway.rules.settings import CATEGORIES, Bookdrop, Due, Policy, Recall, Window
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side, Why
+
+POLICY = Policy()
+STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
+COUNTS = Counts(hkall_used=0, local_loans=0, total_quota=20)
+COUNTER = Terminal("counter", "HKU-MAIN-LENDING")
+SELFCHECK = Terminal("selfcheck", "HKU-MAIN-LENDING")
+P = Position
+REQUEST = Request(
+    "R1",
+    Side.BORROWING,
+    P.RECEIVED,
+    "Dune",
+    "b1",
+    patron="P1",
+    pickup_location="HKU-MAIN-LENDING",
+    received_on=date(2017, 3, 6),
+    notified_on=date(2017, 3, 6),
+    pickup_last=date(2017, 3, 11),
+)
+
+
+def at(text: str) -> datetime:
+    """An instant in UTC from Hong Kong time."""
+    return datetime.fromisoformat(f"{text}+08:00").astimezone(UTC)
+
+
+NOW = at("2017-03-07T10:00:00")
+
+
+def why(answer: Grant | Refusal) -> Why | None:
+    return answer.why if isinstance(answer, Refusal) else None
+
+
+def borrow(
+    request: Request = REQUEST,
+    borrower: Borrower = STUDENT,
+    terminal: Terminal = COUNTER,
+    policy: Policy = POLICY,
+    now: datetime = NOW,
+    *,
+    closed: frozenset[date] = frozenset(),
+    staff: bool = False,
+) -> Grant | Refusal:
+    return may_borrow(borrower, request, COUNTS, terminal, policy, now, closed, staff=staff)
+
+
+def due(answer: Grant | Refusal) -> date | None:
+    assert isinstance(answer, Grant)
+    return answer.due
+
+
+# ---- R13, R16: who and where
+
+
+@pytest.mark.parametrize(
+    ("position", "reason"),
+    [
+        (P.NEW, Why.NOT_YET_ARRIVED),
+        (P.REQUESTED, Why.NOT_YET_ARRIVED),
+        (P.IN_TRANSIT, Why.NOT_YET_ARRIVED),
+        (P.RECEIVED, None),
+        (P.ON_LOAN, Why.WRONG_POSITION),
+        (P.TO_RETURN, Why.WRONG_POSITION),
+        (P.RETURN_TRANSIT, Why.WRONG_POSITION),
+        (P.CLOSED, Why.WRONG_POSITION),
+    ],
+)
+def test_r13_only_a_copy_on_the_hold_shelf_is_lent(position: Position, reason: Why | None) -> None:
+    assert why(borrow(replace(REQUEST, position=position))) == reason
+
+
+@pytest.mark.parametrize(("position", "reason"), [(P.RECEIVED, Why.NOT_REQUESTER), (P.ON_LOAN, Why.ON_LOAN_TO_ANOTHER)])
+def test_r13_another_patron_does_not_get_it(position: Position, reason: Why) -> None:
+    other = replace(STUDENT, barcode="P2")
+    assert why(borrow(replace(REQUEST, position=position), other)) == reason
+
+
+def test_r13_staff_may_receive_and_lend_in_one_step() -> None:
+    answer = borrow(replace(REQUEST, position=P.IN_TRANSIT), staff=True)
+    assert (why(answer), answer.facts["receive_first"]) == (None, True)
+
+
+def test_r13_not_even_staff_lend_a_copy_that_nobody_wants_any_more() -> None:
+    request = replace(REQUEST, position=P.IN_TRANSIT, unwanted=True)
+    assert why(borrow(request, staff=True)) == Why.NOT_YET_ARRIVED
+
+
+@pytest.mark.parametrize(
+    ("terminal", "reason"),
+    [
+        (COUNTER, None),
+        (Terminal("counter"), None),
+        (Terminal("counter", "HKU-LAW"), Why.COUNTER_ONLY),
+        (SELFCHECK, Why.COUNTER_ONLY),
+        (Terminal("bookdrop", "HKU-MAIN-LENDING"), Why.COUNTER_ONLY),
+        (Terminal("kiosk", "HKU-MAIN-LENDING"), Why.COUNTER_ONLY),
+    ],
+)
+def test_r16_only_the_counter_of_the_pickup_place_lends(terminal: Terminal, reason: Why | None) -> None:
+    assert why(borrow(terminal=terminal)) == reason
+
+
+def test_r16_the_refusal_names_the_place_to_go_to() -> None:
+    answer = borrow(terminal=SELFCHECK)
+    assert isinstance(answer, Refusal)
+    assert answer.detail == {"place": "HKU-MAIN-LENDING"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"blocked": True}, Why.PATRON_BLOCKED),
+        ({"expires": date(2017, 3, 6)}, Why.PATRON_EXPIRED),
+        ({"expires": date(2017, 3, 7)}, None),
+        ({"category": "alumni"}, Why.NOT_ELIGIBLE),
+    ],
+)
+def test_r2_who_may_no_longer_borrow_is_refused_at_the_checkout_too(changes: dict[str, object], reason: Why | None) -> None:
+    assert why(borrow(borrower=replace(STUDENT, **changes))) == reason  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("counts", "reason"),
+    [
+        (Counts(14, 0, 20), None),
+        (Counts(15, 0, 20), Why.QUOTA_HKALL),
+        (Counts(5, 15, 20), Why.QUOTA_TOTAL),
+    ],
+)
+def test_r20_r21_the_quotas_are_asked_again_without_this_request(counts: Counts, reason: Why | None) -> None:
+    assert why(may_borrow(STUDENT, REQUEST, counts, COUNTER, POLICY, NOW)) == reason
+
+
+def test_r1_a_window_for_checkouts_suspends_them() -> None:
+    policy = replace(POLICY, service_windows=(Window("checkout", date(2017, 3, 7), date(2017, 3, 7)),))
+    assert why(borrow(policy=policy)) == Why.SERVICE_SUSPENDED
+
+
+@pytest.mark.parametrize(
+    ("rule", "staff", "reason"), [("warn", False, None), ("return", False, Why.RECALLED), ("return", True, None)]
+)
+def test_r24_a_copy_recalled_before_pickup_is_lent_or_goes_back(rule: str, staff: bool, reason: Why | None) -> None:
+    policy = replace(POLICY, recall=Recall(before_pickup="return" if rule == "return" else "warn"))
+    assert why(borrow(replace(REQUEST, recalled_on=date(2017, 3, 5)), policy=policy, staff=staff)) == reason
+
+
+# ---- R19: the due date
+
+
+@pytest.mark.parametrize("category", CATEGORIES, ids=lambda c: c.key)
+def test_r19_each_category_has_its_period(category: object) -> None:
+    row = next(c for c in CATEGORIES if c is category)
+    borrower = replace(STUDENT, category=row.key, study_mode="full_time")
+    expected = {15: date(2017, 3, 22), 30: date(2017, 4, 6)}
+    assert due(borrow(borrower=borrower)) == expected[row.loan_days]
+
+
+@pytest.mark.parametrize(
+    ("now", "last"),
+    [("2017-03-01T15:59:59+00:00", date(2017, 3, 16)), ("2017-03-01T16:00:00+00:00", date(2017, 3, 17))],
+)
+def test_r19_the_period_begins_on_the_day_in_hong_kong(now: str, last: date) -> None:
+    assert due(borrow(now=datetime.fromisoformat(now))) == last
+
+
+JULY = date(2017, 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("how", "closed", "lender", "last"),
+    [
+        ("roll_forward", set(), None, JULY),
+        ("roll_forward", {JULY}, None, date(2017, 7, 2)),
+        ("roll_forward", {JULY, date(2017, 7, 2)}, None, date(2017, 7, 3)),
+        ("keep", {JULY}, None, JULY),
+        ("roll_back", {JULY}, None, date(2017, 6, 30)),
+        ("roll_forward", {JULY}, JULY, JULY),
+        ("roll_forward", set(), date(2017, 6, 25), date(2017, 6, 25)),
+        ("roll_forward", set(), date(2017, 8, 1), JULY),
+        ("roll_forward", set(), date(2017, 6, 10), date(2017, 6, 16)),
+    ],
+)
+def test_r19_a_closed_due_date_rolls_but_never_past_the_lenders(
+    how: str, closed: set[date], lender: date | None, last: date
+) -> None:
+    policies = {h: replace(POLICY, due=Due(on_closure=h)) for h in ("roll_forward", "keep", "roll_back")}
+    request = replace(REQUEST, lender_due=lender, pickup_last=date(2017, 6, 20))
+    assert loan_due(STUDENT, request, policies[how], at("2017-06-16T12:00:00"), frozenset(closed)) == last
+
+
+@pytest.mark.parametrize(("capped", "last"), [(False, date(2017, 3, 22)), (True, date(2017, 3, 10))])
+def test_r19_a_loan_ends_with_the_card_where_the_policy_says_so(capped: bool, last: date) -> None:
+    policy = replace(POLICY, due=Due(cap_to_patron_expiry=capped))
+    assert due(borrow(borrower=replace(STUDENT, expires=date(2017, 3, 10)), policy=policy)) == last
+
+
+def test_r25_a_copy_recalled_before_pickup_keeps_its_minimum_use() -> None:
+    scholar = replace(STUDENT, category="postgraduates")
+    assert due(borrow(replace(REQUEST, recalled_on=date(2017, 3, 5)), scholar)) == date(2017, 3, 22)
+
+
+def test_a_loan_taken_offline_by_a_stranger_has_the_shortest_period() -> None:
+    assert loan_due(replace(STUDENT, category="alumni"), REQUEST, POLICY, NOW) == date(2017, 3, 22)
+
+
+@given(st.dates(date(2017, 3, 7), date(2017, 6, 1)), st.frozensets(st.dates(date(2017, 3, 15), date(2017, 4, 10))))
+def test_r19_no_loan_passes_the_lenders_date(lender: date, closed: frozenset[date]) -> None:
+    last = loan_due(STUDENT, replace(REQUEST, lender_due=lender), POLICY, NOW, closed)
+    assert date(2017, 3, 7) <= last <= lender
+
+
+# ---- R16, R17: the return
+
+
+@pytest.mark.parametrize(
+    ("terminal", "reason"),
+    [
+        (COUNTER, None),
+        (SELFCHECK, Why.COUNTER_ONLY),
+        (Terminal("bookdrop"), Why.NOT_IN_BOOK_DROP),
+        (Terminal("kiosk"), Why.COUNTER_ONLY),
+    ],
+)
+def test_r16_r17_only_a_counter_takes_a_copy_back(terminal: Terminal, reason: Why | None) -> None:
+    assert why(may_return(terminal, POLICY)) == reason
+
+
+@pytest.mark.parametrize(("place", "reason"), [("HKU-MAIN-LENDING", None), ("HKU-LAW", Why.COUNTER_ONLY)])
+def test_r16_a_counter_elsewhere_takes_none_where_the_places_are_named(place: str, reason: Why | None) -> None:
+    assert why(may_return(Terminal("counter", place), POLICY, ("HKU-MAIN-LENDING",))) == reason
+
+
+def test_r17_a_book_drop_may_be_allowed_and_is_flagged() -> None:
+    answer = may_return(Terminal("bookdrop"), replace(POLICY, bookdrop=Bookdrop("accept_and_flag")))
+    assert answer == Grant(facts={"flag": "HKALL_IN_BOOKDROP"})

@@ -1,0 +1,167 @@
+"""Who may use the service, and when it is suspended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import pytest
+
+from hkall_gateway.rules.eligibility import Standing, category_of, may_use
+from hkall_gateway.rules.settings import CATEGORIES, Block, Policy, Scope, Window
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Refusal, Sensitive, Why
+from hkall_gateway.rules.windows import stopped_with, suspended
+
+POLICY = Policy()
+STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
+
+
+def at(text: str) -> datetime:
+    """An instant in UTC from Hong Kong time."""
+    return datetime.fromisoformat(f"{text}+08:00").astimezone(UTC)
+
+
+NOW = at("2017-03-01T10:00:00")
+
+
+def why(answer: Grant | Refusal | None) -> Why | None:
+    return answer.why if isinstance(answer, Refusal) else None
+
+
+# ---- R1
+
+
+@pytest.mark.parametrize(
+    ("instant", "refused"),
+    [
+        ("2017-06-05T23:59:59+08:00", False),
+        ("2017-06-06T00:00:00+08:00", True),
+        ("2017-06-05T15:59:59+00:00", False),
+        ("2017-06-05T16:00:00+00:00", True),
+        ("2017-07-17T23:59:59+08:00", True),
+        ("2017-07-17T15:59:59+00:00", True),
+        ("2017-07-17T16:00:00+00:00", False),
+        ("2017-07-18T00:00:00+08:00", False),
+        ("2018-06-10T12:00:00+08:00", False),
+    ],
+)
+def test_r1_wishes_are_suspended_from_the_first_day_to_the_last(instant: str, refused: bool) -> None:
+    answer = suspended("borrow_request", POLICY, datetime.fromisoformat(instant))
+    assert why(answer) == (Why.SERVICE_SUSPENDED if refused else None)
+
+
+def test_r1_the_refusal_tells_what_to_do_instead() -> None:
+    answer = suspended("borrow_request", POLICY, at("2017-06-10T12:00:00"))
+    assert answer is not None
+    assert answer.detail["message"] == "use Interlibrary Loans Services"
+    assert answer.rule == "R1"
+
+
+@pytest.mark.parametrize("scope", ["checkout", "renew", "lend_request"])
+def test_r1_nothing_else_is_suspended_with_the_wishes(scope: Scope) -> None:
+    assert suspended(scope, POLICY, at("2017-06-10T12:00:00")) is None
+
+
+@pytest.mark.parametrize("scope", ["borrow_request", "lend_request", "checkout", "renew"])
+def test_r1_a_window_for_all_suspends_every_service(scope: Scope) -> None:
+    policy = replace(POLICY, service_windows=(Window("all", date(2020, 1, 1), date(2020, 1, 2)),))
+    assert suspended(scope, policy, at("2020-01-02T12:00:00")) is not None
+
+
+def test_r1_a_window_that_is_not_inclusive_leaves_its_last_day_open() -> None:
+    policy = replace(POLICY, service_windows=(Window("renew", date(2020, 1, 1), date(2020, 1, 2), inclusive=False),))
+    assert [suspended("renew", policy, at(f"2020-01-0{d}T12:00:00")) is None for d in (1, 2)] == [False, True]
+
+
+@pytest.mark.parametrize(("partner", "refused"), [("CUHK", True), ("PolyU", False), ("", False)])
+def test_r1_a_window_of_one_partner_concerns_that_one_alone(partner: str, refused: bool) -> None:
+    policy = replace(POLICY, service_windows=(Window("lend_request", date(2020, 1, 1), date(2020, 1, 9), partner="CUHK"),))
+    assert (suspended("lend_request", policy, at("2020-01-05T12:00:00"), partner) is not None) is refused
+
+
+def test_r1_a_window_for_everybody_does_not_stop_one_partner_for_requests_under_way() -> None:
+    assert stopped_with("CUHK", "borrow_request", POLICY, at("2017-06-10T12:00:00")) is None
+
+
+# ---- R2
+
+
+@pytest.mark.parametrize("key", [c.key for c in CATEGORIES if not c.study_mode_required])
+def test_r2_every_published_category_may_use_the_service(key: str) -> None:
+    assert may_use(replace(STUDENT, category=key), POLICY, NOW) == Grant(facts={"category": key})
+
+
+@pytest.mark.parametrize("key", ["space_cdp", "space_community_college"])
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("full_time", None),
+        ("Full-time", None),
+        ("part_time", Why.NOT_ELIGIBLE_PART_TIME_SPACE),
+        ("part-time", Why.NOT_ELIGIBLE_PART_TIME_SPACE),
+        ("", Why.ELIGIBILITY_UNKNOWN),
+    ],
+)
+def test_r2_a_space_student_must_study_full_time(key: str, mode: str, reason: Why | None) -> None:
+    assert why(may_use(replace(STUDENT, category=key, study_mode=mode), POLICY, NOW)) == reason
+
+
+def test_r2_a_part_time_tutor_is_staff_and_eligible() -> None:
+    tutor = replace(STUDENT, category="space_non_academic_staff", study_mode="part_time")
+    assert why(may_use(tutor, POLICY, NOW)) is None
+
+
+def test_r2_an_unknown_study_mode_may_be_let_pass() -> None:
+    policy = replace(POLICY, unknown_study_mode="allow")
+    assert why(may_use(replace(STUDENT, category="space_cdp"), policy, NOW)) is None
+
+
+@pytest.mark.parametrize("category", ["alumni", "circle_of_friends", "julac_card", "", "Undergraduates"])
+def test_r2_who_is_in_no_category_is_not_eligible(category: str) -> None:
+    assert why(may_use(replace(STUDENT, category=category), POLICY, NOW)) == Why.NOT_ELIGIBLE
+
+
+def test_r2_a_group_of_the_local_system_maps_to_its_category() -> None:
+    mapped = tuple(replace(c, ils_groups=("PG1", "PG2")) if c.key == "postgraduates" else c for c in CATEGORIES)
+    found = category_of(replace(STUDENT, category="PG2"), replace(POLICY, categories=mapped))
+    assert found is not None
+    assert found.key == "postgraduates"
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        ("2017-03-31T15:59:59+00:00", None),
+        ("2017-03-31T16:00:00+00:00", Why.PATRON_EXPIRED),
+    ],
+)
+def test_r2_a_card_is_good_until_midnight_of_its_last_day(now: str, reason: Why | None) -> None:
+    borrower = replace(STUDENT, expires=date(2017, 3, 31))
+    assert why(may_use(borrower, POLICY, datetime.fromisoformat(now))) == reason
+
+
+def test_r2_a_block_of_the_local_system_is_honoured() -> None:
+    assert why(may_use(replace(STUDENT, blocked=True), POLICY, NOW)) == Why.PATRON_BLOCKED
+
+
+DEBTOR = Standing(owed_cents=10_000_000, overdue_recalls=9, long_overdue=99)
+
+
+def test_r2_our_own_thresholds_are_off_by_default() -> None:
+    assert why(may_use(STUDENT, POLICY, NOW, DEBTOR)) is None
+
+
+@pytest.mark.parametrize(
+    ("block", "standing", "refused"),
+    [
+        (Block(max_debt_cents=5000), Standing(owed_cents=5000), False),
+        (Block(max_debt_cents=5000), Standing(owed_cents=5001), True),
+        (Block(max_debt_cents=0), Standing(owed_cents=0), False),
+        (Block(on_overdue_recall=True), Standing(overdue_recalls=0), False),
+        (Block(on_overdue_recall=True), Standing(overdue_recalls=1), True),
+        (Block(max_long_overdue=5), Standing(long_overdue=5), False),
+        (Block(max_long_overdue=5), Standing(long_overdue=6), True),
+    ],
+)
+def test_r2_a_threshold_refuses_only_who_is_over_it(block: Block, standing: Standing, refused: bool) -> None:
+    assert (why(may_use(STUDENT, replace(POLICY, block=block), NOW, standing)) == Why.PATRON_BLOCKED) is refused

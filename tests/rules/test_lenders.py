@@ -1,0 +1,205 @@
+"""Which library is asked, and which copy of ours may go out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.rules.lenders import Record, choose_lender, may_lend
+from hkall_gateway.rules.settings import Lending, Policy, Window
+from hkall_gateway.rules.vocabulary import Candidate, Holding, Partner, Refusal, Why
+
+POLICY = Policy()
+NOW = datetime(2017, 7, 1, 2, tzinfo=UTC)
+PARTNERS = {a: Partner(a, a, priority=50) for a in ("CUHK", "HKUST", "POLYU", "CITYU", "HKBU", "LU", "EDUHK")}
+
+
+def copy(agency: str, barcode: str = "1", **facts: object) -> Holding:
+    return replace(Holding(agency, barcode, "b1", "Dune"), **facts)  # type: ignore[arg-type]
+
+
+def asked(found: tuple[Candidate, ...]) -> list[str]:
+    return [c.agency for c in found if not c.skip]
+
+
+ONE_OF_SEVEN = [copy(a, status="On Loan") for a in PARTNERS if a != "LU"] + [copy("LU")]
+
+
+def test_r7_one_available_copy_of_seven_gives_one_candidate() -> None:
+    assert asked(choose_lender(ONE_OF_SEVEN, PARTNERS, POLICY, NOW, "R1", own="HKU")) == ["LU"]
+
+
+def test_r3_our_own_copy_is_never_a_candidate() -> None:
+    assert asked(choose_lender([copy("HKU")], PARTNERS | {"HKU": Partner("HKU", "HKU")}, POLICY, NOW, "R1", own="HKU")) == []
+
+
+STOPPED = replace(POLICY, service_windows=(Window("borrow_request", date(2017, 7, 1), date(2017, 7, 9), partner="CUHK"),))
+CLOSED = {"CUHK": Record(closures=frozenset({date(2017, 7, 1)}))}
+
+
+@pytest.mark.parametrize(
+    ("held", "reason"),
+    [
+        (copy("HKU"), "our own copy"),
+        (copy("NLC"), "not a partner"),
+        (copy("CUHK", status="On Loan"), "status On Loan"),
+        (copy("CUHK", lendable=False), "not lendable"),
+        (copy("CUHK", material="dvd"), "material dvd"),
+        (copy("CUHK", volume="1"), "another volume: 1"),
+        (copy("CUHK"), "another volume: none"),
+    ],
+)
+def test_a_copy_passed_over_carries_the_reason(held: Holding, reason: str) -> None:
+    volume = "2" if reason.startswith("another volume") else ""
+    (found,) = choose_lender([held], PARTNERS, POLICY, NOW, "R1", own="HKU", volume=volume)
+    assert found.skip == reason
+
+
+@pytest.mark.parametrize(
+    ("partner", "policy", "tried", "records", "reason"),
+    [
+        (PARTNERS["CUHK"], POLICY, (), {}, ""),
+        (replace(PARTNERS["CUHK"], lending=False), POLICY, (), {}, "does not lend"),
+        (PARTNERS["CUHK"], POLICY, ("CUHK",), {}, "already asked"),
+        (PARTNERS["CUHK"], STOPPED, (), {}, "suspended until 2017-07-09"),
+        (PARTNERS["CUHK"], POLICY, (), CLOSED, "closed 2017-07-01"),
+        (PARTNERS["CUHK"], POLICY, (), {"CUHK": Record(down=True)}, "cannot be reached"),
+    ],
+)
+def test_a_library_passed_over_carries_the_reason(
+    partner: Partner, policy: Policy, tried: tuple[str, ...], records: dict[str, Record], reason: str
+) -> None:
+    (found,) = choose_lender([copy("CUHK")], {"CUHK": partner}, policy, NOW, "R1", own="HKU", tried=tried, records=records)
+    assert found.skip == reason
+
+
+def test_r1_a_request_from_before_the_suspension_still_finds_lenders() -> None:
+    assert asked(choose_lender([copy("CUHK")], PARTNERS, POLICY, NOW, "R1", own="HKU")) == ["CUHK"]
+
+
+def test_r8_a_wanted_volume_is_the_only_one_supplied() -> None:
+    copies = [copy("CUHK", volume="1"), copy("LU", volume="2")]
+    assert asked(choose_lender(copies, PARTNERS, POLICY, NOW, "R1", own="HKU", volume="2")) == ["LU"]
+
+
+def test_lenders_are_asked_by_priority() -> None:
+    partners = {a: replace(p, priority=n) for n, (a, p) in enumerate(PARTNERS.items())}
+    assert asked(choose_lender([copy(a) for a in reversed(PARTNERS)], partners, POLICY, NOW, "R1")) == list(PARTNERS)
+
+
+@pytest.mark.parametrize(
+    "worse",
+    [
+        Record(closures=frozenset({date(2017, 7, 2)})),
+        Record(lent=9, borrowed=2),
+        Record(declines=0.5),
+    ],
+    ids=["closed tomorrow", "has lent more than it borrowed", "declines often"],
+)
+@pytest.mark.parametrize("request_id", ["R1", "R2", "R3", "R4"])
+def test_of_two_equals_the_better_placed_is_asked_first(worse: Record, request_id: str) -> None:
+    found = choose_lender([copy("CUHK"), copy("LU")], PARTNERS, POLICY, NOW, request_id, records={"CUHK": worse})
+    assert asked(found) == ["LU", "CUHK"]
+
+
+def test_a_library_with_two_copies_is_asked_once() -> None:
+    found = choose_lender([copy("CUHK", "2"), copy("CUHK", "1")], PARTNERS, POLICY, NOW, "R1")
+    assert [(c.barcode, c.skip) for c in found] == [("1", ""), ("2", "another copy of this library is asked for")]
+
+
+def test_a_candidate_carries_what_its_library_must_be_told() -> None:
+    found = choose_lender([copy("CUHK", "9", local_bib_id="c77")], PARTNERS, POLICY, NOW, "R1")
+    assert found == (Candidate("R1", 1, "CUHK", "9", "c77"),)
+
+
+SHELVES = st.lists(
+    st.builds(
+        copy,
+        st.sampled_from(["HKU", "NLC", *PARTNERS]),
+        st.sampled_from("12345"),
+        status=st.sampled_from(["Available On Shelf", "On Loan"]),
+        lendable=st.booleans(),
+    ),
+    unique_by=lambda c: c.key,
+)
+
+
+@given(SHELVES, st.randoms(use_true_random=False), st.text(max_size=5))
+def test_the_order_of_the_catalogue_does_not_matter(copies: list[Holding], chance: object, request_id: str) -> None:
+    shuffled = copies[:]
+    chance.shuffle(shuffled)  # type: ignore[attr-defined]
+    answers = [choose_lender(c, PARTNERS, POLICY, NOW, request_id, own="HKU") for c in (copies, shuffled)]
+    assert answers[0] == answers[1]
+
+
+@given(SHELVES)
+def test_every_copy_is_ranked_once_and_every_library_asked_at_most_once(copies: list[Holding]) -> None:
+    found = choose_lender(copies, PARTNERS, POLICY, NOW, "R1", own="HKU")
+    assert sorted((c.agency, c.barcode) for c in found) == sorted(c.key for c in copies)
+    assert [c.rank for c in found] == list(range(1, len(copies) + 1))
+    assert len(asked(found)) == len(set(asked(found)))
+
+
+def test_equals_share_many_requests_evenly() -> None:
+    copies = [copy(a) for a in PARTNERS]
+    firsts = Counter(asked(choose_lender(copies, PARTNERS, POLICY, NOW, f"R{n}"))[0] for n in range(700))
+    assert all(60 <= firsts[a] <= 140 for a in PARTNERS)
+
+
+# ---- we lend
+
+CUHK = PARTNERS["CUHK"]
+
+
+def test_r7_our_available_copy_with_the_lowest_barcode_goes() -> None:
+    copies = [copy("HKU", "3"), copy("HKU", "2"), copy("HKU", "1", status="On Loan")]
+    assert may_lend(CUHK, copies, POLICY, NOW) == copies[1]
+
+
+@pytest.mark.parametrize(
+    ("copies", "reason"),
+    [
+        ([], Why.NO_AVAILABLE_COPY),
+        ([copy("HKU", status="On Loan")], Why.NO_AVAILABLE_COPY),
+        ([copy("HKU", lendable=False)], Why.ITEM_NOT_LENDABLE),
+        ([copy("HKU", material="dvd")], Why.MATERIAL_NOT_REQUESTABLE),
+        ([copy("HKU", volume="1")], Why.NO_AVAILABLE_COPY),
+    ],
+)
+def test_a_copy_that_may_not_leave_is_refused_with_the_reason(copies: list[Holding], reason: Why) -> None:
+    answer = may_lend(CUHK, copies, POLICY, NOW, volume="2" if copies and copies[0].volume else "")
+    assert isinstance(answer, Refusal)
+    assert answer.why == reason
+
+
+def test_r8_the_wanted_volume_is_the_one_that_goes() -> None:
+    copies = [copy("HKU", "1", volume="1"), copy("HKU", "2", volume="2")]
+    assert may_lend(CUHK, copies, POLICY, NOW, volume="2") == copies[1]
+
+
+LENDS_NOT = replace(POLICY, service_windows=(Window("lend_request", date(2017, 7, 1), date(2017, 7, 1)),))
+
+
+@pytest.mark.parametrize(
+    ("partner", "policy", "reason"),
+    [
+        (None, POLICY, Why.AGENCY_NOT_ALLOWED),
+        (CUHK, replace(POLICY, lending=Lending(open=False)), Why.LENDING_SUSPENDED),
+        (CUHK, LENDS_NOT, Why.LENDING_SUSPENDED),
+    ],
+)
+def test_r1_nothing_goes_to_a_stranger_nor_while_lending_is_suspended(
+    partner: Partner | None, policy: Policy, reason: Why
+) -> None:
+    answer = may_lend(partner, [copy("HKU")], policy, NOW)
+    assert isinstance(answer, Refusal)
+    assert answer.why == reason
+
+
+def test_r1_a_suspension_of_wishes_does_not_suspend_lending() -> None:
+    assert may_lend(CUHK, [copy("HKU")], POLICY, datetime(2017, 6, 10, 4, tzinfo=UTC)) == copy("HKU")

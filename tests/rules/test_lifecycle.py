@@ -1,0 +1,139 @@
+"""The life cycle as a table: complete, unambiguous, and closed at its ends."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from hkall_gateway.rules.lifecycle import (
+    FINAL,
+    FIRST,
+    HOLDS_ITEM,
+    LENDING,
+    LENDING_EVENTS,
+    TABLE,
+    TAKES_QUOTA,
+    Event,
+    Send,
+    Step,
+    can,
+    diagram,
+    side_of,
+    step,
+)
+from hkall_gateway.rules.vocabulary import BadStep, Position, Side
+
+PAIRS = {(s.source, s.event) for s in TABLE}
+UNLISTED = [(side, p, e) for side, p, e in product(Side, Position, Event) if (p, e) not in PAIRS or side_of(e) is not side]
+
+
+def reached(side: Side) -> set[Position]:
+    """Every position that a request of that side can come to."""
+    found: set[Position] = set()
+    waiting = set(FIRST[side])
+    while waiting:
+        found |= waiting
+        waiting = {s.target for s in TABLE if side_of(s.event) is side and s.source in found} - found
+    return found
+
+
+def test_no_pair_of_position_and_event_stands_twice() -> None:
+    assert len(PAIRS) == len(TABLE)
+
+
+def test_every_position_is_reached_from_a_first_one() -> None:
+    assert reached(Side.BORROWING) | reached(Side.LENDING) == set(Position)
+
+
+def test_each_side_stays_among_its_own_positions() -> None:
+    shared = {Position.RETURN_TRANSIT, Position.CLOSED}
+    assert reached(Side.LENDING) == LENDING
+    assert reached(Side.BORROWING) & LENDING == shared
+
+
+def test_there_is_no_way_out_of_a_final_position() -> None:
+    assert {s.source for s in TABLE} & FINAL == set()
+
+
+def test_every_position_that_is_not_final_has_a_way_to_a_final_one() -> None:
+    ending = set(FINAL)
+    while more := {s.source for s in TABLE if s.target in ending} - ending:
+        ending |= more
+    assert ending == set(Position)
+
+
+def test_every_row_is_taken_by_its_own_side_and_no_other() -> None:
+    assert all(can(side_of(s.event), s.source, s.event) for s in TABLE)
+    assert not any(can(side, s.source, s.event) for s in TABLE for side in Side if side is not side_of(s.event))
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda s: f"{s.source}-{s.event}")
+def test_a_row_is_found_again(row: Step) -> None:
+    assert step(side_of(row.event), row.source, row.event) is row
+
+
+def test_every_pair_that_is_not_listed_is_refused() -> None:
+    assert not any(can(side, position, event) for side, position, event in UNLISTED)
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize("position", sorted(FINAL))
+def test_a_step_from_a_final_position_is_a_bug(side: Side, position: Position) -> None:
+    with pytest.raises(BadStep, match=position):
+        step(side, position, Event.RETURN if side is Side.BORROWING else Event.CHECK_IN_HOME)
+
+
+def test_every_event_has_a_row_but_the_one_that_may_go_anywhere() -> None:
+    assert {s.event for s in TABLE} == set(Event) - {Event.FORCE}
+
+
+def test_everything_that_can_be_told_is_told_somewhere() -> None:
+    assert {send for s in TABLE for send in s.sends} == set(Send)
+
+
+def test_no_row_tells_the_same_twice() -> None:
+    assert all(len(set(s.sends)) == len(s.sends) for s in TABLE)
+
+
+def test_an_event_belongs_to_one_side() -> None:
+    borrowing = {s.event for s in TABLE if s.source not in LENDING}
+    assert borrowing & LENDING_EVENTS == set()
+    assert {s.event for s in TABLE if s.source in LENDING - {Position.RETURN_TRANSIT}} == LENDING_EVENTS
+
+
+def test_borrowing_events_tell_lenders_and_patrons_and_lending_events_tell_borrowers() -> None:
+    told = {(side_of(s.event), send.name.startswith("TELL_BORROWER")) for s in TABLE for send in s.sends}
+    assert told == {(Side.BORROWING, False), (Side.LENDING, True)}
+
+
+def test_r30_a_renewal_sends_no_letter() -> None:
+    letters = [send for s in TABLE if s.event is Event.RENEW for send in s.sends if send.name.startswith("LETTER")]
+    assert letters == []
+
+
+def test_r15_an_expired_pickup_sends_nothing() -> None:
+    assert step(Side.BORROWING, Position.RECEIVED, Event.EXPIRE_PICKUP).sends == ()
+
+
+def test_r12_one_arrival_sends_one_letter() -> None:
+    assert step(Side.BORROWING, Position.IN_TRANSIT, Event.ARRIVE).sends.count(Send.LETTER_PICKUP) == 1
+    assert not can(Side.BORROWING, Position.RECEIVED, Event.ARRIVE)
+
+
+@pytest.mark.parametrize("position", sorted({p for p in Position if p not in LENDING} - {Position.NEW, Position.REQUESTED}))
+def test_r34_only_a_request_under_way_can_be_cancelled(position: Position) -> None:
+    assert not can(Side.BORROWING, position, Event.CANCEL)
+
+
+def test_r21_a_place_of_the_quota_is_free_in_every_final_position() -> None:
+    assert set() == TAKES_QUOTA & FINAL
+
+
+def test_a_request_that_is_over_holds_no_copy() -> None:
+    assert set() == HOLDS_ITEM & FINAL
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda s: f"{s.source}-{s.event}")
+def test_the_diagram_shows_every_row(row: Step) -> None:
+    assert f"{row.source} --> {row.target}: {row.event.lower()}" in diagram()

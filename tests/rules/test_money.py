@@ -1,0 +1,176 @@
+"""Fines: HK$2 a day, HK$4 for a recalled book, in cents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.rules.calendar import civil
+from hkall_gateway.rules.money import fine, fine_for
+from hkall_gateway.rules.settings import Fine, FineFree, Policy
+from hkall_gateway.rules.vocabulary import Position, Request, Side
+
+POLICY = Policy()
+DUE = date(2017, 3, 16)
+
+
+def march(number: int) -> date:
+    return date(2017, 3, number)
+
+
+@pytest.mark.parametrize(
+    ("returned", "cents"),
+    [
+        ("2017-03-10T12:00:00+08:00", 0),
+        ("2017-03-16T00:00:01+08:00", 0),
+        ("2017-03-16T23:59:59+08:00", 0),
+        ("2017-03-16T15:59:59+00:00", 0),
+        ("2017-03-16T16:00:01+00:00", 200),
+        ("2017-03-17T00:00:01+08:00", 200),
+        ("2017-03-19T12:00:00+08:00", 600),
+    ],
+)
+def test_r40_each_calendar_day_after_the_due_date_costs_two_dollars(returned: str, cents: int) -> None:
+    day = civil(datetime.fromisoformat(returned).astimezone(UTC))
+    assert fine(DUE, day, None, False, POLICY) == cents
+
+
+def test_r40_three_books_three_days_late_cost_eighteen_dollars() -> None:
+    assert sum(fine(DUE, march(19), None, False, POLICY) for _book in range(3)) == 1800
+
+
+def test_r17_a_book_in_the_drop_on_its_last_evening_costs_a_day_unless_staff_date_it_back() -> None:
+    assert [fine(DUE, day, None, False, POLICY) for day in (march(17), march(16))] == [200, 0]
+
+
+NEW_YEAR = frozenset(date(2017, 1, d) for d in range(27, 32))
+NEW_YEAR_EVE = date(2017, 1, 26)
+
+
+@pytest.mark.parametrize(("count_closed", "cents"), [(True, 1000), (False, 0)])
+def test_r40_closed_days_cost_unless_the_policy_says_otherwise(count_closed: bool, cents: int) -> None:
+    policy = replace(POLICY, fine=Fine(count_closed_days=count_closed))
+    assert fine(NEW_YEAR_EVE, date(2017, 1, 31), None, False, policy, NEW_YEAR) == cents
+
+
+def test_r41_a_book_recalled_to_day_fifteen_and_returned_on_day_eighteen_costs_twelve_dollars() -> None:
+    assert fine(DUE, march(19), march(4), True, POLICY) == 1200
+
+
+WHOLE = replace(POLICY, fine=Fine(recall_scope="whole_period"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "returned", "cents"),
+    [
+        (POLICY, march(23), 2000),
+        (WHOLE, march(23), 2800),
+        (POLICY, march(20), 800),
+        (WHOLE, march(20), 1600),
+        (POLICY, march(19), 600),
+        (WHOLE, march(19), 600),
+    ],
+)
+def test_r41_a_recall_of_an_overdue_book_splits_the_fine_by_day_or_raises_all_of_it(
+    policy: Policy, returned: date, cents: int
+) -> None:
+    assert fine(DUE, returned, march(20), False, policy) == cents
+
+
+STRICT = replace(POLICY, fine=Fine(recalled_requires_shortening=True))
+
+
+@pytest.mark.parametrize(
+    ("policy", "shortened", "cents"), [(POLICY, False, 800), (POLICY, True, 800), (STRICT, False, 400), (STRICT, True, 800)]
+)
+def test_r41_a_recall_that_moved_no_date_costs_more_unless_the_policy_says_otherwise(
+    policy: Policy, shortened: bool, cents: int
+) -> None:
+    assert fine(DUE, march(18), march(4), shortened, policy) == cents
+
+
+@pytest.mark.parametrize(("policy", "cents"), [(POLICY, 2 * 400 + 3 * 200), (WHOLE, 2 * 400 + 3 * 200)])
+def test_r41_a_cancelled_recall_costs_the_normal_rate_from_that_day(policy: Policy, cents: int) -> None:
+    assert fine(DUE, march(21), march(4), False, policy, recall_cancelled_on=march(19)) == cents
+
+
+@pytest.mark.parametrize(("most", "cents"), [(None, 2800), (3000, 2800), (2800, 2800), (1000, 1000), (0, 0)])
+def test_r41_a_site_may_set_a_most(most: int | None, cents: int) -> None:
+    policy = replace(POLICY, fine=Fine(max_per_item_cents=most))
+    assert fine(DUE, march(23), march(4), False, policy) == cents
+
+
+@pytest.mark.parametrize(
+    ("free", "cents"),
+    [
+        (FineFree(march(18), march(19)), 600),
+        (FineFree(march(1), march(31)), 0),
+        (FineFree(march(1), march(16)), 1000),
+        (FineFree(march(21), march(21)), 800),
+    ],
+)
+def test_r41_fine_free_days_cost_nothing_first_and_last_among_them(free: FineFree, cents: int) -> None:
+    assert fine(DUE, march(21), None, False, replace(POLICY, fine_free=(free,))) == cents
+
+
+@pytest.mark.parametrize(("stopped", "cents"), [(march(18), 400), (march(16), 0), (march(10), 0), (march(30), 1000)])
+def test_r41_the_fine_stops_when_a_book_is_declared_lost_or_claimed_returned(stopped: date, cents: int) -> None:
+    assert fine(DUE, march(21), None, False, POLICY, stopped_on=stopped) == cents
+
+
+LOAN = Request("R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", due=DUE)
+
+
+@pytest.mark.parametrize(
+    ("facts", "policy", "cents"),
+    [
+        ({}, POLICY, 1000),
+        ({"due": None}, POLICY, 0),
+        ({"recalled_on": march(4)}, POLICY, 2000),
+        ({"recalled_on": march(4)}, STRICT, 1000),
+        ({"recalled_on": march(4), "due_before_recall": march(31)}, STRICT, 2000),
+        ({"recalled_on": march(4), "due_before_recall": DUE}, STRICT, 1000),
+        ({"lost_on": march(18)}, POLICY, 400),
+        ({"claimed_on": march(17)}, POLICY, 200),
+        ({"claimed_on": march(17), "lost_on": march(19)}, POLICY, 200),
+    ],
+)
+def test_a_requests_fine_follows_its_own_facts(facts: dict[str, object], policy: Policy, cents: int) -> None:
+    assert fine_for(replace(LOAN, **facts), march(21), policy) == cents  # type: ignore[arg-type]
+
+
+DAYS = st.integers(-30, 60)
+SPANS = st.builds(lambda a, n: FineFree(DUE + timedelta(days=a), DUE + timedelta(days=a + n)), DAYS, st.integers(0, 20))
+POLICIES = st.builds(
+    lambda closed, strict, free: replace(
+        POLICY, fine=Fine(count_closed_days=closed, recalled_requires_shortening=strict), fine_free=tuple(free)
+    ),
+    st.booleans(),
+    st.booleans(),
+    st.lists(SPANS, max_size=2),
+)
+CLOSED = st.frozensets(DAYS.map(lambda n: DUE + timedelta(days=n)), max_size=20)
+RECALLS = st.none() | DAYS.map(lambda n: DUE + timedelta(days=n))
+
+
+@given(DAYS, POLICIES, CLOSED, RECALLS, st.booleans(), st.sampled_from(["per_day", "whole_period"]))
+def test_a_fine_is_never_negative_and_never_above_four_dollars_a_day(
+    late: int, policy: Policy, closed: frozenset[date], recall: date | None, shortened: bool, scope: str
+) -> None:
+    fines = replace(policy.fine, recall_scope="whole_period" if scope == "whole_period" else "per_day")
+    cents = fine(DUE, DUE + timedelta(days=late), recall, shortened, replace(policy, fine=fines), closed)
+    assert 0 <= cents <= max(0, late) * 400
+
+
+@given(st.integers(0, 40), st.integers(0, 40), POLICIES, CLOSED, RECALLS, st.booleans())
+def test_fines_add_up_over_days(
+    first: int, second: int, policy: Policy, closed: frozenset[date], recall: date | None, shortened: bool
+) -> None:
+    middle = DUE + timedelta(days=first)
+    last = middle + timedelta(days=second)
+    parts = [fine(a, b, recall, shortened, policy, closed) for a, b in ((DUE, middle), (middle, last))]
+    assert fine(DUE, last, recall, shortened, policy, closed) == sum(parts)

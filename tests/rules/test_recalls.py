@@ -1,0 +1,145 @@
+"""What a recall does to a due date, and what its cancellation gives back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.rules.calendar import start_of
+from hkall_gateway.rules.due import recall_due, restored_due
+from hkall_gateway.rules.settings import Due, Policy, Recall
+from hkall_gateway.rules.vocabulary import Position, Request, Side
+
+POLICY = Policy()
+LITERAL = replace(POLICY, recall=Recall(return_days=0))
+OUT = date(2017, 3, 1)
+
+
+def day(number: int) -> date:
+    """Day `number` of the loan; the checkout is day 0."""
+    return OUT + timedelta(days=number)
+
+
+def loan(due: int, **facts: object) -> Request:
+    made = Request("R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", first_checkout=OUT, due=day(due), loan_days=15)
+    return replace(made, **facts)  # type: ignore[arg-type]
+
+
+def recalled(due: int, on: int, policy: Policy = POLICY, says: int | None = None, closed: frozenset[date] = frozenset()) -> int:
+    """The number of the day on which the loan is due after a recall."""
+    named = None if says is None else day(says)
+    return (recall_due(loan(due), policy, start_of(day(on)), named, closed) - OUT).days
+
+
+@pytest.mark.parametrize(
+    ("due", "on", "seven_days", "literal"),
+    [
+        pytest.param(15, 3, 15, 15, id="15-day loan recalled on day 3"),
+        pytest.param(15, 0, 15, 15, id="recalled on day 0"),
+        pytest.param(15, 15, 15, 15, id="15-day loan recalled on its last day"),
+        pytest.param(30, 3, 15, 15, id="30-day loan recalled on day 3"),
+        pytest.param(30, 8, 15, 15, id="30-day loan recalled on day 8"),
+        pytest.param(30, 9, 16, 15, id="30-day loan recalled on day 9"),
+        pytest.param(30, 10, 17, 15, id="30-day loan recalled on day 10"),
+        pytest.param(30, 15, 22, 15, id="30-day loan recalled on day 15"),
+        pytest.param(30, 16, 23, 16, id="30-day loan recalled on day 16"),
+        pytest.param(30, 20, 27, 20, id="30-day loan recalled on day 20"),
+        pytest.param(30, 27, 30, 27, id="30-day loan recalled on day 27"),
+        pytest.param(25, 16, 23, 16, id="15-day loan renewed on day 10, recalled on day 16"),
+        pytest.param(15, 20, 15, 15, id="already overdue"),
+    ],
+)
+def test_r25_r26_a_recall_shortens_to_minimum_use_or_time_to_return(due: int, on: int, seven_days: int, literal: int) -> None:
+    assert (recalled(due, on), recalled(due, on, LITERAL)) == (seven_days, literal)
+
+
+@given(st.integers(0, 15))
+def test_r25_a_fifteen_day_loan_in_its_first_period_is_never_shortened(on: int) -> None:
+    assert recalled(15, on) == 15
+
+
+@pytest.mark.parametrize(
+    ("says", "due"),
+    [(10, 17), (17, 17), (20, 20), (30, 30), (40, 30)],
+)
+def test_r26_a_date_that_the_lender_names_counts_where_it_is_later_than_ours(says: int, due: int) -> None:
+    assert recalled(30, 10, says=says) == due
+
+
+def test_r26_a_second_recall_changes_nothing() -> None:
+    first = recalled(30, 10)
+    assert recalled(first, 12) == first
+
+
+@pytest.mark.parametrize(
+    ("how", "closed", "due"),
+    [
+        ("roll_forward", {17}, 18),
+        ("roll_forward", {17, 18}, 19),
+        ("roll_forward", set(range(17, 40)), 30),
+        ("roll_back", {17}, 16),
+        ("roll_back", {15, 16, 17}, 17),
+        ("keep", {17}, 17),
+    ],
+)
+def test_a_recalled_due_date_on_a_closed_day_rolls_within_minimum_use_and_the_old_date(
+    how: str, closed: set[int], due: int
+) -> None:
+    policies = {h: replace(POLICY, due=Due(on_closure=h)) for h in ("roll_forward", "roll_back", "keep")}
+    assert recalled(30, 10, policies[how], closed=frozenset(day(n) for n in closed)) == due
+
+
+def test_a_recall_at_one_second_past_midnight_in_hong_kong_is_of_the_new_day() -> None:
+    before = start_of(day(10)) - timedelta(seconds=1)
+    assert recall_due(loan(30), POLICY, before) == day(16)
+
+
+def test_a_recall_of_what_is_not_on_loan_is_a_bug() -> None:
+    with pytest.raises(ValueError, match="R1 is not on loan"):
+        recall_due(loan(30, first_checkout=None), POLICY, start_of(day(3)))
+
+
+@given(
+    due=st.integers(0, 75),
+    on=st.integers(0, 90),
+    says=st.none() | st.integers(0, 90),
+    return_days=st.integers(0, 20),
+    closed=st.frozensets(st.integers(0, 90)),
+    how=st.sampled_from(["roll_forward", "roll_back", "keep"]),
+)
+def test_r25_a_recall_never_lengthens_a_loan_nor_cuts_its_minimum_use(
+    due: int, on: int, says: int | None, return_days: int, closed: frozenset[int], how: str
+) -> None:
+    settings = {h: Due(on_closure=h) for h in ("roll_forward", "roll_back", "keep")}[how]
+    policy = replace(POLICY, due=settings, recall=Recall(return_days=return_days))
+    after = recalled(due, on, policy, says, frozenset(day(n) for n in closed))
+    assert min(due, 15) <= after <= due
+
+
+# ---- the recall is taken back
+
+
+@pytest.mark.parametrize(
+    ("restore", "before", "due", "restored"),
+    [
+        (True, 30, 17, 30),
+        (True, 17, 17, 17),
+        (True, 10, 17, 17),
+        (True, None, 17, 17),
+        (False, 30, 17, 17),
+    ],
+)
+def test_r26_the_earlier_due_date_comes_back_where_it_is_later(
+    restore: bool, before: int | None, due: int, restored: int
+) -> None:
+    policy = replace(POLICY, recall=Recall(restore_on_cancel=restore))
+    request = loan(due, due_before_recall=None if before is None else day(before))
+    assert restored_due(request, policy) == day(restored)
+
+
+def test_r26_a_request_without_a_due_date_has_none_to_restore() -> None:
+    assert restored_due(replace(loan(17), due=None, due_before_recall=day(30)), POLICY) is None

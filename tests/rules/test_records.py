@@ -1,0 +1,151 @@
+"""Records go into the outbox as JSON and come back the same; and what is secret does not print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.rules.records import from_json, record, to_json
+from hkall_gateway.rules.vocabulary import RULES, Borrower, Grant, ItemKey, Refusal, Sensitive, Why
+
+
+@record
+class Colour(StrEnum):
+    """An enum of the tests."""
+
+    RED = "red"
+    BLUE = "blue"
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A record of the tests that has every kind of value."""
+
+    text: str
+    number: int
+    truth: bool
+    day: date
+    instant: datetime
+    colour: Colour
+    item: ItemKey | None
+    secret: Sensitive
+    inner: Note | None = None
+    many: tuple[object, ...] = ()
+    named: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A record that nobody registered."""
+
+    text: str
+
+
+TEXT = st.text(max_size=20)
+PLAIN = st.none() | st.booleans() | st.integers(-(10**12), 10**12) | TEXT | st.dates() | st.sampled_from(Colour)
+NAMES = TEXT.filter(lambda name: name != "_")
+
+
+def notes(inner: st.SearchStrategy[Note | None]) -> st.SearchStrategy[Note]:
+    return st.builds(
+        Note,
+        TEXT,
+        st.integers(),
+        st.booleans(),
+        st.dates(),
+        st.datetimes(timezones=st.just(UTC)),
+        st.sampled_from(Colour),
+        st.none() | st.builds(ItemKey, TEXT, TEXT),
+        st.builds(Sensitive, TEXT),
+        inner,
+        st.lists(PLAIN | st.builds(ItemKey, TEXT, TEXT), max_size=3).map(tuple),
+        st.dictionaries(NAMES, PLAIN, max_size=3),
+    )
+
+
+NOTES = notes(st.none() | notes(st.none()))
+
+
+@given(NOTES)
+def test_a_record_comes_back_the_same(note: Note) -> None:
+    assert from_json(to_json(note)) == note
+
+
+@given(PLAIN)
+def test_a_value_keeps_its_type(value: object) -> None:
+    back: Any = from_json(to_json(value))
+    assert (type(back), back) == (type(value), value)
+
+
+def test_chinese_text_stays_readable_in_the_database() -> None:
+    assert to_json("圖書館") == '"圖書館"'
+
+
+def test_a_list_comes_back_as_a_tuple() -> None:
+    assert from_json(to_json([1, 2])) == (1, 2)
+
+
+def test_an_item_key_stays_an_item_key() -> None:
+    assert type(from_json(to_json(ItemKey("CUHK", "1")))) is ItemKey
+
+
+@pytest.mark.parametrize("text", ['{"_":"Stranger","text":"x"}', '{"_":"os.system","v":"true"}', '{"_":"eval","v":"1"}'])
+def test_a_name_that_nobody_registered_does_not_come_back(text: str) -> None:
+    with pytest.raises(KeyError):
+        from_json(text)
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", Colour])
+def test_what_is_no_record_is_refused(value: object) -> None:
+    with pytest.raises(TypeError, match="is not a record"):
+        to_json(value)
+
+
+# ---- secrets and reasons
+
+
+@given(st.text())
+def test_a_secret_never_prints(text: str) -> None:
+    secret = Sensitive(f"pin-{text}")
+    shown = [repr(secret), str(secret), f"{secret}", "%s %r" % (secret, secret), repr({"pin": secret})]  # noqa: UP031
+    assert not any("pin-" in s for s in shown)
+
+
+def test_a_borrowers_name_does_not_print_with_the_record() -> None:
+    borrower = Borrower("P1", Sensitive("Chan Tai Man"), "undergraduates", email=Sensitive("tm@example.hk"))
+    assert not any(word in repr(borrower) for word in ("Chan", "example"))
+
+
+def test_a_secret_is_shown_only_when_it_is_asked_for() -> None:
+    assert Sensitive("1234").reveal() == "1234"
+
+
+def test_two_secrets_with_the_same_text_are_the_same() -> None:
+    assert len({Sensitive("a"), Sensitive("a"), Sensitive("b")}) == 2
+
+
+def test_an_empty_secret_reads_as_absent() -> None:
+    assert (bool(Sensitive("")), bool(Sensitive("x"))) == (False, True)
+
+
+def test_a_refusal_names_its_rule() -> None:
+    assert Refusal(Why.RENEWAL_TOO_SOON).rule == "R29"
+
+
+def test_a_reason_that_is_no_rule_has_no_number() -> None:
+    assert Refusal(Why.TRY_AGAIN).rule == ""
+
+
+def test_every_rule_number_is_one_of_the_published_ones() -> None:
+    assert set(RULES.values()) <= {f"R{n}" for n in range(1, 46)} | {"R11a"}
+
+
+def test_a_grant_without_facts_is_just_yes() -> None:
+    assert Grant() == Grant(None, {})

@@ -1,0 +1,205 @@
+"""Renewals: when, how often, how long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.rules.calendar import start_of
+from hkall_gateway.rules.due import renewed_until
+from hkall_gateway.rules.policy import may_renew
+from hkall_gateway.rules.settings import Due, Policy, Renewal, Window
+from hkall_gateway.rules.vocabulary import Grant, Position, Refusal, Request, Side, Why
+
+POLICY = Policy()
+P = Position
+OUT = date(2017, 3, 1)
+LOAN = Request(
+    "R1",
+    Side.BORROWING,
+    P.ON_LOAN,
+    "Dune",
+    "b1",
+    patron="P1",
+    first_checkout=OUT,
+    loan_days=15,
+    due=date(2017, 3, 16),
+    used=True,
+)
+
+
+def at(text: str) -> datetime:
+    """An instant in UTC from Hong Kong time."""
+    return datetime.fromisoformat(f"{text}+08:00").astimezone(UTC)
+
+
+NOW = at("2017-03-09T10:00:00")
+
+
+def why(answer: Grant | Refusal) -> Why | None:
+    return answer.why if isinstance(answer, Refusal) else None
+
+
+def due(answer: Grant | Refusal) -> date | None:
+    assert isinstance(answer, Grant)
+    return answer.due
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        ("2017-03-08T12:00:00+08:00", Why.RENEWAL_TOO_SOON),
+        ("2017-03-08T15:59:59+00:00", Why.RENEWAL_TOO_SOON),
+        ("2017-03-08T16:00:00+00:00", None),
+        ("2017-03-09T00:00:00+08:00", None),
+        ("2017-03-16T23:59:59+08:00", None),
+        ("2017-03-16T15:59:59+00:00", None),
+        ("2017-03-16T16:00:00+00:00", Why.RENEWAL_OVERDUE),
+        ("2017-03-17T00:00:00+08:00", Why.RENEWAL_OVERDUE),
+    ],
+)
+def test_r29_a_loan_is_renewed_within_seven_days_of_its_due_date(now: str, reason: Why | None) -> None:
+    assert why(may_renew(LOAN, POLICY, datetime.fromisoformat(now))) == reason
+
+
+def test_r29_a_renewal_too_soon_tells_from_when() -> None:
+    answer = may_renew(LOAN, POLICY, at("2017-03-08T12:00:00"))
+    assert isinstance(answer, Refusal)
+    assert answer.detail["from"] == date(2017, 3, 9)
+
+
+@pytest.mark.parametrize(
+    ("rule", "staff", "reason"),
+    [
+        ("staff_only", False, Why.RENEWAL_OVERDUE),
+        ("staff_only", True, None),
+        ("deny", True, Why.RENEWAL_OVERDUE),
+        ("allow", False, None),
+    ],
+)
+def test_r29_an_overdue_loan_is_renewed_by_whom_the_policy_says(rule: str, staff: bool, reason: Why | None) -> None:
+    policies = {r: replace(POLICY, renewal=Renewal(overdue=r)) for r in ("staff_only", "deny", "allow")}
+    assert why(may_renew(LOAN, policies[rule], at("2017-03-18T10:00:00"), staff=staff)) == reason
+
+
+@pytest.mark.parametrize("staff", [True, False])
+@pytest.mark.parametrize(("renewals", "reason"), [(0, None), (1, None), (2, Why.RENEWAL_LIMIT), (3, Why.RENEWAL_LIMIT)])
+def test_r27_two_renewals_and_no_third(renewals: int, reason: Why | None, staff: bool) -> None:
+    assert why(may_renew(replace(LOAN, renewals=renewals), POLICY, NOW, staff=staff)) == reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "staff", "reason"),
+    [
+        ({"recalled_on": date(2017, 3, 5)}, False, Why.RECALLED),
+        ({"recalled_on": date(2017, 3, 5)}, True, Why.RECALLED),
+        ({"recalled_on": date(2017, 3, 5), "renewals": 2}, False, Why.RECALLED),
+        ({"renewal_sync": "denied"}, False, Why.RENEWAL_DENIED),
+        ({"renewal_sync": "denied"}, True, None),
+        ({"renewal_sync": "none"}, False, None),
+        ({"lost_on": date(2017, 3, 5)}, False, Why.RENEWAL_DENIED),
+        ({"claimed_on": date(2017, 3, 5)}, False, Why.RENEWAL_DENIED),
+        ({"position": P.RECEIVED}, False, Why.NOT_ON_LOAN),
+        ({"position": P.TO_RETURN}, False, Why.NOT_ON_LOAN),
+        ({"due": None}, False, Why.NOT_ON_LOAN),
+    ],
+)
+def test_r28_what_is_recalled_denied_lost_or_not_lent_is_not_renewed(
+    changes: dict[str, object], staff: bool, reason: Why | None
+) -> None:
+    assert why(may_renew(replace(LOAN, **changes), POLICY, NOW, staff=staff)) == reason  # type: ignore[arg-type]
+
+
+def test_r1_a_window_for_renewals_suspends_them() -> None:
+    policy = replace(POLICY, service_windows=(Window("renew", date(2017, 3, 9), date(2017, 3, 9)),))
+    assert why(may_renew(LOAN, policy, NOW)) == Why.SERVICE_SUSPENDED
+
+
+BY_DUE = replace(POLICY, renewal=Renewal(base="due_date"))
+
+
+@pytest.mark.parametrize(("policy", "last"), [(POLICY, date(2017, 3, 24)), (BY_DUE, date(2017, 3, 31))])
+def test_r32_the_new_period_counts_from_the_base_of_the_policy(policy: Policy, last: date) -> None:
+    assert due(may_renew(LOAN, policy, NOW)) == last
+
+
+@pytest.mark.parametrize(("days", "last"), [(15, date(2017, 4, 15)), (30, date(2017, 4, 30))])
+def test_r32_the_period_is_that_of_the_loan_itself(days: int, last: date) -> None:
+    loan = replace(LOAN, loan_days=days, due=date(2017, 3, 31))
+    assert due(may_renew(loan, POLICY, at("2017-03-31T10:00:00"))) == last
+
+
+@pytest.mark.parametrize(("wait", "last"), [(7, date(2017, 4, 1)), (0, date(2017, 4, 15))])
+def test_r32_two_renewals_reach_day_31_at_the_earliest_and_day_45_at_the_last(wait: int, last: date) -> None:
+    loan = LOAN
+    for count in (1, 2):
+        assert loan.due is not None
+        loan = replace(loan, due=due(may_renew(loan, POLICY, start_of(loan.due - timedelta(days=wait)))), renewals=count)
+    assert loan.due == last
+
+
+@pytest.mark.parametrize(
+    ("renewal", "lender", "last"),
+    [
+        (Renewal(), None, date(2017, 3, 24)),
+        (Renewal(), date(2017, 3, 20), date(2017, 3, 20)),
+        (Renewal(), date(2017, 5, 1), date(2017, 3, 24)),
+        (Renewal(cap_to_lender_due=False), date(2017, 3, 20), date(2017, 3, 24)),
+        (Renewal(max_total_days=20), None, date(2017, 3, 21)),
+        (Renewal(max_total_days=45), None, date(2017, 3, 24)),
+    ],
+)
+def test_r32_a_renewal_is_capped_by_the_lenders_date_and_the_longest_loan(
+    renewal: Renewal, lender: date | None, last: date
+) -> None:
+    answer = may_renew(replace(LOAN, lender_due=lender), replace(POLICY, renewal=renewal), NOW)
+    assert due(answer) == last
+
+
+@pytest.mark.parametrize(("capped", "last"), [(False, date(2017, 3, 24)), (True, date(2017, 3, 18))])
+def test_r32_a_renewal_ends_with_the_card_where_the_policy_says_so(capped: bool, last: date) -> None:
+    policy = replace(POLICY, due=Due(cap_to_patron_expiry=capped))
+    assert due(may_renew(LOAN, policy, NOW, card_expires=date(2017, 3, 18))) == last
+
+
+@pytest.mark.parametrize("lender", [date(2017, 3, 16), date(2017, 3, 10)])
+def test_r32_a_renewal_that_gains_no_day_is_refused(lender: date) -> None:
+    assert why(may_renew(replace(LOAN, lender_due=lender), POLICY, NOW)) == Why.RENEWAL_DENIED
+
+
+@pytest.mark.parametrize("lender", [date(2017, 3, 16), date(2017, 3, 10)])
+def test_r32_a_cap_before_the_due_date_leaves_the_due_date(lender: date) -> None:
+    assert renewed_until(replace(LOAN, lender_due=lender), POLICY, date(2017, 3, 9), frozenset()) == date(2017, 3, 16)
+
+
+def test_a_renewed_due_date_on_a_closed_day_rolls_forward() -> None:
+    assert due(may_renew(LOAN, POLICY, NOW, frozenset({date(2017, 3, 24)}))) == date(2017, 3, 25)
+
+
+DAYS = st.dates(date(2017, 3, 1), date(2017, 5, 30))
+
+
+@given(
+    loan_due=DAYS,
+    today=DAYS,
+    days=st.sampled_from([15, 30]),
+    lender=st.none() | DAYS,
+    closed=st.frozensets(DAYS, max_size=20),
+    how=st.sampled_from(["roll_forward", "keep", "roll_back"]),
+    base=st.sampled_from(["renewal_date", "due_date"]),
+)
+def test_r32_a_renewal_never_shortens_a_loan_and_never_passes_the_lenders_date(
+    loan_due: date, today: date, days: int, lender: date | None, closed: frozenset[date], how: str, base: str
+) -> None:
+    renewal = Renewal(base="due_date" if base == "due_date" else "renewal_date", overdue="allow")
+    on_closure = {h: Due(on_closure=h) for h in ("roll_forward", "keep", "roll_back")}[how]
+    loan = replace(LOAN, due=loan_due, loan_days=days, lender_due=lender)
+    answer = may_renew(loan, replace(POLICY, renewal=renewal, due=on_closure), start_of(today), closed)
+    if isinstance(answer, Grant):
+        assert answer.due is not None
+        assert loan_due < answer.due
+        assert lender is None or answer.due <= lender

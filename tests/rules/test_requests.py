@@ -1,0 +1,205 @@
+"""May a wish become a request, how many, and until when may it be cancelled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.rules.policy import Counts, Wish, may_cancel, may_request, quota, quota_positions
+from hkall_gateway.rules.settings import CATEGORIES, Cancel, Policy, Quota
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side, Why
+
+POLICY = Policy()
+STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
+WISH = Wish(pickup_location="HKU-MAIN-LENDING", pickup_locations=("HKU-MAIN-LENDING",), candidates=1)
+COUNTS = Counts(hkall_used=0, local_loans=0, total_quota=20)
+NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
+P = Position
+
+
+def why(answer: Grant | Refusal) -> Why | None:
+    return answer.why if isinstance(answer, Refusal) else None
+
+
+def ask(wish: Wish = WISH, counts: Counts = COUNTS, policy: Policy = POLICY, *, staff: bool = False) -> Grant | Refusal:
+    return may_request(STUDENT, wish, counts, policy, NOW, staff=staff)
+
+
+def test_an_ordinary_wish_is_granted() -> None:
+    assert why(ask()) is None
+
+
+AVAILABLE, LENT = "Available On Shelf", "On Loan"
+
+
+@pytest.mark.parametrize(
+    ("wish", "reason"),
+    [
+        pytest.param(replace(WISH, hold=True), Why.HOLDS_NOT_ALLOWED, id="R22 no queue for a lent copy"),
+        pytest.param(replace(WISH, pickup_location="LAW"), Why.PICKUP_LOCATION, id="R4 a place that is not listed"),
+        pytest.param(replace(WISH, pickup_location=""), None, id="R4 no place named = the default one"),
+        pytest.param(replace(WISH, known_title=False), Why.UNKNOWN_TITLE, id="R7 a title that nobody has"),
+        pytest.param(replace(WISH, materials=("dvd",)), Why.MATERIAL_NOT_REQUESTABLE, id="R5 a DVD"),
+        pytest.param(replace(WISH, materials=("book", "dvd")), None, id="R5 a title with a book among its copies"),
+        pytest.param(replace(WISH, statuses_at_home=()), None, id="R6 we have none"),
+        pytest.param(replace(WISH, statuses_at_home=(LENT, LENT)), None, id="R6 both of ours are lent"),
+        pytest.param(replace(WISH, statuses_at_home=(LENT, AVAILABLE)), Why.AVAILABLE_LOCALLY, id="R6 one of two is here"),
+        pytest.param(replace(WISH, statuses_at_home=("Missing",)), None, id="R6 ours is missing"),
+        pytest.param(replace(WISH, statuses_at_home=("In Process",)), None, id="R6 ours is in repair"),
+        pytest.param(replace(WISH, statuses_at_home=None), None, id="R6 nobody can say"),
+        pytest.param(replace(WISH, candidates=0), Why.NO_AVAILABLE_COPY, id="R3 R7 only we have it, or all are lent"),
+        pytest.param(replace(WISH, candidates=1), None, id="R7 one of seven is available"),
+        pytest.param(replace(WISH, duplicate=True), Why.DUPLICATE_REQUEST, id="R11a twice the same"),
+    ],
+)
+def test_a_wish_is_judged_by_its_rule(wish: Wish, reason: Why | None) -> None:
+    assert why(ask(wish)) == reason
+
+
+def test_r1_a_wish_is_refused_while_the_service_is_suspended() -> None:
+    answer = may_request(STUDENT, WISH, COUNTS, POLICY, datetime(2017, 6, 5, 16, tzinfo=UTC))
+    assert why(answer) == Why.SERVICE_SUSPENDED
+
+
+def test_r2_a_wish_of_a_stranger_is_refused() -> None:
+    assert why(may_request(replace(STUDENT, category="alumni"), WISH, COUNTS, POLICY, NOW)) == Why.NOT_ELIGIBLE
+
+
+def test_r6_an_unanswered_question_about_our_copies_is_flagged() -> None:
+    answer = ask(replace(WISH, statuses_at_home=None))
+    assert answer.facts["local_check"] == "unknown"
+
+
+def test_r6_an_unanswered_question_about_our_copies_may_refuse() -> None:
+    policy = replace(POLICY, local_availability_unknown="deny")
+    assert why(ask(replace(WISH, statuses_at_home=None), policy=policy)) == Why.AVAILABILITY_UNKNOWN
+
+
+def test_r11a_staff_may_place_a_duplicate() -> None:
+    assert why(ask(replace(WISH, duplicate=True), staff=True)) is None
+
+
+def test_r11a_a_site_may_allow_duplicates() -> None:
+    assert why(ask(replace(WISH, duplicate=True), policy=replace(POLICY, duplicates="allow"))) is None
+
+
+# ---- R18, R20, R21
+
+
+@pytest.mark.parametrize("category", CATEGORIES, ids=lambda c: c.key)
+def test_r18_each_category_has_room_for_its_last_book_and_no_more(category: object) -> None:
+    row = next(c for c in CATEGORIES if c is category)
+    borrower = replace(STUDENT, category=row.key)
+    answers = [quota(borrower, Counts(used, 0, 99), POLICY) for used in (row.quota - 1, row.quota)]
+    assert [why(a) for a in answers] == [None, Why.QUOTA_HKALL]
+
+
+@pytest.mark.parametrize(
+    ("used", "local", "total", "reason"),
+    [
+        (10, 10, 20, Why.QUOTA_TOTAL),
+        (9, 10, 20, None),
+        (15, 0, 20, Why.QUOTA_HKALL),
+        (14, 0, 20, None),
+        (4, 15, 20, None),
+        (5, 15, 20, Why.QUOTA_TOTAL),
+        (0, 20, 20, Why.QUOTA_TOTAL),
+        (0, 25, 20, Why.QUOTA_TOTAL),
+        (15, 20, 20, Why.QUOTA_HKALL),
+        (0, 0, 0, Why.QUOTA_TOTAL),
+    ],
+)
+def test_r21_the_total_quota_limits_too(used: int, local: int, total: int, reason: Why | None) -> None:
+    assert why(quota(STUDENT, Counts(used, local, total), POLICY)) == reason
+
+
+def test_r21_local_fifteen_and_hkall_four_leave_one_of_twenty() -> None:
+    assert quota(STUDENT, Counts(4, 15, 20), POLICY).facts["left"] == 1
+
+
+@pytest.mark.parametrize("counted_by", ["counts", "policy"])
+def test_r21_books_that_the_local_system_counts_already_are_not_counted_twice(counted_by: str) -> None:
+    counts = Counts(10, 15, 20, ils_counts_hkall=counted_by == "counts")
+    policy = replace(POLICY, quota=Quota(ils_counts_hkall=counted_by == "policy"))
+    assert quota(STUDENT, counts, policy).facts["left"] == 5
+
+
+def test_r21_wishes_that_the_local_system_cannot_count_yet_take_their_place() -> None:
+    assert quota(STUDENT, Counts(10, 4, 12, ils_counts_hkall=True), POLICY).facts["left"] == 2
+
+
+@pytest.mark.parametrize(("local", "total"), [(None, 20), (3, None), (None, None)])
+def test_r21_an_unknown_limit_is_let_pass_and_flagged(local: int | None, total: int | None) -> None:
+    answer = quota(STUDENT, Counts(3, local, total), POLICY)
+    assert (why(answer), answer.facts["quota_check"]) == (None, "unknown")
+
+
+@pytest.mark.parametrize(("local", "total"), [(None, 20), (3, None)])
+def test_r21_an_unknown_limit_may_refuse(local: int | None, total: int | None) -> None:
+    policy = replace(POLICY, quota=Quota(unknown="deny"))
+    assert why(quota(STUDENT, Counts(3, local, total), policy)) == Why.QUOTA_UNKNOWN
+
+
+def test_r20_the_hkall_quota_holds_where_the_total_is_unknown() -> None:
+    assert why(quota(STUDENT, Counts(15, None, None), POLICY)) == Why.QUOTA_HKALL
+
+
+@pytest.mark.parametrize(("total", "reason"), [(None, None), (5, Why.QUOTA_TOTAL)])
+def test_r21_a_total_in_the_policy_goes_before_the_local_systems(total: int | None, reason: Why | None) -> None:
+    policy = replace(POLICY, categories=tuple(replace(c, total_quota=total) for c in CATEGORIES))
+    assert why(quota(STUDENT, Counts(0, 6, 99), policy)) == reason
+
+
+def test_r20_a_full_quota_refuses_the_wish() -> None:
+    assert why(ask(counts=Counts(15, 0, 20))) == Why.QUOTA_HKALL
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+def test_r21_room_is_the_smaller_of_what_both_quotas_leave(used: int, local: int, total: int) -> None:
+    left = min(15 - used, total - (local + used))
+    assert isinstance(quota(STUDENT, Counts(used, local, total), POLICY), Grant) is (left > 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "position", "takes"),
+    [
+        (Quota(), P.NEW, True),
+        (Quota(), P.REQUESTED, True),
+        (Quota(), P.ON_LOAN, True),
+        (Quota(), P.CANCELLING, False),
+        (Quota(), P.TO_RETURN, False),
+        (Quota(), P.CLOSED, False),
+        (Quota(count_from="checkout"), P.RECEIVED, False),
+        (Quota(count_from="checkout"), P.ON_LOAN, True),
+        (Quota(release_at="lender_checkin"), P.RETURN_TRANSIT, True),
+        (Quota(release_at="lender_checkin"), P.CLOSED, False),
+        (Quota(count_from="checkout", release_at="lender_checkin"), P.TO_RETURN, True),
+    ],
+)
+def test_r21_a_place_is_taken_and_freed_where_the_policy_says(settings: Quota, position: Position, takes: bool) -> None:
+    assert (position in quota_positions(replace(POLICY, quota=settings))) is takes
+
+
+# ---- R34
+
+REQUEST = Request("R1", Side.BORROWING, P.REQUESTED, "Dune", "b1", patron="P1", attempt=1)
+
+
+@pytest.mark.parametrize("position", [p for p in POLICY.labels if p not in ("NEW", "REQUESTED")])
+def test_r34_a_request_that_left_its_lender_can_not_be_cancelled(position: str) -> None:
+    assert why(may_cancel(replace(REQUEST, position=Position(position)), POLICY)) == Why.TOO_LATE_TO_CANCEL
+
+
+@pytest.mark.parametrize("position", [P.NEW, P.REQUESTED])
+def test_r34_a_request_under_way_can_be_cancelled(position: Position) -> None:
+    assert why(may_cancel(replace(REQUEST, position=position), POLICY)) is None
+
+
+@pytest.mark.parametrize(("allowed", "reason"), [(True, None), (False, Why.TOO_LATE_TO_CANCEL)])
+def test_r34_with_a_second_lender_it_can_be_cancelled_if_the_policy_says_so(allowed: bool, reason: Why | None) -> None:
+    policy = replace(POLICY, cancel=Cancel(in_rerequested=allowed))
+    assert why(may_cancel(replace(REQUEST, attempt=2), policy)) == reason

@@ -1,0 +1,94 @@
+"""The policy file: hkall.toml says what the record's defaults say, and the published table is in it row by row."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from hkall_gateway.rules.lifecycle import LENDING, TABLE
+from hkall_gateway.rules.settings import CATEGORIES, LABELS, ROLES, Category, Policy
+from hkall_gateway.rules.vocabulary import Position
+
+
+def packaged() -> dict[str, Any]:
+    return tomllib.loads((resources.files("hkall_gateway.rules") / "hkall.toml").read_text("utf-8"))
+
+
+def plain(value: object) -> object:
+    """A record as the file writes it: no None, lists for tuples, no trailing underscore."""
+    if dataclasses.is_dataclass(value):
+        pairs = ((f.name.rstrip("_"), getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: plain(v) for name, v in pairs if v is not None and (v != () or name == "ils_groups")}
+    return [plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def parts() -> list[Any]:
+    return [Policy, *{type(getattr(Policy(), f.name)) for f in dataclasses.fields(Policy)} - {tuple, dict, str}, Category]
+
+
+def test_the_packaged_file_says_what_the_defaults_say() -> None:
+    assert packaged() == plain(Policy())
+
+
+@pytest.mark.parametrize("part", parts(), ids=lambda p: p.__name__)
+def test_every_key_names_its_rule_and_says_what_it_does(part: Any) -> None:
+    told = [(f.metadata.get("rule", "")[:1], f.metadata.get("doc", "")[-1:]) for f in dataclasses.fields(part)]
+    assert set(told) == {("R", ".")}
+
+
+PUBLISHED = [
+    ("non_academic_staff", 15, 15),
+    ("space_cdp", 15, 15),
+    ("space_community_college", 15, 15),
+    ("space_non_academic_staff", 15, 15),
+    ("technicians", 15, 15),
+    ("undergraduates", 15, 15),
+    ("centennial_college", 15, 15),
+    ("honorary_staff", 15, 15),
+    ("academic_staff", 30, 30),
+    ("visiting_scholars", 15, 30),
+    ("postgraduates", 15, 30),
+    ("space_academic_staff", 15, 30),
+]
+
+
+def test_r18_r19_the_twelve_categories_have_their_published_quota_and_period() -> None:
+    assert [(c.key, c.quota, c.loan_days) for c in CATEGORIES] == PUBLISHED
+
+
+def test_r18_only_academic_staff_may_have_thirty_books() -> None:
+    assert [c.key for c in CATEGORIES if c.quota != 15] == ["academic_staff"]
+
+
+def test_r2_only_the_two_groups_of_space_students_need_full_time_study() -> None:
+    assert [c.key for c in CATEGORIES if c.study_mode_required] == ["space_cdp", "space_community_college"]
+
+
+def test_r16_each_role_of_a_terminal_has_one_row() -> None:
+    assert sorted(r.role for r in ROLES) == ["bookdrop", "counter", "selfcheck"]
+
+
+def test_r35_every_borrowing_position_has_a_label() -> None:
+    lending_only = LENDING - {Position.RETURN_TRANSIT, Position.CLOSED}
+    positions = {s.source for s in TABLE} | {s.target for s in TABLE}
+    assert set(LABELS) == {p.value for p in positions - lending_only}
+
+
+@pytest.mark.parametrize(
+    ("position", "label"),
+    [("REQUESTED", "HKALL REQUESTD"), ("IN_TRANSIT", "TRANSFERRED"), ("RECEIVED", "HKALL RECVD")],
+)
+def test_r35_the_published_labels_are_shown(position: str, label: str) -> None:
+    assert Policy().labels[position] == label
+
+
+def test_r30_a_renewal_letter_is_off() -> None:
+    assert Policy().notices.renewal is False
+
+
+def test_r15_no_letter_goes_out_when_a_pickup_expires() -> None:
+    assert Policy().notices.pickup_expired is False

@@ -1,0 +1,50 @@
+"""Who is logged in on a connection, and in which dialect it goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from hkall_gateway.sip2.codec import Message
+from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.session import Session
+
+STANDARD = DIALECTS["standard"]
+DATE = "20260329    101500"
+
+
+def _one(session: Session, data: bytes) -> Message:
+    (event,) = session.receive(data)
+    assert isinstance(event, Message)
+    return event
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(STANDARD)
+
+
+def test_nobody_is_logged_in_at_first(session: Session) -> None:
+    assert session.terminal is None
+
+
+def test_a_login_names_the_terminal_and_brings_its_dialect(session: Session) -> None:
+    request = _one(session, b"9300CNcounter-1|COx|\r")
+    session.log_in("counter-1", DIALECTS["crlf"])
+    assert session.terminal == "counter-1"
+    assert session.reply(request, "94", {"ok": "1"}) == b"941\r\n"
+
+
+def test_the_third_wrong_login_is_out(session: Session) -> None:
+    assert [session.strike() for _ in range(3)] == [False, False, True]
+
+
+def test_a_login_clears_the_strikes(session: Session) -> None:
+    session.strike()
+    session.strike()
+    session.log_in("counter-1")
+    assert session.dialect is STANDARD  # none was given, the listener's stays
+    assert session.strike() is False
+
+
+def test_a_session_speaks_the_dialect_it_was_made_with() -> None:
+    assert _one(Session(DIALECTS["cp850"]), f"17{DATE}AOHKU|ABé|\r".encode("cp850")).get("AB") == "é"
