@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -106,7 +107,7 @@ class Courier:
         self._again = True
         if not self._looking:
             self._looking = True
-            ensureDeferred(self._look())
+            contextvars.Context().run(lambda: ensureDeferred(self._look()))  # not in the log context of who nudged
 
     async def _look(self) -> None:
         try:
@@ -139,7 +140,8 @@ class Courier:
 
     async def deliver(self, row: OutboxRow) -> None:
         """One delivery, and its answer applied by the desk. Also used by the simulation and by scenarios."""
-        with structlog.contextvars.bound_contextvars(corr_id=row.corr, request_id=row.request, partner=row.recipient):
+        whom = {"patron" if row.kind == "mail" else "partner": row.recipient}
+        with structlog.contextvars.bound_contextvars(corr_id=row.corr, request_id=row.request, **whom):
             answer = await self._carry(row)
             retry_at = None
             if answer.kind not in TOLD:

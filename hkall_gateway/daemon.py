@@ -7,18 +7,17 @@ import random
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import Connection
-from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import globalLogBeginner
@@ -29,25 +28,37 @@ from hkall_gateway.config import gateway, policy
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.connectors.tools import Tools
-from hkall_gateway.courier import Courier, Schedule
+from hkall_gateway.courier import Carrier, Courier, Schedule
 from hkall_gateway.desk.asks import Answer
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
+from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.secrets import Secrets, WrongPins
 from hkall_gateway.mail.letters import Sender
 from hkall_gateway.mail.smtp import Mailer, smtp_post
+from hkall_gateway.ncip import handlers as ncip
+from hkall_gateway.ncip.client import Client
+from hkall_gateway.ncip.server import NcipSite, ncip_site
+from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.ops.pages import ops_site
-from hkall_gateway.rules.vocabulary import By, Sensitive
-from hkall_gateway.store.database import Database, open_engine
+from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2 import handlers as sip2
+from hkall_gateway.sip2.server import Terminals
+from hkall_gateway.store.database import Database
+from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Move, Unit
 
 LOG = structlog.get_logger()
+_endpoint: Any = serverFromString  # it has no types
 
-STOP_S = 4.5
 PIN_ATTEMPTS, PIN_WINDOW_S = 5, 900.0
 HASHING_THREADS = 1
+MAIL_IN_FLIGHT = 4
 
 
 def now() -> datetime:
@@ -60,83 +71,174 @@ def new_request_id() -> str:
     return "R-" + "".join(secrets.choice("23456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(12))
 
 
+def instance() -> str:
+    """The name of this gateway among those on one database."""
+    return f"{os.uname().nodename}-{os.environ.get('HKALL_INSTANCE', '1')}"
+
+
 def house_of(config: Gateway) -> House:
     """Who we are, with the published rules and the site's own on top. Raises ConfigErrors."""
     library = config.library
     return House(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
 
 
-def make_unit(house: House, listen: Callable[[Sequence[Move]], None] | None = None) -> Callable[[Connection], Unit]:
+def make_unit(house: House) -> Callable[[Connection], Unit]:
     """A unit that makes real request numbers and sends only the letters that the policy sends."""
-    heard = {"listen": listen} if listen else {}
-    return lambda connection: Unit(connection, new_request_id, house.silent, **heard)
-
-
-@dataclass(slots=True)
-class Now:
-    """What a reload may change while the doors stay open."""
-
-    config: Gateway
-    house: House
+    return lambda connection: Unit(connection, new_request_id, house.silent)
 
 
 class Daemon:
-    """One running gateway: made from a configuration, started, reloaded, stopped."""
+    """One running gateway: made from a configuration, started, reloaded, stopped.
 
-    def __init__(self, config: Gateway, reactor: Any) -> None:
-        self._reactor = reactor
-        self._at = Now(config, house_of(config))
+    `clock` answers the aware UTC instant; the demo hands in one that can be moved.
+    """
+
+    def __init__(
+        self, config: Gateway, reactor: Any, clock: Callable[[], datetime] = now, environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self._reactor, self._clock, self._environ = reactor, clock, environ
+        self.config, self.house = config, house_of(config)
         self.counters = Counters()
-        self._pool = ThreadPool(0, HASHING_THREADS, "hashing")
-        self.secrets = self._secrets()
-        self.store = self._open_store()
-        self.desk = Desk(self.store, self._connector(), lambda: self._at.house, now)
-        self._doors: list[Any] = []
-        self.courier = self._courier()
+        self._hashing = ThreadPool(0, HASHING_THREADS, "hashing")
+        self.secrets = self._make_secrets()
+        self.store = Database(open_engine(config.database.url), self._unit, reactor.callFromThread)
+        self.desk = Desk(self.store, self._connector(), lambda: self.house, clock)
+        self.courier = self._make_courier()
+        self._sip2_door, ncip_door = self._doors()
+        self._terminals = self._make_terminals()
+        self._partners = self._make_partners(ncip_door)
+        self._ports: list[Any] = []
 
-    # ---- made of
+    # ---- what it is made of
 
-    def _secrets(self) -> Secrets:
-        in_thread = partial(deferToThreadPool, self._reactor, self._pool)
+    def _make_secrets(self) -> Secrets:
+        in_thread: Any = partial(deferToThreadPool, self._reactor, self._hashing)
         wrong = WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds)
         return Secrets(in_thread, self._reactor.seconds, secrets.token_bytes(32), wrong)
 
-    def _open_store(self) -> Database:
-        engine = open_engine(self._at.config.database.url)
-        return Database(engine, self._unit, self._reactor.callFromThread)
-
     def _unit(self, connection: Connection) -> Unit:
-        return Unit(connection, new_request_id, self._at.house.silent, self._moved)
+        return Unit(connection, new_request_id, self.house.silent, self._moved)
 
     def _connector(self) -> Any:
-        ils = self._at.config.ils
+        ils = self.config.ils
         made = {e.name: e for e in entry_points(group="hkall_gateway.connectors")}[ils.connector].load()
-        tools = Tools(self.store, self._at.config.library.agency, self._verify_pin, ils.model_dump())
-        return made(tools)
+        return made(Tools(self.store, self.config.library.agency, self._verify_pin, ils.model_dump()))
 
     async def _verify_pin(self, card: str, stored: Sensitive, pin: Sensitive) -> bool:
         return await self.secrets.verify(f"patron {card}", stored.reveal(), pin.reveal())
 
-    def _courier(self) -> Courier:
-        c = self._at.config.courier
+    def _make_courier(self) -> Courier:
+        c = self.config.courier
         schedule = Schedule(c.attempts, c.first_wait_s, c.longest_wait_s, random.random)
-        carriers = {"ncip": self._initiator(), "mail": self._mailer()}
-        return Courier(self.store, self.desk, carriers, schedule, self._reactor, now, instance(), self._in_flight)
+        carriers: dict[str, Carrier] = {"ncip": self._initiator(), "mail": self._mailer()}
+        return Courier(self.store, self.desk, carriers, schedule, self._reactor, self._clock, instance(), self._in_flight)
 
-    def _initiator(self) -> Callable[[OutboxRow], Any]:
-        raise NotImplementedError
+    def _initiator(self) -> Carrier:
+        client = Client(AgentPost(self._reactor), self.config.library.agency, self._agreed_secrets())
 
-    def _mailer(self) -> Callable[[OutboxRow], Any]:
-        smtp = self._at.config.smtp
+        async def tell(row: OutboxRow) -> Answer:
+            partner = await self.store.read(Unit.partner, row.recipient)
+            assert isinstance(row.payload, Telling)
+            return await client.deliver(row.payload, partner) if partner else Answer("unreachable", detail="no such partner")
+
+        return tell
+
+    def _mailer(self) -> Carrier:
+        smtp = self.config.smtp
         if smtp is None:
             return _no_mail
         post = smtp_post(self._reactor, smtp.host, smtp.port)
-        return Mailer(self.store, post, Sender(smtp.sender, self._at.config.library.name, {}), lambda: self._at.house, now).deliver
+        return Mailer(self.store, post, Sender(smtp.sender, self.house.name, {}), lambda: self.house, self._clock).deliver
+
+    def _doors(self) -> tuple[sip2.Door, ncip.Door]:
+        library = self.config.library
+        terminals = {t.login: _terminal(t, library.languages[0]) for t in self.config.sip2.terminals}
+        sip2_door = sip2.Door(
+            self.desk, terminals, self.secrets, library.agency, library.name, HONG_KONG, self.counters, self._clock
+        )
+        dialects = {p.agency: p.dialect for p in self.config.partners}
+        ncip_door = ncip.Door(
+            self.desk,
+            self._callers(),
+            library.agency,
+            HONG_KONG,
+            dialects,
+            self.counters,
+            self._clock,
+            ncip.copy_of(self.store),
+        )
+        return sip2_door, ncip_door
+
+    def _callers(self) -> dict[str, ncip.Caller]:
+        secret = self._agreed_secrets()
+        partners = [
+            ncip.Caller(p.agency, secret[p.agency], "partner", p.allow_from, ZoneInfo(p.timezone), p.date_semantics)
+            for p in self.config.partners
+        ]
+        clients = [ncip.Caller(c.agency, secret[c.agency], "client", c.allow_from) for c in self.config.clients]
+        return {caller.agency: caller for caller in (*partners, *clients)}
+
+    def _agreed_secrets(self) -> dict[str, str]:
+        """The secret between each agency and us; "" where none is agreed, which admits nobody."""
+        rows: list[gateway.Partner | gateway.Client] = [*self.config.partners, *self.config.clients]
+        return {r.agency: self._environ.get(r.secret_env or "", "") for r in rows}
+
+    def _make_terminals(self) -> Terminals:
+        door = self.config.sip2
+        gate = Gate(door.max_connections_per_address, door.max_connections)
+        return Terminals(lambda: self._sip2_door, gate, self._reactor, float(door.idle_timeout_s))
+
+    def _make_partners(self, first: ncip.Door) -> NcipSite:
+        door = self.config.ncip
+        return ncip_site(
+            first, door.max_body_bytes, self._reactor, Gate(door.max_connections_per_address, door.max_connections)
+        )
 
     def _in_flight(self, recipient: str) -> int:
-        return next((p.in_flight for p in self._at.config.partners if p.agency == recipient), 4)
+        return next((p.in_flight for p in self.config.partners if p.agency == recipient), MAIL_IN_FLIGHT)
 
-    # ---- what is heard of every committed unit
+    # ---- its life
+
+    async def start(self) -> None:
+        """Write the configured partners over the directory, open every door, and let the courier go."""
+        self._hashing.start()
+        await self.store.run(Unit.write_partners, [p.plain() for p in self.config.partners])
+        ops = ops_site(self.store, self.counters, lambda: bool(self._ports), self._reactor)
+        doors = ((self.config.sip2, self._terminals), (self.config.ncip, self._partners), (self.config.ops, ops))
+        for door, factory in doors:
+            for text in door.listen:
+                await self._listen(text, factory)
+        await self.courier.start()
+        LOG.info("daemon.started", version=__version__, instance=instance(), listening=len(self._ports))
+
+    async def _listen(self, text: str, factory: Any) -> None:
+        self._ports.append(await _endpoint(self._reactor, text).listen(factory))
+
+    def reload(self, path: Path) -> None:
+        """Read the configuration and the policy again; with errors the old ones stay in force."""
+        try:
+            config = gateway.load(path, self._environ)
+            house = house_of(config)
+        except ConfigErrors as error:
+            LOG.error("config.not_changed", errors=[f"{where}: {what}" for where, what in error.errors])
+            return
+        self.config, self.house = config, house
+        self._sip2_door, self._partners.door = self._doors()
+        LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
+
+    async def stop(self) -> None:
+        """Take nothing new, answer what is in hand, then close: doors, courier, database."""
+        for port in self._ports:
+            await port.stopListening()
+        self._ports.clear()
+        await self._terminals.drain()
+        await self._partners.drain()
+        await self.courier.stop()
+        self.store.close()
+        self._hashing.stop()
+        LOG.info("daemon.stopped")
+
+    # ---- what is heard of every committed unit of work
 
     def _moved(self, moves: Sequence[Move]) -> None:
         for move in moves:
@@ -146,14 +248,19 @@ class Daemon:
         self.courier.nudge()
 
 
+def _terminal(row: gateway.Terminal, language: str) -> sip2.TerminalRow:
+    return sip2.TerminalRow(
+        row.login, row.secret_hash, row.role, row.location, row.dialect, AllowList(row.allow_from), language
+    )
+
+
 async def _no_mail(_row: OutboxRow) -> Answer:
     return Answer("undeliverable", detail="no [smtp] in the configuration")
 
 
 def _log_move(move: Move) -> None:
-    event = "decision.refused" if move.event == "REFUSED" else "transition"
     LOG.info(
-        event,
+        "decision.refused" if move.event == "REFUSED" else "transition",
         request_id=move.request,
         step=move.event,
         **{"from": move.source, "to": move.target},
@@ -168,6 +275,62 @@ def _log_move(move: Move) -> None:
     )
 
 
-def instance() -> str:
-    """The name of this gateway among those on one database."""
-    return f"{os.uname().nodename}-{os.environ.get('HKALL_INSTANCE', '1')}"
+# ---- the process
+
+
+def serve(path: Path, beside: Callable[[Any], Any] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the process's exit code. `beside` makes what the demo runs in the same process."""
+    from twisted.internet import reactor as installed  # noqa: TID251  # from here it is handed on as an argument
+
+    reactor: Any = installed
+    config = gateway.load(path, os.environ)
+    _log_to_stdout(config)
+    ended: list[int] = []
+    ensureDeferred(_live(path, config, reactor, beside, ended))
+    reactor.run(installSignalHandlers=False)
+    return ended[0] if ended else 0
+
+
+def _log_to_stdout(config: Gateway) -> None:
+    key = os.environ.get(config.logs.patron_key_env or "", "").encode() or secrets.token_bytes(32)
+    stream = open(config.logs.file, "ab") if config.logs.file else sys.stdout.buffer  # noqa: SIM115  # for the whole life
+    logs.configure(stream, now, config.logs.level, key, config.logs.titles)
+    globalLogBeginner.beginLoggingTo([logs.bridge()], redirectStandardIO=False, discardBuffer=True)
+
+
+async def _live(path: Path, config: Gateway, reactor: Any, beside: Any, ended: list[int]) -> None:
+    try:
+        daemon = Daemon(config, reactor)
+        company = beside(reactor) if beside else None
+        if company:
+            await company.start()
+        await daemon.start()
+    except Exception:
+        LOG.exception("daemon.not_started")
+        ended.append(1)
+        reactor.stop()
+        return
+    _obey_signals(daemon, path, reactor)
+
+
+def _obey_signals(daemon: Daemon, path: Path, reactor: Any) -> None:
+    leaving: list[Any] = []
+
+    def leave(*_: object) -> None:
+        if not leaving:
+            leaving.append(ensureDeferred(_leave(daemon, reactor)))
+
+    def in_reactor(work: Callable[..., object]) -> Callable[..., None]:
+        return lambda *_: reactor.callFromThread(work)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, in_reactor(leave))
+    signal.signal(signal.SIGHUP, in_reactor(lambda: daemon.reload(path)))
+
+
+async def _leave(daemon: Daemon, reactor: Any) -> None:
+    try:
+        await daemon.stop()
+    except Exception:
+        LOG.exception("daemon.stop_failed")
+    reactor.stop()

@@ -40,21 +40,23 @@ PATRON_KEYS: Final = PATRON_TAGS | {"patron", "borrower", "card"}
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _HKT: Final = ZoneInfo("Asia/Hong_Kong")
 
-_MARK: Final = re.compile(r"[|=:@]|</|\$argon2")
-_NAMED: Final = r"(?i)((?:(?<![a-z])pin(?![a-z])|passw(?:or)?d|secret|token)\w*['\"]?\s*[=:]\s*)(['\"]?)[^\s'\",;)|&]+"
+_MARK: Final = re.compile(r"[|=:@<]|\$argon2")
+_NAMED: Final = (
+    r"(?i)((?:(?<![a-z])pin(?![a-z])|passw(?:or)?d|secret|token)\w{0,40}['\"]?\s{0,9}[=:]\s{0,9})(['\"]?)[^\s'\",;)|&]+"
+)
 
 # What may stand inside running text (a traceback, a driver's message): fields of a SIP2 line, XML elements of NCIP,
 # `pin=…` as programmers print it, password hashes, passwords in URLs, e-mail addresses. In front the text without which
-# the pattern cannot fit: most values have none of them and cost no search.
+# the pattern cannot fit: most values have none of them and cost no search. Repeats are bounded, since a peer chose the text.
 _SPOTS: Final = tuple(
     (marks, re.compile(pattern), shown)
     for marks, pattern, shown in (
         (("|",), r"(?<=\|)(" + "|".join(sorted(HIDDEN_TAGS | PATRON_TAGS)) + r")[^|\r\n]*", rf"\1{DOT}"),
-        (("</",), r"<((?:\w+:)?(?:" + "|".join(sorted(HIDDEN_ELEMENTS)) + r"))\b[^<>]*>.*?</\1>", rf"<\1>{DOT}</\1>"),
+        (("<",), r"(<(?:\w{1,20}:)?(?:" + "|".join(sorted(HIDDEN_ELEMENTS)) + r")\b[^<>]*>)[^<]+", rf"\1{DOT}"),
         (("=", ":"), _NAMED, rf"\1\2{DOT}"),
         (("$argon2",), r"\$argon2\w+\$[^\s'\"]+", DOT),
         (("://",), r"(://[^\s:/@]*:)[^\s@/]+(?=@)", rf"\1{DOT}"),
-        (("@",), r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", DOT),
+        (("@",), r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", DOT),
     )
 )
 

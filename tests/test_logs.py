@@ -140,6 +140,8 @@ def test_titles_are_shown_where_the_library_wants_them() -> None:
         "64 AOHKU|AEChan 4711|BD4711 Road|BE4711@example.org|BF4711|",
         "<ns1:AuthenticationInputData>4711</ns1:AuthenticationInputData>",
         "<FromAgencyAuthentication>4711</FromAgencyAuthentication>",
+        "<ns1:FromAgencyAuthentication>\n  4711\n</ns1:FromAgencyAuthentication>",
+        "cut in the middle: <UserIdentifierValue>4711",
         "ValueError: pin='4711' is wrong",
         'password: "4711"',
         "user_secret=4711&x=1",

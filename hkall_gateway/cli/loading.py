@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,4 +90,4 @@ def _load(site: Site, kind: str, rows: Sequence[Any], *, dry_run: bool, full: bo
 
 
 def _on_terminal() -> bool:
-    return click.get_text_stream("stderr").isatty()
+    return sys.stderr.isatty()

@@ -17,7 +17,7 @@ def replay(scenarios: tuple[Path, ...]) -> None:
 
     Example: hkall-gateway replay fixtures/scenarios/story.txt
     """
-    failures = [failure for path in scenarios if (failure := run_files(path))]
+    failures = [played.failure for played in run_files(scenarios) if played.failure]
     for failure in failures:
         click.echo(failure, err=True)
     click.echo(f"{len(scenarios) - len(failures)} of {len(scenarios)} scenarios hold")

@@ -20,7 +20,8 @@ from hkall_gateway.daemon import house_of, make_unit
 from hkall_gateway.desk.house import House
 from hkall_gateway.rules.vocabulary import By
 from hkall_gateway.store import schema
-from hkall_gateway.store.database import Immediate, open_engine
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ class Ending(click.ClickException):
 
     def __init__(self, message: str, exit_code: int = REFUSED) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.__dict__["exit_code"] = exit_code  # click declares it for the class
 
     def show(self, file: Any = None) -> None:
         click.echo(self.message, file=file, err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable
 
@@ -21,13 +20,13 @@ class Difference(Exception):
 
 
 def hear(stage: Stage, line: Line) -> None:
-    """The last reply to this speaker, or to the last one of all for a bare `<`."""
-    if stage.speaker not in stage.replies:
-        raise _differ(line, line.get("said"), "no reply")
-    reply = stage.replies[stage.speaker]
+    """The last reply to the speaker of this line, or to the last speaker of all for a bare `<`."""
+    named = line.get("terminal") or line.get("agency")
+    speaker = f"{line.verb} {named}" if named else stage.speaker
+    reply = stage.replies.get(speaker, "")
     if isinstance(reply, Message):
         _hear_document(line, reply)
-    elif not fits(reply, f"*{line.get('said')}*" if stage.speaker == "cli" else line.get("said")):
+    elif not fits(reply, f"*{line.get('said')}*" if speaker == "cli" else line.get("said")):
         raise _differ(line, line.get("said"), reply or "no reply")
 
 
@@ -82,9 +81,9 @@ def mail(stage: Stage, line: Line) -> None:
     if letter is None:
         raise _differ(line, f"a letter to {patron}", "no letter")
     letters.remove(letter)
-    whole = f"{letter.subject}\n{letter.text}"
+    whole = " ".join(f"{letter.subject} {letter.text}".split())
     if not fits(whole, f"*{line.get('text')}*"):
-        raise _differ(line, line.get("text"), re.sub(r"\s+", " ", whole))
+        raise _differ(line, line.get("text"), whole)
 
 
 def state(stage: Stage, line: Line) -> None:

@@ -20,6 +20,8 @@ from hkall_gateway.lab.lines import BadLine, Line, read_scenario
 from hkall_gateway.lab.world import Died, World
 from hkall_gateway.lab.worldfile import WorldError
 
+__all__ = ["ROUNDS", "BadLine", "CommandLine", "Difference", "Played", "Round", "play", "replay"]
+
 ROUNDS: Final[dict[str, Round]] = {}
 """What time alone does, by name; each is run as the nightly job would run it."""
 
@@ -71,12 +73,12 @@ def replay(
 
 
 def _play(stage: Stage, line: Line) -> None:
-    if stage.dead and line.verb != "restart":
+    heard = line.verb == "<" or line.get("way") == "<"
+    if stage.dead and not heard and line.verb != "restart":
         raise BadLine(line.where, "the gateway is down; `restart` it first")
-    claimed = line.get("way") == "<"
     try:
-        (claims.hear if claimed else VERBS[line.verb])(stage, line)
-        if line.verb in _STIRRING and not claimed:
+        (claims.hear if heard else VERBS[line.verb])(stage, line)
+        if line.verb in _STIRRING and not heard:
             stage.world(line).pump()
     except Died:
         stage.dead = True

@@ -85,7 +85,7 @@ def written(service: str, said: Iterable[str], speaker: str, listener: str, secr
         }
     }
     for path, text in FILLED.get(service, ()):
-        _put(fields, service, path, text)
+        _put(fields, path, text)
     for word in said:
         _say(fields, service, *pair(word), agencies)
     for path in _WHEN:
@@ -100,10 +100,8 @@ def differences(message: Message, expected: Iterable[str]) -> list[str]:
 
 
 def fits(text: str, pattern: str) -> bool:
-    """Whether a text is what a pattern says, `*` standing for anything; runs of blanks count as one."""
-    squeezed = " ".join(text.split())
-    wanted = ".*".join(re.escape(" ".join(part.split(" "))) for part in " ".join(pattern.split()).split("*"))
-    return re.fullmatch(wanted, squeezed, re.DOTALL) is not None
+    """Whether a text is what a pattern says, `*` standing for any text."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
 
 
 def pair(word: str) -> tuple[str, str]:
@@ -123,11 +121,11 @@ def _say(fields: dict[str, Any], service: str, name: str, value: str, agencies: 
     if path is None:
         raise ValueError(f"{service} has no {name}")
     if not key.value:
-        _put(fields, service, path, _instant_of(value))
+        _put(fields, path, _instant_of(value))
         return
     agency, _, text = value.rpartition(":")
     for inner, said in (("AgencyId", agency or agencies[key.whose]), *key.fixed, (key.value, text)):
-        _put(fields, service, f"{path}/{inner}", said)
+        _put(fields, f"{path}/{inner}", said)
 
 
 def _knows(service: str, path: str) -> bool:
@@ -146,7 +144,7 @@ def _instant_of(value: str) -> str:
         return value
 
 
-def _put(fields: dict[str, Any], service: str, path: str, text: str) -> None:
+def _put(fields: dict[str, Any], path: str, text: str) -> None:
     *outer, last = path.split("/")
     for name in outer:
         fields = fields.setdefault(name, {})

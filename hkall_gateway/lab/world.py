@@ -30,21 +30,21 @@ from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.courier import BATCH, LEASE_S, Courier, Schedule
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
-from hkall_gateway.lab.doors import Doors
+from hkall_gateway.lab.documents import Documents
 from hkall_gateway.lab.script import Peers
 from hkall_gateway.lab.shorthand import written
+from hkall_gateway.lab.terminals import Terminals
 from hkall_gateway.lab.worldfile import Start, cheap_hash, read_world, secret_of
 from hkall_gateway.mail.letters import Sender
 from hkall_gateway.mail.smtp import Mailer
 from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Message
-from hkall_gateway.rules.records import to_json
 from hkall_gateway.rules.vocabulary import By, Request, Sensitive
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.outbox import OutboxRow
-from hkall_gateway.store.tables import CANDIDATES, CLOSURES, HOLDINGS, LINKS, PATRONS, create_all
+from hkall_gateway.store.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS, create_all
 from hkall_gateway.store.unit import Unit
 
 INSTANCE: Final = "lab"
@@ -71,6 +71,7 @@ class World:
         self.now = start.time
         self.letters: deque[Letter] = deque()
         self.peers = Peers({partner.url: partner.agency for partner in start.partners}, secret_of)
+        self._alone = engine is None
         self._engine = engine or open_engine("sqlite://")
         self._numbers = count(_highest(start.requests) + 1)
         self._commits_left = 0
@@ -78,7 +79,7 @@ class World:
         with self._engine.connect() as connection:
             _furnish(connection, start)
         self._boot()
-        self.store.now(_open_requests, start)
+        self.store.now(_begin, start)
 
     @classmethod
     def open(cls, path: Path, engine: Engine | None = None) -> World:
@@ -92,11 +93,11 @@ class World:
 
         The terminal logs in before its first line. A line that ends in `AY` and a digit has that sequence number.
         """
-        return self.doors.sip2(terminal, line)
+        return self.terminals.ask(terminal, line)
 
     def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # who speaks stands in the document
         """The reply to a document, both as bytes; it comes from this machine."""
-        return self.doors.ncip(document)
+        return self._documents.answer(document)
 
     def tell(self, agency: str, said: str) -> Message:
         """The reply to a document in shorthand (see shorthand.py), `RequestItem user=UG1 bib=b1 request=d-1`."""
@@ -137,6 +138,12 @@ class World:
         self._boot()
         self.store.now(_release)
 
+    def close(self) -> None:
+        """Let go of the database; one that was made for this world in memory is gone then."""
+        self.store.close()
+        if self._alone:
+            self._engine.dispose()
+
     # ---- looking at it
 
     def request(self, number: str) -> Request:
@@ -157,17 +164,18 @@ class World:
         house = House(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
         ils = Snapshot(Tools(self.store, self.start.agency, _right_pin))
         self.desk = Desk(self.store, ils, lambda: house, lambda: self.now)
-        self.doors = Doors(self.start, self.desk, self.store, self.peers.post, lambda: self.now)
+        self.terminals = Terminals(self.start, self.desk, lambda: self.now)
+        self._documents = Documents(self.start, self.desk, self.store, self.peers.post, lambda: self.now)
         sender = Sender("lending@lib.test", self.start.name, {})
         mailer = Mailer(self.store, self._take_letter, sender, lambda: house, lambda: self.now)
-        carriers = {"ncip": self.doors.carry, "mail": mailer.deliver}
+        carriers = {"ncip": self._documents.carry, "mail": mailer.deliver}
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
         self.courier = Courier(
             self.store, self.desk, carriers, schedule, Clock(), lambda: self.now, INSTANCE, lambda _agency: 1
         )
 
     def _unit(self, connection: Connection) -> Unit:
-        return Unit(connection, lambda: f"R{next(self._numbers)}")
+        return Unit(connection, lambda: f"R{next(self._numbers)}", self.desk.house.silent)
 
     def _before_commit(self) -> None:
         if self._commits_left:
@@ -195,19 +203,19 @@ async def _right_pin(_card: str, stored: Sensitive, pin: Sensitive) -> bool:
 
 
 def _furnish(connection: Connection, start: Start) -> None:
-    """The people, the books and the libraries of the world file."""
+    """The people and the books of the world file."""
     for table, rows in (
         (PATRONS, [_row(patron) for patron in start.patrons]),
         (HOLDINGS, [_row(copy) for copy in start.holdings]),
         (CLOSURES, [{"agency": a, "day": day, "reason": why} for a, day, why in start.closures]),
-        (LINKS, [{"agency": partner.agency, "partner": to_json(partner)} for partner in start.partners]),
         (CANDIDATES, [_row(candidate) for candidate in start.candidates]),
     ):
         if rows:
             connection.execute(insert(table), rows)
 
 
-def _open_requests(unit: Unit, start: Start) -> None:
+def _begin(unit: Unit, start: Start) -> None:
+    unit.write_partners(start.partners)
     for request in start.requests:
         unit.open(request, start.time, By("world", "world"))
 

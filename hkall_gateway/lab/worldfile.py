@@ -156,14 +156,16 @@ def _rows(world: Table, name: str, make: Any) -> tuple[Any, ...]:
 def _partner(row: Table) -> Partner:
     row.setdefault("url", f"http://{row['agency'].lower()}.test/ncip")
     row.setdefault("name", row["agency"])
-    return Partner(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
+    values: Table = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    return Partner(**values)
 
 
 def _patron(row: Table) -> Borrower:
     row.setdefault("name", f"Reader {row['barcode']}")
     row.setdefault("email", f"{row['barcode'].lower()}@connect.test")
     row["pin_hash"] = cheap_hash(row.pop("pin", "1234"))
-    return Borrower(**{key: Sensitive(value) if key in SECRET_FIELDS else value for key, value in row.items()})
+    values: Table = {key: Sensitive(value) if key in SECRET_FIELDS else value for key, value in row.items()}
+    return Borrower(**values)
 
 
 def _holding(row: Table) -> Holding:

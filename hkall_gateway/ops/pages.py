@@ -6,15 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
-from twisted.web import resource, server
+from twisted.web import pages, resource, server
 from twisted.web.server import NOT_DONE_YET
 
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.store.database import Store
 from hkall_gateway.store.unit import Unit
 
-Resource: Any = resource.Resource  # twisted.web has no types
 Site: Any = server.Site
+
+
+class Root(resource.Resource):
+    """The three pages and nothing else."""
+
+    def getChild(self, _path: bytes, _request: Any) -> Any:  # noqa: N802
+        return pages.notFound()
 
 
 class Health(resource.Resource):
@@ -70,7 +76,7 @@ class Metrics(resource.Resource):
 
 def ops_site(store: Store, counters: Counters, listening: Callable[[], bool], reactor: Any) -> Any:
     """The whole little site."""
-    root = Resource()
+    root: Any = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", Health())  # type: ignore[no-untyped-call]
     root.putChild(b"readyz", Ready(store, listening))
     root.putChild(b"metrics", Metrics(store, counters))

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, or_, select
+from sqlalchemy import Connection, CursorResult, Executable, bindparam, func, or_, select
 
 from hkall_gateway.rules.records import from_json, record
 from hkall_gateway.rules.vocabulary import (
@@ -31,6 +31,15 @@ class Reading:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    @property
+    def dialect(self) -> str:
+        """The database's name, sqlite or postgresql."""
+        return self._connection.dialect.name
+
+    def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
+        """Run a statement of another file of this room inside this transaction."""
+        return self._connection.execute(statement, values)
 
     # ---- people, copies, partners
 

@@ -19,6 +19,7 @@ from hkall_gateway.rules.vocabulary import (
     By,
     Candidate,
     ItemKey,
+    Partner,
     Position,
     Refusal,
     Request,
@@ -34,6 +35,7 @@ from hkall_gateway.store.tables import (
     INBOX,
     IS_OPEN,
     JOURNAL,
+    LINKS,
     NOTICES,
     PATRONS,
     REQUESTS,
@@ -153,6 +155,14 @@ class Unit(Overview):
         self._connection.execute(
             update(HOLDINGS).where(HOLDINGS.c.agency == item.agency, HOLDINGS.c.barcode == item.barcode).values(status=status)
         )
+
+    def write_partners(self, partners: Sequence[Partner]) -> None:
+        """Write these rows over the directory; partners that are not among them stay."""
+        for partner in partners:
+            row = {"agency": partner.agency, "partner": to_json(partner)}
+            fresh = self._insert_or_leave(LINKS).values(**row)
+            if self._connection.execute(fresh).rowcount == 0:
+                self._connection.execute(update(LINKS).where(LINKS.c.agency == partner.agency).values(**row))
 
     def charge(self, request: Request, kind: str, cents: int, reason: str, now: datetime) -> None:
         """The patron owes this for the request, in cents of Hong Kong dollars."""

@@ -1,14 +1,42 @@
-"""The fixture lines and the schema, handed to whichever SIP2 test asks for them by name."""
+"""What the SIP2 tests share: the fixture lines, the schema, and a door with a real desk behind it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from sqlalchemy import insert
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 
+from hkall_gateway.desk.asks import ItemSeen, Refused, SeeItem
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.house import House
+from hkall_gateway.desk.ports import BorrowerFacts, Verb
+from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.limits import Gate
+from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.records import to_json
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import By, Holding, Partner, Position, Request, Sensitive, Side, Why
+from hkall_gateway.sip2.codec import Message, decode
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
+from hkall_gateway.sip2.handlers import Door, TerminalRow, respond
+from hkall_gateway.sip2.server import Terminals
+from hkall_gateway.sip2.session import Refuse, Session
+from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import LINKS, PATRONS, create_all
+from hkall_gateway.store.unit import Unit
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "sip2"
 SCHEMA = Path("/work/shared/sip2/schema.json")
@@ -46,3 +74,197 @@ def schema() -> dict[str, Any]:
         pytest.skip(f"{SCHEMA} is not on this machine; it restates the SIP2 document and is not part of the product")
     found: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
     return found
+
+
+# ---- a real desk behind a door, for the tests of what is answered
+
+
+class LocalIls:
+    """The library's own system, answering from what was loaded; everybody's PIN is 1234."""
+
+    supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN})
+
+    def __init__(self, store: Immediate) -> None:
+        self._store = store
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        return BorrowerFacts(await self._store.read(Unit.patron, card), "snapshot")
+
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        return pin == Sensitive("1234")
+
+    async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
+        return None
+
+
+class PlainSecrets:
+    """A terminal's password is what is stored for it."""
+
+    async def verify(self, subject: str, stored: str, secret: str) -> bool:
+        return stored == secret
+
+
+def _row(login: str, role: str = "counter", **more: str) -> TerminalRow:
+    return TerminalRow(login, f"{login}-pw", role, "HKU-MAIN-LENDING", allow_from=AllowList(["10.0.0.0/8"]), **more)
+
+
+TERMINALS = (
+    _row("counter-1"),
+    _row("selfcheck-1", "selfcheck"),
+    _row("bookdrop-1", "bookdrop"),
+    _row("pin-1", dialect="pin"),
+    _row("staff-1", dialect="counter"),
+    _row("zh-1", language="zh-Hant"),
+    _row("ascii-1", dialect="ascii-stripped", language="zh-Hant"),
+    _row("iso-1", dialect="iso-due"),
+    _row("plain-1", dialect="plain"),
+)
+
+PEOPLE: tuple[dict[str, Any], ...] = (
+    {"barcode": "P1", "name": "Chan Tai Man", "email": "p1@connect.test", "category": "undergraduates", "language": "en"},
+    {"barcode": "P2", "name": "Wong Mei", "name_zh": "王美", "category": "postgraduates", "language": "zh-Hant"},
+    {"barcode": "P3", "name": "Late Lee", "category": "undergraduates", "expires": date(2017, 1, 31)},
+)
+
+
+@pytest.fixture
+def clock() -> list[datetime]:
+    """The time of day as the only element: ten o'clock in Hong Kong, to be moved by replacing it."""
+    return [datetime(2017, 3, 1, 2, tzinfo=UTC)]
+
+
+@pytest.fixture
+def store() -> Iterator[Immediate]:
+    engine = open_engine("sqlite://")
+    create_all(engine)
+    with engine.connect() as connection:
+        for person in PEOPLE:
+            connection.execute(insert(PATRONS), person)
+        cuhk = to_json(Partner("CUHK", "CUHK Library", institutional_card="CUHK-INST"))
+        connection.execute(insert(LINKS), {"agency": "CUHK", "partner": cuhk})
+    numbers = count(1)
+    kept = Immediate(engine, lambda connection: Unit(connection, lambda: f"R{next(numbers)}"))
+    yield kept
+    kept.close()
+    engine.dispose()
+
+
+@pytest.fixture
+def door(store: Immediate, clock: list[datetime]) -> Door:
+    house = House("HKU", "The University of Hong Kong Libraries", Policy(), ("HKU-MAIN-LENDING",))
+    return Door(
+        desk=Desk(store, LocalIls(store), lambda: house, lambda: clock[0]),
+        terminals={row.login: row for row in TERMINALS},
+        secrets=PlainSecrets(),
+        agency="HKU",
+        library_name=house.name,
+        timezone=HONG_KONG,
+        counters=Counters(),
+        now=lambda: clock[0],
+    )
+
+
+@pytest.fixture
+def place(store: Immediate, clock: list[datetime]) -> Callable[..., Request]:
+    """Puts a request into the world: a position, and any of its facts. Unless said, P1 borrows C1 of CUHK, "Dune"."""
+
+    def put(position: Position, **facts: Any) -> Request:
+        given: dict[str, Any] = {"side": Side.BORROWING, "title": "Dune", "bib_id": "b1", "patron": "P1", "partner": "CUHK"}
+        given |= {"item_agency": "CUHK", "item_barcode": "C1", "pickup_location": "HKU-MAIN-LENDING", **facts}
+        return store.now(Unit.open, Request(id="", position=position, **given), clock[0], By("test", "world"))
+
+    return put
+
+
+@pytest.fixture
+def ask(door: Door) -> Callable[[str, str], str]:
+    """The reply to a line of a terminal that is logged in, without terminator."""
+
+    def asked(login: str, line: str) -> str:
+        session = Session(DIALECTS["standard"])
+        session.log_in(login, DIALECTS[door.terminals[login].dialect])
+        (piece,) = session.receive(line.encode(session.dialect.encoding) + b"\r")
+        assert isinstance(piece, Message | Refuse)
+        reply = finished(respond(door, session, piece, "10.0.0.7"))
+        return reply.decode(session.dialect.encoding).rstrip("\r\n")
+
+    return asked
+
+
+@pytest.fixture
+def fields(ask: Callable[[str, str], str]) -> Callable[[str, str], Message]:
+    """The same reply, taken apart."""
+    return lambda login, line: decode(ask(login, line).encode(), DIALECTS["standard"])
+
+
+# ---- and a port in front of it
+
+HOME = IPv4Address("TCP", "10.0.0.7", 50000)
+SOCKET: Any = StringTransport  # Twisted's test transport has no types
+
+
+class SlowDesk(Desk):
+    """A desk that looks for a copy until the test says that it is found; the other asks go on."""
+
+    def __init__(self) -> None:
+        self.looking: dict[str, list[Deferred[None]]] = {}
+
+    async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
+        waiting: Deferred[None] = Deferred()
+        self.looking.setdefault(ask.barcode, []).append(waiting)
+        await waiting
+        return Refused(Why.UNKNOWN_ITEM)
+
+    def found(self, barcode: str) -> None:
+        self.looking[barcode].pop(0).callback(None)
+
+
+@dataclass
+class Port:
+    """A listening port: `call` connects a terminal."""
+
+    door: Door
+    per_address: int = 100
+    in_all: int = 100
+    clock: Clock = field(default_factory=Clock)
+    desk: SlowDesk = field(default_factory=SlowDesk)
+
+    def __post_init__(self) -> None:
+        door = replace(self.door, desk=self.desk)
+        self.gate = Gate(self.per_address, self.in_all)
+        self.terminals = Terminals(lambda: door, self.gate, self.clock, idle_s=900)
+
+    def call(self, address: Any = HOME, *, log_in: bool = True) -> Caller:
+        caller = Caller(self, address)
+        if log_in:
+            assert caller.hears(b"9300CNcounter-1|COcounter-1-pw|\r") == b"941\r"
+        return caller
+
+
+class Caller:
+    """One terminal's end of a connection."""
+
+    def __init__(self, port: Port, address: Any) -> None:
+        self.socket = SOCKET(peerAddress=address)
+        self.line = cast(Any, port.terminals.buildProtocol(address))  # Twisted's Protocol has none either
+        self.line.makeConnection(self.socket)
+
+    def hears(self, data: bytes = b"") -> bytes:
+        """What came back since the last time, after sending `data`."""
+        if data:
+            self.line.dataReceived(data)
+        heard: bytes = self.socket.value()
+        self.socket.clear()
+        return heard
+
+    @property
+    def hung_up(self) -> bool:
+        return bool(self.socket.disconnecting)
+
+    def goes(self) -> None:
+        self.line.connectionLost()
+
+
+@pytest.fixture
+def port(door: Door) -> Port:
+    return Port(door)

@@ -1,0 +1,53 @@
+"""`python -m hkall_gateway.lab run|demo`: what `make run` and `make demo` start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import react
+
+from hkall_gateway import daemon
+from hkall_gateway.lab import setup
+from hkall_gateway.lab.party import Party
+from hkall_gateway.lab.story import tell_story
+
+FOLDER = Path("var/demo")
+SHIPS_AFTER_S = 5.0
+
+
+@click.group()
+def main() -> None:
+    """The demo world on this machine."""
+
+
+@main.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
+def run(folder: Path) -> None:
+    """A gateway with the demo world, served in the foreground, with three partners that ship by themselves."""
+    ports = setup.Ports()
+    os.environ.update(setup.environment(ports))
+    path = setup.write_config(folder, ports)
+    setup.furnish(path, environ=os.environ).engine.dispose()
+    click.echo(
+        f"SIP2 127.0.0.1:{ports.sip2}  NCIP http://127.0.0.1:{ports.ncip}/ncip  health http://127.0.0.1:{ports.ops}/healthz"
+    )
+    click.echo(f"terminal counter-1, password {setup.PASSWORD}; patron P0001, PIN 1234; configuration {path}")
+    raise SystemExit(daemon.serve(path, beside=lambda reactor: Party(reactor, ports, ships_after_s=SHIPS_AFTER_S)))
+
+
+@main.command()
+def demo() -> None:
+    """One borrowed book from the request to the end, with every line on the wire."""
+    react(lambda reactor: _told(reactor))
+
+
+def _told(reactor: Any) -> Deferred[None]:
+    return ensureDeferred(tell_story(reactor))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""NCIP without sockets: a partner's or a client's document goes in, the reply comes out; and ours go to the lab's partners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Final
+
+from hkall_gateway.desk.asks import Answer
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.edge.counters import Counters
+from hkall_gateway.lab.worldfile import Start, secret_of
+from hkall_gateway.ncip.calls import Caller, Door, Peer
+from hkall_gateway.ncip.client import Client, Post
+from hkall_gateway.ncip.handlers import respond
+from hkall_gateway.ncip.services import copy_of
+from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.unit import Unit
+
+HERE: Final = "127.0.0.1"
+
+
+class Documents:
+    """The responder and the initiator of a world; every agency's secret is `secret_of` it."""
+
+    def __init__(self, start: Start, desk: Desk, store: Immediate, post: Post, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._door = Door(
+            desk=desk,
+            callers={caller.agency: caller for caller in _callers(start)},
+            agency=start.agency,
+            timezone=HONG_KONG,
+            dialects={partner.agency: partner.dialect for partner in start.partners},
+            counters=Counters(),
+            now=now,
+            copy_of=copy_of(store),
+        )
+        self._client = Client(post, start.agency, {partner.agency: secret_of(partner.agency) for partner in start.partners})
+
+    def answer(self, body: bytes) -> bytes:
+        """The reply to a document that came from this machine."""
+        return finished(respond(self._door, body, None, Peer(HERE)))
+
+    async def carry(self, row: OutboxRow) -> Answer:
+        """Tell a partner what a row of the outbox holds."""
+        assert isinstance(row.payload, Telling)
+        partner = await self._store.read(Unit.partner, row.recipient)
+        return await self._client.deliver(row.payload, partner) if partner else Answer("refused", "Unknown Agency")
+
+
+def _callers(start: Start) -> Iterator[Caller]:
+    for partner in start.partners:
+        secret = secret_of(partner.agency)
+        yield Caller(partner.agency, secret, "partner", (HERE,), date_semantics=partner.date_semantics)
+    for client in start.clients:
+        yield Caller(client, secret_of(client), "client", (HERE,))

@@ -1,0 +1,140 @@
+"""A configured gateway in a folder: the demo's, and that of the tests with real sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hkall_gateway.cli import files
+from hkall_gateway.cli.site import Site
+from hkall_gateway.config import gateway
+from hkall_gateway.daemon import house_of
+from hkall_gateway.edge.secrets import hash_secret
+from hkall_gateway.store import loading, schema
+from hkall_gateway.store.engine import open_engine
+
+PASSWORD = "demo"  # noqa: S105  # every secret of the demo world; it listens on loopback only
+LOCATION = "HKU-MAIN-LENDING"
+DISCOVERY = "HKU-DISCOVERY"
+TERMINALS = {"counter-1": "counter", "selfcheck-1": "selfcheck", "bookdrop-1": "bookdrop"}
+DEMO_FILES = Path(__file__).parents[2] / "fixtures" / "demo"
+
+NAMES = {
+    "CUHK": "The Chinese University of Hong Kong Library",
+    "HKUST": "The Hong Kong University of Science and Technology Library",
+    "LU": "Lingnan University Library",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where everything listens on this machine; `partners` by agency."""
+
+    sip2: int = 6001
+    ncip: int = 8080
+    ops: int = 8081
+    smtp: int = 2525
+    partners: Mapping[str, int] = field(default_factory=lambda: {"CUHK": 9101, "HKUST": 9102, "LU": 9103})
+
+
+def secret_variable(agency: str) -> str:
+    """The environment variable that holds an agency's secret."""
+    return "HKALL_SECRET_" + agency.replace("-", "_")
+
+
+def environment(ports: Ports) -> dict[str, str]:
+    """The variables that the configuration names."""
+    return {secret_variable(agency): PASSWORD for agency in (*ports.partners, DISCOVERY)}
+
+
+def write_config(folder: Path, ports: Ports, policy: str = "", courier: Mapping[str, int] | None = None) -> Path:
+    """gateway.toml and policy.toml in `folder`; the path of the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "policy.toml").write_text(policy, encoding="utf-8")
+    path = folder / "gateway.toml"
+    tables = [_FIXED.format(sip2=ports.sip2, ncip=ports.ncip, ops=ports.ops, smtp=ports.smtp, location=LOCATION)]
+    tables += [_terminal(login, role) for login, role in TERMINALS.items()]
+    tables += [_partner(agency, port, rank) for rank, (agency, port) in enumerate(ports.partners.items(), 1)]
+    tables += [_client()]
+    tables += ["[courier]\n" + "".join(f"{key} = {value}\n" for key, value in (courier or {}).items())]
+    path.write_text("\n".join(tables), encoding="utf-8")
+    return path
+
+
+def furnish(
+    path: Path,
+    environ: Mapping[str, str],
+    patrons: Path = DEMO_FILES / "patrons.csv",
+    holdings: Path = DEMO_FILES / "holdings.csv",
+) -> Site:
+    """The database of a configuration, brought to the present revision and filled from two files."""
+    config = gateway.load(path, environ)
+    site = Site(config, house_of(config), open_engine(config.database.url))
+    schema.upgrade(site.engine)
+    _load(site, "patrons", files.read_patrons(patrons))
+    _load(site, "holdings", files.read_holdings(holdings))
+    return site
+
+
+def _load(site: Site, kind: str, rows: Sequence[object]) -> None:
+    number = site.run(loading.begin, kind)
+    for start in range(0, len(rows), loading.CHUNK):
+        site.run(loading.write, kind, rows[start : start + loading.CHUNK], number)
+    site.run(loading.finish, kind, number, False)
+
+
+_FIXED = """\
+[library]
+agency = "HKU"
+name = "The University of Hong Kong Libraries"
+pickup_locations = ["{location}"]
+
+[database]
+url = "sqlite:///hkall.db"
+
+[policy]
+file = "policy.toml"
+
+[ncip]
+listen = ["tcp:{ncip}:interface=127.0.0.1"]
+
+[ops]
+listen = ["tcp:{ops}:interface=127.0.0.1"]
+
+[smtp]
+host = "127.0.0.1"
+port = {smtp}
+from = "lending@lib.example.hk"
+
+[ils]
+connector = "snapshot"
+
+[sip2]
+listen = ["tcp:{sip2}:interface=127.0.0.1"]
+"""
+
+
+def _terminal(login: str, role: str) -> str:
+    return _table("[[sip2.terminals]]", login=login, role=role, location=LOCATION, secret_hash=hash_secret(PASSWORD))
+
+
+def _partner(agency: str, port: int, rank: int) -> str:
+    return _table(
+        "[[partners]]",
+        agency=agency,
+        name=NAMES.get(agency, agency),
+        url=f"http://127.0.0.1:{port}/ncip",
+        secret_env=secret_variable(agency),
+        institutional_card=f"{agency}-INST",
+        priority=rank * 10,
+    )
+
+
+def _client() -> str:
+    return _table("[[clients]]", agency=DISCOVERY, secret_env=secret_variable(DISCOVERY))
+
+
+def _table(head: str, **values: object) -> str:
+    return "\n".join([head, *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())]) + "\n"

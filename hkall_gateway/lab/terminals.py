@@ -1,0 +1,117 @@
+"""SIP2 without sockets: a terminal's line goes in, the reply comes out, with sequence numbers and checksums."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.edge.counters import Counters
+from hkall_gateway.lab.worldfile import Start, Terminal
+from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.sip2 import handlers as sip2
+from hkall_gateway.sip2.codec import checksum
+from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.session import Hang, Say, Session
+from hkall_gateway.store.database import finished
+
+HERE: Final = "127.0.0.1"
+LOOPBACK: Final = AllowList(("127.0.0.0/8",))
+_NUMBERED: Final = re.compile(r"AY([0-9])\Z")
+_SEALED: Final = re.compile(rb"(AY([0-9]))?AZ[0-9A-F]{4}\Z")
+
+
+class PlainSecrets:
+    """A terminal's password is its stored text itself: nothing here is worth a hash."""
+
+    async def verify(self, subject: str, stored: str, secret: str) -> bool:  # noqa: ARG002  # the door's own shape
+        return stored == secret
+
+
+@dataclass(slots=True)
+class Line:
+    """One terminal's connection. `number` is the sequence number of its next line, 0 to 9."""
+
+    terminal: Terminal
+    session: Session
+    number: int = 0
+
+    def sealed(self, said: str) -> bytes:
+        """The line as it goes on the wire; one that ends in AY and a digit keeps that number."""
+        named = _NUMBERED.search(said)
+        number = int(named[1]) if named else self.number
+        self.number = (number + 1) % 10
+        body = f"{_NUMBERED.sub('', said)}AY{number}AZ".encode(self.session.dialect.encoding)
+        return body + checksum(body) + b"\r"
+
+    def opened(self, reply: bytes) -> str:
+        """A reply without its end; ValueError if its checksum is wrong or its number not the one that was asked."""
+        body = reply.rstrip(b"\r\n")
+        seal = _SEALED.search(body)
+        if seal is None or body[-4:] != checksum(body[:-4]):
+            raise ValueError(f"the checksum of the reply is wrong: {body!r}")
+        if seal[2] is not None and int(seal[2]) != (self.number - 1) % 10:
+            raise ValueError(f"the reply has another sequence number: {body!r}")
+        return body[: seal.start()].decode(self.session.dialect.encoding)
+
+
+class Terminals:
+    """Every terminal of a world on its own connection; each logs in before its first line."""
+
+    def __init__(self, start: Start, desk: Desk, now: Callable[[], datetime]) -> None:
+        self._rows = {terminal.login: terminal for terminal in start.terminals}
+        self._lines: dict[str, Line] = {}
+        self._door = sip2.Door(
+            desk=desk,
+            terminals={login: _row(terminal) for login, terminal in self._rows.items()},
+            secrets=PlainSecrets(),
+            agency=start.agency,
+            library_name=start.name,
+            timezone=HONG_KONG,
+            counters=Counters(),
+            now=now,
+        )
+
+    def ask(self, login: str, said: str) -> str:
+        """The reply to a line, without its end; "" when nothing came back."""
+        line = self._lines.get(login) or self._connect(login)
+        reply = self.wire(line, line.sealed(said))
+        return line.opened(reply) if reply else ""
+
+    def wire(self, line: Line, data: bytes) -> bytes:
+        """What comes back for some bytes."""
+        return b"".join(self._answer(line, piece) for piece in line.session.receive(data))
+
+    def _answer(self, line: Line, piece: sip2.Message | sip2.Refuse | Say | Hang) -> bytes:
+        match piece:
+            case Say(data):
+                return data
+            case Hang(why):
+                raise ValueError(f"{line.terminal.login} was hung up on: {why}")
+        return finished(sip2.respond(self._door, line.session, piece, HERE))
+
+    def _connect(self, login: str) -> Line:
+        if login not in self._rows:
+            raise ValueError(f"there is no terminal {login!r}")
+        terminal = self._rows[login]
+        line = Line(terminal, Session(DIALECTS[terminal.dialect]))
+        if not self.wire(line, line.sealed(f"9300CN{login}|CO{login}|")).startswith(b"941"):
+            raise ValueError(f"{login} could not log in")
+        self._lines[login] = line
+        return line
+
+
+def _row(terminal: Terminal) -> sip2.TerminalRow:
+    return sip2.TerminalRow(
+        login=terminal.login,
+        secret_hash=terminal.login,
+        role=terminal.role,
+        location=terminal.location,
+        dialect=terminal.dialect,
+        allow_from=LOOPBACK,
+        language=terminal.language,
+    )

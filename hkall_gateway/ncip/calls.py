@@ -1,0 +1,200 @@
+"""One question of an authenticated peer: what it names, in our words. Reading a message's fields happens here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, tzinfo
+from hashlib import blake2b
+from typing import Final, Literal
+
+from hkall_gateway.desk.asks import Heard, InboxKey, Refused, SeePatron
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.edge.counters import Counters
+from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.ncip.messages import Message, Value, instant, many
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.vocabulary import RULES, By, ItemKey, Sensitive, Why
+
+Kind = Literal["partner", "client"]
+
+LONG_S: Final = 30 * 24 * 3600
+SHORT_S: Final = 15 * 60
+"""How long the outcome of a document is kept: one that names its occasion, and one that may mean a new wish."""
+
+CORR: Final = 12
+"""So many digits of a document's digest follow it through log and journal."""
+
+OCCASION: Final = ("RequestId", "DateShipped", "DateReceived", "DateSent", "MandatedAction", "ItemReportedReturned")
+IDENTITY: Final = frozenset({"barcode id", "barcode", "user id", "username", "institution id number"})
+CREDENTIAL: Final = frozenset({"pin", "password"})
+VOLUME: Final = (
+    "ItemOptionalFields/ItemDescription/HoldingsInformation/UnstructuredHoldingsData",
+    "ItemOptionalFields/ItemDescription/HoldingsInformation/StructuredHoldingsData"
+    "/HoldingsEnumeration/EnumerationLevelInstance/EnumerationValue",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where a document came from. Its secret stands inside it."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who may speak to us: an agency, the secret bound to it ("" admits nobody) and the networks it may come from.
+
+    `zone` is meant by its dates without an offset; `date_semantics` "date_only" takes the day of a date as it is written.
+    """
+
+    agency: str
+    secret: str = field(repr=False)
+    kind: Kind
+    allow_from: tuple[str, ...]
+    zone: tzinfo = calendar.HONG_KONG
+    date_semantics: str = "instant"
+
+
+CopyOf = Callable[[str, str], Awaitable[ItemKey | None]]
+"""(agency, value) of a RequestId -> the copy that the request is about; None for an unknown request or one without a copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What answering needs. `callers` and `dialects` (names of rows of dialects.py) are by agency; `now` is aware, in UTC."""
+
+    desk: Desk
+    callers: Mapping[str, Caller]
+    agency: str
+    timezone: tzinfo
+    dialects: Mapping[str, str]
+    counters: Counters
+    now: Callable[[], datetime]
+    copy_of: CopyOf
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A message, who sent it, and the digest by which it is known again."""
+
+    door: Door
+    caller: Caller
+    message: Message
+    digest: str
+
+    @property
+    def by(self) -> By:
+        return By(self.caller.agency, "ncip", self.message.service, self.digest[:CORR])
+
+    @property
+    def from_client(self) -> bool:
+        return self.caller.kind == "client"
+
+    @property
+    def inbox(self) -> InboxKey:
+        occasion = any(self.message.has(name) for name in OCCASION)
+        return InboxKey(self.caller.agency, self.digest, LONG_S if occasion else SHORT_S)
+
+
+def digest(message: Message) -> str:
+    """The same for documents that say the same, however they are written. No secret goes into it, so none can be guessed."""
+    said = json.dumps([message.service, _open(message.fields)], sort_keys=True, ensure_ascii=True)
+    return blake2b(said.encode(), digest_size=16).hexdigest()
+
+
+def _open(value: Value) -> object:
+    if isinstance(value, Mapping):
+        return {name: _open(inner) for name, inner in value.items() if not ELEMENTS[name].secret}
+    return value if isinstance(value, str | bool) else [_open(one) for one in many(value)]
+
+
+# ---- the patron
+
+
+def credentials(call: Call) -> tuple[str, Sensitive | None] | Refused:
+    """The card of one of our patrons, and the PIN if one was given. UserId goes before AuthenticationInput: peers send both."""
+    message = call.message
+    inputs = {part.text("AuthenticationInputType").casefold(): part for part in message.each("AuthenticationInput")}
+    agency = message.text("UserId/AgencyId")
+    card = message.text("UserId/UserIdentifierValue") or _first(inputs, IDENTITY)
+    if not card or agency not in ("", call.door.agency):
+        return refused(Why.UNKNOWN_BORROWER)
+    pin = Sensitive(_first(inputs, CREDENTIAL)) if CREDENTIAL & inputs.keys() else None
+    return card, pin
+
+
+async def patron(call: Call) -> str | Refused:
+    """The card of one of our patrons, its PIN found right where one was given."""
+    found = credentials(call)
+    if isinstance(found, Refused) or found[1] is None:
+        return found if isinstance(found, Refused) else found[0]
+    card, pin = found
+    seen = await call.door.desk.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=True))
+    return card if seen.pin_ok else refused(Why.WRONG_PIN)
+
+
+def refused(why: Why) -> Refused:
+    return Refused(why, RULES.get(why, ""))
+
+
+def _first(inputs: Mapping[str, Message], kinds: frozenset[str]) -> str:
+    return next((part.text("AuthenticationInputData") for kind, part in inputs.items() if kind in kinds), "")
+
+
+# ---- the request, the copy, the title
+
+
+def request_id(call: Call) -> tuple[str, str]:
+    """Agency and value of the RequestId; one without an agency is the caller's own."""
+    value = call.message.text("RequestId/RequestIdentifierValue")
+    return (call.message.text("RequestId/AgencyId") or call.caller.agency) if value else "", value
+
+
+def item(call: Call, default_agency: str) -> ItemKey | None:
+    """The first copy named; one without an agency is of `default_agency`."""
+    barcode = call.message.text("ItemId/ItemIdentifierValue")
+    return ItemKey(call.message.text("ItemId/AgencyId") or default_agency, barcode) if barcode else None
+
+
+def bib_id(call: Call) -> str:
+    """The record number of the title."""
+    record = call.message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
+    return record or call.message.text("BibliographicId/BibliographicItemId/BibliographicItemIdentifier")
+
+
+def volume(call: Call) -> str:
+    """The volume wanted; "" for a title in one."""
+    return next((text for path in VOLUME if (text := call.message.text(path))), "")
+
+
+def heard(call: Call, due: str = "") -> Heard:
+    """What a partner tells, `due` being where its due date stands.
+
+    A RequestId without an agency stays so, since it may be of either side: the desk then looks at the copy. A copy without
+    an agency is the lender's: ours where the request is the partner's own, else the partner's.
+    """
+    agency, value = call.message.text("RequestId/AgencyId"), call.message.text("RequestId/RequestIdentifierValue")
+    owner = call.door.agency if agency == call.caller.agency else call.caller.agency
+    moment = call.message.text("DateShipped") or call.message.text("DateReceived")
+    return Heard(
+        by=call.by,
+        partner=call.caller.agency,
+        wire_agency=agency,
+        wire_id=value,
+        item=item(call, owner),
+        at=instant(moment, call.caller.zone),
+        due=day(call.message.text(due), call.caller) if due else None,
+        inbox=call.inbox,
+    )
+
+
+def day(text: str, caller: Caller) -> date | None:
+    """The civil day in Hong Kong that a peer's date means; None when it means nothing."""
+    if caller.date_semantics == "date_only":
+        when = instant(text[:10], calendar.HONG_KONG)
+    else:
+        when = instant(text, caller.zone)
+    return calendar.civil(when) if when else None

@@ -1,0 +1,108 @@
+"""The initiator: what must be told becomes a document, is posted, and the peer's reply becomes an answer for the desk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Final
+
+from hkall_gateway.desk.asks import Answer
+from hkall_gateway.ncip.codec import BadMessage, decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.documents import DOCUMENTS, FLOWS
+from hkall_gateway.ncip.messages import SHAPES, Fields, Message, instant
+from hkall_gateway.ncip.problems import UNKNOWN_AGENCY, UNSUPPORTED_SERVICE, meaning, spelled
+from hkall_gateway.ncip.transport import AgentPost, NoReply, NotSent, Post, Posted, charset
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.vocabulary import ItemKey, Partner
+
+__all__ = ["DOCUMENTS", "AgentPost", "Client", "NoReply", "NotSent", "Post", "Posted", "answer", "document"]
+
+BUSY: Final = frozenset({429, 502, 503, 504})
+"""Statuses that say "not now": too many questions, a gateway or a server that is not ready."""
+
+
+class Client:
+    """Tells partners. `secrets` is the FromAgencyAuthentication that each of them expects of us, by agency."""
+
+    def __init__(self, post: Post, agency: str, secrets: Mapping[str, str]) -> None:
+        self._post, self._agency, self._secrets = post, agency, secrets
+
+    async def deliver(self, telling: Telling, partner: Partner) -> Answer:
+        """Tell one thing to one partner, once. Never raises for anything that the partner or the network does."""
+        if not partner.url:
+            return Answer("refused", UNKNOWN_AGENCY, f"{partner.agency} has no url")
+        if DIALECTS[partner.dialect].flow not in FLOWS:
+            return Answer("refused", UNSUPPORTED_SERVICE, f"nothing can be told in dialect {partner.dialect!r}")
+        message = document(telling, partner, self._agency, self._secrets.get(partner.agency, ""))
+        if message is None:
+            return Answer("accepted", detail="the flow says nothing here")
+        return await self._ask(message, partner)
+
+    async def _ask(self, message: Message, partner: Partner) -> Answer:
+        body = encode(message, DIALECTS[partner.dialect])
+        try:
+            posted = await self._post(partner.url, body, partner.timeout_s)
+        except NotSent as error:
+            return Answer("unreachable", detail=str(error))
+        except NoReply as error:
+            return Answer("unknown", detail=str(error))
+        return answer(message, posted)
+
+
+def document(telling: Telling, partner: Partner, agency: str, secret: str) -> Message | None:
+    """The whole message, header and all, that tells `telling`; None where the partner's flow has no document for it."""
+    row = FLOWS[DIALECTS[partner.dialect].flow].get(Send(telling.send))
+    message = row(telling, partner, agency) if row else None
+    if message is None:
+        return None
+    header: Fields = {
+        "FromAgencyId": {"AgencyId": agency},
+        "FromAgencyAuthentication": secret,
+        "ToAgencyId": {"AgencyId": partner.agency},
+    }
+    return Message(message.service, {"InitiationHeader": header, **message.fields})
+
+
+def answer(asked: Message, posted: Posted) -> Answer:
+    """What a response says to the document `asked`. The body counts whatever the status: peers send Problems with a 500."""
+    try:
+        reply = decode(posted.body, charset(posted.content_type))
+    except BadMessage as bad:
+        return _unreadable(posted, bad)
+    if reply.has("Problem"):
+        return _problems(asked.service, reply, posted)
+    if reply.service != SHAPES[asked.service].reply:
+        return Answer("unknown", detail=f"{asked.service} was answered by {reply.service}")
+    ours, theirs = (m.text("RequestId/RequestIdentifierValue") for m in (asked, reply))
+    if ours and theirs and ours != theirs:
+        return Answer("unknown", detail="the reply is about another request")
+    return Answer("accepted", due=_due(reply), item=_item(reply))
+
+
+def _unreadable(posted: Posted, bad: BadMessage) -> Answer:
+    status = f"HTTP {posted.status}"
+    if posted.status in BUSY:
+        return Answer("later", detail=status, retry_after_s=posted.retry_after_s)
+    return Answer("unknown", detail=f"{status}, {bad.detail}"[:200], retry_after_s=posted.retry_after_s)
+
+
+def _problems(service: str, reply: Message, posted: Posted) -> Answer:
+    """The gravest of the Problems: one that may pass holds the document back, a final one goes before "you told me"."""
+    said = {meaning(problem.text("ProblemType"), service): problem for problem in reversed(reply.each("Problem"))}
+    kind = next(kind for kind in ("later", "refused", "already") if kind in said)
+    problem = said[kind]
+    detail = problem.text("ProblemDetail")[:200]
+    return Answer(kind, spelled(problem.text("ProblemType")), detail, posted.retry_after_s)
+
+
+def _due(reply: Message) -> date | None:
+    when = instant(reply.text("DateDue"), calendar.HONG_KONG)
+    return calendar.civil(when) if when else None
+
+
+def _item(reply: Message) -> ItemKey | None:
+    barcode = reply.text("ItemId/ItemIdentifierValue")
+    return ItemKey(reply.text("ItemId/AgencyId"), barcode) if barcode else None

@@ -1,0 +1,192 @@
+"""What each thing that a partner must be told looks like as an NCIP document: one row a thing, for each flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.ncip.messages import Fields, Message, Value
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.vocabulary import ItemKey, Partner
+
+Document = Callable[[Telling, Partner, str], Message | None]
+"""(what to tell, whom, our agency) -> the message without its header; None where the flow says nothing."""
+
+CATALOGUE: Final = "HKALL"
+"""The AgencyId of the union catalogue's own record numbers."""
+
+INSTITUTION: Final = "{}-INST"
+"""The card on which a library borrows from another; the lender never learns the patron."""
+
+
+# ---- we borrow
+
+
+def request_item(telling: Telling, partner: Partner, agency: str) -> Message:
+    """The lender is asked for the copy that was chosen, or for any copy of the title where none was."""
+    return _message(
+        "RequestItem",
+        UserId=_borrower(telling, partner, agency),
+        BibliographicId=[{"BibliographicRecordId": _record(telling, partner)}] if telling.bib_id else [],
+        ItemId=[item_id(telling.item)] if telling.item else [],
+        RequestId=_request_id(telling),
+        RequestType="Loan",
+        RequestScopeType="Item" if telling.item else "Bibliographic Item",
+        ItemOptionalFields=_volume(telling.volume),
+        PickupLocation=telling.pickup_location,
+    )
+
+
+def cancel_request_item(telling: Telling, partner: Partner, agency: str) -> Message:
+    """The patron, or we, want it no more."""
+    borrower = _borrower(telling, partner, agency)
+    return _message("CancelRequestItem", UserId=borrower, RequestId=_request_id(telling), RequestType="Loan")
+
+
+def item_received(telling: Telling, _partner: Partner, _agency: str) -> Message:
+    """The copy is in our hands: borrowed from the partner, or our own and home."""
+    return _message("ItemReceived", **_copy(telling), RequestId=_request_id(telling), DateReceived=utc(telling.at))
+
+
+def item_checked_out(telling: Telling, partner: Partner, agency: str) -> Message:
+    """Our patron has it, until the day named."""
+    borrower = _borrower(telling, partner, agency)
+    return _message("ItemCheckedOut", UserId=borrower, **_copy(telling), RequestId=_request_id(telling), **_due(telling))
+
+
+def item_renewed(telling: Telling, _partner: Partner, _agency: str) -> Message:
+    """Our patron keeps it longer."""
+    return _message("ItemRenewed", **_copy(telling), **_due(telling), RenewalCount=str(telling.renewals))
+
+
+def renew_item(telling: Telling, partner: Partner, agency: str) -> Message:
+    """The lender is asked whether our patron may keep it longer."""
+    desired = utc(calendar.end_of(telling.due)) if telling.due else ""
+    return _message("RenewItem", UserId=_borrower(telling, partner, agency), **_copy(telling), DesiredDateDue=desired)
+
+
+def item_sent_home(telling: Telling, partner: Partner, _agency: str) -> Message:
+    """The lender's copy is on its way back."""
+    return _shipped(telling, partner.agency)
+
+
+# ---- we lend
+
+
+def item_shipped(telling: Telling, partner: Partner, _agency: str) -> Message:
+    """Our copy is on its way to the borrower's desk, and when we expect it back."""
+    shipped = _shipped(telling, telling.pickup_location or partner.agency)
+    return _message("ItemShipped", **shipped.fields, ItemOptionalFields=_due(telling))
+
+
+def item_request_cancelled(telling: Telling, partner: Partner, agency: str) -> Message:
+    """We decline."""
+    borrower = user_id(agency, INSTITUTION.format(partner.agency))
+    return _message("ItemRequestCancelled", UserId=borrower, RequestId=_request_id(telling), RequestType="Loan")
+
+
+def item_recalled(telling: Telling, _partner: Partner, _agency: str) -> Message:
+    """A patron of ours needs our copy, by the day named."""
+    return _message("ItemRecalled", **_copy(telling), **_due(telling))
+
+
+def item_recall_cancelled(telling: Telling, _partner: Partner, _agency: str) -> Message:
+    """The borrower may keep our copy after all."""
+    return _message("ItemRecallCancelled", **_copy(telling))
+
+
+def nothing(_telling: Telling, _partner: Partner, _agency: str) -> None:
+    """The flow has no document for it."""
+
+
+# fmt: off
+DOCUMENTS: Final[Mapping[Send, Document]] = MappingProxyType({
+    Send.ASK_LENDER:                     request_item,
+    Send.CANCEL_AT_LENDER:               cancel_request_item,
+    Send.TELL_LENDER_RECEIVED:           item_received,
+    Send.TELL_LENDER_ON_LOAN:            item_checked_out,
+    Send.TELL_LENDER_RENEWED:            item_renewed,
+    Send.ASK_LENDER_TO_RENEW:            renew_item,
+    Send.TELL_LENDER_RETURNED:           nothing,            # the way home says it
+    Send.TELL_LENDER_ON_ITS_WAY:         item_sent_home,
+    Send.TELL_LENDER_CLAIMED:            nothing,            # settled between people
+    Send.TELL_LENDER_LOST:               nothing,            # settled between people
+    Send.TELL_BORROWER_SHIPPED:          item_shipped,
+    Send.TELL_BORROWER_DECLINED:         item_request_cancelled,
+    Send.TELL_BORROWER_RECALLED:         item_recalled,
+    Send.TELL_BORROWER_RECALL_CANCELLED: item_recall_cancelled,
+    Send.TELL_BORROWER_HOME:             item_received,
+})
+# fmt: on
+
+FLOWS: Final[Mapping[str, Mapping[Send, Document]]] = MappingProxyType({"direct": DOCUMENTS})
+"""The documents of each flow that a dialect may name."""
+
+
+# ---- parts, also of replies
+
+
+def user_id(agency: str, card: str) -> Fields:
+    """A card of a library."""
+    return {"AgencyId": agency, "UserIdentifierType": "Barcode Id", "UserIdentifierValue": card}
+
+
+def item_id(item: ItemKey) -> Fields:
+    """A copy of a library."""
+    return {"AgencyId": item.agency, "ItemIdentifierType": "Barcode", "ItemIdentifierValue": item.barcode}
+
+
+def request_id(agency: str, value: str) -> Fields:
+    """A request by the number that `agency` gave it."""
+    return {"AgencyId": agency, "RequestIdentifierValue": value}
+
+
+def utc(when: datetime) -> str:
+    """An instant as xs:dateTime in UTC."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _message(service: str, **fields: Value) -> Message:
+    """A message of what is known: empty values are left out."""
+    return Message(service, {name: value for name, value in fields.items() if value not in ("", [], {})})
+
+
+def _copy(telling: Telling) -> dict[str, Value]:
+    return {"ItemId": item_id(telling.item)} if telling.item else {}
+
+
+def _due(telling: Telling) -> dict[str, Value]:
+    return {"DateDue": utc(calendar.end_of(telling.due))} if telling.due else {}
+
+
+def _request_id(telling: Telling) -> Fields:
+    return request_id(telling.wire_agency, telling.wire_id) if telling.wire_id else {}
+
+
+def _borrower(telling: Telling, partner: Partner, agency: str) -> Fields:
+    if partner.user_sent == "patron" and telling.patron:
+        return user_id(agency, telling.patron)
+    return user_id(partner.agency, INSTITUTION.format(agency))
+
+
+def _record(telling: Telling, partner: Partner) -> Fields:
+    if telling.local_bib_id:
+        return {"BibliographicRecordIdentifier": telling.local_bib_id, "AgencyId": partner.agency}
+    return {"BibliographicRecordIdentifier": telling.bib_id, "AgencyId": CATALOGUE}
+
+
+def _volume(volume: str) -> Fields:
+    return {"ItemDescription": {"HoldingsInformation": {"UnstructuredHoldingsData": volume}}} if volume else {}
+
+
+def _shipped(telling: Telling, address: str) -> Message:
+    place: Fields = {"UnstructuredAddressType": "Newline-Delimited Text", "UnstructuredAddressData": address}
+    to: Fields = {"PhysicalAddress": {"UnstructuredAddress": place, "PhysicalAddressType": "Street Address"}}
+    shipped = utc(telling.at)
+    return _message(
+        "ItemShipped", RequestId=_request_id(telling), **_copy(telling), DateShipped=shipped, ShippingInformation=to
+    )

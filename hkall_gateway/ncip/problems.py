@@ -1,0 +1,261 @@
+"""Our reasons as NCIP problems, and what a peer's problem means to us: two tables.
+
+Source: NISO Z39.83-1-2012, processing errors per service and messaging errors; what initiators and responders really send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from types import MappingProxyType
+from typing import Final, Literal
+
+from hkall_gateway.rules.vocabulary import RULES, Why
+
+_ERRORS: Final = "http://www.niso.org/ncip/v1_0/schemes/processingerrortype/"
+MESSAGING_SCHEME: Final = "http://www.niso.org/ncip/v1_0/schemes/messagingerrortype/messagingerrortype.scm"
+GENERAL_SCHEME: Final = f"{_ERRORS}generalprocessingerror.scm"
+
+AUTHENTICATION_FAILED: Final = "Agency Authentication Failed"
+NEEDED_DATA_MISSING: Final = "Needed Data Missing"
+PROTOCOL_ERROR: Final = "Protocol Error"
+SYNTAX_ERROR: Final = "Invalid Message Syntax Error"
+TRY_LATER: Final = "Temporary Processing Failure"
+UNAUTHORIZED_SERVICE: Final = "Unauthorized Service For Agency"
+UNAUTHORIZED_VALUES: Final = "Unauthorized Combination Of Element Values For Agency"
+UNKNOWN_AGENCY: Final = "Unknown Agency"
+UNKNOWN_SERVICE: Final = "Unknown Service"
+UNSUPPORTED_SERVICE: Final = "Unsupported Service"
+
+MESSAGING: Final = frozenset(
+    {PROTOCOL_ERROR, SYNTAX_ERROR, UNKNOWN_SERVICE, "Unknown Element", "Unknown Scheme", "Unknown Value From Known Scheme"}
+)
+GENERAL: Final = frozenset(
+    {AUTHENTICATION_FAILED, NEEDED_DATA_MISSING, TRY_LATER, UNAUTHORIZED_SERVICE, UNAUTHORIZED_VALUES, UNKNOWN_AGENCY}
+    | {UNSUPPORTED_SERVICE, "Invalid Amount", "Invalid Date", "System Authentication Failed", "Unknown System"}
+    | {"Unauthorized Combination Of Element Values For System", "Unauthorized Service For System"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One reason: its problem type where no service has its own, the element at fault, and a sentence with {blanks}.
+
+    `services`: service -> the type that the service's own list has for it.
+    """
+
+    why: Why
+    problem: str
+    element: str
+    sentence: str
+    services: Mapping[str, str] = field(default_factory=dict)
+
+
+_BARRED: Final = MappingProxyType(
+    {
+        "RenewItem": "User Ineligible To Renew This Item",
+        "CheckOutItem": "User Ineligible To Check Out This Item",
+        "AcceptItem": "User Ineligible To Check Out This Item",
+        "CancelRequestItem": "Element Rule Violated",
+    }
+)
+_MANY: Final = MappingProxyType({"CheckOutItem": "Maximum Check Outs Exceeded"})
+_UNRENEWABLE: Final = MappingProxyType({"RenewItem": "Item Not Renewable"})
+_TWO: Final = MappingProxyType({"LookupItem": "Non-Unique Item"})
+_NO_REQUEST: Final = MappingProxyType({"RequestItem": "Element Rule Violated", "LookupItem": "Unknown Item"})
+_OTHERS: Final = MappingProxyType({"RenewItem": "User Ineligible To Renew This Item"})
+_RECALLED: Final = MappingProxyType({"RenewItem": "Renewal Not Allowed - Item Has Outstanding Requests"})
+
+W = Why
+_WHO, _VALUES, _MISSING, _NO_SERVICE = AUTHENTICATION_FAILED, UNAUTHORIZED_VALUES, NEEDED_DATA_MISSING, UNSUPPORTED_SERVICE
+_MAY_NOT: Final = "User Ineligible To Request This Item"
+_NOT_HERE: Final = "User Ineligible To Check Out This Item"
+_STAYS: Final = "Item Does Not Circulate"
+_BROKEN: Final = "Element Rule Violated"
+_NOT_LENT: Final = "Item Not Checked Out"
+_TOO_LATE: Final = "Request Already Processed"
+_NOT_NOW: Final = "Item Not Available By Need Before Date"
+_ABSENT: Final = "Resource Cannot Be Provided"
+_OTHERS_LOAN: Final = "Item Not Checked Out To This User"
+_WRONG_PIN: Final = "User Authentication Failed"
+_TWICE: Final = "Duplicate Request"
+_NO_SUCH: Final = "Unknown Request"
+_MAXIMUM: Final = "Maximum Renewals Exceeded"
+
+VALUE_AT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "UserId": "UserId/UserIdentifierValue",
+        "ItemId": "ItemId/ItemIdentifierValue",
+        "RequestId": "RequestId/RequestIdentifierValue",
+        "BibliographicId": "BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier",
+        "FromAgencyId": "InitiationHeader/FromAgencyId/AgencyId",
+    }
+)
+"""Where the value of a structure at fault stands; an element without a row is its own value."""
+
+# fmt: off
+ROWS: Final = (
+    # Who.
+    Row(W.SERVICE_SUSPENDED,            _MAY_NOT,       "UserId",            "HKALL is suspended until {end}", _BARRED),
+    Row(W.UNKNOWN_BORROWER,             "Unknown User", "UserId",            "no such user"),
+    Row(W.WRONG_PIN,                    _WRONG_PIN,     "AuthenticationInput", "the credentials do not fit"),
+    Row(W.NOT_ELIGIBLE,                 _MAY_NOT,       "UserId",            "this category may not use HKALL", _BARRED),
+    Row(W.NOT_ELIGIBLE_PART_TIME_SPACE, _MAY_NOT,       "UserId",            "part-time students may not use it", _BARRED),
+    Row(W.ELIGIBILITY_UNKNOWN,          _MAY_NOT,       "UserId",            "the mode of study is not known", _BARRED),
+    Row(W.PATRON_EXPIRED,               _MAY_NOT,       "UserId",            "the card expired on {expires}", _BARRED),
+    Row(W.PATRON_BLOCKED,               "User Blocked", "UserId",            "the user is blocked"),
+    # The wish.
+    Row(W.PICKUP_LOCATION,              _BROKEN,        "PickupLocation",    "we deliver to {place}"),
+    Row(W.MATERIAL_NOT_REQUESTABLE,     _STAYS,         "BibliographicId",   "this kind of material is not lent"),
+    Row(W.UNKNOWN_TITLE,                "Unknown Item", "BibliographicId",   "no such title"),
+    Row(W.AVAILABLE_LOCALLY,            _MAY_NOT,       "BibliographicId",   "a copy is on our own shelf"),
+    Row(W.AVAILABILITY_UNKNOWN,         TRY_LATER,      "BibliographicId",   "our own shelf could not be asked"),
+    Row(W.NO_AVAILABLE_COPY,            _NOT_NOW,       "BibliographicId",   "no copy is available"),
+    Row(W.DUPLICATE_REQUEST,            _TWICE,         "BibliographicId",   "asked for already"),
+    Row(W.QUOTA_HKALL,                  _MAY_NOT,       "UserId",            "{limit} of {limit} HKALL books are taken", _MANY),
+    Row(W.QUOTA_TOTAL,                  _MAY_NOT,       "UserId",            "{limit} of {limit} books are taken", _MANY),
+    Row(W.QUOTA_UNKNOWN,                TRY_LATER,      "UserId",            "the user's loans could not be counted"),
+    Row(W.HOLDS_NOT_ALLOWED,            _BROKEN,        "RequestType",       "books on loan cannot be reserved"),
+    # The counter.
+    Row(W.NOT_REQUESTER,                _NOT_HERE,      "UserId",            "it was fetched for somebody else"),
+    Row(W.NOT_YET_ARRIVED,              _ABSENT,        "ItemId",            "it has not arrived yet"),
+    Row(W.PICKUP_EXPIRED,               _ABSENT,        "ItemId",            "it was kept until {pickup_last}"),
+    Row(W.COUNTER_ONLY,                 _NOT_HERE,      "UserId",            "only at {place}"),
+    Row(W.NOT_IN_BOOK_DROP,             _BROKEN,        "ItemId",            "not in a book drop"),
+    Row(W.AMBIGUOUS_ITEM,               "Unknown Item", "ItemId",            "it fits several copies; name the agency", _TWO),
+    Row(W.UNKNOWN_ITEM,                 "Unknown Item", "ItemId",            "no such item"),
+    Row(W.UNKNOWN_REQUEST,              _NO_SUCH,       "RequestId",         "no such request", _NO_REQUEST),
+    Row(W.NOT_ON_LOAN,                  _NOT_LENT,      "ItemId",            "it is not on loan"),
+    Row(W.ON_LOAN_TO_ANOTHER,           _OTHERS_LOAN,   "UserId",            "it is on loan to somebody else", _OTHERS),
+    # Renewal.
+    Row(W.RENEWAL_LIMIT,                _MAXIMUM,       "ItemId",            "{limit} of {limit} renewals are used"),
+    Row(W.RENEWAL_TOO_SOON,             _BROKEN,        "ItemId",            "it can be renewed from {from}", _UNRENEWABLE),
+    Row(W.RENEWAL_OVERDUE,              _BROKEN,        "ItemId",            "it was due on {due}", _UNRENEWABLE),
+    Row(W.RENEWAL_DENIED,               _BROKEN,        "ItemId",            "it is due on {due}, no longer", _UNRENEWABLE),
+    Row(W.RECALLED,                     _BROKEN,        "ItemId",            "it has been recalled", _RECALLED),
+    # Partners.
+    Row(W.TOO_LATE_TO_CANCEL,           _TOO_LATE,      "RequestId",         "it has been sent already"),
+    Row(W.ALREADY_SHIPPED,              _TOO_LATE,      "RequestId",         "it has been sent already"),
+    Row(W.AGENCY_NOT_OWNER,             _VALUES,        "RequestId",         "another library has the request"),
+    Row(W.AGENCY_NOT_ALLOWED,           _VALUES,        "FromAgencyId",      "not for this library to ask"),
+    Row(W.ITEM_NOT_LENDABLE,            _STAYS,         "ItemId",            "it is not lent to other libraries"),
+    Row(W.LENDING_SUSPENDED,            _STAYS,         "ItemId",            "lending is suspended until {end}"),
+    Row(W.WRONG_POSITION,               _BROKEN,        "RequestId",         "the request stands elsewhere"),
+    Row(W.FEE_NOT_ACKNOWLEDGED,         _BROKEN,        "AcknowledgedFeeAmount", "the fee is not acknowledged"),
+    # The conversation.
+    Row(W.NOT_SUPPORTED,                _NO_SERVICE,    "",                  "not supported here"),
+    Row(W.LOG_IN_FIRST,                 _WHO,           "FromAgencyId",      "who asks is not known"),
+    Row(W.UNUSABLE_MESSAGE,             _MISSING,       "",                  "the message cannot be acted upon"),
+    Row(W.TRY_AGAIN,                    TRY_LATER,      "",                  "please send it again later"),
+)
+# fmt: on
+
+PROBLEMS: Final[Mapping[Why, Row]] = MappingProxyType({row.why: row for row in ROWS})
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A Problem to be written: its type, words for a person, the path of the element at fault and what stood there."""
+
+    problem: str
+    detail: str = ""
+    element: str = ""
+    value: str = ""
+    rule: str = ""
+
+
+def trouble(why: Why, service: str, detail: Mapping[str, object]) -> Trouble:
+    """The Problem that says `why` in answer to `service`; `detail` fills the blanks of the sentence."""
+    row = PROBLEMS[why]
+    rule = RULES.get(why, "")
+    sentence = row.sentence.format_map(_Blanks(detail))
+    words = f"{rule}: {sentence}" if rule else sentence
+    return Trouble(row.services.get(service, row.problem), words, row.element, rule=rule)
+
+
+def scheme(problem: str, service: str) -> str:
+    """The list from which `problem` is taken when `service` is answered. Source: ncip v1 schemes, processingerrortype."""
+    if problem in MESSAGING:
+        return MESSAGING_SCHEME
+    return GENERAL_SCHEME if problem in GENERAL else f"{_ERRORS}{service.lower()}processingerror.scm"
+
+
+class _Blanks(dict[str, str]):
+    """A blank that nobody filled is three dots, never an error."""
+
+    def __init__(self, detail: Mapping[str, object]) -> None:
+        super().__init__({k: v.isoformat() if isinstance(v, date) else str(v) for k, v in detail.items()})
+
+    def __missing__(self, _key: str) -> str:
+        return "…"
+
+
+# ---- what a peer's problem means
+
+Meaning = Literal["later", "refused", "already"]
+
+# "already": the peer is where we want it, nothing more is to be said. "later": the same document may succeed. "refused": it
+# never will. A service named beside the type goes before the type alone. A type of ours that is not listed, and any that
+# nobody knows, is a final no: sent again it would be answered the same and hold back what is to be told after it.
+# fmt: off
+_FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
+    (TRY_LATER,                                                   "",                     "later"),
+    ("Patron Record is Busy",                                     "",                     "later"),  # Relais
+    ("",                                                          "",                     "later"),  # mod-ncip's last resort
+    # Somebody must mend a configuration: keep the document for that. A patron's wish goes to the next lender instead.
+    (AUTHENTICATION_FAILED,                                       "",                     "later"),
+    ("System Authentication Failed",                              "",                     "later"),
+    (UNKNOWN_AGENCY,                                              "",                     "later"),
+    ("Unknown System",                                            "",                     "later"),
+    ("Unknown partner",                                           "",                     "later"),  # Alma
+    (AUTHENTICATION_FAILED,                                       "RequestItem",          "refused"),
+    ("System Authentication Failed",                              "RequestItem",          "refused"),
+    (UNKNOWN_AGENCY,                                              "RequestItem",          "refused"),
+    ("Unknown System",                                            "RequestItem",          "refused"),
+    ("Unknown partner",                                           "RequestItem",          "refused"),
+    # The first of two identical documents has arrived, only its reply was lost.
+    ("Duplicate Request",                                         "RequestItem",          "already"),
+    ("Request Already Processed",                                 "",                     "already"),
+    # To a cancellation it may mean "it is on its way": the request waits for what really comes.
+    ("Request Already Processed",                                 "CancelRequestItem",    "refused"),
+    # mod-rs, VDX and Relais take these for "is back already"; to a report of ours they say that the loan is closed.
+    (_NOT_LENT,                                                   "ItemReceived",         "already"),
+    (_NOT_LENT,                                                   "ItemShipped",          "already"),
+    (_NOT_LENT,                                                   "ItemCheckedOut",       "already"),
+    ("Not On Loan",                                               "ItemReceived",         "already"),
+    ("Not On Loan",                                               "ItemShipped",          "already"),
+    ("9022",                                                      "ItemReceived",         "already"),
+    ("9022",                                                      "ItemShipped",          "already"),
+    ("Unknown Item",                                              "ItemReceived",         "already"),
+    ("Unknown Request",                                           "ItemRequestCancelled", "already"),
+    ("Duplicate Item",                                            "",                     "already"),
+    # Koha's own word for a hold of somebody else.
+    ("Check Out Not Allowed - Item Has Outstanding Requests",     "",                     "refused"),
+)
+# fmt: on
+
+FOREIGN: Final[Mapping[tuple[str, str], Meaning]] = MappingProxyType({(p.casefold(), s): m for p, s, m in _FOREIGN_ROWS})
+
+_SPELLED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        name.casefold(): name
+        for name in (
+            *GENERAL,
+            *MESSAGING,
+            *(problem for row in ROWS for problem in (row.problem, *row.services.values())),
+        )
+    }
+)
+
+
+def meaning(problem: str, service: str) -> Meaning:
+    """What a peer's problem type in answer to our `service` means; matched on its value alone, whatever its scheme or case."""
+    said = " ".join(problem.split()).casefold()
+    return FOREIGN.get((said, service)) or FOREIGN.get((said, "")) or "refused"
+
+
+def spelled(problem: str) -> str:
+    """A peer's problem type as the standard spells it, or as it came where the standard does not have it."""
+    said = " ".join(problem.split())
+    return _SPELLED.get(said.casefold(), said)

@@ -1,0 +1,244 @@
+"""What the desk answered, as the fields of a reply: from the outcome alone, so that a replayed outcome reads the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, tzinfo
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.desk.asks import Cancelled, ItemSeen, LoanLine, Noted, Outcome, Paged, PatronSeen, Renewed, Requested
+from hkall_gateway.ncip.documents import CATALOGUE, item_id, request_id, user_id
+from hkall_gateway.ncip.messages import Fields, Value, stamp
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.vocabulary import Position
+
+P = Position
+CURRENCY: Final = "HKD"
+WAITING: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED})
+LANGUAGES: Final[Mapping[str, str]] = MappingProxyType({"en": "eng", "zh-Hant": "chi"})
+BLOCKS: Final = ("Block Request Item", "Block Check Out", "Block Renewal")
+
+# fmt: off
+STATUS: Final[Mapping[Position, str]] = MappingProxyType({
+    P.IN_TRANSIT:     "In Transit Between Library Locations",
+    P.RECEIVED:       "Available For Pickup",
+    P.ON_LOAN:        "On Loan",
+    P.TO_RETURN:      "In Process",
+    P.RETURN_TRANSIT: "In Transit Between Library Locations",
+    P.PAGED:          "In Process",
+    P.SHIPPED:        "In Transit Between Library Locations",
+    P.AT_BORROWER:    "On Loan",
+})
+"""A copy's CirculationStatus by the position of the request that holds it; elsewhere it is what its library says."""
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What every reply may need besides its outcome: our agency, our zone, and the user that a partner's request names."""
+
+    agency: str
+    zone: tzinfo
+    institution: Fields
+
+
+def fields(outcome: Outcome, frame: Frame) -> Fields:
+    """The payload that says `outcome`, without header; empty for what a notification is answered with."""
+    match outcome:
+        case Requested():
+            return _requested(outcome, frame)
+        case Paged():
+            return _paged(outcome, frame)
+        case Cancelled():
+            number = _placed(outcome.placed_by, outcome.placed_id, outcome.request, frame)
+            return {"RequestId": number, "UserId": user_id(frame.agency, outcome.patron)}
+        case Renewed():
+            return _renewed(outcome, frame)
+        case Noted():
+            return _noted(outcome, frame)
+    raise TypeError(f"{type(outcome).__name__} has no reply in NCIP")
+
+
+def _requested(outcome: Requested, frame: Frame) -> Fields:
+    return {
+        "RequestId": _placed(outcome.placed_by, outcome.placed_id, outcome.request, frame),
+        "UserId": user_id(frame.agency, outcome.patron),
+        "RequestType": "Loan",
+        "RequestScopeType": "Bibliographic Item",
+    }
+
+
+def _paged(outcome: Paged, frame: Frame) -> Fields:
+    return {
+        "RequestId": request_id(outcome.wire_agency, outcome.wire_id),
+        "ItemId": item_id(outcome.item),
+        "UserId": frame.institution,
+        "RequestType": "Loan",
+        "RequestScopeType": "Item",
+    }
+
+
+def _renewed(outcome: Renewed, frame: Frame) -> Fields:
+    if outcome.pending:
+        return {"Pending": {}}
+    user: Fields = {"UserId": user_id(frame.agency, outcome.card)} if outcome.card else {}
+    due: Fields = {"DateDue": until(outcome.due, frame)} if outcome.due else {}
+    return {"ItemId": item_id(outcome.item), **user, **due, "RenewalCount": str(outcome.renewals)}
+
+
+def _noted(outcome: Noted, frame: Frame) -> Fields:
+    copy: Fields = {"ItemId": item_id(outcome.item)} if outcome.item else {}
+    number = request_id(outcome.wire_agency or frame.agency, outcome.wire_id or outcome.request)
+    return {"RequestId": number, **copy, "UserId": frame.institution}
+
+
+def _placed(placed_by: str, placed_id: str, ours: str, frame: Frame) -> Fields:
+    """The asker's own RequestId, or ours where it gave none."""
+    return request_id(placed_by, placed_id) if placed_id else request_id(frame.agency, ours)
+
+
+def until(day: date, frame: Frame) -> str:
+    """The last second of a day in Hong Kong."""
+    return stamp(calendar.end_of(day), frame.zone)
+
+
+# ---- a patron
+
+
+def patron(seen: PatronSeen, wanted: frozenset[str], flags: frozenset[str], frame: Frame) -> Fields:
+    """Only what was desired: `wanted` are UserElementTypes in lower case, `flags` the names of the …Desired elements."""
+    loans = [_loan(line, frame) for line in seen.lines if line.position is P.ON_LOAN]
+    waits = [_wait(line, frame) for line in seen.lines if line.position in WAITING]
+    more = {name: value for element, part in _PERSON.items() if element in wanted for name, value in part(seen, frame).items()}
+    account = {"AccountBalance": _money(seen.owed_cents)}
+    return {
+        "UserId": user_id(frame.agency, seen.card),
+        "UserFiscalAccount": [account] if "UserFiscalAccountDesired" in flags else [],
+        "LoanedItem": loans if "LoanedItemsDesired" in flags else [],
+        "RequestedItem": waits if "RequestedItemsDesired" in flags else [],
+        **({"UserOptionalFields": more} if more else {}),
+    }
+
+
+def _loan(line: LoanLine, frame: Frame) -> Fields:
+    return {
+        "ItemId": item_id(line.item) if line.item else {"ItemIdentifierValue": line.request},
+        "BibliographicId": _title(line.bib_id),
+        "ReminderLevel": "1" if line.overdue else "0",
+        **({"DateDue": until(line.due, frame)} if line.due else {"IndeterminateLoanPeriodFlag": True}),
+        "Amount": _money(line.fine_cents),
+        "Title": line.title,
+    }
+
+
+def _wait(line: LoanLine, frame: Frame) -> Fields:
+    placed = {"DatePlaced": stamp(line.placed_at, frame.zone)} if line.placed_at else {}
+    expiry = {"PickupExpiryDate": until(line.pickup_last, frame)} if line.pickup_last else {}
+    return {
+        "RequestId": _placed(line.placed_by, line.placed_id, line.request, frame),
+        **({"ItemId": item_id(line.item)} if line.item else {}),
+        "BibliographicId": _title(line.bib_id),
+        "RequestType": "Loan",
+        "RequestStatusType": "Available For Pickup" if line.position is P.RECEIVED else "In Process",
+        **placed,
+        "PickupLocation": line.pickup_location,
+        **expiry,
+        "Title": line.title,
+    }
+
+
+def _title(bib: str) -> Value:
+    record: Fields = {"BibliographicRecordIdentifier": bib, "AgencyId": CATALOGUE}
+    return [{"BibliographicRecordId": record}] if bib else []
+
+
+def _money(cents: int) -> Fields:
+    """Minor units, positive = owed."""
+    return {"CurrencyCode": CURRENCY, "MonetaryValue": str(cents)}
+
+
+def _name(seen: PatronSeen, _frame: Frame) -> Fields:
+    whole = " ".join(filter(None, [seen.name.reveal(), seen.name_zh.reveal()]))
+    return {"NameInformation": {"PersonalNameInformation": {"UnstructuredPersonalUserName": whole}}} if whole else {}
+
+
+def _address(seen: PatronSeen, _frame: Frame) -> Fields:
+    address: Fields = {"ElectronicAddressType": "mailto", "ElectronicAddressData": seen.email.reveal()}
+    return {"UserAddressInformation": [{"UserAddressRoleType": "Notice", "ElectronicAddress": address}]} if seen.email else {}
+
+
+def _language(seen: PatronSeen, _frame: Frame) -> Fields:
+    return {"UserLanguage": [LANGUAGES[seen.language]]} if seen.language in LANGUAGES else {}
+
+
+def _privilege(seen: PatronSeen, frame: Frame) -> Fields:
+    """Key in the type, value in the status: the habit that resource-sharing systems read."""
+    facts = {"STATUS": "OK" if seen.valid else "BLOCKED", "PROFILE": seen.category, "LIBRARY": frame.agency}
+    return {"UserPrivilege": [_fact(key, value, seen.expires, frame) for key, value in facts.items() if value]}
+
+
+def _fact(key: str, value: str, expires: date | None, frame: Frame) -> Fields:
+    return {
+        "AgencyId": frame.agency,
+        "AgencyUserPrivilegeType": key,
+        **({"ValidToDate": until(expires, frame)} if expires and key == "STATUS" else {}),
+        "UserPrivilegeStatus": {"UserPrivilegeStatusType": value},
+    }
+
+
+def _blocks(seen: PatronSeen, frame: Frame) -> Fields:
+    blocks: list[Value] = [{"AgencyId": frame.agency, "BlockOrTrapType": block} for block in BLOCKS]
+    return {"BlockOrTrap": blocks} if not seen.valid else {}
+
+
+def _cards(seen: PatronSeen, frame: Frame) -> Fields:
+    return {"UserId": [user_id(frame.agency, seen.card)]}
+
+
+_PERSON: Final = MappingProxyType(
+    {
+        "name information": _name,
+        "user address information": _address,
+        "user language": _language,
+        "user privilege": _privilege,
+        "block or trap": _blocks,
+        "user id": _cards,
+        "visible user id": _cards,
+    }
+)
+"""UserElementType -> its part of UserOptionalFields. Date of birth and earlier cards are not known here."""
+
+
+# ---- a copy
+
+
+def copy(seen: ItemSeen, wanted: frozenset[str], number: Fields, frame: Frame) -> Fields:
+    """A copy's state: `wanted` are ItemElementTypes in lower case, all if there are none; `number` the RequestId asked for."""
+    parts: dict[str, Value] = {"CirculationStatus": status(seen)}
+    if not wanted or "bibliographic description" in wanted:
+        parts["BibliographicDescription"] = {"Title": seen.title, "Author": seen.author}
+    if (not wanted or "item description" in wanted) and seen.call_number:
+        parts["ItemDescription"] = {"CallNumber": seen.call_number}
+    if seen.due:
+        parts["DateDue"] = until(seen.due, frame)
+    return {
+        **({"RequestId": number} if number else {}),
+        "ItemId": item_id(seen.item),
+        **({"HoldPickupDate": until(seen.pickup_last, frame)} if seen.pickup_last else {}),
+        **({"DateRecalled": stamp(calendar.start_of(seen.recalled_on), frame.zone)} if seen.recalled_on else {}),
+        "ItemOptionalFields": parts,
+    }
+
+
+def status(seen: ItemSeen) -> str:
+    """The CirculationStatus of a copy. Source: NCIP v1 schemes, circulationstatus."""
+    if seen.lost:
+        return "Lost"
+    if seen.claimed:
+        return "Claimed Returned Or Never Borrowed"
+    if seen.recalled_on and seen.position in {P.ON_LOAN, P.AT_BORROWER}:
+        return "Recalled"
+    by_position = STATUS.get(seen.position) if seen.position else None
+    return by_position or seen.status or "Circulation Status Undefined"

@@ -1,0 +1,223 @@
+"""NCIP over HTTP: a document is posted, its reply goes out with status 200; limits, turn-taking and an orderly end."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any, Final
+
+import structlog
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web import http
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from hkall_gateway.edge.limits import Gate
+from hkall_gateway.ncip.handlers import Door, Peer, respond
+from hkall_gateway.ncip.transport import CONTENT_TYPE, charset
+
+LOG = structlog.get_logger()
+
+IDLE_S: Final = 60
+METHODS: Final = b"GET, HEAD, POST"
+DRAINED: Final = 16
+"""A body of up to so many times the limit is read to its end and dropped, so that its sender is there to read the 413."""
+TOO_LONG: Final = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+ABOUT: Final = "This is the NCIP responder of {agency}. Post an NCIP 2 document here, as application/xml.\n"
+
+
+def ncip_site(door: Door, max_body_bytes: int, reactor: Any, gate: Gate | None = None, idle_s: float = IDLE_S) -> NcipSite:
+    """The factory of the NCIP door. TLS comes with the endpoint that it is given to."""
+    return NcipSite(door, max_body_bytes, reactor, gate, idle_s)
+
+
+class NcipRequest(Request):
+    """A request whose body is counted while it comes, and kept only up to the limit."""
+
+    channel: Any
+    content: Any
+    received, hung_up = 0, False
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's own name
+        self.content = BytesIO()
+        if length is not None and length > DRAINED * self.most_bytes:
+            self._hang_up()
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
+        self.received += len(data)
+        if self.received > DRAINED * self.most_bytes:
+            self._hang_up()
+        elif not self.too_long:
+            self.content.write(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
+        if not self.hung_up:
+            super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]  # twisted.web has no types
+
+    @property
+    def most_bytes(self) -> int:
+        return int(self.channel.site.max_body_bytes)
+
+    @property
+    def too_long(self) -> bool:
+        return self.received > self.most_bytes
+
+    def _hang_up(self) -> None:
+        if not self.hung_up:
+            self.hung_up = True
+            _log_too_long(self.client_address, self.received)
+            self.channel.transport.write(TOO_LONG)
+            self.channel.loseConnection()
+
+    @property
+    def client_address(self) -> str:
+        return str(getattr(self.getClientAddress(), "host", ""))  # type: ignore[no-untyped-call]
+
+
+class NcipChannel(http.HTTPChannel):
+    """A connection that its factory knows, so that it can be counted and closed."""
+
+    transport: Any
+    site: Any
+    let_in = False
+
+    def connectionMade(self) -> None:  # noqa: N802
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self.let_in = self.site.enter(self)
+        if not self.let_in:
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        if self.let_in:
+            self.site.leave(self)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+
+class NcipSite(Site):
+    """All connections of the door. `drain` ends it in good order."""
+
+    noisy = False
+    protocol: Any = NcipChannel
+
+    def __init__(self, door: Door, max_body_bytes: int, reactor: Any, gate: Gate | None, idle_s: float) -> None:
+        self.door, self.max_body_bytes = door, max_body_bytes
+        self._gate, self._channels = gate, dict[NcipChannel, str]()
+        self.in_hand, self.draining, self._drained = 0, False, list[Deferred[None]]()
+        root: Any = Resource()  # type: ignore[no-untyped-call]  # twisted.web has no types
+        root.putChild(b"ncip", Responder(self))
+        super().__init__(  # type: ignore[no-untyped-call]
+            root, requestFactory=NcipRequest, timeout=idle_s, reactor=reactor, parsePOSTFormSubmission=False
+        )
+
+    def drain(self) -> Deferred[None]:
+        """Answer what is in hand, take nothing new, then close every connection. Fires when nothing is in hand any more."""
+        self.draining = True
+        if not self.in_hand:
+            self._close()
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        self._drained.append(waiting)
+        return waiting
+
+    # ---- called by channels and the resource
+
+    def enter(self, channel: NcipChannel) -> bool:
+        address = _host(channel.transport.getPeer())
+        if self._gate is not None and not self._gate.enter(address):
+            self.door.counters.add("connections_refused_total", "ncip", "limit")
+            return False
+        self._channels[channel] = address
+        return True
+
+    def leave(self, channel: NcipChannel) -> None:
+        address = self._channels.pop(channel)
+        if self._gate is not None:
+            self._gate.leave(address)
+
+    def begun(self) -> None:
+        self.in_hand += 1
+
+    def done(self) -> None:
+        self.in_hand -= 1
+        if self.draining and not self.in_hand:
+            self._close()
+            while self._drained:
+                self._drained.pop().callback(None)
+
+    def _close(self) -> None:
+        for channel in list(self._channels):
+            channel.transport.loseConnection()
+
+    # ---- Twisted's access log: every document has its line in ours already
+
+    def log(self, request: Any) -> None:
+        """No access log."""
+
+    def startFactory(self) -> None:  # noqa: N802
+        """Without an access log there is no file to open and no clock to keep."""
+
+    def stopFactory(self) -> None:  # noqa: N802
+        """See startFactory."""
+
+
+class Responder(Resource):
+    """The one address: POST a document, GET what this is."""
+
+    isLeaf = True  # noqa: N815
+
+    def __init__(self, site: NcipSite) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._site = site
+
+    def render(self, request: Any) -> Any:
+        if request.method in (b"GET", b"HEAD"):
+            return _plain(request, http.OK, ABOUT.format(agency=self._site.door.agency))
+        if request.method != b"POST":
+            request.setHeader(b"Allow", METHODS)
+            return _plain(request, http.NOT_ALLOWED, "Post an NCIP document.\n")
+        return self._post(request)
+
+    def _post(self, request: Any) -> Any:
+        if request.too_long:
+            _log_too_long(request.client_address, request.received)
+            return _plain(request, http.REQUEST_ENTITY_TOO_LARGE, f"At most {self._site.max_body_bytes} bytes.\n")
+        if self._site.draining:
+            request.setHeader(b"Retry-After", b"10")
+            return _plain(request, http.SERVICE_UNAVAILABLE, "This gateway is about to stop.\n")
+        ensureDeferred(self._answer(request))
+        return NOT_DONE_YET
+
+    async def _answer(self, request: Any) -> None:
+        gone: list[Failure] = []
+        request.notifyFinish().addErrback(gone.append)
+        self._site.begun()
+        try:
+            named = charset(request.getHeader("Content-Type") or "")
+            reply = await respond(self._site.door, request.content.read(), named, Peer(request.client_address))
+            if not gone:
+                _send(request, reply)
+        finally:
+            self._site.done()
+
+
+def _send(request: Any, reply: bytes) -> None:
+    request.setHeader(b"Content-Type", CONTENT_TYPE.encode())
+    request.setHeader(b"Content-Length", b"%d" % len(reply))
+    request.write(reply)
+    request.finish()
+
+
+def _plain(request: Any, status: int, text: str) -> bytes:
+    request.setResponseCode(status)
+    request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+    return text.encode()
+
+
+def _host(address: IAddress) -> str:
+    return str(getattr(address, "host", ""))
+
+
+def _log_too_long(address: str, size: int) -> None:
+    LOG.warning("ncip.too_long", host=address, bytes=size)

@@ -1,0 +1,170 @@
+"""One document to one address by HTTP: what came back, or whether anything left us at all."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from email.message import Message as MimeHeaders
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer
+
+from hkall_gateway import __version__
+
+MOST_BYTES: Final = 10 * 1024 * 1024
+CONNECT_S: Final = 10.0
+LONGEST_WAIT_S: Final = 86_400
+CONTENT_TYPE: Final = 'application/xml; charset="utf-8"'
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """An HTTP response, whatever its status. `retry_after_s` is 0 where the peer did not say."""
+
+    status: int
+    content_type: str
+    body: bytes
+    retry_after_s: int = 0
+
+
+class NotSent(Exception):
+    """Nothing of the document left us: no name, no connection. It cannot have taken effect."""
+
+
+class NoReply(Exception):
+    """The document left, and no usable reply came: it may have taken effect."""
+
+
+Post = Callable[[str, bytes, float], Awaitable[Posted]]
+"""(url, body, seconds in all) -> what came back. Raises NotSent or NoReply, and nothing else."""
+
+
+def charset(content_type: str) -> str | None:
+    """The charset parameter of an HTTP Content-Type; None when there is none."""
+    headers = MimeHeaders()
+    headers["Content-Type"] = content_type
+    return headers.get_content_charset()
+
+
+class AgentPost:
+    """A `Post` over Twisted's own HTTP client.
+
+    No redirects, no compression, one connection a document (a kept one that the peer has closed meanwhile would look like
+    a lost reply), at most `most_bytes` of reply. `agent` is there for tests.
+    """
+
+    def __init__(self, reactor: Any, agent: Any = None, most_bytes: int = MOST_BYTES) -> None:
+        self._reactor, self._most_bytes = reactor, most_bytes
+        self._agent: Any = agent or _agent(reactor)
+
+    async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
+        document = _Document(body)
+        asked = maybeDeferred(self._agent.request, b"POST", url.encode("ascii", "replace"), _headers(), document)
+        done: Deferred[Posted] = asked.addCallback(_whole, self._most_bytes)
+        done.addTimeout(timeout_s, self._reactor)
+        try:
+            return await done
+        except Exception as error:  # every way to fail counts as one of two: did the document leave?
+            raise (NoReply if document.left else NotSent)(_said(error)) from error
+
+
+def _agent(reactor: Any) -> Any:
+    pool = HTTPConnectionPool(reactor, persistent=False)  # type: ignore[no-untyped-call]  # twisted.web has no types here
+    return Agent(reactor, connectTimeout=CONNECT_S, pool=pool)  # type: ignore[no-untyped-call]  # nor here
+
+
+def _headers() -> Headers:
+    return Headers(
+        {
+            "User-Agent": [f"hkall-gateway/{__version__}"],
+            "Content-Type": [CONTENT_TYPE],
+            "Accept": ["application/xml"],
+            "Accept-Encoding": ["identity"],
+        }
+    )
+
+
+def _said(error: Exception) -> str:
+    reasons = getattr(error, "reasons", None)  # twisted.web wraps the cause in a list of failures
+    cause = reasons[0].value if reasons else error
+    return f"{type(cause).__name__}: {cause}"[:200]
+
+
+@implementer(IBodyProducer)
+class _Document:
+    """The body of a request, which knows whether any of it was handed to the connection."""
+
+    def __init__(self, body: bytes) -> None:
+        self.length, self.left, self._body = len(body), False, body
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:  # noqa: N802  # Twisted's own name
+        self.left = True
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        """All of it was written at once."""
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        """All of it was written at once."""
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """All of it was written at once."""
+
+
+def _whole(response: Any, most_bytes: int) -> Deferred[Posted]:
+    reader = _Reader(most_bytes)
+    response.deliverBody(reader)
+    return reader.done.addCallback(lambda body: Posted(response.code, _one(response, "Content-Type"), body, _wait(response)))
+
+
+def _one(response: Any, name: str) -> str:
+    values: list[str] = response.headers.getRawHeaders(name, [])
+    return values[0] if values else ""
+
+
+def _wait(response: Any) -> int:
+    """Retry-After in seconds; a date there would need a clock that both sides share, and counts as nothing said."""
+    said = _one(response, "Retry-After").strip()
+    return min(int(said), LONGEST_WAIT_S) if said.isascii() and said.isdigit() else 0
+
+
+class _Reader(Protocol):
+    """Collects a response's body up to a limit; a body that was cut is an error."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes, self._chunks, self._size = most_bytes, list[bytes](), 0
+        self.done: Deferred[Any] = Deferred(lambda _: self._hang_up())
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        self._size += len(data)
+        if self._size > self._most_bytes:
+            self._fail(NoReply(f"a reply of more than {self._most_bytes} bytes"))
+        else:
+            self._chunks.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        if self.done.called:
+            return
+        # PotentialDataLoss: HTTP/1.0 without a length, where the end of the connection is the end of the body.
+        if isinstance(reason.value, ResponseDone | PotentialDataLoss):
+            self.done.callback(b"".join(self._chunks))
+        else:
+            self.done.errback(reason)
+
+    def _fail(self, error: Exception) -> None:
+        self._chunks.clear()
+        if not self.done.called:
+            self.done.errback(error)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self.transport is not None:
+            self.transport.abortConnection()

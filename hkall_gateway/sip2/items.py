@@ -1,0 +1,87 @@
+"""What a terminal is told about a copy: where it is, whose it is, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Final
+
+from hkall_gateway.desk.asks import ItemSeen, SeeItem
+from hkall_gateway.rules.calendar import civil, end_of, start_of
+from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.sip2.turns import Reply, Turn, refuse, reply
+
+P = Position
+
+# fmt: off
+AT_POSITION: Final[Mapping[Position, str]] = {
+    P.NEW:            "02",
+    P.REQUESTED:      "02",
+    P.CANCELLING:     "02",
+    P.IN_TRANSIT:     "10",
+    P.RECEIVED:       "08",
+    P.ON_LOAN:        "04",
+    P.TO_RETURN:      "10",
+    P.RETURN_TRANSIT: "10",
+    P.PAGED:          "06",
+    P.SHIPPED:        "10",
+    P.AT_BORROWER:    "04",
+}
+"""The circulation status of a copy by where its open request stands. Source: SIP2 2.00, circulation status."""
+
+ON_SHELF: Final[Mapping[str, str]] = {
+    "on order":                             "02",
+    "available on shelf":                   "03",
+    "on loan":                              "04",
+    "in process":                           "06",
+    "recalled":                             "07",
+    "available for pickup":                 "08",
+    "waiting to be reshelved":              "09",
+    "in transit between library locations": "10",
+    "claimed returned or never borrowed":   "11",
+    "lost":                                 "12",
+    "missing":                              "13",
+}
+"""The same by NCIP's CirculationStatus, for a copy in no request."""
+# fmt: on
+
+OTHER: Final = "01"
+CHARGED: Final = "04"
+IN_TRANSIT: Final = "10"
+
+
+async def item_information(turn: Turn) -> Reply:
+    """18. Whom a copy is kept for is not among it: anybody may scan a book."""
+    seen = await turn.door.desk.see_item(SeeItem(turn.by, turn.message.get("AB")))
+    if not isinstance(seen, ItemSeen):
+        return refuse(turn, seen)
+    status = circulation(seen, civil(turn.now))
+    waits = seen.pickup_last if seen.position is P.RECEIVED else None
+    said = {
+        "circulation_status": status,
+        "fee_type": "01",
+        "AJ": seen.title,
+        "AH": turn.due(seen.due),
+        "CJ": turn.date18(start_of(seen.recalled_on) if seen.recalled_on else None),
+        "CM": turn.date18(end_of(waits) if waits else None),
+        "BG": seen.owner,
+        "AQ": seen.owner,
+        "CK": "001",
+        "CT": seen.destination if status == IN_TRANSIT else "",
+        "CS": seen.call_number,
+    }
+    return reply(turn, said, request=seen.request)
+
+
+def circulation(seen: ItemSeen, today: date) -> str:
+    """SIP2's circulation status: two digits. A loan within its days of minimum use is 05, a recalled one 07 (R24, R25)."""
+    if seen.lost or seen.claimed:
+        return "12" if seen.lost else "11"
+    if seen.position is None:
+        return ON_SHELF.get(seen.status.lower(), OTHER)
+    status = AT_POSITION.get(seen.position, OTHER)
+    if status != CHARGED:
+        return status
+    if seen.recalled_on:
+        return "07"
+    return "05" if seen.earliest_recall and today < seen.earliest_recall else CHARGED

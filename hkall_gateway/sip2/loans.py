@@ -1,0 +1,191 @@
+"""Checkout, check-in and renewal at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Final
+
+from hkall_gateway.desk.asks import CheckedIn, CheckedOut, CheckIn, CheckOut, ItemSeen, Refused, Renew, Renewed, SeeItem
+from hkall_gateway.rules.calendar import civil
+from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.sip2.codec import Value
+from hkall_gateway.sip2.turns import Reply, Turn, dollars, refuse, refuse_by, reply
+from hkall_gateway.sip2.words import News, tell
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a copy goes that was taken in: what to say, the alert type, the sort bin ("" = named for its destination)."""
+
+    news: News
+    alert: str
+    bin: str = ""
+
+
+# fmt: off
+ROUTES: Final[Mapping[str, Route]] = {
+    "received": Route(News.RECEIVED,   "01", "hold"),
+    "held":     Route(News.AGAIN_HELD, "01", "hold"),
+    "again":    Route(News.AGAIN,      "04"),
+    "unwanted": Route(News.UNWANTED,   "04"),
+    "returned": Route(News.RETURNED,   "04"),
+    "late":     Route(News.RETURNED_LATE, "04"),
+    "home":     Route(News.HOME,       "00", "shelf"),
+}
+"""By what the desk did. Alert types: 01 hold here, 04 to another library. Source: 3M's extension; sip2.md 2."""
+# fmt: on
+
+
+# ---- checkout
+
+
+async def check_out(turn: Turn) -> Reply:
+    """12. With BI the terminal could not finish a check-in: the loan goes on. Source: SIP2 2.00, cancel."""
+    asked = turn.message
+    if not (asked.get("AA") and asked.get("AB")):
+        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+    if turn.says("BI"):
+        return await _undo_return(turn)
+    if turn.pin_missing and not turn.says("no_block"):
+        return refuse_by(turn, Why.WRONG_PIN)
+    outcome = await turn.door.desk.check_out(_checkout(turn))
+    return _lent(turn, outcome) if isinstance(outcome, CheckedOut) else refuse(turn, outcome)
+
+
+def _checkout(turn: Turn, *, undo: bool = False) -> CheckOut:
+    told = turn.instant("nb_due_date")
+    return CheckOut(
+        by=turn.by,
+        place=turn.place,
+        card=turn.message.get("AA"),
+        barcode=turn.message.get("AB"),
+        pin=turn.pin,
+        pin_given=bool(turn.pin),
+        no_block=turn.says("no_block"),
+        renewal_allowed=turn.says("sc_renewal_policy"),
+        happened_at=turn.happened("transaction_date"),
+        due_told=civil(told) if told else None,
+        undo=undo,
+    )
+
+
+def _lent(turn: Turn, out: CheckedOut) -> Reply:
+    """The loan exists. AF says only what the other fields do not: many a terminal stops at every text."""
+    language, had = turn.language(out.language), out.again or out.renewed
+    texts = [tell(News.RENEWED if out.renewed else News.LENT_ALREADY, language, due=out.due)] if had else []
+    texts += [tell(News.OFFLINE_CONFLICT, language)] if out.conflict else []
+    return _loan(turn, out.title, out.due, texts, had=had, request=out.request)
+
+
+def _loan(turn: Turn, title: str, due: date | None, texts: Sequence[str], *, had: bool, request: str) -> Reply:
+    """12 and 30 for a yes; `had`: the patron had it before."""
+    said: dict[str, Value] = {
+        "ok": "1",
+        "renewal_ok": "Y" if had else "N",
+        "desensitize": "Y",
+        "AJ": title,
+        "AH": turn.due(due),
+        "AF": tuple(texts),
+    }
+    return reply(turn, said, request=request)
+
+
+async def _undo_return(turn: Turn) -> Reply:
+    ask = CheckIn(turn.by, turn.place, turn.message.get("AB"), no_block=turn.says("no_block"), undo=True)
+    outcome = await turn.door.desk.check_in(ask)
+    if not isinstance(outcome, CheckedIn):
+        return refuse(turn, outcome)
+    seen = await turn.door.desk.see_item(SeeItem(turn.by, outcome.item.barcode, outcome.item.agency))
+    due = seen.due if isinstance(seen, ItemSeen) else None
+    return _loan(turn, outcome.title, due, [tell(News.RETURN_UNDONE, turn.language())], had=True, request=outcome.request)
+
+
+# ---- check-in
+
+
+async def check_in(turn: Turn) -> Reply:
+    """10. With BI the terminal could not finish a checkout: the loan never was. Source: SIP2 2.00, cancel."""
+    asked = turn.message
+    if not asked.get("AB"):
+        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+    if turn.says("BI"):
+        return await _undo_loan(turn)
+    happened = turn.happened("return_date", "transaction_date")
+    ask = CheckIn(turn.by, turn.place, asked.get("AB"), no_block=turn.says("no_block"), happened_at=happened)
+    outcome = await turn.door.desk.check_in(ask)
+    return _taken(turn, outcome) if isinstance(outcome, CheckedIn) else refuse(turn, outcome)
+
+
+def _taken(turn: Turn, taken: CheckedIn) -> Reply:
+    route = ROUTES[_way(taken)]
+    goes_to = "" if route.bin == "shelf" else taken.destination
+    texts = [tell(route.news, turn.language(), destination=goes_to, fine=dollars(taken.fine_cents))]
+    texts += [tell(News.OFFLINE_CONFLICT, turn.language())] if taken.conflict else []
+    said: dict[str, Value] = {
+        "ok": "1",
+        "resensitize": "Y",
+        "alert": "Y" if taken.alert or taken.conflict else "N",
+        "AQ": taken.item.agency,
+        "AJ": taken.title,
+        "CL": route.bin or goes_to,
+        "CT": goes_to,
+        "CV": route.alert,
+        "CY": taken.held_for,
+        "AF": tuple(texts),
+    }
+    return reply(turn, said, request=taken.request)
+
+
+def _way(taken: CheckedIn) -> str:
+    """The row of ROUTES."""
+    if taken.what == "again" and taken.held_for:
+        return "held"
+    return "late" if taken.what == "returned" and taken.fine_cents else taken.what
+
+
+async def _undo_loan(turn: Turn) -> Reply:
+    outcome = await turn.door.desk.check_out(_checkout(turn, undo=True))
+    if not isinstance(outcome, CheckedOut):
+        return refuse(turn, outcome)
+    said: dict[str, Value] = {
+        "ok": "1",
+        "resensitize": "Y",
+        "AQ": outcome.item.agency,
+        "AJ": outcome.title,
+        "CL": "hold",
+        "CV": "01",
+        "AF": (tell(News.LOAN_UNDONE, turn.language(outcome.language)),),
+    }
+    return reply(turn, said, request=outcome.request)
+
+
+# ---- renewal
+
+
+async def renew(turn: Turn) -> Reply:
+    """30. AB says which book, else AJ; where both are given AB counts."""
+    asked = turn.message
+    if not (asked.get("AA") and (asked.get("AB") or asked.get("AJ"))):
+        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+    if turn.pin_missing:
+        return refuse_by(turn, Why.WRONG_PIN)
+    outcome = await turn.door.desk.renew(_renewal(turn))
+    if isinstance(outcome, Renewed):
+        return _renewed(turn, outcome)
+    return refuse(turn, outcome, AH=turn.due(outcome.due) if isinstance(outcome, Refused) else "")
+
+
+def _renewal(turn: Turn) -> Renew:
+    asked = turn.message
+    return Renew(turn.by, asked.get("AA"), asked.get("AB"), title=asked.get("AJ"), pin=turn.pin, pin_given=bool(turn.pin))
+
+
+def _renewed(turn: Turn, done: Renewed) -> Reply:
+    """A renewal that the lender must grant first is none yet: not ok, with the old date and the reason."""
+    language = turn.language(done.language)
+    text = tell(News.RENEWAL_ASKED if done.pending else News.RENEWED, language, due=done.due)
+    loan = _loan(turn, done.title, done.due, [text], had=True, request=done.request)
+    flags = {"ok": "0", "renewal_ok": "N", "desensitize": "N"} if done.pending else {}
+    return replace(loan, fields={**loan.fields, **flags, "AB": done.item.barcode})

@@ -1,0 +1,144 @@
+"""What a terminal is told about a patron: status, counts, lists, and no more than it may know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from hkall_gateway.desk.asks import LoanLine, PatronSeen, SeePatron
+from hkall_gateway.rules.vocabulary import Position, Why
+from hkall_gateway.sip2.codec import Message, Value
+from hkall_gateway.sip2.turns import Reply, Turn, dollars, reply
+from hkall_gateway.sip2.words import ZH, News, say, tell
+
+P = Position
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One position of the summary: its count in 64, the tag of its lines, and which lines of the record it means."""
+
+    count: str
+    tag: str
+    holds: Callable[[LoanLine], bool]
+
+
+# fmt: off
+LISTINGS: Final = (
+    Listing("hold_items_count",        "AS", lambda line: line.position is P.RECEIVED),
+    Listing("overdue_items_count",     "AT", lambda line: line.overdue),
+    Listing("charged_items_count",     "AU", lambda line: line.position is P.ON_LOAN),
+    Listing("fine_items_count",        "AV", lambda line: line.fine_cents > 0),
+    Listing("recall_items_count",      "BU", lambda line: line.position is P.ON_LOAN and line.recalled),
+    Listing("unavailable_holds_count", "CD", lambda line: line.position in {P.NEW, P.REQUESTED, P.IN_TRANSIT}),
+)
+"""In the order of the summary's positions. Source: SIP2 2.00, summary."""
+
+MARKS: Final[Mapping[int, Callable[[PatronSeen], bool]]] = {
+    0:  lambda seen: not seen.valid or _full(seen),                               # charge denied
+    1:  lambda seen: not _known(seen),                                            # renewal denied
+    2:  lambda seen: not seen.valid,                                              # recall denied
+    3:  lambda seen: not seen.valid,                                              # hold denied
+    5:  lambda seen: _full(seen),                                                 # too many items charged
+    12: lambda seen: any(line.recalled and line.overdue for line in seen.lines),  # recall overdue
+}
+"""Which positions of the patron status are Y; nobody here knows of the others. Source: SIP2 2.00, patron status."""
+# fmt: on
+
+POSITIONS: Final = 14
+
+
+async def patron_status(turn: Turn) -> Reply:
+    """24: may this patron borrow, and what do they owe."""
+    seen = await _see(turn)
+    return reply(turn, _standing(turn, seen), seen.refusal)
+
+
+async def patron_information(turn: Turn) -> Reply:
+    """64: the same, with counts, limits, and the one list that the summary asks for."""
+    seen = await _see(turn)
+    counts = {row.count: f"{sum(map(row.holds, seen.lines))}" for row in LISTINGS}
+    details = _details(turn, seen) if _known(seen) else {}
+    return reply(turn, {**_standing(turn, seen), **counts, **details}, seen.refusal)
+
+
+async def end_session(turn: Turn) -> Reply:
+    """36: nothing is kept between a patron's messages, so there is nothing to end."""
+    return reply(turn, {"end_session": "Y"})
+
+
+async def _see(turn: Turn) -> PatronSeen:
+    return await turn.door.desk.see_patron(SeePatron(turn.by, turn.message.get("AA"), turn.pin, bool(turn.pin)))
+
+
+def _standing(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
+    """What 24 and 64 share. CQ is Y for a PIN that came and was right, and for nothing else: NYPL circulation PR 756."""
+    language = turn.language(seen.language)
+    name = seen.name_zh if language == ZH and seen.name_zh else seen.name
+    return {
+        "patron_status": "".join("Y" if at in MARKS and MARKS[at](seen) else " " for at in range(POSITIONS)),
+        "language": turn.language_code(seen.language),
+        "AE": name.reveal() if _trusted(turn, seen) else "",
+        "BL": "Y" if _known(seen) else "N",
+        "CQ": "Y" if seen.pin_ok else "N",
+        "BH": turn.session.dialect.currency,
+        "BV": dollars(seen.owed_cents),
+        "AF": _texts(turn, seen, language),
+    }
+
+
+def _texts(turn: Turn, seen: PatronSeen, language: str) -> tuple[str, ...]:
+    waiting = sum(line.position is P.RECEIVED for line in seen.lines) if _trusted(turn, seen) else 0
+    texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
+    texts += [say(Why.WRONG_PIN, language, {})] if seen.pin_ok is False else []
+    texts += [tell(News.WAITING, language, count=waiting)] if waiting else []
+    return tuple(texts)
+
+
+def _details(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
+    said: dict[str, Value] = {"CB": f"{seen.loans_limit}"}
+    if seen.pin_ok or (seen.pin_ok is None and turn.session.dialect.contact_without_pin):
+        said["BE"] = seen.email.reveal()
+    if _trusted(turn, seen):
+        said |= {**_asked_list(turn, seen), "PA": f"{seen.expires:%Y%m%d}" if seen.expires else "", "PC": seen.category}
+    return said
+
+
+def _known(seen: PatronSeen) -> bool:
+    return seen.refusal is None or seen.refusal.why is not Why.UNKNOWN_BORROWER
+
+
+def _full(seen: PatronSeen) -> bool:
+    return 0 < seen.loans_limit <= sum(line.position is P.ON_LOAN for line in seen.lines)
+
+
+def _trusted(turn: Turn, seen: PatronSeen) -> bool:
+    """Whether names and titles may be shown: not after a wrong PIN, nor without one where the terminal asks for it."""
+    return bool(seen.pin_ok) or (seen.pin_ok is None and not turn.session.dialect.pin_required)
+
+
+def _asked_list(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
+    asked = turn.message.get("summary")[: len(LISTINGS)].find("Y")
+    if asked < 0:
+        return {}
+    row = LISTINGS[asked]
+    lines = [line for line in seen.lines if row.holds(line)]
+    return {row.tag: tuple(_line(line, row.tag) for line in _page(turn.message, lines))}
+
+
+def _line(line: LoanLine, tag: str) -> str:
+    text = line.item.barcode if line.item else line.title  # nobody knows yet which copy will come
+    return f"{text} HKD {dollars(line.fine_cents)}" if tag == "AV" else text
+
+
+def _page(asked: Message, lines: Sequence[LoanLine]) -> Sequence[LoanLine]:
+    """The lines from BP to BQ, counted from 1, both included; what is no number asks for no limit."""
+    first, last = _number(asked.get("BP"), 1), _number(asked.get("BQ"), len(lines))
+    return lines[max(first - 1, 0) : last]
+
+
+def _number(text: str, otherwise: int) -> int:
+    digits = text.strip()
+    # Nobody has a thousand million books, and int() of a very long number is slow or refused.
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else otherwise

@@ -1,0 +1,204 @@
+"""One terminal's turn: who asks, what was asked, and the reply that every handler writes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, tzinfo
+from typing import Final, Protocol
+
+from hkall_gateway.desk.asks import ItemSeen, Outcome, Place, Refused
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.edge.counters import Counters
+from hkall_gateway.rules.calendar import end_of
+from hkall_gateway.rules.vocabulary import By, Sensitive, Why
+from hkall_gateway.sip2.codec import Message, Value
+from hkall_gateway.sip2.fields import TAGS, date18, parse_date18
+from hkall_gateway.sip2.messages import SHAPES
+from hkall_gateway.sip2.session import Session
+from hkall_gateway.sip2.words import CODES, EN, UNSAID, language_of, say
+
+NOWHERE: Final = AllowList(())
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalRow:
+    """One login of the configuration. `role` is counter, selfcheck or bookdrop; `dialect` a row of DIALECTS."""
+
+    login: str
+    secret_hash: str = field(repr=False)
+    role: str
+    location: str
+    dialect: str = "standard"
+    allow_from: AllowList = NOWHERE
+    language: str = EN
+
+
+NOBODY: Final = TerminalRow("", "", "", "")
+"""Who is not logged in."""
+
+
+class Verifier(Protocol):
+    """Whether `secret` is the one whose hash is `stored`; `edge.secrets.Secrets` is one."""
+
+    def verify(self, subject: str, stored: str, secret: str) -> Awaitable[bool]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """All that answering a terminal needs. `terminals` is by login; `now` answers the aware UTC instant."""
+
+    desk: Desk
+    terminals: Mapping[str, TerminalRow]
+    secrets: Verifier
+    agency: str
+    library_name: str
+    timezone: tzinfo
+    counters: Counters
+    now: Callable[[], datetime]
+
+    def admits(self, address: str) -> bool:
+        """Whether any terminal may come from this address."""
+        return any(row.allow_from.admits(address) for row in self.terminals.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of one terminal, and what was known when it came. `peer` is the address that it came from."""
+
+    door: Door
+    session: Session
+    message: Message
+    terminal: TerminalRow
+    peer: str
+    now: datetime
+
+    @property
+    def reply_code(self) -> str:
+        return SHAPES[self.message.code].reply
+
+    @property
+    def by(self) -> By:
+        """Who asks; `corr` is unlike that of any other message, since a terminal asks one thing at a time."""
+        who = self.terminal.login or self.peer
+        return By(who, "sip2", self.message.code, f"{who}@{self.now:%Y%m%dT%H%M%S.%f}")
+
+    @property
+    def place(self) -> Place:
+        return Place(self.terminal.role, self.terminal.location)
+
+    @property
+    def pin(self) -> Sensitive:
+        return Sensitive(self.message.get("AD"))
+
+    @property
+    def pin_missing(self) -> bool:
+        """Whether this make of terminal asks for a PIN and none came."""
+        return self.session.dialect.pin_required and not self.pin
+
+    def says(self, flag: str) -> bool:
+        """Whether the terminal said Y."""
+        return self.message.get(flag) == "Y"
+
+    def language(self, patron: str = "") -> str:
+        """The language to write in; English where the terminal cannot show another."""
+        chosen = language_of(self._code, patron, self.terminal.language)
+        return chosen if chosen == EN or _shows_chinese(self.session.dialect.encoding) else EN
+
+    def language_code(self, patron: str = "") -> str:
+        """SIP2's number of it: the one that was asked for, or ours where none was."""
+        return CODES[self.language(patron)] if self._code in UNSAID else self._code
+
+    @property
+    def _code(self) -> str:
+        return self.message.get("language").strip()
+
+    def due(self, day: date | None) -> str:
+        """A due date as this terminal shows it, the last second of the day; "" where there is none."""
+        return self.session.dialect.due_text(end_of(day), self.door.timezone) if day else ""
+
+    def date18(self, instant: datetime | None) -> str:
+        """An instant in local time, "" where there is none."""
+        return date18(instant, self.door.timezone) if instant else ""
+
+    def instant(self, name: str) -> datetime | None:
+        """What a date of the message means."""
+        return parse_date18(self.message.get(name), self.door.timezone)
+
+    def happened(self, *names: str) -> datetime | None:
+        """The first usable instant among these fields; one that is still to come is a wrong clock and no instant."""
+        found = (self.instant(name) for name in names)
+        return next((instant for instant in found if instant and instant <= self.now), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The fields of an answer, and for the log why it is a no, and about which request."""
+
+    fields: Mapping[str, Value]
+    no: Refused | None = None
+    request: str = ""
+
+
+Handler = Callable[[Turn], Awaitable[Reply]]
+
+# fmt: off
+NEGATIVE: Final[Mapping[str, Mapping[str, Value]]] = {
+    # What a no says beyond what the codec fills in by itself: unset flags are N, unset bits and numbers 0.
+    "10": {"alert": "Y", "CL": "exception", "CV": "99"},
+    "18": {"circulation_status": "01", "fee_type": "01"},
+    "20": {"item_properties_ok": "0"},
+    "24": {"patron_status": "YYYY", "BL": "N", "CQ": "N"},
+    "26": {"patron_status": "YYYY", "BL": "N", "CQ": "N"},
+    "64": {"patron_status": "YYYY", "BL": "N", "CQ": "N"},
+    "98": {"protocol_version": "2.00", "BX": "N" * 16},
+}
+# fmt: on
+
+
+def reply(turn: Turn, said: Mapping[str, Value], no: Refused | None = None, request: str = "") -> Reply:
+    """A reply with what every reply repeats, and of `said` what this reply has a place for. Text comes last."""
+    asked = turn.message
+    common: dict[str, Value] = {
+        "transaction_date": turn.date18(turn.now),
+        "language": turn.language_code(),
+        "AO": turn.door.agency,
+        "AA": asked.get("AA"),
+        "AB": asked.get("AB"),
+    }
+    fields = {name: value for name, value in {**common, **said}.items() if _has_place(turn.reply_code, name, value)}
+    return Reply(fields, no, request)
+
+
+def refuse(turn: Turn, outcome: Outcome | ItemSeen, **said: Value) -> Reply:
+    """The message's own negative reply. An outcome that is no refusal is one that nobody expected: TypeError."""
+    if not isinstance(outcome, Refused):
+        raise TypeError(f"{turn.message.code} was answered by {type(outcome).__name__}")
+    known = {"AQ": outcome.item.agency if outcome.item else "", "AJ": outcome.title or turn.message.get("AJ")}
+    words = say(outcome.why, turn.language(outcome.language), outcome.detail)
+    return reply(turn, {**NEGATIVE.get(turn.reply_code, {}), **known, **said, "AF": (words,)}, outcome)
+
+
+def refuse_by(turn: Turn, why: Why) -> Reply:
+    """The same for a reason that lies in the message and not at the desk."""
+    return refuse(turn, Refused(why))
+
+
+def dollars(cents: int) -> str:
+    """An amount as BV has it: 1250 cents are "12.50"."""
+    return f"{cents // 100}.{cents % 100:02}"
+
+
+def _has_place(code: str, name: str, value: Value) -> bool:
+    shape = SHAPES[code]
+    if name in shape.required or any(part.name == name for part in shape.fixed):
+        return True
+    return bool(value) and (name in shape.optional or (name in TAGS and TAGS[name].extension))
+
+
+def _shows_chinese(encoding: str) -> bool:
+    try:
+        return bool("還書".encode(encoding))
+    except UnicodeEncodeError:
+        return False

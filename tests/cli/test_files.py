@@ -1,0 +1,95 @@
+"""CSV files: every mistake is named by file, line and column, and one mistake loads nothing."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from hkall_gateway.cli.files import HOLDINGS, PATRONS, BadFile, read_holdings, read_patrons
+
+DEMO = Path(__file__).parents[2] / "fixtures/demo"
+
+
+def file(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    path = folder / "some.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def mistakes(folder: Path, text: str) -> list[str]:
+    path = file(folder, text)
+    with pytest.raises(BadFile) as caught:
+        read_patrons(path)
+    return [m.replace(str(path), "some.csv") for m in caught.value.mistakes]
+
+
+def test_a_patron_is_read_with_what_the_columns_say(tmp_path: Path) -> None:
+    text = (
+        "barcode,name,name_zh,category,expires,blocked,local_loans,total_quota\nP1,Chan,陳,undergraduates,2036-08-31,yes,3,60\n"
+    )
+    (patron,) = read_patrons(file(tmp_path, text))
+    assert (patron.barcode, patron.name_zh.reveal(), patron.category) == ("P1", "陳", "undergraduates")
+    assert (patron.expires, patron.blocked, patron.local_loans, patron.total_quota) == (date(2036, 8, 31), True, 3, 60)
+
+
+def test_an_empty_number_of_loans_is_unknown_and_not_nought(tmp_path: Path) -> None:
+    (patron,) = read_patrons(file(tmp_path, "barcode,category,local_loans\nP1,undergraduates,\n"))
+    assert patron.local_loans is None
+
+
+def test_a_byte_order_mark_and_blanks_do_no_harm(tmp_path: Path) -> None:
+    (patron,) = read_patrons(file(tmp_path, "barcode,category\n P1 , undergraduates \n", "utf-8-sig"))
+    assert (patron.barcode, patron.category) == ("P1", "undergraduates")
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    text = (
+        "barcode,category,expires,blocked,local_loans\nP1,undergraduates,2036-13-01,perhaps,many\n,x,,,\nP1,undergraduates,,,\n"
+    )
+    assert mistakes(tmp_path, text) == [
+        "some.csv:2: expires: '2036-13-01' is not a date (YYYY-MM-DD)",
+        "some.csv:2: blocked: 'perhaps' is neither yes nor no",
+        "some.csv:2: local_loans: 'many' is not a number of books",
+        "some.csv:3: barcode: is empty",
+        "some.csv:4: barcode: 'P1' is in line 2 too",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name\nChan\n", "some.csv:1: barcode: no such column in the file"),
+        ("barcode,category,shoe_size\nP1,x,42\n", "some.csv:1: shoe_size: unknown column"),
+        ("barcode,category\nP1,x,y\n", "some.csv:2: more fields than columns"),
+    ],
+)
+def test_columns_that_do_not_fit_are_named(tmp_path: Path, text: str, said: str) -> None:
+    assert said in mistakes(tmp_path, text)
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="not UTF-8"):
+        read_patrons(file(tmp_path, "barcode,name,category\nP1,é,x\n", "latin-1"))
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="No such file"):
+        read_patrons(tmp_path / "none.csv")
+
+
+def test_no_mistake_shows_a_name_or_an_address(tmp_path: Path) -> None:
+    text = "barcode,name,email,category,expires\nP1,Chan Siu Fong,chan@example.hk,x,never\n"
+    assert "Chan" not in str(mistakes(tmp_path, text))
+
+
+def test_the_demo_files_are_right() -> None:
+    assert len(read_patrons(DEMO / "patrons.csv")) > 100
+    assert len(read_holdings(DEMO / "holdings.csv")) > 200
+
+
+@pytest.mark.parametrize("columns", [PATRONS, HOLDINGS])
+def test_a_column_stands_once(columns: tuple[object, ...]) -> None:
+    names = [getattr(c, "name", "") for c in columns]
+    assert len(names) == len(set(names))

@@ -1,0 +1,121 @@
+"""Our reasons and their problems: the two tables."""
+
+from __future__ import annotations
+
+from datetime import date
+from string import Formatter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.ncip import problems
+from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.ncip.messages import SHAPES
+from hkall_gateway.ncip.problems import FOREIGN, PROBLEMS, ROWS, meaning, scheme, spelled, trouble
+from hkall_gateway.rules.vocabulary import RULES, Why
+
+CODES = "http://www.niso.org/ncip/v1_0/schemes/processingerrortype/"
+
+# Source: NISO Z39.83, processing errors of each service.
+LISTS = {
+    "LookupUser": "Element Rule Violated; Non-Unique User; Unknown User; User Access Denied; User Authentication Failed",
+    "LookupItem": "Element Rule Violated; Item Access Denied; Non-Unique Item; Unknown Item",
+    "RequestItem": "Duplicate Request; Element Rule Violated; Item Does Not Circulate; Item Not Available By Need Before Date;"
+    " Unknown Item; Unknown User; User Authentication Failed; User Blocked; User Ineligible To Request This Item",
+    "CancelRequestItem": "Element Rule Violated; Request Already Processed; Unknown Item; Unknown Request; Unknown User;"
+    " User Authentication Failed",
+    "RenewItem": "Item Not Checked Out; Item Not Renewable; Maximum Renewals Exceeded; Unknown Item; Unknown User;"
+    " Renewal Not Allowed - Item Has Outstanding Requests; User Authentication Failed; User Blocked;"
+    " User Ineligible To Renew This Item",
+}
+# What the desk can answer to each, as far as the service's own list has a word for it.
+ANSWERS = {
+    "LookupUser": "unknown_borrower wrong_pin",
+    "LookupItem": "unknown_item unknown_request ambiguous_item",
+    "RequestItem": "service_suspended unknown_borrower wrong_pin not_eligible not_eligible_part_time_space eligibility_unknown"
+    " patron_expired patron_blocked pickup_location material_not_requestable unknown_title available_locally no_available_copy"
+    " duplicate_request quota_hkall quota_total holds_not_allowed unknown_request item_not_lendable lending_suspended",
+    "CancelRequestItem": "unknown_borrower wrong_pin unknown_request too_late_to_cancel already_shipped",
+    "RenewItem": "unknown_borrower wrong_pin unknown_item ambiguous_item not_on_loan on_loan_to_another renewal_limit"
+    " renewal_too_soon renewal_overdue renewal_denied recalled patron_blocked patron_expired not_eligible",
+}
+
+
+def test_every_reason_has_one_row() -> None:
+    assert sorted(row.why for row in ROWS) == sorted(Why)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.why))
+def test_a_row_names_an_element_of_the_standard_and_services_that_exist(row: problems.Row) -> None:
+    assert row.element == "" or row.element in ELEMENTS
+    assert row.services.keys() <= SHAPES.keys()
+
+
+@pytest.mark.parametrize(("service", "why"), [(s, Why(w)) for s, whys in ANSWERS.items() for w in whys.split()])
+def test_what_a_service_answers_stands_in_its_own_list(service: str, why: Why) -> None:
+    assert trouble(why, service, {}).problem in LISTS[service].split("; ")
+
+
+@pytest.mark.parametrize("why", list(Why))
+def test_the_words_begin_with_the_number_of_the_rule(why: Why) -> None:
+    said = trouble(why, "RequestItem", {})
+    assert said.detail.startswith(f"{RULES[why]}: ") if why in RULES else said.rule == ""
+
+
+def test_the_blanks_of_a_sentence_are_filled() -> None:
+    assert trouble(Why.QUOTA_HKALL, "RequestItem", {"limit": 15}).detail == "R20: 15 of 15 HKALL books are taken"
+    assert trouble(Why.RENEWAL_TOO_SOON, "RenewItem", {"from": date(2017, 3, 9)}).detail.endswith("from 2017-03-09")
+
+
+@given(st.sampled_from(list(Why)), st.dictionaries(st.text(), st.integers() | st.text()))
+def test_a_blank_that_nobody_fills_is_no_error(why: Why, detail: dict[str, object]) -> None:
+    sentence = PROBLEMS[why].sentence
+    blanks = [name for _, name, _, _ in Formatter().parse(sentence) if name]
+    said = trouble(why, "RequestItem", detail).detail
+    assert ("…" in said) or not [name for name in blanks if name not in detail]
+
+
+@pytest.mark.parametrize(
+    ("problem", "service", "uri"),
+    [
+        ("Temporary Processing Failure", "RequestItem", f"{CODES}generalprocessingerror.scm"),
+        ("Unknown User", "LookupUser", f"{CODES}lookupuserprocessingerror.scm"),
+        ("Duplicate Request", "RequestItem", f"{CODES}requestitemprocessingerror.scm"),
+        ("Unknown Service", "", "http://www.niso.org/ncip/v1_0/schemes/messagingerrortype/messagingerrortype.scm"),
+    ],
+)
+def test_a_problem_names_the_list_it_is_from(problem: str, service: str, uri: str) -> None:
+    assert scheme(problem, service) == uri
+
+
+@pytest.mark.parametrize(
+    ("problem", "service", "means"),
+    [
+        ("Temporary Processing Failure", "RequestItem", "later"),
+        ("TEMPORARY  processing failure", "ItemShipped", "later"),
+        ("", "ItemReceived", "later"),
+        ("Agency Authentication Failed", "ItemReceived", "later"),
+        ("Agency Authentication Failed", "RequestItem", "refused"),
+        ("Unknown partner", "RequestItem", "refused"),
+        ("duplicate request", "RequestItem", "already"),
+        ("Request Already Processed", "CancelRequestItem", "refused"),
+        ("9022", "ItemShipped", "already"),
+        ("Item Not Checked Out", "ItemReceived", "already"),
+        ("Unknown Item", "RequestItem", "refused"),
+        ("Problem performing checkout", "RequestItem", "refused"),
+        ("what nobody ever heard of", "ItemShipped", "refused"),
+    ],
+)
+def test_what_a_peers_problem_means(problem: str, service: str, means: str) -> None:
+    assert meaning(problem, service) == means
+
+
+def test_the_table_of_foreign_problems_has_no_pair_twice_and_only_services_that_exist() -> None:
+    assert len(FOREIGN) == len(problems._FOREIGN_ROWS)
+    assert {service for _, service in FOREIGN} - {""} <= SHAPES.keys()
+
+
+def test_a_known_problem_is_spelled_as_the_standard_spells_it() -> None:
+    assert spelled(" unknown  REQUEST ") == "Unknown Request"
+    assert spelled("Patron Record is Busy") == "Patron Record is Busy"

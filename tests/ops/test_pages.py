@@ -1,0 +1,66 @@
+"""Health, readiness and metrics, asked the way a monitoring tool asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from hkall_gateway.edge.counters import Counters
+from hkall_gateway.ops.pages import ops_site
+
+
+class Store:
+    """A store that answers at once, or cannot."""
+
+    def __init__(self, broken: bool = False, depths: tuple[Any, ...] = ()) -> None:
+        self._broken, self._depths = broken, depths
+
+    def read(self, _work: Any, *_args: Any) -> Deferred[Any]:
+        return fail(OSError("disk")) if self._broken else succeed(self._depths)
+
+    run = read
+
+
+def get(path: str, store: Store, *, listening: bool = True, counters: Counters | None = None) -> tuple[int, str]:
+    site = ops_site(store, counters or Counters(), lambda: listening, Clock())
+    protocol = site.buildProtocol(None)
+    transport = StringTransport()
+    protocol.makeConnection(transport)
+    protocol.dataReceived(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    head, _, body = transport.value().partition(b"\r\n\r\n")
+    return int(head.split()[1]), body.decode()
+
+
+def test_health_says_that_the_process_answers_whatever_the_database_does() -> None:
+    assert get("/healthz", Store(broken=True)) == (200, "ok\n")
+
+
+def test_ready_when_the_database_and_the_doors_are() -> None:
+    assert get("/readyz", Store()) == (200, "ready\n")
+
+
+def test_not_ready_without_the_database() -> None:
+    assert get("/readyz", Store(broken=True)) == (503, "not ready: database\n")
+
+
+def test_not_ready_while_the_doors_are_closed() -> None:
+    assert get("/readyz", Store(), listening=False) == (503, "not ready: listeners\n")
+
+
+def test_metrics_show_what_was_counted_and_what_waits() -> None:
+    counters = Counters()
+    counters.add("transitions_total", "NEW", "REQUESTED")
+    store = Store(depths=(("CUHK", "waiting", 3, None), ("mail", "dead", 1, None)))
+    status, text = get("/metrics", store, counters=counters)
+    assert status == 200
+    assert 'hkall_transitions_total{from="NEW",to="REQUESTED"} 1' in text
+    assert 'hkall_outbox_depth{partner="CUHK"} 3' in text
+    assert 'hkall_dead_letters{partner="mail"} 1' in text
+
+
+def test_another_page_is_not_found() -> None:
+    status, _ = get("/nothing", Store())
+    assert status == 404

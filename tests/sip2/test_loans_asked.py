@@ -1,0 +1,86 @@
+"""What the desk is asked for a terminal, and answers of it that no story leads to yet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+from hkall_gateway.desk.asks import CheckIn, CheckOut, Outcome, Renew, Renewed
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.rules.vocabulary import ItemKey
+from hkall_gateway.sip2.codec import Message
+from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.handlers import Door, respond
+from hkall_gateway.sip2.session import Session
+from hkall_gateway.store.database import finished
+
+DATE = "20170301    100000"
+RENEWAL = f"29NN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|"
+
+
+def _checkin(more: str = "") -> str:
+    return f"09N{DATE}{DATE}APanywhere|AOHKU|ABC1|AC|{more}"
+
+
+class Scripted(Desk):
+    """A desk that notes what it is asked and answers as told."""
+
+    def __init__(self, answer: Outcome) -> None:
+        self.answer = answer
+        self.asked: list[CheckIn | CheckOut | Renew] = []
+
+    async def check_in(self, ask: CheckIn) -> Outcome:
+        self.asked.append(ask)
+        return self.answer
+
+    async def check_out(self, ask: CheckOut) -> Outcome:
+        self.asked.append(ask)
+        return self.answer
+
+    async def renew(self, ask: Renew) -> Outcome:
+        self.asked.append(ask)
+        return self.answer
+
+
+def _asked(door: Door, desk: Desk, line: str) -> str:
+    session = Session(DIALECTS["standard"])
+    session.log_in("counter-1")
+    (piece,) = session.receive(line.encode() + b"\r")
+    assert isinstance(piece, Message)
+    return finished(respond(replace(door, desk=desk), session, piece, "10.0.0.7")).decode()
+
+
+PENDING = Renewed("R1", ItemKey("CUHK", "C1"), "P1", "Dune", date(2017, 3, 3), 0, pending=True)
+
+
+def test_a_renewal_that_the_lender_must_grant_is_not_ok_yet(door: Door) -> None:
+    reply = _asked(door, Scripted(PENDING), RENEWAL)
+    text = "The lending library is being asked. Due on 2017-03-03 until then"
+    assert reply == f"300NNN{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170303    235959|AF{text}|\r"
+
+
+def test_an_off_line_checkout_hands_the_desk_its_instant_and_the_due_date_that_was_told(door: Door) -> None:
+    desk = Scripted(PENDING)
+    _asked(door, desk, "11NY20170227    18000020170314    235959AOHKU|AAP1|ABC1|AC|AD1234|")
+    (ask,) = desk.asked
+    assert isinstance(ask, CheckOut)
+    assert (ask.no_block, ask.renewal_allowed, ask.pin_given, ask.due_told) == (True, False, True, date(2017, 3, 14))
+    assert ask.happened_at == datetime(2017, 2, 27, 10, tzinfo=UTC)
+    assert (ask.place.role, ask.place.location) == ("counter", "HKU-MAIN-LENDING")
+    assert (ask.by.who, ask.by.channel, ask.by.message) == ("counter-1", "sip2", "11")
+
+
+def test_a_check_in_that_cancels_a_checkout_undoes_the_loan(door: Door) -> None:
+    desk = Scripted(PENDING)
+    _asked(door, desk, _checkin("BIY|"))
+    (ask,) = desk.asked
+    assert isinstance(ask, CheckOut)
+    assert (ask.undo, ask.barcode) == (True, "C1")
+
+
+def test_two_messages_of_a_terminal_are_told_apart_in_the_journal(door: Door, clock: list[datetime]) -> None:
+    desk = Scripted(PENDING)
+    _asked(door, desk, _checkin())
+    clock[0] += timedelta(microseconds=1)
+    _asked(door, desk, _checkin())
+    assert desk.asked[0].by.corr != desk.asked[1].by.corr

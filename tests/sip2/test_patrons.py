@@ -1,0 +1,194 @@
+"""What a terminal is told about a patron: 24, 64 and 36."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+import pytest
+
+from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.sip2.codec import Message
+from hkall_gateway.sip2.messages import SHAPES
+from hkall_gateway.sip2.patrons import LISTINGS, MARKS, POSITIONS
+
+P = Position
+DATE = "20170301    100000"
+Place = Callable[..., Request]
+Fields = Callable[[str, str], Message]
+Ask = Callable[[str, str], str]
+
+
+def _63(card: str, summary: str = "", language: str = "000", more: str = "") -> str:
+    return f"63{language}{DATE}{summary:10}AOHKU|AA{card}|{more}"
+
+
+def _23(card: str, pin: str = "") -> str:
+    return f"23000{DATE}AOHKU|AA{card}|AC|AD{pin}|"
+
+
+def _one_of_each(place: Place) -> None:
+    place(P.RECEIVED, item_barcode="C1")
+    place(P.ON_LOAN, item_barcode="C2", due=date(2017, 3, 16))
+    place(P.ON_LOAN, item_barcode="C3", due=date(2017, 2, 24), recalled_on=date(2017, 2, 10))
+    place(P.REQUESTED, item_agency="", item_barcode="", title="Emma")
+    place(P.TO_RETURN, item_barcode="C4")
+
+
+def test_the_status_of_a_patron_in_good_standing(ask: Ask) -> None:
+    reply = ask("counter-1", _23("P1"))
+    assert reply == f"24{' ' * 14}001{DATE}AOHKU|AAP1|AEChan Tai Man|BLY|CQN|BHHKD|BV0.00|"
+
+
+@pytest.mark.parametrize(("pin", "cq"), [("", "N"), ("1234", "Y"), ("9999", "N")])
+def test_a_pin_is_valid_only_when_it_came_and_was_right(fields: Fields, pin: str, cq: str) -> None:
+    status = fields("counter-1", _23("P1", pin))
+    assert (status.get("BL"), status.get("CQ")) == ("Y", cq)
+
+
+def test_after_a_wrong_pin_nothing_personal_is_shown(place: Place, fields: Fields) -> None:
+    _one_of_each(place)
+    seen = fields("staff-1", _63("P1", "  Y", more="AD9999|"))
+    assert (seen.get("AE"), seen.get("BE"), seen.all("AU")) == ("", "", ())
+    assert seen.all("AF") == ("The PIN is missing or wrong (R10)",)
+
+
+def test_a_terminal_that_asks_for_pins_shows_names_and_lists_only_with_one(place: Place, fields: Fields) -> None:
+    _one_of_each(place)
+    without, given = fields("pin-1", _63("P1", "  Y")), fields("pin-1", _63("P1", "  Y", more="AD1234|"))
+    assert (without.get("AE"), without.all("AU"), without.get("CQ")) == ("", (), "N")
+    assert (given.get("AE"), given.all("AU"), given.get("CQ")) == ("Chan Tai Man", ("C2", "C3"), "Y")
+
+
+def test_the_address_is_shown_with_a_pin_or_to_staff(fields: Fields) -> None:
+    assert fields("counter-1", _63("P1")).get("BE") == ""
+    assert fields("counter-1", _63("P1", more="AD1234|")).get("BE") == "p1@connect.test"
+    assert fields("staff-1", _63("P1")).get("BE") == "p1@connect.test"
+
+
+@pytest.mark.parametrize("asked", [_23("P404"), _63("P404", "Y"), _63("")])
+def test_an_unknown_card_is_neither_valid_nor_has_a_valid_pin(fields: Fields, asked: str) -> None:
+    seen = fields("counter-1", asked)
+    assert (seen.get("BL"), seen.get("CQ"), seen.get("AE")) == ("N", "N", "")
+    assert seen.get("patron_status") == "YYYY          "
+    assert seen.all("AF") == ("This card is not known. Please ask at the counter (R2)",)
+
+
+def test_an_expired_card_is_known_and_may_not_charge(fields: Fields) -> None:
+    seen = fields("counter-1", _63("P3"))
+    assert seen.get("BL") == "Y"
+    assert seen.get("patron_status") == "Y YY          "
+    assert seen.all("AF") == ("Your card expired on 2017-01-31 (R2)",)
+
+
+def test_the_counts_are_digits_by_where_the_books_are(place: Place, fields: Fields) -> None:
+    _one_of_each(place)
+    seen = fields("counter-1", _63("P1"))
+    assert {row.count: seen.get(row.count) for row in LISTINGS} == {
+        "hold_items_count": "0001",
+        "overdue_items_count": "0001",
+        "charged_items_count": "0002",
+        "fine_items_count": "0001",
+        "recall_items_count": "0001",
+        "unavailable_holds_count": "0001",
+    }
+
+
+@pytest.mark.parametrize(
+    ("position", "tag", "lines"),
+    [
+        (0, "AS", ("C1",)),
+        (1, "AT", ("C3",)),
+        (2, "AU", ("C2", "C3")),
+        (3, "AV", ("C3 HKD 20.00",)),
+        (4, "BU", ("C3",)),
+        (5, "CD", ("Emma",)),
+    ],
+)
+def test_the_summary_asks_for_one_list(place: Place, fields: Fields, position: int, tag: str, lines: tuple[str, ...]) -> None:
+    _one_of_each(place)
+    seen = fields("counter-1", _63("P1", " " * position + "Y"))
+    assert {row.tag: seen.all(row.tag) for row in LISTINGS if seen.all(row.tag)} == {tag: lines}
+
+
+@pytest.mark.parametrize("summary", ["", "      Y", "         Y"])
+def test_without_a_summary_that_we_know_no_list_is_sent(place: Place, fields: Fields, summary: str) -> None:
+    _one_of_each(place)
+    seen = fields("counter-1", _63("P1", summary))
+    assert [row.tag for row in LISTINGS if seen.all(row.tag)] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "lines"),
+    [
+        ("BP1|BQ2|", ("C1", "C2")),
+        ("BP2|BQ2|", ("C2",)),
+        ("BP3|", ("C3", "C4")),
+        ("BQ1|", ("C1",)),
+        ("BP9|BQ12|", ()),
+        ("BP3|BQ1|", ()),
+        ("BP0|BQ0|", ()),
+        ("BPx|BQ-1|", ("C1", "C2", "C3", "C4")),
+        (f"BQ{'9' * 200}|", ("C1", "C2", "C3", "C4")),
+    ],
+)
+def test_a_list_is_paged_from_one_both_ends_included(place: Place, fields: Fields, more: str, lines: tuple[str, ...]) -> None:
+    for number in range(1, 5):
+        place(P.ON_LOAN, item_barcode=f"C{number}", due=date(2017, 3, 16))
+    assert fields("counter-1", _63("P1", "  Y", more=more)).all("AU") == lines
+
+
+def test_the_limit_is_the_category_s_and_reaching_it_forbids_more(place: Place, fields: Fields) -> None:
+    for number in range(15):
+        place(P.ON_LOAN, item_barcode=f"C{number}", due=date(2017, 3, 16))
+    seen = fields("counter-1", _63("P1"))
+    assert seen.get("CB") == "0015"
+    assert seen.get("patron_status") == "Y    Y        "
+
+
+def test_a_recalled_book_that_is_overdue_is_marked(place: Place, fields: Fields) -> None:
+    place(P.ON_LOAN, due=date(2017, 2, 24), recalled_on=date(2017, 2, 10))
+    assert fields("counter-1", _23("P1")).get("patron_status") == " " * 12 + "Y "
+
+
+def test_books_that_wait_are_told_of(place: Place, fields: Fields) -> None:
+    place(P.RECEIVED)
+    assert fields("counter-1", _23("P1")).all("AF") == ("HKALL books ready to collect: 1",)
+
+
+@pytest.mark.parametrize(
+    ("login", "card", "asked", "answered", "name"),
+    [
+        ("counter-1", "P1", "000", "001", "Chan Tai Man"),
+        ("counter-1", "P2", "000", "019", "王美"),
+        ("counter-1", "P2", "001", "001", "Wong Mei"),
+        ("counter-1", "P2", "027", "027", "王美"),
+        ("counter-1", "P2", "002", "002", "Wong Mei"),
+        ("ascii-1", "P2", "019", "019", "Wong Mei"),
+    ],
+)
+def test_name_and_language_are_those_that_were_asked_for_and_can_be_shown(
+    fields: Fields, login: str, card: str, asked: str, answered: str, name: str
+) -> None:
+    seen = fields(login, _63(card, language=asked))
+    assert (seen.get("language"), seen.get("AE")) == (answered, name)
+
+
+def test_expiry_and_category_go_only_to_terminals_that_know_them(fields: Fields) -> None:
+    assert (fields("counter-1", _63("P3")).get("PA"), fields("counter-1", _63("P3")).get("PC")) == ("", "")
+    assert (fields("staff-1", _63("P3")).get("PA"), fields("staff-1", _63("P3")).get("PC")) == ("20170131", "undergraduates")
+
+
+def test_a_session_can_always_be_ended(ask: Ask) -> None:
+    assert ask("counter-1", f"35{DATE}AOHKU|AAP1|") == f"36Y{DATE}AOHKU|AAP1|"
+
+
+def test_the_listings_stand_in_the_order_of_the_summary_and_of_the_reply() -> None:
+    parts = [part.name for part in SHAPES["64"].fixed if part.name.endswith("_count")]
+    assert [row.count for row in LISTINGS] == parts
+    assert all(row.tag in SHAPES["64"].optional for row in LISTINGS)
+
+
+def test_every_mark_is_a_position_of_the_patron_status() -> None:
+    assert next(part.width for part in SHAPES["64"].fixed if part.name == "patron_status") == POSITIONS
+    assert set(MARKS) <= set(range(POSITIONS))

@@ -1,0 +1,151 @@
+"""Who may connect, for how long, and the orderly end of a door, with a fake clock and no network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from structlog.testing import capture_logs
+from twisted.internet.address import IPv4Address, UNIXAddress
+
+from hkall_gateway.sip2.server import DRAIN_S
+
+if TYPE_CHECKING:
+    from tests.sip2.conftest import Port
+
+DATE = "20170301    100000"
+LOGIN = b"9300CNcounter-1|COcounter-1-pw|\r"
+WRONG = b"9300CNcounter-1|COwrong|\r"
+STATUS = b"9900302.00\r"
+END = f"35{DATE}AOHKU|AAP1|\r".encode()
+ENDED = f"36Y{DATE}AOHKU|AAP1|\r".encode()
+ITEM = f"17{DATE}AOHKU|ABI1|\r".encode()
+
+
+# ---- who may come, and how long
+
+
+def test_an_address_that_no_terminal_comes_from_is_not_let_in(port: Port) -> None:
+    caller = port.call(IPv4Address("TCP", "192.0.2.1", 50000), log_in=False)
+    assert (caller.hung_up, caller.hears(LOGIN)) == (True, b"")
+    assert port.door.counters.read("connections_refused_total", "sip2", "address") == 1
+
+
+def test_a_peer_without_an_address_is_not_let_in(port: Port) -> None:
+    assert port.call(UNIXAddress(None), log_in=False).hung_up
+
+
+def test_a_full_door_lets_nobody_in_until_somebody_leaves(port: Port) -> None:
+    small = replace(port, in_all=1)
+    first = small.call()
+    assert small.call(log_in=False).hung_up
+    first.goes()
+    assert small.call().hears(END) == ENDED
+
+
+def test_who_was_not_let_in_does_not_leave(port: Port) -> None:
+    small = replace(port, per_address=1)
+    small.call()
+    small.call(log_in=False).goes()
+    assert small.gate.inside == 1
+
+
+def test_three_wrong_logins_are_answered_and_then_hung_up_on(port: Port) -> None:
+    caller = port.call(log_in=False)
+    assert caller.hears(WRONG + WRONG) == b"940\r940\r"
+    assert not caller.hung_up
+    assert caller.hears(WRONG + END) == b"940\r"
+    assert caller.hung_up
+
+
+def test_a_terminal_that_does_not_log_in_within_a_minute_is_hung_up_on(port: Port) -> None:
+    caller = port.call(log_in=False)
+    port.clock.advance(59)
+    assert caller.hears(STATUS).startswith(b"98YYYY")
+    assert not caller.hung_up
+    port.clock.advance(1)
+    assert caller.hung_up
+
+
+def test_a_silent_terminal_is_hung_up_on_after_the_idle_time(port: Port) -> None:
+    caller = port.call()
+    port.clock.advance(899)
+    caller.hears(END)
+    port.clock.advance(899)
+    assert not caller.hung_up
+    port.clock.advance(1)
+    assert caller.hung_up
+
+
+def test_waiting_for_us_is_not_silence(port: Port) -> None:
+    caller = port.call()
+    caller.hears(ITEM)
+    port.clock.advance(900)
+    assert not caller.hung_up
+    port.desk.found("I1")
+    assert caller.hears().startswith(b"18")
+
+
+def test_a_terminal_that_left_is_not_written_to_and_its_rest_is_not_done(port: Port) -> None:
+    caller = port.call()
+    caller.hears(ITEM + ITEM.replace(b"I1", b"I2"))
+    caller.goes()
+    port.desk.found("I1")
+    assert caller.hears() == b""
+    assert "I2" not in port.desk.looking
+    assert port.clock.getDelayedCalls() == []
+
+
+# ---- the end
+
+
+def test_drain_waits_for_what_is_in_hand_then_closes(port: Port) -> None:
+    busy, idle = port.call(), port.call()
+    busy.hears(ITEM + END)
+    done: list[None] = []
+    port.terminals.drain().addCallback(done.append)
+    assert (idle.hung_up, busy.hung_up) == (True, False)
+    port.desk.found("I1")
+    assert (busy.hung_up, busy.hears().endswith(ENDED)) == (True, True)
+    busy.goes()
+    assert done == []
+    idle.goes()
+    assert done == [None]
+
+
+def test_drain_of_a_quiet_door_is_done_at_once(port: Port) -> None:
+    assert port.terminals.drain().called
+
+
+def test_while_draining_nobody_comes_in(port: Port) -> None:
+    port.terminals.drain()
+    assert port.call(log_in=False).hung_up
+
+
+def test_drain_cuts_off_what_does_not_end(port: Port) -> None:
+    caller = port.call()
+    caller.hears(ITEM)
+    port.terminals.drain()
+    port.clock.advance(DRAIN_S)
+    assert caller.socket.disconnected
+
+
+def test_the_end_of_a_connection_is_logged_with_its_counts(port: Port) -> None:
+    caller = port.call()
+    caller.hears(END + b"88\r")
+    with capture_logs() as logs:
+        caller.goes()
+    (closed,) = logs
+    counts = closed["counters"]
+    assert (closed["event"], closed["terminal"], closed["peer"]) == ("sip2.closed", "counter-1", "10.0.0.7")
+    assert (counts["received"], counts["answered"], counts["unknown_command"]) == (3, 2, 1)
+
+
+def test_the_counters_of_the_process_follow_every_message(port: Port) -> None:
+    caller = port.call()
+    caller.hears(END)
+    counters = port.door.counters
+    assert counters.read("sip2_events_total", "answered") == 2
+    assert counters.read("sip2_sessions") == 1
+    caller.goes()
+    assert (counters.read("sip2_events_total", "answered"), counters.read("sip2_sessions")) == (2, 0)
