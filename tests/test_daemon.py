@@ -21,7 +21,7 @@ from lxml import etree
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
 
-from hkall_gateway.cli.files import read_patrons
+from hkall_gateway.connectors.exports import read_patrons
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.party import Party
 from hkall_gateway.lab.script import MANNERS
@@ -60,7 +60,7 @@ class Gateway:
         self.ports = free_ports()
         self.environ = {**os.environ, **setup.environment(self.ports)}
         self.path = setup.write_config(folder, self.ports, policy, SOON)
-        setup.furnish(self.path, self.environ).engine.dispose()
+        setup.furnish(self.path, self.environ)
         self.party = Party(reactor, self.ports)
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from hkall_gateway.cli import files
 from hkall_gateway.cli.site import WRONG, Ending, Site, with_site
+from hkall_gateway.connectors import exports
 from hkall_gateway.store import loading
 
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
@@ -42,7 +42,7 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
 
     Example: hkall-gateway load patrons patrons.csv --full
     """
-    rows = _checked(files.read_patrons, file)
+    rows = _checked(exports.read_patrons, file)
     _warn_unmapped(site, rows)
     _load(site, "patrons", rows, dry_run=dry_run, full=full, force=force)
 
@@ -54,13 +54,13 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> 
 
     Example: hkall-gateway load holdings holdings.csv
     """
-    _load(site, "holdings", _checked(files.read_holdings, file), dry_run=dry_run, full=full, force=force)
+    _load(site, "holdings", _checked(exports.read_holdings, file), dry_run=dry_run, full=full, force=force)
 
 
 def _checked(read: Callable[[Path], Any], file: Path) -> Any:
     try:
         return read(file)
-    except files.BadFile as error:
+    except exports.BadFile as error:
         raise Ending(f"{error}\nnothing was loaded", WRONG) from None
 
 

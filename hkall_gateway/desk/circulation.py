@@ -163,10 +163,10 @@ def check_out(unit: Unit, ask: CheckOut, facts: BorrowerFacts, house: House, now
         return found
     if found is None or found.side is Side.LENDING:
         return _refuse(unit, Refusal(Why.UNKNOWN_ITEM), ask, found, facts, now)
-    if facts.borrower is None:
-        return _refuse(unit, Refusal(Why.UNKNOWN_BORROWER), ask, found, facts, now)
     if ask.undo:
         return _undo_checkout(unit, ask, found, facts, now)
+    if facts.borrower is None:
+        return _refuse(unit, Refusal(Why.UNKNOWN_BORROWER), ask, found, facts, now)
     if found.position is P.ON_LOAN and found.patron == ask.card:
         return _again(unit, ask, found, facts, house, now)
     return _lend(unit, ask, found, facts.borrower, house, now)
@@ -232,7 +232,7 @@ def _again(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, ho
 
 def _undo_checkout(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, now: datetime) -> Outcome:
     """The terminal could not finish: the copy is on the hold shelf as before. Asked again it is a success again."""
-    if request.patron != ask.card:
+    if ask.card and request.patron != ask.card:
         return _refuse(unit, Refusal(Why.NOT_REQUESTER), ask, request, facts, now)
     after = request
     if unit.can(request, Event.UNDO_CHECK_OUT):

@@ -31,7 +31,7 @@ def run(folder: Path) -> None:
     ports = setup.Ports()
     os.environ.update(setup.environment(ports))
     path = setup.write_config(folder, ports)
-    setup.furnish(path, environ=os.environ).engine.dispose()
+    setup.furnish(path, environ=os.environ)
     click.echo(
         f"SIP2 127.0.0.1:{ports.sip2}  NCIP http://127.0.0.1:{ports.ncip}/ncip  health http://127.0.0.1:{ports.ops}/healthz"
     )

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hkall_gateway.cli import files
-from hkall_gateway.cli.site import Site
 from hkall_gateway.config import gateway
-from hkall_gateway.daemon import house_of
+from hkall_gateway.connectors import exports
+from hkall_gateway.daemon import house_of, make_unit
 from hkall_gateway.edge.secrets import hash_secret
 from hkall_gateway.store import loading, schema
+from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
 
 PASSWORD = "demo"  # noqa: S105  # every secret of the demo world; it listens on loopback only
@@ -68,21 +68,23 @@ def furnish(
     environ: Mapping[str, str],
     patrons: Path = DEMO_FILES / "patrons.csv",
     holdings: Path = DEMO_FILES / "holdings.csv",
-) -> Site:
+) -> None:
     """The database of a configuration, brought to the present revision and filled from two files."""
     config = gateway.load(path, environ)
-    site = Site(config, house_of(config), open_engine(config.database.url))
-    schema.upgrade(site.engine)
-    _load(site, "patrons", files.read_patrons(patrons))
-    _load(site, "holdings", files.read_holdings(holdings))
-    return site
+    engine = open_engine(config.database.url)
+    schema.upgrade(engine)
+    store = Immediate(engine, make_unit(house_of(config)))
+    _load(store, "patrons", exports.read_patrons(patrons))
+    _load(store, "holdings", exports.read_holdings(holdings))
+    store.close()
+    engine.dispose()
 
 
-def _load(site: Site, kind: str, rows: Sequence[object]) -> None:
-    number = site.run(loading.begin, kind)
+def _load(store: Immediate, kind: str, rows: Sequence[object]) -> None:
+    number = store.now(loading.begin, kind)
     for start in range(0, len(rows), loading.CHUNK):
-        site.run(loading.write, kind, rows[start : start + loading.CHUNK], number)
-    site.run(loading.finish, kind, number, False)
+        store.now(loading.write, kind, rows[start : start + loading.CHUNK], number)
+    store.now(loading.finish, kind, number, False)
 
 
 _FIXED = """\

@@ -97,7 +97,7 @@ async def tell_story(reactor: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         story = Story(reactor, Path(folder))
         logs.configure((Path(folder) / "log.jsonl").open("ab"), story.now, "info", b"demo")
-        setup.furnish(story.path, environ=setup.environment(PORTS)).engine.dispose()
+        setup.furnish(story.path, environ=setup.environment(PORTS))
         await story.party.start()
         gateway = await start_gateway(story.path, PORTS, reactor, story.now)
         try:

@@ -72,6 +72,7 @@ class Terminals(Factory):
         self.idle_s, self.login_s, self.framing = idle_s, login_s, framing
         self.lines: set[Line] = set()
         self._drained: Deferred[None] | None = None
+        self._patience: Any = None
 
     @property
     def draining(self) -> bool:
@@ -86,7 +87,7 @@ class Terminals(Factory):
         What is not done after DRAIN_S seconds is cut off.
         """
         self._drained = Deferred()
-        self.clock.callLater(DRAIN_S, self._cut)
+        self._patience = self.clock.callLater(DRAIN_S, self._cut)
         for line in tuple(self.lines):
             line.finish()
         self._look_if_drained()
@@ -109,8 +110,11 @@ class Terminals(Factory):
             line.hang("cut", at_once=True)
 
     def _look_if_drained(self) -> None:
-        if self._drained is not None and not self.lines and not self._drained.called:
-            self._drained.callback(None)
+        if self._drained is None or self.lines or self._drained.called:
+            return
+        if self._patience.active():
+            self._patience.cancel()
+        self._drained.callback(None)
 
 
 class Line(TwistedProtocol):

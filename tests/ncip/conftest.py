@@ -1,16 +1,35 @@
-"""What the tests of the NCIP room share: the standard's schemas where they are at hand, and equality with schemes in sight."""
+"""What the tests of the NCIP room share: the schemas where they are at hand, and a door with a real desk behind it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lxml import etree
+from sqlalchemy import insert, select
 
-from hkall_gateway.ncip.messages import Coded
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.house import House
+from hkall_gateway.desk.ports import BorrowerFacts, Verb
+from hkall_gateway.edge.counters import Counters
+from hkall_gateway.ncip.codec import decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.handlers import Caller, Door, Peer, copy_of, respond
+from hkall_gateway.ncip.messages import Coded, Fields, Message
+from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.records import to_json
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import By, Holding, Partner, Position, Request, Sensitive, Side
+from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import HOLDINGS, LINKS, PATRONS, create_all
+from hkall_gateway.store.unit import Unit
 
 SHARED = Path("/work/shared/ncip")
 
@@ -51,3 +70,118 @@ def spelled() -> Callable[[object], object]:
         return (str(value), value.scheme) if isinstance(value, Coded) else value
 
     return spell
+
+
+# ---- a real desk behind a door, for the tests of what is answered
+
+XSD = SHARED / "xsd/ncip_v2_02.xsd"
+SCHEMA = etree.XMLSchema(etree.parse(XSD)) if XSD.exists() else None
+HERE = Peer("10.0.0.7")
+DISCOVERY, CUHK, LU = "HKU-DISCOVERY", "CUHK", "LU"
+NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
+
+UG1 = {"AgencyId": "HKU", "UserIdentifierType": "Barcode Id", "UserIdentifierValue": "UG1"}
+DUNE = {"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKALL"}}
+LOAN = {"RequestType": "Loan", "RequestScopeType": "Bibliographic Item"}
+
+
+class FakeIls:
+    """The library's own system, answering from what was loaded; everybody's PIN is 1234."""
+
+    supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN})
+
+    def __init__(self, store: Immediate) -> None:
+        self._store = store
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        if card == "BOOM":
+            raise RuntimeError("a bug behind the desk")
+        return BorrowerFacts(await self._store.read(Unit.patron, card), "snapshot")
+
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        return pin == Sensitive("1234")
+
+    async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
+        return None
+
+
+PEOPLE: tuple[dict[str, Any], ...] = (
+    {"barcode": "UG1", "name": "Chan Tai Man", "email": "ug1@lib.test", "category": "undergraduates", "total_quota": 60},
+    {"barcode": "LATE", "name": "Late Lee", "category": "undergraduates", "expires": date(2017, 1, 31)},
+)
+BOOKS = (
+    Holding("CUHK", "C1", "b1", "Dune"),
+    Holding("LU", "L1", "b1", "Dune"),
+    Holding("HKU", "K9", "blend", "酒徒"),
+)
+
+
+class World:
+    """A door with a real desk behind it."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        engine = open_engine("sqlite://")
+        create_all(engine)
+        with engine.connect() as connection:
+            connection.execute(insert(PATRONS), [{"expires": None, "email": "", "total_quota": None, **p} for p in PEOPLE])
+            connection.execute(insert(HOLDINGS), [asdict(book) for book in BOOKS])
+            for agency in (CUHK, LU):
+                connection.execute(insert(LINKS), {"agency": agency, "partner": to_json(Partner(agency, agency))})
+        numbers = count(1)
+        self.store = Immediate(engine, lambda connection: Unit(connection, lambda: f"R{next(numbers)}"))
+        house = House("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
+        desk = Desk(self.store, FakeIls(self.store), lambda: house, lambda: self.now)
+        net = ("10.0.0.0/8",)
+        rows = (
+            Caller(DISCOVERY, "d-key", "client", net),
+            Caller(CUHK, "c-key", "partner", net),
+            Caller(LU, "l-key", "partner", net),
+        )
+        callers = {row.agency: row for row in rows} | {"MUTE": Caller("MUTE", "", "partner", net)}
+        self.door = Door(desk, callers, "HKU", HONG_KONG, {}, Counters(), lambda: self.now, copy_of(self.store))
+
+    def document(self, agency: str, service: str, secret: str = "", **fields: Any) -> bytes:
+        """A document of an agency, with the agency's own secret unless another is given."""
+        caller = self.door.callers.get(agency)
+        header: dict[str, Any] = {"FromAgencyId": {"AgencyId": agency}, "ToAgencyId": {"AgencyId": "HKU"}}
+        header["FromAgencyAuthentication"] = secret or (caller.secret if caller else "")
+        return encode(Message(service, {"InitiationHeader": header, **fields}), DIALECTS["direct"])
+
+    def send(self, body: bytes, peer: Peer = HERE) -> Message:
+        """The reply to a document; it must be valid."""
+        return read(finished(respond(self.door, body, None, peer)))
+
+    def ask(self, agency: str, service: str, **fields: Any) -> Message:
+        return self.send(self.document(agency, service, **fields))
+
+    def place(self, value: str = "d-77", user: Fields = UG1, **more: Any) -> Message:
+        mine = {"AgencyId": DISCOVERY, "RequestIdentifierValue": value}
+        return self.ask(DISCOVERY, "RequestItem", UserId=user, BibliographicId=[DUNE], RequestId=mine, **LOAN, **more)
+
+    def put(self, position: Position, **facts: Any) -> Request:
+        """A request as it stands; unless said, UG1 borrows C1 of CUHK."""
+        given: dict[str, Any] = {"side": Side.BORROWING, "title": "Dune", "bib_id": "b1", "patron": "UG1", "partner": CUHK}
+        given |= {"item_agency": "CUHK", "item_barcode": "C1", "placed_by": DISCOVERY, "placed_id": "d-1", **facts}
+        return self.store.now(Unit.open, Request(id="", position=position, **given), self.now, By("test", "world"))
+
+    def request(self, value: str) -> Request:
+        found = self.store.now(Unit.request, value)
+        assert found is not None
+        return found
+
+    def rows(self, table: Any) -> list[Any]:
+        return list(self.store.now(lambda unit: unit._connection.execute(select(table)).mappings().all()))
+
+
+def read(reply: bytes) -> Message:
+    if SCHEMA is not None:
+        SCHEMA.assertValid(etree.fromstring(reply))
+    return decode(reply)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.store.close()

@@ -113,8 +113,9 @@ def test_drain_waits_for_what_is_in_hand_then_closes(port: Port) -> None:
     assert done == [None]
 
 
-def test_drain_of_a_quiet_door_is_done_at_once(port: Port) -> None:
+def test_drain_of_a_quiet_door_is_done_at_once_and_leaves_no_timer(port: Port) -> None:
     assert port.terminals.drain().called
+    assert port.clock.getDelayedCalls() == []
 
 
 def test_while_draining_nobody_comes_in(port: Port) -> None:
@@ -128,6 +129,9 @@ def test_drain_cuts_off_what_does_not_end(port: Port) -> None:
     port.terminals.drain()
     port.clock.advance(DRAIN_S)
     assert caller.socket.disconnected
+    caller.goes()
+    port.desk.found("I1")
+    assert caller.hears() == b""
 
 
 def test_the_end_of_a_connection_is_logged_with_its_counts(port: Port) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.cli.files import HOLDINGS, PATRONS, BadFile, read_holdings, read_patrons
+from hkall_gateway.connectors.exports import HOLDINGS, PATRONS, BadFile, read_holdings, read_patrons
 
 DEMO = Path(__file__).parents[2] / "fixtures/demo"
 

@@ -1,0 +1,217 @@
+"""The initiator: what is told is written as the examples are, and whatever a peer or the network does becomes one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from hkall_gateway.desk.asks import Answer
+from hkall_gateway.ncip.client import DOCUMENTS, Client, NoReply, NotSent, Posted, document
+from hkall_gateway.ncip.codec import decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.messages import SHAPES, Fields, Message, Value
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.tidings import Telling, is_letter
+from hkall_gateway.rules.vocabulary import ItemKey, Partner
+from hkall_gateway.store.database import finished
+
+EXAMPLES = Path("/work/shared/ncip/examples")
+CUHK = Partner("CUHK", "CUHK Library", url="http://cuhk.test/ncip", timeout_s=7)
+C1 = ItemKey("CUHK", "C00001")
+XML = 'application/xml; charset="utf-8"'
+
+
+def telling(send: Send, at: str = "2017-03-01T02:00:00+00:00", due: str = "2017-03-17", **facts: object) -> Telling:
+    """Request R-1001 at CUHK; `at` and `due` as the examples have them."""
+    said: dict[str, object] = {"item": C1, "bib_id": "b1", "local_bib_id": "990012", "pickup_location": "HKU-MAIN-LENDING"}
+    said |= {"wire_agency": "HKU", "wire_id": "R-1001-1", "renewals": 1, "patron": "UG1", **facts}
+    when, until = datetime.fromisoformat(at), date.fromisoformat(due)
+    return Telling(send.value, "R-1001", "CUHK", at=when, due=until, **said)  # type: ignore[arg-type]  # facts by name
+
+
+def shape(value: Value) -> object:
+    """A message's structure without its texts."""
+    if isinstance(value, Mapping):
+        return {name: shape(one) for name, one in value.items()}
+    return [shape(one) for one in value] if isinstance(value, list) else type(value) is bool
+
+
+# Which of our documents is which example. One that a lender writes to us is compared in shape, since we lend too.
+# fmt: off
+SAME = (
+    ("03-we-ask-the-lender-RequestItem",             Send.ASK_LENDER,             "2017-03-01T02:00:00+00:00", "2017-03-17"),
+    ("09-we-cancel-at-the-lender-CancelRequestItem", Send.CANCEL_AT_LENDER,       "2017-03-01T02:00:00+00:00", "2017-03-17"),
+    ("07-we-received-ItemReceived",                  Send.TELL_LENDER_RECEIVED,   "2017-03-02T03:00:00+00:00", "2017-03-17"),
+    ("10-we-lent-it-ItemCheckedOut",                 Send.TELL_LENDER_ON_LOAN,    "2017-03-01T02:00:00+00:00", "2017-03-17"),
+    ("12-we-renewed-ItemRenewed",                    Send.TELL_LENDER_RENEWED,    "2017-03-01T02:00:00+00:00", "2017-03-25"),
+    ("14-we-send-it-home-ItemShipped",               Send.TELL_LENDER_ON_ITS_WAY, "2017-03-18T02:00:00+00:00", "2017-03-17"),
+)
+ALIKE = (
+    (Send.TELL_BORROWER_DECLINED, "04-lender-declines-ItemRequestCancelled"),
+    (Send.TELL_BORROWER_SHIPPED,  "05-lender-ships-ItemShipped"),
+    (Send.TELL_BORROWER_RECALLED, "13-lender-recalls-ItemRecalled"),
+    (Send.TELL_BORROWER_HOME,     "15-lender-has-it-ItemReceived"),
+)
+# fmt: on
+
+
+def example(name: str) -> Fields:
+    file = EXAMPLES / f"{name}.xml"
+    if not file.exists():
+        pytest.skip(f"{file} is not on this machine")
+    return decode(file.read_bytes()).fields
+
+
+def written(send: Send, said: Telling | None = None) -> Message | None:
+    return document(said or telling(send), CUHK, "HKU", "a-secret")
+
+
+def test_everything_that_a_partner_can_be_told_has_a_row() -> None:
+    assert DOCUMENTS.keys() == {send for send in Send if not is_letter(send)}
+
+
+@pytest.mark.parametrize("send", DOCUMENTS)
+def test_every_document_is_valid(send: Send, xsd: etree.XMLSchema) -> None:
+    message = written(send)
+    silent = {Send.TELL_LENDER_RETURNED, Send.TELL_LENDER_CLAIMED, Send.TELL_LENDER_LOST}
+    assert (message is None) == (send in silent)
+    if message is not None:
+        xsd.assertValid(etree.fromstring(encode(message, DIALECTS["direct"])))
+
+
+@pytest.mark.parametrize(("name", "send", "at", "due"), SAME, ids=[row[0] for row in SAME])
+def test_our_document_is_the_example_to_the_letter(name: str, send: Send, at: str, due: str) -> None:
+    message = written(send, telling(send, at, due))
+    assert message is not None
+    assert decode(encode(message, DIALECTS["direct"])).fields == example(name)
+
+
+@pytest.mark.parametrize(("send", "name"), ALIKE, ids=[row[1] for row in ALIKE])
+def test_what_we_tell_as_lender_has_the_shape_of_the_example(send: Send, name: str) -> None:
+    message = written(send)
+    assert message is not None
+    assert shape(decode(encode(message, DIALECTS["direct"])).fields) == shape(example(name))
+
+
+def test_a_lender_never_learns_the_patron_unless_its_row_says_so() -> None:
+    rows = (Partner("CUHK", "", user_sent=kind) for kind in ("institution", "patron"))
+    messages = [document(telling(Send.ASK_LENDER), row, "HKU", "") for row in rows]
+    told = [message.text("UserId/UserIdentifierValue") for message in messages if message]
+    assert told == ["HKU-INST", "UG1"]
+
+
+# ---- what comes back
+
+
+class Script:
+    """A post that answers as told, and remembers what it was given."""
+
+    def __init__(self, reply: Posted | Exception) -> None:
+        self.reply = reply
+        self.given: list[tuple[str, bytes, float]] = []
+
+    async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
+        self.given.append((url, body, timeout_s))
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+
+def delivered(reply: Posted | Exception, send: Send = Send.ASK_LENDER, partner: Partner = CUHK) -> Answer:
+    return finished(Client(Script(reply), "HKU", {"CUHK": "a-secret"}).deliver(telling(send), partner))
+
+
+def replied(service: str = "RequestItemResponse", status: int = 200, wait: int = 0, **fields: Value) -> Posted:
+    return Posted(status, XML, encode(Message(service, fields), DIALECTS["direct"]), wait)
+
+
+def refused(problem: str, status: int = 200) -> Posted:
+    return replied(status=status, Problem=[{"ProblemType": problem, "ProblemDetail": "because"}])
+
+
+NUMBER: Fields = {"AgencyId": "HKU", "RequestIdentifierValue": "R-1001-1"}
+COPY: Fields = {"AgencyId": "CUHK", "ItemIdentifierValue": "C00001"}
+
+ANSWERS: dict[str, tuple[Posted | Exception, Answer]] = {
+    "accepted": (replied(RequestId=NUMBER, ItemId=COPY), Answer("accepted", item=C1)),
+    "accepted with a status": (replied(status=202, RequestId=NUMBER), Answer("accepted")),
+    "asked already": (refused("duplicate request"), Answer("already", "Duplicate Request", "because")),
+    "a final no": (refused("UNKNOWN ITEM"), Answer("refused", "Unknown Item", "because")),
+    "a final no with a 500": (refused("Unknown Item", 500), Answer("refused", "Unknown Item", "because")),
+    "a no that nobody knows": (refused("Moon In Wrong Phase"), Answer("refused", "Moon In Wrong Phase", "because")),
+    "not now": (refused("Temporary Processing Failure"), Answer("later", "Temporary Processing Failure", "because")),
+    "busy": (Posted(503, "text/plain", b"later", 120), Answer("later", detail="HTTP 503", retry_after_s=120)),
+    "too many": (Posted(429, "text/html", b"<p>slow", 5), Answer("later", detail="HTTP 429", retry_after_s=5)),
+    "another's reply": (
+        replied(RequestId={**NUMBER, "RequestIdentifierValue": "X"}),
+        Answer("unknown", detail="the reply is about another request"),
+    ),
+    "the wrong reply": (
+        replied("ItemShippedResponse"),
+        Answer("unknown", detail="RequestItem was answered by ItemShippedResponse"),
+    ),
+    "not sent": (NotSent("refused"), Answer("unreachable", detail="refused")),
+    "cut": (NoReply("cut"), Answer("unknown", detail="cut")),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_comes_back_is_one_answer(name: str) -> None:
+    reply, answer = ANSWERS[name]
+    assert delivered(reply) == answer
+
+
+@pytest.mark.parametrize("body", [b"", b"<html><body>It works!</body></html>", b"<NCIPMessage>", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("status", [200, 302, 404, 500])
+def test_garbage_leaves_open_whether_the_document_took_effect(body: bytes, status: int) -> None:
+    assert delivered(Posted(status, "text/html", body, 0)).kind == "unknown"
+
+
+def test_the_last_resort_of_mod_ncip_is_tried_again() -> None:
+    assert delivered(Posted(500, "application/xml", b"<Problem><message>NPE</message></Problem>", 0)).kind == "later"
+
+
+def test_a_problem_that_may_pass_goes_before_a_final_one() -> None:
+    both: Value = [{"ProblemType": "Unknown Item"}, {"ProblemType": "Temporary Processing Failure"}]
+    assert delivered(replied(Problem=both)).kind == "later"
+
+
+def test_a_document_carries_the_partners_secret_to_its_url_in_its_time() -> None:
+    script = Script(replied())
+    finished(Client(script, "HKU", {"CUHK": "a-secret"}).deliver(telling(Send.ASK_LENDER), CUHK))
+    ((url, body, timeout_s),) = script.given
+    header = decode(body)
+    assert (url, timeout_s) == ("http://cuhk.test/ncip", 7)
+    assert header.text("InitiationHeader/FromAgencyAuthentication") == "a-secret"
+
+
+def test_what_the_flow_does_not_say_is_settled_without_a_document() -> None:
+    assert delivered(NotSent("nobody calls"), Send.TELL_LENDER_RETURNED).kind == "accepted"
+
+
+@pytest.mark.parametrize("partner", [Partner("CUHK", ""), Partner("CUHK", "", url="http://c.test", dialect="innreach")])
+def test_a_partner_that_cannot_be_told_refuses_so_that_the_next_one_is_asked(partner: Partner) -> None:
+    assert delivered(replied(), partner=partner).kind == "refused"
+
+
+def test_a_due_date_in_a_reply_is_its_day_in_hong_kong() -> None:
+    reply = replied("RenewItemResponse", ItemId=COPY, DateDue="2017-04-20T15:59:59Z")
+    assert delivered(reply, Send.ASK_LENDER_TO_RENEW).due == date(2017, 4, 20)
+
+
+def test_every_document_expects_the_response_of_its_service() -> None:
+    for send in DOCUMENTS:
+        message = written(send)
+        if message is not None:
+            assert delivered(replied(SHAPES[message.service].reply), send).kind == "accepted"
+
+
+def test_an_instant_is_written_in_utc() -> None:
+    said = telling(Send.TELL_LENDER_RECEIVED, datetime(2017, 3, 2, 3, tzinfo=UTC).isoformat())
+    message = written(Send.TELL_LENDER_RECEIVED, said)
+    assert message is not None
+    assert message.text("DateReceived") == "2017-03-02T03:00:00Z"

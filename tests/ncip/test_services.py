@@ -1,0 +1,161 @@
+"""What clients and partners ask and tell: the desk is asked, and its outcome read back as a reply."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hkall_gateway.ncip.handlers import Peer, respond
+from hkall_gateway.ncip.messages import Fields, Message
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.store.database import finished
+from hkall_gateway.store.tables import INBOX, REQUESTS
+
+if TYPE_CHECKING:
+    from tests.ncip.conftest import World
+
+P = Position
+DISCOVERY, CUHK, LU = "HKU-DISCOVERY", "CUHK", "LU"
+NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
+UG1 = {"AgencyId": "HKU", "UserIdentifierType": "Barcode Id", "UserIdentifierValue": "UG1"}
+DUNE = {"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKALL"}}
+LOAN = {"RequestType": "Loan", "RequestScopeType": "Bibliographic Item"}
+
+
+def number(agency: str, value: str) -> Fields:
+    return {"AgencyId": agency, "RequestIdentifierValue": value}
+
+
+def copy(agency: str, barcode: str) -> Fields:
+    return {"AgencyId": agency, "ItemIdentifierType": "Barcode", "ItemIdentifierValue": barcode}
+
+
+def problem(reply: Message) -> str:
+    return reply.text("Problem/ProblemType")
+
+
+# ---- requests of our patrons
+
+
+def test_a_patrons_wish_is_placed_and_the_first_lender_is_asked(world: World) -> None:
+    reply = world.place(PickupLocation="HKU-MAIN-LENDING")
+    assert reply.text("RequestId/RequestIdentifierValue") == "d-77"
+    assert reply.text("UserId/UserIdentifierValue") == "UG1"
+    assert reply.text("ResponseHeader/ToAgencyId/AgencyId") == DISCOVERY
+    assert [row.send for row in world.store.now(lambda unit: unit.outbox.rows())] == [Send.ASK_LENDER]
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_the_same_document_again_is_one_request_and_the_same_reply(world: World, times: int) -> None:
+    ask: dict[str, Any] = {"UserId": UG1, "BibliographicId": [DUNE], "RequestId": number(DISCOVERY, "d-77"), **LOAN}
+    body = world.document(DISCOVERY, "RequestItem", **ask)
+    replies = {finished(respond(world.door, body, None, Peer("10.0.0.7"))) for _ in range(times)}
+    assert (len(replies), len(world.rows(REQUESTS))) == (1, 1)
+
+
+def test_a_request_without_a_number_is_answered_with_ours(world: World) -> None:
+    reply = world.ask(DISCOVERY, "RequestItem", UserId=UG1, BibliographicId=[DUNE], **LOAN)
+    assert (reply.text("RequestId/AgencyId"), reply.text("RequestId/RequestIdentifierValue")) == ("HKU", "R1")
+
+
+def test_a_document_without_an_occasion_is_forgotten_after_a_quarter_of_an_hour(world: World) -> None:
+    world.ask(DISCOVERY, "RequestItem", UserId=UG1, BibliographicId=[DUNE], **LOAN)
+    assert world.rows(INBOX)[0]["keep_until"] == NOW + timedelta(minutes=15)
+
+
+def test_a_document_with_a_request_is_kept_for_thirty_days(world: World) -> None:
+    world.place()
+    assert world.rows(INBOX)[0]["keep_until"] == NOW + timedelta(days=30)
+
+
+def test_a_refusal_names_the_rule_the_element_and_its_value(world: World) -> None:
+    reply = world.place(user={**UG1, "UserIdentifierValue": "LATE"})
+    assert problem(reply) == "User Ineligible To Request This Item"
+    assert reply.text("Problem/ProblemDetail").startswith("R2: ")
+    assert (reply.text("Problem/ProblemElement"), reply.text("Problem/ProblemValue")) == ("UserId", "LATE")
+
+
+def test_a_patron_cancels_in_time(world: World) -> None:
+    world.place()
+    cancel = {"UserId": UG1, "RequestId": number(DISCOVERY, "d-77"), "RequestType": "Loan"}
+    reply = world.ask(DISCOVERY, "CancelRequestItem", **cancel)
+    assert (problem(reply), reply.text("UserId/UserIdentifierValue")) == ("", "UG1")
+    assert world.request("R1").position is P.CANCELLING
+
+
+def test_nobody_cancels_for_another_patron(world: World) -> None:
+    world.place()
+    other = {**UG1, "UserIdentifierValue": "LATE"}
+    reply = world.ask(DISCOVERY, "CancelRequestItem", UserId=other, RequestId=number(DISCOVERY, "d-77"), RequestType="Loan")
+    assert problem(reply) == "Unknown Request"
+
+
+def test_a_renewal_tells_the_new_date_with_its_zone(world: World) -> None:
+    world.put(P.ON_LOAN, due=date(2017, 3, 2), first_checkout=date(2017, 2, 15), loan_days=15, lender_due=date(2017, 4, 20))
+    reply = world.ask(DISCOVERY, "RenewItem", UserId=UG1, ItemId=copy("CUHK", "C1"))
+    assert reply.text("DateDue").endswith("T23:59:59+08:00")
+    assert reply.text("RenewalCount") == "1"
+
+
+# ---- what partners ask and tell
+
+
+def test_a_partner_borrows_a_copy_of_ours(world: World) -> None:
+    title = {"BibliographicRecordId": {"BibliographicRecordIdentifier": "blend", "AgencyId": "HKALL"}}
+    institution = {"AgencyId": "HKU", "UserIdentifierValue": "CUHK-INST"}
+    ask = {"UserId": institution, "BibliographicId": [title], "RequestId": number(CUHK, "c-1"), **LOAN}
+    reply = world.ask(CUHK, "RequestItem", **ask)
+    assert reply.text("ItemId/ItemIdentifierValue") == "K9"
+    assert reply.text("UserId/UserIdentifierValue") == "CUHK-INST"
+    assert world.request("R1").position is P.PAGED
+
+
+def asked(world: World) -> str:
+    """UG1's request of CUHK, and the number under which CUHK knows it."""
+    world.place()
+    return world.request("R1").wire_id
+
+
+def shipped(wire_id: str, due: str = "2017-04-20T15:59:59Z") -> dict[str, Any]:
+    place = {"UnstructuredAddressType": "Newline-Delimited Text", "UnstructuredAddressData": "HKU"}
+    to = {"PhysicalAddress": {"UnstructuredAddress": place, "PhysicalAddressType": "Street Address"}}
+    said: dict[str, Any] = {"RequestId": number("HKU", wire_id), "ItemId": copy("CUHK", "C1"), "ShippingInformation": to}
+    return said | {"DateShipped": "2017-03-01T02:00:00Z", "ItemOptionalFields": {"DateDue": due}}
+
+
+def test_a_shipment_is_noted_and_answered_by_an_empty_response(world: World) -> None:
+    reply = world.ask(CUHK, "ItemShipped", **shipped(asked(world)))
+    assert reply.fields.keys() == {"ResponseHeader"}
+    assert (world.request("R1").position, world.request("R1").lender_due) == (P.IN_TRANSIT, date(2017, 4, 20))
+
+
+@pytest.mark.parametrize(("meant", "day"), [("instant", date(2017, 4, 21)), ("date_only", date(2017, 4, 20))])
+def test_a_due_date_is_read_as_its_partner_means_it(world: World, meant: str, day: date) -> None:
+    callers = {**world.door.callers, CUHK: replace(world.door.callers[CUHK], date_semantics=meant)}
+    world.door = replace(world.door, callers=callers)
+    world.ask(CUHK, "ItemShipped", **shipped(asked(world), "2017-04-20T23:00:00Z"))
+    assert world.request("R1").lender_due == day
+
+
+def test_a_library_may_not_ship_what_another_was_asked_for(world: World) -> None:
+    wire_id = asked(world)
+    reply = world.ask(LU, "ItemShipped", **{**shipped(wire_id), "ItemId": copy("LU", "L1")})
+    assert problem(reply) == "Unauthorized Combination Of Element Values For Agency"
+    assert world.request("R1").position is P.REQUESTED
+
+
+def test_a_lender_that_declines_makes_room_for_the_next(world: World) -> None:
+    wire_id = asked(world)
+    said = {"UserId": {"AgencyId": "CUHK", "UserIdentifierValue": "HKU-INST"}, "RequestType": "Loan"}
+    world.ask(CUHK, "ItemRequestCancelled", RequestId=number("HKU", wire_id), **said)
+    assert world.request("R1").partner == LU
+
+
+def test_a_lender_has_its_copy_back(world: World) -> None:
+    request = world.put(P.RETURN_TRANSIT, wire_agency="HKU", wire_id="R1-1")
+    world.ask(CUHK, "ItemReceived", ItemId=copy("CUHK", "C1"), DateReceived="2017-03-19T03:00:00Z")
+    assert world.request(request.id).position is P.CLOSED
