@@ -138,7 +138,8 @@ def free_ports() -> setup.Ports:
         with socket.socket() as trial:
             if port not in found and trial.connect_ex(("127.0.0.1", port)) != 0:
                 found.append(port)
-    return setup.Ports(*found[:4], partners=dict(zip(("CUHK", "HKUST", "LU"), found[4:], strict=True)))
+    sip2, ncip, ops, smtp, *partners = found
+    return setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)))
 
 
 def until(happened: Callable[[], Any], what: str) -> Any:

@@ -118,6 +118,7 @@ def _instant(at: str) -> datetime:
 
 def _decided(site: Site, patron: str, when: datetime, decide: Decide) -> Outcome:
     def work(unit: Unit) -> None:
+        unit.write_partners([p.plain() for p in site.config.partners])  # as `serve` will find them
         facts = BorrowerFacts(unit.patron(patron) if patron else None, "snapshot")
         raise _Undo(decide(unit, facts, when))
 

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http
+from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -105,7 +106,7 @@ class NcipSite(Site):
         self.door, self.max_body_bytes = door, max_body_bytes
         self._gate, self._channels = gate, dict[NcipChannel, str]()
         self.in_hand, self.draining, self._drained = 0, False, list[Deferred[None]]()
-        root: Any = Resource()  # type: ignore[no-untyped-call]  # twisted.web has no types
+        root: Any = _Root()
         root.putChild(b"ncip", Responder(self))
         super().__init__(  # type: ignore[no-untyped-call]
             root, requestFactory=NcipRequest, timeout=idle_s, reactor=reactor, parsePOSTFormSubmission=False
@@ -160,6 +161,16 @@ class NcipSite(Site):
 
     def stopFactory(self) -> None:  # noqa: N802
         """See startFactory."""
+
+
+class _Root(Resource):
+    """Nothing, but for what is put into it."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types here
+
+    def getChild(self, path: bytes, request: Any) -> Any:  # noqa: ARG002, N802
+        return notFound(message="Documents are posted to /ncip.")
 
 
 class Responder(Resource):

@@ -139,6 +139,8 @@ def _wait(response: Any) -> int:
 class _Reader(Protocol):
     """Collects a response's body up to a limit; a body that was cut is an error."""
 
+    transport: Any
+
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes, self._chunks, self._size = most_bytes, list[bytes](), 0
         self.done: Deferred[Any] = Deferred(lambda _: self._hang_up())
@@ -167,4 +169,4 @@ class _Reader(Protocol):
 
     def _hang_up(self) -> None:
         if self.transport is not None:
-            self.transport.abortConnection()
+            self.transport.loseConnection()

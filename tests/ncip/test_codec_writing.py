@@ -110,7 +110,7 @@ def test_what_is_valid_is_written_valid_whatever_the_order_of_the_fields(
     service: str, xsd: etree.XMLSchema, models: Mapping[str, Any]
 ) -> None:
     for seed in range(4):
-        content = filled(service, models, random.Random(seed))  # noqa: S311 - an order, no secret
+        content = filled(service, models, random.Random(seed))
         said = {"Problem": content} if service == "Problem" else content
         assert isinstance(said, Mapping)
         xsd.assertValid(etree.fromstring(encode(Message(service, said), DIRECT)))

@@ -18,16 +18,17 @@ class Store:
     def __init__(self, broken: bool = False, depths: tuple[Any, ...] = ()) -> None:
         self._broken, self._depths = broken, depths
 
-    def read(self, _work: Any, *_args: Any) -> Deferred[Any]:
+    def read(self, work: Any, *args: Any) -> Deferred[Any]:
         return fail(OSError("disk")) if self._broken else succeed(self._depths)
 
-    run = read
+    def run(self, work: Any, *args: Any, locks: Any = None) -> Deferred[Any]:
+        return self.read(work, *args)
 
 
 def get(path: str, store: Store, *, listening: bool = True, counters: Counters | None = None) -> tuple[int, str]:
     site = ops_site(store, counters or Counters(), lambda: listening, Clock())
     protocol = site.buildProtocol(None)
-    transport = StringTransport()
+    transport: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
     protocol.makeConnection(transport)
     protocol.dataReceived(f"GET {path} HTTP/1.0\r\n\r\n".encode())
     head, _, body = transport.value().partition(b"\r\n\r\n")

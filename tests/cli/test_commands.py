@@ -1,0 +1,134 @@
+"""The command line as a sysadmin meets it: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hkall_gateway.cli import main
+from hkall_gateway.lab import setup
+
+PORTS = setup.Ports()
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = setup.write_config(tmp_path_factory.mktemp("site"), PORTS)
+    setup.furnish(path, setup.environment(PORTS))
+    return path
+
+
+def run(*words: str, config: Path | None = None, typed: str | None = None) -> Result:
+    where = ["--config", str(config)] if config else []
+    return CliRunner().invoke(main, [*words, *where], input=typed, env=setup.environment(PORTS))
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_explains_itself_with_an_example(command: str) -> None:
+    done = run(command, "--help")
+    assert done.exit_code == 0
+    assert "Example: hkall-gateway" in " ".join(done.output.split())
+
+
+def test_a_right_configuration_is_said_to_be_right(config: Path) -> None:
+    done = run("check-config", config=config)
+    assert (done.exit_code, "no errors" in done.output) == (0, True)
+
+
+def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = run("check-config", config=tmp_path / "none.toml")
+    assert done.exit_code == 2
+    assert "none.toml" in done.output
+
+
+def test_an_empty_database_is_brought_to_the_present_revision(tmp_path: Path) -> None:
+    path = setup.write_config(tmp_path, PORTS)
+    refused = run("status", config=path)
+    assert (refused.exit_code, "db upgrade" in refused.output) == (2, True)
+    assert "none -> " in run("db", "upgrade", config=path).output
+    assert "no differences" in run("db", "check", config=path).output
+
+
+def test_a_hash_is_printed_and_the_password_is_not() -> None:
+    done = run("hash-secret", typed="opensesame\nopensesame\n")
+    assert done.output.strip().splitlines()[-1].startswith("$argon2id$")
+    assert "opensesame" not in done.output
+
+
+def test_a_dry_run_says_what_would_change_and_changes_nothing(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "patrons.csv"
+    file.write_text("barcode,name,category\nP0001,New Name,undergraduates\nNEW1,Someone,undergraduates\n")
+    first = run("load", "patrons", str(file), "--dry-run", config=config)
+    again = run("load", "patrons", str(file), "--dry-run", config=config)
+    assert "1 new, 1 changed" in first.output
+    assert again.output == first.output
+
+
+def test_a_full_load_that_lets_most_vanish_is_refused(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "patrons.csv"
+    file.write_text("barcode,category\nP0001,undergraduates\n")
+    done = run("load", "patrons", str(file), "--full", config=config)
+    assert done.exit_code == 1
+    assert "119 of 120 would vanish" in done.output
+    assert run("explain", "request", "--patron", "P0002", "--bib", "b9001", config=config).exit_code == 0
+
+
+def test_a_bad_row_is_named_and_nothing_is_loaded(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "patrons.csv"
+    file.write_text("barcode,category,expires\nX1,undergraduates,soon\n")
+    done = run("load", "patrons", str(file), config=config)
+    assert done.exit_code == 2
+    assert f"{file}:2: expires: 'soon' is not a date" in done.output
+
+
+def test_an_unmapped_category_is_listed(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "patrons.csv"
+    file.write_text("barcode,category\nX1,circle_of_friends\n")
+    done = run("load", "patrons", str(file), "--dry-run", config=config)
+    assert "'circle_of_friends' is not in the policy: 1 patrons are not eligible (R2)" in done.output
+
+
+def test_explain_says_no_with_the_rule_and_leaves_no_trace(config: Path) -> None:
+    done = run("explain", "request", "--patron", "P0001", "--bib", "b9002", "--json", config=config)
+    assert done.exit_code == 1
+    (said,) = json.loads(done.output)
+    assert (said["answer"], said["rule"]) == ("no", "R6")
+    assert run("requests", "trace", "P0001", config=config).exit_code == 1
+
+
+def test_explain_says_yes_and_places_nothing(config: Path) -> None:
+    done = run("explain", "request", "--patron", "P0001", "--bib", "b9001", config=config)
+    assert (done.exit_code, "yes" in done.output) == (0, True)
+    assert json.loads(run("requests", "list", "--json", config=config).output) == []
+
+
+@pytest.mark.parametrize("at", ["yesterday", "2017-03-09T00:00:00"])
+def test_explain_wants_an_instant_with_an_offset(config: Path, at: str) -> None:
+    done = run("explain", "renew", "--item", "C1", "--at", at, config=config)
+    assert done.exit_code == 2
+    assert "--at" in done.output
+
+
+def test_what_is_not_there_ends_with_one_line(config: Path) -> None:
+    for words in (("requests", "show", "R9"), ("requests", "trace", "nothing"), ("outbox", "retry", "17")):
+        done = run(*words, config=config)
+        assert done.exit_code == 1
+        assert len(done.output.strip().splitlines()) == 1
+
+
+def test_status_lists_the_partners(config: Path) -> None:
+    lines = json.loads(run("status", "--json", config=config).output)
+    assert isinstance(lines, list)
+
+
+def test_replay_says_which_scenario_does_not_hold(tmp_path: Path) -> None:
+    story = Path(__file__).parents[2] / "fixtures/scenarios/the-story.txt"
+    assert run("replay", str(story)).exit_code == 0
+    broken = tmp_path / "broken.txt"
+    broken.write_text("nonsense\n")
+    done = run("replay", str(broken))
+    assert done.exit_code == 1
+    assert "broken.txt:1" in done.output

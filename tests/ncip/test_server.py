@@ -1,0 +1,247 @@
+"""The HTTP side of the door: bytes of requests in, bytes of responses out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from hkall_gateway.desk.asks import PatronSeen, SeePatron
+from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.limits import Gate
+from hkall_gateway.ncip.codec import decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.handlers import Caller, Door
+from hkall_gateway.ncip.messages import Fields, Message
+from hkall_gateway.ncip.server import NcipSite, ncip_site
+from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.vocabulary import NOTHING
+
+LIMIT = 4096
+PROBLEM = (Path(__file__).parents[2] / "fixtures" / "ncip" / "problem.xml").read_bytes()
+NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
+
+
+class SlowDesk:
+    """A desk whose answers come when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[str, Deferred[None]]] = []
+
+    async def see_patron(self, ask: SeePatron) -> PatronSeen:
+        turn: Deferred[None] = Deferred()
+        self.waiting.append((ask.card, turn))
+        await turn
+        return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "en", "", True, None, None, (), 0, 0, None)
+
+    def go_on(self) -> None:
+        for _, turn in self.waiting:
+            turn.callback(None)
+        self.waiting.clear()
+
+
+class House:
+    """A site on a fake clock."""
+
+    def __init__(self, gate: Gate | None = None) -> None:
+        self.clock, self.desk = Clock(), SlowDesk()
+        caller = Caller("HKU-DISCOVERY", "d-key", "client", ("127.0.0.1",))
+        desk: Any = self.desk
+        self.door = Door(desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Counters(), lambda: NOW, _no_copy)
+        self.site: NcipSite = ncip_site(self.door, LIMIT, self.clock, gate)
+
+    def connect(self) -> Any:
+        """A transport from 127.0.0.1 with its protocol."""
+        address = IPv4Address("TCP", "127.0.0.1", 40000)
+        line: Any = StringTransport(peerAddress=address)  # type: ignore[no-untyped-call]  # twisted.testing has no types here
+        line.protocol = self.site.buildProtocol(address)  # type: ignore[no-untyped-call]  # nor has twisted.web
+        line.protocol.makeConnection(line)
+        return line
+
+    def say(self, data: bytes) -> bytes:
+        """What one connection gets for these bytes."""
+        line = self.connect()
+        line.protocol.dataReceived(data)
+        return bytes(line.value())
+
+
+async def _no_copy(_agency: str, _value: str) -> None:
+    return None
+
+
+def request(body: bytes, *headers: bytes, method: bytes = b"POST", version: bytes = b"1.1") -> bytes:
+    head = [method + b" /ncip HTTP/" + version, b"Host: x", b"Content-Length: %d" % len(body), *headers]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+def lookup(card: str = "UG1") -> bytes:
+    header = {
+        "FromAgencyId": {"AgencyId": "HKU-DISCOVERY"},
+        "FromAgencyAuthentication": "d-key",
+        "ToAgencyId": {"AgencyId": "HKU"},
+    }
+    return encode(
+        Message("LookupUser", {"InitiationHeader": header, "UserId": {"UserIdentifierValue": card}}), DIALECTS["direct"]
+    )
+
+
+def parts(response: bytes) -> tuple[bytes, set[bytes], bytes]:
+    """Status line, headers in lower case, body."""
+    head, _, body = response.partition(b"\r\n\r\n")
+    first, *rest = head.split(b"\r\n")
+    return first, {line.lower() for line in rest}, body
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.mark.parametrize(
+    "kind", [b"application/xml", b"text/xml; charset=utf-8", b"application/x-www-form-urlencoded", b"multipart/form-data"]
+)
+def test_a_document_is_answered_with_200_whatever_its_content_type(house: House, kind: bytes) -> None:
+    status, headers, body = parts(house.say(request(PROBLEM, b"Content-Type: " + kind)))
+    assert status == b"HTTP/1.1 200 OK"
+    assert b'content-type: application/xml; charset="utf-8"' in headers
+    assert decode(body).text("Problem/ProblemType") == "Protocol Error"
+
+
+def test_rubbish_is_answered_with_200_and_a_problem(house: House) -> None:
+    status, _, body = parts(house.say(request(b"\xff\xfe rubbish")))
+    assert (status, decode(body).service) == (b"HTTP/1.1 200 OK", "Problem")
+
+
+def test_one_byte_at_a_time_makes_the_same_answer(house: House) -> None:
+    line = house.connect()
+    for byte in request(PROBLEM):
+        line.protocol.dataReceived(bytes([byte]))
+    assert decode(parts(line.value())[2]).service == "Problem"
+
+
+def test_chunks_are_put_together(house: House) -> None:
+    head = b"POST /ncip HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (PROBLEM[:50], PROBLEM[50:]))
+    assert decode(parts(house.say(head + chunks + b"0\r\n\r\n"))[2]).text("Problem/ProblemType") == "Protocol Error"
+
+
+def test_http_1_0_without_a_host_is_answered_and_closed(house: House) -> None:
+    line = house.connect()
+    line.protocol.dataReceived(b"POST /ncip HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(PROBLEM) + PROBLEM)
+    assert decode(parts(line.value())[2]).service == "Problem"
+    assert line.disconnecting
+
+
+def test_a_client_that_asks_first_is_told_to_go_on(house: House) -> None:
+    assert house.say(request(PROBLEM, b"Expect: 100-continue")).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+
+
+def test_two_documents_on_one_connection_are_answered_in_order(house: House) -> None:
+    line = house.connect()
+    line.protocol.dataReceived(request(lookup("UG1")) + request(PROBLEM))
+    assert line.value() == b""
+    house.desk.go_on()
+    first, second = line.value().split(b"HTTP/1.1 200 OK")[1:]
+    assert (b"LookupUserResponse" in first, b"Protocol Error" in second) == (True, True)
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"GET", b"200 OK"), (b"PUT", b"405"), (b"DELETE", b"405"), (b"DANCE", b"405")])
+def test_only_posting_is_business(house: House, method: bytes, status: bytes) -> None:
+    first, headers, body = parts(house.say(request(b"", method=method)))
+    assert first.startswith(b"HTTP/1.1 " + status)
+    assert (b"NCIP responder of HKU" in body) == (method == b"GET")
+    assert (b"allow: get, head, post" in headers) == (status == b"405")
+
+
+def test_there_is_nothing_elsewhere(house: House) -> None:
+    assert house.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 404")
+
+
+# ---- limits
+
+
+def test_a_body_over_the_limit_is_too_large(house: House) -> None:
+    assert house.say(request(b"x" * (LIMIT + 1))).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_at_the_limit_is_read(house: House) -> None:
+    assert house.say(request(b"x" * LIMIT)).startswith(b"HTTP/1.1 200")
+
+
+def test_a_body_that_says_it_is_enormous_is_not_waited_for(house: House) -> None:
+    line = house.connect()
+    line.protocol.dataReceived(b"POST /ncip HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\nx")
+    assert line.value().startswith(b"HTTP/1.1 413")
+    assert line.disconnecting
+
+
+def test_a_body_that_does_not_end_is_cut_off(house: House) -> None:
+    line = house.connect()
+    line.protocol.dataReceived(b"POST /ncip HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
+    for _ in range(17):
+        line.protocol.dataReceived(chunk)
+    assert line.value().count(b"HTTP/1.1 413") == 1
+    assert line.disconnecting
+
+
+def test_a_silent_connection_is_closed_after_a_minute(house: House) -> None:
+    line = house.connect()
+    house.clock.advance(61)
+    assert line.disconnecting
+
+
+def test_a_full_house_lets_nobody_in() -> None:
+    house = House(Gate(per_address=1, in_all=10))
+    first, second = house.connect(), house.connect()
+    assert (first.disconnecting, second.disconnecting) == (False, True)
+    assert house.door.counters.read("connections_refused_total", "ncip", "limit") == 1
+
+
+def test_who_left_makes_room_for_the_next() -> None:
+    house = House(Gate(per_address=1, in_all=10))
+    house.connect().protocol.connectionLost()
+    assert not house.connect().disconnecting
+
+
+# ---- the end
+
+
+def test_what_is_in_hand_is_answered_before_the_door_closes(house: House) -> None:
+    line, done = house.connect(), list[None]()
+    line.protocol.dataReceived(request(lookup()))
+    house.site.drain().addCallback(done.append)
+    assert (done, line.disconnecting) == ([], False)
+    house.desk.go_on()
+    assert b"LookupUserResponse" in line.value()
+    assert (done, line.disconnecting) == ([None], True)
+
+
+def test_nothing_new_is_taken_while_the_door_closes(house: House) -> None:
+    busy, late = house.connect(), house.connect()
+    busy.protocol.dataReceived(request(lookup()))
+    house.site.drain()
+    late.protocol.dataReceived(request(lookup("UG2")))
+    assert late.value().startswith(b"HTTP/1.1 503")
+    assert [card for card, _ in house.desk.waiting] == ["UG1"]
+
+
+def test_an_idle_door_closes_at_once(house: House) -> None:
+    line, done = house.connect(), list[None]()
+    house.site.drain().addCallback(done.append)
+    assert (done, line.disconnecting) == ([None], True)
+
+
+def test_a_client_that_is_gone_before_its_answer_harms_nobody(house: House) -> None:
+    line = house.connect()
+    line.protocol.dataReceived(request(lookup()))
+    line.protocol.connectionLost()
+    house.desk.go_on()
+    assert house.site.in_hand == 0
+    assert house.say(request(PROBLEM)).startswith(b"HTTP/1.1 200")
