@@ -81,7 +81,7 @@ def request(body: bytes, *headers: bytes, method: bytes = b"POST", version: byte
 
 
 def lookup(card: str = "UG1") -> bytes:
-    header = {
+    header: Fields = {
         "FromAgencyId": {"AgencyId": "HKU-DISCOVERY"},
         "FromAgencyAuthentication": "d-key",
         "ToAgencyId": {"AgencyId": "HKU"},

@@ -44,7 +44,8 @@ class Partner:
         self.protocol.dataReceived(data)
 
     def hang_up(self) -> None:
-        self.protocol.connectionLost(Failure(ConnectionDone("Bye."))  # type: ignore[no-untyped-call])
+        reason = ConnectionDone("Bye.")
+        self.protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]  # twisted.python has no types here
 
 
 class Sending:
@@ -103,7 +104,7 @@ def test_a_redirect_is_not_followed() -> None:
     assert sending.result.status == 302
 
 
-@pytest.mark.parametrize("error", [ConnectError(), DNSLookupError("no such host")])
+@pytest.mark.parametrize("error", [ConnectError("refused"), DNSLookupError("no such host")])  # type: ignore[no-untyped-call]  # twisted.internet.error
 def test_without_a_connection_nothing_was_sent(error: Exception) -> None:
     assert isinstance(Sending(Partner(error)).result, NotSent)
 
