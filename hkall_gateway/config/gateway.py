@@ -136,7 +136,8 @@ class Partner(Strict):
     def plain(self) -> vocabulary.Partner:
         """The directory entry that the rules know."""
         shared = set(vocabulary.Partner.__dataclass_fields__) & set(type(self).model_fields)
-        return vocabulary.Partner(**{name: getattr(self, name) for name in shared})
+        values = {name: getattr(self, name) for name in shared}
+        return vocabulary.Partner(**values | {"charges": vocabulary.Charges(**self.charges.model_dump())})
 
 
 class Client(Strict):

@@ -15,6 +15,7 @@ from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import (
     Borrower,
     Candidate,
+    Charges,
     Holding,
     ItemKey,
     Partner,
@@ -156,6 +157,7 @@ def _rows(world: Table, name: str, make: Any) -> tuple[Any, ...]:
 def _partner(row: Table) -> Partner:
     row.setdefault("url", f"http://{row['agency'].lower()}.test/ncip")
     row.setdefault("name", row["agency"])
+    row["charges"] = Charges(**row.get("charges", {}))
     values: Table = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
     return Partner(**values)
 

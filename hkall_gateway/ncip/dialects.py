@@ -13,7 +13,8 @@ class Dialect:
     """What we write towards one kind of peer.
 
     `version` goes into NCIPMessage/@version. `prefix` stands for the NISO namespace; `namespaced` is False for peers that
-    take elements and attributes bare. `flow` names which events become documents and which documents they become.
+    take elements and attributes bare, `mirrors` is True for those that are answered as they wrote: bare if they wrote bare.
+    `flow` names which events become documents and which documents they become.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Dialect:
     flow: str
     prefix: str = "ns1"
     namespaced: bool = True
+    mirrors: bool = False
 
     @property
     def minor(self) -> int | None:
@@ -29,16 +31,27 @@ class Dialect:
 
 
 NCIP_2_02 = "http://www.niso.org/schemas/ncip/v2_02/ncip_v2_02.xsd"
+NCIP_1_01 = "http://www.niso.org/ncip/v1_01/imp1/dtd/ncip_v1_01.dtd"
 NCIP_1_0 = "http://www.niso.org/ncip/v1_0/imp1/dtd/ncip_v1_0.dtd"
 
+VERSIONS = (
+    NCIP_1_0,
+    NCIP_1_01,
+    "http://www.niso.org/schemas/ncip/v2_0/imp1/xsd/ncip_v2_0.xsd",
+    "http://www.niso.org/schemas/ncip/v2_01/imp1/xsd/ncip_v2_01.xsd",
+    NCIP_2_02,
+)
+"""What a LookupVersion is answered with: the schemas that are spoken here."""
+
 # The prefix is ns1 for all: the NNCIPP clients tell failure by the very text "ns1:Problem", and XC and VuFind write it.
-# crosslink knows one version string and its paths differ from NISO's own; INN-Reach speaks 1.0 without a namespace.
+# crosslink knows one version string and its paths differ from NISO's own; INN-Reach speaks 1.0 without a namespace. A broker
+# writes to a local system in that system's habit (ReShare to Koha: no namespace) and reads replies in the same.
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {
         row.name: row
         for row in (
             Dialect("direct",   NCIP_2_02,                                                "direct"),
-            Dialect("broker",   "http://www.niso.org/ncip/v2_02/imp1/xsd/ncip_v2_02.xsd", "broker"),
+            Dialect("broker",   "http://www.niso.org/ncip/v2_02/imp1/xsd/ncip_v2_02.xsd", "broker", mirrors=True),
             Dialect("innreach", NCIP_1_0,                                                 "innreach", namespaced=False),
         )
     }
@@ -54,3 +67,42 @@ def minor(version: str) -> int | None:
     """
     named = re.search(r"ncip_v2_(0[12]?)\.xsd$", version)
     return _MINORS[named[1]] if named else None
+
+
+class Dtd(str):
+    """The NCIP 1 that a peer speaks: its version string, with the DOCTYPE that belongs to it.
+
+    `system` and `public` are the identifiers of the DTD; `public` is "" for a DOCTYPE without one. `asked` is what the peer
+    called the service where NCIP 2 has another name for it (AuthenticateUser), so that its reply can be called so too.
+    """
+
+    __slots__ = ("asked", "public", "system")
+    system: str
+    public: str
+    asked: str
+
+    def __new__(cls, version: str, system: str, public: str, asked: str = "") -> Dtd:
+        dtd = super().__new__(cls, version)
+        dtd.system, dtd.public, dtd.asked = system, public, asked
+        return dtd
+
+    @property
+    def late(self) -> bool:
+        """Whether it is 1.01."""
+        return _is_late(f"{self} {self.system} {self.public}")
+
+
+def version_1(version: str) -> Dtd | None:
+    """The NCIP 1 that a version string names; None for NCIP 2, for nothing and for what nobody knows."""
+    if isinstance(version, Dtd):
+        return version
+    return Dtd(version, version, public(version)) if "v1_" in version else None
+
+
+def public(system: str) -> str:
+    """The public identifier that goes with a DTD of NCIP 1."""
+    return f"-//NISO//NCIP DTD Version {'1.01' if _is_late(system) else '1.0'}//EN"
+
+
+def _is_late(named: str) -> bool:
+    return re.search(r"v1_01\b|Version 1\.01", named) is not None

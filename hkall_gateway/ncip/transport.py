@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from email.message import Message as MimeHeaders
 from typing import Any, Final
 
+from twisted.internet import defer, error
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -22,6 +23,8 @@ MOST_BYTES: Final = 10 * 1024 * 1024
 CONNECT_S: Final = 10.0
 LONGEST_WAIT_S: Final = 86_400
 CONTENT_TYPE: Final = 'application/xml; charset="utf-8"'
+
+TIMEOUTS: Final = (defer.CancelledError, defer.TimeoutError, error.TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,8 @@ class AgentPost:
         done.addTimeout(timeout_s, self._reactor)
         try:
             return await done
-        except Exception as error:  # every way to fail counts as one of two: did the document leave?
-            raise (NoReply if document.left else NotSent)(_said(error)) from error
+        except Exception as failed:  # every way to fail counts as one of two: did the document leave?
+            raise (NoReply if document.left else NotSent)(_said(failed, timeout_s)) from failed
 
 
 def _agent(reactor: Any) -> Any:
@@ -91,9 +94,11 @@ def _headers() -> Headers:
     )
 
 
-def _said(error: Exception) -> str:
-    reasons = getattr(error, "reasons", None)  # twisted.web wraps the cause in a list of failures
-    cause = reasons[0].value if reasons else error
+def _said(failed: Exception, timeout_s: float) -> str:
+    reasons = getattr(failed, "reasons", None)  # twisted.web wraps the cause in a list of failures
+    cause = reasons[0].value if reasons else failed
+    if isinstance(cause, TIMEOUTS):
+        return f"no answer within {timeout_s:g} s"
     return f"{type(cause).__name__}: {cause}"[:200]
 
 

@@ -126,6 +126,7 @@ TABLE: tuple[Step, ...] = (
     Step(P.REQUESTED,      E.SHIP,                   P.IN_TRANSIT),
     Step(P.IN_TRANSIT,     E.NOT_SENT,               P.REQUESTED,      (S.ASK_LENDER,)),
     Step(P.IN_TRANSIT,     E.END_OF_LIST,            P.UNFILLED,       (S.LETTER_UNFILLED,)),
+    Step(P.IN_TRANSIT,     E.HOME,                   P.CLOSED),        # nobody waits for it here, and it never left
     Step(P.IN_TRANSIT,     E.ARRIVE,                 P.RECEIVED,       (S.TELL_LENDER_RECEIVED, S.LETTER_PICKUP)),
     Step(P.REQUESTED,      E.ARRIVE_UNANNOUNCED,     P.RECEIVED,       (S.TELL_LENDER_RECEIVED, S.LETTER_PICKUP)),
     Step(P.IN_TRANSIT,     E.ARRIVE_UNWANTED,        P.TO_RETURN,      (S.TELL_LENDER_RECEIVED,)),

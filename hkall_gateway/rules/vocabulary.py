@@ -112,6 +112,10 @@ class Why(StrEnum):
     LENDING_SUSPENDED = "lending_suspended"
     WRONG_POSITION = "wrong_position"
     FEE_NOT_ACKNOWLEDGED = "fee_not_acknowledged"
+    NOT_OWED = "not_owed"
+    TRANSACTION_REUSED = "transaction_reused"
+    UNKNOWN_FINE = "unknown_fine"
+    REASON_NEEDED = "reason_needed"
     NOT_SUPPORTED = "not_supported"
     LOG_IN_FIRST = "log_in_first"
     UNUSABLE_MESSAGE = "unusable_message"
@@ -151,6 +155,9 @@ RULES: Mapping[Why, str] = {
     Why.TOO_LATE_TO_CANCEL: "R34",
     Why.ALREADY_SHIPPED: "R37",
     Why.AGENCY_NOT_OWNER: "R23",
+    Why.NOT_OWED: "R40",
+    Why.TRANSACTION_REUSED: "R40",
+    Why.UNKNOWN_FINE: "R40",
     Why.LENDING_SUSPENDED: "R1",
 }
 
@@ -233,7 +240,10 @@ class Request:
     Borrowing: `partner` is the lender asked now, `patron` our patron. Lending: `partner` is the borrowing library and
     `patron` is empty, since a lender never learns the patron. `wire_agency` and `wire_id` are the RequestId under which
     `partner` knows it; `placed_by` and `placed_id` the RequestId of whoever placed it. Dates are civil dates in Hong Kong:
-    the book is on time on the whole of `due`; `lender_due` is the date the lender expects it back.
+    the book is on time on the whole of `due`; `lender_due` is the date the lender expects it back. `recalled_on` stands while
+    a recall is in force; one that was taken back is kept for the fine alone, as `recall_was_on` and `recall_cancelled_on`.
+    `due_before_recall` is the date that a recall shortened: `due` where we borrow, `lender_due` where we lend.
+    Nobody wants the book any more after `need_before`.
     """
 
     id: str
@@ -268,6 +278,8 @@ class Request:
     renewed_at: datetime | None = None
     renewal_sync: str = "none"
     recalled_on: date | None = None
+    recall_was_on: date | None = None
+    recall_cancelled_on: date | None = None
     unwanted: bool = False
     used: bool = False
     expired_pickup: bool = False
@@ -277,6 +289,7 @@ class Request:
     lost_on: date | None = None
     damaged: bool = False
     overdue_notice_for: date | None = None
+    need_before: date | None = None
     reopened_from: str = ""
     reason: str = ""
     flags: str = ""
@@ -304,6 +317,20 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Charges:
+    """What the owner of a lost or damaged book charges, in cents. Source: HKALL rules R45.
+
+    `refund_if_found_days`: a lost book found within so many days is paid back, the processing fee apart; 0 = never.
+    """
+
+    processing_cents: int = 0
+    replacement_cents: int = 0
+    damage_cents: int = 0
+    refund_if_found_days: int = 0
+    currency: str = "HKD"
+
+
+@dataclass(frozen=True, slots=True)
 class Partner:
     """A library of the consortium, as the directory knows it. Source: the configuration page, [[partners]]."""
 
@@ -324,6 +351,7 @@ class Partner:
     courier_days: int = 2
     timeout_s: int = 20
     lending: bool = True
+    charges: Charges = Charges()
 
 
 @dataclass(frozen=True, slots=True)

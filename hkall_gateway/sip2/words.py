@@ -116,6 +116,10 @@ WORDS: Final[Mapping[Why, Words]] = {
                                             "此書現時不能辦理此項手續，請向櫃檯查詢"),
     # The line.
     Why.FEE_NOT_ACKNOWLEDGED:         _both("A fee of HKD {fee} is due", "須繳付 HKD {fee}"),
+    Why.NOT_OWED:                     _both("Not taken: HKD {owed} is owed", "未能收取，現欠款項為 HKD {owed}"),
+    Why.TRANSACTION_REUSED:           _both("Not taken: another payment has this number", "未能收取，此交易編號已用於另一筆付款"),
+    Why.UNKNOWN_FINE:                 _both("There is no such fee", "沒有此項費用"),
+    Why.REASON_NEEDED:                _both("A reason is needed", "須註明原因"),
     Why.NOT_SUPPORTED:                _both("Not supported here", "此處不提供此服務"),
     Why.LOG_IN_FIRST:                 _both("The terminal must log in first", "終端機須先登入"),
     Why.UNUSABLE_MESSAGE:             _both("The terminal's message could not be read", "未能讀取終端機的訊息"),

@@ -13,6 +13,7 @@ from hkall_gateway.rules.records import from_json, record
 from hkall_gateway.rules.vocabulary import (
     Borrower,
     Candidate,
+    Charges,
     Holding,
     ItemKey,
     Partner,
@@ -24,6 +25,7 @@ from hkall_gateway.rules.vocabulary import (
 from hkall_gateway.store.tables import CANDIDATES, CLOSURES, FINES, HOLDINGS, IS_OPEN, LINKS, PATRONS, REQUESTS
 
 record(Partner)
+record(Charges)
 
 
 class Reading:

@@ -165,6 +165,8 @@ REQUESTS = Table(
     _instant("renewed_at"),
     _text("renewal_sync"),
     _date("recalled_on"),
+    _date("recall_was_on"),
+    _date("recall_cancelled_on"),
     _flag("unwanted"),
     _flag("used"),
     _flag("expired_pickup"),
@@ -174,6 +176,7 @@ REQUESTS = Table(
     _date("lost_on"),
     _flag("damaged"),
     _date("overdue_notice_for"),
+    _date("need_before"),
     _text("reopened_from"),
     _text("reason"),
     _text("flags"),
@@ -304,7 +307,31 @@ FINES = Table(
     _text("currency"),
     _instant("at", required=True),
     _text("reason"),
-    comment="What a patron owes for a request, in integer cents.",
+    _date("due"),
+    comment="What a patron owes for a request, in integer cents; `due` is the date that an overdue fine counts from.",
+)
+
+PAYMENTS = Table(
+    "payments",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    _text("patron", index=True),
+    _text("who"),
+    _text("transaction_id"),
+    _number("cents"),
+    _text("currency"),
+    _instant("at", required=True),
+    _text("outcome"),
+    Index(
+        "uq_payments_transaction",
+        "patron",
+        "who",
+        "transaction_id",
+        unique=True,
+        sqlite_where=text("transaction_id <> ''"),
+        postgresql_where=text("transaction_id <> ''"),
+    ),
+    comment="Money taken, with its outcome: the same transaction of the same device for the same patron is taken once.",
 )
 
 LINKS = Table(

@@ -134,6 +134,7 @@ def test_a_silent_peer_is_given_up_in_time_and_hung_up_on(said: bytes) -> None:
     partner.say(said)
     sending.clock.advance(21)
     assert isinstance(sending.result, NoReply)
+    assert str(sending.result) == "no answer within 20 s"
     assert partner.wire.disconnecting
 
 

@@ -1,0 +1,102 @@
+"""A tree in the names of NCIP 2 to a message: read by name, whatever the namespace, the prefix and the order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from lxml import etree
+
+from hkall_gateway.ncip.elements import ELEMENTS, Child, Element
+from hkall_gateway.ncip.messages import SHAPES, BadMessage, Coded, Fields, Message, Value
+from hkall_gateway.ncip.trees import NISO, SYNTAX, Notes, attribute, header, local
+
+SERVICES: Final = ELEMENTS["NCIPMessage"].children.keys() - {"Ext"}
+_PROBLEMS: Final = Element("NCIPMessage", "complex", {"Problem": ELEMENTS["NCIPMessage"].children["Problem"]})
+
+
+def model(service: str) -> Element:
+    """The content of a service; of "Problem", what stands under NCIPMessage when no service does."""
+    return _PROBLEMS if service == "Problem" else ELEMENTS[service]
+
+
+def place(element: Element, name: str) -> Child | None:
+    """Where `name` stands inside `element`; None when it may not."""
+    if element.kind == "any" and name in ELEMENTS:
+        return Child(name, required=False, repeats=True)
+    return element.children.get(name)
+
+
+def message(root: etree._Element, version: str, notes: Notes, services: Collection[str] = SERVICES) -> Message:
+    """The message in a tree, its `services` being those of the peer's version. Raises BadMessage where there is none."""
+    # mod-ncip's last resort is a bare <Problem> without NCIPMessage around it.
+    inside = [root] if local(root.tag) == "Problem" else list(root)
+    if local(root.tag) not in ("NCIPMessage", "Problem"):
+        raise BadMessage(SYNTAX, f"{local(root.tag)[:80]} is not NCIPMessage", header=header(root))
+    extension = bool(inside) and all(local(node.tag) not in services for node in inside)
+    if extension and (wraps := [node for node in inside if local(node.tag) == "Ext"]):
+        notes.add("service inside Ext")
+        inside = [node for wrap in wraps for node in wrap]
+    service = _service(inside, root, services)
+    nodes = [node for node in inside if local(node.tag) == service]
+    fields = _fields(nodes if service == "Problem" else nodes[0], model(service), service, notes)
+    if service in SHAPES and (missing := SHAPES[service].missing(fields)):
+        raise BadMessage("Needed Data Missing", f"{service} lacks {', '.join(missing)}", service, header(root))
+    return Message(service, fields, version, str(root.tag).startswith(f"{{{NISO}}}"), extension, tuple(notes))
+
+
+def _service(inside: list[etree._Element], root: etree._Element, services: Collection[str]) -> str:
+    names = [local(node.tag) for node in inside]
+    known = [name for name in names if name in services]
+    if not names:
+        raise BadMessage(SYNTAX, "NCIPMessage holds no service", header=header(root))
+    if not known:
+        raise BadMessage("Unknown Service", f"{names[0][:80]} is no service", names[0][:80], header(root))
+    if len(known) > 1 and set(known) != {"Problem"}:
+        raise BadMessage(SYNTAX, "more than one message in a document", header=header(root))
+    return known[0]
+
+
+def _fields(nodes: Iterable[etree._Element], element: Element, path: str, notes: Notes) -> Fields:
+    single: dict[str, Value] = {}
+    several: dict[str, list[Value]] = {}
+    for node in nodes:
+        name = local(node.tag)
+        if element.kind == "any" and _foreign(node):
+            several.setdefault("Ext", []).append(etree.tostring(node, encoding="unicode", with_tail=False))
+        elif (at := place(element, name)) is None:
+            notes.add(f"unknown element {path}/{name}")
+        elif (value := _value(node, ELEMENTS[name], f"{path}/{name}", notes)) == "":
+            continue  # empty means absent
+        elif at.repeats:
+            several.setdefault(name, []).append(value)
+        elif single.setdefault(name, value) is not value:
+            notes.add(f"repeated element {path}/{name}")
+    return {**single, **several}
+
+
+def _foreign(node: etree._Element) -> bool:
+    """Whether something in an Ext is not NCIP's own: another namespace, or a name that the standard does not have."""
+    space = etree.QName(node).namespace
+    return space not in (None, NISO) or local(node.tag) not in ELEMENTS
+
+
+def _value(node: etree._Element, element: Element, path: str, notes: Notes) -> Value:
+    match element.kind:
+        case "complex" | "any":
+            return _fields(node, element, path, notes)
+        case "empty":
+            return True
+        case "scheme":
+            return _coded(node, path, notes)
+        case _:
+            return (node.text or "").strip()
+
+
+def _coded(node: etree._Element, path: str, notes: Notes) -> Coded:
+    pair = {local(child.tag): child.text or "" for child in node}
+    if "Value" in pair:
+        notes.add(f"Scheme and Value as elements in {path}")
+    value = pair.get("Value") or node.text or ""
+    scheme = pair.get("Scheme") or attribute(node, "Scheme")
+    return Coded(" ".join(value.split()), scheme.strip() or None)

@@ -1,0 +1,135 @@
+"""Bytes to a tree of XML that cannot hurt: hardened parser, limits, and the oddities of transport and charset taken off."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from lxml import etree
+
+from hkall_gateway.ncip.messages import BadMessage, Header
+
+NISO: Final = "http://www.niso.org/2008/ncip"
+DEPTH, ELEMENT_COUNT, STRING_LENGTH, NOTES = 64, 20_000, 65_536, 32
+SYNTAX: Final = "Invalid Message Syntax Error"
+
+# Codecs that Python knows and no peer needs (idna, punycode, unicode_escape) stay outside.
+CHARSETS: Final = frozenset(
+    {"ascii", "utf-8", "utf-16", "utf-16-le", "utf-16-be", "iso8859-1", "iso8859-15", "cp1252"}
+    | {"big5", "big5hkscs", "cp950", "gb2312", "gbk", "gb18030", "shift_jis", "euc_jp", "euc_kr"}
+)
+_MARKS: Final[Mapping[bytes, str]] = MappingProxyType(
+    {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+)
+_BARE_UTF16: Final[Mapping[bytes, str]] = MappingProxyType({b"<\0": "utf-16-le", b"\0<": "utf-16-be"})
+_DECLARED: Final = re.compile(rb"""\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*["']([\w.-]{1,40})""")
+# Possessive throughout: a peer's prologue must not be able to make this backtrack.
+_SUBSET: Final = re.compile(
+    r"""(?>\s++|<\?(?>.*?\?>)|<!--(?>.*?-->))*+<!DOCTYPE(?>[^\[>"']++|"[^"]*+"|'[^']*+')*+\[""", re.DOTALL
+)
+_PARSER: Final = etree.XMLParser(
+    encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
+)  # huge_tree stays off: libxml2's own bounds on depth and amplification hold
+_FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class Notes(dict[str, None]):
+    """Tolerances used, in order, each once; a document full of rubbish does not fill the log."""
+
+    def add(self, note: str) -> None:
+        """Keep a note, cut to a line, while there is room."""
+        if len(self) < NOTES:
+            self[note[:200]] = None
+
+
+def unwrapped(body: bytes, charset: str | None, notes: Notes) -> str:
+    """The text of a document: decoded, and without what transports put around it. `charset` is the one that HTTP names."""
+    # libxml2 refuses a blank before the XML declaration and a ^D or NUL behind the end; both arrive from real peers.
+    try:
+        text = body.decode(_charset(body, charset)).strip("\ufeff\0\x04 \t\r\n")
+    except UnicodeDecodeError as error:
+        raise BadMessage(SYNTAX, f"byte {error.start} is not {error.encoding}") from error
+    if "\x04" in text:
+        notes.add("^D removed")
+        text = text.replace("\x04", "")
+    return text
+
+
+def parsed(text: str) -> etree._Element:
+    """The tree of a text; nothing is fetched, no entity is resolved, and declarations of the document's own are refused."""
+    if text.count("<") > 3 * ELEMENT_COUNT:  # refused before it costs a tree
+        raise BadMessage(SYNTAX, f"more than {ELEMENT_COUNT} elements")
+    if _SUBSET.match(text):
+        raise BadMessage(SYNTAX, "a DOCTYPE with declarations of its own is refused")
+    try:
+        return etree.fromstring(text.encode(), _PARSER)
+    except etree.XMLSyntaxError as error:
+        raise BadMessage(SYNTAX, str(error)[:200]) from error
+
+
+def measure(root: etree._Element) -> None:
+    """Refuse a tree that is too deep, too large, holds a text too long, or an entity."""
+    level, depth, count = [root], 0, 0
+    while level:
+        depth, count = depth + 1, count + len(level)
+        if depth > DEPTH or count > ELEMENT_COUNT:
+            raise BadMessage(SYNTAX, f"deeper than {DEPTH} or more than {ELEMENT_COUNT} elements", header=header(root))
+        for node in level:
+            _check(node, root)
+        level = [child for node in level for child in node]
+
+
+def header(root: etree._Element) -> Header:
+    """Who wrote to whom, in any version, as far as it can be made out."""
+    return Header(_agency(root, "FromAgencyId"), _agency(root, "ToAgencyId"))
+
+
+def attribute(node: etree._Element, name: str) -> str:
+    """An attribute by its local name; "" when it is absent."""
+    return next((str(value) for key, value in node.attrib.items() if local(key) == name), "")
+
+
+def local(name: object) -> str:
+    """A tag or an attribute's name without its namespace."""
+    return str(name).rpartition("}")[2]
+
+
+def clean(text: str) -> str:
+    """The text with a blank for every character that XML 1.0 forbids."""
+    return _FORBIDDEN.sub(" ", text)
+
+
+def _charset(body: bytes, charset: str | None) -> str:
+    marked = next((name for mark, name in _MARKS.items() if body.startswith(mark)), None)
+    named = marked or (charset or "").strip("\"' ") or _BARE_UTF16.get(body[:2]) or _declared(body)
+    try:
+        known = codecs.lookup(named).name
+    except (LookupError, ValueError):
+        known = ""
+    if known not in CHARSETS:
+        raise BadMessage(SYNTAX, f"character set {named[:40]!r} is not read here")
+    return known
+
+
+def _declared(body: bytes) -> str:
+    declared = _DECLARED.match(body)
+    return declared[1].decode("ascii", "replace") if declared else "utf-8"
+
+
+def _check(node: etree._Element, root: etree._Element) -> None:
+    if isinstance(node, etree._Entity):  # left unresolved by the parser; read on, and its text would be lost in silence
+        raise BadMessage(SYNTAX, "entities are refused", header=header(root))
+    if max(len(text) for text in (node.text or "", node.tail or "", *map(str, node.attrib.values()))) > STRING_LENGTH:
+        raise BadMessage(SYNTAX, f"a text longer than {STRING_LENGTH} characters", header=header(root))
+
+
+def _agency(root: etree._Element, side: str) -> str:
+    texts = (
+        (node.text or "").strip()
+        for wrap in root.iter(f"{{*}}{side}")
+        for node in wrap.iter("{*}AgencyId", "{*}Value")  # NCIP 1: UniqueAgencyId with Scheme and Value
+    )
+    return next((text[:200] for text in texts if text), "")
