@@ -37,7 +37,7 @@ from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.secrets import Secrets, WrongPins
 from hkall_gateway.mail.letters import Sender
-from hkall_gateway.mail.smtp import Mailer, smtp_post
+from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.ncip import handlers as ncip
 from hkall_gateway.ncip.client import Client
 from hkall_gateway.ncip.server import NcipSite, ncip_site
@@ -147,7 +147,8 @@ class Daemon:
         smtp = self.config.smtp
         if smtp is None:
             return _no_mail
-        post = smtp_post(self._reactor, smtp.host, smtp.port)
+        password = Sensitive(self._environ.get(smtp.password_env or "", ""))
+        post = smtp_post(self._reactor, MailServer(smtp.host, smtp.port, smtp.login, password, smtp.starttls))
         return Mailer(self.store, post, Sender(smtp.sender, self.house.name, {}), lambda: self.house, self._clock).deliver
 
     def _doors(self) -> tuple[sip2.Door, ncip.Door]:

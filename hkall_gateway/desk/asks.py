@@ -108,7 +108,10 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class RequestTitle:
-    """A patron wants a title from another library. `placed_by` and `placed_id` are the asker's own RequestId."""
+    """A patron wants a title from another library. `placed_by` and `placed_id` are the asker's own RequestId.
+
+    `staff` lifts the ban on a second request for the same title; after `need_before` nobody wants it any more.
+    """
 
     by: By
     patron: str
@@ -118,6 +121,9 @@ class RequestTitle:
     placed_by: str = ""
     placed_id: str = ""
     hold: bool = False
+    need_before: date | None = None
+    staff: bool = False
+    reopened_from: str = ""
     inbox: InboxKey | None = None
 
 
@@ -253,7 +259,10 @@ class ItemSeen:
 @record
 @dataclass(frozen=True, slots=True)
 class CheckedOut:
-    """The loan exists. `again` = it did already; `renewed` = the terminal asked for a renewal by checking out again."""
+    """The loan exists. `again` = it did already; `renewed` = the terminal asked for a renewal by checking out again.
+
+    `recalled`: its owner wants it back, which staff should tell the patron (R24).
+    """
 
     request: str
     item: ItemKey
@@ -265,12 +274,16 @@ class CheckedOut:
     renewed: bool = False
     undone: bool = False
     conflict: str = ""
+    recalled: bool = False
 
 
 @record
 @dataclass(frozen=True, slots=True)
 class CheckedIn:
-    """The copy is in our hands. `what`: received, again, returned, unwanted, home. `destination` is where it goes next."""
+    """The copy is in our hands. `what`: received, again, returned, unwanted, home. `destination` is where it goes next.
+
+    `recalled`: its owner wants it back; `fine_cents` is what this return costs.
+    """
 
     request: str
     item: ItemKey
@@ -282,12 +295,16 @@ class CheckedIn:
     fine_cents: int = 0
     alert: bool = False
     conflict: str = ""
+    recalled: bool = False
 
 
 @record
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """A later due date, or the same one where the same wish came again. `pending`: the lender is being asked."""
+    """A later due date, or the same one where the same wish came again. `pending`: the lender is being asked.
+
+    `fine_cents`: what the days until an overdue renewal cost.
+    """
 
     request: str
     item: ItemKey
@@ -297,6 +314,7 @@ class Renewed:
     renewals: int
     language: str = ""
     pending: bool = False
+    fine_cents: int = 0
 
 
 @record

@@ -3,39 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime
 from email.message import EmailMessage
 from io import BytesIO
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.mail.smtp import SMTPClientError, SMTPDeliveryError, SMTPSenderFactory
+from twisted.internet.error import ConnectError
+from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError, SMTPDeliveryError, SMTPSenderFactory
 
 from hkall_gateway.desk.asks import Answer
 from hkall_gateway.desk.house import House
 from hkall_gateway.mail.letters import Sender, compose
 from hkall_gateway.rules import calendar, policy
 from hkall_gateway.rules.tidings import Letter
-from hkall_gateway.rules.vocabulary import Borrower
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Sensitive
 from hkall_gateway.store.database import Store
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 
 TIMEOUT_S = 30
-_factory: Any = SMTPSenderFactory  # twisted.mail has no types
+_plain: Any = SMTPSenderFactory  # twisted.mail has no types
+_extended: Any = ESMTPSenderFactory
 
 
-def smtp_post(reactor: Any, host: str, port: int) -> Callable[[EmailMessage, str], Deferred[Any]]:
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """The server that takes our mail. `password` is used where there is a `login`; `starttls` insists on encryption."""
+
+    host: str
+    port: int
+    login: str = ""
+    password: Sensitive = NOTHING
+    starttls: bool = False
+
+
+def smtp_post(reactor: Any, server: MailServer) -> Callable[[EmailMessage, str], Deferred[Any]]:
     """A function that hands one message to the mail server; its Deferred fails with an SMTP or a connection error."""
 
     def post(message: EmailMessage, sender: str) -> Deferred[Any]:
         done: Deferred[Any] = Deferred()
-        body = BytesIO(message.as_bytes())
-        factory = _factory(sender.encode(), [str(message["To"]).encode()], body, done, retries=0, timeout=TIMEOUT_S)
-        reactor.connectTCP(host, port, factory, timeout=TIMEOUT_S)
+        factory = _factory(server, sender, str(message["To"]), message.as_bytes(), done)
+        reactor.connectTCP(server.host, server.port, factory, timeout=TIMEOUT_S)
         return done
 
     return post
+
+
+def _factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[Any]) -> Any:
+    envelope = (sender.encode(), [to.encode()], BytesIO(body), done)
+    if not server.login and not server.starttls:
+        return _plain(*envelope, retries=0, timeout=TIMEOUT_S)
+    return _extended(
+        server.login.encode() or None,
+        server.password.reveal().encode() or None,
+        *envelope,
+        retries=0,
+        timeout=TIMEOUT_S,
+        requireAuthentication=bool(server.login),
+        requireTransportSecurity=server.starttls,
+        hostname=server.host,
+    )
 
 
 class Mailer:
@@ -69,7 +98,7 @@ class Mailer:
             return _refused(error.code)
         except SMTPClientError as error:
             return Answer("unknown", detail=f"smtp: {type(error).__name__}")
-        except OSError as error:  # twisted's connection errors among them
+        except (OSError, ConnectError) as error:
             return Answer("unreachable", detail=f"smtp: {type(error).__name__}")
         return Answer("accepted", sent_on=today, last_day=last)
 

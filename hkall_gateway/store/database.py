@@ -7,8 +7,6 @@ came in while the last one was being committed, so a lone message waits for nobo
 from __future__ import annotations
 
 import contextvars
-import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,10 +16,11 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import StaticPool
 from twisted.internet.defer import Deferred
 
+from hkall_gateway.store.lane import Answer, Lane, give
+
 T = TypeVar("T")
 
 BATCH_UNITS = 256
-Answer = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +66,20 @@ def _run_one(connection: Connection, make_unit: Callable[[Connection], Any], job
         unit = make_unit(connection)
         unit.lock(job.locks)
         result = job.context.run(job.work, unit, *job.args)
+        connection.exec_driver_sql("RELEASE SAVEPOINT unit")  # PostgreSQL refuses after an error that the unit swallowed
     except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
         connection.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
         connection.exec_driver_sql("RELEASE SAVEPOINT unit")
         return _failing(job, error)
-    connection.exec_driver_sql("RELEASE SAVEPOINT unit")
     return lambda: _settle(job, unit, result)
 
 
 def _settle(job: _Job[Any], unit: Any, result: Any) -> None:
     """After the commit: those who listen hear what happened, then the waiter gets its answer."""
-    job.context.run(unit.committed)
-    job.settle(result, None)
+    try:
+        job.context.run(unit.committed)
+    finally:  # a listener's bug goes to the log; what was committed is answered all the same
+        job.settle(result, None)
 
 
 def _failing(job: _Job[Any], error: BaseException) -> Answer:
@@ -108,17 +109,19 @@ def run_group(
 
 
 def _abandon(connection: Connection) -> None:
-    """Leave whatever transaction is open; a connection that cannot even do that is thrown away."""
+    """Leave whatever transaction is open; a connection that cannot even do that is thrown away, and the next group gets a new one."""
     try:
         connection.exec_driver_sql("ROLLBACK")
     except Exception:  # noqa: BLE001  # the connection is lost, whatever the reason
         connection.invalidate()
+        connection.rollback()  # SQLAlchemy connects again only after this
 
 
 def read_group(connection: Connection, make_unit: Callable[[Connection], Any], jobs: Sequence[_Job[Any]]) -> list[Answer]:
     """Questions that decide nothing: one snapshot for all, nothing written, nothing kept."""
     try:
-        connection.exec_driver_sql("BEGIN")
+        sqlite = connection.dialect.name == "sqlite"
+        connection.exec_driver_sql("BEGIN" if sqlite else "BEGIN ISOLATION LEVEL REPEATABLE READ")
         answers = [_ask_one(connection, make_unit, job) for job in jobs]
         connection.exec_driver_sql("ROLLBACK")
     except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
@@ -134,62 +137,8 @@ def _ask_one(connection: Connection, make_unit: Callable[[Connection], Any], job
     except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
         connection.exec_driver_sql("ROLLBACK TO SAVEPOINT question")
         return _failing(job, error)
+    connection.exec_driver_sql("ROLLBACK TO SAVEPOINT question")
     return lambda: job.settle(result, None)
-
-
-class _Lane:
-    """One thread with one connection and a queue; it takes all that waits, does it as a group, and answers in one call."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        make_unit: Callable[[Connection], Any],
-        do_group: Callable[[Connection, Callable[[Connection], Any], Sequence[_Job[Any]]], list[Answer]],
-        in_reactor: Callable[[Callable[[], None]], Any],
-        name: str,
-        batch: int,
-    ) -> None:
-        self._engine, self._make_unit, self._do_group = engine, make_unit, do_group
-        self._in_reactor, self._batch = in_reactor, batch
-        self._waiting: deque[_Job[Any]] = deque()
-        self._wake = threading.Condition()
-        self._stopping = False
-        self.groups = 0
-        self.units = 0
-        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
-        self._thread.start()
-
-    def put(self, job: _Job[Any]) -> None:
-        with self._wake:
-            if self._stopping:
-                raise RuntimeError("the database is closed")
-            self._waiting.append(job)
-            self._wake.notify()
-
-    def stop(self) -> None:
-        """Finish what waits, then end the thread. Called once, from the reactor's thread."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
-        self._thread.join()
-
-    def _loop(self) -> None:
-        with self._engine.connect() as connection:
-            while jobs := self._take():
-                answers = self._do_group(connection, self._make_unit, jobs)
-                self.groups, self.units = self.groups + 1, self.units + len(jobs)
-                self._in_reactor(lambda answers=answers: _give(answers))  # type: ignore[misc]
-
-    def _take(self) -> list[_Job[Any]]:
-        with self._wake:
-            while not self._waiting and not self._stopping:
-                self._wake.wait()
-            return [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
-
-
-def _give(answers: Sequence[Answer]) -> None:
-    for answer in answers:
-        answer()
 
 
 class Database:
@@ -206,9 +155,15 @@ class Database:
         in_reactor: Callable[[Callable[[], None]], Any],
         batch: int = BATCH_UNITS,
     ) -> None:
-        self._writer = _Lane(engine, make_unit, run_group, in_reactor, "writer", batch)
+        def writes(connection: Connection, jobs: Sequence[_Job[Any]]) -> list[Answer]:
+            return run_group(connection, make_unit, jobs)
+
+        def reads(connection: Connection, jobs: Sequence[_Job[Any]]) -> list[Answer]:
+            return read_group(connection, make_unit, jobs)
+
+        self._writer = Lane(engine, writes, in_reactor, "writer", batch)
         alone = engine.dialect.name == "sqlite" and isinstance(engine.pool, StaticPool)
-        self._reader = self._writer if alone else _Lane(engine, make_unit, read_group, in_reactor, "reader", batch)
+        self._reader = self._writer if alone else Lane(engine, reads, in_reactor, "reader", batch)
 
     def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS) -> Deferred[T]:
         """`work(unit, *args)` in a transaction of its own inside the group; fires after the durable commit."""
@@ -228,7 +183,7 @@ class Database:
         return self._writer.units / self._writer.groups if self._writer.groups else 0.0
 
 
-def _put(lane: _Lane, work: Callable[..., T], args: tuple[Any, ...], locks: Locks) -> Deferred[T]:
+def _put(lane: Lane[_Job[Any]], work: Callable[..., T], args: tuple[Any, ...], locks: Locks) -> Deferred[T]:
     waiter: Deferred[T] = Deferred()
 
     def settle(result: T, error: BaseException | None) -> None:
@@ -287,7 +242,7 @@ class Immediate:
     def _at_once(self, do_group: Any, work: Callable[..., T], args: tuple[Any, ...], locks: Locks) -> _Now[T]:
         kept: list[_Now[T]] = []
         job = _Job(work, args, locks, lambda result, error: kept.append(_Now(result, error)))
-        _give(do_group(self._connection, self._make_unit, [job]))
+        give(do_group(self._connection, self._make_unit, [job]))
         return kept[0]
 
 

@@ -61,10 +61,14 @@ def compare(unit: Unit, kind: str, rows: Sequence[Any]) -> Report:
 
 
 def begin(unit: Unit, kind: str) -> int:
-    """The number of a new import; it is not current before `finish`."""
-    name = f"load {kind}"
-    found = unit.execute(select(JOBS.c.cursor).where(JOBS.c.name == name)).scalar()
-    return int(found or 0) + 1
+    """The number of a new import; it is not current before `finish`.
+
+    It is above every number ever written, also by an import that died half way: what only that one named must not pass
+    for part of this one.
+    """
+    current = unit.execute(select(JOBS.c.cursor).where(JOBS.c.name == f"load {kind}")).scalar()
+    written = unit.execute(select(func.max(KINDS[kind].table.c.load))).scalar()
+    return max(int(current or 0), written or 0) + 1
 
 
 def write(unit: Unit, kind: str, rows: Sequence[Any], number: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +29,11 @@ class Overview(Reading):
         wanted += [REQUESTS.c.position == position] if position else []
         wanted += [REQUESTS.c.partner == partner] if partner else []
         return self._many(*wanted)
+
+    def batch(self, *where: Any, order: Sequence[Any], limit: int) -> tuple[Request, ...]:
+        """At most `limit` requests, in the order of `order`, locked until the unit ends where the database has row locks."""
+        question = select(REQUESTS).where(*where).order_by(*order).limit(limit)
+        return self._requests(question if self.dialect == "sqlite" else question.with_for_update(key_share=True))
 
     def history(self, what: str) -> tuple[dict[str, Any], ...]:
         """Every line of the journal about a request number, a copy's barcode or a patron's card, oldest first."""

@@ -123,7 +123,7 @@ class Reading:
         return tuple(Candidate(**row) for row in rows.mappings())
 
     def owed_cents(self, card: str) -> int:
-        """What a patron owes, in cents."""
+        """What a patron owes, in cents; negative where we owe them for a book that was found again."""
         return self._connection.execute(_OWED, {"card": card}).scalar() or 0
 
     def _one(self, where: Any) -> Request | None:
@@ -131,8 +131,10 @@ class Reading:
         return _request(row) if row else None
 
     def _many(self, *where: Any) -> tuple[Request, ...]:
-        rows = self._connection.execute(select(REQUESTS).where(*where).order_by(REQUESTS.c.placed_at, REQUESTS.c.id))
-        return tuple(_request(row) for row in rows.mappings())
+        return self._requests(select(REQUESTS).where(*where).order_by(REQUESTS.c.placed_at, REQUESTS.c.id))
+
+    def _requests(self, question: Executable) -> tuple[Request, ...]:
+        return tuple(_request(row) for row in self._connection.execute(question).mappings())
 
 
 _SENSITIVE = frozenset({"name", "name_zh", "email", "pin_hash"})

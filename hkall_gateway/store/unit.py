@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -14,23 +14,12 @@ from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FIRST, Event, Send
 from hkall_gateway.rules.records import to_json
 from hkall_gateway.rules.tidings import is_letter, letter, occasion, telling
-from hkall_gateway.rules.vocabulary import (
-    BadStep,
-    By,
-    Candidate,
-    ItemKey,
-    Partner,
-    Position,
-    Refusal,
-    Request,
-    Side,
-)
+from hkall_gateway.rules.vocabulary import BadStep, By, Candidate, ItemKey, Partner, Position, Refusal, Request, Sensitive, Side
 from hkall_gateway.store.database import Locks
 from hkall_gateway.store.outbox import Outbox
 from hkall_gateway.store.overview import Overview
 from hkall_gateway.store.tables import (
     CANDIDATES,
-    FINES,
     HOLDINGS,
     INBOX,
     IS_OPEN,
@@ -108,7 +97,7 @@ class Unit(Overview):
         step = lifecycle.step(request.side, request.position, event)
         moved = now if step.target is not request.position else request.moved_at
         after = replace(request, position=step.target, **{"moved_at": moved, **facts})
-        self._store(request, after, event, now, by, rule)
+        self._store(request, after, event.name, now, by, rule)
         for send in step.sends:
             self._tell(send, request, after, now, by)
         return after
@@ -116,8 +105,18 @@ class Unit(Overview):
     def force(self, request: Request, position: Position, now: datetime, by: By, reason: str) -> Request:
         """Staff move a request by hand, from any position to any; nothing is told to anybody."""
         after = replace(request, position=position, moved_at=now, reason=reason)
-        self._store(request, after, Event.FORCE, now, by, "")
+        self._store(request, after, Event.FORCE.name, now, by, "")
         return after
+
+    def amend(self, request: Request, now: datetime, by: By, rule: str = "", **facts: Any) -> Request:
+        """Change facts where nothing has happened that the life cycle knows: a longer wait, a flag. Never the position."""
+        after = replace(request, **facts, position=request.position)
+        self._store(request, after, "AMEND", now, by, rule)
+        return after
+
+    def note(self, request: Request, event: str, facts: Mapping[str, Any], now: datetime, by: By, rule: str = "") -> None:
+        """A line of the journal about something that is kept elsewhere: money, or a message that came too late."""
+        self._note(request, event, request.position, rule, "ok", to_json(dict(facts)), now, by)
 
     def tell(self, send: Send, request: Request, now: datetime, by: By) -> None:
         """Tell a partner something that is not a step, such as a withdrawn attempt."""
@@ -132,7 +131,7 @@ class Unit(Overview):
             about.position if request else "",
             refusal.rule,
             refusal.why.value,
-            to_json(dict(refusal.detail)),
+            to_json(_shown(refusal.detail)),
             now,
             by,
         )
@@ -163,21 +162,6 @@ class Unit(Overview):
             fresh = self._insert_or_leave(LINKS).values(**row)
             if self._connection.execute(fresh).rowcount == 0:
                 self._connection.execute(update(LINKS).where(LINKS.c.agency == partner.agency).values(**row))
-
-    def charge(self, request: Request, kind: str, cents: int, reason: str, now: datetime) -> None:
-        """The patron owes this for the request, in cents of Hong Kong dollars."""
-        self._connection.execute(
-            insert(FINES),
-            {
-                "request": request.id,
-                "patron": request.patron,
-                "kind": kind,
-                "cents": cents,
-                "currency": "HKD",
-                "at": now,
-                "reason": reason,
-            },
-        )
 
     def notice_state(self, notice: int, state: str, error: str, now: datetime) -> None:
         """How a letter went: sent, or undeliverable and why."""
@@ -226,14 +210,14 @@ class Unit(Overview):
 
     # ---- private
 
-    def _store(self, before: Request, after: Request, event: Event, now: datetime, by: By, rule: str) -> None:
+    def _store(self, before: Request, after: Request, event: str, now: datetime, by: By, rule: str) -> None:
         changed = _changes(before, after)
         found = self._connection.execute(
             update(REQUESTS).where(REQUESTS.c.id == before.id, REQUESTS.c.position == before.position).values(**changed)
         )
         if found.rowcount != 1:
             raise BadStep(f"{before.id}: somebody moved it from {before.position} first")
-        self._note(after, event.name, before.position, rule, "ok", to_json(changed), now, by)
+        self._note(after, event, before.position, rule, "ok", to_json(changed), now, by)
 
     def _note(
         self, about: Request, event: str, source: str, rule: str, outcome: str, detail: str, now: datetime, by: By
@@ -300,8 +284,3 @@ def _values(request: Request) -> dict[str, Any]:
 
 def _changes(before: Request, after: Request) -> dict[str, Any]:
     return {n: getattr(after, n) for n in _ASKED if getattr(after, n) != getattr(before, n) or n == "position"}
-
-
-def keep_until(now: datetime, seconds: int) -> datetime:
-    """The end of an inbox window."""
-    return now + timedelta(seconds=seconds)

@@ -1,0 +1,121 @@
+"""Money: what patrons owe, what they paid, what was waived. Integer cents; every change is a line of the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+
+from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.store.tables import FINES, PAYMENTS
+from hkall_gateway.store.unit import Unit
+
+CURRENCY = "HKD"
+OVERDUE = "overdue"
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """One charge. `cents` is negative for what we owe the patron; `due` is the date that an overdue fine counts from."""
+
+    id: int
+    request: str
+    patron: str
+    kind: str
+    cents: int
+    paid_cents: int
+    waived_cents: int
+    currency: str
+    at: datetime
+    reason: str
+    due: date | None
+
+    @property
+    def left_cents(self) -> int:
+        return self.cents - self.paid_cents - self.waived_cents
+
+
+def charge(unit: Unit, request: Request, kind: str, cents: int, rule: str, now: datetime, by: By) -> int:
+    """The patron owes this for the request, in cents of Hong Kong dollars; the charge's number."""
+    row = {
+        "request": request.id,
+        "patron": request.patron,
+        "kind": kind,
+        "cents": cents,
+        "currency": CURRENCY,
+        "at": now,
+        "reason": rule,
+        "due": request.due if kind == OVERDUE else None,
+    }
+    number: int = unit.execute(insert(FINES).values(**row).returning(FINES.c.id)).scalar_one()
+    unit.note(request, "CHARGE", {"fine": number, "kind": kind, "cents": cents}, now, by, rule)
+    return number
+
+
+def charged_cents(unit: Unit, request: Request) -> int:
+    """What was charged already for the present due date: fines of earlier due dates stand for themselves."""
+    wanted = (FINES.c.request == request.id, FINES.c.kind == OVERDUE, FINES.c.due == request.due)
+    return unit.execute(select(func.sum(FINES.c.cents)).where(*wanted)).scalar() or 0
+
+
+def charges_of(unit: Unit, card: str) -> tuple[Charged, ...]:
+    """All charges of a patron, oldest first."""
+    return _found(unit, FINES.c.patron == card)
+
+
+def charges_for(unit: Unit, request: str, kind: str) -> tuple[Charged, ...]:
+    """The charges of one kind for one request, oldest first."""
+    return _found(unit, FINES.c.request == request, FINES.c.kind == kind)
+
+
+def charge_numbered(unit: Unit, number: int) -> Charged | None:
+    """One charge by its number."""
+    return next(iter(_found(unit, FINES.c.id == number)), None)
+
+
+def unsettled(unit: Unit) -> tuple[Charged, ...]:
+    """Every charge on which something is left to pay, oldest first, for the operators."""
+    return _found(unit, FINES.c.cents > FINES.c.paid_cents + FINES.c.waived_cents)
+
+
+def take(unit: Unit, fine: Charged, cents: int, now: datetime, by: By) -> None:
+    """So much of a charge is paid."""
+    _change(unit, fine, paid_cents=fine.paid_cents + cents)
+    unit.note(_about(unit, fine), "PAY", {"fine": fine.id, "cents": cents}, now, by, "R40")
+
+
+def let_off(unit: Unit, fine: Charged, cents: int, reason: str, now: datetime, by: By) -> None:
+    """So much of a charge need not be paid."""
+    _change(unit, fine, waived_cents=fine.waived_cents + cents)
+    unit.note(_about(unit, fine), "WAIVE", {"fine": fine.id, "cents": cents, "because": reason}, now, by, "R40")
+
+
+def payment_known(unit: Unit, card: str, who: str, transaction_id: str) -> tuple[int, str] | None:
+    """(cents, outcome) of a payment that was taken before; None for a new one, or one without a number."""
+    wanted = (PAYMENTS.c.patron == card, PAYMENTS.c.who == who, PAYMENTS.c.transaction_id == transaction_id)
+    row = unit.execute(select(PAYMENTS).where(*wanted)).mappings().first() if transaction_id else None
+    return (row["cents"], row["outcome"]) if row else None
+
+
+def keep_payment(unit: Unit, card: str, transaction_id: str, cents: int, outcome: str, now: datetime, by: By) -> None:
+    """Remember a payment with its outcome."""
+    row = {"patron": card, "who": by.who, "transaction_id": transaction_id, "cents": cents, "currency": CURRENCY}
+    unit.execute(insert(PAYMENTS).values(**row, at=now, outcome=outcome))
+
+
+def _found(unit: Unit, *where: Any) -> tuple[Charged, ...]:
+    rows: Sequence[Any] = unit.execute(select(FINES).where(*where).order_by(FINES.c.id)).mappings().all()
+    return tuple(Charged(**{f.name: row[f.name] for f in fields(Charged)}) for row in rows)
+
+
+def _change(unit: Unit, fine: Charged, **values: int) -> None:
+    unit.execute(update(FINES).where(FINES.c.id == fine.id).values(**values))
+
+
+def _about(unit: Unit, fine: Charged) -> Request:
+    """The request behind a charge; a bare one with the patron's card where it is gone."""
+    bare = Request(fine.request, Side.BORROWING, Position.CLOSED, "", "", patron=fine.patron)
+    return unit.request(fine.request) or bare

@@ -1,0 +1,131 @@
+"""What the rounds ask of the database: bounded batches by keyset, and who does which round (the jobs table)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, or_, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.store.tables import INBOX, IS_OPEN, JOBS, REQUESTS
+from hkall_gateway.store.unit import Unit
+
+P = Position
+R = REQUESTS.c
+BORROWED = (IS_OPEN, R.side == Side.BORROWING)
+ROUND = "round "
+
+
+# ---- batches
+
+
+def pickups_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
+    """Books on the hold shelf whose last day is over and that are not marked yet, by number, after `cursor`."""
+    over = (R.position == P.RECEIVED, R.expired_pickup.is_(False), R.pickup_last < today, R.id > cursor)
+    return unit.batch(*BORROWED, *over, order=(R.id,), limit=limit)
+
+
+def loans_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
+    """Overdue loans whose letter for this due date is not written yet, by due date, after `cursor` ("DATE NUMBER").
+
+    A lost book and one that the patron claims to have returned get no letter.
+    """
+    over: list[Any] = [R.position == P.ON_LOAN, R.due < today, R.claimed_on.is_(None), R.lost_on.is_(None)]
+    over.append(or_(R.overdue_notice_for.is_(None), R.overdue_notice_for != R.due))
+    day, _, number = cursor.partition(" ")
+    if day:
+        over += [R.due >= date.fromisoformat(day), tuple_(R.due, R.id) > tuple_(date.fromisoformat(day), number)]
+    return unit.batch(*BORROWED, *over, order=(R.due, R.id), limit=limit)
+
+
+def asked_before(unit: Unit, since: datetime, cursor: str, limit: int) -> tuple[Request, ...]:
+    """Requests that wait for a lender's word since before that instant, by number, after `cursor`."""
+    waiting = (R.position.in_([P.REQUESTED, P.CANCELLING]), R.moved_at < since, R.id > cursor)
+    return unit.batch(*BORROWED, *waiting, order=(R.id,), limit=limit)
+
+
+def needed_before(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
+    """Requests that were wanted up to a day that is over, by number, after `cursor`."""
+    late = (R.position.in_([P.NEW, P.REQUESTED]), R.need_before < today, R.id > cursor)
+    return unit.batch(*BORROWED, *late, order=(R.id,), limit=limit)
+
+
+def forget_documents(unit: Unit, now: datetime, limit: int) -> int:
+    """Drop at most `limit` outcomes whose window has passed; how many."""
+    old = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.keep_until < now).limit(limit)
+    return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
+
+
+# ---- who does which
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One round: when it ended last and is due next, how much it did then (or has done so far), and who is at it."""
+
+    name: str
+    last_run: datetime | None
+    next_run: datetime | None
+    count: int
+    cursor: str
+    claimed_by: str
+    lease_until: datetime | None
+
+    def lag_s(self, now: datetime) -> int:
+        """For how many seconds it has been due; 0 while it is not."""
+        return max(0, int((now - self.next_run).total_seconds())) if self.next_run else 0
+
+    def free(self, now: datetime) -> bool:
+        """Whether it is due and nobody is at it."""
+        held = self.lease_until is not None and self.lease_until >= now
+        return not held and (self.next_run is None or self.next_run <= now)
+
+
+def jobs(unit: Unit) -> tuple[Job, ...]:
+    """Every round that ever ran, by name."""
+    rows = unit.execute(select(JOBS).where(JOBS.c.name.startswith(ROUND)).order_by(JOBS.c.name)).mappings()
+    return tuple(_job(row) for row in rows)
+
+
+def claim(unit: Unit, name: str, who: str, now: datetime, lease_s: int, due_only: bool = True) -> Job | None:
+    """The round, now `who`'s until the lease runs out; None if it is not due or another gateway is at it.
+
+    Compare and set in one statement, so that of two gateways one gets it. A round whose gateway died is handed on with
+    its cursor when the lease has run out.
+    """
+    unit.execute(_insert_or_leave(unit).values(name=ROUND + name, count=0))
+    free: list[Any] = [JOBS.c.name == ROUND + name, or_(JOBS.c.lease_until.is_(None), JOBS.c.lease_until < now)]
+    free += [or_(JOBS.c.next_run.is_(None), JOBS.c.next_run <= now)] if due_only else []
+    until = now + timedelta(seconds=lease_s)
+    taken = update(JOBS).where(*free).values(claimed_by=who, lease_until=until).returning(*JOBS.c)
+    row = unit.execute(taken).mappings().first()
+    return _job(row) if row else None
+
+
+def keep_on(unit: Unit, job: Job, who: str, cursor: str, count: int, until: datetime) -> bool:
+    """The round has come to `cursor` and goes on; False if it was taken from us: then nothing of this unit may stand."""
+    return _settle(unit, job, who, cursor=cursor, count=count, lease_until=until)
+
+
+def done(unit: Unit, job: Job, who: str, count: int, now: datetime, next_run: datetime) -> bool:
+    """The round is complete; False if it was taken from us."""
+    free = {"cursor": "", "claimed_by": "", "lease_until": None}
+    return _settle(unit, job, who, count=count, last_run=now, next_run=next_run, **free)
+
+
+def _settle(unit: Unit, job: Job, who: str, **values: Any) -> bool:
+    mine = (JOBS.c.name == ROUND + job.name, JOBS.c.claimed_by == who, JOBS.c.lease_until == job.lease_until)
+    return unit.execute(update(JOBS).where(*mine).values(**values)).rowcount == 1
+
+
+def _job(row: Any) -> Job:
+    values = {f.name: row[f.name] for f in fields(Job)}
+    return Job(**values | {"name": str(row["name"]).removeprefix(ROUND)})
+
+
+def _insert_or_leave(unit: Unit) -> Any:
+    dialect: Any = sqlite if unit.dialect == "sqlite" else postgresql
+    return dialect.insert(JOBS).on_conflict_do_nothing()

@@ -1,0 +1,113 @@
+"""The way out for letters: what a mail server's answer means, and what is never sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+from twisted.internet import error as connection
+from twisted.internet.testing import MemoryReactor
+from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
+
+from hkall_gateway.desk.asks import Answer
+from hkall_gateway.desk.house import House
+from hkall_gateway.mail.letters import Sender
+from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.tidings import Letter
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.tables import PATRONS, create_all
+from hkall_gateway.store.unit import Unit
+
+NIGHT = datetime(2017, 3, 6, 15, 59, 59, tzinfo=UTC)  # one second before midnight in Hong Kong
+MORNING = datetime(2017, 3, 6, 16, 0, 0, tzinfo=UTC)
+
+
+def answer(
+    fail: Exception | None = None, now: datetime = NIGHT, email: str = "p1@example.hk"
+) -> tuple[Answer, list[EmailMessage]]:
+    engine = open_engine("sqlite://")
+    create_all(engine)
+    with engine.connect() as connection:
+        connection.execute(
+            insert(PATRONS), {"barcode": "P1", "name": "Chan", "category": "x", "email": email, "language": "en"}
+        )
+    sent: list[EmailMessage] = []
+
+    async def post(message: EmailMessage, _sender: str) -> None:
+        if fail is not None:
+            raise fail
+        sent.append(message)
+
+    store = Immediate(engine, lambda c: Unit(c, lambda: "R1"))
+    house = House("HKU", "HKU Libraries", Policy(), ("MAIN",))
+    mailer = Mailer(store, post, Sender("lending@lib.hk", "HKU Libraries", {}), lambda: house, lambda: now)
+    letter = Letter(Send.LETTER_PICKUP.value, "R1", "P1", "Dune", now)
+    row = OutboxRow(1, "mail", Send.LETTER_PICKUP, "P1", "R1", letter, "c1", "waiting", now, now, 1, "")
+    return finished(mailer.deliver(row)), sent
+
+
+def test_a_letter_that_left_starts_the_pickup_clock_on_its_own_day() -> None:
+    left, (message,) = answer(now=NIGHT)
+    assert (left.kind, left.sent_on, left.last_day) == ("accepted", date(2017, 3, 6), date(2017, 3, 11))
+    assert "Saturday 11 March 2017" in message.as_string()
+
+
+def test_a_second_later_it_is_another_day() -> None:
+    left, _ = answer(now=MORNING)
+    assert (left.sent_on, left.last_day) == (date(2017, 3, 7), date(2017, 3, 12))
+
+
+def test_a_patron_without_an_address_is_an_answer_and_no_error() -> None:
+    left, sent = answer(email="")
+    assert (left.kind, left.detail, sent) == ("undeliverable", "no address", [])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (SMTPDeliveryError(550, b"no such user"), "undeliverable"),
+        (SMTPDeliveryError(450, b"busy"), "later"),
+        (SMTPConnectError(-1, b"gone"), "unknown"),  # type: ignore[no-untyped-call]
+        (connection.ConnectionRefusedError(), "unreachable"),  # type: ignore[no-untyped-call]
+        (TimeoutError(), "unreachable"),
+    ],
+)
+def test_what_the_mail_server_said_decides_about_another_try(error: Exception, kind: str) -> None:
+    left, _ = answer(error)
+    assert left.kind == kind
+
+
+def test_no_answer_shows_an_address() -> None:
+    left, _ = answer(SMTPDeliveryError(550, b"<p1@example.hk> unknown"))
+    assert "@" not in left.detail
+
+
+def factory_for(server: MailServer) -> Any:
+    reactor: Any = MemoryReactor()  # type: ignore[no-untyped-call]  # twisted has no types here
+    message = EmailMessage()
+    message["To"] = "p1@example.hk"
+    post: Callable[..., Any] = smtp_post(reactor, server)
+    post(message, "lending@lib.hk")
+    ((host, port, factory, _, _),) = reactor.tcpClients
+    assert (host, port) == (server.host, server.port)
+    return factory
+
+
+def test_a_plain_server_is_spoken_to_plainly() -> None:
+    assert type(factory_for(MailServer("mail", 25))).__name__ == "SMTPSenderFactory"
+
+
+def test_a_server_that_wants_a_login_gets_it_over_an_encrypted_line_only() -> None:
+    factory = factory_for(MailServer("mail", 587, "gateway", Sensitive("opensesame"), starttls=True))
+    protocol = factory.buildProtocol(None)
+    assert (factory.username, factory.password) == (b"gateway", b"opensesame")
+    assert (protocol.requireAuthentication, protocol.requireTransportSecurity) == (True, True)
