@@ -1,8 +1,13 @@
-"""The courier: takes what is due from the outbox, sends it by kind, and writes down how it went. At least once, in order."""
+"""The courier: takes what is due from the outbox, sends it by kind, and writes down how it went. At least once, in order.
+
+A row is claimed only when it may leave at once: its lane's turn has come, its line does not rest, and fewer deliveries than
+the partner's limit are under way to it. What must wait stays in the database, where any gateway may take it later.
+"""
 
 from __future__ import annotations
 
 import contextvars
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,13 +15,15 @@ from typing import Any, Protocol
 
 import structlog
 from tenacity import RetryCallState, Retrying, wait_exponential
-from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 
 from hkall_gateway.desk.asks import Answer
-from hkall_gateway.desk.deliveries import TOLD
+from hkall_gateway.desk.deliveries import PATIENCE, TOLD
 from hkall_gateway.desk.desk import Desk
+from hkall_gateway.rules import breaker
+from hkall_gateway.rules.breaker import DOWN, Link, Patience
 from hkall_gateway.store.database import Store
-from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.outbox import MAIL, OutboxRow
 from hkall_gateway.store.unit import Unit
 
 LOG = structlog.get_logger()
@@ -35,6 +42,14 @@ Carrier = Callable[[OutboxRow], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What is agreed with one recipient: deliveries under way at one time, and tries of one message (0 = as usual)."""
+
+    in_flight: int = 4
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """When to try again: exponential from `first_wait_s` to `longest_wait_s`, at most `attempts` tries.
 
@@ -47,9 +62,9 @@ class Schedule:
     longest_wait_s: float
     draw: Callable[[], float]
 
-    def next_try(self, made: int, now: datetime, retry_after_s: int = 0) -> datetime | None:
-        """The instant of the next try after `made` tries; None when that was the last one."""
-        if made >= self.attempts:
+    def next_try(self, made: int, now: datetime, retry_after_s: int = 0, attempts: int = 0) -> datetime | None:
+        """The instant of the next try after `made` tries; None when that was the last one, of `attempts` where given."""
+        if made >= (attempts or self.attempts):
             return None
         wait_s = wait_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s)(_after(made))
         return now + timedelta(seconds=max(wait_s * (0.5 + self.draw() / 2), retry_after_s))
@@ -65,7 +80,7 @@ def _after(made: int) -> RetryCallState:
 class Courier:
     """Looks at the outbox every second and whenever it is nudged.
 
-    `carriers` maps a row's kind to what delivers it; `limits` how many deliveries may be under way to one recipient.
+    `carriers` maps a row's kind to what delivers it; `terms` answers what is agreed with a partner, or for all "mail".
     """
 
     def __init__(
@@ -77,11 +92,12 @@ class Courier:
         clock: Clock,
         now: Callable[[], datetime],
         instance: str,
-        limits: Callable[[str], int],
+        terms: Callable[[str], Terms],
+        patience: Patience = PATIENCE,
     ) -> None:
         self._store, self._desk, self._carriers, self._schedule = store, desk, carriers, schedule
-        self._clock, self._now, self._instance, self._limits = clock, now, instance, limits
-        self._lines: dict[str, DeferredSemaphore] = {}
+        self._clock, self._now, self._instance, self._terms, self._patience = clock, now, instance, terms, patience
+        self._busy: Counter[str] = Counter()
         self._under_way: set[Deferred[None]] = set()
         self._running = self._looking = self._again = False
         self._timer: Any = None
@@ -113,7 +129,7 @@ class Courier:
         try:
             while self._again and self._running:
                 self._again = False
-                for row in await self._store.run(_claim, self._now(), self._instance):
+                for row in await self._store.run(self.claim):
                     self._again = True  # a lane's next row may be free when this one is told
                     self._send_off(row)
         except Exception:
@@ -127,16 +143,31 @@ class Courier:
             self._timer = self._clock.callLater(1, self.nudge)
 
     def _send_off(self, row: OutboxRow) -> None:
-        line = self._lines.setdefault(row.recipient if row.kind != "mail" else "mail", _line(self._limits(row.recipient)))
-        done: Deferred[None] = line.run(lambda: ensureDeferred(self.deliver(row)))
+        self._busy[row.line] += 1
+        done = ensureDeferred(self.deliver(row))
         self._under_way.add(done)
-        done.addBoth(self._delivered, done)
+        done.addBoth(self._delivered, done, row.line)
 
-    def _delivered(self, result: Any, done: Deferred[None]) -> None:
+    def _delivered(self, result: Any, done: Deferred[None], line: str) -> None:
+        self._busy[line] -= 1
         self._under_way.discard(done)
         self.nudge()
         if result is not None:
             LOG.error("courier.bug", trace=result.getTraceback())
+
+    def claim(self, unit: Unit) -> tuple[OutboxRow, ...]:
+        """Take what may leave now, inside a unit of work. Of a line that is down, one row an interval."""
+        now, links = self._now(), unit.links.all()
+
+        def room(line: str) -> int:
+            return breaker.room(links.get(line, Link(line)), self._terms(line).in_flight, self._busy[line], now)
+
+        full = [line for line in {*links, MAIL, *self._busy} if not room(line)]
+        rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room, full)
+        until = now + timedelta(seconds=self._patience.probe_s)
+        lost = {r.line for r in rows if r.line in links and links[r.line].state == DOWN and not _try(unit, r.line, now, until)}
+        unit.outbox.give_back([r.id for r in rows if r.line in lost])
+        return tuple(r for r in rows if r.line not in lost)
 
     async def deliver(self, row: OutboxRow) -> None:
         """One delivery, and its answer applied by the desk. Also used by the simulation and by scenarios."""
@@ -145,8 +176,9 @@ class Courier:
             answer = await self._carry(row)
             retry_at = None
             if answer.kind not in TOLD:
-                retry_at = self._schedule.next_try(row.attempts, self._now(), answer.retry_after_s)
-            await self._desk.delivered(row, answer, retry_at)
+                attempts = self._terms(row.line).attempts
+                retry_at = self._schedule.next_try(row.attempts, self._now(), answer.retry_after_s, attempts)
+            await self._desk.delivered(row, answer, retry_at, self._patience)
             _log(row, answer, retry_at)
 
     async def _carry(self, row: OutboxRow) -> Answer:
@@ -157,16 +189,13 @@ class Courier:
             return Answer("unknown", detail="a bug; see the log")
 
 
-def _line(limit: int) -> DeferredSemaphore:
-    return DeferredSemaphore(limit)
-
-
 def _release(unit: Unit, instance: str) -> None:
     unit.outbox.release(instance)
 
 
-def _claim(unit: Unit, now: datetime, instance: str) -> tuple[OutboxRow, ...]:
-    return unit.outbox.claim(now, instance, LEASE_S, BATCH)
+def _try(unit: Unit, line: str, now: datetime, until: datetime) -> bool:
+    """Another gateway on this database may have begun the trial since we looked; then it is theirs."""
+    return unit.links.take_trial(line, now, until)
 
 
 def _log(row: OutboxRow, answer: Answer, retry_at: datetime | None) -> None:

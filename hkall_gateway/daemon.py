@@ -7,7 +7,8 @@ import random
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import entry_points
@@ -28,10 +29,11 @@ from hkall_gateway.config import gateway, policy
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.connectors.tools import Tools
-from hkall_gateway.courier import Carrier, Courier, Schedule
+from hkall_gateway.courier import Carrier, Courier, Schedule, Terms
 from hkall_gateway.desk.asks import Answer
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.limits import Gate
@@ -39,14 +41,19 @@ from hkall_gateway.edge.secrets import Secrets, WrongPins
 from hkall_gateway.mail.letters import Sender
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.ncip import handlers as ncip
+from hkall_gateway.ncip import peers
 from hkall_gateway.ncip.client import Client
+from hkall_gateway.ncip.rawtcp import NcipLines
 from hkall_gateway.ncip.server import NcipSite, ncip_site
 from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.ops.pages import ops_site
+from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import handlers as sip2
+from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.listeners import Framing, Listener
 from hkall_gateway.sip2.server import Terminals
 from hkall_gateway.store.database import Database
 from hkall_gateway.store.engine import open_engine
@@ -104,9 +111,10 @@ class Daemon:
         self.store = Database(open_engine(config.database.url), self._unit, reactor.callFromThread)
         self.desk = Desk(self.store, self._connector(), lambda: self.house, clock)
         self.courier = self._make_courier()
+        self.rounds = Rounds(self.store, lambda: self.house, clock, reactor, instance())
         self._sip2_door, ncip_door = self._doors()
         self._terminals = self._make_terminals()
-        self._partners = self._make_partners(ncip_door)
+        self._partners, self._lines = self._make_partners(ncip_door)
         self._ports: list[Any] = []
 
     # ---- what it is made of
@@ -131,7 +139,9 @@ class Daemon:
         c = self.config.courier
         schedule = Schedule(c.attempts, c.first_wait_s, c.longest_wait_s, random.random)
         carriers: dict[str, Carrier] = {"ncip": self._initiator(), "mail": self._mailer()}
-        return Courier(self.store, self.desk, carriers, schedule, self._reactor, self._clock, instance(), self._in_flight)
+        patience = Patience(c.breaker_failures, c.probe_s, c.give_up_s)
+        here = (self._reactor, self._clock, instance())
+        return Courier(self.store, self.desk, carriers, schedule, *here, self._terms, patience)
 
     def _initiator(self) -> Carrier:
         client = Client(AgentPost(self._reactor), self.config.library.agency, self._agreed_secrets())
@@ -139,7 +149,9 @@ class Daemon:
         async def tell(row: OutboxRow) -> Answer:
             partner = await self.store.read(Unit.partner, row.recipient)
             assert isinstance(row.payload, Telling)
-            return await client.deliver(row.payload, partner) if partner else Answer("unreachable", detail="no such partner")
+            if partner is None:
+                return Answer("unreachable", detail="no such partner")
+            return await client.deliver(row.payload, partner, unsure=row.state == "unsure")
 
         return tell
 
@@ -166,17 +178,13 @@ class Daemon:
             dialects,
             self.counters,
             self._clock,
-            ncip.copy_of(self.store),
         )
         return sip2_door, ncip_door
 
     def _callers(self) -> dict[str, ncip.Caller]:
         secret = self._agreed_secrets()
-        partners = [
-            ncip.Caller(p.agency, secret[p.agency], "partner", p.allow_from, ZoneInfo(p.timezone), p.date_semantics)
-            for p in self.config.partners
-        ]
-        clients = [ncip.Caller(c.agency, secret[c.agency], "client", c.allow_from) for c in self.config.clients]
+        partners = [_partner(p, secret[p.agency]) for p in self.config.partners]
+        clients = [_client(c, secret[c.agency]) for c in self.config.clients]
         return {caller.agency: caller for caller in (*partners, *clients)}
 
     def _agreed_secrets(self) -> dict[str, str]:
@@ -184,19 +192,27 @@ class Daemon:
         rows: list[gateway.Partner | gateway.Client] = [*self.config.partners, *self.config.clients]
         return {r.agency: self._environ.get(r.secret_env or "", "") for r in rows}
 
-    def _make_terminals(self) -> Terminals:
+    def _make_terminals(self) -> list[tuple[str, Terminals]]:
+        """Each port for terminals and who makes its connections; all ports are one door with one limit."""
         door = self.config.sip2
         gate = Gate(door.max_connections_per_address, door.max_connections)
-        return Terminals(lambda: self._sip2_door, gate, self._reactor, float(door.idle_timeout_s))
 
-    def _make_partners(self, first: ncip.Door) -> NcipSite:
+        def port(listener: Listener) -> Terminals:
+            waits = float(door.idle_timeout_s), float(door.login_timeout_s)
+            return Terminals(lambda: self._sip2_door, gate, self._reactor, *waits, listener)
+
+        return [(endpoint, port(listener)) for endpoint, listener in _listeners(door)]
+
+    def _make_partners(self, first: ncip.Door) -> tuple[NcipSite, NcipLines]:
+        """What answers over HTTP, and what answers NCIP 1 on a bare connection; one limit for both."""
         door = self.config.ncip
-        return ncip_site(
-            first, door.max_body_bytes, self._reactor, Gate(door.max_connections_per_address, door.max_connections)
-        )
+        gate = Gate(door.max_connections_per_address, door.max_connections)
+        site = ncip_site(first, door.max_body_bytes, self._reactor, gate)
+        return site, NcipLines(first, door.max_body_bytes, self._reactor, gate)
 
-    def _in_flight(self, recipient: str) -> int:
-        return next((p.in_flight for p in self.config.partners if p.agency == recipient), MAIL_IN_FLIGHT)
+    def _terms(self, line: str) -> Terms:
+        found = next((p for p in self.config.partners if p.agency == line), None)
+        return Terms(found.in_flight, found.attempts or 0) if found else Terms(MAIL_IN_FLIGHT)
 
     # ---- its life
 
@@ -205,11 +221,15 @@ class Daemon:
         self._hashing.start()
         await self.store.run(Unit.write_partners, [p.plain() for p in self.config.partners])
         ops = ops_site(self.store, self.counters, lambda: bool(self._ports), self._reactor)
-        doors = ((self.config.sip2, self._terminals), (self.config.ncip, self._partners), (self.config.ops, ops))
-        for door, factory in doors:
-            for text in door.listen:
-                await self._listen(text, factory)
+        for text, terminals in self._terminals:
+            await self._listen(text, terminals)
+        door = self.config.ncip
+        for text, factory in (*((t, self._partners) for t in door.listen), *((t, self._lines) for t in door.listen_v1_tcp)):
+            self._ports.append(await peers.endpoint(self._reactor, text, door.client_ca).listen(factory))
+        for text in self.config.ops.listen:
+            await self._listen(text, ops)
         await self.courier.start()
+        self.rounds.start()
         LOG.info("daemon.started", version=__version__, instance=instance(), listening=len(self._ports))
 
     async def _listen(self, text: str, factory: Any) -> None:
@@ -225,6 +245,7 @@ class Daemon:
             return
         self.config, self.house = config, house
         self._sip2_door, self._partners.door = self._doors()
+        self._lines.door = self._partners.door
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
 
     async def stop(self) -> None:
@@ -232,8 +253,12 @@ class Daemon:
         for port in self._ports:
             await port.stopListening()
         self._ports.clear()
-        await self._terminals.drain()
+        draining = [terminals.drain() for _, terminals in self._terminals]
+        for drained in draining:
+            await drained
         await self._partners.drain()
+        await self._lines.drain()
+        await self.rounds.stop()
         await self.courier.stop()
         self.store.close()
         self._hashing.stop()
@@ -253,6 +278,27 @@ def _terminal(row: gateway.Terminal, language: str) -> sip2.TerminalRow:
     return sip2.TerminalRow(
         row.login, row.secret_hash, row.role, row.location, row.dialect, AllowList(row.allow_from), language
     )
+
+
+def _listeners(door: gateway.Sip2) -> Iterator[tuple[str, Listener]]:
+    """The plain ports of `listen`, then those with settings of their own."""
+    framings = tuple(Framing(AllowList(row.callers), DIALECTS[row.dialect]) for row in door.framings)
+    plain = Listener(framings=framings, proxy_from=AllowList(door.proxy_from))
+    yield from ((endpoint, plain) for endpoint in door.listen)
+    for row in door.listeners:
+        framing = DIALECTS[row.dialect] if row.dialect else None
+        yield row.endpoint, Listener(row.login, row.terminal, framing, framings, AllowList(row.proxy_from))
+
+
+def _partner(row: gateway.Partner, secret: str) -> ncip.Caller:
+    zone, most = ZoneInfo(row.timezone), row.lookups_per_minute
+    proof = (row.certificate, row.by_address)
+    return ncip.Caller(row.agency, secret, "partner", row.allow_from, zone, row.date_semantics, *proof, most)
+
+
+def _client(row: gateway.Client, secret: str) -> ncip.Caller:
+    told = ncip.Caller(row.agency, secret, "client", row.allow_from)
+    return replace(told, certificate=row.certificate, by_address=row.by_address)
 
 
 async def _no_mail(_row: OutboxRow) -> Answer:

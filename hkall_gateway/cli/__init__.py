@@ -5,14 +5,20 @@ from __future__ import annotations
 import click
 
 from hkall_gateway import __version__
+from hkall_gateway.cli import lists
+from hkall_gateway.cli.byhand import request
 from hkall_gateway.cli.database import db
 from hkall_gateway.cli.explain import explain
 from hkall_gateway.cli.loading import load
+from hkall_gateway.cli.money import fines
+from hkall_gateway.cli.ncip import ncip
 from hkall_gateway.cli.outbox import outbox
+from hkall_gateway.cli.policy import policy
 from hkall_gateway.cli.requests import requests
 from hkall_gateway.cli.scenarios import replay
 from hkall_gateway.cli.serving import check_config, hash_secret, serve
 from hkall_gateway.cli.status import status
+from hkall_gateway.cli.terminal import sip2
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,5 +30,22 @@ def main() -> None:
     """
 
 
-for command in (serve, check_config, hash_secret, db, load, status, requests, outbox, explain, replay):
+for command in (
+    serve,
+    check_config,
+    hash_secret,
+    db,
+    load,
+    status,
+    requests,
+    outbox,
+    explain,
+    replay,
+    sip2,
+    request,
+    fines,
+    policy,
+    *lists.COMMANDS,
+    lists.notices,
+):
     main.add_command(command)

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from hkall_gateway.config.docs import describe
 from hkall_gateway.ncip import handlers as ncip_handlers
+from hkall_gateway.ncip import profile as ncip_profile
+from hkall_gateway.ncip.dialects import SUPPORTED
+from hkall_gateway.ncip.documents import DOCUMENTS
+from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.messages import SHAPES as SERVICES
-from hkall_gateway.rules.lifecycle import TABLE, diagram, side_of
-from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.sip2 import handlers as sip2_handlers
-from hkall_gateway.sip2.fields import TAGS
+from hkall_gateway.rules.lifecycle import TABLE, Send, diagram, side_of
+from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.vocabulary import ItemKey, Partner, Side
+from hkall_gateway.sip2 import profile as sip2_profile
+from hkall_gateway.sip2.fields import TAGS, Tag
 from hkall_gateway.sip2.messages import SHAPES as MESSAGES
 
+_SIP2 = tuple(MESSAGES.values())
+HIDDEN = "hidden"
+EPOCH = datetime(2017, 3, 1, tzinfo=UTC)
 WRITTEN = "<!-- written by `make docs`; change the table in the code instead -->"
 
 
@@ -30,31 +39,52 @@ def lifecycle() -> str:
 
 def profile() -> str:
     """docs/profile.md: which messages of both protocols are answered."""
-    sip2 = [(s.code, s.name, _has(s.code in sip2_handlers.HANDLERS), s.reply or "") for s in MESSAGES.values()]
-    hidden = {t.tag: "hidden in logs" if t.secret or t.personal else "" for t in TAGS.values()}
-    tags = [(t.tag, t.name, "extension" if t.extension else "", hidden[t.tag]) for t in TAGS.values()]
-    ncip = [(name, s.kind, _has(name in ncip_handlers.HANDLERS)) for name, s in SERVICES.items()]
+    sip2 = [(s.code, s.name, s.reply, sip2_profile.MESSAGES[s.code].use, sip2_profile.MESSAGES[s.code].why) for s in _SIP2]
+    tags = [(t.tag, t.name, _marks(t), sip2_profile.FIELDS[t.tag].use, sip2_profile.FIELDS[t.tag].why) for t in TAGS.values()]
+    ncip = [
+        (name, SERVICES[name].kind if name in SERVICES else "L", *_by_flow(name), why) for name, why in ncip_profile.WHY.items()
+    ]
     parts = [
         "# What is supported",
         WRITTEN,
         "## SIP2 2.00 messages",
-        _table(("code", "message", "answered", "reply"), sip2),
-        "A request that is not answered gets its own negative reply; 98 says so in BX. Replies are written, never answered.",
+        _table(("code", "message", "reply", "supported", "how, and why so"), sip2),
+        "What a dialect withholds from its terminals gets its own negative reply; 98 says so in BX and its flags.",
         "## SIP2 fields",
-        _table(("tag", "field", "", ""), tags),
-        "## NCIP 2.02 services, as responder",
-        _table(("service", "class", "answered"), ncip),
-        'A service that is not answered gets its own response with the Problem "Unsupported Service": agencies and users are'
-        " made in the library's own system, not by partners.",
+        _table(("tag", "field", "", "supported", "how, and why so"), tags),
+        f"*{HIDDEN}*: never in a log. *extension*: not in 2.00, sent only where the dialect lists it.",
+        "## NCIP services, as responder",
+        _table(("service", "class", *ncip_profile.FLOWS, "what for, and why so"), ncip),
+        "Class L looks up, U asks for an action, N reports what was done. Each flow (the dialect of a partner's row) says who may"
+        ' call a service there. One that nobody may call gets its own response with a Problem: "Unsupported Service" where it is'
+        ' done for nobody, "Unauthorized Service For Agency" where it is for others. Versions: ' + ", ".join(SUPPORTED) + ".",
+        "## NCIP services, as initiator",
+        _table(("what is told", *FLOWS), [(send, *_documents(send)) for send in DOCUMENTS]),
+        "A dash: the flow has no document for it, and it counts as told.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _marks(tag: Tag) -> str:
+    return ", ".join(filter(None, ["extension" if tag.extension else "", HIDDEN if tag.secret or tag.personal else ""]))
 
 
 PAGES: Mapping[str, Callable[[], str]] = {"config.md": describe, "lifecycle.md": lifecycle, "profile.md": profile}
 
 
-def _has(answered: bool) -> str:
-    return "yes" if answered else "no"
+def _by_flow(service: str) -> tuple[str, ...]:
+    """Who may call a service, in each flow."""
+    if service == ncip_handlers.ABOUT_VERSIONS:
+        return ("anybody",) * len(ncip_profile.FLOWS)
+    return tuple(ncip_profile.callers_of(flow, service) or "-" for flow in ncip_profile.FLOWS)
+
+
+def _documents(send: Send) -> tuple[str, ...]:
+    """The service that says a thing, in each flow, for a request of our own making."""
+    partner = Partner("THEM", "Them")
+    telling = Telling(send, "R1", "THEM", "US", "R1-1", EPOCH, ItemKey("THEM", "1"), due=EPOCH.date())
+    made = (flow[send](telling, partner, "US") for flow in FLOWS.values())
+    return tuple(message.service if message else "-" for message in made)
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -1,28 +1,32 @@
-"""explain request|borrow|renew: the decision and the rule that made it. The very function of the desk runs, and is undone."""
+"""explain: the decision, the rule and the policy keys that made it. The very function of the desk runs, and is undone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import click
 
 from hkall_gateway.cli.show import show
-from hkall_gateway.cli.site import REFUSED, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.site import REFUSED, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.daemon import now
-from hkall_gateway.desk import borrowing, circulation
-from hkall_gateway.desk.asks import CheckOut, Outcome, Place, Refused, Renew, RequestTitle
+from hkall_gateway.desk import borrowing, circulation, recalls, tally
+from hkall_gateway.desk.asks import CheckOut, Heard, Place, Refused, Renew, RequestTitle
 from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.keys import keys_of
+from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.sip2.words import say
+from hkall_gateway.store import lists
 from hkall_gateway.store.unit import Unit
 
 
 class _Undo(Exception):
     """Carries the outcome out of a transaction that must leave no trace."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Any) -> None:
         self.outcome = outcome
 
 
@@ -33,6 +37,10 @@ def explain() -> None:
     Example: hkall-gateway explain renew --item C00001 --at 2017-03-08T23:59:59+08:00
     """
 
+
+REQUEST = ("R1", "R2", "R4", "R5", "R6", "R7", "R11a", "R20", "R21")
+BORROW = ("R13", "R14", "R16", "R19", "R20", "R21")
+RENEW = ("R27", "R28", "R29", "R32")
 
 AT = click.option("--at", "at", default="", help="As if it were this instant, such as 2017-03-09T00:00:00+08:00.")
 PATRON = click.option("--patron", required=True, help="The card's barcode.")
@@ -52,7 +60,14 @@ def request(site: Site, patron: str, bib: str, volume: str, at: str, as_json: bo
     Example: hkall-gateway explain request --patron P1 --bib b1
     """
     ask = RequestTitle(by_staff("explain"), patron, bib, volume)
-    _tell(site, patron, at, as_json, lambda unit, facts, when: borrowing.request_title(unit, ask, facts, site.house, when))
+    _tell(
+        site,
+        patron,
+        at,
+        as_json,
+        lambda unit, facts, when: borrowing.request_title(unit, ask, facts, site.house, when),
+        REQUEST,
+    )
 
 
 @explain.command()
@@ -70,7 +85,9 @@ def borrow(site: Site, patron: str, item: str, role: str, at: str, as_json: bool
     agency, barcode = _item(item)
     place = Place(role, site.house.pickup_locations[0])
     ask = CheckOut(by_staff("explain"), place, patron, barcode, agency)
-    _tell(site, patron, at, as_json, lambda unit, facts, when: circulation.check_out(unit, ask, facts, site.house, when))
+    _tell(
+        site, patron, at, as_json, lambda unit, facts, when: circulation.check_out(unit, ask, facts, site.house, when), BORROW
+    )
 
 
 @explain.command()
@@ -86,7 +103,57 @@ def renew(site: Site, item: str, staff: bool, at: str, as_json: bool) -> None:
     """
     agency, barcode = _item(item)
     ask = Renew(by_staff("explain"), "", barcode, agency, staff=staff)
-    _tell(site, "", at, as_json, lambda unit, facts, when: circulation.renew(unit, ask, facts, site.house, when))
+    _tell(site, "", at, as_json, _deciding(circulation.renew, ask, site), RENEW)
+
+
+@explain.command()
+@ITEM
+@click.option("--owner-says", default="", help="The date that the owner names, YYYY-MM-DD.")
+@AT
+@with_site
+@json_option
+def recall(site: Site, item: str, owner_says: str, at: str, as_json: bool) -> None:
+    """If the owner recalled this copy: until when could the patron keep it?
+
+    Example: hkall-gateway explain recall --item CUHK/C00001
+    """
+    agency, barcode = _item(item)
+    wanted = date.fromisoformat(owner_says) if owner_says else None
+
+    def decide(unit: Unit, _facts: BorrowerFacts, when: datetime) -> Any:
+        held = unit.requests_with(barcode, agency)
+        owner = held[0].item_agency if len(held) == 1 else agency
+        ask = Heard(by_staff("explain"), owner, item=ItemKey(owner, barcode), due=wanted)
+        return recalls.recalled(unit, ask, site.house, when)
+
+    _tell(site, "", at, as_json, decide, ("R23", "R24", "R25", "R26"))
+
+
+@explain.command()
+@ITEM
+@AT
+@with_site
+@json_option
+def fine(site: Site, item: str, at: str, as_json: bool) -> None:
+    """What would it cost if this copy came back now?
+
+    Example: hkall-gateway explain fine --item C00001 --at 2017-03-23T12:00:00+08:00
+    """
+    agency, barcode = _item(item)
+    when = _instant(at)
+    found = site.run(_fine, barcode, agency, site, when)
+    if found is None:
+        raise Ending(f"{item}: not on loan")
+    _show({"answer": f"{found['cents']} cents", **found}, site, ("R40", "R41"), as_json)
+
+
+def _fine(unit: Unit, barcode: str, agency: str, site: Site, when: datetime) -> dict[str, Any] | None:
+    loans = [r for r in unit.requests_with(barcode, agency) if r.due is not None]
+    if len(loans) != 1:
+        return None
+    loan, day = loans[0], calendar.civil(when)
+    cents = tally.fine_cents(loan, day, site.house, tally.closed_days(unit, site.house))
+    return {"request": loan.id, "due": loan.due, "day": day, "recalled_on": loan.recalled_on, "cents": cents}
 
 
 def _item(text: str) -> tuple[str, str]:
@@ -94,14 +161,50 @@ def _item(text: str) -> tuple[str, str]:
     return (agency, barcode) if slash else ("", text)
 
 
-Decide = Callable[[Unit, BorrowerFacts, datetime], Outcome]
+Decide = Callable[[Unit, BorrowerFacts, datetime], Any]
 
 
-def _tell(site: Site, patron: str, at: str, as_json: bool, decide: Decide) -> None:
+def _deciding(work: Callable[..., Any], ask: Any, site: Site) -> Decide:
+    """A function of the desk, waiting for the facts and the time."""
+    return lambda unit, facts, when: work(unit, ask, facts, site.house, when)
+
+
+def _tell(site: Site, patron: str, at: str, as_json: bool, decide: Decide, rules: tuple[str, ...]) -> None:
     outcome = _decided(site, patron, _instant(at), decide)
-    show([_readable(outcome)], as_json)
+    decided_by = (outcome.rule,) if isinstance(outcome, Refused) else rules
+    facts = site.run(_known, patron, site) if patron else {}
+    _show({**_readable(outcome), **facts}, site, decided_by, as_json)
     if isinstance(outcome, Refused):
         raise SystemExit(REFUSED)
+
+
+def _show(said: dict[str, Any], site: Site, rules: tuple[str, ...], as_json: bool) -> None:
+    keys = keys_of(site.house.policy, rules)
+    if as_json:
+        show([{**said, "rules": list(rules), "policy": keys}], as_json)
+        return
+    rows = [*said.items(), ("rules", ", ".join(rules)), *((f"policy {name}", value) for name, value in keys.items())]
+    show(({"fact": name, "value": value} for name, value in rows), as_json)
+
+
+def _known(unit: Unit, patron: str, site: Site) -> dict[str, Any]:
+    """The facts behind a decision about a patron, and where they come from."""
+    borrower = unit.patron(patron)
+    if borrower is None:
+        return {"source": "snapshot", "known": False}
+    took = tally.counts(unit, borrower, site.house)
+    loaded = next((job["last_run"] for job in lists.jobs(unit) if job["name"] == "load patrons"), None)
+    return {
+        "category": borrower.category,
+        "study_mode": borrower.study_mode,
+        "expires": borrower.expires,
+        "blocked": borrower.blocked,
+        "hkall_used": took.hkall_used,
+        "local_loans": took.local_loans,
+        "total_quota": took.total_quota,
+        "source": "snapshot",
+        "as_of": loaded,
+    }
 
 
 def _instant(at: str) -> datetime:
@@ -116,7 +219,7 @@ def _instant(at: str) -> datetime:
     return found
 
 
-def _decided(site: Site, patron: str, when: datetime, decide: Decide) -> Outcome:
+def _decided(site: Site, patron: str, when: datetime, decide: Decide) -> Any:
     def work(unit: Unit) -> None:
         unit.write_partners([p.plain() for p in site.config.partners])  # as `serve` will find them
         facts = BorrowerFacts(unit.patron(patron) if patron else None, "snapshot")
@@ -129,7 +232,7 @@ def _decided(site: Site, patron: str, when: datetime, decide: Decide) -> Outcome
     raise AssertionError("the decision was not undone")
 
 
-def _readable(outcome: Outcome) -> dict[str, Any]:
+def _readable(outcome: Any) -> dict[str, Any]:
     if isinstance(outcome, Refused):
         words = say(outcome.why, "en", outcome.detail)
         return {"answer": "no", "why": outcome.why.value, "rule": outcome.rule, "words": words}

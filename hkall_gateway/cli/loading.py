@@ -9,16 +9,19 @@ from typing import Any
 
 import click
 
-from hkall_gateway.cli.site import WRONG, Ending, Site, with_site
+from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, with_site
 from hkall_gateway.connectors import exports
+from hkall_gateway.daemon import now
+from hkall_gateway.rules.vocabulary import By
 from hkall_gateway.store import loading
+from hkall_gateway.store.unit import Unit
 
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 
 @click.group()
 def load() -> None:
-    """Read patrons or holdings from a CSV file.
+    """Read patrons, holdings, closures, partners or open requests from a CSV file.
 
     Example: hkall-gateway load patrons patrons.csv --full --dry-run
     """
@@ -57,6 +60,51 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> 
     _load(site, "holdings", _checked(exports.read_holdings, file), dry_run=dry_run, full=full, force=force)
 
 
+@load.command()
+@FILE
+@click.option("--dry-run", is_flag=True, help="Check the file, and change nothing.")
+@with_site
+def closures(site: Site, file: Path, dry_run: bool) -> None:
+    """Read closures.csv: it replaces what is known of the libraries that it names.
+
+    Example: hkall-gateway load closures closures.csv
+    """
+    days = _checked(exports.read_closures, file)
+    if not dry_run:
+        site.run(loading.write_closures, days)
+    click.echo(f"closures: {len(days)} closed days of {len({agency for agency, _, _ in days})} libraries")
+
+
+@load.command()
+@FILE
+@click.option("--dry-run", is_flag=True, help="Check the file, and change nothing.")
+@with_site
+def partners(site: Site, file: Path, dry_run: bool) -> None:
+    """Read partners.csv into the directory; rows of the configuration file win at the next start.
+
+    Example: hkall-gateway load partners partners.csv
+    """
+    rows = _checked(exports.read_partners, file)
+    if not dry_run:
+        site.run(Unit.write_partners, rows)
+    click.echo(f"partners: {len(rows)} rows")
+
+
+@load.command("requests")
+@FILE
+@click.option("--dry-run", is_flag=True, help="Check the file, and change nothing.")
+@with_site
+def requests_(site: Site, file: Path, dry_run: bool) -> None:
+    """Read requests.csv: what was open when the gateway took over. What is here already is left alone.
+
+    Example: hkall-gateway load requests requests.csv --dry-run
+    """
+    rows = _checked(exports.read_requests, file)
+    by = By(by_staff("load").who, "import", "load")
+    new = 0 if dry_run else site.run(loading.write_opening, rows, site.house.agency, now(), by)
+    click.echo(f"requests: {len(rows)} rows, {new} new")
+
+
 def _checked(read: Callable[[Path], Any], file: Path) -> Any:
     try:
         return read(file)
@@ -85,7 +133,7 @@ def _load(site: Site, kind: str, rows: Sequence[Any], *, dry_run: bool, full: bo
     with click.progressbar(range(0, len(rows), loading.CHUNK), label=kind, hidden=not _on_terminal()) as chunks:
         for start in chunks:
             site.run(loading.write, kind, rows[start : start + loading.CHUNK], number)
-    site.run(loading.finish, kind, number, full)
+    site.run(loading.finish, kind, number, full, now())
     click.echo(f"{kind}: import {number} is current")
 
 

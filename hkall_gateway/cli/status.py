@@ -8,6 +8,7 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Site, json_option, with_site
+from hkall_gateway.store import lists
 from hkall_gateway.store.unit import Unit
 
 
@@ -26,7 +27,11 @@ def _lines(unit: Unit) -> list[dict[str, Any]]:
     open_now = [_line("requests", side, position, count, oldest) for side, position, count, oldest in unit.open_by_position()]
     waiting = [_line("outbox", who, state, count, oldest) for who, state, count, oldest in unit.outbox.depths()]
     known = [_line("partner", p.agency, p.dialect, 1, None) for p in unit.partners().values()]
-    return open_now + waiting + known
+    ran = [
+        _line("job", job["name"], "running" if job["cursor"] and job["lease_until"] else "", job["count"], job["last_run"])
+        for job in lists.jobs(unit)
+    ]
+    return open_now + waiting + known + ran
 
 
 def _line(what: str, which: str, state: str, count: int, oldest: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from hkall_gateway.config.values import (
     Agency,
     Argon2Hash,
     Cents,
+    Certificate,
     DatabaseUrl,
     Endpoint,
     File,
@@ -80,10 +81,32 @@ class Terminal(Strict):
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
 
 
+class Listener(Strict):
+    """One port for terminals that differs from the plain ones of `listen`."""
+
+    endpoint: Endpoint = Field(description="Twisted endpoint: tcp:6002, ssl:6443:privateKey=…:certKey=…")
+    login: Literal["required", "optional", "by-address", "telnet"] = Field(
+        default="required", description="who must log in, and how"
+    )
+    terminal: str = Field(default="", description="optional, by-address: the login of who does not log in")
+    dialect: Sip2Dialect | None = Field(default=None, description="row that frames the lines; without it the login's own does")
+    proxy_from: tuple[Network, ...] = Field(default=(), description="load balancers that must send a PROXY header")
+
+
+class Framing(Strict):
+    """Callers whose lines are framed in a way of their own, whatever port they come in by."""
+
+    callers: tuple[Network, ...] = Field(alias="from", min_length=1, description="networks from which they come")
+    dialect: Sip2Dialect = Field(description="row that frames their lines")
+
+
 class Sip2(Door):
     """The door for terminals."""
 
     idle_timeout_s: Natural = Field(default=900, description="a silent terminal is hung up on after so many seconds")
+    login_timeout_s: Natural = Field(default=60, description="time to log in")
+    listeners: tuple[Listener, ...] = Field(default=(), description="further ports with settings of their own")
+    framings: tuple[Framing, ...] = Field(default=(), description="framing by address")
     terminals: tuple[Terminal, ...] = Field(default=(), description="who may log in")
 
 
@@ -92,6 +115,7 @@ class Ncip(Door):
 
     listen_v1_tcp: tuple[Endpoint, ...] = Field(default=(), description="raw TCP endpoints for NCIP version 1")
     max_body_bytes: Natural = Field(default=1_048_576, description="a longer document is refused with HTTP 413")
+    client_ca: File | None = Field(default=None, description="authorities of the certificates that callers may show over TLS")
 
 
 class Charges(Strict):
@@ -112,6 +136,8 @@ class Partner(Strict):
     url: WebUrl = Field(description="where its NCIP responder listens")
     dialect: NcipDialect = Field(default="direct", description="row of ncip/dialects.py")
     secret_env: Variable | None = Field(default=None, description="variable with FromAgencyAuthentication, both ways")
+    certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
+    by_address: bool = Field(default=False, description="its address alone proves who it is, where no secret comes")
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
     priority: Annotated[int, Field(ge=0, le=99)] = Field(default=50, description="order of lenders, lowest first")
     courier_days: Annotated[int, Field(ge=0)] = Field(default=2, description="days that a book travels")
@@ -124,6 +150,7 @@ class Partner(Strict):
     can_lookup_request: bool = Field(default=False, description="it answers LookupRequest")
     can_lookup_items: bool = Field(default=False, description="it answers LookupItemSet")
     in_flight: Natural = Field(default=4, description="documents under way to it at one time")
+    attempts: Natural | None = Field(default=None, description="tries of one message, if not those of [courier]")
     work_days: tuple[Weekday, ...] = Field(
         default=("Mon", "Tue", "Wed", "Thu", "Fri"), min_length=1, description="days on which it works"
     )
@@ -144,7 +171,9 @@ class Client(Strict):
     """Who may speak NCIP to us without being a library: the discovery layer."""
 
     agency: Agency = Field(description="its AgencyId")
-    secret_env: Variable = Field(description="variable with its FromAgencyAuthentication")
+    secret_env: Variable | None = Field(default=None, description="variable with its FromAgencyAuthentication")
+    certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
+    by_address: bool = Field(default=False, description="its address alone proves who it is, where no secret comes")
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
 
 
@@ -183,6 +212,9 @@ class Courier(Strict):
     attempts: Natural = Field(default=12, description="then the message is a dead letter")
     first_wait_s: Natural = Field(default=30, description="after the first failure")
     longest_wait_s: Natural = Field(default=21_600, description="between two attempts")
+    breaker_failures: Natural = Field(default=5, description="in a row, and the line to a partner counts as down")
+    probe_s: Natural = Field(default=60, description="then one message in so many seconds tries it")
+    give_up_s: Natural = Field(default=259_200, description="a line down for longer costs each such trial one attempt")
 
 
 class Logs(Strict):
@@ -220,7 +252,7 @@ def load(file: Path, environ: Mapping[str, str]) -> Gateway:
     """
     tables = read(file)
     gateway, faults = model(Gateway, tables, file)
-    faults += [*_twice(tables), *_unset(tables, environ), *_ils(tables)]
+    faults += [*_twice(tables), *_unset(tables, environ), *_ils(tables), *_listeners(tables), *_proofs(tables)]
     if gateway is None or faults:
         raise ConfigErrors(file, faults)
     return gateway
@@ -261,6 +293,27 @@ def _leaves(value: Any, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[st
             yield from _leaves(part, (*steps, index))
     else:
         yield steps, value
+
+
+def _listeners(tables: Table) -> Iterator[Fault]:
+    """A port without logins names a terminal that there is; one with logins names none."""
+    sip2 = _table(tables, "sip2")
+    logins = {row.get("login") for _, row in _rows(sip2, "terminals")}
+    for index, row in _rows(sip2, "listeners"):
+        where, named = dotted(("sip2", "listeners", index, "terminal")), row.get("terminal", "")
+        if named and named not in logins:
+            yield where, f"{named!r} is no login of sip2.terminals"
+        elif named and row.get("login", "required") not in ("optional", "by-address"):
+            yield where, "has no use where everybody must log in"
+        elif not named and row.get("login") == "optional":
+            yield where, "is missing; who does not log in must be somebody"
+
+
+def _proofs(tables: Table) -> Iterator[Fault]:
+    """A client proves somehow who it is."""
+    for index, row in _rows(tables, "clients"):
+        if not any(row.get(name) for name in ("secret_env", "certificate", "by_address")):
+            yield dotted(("clients", index, "secret_env")), "is missing; or name its certificate, or say by_address = true"
 
 
 def _ils(tables: Table) -> Iterator[Fault]:

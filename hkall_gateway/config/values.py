@@ -122,6 +122,12 @@ def _ncip_dialect(name: str) -> str:
     return name
 
 
+def _certificate(text: str) -> str:
+    """A fingerprint without its colons and in small letters; a common name as it is."""
+    digits = text.replace(":", "").lower()
+    return digits if re.fullmatch(r"[0-9a-f]{64}", digits) else text
+
+
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Agency: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
 Variable: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -137,4 +143,5 @@ Argon2Hash: TypeAlias = Annotated[str, AfterValidator(_hash)]
 DatabaseUrl: TypeAlias = Annotated[str, AfterValidator(_database)]
 WebUrl: TypeAlias = Annotated[str, AfterValidator(_web)]
 Sip2Dialect: TypeAlias = Annotated[str, AfterValidator(_sip2_dialect)]
+Certificate: TypeAlias = Annotated[str, AfterValidator(_certificate)]
 NcipDialect: TypeAlias = Annotated[str, AfterValidator(_ncip_dialect)]

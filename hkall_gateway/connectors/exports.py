@@ -9,7 +9,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.vocabulary import Borrower, Holding, Partner, Position, Request, Sensitive, Side
 
 T = TypeVar("T")
 
@@ -70,6 +71,20 @@ def _count(value: str) -> int | None:
     return int(value)
 
 
+def _side(value: str) -> Side:
+    try:
+        return Side(value.lower())
+    except ValueError:
+        raise ValueError(f"{value!r} is neither borrow nor lend") from None
+
+
+def _position(value: str) -> Position:
+    try:
+        return Position(value.upper())
+    except ValueError:
+        raise ValueError(f"{value!r} is no position") from None
+
+
 # fmt: off
 PATRONS: tuple[Column, ...] = (
     Column("barcode",     _text, required=True),
@@ -100,7 +115,45 @@ HOLDINGS: tuple[Column, ...] = (
     Column("material",     _text),
     Column("local_bib_id", _text),
 )
+
+CLOSURES: tuple[Column, ...] = (
+    Column("agency", _text, required=True),
+    Column("from",   _day,  required=True),
+    Column("to",     _day,  required=True),
+    Column("reason", _text),
+)
+
+PARTNERS: tuple[Column, ...] = (
+    Column("agency",             _text, required=True),
+    Column("name",               _text, required=True),
+    Column("url",                _text, required=True),
+    Column("dialect",            _text),
+    Column("secret_env",         _text),
+    Column("priority",           _count),
+    Column("institutional_card", _text),
+    Column("timezone",           _text),
+)
+
+REQUESTS: tuple[Column, ...] = (
+    Column("side",           _side,     required=True),
+    Column("request_id",     _text,     required=True),
+    Column("partner",        _text,     required=True),
+    Column("patron",         _text),
+    Column("barcode",        _text),
+    Column("title",          _text,     required=True),
+    Column("bib_id",         _text,     required=True),
+    Column("position",       _position, required=True),
+    Column("placed",         _day,      required=True),
+    Column("received",       _day),
+    Column("first_checkout", _day),
+    Column("due",            _day),
+    Column("lender_due",     _day),
+    Column("renewals",       _count),
+    Column("recalled",       _day),
+)
 # fmt: on
+
+MOST_CLOSED_DAYS = 400
 
 
 def read_patrons(path: Path) -> tuple[Borrower, ...]:
@@ -111,6 +164,67 @@ def read_patrons(path: Path) -> tuple[Borrower, ...]:
 def read_holdings(path: Path) -> tuple[Holding, ...]:
     """holdings.csv. Raises BadFile."""
     return _read(path, HOLDINGS, lambda row: Holding(**{**row, "material": row["material"] or "book"}), ("agency", "barcode"))
+
+
+def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:
+    """closures.csv as one (agency, day, reason) a day, `from` and `to` included. Raises BadFile."""
+    spans = _read(path, CLOSURES, dict, ("agency", "from"))
+    mistakes = [f"{path}: to: {s['to']} is before {s['from']}" for s in spans if s["to"] < s["from"]]
+    mistakes += [f"{path}: to: {s['to']} is more than a year later" for s in spans if _length(s) > MOST_CLOSED_DAYS]
+    if mistakes:
+        raise BadFile(mistakes)
+    days = ((s["agency"], calendar.after(s["from"], n), s["reason"]) for s in spans for n in range(_length(s)))
+    return tuple({(agency, day): (agency, day, reason) for agency, day, reason in days}.values())
+
+
+def _length(span: Mapping[str, Any]) -> int:
+    """How many days from the first to the last, both included."""
+    return int((span["to"] - span["from"]).days) + 1
+
+
+def read_partners(path: Path) -> tuple[Partner, ...]:
+    """partners.csv. Its secret_env and timezone are for the configuration; the directory does not keep them. Raises BadFile."""
+
+    def make(row: dict[str, Any]) -> Partner:
+        priority = 50 if row["priority"] is None else row["priority"]
+        card, dialect = row["institutional_card"], row["dialect"] or "direct"
+        return Partner(row["agency"], row["name"], row["url"], dialect, priority, card)
+
+    return _read(path, PARTNERS, make, ("agency",))
+
+
+def read_requests(path: Path) -> tuple[Request, ...]:
+    """requests.csv: what was open when the gateway took over. Raises BadFile."""
+    return _read(path, REQUESTS, _opening, ("request_id",))
+
+
+def _opening(row: dict[str, Any]) -> Request:
+    lending = row["side"] is Side.LENDING
+    placed = calendar.start_of(row["placed"])
+    loan = (row["due"] - row["first_checkout"]).days if row["due"] and row["first_checkout"] else 0
+    return Request(
+        id=row["request_id"],
+        side=row["side"],
+        position=row["position"],
+        title=row["title"],
+        bib_id=row["bib_id"],
+        patron="" if lending else row["patron"],
+        partner=row["partner"],
+        wire_agency=row["partner"] if lending else "",
+        wire_id=row["request_id"],
+        item_agency=("" if lending else row["partner"]) if row["barcode"] else "",
+        item_barcode=row["barcode"],
+        placed_at=placed,
+        moved_at=placed,
+        received_on=row["received"],
+        first_checkout=row["first_checkout"],
+        loan_days=loan,
+        due=row["due"],
+        lender_due=row["lender_due"],
+        renewals=row["renewals"] or 0,
+        recalled_on=row["recalled"],
+        used=row["first_checkout"] is not None,
+    )
 
 
 def _read(path: Path, columns: Sequence[Column], make: Callable[[dict[str, Any]], T], key: Sequence[str]) -> tuple[T, ...]:

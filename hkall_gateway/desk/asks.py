@@ -70,6 +70,7 @@ class CheckOut:
     pin_given: bool = False
     no_block: bool = False
     renewal_allowed: bool = False
+    fee_acknowledged: bool = True
     happened_at: datetime | None = None
     due_told: date | None = None
     undo: bool = False
@@ -90,7 +91,10 @@ class CheckIn:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Keep it longer. `card` is empty when the asker need not say (staff); `staff` lifts what only patrons are refused."""
+    """Keep it longer. `card` is empty when the asker need not say (staff); `staff` lifts what only patrons are refused.
+
+    `fee_acknowledged`: what the days until now cost is agreed to.
+    """
 
     by: By
     card: str
@@ -100,6 +104,7 @@ class Renew:
     pin: Sensitive = NOTHING
     pin_given: bool = False
     staff: bool = False
+    fee_acknowledged: bool = True
     inbox: InboxKey | None = None
 
 
@@ -215,8 +220,23 @@ class LoanLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ChargeLine:
+    """One charge on which something is left to pay. `fine` is its number; `kind` overdue, replacement, processing, damage."""
+
+    fine: int
+    request: str
+    kind: str
+    title: str
+    item: ItemKey | None
+    left_cents: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class PatronSeen:
-    """A patron's record. `pin_ok` is None where no PIN came; names and addresses stay wrapped until a reply needs them."""
+    """A patron's record. `owed_cents` is the sum of `charges`, less what we owe the patron.
+
+    `pin_ok` is None where no PIN came; names and addresses stay wrapped until a reply needs them."""
 
     card: str
     name: Sensitive
@@ -231,6 +251,7 @@ class PatronSeen:
     loans_limit: int
     owed_cents: int
     expires: date | None
+    charges: tuple[ChargeLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +275,7 @@ class ItemSeen:
     lost: bool = False
     held_for: str = ""
     destination: str = ""
+    properties: str = ""
 
 
 @record
@@ -376,7 +398,8 @@ class Answer:
     """How a delivery went.
 
     `kind`: accepted, already (they knew), refused (a final no, `problem` says which), later (a temporary no),
-    unreachable (never sent), unknown (sent, no usable answer), undeliverable (no address).
+    unreachable (never sent), unknown (sent, no usable answer), undeliverable (no address). `untold`: nothing was even
+    tried, since there is no document or no address for it, so the answer says nothing about the line.
     """
 
     kind: str
@@ -387,3 +410,4 @@ class Answer:
     item: ItemKey | None = None
     sent_on: date | None = None
     last_day: date | None = None
+    untold: bool = False

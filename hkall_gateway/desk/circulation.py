@@ -1,156 +1,32 @@
-"""The counter: who is this, what is this copy, lend it, keep it longer. Each a function inside one unit of work."""
+"""The counter lends: checkout and renewal, each a function inside one unit of work."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from hkall_gateway.desk.asks import (
     CheckedOut,
     CheckOut,
-    ItemSeen,
-    LoanLine,
     Outcome,
-    PatronSeen,
     Refused,
     Renew,
     Renewed,
-    SeeItem,
-    SeePatron,
 )
+from hkall_gateway.desk.fines import dollars, fix_fine, left_to_charge
 from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.desk.tally import closed_days, counts, fine_cents
+from hkall_gateway.desk.seeing import one_with
+from hkall_gateway.desk.standing import standing
+from hkall_gateway.desk.tally import closed_days, counts
 from hkall_gateway.rules import calendar, eligibility, policy
-from hkall_gateway.rules.calendar import Closures
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.policy import Terminal
-from hkall_gateway.rules.vocabulary import NOTHING, RULES, Borrower, Grant, ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.store.unit import Unit
 
 P = Position
-LENT = frozenset({P.ON_LOAN})
-
-
-# ---- who and what
-
-
-def see_patron(
-    unit: Unit, ask: SeePatron, facts: BorrowerFacts, pin_ok: bool | None, house: House, now: datetime
-) -> PatronSeen:
-    """A patron's record: may they borrow, what do they have, what do they owe. It decides nothing."""
-    borrower = facts.borrower
-    if borrower is None:
-        return _stranger(ask)
-    answer = eligibility.may_use(borrower, house.policy, now)
-    category = eligibility.category_of(borrower, house.policy)
-    closed = closed_days(unit, house)
-    return PatronSeen(
-        card=borrower.barcode,
-        name=borrower.name,
-        name_zh=borrower.name_zh,
-        email=borrower.email,
-        language=borrower.language,
-        category=category.key if category else "",
-        valid=isinstance(answer, Grant),
-        refusal=refused(answer, borrower.language) if isinstance(answer, Refusal) else None,
-        pin_ok=pin_ok,
-        lines=tuple(loan_line(r, house, now, closed) for r in unit.open_requests(borrower.barcode)),
-        loans_limit=category.quota if category else 0,
-        owed_cents=unit.owed_cents(borrower.barcode),
-        expires=borrower.expires,
-    )
-
-
-def _stranger(ask: SeePatron) -> PatronSeen:
-    no = Refused(Why.UNKNOWN_BORROWER, RULES[Why.UNKNOWN_BORROWER])
-    return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None)
-
-
-def loan_line(request: Request, house: House, now: datetime, closed: Closures) -> LoanLine:
-    """One line of a patron's record, with the label that patrons see (R35)."""
-    return LoanLine(
-        request=request.id,
-        placed_by=request.placed_by,
-        placed_id=request.placed_id,
-        position=request.position,
-        label=house.policy.labels.get(request.position.value, request.position.value),
-        title=request.title,
-        item=request.item,
-        bib_id=request.bib_id,
-        due=request.due,
-        placed_at=request.placed_at,
-        pickup_last=request.pickup_last,
-        pickup_location=request.pickup_location,
-        recalled=request.recalled_on is not None,
-        overdue=request.position in LENT and request.due is not None and calendar.civil(now) > request.due,
-        renewals=request.renewals,
-        fine_cents=fine_cents(request, calendar.civil(now), house, closed) if request.position in LENT else 0,
-    )
-
-
-def see_item(unit: Unit, ask: SeeItem, house: House) -> ItemSeen | Refused:
-    """What this copy is doing: its part in a request, or its place on a shelf we know of."""
-    found = one_with(unit, ask.barcode, ask.agency)
-    if isinstance(found, Refused):
-        return found
-    if found is not None:
-        return _seen_in_request(unit, found, house)
-    holding = unit.holding(ItemKey(ask.agency or house.agency, ask.barcode))
-    if holding is None:
-        return Refused(Why.UNKNOWN_ITEM)
-    return ItemSeen(
-        holding.key,
-        holding.title,
-        None,
-        None,
-        holding.agency,
-        status=holding.status,
-        call_number=holding.call_number,
-        author=holding.author,
-    )
-
-
-def _seen_in_request(unit: Unit, request: Request, house: House) -> ItemSeen:
-    item = request.item or ItemKey("", "")
-    holding = unit.holding(item)
-    first = request.first_checkout
-    return ItemSeen(
-        item=item,
-        title=request.title,
-        position=request.position,
-        side=request.side,
-        owner=item.agency,
-        request=request.id,
-        status=holding.status if holding else "",
-        call_number=holding.call_number if holding else "",
-        author=holding.author if holding else "",
-        due=request.due if request.side is Side.BORROWING else request.lender_due,
-        recalled_on=request.recalled_on,
-        earliest_recall=first + timedelta(days=house.policy.recall.min_use_days) if first else None,
-        pickup_last=request.pickup_last,
-        claimed=request.claimed_on is not None,
-        lost=request.lost_on is not None,
-        held_for=request.patron if request.position is P.RECEIVED else "",
-        destination=_destination(request),
-    )
-
-
-def _destination(request: Request) -> str:
-    going_home = request.position in {P.TO_RETURN, P.RETURN_TRANSIT} or request.unwanted
-    if request.side is Side.LENDING or going_home:
-        return request.partner
-    return request.pickup_location
-
-
-def one_with(unit: Unit, barcode: str, agency: str, card: str = "") -> Request | Refused | None:
-    """The one open request that holds this copy; None if none; a refusal if the barcode fits copies of two libraries."""
-    held = unit.requests_with(barcode, agency)
-    mine = [r for r in held if r.patron == card] if card else []
-    held = tuple(mine) or held
-    if len(held) > 1:
-        return Refused(Why.AMBIGUOUS_ITEM)
-    return held[0] if held else None
 
 
 # ---- checkout
@@ -176,16 +52,18 @@ def _lend(unit: Unit, ask: CheckOut, request: Request, borrower: Borrower, house
     terminal = Terminal(ask.place.role, ask.place.location)
     took = counts(unit, borrower, house, without=request.id)
     closures = closed_days(unit, house)
-    answer = policy.may_borrow(borrower, request, took, terminal, house.policy, now, closures)
+    known = standing(unit, borrower.barcode, house, now)
+    answer = policy.may_borrow(borrower, request, took, terminal, house.policy, now, closures, standing=known)
     conflict = ""
     if isinstance(answer, Refusal):
         if not ask.no_block or not unit.can(request, Event.CHECK_OUT):
-            return _refuse(unit, answer, ask, request, BorrowerFacts(borrower, ""), now)
+            return _refuse(unit, answer, ask, _for_staff(unit, ask, request, answer.why, now), BorrowerFacts(borrower, ""), now)
         conflict = answer.why.value  # it happened while the line was down: taken, and shown to staff
     happened = ask.happened_at if ask.no_block and ask.happened_at else now
     due = ask.due_told if conflict and ask.due_told else policy.loan_due(borrower, request, house.policy, happened, closures)
     lent = _record_loan(unit, ask, request, borrower, due, happened, house, now, conflict)
-    return CheckedOut(lent.id, lent.item or ItemKey("", ""), ask.card, lent.title, due, borrower.language, conflict=conflict)
+    item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
+    return CheckedOut(lent.id, item, ask.card, lent.title, due, borrower.language, conflict=conflict, recalled=recalled)
 
 
 def _record_loan(
@@ -207,6 +85,7 @@ def _record_loan(
         ask.by,
         rule="R19",
         due=due,
+        due_before_recall=_without_recall(unit, request, borrower, house, happened) if request.recalled_on else None,
         first_checkout=request.first_checkout or calendar.civil(happened),
         loan_days=category.loan_days if category else request.loan_days,
         used=True,
@@ -215,15 +94,27 @@ def _record_loan(
     )
 
 
+def _without_recall(unit: Unit, request: Request, borrower: Borrower, house: House, happened: datetime) -> date:
+    """The date that the loan would have without the recall that came before it: its cancellation gives it back (R26)."""
+    plain = replace(request, recalled_on=None)
+    return policy.loan_due(borrower, plain, house.policy, happened, closed_days(unit, house))
+
+
+def _for_staff(unit: Unit, ask: CheckOut, request: Request, why: Why, now: datetime) -> Request:
+    """What happened while the line was down and cannot be a loan is at least shown to staff."""
+    return unit.amend(request, now, ask.by, flags=_flagged(request, why.value)) if ask.no_block else request
+
+
 def _flagged(request: Request, conflict: str) -> str:
-    return " ".join(filter(None, [request.flags, f"offline:{conflict}" if conflict else ""]))
+    return " ".join(dict.fromkeys([*request.flags.split(), *([f"offline:{conflict}"] if conflict else [])]))
 
 
 def _again(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
     """The same patron again: the same success, or a renewal where the terminal says that it means one."""
     language = facts.borrower.language if facts.borrower else ""
     if ask.renewal_allowed:
-        renewed = renew(unit, Renew(ask.by, ask.card, ask.barcode, ask.agency), facts, house, now)
+        again = Renew(ask.by, ask.card, ask.barcode, ask.agency, fee_acknowledged=ask.fee_acknowledged)
+        renewed = renew(unit, again, facts, house, now)
         if isinstance(renewed, Renewed):
             return CheckedOut(request.id, renewed.item, ask.card, request.title, renewed.due, language, True, True)
         return renewed
@@ -236,7 +127,8 @@ def _undo_checkout(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerF
         return _refuse(unit, Refusal(Why.NOT_REQUESTER), ask, request, facts, now)
     after = request
     if unit.can(request, Event.UNDO_CHECK_OUT):
-        after = unit.advance(request, Event.UNDO_CHECK_OUT, now, ask.by, due=None, first_checkout=None, used=False)
+        blank: dict[str, Any] = {"due": None, "due_before_recall": None, "first_checkout": None, "used": False}
+        after = unit.advance(request, Event.UNDO_CHECK_OUT, now, ask.by, **blank)
     elif request.position is not P.RECEIVED:
         return _refuse(unit, Refusal(Why.NOT_ON_LOAN), ask, request, facts, now)
     return CheckedOut(after.id, after.item or ItemKey("", ""), ask.card, after.title, None, undone=True)
@@ -268,7 +160,10 @@ def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, house: House, now: datet
     answer = policy.may_renew(found, house.policy, now, closed_days(unit, house), staff=ask.staff)
     if isinstance(answer, Refusal):
         return _refuse(unit, answer, ask, found, facts, now)
-    return _prolong(unit, ask, found, answer, facts, now)
+    cents = 0 if ask.fee_acknowledged else left_to_charge(unit, found, calendar.civil(now), house)
+    if cents:
+        return _refuse(unit, Refusal(Why.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts, now)
+    return _prolong(unit, ask, found, answer, facts, house, now)
 
 
 def _to_renew(unit: Unit, ask: Renew) -> Request | Refused | None:
@@ -283,7 +178,11 @@ def _just_renewed(request: Request, house: House, now: datetime) -> bool:
     return request.renewed_at is not None and now - request.renewed_at < window
 
 
-def _prolong(unit: Unit, ask: Renew, request: Request, grant: Grant, facts: BorrowerFacts, now: datetime) -> Renewed:
+def _prolong(
+    unit: Unit, ask: Renew, request: Request, grant: Grant, facts: BorrowerFacts, house: House, now: datetime
+) -> Renewed:
+    """The loan goes on; what it cost until today is fixed as a charge (R40)."""
+    cents = fix_fine(unit, request, calendar.civil(now), house, now, ask.by)
     after = unit.advance(
         request,
         Event.RENEW,
@@ -294,7 +193,7 @@ def _prolong(unit: Unit, ask: Renew, request: Request, grant: Grant, facts: Borr
         renewals=request.renewals + 1,
         renewed_at=now,
     )
-    return _renewed(after, facts)
+    return replace(_renewed(after, facts), fine_cents=cents)
 
 
 def _renewed(request: Request, facts: BorrowerFacts) -> Renewed:

@@ -1,4 +1,4 @@
-"""How a delivery went, applied in one transaction: the outbox row is settled and the request learns the answer."""
+"""How a delivery went, applied in one transaction: the line, the outbox row, and the request that learns the answer."""
 
 from __future__ import annotations
 
@@ -7,34 +7,95 @@ from datetime import datetime
 from hkall_gateway.desk import borrowing
 from hkall_gateway.desk.asks import Answer
 from hkall_gateway.desk.house import House
+from hkall_gateway.rules import breaker
+from hkall_gateway.rules.breaker import Link, Patience
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.tidings import Letter
-from hkall_gateway.rules.vocabulary import By
-from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.rules.vocabulary import By, Request
+from hkall_gateway.store.outbox import MAIL, Attempt, OutboxRow
 from hkall_gateway.store.unit import Unit
 
 TOLD = frozenset({"accepted", "already", "refused", "undeliverable"})
+PATIENCE = Patience()
 
 
-def delivered(unit: Unit, row: OutboxRow, answer: Answer, retry_at: datetime | None, house: House, now: datetime) -> None:
-    """Settle the row: told, again at `retry_at`, or dead when there is no further try; then the request moves on."""
-    if answer.kind not in TOLD:
-        _again_or_dead(unit, row, answer, retry_at)
+def delivered(
+    unit: Unit,
+    row: OutboxRow,
+    answer: Answer,
+    retry_at: datetime | None,
+    patience: Patience,
+    house: House,
+    now: datetime,
+) -> None:
+    """Settle the row: told, again at `retry_at`, or dead when there is no further try; then the request moves on.
+
+    A row that somebody settled by hand while it was under way stays as they said.
+    """
+    unit.outbox.tried(row.id, Attempt(now, answer.kind, answer.problem, answer.detail))
+    link = _line(unit, row, answer, patience, now)
+    kept = unit.outbox.row(row.id)
+    if kept is None or kept.state in {"sent", "done", "dropped"}:
         return
-    unit.outbox.sent(row.id, now)
-    by = By(row.recipient if row.kind == "ncip" else "mail", "courier", row.send.name, row.corr)
+    by = By(row.recipient if row.kind == "ncip" else MAIL, "courier", row.send.name, row.corr)
+    if answer.kind in TOLD:
+        unit.outbox.sent(row.id, now)
+        told(unit, row, answer, house, now, by)
+    else:
+        _again_or_dead(unit, row, answer, retry_at, link, patience, house, now, by)
+
+
+def _line(unit: Unit, row: OutboxRow, answer: Answer, patience: Patience, now: datetime) -> Link:
+    """The line as this answer leaves it. A Problem of any kind is an answer; a busy server's bare status is none."""
+    link = unit.links.one(row.line)
+    if row.line == MAIL or answer.untold:
+        return link
+    lost = answer.kind in {"unreachable", "unknown"} or (answer.kind == "later" and not answer.problem)
+    after = breaker.missed(link, patience, now, answer.retry_after_s) if lost else breaker.heard(link, now)
+    unit.links.keep(after)
+    return after
+
+
+def told(unit: Unit, row: OutboxRow, answer: Answer, house: House, now: datetime, by: By) -> None:
+    """The recipient has it and answered: the request moves on, or nothing changes."""
     if isinstance(row.payload, Letter):
         _letter_left(unit, row.send, row.payload, answer, now, by)
     else:
         borrowing.answered(unit, row.send, row.request, row.payload.wire_id, answer, house, now, by)
 
 
-def _again_or_dead(unit: Unit, row: OutboxRow, answer: Answer, retry_at: datetime | None) -> None:
+def _again_or_dead(
+    unit: Unit,
+    row: OutboxRow,
+    answer: Answer,
+    retry_at: datetime | None,
+    link: Link,
+    patience: Patience,
+    house: House,
+    now: datetime,
+    by: By,
+) -> None:
     error = ": ".join(filter(None, [answer.kind, answer.problem, answer.detail]))
-    if retry_at is None:
-        unit.outbox.dead(row.id, error)
+    unsure = row.state == "unsure" or answer.kind == "unknown"
+    if answer.kind != "unknown" and not breaker.counts(link, patience, now):
+        unit.outbox.later(row.id, link.rests_until or now, error, unsure=unsure, counted=False)
+    elif retry_at is not None:
+        unit.outbox.later(row.id, retry_at, error, unsure=unsure)
     else:
-        unit.outbox.later(row.id, retry_at, error)
+        unit.outbox.dead(row.id, error)
+        if not unsure:
+            never_arrived(unit, row, house, now, by, error)
+
+
+def never_arrived(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By, reason: str) -> Request | None:
+    """A wish that certainly did not reach its lender: the next one is asked. Whatever else it is, it only waits.
+
+    Where the outcome is not known nobody else is asked, or two lenders might ship; a person or the silence settles it.
+    """
+    if row.send is not Send.ASK_LENDER or isinstance(row.payload, Letter):
+        return None
+    borrowing.answered(unit, row.send, row.request, row.payload.wire_id, Answer("refused", reason), house, now, by)
+    return unit.request(row.request)
 
 
 def _letter_left(unit: Unit, send: Send, letter: Letter, answer: Answer, now: datetime, by: By) -> None:
@@ -44,4 +105,6 @@ def _letter_left(unit: Unit, send: Send, letter: Letter, answer: Answer, now: da
     request = unit.request(letter.request)
     if send is not Send.LETTER_PICKUP or state != "sent" or request is None or not unit.can(request, Event.NOTIFY):
         return
-    unit.advance(request, Event.NOTIFY, now, by, rule="R14", notified_on=answer.sent_on, pickup_last=answer.last_day)
+    # The days to collect count from a letter that left late, too: what had expired waits again.
+    told = {"notified_on": answer.sent_on, "pickup_last": answer.last_day, "expired_pickup": False}
+    unit.advance(request, Event.NOTIFY, now, by, rule="R14", **told)

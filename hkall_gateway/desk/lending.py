@@ -109,9 +109,12 @@ def heard(unit: Unit, ask: Heard, event: Event, house: House, now: datetime) -> 
     if request is None:
         return _no(unit, Refusal(Why.UNKNOWN_REQUEST), ask.by, now)
     if request.position in FINAL:
+        unit.note(request, "LATE", {"message": ask.by.message}, now, ask.by)
         return _noted(request, late=True)
     if not unit.can(request, event):
         return _past_it(unit, ask, request, event, now)
+    if request.position is P.PAGED and event is Event.BORROWER_HAS_IT:
+        unit.set_status(request.item or ItemKey("", ""), "On Loan")
     return _noted(unit.advance(request, event, now, ask.by, **_facts_of(event, request, house, now)))
 
 
@@ -148,7 +151,7 @@ def renewed_by_borrower(unit: Unit, ask: Heard, house: House, now: datetime) -> 
 
 def lent_to(unit: Unit, ask: Heard) -> Request | None:
     """What this partner borrows from us, by its RequestId or by the copy."""
-    by_wire = unit.request_lent(ask.wire_agency, ask.wire_id) if ask.wire_id else None
+    by_wire = unit.request_lent(ask.wire_agency or ask.partner, ask.wire_id) if ask.wire_id else None
     if by_wire:
         return by_wire if by_wire.partner == ask.partner else None
     held = unit.requests_with(ask.item.barcode, ask.item.agency) if ask.item else ()

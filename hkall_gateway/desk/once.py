@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from hkall_gateway.desk.asks import InboxKey, Outcome, Refused
+from hkall_gateway.desk.asks import InboxKey, Refused
 from hkall_gateway.rules.records import from_json, to_json
 from hkall_gateway.store.unit import Unit
 
+Said = TypeVar("Said")
 
-def once(unit: Unit, key: InboxKey | None, now: datetime, work: Callable[..., Outcome], *args: Any) -> Outcome:
+
+def once(unit: Unit, key: InboxKey | None, now: datetime, work: Callable[..., Said], *args: Any) -> Said:
     """`work(unit, *args)` the first time, what it answered every further time within the window.
 
     A refusal changed nothing and is not kept: asked again, the question is decided again.
@@ -19,9 +21,7 @@ def once(unit: Unit, key: InboxKey | None, now: datetime, work: Callable[..., Ou
     if key is None:
         return work(unit, *args)
     until = now + timedelta(seconds=key.keep_s)
-    kept = unit.claim_document(key.agency, key.digest, until)
-    if kept and unit.forget_documents(now):  # the window of this one may be over: then it is a new wish
-        kept = unit.claim_document(key.agency, key.digest, until)
+    kept = unit.claim_document(key.agency, key.digest, until, now)
     if kept:
         return from_json(kept)  # type: ignore[no-any-return]  # only outcomes are kept there
     outcome = work(unit, *args)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any
 
 from hkall_gateway.desk.asks import CheckedIn, CheckIn, Outcome, Refused
-from hkall_gateway.desk.circulation import one_with
+from hkall_gateway.desk.fines import fix_fine, pay_back
 from hkall_gateway.desk.house import House, refused
-from hkall_gateway.desk.tally import closed_days, fine_cents
+from hkall_gateway.desk.seeing import one_with
+from hkall_gateway.desk.tally import closed_days
 from hkall_gateway.rules import calendar, policy
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.policy import Terminal
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.store.unit import Unit
 
 P = Position
-Arrival = Callable[[Unit, CheckIn, Request, House, datetime], Outcome]
+Arrival = Callable[[Unit, By, Request, House, datetime], CheckedIn]
 
 
 def check_in(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outcome:
@@ -27,14 +30,29 @@ def check_in(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outcome:
     if found is None:
         return _refuse(unit, Refusal(Why.UNKNOWN_ITEM), ask, None, now)
     answer = policy.may_return(Terminal(ask.place.role, ask.place.location), house.policy, house.pickup_locations)
-    if isinstance(answer, Refusal):
+    if isinstance(answer, Refusal) and (ask.undo or not ask.no_block):
         return _refuse(unit, answer, ask, found, now)
     if ask.undo:
         return _undo(unit, ask, found, now)
-    return _arrival_of(found)(unit, ask, found, house, now)
+    if isinstance(answer, Refusal):  # it happened while the line was down: taken, and shown to staff
+        return _against_the_rule(unit, ask, found, answer.why, house, now)
+    return _take_in(unit, ask, found, house, now)
 
 
-def _arrival_of(request: Request) -> Arrival:
+def _take_in(unit: Unit, ask: CheckIn, found: Request, house: House, now: datetime) -> CheckedIn:
+    if found.position is P.ON_LOAN and ask.no_block and ask.happened_at:
+        return come_back(unit, ask.by, found, calendar.civil(ask.happened_at), house, now)
+    return arrival_of(found)(unit, ask.by, found, house, now)
+
+
+def _against_the_rule(unit: Unit, ask: CheckIn, found: Request, why: Why, house: House, now: datetime) -> CheckedIn:
+    flags = " ".join(dict.fromkeys([*found.flags.split(), f"offline:{why.value}"]))
+    flagged = unit.amend(found, now, ask.by, flags=flags)
+    return replace(_take_in(unit, ask, flagged, house, now), conflict=why.value, alert=True)
+
+
+def arrival_of(request: Request) -> Arrival:
+    """What it means that this copy is here."""
     if request.side is Side.LENDING and request.position is P.RETURN_TRANSIT:
         return _come_home
     return _ARRIVALS.get(request.position, _as_before)
@@ -50,56 +68,74 @@ def _undo(unit: Unit, ask: CheckIn, request: Request, now: datetime) -> Outcome:
     """The terminal could not finish the return: on loan as before. Asked again it is a success again."""
     if unit.can(request, Event.UNDO_RETURN) and request.used:
         after = unit.advance(request, Event.UNDO_RETURN, now, ask.by, returned_on=None)
-        return _taken(after, "undone")
+        return taken(after, "undone")
     if request.position is P.ON_LOAN:
-        return _taken(request, "undone")
+        return taken(request, "undone")
     return _refuse(unit, Refusal(Why.WRONG_POSITION), ask, request, now)
 
 
-def _arrive(unit: Unit, ask: CheckIn, request: Request, house: House, now: datetime) -> Outcome:
-    """It comes from its lender: to the hold shelf with one letter, or, when nobody waits any more, home again."""
-    if request.unwanted:
-        return _taken(unit.advance(request, Event.ARRIVE_UNWANTED, now, ask.by), "unwanted", alert=True)
+def arrive(
+    unit: Unit, by: By, request: Request, house: House, now: datetime, event: Event = Event.ARRIVE, **came: Any
+) -> CheckedIn:
+    """It comes from its lender: to the hold shelf with one letter, or, when nobody waits any more, home again.
+
+    `came`: what is learnt with it of a copy that nobody had announced. A copy that its owner recalled on the way goes home
+    too where the policy says so (R24).
+    """
+    recalled = request.recalled_on is not None and house.policy.recall.before_pickup == "return"
+    if unit.can(request, Event.ARRIVE_UNWANTED) and (request.unwanted or recalled or request.position is P.CANCELLING):
+        return taken(unit.advance(request, Event.ARRIVE_UNWANTED, now, by, unwanted=True, **came), "unwanted", alert=True)
     today = calendar.civil(now)
     last = policy.pickup_last(today, house.policy, closed_days(unit, house))
-    after = unit.advance(request, Event.ARRIVE, now, ask.by, rule="R12", received_on=today, pickup_last=last)
-    return _taken(after, "received", alert=True)
+    after = unit.advance(request, event, now, by, rule="R12", received_on=today, pickup_last=last, **came)
+    return taken(after, "received", alert=True)
 
 
-def _come_back(unit: Unit, ask: CheckIn, request: Request, house: House, now: datetime) -> Outcome:
-    """The patron returns it: the fine is fixed, and the way home begins at once unless the policy says otherwise."""
-    day = calendar.civil(ask.happened_at if ask.no_block and ask.happened_at else now)
-    cents = fine_cents(request, day, house, closed_days(unit, house))
-    after = unit.advance(request, Event.RETURN, now, ask.by, rule="R16", returned_on=day)
-    if cents:
-        unit.charge(after, "overdue", cents, "R41" if request.recalled_on else "R40", now)
-    if house.policy.return_.announce == "at_checkin":
-        after = unit.advance(after, Event.DISPATCH, now, ask.by)
-    return _taken(after, "returned", cents=cents, alert=True)
+def come_back(unit: Unit, by: By, request: Request, day: date, house: House, now: datetime, **facts: Any) -> CheckedIn:
+    """The patron returned it on `day`: the fine is fixed, a lost book is found, and the way home begins.
+
+    At once, unless the policy says that its dispatch is told by hand.
+    """
+    cents = fix_fine(unit, request, day, house, now, by)
+    pay_back(unit, request, day, now, by)
+    found: dict[str, Any] = {"returned_on": day, "claimed_on": None, "lost_on": None, **facts}
+    after = unit.advance(request, Event.RETURN, now, by, rule="R16", **found)
+    return taken(go_home(unit, by, after, house, now), "returned", cents=cents, alert=True)
 
 
-def _come_home(unit: Unit, ask: CheckIn, request: Request, _house: House, now: datetime) -> Outcome:
+def go_home(unit: Unit, by: By, request: Request, house: House, now: datetime) -> Request:
+    """Announce the way home at once, unless the policy says that dispatching does (R16)."""
+    at_once = house.policy.return_.announce == "at_checkin"
+    return unit.advance(request, Event.DISPATCH, now, by) if at_once else request
+
+
+def _come_back_today(unit: Unit, by: By, request: Request, house: House, now: datetime) -> CheckedIn:
+    return come_back(unit, by, request, calendar.civil(now), house, now)
+
+
+def _come_home(unit: Unit, by: By, request: Request, _house: House, now: datetime) -> CheckedIn:
     """Our own copy is home, whatever messages were missed on the way."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
-    after = unit.advance(request, Event.CHECK_IN_HOME, now, ask.by, skipped=skipped, returned_on=calendar.civil(now))
+    after = unit.advance(request, Event.CHECK_IN_HOME, now, by, skipped=skipped, returned_on=calendar.civil(now))
     unit.set_status(after.item or ItemKey("", ""), "Available On Shelf")
-    return _taken(after, "home", alert=bool(skipped))
+    return taken(after, "home", alert=bool(skipped))
 
 
-def _as_before(_unit: Unit, _ask: CheckIn, request: Request, _house: House, _now: datetime) -> Outcome:
+def _as_before(_unit: Unit, _by: By, request: Request, _house: House, _now: datetime) -> CheckedIn:
     """Scanned again: the same success, nothing told twice."""
-    return _taken(request, "again", alert=request.position is P.RECEIVED)
+    return taken(request, "again", alert=request.position is P.RECEIVED)
 
 
 _ARRIVALS: dict[Position, Arrival] = {
-    P.IN_TRANSIT: _arrive,
-    P.ON_LOAN: _come_back,
+    P.IN_TRANSIT: arrive,
+    P.ON_LOAN: _come_back_today,
     P.SHIPPED: _come_home,
     P.AT_BORROWER: _come_home,
 }
 
 
-def _taken(request: Request, what: str, *, cents: int = 0, alert: bool = False) -> CheckedIn:
+def taken(request: Request, what: str, *, cents: int = 0, alert: bool = False) -> CheckedIn:
+    """The answer for a copy that is in our hands."""
     going_on = request.position in {P.TO_RETURN, P.RETURN_TRANSIT}
     return CheckedIn(
         request=request.id,
@@ -111,4 +147,5 @@ def _taken(request: Request, what: str, *, cents: int = 0, alert: bool = False) 
         held_for=request.patron if request.position is P.RECEIVED else "",
         fine_cents=cents,
         alert=alert,
+        recalled=request.recalled_on is not None,
     )

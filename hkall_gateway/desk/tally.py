@@ -23,12 +23,23 @@ def counts(unit: Unit, borrower: Borrower, house: House, without: str = "") -> C
 
 
 def fine_cents(request: Request, day: date, house: House, closures: Closures) -> int:
-    """What a loan costs if it comes back on `day`, in cents (R40, R41)."""
+    """What a loan costs in all if it comes back on `day`, in cents, what was charged before among it (R40, R41).
+
+    A recall that was taken back costs its own days and no others.
+    """
     if request.due is None:
         return 0
     stopped = min((d for d in (request.claimed_on, request.lost_on) if d), default=None)
-    shortened = request.due_before_recall is not None and request.due_before_recall != request.due
-    return money.fine(request.due, day, request.recalled_on, shortened, house.policy, closures, stopped_on=stopped)
+    return money.fine(
+        request.due,
+        day,
+        request.recalled_on or request.recall_was_on,
+        request.due_before_recall is not None and request.due_before_recall != request.due,
+        house.policy,
+        closures,
+        recall_cancelled_on=None if request.recalled_on else request.recall_cancelled_on,
+        stopped_on=stopped,
+    )
 
 
 def closed_days(unit: Unit, house: House) -> Closures:

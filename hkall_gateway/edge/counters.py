@@ -66,6 +66,7 @@ _ROWS: Final = (
     _gauge(  "circuit_state",              "partner",               "0 sending, 1 trying again, 2 resting."),
     _gauge(  "sip2_sessions",              "",                      "Terminals connected."),
     _timing( "sip2_latency_seconds",       "msg",                   "From a SIP2 message to its answer."),
+    _counter("sip2_messages_total",        "terminal msg outcome",  "SIP2 messages by what came of them."),
     _counter("sip2_events_total",          "event",                 "What sessions count: received, replayed and so on."),
     _counter("connections_refused_total",  "door why",              "Connections that were not let in."),
     _gauge(  "ils_snapshot_age_seconds",   "",                      "Age of the loaded patron file."),

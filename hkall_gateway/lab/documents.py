@@ -13,7 +13,6 @@ from hkall_gateway.lab.worldfile import Start, secret_of
 from hkall_gateway.ncip.calls import Caller, Door, Peer
 from hkall_gateway.ncip.client import Client, Post
 from hkall_gateway.ncip.handlers import respond
-from hkall_gateway.ncip.services import copy_of
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.store.database import Immediate, finished
@@ -24,21 +23,28 @@ HERE: Final = "127.0.0.1"
 
 
 class Documents:
-    """The responder and the initiator of a world; every agency's secret is `secret_of` it."""
+    """The responder and the initiator of a world; `secret` is what is agreed with each agency, both ways."""
 
-    def __init__(self, start: Start, desk: Desk, store: Immediate, post: Post, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        start: Start,
+        desk: Desk,
+        store: Immediate,
+        post: Post,
+        now: Callable[[], datetime],
+        secret: Callable[[str], str] = secret_of,
+    ) -> None:
         self._store = store
         self._door = Door(
             desk=desk,
-            callers={caller.agency: caller for caller in _callers(start)},
+            callers={caller.agency: caller for caller in _callers(start, secret)},
             agency=start.agency,
             timezone=HONG_KONG,
             dialects={partner.agency: partner.dialect for partner in start.partners},
             counters=Counters(),
             now=now,
-            copy_of=copy_of(store),
         )
-        self._client = Client(post, start.agency, {partner.agency: secret_of(partner.agency) for partner in start.partners})
+        self._client = Client(post, start.agency, {partner.agency: secret(partner.agency) for partner in start.partners})
 
     def answer(self, body: bytes) -> bytes:
         """The reply to a document that came from this machine."""
@@ -48,12 +54,14 @@ class Documents:
         """Tell a partner what a row of the outbox holds."""
         assert isinstance(row.payload, Telling)
         partner = await self._store.read(Unit.partner, row.recipient)
-        return await self._client.deliver(row.payload, partner) if partner else Answer("refused", "Unknown Agency")
+        if partner is None:
+            return Answer("refused", "Unknown Agency")
+        return await self._client.deliver(row.payload, partner, unsure=row.state == "unsure")
 
 
-def _callers(start: Start) -> Iterator[Caller]:
+def _callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:
     for partner in start.partners:
-        secret = secret_of(partner.agency)
-        yield Caller(partner.agency, secret, "partner", (HERE,), date_semantics=partner.date_semantics)
+        agreed = secret(partner.agency)
+        yield Caller(partner.agency, agreed, "partner", (HERE,), date_semantics=partner.date_semantics)
     for client in start.clients:
-        yield Caller(client, secret_of(client), "client", (HERE,))
+        yield Caller(client, secret(client), "client", (HERE,))

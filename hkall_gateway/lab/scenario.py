@@ -13,6 +13,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
+from hkall_gateway.desk import rounds
 from hkall_gateway.lab import claims, deeds
 from hkall_gateway.lab.claims import Difference
 from hkall_gateway.lab.deeds import CommandLine, Round, Stage
@@ -22,7 +23,15 @@ from hkall_gateway.lab.worldfile import WorldError
 
 __all__ = ["ROUNDS", "BadLine", "CommandLine", "Difference", "Played", "Round", "play", "replay"]
 
-ROUNDS: Final[dict[str, Round]] = {}
+
+def _round(name: str) -> Round:
+    def do(world: World) -> None:
+        world.round(name)
+
+    return do
+
+
+ROUNDS: Final[dict[str, Round]] = {name: _round(name) for name in rounds.ROUNDS}
 """What time alone does, by name; each is run as the nightly job would run it."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hkall_gateway.config import gateway
 from hkall_gateway.connectors import exports
-from hkall_gateway.daemon import house_of, make_unit
+from hkall_gateway.daemon import house_of, make_unit, now
 from hkall_gateway.edge.secrets import hash_secret
 from hkall_gateway.store import loading, schema
 from hkall_gateway.store.database import Immediate
@@ -84,7 +84,7 @@ def _load(store: Immediate, kind: str, rows: Sequence[object]) -> None:
     number = store.now(loading.begin, kind)
     for start in range(0, len(rows), loading.CHUNK):
         store.now(loading.write, kind, rows[start : start + loading.CHUNK], number)
-    store.now(loading.finish, kind, number, False)
+    store.now(loading.finish, kind, number, False, now())
 
 
 _FIXED = """\

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -27,9 +27,11 @@ from twisted.internet.task import Clock
 
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import Tools
-from hkall_gateway.courier import BATCH, LEASE_S, Courier, Schedule
+from hkall_gateway.courier import Courier, Schedule, Terms
+from hkall_gateway.desk.deliveries import PATIENCE
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.lab.documents import Documents
 from hkall_gateway.lab.script import Peers
 from hkall_gateway.lab.shorthand import written
@@ -40,12 +42,14 @@ from hkall_gateway.mail.smtp import Mailer
 from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.transport import Post
+from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.vocabulary import By, Request, Sensitive
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS, create_all
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.unit import Move, Unit
 
 INSTANCE: Final = "lab"
 
@@ -56,21 +60,39 @@ class Died(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What a patron found in the mailbox."""
+    """What a patron found in the mailbox; `number` is its Message-ID."""
 
     patron: str
     subject: str
     text: str
+    number: str = ""
+
+
+def _nobody(_moves: Sequence[Move]) -> None:
+    """Nobody listens."""
 
 
 class World:
-    """A gateway, its patrons, partners and terminals, and the time of day."""
+    """A gateway, its patrons, partners and terminals, and the time of day.
 
-    def __init__(self, start: Start, engine: Engine | None = None) -> None:
-        self.start = start
+    Its partners are `peers`, or whoever answers `post`; `secret` is agreed with each agency; `listen` hears what each commit
+    moved.
+    """
+
+    def __init__(
+        self,
+        start: Start,
+        engine: Engine | None = None,
+        post: Post | None = None,
+        secret: Callable[[str], str] = secret_of,
+        listen: Callable[[Sequence[Move]], None] = _nobody,
+        patience: Patience = PATIENCE,
+    ) -> None:
+        self.start, self._secret, self._listen, self._patience = start, secret, listen, patience
         self.now = start.time
         self.letters: deque[Letter] = deque()
         self.peers = Peers({partner.url: partner.agency for partner in start.partners}, secret_of)
+        self._post = post or self.peers.post
         self._alone = engine is None
         self._engine = engine or open_engine("sqlite://")
         self._numbers = count(_highest(start.requests) + 1)
@@ -112,7 +134,7 @@ class World:
         """Let the time pass until `when`; what falls due on the way is delivered at its own instant."""
         if when < self.now:
             raise ValueError(f"time does not run backwards, from {self.now.isoformat()} to {when.isoformat()}")
-        while (due := self._next_due()) is not None and due <= when:
+        while (due := self.next_due()) is not None and due <= when:
             self.now = max(due, self.now)
             self.pump()
         self.now = when
@@ -123,7 +145,7 @@ class World:
 
     def pump(self) -> None:
         """Deliver everything that is due now, with all that follows from it."""
-        while rows := self.store.now(_claim, self.now):
+        while rows := self.store.now(self.courier.claim):
             for row in rows:
                 finished(self.courier.deliver(row))
 
@@ -144,18 +166,26 @@ class World:
         if self._alone:
             self._engine.dispose()
 
+    def round(self, name: str) -> int:
+        """One round, now, whether it is due or not; how many it did. KeyError for a name that is none."""
+        return finished(self.rounds.do(name))
+
     # ---- looking at it
 
     def request(self, number: str) -> Request:
         """A request as it stands; KeyError if there is none of this number."""
-        found = self.store.now(Unit.request, number)
+        found = finished(self.store.read(Unit.request, number))
         if found is None:
             raise KeyError(number)
         return found
 
     def outbox(self) -> Sequence[OutboxRow]:
         """What is not told yet, waiting or dead, oldest first."""
-        return self.store.now(_unsettled)
+        return finished(self.store.read(_unsettled))
+
+    def next_due(self) -> datetime | None:
+        """When the courier has something to do next; None when nothing waits."""
+        return finished(self.store.read(_next_due))
 
     # ---- private
 
@@ -165,17 +195,17 @@ class World:
         ils = Snapshot(Tools(self.store, self.start.agency, _right_pin))
         self.desk = Desk(self.store, ils, lambda: house, lambda: self.now)
         self.terminals = Terminals(self.start, self.desk, lambda: self.now)
-        self._documents = Documents(self.start, self.desk, self.store, self.peers.post, lambda: self.now)
+        self._documents = Documents(self.start, self.desk, self.store, self._post, lambda: self.now, self._secret)
         sender = Sender("lending@lib.test", self.start.name, {})
         mailer = Mailer(self.store, self._take_letter, sender, lambda: house, lambda: self.now)
         carriers = {"ncip": self._documents.carry, "mail": mailer.deliver}
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
-        self.courier = Courier(
-            self.store, self.desk, carriers, schedule, Clock(), lambda: self.now, INSTANCE, lambda _agency: 1
-        )
+        self.rounds = Rounds(self.store, lambda: house, lambda: self.now, Clock(), INSTANCE)
+        here = (Clock(), lambda: self.now, INSTANCE)
+        self.courier = Courier(self.store, self.desk, carriers, schedule, *here, lambda _line: Terms(1), self._patience)
 
     def _unit(self, connection: Connection) -> Unit:
-        return Unit(connection, lambda: f"R{next(self._numbers)}", self.desk.house.silent)
+        return Unit(connection, lambda: f"R{next(self._numbers)}", self.desk.house.silent, self._listen)
 
     def _before_commit(self) -> None:
         if self._commits_left:
@@ -183,14 +213,13 @@ class World:
             if not self._commits_left:
                 raise Died
 
-    def _next_due(self) -> datetime | None:
-        return min((row.next_at for row in self.outbox() if row.state == "waiting"), default=None)
 
     async def _take_letter(self, message: EmailMessage, _sender: str) -> None:
         body = message.get_body(("plain",))
         text = body.get_content() if body else ""
         readers = {patron.email.reveal(): patron.barcode for patron in self.start.patrons}
-        self.letters.append(Letter(readers[str(message["To"])], str(message["Subject"]), text))
+        to, subject, number = (str(message[name]) for name in ("To", "Subject", "Message-ID"))
+        self.letters.append(Letter(readers[to], subject, text, number))
 
 
 def _highest(requests: Sequence[Request]) -> int:
@@ -225,8 +254,8 @@ def _row(record: Any) -> dict[str, Any]:
     return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in values.items()}
 
 
-def _claim(unit: Unit, now: datetime) -> tuple[OutboxRow, ...]:
-    return unit.outbox.claim(now, INSTANCE, LEASE_S, BATCH)
+def _next_due(unit: Unit) -> datetime | None:
+    return unit.outbox.next_due()
 
 
 def _release(unit: Unit) -> None:

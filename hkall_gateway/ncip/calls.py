@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from hashlib import blake2b
@@ -12,6 +12,8 @@ from typing import Final, Literal
 from hkall_gateway.desk.asks import Heard, InboxKey, Refused, SeePatron
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.rate import Rate
+from hkall_gateway.ncip.dialects import DIALECTS, Dialect
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.ncip.messages import Message, Value, instant, many
 from hkall_gateway.rules import calendar
@@ -26,9 +28,13 @@ SHORT_S: Final = 15 * 60
 CORR: Final = 12
 """So many digits of a document's digest follow it through log and journal."""
 
-OCCASION: Final = ("RequestId", "DateShipped", "DateReceived", "DateSent", "MandatedAction", "ItemReportedReturned")
+OCCASION: Final = (
+    *("RequestId", "DateShipped", "DateReceived", "DateSent", "MandatedAction", "ItemReportedReturned"),
+    "FiscalTransactionInformation/FiscalTransactionReferenceId",
+)
 IDENTITY: Final = frozenset({"barcode id", "barcode", "user id", "username", "institution id number"})
 CREDENTIAL: Final = frozenset({"pin", "password"})
+MOMENTS: Final = ("DateShipped", "DateReceived", "MandatedAction/DateEventOccurred")
 VOLUME: Final = (
     "ItemOptionalFields/ItemDescription/HoldingsInformation/UnstructuredHoldingsData",
     "ItemOptionalFields/ItemDescription/HoldingsInformation/StructuredHoldingsData"
@@ -38,16 +44,24 @@ VOLUME: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Where a document came from. Its secret stands inside it."""
+    """Where a document came from. Its secret stands inside it.
+
+    `fingerprint` (SHA-256, in hex without colons) and `subject` (its common name) are those of the certificate that it
+    showed and that an authority of ours has signed; "" for none.
+    """
 
     address: str
+    fingerprint: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who may speak to us: an agency, the secret bound to it ("" admits nobody) and the networks it may come from.
+    """Who may speak to us: an agency, what proves that it is the one, and the networks it may come from.
 
-    `zone` is meant by its dates without an offset; `date_semantics` "date_only" takes the day of a date as it is written.
+    Proof is the `secret` bound to it ("" admits nobody), its `certificate` (a fingerprint, or the common name), or, where
+    `by_address` is set, its address alone. `zone` is meant by its dates without an offset; `date_semantics` "date_only" takes
+    the day of a date as it is written. `lookups_per_minute`: 0 = as many as it likes.
     """
 
     agency: str
@@ -56,10 +70,9 @@ class Caller:
     allow_from: tuple[str, ...]
     zone: tzinfo = calendar.HONG_KONG
     date_semantics: str = "instant"
-
-
-CopyOf = Callable[[str, str], Awaitable[ItemKey | None]]
-"""(agency, value) of a RequestId -> the copy that the request is about; None for an unknown request or one without a copy."""
+    certificate: str = ""
+    by_address: bool = False
+    lookups_per_minute: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,11 @@ class Door:
     dialects: Mapping[str, str]
     counters: Counters
     now: Callable[[], datetime]
-    copy_of: CopyOf
+    rate: Rate = field(default_factory=Rate)
+
+    def dialect(self, agency: str) -> Dialect:
+        """How this agency writes NCIP, and which flow it follows."""
+        return DIALECTS[self.dialects.get(agency, "direct")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +195,7 @@ def heard(call: Call, due: str = "") -> Heard:
     """
     agency, value = call.message.text("RequestId/AgencyId"), call.message.text("RequestId/RequestIdentifierValue")
     owner = call.door.agency if agency == call.caller.agency else call.caller.agency
-    moment = call.message.text("DateShipped") or call.message.text("DateReceived")
+    moment = next((text for path in MOMENTS if (text := call.message.text(path))), "")
     return Heard(
         by=call.by,
         partner=call.caller.agency,

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Final
 
 from hkall_gateway.desk.asks import Answer
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.documents import DOCUMENTS, FLOWS
+from hkall_gateway.ncip.documents import DOCUMENTS, request_id
+from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.messages import SHAPES, Fields, Message, instant
-from hkall_gateway.ncip.problems import UNKNOWN_AGENCY, UNSUPPORTED_SERVICE, meaning, spelled
+from hkall_gateway.ncip.problems import (
+    PROTOCOL_ERROR,
+    SYNTAX_ERROR,
+    UNKNOWN_AGENCY,
+    Meaning,
+    meaning,
+    spelled,
+)
 from hkall_gateway.ncip.transport import AgentPost, NoReply, NotSent, Post, Posted, charset
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.lifecycle import Send
@@ -24,22 +33,42 @@ BUSY: Final = frozenset({429, 502, 503, 504})
 """Statuses that say "not now": too many questions, a gateway or a server that is not ready."""
 
 
+GARBLED: Final = frozenset({PROTOCOL_ERROR, SYNTAX_ERROR})
+"""What a peer says of a document that it could not read."""
+
+
 class Client:
     """Tells partners. `secrets` is the FromAgencyAuthentication that each of them expects of us, by agency."""
 
     def __init__(self, post: Post, agency: str, secrets: Mapping[str, str]) -> None:
         self._post, self._agency, self._secrets = post, agency, secrets
 
-    async def deliver(self, telling: Telling, partner: Partner) -> Answer:
-        """Tell one thing to one partner, once. Never raises for anything that the partner or the network does."""
+    async def deliver(self, telling: Telling, partner: Partner, *, unsure: bool = False) -> Answer:
+        """Tell one thing to one partner, once. Never raises for anything that the partner or the network does.
+
+        `unsure`: it may have arrived before. A partner that answers LookupRequest is asked first whether a wish did, and hears
+        it again only if not; any other gets the same document under the same RequestId.
+        """
         if not partner.url:
-            return Answer("refused", UNKNOWN_AGENCY, f"{partner.agency} has no url")
-        if DIALECTS[partner.dialect].flow not in FLOWS:
-            return Answer("refused", UNSUPPORTED_SERVICE, f"nothing can be told in dialect {partner.dialect!r}")
+            return Answer("refused", UNKNOWN_AGENCY, f"{partner.agency} has no url", untold=True)
         message = document(telling, partner, self._agency, self._secrets.get(partner.agency, ""))
         if message is None:
-            return Answer("accepted", detail="the flow says nothing here")
+            return Answer("accepted", detail="the flow says nothing here", untold=True)
+        if unsure and partner.can_lookup_request and telling.send == Send.ASK_LENDER:
+            known = await self.look_up(telling, partner)
+            if known.kind != "refused":
+                return known
         return await self._ask(message, partner)
+
+    async def look_up(self, telling: Telling, partner: Partner) -> Answer:
+        """Whether the partner knows the request: "already", or what it says; "refused" where it does not or cannot tell."""
+        number = request_id(telling.wire_agency, telling.wire_id)
+        asked = Message("LookupRequest", {**self._header(partner), "RequestId": number})
+        found = await self._ask(asked, partner)
+        return replace(found, kind="already", detail="LookupRequest: known") if found.kind == "accepted" else found
+
+    def _header(self, partner: Partner) -> Fields:
+        return header(partner, self._agency, self._secrets.get(partner.agency, ""))
 
     async def _ask(self, message: Message, partner: Partner) -> Answer:
         body = encode(message, DIALECTS[partner.dialect])
@@ -58,12 +87,17 @@ def document(telling: Telling, partner: Partner, agency: str, secret: str) -> Me
     message = row(telling, partner, agency) if row else None
     if message is None:
         return None
-    header: Fields = {
+    return Message(message.service, {**header(partner, agency, secret), **message.fields})
+
+
+def header(partner: Partner, agency: str, secret: str) -> Fields:
+    """What every document of ours begins with."""
+    said: Fields = {
         "FromAgencyId": {"AgencyId": agency},
         "FromAgencyAuthentication": secret,
         "ToAgencyId": {"AgencyId": partner.agency},
     }
-    return Message(message.service, {"InitiationHeader": header, **message.fields})
+    return {"InitiationHeader": said}
 
 
 def answer(asked: Message, posted: Posted) -> Answer:
@@ -91,11 +125,16 @@ def _unreadable(posted: Posted, bad: BadMessage) -> Answer:
 
 def _problems(service: str, reply: Message, posted: Posted) -> Answer:
     """The gravest of the Problems: one that may pass holds the document back, a final one goes before "you told me"."""
-    said = {meaning(problem.text("ProblemType"), service): problem for problem in reversed(reply.each("Problem"))}
+    said = {_meaning(problem.text("ProblemType"), service): problem for problem in reversed(reply.each("Problem"))}
     kind = next(kind for kind in ("later", "refused", "already") if kind in said)
     problem = said[kind]
     detail = problem.text("ProblemDetail")[:200]
     return Answer(kind, spelled(problem.text("ProblemType")), detail, posted.retry_after_s)
+
+
+def _meaning(problem: str, service: str) -> Meaning:
+    # Our documents are well formed when they leave: one that arrives otherwise was garbled on the way and is sent again.
+    return "later" if spelled(problem) in GARBLED else meaning(problem, service)
 
 
 def _due(reply: Message) -> date | None:

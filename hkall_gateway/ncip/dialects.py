@@ -34,7 +34,7 @@ NCIP_2_02 = "http://www.niso.org/schemas/ncip/v2_02/ncip_v2_02.xsd"
 NCIP_1_01 = "http://www.niso.org/ncip/v1_01/imp1/dtd/ncip_v1_01.dtd"
 NCIP_1_0 = "http://www.niso.org/ncip/v1_0/imp1/dtd/ncip_v1_0.dtd"
 
-VERSIONS = (
+SUPPORTED = (
     NCIP_1_0,
     NCIP_1_01,
     "http://www.niso.org/schemas/ncip/v2_0/imp1/xsd/ncip_v2_0.xsd",

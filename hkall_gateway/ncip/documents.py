@@ -123,10 +123,6 @@ DOCUMENTS: Final[Mapping[Send, Document]] = MappingProxyType({
 })
 # fmt: on
 
-FLOWS: Final[Mapping[str, Mapping[Send, Document]]] = MappingProxyType({"direct": DOCUMENTS})
-"""The documents of each flow that a dialect may name."""
-
-
 # ---- parts, also of replies
 
 

@@ -1,7 +1,7 @@
 """The content model of NCIP 2.02 as data: which element holds which, in what order, and what must not be shown.
 
-`ELEMENTS` answers what the codec asks about an element. The tables below are read once, at import. NCIP 1.0 differs in names
-(UniqueItemId, Scheme and Value as children), not in kind: its own rows would go through the same `table`.
+`ELEMENTS` answers what the codec asks about an element. The tables below are read once, at import. NCIP 1 has tables of its
+own in elements_v1: it has alternatives to keep apart, and other names.
 Source: NISO Z39.83-1-2012 (ncip_v2_02.xsd, 9 March 2012); first appearances from the 2.0 and 2.01 schemas.
 """
 
@@ -523,3 +523,20 @@ def _child(place: str) -> Child:
 
 
 ELEMENTS = table(DOCUMENT + INITIATIONS + RESPONSES + PARTS, LEAVES)
+
+SERVICES = ELEMENTS["NCIPMessage"].children.keys() - {"Ext"}
+"""What may stand under NCIPMessage: every initiation, every response, and Problem."""
+
+_PROBLEMS = Element("NCIPMessage", "complex", {"Problem": ELEMENTS["NCIPMessage"].children["Problem"]})
+
+
+def model(service: str) -> Element:
+    """The content of a service; of "Problem", what stands under NCIPMessage when no service does."""
+    return _PROBLEMS if service == "Problem" else ELEMENTS[service]
+
+
+def place(element: Element, name: str) -> Child | None:
+    """Where `name` stands inside `element`; None when it may not."""
+    if element.kind == "any" and name in ELEMENTS:
+        return Child(name, required=False, repeats=True)
+    return element.children.get(name)

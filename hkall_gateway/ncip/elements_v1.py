@@ -470,6 +470,9 @@ RENAMED: Final[Mapping[str, str]] = MappingProxyType(
 )  # fmt: skip
 """The names of NCIP 1 that NCIP 2 changed. AuthenticateUser went; a LookupUser with credentials asks the same."""
 
+ERRORS: Final[Mapping[str, str]] = MappingProxyType({"MessagingError": "Messaging", "ProcessingError": "Processing"})
+"""What NCIP 2 calls a Problem, and how the names of its parts begin."""
+
 VISIBLE: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
         ("UserOptionalFields", "VisibleUserId"): "UserId",

@@ -2,56 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
-from types import MappingProxyType
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
 
 from hkall_gateway.desk.asks import Refused
-from hkall_gateway.edge.allow import AllowList
-from hkall_gateway.edge.secrets import same
-from hkall_gateway.ncip import problems, services
-from hkall_gateway.ncip.calls import CORR, Call, Caller, CopyOf, Door, Kind, Peer, digest
+from hkall_gateway.ncip import problems
+from hkall_gateway.ncip.admission import authenticated, overdone
+from hkall_gateway.ncip.answers import Said
+from hkall_gateway.ncip.calls import CORR, Call, Caller, Door, Peer, digest
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS, Dialect
+from hkall_gateway.ncip.dialects import NCIP_2_02, minor
+from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.ncip.lookups import versions
 from hkall_gateway.ncip.messages import NOBODY, SHAPES, Coded, Fields, Header, Message
 from hkall_gateway.ncip.problems import Trouble
-from hkall_gateway.ncip.services import Said, copy_of
+from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
 from hkall_gateway.rules.vocabulary import Why
 
-__all__ = ["HANDLERS", "Caller", "CopyOf", "Door", "Peer", "Service", "copy_of", "respond"]
+__all__ = ["HANDLERS", "Caller", "Door", "Peer", "Service", "authenticated", "respond"]
 
 LOG = structlog.get_logger()
 
-CLIENT: Final[frozenset[Kind]] = frozenset({"client"})
-PARTNER: Final[frozenset[Kind]] = frozenset({"partner"})
-BOTH: Final = CLIENT | PARTNER
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A service that is answered: who may call it, and by what."""
-
-    who: frozenset[Kind]
-    handle: Callable[[Call], Awaitable[Said]]
-
-
-# fmt: off
-HANDLERS: Final[Mapping[str, Service]] = MappingProxyType({
-    "LookupUser":           Service(CLIENT,  services.lookup_user),
-    "LookupItem":           Service(BOTH,    services.lookup_item),
-    "RequestItem":          Service(BOTH,    services.request_item),
-    "CancelRequestItem":    Service(BOTH,    services.cancel_request_item),
-    "RenewItem":            Service(BOTH,    services.renew_item),
-    "ItemShipped":          Service(PARTNER, services.item_shipped),
-    "ItemReceived":         Service(PARTNER, services.item_received),
-    "ItemRequestCancelled": Service(PARTNER, services.item_request_cancelled),
-})
-"""Every service that is done here; the others of SHAPES are known and answered "Unsupported Service"."""
-# fmt: on
+ABOUT_VERSIONS: Final = "LookupVersion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +58,12 @@ def _read(body: bytes, charset: str | None) -> tuple[Asked, Trouble | None]:
         message = decode(body, charset)
     except BadMessage as bad:
         service = bad.service if bad.service in SHAPES else None
-        return Asked(service, bad.header), Trouble(bad.problem, bad.detail)
+        asked = Asked(service, bad.header, Message("", {}, bad.version))
+        return asked, Trouble(bad.problem, bad.detail)
     except Exception:
         LOG.exception("ncip.reading_failed", bytes=len(body))
         return Asked(None), _try_again()
-    if message.service not in SHAPES:
+    if message.service not in SHAPES and message.service != ABOUT_VERSIONS:
         no = Trouble(problems.PROTOCOL_ERROR, f"{message.service} is an answer, and nothing was asked")
         return Asked(None, _header(message), message), no
     return Asked(message.service, _header(message), message), None
@@ -119,38 +95,17 @@ async def _answered(door: Door, message: Message, mark: str, peer: Peer) -> Fiel
 
 
 async def _said(door: Door, message: Message, mark: str, peer: Peer) -> Said:
+    if message.service == ABOUT_VERSIONS:
+        return versions((ABOUT_VERSIONS, *HANDLERS))
     caller = authenticated(door, message, peer)
     if isinstance(caller, Trouble):
         return caller
-    service = HANDLERS.get(message.service)
+    service = service_for(door, caller, message.service)
     if service is None:
         return Trouble(problems.UNSUPPORTED_SERVICE, f"{message.service} is not done here")
     if caller.kind not in service.who:
-        return Trouble(problems.UNAUTHORIZED_SERVICE, f"{message.service} is not for a {caller.kind}", "FromAgencyId")
-    return await service.handle(Call(door, caller, message, mark))
-
-
-def authenticated(door: Door, message: Message, peer: Peer) -> Caller | Trouble:
-    """Who asks: the agency named, if it comes with the secret bound to it and from an address of its own."""
-    claimed = message.text("InitiationHeader/FromAgencyId/AgencyId")
-    secret = message.text("InitiationHeader/FromAgencyAuthentication")
-    # Every secret is compared, so that the time does not tell which agency came close.
-    owners = [caller.agency for caller in door.callers.values() if same(caller.secret, secret) and caller.secret]
-    caller = door.callers.get(claimed)
-    if not claimed:
-        return Trouble(problems.NEEDED_DATA_MISSING, "the header does not say who asks", "FromAgencyId")
-    if caller is None:
-        return Trouble(problems.UNKNOWN_AGENCY, "no such agency", "FromAgencyId")
-    if claimed not in owners and owners:
-        return Trouble(problems.UNAUTHORIZED_VALUES, "the secret is another agency's", "FromAgencyId")
-    if claimed not in owners or not _allowed(caller.allow_from).admits(peer.address):
-        return Trouble(problems.AUTHENTICATION_FAILED, "the secret or the address does not fit", "FromAgencyId")
-    return caller
-
-
-@lru_cache(maxsize=1024)
-def _allowed(networks: tuple[str, ...]) -> AllowList:
-    return AllowList(networks)
+        return Trouble(problems.UNAUTHORIZED_SERVICE, f"{message.service} is not for this {caller.kind}", "FromAgencyId")
+    return overdone(door, caller, message.service) or await service.handle(Call(door, caller, message, mark))
 
 
 def _trouble(no: Refused | Trouble, message: Message) -> Trouble:
@@ -164,7 +119,7 @@ def _trouble(no: Refused | Trouble, message: Message) -> Trouble:
 
 
 def _written(door: Door, asked: Asked, said: Fields | Trouble) -> bytes:
-    dialect = _dialect(door, asked.header.from_agency)
+    dialect = door.dialect(asked.header.from_agency)
     try:
         return encode(_reply(door, asked, said), dialect)
     except Exception:
@@ -172,17 +127,36 @@ def _written(door: Door, asked: Asked, said: Fields | Trouble) -> bytes:
         return encode(_reply(door, Asked(asked.service), _try_again()), dialect)
 
 
-def _dialect(door: Door, agency: str) -> Dialect:
-    row = DIALECTS[door.dialects.get(agency, "direct")]
-    return row if row.minor is not None else DIALECTS["direct"]
-
-
 def _reply(door: Door, asked: Asked, said: Fields | Trouble) -> Message:
+    """In the version, the namespace habit and the place (inside Ext or not) of the question."""
     problem: Fields = {"Problem": [_problem(said, asked.service or "")]} if isinstance(said, Trouble) else said
-    version, extension = asked.message.version, asked.message.extension
     if asked.service is None:
-        return Message("Problem", problem, version, extension=extension)
-    return Message(SHAPES[asked.service].reply, {**_swapped(door, asked.header), **problem}, version, extension=extension)
+        return replace(asked.message, service="Problem", fields=problem, notes=())
+    service = REPLIES.get(asked.service) or SHAPES[asked.service].reply
+    fields = {**_swapped(door, asked.header), **problem, **_extras(asked)}
+    return replace(asked.message, service=service, fields=fields, version=_version(asked.message, service), notes=())
+
+
+def _version(asked: Message, reply: str) -> str:
+    """The version of the question; who asks for a service that is younger than the version it names is answered in 2.02."""
+    place, level = ELEMENTS["NCIPMessage"].children.get(reply), minor(asked.version)
+    return NCIP_2_02 if place and level is not None and level < place.since else asked.version
+
+
+REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}
+
+
+def _extras(asked: Asked) -> Fields:
+    """What stood in the question's own Ext, as it came: NNCIPP and crosslink know their requests by it.
+
+    What is not NCIP's own goes back in the reply to a notification alone; elsewhere it asks for something that is not done.
+    """
+    said = asked.message.fields.get("Ext")
+    if not isinstance(said, Mapping):
+        return {}
+    told = asked.service is not None and asked.service in SHAPES and SHAPES[asked.service].kind == "N"
+    kept = {name: value for name, value in said.items() if told or name != "Ext"}
+    return {"Ext": kept} if kept else {}
 
 
 def _swapped(door: Door, header: Header) -> Fields:

@@ -46,12 +46,14 @@ NOBODY = Header()
 class BadMessage(Exception):
     """A document that is answered with a Problem: its standard type, words for a person, and the address for the reply.
 
-    `service` is None when no service could be made out: the Problem then stands directly under NCIPMessage.
+    `service` is None when no service could be made out: the Problem then stands directly under NCIPMessage. `version` is
+    that of the document as far as it could be read: give it to the reply.
     """
 
     def __init__(self, problem: str, detail: str, service: str | None = None, header: Header = NOBODY) -> None:
         super().__init__(f"{problem}: {detail}")
         self.problem, self.detail, self.service, self.header = problem, detail, service, header
+        self.version = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,8 +62,9 @@ class Message:
 
     `service` is the element under NCIPMessage, "Problem" when Problems stand there themselves (`fields` then holds them as
     "Problem"). `fields`: name -> text, Coded, True (empty element), a mapping, or a list where the element may repeat.
-    `version` and `namespaced` as received; `extension`: it stood inside NCIPMessage/Ext, and so must its reply. Messages
-    are equal when they say the same, however it was written.
+    What is not NCIP's own inside an Ext is kept there as XML text, in a list under "Ext", and written back as it came.
+    `version` and `namespaced` as received (NCIP 1: a `dialects.Dtd`); `extension`: it stood inside NCIPMessage/Ext, and so
+    must its reply. Messages are equal when they say the same, however it was written.
     """
 
     service: str
@@ -211,7 +214,7 @@ def _found(fields: Fields, path: str) -> Iterator[Value]:
 
 
 def _masked(name: str, value: Value) -> object:
-    if name not in ELEMENTS or ELEMENTS[name].hidden:
+    if name not in ELEMENTS or ELEMENTS[name].hidden or (name == "Ext" and isinstance(value, str)):
         return DOT
     if isinstance(value, list | tuple):
         return [_masked(name, one) for one in value]

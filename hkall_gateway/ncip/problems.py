@@ -142,9 +142,10 @@ ROWS: Final = (
     Row(W.ITEM_NOT_LENDABLE,            _STAYS,         "ItemId",            "it is not lent to other libraries"),
     Row(W.LENDING_SUSPENDED,            _STAYS,         "ItemId",            "lending is suspended until {end}"),
     Row(W.WRONG_POSITION,               _BROKEN,        "RequestId",         "the request stands elsewhere"),
-    Row(W.NOT_OWED,                     "Invalid Amount", "MonetaryValue",   "{owed} cents are owed"),
+    Row(W.NOT_OWED,                     "Invalid Amount", "MonetaryValue",   "HKD {owed} is owed"),
     Row(W.TRANSACTION_REUSED,           _BROKEN,        "FiscalTransactionReferenceId", "another payment has this number"),
     Row(W.UNKNOWN_FINE,                 _BROKEN,        "FiscalTransactionReferenceId", "there is no such charge"),
+    Row(W.WRONG_DATE,                   "Invalid Date",  "",                  "the date {on} is not possible"),
     Row(W.REASON_NEEDED,                _MISSING,       "",                  "a reason is needed"),
     Row(W.FEE_NOT_ACKNOWLEDGED,         _BROKEN,        "AcknowledgedFeeAmount", "the fee is not acknowledged"),
     # The conversation.

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterable
-from typing import Final
 
 from lxml import etree
 
-from hkall_gateway.ncip.elements import ELEMENTS, Child, Element
+from hkall_gateway.ncip.elements import ELEMENTS, SERVICES, Element, model, place
 from hkall_gateway.ncip.messages import SHAPES, BadMessage, Coded, Fields, Message, Value
 from hkall_gateway.ncip.trees import NISO, SYNTAX, Notes, attribute, header, local
-
-SERVICES: Final = ELEMENTS["NCIPMessage"].children.keys() - {"Ext"}
-_PROBLEMS: Final = Element("NCIPMessage", "complex", {"Problem": ELEMENTS["NCIPMessage"].children["Problem"]})
-
-
-def model(service: str) -> Element:
-    """The content of a service; of "Problem", what stands under NCIPMessage when no service does."""
-    return _PROBLEMS if service == "Problem" else ELEMENTS[service]
-
-
-def place(element: Element, name: str) -> Child | None:
-    """Where `name` stands inside `element`; None when it may not."""
-    if element.kind == "any" and name in ELEMENTS:
-        return Child(name, required=False, repeats=True)
-    return element.children.get(name)
 
 
 def message(root: etree._Element, version: str, notes: Notes, services: Collection[str] = SERVICES) -> Message:
@@ -63,7 +48,7 @@ def _fields(nodes: Iterable[etree._Element], element: Element, path: str, notes:
     for node in nodes:
         name = local(node.tag)
         if element.kind == "any" and _foreign(node):
-            several.setdefault("Ext", []).append(etree.tostring(node, encoding="unicode", with_tail=False))
+            several.setdefault("Ext", []).append(_raw(node))
         elif (at := place(element, name)) is None:
             notes.add(f"unknown element {path}/{name}")
         elif (value := _value(node, ELEMENTS[name], f"{path}/{name}", notes)) == "":
@@ -79,6 +64,16 @@ def _foreign(node: etree._Element) -> bool:
     """Whether something in an Ext is not NCIP's own: another namespace, or a name that the standard does not have."""
     space = etree.QName(node).namespace
     return space not in (None, NISO) or local(node.tag) not in ELEMENTS
+
+
+def _raw(node: etree._Element) -> str:
+    """A foreign element as text, with the namespaces that it uses and no others: the same text wherever it stood."""
+    alone = copy.deepcopy(node)
+    ours = etree.Element(f"{{{NISO}}}Ext", nsmap={"ns1": NISO})
+    ours.append(alone)  # from here on NCIP's own namespace has the prefix that we write
+    ours.remove(alone)
+    etree.cleanup_namespaces(alone, keep_ns_prefixes=["xsi", "xs", "xsd"])  # those may be used inside a value
+    return etree.tostring(alone, encoding="unicode", with_tail=False)
 
 
 def _value(node: etree._Element, element: Element, path: str, notes: Notes) -> Value:

@@ -16,7 +16,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from hkall_gateway.edge.limits import Gate
-from hkall_gateway.ncip.handlers import Door, Peer, respond
+from hkall_gateway.ncip.handlers import Door, respond
+from hkall_gateway.ncip.peers import peer_of
 from hkall_gateway.ncip.transport import CONTENT_TYPE, charset
 
 LOG = structlog.get_logger()
@@ -26,7 +27,7 @@ METHODS: Final = b"GET, HEAD, POST"
 DRAINED: Final = 16
 """A body of up to so many times the limit is read to its end and dropped, so that its sender is there to read the 413."""
 TOO_LONG: Final = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-ABOUT: Final = "This is the NCIP responder of {agency}. Post an NCIP 2 document here, as application/xml.\n"
+ABOUT: Final = "This is the NCIP responder of {agency}. Post an NCIP document here, version 1 or 2, as application/xml.\n"
 
 
 def ncip_site(door: Door, max_body_bytes: int, reactor: Any, gate: Gate | None = None, idle_s: float = IDLE_S) -> NcipSite:
@@ -206,7 +207,8 @@ class Responder(Resource):
         self._site.begun()
         try:
             named = charset(request.getHeader("Content-Type") or "")
-            reply = await respond(self._site.door, request.content.read(), named, Peer(request.client_address))
+            peer = peer_of(request.channel.transport, request.client_address)
+            reply = await respond(self._site.door, request.content.read(), named, peer)
             if not gone:
                 _send(request, reply)
         finally:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from hkall_gateway.ncip.elements import ELEMENTS, Child, Element
+from hkall_gateway.ncip.elements import ELEMENTS, SERVICES, Child, Element, model, place
 from hkall_gateway.ncip.messages import BadMessage, Coded, Fields, Message, Value, many
-from hkall_gateway.ncip.reading import SERVICES, model, place
 from hkall_gateway.ncip.trees import NISO, clean, parsed
 
 

@@ -29,6 +29,7 @@ class Record:
 
 
 UNKNOWN_RECORD = Record()
+SPARE = "another copy of this library is asked for"
 NO_RECORDS: Mapping[str, Record] = {}
 
 Rank = tuple[int, bool, float, float, str, str]
@@ -55,12 +56,12 @@ def choose_lender(
     def rank(copy: Holding) -> Rank:
         return _rank(copy, partners[copy.agency], records.get(copy.agency, UNKNOWN_RECORD), now, request_id)
 
-    reasons = {c: _skip(c, partners, policy, now, own, volume, tried, records) for c in copies}
+    reasons = {c: passed_over(c, partners, policy, now, own=own, volume=volume, tried=tried, records=records) for c in copies}
     fit = sorted((c for c in reasons if not reasons[c]), key=rank)
     asked = list({c.agency: c for c in reversed(fit)}.values())[::-1]
     spare = [c for c in fit if c not in asked]
     skipped = sorted((c for c in reasons if reasons[c]), key=lambda c: c.key)
-    rows = [(c, "") for c in asked] + [(c, "another copy of this library is asked for") for c in spare]
+    rows = [(c, "") for c in asked] + [(c, SPARE) for c in spare]
     rows += [(c, reasons[c]) for c in skipped]
     return tuple(
         Candidate(request_id, number, c.agency, c.barcode, c.local_bib_id, why) for number, (c, why) in enumerate(rows, start=1)
@@ -96,16 +97,18 @@ def may_leave(copy: Holding, policy: Policy) -> Grant | Refusal:
     return Grant() if copy.status in policy.lendable_statuses else Refusal(Why.NO_AVAILABLE_COPY, {"status": copy.status})
 
 
-def _skip(
+def passed_over(
     copy: Holding,
     partners: Mapping[str, Partner],
     policy: Policy,
     now: datetime,
-    own: str,
-    volume: str,
-    tried: Collection[str],
-    records: Mapping[str, Record],
+    *,
+    own: str = "",
+    volume: str = "",
+    tried: Collection[str] = (),
+    records: Mapping[str, Record] = NO_RECORDS,
 ) -> str:
+    """Why this copy is not asked for, in words for staff; "" where it can be. Source: HKALL rules R3, R5, R7, R8."""
     if copy.agency == own:
         return "our own copy"
     partner = partners.get(copy.agency)

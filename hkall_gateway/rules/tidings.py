@@ -55,9 +55,12 @@ def is_letter(send: Send) -> bool:
     return send.name.startswith("LETTER_")
 
 
+_ABOUT_THE_CHOSEN = frozenset({Send.ASK_LENDER, Send.CANCEL_AT_LENDER})
+
+
 def telling(send: Send, about: Request, now: datetime, chosen: Candidate | None = None) -> Telling:
     """What the partner must hear about a request as it stands; `chosen` is the copy that a lender is asked for."""
-    asked_for = ItemKey(chosen.agency, chosen.barcode) if chosen and send is Send.ASK_LENDER else None
+    asked_for = ItemKey(chosen.agency, chosen.barcode) if chosen and send in _ABOUT_THE_CHOSEN else None
     return Telling(
         send=send.value,
         request=about.id,
@@ -95,10 +98,11 @@ def letter(send: Send, about: Request, before: Request, now: datetime, notice: i
 
 
 def occasion(send: Send, about: Request) -> str:
-    """What a letter is about, so that one event never sends two: the due date, the day of arrival or of the recall."""
+    """What a letter is about, so that one event never sends two: the due date, the day of arrival, the recall and its date."""
+    if send is Send.LETTER_RECALLED:  # a second recall counts where it names an earlier date
+        return f"{about.recalled_on} {about.due}"
     day = {
         Send.LETTER_OVERDUE: about.due,
         Send.LETTER_PICKUP: about.received_on,
-        Send.LETTER_RECALLED: about.recalled_on,
     }.get(send)
     return day.isoformat() if day else ""

@@ -116,6 +116,7 @@ class Why(StrEnum):
     TRANSACTION_REUSED = "transaction_reused"
     UNKNOWN_FINE = "unknown_fine"
     REASON_NEEDED = "reason_needed"
+    WRONG_DATE = "wrong_date"
     NOT_SUPPORTED = "not_supported"
     LOG_IN_FIRST = "log_in_first"
     UNUSABLE_MESSAGE = "unusable_message"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
-from typing import Final
+from typing import Final, Literal
 
 from hkall_gateway.sip2.fields import date18
 
@@ -14,6 +14,8 @@ HOLD_PATRON: Final = frozenset({"CY", "DA"})
 """Whom a returned item is held for: for counters and sorters behind the counter."""
 PATRON_DETAILS: Final = frozenset({"PA", "PC"})
 """Until when a card runs, and its category. The birth date (PB) is in no row: nobody needs it."""
+STATUS_UPDATES: Final = frozenset({"01", "25"})
+"""Messages that block a card and lift the block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,10 @@ class Dialect:
     `delimiter` is one ASCII character; `max_line` is bytes without the terminator. With `error_detection` our 96 and 97
     carry AZ even where the line that they answer had none; other replies follow their request. `ah_format` is a
     strftime pattern for the free due date AH, "" means date18. `extensions` are the tags beyond 2.00 that may be sent,
-    `hidden` the optional tags that may not. `timeout_tenths` is in tenths of a second, as 98 says it.
+    `hidden` the optional tags that may not. `withheld` are messages that this make is not offered: BX and the flags of 98
+    say so, and one that comes all the same is refused; `offline` says whether it may work while the line is down. `alerts`
+    says when CV is sent: with every check-in, or only with the alert flag. `list_titles` adds titles to the lists of 64.
+    `timeout_tenths` is in tenths of a second, as 98 says it.
     """
 
     name: str
@@ -38,12 +43,27 @@ class Dialect:
     hidden: frozenset[str] = frozenset()
     pin_required: bool = False
     contact_without_pin: bool = False
+    withheld: frozenset[str] = frozenset()
+    offline: bool = True
+    alerts: Literal["always", "with_alert"] = "always"
+    list_titles: bool = False
     timeout_tenths: int = 100
     retries: int = 3
 
     def due_text(self, due: datetime, zone: tzinfo) -> str:
         """The due date as this terminal shows it (AH). `due` is aware; the text is in the local time of `zone`."""
         return due.astimezone(zone).strftime(self.ah_format) if self.ah_format else date18(due, zone)
+
+    def framed_as(self, line: Dialect) -> Dialect:
+        """This make on a line that is framed as `line` says: what is needed to read a login cannot wait for the login."""
+        return replace(
+            self,
+            encoding=line.encoding,
+            delimiter=line.delimiter,
+            terminator=line.terminator,
+            error_detection=line.error_detection,
+            max_line=line.max_line,
+        )
 
 
 # fmt: off
@@ -56,9 +76,13 @@ _ROWS: Final = (
     Dialect(name="big5",           encoding="big5hkscs"),          # older Hong Kong and Taiwan terminals
     Dialect(name="plain",          extensions=frozenset()),        # stumbles over tags that 2.00 does not know
     Dialect(name="sorter",         extensions=SORTER | HOLD_PATRON),
-    Dialect(name="counter",        extensions=SORTER | HOLD_PATRON | PATRON_DETAILS, contact_without_pin=True),
+    Dialect(name="counter",        extensions=SORTER | HOLD_PATRON | PATRON_DETAILS, contact_without_pin=True,
+            list_titles=True),
+    Dialect(name="alert-only",     alerts="with_alert"),           # rings at every CV, whatever its value
     Dialect(name="pin",            pin_required=True),             # self-checks that ask for card and PIN
     Dialect(name="iso-due",        ah_format="%Y-%m-%d"),          # prints AH on the slip as it is
+    Dialect(name="private",        hidden=frozenset({"BE", "AS", "AT", "AU", "AV", "BU", "CD"})),  # 64 trips it (CalState)
+    Dialect(name="public",         withheld=STATUS_UPDATES, offline=False),  # stands where anybody may send anything
 )
 # fmt: on
 

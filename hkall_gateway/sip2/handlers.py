@@ -10,16 +10,20 @@ import structlog
 
 from hkall_gateway.desk.asks import Refused
 from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.sip2.cards import block, enable
 from hkall_gateway.sip2.codec import Message
 from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.items import item_information
-from hkall_gateway.sip2.loans import check_in, check_out, renew
+from hkall_gateway.sip2.fees import pay
+from hkall_gateway.sip2.holds import hold
+from hkall_gateway.sip2.items import item_information, item_status_update
+from hkall_gateway.sip2.listeners import Listener
+from hkall_gateway.sip2.loans import check_in, check_out, renew, renew_all
 from hkall_gateway.sip2.messages import RESEND
 from hkall_gateway.sip2.patrons import end_session, patron_information, patron_status
 from hkall_gateway.sip2.session import Refuse, Session
 from hkall_gateway.sip2.turns import NOBODY, Door, Handler, Reply, TerminalRow, Turn, Verifier, refuse_by, reply
 
-__all__ = ["HANDLERS", "Door", "Message", "Refuse", "TerminalRow", "Verifier", "respond", "struck_out"]
+__all__ = ["HANDLERS", "Door", "Message", "Refuse", "TerminalRow", "Verifier", "respond", "struck_out", "welcome"]
 
 LOG = structlog.get_logger()
 
@@ -32,6 +36,14 @@ STRUCK_OUT: Final = "struck_out"
 
 BX: Final = ("23", "11", "09", "01", "99", "97", "93", "63", "35", "37", "17", "19", "25", "15", "29", "65")
 """What the positions of BX mean. Source: SIP2 2.00, supported messages."""
+
+OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "checkin_ok": ("09",),
+    "checkout_ok": ("11",),
+    "acs_renewal_policy": ("29",),
+    "status_update_ok": ("01", "25"),
+}
+"""The flags of 98 that say what BX says too, and the messages behind them. Source: SIP2 2.00, ACS status."""
 
 
 async def respond(door: Door, session: Session, piece: Message | Refuse, peer: str) -> bytes:
@@ -54,6 +66,13 @@ async def respond(door: Door, session: Session, piece: Message | Refuse, peer: s
     return line
 
 
+def welcome(door: Door, session: Session, listener: Listener, peer: str) -> None:
+    """Who calls from `peer` is logged in at once where the listener says so, and nobody otherwise."""
+    row = _known_by_address(door, listener, peer)
+    if row is not None:
+        session.log_in(row.login, DIALECTS[row.dialect])
+
+
 def struck_out(session: Session) -> bool:
     """Whether this connection gave too many wrong logins and is to be closed after the reply."""
     return session.counters[STRUCK_OUT] > 0
@@ -63,7 +82,7 @@ async def _answer(turn: Turn, piece: Message | Refuse) -> Reply:
     code = turn.message.code
     if turn.terminal is NOBODY and code not in BEFORE_LOGIN:
         return refuse_by(turn, Why.LOG_IN_FIRST)
-    if code not in HANDLERS:
+    if code not in HANDLERS or code in turn.session.dialect.withheld:
         return refuse_by(turn, Why.NOT_SUPPORTED)
     if isinstance(piece, Refuse) and code not in ASKS_NOTHING:
         return refuse_by(turn, Why.UNUSABLE_MESSAGE)
@@ -74,6 +93,8 @@ def _note(turn: Turn, answer: Reply) -> None:
     took = turn.door.now() - turn.now
     turn.door.counters.observe("sip2_latency_seconds", took.total_seconds(), turn.message.code)
     no = answer.no or Refused(Why.TRY_AGAIN)
+    outcome = answer.no.why.value if answer.no else "ok"
+    turn.door.counters.add("sip2_messages_total", turn.terminal.login, turn.message.code, outcome)
     LOG.info(
         "sip2.answered",
         code=turn.reply_code,
@@ -86,6 +107,15 @@ def _note(turn: Turn, answer: Reply) -> None:
 
 
 # ---- the line itself
+
+
+def _known_by_address(door: Door, listener: Listener, peer: str) -> TerminalRow | None:
+    if listener.login not in ("optional", "by-address"):
+        return None
+    wanted = [listener.terminal] if listener.terminal else list(door.terminals) if listener.login == "by-address" else []
+    rows = [door.terminals[login] for login in wanted if login in door.terminals]
+    admitted = [row for row in rows if row.allow_from.admits(peer)]
+    return admitted[0] if len(admitted) == 1 else None
 
 
 async def _log_in(turn: Turn) -> Reply:
@@ -113,35 +143,43 @@ async def _login_refused(turn: Turn, row: TerminalRow) -> str:
 
 
 async def _status(turn: Turn) -> Reply:
-    """98. Check-in and checkout are Y at every terminal: whether a book may be lent here is decided book by book (R16)."""
+    """98. A flag is Y where its messages are offered; whether a book may be lent here is decided book by book (R16)."""
     dialect = turn.session.dialect
     said = {
         "on_line_status": "Y",
-        "checkin_ok": "Y",
-        "checkout_ok": "Y",
-        "acs_renewal_policy": "Y",
-        "status_update_ok": "N",
-        "off_line_ok": "Y",
+        **{flag: "Y" if all(_offered(turn, code) for code in codes) else "N" for flag, codes in OFFERS.items()},
+        "off_line_ok": "Y" if dialect.offline else "N",
         "timeout_period": f"{dialect.timeout_tenths}",
         "retries_allowed": f"{dialect.retries}",
         "date_time_sync": turn.date18(turn.now),
         "protocol_version": "2.00",
         "AM": turn.door.library_name,
-        "BX": "".join("Y" if code in HANDLERS or code == RESEND else "N" for code in BX),
+        "BX": "".join("Y" if _offered(turn, code) else "N" for code in BX),
         "AN": turn.terminal.location,
     }
     return reply(turn, said)
 
 
+def _offered(turn: Turn, code: str) -> bool:
+    """Whether this terminal may send that message; 97 is answered by the session."""
+    return (code in HANDLERS or code == RESEND) and code not in turn.session.dialect.withheld
+
+
 # fmt: off
 HANDLERS: Final[Mapping[str, Handler]] = {
+    "01": block,
     "09": check_in,
     "11": check_out,
+    "15": hold,
     "17": item_information,
+    "19": item_status_update,
     "23": patron_status,
+    "25": enable,
     "29": renew,
     "35": end_session,
+    "37": pay,
     "63": patron_information,
+    "65": renew_all,
     "93": _log_in,
     "99": _status,
 }

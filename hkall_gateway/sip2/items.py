@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
-from hkall_gateway.desk.asks import ItemSeen, SeeItem
+from hkall_gateway.desk.asks import ItemSeen, Refused, SeeItem
+from hkall_gateway.desk.slips import NoteProperties
 from hkall_gateway.rules.calendar import civil, end_of, start_of
-from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.sip2.turns import Reply, Turn, refuse, reply
+from hkall_gateway.rules.vocabulary import Position, Why
+from hkall_gateway.sip2.turns import Reply, Turn, refuse, refuse_by, reply
 
 P = Position
 
@@ -45,6 +46,9 @@ ON_SHELF: Final[Mapping[str, str]] = {
 """The same by NCIP's CirculationStatus, for a copy in no request."""
 # fmt: on
 
+AWAITED: Final = frozenset({P.IN_TRANSIT, P.RECEIVED})
+"""Where somebody waits for the copy; HKALL books have no queue (R22)."""
+
 OTHER: Final = "01"
 CHARGED: Final = "04"
 IN_TRANSIT: Final = "10"
@@ -62,6 +66,7 @@ async def item_information(turn: Turn) -> Reply:
         "fee_type": "01",
         "AJ": seen.title,
         "AH": turn.due(seen.due),
+        "CF": "1" if seen.position in AWAITED else "0",
         "CJ": turn.date18(start_of(seen.recalled_on) if seen.recalled_on else None),
         "CM": turn.date18(end_of(waits) if waits else None),
         "BG": seen.owner,
@@ -69,8 +74,21 @@ async def item_information(turn: Turn) -> Reply:
         "CK": "001",
         "CT": seen.destination if status == IN_TRANSIT else "",
         "CS": seen.call_number,
+        "CH": seen.properties,
+        "AP": turn.terminal.location if seen.position is P.RECEIVED else "",
     }
     return reply(turn, said, request=seen.request)
+
+
+async def item_status_update(turn: Turn) -> Reply:
+    """20. What a terminal says of a copy's make is kept, and given back in 18 and 10. 1 is "stored"."""
+    asked = turn.message
+    if not asked.get("AB"):
+        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+    outcome = await turn.door.desk.note_properties(NoteProperties(turn.by, asked.get("AB"), asked.get("CH")))
+    if isinstance(outcome, Refused):
+        return refuse(turn, outcome, CH=asked.get("CH"))
+    return reply(turn, {"item_properties_ok": "1", "AJ": outcome.title, "CH": outcome.text})
 
 
 def circulation(seen: ItemSeen, today: date) -> str:

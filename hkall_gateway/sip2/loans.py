@@ -7,12 +7,25 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
-from hkall_gateway.desk.asks import CheckedIn, CheckedOut, CheckIn, CheckOut, ItemSeen, Refused, Renew, Renewed, SeeItem
+from hkall_gateway.desk.asks import (
+    CheckedIn,
+    CheckedOut,
+    CheckIn,
+    CheckOut,
+    ItemSeen,
+    Outcome,
+    Refused,
+    Renew,
+    Renewed,
+    SeeItem,
+    SeePatron,
+)
+from hkall_gateway.desk.slips import AllRenewed, RenewAll
 from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.vocabulary import Why
 from hkall_gateway.sip2.codec import Value
 from hkall_gateway.sip2.turns import Reply, Turn, dollars, refuse, refuse_by, reply
-from hkall_gateway.sip2.words import News, tell
+from hkall_gateway.sip2.words import News, say, tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,7 @@ async def check_out(turn: Turn) -> Reply:
     if turn.pin_missing and not turn.says("no_block"):
         return refuse_by(turn, Why.WRONG_PIN)
     outcome = await turn.door.desk.check_out(_checkout(turn))
-    return _lent(turn, outcome) if isinstance(outcome, CheckedOut) else refuse(turn, outcome)
+    return _lent(turn, outcome) if isinstance(outcome, CheckedOut) else refuse(turn, outcome, **_fee(turn, outcome))
 
 
 def _checkout(turn: Turn, *, undo: bool = False) -> CheckOut:
@@ -65,6 +78,7 @@ def _checkout(turn: Turn, *, undo: bool = False) -> CheckOut:
         pin_given=bool(turn.pin),
         no_block=turn.says("no_block"),
         renewal_allowed=turn.says("sc_renewal_policy"),
+        fee_acknowledged=turn.says("BO"),
         happened_at=turn.happened("transaction_date"),
         due_told=civil(told) if told else None,
         undo=undo,
@@ -77,6 +91,13 @@ def _lent(turn: Turn, out: CheckedOut) -> Reply:
     texts = [tell(News.RENEWED if out.renewed else News.LENT_ALREADY, language, due=out.due)] if had else []
     texts += [tell(News.OFFLINE_CONFLICT, language)] if out.conflict else []
     return _loan(turn, out.title, out.due, texts, had=had, request=out.request)
+
+
+def _fee(turn: Turn, outcome: Outcome) -> dict[str, Value]:
+    """What a refusal for a fee says beside: how much, which kind (04 overdue), in what. Source: SIP2 2.00, fee acknowledged."""
+    if not isinstance(outcome, Refused) or outcome.why is not Why.FEE_NOT_ACKNOWLEDGED:
+        return {}
+    return {"BT": "04", "BH": turn.session.dialect.currency, "BV": str(outcome.detail.get("fee", ""))}
 
 
 def _loan(turn: Turn, title: str, due: date | None, texts: Sequence[str], *, had: bool, request: str) -> Reply:
@@ -115,7 +136,23 @@ async def check_in(turn: Turn) -> Reply:
     happened = turn.happened("return_date", "transaction_date")
     ask = CheckIn(turn.by, turn.place, asked.get("AB"), no_block=turn.says("no_block"), happened_at=happened)
     outcome = await turn.door.desk.check_in(ask)
-    return _taken(turn, outcome) if isinstance(outcome, CheckedIn) else refuse(turn, outcome)
+    if not isinstance(outcome, CheckedIn):
+        return refuse(turn, outcome)
+    taken = _taken(turn, outcome)
+    return replace(taken, fields={**taken.fields, **await _for_the_sorter(turn, outcome)})
+
+
+async def _for_the_sorter(turn: Turn, taken: CheckedIn) -> dict[str, Value]:
+    """What sorters route by, and for whom a copy waits; looked up only for a terminal that is told."""
+    told: dict[str, Value] = {}
+    wanted = turn.session.dialect.extensions
+    if "CS" in wanted:
+        seen = await turn.door.desk.see_item(SeeItem(turn.by, taken.item.barcode, taken.item.agency))
+        told |= {"CS": seen.call_number, "CH": seen.properties} if isinstance(seen, ItemSeen) else {}
+    if "DA" in wanted and taken.held_for:
+        patron = await turn.door.desk.see_patron(SeePatron(turn.by, taken.held_for))
+        told["DA"] = patron.name.reveal()
+    return {tag: value for tag, value in told.items() if value}
 
 
 def _taken(turn: Turn, taken: CheckedIn) -> Reply:
@@ -123,15 +160,16 @@ def _taken(turn: Turn, taken: CheckedIn) -> Reply:
     goes_to = "" if route.bin == "shelf" else taken.destination
     texts = [tell(route.news, turn.language(), destination=goes_to, fine=dollars(taken.fine_cents))]
     texts += [tell(News.OFFLINE_CONFLICT, turn.language())] if taken.conflict else []
+    alert = bool(taken.alert or taken.conflict)
     said: dict[str, Value] = {
         "ok": "1",
         "resensitize": "Y",
-        "alert": "Y" if taken.alert or taken.conflict else "N",
+        "alert": "Y" if alert else "N",
         "AQ": taken.item.agency,
         "AJ": taken.title,
         "CL": route.bin or goes_to,
         "CT": goes_to,
-        "CV": route.alert,
+        "CV": route.alert if alert or turn.session.dialect.alerts == "always" else "",
         "CY": taken.held_for,
         "AF": tuple(texts),
     }
@@ -174,12 +212,20 @@ async def renew(turn: Turn) -> Reply:
     outcome = await turn.door.desk.renew(_renewal(turn))
     if isinstance(outcome, Renewed):
         return _renewed(turn, outcome)
-    return refuse(turn, outcome, AH=turn.due(outcome.due) if isinstance(outcome, Refused) else "")
+    return refuse(turn, outcome, AH=turn.due(outcome.due) if isinstance(outcome, Refused) else "", **_fee(turn, outcome))
 
 
 def _renewal(turn: Turn) -> Renew:
     asked = turn.message
-    return Renew(turn.by, asked.get("AA"), asked.get("AB"), title=asked.get("AJ"), pin=turn.pin, pin_given=bool(turn.pin))
+    return Renew(
+        turn.by,
+        asked.get("AA"),
+        asked.get("AB"),
+        title=asked.get("AJ"),
+        pin=turn.pin,
+        pin_given=bool(turn.pin),
+        fee_acknowledged=turn.says("BO"),
+    )
 
 
 def _renewed(turn: Turn, done: Renewed) -> Reply:
@@ -188,4 +234,36 @@ def _renewed(turn: Turn, done: Renewed) -> Reply:
     text = tell(News.RENEWAL_ASKED if done.pending else News.RENEWED, language, due=done.due)
     loan = _loan(turn, done.title, done.due, [text], had=True, request=done.request)
     flags = {"ok": "0", "renewal_ok": "N", "desensitize": "N"} if done.pending else {}
-    return replace(loan, fields={**loan.fields, **flags, "AB": done.item.barcode})
+    fee = {"BT": "04", "BH": turn.session.dialect.currency, "BV": dollars(done.fine_cents)} if done.fine_cents else {}
+    return replace(loan, fields={**loan.fields, **flags, **fee, "AB": done.item.barcode})
+
+
+async def renew_all(turn: Turn) -> Reply:
+    """66. Every loan stands in BM or in BN, and AF says of each of the latter why."""
+    asked = turn.message
+    if not asked.get("AA"):
+        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+    if turn.pin_missing:
+        return refuse_by(turn, Why.WRONG_PIN)
+    outcome = await turn.door.desk.renew_all(RenewAll(turn.by, asked.get("AA"), turn.pin, turn.says("BO")))
+    return refuse(turn, outcome) if isinstance(outcome, Refused) else _all_renewed(turn, outcome)
+
+
+def _all_renewed(turn: Turn, done: AllRenewed) -> Reply:
+    """A renewal that its lender must grant first counts among those that are not."""
+    language = turn.language(done.language)
+    yes = [one for one in done.renewed if not one.pending]
+    noes = [(one.item.barcode, tell(News.RENEWAL_ASKED, language, due=one.due)) for one in done.renewed if one.pending]
+    noes += [(one.item.barcode if one.item else "", say(one.why, language, one.detail)) for one in done.refused]
+    said: dict[str, Value] = {
+        "ok": "1",
+        "renewed_count": f"{len(yes)}",
+        "unrenewed_count": f"{len(noes)}",
+        "BM": tuple(one.item.barcode for one in yes),
+        "BN": tuple(barcode for barcode, _ in noes),
+        "AF": (
+            tell(News.ALL_RENEWED, language, count=len(yes)),
+            *(tell(News.NOT_RENEWED, language, item=barcode, why=why) for barcode, why in noes),
+        ),
+    }
+    return reply(turn, said)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hkall_gateway.desk.asks import LoanLine, PatronSeen, SeePatron
+from hkall_gateway.desk.asks import ChargeLine, LoanLine, PatronSeen, SeePatron
 from hkall_gateway.rules.vocabulary import Position, Why
 from hkall_gateway.sip2.codec import Message, Value
 from hkall_gateway.sip2.turns import Reply, Turn, dollars, reply
@@ -15,23 +15,35 @@ from hkall_gateway.sip2.words import ZH, News, say, tell
 P = Position
 
 
+Line = LoanLine | ChargeLine
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """One position of the summary: its count in 64, the tag of its lines, and which lines of the record it means."""
 
     count: str
     tag: str
-    holds: Callable[[LoanLine], bool]
+    lines: Callable[[PatronSeen], Sequence[Line]]
+
+
+def _loans(holds: Callable[[LoanLine], bool]) -> Callable[[PatronSeen], Sequence[Line]]:
+    return lambda seen: [line for line in seen.lines if holds(line)]
+
+
+def _owing(seen: PatronSeen) -> Sequence[Line]:
+    """What is charged already, then what runs on for books that are not back yet."""
+    return [*seen.charges, *(line for line in seen.lines if line.fine_cents > 0)]
 
 
 # fmt: off
 LISTINGS: Final = (
-    Listing("hold_items_count",        "AS", lambda line: line.position is P.RECEIVED),
-    Listing("overdue_items_count",     "AT", lambda line: line.overdue),
-    Listing("charged_items_count",     "AU", lambda line: line.position is P.ON_LOAN),
-    Listing("fine_items_count",        "AV", lambda line: line.fine_cents > 0),
-    Listing("recall_items_count",      "BU", lambda line: line.position is P.ON_LOAN and line.recalled),
-    Listing("unavailable_holds_count", "CD", lambda line: line.position in {P.NEW, P.REQUESTED, P.IN_TRANSIT}),
+    Listing("hold_items_count",        "AS", _loans(lambda line: line.position is P.RECEIVED)),
+    Listing("overdue_items_count",     "AT", _loans(lambda line: line.overdue)),
+    Listing("charged_items_count",     "AU", _loans(lambda line: line.position is P.ON_LOAN)),
+    Listing("fine_items_count",        "AV", _owing),
+    Listing("recall_items_count",      "BU", _loans(lambda line: line.position is P.ON_LOAN and line.recalled)),
+    Listing("unavailable_holds_count", "CD", _loans(lambda line: line.position in {P.NEW, P.REQUESTED, P.IN_TRANSIT})),
 )
 """In the order of the summary's positions. Source: SIP2 2.00, summary."""
 
@@ -41,26 +53,29 @@ MARKS: Final[Mapping[int, Callable[[PatronSeen], bool]]] = {
     2:  lambda seen: not seen.valid,                                              # recall denied
     3:  lambda seen: not seen.valid,                                              # hold denied
     5:  lambda seen: _full(seen),                                                 # too many items charged
+    10: lambda seen: seen.owed_cents > 0 and _blocked(seen),                      # excessive fines
     12: lambda seen: any(line.recalled and line.overdue for line in seen.lines),  # recall overdue
 }
 """Which positions of the patron status are Y; nobody here knows of the others. Source: SIP2 2.00, patron status."""
 # fmt: on
 
 POSITIONS: Final = 14
+FINES: Final = 3
+"""The position of the fines in the summary."""
 
 
 async def patron_status(turn: Turn) -> Reply:
     """24: may this patron borrow, and what do they owe."""
     seen = await _see(turn)
-    return reply(turn, _standing(turn, seen), seen.refusal)
+    return reply(turn, standing(turn, seen), seen.refusal)
 
 
 async def patron_information(turn: Turn) -> Reply:
     """64: the same, with counts, limits, and the one list that the summary asks for."""
     seen = await _see(turn)
-    counts = {row.count: f"{sum(map(row.holds, seen.lines))}" for row in LISTINGS}
+    counts = {row.count: f"{len(row.lines(seen))}" for row in LISTINGS}
     details = _details(turn, seen) if _known(seen) else {}
-    return reply(turn, {**_standing(turn, seen), **counts, **details}, seen.refusal)
+    return reply(turn, {**standing(turn, seen), **counts, **details}, seen.refusal)
 
 
 async def end_session(turn: Turn) -> Reply:
@@ -72,8 +87,8 @@ async def _see(turn: Turn) -> PatronSeen:
     return await turn.door.desk.see_patron(SeePatron(turn.by, turn.message.get("AA"), turn.pin, bool(turn.pin)))
 
 
-def _standing(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
-    """What 24 and 64 share. CQ is Y for a PIN that came and was right, and for nothing else: NYPL circulation PR 756."""
+def standing(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
+    """What 24, 26 and 64 share. CQ is Y for a PIN that came and was right, and for nothing else: NYPL circulation PR 756."""
     language = turn.language(seen.language)
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
     return {
@@ -97,7 +112,8 @@ def _texts(turn: Turn, seen: PatronSeen, language: str) -> tuple[str, ...]:
 
 
 def _details(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
-    said: dict[str, Value] = {"CB": f"{seen.loans_limit}"}
+    most = turn.door.desk.house.policy.block.max_debt_cents
+    said: dict[str, Value] = {"CB": f"{seen.loans_limit}", "CC": "" if most is None else dollars(most)}
     if seen.pin_ok or (seen.pin_ok is None and turn.session.dialect.contact_without_pin):
         said["BE"] = seen.email.reveal()
     if _trusted(turn, seen):
@@ -107,6 +123,10 @@ def _details(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
 
 def _known(seen: PatronSeen) -> bool:
     return seen.refusal is None or seen.refusal.why is not Why.UNKNOWN_BORROWER
+
+
+def _blocked(seen: PatronSeen) -> bool:
+    return seen.refusal is not None and seen.refusal.why is Why.PATRON_BLOCKED
 
 
 def _full(seen: PatronSeen) -> bool:
@@ -123,16 +143,23 @@ def _asked_list(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
     if asked < 0:
         return {}
     row = LISTINGS[asked]
-    lines = [line for line in seen.lines if row.holds(line)]
-    return {row.tag: tuple(_line(line, row.tag) for line in _page(turn.message, lines))}
+    return {row.tag: tuple(_line(turn, line) for line in _page(turn.message, row.lines(seen)))}
 
 
-def _line(line: LoanLine, tag: str) -> str:
-    text = line.item.barcode if line.item else line.title  # nobody knows yet which copy will come
-    return f"{text} HKD {dollars(line.fine_cents)}" if tag == "AV" else text
+def _line(turn: Turn, line: Line) -> str:
+    """One line of a list: the barcode, by which the terminal may ask on; a sum where it is about money."""
+    barcode = line.item.barcode if line.item else ""
+    # Nobody knows yet which copy will come.
+    words = [barcode or line.title, line.title if barcode and turn.session.dialect.list_titles else ""]
+    if isinstance(line, ChargeLine):
+        # The number is what CG of 37 names.
+        words = [f"#{line.fine}", *words, f"{turn.session.dialect.currency} {dollars(line.left_cents)}", line.kind]
+    elif turn.message.get("summary").find("Y") == FINES:
+        words += [f"{turn.session.dialect.currency} {dollars(line.fine_cents)}"]
+    return " ".join(filter(None, words))
 
 
-def _page(asked: Message, lines: Sequence[LoanLine]) -> Sequence[LoanLine]:
+def _page(asked: Message, lines: Sequence[Line]) -> Sequence[Line]:
     """The lines from BP to BQ, counted from 1, both included; what is no number asks for no limit."""
     first, last = _number(asked.get("BP"), 1), _number(asked.get("BQ"), len(lines))
     return lines[max(first - 1, 0) : last]

@@ -71,10 +71,16 @@ class Session:
     Nothing here limits how many requests wait: whoever reads the socket looks at `waiting` and pauses.
     """
 
-    __slots__ = ("_broken", "_buffer", "_last_words", "_length", "_strikes", "_turns", "counters", "dialect", "terminal")
+    # fmt: off
+    __slots__ = (
+        "_broken", "_buffer", "_framed", "_last_words", "_length", "_strikes", "_turns", "counters", "dialect", "terminal",
+    )
+    # fmt: on
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, *, framed: bool = False) -> None:
+        """`framed`: the line's own framing stays whatever the login's dialect says."""
         self.dialect = dialect
+        self._framed = framed
         self.terminal: str | None = None
         self.counters: Counter[str] = Counter()
         self._buffer = bytearray()
@@ -125,8 +131,14 @@ class Session:
     def log_in(self, terminal: str, dialect: Dialect | None = None) -> None:
         """This connection is `terminal` from here on; its own dialect, if any, rules from the reply to this login."""
         self.terminal = terminal
-        self.dialect = dialect or self.dialect
+        chosen = dialect or self.dialect
+        self.dialect = chosen.framed_as(self.dialect) if self._framed else chosen
         self._strikes = 0
+
+    def begin(self) -> None:
+        """What was said before SIP2 began (telnet's prompts) is not repeated on a 97."""
+        self._last_words = None
+        self._turns.clear()
 
     def strike(self) -> bool:
         """Counts a wrong login; True when it was the third in a row and the connection should be closed."""

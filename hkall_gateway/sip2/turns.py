@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from typing import Final, Protocol
 
-from hkall_gateway.desk.asks import ItemSeen, Outcome, Place, Refused
+from hkall_gateway.desk.asks import Place, Refused
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.counters import Counters
@@ -171,7 +171,7 @@ def reply(turn: Turn, said: Mapping[str, Value], no: Refused | None = None, requ
     return Reply(fields, no, request)
 
 
-def refuse(turn: Turn, outcome: Outcome | ItemSeen, **said: Value) -> Reply:
+def refuse(turn: Turn, outcome: object, **said: Value) -> Reply:
     """The message's own negative reply. An outcome that is no refusal is one that nobody expected: TypeError."""
     if not isinstance(outcome, Refused):
         raise TypeError(f"{turn.message.code} was answered by {type(outcome).__name__}")

@@ -44,6 +44,12 @@ class News(StrEnum):
     HOME = "home"
     OFFLINE_CONFLICT = "offline_conflict"
     WAITING = "waiting"
+    PAID = "paid"
+    HOLD_PLACED = "hold_placed"
+    HOLD_CANCELLED = "hold_cancelled"
+    HOLD_CHANGED = "hold_changed"
+    ALL_RENEWED = "all_renewed"
+    NOT_RENEWED = "not_renewed"
 
 
 def _both(english: str, chinese: str) -> Words:
@@ -90,8 +96,8 @@ WORDS: Final[Mapping[Why, Words]] = {
                                             "HKALL 圖書請到借還服務櫃檯 (Lending Services) {place} 辦理"),
     Why.NOT_IN_BOOK_DROP:             _both("Not returned. HKALL books must go to the Lending Services counter",
                                             "尚未歸還。HKALL 圖書必須交回借還服務櫃檯 (Lending Services)"),
-    Why.AMBIGUOUS_ITEM:               _both("Two books have this barcode. Please ask at the counter",
-                                            "有兩本書使用此條碼，請向櫃檯查詢"),
+    Why.AMBIGUOUS_ITEM:               _both("More than one book fits. Please ask at the counter",
+                                            "有多於一本書符合，請向櫃檯查詢"),
     Why.UNKNOWN_ITEM:                 _both("This is not an HKALL book", "此書不是 HKALL 圖書"),
     Why.UNKNOWN_REQUEST:              _both("There is no such request", "沒有此申請"),
     # On loan.
@@ -117,8 +123,9 @@ WORDS: Final[Mapping[Why, Words]] = {
     # The line.
     Why.FEE_NOT_ACKNOWLEDGED:         _both("A fee of HKD {fee} is due", "須繳付 HKD {fee}"),
     Why.NOT_OWED:                     _both("Not taken: HKD {owed} is owed", "未能收取，現欠款項為 HKD {owed}"),
-    Why.TRANSACTION_REUSED:           _both("Not taken: another payment has this number", "未能收取，此交易編號已用於另一筆付款"),
+    Why.TRANSACTION_REUSED:           _both("Not taken: another payment has this number", "未能收取，此交易編號已用於另一付款"),
     Why.UNKNOWN_FINE:                 _both("There is no such fee", "沒有此項費用"),
+    Why.WRONG_DATE:                   _both("The date {on} is not possible", "日期 {on} 不適用"),
     Why.REASON_NEEDED:                _both("A reason is needed", "須註明原因"),
     Why.NOT_SUPPORTED:                _both("Not supported here", "此處不提供此服務"),
     Why.LOG_IN_FIRST:                 _both("The terminal must log in first", "終端機須先登入"),
@@ -143,6 +150,12 @@ GOOD: Final[Mapping[News, Words]] = {
     News.HOME:             _both("Our own book is home: re-shelve it", "本館圖書已歸還，請重新上架"),
     News.OFFLINE_CONFLICT: _both("Taken, but staff must look at it", "已接收，但須由職員跟進"),
     News.WAITING:          _both("HKALL books ready to collect: {count}", "可取的 HKALL 圖書：{count} 本"),
+    News.PAID:             _both("HKD {paid} received. Still owed: HKD {owed}", "已收 HKD {paid}，尚欠 HKD {owed}"),
+    News.HOLD_PLACED:      _both("Requested. You will be told when it is here", "已申請，圖書送達時會通知閣下"),
+    News.HOLD_CANCELLED:   _both("The request is cancelled", "申請已取消"),
+    News.HOLD_CHANGED:     _both("The request is changed", "申請已更改"),
+    News.ALL_RENEWED:      _both("Renewed: {count}", "已續借 {count} 本"),
+    News.NOT_RENEWED:      _both("{item}: {why}", "{item}：{why}"),
 }
 # fmt: on
 

@@ -25,7 +25,11 @@ BATCH_UNITS = 256
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """What a unit of work will decide about; PostgreSQL locks these rows first, in this order. SQLite needs none."""
+    """What a unit of work will decide about.
+
+    PostgreSQL locks the rows of a whole group first, patrons and then requests, each in the order of their numbers, so that
+    the groups of two gateways wait for each other and never both. SQLite needs none.
+    """
 
     patron: str = ""
     request: str = ""
@@ -64,7 +68,6 @@ def _run_one(connection: Connection, make_unit: Callable[[Connection], Any], job
     connection.exec_driver_sql("SAVEPOINT unit")
     try:
         unit = make_unit(connection)
-        unit.lock(job.locks)
         result = job.context.run(job.work, unit, *job.args)
         connection.exec_driver_sql("RELEASE SAVEPOINT unit")  # PostgreSQL refuses after an error that the unit swallowed
     except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
@@ -99,6 +102,7 @@ def run_group(
     """All `jobs` in one durable commit. If BEGIN or COMMIT fails, every waiter fails: nothing was promised."""
     try:
         _begin(connection)
+        make_unit(connection).lock([job.locks for job in jobs])
         answers = [_run_one(connection, make_unit, job) for job in jobs]
         before_commit()
         connection.exec_driver_sql("COMMIT")
@@ -109,7 +113,7 @@ def run_group(
 
 
 def _abandon(connection: Connection) -> None:
-    """Leave whatever transaction is open; a connection that cannot even do that is thrown away, and the next group gets a new one."""
+    """Leave whatever transaction is open; a lost connection is thrown away, and the next group gets a new one."""
     try:
         connection.exec_driver_sql("ROLLBACK")
     except Exception:  # noqa: BLE001  # the connection is lost, whatever the reason

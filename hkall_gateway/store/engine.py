@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
+
+# Errors reach the log: they must not carry what stood in the row, which may be a name or an address.
+_OURS: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT", "hide_parameters": True}
 
 
 def open_engine(url: str) -> Engine:
@@ -15,9 +19,9 @@ def open_engine(url: str) -> Engine:
     SQLite: WAL and synchronous=FULL, so that a commit is on disk when it returns; busy timeout 5 s for the command line.
     """
     if not url.startswith("sqlite"):
-        return create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
+        return create_engine(url, **_OURS, pool_pre_ping=True)
     extra: dict[str, Any] = {"poolclass": StaticPool} if _in_memory(url) else {}
-    engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"check_same_thread": False, "timeout": 5}, **extra)
+    engine = create_engine(url, **_OURS, connect_args={"check_same_thread": False, "timeout": 5}, **extra)
     event.listen(engine, "connect", _sqlite_pragmas)
     return engine
 

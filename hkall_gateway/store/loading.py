@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
+from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Table, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Table, delete, func, select
 
-from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
-from hkall_gateway.store.tables import HOLDINGS, JOBS, PATRONS
+from hkall_gateway.rules.vocabulary import Borrower, By, Holding, Request, Sensitive, Side
+from hkall_gateway.store.tables import CLOSURES, HOLDINGS, JOBS, PATRONS
 from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.upsert import insert_or_write_over
 
 CHUNK: Final = 500
 MOST_VANISHING: Final = 0.2
@@ -76,23 +77,45 @@ def write(unit: Unit, kind: str, rows: Sequence[Any], number: int) -> None:
     what = KINDS[kind]
     if not rows:
         return
-    dialect: Any = sqlite if unit.dialect == "sqlite" else postgresql
-    adding = dialect.insert(what.table)
-    changing = {name: adding.excluded[name] for name in (*_values(rows[0]), "load") if name not in what.key}
-    upsert = adding.on_conflict_do_update(index_elements=list(what.key), set_=changing)
-    unit.execute(upsert, [{**_values(row), "load": number} for row in rows])
+    written = [{**_values(row), "load": number} for row in rows]
+    unit.execute(insert_or_write_over(what.table, unit.dialect, written[0]), written)
 
 
-def finish(unit: Unit, kind: str, number: int, full: bool) -> int:
-    """The import is current. After a full one, what it did not name vanishes; how many did."""
+def finish(unit: Unit, kind: str, number: int, full: bool, now: datetime | None = None) -> int:
+    """The import is current, as of `now`. After a full one, what it did not name vanishes; how many did."""
     what, name = KINDS[kind], f"load {kind}"
     gone = unit.execute(delete(what.table).where(what.table.c.load < number)).rowcount if full else 0
     count = unit.execute(select(func.count()).select_from(what.table)).scalar_one()
-    values = {"cursor": str(number), "count": count}
-    if unit.execute(update(JOBS).where(JOBS.c.name == name).values(**values)).rowcount == 0:
-        unit.execute(JOBS.insert().values(name=name, **values))
+    values = {"cursor": str(number), "count": count, "last_run": now}
+    unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": name, **values})
     return gone
 
 
 def _values(row: Borrower | Holding) -> dict[str, Any]:
-    return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in asdict(row).items()}
+    values = {field.name: getattr(row, field.name) for field in fields(row)}
+    return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in values.items()}
+
+
+def write_closures(unit: Unit, days: Sequence[tuple[str, date, str]]) -> None:
+    """These days replace what was known of the same libraries' closures."""
+    agencies = sorted({agency for agency, _, _ in days})
+    unit.execute(delete(CLOSURES).where(CLOSURES.c.agency.in_(agencies)))
+    if days:
+        unit.execute(CLOSURES.insert(), [{"agency": a, "day": day, "reason": why} for a, day, why in days])
+
+
+def write_opening(unit: Unit, requests: Sequence[Request], agency: str, now: datetime, by: By) -> int:
+    """Requests that were open when the gateway took over; those that are here already are left alone. How many are new."""
+    fresh = [r for r in requests if unit.request(r.id) is None]
+    for request in fresh:
+        lending = request.side is Side.LENDING
+        unit.open(
+            replace(
+                request,
+                item_agency=agency if lending and request.item_barcode else request.item_agency,
+                wire_agency=request.wire_agency if lending else agency,
+            ),
+            now,
+            by,
+        )
+    return len(fresh)

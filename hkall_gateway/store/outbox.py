@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, func, insert, or_, select, update
 
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.records import from_json, to_json
 from hkall_gateway.rules.tidings import Letter, Telling, is_letter
-from hkall_gateway.store.tables import IS_WAITING, OUTBOX
+from hkall_gateway.store.prepared import adding
+from hkall_gateway.store.tables import ATTEMPTS, EARLIER_UNSETTLED, IS_WAITING, LINKS, OUTBOX
 
-UNSETTLED = ("waiting", "dead")
+WAITING = ("waiting", "unsure")
+UNSETTLED = (*WAITING, "dead")
+MAIL = "mail"
+"""What stands for all patrons together where letters are counted or held back."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One thing to tell. `kind` is ncip or mail; `attempts` counts those already made, this one included once claimed."""
+    """One thing to tell. `kind` is ncip or mail; `attempts` counts those already made, this one included once claimed.
+
+    `state`: waiting; unsure (it left, and nobody knows whether it arrived); dead (given up, a person must look); sent; and
+    what a person said of it, done (told by hand) or dropped (not to be told).
+    """
 
     id: int
     kind: str
@@ -34,6 +43,25 @@ class OutboxRow:
     attempts: int
     last_error: str
 
+    @property
+    def line(self) -> str:
+        """What it travels on: the line to its partner, or the mail."""
+        return MAIL if self.kind == "mail" else self.recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to tell a row. `kind` and `problem` as in the desk's Answer."""
+
+    at: datetime
+    kind: str
+    problem: str
+    detail: str
+
+
+def _always(_line: str) -> int:
+    return 1_000_000
+
 
 class Outbox:
     """Reads and writes of the outbox inside a unit of work."""
@@ -44,87 +72,155 @@ class Outbox:
     def put(self, send: Send, payload: Telling | Letter, corr: str, now: datetime) -> None:
         """Something to tell; it leaves after the commit of this unit, when the courier next looks."""
         recipient = payload.patron if isinstance(payload, Letter) else payload.partner
-        self._connection.execute(
-            _PUT,
-            {
-                "lane": f"{payload.request}/{recipient}",
-                "kind": "mail" if is_letter(send) else "ncip",
-                "send": send.value,
-                "recipient": recipient,
-                "request": payload.request,
-                "payload": to_json(payload),
-                "corr": corr,
-                "state": "waiting",
-                "made_at": now,
-                "next_at": now,
-            },
+        _PUT.change(
+            self._connection,
+            lane=f"{payload.request}/{recipient}",
+            kind="mail" if is_letter(send) else "ncip",
+            send=send.value,
+            recipient=recipient,
+            request=payload.request,
+            payload=to_json(payload),
+            corr=corr,
+            state="waiting",
+            made_at=now,
+            next_at=now,
         )
 
-    def claim(self, now: datetime, instance: str, lease_s: int, limit: int) -> tuple[OutboxRow, ...]:
+    def claim(
+        self,
+        now: datetime,
+        instance: str,
+        lease_s: int,
+        limit: int,
+        room: Callable[[str], int] = _always,
+        full: Collection[str] = (),
+    ) -> tuple[OutboxRow, ...]:
         """The oldest unsent row of each lane that is due, at most `limit`, leased to `instance` for `lease_s` seconds.
 
-        A row whose lease has run out belonged to a gateway that died; it is handed out again.
+        Nothing is taken for the lines of `full`, and at most `room(line)` rows for any other. A row whose lease has run out
+        belonged to a gateway that died; it is handed out again.
         """
-        found = self._connection.execute(self._skipping_locked(_DUE), {"now": now, "most": limit}).mappings().all()
-        if found:
-            self._connection.execute(
-                _LEASE,
-                {"ids": [r["id"] for r in found], "who": instance, "until": now + timedelta(seconds=lease_s)},
-            )
-        return tuple(_row(r, claimed=1) for r in found)
+        values = {"now": now, "most": limit, "full": list(full)}
+        found = self._connection.execute(self._skipping_locked(_DUE), values).mappings().all()
+        rows = _within(room, tuple(_row(r, claimed=1) for r in found))
+        if rows:
+            until = now + timedelta(seconds=lease_s)
+            self._connection.execute(_LEASE, {"ids": [r.id for r in rows], "who": instance, "until": until})
+        return rows
 
     def sent(self, row: int, now: datetime) -> None:
         """It was told; the lane's next row may leave."""
         self._settle(row, state="sent", sent_at=now, last_error="")
 
-    def later(self, row: int, next_at: datetime, error: str) -> None:
-        """It could not be told; try again at `next_at`."""
-        self._settle(row, next_at=next_at, last_error=error[:500])
+    def later(self, row: int, next_at: datetime, error: str, *, unsure: bool = False, counted: bool = True) -> None:
+        """It could not be told; try again at `next_at`. `unsure`: it may have arrived, and stays so until we are answered.
+
+        Not `counted`: the line was at fault, and the row keeps its attempts.
+        """
+        state = {"state": "unsure"} if unsure else {}
+        self._settle(row, 1 if counted else 0, next_at=next_at, last_error=error[:500], **state)
 
     def dead(self, row: int, error: str) -> None:
         """It was tried often enough; a person must look. The lane waits."""
         self._settle(row, state="dead", last_error=error[:500])
 
+    def tried(self, row: int, attempt: Attempt) -> None:
+        """Remember how one try went."""
+        values = {"at": attempt.at, "kind": attempt.kind, "problem": attempt.problem[:200], "detail": attempt.detail[:500]}
+        self._connection.execute(insert(ATTEMPTS), {"row": row, **values})
+
+    def attempts(self, row: int) -> tuple[Attempt, ...]:
+        """How every try of a row went, oldest first."""
+        a = ATTEMPTS.c
+        question = select(a.at, a.kind, a.problem, a.detail).where(a.row == row).order_by(a.id)
+        return tuple(Attempt(**found) for found in self._connection.execute(question).mappings())
+
+    # ---- what a person says
+
     def retry(self, row: int, now: datetime) -> bool:
         """A person says: again, at once, with a fresh count. False if there is no such unsettled row."""
+        state = case((OUTBOX.c.state == "dead", self._revived(row)), else_=OUTBOX.c.state)
         found = self._connection.execute(
             update(OUTBOX)
             .where(OUTBOX.c.id == row, OUTBOX.c.state.in_(UNSETTLED))
-            .values(state="waiting", next_at=now, attempts=0, claimed_by="", lease_until=None)
+            .values(state=state, next_at=now, attempts=0, claimed_by="", lease_until=None)
         )
         return found.rowcount == 1
+
+    def close(self, row: int, state: str, reason: str, now: datetime) -> bool:
+        """A person settles it: `done` or `dropped`. False if it is settled already, or under way at this moment."""
+        free = or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until < now)
+        found = self._connection.execute(
+            update(OUTBOX)
+            .where(OUTBOX.c.id == row, OUTBOX.c.state.in_(UNSETTLED), free)
+            .values(state=state, last_error=reason[:500], claimed_by="", lease_until=None)
+        )
+        return found.rowcount == 1
+
+    def _revived(self, row: int) -> str:
+        return "unsure" if any(one.kind == "unknown" for one in self.attempts(row)) else "waiting"
+
+    def give_back(self, rows: Sequence[int]) -> None:
+        """Take back a claim at once, as if it had not been made."""
+        if rows:
+            self._connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(rows)).values(claimed_by="", lease_until=None))
 
     def release(self, instance: str) -> None:
         """Give back what `instance` had claimed before it died; called when it starts again."""
         self._connection.execute(update(OUTBOX).where(OUTBOX.c.claimed_by == instance).values(claimed_by="", lease_until=None))
 
-    def rows(self, *, partner: str = "", request: str = "", states: Sequence[str] = UNSETTLED) -> tuple[OutboxRow, ...]:
-        """Rows in these states, oldest first, for the command line."""
+    # ---- what waits
+
+    def row(self, number: int) -> OutboxRow | None:
+        """One row, whatever its state."""
+        found = self._connection.execute(select(OUTBOX).where(OUTBOX.c.id == number)).mappings().first()
+        return _row(found) if found else None
+
+    def rows(
+        self, *, partner: str = "", request: str = "", error: str = "", states: Sequence[str] = UNSETTLED
+    ) -> tuple[OutboxRow, ...]:
+        """Rows in these states, oldest first; of one partner, one request, or with this text in the last error."""
         wanted: list[ColumnElement[bool]] = [OUTBOX.c.state.in_(states)]
         wanted += [OUTBOX.c.recipient == partner] if partner else []
         wanted += [OUTBOX.c.request == request] if request else []
+        wanted += [OUTBOX.c.last_error.icontains(error, autoescape=True)] if error else []
         found = self._connection.execute(select(OUTBOX).where(*wanted).order_by(OUTBOX.c.id)).mappings()
         return tuple(_row(r) for r in found)
 
+    def next_due(self) -> datetime | None:
+        """When the courier has something to do next: the first row of a lane is due and its line does not rest."""
+        found = self._connection.execute(_NEXT)
+        return min((max(at for at in row if at is not None) for row in found), default=None)
+
     def depths(self) -> tuple[tuple[str, str, int, datetime], ...]:
         """(recipient, state, count, oldest) of everything unsettled; letters are counted under "mail"."""
-        whom = case((OUTBOX.c.kind == "mail", "mail"), else_=OUTBOX.c.recipient)
         found = self._connection.execute(
-            select(whom, OUTBOX.c.state, func.count(), func.min(OUTBOX.c.made_at))
+            select(_LINE, OUTBOX.c.state, func.count(), func.min(OUTBOX.c.made_at))
             .where(OUTBOX.c.state.in_(UNSETTLED))
-            .group_by(whom, OUTBOX.c.state)
+            .group_by(_LINE, OUTBOX.c.state)
         )
         return tuple((who, state, count, oldest) for who, state, count, oldest in found)
 
-    def _settle(self, row: int, **values: Any) -> None:
+    def _settle(self, row: int, made: int = 1, **values: Any) -> None:
         self._connection.execute(
             update(OUTBOX)
             .where(OUTBOX.c.id == row)
-            .values(attempts=OUTBOX.c.attempts + 1, claimed_by="", lease_until=None, **values)
+            .values(attempts=OUTBOX.c.attempts + made, claimed_by="", lease_until=None, **values)
         )
 
     def _skipping_locked(self, question: Any) -> Any:
         return question if self._connection.dialect.name == "sqlite" else question.with_for_update(skip_locked=True)
+
+
+def _within(room: Callable[[str], int], rows: tuple[OutboxRow, ...]) -> tuple[OutboxRow, ...]:
+    """The first rows of each line, as many as there is room for."""
+    taken: Counter[str] = Counter()
+    kept = []
+    for row in rows:
+        taken[row.line] += 1
+        if taken[row.line] <= room(row.line):
+            kept.append(row)
+    return tuple(kept)
 
 
 def _row(found: Any, claimed: int = 0) -> OutboxRow:
@@ -145,18 +241,25 @@ def _row(found: Any, claimed: int = 0) -> OutboxRow:
 
 
 _EARLIER = OUTBOX.alias("earlier")
-_EARLIER_UNSETTLED = text("earlier.state IN ('waiting', 'dead')")
-_PUT = insert(OUTBOX)
+_IS_FIRST = ~exists().where(and_(_EARLIER.c.lane == OUTBOX.c.lane, _EARLIER.c.id < OUTBOX.c.id, EARLIER_UNSETTLED))
+_LINE = case((OUTBOX.c.kind == "mail", MAIL), else_=OUTBOX.c.recipient)
+_PUT = adding(OUTBOX, "lane", "kind", "send", "recipient", "request", "payload", "corr", "state", "made_at", "next_at")
 _DUE = (
     select(OUTBOX)
     .where(
         IS_WAITING,
         OUTBOX.c.next_at <= bindparam("now"),
         or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until < bindparam("now")),
-        ~exists().where(and_(_EARLIER.c.lane == OUTBOX.c.lane, _EARLIER.c.id < OUTBOX.c.id, _EARLIER_UNSETTLED)),
+        _LINE.not_in(bindparam("full", expanding=True)),
+        _IS_FIRST,
     )
     .order_by(OUTBOX.c.next_at, OUTBOX.c.id)
     .limit(bindparam("most"))
+)
+_NEXT = (
+    select(OUTBOX.c.next_at, LINKS.c.rests_until)
+    .select_from(OUTBOX.outerjoin(LINKS, and_(LINKS.c.agency == OUTBOX.c.recipient, OUTBOX.c.kind != "mail")))
+    .where(IS_WAITING, _IS_FIRST)
 )
 _LEASE = (
     update(OUTBOX)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from datetime import date
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Executable, bindparam, func, or_, select
+from sqlalchemy import Connection, CursorResult, Executable, Select, bindparam, func, or_, select, text
 
 from hkall_gateway.rules.records import from_json, record
 from hkall_gateway.rules.vocabulary import (
@@ -22,7 +23,19 @@ from hkall_gateway.rules.vocabulary import (
     Sensitive,
     Side,
 )
-from hkall_gateway.store.tables import CANDIDATES, CLOSURES, FINES, HOLDINGS, IS_OPEN, LINKS, PATRONS, REQUESTS
+from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.tables import (
+    CANDIDATES,
+    CARD_BLOCKS,
+    CLOSURES,
+    FINES,
+    HOLDINGS,
+    IS_OPEN,
+    LINKS,
+    PATRONS,
+    REQUESTS,
+    any_of,
+)
 
 record(Partner)
 record(Charges)
@@ -46,8 +59,8 @@ class Reading:
     # ---- people, copies, partners
 
     def patron(self, card: str) -> Borrower | None:
-        """The patron with this card number, as last loaded."""
-        row = self._connection.execute(_PATRON, {"card": card}).mappings().first()
+        """The patron with this card number, as last loaded; blocked also where a terminal blocked the card here."""
+        row = _PATRON.first(self._connection, card=card)
         return _borrower(row) if row else None
 
     def holding(self, item: ItemKey) -> Holding | None:
@@ -97,11 +110,15 @@ class Reading:
         found = self.request(row["request"]) if row else None
         return (found, Candidate(**row)) if found and row else None
 
+    def borrowed_under(self, wire_agency: str, wire_id: str) -> tuple[Request, ...]:
+        """What we borrow under this RequestId and has not ended; a stray has the number of the wish that it came for."""
+        named = (REQUESTS.c.wire_agency == wire_agency, REQUESTS.c.wire_id == wire_id, REQUESTS.c.side == Side.BORROWING)
+        return self._many(*named, IS_OPEN)
+
     def requests_with(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
         """Open requests that hold the copy with this barcode, of any agency unless one is given."""
-        wanted: list[Any] = [REQUESTS.c.item_barcode == barcode, IS_OPEN]
-        wanted += [REQUESTS.c.item_agency == agency] if agency else []
-        return self._many(*wanted)
+        rows = _HELD_BY.rows(self._connection, barcode=barcode)
+        return tuple(_request(row) for row in rows if not agency or row["item_agency"] == agency)
 
     def last_with(self, item: ItemKey) -> Request | None:
         """The newest request that ever held this copy, open or not."""
@@ -110,17 +127,16 @@ class Reading:
 
     def open_requests(self, card: str) -> tuple[Request, ...]:
         """A patron's requests and loans that have not ended, oldest first."""
-        return self._many(REQUESTS.c.patron == card, IS_OPEN)
+        return tuple(_request(row) for row in _OPEN_OF.rows(self._connection, card=card))
 
     def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
         """How many of a patron's requests stand in these positions, the request `without` not counted (R20, R21)."""
-        values = {"card": card, "without": without, "positions": sorted(positions)}
-        return self._connection.execute(_QUOTA, values).scalar() or 0
+        row = _quota(frozenset(positions)).first(self._connection, card=card, without=without)
+        return int(row["used"]) if row else 0
 
     def candidates(self, request: str) -> tuple[Candidate, ...]:
         """The frozen list of copies that could fill a request, best first."""
-        rows = self._connection.execute(select(CANDIDATES).where(CANDIDATES.c.request == request).order_by(CANDIDATES.c.rank))
-        return tuple(Candidate(**row) for row in rows.mappings())
+        return tuple(Candidate(**row) for row in _CANDIDATES.rows(self._connection, number=request))
 
     def owed_cents(self, card: str) -> int:
         """What a patron owes, in cents; negative where we owe them for a book that was found again."""
@@ -131,17 +147,30 @@ class Reading:
         return _request(row) if row else None
 
     def _many(self, *where: Any) -> tuple[Request, ...]:
-        return self._requests(select(REQUESTS).where(*where).order_by(REQUESTS.c.placed_at, REQUESTS.c.id))
+        return self._requests(_oldest_first(*where))
 
     def _requests(self, question: Executable) -> tuple[Request, ...]:
         return tuple(_request(row) for row in self._connection.execute(question).mappings())
+
+
+def _oldest_first(*where: Any) -> Select[Any]:
+    return select(REQUESTS).where(*where).order_by(REQUESTS.c.placed_at, REQUESTS.c.id)
 
 
 _SENSITIVE = frozenset({"name", "name_zh", "email", "pin_hash"})
 _BORROWER = tuple(f.name for f in fields(Borrower))
 _HELD = tuple(f.name for f in fields(Holding))
 
-_PATRON = select(*(PATRONS.c[n] for n in _BORROWER)).where(PATRONS.c.barcode == bindparam("card"))
+# A card is blocked by its library, as last loaded, or by a terminal here.
+_BLOCKED_HERE = select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == PATRONS.c.barcode).exists()
+_PATRON = Prepared(
+    select(*(or_(PATRONS.c.blocked, _BLOCKED_HERE).label(n) if n == "blocked" else PATRONS.c[n] for n in _BORROWER)).where(
+        PATRONS.c.barcode == bindparam("card")
+    )
+)
+_HELD_BY = Prepared(_oldest_first(REQUESTS.c.item_barcode == bindparam("barcode"), IS_OPEN))
+_OPEN_OF = Prepared(_oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
+_CANDIDATES = Prepared(select(CANDIDATES).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))
 _HOLDING = select(*(HOLDINGS.c[n] for n in _HELD)).where(
     HOLDINGS.c.agency == bindparam("agency"), HOLDINGS.c.barcode == bindparam("barcode")
 )
@@ -158,18 +187,14 @@ _OWN_COPIES = (
     )
     .order_by(HOLDINGS.c.barcode)
 )
-_QUOTA = (
-    select(func.count())
-    .select_from(REQUESTS)
-    .where(
-        REQUESTS.c.patron == bindparam("card"),
-        REQUESTS.c.position.in_(bindparam("positions", expanding=True)),
-        REQUESTS.c.unwanted.is_(False),
-        REQUESTS.c.id != bindparam("without"),
-        IS_OPEN,
-    )
-)
 _OWED = select(func.sum(FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents)).where(FINES.c.patron == bindparam("card"))
+
+
+@cache
+def _quota(positions: frozenset[Position]) -> Prepared:
+    r = REQUESTS.c
+    counted = (r.patron == bindparam("card"), text(any_of(positions)), r.unwanted.is_(False), r.id != bindparam("without"))
+    return Prepared(select(func.count().label("used")).select_from(REQUESTS).where(*counted, IS_OPEN))
 
 
 def _borrower(row: Mapping[Any, Any]) -> Borrower:

@@ -1,4 +1,7 @@
-"""What the rounds ask of the database: bounded batches by keyset, and who does which round (the jobs table)."""
+"""What the rounds ask of the database: bounded batches by keyset, and who does which round (the jobs table).
+
+The positions asked for are those of books that we borrow; no request where we lend stands there.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,12 @@ from typing import Any
 from sqlalchemy import delete, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.store.tables import INBOX, IS_OPEN, JOBS, REQUESTS
 from hkall_gateway.store.unit import Unit
 
 P = Position
 R = REQUESTS.c
-BORROWED = (IS_OPEN, R.side == Side.BORROWING)
 ROUND = "round "
 
 
@@ -25,7 +27,7 @@ ROUND = "round "
 def pickups_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Books on the hold shelf whose last day is over and that are not marked yet, by number, after `cursor`."""
     over = (R.position == P.RECEIVED, R.expired_pickup.is_(False), R.pickup_last < today, R.id > cursor)
-    return unit.batch(*BORROWED, *over, order=(R.id,), limit=limit)
+    return unit.batch(IS_OPEN, *over, order=(R.id,), limit=limit)
 
 
 def loans_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
@@ -33,24 +35,25 @@ def loans_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Reques
 
     A lost book and one that the patron claims to have returned get no letter.
     """
-    over: list[Any] = [R.position == P.ON_LOAN, R.due < today, R.claimed_on.is_(None), R.lost_on.is_(None)]
+    # Not `position = …` as it stands: the database would walk through all loans, instead of those that are due.
+    over: list[Any] = [R.position + "" == P.ON_LOAN, R.due < today, R.claimed_on.is_(None), R.lost_on.is_(None)]
     over.append(or_(R.overdue_notice_for.is_(None), R.overdue_notice_for != R.due))
     day, _, number = cursor.partition(" ")
     if day:
         over += [R.due >= date.fromisoformat(day), tuple_(R.due, R.id) > tuple_(date.fromisoformat(day), number)]
-    return unit.batch(*BORROWED, *over, order=(R.due, R.id), limit=limit)
+    return unit.batch(IS_OPEN, *over, order=(R.due, R.id), limit=limit)
 
 
 def asked_before(unit: Unit, since: datetime, cursor: str, limit: int) -> tuple[Request, ...]:
     """Requests that wait for a lender's word since before that instant, by number, after `cursor`."""
     waiting = (R.position.in_([P.REQUESTED, P.CANCELLING]), R.moved_at < since, R.id > cursor)
-    return unit.batch(*BORROWED, *waiting, order=(R.id,), limit=limit)
+    return unit.batch(IS_OPEN, *waiting, order=(R.id,), limit=limit)
 
 
 def needed_before(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Requests that were wanted up to a day that is over, by number, after `cursor`."""
     late = (R.position.in_([P.NEW, P.REQUESTED]), R.need_before < today, R.id > cursor)
-    return unit.batch(*BORROWED, *late, order=(R.id,), limit=limit)
+    return unit.batch(IS_OPEN, *late, order=(R.id,), limit=limit)
 
 
 def forget_documents(unit: Unit, now: datetime, limit: int) -> int:
@@ -94,10 +97,11 @@ def claim(unit: Unit, name: str, who: str, now: datetime, lease_s: int, due_only
     """The round, now `who`'s until the lease runs out; None if it is not due or another gateway is at it.
 
     Compare and set in one statement, so that of two gateways one gets it. A round whose gateway died is handed on with
-    its cursor when the lease has run out.
+    its cursor when the lease has run out, or at once to that gateway itself when it is back.
     """
     unit.execute(_insert_or_leave(unit).values(name=ROUND + name, count=0))
-    free: list[Any] = [JOBS.c.name == ROUND + name, or_(JOBS.c.lease_until.is_(None), JOBS.c.lease_until < now)]
+    nobody = or_(JOBS.c.lease_until.is_(None), JOBS.c.lease_until < now, JOBS.c.claimed_by == who)
+    free: list[Any] = [JOBS.c.name == ROUND + name, nobody]
     free += [or_(JOBS.c.next_run.is_(None), JOBS.c.next_run <= now)] if due_only else []
     until = now + timedelta(seconds=lease_s)
     taken = update(JOBS).where(*free).values(claimed_by=who, lease_until=until).returning(*JOBS.c)
@@ -105,9 +109,9 @@ def claim(unit: Unit, name: str, who: str, now: datetime, lease_s: int, due_only
     return _job(row) if row else None
 
 
-def keep_on(unit: Unit, job: Job, who: str, cursor: str, count: int, until: datetime) -> bool:
-    """The round has come to `cursor` and goes on; False if it was taken from us: then nothing of this unit may stand."""
-    return _settle(unit, job, who, cursor=cursor, count=count, lease_until=until)
+def keep_on(unit: Unit, job: Job, who: str, after: Job) -> bool:
+    """The round goes on as `after` says; False if it was taken from us: then nothing of this unit may stand."""
+    return _settle(unit, job, who, cursor=after.cursor, count=after.count, lease_until=after.lease_until)
 
 
 def done(unit: Unit, job: Job, who: str, count: int, now: datetime, next_run: datetime) -> bool:

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM
+from hkall_gateway.rules.vocabulary import Position
 
 METADATA = MetaData(
     naming_convention={
@@ -73,14 +74,18 @@ def _instant(name: str, *, required: bool = False) -> Column[datetime]:
     return Column(name, UtcDateTime, nullable=not required)
 
 
-def _any_of(positions: frozenset[str]) -> str:
+def any_of(positions: frozenset[Position]) -> str:
+    """The condition that a request stands at one of these positions, in the words of the indexes."""
     return "position IN (" + ", ".join(f"'{p}'" for p in sorted(positions)) + ")"
 
 
 # Partial indexes serve a query only where it says the same words, so queries use these very clauses.
-IS_OPEN = text("NOT " + _any_of(frozenset(FINAL)))
-IS_WAITING = text("outbox.state = 'waiting'")
-_HOLDS_ITEM = text(_any_of(frozenset(HOLDS_ITEM)) + " AND item_barcode <> ''")
+IS_OPEN = text("NOT " + any_of(frozenset(FINAL)))
+_WAITING = "state IN ('waiting', 'unsure')"
+_UNSETTLED = "state IN ('waiting', 'unsure', 'dead')"
+IS_WAITING = text("outbox." + _WAITING)
+EARLIER_UNSETTLED = text("earlier." + _UNSETTLED)
+_HOLDS_ITEM = text(any_of(frozenset(HOLDS_ITEM)) + " AND item_barcode <> ''")
 
 PATRONS = Table(
     "patrons",
@@ -118,6 +123,7 @@ HOLDINGS = Table(
     _text("material"),
     _number("load"),
     Index(None, "agency", "local_bib_id"),
+    Index(None, "title"),
     comment="Copies of all libraries; (agency, barcode) is an item's identity.",
 )
 
@@ -188,12 +194,14 @@ REQUESTS = Table(
         sqlite_where=_HOLDS_ITEM,
         postgresql_where=_HOLDS_ITEM,
     ),
+    # With the order in which they are read, so that SQLite takes it before ix_requests_item, which has the closed ones too.
+    Index("ix_requests_open_barcode", "item_barcode", "placed_at", "id", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_requests_open_patron", "patron", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
-    Index("ix_requests_open_barcode", "item_barcode", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_requests_open_position", "position", "moved_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_requests_open_due", "due", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
-    Index("ix_requests_item", "item_agency", "item_barcode"),
-    Index("ix_requests_patron", "patron"),
+    Index("ix_requests_open_partner", "side", "partner", "position", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+    Index("ix_requests_placed_at", "placed_at", "side", "partner", "position"),
+    Index("ix_requests_item", "item_barcode", "item_agency"),
     Index("ix_requests_placed", "placed_by", "placed_id"),
     Index("ix_requests_wire", "wire_agency", "wire_id"),
     comment="One book for one borrower, either side: a position and the facts about it. One active row per physical item.",
@@ -255,17 +263,29 @@ OUTBOX = Table(
     Index(
         "ix_outbox_waiting",
         "next_at",
-        sqlite_where=text("state = 'waiting'"),
-        postgresql_where=text("state = 'waiting'"),
+        sqlite_where=text(_WAITING),
+        postgresql_where=text(_WAITING),
     ),
     Index(
         "ix_outbox_unsent_lane",
         "lane",
         "id",
-        sqlite_where=text("state IN ('waiting', 'dead')"),
-        postgresql_where=text("state IN ('waiting', 'dead')"),
+        sqlite_where=text(_UNSETTLED),
+        postgresql_where=text(_UNSETTLED),
     ),
     comment="What must be told to others, in our words; a lane (one request, one recipient) leaves in order.",
+)
+
+ATTEMPTS = Table(
+    "attempts",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("row", Integer, nullable=False, index=True),
+    _instant("at", required=True),
+    _text("kind"),
+    _text("problem"),
+    _text("detail"),
+    comment="Every try to tell a row of the outbox and how it went, so that a person can judge a dead letter.",
 )
 
 INBOX = Table(
@@ -334,6 +354,28 @@ PAYMENTS = Table(
     comment="Money taken, with its outcome: the same transaction of the same device for the same patron is taken once.",
 )
 
+CARD_BLOCKS = Table(
+    "card_blocks",
+    METADATA,
+    Column("card", Text, primary_key=True),
+    _text("who"),
+    _instant("at", required=True),
+    _text("reason"),
+    _flag("retained"),
+    comment="Cards that a terminal blocked here; the local library system knows nothing of it, and a terminal lifts it again.",
+)
+
+PROPERTIES = Table(
+    "item_properties",
+    METADATA,
+    Column("agency", Text, primary_key=True),
+    Column("barcode", Text, primary_key=True),
+    _text("text"),
+    _text("who"),
+    _instant("at", required=True),
+    comment="What a terminal noted of a copy's make: size, colour, a tag's number.",
+)
+
 LINKS = Table(
     "links",
     METADATA,
@@ -342,6 +384,7 @@ LINKS = Table(
     _text("state"),
     _instant("down_since"),
     _instant("heard_at"),
+    _instant("rests_until"),
     _number("failures"),
     comment="One row a partner: its directory entry as a record, and how the line to it is.",
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FIRST, Event, Send
@@ -16,8 +16,10 @@ from hkall_gateway.rules.records import to_json
 from hkall_gateway.rules.tidings import is_letter, letter, occasion, telling
 from hkall_gateway.rules.vocabulary import BadStep, By, Candidate, ItemKey, Partner, Position, Refusal, Request, Sensitive, Side
 from hkall_gateway.store.database import Locks
+from hkall_gateway.store.links import Links
 from hkall_gateway.store.outbox import Outbox
 from hkall_gateway.store.overview import Overview
+from hkall_gateway.store.prepared import Prepared, adding, changing
 from hkall_gateway.store.tables import (
     CANDIDATES,
     HOLDINGS,
@@ -29,6 +31,7 @@ from hkall_gateway.store.tables import (
     PATRONS,
     REQUESTS,
 )
+from hkall_gateway.store.upsert import insert_or_leave, insert_or_write_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Unit(Overview):
         self._new_id, self._silent, self._listen = new_id, silent, listen
         self._moves: list[Move] = []
         self.outbox = Outbox(connection)
+        self.links = Links(connection)
 
     # ---- what changes
 
@@ -116,7 +120,7 @@ class Unit(Overview):
 
     def note(self, request: Request, event: str, facts: Mapping[str, Any], now: datetime, by: By, rule: str = "") -> None:
         """A line of the journal about something that is kept elsewhere: money, or a message that came too late."""
-        self._note(request, event, request.position, rule, "ok", to_json(dict(facts)), now, by)
+        self._note(request, event, request.position, rule, "ok", to_json(_shown(facts)), now, by)
 
     def tell(self, send: Send, request: Request, now: datetime, by: By) -> None:
         """Tell a partner something that is not a step, such as a withdrawn attempt."""
@@ -141,6 +145,11 @@ class Unit(Overview):
         if candidates:
             self._connection.execute(insert(CANDIDATES), [asdict(c) for c in candidates])
 
+    def relist(self, request: str, candidates: Sequence[Candidate]) -> None:
+        """Staff have changed the list of a request: these, in this order."""
+        self._connection.execute(delete(CANDIDATES).where(CANDIDATES.c.request == request))
+        self.shortlist(candidates)
+
     def mark(self, candidate: Candidate, **values: str) -> None:
         """What became of one candidate: asked under `wire_id`, or its `outcome`."""
         self._connection.execute(
@@ -159,9 +168,7 @@ class Unit(Overview):
         """Write these rows over the directory; partners that are not among them stay."""
         for partner in partners:
             row = {"agency": partner.agency, "partner": to_json(partner)}
-            fresh = self._insert_or_leave(LINKS).values(**row)
-            if self._connection.execute(fresh).rowcount == 0:
-                self._connection.execute(update(LINKS).where(LINKS.c.agency == partner.agency).values(**row))
+            self._connection.execute(insert_or_write_over(LINKS, self.dialect, row), row)
 
     def notice_state(self, notice: int, state: str, error: str, now: datetime) -> None:
         """How a letter went: sent, or undeliverable and why."""
@@ -170,11 +177,11 @@ class Unit(Overview):
 
     # ---- the inbox
 
-    def claim_document(self, agency: str, digest: str, keep_until: datetime) -> str | None:
-        """None: the document is new and now ours to answer. Text: its outcome, kept from the first time."""
+    def claim_document(self, agency: str, digest: str, keep_until: datetime, now: datetime) -> str | None:
+        """None: the document is new, or its window is over, and now ours to answer. Text: its outcome, kept from before."""
         values = {"agency": agency, "digest": digest, "keep_until": keep_until, "outcome": ""}
-        taken = self._connection.execute(self._insert_or_leave(INBOX).values(**values))
-        if taken.rowcount == 1:
+        ours = insert_or_write_over(INBOX, self.dialect, values, INBOX.c.keep_until < now)
+        if self._connection.execute(ours.returning(INBOX.c.digest), values).first():
             return None
         where = (INBOX.c.agency == agency) & (INBOX.c.digest == digest)
         return str(self._connection.execute(select(INBOX.c.outcome).where(where)).scalar_one())
@@ -185,23 +192,21 @@ class Unit(Overview):
         change = update(INBOX).where(where).values(outcome=outcome) if outcome else delete(INBOX).where(where)
         self._connection.execute(change)
 
-    def forget_documents(self, now: datetime) -> int:
-        """Drop outcomes whose window has passed; how many."""
-        return self._connection.execute(delete(INBOX).where(INBOX.c.keep_until < now)).rowcount
-
     # ---- for the database
 
-    def lock(self, locks: Locks) -> None:
-        """Lock the rows that the unit will decide about, in one order. SQLite has one writer and needs none."""
-        if self._connection.dialect.name == "sqlite":
+    def lock(self, wanted: Sequence[Locks]) -> None:
+        """Lock the rows that a group's units will decide about, in one order. SQLite has one writer and needs none."""
+        if self.dialect == "sqlite":
             return
-        for wanted, question in (
-            (locks.patron, select(PATRONS.c.barcode).where(PATRONS.c.barcode == locks.patron)),
-            (locks.request, select(REQUESTS.c.id).where(REQUESTS.c.id == locks.request)),
-            (locks.item[1], select(REQUESTS.c.id).where(REQUESTS.c.item_barcode == locks.item[1], IS_OPEN)),
+        cards, numbers = {w.patron for w in wanted} - {""}, {w.request for w in wanted} - {""}
+        barcodes = {w.item[1] for w in wanted} - {""}
+        held = and_(REQUESTS.c.item_barcode.in_(sorted(barcodes)), IS_OPEN)
+        for some, key, which in (
+            (cards, PATRONS.c.barcode, PATRONS.c.barcode.in_(sorted(cards))),
+            (numbers | barcodes, REQUESTS.c.id, or_(REQUESTS.c.id.in_(sorted(numbers)), held)),
         ):
-            if wanted:
-                self._connection.execute(question.with_for_update(key_share=True))
+            if some:
+                self._connection.execute(select(key).where(which).order_by(key).with_for_update(key_share=True))
 
     def committed(self) -> None:
         """The transaction is on disk: let those who listen know what happened."""
@@ -212,10 +217,9 @@ class Unit(Overview):
 
     def _store(self, before: Request, after: Request, event: str, now: datetime, by: By, rule: str) -> None:
         changed = _changes(before, after)
-        found = self._connection.execute(
-            update(REQUESTS).where(REQUESTS.c.id == before.id, REQUESTS.c.position == before.position).values(**changed)
-        )
-        if found.rowcount != 1:
+        values = {"new_" + name: value for name, value in changed.items()}
+        move = _moving(tuple(changed))
+        if move.change(self._connection, was_id=before.id, was_position=before.position, **values) != 1:
             raise BadStep(f"{before.id}: somebody moved it from {before.position} first")
         self._note(after, event, before.position, rule, "ok", to_json(changed), now, by)
 
@@ -223,20 +227,18 @@ class Unit(Overview):
         self, about: Request, event: str, source: str, rule: str, outcome: str, detail: str, now: datetime, by: By
     ) -> None:
         target = about.position if about.id else ""
-        self._connection.execute(
-            _JOURNAL,
-            {
-                "at": now,
-                "request": about.id,
-                "patron": about.patron,
-                "event": event,
-                "source": source,
-                "target": target,
-                "rule": rule,
-                "outcome": outcome,
-                "detail": detail,
-                **asdict(by),
-            },
+        _JOURNAL.change(
+            self._connection,
+            at=now,
+            request=about.id,
+            patron=about.patron,
+            event=event,
+            source=source,
+            target=target,
+            rule=rule,
+            outcome=outcome,
+            detail=detail,
+            **{name: getattr(by, name) for name in _BY},
         )
         self._moves.append(Move(about.id, event, source, target, rule, outcome, about.partner, about.patron, by))
 
@@ -263,23 +265,31 @@ class Unit(Overview):
             "state": "queued",
             "made_at": now,
         }
-        fresh = self._connection.execute(self._insert_or_leave(NOTICES).values(**row).returning(NOTICES.c.id)).scalar()
+        fresh = self._connection.execute(insert_or_leave(NOTICES, self.dialect).values(**row).returning(NOTICES.c.id)).scalar()
         if fresh is not None:
             self.outbox.put(send, letter(send, after, before, now, fresh), by.corr, now)
-
-    def _insert_or_leave(self, table: Any) -> Any:
-        dialect: Any = sqlite if self._connection.dialect.name == "sqlite" else postgresql
-        return dialect.insert(table).on_conflict_do_nothing()
 
 
 _ASKED = tuple(f.name for f in fields(Request))
 _BLANK = Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib_id="")
+_BY = tuple(f.name for f in fields(By))
 _OPEN = insert(REQUESTS)
-_JOURNAL = insert(JOURNAL)
+_JOURNAL = adding(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
+
+
+@cache
+def _moving(columns: tuple[str, ...]) -> Prepared:
+    """The step that writes these columns, if the request still stands where it was."""
+    return changing(REQUESTS, ("id", "position"), columns)
 
 
 def _values(request: Request) -> dict[str, Any]:
     return {n: getattr(request, n) for n in _ASKED}
+
+
+def _shown(detail: Mapping[str, object]) -> dict[str, object]:
+    """What may stand in the journal: a secret is a dot there, as everywhere."""
+    return {name: repr(value) if isinstance(value, Sensitive) else value for name, value in detail.items()}
 
 
 def _changes(before: Request, after: Request) -> dict[str, Any]:

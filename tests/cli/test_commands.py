@@ -113,7 +113,7 @@ def test_explain_wants_an_instant_with_an_offset(config: Path, at: str) -> None:
 
 
 def test_what_is_not_there_ends_with_one_line(config: Path) -> None:
-    for words in (("requests", "show", "R9"), ("requests", "trace", "nothing"), ("outbox", "retry", "17")):
+    for words in (("requests", "show", "R9"), ("requests", "trace", "nothing")):
         done = run(*words, config=config)
         assert done.exit_code == 1
         assert len(done.output.strip().splitlines()) == 1

@@ -18,9 +18,9 @@ from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.ports import BorrowerFacts, Verb
 from hkall_gateway.edge.counters import Counters
-from hkall_gateway.ncip.codec import decode, encode
-from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.handlers import Caller, Door, Peer, copy_of, respond
+from hkall_gateway.ncip.codec import NISO, decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS, minor
+from hkall_gateway.ncip.handlers import Caller, Door, Peer, respond
 from hkall_gateway.ncip.messages import Coded, Fields, Message
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.records import to_json
@@ -52,6 +52,12 @@ def xsd_of_2_0() -> etree.XMLSchema:
 
 
 @pytest.fixture(scope="session")
+def dtd() -> etree.DTD:
+    """The DTD of 1.0."""
+    return etree.DTD(str(at_hand("xsd/ncip_v1_0.dtd")))
+
+
+@pytest.fixture(scope="session")
 def models() -> dict[str, Any]:
     """The content model of every 2.02 element, as the schema nests it."""
     elements: dict[str, Any] = json.loads(at_hand("schema_2_02.json").read_text())["elements"]
@@ -74,10 +80,22 @@ def spelled() -> Callable[[object], object]:
 
 # ---- a real desk behind a door, for the tests of what is answered
 
-XSD = SHARED / "xsd/ncip_v2_02.xsd"
-SCHEMA = etree.XMLSchema(etree.parse(XSD)) if XSD.exists() else None
+FOLDER = SHARED / "xsd"
+SCHEMAS: dict[int, etree.XMLSchema] = (
+    {
+        0: etree.XMLSchema(etree.parse(FOLDER / "ncip_v2_0_official.xsd")),
+        1: etree.XMLSchema(etree.parse(FOLDER / "ncip_v2_01.xsd")),
+        2: etree.XMLSchema(etree.parse(FOLDER / "ncip_v2_02.xsd")),
+    }
+    if FOLDER.exists()
+    else {}
+)
+VERSION_XSD = etree.XMLSchema(etree.parse(FOLDER / "ncip_version.xsd")) if FOLDER.exists() else None
+DTD_1_0 = etree.DTD(str(FOLDER / "ncip_v1_0.dtd")) if FOLDER.exists() else None
 HERE = Peer("10.0.0.7")
 DISCOVERY, CUHK, LU = "HKU-DISCOVERY", "CUHK", "LU"
+BROKER, CENTRAL = "RESHARE", "HKALL1"
+"""A broker that drives us, and a library behind INN-Reach's central."""
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 
 UG1 = {"AgencyId": "HKU", "UserIdentifierType": "Barcode Id", "UserIdentifierValue": "UG1"}
@@ -116,6 +134,9 @@ BOOKS = (
 )
 
 
+PARTNERS = {CUHK: "direct", LU: "direct", BROKER: "broker", CENTRAL: "innreach"}
+
+
 class World:
     """A door with a real desk behind it."""
 
@@ -126,8 +147,9 @@ class World:
         with engine.connect() as connection:
             connection.execute(insert(PATRONS), [{"expires": None, "email": "", "total_quota": None, **p} for p in PEOPLE])
             connection.execute(insert(HOLDINGS), [asdict(book) for book in BOOKS])
-            for agency in (CUHK, LU):
-                connection.execute(insert(LINKS), {"agency": agency, "partner": to_json(Partner(agency, agency))})
+            for agency, dialect in PARTNERS.items():
+                partner = Partner(agency, agency, dialect=dialect)
+                connection.execute(insert(LINKS), {"agency": agency, "partner": to_json(partner)})
         numbers = count(1)
         self.store = Immediate(engine, lambda connection: Unit(connection, lambda: f"R{next(numbers)}"))
         house = House("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
@@ -137,9 +159,11 @@ class World:
             Caller(DISCOVERY, "d-key", "client", net),
             Caller(CUHK, "c-key", "partner", net),
             Caller(LU, "l-key", "partner", net),
+            Caller(BROKER, "b-key", "partner", net),
+            Caller(CENTRAL, "i-key", "partner", net),
         )
         callers = {row.agency: row for row in rows} | {"MUTE": Caller("MUTE", "", "partner", net)}
-        self.door = Door(desk, callers, "HKU", HONG_KONG, {}, Counters(), lambda: self.now, copy_of(self.store))
+        self.door = Door(desk, callers, "HKU", HONG_KONG, PARTNERS, Counters(), lambda: self.now)
 
     def document(self, agency: str, service: str, secret: str = "", **fields: Any) -> bytes:
         """A document of an agency, with the agency's own secret unless another is given."""
@@ -175,9 +199,37 @@ class World:
 
 
 def read(reply: bytes) -> Message:
-    if SCHEMA is not None:
-        SCHEMA.assertValid(etree.fromstring(reply))
+    assert_valid(reply)
     return decode(reply)
+
+
+def assert_valid(reply: bytes) -> None:
+    """A reply is valid by the schema of the version that it is written in; one without a namespace as if it had it."""
+    if not SCHEMAS:
+        return
+    root = etree.fromstring(reply)
+    if root.tag == "NCIPVersionMessage":
+        assert VERSION_XSD is not None
+        VERSION_XSD.assertValid(root)
+    elif "1_01" in (root.getroottree().docinfo.system_url or ""):
+        pass  # nobody has published the DTD of 1.01; test_classic_made.py holds what is known of it
+    elif root.getroottree().docinfo.doctype:
+        assert DTD_1_0 is not None
+        DTD_1_0.assertValid(root)
+    else:
+        SCHEMAS[minor(decode(reply).version) or 0].assertValid(namespaced(root))
+
+
+def namespaced(root: etree._Element) -> etree._Element:
+    """The tree in the namespace of NCIP 2, its attributes too."""
+    if str(root.tag).startswith("{"):
+        return root
+    for node in root.iter():
+        node.tag = f"{{{NISO}}}{node.tag}"
+        for name, value in list(node.attrib.items()):
+            del node.attrib[name]
+            node.set(f"{{{NISO}}}{str(name)}", value)
+    return root
 
 
 @pytest.fixture

@@ -215,3 +215,55 @@ def test_an_instant_is_written_in_utc() -> None:
     message = written(Send.TELL_LENDER_RECEIVED, said)
     assert message is not None
     assert message.text("DateReceived") == "2017-03-02T03:00:00Z"
+
+
+# ---- what may have arrived
+
+
+class Replies(Script):
+    """A post that answers one after another."""
+
+    def __init__(self, *replies: Posted | Exception) -> None:
+        super().__init__(replies[0])
+        self.left = list(replies)
+
+    async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
+        self.reply = self.left.pop(0)
+        return await super().__call__(url, body, timeout_s)
+
+
+def again(post: Replies, send: Send = Send.ASK_LENDER, *, asks: bool = True) -> tuple[Answer, list[str]]:
+    """The answer to something that may have arrived, and what left us to get it."""
+    partner = Partner("CUHK", "", url="http://cuhk.test/ncip", can_lookup_request=asks)
+    answer = finished(Client(post, "HKU", {}).deliver(telling(send), partner, unsure=True))
+    return answer, [decode(body).service for _, body, _ in post.given]
+
+
+def test_a_partner_that_can_is_asked_whether_it_has_the_wish() -> None:
+    answer, told = again(Replies(replied("LookupRequestResponse", RequestId=NUMBER)))
+    assert (answer.kind, told) == ("already", ["LookupRequest"])
+
+
+def test_a_wish_that_it_does_not_know_is_told_again() -> None:
+    answer, told = again(Replies(refused("Unknown Request"), replied(RequestId=NUMBER)))
+    assert (answer.kind, told) == ("accepted", ["LookupRequest", "RequestItem"])
+
+
+def test_a_question_that_gets_no_answer_leaves_it_open() -> None:
+    answer, told = again(Replies(NoReply("cut")))
+    assert (answer.kind, told) == ("unknown", ["LookupRequest"])
+
+
+def test_a_partner_that_cannot_be_asked_hears_the_same_wish_again() -> None:
+    answer, told = again(Replies(replied(RequestId=NUMBER)), asks=False)
+    assert (answer.kind, told) == ("accepted", ["RequestItem"])
+
+
+def test_what_is_no_wish_is_told_again_without_a_question() -> None:
+    answer, told = again(Replies(replied("ItemReceivedResponse")), Send.TELL_LENDER_RECEIVED)
+    assert (answer.kind, told) == ("accepted", ["ItemReceived"])
+
+
+@pytest.mark.parametrize("problem", ["Invalid Message Syntax Error", "protocol error"])
+def test_a_document_that_arrived_garbled_is_sent_again(problem: str) -> None:
+    assert delivered(refused(problem)).kind == "later"

@@ -26,8 +26,7 @@ LACKING = {
     "samples/folio_mod_ncip/resources_mockncip-createUserFiscalTransactionNoTrans.xml": "lacks FiscalTransactionInfo",
     "samples/folio_mod_ncip/resources_mockncip-deleteItem-missingItem.xml": "lacks ItemId",
 }
-OF_VERSION_1 = [name for name in FOREIGN if "_ncipOne" in name]
-READABLE = [name for name in FOREIGN if name not in LACKING and name not in OF_VERSION_1]
+READABLE = [name for name in FOREIGN if name not in LACKING]
 
 
 def fixture(name: str) -> bytes:
@@ -82,12 +81,6 @@ def test_a_document_of_another_system_is_read_and_comes_back_the_same(name: str,
 def test_a_document_that_lacks_what_it_needs_gets_a_problem_of_its_service(name: str, why: str) -> None:
     bad = refusal(foreign(name))
     assert (bad.problem, bad.header.from_agency, why in bad.detail) == ("Needed Data Missing", "Relais", True)
-
-
-@pytest.mark.parametrize("name", OF_VERSION_1)
-def test_a_document_of_ncip_1_is_told_so_and_can_be_answered(name: str) -> None:
-    bad = refusal(foreign(name))
-    assert (bad.problem, bool(bad.header.from_agency)) == ("Protocol Error", True)
 
 
 @pytest.mark.parametrize("name", [name for name in FOREIGN if name.startswith("examples/")])

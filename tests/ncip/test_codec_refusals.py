@@ -13,6 +13,7 @@ from hkall_gateway.ncip.codec import NISO, BadMessage, decode
 
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip"
 SYNTAX = "Invalid Message Syntax Error"
+OLD = "http://www.niso.org/schemas/ncip/v2_0/imp1/xsd/ncip_v2_0.xsd"
 R1 = "RequestId/RequestIdentifierValue"
 
 
@@ -72,7 +73,8 @@ HOSTILE: dict[str, bytes] = {
     "an encoding nobody has": fixture("problem.xml").replace(b"UTF-8", b"x-klingon"),
     "an encoding that costs": fixture("problem.xml").replace(b"UTF-8", b"punycode"),
     "another root": b"<html><body>502 Bad Gateway</body></html>",
-    "a version message": b"<NCIPVersionMessage><LookupVersion/></NCIPVersionMessage>",
+    "a version message that asks nothing": b"<NCIPVersionMessage/>",
+    "two version messages": b"<NCIPVersionMessage><LookupVersion/><LookupVersion/></NCIPVersionMessage>",
     "an envelope without a message": f'<NCIPMessage xmlns="{NISO}"/>'.encode(),
     "an envelope with text alone": b"<NCIPMessage>RequestItem</NCIPMessage>",
     "two messages": b"<NCIPMessage><ItemShippedResponse/><ItemReceivedResponse/></NCIPMessage>",
@@ -118,6 +120,11 @@ def test_a_request_for_nothing_names_what_it_lacks() -> None:
 def test_a_refusal_does_not_repeat_a_password() -> None:
     body = fixture("lookup-user.xml").replace(b"0931", b"0931&oops")
     assert "0931" not in str(refusal(body))
+
+
+def test_a_refusal_knows_the_version_to_answer_in() -> None:
+    bad = refusal(f'<n:NCIPMessage xmlns:n="{NISO}" n:version="{OLD}"><n:LendUmbrella/></n:NCIPMessage>'.encode())
+    assert bad.version == OLD
 
 
 @given(st.binary(max_size=300))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.ncip.dialects import DIALECTS, minor
+from hkall_gateway.ncip.dialects import DIALECTS, NCIP_1_0, NCIP_1_01, SUPPORTED, Dtd, minor, version_1
 
 VERSIONS = {
     "http://www.niso.org/schemas/ncip/v2_0/imp1/xsd/ncip_v2_0.xsd": 0,
@@ -47,3 +47,41 @@ def test_only_inn_reach_is_spoken_to_in_ncip_1_and_without_a_namespace() -> None
 
 def test_the_prefix_is_the_one_that_clients_search_for() -> None:
     assert {row.prefix for row in DIALECTS.values()} == {"ns1"}
+
+
+def test_only_a_broker_is_answered_bare_when_it_wrote_bare() -> None:
+    assert {name for name, row in DIALECTS.items() if row.mirrors} == {"broker"}
+
+
+def test_every_version_that_is_offered_is_known() -> None:
+    assert [(minor(version), version_1(version) is not None) for version in SUPPORTED] == [
+        (None, True),
+        (None, True),
+        (0, False),
+        (1, False),
+        (2, False),
+    ]
+
+
+NAMED = {
+    NCIP_1_0: "-//NISO//NCIP DTD Version 1.0//EN",
+    NCIP_1_01: "-//NISO//NCIP DTD Version 1.01//EN",
+    "http://ncip.envisionware.com/documentation/ncip_v1_01.dtd": "-//NISO//NCIP DTD Version 1.01//EN",
+}
+
+
+@pytest.mark.parametrize(("version", "public"), NAMED.items())
+def test_a_version_of_ncip_1_brings_its_doctype(version: str, public: str) -> None:
+    dtd = version_1(version)
+    assert dtd is not None
+    assert (dtd, dtd.system, dtd.public, dtd.late) == (version, version, public, "1.01" in public)
+
+
+@pytest.mark.parametrize("version", ["", "5.6", "http://www.niso.org/schemas/ncip/v2_02/ncip_v2_02.xsd"])
+def test_other_versions_are_not_ncip_1(version: str) -> None:
+    assert version_1(version) is None
+
+
+def test_what_a_peer_said_of_its_dtd_is_kept() -> None:
+    received = Dtd("1", "urn:mine", "-//Mine//EN")
+    assert version_1(received) is received

@@ -80,8 +80,8 @@ def test_a_partner_may_not_look_at_our_patrons(world: World) -> None:
 
 
 def test_a_known_service_that_is_not_done_is_answered_by_its_own_response(world: World) -> None:
-    reply = world.ask(CUHK, "RecallItem", ItemId=copy("HKU", "K9"))
-    assert (reply.service, problem(reply)) == ("RecallItemResponse", "Unsupported Service")
+    reply = world.ask(CUHK, "DeleteUser", UserId=UG1)
+    assert (reply.service, problem(reply)) == ("DeleteUserResponse", "Unsupported Service")
 
 
 # ---- look-ups

@@ -22,31 +22,48 @@ HERE = Peer("10.0.0.7")
 
 
 def service_of(file: Path) -> str:
-    """The service of a v2 initiation that is answered here; "" for every other file."""
+    """The service of an initiation, whether it is done here or not; "" for every other file."""
     try:
-        message = decode(file.read_bytes())
+        service = decode(file.read_bytes()).service
     except BadMessage as bad:
-        return bad.service or "" if bad.service in HANDLERS else ""
-    return message.service if message.service in HANDLERS else ""
+        service = bad.service or ""
+    return service if service in SHAPES else ""
 
 
-FILES = sorted([*(SHARED / "samples").rglob("*.xml"), *(SHARED / "examples").glob("*.xml"), *OURS.glob("*.xml")])
+FILES = sorted([*(SHARED / "samples").rglob("*.xml"), *(SHARED / "examples").glob("*.xml"), *OURS.rglob("*.xml")])
 DOCUMENTS = [file for file in FILES if service_of(file)]
+CALLERS = {"HKU-DISCOVERY": "d-key", "CUHK": "c-key", "RESHARE": "b-key", "HKALL1": "i-key"}
+
+# What is no initiation that anybody could answer by a service's own response, and what it gets instead.
+# fmt: off
+UNANSWERABLE = {
+    "ole_lib_ncip_client/templates": "a form with {{blanks}} and no document",
+}
+# fmt: on
 
 
 def presented(body: bytes, agency: str, secret: str) -> bytes:
-    """The document with a known caller's identity put in."""
+    """The document with a known caller's identity put in, in its own version."""
     root = etree.fromstring(body)
-    service = next(node for node in root.iter() if isinstance(node.tag, str) and etree.QName(node).localname in HANDLERS)
+    names = SHAPES.keys() | {"AuthenticateUser"}
+    service = next(node for node in root.iter() if isinstance(node.tag, str) and etree.QName(node).localname in names)
     space = f"{{{etree.QName(service).namespace}}}" if etree.QName(service).namespace else ""
     for old in service.findall(f"{space}InitiationHeader"):
         service.remove(old)
     header = etree.Element(f"{space}InitiationHeader")
+    first = root.find(".//UniqueAgencyId") is not None
     for name, text in (("FromAgencyId", agency), ("FromAgencyAuthentication", secret), ("ToAgencyId", "HKU")):
         node = etree.SubElement(header, space + name)
-        (node if name == "FromAgencyAuthentication" else etree.SubElement(node, f"{space}AgencyId")).text = text
+        inner = node if name == "FromAgencyAuthentication" else etree.SubElement(node, _AGENCY[first].format(space))
+        if first and inner is not node:
+            etree.SubElement(inner, "Scheme").text = "s"
+            inner = etree.SubElement(inner, "Value")
+        inner.text = text
     service.insert(0, header)
-    return etree.tostring(root)
+    return etree.tostring(root.getroottree())
+
+
+_AGENCY = {True: "{}UniqueAgencyId", False: "{}AgencyId"}
 
 
 def answered(world: World, body: bytes) -> tuple[str, str]:
@@ -60,19 +77,21 @@ def test_there_are_documents_of_others() -> None:
     assert len(DOCUMENTS) >= 25
 
 
-@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.stem[-60:])
+@pytest.mark.parametrize("file", [d for d in DOCUMENTS if SHARED in d.parents], ids=lambda file: file.stem[-60:])
 def test_a_stranger_is_answered_by_the_services_own_response(world: World, file: Path) -> None:
     service, problem = answered(world, file.read_bytes())
     assert service == SHAPES[service_of(file)].reply
     assert problem in {"Unknown Agency", "Agency Authentication Failed", "Needed Data Missing"}
 
 
-@pytest.mark.parametrize(("agency", "secret"), [("HKU-DISCOVERY", "d-key"), ("CUHK", "c-key")])
+@pytest.mark.parametrize("agency", CALLERS)
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.stem[-60:])
-def test_a_known_caller_is_answered_by_the_services_own_response(world: World, file: Path, agency: str, secret: str) -> None:
-    service, problem = answered(world, presented(file.read_bytes(), agency, secret))
-    assert service == SHAPES[service_of(file)].reply
-    assert problem not in {"Unknown Agency", "Agency Authentication Failed", "Temporary Processing Failure"}
+def test_a_known_caller_is_answered_by_the_services_own_response(world: World, file: Path, agency: str) -> None:
+    service, problem = answered(world, presented(file.read_bytes(), agency, CALLERS[agency]))
+    asked = service_of(file)
+    assert service == SHAPES[asked].reply
+    assert problem not in {"Agency Authentication Failed", "Temporary Processing Failure"}
+    assert (problem == "Unsupported Service") == (asked not in HANDLERS)
 
 
 OPEN = b'<?xml version="1.0"?><!DOCTYPE NCIPMessage '
@@ -89,7 +108,6 @@ HOSTILE = {
     "truncated": ((OURS / "request-item.xml").read_bytes()[:700], "Invalid Message Syntax Error"),
     "no service": (b"<NCIPMessage><Dance/></NCIPMessage>", "Unknown Service"),
     "another standard": (b"<SOAP/>", "Invalid Message Syntax Error"),
-    "NCIP 1": (b'<NCIPMessage version="ncip_v1_0.dtd"><LookupUser/></NCIPMessage>', "Protocol Error"),
     "an answer": ((OURS / "item-shipped-response.xml").read_bytes(), "Protocol Error"),
     "a problem": ((OURS / "problem.xml").read_bytes(), "Protocol Error"),
 }

@@ -53,7 +53,7 @@ class House:
         self.clock, self.desk = Clock(), SlowDesk()
         caller = Caller("HKU-DISCOVERY", "d-key", "client", ("127.0.0.1",))
         desk: Any = self.desk
-        self.door = Door(desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Counters(), lambda: NOW, _no_copy)
+        self.door = Door(desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Counters(), lambda: NOW)
         self.site: NcipSite = ncip_site(self.door, LIMIT, self.clock, gate)
 
     def connect(self) -> Any:
@@ -69,10 +69,6 @@ class House:
         line = self.connect()
         line.protocol.dataReceived(data)
         return bytes(line.value())
-
-
-async def _no_copy(_agency: str, _value: str) -> None:
-    return None
 
 
 def request(body: bytes, *headers: bytes, method: bytes = b"POST", version: bytes = b"1.1") -> bytes:

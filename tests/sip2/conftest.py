@@ -31,6 +31,7 @@ from hkall_gateway.rules.vocabulary import By, Holding, Partner, Position, Reque
 from hkall_gateway.sip2.codec import Message, decode
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.handlers import Door, TerminalRow, respond
+from hkall_gateway.sip2.listeners import PLAIN, Listener
 from hkall_gateway.sip2.server import Terminals
 from hkall_gateway.sip2.session import Refuse, Session
 from hkall_gateway.store.database import Immediate, finished
@@ -118,6 +119,11 @@ TERMINALS = (
     _row("ascii-1", dialect="ascii-stripped", language="zh-Hant"),
     _row("iso-1", dialect="iso-due"),
     _row("plain-1", dialect="plain"),
+    _row("public-1", dialect="public"),
+    _row("sorter-1", dialect="sorter"),
+    _row("alert-1", dialect="alert-only"),
+    _row("big5-1", dialect="big5"),
+    _row("utf8-1", language="zh-Hant"),
 )
 
 PEOPLE: tuple[dict[str, Any], ...] = (
@@ -150,8 +156,14 @@ def store() -> Iterator[Immediate]:
 
 
 @pytest.fixture
-def door(store: Immediate, clock: list[datetime]) -> Door:
-    house = House("HKU", "The University of Hong Kong Libraries", Policy(), ("HKU-MAIN-LENDING",))
+def policy() -> Policy:
+    """The published rules; a test file with other ones has a fixture of the same name."""
+    return Policy()
+
+
+@pytest.fixture
+def door(store: Immediate, clock: list[datetime], policy: Policy) -> Door:
+    house = House("HKU", "The University of Hong Kong Libraries", policy, ("HKU-MAIN-LENDING",))
     return Door(
         desk=Desk(store, LocalIls(store), lambda: house, lambda: clock[0]),
         terminals={row.login: row for row in TERMINALS},
@@ -228,11 +240,13 @@ class Port:
     in_all: int = 100
     clock: Clock = field(default_factory=Clock)
     desk: SlowDesk = field(default_factory=SlowDesk)
+    listener: Listener = PLAIN
+    slow: bool = True
 
     def __post_init__(self) -> None:
-        door = replace(self.door, desk=self.desk)
+        door = replace(self.door, desk=self.desk) if self.slow else self.door
         self.gate = Gate(self.per_address, self.in_all)
-        self.terminals = Terminals(lambda: door, self.gate, self.clock, idle_s=900)
+        self.terminals = Terminals(lambda: door, self.gate, self.clock, idle_s=900, listener=self.listener)
 
     def call(self, address: Any = HOME, *, log_in: bool = True) -> Caller:
         caller = Caller(self, address)

@@ -12,6 +12,7 @@ from hkall_gateway.sip2 import dialects
 from hkall_gateway.sip2.codec import Message, decode, encode
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.fields import TAGS
+from hkall_gateway.sip2.messages import SHAPES
 
 HONG_KONG = ZoneInfo("Asia/Hong_Kong")
 DUE = datetime(2026, 4, 12, 15, 59, 59, tzinfo=UTC)
@@ -63,3 +64,15 @@ def test_the_due_date_is_a_date18_unless_the_dialect_has_a_pattern(standard: Dia
 
 def test_the_due_date_follows_the_pattern_of_the_dialect() -> None:
     assert DIALECTS["iso-due"].due_text(DUE, HONG_KONG) == "2026-04-12"
+
+
+def test_a_make_keeps_its_own_ways_on_a_line_that_is_framed_otherwise() -> None:
+    there = DIALECTS["counter"].framed_as(DIALECTS["big5"])
+    assert (there.encoding, there.name, there.extensions) == ("big5hkscs", "counter", DIALECTS["counter"].extensions)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda row: row.name)
+def test_what_is_hidden_is_an_optional_tag_and_what_is_withheld_a_request(dialect: Dialect) -> None:
+    optional = {tag for shape in SHAPES.values() for tag in shape.optional}
+    assert dialect.hidden <= optional
+    assert all(SHAPES[code].reply for code in dialect.withheld)

@@ -25,7 +25,7 @@ STANDARD = DIALECTS["standard"]
 DATE = "20170301    100000"
 HOME = "10.0.0.7"
 ASKED = [code for code, shape in SHAPES.items() if shape.reply]
-LATER = ["01", "15", "19", "25", "37", "65"]
+WITHHELD = ["01", "25"]
 LOGIN = "9300CNcounter-1|COcounter-1-pw|"
 Fields = Callable[[str, str], Message]
 Ask = Callable[[str, str], str]
@@ -125,7 +125,7 @@ def test_a_terminal_that_was_taken_out_of_the_configuration_must_log_in_again(do
 
 def test_the_status_is_answered_before_the_login(door: Door, session: Session) -> None:
     reply = _said(door, session, "9900302.00")
-    assert reply == (f"98YYYYNY100003{DATE}2.00AOHKU|AMThe University of Hong Kong Libraries|BXYYYNYYYYYNYNNNYN|")
+    assert reply == (f"98YYYYYY100003{DATE}2.00AOHKU|AMThe University of Hong Kong Libraries|BXYYYYYYYYYYYYYYYY|")
 
 
 def test_the_status_names_where_the_terminal_stands(fields: Fields) -> None:
@@ -141,12 +141,19 @@ def test_bx_promises_exactly_what_is_supported(fields: Fields, samples: dict[str
 
 def test_bx_has_a_position_for_every_message_that_a_terminal_may_send() -> None:
     assert sorted(BX) == sorted([*ASKED, "97"])
-    assert set(HANDLERS) | set(LATER) == set(ASKED)
+    assert set(HANDLERS) == set(ASKED)
 
 
-@pytest.mark.parametrize("code", LATER)
-def test_what_is_not_supported_gets_its_own_well_formed_no(fields: Fields, samples: dict[str, str], code: str) -> None:
-    reply = fields("counter-1", samples[code])
+def test_a_terminal_that_is_offered_less_is_told_so_in_every_flag(fields: Fields) -> None:
+    status = fields("public-1", "9900302.00")
+    assert [at for at, code in enumerate(BX) if status.get("BX")[at] == "N"] == [BX.index("01"), BX.index("25")]
+    flags = ("checkin_ok", "checkout_ok", "acs_renewal_policy", "status_update_ok", "off_line_ok")
+    assert [status.get(flag) for flag in flags] == ["Y", "Y", "Y", "N", "N"]
+
+
+@pytest.mark.parametrize("code", WITHHELD)
+def test_what_is_withheld_gets_its_own_well_formed_no(fields: Fields, samples: dict[str, str], code: str) -> None:
+    reply = fields("public-1", samples[code])
     assert reply.code == SHAPES[code].reply
     assert _no_in(reply)
     assert reply.all("AF") == ("Not supported here",)
@@ -168,8 +175,7 @@ def test_a_message_that_is_cut_short_gets_its_own_no(ask: Ask, code: str) -> Non
     reply = decode(ask("counter-1", f"{code}N|AAP1|").encode(), STANDARD)
     assert reply.code == SHAPES[code].reply
     assert _no_in(reply)
-    expected = "Not supported here" if code in LATER else "The terminal's message could not be read"
-    assert reply.all("AF") == (expected,)
+    assert reply.all("AF") == ("The terminal's message could not be read",)
 
 
 def test_a_status_that_is_cut_short_is_answered_all_the_same(ask: Ask) -> None:

@@ -93,7 +93,7 @@ def test_an_unknown_copy_is_status_other_with_the_reason(fields: Fields) -> None
 def test_a_barcode_of_two_libraries_is_ambiguous(place: Place, fields: Fields) -> None:
     place(P.ON_LOAN)
     place(P.ON_LOAN, item_agency="HKUST")
-    assert fields("counter-1", ASKED).all("AF") == ("Two books have this barcode. Please ask at the counter",)
+    assert fields("counter-1", ASKED).all("AF") == ("More than one book fits. Please ask at the counter",)
 
 
 @pytest.mark.parametrize(("status", "code"), [*ON_SHELF.items(), ("Not Available", "01"), ("", "01")])

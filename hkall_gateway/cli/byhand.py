@@ -1,0 +1,163 @@
+"""request: what staff may do by hand. Every deed stands in the journal with who did it and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+import click
+
+from hkall_gateway.cli.show import show
+from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.daemon import now
+from hkall_gateway.desk import borrowing, staff
+from hkall_gateway.desk.asks import Refused, RequestTitle
+from hkall_gateway.desk.deeds import Deed
+from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.sip2.words import say
+from hkall_gateway.store.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One deed on the command line: its name there, and what its help says."""
+
+    deed: str
+    help: str
+
+
+# fmt: off
+COMMANDS: tuple[Command, ...] = (
+    Command("receive",       "The copy is here, announced by its lender or not."),
+    Command("return",        "The patron has returned it; --on an earlier day needs a --reason."),
+    Command("return_unused", "It goes home from the hold shelf; nobody collected it."),
+    Command("dispatch",      "It leaves for its owner."),
+    Command("cancel",        "The patron no longer wants it."),
+    Command("decline",       "We do not lend it: --reason not_on_shelf, checked_out_locally or not_suitable."),
+    Command("ship",          "Our paged copy leaves for the borrowing library."),
+    Command("recall",        "A patron of ours wants our lent copy back."),
+    Command("cancel_recall", "Our patron no longer wants it back."),
+    Command("lost",          "The patron has lost it; the owner's price list says what it costs."),
+    Command("damaged",       "It came back damaged."),
+    Command("claim",         "The patron says that it was returned; the fine stops."),
+    Command("settle",        "It is settled with the owner; the request ends."),
+    Command("extend",        "More time, until --on."),
+    Command("force",         "Put it --to a position where no step leads; nobody is told."),
+)
+# fmt: on
+
+
+@click.group()
+def request() -> None:
+    """What staff may do by hand; WHAT is a request's number, a barcode, or AGENCY/BARCODE.
+
+    Example: hkall-gateway request return C00001 --on 2017-03-15 --reason "found in the drop"
+    """
+
+
+def _add(row: Command) -> None:
+    options: list[Callable[[Any], Any]] = [
+        click.argument("what"),
+        click.option("--reason", default="", help="Why, for the journal."),
+        click.option("--on", default="", help="The day it is about, YYYY-MM-DD."),
+        click.option("--cents", type=int, default=None, help="The owner's price, in cents."),
+        click.option("--to", default="", help="force: the position."),
+        json_option,
+        with_site,
+    ]
+
+    def run(site: Site, what: str, reason: str, on: str, cents: int | None, to: str, as_json: bool) -> None:
+        deed = _deed(site, row.deed, what, reason, on, cents, to)
+        _tell(site.run(staff.act, deed, row.deed, site.house, now()), as_json)
+
+    run.__doc__ = f"{row.help}\n\nExample: hkall-gateway request {_name(row)} C00001"
+    command: Any = run
+    for option in options:
+        command = option(command)
+    request.command(_name(row))(command)
+
+
+def _name(row: Command) -> str:
+    return row.deed.replace("_", "-")
+
+
+def _deed(site: Site, name: str, what: str, reason: str, on: str, cents: int | None, to: str) -> Deed:
+    known = site.run(Unit.request, what) is not None
+    agency, slash, barcode = what.rpartition("/")
+    return Deed(
+        by=by_staff(name),
+        request=what if known else "",
+        barcode="" if known else barcode,
+        agency=agency if slash and not known else "",
+        reason=reason,
+        on=_day(on),
+        cents=cents,
+        position=_position(to),
+    )
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise Ending(f"--on: {text!r} is not a date (YYYY-MM-DD)", WRONG) from None
+
+
+def _position(text: str) -> Position | None:
+    try:
+        return Position(text.upper()) if text else None
+    except ValueError:
+        raise Ending(f"--to: {text!r} is no position; one of {', '.join(Position)}", WRONG) from None
+
+
+def _tell(outcome: Any, as_json: bool) -> None:
+    if isinstance(outcome, Refused):
+        raise Ending(say(outcome.why, "en", outcome.detail))
+    show([{k: v for k, v in asdict(outcome).items() if v not in ("", None, False)}], as_json)
+
+
+@request.command()
+@click.option("--patron", required=True, help="The card's barcode.")
+@click.option("--bib", required=True, help="The title's number in the union catalogue.")
+@click.option("--volume", default="", help="The volume wanted.")
+@click.option("--pickup", default="", help="Where it will be collected.")
+@with_site
+@json_option
+def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: bool) -> None:
+    """Place a patron's request; the rules decide, a second request for a title is allowed.
+
+    Example: hkall-gateway request place --patron P1 --bib b1
+    """
+    ask = RequestTitle(by_staff("place"), patron, bib, volume, pickup, staff=True)
+    _tell(site.run(_place, ask, site), as_json)
+
+
+def _place(unit: Unit, ask: RequestTitle, site: Site) -> Any:
+    facts = BorrowerFacts(unit.patron(ask.patron), "snapshot")
+    return borrowing.request_title(unit, ask, facts, site.house, now())
+
+
+@request.command()
+@click.argument("what")
+@click.option("--reason", default="", help="Why, for the journal.")
+@with_site
+@json_option
+def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
+    """The wish of a request that has ended, again, as a new request.
+
+    Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
+    """
+    _tell(site.run(_reopen, Deed(by_staff("reopen"), what, reason=reason), site), as_json)
+
+
+def _reopen(unit: Unit, deed: Deed, site: Site) -> Any:
+    old = unit.request(deed.request)
+    facts = BorrowerFacts(unit.patron(old.patron) if old else None, "snapshot")
+    return staff.reopen(unit, deed, facts, site.house, now())
+
+
+for _row in COMMANDS:
+    _add(_row)

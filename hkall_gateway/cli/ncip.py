@@ -1,0 +1,127 @@
+"""`ncip`: send one document to a responder and read what it answers, to find out what a partner's system does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from hkall_gateway import __version__
+from hkall_gateway.cli.site import REFUSED, WRONG, Ending, json_option
+from hkall_gateway.daemon import now
+from hkall_gateway.lab.shorthand import written
+from hkall_gateway.ncip.codec import BadMessage, decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.messages import Fields, Message, Value, many
+from hkall_gateway.ncip.transport import CONTENT_TYPE, MOST_BYTES, charset
+
+EXAMPLE = """
+\b
+Examples:
+  hkall-gateway ncip http://cuhk.test/ncip question.xml
+  hkall-gateway ncip http://127.0.0.1:8080/ncip LookupRequest request=d-77 --from HKU-DISCOVERY --to HKU --secret-env KEY
+  hkall-gateway ncip http://127.0.0.1:8080/ncip LookupUser user=UG1 LoanedItemsDesired=yes --from HKU-DISCOVERY --to HKU
+  hkall-gateway ncip http://127.0.0.1:8080/ncip LookupItem item=HKU:K9 --dialect innreach --from HKALL1 --to HKU --show
+"""
+
+
+@click.command(epilog=EXAMPLE)
+@click.argument("url")
+@click.argument("what")
+@click.argument("words", nargs=-1)
+@click.option("--from", "speaker", default="", help="Who asks: the FromAgencyId. Needed to build a document.")
+@click.option("--to", "listener", default="", help="Who is asked: the ToAgencyId. Needed to build a document.")
+@click.option("--secret-env", default="", help="Name of the variable with the FromAgencyAuthentication.")
+@click.option("--dialect", default="direct", type=click.Choice(list(DIALECTS)), help="How the document is written.")
+@click.option("--timeout", "timeout_s", default=20.0, show_default=True, help="Seconds until nobody is waited for.")
+@click.option("--show", "shown", is_flag=True, help="Print the document that is sent, too.")
+@json_option
+def ncip(url: str, what: str, words: tuple[str, ...], **options: Any) -> None:
+    """Send the document in a file, or one built from SERVICE key=value …, to URL and print the reply.
+
+    Keys: user, item, request, bib, pickup, due, title, or a path of the content model; identities are AGENCY:VALUE.
+    Exit code 1: a Problem, or nothing readable, came back.
+    """
+    body = _body(what, words, options)
+    if options["shown"]:
+        click.echo(body.decode("utf-8", "replace"))
+    status, kind, reply = post(url, body, options["timeout_s"])
+    try:
+        message = decode(reply, charset(kind))
+    except BadMessage as bad:
+        click.echo(reply[:4000].decode("utf-8", "replace"))
+        raise Ending(f"HTTP {status}: {bad.problem}: {bad.detail}") from None
+    _print(status, message, options["as_json"])
+    if message.has("Problem"):
+        raise SystemExit(REFUSED)
+
+
+def _body(what: str, words: tuple[str, ...], options: dict[str, Any]) -> bytes:
+    file = Path(what)
+    if file.is_file():
+        return file.read_bytes()
+    if not options["speaker"] or not options["listener"]:
+        raise Ending(f"{what}: no such file; and to build a {what}, --from and --to must say who asks whom", WRONG)
+    secret = os.environ.get(options["secret_env"], "") if options["secret_env"] else ""
+    if options["secret_env"] and not secret:
+        raise Ending(f"--secret-env: the environment has no variable {options['secret_env']!r}", WRONG)
+    return _built(what, words, options["speaker"], options["listener"], secret, options["dialect"])
+
+
+def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, secret: str, dialect: str) -> bytes:
+    try:
+        message = written(service, words, speaker, listener, secret, now())
+        return encode(message, DIALECTS[dialect])
+    except ValueError as bad:
+        raise Ending(str(bad), WRONG) from None
+
+
+def post(url: str, body: bytes, timeout_s: float) -> tuple[int, str, bytes]:
+    """Status, content type and body of the reply. An address that is none, or that nobody answers, is an Ending."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Ending(f"{url!r} must be a URL that begins with http:// or https://", WRONG)
+    made = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        line = made(parts.hostname, parts.port, timeout=timeout_s)
+        headers = {"Content-Type": CONTENT_TYPE, "Accept": "application/xml", "User-Agent": f"hkall-gateway/{__version__}"}
+        line.request("POST", path, body, headers)
+        response = line.getresponse()
+        return response.status, response.headers.get("Content-Type", ""), response.read(MOST_BYTES)
+    except (OSError, HTTPException, ValueError) as failed:
+        raise Ending(f"{url}: {failed or type(failed).__name__}") from None
+
+
+def _print(status: int, message: Message, as_json: bool) -> None:
+    if as_json:
+        said = {"status": status, "service": message.service, "version": message.version, "fields": message.fields}
+        click.echo(json.dumps(said, ensure_ascii=False, indent=1, default=dict))
+        return
+    click.echo(f"{message.service}  (HTTP {status}, {message.version or 'no version'})")
+    for line in lines(message.fields):
+        click.echo(line)
+    for note in message.notes:
+        click.echo(f"note: {note}")
+
+
+def lines(fields: Fields, depth: int = 1) -> Iterator[str]:
+    """The fields for people: one line an element, its content indented below it."""
+    for name, value in fields.items():
+        for one in many(value):
+            yield from _lines(name, one, depth)
+
+
+def _lines(name: str, value: Value, depth: int) -> Iterator[str]:
+    indent = "  " * depth
+    if isinstance(value, str | bool):
+        yield f"{indent}{name}" + (f": {value}" if isinstance(value, str) else "")
+    elif isinstance(value, dict):
+        yield f"{indent}{name}"
+        yield from lines(value, depth + 1)

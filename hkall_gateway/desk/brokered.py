@@ -1,0 +1,259 @@
+"""A broker drives us as the local system of a borrower or a lender: its errands, one row each.
+
+The book is known by (broker, barcode), since a broker's temporary barcodes are its own. Nobody is told of what happens: the
+broker caused it, and its flow has no documents for our answers. Source: NCIP reference 6.3 (crosslink, ReShare), 6.4 (Relais).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+from hkall_gateway.desk import circulation, lending, owners
+from hkall_gateway.desk.asks import CheckedOut, CheckOut, Heard, Noted, Outcome, Place, Refused, Renew
+from hkall_gateway.desk.deeds import Answered
+from hkall_gateway.desk.errands import BROKERED, Errand
+from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.desk.returning import arrival_of, taken
+from hkall_gateway.desk.standing import standing
+from hkall_gateway.desk.tally import counts
+from hkall_gateway.rules import eligibility, policy
+from hkall_gateway.rules.lifecycle import FINAL, Event, Send
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.wires import borrowed_under, held_with
+
+P = Position
+Work = Callable[[Unit, Errand, BorrowerFacts, House, datetime], Answered]
+
+
+# ---- for the borrower: a book of somebody else comes to one of our patrons
+
+
+def accept(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """The book is here for our patron: a place on the hold shelf and one letter. The same copy again is the same success.
+
+    The patron must be one who may use the service, and have room for one more book (R2, R20, R21). A place that is none of
+    ours is the broker's own word for it: the book waits at our first counter, where it was scanned.
+    """
+    known = _same_or_open(unit, ask)
+    if known is not None and known.patron:
+        same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
+        return noted(known) if same else no(unit, Why.WRONG_POSITION, ask, now, known)
+    answer = may_have_one_more(unit, ask, facts, house, now)
+    if answer is not None:
+        return answer
+    waiting = _for_patron(unit, known, ask, house, now) if known else born(unit, ask, house, now)
+    if waiting.position is P.RECEIVED:  # scanned at our counter before anybody said whose it is
+        unit.tell(Send.LETTER_PICKUP, waiting, now, ask.by)
+    else:
+        arrival_of(waiting)(unit, ask.by, waiting, house, now)
+    return noted(waiting)
+
+
+def _same_or_open(unit: Unit, ask: Errand) -> Request | None:
+    """The request that has the copy in hand, or the one of this RequestId that had it; a barcode may come a second time."""
+    known = _ours(unit, ask)
+    return None if known and known.position in FINAL and known.wire_id != ask.wire_id else known
+
+
+def may_have_one_more(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Refused | None:
+    """The no to a book for this patron; None where nothing speaks against it."""
+    borrower = facts.borrower
+    if borrower is None:
+        return no(unit, Why.UNKNOWN_BORROWER, ask, now)
+    answer = eligibility.may_use(borrower, house.policy, now, standing(unit, borrower.barcode, house, now))
+    room = answer if isinstance(answer, Refusal) else policy.quota(borrower, counts(unit, borrower, house), house.policy)
+    if not isinstance(room, Refusal):
+        return None
+    unit.refuse(room, now, ask.by, patron=ask.card)
+    return refused(room, borrower.language)
+
+
+def born(unit: Unit, ask: Errand, house: House, now: datetime) -> Request:
+    """A request that another system placed: its copy is on the way to us."""
+    return unit.open(
+        Request(
+            id="",
+            side=Side.BORROWING,
+            position=P.IN_TRANSIT,
+            kind=BROKERED,
+            title=ask.title or ask.barcode,
+            bib_id=ask.bib_id,
+            patron=ask.card,
+            partner=ask.partner,
+            wire_agency=ask.partner,
+            wire_id=ask.wire_id,
+            item_agency=ask.partner,
+            item_barcode=ask.barcode,
+            pickup_location=place_of(ask, house),
+            lender_due=ask.due,
+        ),
+        now,
+        ask.by,
+    )
+
+
+def place_of(ask: Errand, house: House) -> str:
+    """Where the book waits: the place named, if it is one of ours (R4)."""
+    return ask.pickup_location if ask.pickup_location in house.pickup_locations else house.pickup_locations[0]
+
+
+def _for_patron(unit: Unit, known: Request, ask: Errand, house: House, now: datetime) -> Request:
+    place = place_of(ask, house) if ask.pickup_location else known.pickup_location
+    title, due = ask.title or known.title, ask.due or known.lender_due
+    return unit.amend(known, now, ask.by, patron=ask.card, title=title, pickup_location=place, lender_due=due)
+
+
+def announce(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """The record of a book that will come; whose it is, AcceptItem says. The same again is the same success."""
+    known = _same_or_open(unit, ask)
+    if known is None:
+        return noted(born(unit, ask, house, now))
+    same = known.wire_id == ask.wire_id and known.title == (ask.title or ask.barcode)
+    return noted(known) if same else no(unit, Why.WRONG_POSITION, ask, now, known)
+
+
+def describe(unit: Unit, ask: Errand, _facts: BorrowerFacts, _house: House, now: datetime) -> Outcome:
+    """The broker's record of its book says otherwise now."""
+    known = _ours(unit, ask)
+    if known is None:
+        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+    changed = ask.title and known.title != ask.title and known.position not in FINAL
+    return noted(unit.amend(known, now, ask.by, title=ask.title) if changed else known)
+
+
+def delete(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """The book has gone back to where it came from: the request is over, whatever was skipped on the way."""
+    known = _ours(unit, ask)
+    if known is None:
+        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+    if known.position is P.IN_TRANSIT:  # announced, and it never came
+        return noted(unit.advance(known, Event.HOME, now, ask.by, reason="deleted"))
+    return owners.home(unit, heard(ask, known), house, now)
+
+
+def _ours(unit: Unit, ask: Errand) -> Request | None:
+    """The book that a broker means by a barcode of its own; the RequestId may cover several volumes."""
+    found = held_with(unit, ask.partner, ask.barcode, ask.partner)
+    return found if found and found.side is Side.BORROWING else None
+
+
+# ---- either side
+
+
+def check_in(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """The copy was scanned in: back from the patron, or home from the borrower, as at our own counter."""
+    request = named(unit, ask)
+    if request is None:
+        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+    if request.position in FINAL:
+        return taken(request, "again")
+    return arrival_of(request)(unit, ask.by, request, house, now)
+
+
+def check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """Our patron takes it, or, with any other card, our copy leaves for the borrower."""
+    request = named(unit, ask)
+    if request is None:
+        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+    if request.side is Side.LENDING:
+        return ship(unit, ask, request, house, now)
+    return circulation.check_out(unit, at_counter(ask, request, house), facts, house, now)
+
+
+def ship(unit: Unit, ask: Errand, request: Request, house: House, now: datetime) -> Outcome:
+    """Our copy is charged to the borrower's card: it leaves."""
+    if unit.can(request, Event.LEND):
+        return noted_due(lending.ship(unit, request, house, now, ask.by))
+    if request.position in {P.SHIPPED, P.AT_BORROWER}:
+        return noted_due(request)
+    return no(unit, Why.WRONG_POSITION, ask, now, request)
+
+
+def undo_check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """The loan to our patron never was; a copy that was sent stays sent."""
+    request = named(unit, ask)
+    if request is None:
+        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+    if request.side is Side.LENDING:
+        return no(unit, Why.ALREADY_SHIPPED, ask, now, request)
+    return circulation.check_out(unit, at_counter(ask, request, house, undo=True), facts, house, now)
+
+
+def withdraw(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """The borrower does not want our copy any more."""
+    return lending.heard(unit, heard(ask), Event.WITHDRAW, house, now)
+
+
+def renew(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """Our patron, or the borrower of our copy, keeps it longer."""
+    request = named(unit, ask)
+    if request is None:
+        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+    if request.side is Side.LENDING:
+        return lending.renewed_by_borrower(unit, heard(ask, request), house, now)
+    wish = Renew(ask.by, ask.card or request.patron, request.item_barcode, request.item_agency)
+    return circulation.renew(unit, wish, facts, house, now)
+
+
+ERRANDS: Final[Mapping[str, Work]] = MappingProxyType(
+    {
+        "accept": accept,
+        "announce": announce,
+        "describe": describe,
+        "delete": delete,
+        "check_in": check_in,
+        "check_out": check_out,
+        "undo_check_out": undo_check_out,
+        "withdraw": withdraw,
+        "renew": renew,
+    }
+)
+
+
+# ---- parts, also of mirrored
+
+
+def named(unit: Unit, ask: Errand) -> Request | None:
+    """The request that the errand is about: by its copy, else by its RequestId, on either side."""
+    found = held_with(unit, ask.partner, ask.barcode, ask.agency) or held_with(unit, ask.partner, ask.barcode)
+    if found or not ask.wire_id:
+        return found
+    lent = unit.request_lent(ask.wire_agency or ask.partner, ask.wire_id)
+    return lent if lent and lent.partner == ask.partner else borrowed_under(unit, ask.partner, ask.wire_id)
+
+
+def at_counter(ask: Errand, request: Request, house: House, **more: Any) -> CheckOut:
+    """The checkout as if it had been made at our first counter."""
+    place = Place("counter", house.pickup_locations[0])
+    return CheckOut(ask.by, place, ask.card or request.patron, request.item_barcode, request.item_agency, **more)
+
+
+def heard(ask: Errand, request: Request | None = None) -> Heard:
+    """The errand as what a partner tells of one copy."""
+    item = (request.item if request else None) or (ItemKey(ask.agency, ask.barcode) if ask.barcode else None)
+    wire_agency = ask.wire_agency or ask.partner
+    wire = ("", "") if request else (wire_agency, ask.wire_id)
+    return Heard(ask.by, ask.partner, *wire, item=item, at=ask.at, due=ask.due)
+
+
+def no(unit: Unit, why: Why, ask: Errand, now: datetime, request: Request | None = None) -> Refused:
+    """No, written into the journal."""
+    refusal = Refusal(why)
+    unit.refuse(refusal, now, ask.by, request, patron=ask.card)
+    return refused(refusal, "", request.title if request else "")
+
+
+def noted(request: Request) -> Noted:
+    """It is done, or was before."""
+    return Noted(request.id, request.wire_agency, request.wire_id, request.item)
+
+
+def noted_due(request: Request) -> Outcome:
+    """It has left, and is expected back."""
+    item = request.item or ItemKey("", "")
+    return CheckedOut(request.id, item, "", request.title, request.lender_due)

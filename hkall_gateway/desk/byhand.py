@@ -1,0 +1,53 @@
+"""The desk for staff and for the cash box: deeds by hand, money taken, charges waived."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hkall_gateway.desk import borrowing, fines, staff
+from hkall_gateway.desk.asks import Outcome, Refused, RequestTitle
+from hkall_gateway.desk.base import TRY_AGAIN, Base, locks_for
+from hkall_gateway.desk.deeds import Answered, Deed, Paid, Pay, Waive, Waived
+from hkall_gateway.store.database import Locks
+
+
+class ByHand(Base):
+    """What people do at the counter and at the command line."""
+
+    async def act(self, name: str, deed: Deed) -> Answered:
+        """One deed of staff.DEEDS (receive, return, return_unused, dispatch, lost …). KeyError for a name that is none."""
+        return await self._once(deed.inbox, _deed_locks(deed), staff.act, deed, name)
+
+    async def place(self, ask: RequestTitle) -> Outcome:
+        """Staff place a patron's wish; they may ask for a title twice (R11a). `ask.staff` is set here."""
+        facts = await self._facts(ask.patron)
+        if not facts.reachable:
+            return TRY_AGAIN
+        locks = locks_for(patron=ask.patron)
+        return await self._once(ask.inbox, locks, borrowing.request_title, replace(ask, staff=True), facts)
+
+    async def reopen(self, deed: Deed) -> Outcome:
+        """The wish of a request that has ended, again, as a new request. `deed.request` names the old one."""
+        card = await self._store.read(_patron_of, deed.request)
+        facts = await self._facts(card)
+        if not facts.reachable:
+            return TRY_AGAIN
+        return await self._once(deed.inbox, locks_for(patron=card), staff.reopen, deed, facts)
+
+    async def pay(self, ask: Pay) -> Paid | Refused:
+        """Take money for what a patron owes."""
+        return await self._once(ask.inbox, locks_for(patron=ask.card), fines.pay, ask)
+
+    async def waive(self, ask: Waive) -> Waived | Refused:
+        """Let a patron off a charge."""
+        return await self._once(ask.inbox, locks_for(), fines.waive, ask)
+
+
+def _patron_of(unit: Any, number: str) -> str:
+    request = unit.request(number)
+    return request.patron if request else ""
+
+
+def _deed_locks(deed: Deed) -> Locks:
+    return locks_for(request=deed.request, item="" if deed.request else deed.barcode)

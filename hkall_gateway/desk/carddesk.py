@@ -1,0 +1,65 @@
+"""The desk for what terminals ask beside checkout and return: cards, holds, all loans at once, money with a PIN."""
+
+from __future__ import annotations
+
+from hkall_gateway.desk import cards
+from hkall_gateway.desk.asks import Refused
+from hkall_gateway.desk.base import TRY_AGAIN, WRONG_PIN, locks_for
+from hkall_gateway.desk.byhand import ByHand
+from hkall_gateway.desk.deeds import Paid, Pay
+from hkall_gateway.desk.slips import (
+    AllRenewed,
+    BlockCard,
+    CardSet,
+    EnableCard,
+    Held,
+    Hold,
+    NoteProperties,
+    PropertiesNoted,
+    RenewAll,
+)
+from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
+from hkall_gateway.store.database import NO_LOCKS
+
+
+class CardDesk(ByHand):
+    """What a terminal may ask about a card. A PIN that came with the ask must be right; one that did not come is not missed."""
+
+    async def block_card(self, ask: BlockCard) -> CardSet | Refused:
+        """A card must not be used any more."""
+        facts = await self._facts(ask.card)
+        return await self._once(None, locks_for(patron=ask.card), cards.block_card, ask, facts)
+
+    async def enable_card(self, ask: EnableCard) -> CardSet | Refused:
+        """What was blocked here is lifted."""
+        if not await self._pin_fits(ask.card, ask.pin):
+            return WRONG_PIN
+        facts = await self._facts(ask.card)
+        return await self._once(None, locks_for(patron=ask.card), cards.enable_card, ask, facts)
+
+    async def hold(self, ask: Hold) -> Held | Refused:
+        """A patron's wish is placed, changed or taken back."""
+        if not await self._pin_fits(ask.card, ask.pin):
+            return WRONG_PIN
+        facts = await self._facts(ask.card)
+        if not facts.reachable:
+            return TRY_AGAIN
+        return await self._once(None, locks_for(patron=ask.card), cards.hold, ask, facts)
+
+    async def renew_all(self, ask: RenewAll) -> AllRenewed | Refused:
+        """Everything that a patron has is kept longer."""
+        if not await self._pin_fits(ask.card, ask.pin):
+            return WRONG_PIN
+        facts = await self._facts(ask.card)
+        return await self._once(None, locks_for(patron=ask.card), cards.renew_all, ask, facts)
+
+    async def note_properties(self, ask: NoteProperties) -> PropertiesNoted | Refused:
+        """A terminal says how a copy is made."""
+        return await self._once(None, NO_LOCKS, cards.note_properties, ask)
+
+    async def pay_at_terminal(self, ask: Pay, pin: Sensitive = NOTHING) -> Paid | Refused:
+        """Take money for what a patron owes, from a terminal that may have asked for the PIN."""
+        return await self.pay(ask) if await self._pin_fits(ask.card, pin) else WRONG_PIN
+
+    async def _pin_fits(self, card: str, pin: Sensitive) -> bool:
+        return not pin or await self._pin_ok(card, pin)

@@ -1,0 +1,197 @@
+"""The counter's smaller deeds: a card blocked and enabled, a hold, all loans renewed at once, a copy's make noted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from hkall_gateway.desk import borrowing, circulation
+from hkall_gateway.desk.asks import CancelRequest, Refused, Renew, Renewed, Requested, RequestTitle
+from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.desk.seeing import one_with
+from hkall_gateway.desk.slips import (
+    AllRenewed,
+    BlockCard,
+    CardSet,
+    EnableCard,
+    Held,
+    Hold,
+    HoldMode,
+    NoteProperties,
+    PropertiesNoted,
+    RenewAll,
+)
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.store import cards
+from hkall_gateway.store.unit import Unit
+
+P = Position
+WAITING = frozenset({P.NEW, P.REQUESTED, P.CANCELLING, P.IN_TRANSIT, P.RECEIVED})
+"""Where a patron's wish stands before it is a loan."""
+NOT_HERE_YET = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT})
+"""Where the place of collection can still be changed."""
+
+
+# ---- cards
+
+
+def block_card(unit: Unit, ask: BlockCard, facts: BorrowerFacts, _house: House, now: datetime) -> CardSet | Refused:
+    """A terminal blocks a card, once; who is not known is not blocked."""
+    if facts.borrower is None:
+        return _no(unit, Why.UNKNOWN_BORROWER, ask, now)
+    return CardSet(ask.card, again=not cards.block(unit, ask.card, ask.text, now, ask.by, retained=ask.retained))
+
+
+def enable_card(unit: Unit, ask: EnableCard, facts: BorrowerFacts, _house: House, now: datetime) -> CardSet | Refused:
+    """What a terminal blocked here is lifted."""
+    if facts.borrower is None:
+        return _no(unit, Why.UNKNOWN_BORROWER, ask, now)
+    return CardSet(ask.card, again=not cards.lift(unit, ask.card, now, ask.by))
+
+
+# ---- holds
+
+
+def hold(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
+    """Place, cancel or change a patron's request from a terminal (R4 to R7, R22, R34)."""
+    return _HOLDS[ask.mode](unit, ask, facts, house, now)
+
+
+def _place(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
+    wanted = _wanted(unit, ask, house)
+    if isinstance(wanted, Why):
+        return _no(unit, wanted, ask, now, _language(facts))
+    bib_id, volume = wanted
+    told: dict[str, Any] = {"pickup_location": ask.pickup_location, "need_before": ask.need_before}
+    outcome = borrowing.request_title(unit, RequestTitle(ask.by, ask.card, bib_id, volume, **told), facts, house, now)
+    if not isinstance(outcome, Requested):
+        return outcome if isinstance(outcome, Refused) else _no(unit, Why.WRONG_POSITION, ask, now)
+    placed = unit.request(outcome.request)
+    assert placed is not None  # it was made a moment ago, in this very unit
+    return _held(placed, facts)
+
+
+def _wanted(unit: Unit, ask: Hold, house: House) -> tuple[str, str] | Why:
+    """The title's number and the volume. A copy that is here for somebody cannot be held (R22), nor can one certain copy."""
+    if ask.this_copy:
+        return Why.HOLDS_NOT_ALLOWED
+    if ask.barcode:
+        return _of_copy(unit, ask.barcode, house)
+    found = cards.titles(unit, ask.title) if ask.title else ()
+    if len(found) == 1:
+        return found[0], ""
+    return Why.AMBIGUOUS_ITEM if found else Why.UNKNOWN_TITLE
+
+
+def _of_copy(unit: Unit, barcode: str, house: House) -> tuple[str, str] | Why:
+    if any(request.side is Side.BORROWING for request in unit.requests_with(barcode)):
+        return Why.HOLDS_NOT_ALLOWED
+    ours = unit.holding(ItemKey(house.agency, barcode))
+    return (ours.bib_id, ours.volume) if ours else Why.UNKNOWN_ITEM
+
+
+def _cancel(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
+    request = _mine(unit, ask, house)
+    if isinstance(request, Why):
+        return _no(unit, request, ask, now, _language(facts))
+    outcome = borrowing.cancel(unit, CancelRequest(ask.by, ask.card, request=request.id), house, now)
+    return outcome if isinstance(outcome, Refused) else _held(unit.request(request.id) or request, facts)
+
+
+def _change(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
+    """Another place of collection, while the book is not yet here, or another last day on which it is wanted."""
+    request = _mine(unit, ask, house)
+    if isinstance(request, Why):
+        return _no(unit, request, ask, now, _language(facts))
+    place = ask.pickup_location or request.pickup_location
+    if place not in house.pickup_locations:
+        detail = {"place": ", ".join(house.pickup_locations)}
+        return _refuse(unit, Refusal(Why.PICKUP_LOCATION, detail), ask, now, _language(facts))
+    if place != request.pickup_location and request.position not in NOT_HERE_YET:
+        return _no(unit, Why.WRONG_POSITION, ask, now, _language(facts))
+    facts_now = {"pickup_location": place, "need_before": ask.need_before or request.need_before}
+    return _held(unit.amend(request, now, ask.by, "R4", **facts_now), facts)
+
+
+def _mine(unit: Unit, ask: Hold, house: House) -> Request | Why:
+    """The one waiting request of this patron that the ask means."""
+    waiting = [r for r in unit.open_requests(ask.card) if r.side is Side.BORROWING and r.position in WAITING]
+    ours = unit.holding(ItemKey(house.agency, ask.barcode)) if ask.barcode else None
+    names = {name for name in (ours.bib_id if ours else "", "" if ask.barcode else ask.title) if name}
+    meant = [r for r in waiting if (ask.barcode and r.item_barcode == ask.barcode) or names & {r.bib_id, r.title, r.id}]
+    if len(meant) == 1:
+        return meant[0]
+    return Why.AMBIGUOUS_ITEM if meant else Why.UNKNOWN_REQUEST
+
+
+_HOLDS: dict[HoldMode, Callable[[Unit, Hold, BorrowerFacts, House, datetime], Held | Refused]] = {
+    HoldMode.PLACE: _place,
+    HoldMode.CANCEL: _cancel,
+    HoldMode.CHANGE: _change,
+}
+
+
+def _held(request: Request, facts: BorrowerFacts) -> Held:
+    return Held(
+        request.id,
+        request.title,
+        request.item,
+        request.position,
+        request.pickup_location,
+        request.need_before,
+        _language(facts),
+    )
+
+
+# ---- all loans at once
+
+
+def renew_all(unit: Unit, ask: RenewAll, facts: BorrowerFacts, house: House, now: datetime) -> AllRenewed | Refused:
+    """Renew every loan of a patron that may be renewed (R27 to R33)."""
+    if facts.borrower is None:
+        return _no(unit, Why.UNKNOWN_BORROWER, ask, now)
+    loans = [r for r in unit.open_requests(ask.card) if r.position is P.ON_LOAN and r.item]
+    answers = [circulation.renew(unit, _renewal(ask, loan), facts, house, now) for loan in loans]
+    return AllRenewed(
+        tuple(a for a in answers if isinstance(a, Renewed)),
+        tuple(a for a in answers if isinstance(a, Refused)),
+        facts.borrower.language,
+    )
+
+
+def _renewal(ask: RenewAll, loan: Request) -> Renew:
+    return Renew(ask.by, ask.card, loan.item_barcode, loan.item_agency, fee_acknowledged=ask.fee_acknowledged)
+
+
+# ---- copies
+
+
+def note_properties(unit: Unit, ask: NoteProperties, house: House, now: datetime) -> PropertiesNoted | Refused:
+    """Remember what a terminal says of a copy's make; only of a copy that we know."""
+    found = one_with(unit, ask.barcode, "")
+    if isinstance(found, Refused):
+        return found
+    known = unit.holding(ItemKey(house.agency, ask.barcode)) if found is None else None
+    item, title = (found.item, found.title) if found else (known.key, known.title) if known else (None, "")
+    if item is None:
+        return Refused(Why.UNKNOWN_ITEM)
+    cards.note_properties(unit, item, ask.text, now, ask.by)
+    return PropertiesNoted(item, title, ask.text)
+
+
+# ---- no
+
+
+def _no(unit: Unit, why: Why, ask: Any, now: datetime, language: str = "") -> Refused:
+    return _refuse(unit, Refusal(why), ask, now, language)
+
+
+def _refuse(unit: Unit, refusal: Refusal, ask: Any, now: datetime, language: str) -> Refused:
+    unit.refuse(refusal, now, ask.by, patron=ask.card)
+    return refused(refusal, language)
+
+
+def _language(facts: BorrowerFacts) -> str:
+    return facts.borrower.language if facts.borrower else ""

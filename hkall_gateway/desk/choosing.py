@@ -1,0 +1,89 @@
+"""Which lender is asked: the list that a request is placed with, and who of it is asked next, looked at afresh each time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from hkall_gateway.desk.house import House
+from hkall_gateway.rules import calendar, lenders
+from hkall_gateway.rules.calendar import ALWAYS_OPEN
+from hkall_gateway.rules.lenders import SPARE, UNKNOWN_RECORD, Record
+from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Request
+from hkall_gateway.store.partners import records
+from hkall_gateway.store.unit import Unit
+
+
+def ranked(
+    unit: Unit, copies: Sequence[Holding], seed: str, house: House, now: datetime, volume: str = ""
+) -> tuple[Candidate, ...]:
+    """Every copy in the order in which its library is asked, each with the reason if it is passed over.
+
+    A library that is closed today is passed over while another can be asked. Where all are closed, as on a public holiday,
+    the wish waits at the first of them. `seed` decides between equals.
+    """
+    known = records(unit, now)
+    asked = _chosen(unit, copies, known, seed, house, now, volume)
+    if any(not c.skip for c in asked):
+        return asked
+    return _chosen(unit, copies, _open(known), seed, house, now, volume)
+
+
+def _chosen(
+    unit: Unit,
+    copies: Sequence[Holding],
+    known: Mapping[str, Record],
+    seed: str,
+    house: House,
+    now: datetime,
+    volume: str,
+) -> tuple[Candidate, ...]:
+    return lenders.choose_lender(
+        copies, unit.partners(), house.policy, now, seed, own=house.agency, volume=volume, records=known
+    )
+
+
+def _open(known: Mapping[str, Record]) -> dict[str, Record]:
+    return {agency: replace(record, closures=ALWAYS_OPEN) for agency, record in known.items()}
+
+
+def next_lender(unit: Unit, request: Request, house: House, now: datetime) -> Candidate | None:
+    """The best copy whose library was not asked yet and which is still to be had; None when there is none left.
+
+    A copy that has gone since the list was made is passed over for good, with the reason, and another copy of its library
+    takes its place. A library closed today comes last.
+    """
+    listed = unit.candidates(request.id)
+    tried = {c.agency for c in listed if c.wire_id}
+    known = records(unit, now)
+    for candidate in _in_turn(listed, known, now):
+        if candidate.agency in tried:
+            continue
+        why = _gone(unit, candidate, request, _open(known), house, now)
+        if why or candidate.skip:
+            unit.mark(candidate, skip=why)
+        if not why:
+            return candidate
+    return None
+
+
+def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], now: datetime) -> list[Candidate]:
+    """Those still possible: by the rank of their library, its further copies behind the first, closed libraries last."""
+    possible = [c for c in listed if c.skip in {"", SPARE}]
+    first = {c.agency: c.rank for c in reversed(possible)}
+    today = calendar.civil(now)
+
+    def turn(c: Candidate) -> tuple[bool, int, int]:
+        return today in known.get(c.agency, UNKNOWN_RECORD).closures, first[c.agency], c.rank
+
+    return sorted(possible, key=turn)
+
+
+def _gone(unit: Unit, candidate: Candidate, request: Request, known: Mapping[str, Record], house: House, now: datetime) -> str:
+    """Why a copy cannot be asked for any more; "" where it can. One that the catalogue never knew is asked for."""
+    copy = unit.holding(ItemKey(candidate.agency, candidate.barcode))
+    if copy is None:
+        return ""
+    partners = unit.partners()
+    return lenders.passed_over(copy, partners, house.policy, now, own=house.agency, volume=request.volume, records=known)

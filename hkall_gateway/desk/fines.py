@@ -1,0 +1,142 @@
+"""Fines at the desk: fixed when a book comes back or is renewed, paid oldest first, waived with a reason (R40, R41, R45).
+
+More than is owed is not taken: a cash box gives it back, so there is no credit to keep. What we owe a patron for a book that
+was found again lessens what they owe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+from hkall_gateway.desk.asks import ChargeLine, Refused
+from hkall_gateway.desk.deeds import Paid, Pay, Waive, Waived
+from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.tally import closed_days, fine_cents
+from hkall_gateway.rules.records import from_json, to_json
+from hkall_gateway.rules.vocabulary import By, Refusal, Request, Why
+from hkall_gateway.store import fines
+from hkall_gateway.store.fines import CURRENCY, OVERDUE, Charged
+from hkall_gateway.store.unit import Unit
+
+REPLACEMENT, PROCESSING, DAMAGE, REFUND = "replacement", "processing", "damage", "refund"
+
+
+# ---- assessed
+
+
+def left_to_charge(unit: Unit, request: Request, day: date, house: House) -> int:
+    """What a loan costs up to `day` and was not charged yet, in cents."""
+    cents = fine_cents(request, day, house, closed_days(unit, house))
+    return max(0, cents - fines.charged_cents(unit, request)) if cents else 0
+
+
+def fix_fine(unit: Unit, request: Request, day: date, house: House, now: datetime, by: By) -> int:
+    """Charge what a loan costs up to `day`; the cents that this adds. Asked again for the same days it adds nothing."""
+    cents = left_to_charge(unit, request, day, house)
+    if cents:
+        fines.charge(unit, request, OVERDUE, cents, "R41" if request.recalled_on else "R40", now, by)
+    return cents
+
+
+def pay_back(unit: Unit, request: Request, day: date, now: datetime, by: By) -> int:
+    """A lost book was found on `day`: within its owner's days the replacement is off, and what was paid of it is owed back.
+
+    The processing fee stays. The cents that this takes off. Source: HKALL rules R45.
+    """
+    partner = unit.partner(request.partner)
+    days = partner.charges.refund_if_found_days if partner else 0
+    if request.lost_on is None or not days or day > request.lost_on + timedelta(days=days):
+        return 0
+    if fines.charges_for(unit, request.id, REFUND):
+        return 0
+    return sum(_take_back(unit, request, one, now, by) for one in fines.charges_for(unit, request.id, REPLACEMENT))
+
+
+def _take_back(unit: Unit, request: Request, charged: Charged, now: datetime, by: By) -> int:
+    if charged.left_cents:
+        fines.let_off(unit, charged, charged.left_cents, "found again", now, by)
+    if charged.paid_cents:
+        fines.charge(unit, request, REFUND, -charged.paid_cents, "R45", now, by)
+    return charged.left_cents + charged.paid_cents
+
+
+# ---- shown
+
+
+def charge_lines(unit: Unit, card: str) -> tuple[ChargeLine, ...]:
+    """What a patron owes, charge by charge, oldest first; those that are settled left out."""
+    return tuple(_line(unit, one) for one in fines.charges_of(unit, card) if one.left_cents > 0)
+
+
+def _line(unit: Unit, charged: Charged) -> ChargeLine:
+    about = unit.request(charged.request)
+    title, item = (about.title, about.item) if about else ("", None)
+    return ChargeLine(charged.id, charged.request, charged.kind, title, item, charged.left_cents, charged.at)
+
+
+# ---- paid and waived
+
+
+def pay(unit: Unit, ask: Pay, _house: House, now: datetime) -> Paid | Refused:
+    """Take money for what a patron owes. The same transaction of the same device again gets the same answer."""
+    known = fines.payment_known(unit, ask.card, ask.by.who, ask.transaction_id)
+    if known:
+        return _paid_before(unit, ask, known, now)
+    owed = max(0, unit.owed_cents(ask.card))
+    wanted = [one for one in fines.charges_of(unit, ask.card) if one.left_cents > 0 and ask.fine in (None, one.id)]
+    most = min(owed, sum(one.left_cents for one in wanted))
+    if ask.fine is not None and not wanted:
+        return _no(unit, ask, Refusal(Why.UNKNOWN_FINE), now)
+    if ask.currency != CURRENCY:
+        return _no(unit, ask, Refusal(Why.NOT_SUPPORTED), now)
+    if not 0 < ask.cents <= most:
+        return _no(unit, ask, Refusal(Why.NOT_OWED, {"owed": dollars(most)}), now)
+    _spread(unit, wanted, ask.cents, now, ask.by)
+    outcome = Paid(ask.card, ask.cents, owed - ask.cents, ask.transaction_id)
+    fines.keep_payment(unit, ask.card, ask.transaction_id, ask.cents, to_json(outcome), now, ask.by)
+    return outcome
+
+
+def _paid_before(unit: Unit, ask: Pay, known: tuple[int, str], now: datetime) -> Paid | Refused:
+    """Another sum under the same number is another payment: to call it taken would lose the patron's money."""
+    cents, outcome = known
+    if cents != ask.cents:
+        return _no(unit, ask, Refusal(Why.TRANSACTION_REUSED), now)
+    before: Paid = from_json(outcome)
+    return replace(before, again=True)
+
+
+def _spread(unit: Unit, wanted: Sequence[Charged], cents: int, now: datetime, by: By) -> None:
+    """The oldest charge first, the last one in part."""
+    for one in wanted:
+        part = min(cents, one.left_cents)
+        if part:
+            fines.take(unit, one, part, now, by)
+        cents -= part
+
+
+def waive(unit: Unit, ask: Waive, _house: House, now: datetime) -> Waived | Refused:
+    """A charge, or a part of it, is off, for a reason that stands in the journal."""
+    charged = fines.charge_numbered(unit, ask.fine)
+    if charged is None:
+        return _no(unit, ask, Refusal(Why.UNKNOWN_FINE), now)
+    if not ask.reason.strip():
+        return _no(unit, ask, Refusal(Why.REASON_NEEDED), now)
+    cents = charged.left_cents if ask.cents is None else ask.cents
+    if cents < 0 or cents > max(0, charged.left_cents):
+        return _no(unit, ask, Refusal(Why.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), now)
+    if cents:
+        fines.let_off(unit, charged, cents, ask.reason, now, ask.by)
+    return Waived(ask.fine, cents, max(0, unit.owed_cents(charged.patron)), again=not cents)
+
+
+def _no(unit: Unit, ask: Pay | Waive, refusal: Refusal, now: datetime) -> Refused:
+    unit.refuse(refusal, now, ask.by, patron=ask.card if isinstance(ask, Pay) else "")
+    return refused(refusal)
+
+
+def dollars(cents: int) -> str:
+    """An amount for people: 1250 cents are "12.50"."""
+    return f"{cents // 100}.{cents % 100:02}"

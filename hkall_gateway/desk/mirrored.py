@@ -1,0 +1,214 @@
+"""INN-Reach: the central decides, and its events are mirrored to us. An identifier that begins with `i` is a copy elsewhere.
+
+Requests of ours stand under the central's item number until the copy's own barcode is told; from then on the copy is known by
+(library, barcode). Nothing is told back: the central knows already. Source: NCIP reference 6.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+from hkall_gateway.desk import circulation, lending, owners, recalls, returning
+from hkall_gateway.desk.asks import BorrowFromUs, Outcome, Paged
+from hkall_gateway.desk.brokered import (
+    Work,
+    at_counter,
+    check_in,
+    heard,
+    may_have_one_more,
+    no,
+    noted,
+    place_of,
+    ship,
+)
+from hkall_gateway.desk.brokered import named as named_by_copy
+from hkall_gateway.desk.deeds import Answered
+from hkall_gateway.desk.errands import MIRRORED, Errand
+from hkall_gateway.desk.house import House
+from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.rules.lifecycle import FINAL, Event
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side, Why
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.wires import borrowed_under, held_with
+
+P = Position
+
+
+def request(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """The central placed a request: for our patron, or for a copy of ours."""
+    return _borrow(unit, ask, facts, house, now) if ask.number else _page(unit, ask, house, now)
+
+
+def _borrow(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    known = borrowed_under(unit, ask.partner, ask.number)
+    if known is not None and known.position not in FINAL:
+        return noted(known) if known.patron == ask.card else no(unit, Why.DUPLICATE_REQUEST, ask, now, known)
+    answer = may_have_one_more(unit, ask, facts, house, now)
+    if answer is not None:
+        return answer
+    wish = unit.open(_wish(ask, house), now, ask.by)
+    return noted(unit.advance(wish, Event.ASK, now, ask.by, attempt=1))
+
+
+def _wish(ask: Errand, house: House) -> Request:
+    return Request(
+        id="",
+        side=Side.BORROWING,
+        position=P.NEW,
+        kind=MIRRORED,
+        title=ask.title or ask.number,
+        bib_id=ask.bib_id,
+        patron=ask.card,
+        partner=ask.partner,
+        wire_agency=ask.partner,
+        wire_id=ask.number,
+        placed_by=ask.partner if ask.wire_id else "",
+        placed_id=ask.wire_id,
+        pickup_location=place_of(ask, house),
+    )
+
+
+def _page(unit: Unit, ask: Errand, house: House, now: datetime) -> Outcome:
+    """A copy of ours is wanted. Its barcode is all that names the request, so the copy in hand is the request."""
+    held = held_with(unit, ask.partner, ask.barcode, house.agency)
+    if held is not None and held.position not in FINAL:
+        return Paged(held.id, held.wire_agency, held.wire_id, held.item or ItemKey("", ""), held.title)
+    item, number = ItemKey(house.agency, ask.barcode), ask.wire_id or f"{ask.barcode}/{now:%Y%m%dT%H%M%S}"
+    wish = BorrowFromUs(ask.by, ask.partner, ask.wire_agency or ask.partner, number, item=item)
+    return lending.borrow_from_us(unit, replace(wish, pickup_location=ask.pickup_location), house, now)
+
+
+def cancel(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """The central took the request back: the patron does not want it, or nobody will send it."""
+    found = named(unit, ask)
+    if found is None:
+        return no(unit, Why.UNKNOWN_REQUEST, ask, now)
+    if found.side is Side.LENDING:
+        return lending.heard(unit, heard(ask, found), Event.WITHDRAW, house, now)
+    if found.position in FINAL:
+        return noted(found)
+    if not unit.can(found, Event.CANCEL):
+        return no(unit, Why.TOO_LATE_TO_CANCEL, ask, now, found)
+    cancelling = unit.advance(found, Event.CANCEL, now, ask.by, rule="R34")
+    return noted(unit.advance(cancelling, Event.CANCEL_SETTLED, now, ask.by, rule="R34"))
+
+
+def shipped(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """The copy is on the way, and its barcode is known now. Our own copy is on the way home."""
+    found = named(unit, ask)
+    if found is None:
+        return no(unit, Why.UNKNOWN_REQUEST, ask, now)
+    if found.side is Side.LENDING:
+        return lending.heard(unit, heard(ask, found), Event.COMING_HOME, house, now)
+    if unit.can(found, Event.SHIP) or unit.can(found, Event.SHIP_UNWANTED):
+        return _on_its_way(unit, ask, found, now)
+    return noted(found)
+
+
+def _on_its_way(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outcome:
+    if not ask.barcode or unit.requests_with(ask.barcode, ask.partner):
+        return no(unit, Why.UNKNOWN_ITEM, ask, now, found)
+    event = Event.SHIP if unit.can(found, Event.SHIP) else Event.SHIP_UNWANTED
+    came: dict[str, Any] = {"item_agency": ask.partner, "item_barcode": ask.barcode, "lender_due": ask.due}
+    return noted(unit.advance(found, event, now, ask.by, unwanted=event is Event.SHIP_UNWANTED, **came))
+
+
+def received(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """The copy is here, announced or not: a place on the hold shelf and one letter."""
+    found = named(unit, ask)
+    if found is None:
+        return no(unit, Why.UNKNOWN_REQUEST, ask, now)
+    if found.side is Side.LENDING:
+        return lending.heard(unit, heard(ask, found), Event.BORROWER_HAS_IT, house, now)
+    if unit.can(found, Event.ARRIVE_UNANNOUNCED):
+        return _unannounced(unit, ask, found, house, now)
+    if found.position is P.IN_TRANSIT:
+        returning.arrive(unit, ask.by, found, house, now)
+    return noted(found)
+
+
+def _unannounced(unit: Unit, ask: Errand, found: Request, house: House, now: datetime) -> Outcome:
+    if not ask.barcode or unit.requests_with(ask.barcode, ask.partner):
+        return no(unit, Why.UNKNOWN_ITEM, ask, now, found)
+    came: dict[str, Any] = {"item_agency": ask.partner, "item_barcode": ask.barcode, "unannounced": True}
+    returning.arrive(unit, ask.by, found, house, now, Event.ARRIVE_UNANNOUNCED, **came)
+    return noted(replace(found, item_agency=ask.partner, item_barcode=ask.barcode))
+
+
+def lent(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """Our patron has the book, by the date that the central named where a rule of ours speaks against it; or our copy left.
+
+    It has happened: what our rules would have refused is taken and shown to staff.
+    """
+    found = named(unit, ask)
+    if found is None:
+        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+    if found.side is Side.LENDING:
+        return ship(unit, ask, found, house, now)
+    told = at_counter(ask, found, house, no_block=True, happened_at=min(ask.at or now, now), due_told=ask.due)
+    return circulation.check_out(unit, told, facts, house, now)
+
+
+def home(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """The lender has its copy back; the borrower has ours."""
+    found = named(unit, ask)
+    if found is None:
+        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+    if found.side is Side.LENDING:
+        return lending.heard(unit, heard(ask, found), Event.BORROWER_HAS_IT, house, now)
+    return owners.home(unit, heard(ask, found), house, now)
+
+
+def renewed(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Answered:
+    """The owner gives a later date; the borrower keeps ours longer."""
+    found = named(unit, ask)
+    if found is None:
+        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+    work = lending.renewed_by_borrower if found.side is Side.LENDING else recalls.owner_renewed
+    return work(unit, heard(ask, found), house, now)
+
+
+def recalled(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Answered:
+    """The owner wants its copy back."""
+    found = named(unit, ask)
+    return recalls.recalled(unit, heard(ask, found), house, now) if found else no(unit, Why.UNKNOWN_ITEM, ask, now)
+
+
+def recall_cancelled(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Answered:
+    """The owner does not need it any more."""
+    found = named(unit, ask)
+    return recalls.recall_cancelled(unit, heard(ask, found), house, now) if found else no(unit, Why.UNKNOWN_ITEM, ask, now)
+
+
+def named(unit: Unit, ask: Errand) -> Request | None:
+    """The request under the central's item number, else by the copy's own barcode or the RequestId."""
+    found = borrowed_under(unit, ask.partner, ask.number)
+    return found if found and found.position not in FINAL else named_by_copy(unit, ask) or found
+
+
+def taken_in(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Answered:
+    """The patron brought it back, or our own copy is home."""
+    found = named(unit, ask)
+    if found is None:
+        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+    return check_in(unit, replace(ask, barcode=found.item_barcode, agency=found.item_agency), facts, house, now)
+
+
+EVENTS: Final[Mapping[str, Work]] = MappingProxyType(
+    {
+        "mirror_request": request,
+        "mirror_cancel": cancel,
+        "mirror_shipped": shipped,
+        "mirror_received": received,
+        "mirror_lent": lent,
+        "mirror_home": home,
+        "mirror_taken_in": taken_in,
+        "mirror_renewed": renewed,
+        "mirror_recalled": recalled,
+        "mirror_recall_cancelled": recall_cancelled,
+    }
+)

@@ -1,0 +1,49 @@
+"""Which request a deed is about, and how a no is said and written down."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from hkall_gateway.desk.asks import Refused
+from hkall_gateway.desk.deeds import Deed, Done
+from hkall_gateway.desk.house import refused
+from hkall_gateway.desk.seeing import one_with
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.vocabulary import By, Refusal, Request, Why
+from hkall_gateway.store.unit import Unit
+
+
+def named(unit: Unit, deed: Deed) -> Request | Refused:
+    """The request with this number, also one that has ended; else the open one that holds this copy."""
+    if deed.request:
+        found = unit.request(deed.request)
+        return found or no(unit, Refusal(Why.UNKNOWN_REQUEST), deed.by, None)
+    held = one_with(unit, deed.barcode, deed.agency)
+    return held or no(unit, Refusal(Why.UNKNOWN_ITEM), deed.by, None)
+
+
+def no(unit: Unit, refusal: Refusal, by: By, now: datetime | None, request: Request | None = None) -> Refused:
+    """No, written into the journal where an instant is given."""
+    if now is not None:
+        unit.refuse(refusal, now, by, request)
+    return refused(refusal, "", request.title if request else "")
+
+
+def elsewhere(unit: Unit, deed: Deed, request: Request, now: datetime) -> Refused:
+    """The request does not stand where this deed is possible."""
+    return no(unit, Refusal(Why.WRONG_POSITION, {"position": request.position}), deed.by, now, request)
+
+
+def done(request: Request, *, again: bool = False, due: date | None = None, cents: int = 0) -> Done:
+    """The answer for a deed."""
+    return Done(request.id, request.item, request.position, request.title, again, due, cents)
+
+
+def day_of(unit: Unit, deed: Deed, request: Request, now: datetime) -> date | Refused:
+    """The day on which it happened: today, or an earlier one of this loan."""
+    today = calendar.civil(now)
+    first = request.first_checkout or request.received_on or (calendar.civil(request.placed_at) if request.placed_at else today)
+    day = deed.on or today
+    if first <= day <= today:
+        return day
+    return no(unit, Refusal(Why.WRONG_DATE, {"on": day}), deed.by, now, request)

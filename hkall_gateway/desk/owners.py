@@ -1,0 +1,173 @@
+"""The owner of a book that we borrow tells us: it is sent, it will not be sent, it is home again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from hkall_gateway.desk.asks import Heard, Noted, Outcome
+from hkall_gateway.desk.borrowing import move_on, no
+from hkall_gateway.desk.fines import fix_fine, pay_back
+from hkall_gateway.desk.house import House
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.lifecycle import FINAL, Event, Send
+from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Side, Why
+from hkall_gateway.store.unit import Unit
+
+P = Position
+HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
+
+
+def shipped(unit: Unit, ask: Heard, _house: House, now: datetime) -> Outcome:
+    """The lender has sent a copy. Late, early or twice, it is taken as what it is: the copy is on its way."""
+    asked = unit.request_asked(ask.wire_id) or _by_item(unit, ask)
+    if asked is None:
+        return no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
+    request, candidate = asked
+    if candidate is not None and candidate.agency != ask.partner:
+        return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
+    item = ask.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else None)
+    if item is None or _in_other_hands(unit, item, request):
+        return no(unit, Why.UNKNOWN_ITEM, ask.by, now, request=request)
+    return _take_shipment(unit, ask, request, item, now)
+
+
+def _by_item(unit: Unit, ask: Heard) -> tuple[Request, None] | None:
+    held = unit.requests_with(ask.item.barcode, ask.item.agency) if ask.item else ()
+    mine = [r for r in held if r.side is Side.BORROWING and r.partner == ask.partner]
+    return (mine[0], None) if mine else None
+
+
+def _in_other_hands(unit: Unit, item: ItemKey, request: Request) -> bool:
+    return any(r.id != request.id for r in unit.requests_with(item.barcode, item.agency))
+
+
+def _take_shipment(unit: Unit, ask: Heard, request: Request, item: ItemKey, now: datetime) -> Outcome:
+    active = not ask.wire_id or request.wire_id == ask.wire_id
+    came: dict[str, Any] = {"item_agency": item.agency, "item_barcode": item.barcode, "lender_due": ask.due}
+    if request.position is P.CANCELLING and active:
+        return _noted(unit.advance(request, Event.SHIP_UNWANTED, now, ask.by, rule="R34", unwanted=True, **came))
+    if request.position is P.REQUESTED:
+        return _noted(_ship(unit, ask, request, came, active=active, now=now))
+    if request.position in HERE | {P.IN_TRANSIT} and request.item in {None, item}:
+        filled = _filled(unit, ask, request, came, now)
+        return _noted(filled, note="already under way" if request.position is P.IN_TRANSIT else "already here")
+    if request.position is P.CLOSED and request.item == item:
+        return _late(unit, ask, request, now)
+    return _stray(unit, ask, request, item, now)
+
+
+def _filled(unit: Unit, ask: Heard, request: Request, came: dict[str, Any], now: datetime) -> Request:
+    """A shipment that is told after the copy came says only what we do not know yet: which copy, and until when."""
+    missing = {name: value for name, value in came.items() if value and not getattr(request, name)}
+    return unit.amend(request, now, ask.by, **missing) if missing else request
+
+
+def _ship(unit: Unit, ask: Heard, request: Request, came: dict[str, Any], *, active: bool, now: datetime) -> Request:
+    """The copy comes. From a former lender too, while no other has shipped: then the present one is told to stop."""
+    if active:
+        return unit.advance(request, Event.SHIP, now, ask.by, **came)
+    unit.tell(Send.CANCEL_AT_LENDER, request, now, ask.by)
+    return unit.advance(request, Event.SHIP, now, ask.by, partner=ask.partner, wire_id=ask.wire_id, **came)
+
+
+def _stray(unit: Unit, ask: Heard, request: Request, item: ItemKey, now: datetime) -> Outcome:
+    """A copy that nobody waits for: it gets a row of its own, so that it is received and sent home."""
+    stray = unit.open(
+        Request(
+            id="",
+            side=Side.BORROWING,
+            position=P.IN_TRANSIT,
+            kind="stray",
+            title=request.title,
+            bib_id=request.bib_id,
+            partner=ask.partner,
+            wire_agency=ask.wire_agency,
+            wire_id=ask.wire_id,
+            item_agency=item.agency,
+            item_barcode=item.barcode,
+            lender_due=ask.due,
+            unwanted=True,
+            reopened_from=request.id,
+        ),
+        now,
+        ask.by,
+    )
+    return _noted(stray, note="nobody waits for it any more")
+
+
+def declined(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
+    """The lender will not supply. Before shipment only; the next lender is asked (R37)."""
+    asked = unit.request_asked(ask.wire_id)
+    if asked is None:
+        return no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
+    request, candidate = asked
+    if candidate.agency != ask.partner:
+        return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
+    if request.wire_id != ask.wire_id or request.position in FINAL:
+        return _late(unit, ask, request, now)
+    return _declined_by_active(unit, ask, request, candidate, house, now)
+
+
+def _declined_by_active(unit: Unit, ask: Heard, request: Request, candidate: Candidate, house: House, now: datetime) -> Outcome:
+    if request.position is P.CANCELLING:
+        return _noted(unit.advance(request, Event.CANCEL_SETTLED, now, ask.by, rule="R34"))
+    if request.position is not P.REQUESTED:
+        return no(unit, Why.ALREADY_SHIPPED, ask.by, now, request=request)
+    reason = ask.reason or "other"
+    unit.mark(candidate, outcome=f"declined: {reason}")
+    return _noted(move_on(unit, request, reason, house, now, ask.by))
+
+
+def home(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
+    """The lender has its copy back. Whatever we thought, it is physically there."""
+    request = _borrowed(unit, ask)
+    if request is None:
+        return no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
+    if request.partner != ask.partner:
+        return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
+    if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # it never left the lender
+        return _noted(move_on(unit, request, "never sent", house, now, ask.by), note="never sent")
+    if request.position is P.CANCELLING:
+        return _noted(unit.advance(request, Event.CANCEL_SETTLED, now, ask.by, rule="R34"), note="never sent")
+    if not unit.can(request, Event.HOME):
+        return _late(unit, ask, request, now)
+    return _closed(unit, ask, request, house, now)
+
+
+def _closed(unit: Unit, ask: Heard, request: Request, house: House, now: datetime) -> Outcome:
+    """It is at home, by whatever way. A loan that skipped our counter ends on the day its owner names, with its fine."""
+    skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
+    day = calendar.civil(min(ask.at or now, now))
+    if request.position is P.ON_LOAN:
+        fix_fine(unit, request, day, house, now, ask.by)
+        pay_back(unit, request, day, now, ask.by)
+    return _noted(
+        unit.advance(request, Event.HOME, now, ask.by, skipped=skipped, returned_on=request.returned_on or day),
+        note=f"home while {skipped}" if skipped else "",
+    )
+
+
+def _borrowed(unit: Unit, ask: Heard) -> Request | None:
+    asked = unit.request_asked(ask.wire_id) if ask.wire_id else None
+    if asked and asked[0].wire_id == ask.wire_id:
+        # A copy that comes after the wish has ended travels as a stray under the number of that wish.
+        strays = unit.borrowed_under(asked[0].wire_agency, ask.wire_id)
+        return strays[0] if strays else asked[0]
+    found = _by_item(unit, ask)
+    return found[0] if found else asked[0] if asked else _stray_on_wire(unit, ask)
+
+
+def _stray_on_wire(unit: Unit, ask: Heard) -> Request | None:
+    last = unit.last_with(ask.item) if ask.item else None
+    return last if last and last.side is Side.BORROWING else None
+
+
+def _late(unit: Unit, ask: Heard, request: Request, now: datetime) -> Noted:
+    """It is over: a success that changes nothing but the journal."""
+    unit.note(request, "LATE", {"message": ask.by.message}, now, ask.by)
+    return _noted(request, late=True)
+
+
+def _noted(request: Request, *, late: bool = False, note: str = "") -> Noted:
+    return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note)

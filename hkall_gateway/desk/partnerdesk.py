@@ -1,0 +1,104 @@
+"""The desk for other systems' further services: errands of brokers, mirrored events, looks, changes, reports, bills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+from hkall_gateway.desk import lending, owners, services
+from hkall_gateway.desk.asks import Heard, ItemSeen, Outcome, Refused
+from hkall_gateway.desk.base import TRY_AGAIN, heard_locks, locks_for
+from hkall_gateway.desk.brokered import ERRANDS, Work
+from hkall_gateway.desk.carddesk import CardDesk
+from hkall_gateway.desk.deeds import Answered, Done
+from hkall_gateway.desk.errands import (
+    Bill,
+    Billed,
+    Changed,
+    ChangeRequest,
+    Errand,
+    Report,
+    RequestSeen,
+    SeeRequest,
+    SeeShelves,
+    SetStatus,
+    ShelvesSeen,
+    StatusSet,
+)
+from hkall_gateway.desk.house import House
+from hkall_gateway.desk.mirrored import EVENTS
+from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.store.database import NO_LOCKS
+
+WORKS: Final[Mapping[str, Work]] = MappingProxyType({**ERRANDS, **EVENTS})
+"""Every errand by its name."""
+
+NOBODY: Final = BorrowerFacts(None, "nobody")
+
+
+class PartnerDesk(CardDesk):
+    """What brokers, partners and discovery systems ask beside the borrowing and lending of desk.py."""
+
+    async def errand(self, name: str, ask: Errand) -> Answered:
+        """One row of brokered.ERRANDS or mirrored.EVENTS. KeyError for a name that is none."""
+        work = WORKS[name]
+        facts = await self._facts(ask.card) if ask.card else NOBODY
+        if not facts.reachable:
+            return TRY_AGAIN
+        return await self._once(ask.inbox, locks_for(patron=ask.card, item=ask.barcode), work, ask, facts)
+
+    # ---- events of partners
+
+    async def checked_out(self, ask: Heard) -> Outcome:
+        """The lender has charged its copy to us, or the borrower ours to its reader."""
+        work = owners.shipped if self._we_borrow(ask) else _borrower_has_it
+        return await self._once(ask.inbox, heard_locks(ask), work, ask)
+
+    async def checked_in(self, ask: Heard) -> Outcome:
+        """The lender has its copy home, or the borrower's reader has returned ours."""
+        work = owners.home if self._we_borrow(ask) else _coming_home
+        return await self._once(ask.inbox, heard_locks(ask), work, ask)
+
+    async def report(self, ask: Report) -> Done | Refused:
+        """A book is said to be returned or lost."""
+        return await self._once(ask.inbox, locks_for(item=ask.item.barcode), services.report, ask)
+
+    # ---- looks
+
+    async def see_request(self, ask: SeeRequest) -> RequestSeen | Refused:
+        """How a request is."""
+        return await self._store.read(services.see_request, ask, self.house)
+
+    async def see_copy_of(self, ask: SeeRequest) -> ItemSeen | Refused:
+        """What the copy of a request is doing."""
+        return await self._store.read(services.copy_of, ask, self.house)
+
+    async def see_shelves(self, ask: SeeShelves) -> ShelvesSeen | Refused:
+        """What stands on which shelf."""
+        return await self._store.read(services.see_shelves, ask, self.house)
+
+    # ---- changes
+
+    async def change_request(self, ask: ChangeRequest) -> Changed | Refused:
+        """Another place of collection, another last day."""
+        locks = locks_for(patron=ask.card, item=ask.item.barcode if ask.item else "")
+        return await self._once(ask.inbox, locks, services.change_request, ask)
+
+    async def set_status(self, ask: SetStatus) -> StatusSet | Refused:
+        """A copy's circulation status."""
+        return await self._once(ask.inbox, NO_LOCKS, services.set_status, ask)
+
+    async def bill(self, ask: Bill) -> Billed | Refused:
+        """Charge one of our patrons."""
+        return await self._once(ask.inbox, locks_for(patron=ask.card), services.bill, ask)
+
+
+def _borrower_has_it(unit: Any, ask: Heard, house: House, now: datetime) -> Outcome:
+    return lending.heard(unit, ask, Event.BORROWER_HAS_IT, house, now)
+
+
+def _coming_home(unit: Any, ask: Heard, house: House, now: datetime) -> Outcome:
+    return lending.heard(unit, ask, Event.COMING_HOME, house, now)

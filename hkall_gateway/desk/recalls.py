@@ -1,0 +1,184 @@
+"""Recalls, both ways: the owner wants its book back or gives it longer, and we want ours back (R23 to R28, R41)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from hkall_gateway.desk.asks import Heard, Refused, Renewed
+from hkall_gateway.desk.deeds import Deed, Done, Recalled
+from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.naming import done, elsewhere
+from hkall_gateway.desk.tally import closed_days
+from hkall_gateway.rules import calendar, due
+from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.store.unit import Unit
+
+P = Position
+
+
+# ---- the owner of a book that we borrow
+
+
+def recalled(unit: Unit, ask: Heard, house: House, now: datetime) -> Recalled | Refused:
+    """The owner wants it back: a shorter loan and one letter, or, before the loan, a note for staff (R23 to R26).
+
+    What is on its way home, or ended, is a success that changes nothing. `ask.due` is the date that the owner names.
+    """
+    request = _theirs(unit, ask, now)
+    if isinstance(request, Refused):
+        return request
+    if request.position is P.ON_LOAN:
+        return _recall_loan(unit, ask, request, house, now)
+    if not unit.can(request, Event.RECALL_NOTED) or _former(request, ask):
+        return _late(unit, ask, request, now)
+    if request.recalled_on is not None:
+        return _answer(request, ask, again=True)
+    return _note(unit, ask, request, house, now)
+
+
+def _recall_loan(unit: Unit, ask: Heard, request: Request, house: House, now: datetime) -> Recalled:
+    """A second recall changes something only where it names an earlier date."""
+    today, again = calendar.civil(now), request.recalled_on is not None
+    loan = replace(request, first_checkout=request.first_checkout or today)
+    until = due.recall_due(loan, house.policy, now, ask.due, closed_days(unit, house))
+    if again and until == request.due:
+        return _answer(request, ask, again=True)
+    facts: dict[str, Any] = {
+        "due": until,
+        "due_before_recall": request.due_before_recall if again else request.due,
+        "recalled_on": request.recalled_on or today,
+        "recall_was_on": None,
+        "recall_cancelled_on": None,
+    }
+    after = unit.advance(request, Event.RECALL, now, ask.by, rule="R25", **facts)
+    return replace(_answer(after, ask), old_due=request.due)
+
+
+def _note(unit: Unit, ask: Heard, request: Request, house: House, now: datetime) -> Recalled:
+    """The patron does not have it yet: staff are told when they scan it, or it goes back at once, as the policy says."""
+    after = unit.advance(request, Event.RECALL_NOTED, now, ask.by, rule="R24", recalled_on=calendar.civil(now))
+    if house.policy.recall.before_pickup == "return" and unit.can(after, Event.RETURN_UNUSED):
+        after = unit.advance(after, Event.RETURN_UNUSED, now, ask.by, rule="R24", reason="recalled")
+    return _answer(after, ask)
+
+
+def recall_cancelled(unit: Unit, ask: Heard, house: House, now: datetime) -> Recalled | Refused:
+    """The owner does not need it any more: the earlier date is in force again where it is later (R26)."""
+    request = _theirs(unit, ask, now)
+    if isinstance(request, Refused):
+        return request
+    if not unit.can(request, Event.CANCEL_RECALL):
+        return _late(unit, ask, request, now)
+    if request.recalled_on is None:
+        return _answer(request, ask, again=True)
+    facts = _without_recall(request, due.restored_due(request, house.policy), now)
+    after = unit.advance(request, Event.CANCEL_RECALL, now, ask.by, rule="R26", **facts)
+    return replace(_answer(after, ask), old_due=request.due)
+
+
+def _without_recall(request: Request, until: date | None, now: datetime) -> dict[str, Any]:
+    """No recall is in force; its days are kept for the fine (R41)."""
+    kept = {"recall_was_on": request.recalled_on, "recall_cancelled_on": calendar.civil(now)}
+    return {"due": until, "recalled_on": None, "due_before_recall": None} | (kept if request.due else {})
+
+
+def owner_renewed(unit: Unit, ask: Heard, _house: House, now: datetime) -> Renewed | Refused:
+    """The owner lets the patron keep it longer: the date as told, never an earlier one, and a recall is over.
+
+    Before the loan only the date on which the owner expects it moves.
+    """
+    request = _theirs(unit, ask, now)
+    if isinstance(request, Refused):
+        return request
+    if ask.due is None:
+        return _no(unit, ask, Why.UNUSABLE_MESSAGE, now, request)
+    longer = max(d for d in (request.lender_due, ask.due) if d)
+    if unit.can(request, Event.OWNER_RENEW) and request.due:
+        until = max(request.due, ask.due)
+        facts: dict[str, Any] = _without_recall(request, until, now) if request.recalled_on else {"due": until}
+        if (until, longer) != (request.due, request.lender_due):
+            request = unit.advance(request, Event.OWNER_RENEW, now, ask.by, lender_due=longer, **facts)
+    elif unit.can(request, Event.RECALL_NOTED):
+        request = unit.amend(request, now, ask.by, lender_due=longer)
+    else:
+        return _no(unit, ask, Why.NOT_ON_LOAN, now, request)
+    item = request.item or ItemKey("", "")
+    return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals)
+
+
+def _theirs(unit: Unit, ask: Heard, now: datetime) -> Request | Refused:
+    """The request that an owner speaks of; only the library that lends the book may (R23)."""
+    asked = unit.request_asked(ask.wire_id) if ask.wire_id else None
+    request = asked[0] if asked else _with_copy(unit, ask.item)
+    if request is None:
+        return _no(unit, ask, Why.UNKNOWN_REQUEST if ask.wire_id else Why.UNKNOWN_ITEM, now)
+    owner = asked[1].agency if asked else request.item_agency or request.partner
+    if owner != ask.partner or (ask.item and ask.item.agency != ask.partner):
+        return _no(unit, ask, Why.AGENCY_NOT_OWNER, now, request)
+    return request
+
+
+def _with_copy(unit: Unit, item: ItemKey | None) -> Request | None:
+    """The open request that holds the copy, else the last that did; never one where we lend."""
+    if item is None:
+        return None
+    held = [r for r in unit.requests_with(item.barcode, item.agency) if r.side is Side.BORROWING]
+    last = held[0] if held else unit.last_with(item)
+    return last if last and last.side is Side.BORROWING else None
+
+
+def _former(request: Request, ask: Heard) -> bool:
+    """A lender that was asked once and is not the present one has nothing to recall."""
+    return bool(ask.wire_id) and request.wire_id != ask.wire_id
+
+
+def _late(unit: Unit, ask: Heard, request: Request, now: datetime) -> Recalled:
+    unit.note(request, "LATE", {"message": ask.by.message}, now, ask.by)
+    return replace(_answer(request, ask), late=True)
+
+
+def _answer(request: Request, ask: Heard, *, again: bool = False) -> Recalled:
+    return Recalled(request.id, request.item, request.due, asked_due=ask.due, again=again)
+
+
+def _no(unit: Unit, ask: Heard, why: Why, now: datetime, request: Request | None = None) -> Refused:
+    unit.refuse(Refusal(why), now, ask.by, request)
+    return refused(Refusal(why))
+
+
+# ---- we, the owner of a book that is lent
+
+
+def recall_lent(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Done | Refused:
+    """A patron of ours needs our copy: the borrower is told by when, at the latest on the day that was agreed before.
+
+    `deed.on` is the day by which we want it; else the policy's days to bring it back count from today.
+    """
+    if not unit.can(request, Event.RECALL_LENT):
+        return elsewhere(unit, deed, request, now)
+    today, again = calendar.civil(now), request.recalled_on is not None
+    wanted = max(today, deed.on or today + timedelta(days=house.policy.recall.return_days))
+    until = min(d for d in (wanted, request.lender_due) if d)
+    if again and until == request.lender_due:
+        return done(request, again=True, due=until)
+    facts: dict[str, Any] = {
+        "lender_due": until,
+        "due_before_recall": request.due_before_recall if again else request.lender_due,
+        "recalled_on": request.recalled_on or today,
+        "reason": deed.reason,
+    }
+    return done(unit.advance(request, Event.RECALL_LENT, now, deed.by, rule="R23", **facts), due=until)
+
+
+def cancel_recall_lent(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Done | Refused:
+    """Nobody needs our copy any more: the borrower may keep it as long as was agreed before."""
+    if not unit.can(request, Event.CANCEL_RECALL_LENT):
+        return elsewhere(unit, deed, request, now)
+    if request.recalled_on is None:
+        return done(request, again=True, due=request.lender_due)
+    until = max((d for d in (request.due_before_recall, request.lender_due) if d), default=None)
+    facts: dict[str, Any] = {"lender_due": until, "due_before_recall": None, "recalled_on": None, "reason": deed.reason}
+    return done(unit.advance(request, Event.CANCEL_RECALL_LENT, now, deed.by, rule="R26", **facts), due=until)

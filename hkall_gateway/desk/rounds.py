@@ -1,0 +1,254 @@
+"""What time alone does: expired pickups, overdue letters, silent lenders, wishes that are too late, and old documents.
+
+A round is a row of ROUNDS. It goes through the database in bounded batches, each a unit of work that also writes down how far
+it came; a gateway that dies goes on there after its restart, or another one does when the lease has run out. Of two gateways
+on one database one does a round. Nothing depends on its being punctual: each batch asks for what is due now, so that after
+three days without a gateway every letter is still written once.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+import structlog
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from hkall_gateway.desk import borrowing
+from hkall_gateway.desk.errands import MIRRORED
+from hkall_gateway.desk.house import House
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.vocabulary import By, Partner, Position, Request
+from hkall_gateway.store import rounds as found
+from hkall_gateway.store.database import Store
+from hkall_gateway.store.rounds import Job
+from hkall_gateway.store.unit import Unit
+
+LOG = structlog.get_logger()
+
+BATCH: Final = 200
+LEASE_S: Final = 300
+LOOK_S: Final = 60
+HOUR: Final = timedelta(hours=1)
+
+Batch = tuple[str | None, int]
+"""(cursor of the next batch, None = the round is complete; how many it did)."""
+Work = Callable[[Unit, House, datetime, str, int], Batch]
+"""(unit, house, now, cursor, limit): one batch of at most `limit` requests after `cursor`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round. `every` None = once a day, at midnight in Hong Kong."""
+
+    work: Work
+    every: timedelta | None = None
+
+    def next_after(self, now: datetime) -> datetime:
+        """When it is due again after it ran at `now`."""
+        return now + self.every if self.every else calendar.start_of(calendar.after(calendar.civil(now), 1))
+
+
+class Lost(Exception):
+    """Another gateway took the round over while this one was slow: the batch is rolled back."""
+
+
+# ---- what they do
+
+
+def pickup_expiry(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -> Batch:
+    """At 00:00 of the day after the last: the book is to be pulled and sent home; nobody gets a letter (R14, R15)."""
+    late = found.pickups_over(unit, calendar.civil(now), cursor, limit)
+    for request in late:
+        unit.advance(request, Event.EXPIRE_PICKUP, now, _by("pickup_expiry"), rule="R14", expired_pickup=True)
+    return _batch(late, limit), len(late)
+
+
+def overdue(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -> Batch:
+    """At 00:00 of the day after the due date: one letter for each due date, for recalled loans too (R39)."""
+    late = found.loans_over(unit, calendar.civil(now), cursor, limit)
+    for request in late:
+        unit.advance(request, Event.FALL_DUE, now, _by("overdue"), rule="R39", overdue_notice_for=request.due)
+    last = late[-1] if len(late) == limit else None
+    return f"{last.due} {last.id}" if last else None, len(late)
+
+
+def silence(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> Batch:
+    """A lender that says nothing for too many of its own working days is told to stop, and the next one is asked (R11).
+
+    An unacknowledged question waits `silence_days`; one that the lender has accepted the policy's paged days longer. A
+    cancellation that nobody confirms is taken as heard.
+    """
+    waiting = found.asked_before(unit, now - timedelta(days=1), cursor, limit)
+    partners = unit.partners()
+    silent = [r for r in waiting if _silent(unit, r, partners.get(r.partner), house, now)]
+    for request in silent:
+        if request.position is Position.CANCELLING:
+            unit.advance(request, Event.CANCEL_SETTLED, now, _by("silence"), rule="R34", reason=borrowing.SILENCE)
+        else:
+            borrowing.give_up_on(unit, request, house, now, _by("silence"))
+    return _batch(waiting, limit), len(silent)
+
+
+def _silent(unit: Unit, request: Request, partner: Partner | None, house: House, now: datetime) -> bool:
+    if partner is None or request.moved_at is None or request.kind == MIRRORED:
+        return False
+    days = partner.silence_days + (house.policy.waits.paged_days if _accepted(unit, request) else 0)
+    closed = unit.closed_days(partner.agency)
+    last = calendar.after_working_days(calendar.civil(request.moved_at), days, partner.work_days, closed)
+    return calendar.civil(now) > last
+
+
+def _accepted(unit: Unit, request: Request) -> bool:
+    """A cancellation was not accepted by anybody yet, whatever its question was."""
+    asked = unit.request_asked(request.wire_id)
+    return request.position is Position.REQUESTED and asked is not None and asked[1].outcome == "accepted"
+
+
+def not_needed_after(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -> Batch:
+    """The day until which it was wanted is over and nobody has sent it: the request is cancelled (R34)."""
+    late = found.needed_before(unit, calendar.civil(now), cursor, limit)
+    for request in late:
+        unit.advance(request, Event.CANCEL, now, _by("not_needed_after"), rule="R34", reason="not needed any more")
+    return _batch(late, limit), len(late)
+
+
+def inbox_cleanup(unit: Unit, _house: House, now: datetime, _cursor: str, limit: int) -> Batch:
+    """Outcomes of documents that nobody will send again."""
+    count = found.forget_documents(unit, now, limit)
+    return "more" if count == limit else None, count
+
+
+def _batch(done: tuple[Request, ...], limit: int) -> str | None:
+    return done[-1].id if len(done) == limit else None
+
+
+def _by(name: str) -> By:
+    return By("timer", "timer", name)
+
+
+# fmt: off
+ROUNDS: Final[Mapping[str, Round]] = {
+    "pickup_expiry":    Round(pickup_expiry),
+    "overdue":          Round(overdue),
+    "not_needed_after": Round(not_needed_after),
+    "silence":          Round(silence,       every=HOUR),
+    "inbox_cleanup":    Round(inbox_cleanup, every=HOUR),
+}
+# fmt: on
+
+
+# ---- one batch, inside one unit of work
+
+
+def begin(unit: Unit, name: str, who: str, now: datetime, due_only: bool) -> Job | None:
+    """Take a round that is due and free."""
+    return found.claim(unit, name, who, now, LEASE_S, due_only)
+
+
+def one_batch(unit: Unit, job: Job, who: str, house: House, now: datetime, limit: int) -> tuple[Job | None, int]:
+    """Do one batch and write down how far it came: the round as it goes on, None when it is complete, and its count so far.
+
+    Raises Lost where another gateway has it now.
+    """
+    row = ROUNDS[job.name]
+    cursor, count = row.work(unit, house, now, job.cursor, limit)
+    total = count + (job.count if job.cursor else 0)
+    if cursor is None:
+        after, kept = None, found.done(unit, job, who, total, now, row.next_after(now))
+    else:
+        after = replace(job, count=total, cursor=cursor, lease_until=now + timedelta(seconds=LEASE_S))
+        kept = found.keep_on(unit, job, who, after)
+    if not kept:
+        raise Lost(job.name)
+    return after, total
+
+
+# ---- by the clock
+
+
+class Clock(Protocol):
+    """The part of a reactor that has a timer; a test's clock has it too."""
+
+    def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
+
+
+class Rounds:
+    """Looks every minute which rounds are due, and does them one after another.
+
+    `instance` names this gateway among those on one database; `batch` bounds one unit of work.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        house: Callable[[], House],
+        now: Callable[[], datetime],
+        clock: Clock,
+        instance: str,
+        batch: int = BATCH,
+    ) -> None:
+        self._store, self._house, self._now, self._clock = store, house, now, clock
+        self._instance, self._limit = instance, batch
+        self._running, self._stopping = False, False
+        self._timer: Any = None
+        self._looking: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Look now, and every minute from now on."""
+        self._running, self._stopping = True, False
+        self._look()
+
+    async def stop(self) -> None:
+        """Begin nothing more; wait for the batch in hand. What is left of a round is done after the next start."""
+        self._running, self._stopping = False, True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if self._looking is not None:
+            await self._looking
+
+    async def run_due(self) -> None:
+        """Do every round that is due. One that fails is tried again when its lease has run out; the others go on."""
+        jobs = {job.name: job for job in await self._store.read(found.jobs)}
+        for name in ROUNDS:
+            if name not in jobs or jobs[name].free(self._now()):
+                await self._try(name)
+
+    async def do(self, name: str, due_only: bool = False) -> int:
+        """One whole round, also before its time; how many it did, 0 where another gateway is at it."""
+        began, count = self._now(), 0
+        job = await self._store.run(begin, name, self._instance, began, due_only)
+        if job is None:
+            return 0
+        going: Job | None = job
+        while going is not None and not self._stopping:
+            going, count = await self._store.run(one_batch, going, self._instance, self._house(), self._now(), self._limit)
+        LOG.info("timer.run", job=name, count=count, lag_s=job.lag_s(began))
+        return count
+
+    async def _try(self, name: str) -> None:
+        try:
+            await self.do(name, due_only=True)
+        except Lost:
+            LOG.warning("timer.lost", job=name)
+        except Exception:
+            LOG.exception("timer.failed", job=name)
+
+    def _look(self) -> None:
+        if self._looking is None:
+            contextvars.Context().run(self._begin_looking)
+
+    def _begin_looking(self) -> None:
+        self._looking = ensureDeferred(self.run_due())
+        self._looking.addBoth(self._looked)
+
+    def _looked(self, result: Any) -> None:
+        self._looking = None
+        if result is not None:
+            LOG.error("timer.bug", trace=result.getTraceback())
+        if self._running:
+            self._timer = self._clock.callLater(LOOK_S, self._look)

@@ -1,0 +1,139 @@
+"""Who is this, and what is this copy? Questions that decide nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from hkall_gateway.desk.asks import ItemSeen, LoanLine, PatronSeen, Refused, SeeItem, SeePatron
+from hkall_gateway.desk.fines import charge_lines, left_to_charge
+from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.desk.standing import standing
+from hkall_gateway.rules import calendar, eligibility
+from hkall_gateway.rules.vocabulary import NOTHING, RULES, Grant, ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.store.cards import properties_of
+from hkall_gateway.store.unit import Unit
+
+P = Position
+LENT = frozenset({P.ON_LOAN})
+
+
+def see_patron(
+    unit: Unit, ask: SeePatron, facts: BorrowerFacts, pin_ok: bool | None, house: House, now: datetime
+) -> PatronSeen:
+    """A patron's record: may they borrow, what do they have, what do they owe. It decides nothing."""
+    borrower = facts.borrower
+    if borrower is None:
+        return _stranger(ask)
+    answer = eligibility.may_use(borrower, house.policy, now, standing(unit, borrower.barcode, house, now))
+    category = eligibility.category_of(borrower, house.policy)
+    lines = [loan_line(unit, request, house, now) for request in unit.open_requests(borrower.barcode)]
+    return PatronSeen(
+        card=borrower.barcode,
+        name=borrower.name,
+        name_zh=borrower.name_zh,
+        email=borrower.email,
+        language=borrower.language,
+        category=category.key if category else "",
+        valid=isinstance(answer, Grant),
+        refusal=refused(answer, borrower.language) if isinstance(answer, Refusal) else None,
+        pin_ok=pin_ok,
+        lines=tuple(lines),
+        loans_limit=category.quota if category else 0,
+        owed_cents=max(0, unit.owed_cents(borrower.barcode)),
+        expires=borrower.expires,
+        charges=charge_lines(unit, borrower.barcode),
+    )
+
+
+def _stranger(ask: SeePatron) -> PatronSeen:
+    no = Refused(Why.UNKNOWN_BORROWER, RULES[Why.UNKNOWN_BORROWER])
+    return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None)
+
+
+def loan_line(unit: Unit, request: Request, house: House, now: datetime) -> LoanLine:
+    """One line of a patron's record, with the label that patrons see (R35), and what a loan costs that is not charged yet."""
+    return LoanLine(
+        request=request.id,
+        placed_by=request.placed_by,
+        placed_id=request.placed_id,
+        position=request.position,
+        label=house.policy.labels.get(request.position.value, request.position.value),
+        title=request.title,
+        item=request.item,
+        bib_id=request.bib_id,
+        due=request.due,
+        placed_at=request.placed_at,
+        pickup_last=request.pickup_last,
+        pickup_location=request.pickup_location,
+        recalled=request.recalled_on is not None,
+        overdue=request.position in LENT and request.due is not None and calendar.civil(now) > request.due,
+        renewals=request.renewals,
+        fine_cents=left_to_charge(unit, request, calendar.civil(now), house) if request.position in LENT else 0,
+    )
+
+
+def see_item(unit: Unit, ask: SeeItem, house: House) -> ItemSeen | Refused:
+    """What this copy is doing: its part in a request, or its place on a shelf we know of."""
+    found = one_with(unit, ask.barcode, ask.agency)
+    if isinstance(found, Refused):
+        return found
+    if found is not None:
+        return _seen_in_request(unit, found, house)
+    holding = unit.holding(ItemKey(ask.agency or house.agency, ask.barcode))
+    if holding is None:
+        return Refused(Why.UNKNOWN_ITEM)
+    return ItemSeen(
+        holding.key,
+        holding.title,
+        None,
+        None,
+        holding.agency,
+        status=holding.status,
+        call_number=holding.call_number,
+        author=holding.author,
+        properties=properties_of(unit, holding.key),
+    )
+
+
+def _seen_in_request(unit: Unit, request: Request, house: House) -> ItemSeen:
+    item = request.item or ItemKey("", "")
+    holding = unit.holding(item)
+    first = request.first_checkout
+    return ItemSeen(
+        item=item,
+        title=request.title,
+        position=request.position,
+        side=request.side,
+        owner=item.agency,
+        request=request.id,
+        status=holding.status if holding else "",
+        call_number=holding.call_number if holding else "",
+        author=holding.author if holding else "",
+        due=request.due if request.side is Side.BORROWING else request.lender_due,
+        recalled_on=request.recalled_on,
+        earliest_recall=first + timedelta(days=house.policy.recall.min_use_days) if first else None,
+        pickup_last=request.pickup_last,
+        claimed=request.claimed_on is not None,
+        lost=request.lost_on is not None,
+        held_for=request.patron if request.position is P.RECEIVED else "",
+        destination=_destination(request),
+        properties=properties_of(unit, item),
+    )
+
+
+def _destination(request: Request) -> str:
+    going_home = request.position in {P.TO_RETURN, P.RETURN_TRANSIT} or request.unwanted
+    if request.side is Side.LENDING or going_home:
+        return request.partner
+    return request.pickup_location
+
+
+def one_with(unit: Unit, barcode: str, agency: str, card: str = "") -> Request | Refused | None:
+    """The one open request that holds this copy; None if none; a refusal if the barcode fits copies of two libraries."""
+    held = unit.requests_with(barcode, agency)
+    mine = [r for r in held if r.patron == card] if card else []
+    held = tuple(mine) or held
+    if len(held) > 1:
+        return Refused(Why.AMBIGUOUS_ITEM)
+    return held[0] if held else None

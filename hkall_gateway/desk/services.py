@@ -1,0 +1,233 @@
+"""What other systems ask beside the borrowing of a book: how a request is, what stands where; and what they report and bill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from itertools import groupby
+from typing import Final
+
+from hkall_gateway.desk import losses
+from hkall_gateway.desk.asks import ItemSeen, Refused, SeeItem
+from hkall_gateway.desk.deeds import Deed, Done
+from hkall_gateway.desk.errands import (
+    Bill,
+    Billed,
+    Changed,
+    ChangeRequest,
+    Report,
+    RequestSeen,
+    SeeRequest,
+    SeeShelves,
+    SetStatus,
+    Shelf,
+    ShelvesSeen,
+    StatusSet,
+)
+from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.seeing import see_item
+from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.store import fines
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.wires import borrowed_under, held_with
+
+P = Position
+MOVABLE: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.PAGED})
+"""Where a book can still be sent to another desk."""
+
+WAITING: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.PAGED})
+FEE: Final = "fee"
+
+
+# ---- a request
+
+
+def see_request(unit: Unit, ask: SeeRequest, house: House) -> RequestSeen | Refused:
+    """A request as it stands, to those it belongs to; to everybody else there is none."""
+    found = _of(unit, ask, house)
+    if found is None:
+        return Refused(Why.UNKNOWN_REQUEST)
+    copy = see_item(unit, SeeItem(ask.by, found.item_barcode, found.item_agency), house) if found.item else None
+    return RequestSeen(
+        request=found.id,
+        side=found.side,
+        position=found.position,
+        title=found.title,
+        patron=found.patron if ask.client else "",
+        item=found.item,
+        pickup_location=found.pickup_location,
+        pickup_last=found.pickup_last,
+        placed_at=found.placed_at,
+        need_before=found.need_before,
+        copy=copy if isinstance(copy, ItemSeen) else None,
+    )
+
+
+def copy_of(unit: Unit, ask: SeeRequest, house: House) -> ItemSeen | Refused:
+    """What the copy is doing that a request is about; a request without a copy knows of none."""
+    seen = see_request(unit, ask, house)
+    if isinstance(seen, Refused):
+        return seen
+    return seen.copy or Refused(Why.UNKNOWN_ITEM)
+
+
+def _of(unit: Unit, ask: SeeRequest | ChangeRequest, house: House) -> Request | None:
+    found = _by_number(unit, ask, house)
+    if found or ask.value or ask.item is None:
+        return found
+    held = unit.requests_with(ask.item.barcode, ask.item.agency)
+    mine = [r for r in held if (r.patron == ask.card if ask.client else r.partner == ask.caller)]
+    return mine[0] if len(mine) == 1 else None
+
+
+def _by_number(unit: Unit, ask: SeeRequest | ChangeRequest, house: House) -> Request | None:
+    agency, value = ask.agency or ask.caller, ask.value
+    if not value:
+        return None
+    if ask.client:
+        ours = unit.request(value) if agency == house.agency else unit.request_placed(agency, value)
+        return ours if ours and ours.side is Side.BORROWING and ours.placed_by in {"", ask.caller} else None
+    asked = unit.request_asked(value) if agency == house.agency else None
+    if asked:
+        return asked[0] if asked[1].agency == ask.caller else None
+    lent = unit.request_lent(agency, value)
+    return lent if lent and lent.partner == ask.caller else borrowed_under(unit, ask.caller, value)
+
+
+def change_request(unit: Unit, ask: ChangeRequest, house: House, now: datetime) -> Changed | Refused:
+    """Deliver it elsewhere, while it is not here yet, or until another day. The same wish again is the same success (R4)."""
+    found = _of(unit, ask, house)
+    if found is None or (ask.client and ask.card and ask.card != found.patron):
+        return _no(unit, Refusal(Why.UNKNOWN_REQUEST), ask.by, now)
+    place, need = ask.pickup_location or found.pickup_location, ask.need_before or found.need_before
+    if (place, need) == (found.pickup_location, found.need_before):
+        return _changed(found)
+    if found.side is Side.BORROWING and place not in house.pickup_locations:
+        return _no(unit, Refusal(Why.PICKUP_LOCATION, {"place": ", ".join(house.pickup_locations)}), ask.by, now, found)
+    if found.position not in (MOVABLE if place != found.pickup_location else WAITING):
+        return _no(unit, Refusal(Why.WRONG_POSITION), ask.by, now, found)
+    return _changed(unit.amend(found, now, ask.by, "R4", pickup_location=place, need_before=need))
+
+
+def _changed(request: Request) -> Changed:
+    placed = (request.placed_by, request.placed_id)
+    named = placed if request.side is Side.BORROWING else (request.wire_agency, request.wire_id)
+    return Changed(request.id, *named, request.patron, request.item)
+
+
+# ---- shelves
+
+
+def see_shelves(unit: Unit, ask: SeeShelves, house: House) -> ShelvesSeen | Refused:
+    """The copies of some titles, or some copies, a page at a time: as last loaded, and as our own requests hold them."""
+    start = _start(ask.token)
+    if start is None:
+        return Refused(Why.UNUSABLE_MESSAGE)
+    rows = list(_rows(unit, ask, house))
+    page = rows[start : start + ask.limit]
+    shelves = tuple(_shelf(unit, list(group), ask.by, house) for _, group in groupby(page, key=lambda row: row[:3]))
+    rest = start + ask.limit
+    return ShelvesSeen(shelves, f"from-{rest}" if rest < len(rows) else "")
+
+
+def _start(token: str) -> int | None:
+    """Where a page begins. A token is a word of ours and never "0", which PHP takes for nothing."""
+    if not token:
+        return 0
+    number = token.removeprefix("from-")
+    return int(number) if token.startswith("from-") and number.isascii() and number.isdigit() and len(number) < 7 else None
+
+
+_Row = tuple[str, str, ItemKey | None, ItemKey | None]
+"""(title, library, the copy that was asked for by name, a copy); no copy where there is none."""
+
+
+def _rows(unit: Unit, ask: SeeShelves, house: House) -> Iterator[_Row]:
+    for title in dict.fromkeys(ask.titles):
+        copies = unit.copies(title, house.agency) if ask.ours_only else _everywhere(unit, title, house)
+        yield from ((title, copy.agency, None, copy.key) for copy in copies)
+        if not copies:
+            yield title, "", None, None
+    for item in dict.fromkeys(ask.items):
+        holding = unit.holding(item)
+        shown = holding is not None and (not ask.ours_only or item.agency == house.agency)
+        yield holding.bib_id if holding and shown else "", item.agency, item, item if shown else None
+
+
+def _everywhere(unit: Unit, title: str, house: House) -> tuple[Holding, ...]:
+    return unit.copies(title) or unit.copies(title, house.agency)
+
+
+def _shelf(unit: Unit, rows: list[_Row], by: By, house: House) -> Shelf:
+    title, agency, wanted, _ = rows[0]
+    seen = [see_item(unit, SeeItem(by, key.barcode, key.agency), house) for *_, key in rows if key]
+    copies = tuple(copy for copy in seen if isinstance(copy, ItemSeen))
+    return Shelf(title, agency, copies, wanted, unknown=not copies)
+
+
+def set_status(unit: Unit, ask: SetStatus, _house: House, now: datetime) -> StatusSet | Refused:
+    """A library's word about its own copy, in place of what was loaded."""
+    holding = unit.holding(ask.item)
+    if holding is None:
+        return _no(unit, Refusal(Why.UNKNOWN_ITEM), ask.by, now)
+    if holding.status == ask.status:
+        return StatusSet(ask.item, again=True)
+    unit.set_status(ask.item, ask.status)
+    return StatusSet(ask.item)
+
+
+# ---- trouble
+
+
+def report(unit: Unit, ask: Report, house: House, now: datetime) -> Done | Refused:
+    """A book is said to be returned, lost or missing, by those who have it: a claim or a loss, as staff would declare it."""
+    held = unit.requests_with(ask.item.barcode, ask.item.agency)
+    mine = [r for r in held if _has_it(r, ask)]
+    if len(mine) != 1:
+        return _no(unit, Refusal(Why.NOT_ON_LOAN if held else Why.UNKNOWN_ITEM), ask.by, now)
+    work = losses.claim if ask.deed == "claim" else losses.lose
+    return work(unit, Deed(ask.by, mine[0].id, reason=ask.reason, on=ask.on), mine[0], house, now)
+
+
+def _has_it(request: Request, ask: Report) -> bool:
+    if ask.partner:
+        return request.side is Side.LENDING and request.partner == ask.partner
+    return request.side is Side.BORROWING and request.patron == ask.card and bool(ask.card)
+
+
+# ---- money
+
+
+def bill(unit: Unit, ask: Bill, _house: House, now: datetime) -> Billed | Refused:
+    """One of our patrons owes what another system says, once for each of its references."""
+    if unit.patron(ask.card) is None:
+        return _no(unit, Refusal(Why.UNKNOWN_BORROWER), ask.by, now, patron=ask.card)
+    if ask.cents <= 0:
+        return _no(unit, Refusal(Why.NOT_OWED, {"owed": "more than nothing"}), ask.by, now, patron=ask.card)
+    mark = f"{ask.by.who}:{ask.reference}"
+    known = [one for one in fines.charges_of(unit, ask.card) if one.reason == mark] if ask.reference else []
+    if known:
+        same = known[0].cents == ask.cents
+        return _billed(ask, known[0].id) if same else _no(unit, Refusal(Why.TRANSACTION_REUSED), ask.by, now)
+    about = _billed_for(unit, ask) or Request("", Side.BORROWING, P.NEW, "", "", patron=ask.card)
+    return _billed(ask, fines.charge(unit, about, ask.kind or FEE, ask.cents, mark, now, ask.by))
+
+
+def _billed_for(unit: Unit, ask: Bill) -> Request | None:
+    found = borrowed_under(unit, ask.by.who, ask.wire_id)
+    if found is None and ask.item:
+        found = held_with(unit, ask.by.who, ask.item.barcode)
+    return found if found and found.patron == ask.card else None
+
+
+def _billed(ask: Bill, number: int) -> Billed:
+    return Billed(ask.card, ask.reference or str(number), number)
+
+
+# ---- no
+
+
+def _no(unit: Unit, refusal: Refusal, by: By, now: datetime, request: Request | None = None, patron: str = "") -> Refused:
+    unit.refuse(refusal, now, by, request, patron)
+    return replace(refused(refusal), title=request.title if request else "")

@@ -1,0 +1,226 @@
+"""What staff do by hand: one row a deed. Each stands in the journal with its actor and its reason.
+
+act(unit, Deed(by, request="R1", reason="handed in yesterday", on=…), "return", house, now)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from hkall_gateway.desk import borrowing, lending, losses, recalls
+from hkall_gateway.desk.asks import Outcome, Refused, RequestTitle
+from hkall_gateway.desk.deeds import Answered, Deed
+from hkall_gateway.desk.house import House
+from hkall_gateway.desk.naming import day_of, done, elsewhere, named, no
+from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.desk.returning import arrival_of, arrive, come_back, go_home
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event, Send
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.store.unit import Unit
+
+P = Position
+Work = Callable[[Unit, Deed, Request, House, datetime], Answered]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One deed: what does it, and whether it needs a reason."""
+
+    work: Work
+    needs_reason: bool = False
+
+
+def act(unit: Unit, deed: Deed, name: str, house: House, now: datetime) -> Answered:
+    """Do one deed of DEEDS. A deed that was done before is a success again; KeyError for a name that is none."""
+    row = DEEDS[name]
+    request = named(unit, deed)
+    if isinstance(request, Refused):
+        unit.refuse(Refusal(request.why), now, deed.by)
+        return request
+    if row.needs_reason and not deed.reason.strip():
+        return no(unit, Refusal(Why.REASON_NEEDED), deed.by, now, request)
+    return row.work(unit, deed, request, house, now)
+
+
+# ---- it comes
+
+
+def receive(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
+    """The copy is here, announced by its lender or not. Our own copy that comes home is closed."""
+    if request.position in {P.REQUESTED, P.CANCELLING}:
+        return _unannounced(unit, deed, request, house, now)
+    if request.position in FINAL | {P.NEW, P.PAGED, P.ON_LOAN}:
+        return elsewhere(unit, deed, request, now)
+    return arrival_of(request)(unit, deed.by, request, house, now)
+
+
+def _unannounced(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
+    """No message said that it would come; staff confirm which library's copy it is, one that we asked."""
+    agency = deed.agency or request.partner
+    lender = next((c for c in unit.candidates(request.id) if c.agency == agency and c.wire_id), None)
+    item = ItemKey(agency, deed.barcode or (lender.barcode if lender else ""))
+    if lender is None or not item.barcode:
+        return no(unit, Refusal(Why.AGENCY_NOT_OWNER), deed.by, now, request)
+    if unit.requests_with(item.barcode, item.agency):
+        return no(unit, Refusal(Why.UNKNOWN_ITEM), deed.by, now, request)
+    if agency != request.partner and request.position is P.REQUESTED:
+        unit.tell(Send.CANCEL_AT_LENDER, request, now, deed.by)
+    came: dict[str, Any] = {"item_agency": item.agency, "item_barcode": item.barcode, "unannounced": True}
+    came |= {"partner": agency, "wire_id": lender.wire_id, "reason": deed.reason}
+    return arrive(unit, deed.by, request, house, now, Event.ARRIVE_UNANNOUNCED, **came)
+
+
+def take_back(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
+    """The patron returned it, today or, with a reason, on an earlier day: the fine ends on that day (R17)."""
+    if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and request.used:
+        return done(request, again=True)
+    if not unit.can(request, Event.RETURN):
+        return elsewhere(unit, deed, request, now)
+    day = day_of(unit, deed, request, now)
+    if isinstance(day, Refused):
+        return day
+    if day < calendar.civil(now) and not deed.reason.strip():
+        return no(unit, Refusal(Why.REASON_NEEDED), deed.by, now, request)
+    return come_back(unit, deed.by, request, day, house, now, reason=deed.reason)
+
+
+def return_unused(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
+    """It goes home from the hold shelf: nobody collected it, or nobody wants it (R15)."""
+    if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and not request.used:
+        return done(request, again=True)
+    if not unit.can(request, Event.RETURN_UNUSED):
+        return elsewhere(unit, deed, request, now)
+    reason = deed.reason or ("not collected" if request.expired_pickup else "not wanted")
+    after = unit.advance(request, Event.RETURN_UNUSED, now, deed.by, rule="R15", reason=reason)
+    return done(go_home(unit, deed.by, after, house, now))
+
+
+def dispatch(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
+    """It leaves for its owner."""
+    if request.position is P.RETURN_TRANSIT:
+        return done(request, again=True)
+    if not unit.can(request, Event.DISPATCH):
+        return elsewhere(unit, deed, request, now)
+    return done(unit.advance(request, Event.DISPATCH, now, deed.by))
+
+
+# ---- it is asked for
+
+
+def cancel(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
+    """The patron no longer wants it; also staff cannot cancel what is on its way (R34)."""
+    if request.position in {P.CANCELLING, P.CANCELLED}:
+        return done(request, again=True)
+    if not unit.can(request, Event.CANCEL):
+        return no(unit, Refusal(Why.TOO_LATE_TO_CANCEL, {"position": request.position}), deed.by, now, request)
+    return done(unit.advance(request, Event.CANCEL, now, deed.by, rule="R34", reason=deed.reason))
+
+
+STATUS_AFTER = {"not_on_shelf": "Missing", "checked_out_locally": "On Loan"}
+"""What a decline tells of the copy (R37); after any other reason it stands on the shelf as before."""
+
+
+def decline(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
+    """We do not lend it after all: not on the shelf, lent to a patron of ours, or not fit to travel (R37)."""
+    event = Event.DECLINE_SHIPPED if request.position is P.SHIPPED else Event.DECLINE
+    if request.position is P.DECLINED:
+        return done(request, again=True)
+    if not unit.can(request, event):
+        return elsewhere(unit, deed, request, now)
+    after = unit.advance(request, event, now, deed.by, rule="R37", reason=deed.reason)
+    unit.set_status(after.item or ItemKey("", ""), STATUS_AFTER.get(deed.reason, "Available On Shelf"))
+    return done(after)
+
+
+def ship(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
+    """Our paged copy leaves for the borrower."""
+    if request.position is P.SHIPPED:
+        return done(request, again=True, due=request.lender_due)
+    if not unit.can(request, Event.LEND):
+        return elsewhere(unit, deed, request, now)
+    after = lending.ship(unit, request, house, now, deed.by)
+    return done(after, due=after.lender_due)
+
+
+def reopen(unit: Unit, deed: Deed, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """The same wish again after its end, as a request of its own that names the old one; the rules decide anew."""
+    old = unit.request(deed.request)
+    if old is None:
+        return no(unit, Refusal(Why.UNKNOWN_REQUEST), deed.by, now)
+    if old.position not in FINAL or old.side is not Side.BORROWING or not old.patron:
+        return elsewhere(unit, deed, old, now)
+    if not deed.reason.strip():
+        return no(unit, Refusal(Why.REASON_NEEDED), deed.by, now, old)
+    unit.note(old, "REOPEN", {"because": deed.reason}, now, deed.by)
+    place = old.pickup_location
+    wish = RequestTitle(deed.by, old.patron, old.bib_id, old.volume, place, staff=True, reopened_from=old.id)
+    return borrowing.request_title(unit, wish, facts, house, now)
+
+
+# ---- dates, and the way out of everything
+
+
+def extend(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
+    """More time, until `deed.on`: to collect it, to read it, or, without a day, for the lender to answer.
+
+    A loan's due date moves without a renewal and without a fine: for a closure, or an illness.
+    """
+    if request.position in {P.REQUESTED, P.CANCELLING}:
+        return done(unit.amend(request, now, deed.by, moved_at=now, reason=deed.reason))
+    if request.position not in {P.RECEIVED, P.ON_LOAN}:
+        return elsewhere(unit, deed, request, now)
+    until = deed.on
+    if until is None or until < _latest(request, now):
+        return no(unit, Refusal(Why.WRONG_DATE, {"on": until}), deed.by, now, request)
+    held = request.position is P.RECEIVED
+    facts: dict[str, Any] = {"pickup_last": until, "expired_pickup": False} if held else {"due": until}
+    return done(unit.amend(request, now, deed.by, "R14" if held else "", reason=deed.reason, **facts), due=until)
+
+
+def _latest(request: Request, now: datetime) -> date:
+    """More time is never less: not before today, not before what was promised."""
+    promised = request.pickup_last if request.position is P.RECEIVED else request.due
+    return max(calendar.civil(now), promised or date.min)
+
+
+def force(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
+    """Put a request where the table has no way to, from anywhere to anywhere on its side. Nobody is told anything."""
+    if deed.position is None or not _fits(unit, request, deed.position):
+        return elsewhere(unit, deed, request, now)
+    if deed.position is request.position:
+        return done(request, again=True)
+    return done(unit.force(request, deed.position, now, deed.by, deed.reason))
+
+
+def _fits(unit: Unit, request: Request, position: Position) -> bool:
+    """A position of the request's own side, and no other request has the copy in hand."""
+    shared = {P.RETURN_TRANSIT, P.CLOSED}
+    if (position in LENDING) is not (request.side is Side.LENDING) and position not in shared:
+        return False
+    others = [r for r in unit.requests_with(request.item_barcode, request.item_agency) if r.id != request.id]
+    return not (position in HOLDS_ITEM and request.item and others)
+
+
+# fmt: off
+DEEDS: dict[str, Row] = {
+    "receive":       Row(receive),
+    "return":        Row(take_back),
+    "return_unused": Row(return_unused),
+    "dispatch":      Row(dispatch),
+    "cancel":        Row(cancel),
+    "decline":       Row(decline,                    needs_reason=True),
+    "ship":          Row(ship),
+    "recall":        Row(recalls.recall_lent),
+    "cancel_recall": Row(recalls.cancel_recall_lent),
+    "lost":          Row(losses.lose),
+    "damaged":       Row(losses.damage),
+    "claim":         Row(losses.claim),
+    "settle":        Row(losses.settle,              needs_reason=True),
+    "extend":        Row(extend,                     needs_reason=True),
+    "force":         Row(force,                      needs_reason=True),
+}
+# fmt: on

@@ -1,0 +1,279 @@
+"""`make bench`: what one commit for all who wait is worth, beside one commit each, in the same run.
+
+Durable checkouts a second on an SQLite file: every client asks, waits for its answer and asks again. Both designs run the
+same unit of work through the same writer thread; only the size of a group differs. They take turns, round by round, each on
+a fresh copy of the database. Rates depend on the machine; the ratio is what counts.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from itertools import count
+from pathlib import Path
+from queue import SimpleQueue
+from statistics import median, quantiles
+from typing import Final
+
+import click
+from sqlalchemy import Connection, func, insert, select
+from twisted.python.failure import Failure
+
+from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
+from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.store.database import BATCH_UNITS, Database, Immediate
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS, create_all
+from hkall_gateway.store.unit import Unit
+
+CLIENTS: Final = (1, 16, 64)
+DESIGNS: Final = {"grouped": BATCH_UNITS, "single": 1}
+DEMAND_AT: Final = 64  # clients
+DEMAND: Final = 2.5  # grouped against single
+BOOKS_EACH: Final = 8
+QUOTA: Final = 15
+NOW: Final = datetime(2017, 3, 1, 4, tzinfo=UTC)
+DUE: Final = date(2017, 3, 16)
+COUNTER: Final = By("counter-1", "sip2", "11", "bench")
+Seconds = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One design, once: checkouts a second, milliseconds from asking to the answer, units in a commit."""
+
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    batch: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One number of clients: the medians of both designs, and grouped against single in each round."""
+
+    clients: int
+    grouped: Run
+    single: Run
+    ratios: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        return median(self.ratios)
+
+
+# ---- the library
+
+
+def _checkout(unit: Unit, number: int) -> str:
+    """What a checkout reads and writes: the patron, the copy, what the patron has already; then the step."""
+    card = _card(number)
+    patron, held = unit.patron(card), unit.requests_with(_barcode(number))
+    request = held[0]
+    if patron is None or request.patron != card or unit.quota_used(card, TAKES_QUOTA, request.id) >= QUOTA:
+        raise LookupError(f"checkout {number} cannot be")
+    facts = {"due": DUE, "first_checkout": NOW.date(), "loan_days": 15, "used": True}
+    return unit.advance(request, Event.CHECK_OUT, NOW, COUNTER, "R19", **facts).id
+
+
+def _card(number: int) -> str:
+    return f"P{number // BOOKS_EACH:06d}"
+
+
+def _barcode(number: int) -> str:
+    return f"C{number:06d}"
+
+
+def _make_unit(connection: Connection) -> Unit:
+    return Unit(connection, str)
+
+
+def furnish(file: Path, checkouts: int) -> None:
+    """A library with that many books on its hold shelf, BOOKS_EACH for every patron."""
+    engine = open_engine(f"sqlite:///{file}")
+    create_all(engine)
+    store = Immediate(engine, _make_unit)
+    store.now(_fill, checkouts)
+    store.close()
+    engine.dispose()
+
+
+def _fill(unit: Unit, checkouts: int) -> None:
+    cards = sorted({_card(number) for number in range(checkouts)})
+    unit.execute(insert(PATRONS), [{"barcode": card, "name": card, "category": "ug"} for card in cards])
+    for number in range(checkouts):
+        unit.open(_ready(number), NOW, By("bench", "world"))
+
+
+def _ready(number: int) -> Request:
+    return Request(
+        id=f"R{number:06d}",
+        side=Side.BORROWING,
+        position=Position.RECEIVED,
+        title="Dune",
+        bib_id=f"b{number}",
+        patron=_card(number),
+        partner="CUHK",
+        wire_agency="HKU",
+        wire_id=f"R{number:06d}-1",
+        item_agency="CUHK",
+        item_barcode=_barcode(number),
+        pickup_location="HKU-MAIN-LENDING",
+        received_on=NOW.date(),
+    )
+
+
+# ---- one run
+
+
+class Counter:
+    """Clients in a closed loop: each takes the next number when its last one was answered. The caller is the reactor."""
+
+    def __init__(self, checkouts: int, seconds: Seconds) -> None:
+        self._checkouts, self._seconds = checkouts, seconds
+        self._numbers = iter(range(checkouts))
+        self._turns: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._failures: list[Failure] = []
+        self.waits_s: list[float] = []
+
+    def in_reactor(self, call: Callable[[], None]) -> None:
+        self._turns.put(call)
+
+    def serve(self, database: Database, clients: int) -> None:
+        """Until every checkout is answered; the first failure is raised."""
+        for _ in range(clients):
+            self._next(database)
+        while len(self.waits_s) < self._checkouts:
+            self._turns.get()()
+            if self._failures:
+                self._failures[0].raiseException()
+
+    def _next(self, database: Database) -> None:
+        number = next(self._numbers, None)
+        if number is None:
+            return
+        asked = self._seconds()
+
+        def answered(_request: str) -> None:
+            self.waits_s.append(self._seconds() - asked)
+            self._next(database)
+
+        database.run(_checkout, number).addCallback(answered).addErrback(self._failures.append)
+
+
+def measure(file: Path, batch: int, clients: int, checkouts: int, seconds: Seconds) -> Run:
+    """All checkouts of a furnished database, in groups of at most `batch`; AssertionError if anything was lost."""
+    counter = Counter(checkouts, seconds)
+    engine = open_engine(f"sqlite:///{file}")
+    database = Database(engine, _make_unit, counter.in_reactor, batch)
+    began = seconds()
+    try:
+        counter.serve(database, clients)
+    finally:
+        took_s = seconds() - began
+        database.close()
+        engine.dispose()
+    check(file, checkouts)
+    cuts = quantiles(counter.waits_s, n=100)
+    return Run(checkouts / took_s, cuts[49] * 1000, cuts[98] * 1000, database.average_batch)
+
+
+def check(file: Path, checkouts: int) -> None:
+    """Every answer stands in the file: as many loans as lines of the journal, as messages to lenders, as were asked for."""
+    questions = {
+        "loans": select(func.count()).select_from(REQUESTS).where(REQUESTS.c.position == Position.ON_LOAN),
+        "journal": select(func.count()).select_from(JOURNAL).where(JOURNAL.c.event == Event.CHECK_OUT.name),
+        "outbox": select(func.count()).select_from(OUTBOX),
+    }
+    engine = open_engine(f"sqlite:///{file}")
+    with engine.connect() as connection:
+        found = {name: connection.execute(question).scalar_one() for name, question in questions.items()}
+    engine.dispose()
+    assert set(found.values()) == {checkouts}, f"{checkouts} checkouts were answered, but there are {found}"
+
+
+# ---- the comparison
+
+
+def compare(folder: Path, clients: int, checkouts: int, rounds: int, seconds: Seconds) -> Line:
+    """Both designs in turns, each round on fresh copies of one database."""
+    template = folder / "template.db"
+    if not template.exists():
+        furnish(template, checkouts)
+    runs: dict[str, list[Run]] = {design: [] for design in DESIGNS}
+    for _ in range(rounds):
+        for design, batch in DESIGNS.items():
+            with _copy(template) as file:
+                runs[design].append(measure(file, batch, clients, checkouts, seconds))
+    ratios = tuple(a.rate / b.rate for a, b in zip(runs["grouped"], runs["single"], strict=True))
+    return Line(clients, _middle(runs["grouped"]), _middle(runs["single"]), ratios)
+
+
+_COPIES = count(1)
+
+
+@contextmanager
+def _copy(template: Path) -> Iterator[Path]:
+    file = template.with_name(f"run-{next(_COPIES)}.db")
+    shutil.copyfile(template, file)
+    yield file
+    for left in file.parent.glob(f"{file.name}*"):
+        left.unlink()
+
+
+def _middle(runs: Sequence[Run]) -> Run:
+    return Run(*(median(getattr(run, name) for run in runs) for name in ("rate", "p50_ms", "p99_ms", "batch")))
+
+
+# ---- the command
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The figures for people: a header and a line for every number of clients."""
+    head = "clients  grouped/s    p50 ms    p99 ms   batch   single/s    p50 ms    p99 ms   ratio  (min to max)"
+    return "\n".join([head, *(_shown(line) for line in lines)])
+
+
+def _shown(line: Line) -> str:
+    grouped, single = line.grouped, line.single
+    return (
+        f"{line.clients:7d} {grouped.rate:10,.0f} {grouped.p50_ms:9.1f} {grouped.p99_ms:9.1f} {grouped.batch:7.1f} "
+        f"{single.rate:10,.0f} {single.p50_ms:9.1f} {single.p99_ms:9.1f} {line.ratio:7.2f}  "
+        f"({min(line.ratios):.2f} to {max(line.ratios):.2f})"
+    )
+
+
+def met(lines: Sequence[Line]) -> bool:
+    """Whether grouping is worth what is demanded of it where many wait."""
+    return all(line.ratio >= DEMAND for line in lines if line.clients == DEMAND_AT)
+
+
+@click.command()
+@click.option("--checkouts", default=1600, show_default=True, help="Checkouts of one run.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds; the medians are shown.")
+@click.option("--clients", default=CLIENTS, multiple=True, show_default=True, help="How many wait at once.")
+@click.option("--json", "as_json", is_flag=True, help="Print records instead of a table.")
+def main(checkouts: int, rounds: int, clients: tuple[int, ...], as_json: bool) -> None:
+    """Durable checkouts a second: one commit for all who wait, beside one commit each.
+
+    Example: python -m hkall_gateway.lab.bench --clients 64 --rounds 3
+    """
+    with tempfile.TemporaryDirectory(prefix="hkall-bench-") as folder:
+        lines = [compare(Path(folder), number, checkouts, rounds, time.perf_counter) for number in clients]
+    if as_json:
+        click.echo(json.dumps([{**asdict(line), "ratio": line.ratio} for line in lines]))
+    else:
+        click.echo(table(lines))
+        click.echo(f"demanded at {DEMAND_AT} clients: a ratio of at least {DEMAND}")
+    if not met(lines):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

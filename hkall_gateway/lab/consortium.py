@@ -1,0 +1,215 @@
+"""Several whole gateways in one process, speaking real NCIP to each other over lossy lines, dying and coming back.
+
+The time is one for all and moves from event to event. Everything that is drawn comes from one seeded random, so that the same
+seed gives the same journals.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from itertools import count
+from random import Random
+from typing import Final, TypeVar
+
+from sqlalchemy import select
+
+from hkall_gateway.lab.lossy import LossyLine
+from hkall_gateway.lab.world import Died, World
+from hkall_gateway.lab.worldfile import Start, secret_of
+from hkall_gateway.ncip.transport import NoReply, NotSent, Posted
+from hkall_gateway.rules.breaker import Patience
+from hkall_gateway.store.database import finished
+from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.tables import JOURNAL
+from hkall_gateway.store.unit import Move, Unit
+
+T = TypeVar("T")
+
+XML: Final = 'application/xml; charset="utf-8"'
+COMMITS_OF_A_LIFE: Final = 150
+LONGEST_DOWN_S: Final = 3600
+PROBE_S: Final = 1200
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Something that a commit did at one library."""
+
+    agency: str
+    move: Move
+
+
+class Consortium:
+    """The gateways of `starts`, by agency. `loss` is the share of documents that go wrong; `crash`: gateways die.
+
+    `watch` is called after every step with what moved in it; a step is one event with all deliveries that follow.
+    """
+
+    def __init__(
+        self,
+        starts: Sequence[Start],
+        draw: Random,
+        loss: float,
+        *,
+        crash: bool,
+        watch: Callable[[Sequence[Moved]], None],
+    ) -> None:
+        self.draw, self._watch, self._crash = draw, watch, crash
+        self.now = starts[0].time
+        self._events: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._numbers = count()
+        self._moved: list[Moved] = []
+        self._stirred: set[str] = set()
+        self._down_until: dict[str, datetime] = {}
+        self._cut_until: dict[str, datetime] = {}
+        self._alarm: dict[str, datetime] = {}
+        self.deaths = 0
+        self.line = LossyLine(self._reach, loss, draw, self._arrive_later)
+        self.worlds = {start.agency: self._world(start) for start in starts}
+
+    def _world(self, start: Start) -> World:
+        def listen(moves: Sequence[Move]) -> None:
+            self._moved.extend(Moved(start.agency, move) for move in moves)
+            self._stirred.add(start.agency)
+
+        def secret(agency: str) -> str:
+            return secret_of("+".join(sorted((agency, start.agency)))) if agency not in start.clients else secret_of(agency)
+
+        async def post(url: str, body: bytes, timeout_s: float) -> Posted:
+            if self._cut_until.get(start.agency, self.now) > self.now:
+                raise NotSent("no line out of the house")
+            return await self.line(url, body, timeout_s)
+
+        world = World(start, post=post, secret=secret, listen=listen, patience=Patience(probe_s=PROBE_S))
+        self._live_on(world)
+        return world
+
+    # ---- time
+
+    def at(self, when: datetime, what: Callable[[], None]) -> None:
+        """Do it then, or at once if that is past."""
+        heapq.heappush(self._events, (max(when, self.now), next(self._numbers), what))
+
+    def after(self, how_long: timedelta, what: Callable[[], None]) -> None:
+        """Do it in a while."""
+        self.at(self.now + how_long, what)
+
+    def run_until(self, end: datetime, *, stop: Callable[[], bool] = lambda: False) -> None:
+        """Let everything happen that falls before `end`, or until `stop` says so."""
+        while self._events and self._events[0][0] < end and not stop():
+            when, _, what = heapq.heappop(self._events)
+            self._set_clock(when)
+            what()
+            self._deliver()
+            moved, self._moved = self._moved, []
+            self._watch(moved)
+        self._set_clock(max(self.now, end) if not stop() else self.now)
+
+    def cut_off(self, agency: str, how_long: timedelta) -> None:
+        """A digger has met the cable of a library: nothing comes in or goes out, while people there work on."""
+        self._cut_until[agency] = self.now + how_long
+
+    def heal(self) -> None:
+        """From now on nothing is lost and nobody dies."""
+        self.line.loss, self._crash = 0.0, False
+        self._cut_until.clear()
+        for world in self.worlds.values():
+            world.crash(0)
+
+    def _set_clock(self, now: datetime) -> None:
+        self.now = now
+        for world in self.worlds.values():
+            world.now = now
+
+    # ---- life and death
+
+    def up(self, agency: str) -> bool:
+        """Whether the gateway of a library runs at this moment."""
+        return self._down_until.get(agency, self.now) <= self.now
+
+    def do(self, agency: str, what: Callable[[World], T]) -> T | None:
+        """Somebody does something at a gateway; None if it is down, or dies of it, so that they must try again."""
+        if not self.up(agency):
+            return None
+        try:
+            return what(self.worlds[agency])
+        except Died:
+            self._die(agency)
+            return None
+
+    def _die(self, agency: str) -> None:
+        """It is started again: at once, or when somebody has noticed."""
+        self.deaths += 1
+        world = self.worlds[agency]
+        world.restart()
+        self._live_on(world)
+        if self.draw.random() * 2 > 1:
+            self._down_until[agency] = self.now + timedelta(seconds=self.draw.randrange(60, LONGEST_DOWN_S))
+            self.at(self._down_until[agency], lambda: self._stirred.add(agency))
+        self._stirred.add(agency)
+
+    def _live_on(self, world: World) -> None:
+        world.crash(self.draw.randrange(1, 2 * COMMITS_OF_A_LIFE) if self._crash else 0)
+
+    # ---- documents
+
+    async def _reach(self, url: str, body: bytes, _timeout_s: float) -> Posted:
+        """What the partner's gateway answers; it may be down, or die before its reply leaves."""
+        agency = url.removeprefix("http://").partition("/")[0]
+        if not self.up(agency) or self._cut_until.get(agency, self.now) > self.now:
+            raise NotSent(f"{agency} is down")
+        try:
+            return Posted(200, XML, self.worlds[agency].ncip("", body), 0)
+        except Died:
+            self._die(agency)
+            raise NoReply(f"{agency} died") from None
+
+    def _arrive_later(self, seconds: float, what: Callable[[], Awaitable[None]]) -> None:
+        def arrive() -> None:
+            try:
+                finished(what())
+            except (NotSent, NoReply):
+                return  # it is lost for good, and nobody is told
+
+        self.after(timedelta(seconds=seconds), arrive)
+
+    def _deliver(self) -> None:
+        """Everything that is due leaves, with all that follows; then each courier sets its alarm."""
+        while self._stirred:
+            agency = min(self._stirred)
+            self._stirred.discard(agency)
+            self.do(agency, World.pump)
+            self._set_alarm(agency)
+
+    def _set_alarm(self, agency: str) -> None:
+        due = self.worlds[agency].next_due() if self.up(agency) else None
+        if due is None or self.now < self._alarm.get(agency, self.now) <= due:
+            return
+        self._alarm[agency] = due = max(due, self.now + timedelta(seconds=1))
+        self.at(due, lambda: self._stirred.add(agency))
+
+    # ---- looking at it
+
+    def outbox(self) -> list[tuple[str, OutboxRow]]:
+        """Everything that is not told yet, with the library that should."""
+        return [(agency, row) for agency, world in self.worlds.items() for row in world.outbox()]
+
+    def fingerprint(self) -> str:
+        """One number for all journals, to the byte."""
+        digest = sha256()
+        for agency, world in self.worlds.items():
+            for row in finished(world.store.read(_journal)):
+                digest.update(f"{agency} {row!r}\n".encode())
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        for world in self.worlds.values():
+            world.close()
+
+
+def _journal(unit: Unit) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in unit.execute(select(JOURNAL).order_by(JOURNAL.c.id))]

@@ -1,0 +1,154 @@
+"""Several libraries borrow from each other for some weeks, over lossy lines and while their gateways die; nothing may be lost.
+
+The same seed gives the same story to the byte: everything random is drawn from it, and ids and instants come from it too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Final
+
+from hkall_gateway.lab.consortium import Consortium
+from hkall_gateway.lab.invariants import Invariants
+from hkall_gateway.lab.people import Book, People, midnight
+from hkall_gateway.lab.worldfile import Start, Terminal
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Partner, Sensitive
+
+AGENCIES: Final = ("HKU", "CUHK", "HKUST", "POLYU", "CITYU", "HKBU", "LU", "EDUHK")
+BEGIN: Final = datetime(2017, 3, 1, tzinfo=calendar.HONG_KONG)
+SETTLE_DAYS: Final = 45
+"""So many days after the lines are whole, everything must have come to its end."""
+READERS, TITLES, COPIES = 6, 60, 2
+WISHES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is simulated. `loss`: the share of documents that go wrong; `crash`: gateways die at random commits."""
+
+    libraries: int = 3
+    days: int = 10
+    seed: int = 1
+    loss: float = 0.1
+    crash: bool = True
+    wishes: int = WISHES
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How it went. `broken` is everything that was lost or contradictory: it must be empty."""
+
+    setting: Setting
+    broken: tuple[str, ...]
+    asked: int
+    placed: int
+    ends: Mapping[str, int]
+    faults: Mapping[str, int]
+    deaths: int
+    settled_after: timedelta
+    fingerprint: str
+
+
+def simulate(setting: Setting) -> Report:
+    """Play it from the first wish until everything has settled, or until the bound is over."""
+    draw = Random(setting.seed)  # noqa: S311  # a story, not a secret
+    books = _books(setting, draw)
+    watcher = Invariants()
+    consortium = Consortium(_starts(setting, books), draw, setting.loss, crash=setting.crash, watch=watcher.watch)
+    people = People(consortium, books, setting.wishes)
+    watcher.begin(consortium, people)
+    try:
+        settled = _play(setting, consortium, people, watcher)
+        watcher.end()
+        return _report(setting, consortium, people, watcher, settled)
+    finally:
+        consortium.close()
+
+
+def _play(setting: Setting, consortium: Consortium, people: People, watcher: Invariants) -> timedelta:
+    world = next(iter(consortium.worlds.values()))
+    for day in range(setting.days):
+        people.live(midnight(world, day))
+        consortium.run_until(midnight(world, day + 1))
+    consortium.heal()
+    people.no_new_wishes = True
+    healed = consortium.now
+    for day in range(setting.days, setting.days + SETTLE_DAYS):
+        people.live(midnight(world, day))
+        consortium.run_until(midnight(world, day + 1))
+        if watcher.settled():
+            break
+    return consortium.now - healed
+
+
+def _report(setting: Setting, consortium: Consortium, people: People, watcher: Invariants, settled: timedelta) -> Report:
+    return Report(
+        setting=setting,
+        broken=tuple(watcher.broken),
+        asked=people.asked,
+        placed=people.placed,
+        ends=watcher.ends(),
+        faults=Counter(consortium.line.met),
+        deaths=consortium.deaths,
+        settled_after=settled,
+        fingerprint=consortium.fingerprint(),
+    )
+
+
+# ---- the libraries, their readers and their books
+
+
+def _books(setting: Setting, draw: Random) -> list[Book]:
+    """Each title stands in two libraries, so that a wish has somewhere else to go."""
+    agencies, titles = AGENCIES[: setting.libraries], TITLES * setting.libraries
+    owners = [(title, agency) for title in range(titles) for agency in draw.sample(agencies, min(COPIES, len(agencies)))]
+    return [Book(ItemKey(a, f"{a}{title:04}"), f"b{title:04}", holder=a) for title, a in owners]
+
+
+def _starts(setting: Setting, books: list[Book]) -> list[Start]:
+    agencies = AGENCIES[: setting.libraries]
+    holdings = tuple(Holding(b.item.agency, b.item.barcode, b.bib_id, f"Book {b.bib_id}") for b in books)
+    return [_start(agency, agencies, holdings) for agency in agencies]
+
+
+def _start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holding, ...]) -> Start:
+    place = f"{agency}-DESK"
+    others = [a for a in agencies if a != agency]
+    return Start(
+        time=BEGIN.astimezone(UTC),
+        agency=agency,
+        name=agency,
+        pickup_locations=(place,),
+        policy=Policy(),
+        partners=tuple(_partner(a, rank) for rank, a in enumerate(others)),
+        clients=(f"{agency}-DISCOVERY",),
+        terminals=(Terminal("counter-1", location=place),),
+        patrons=tuple(_reader(agency, n) for n in range(READERS)),
+        holdings=holdings,
+        closures=(),
+        requests=(),
+        candidates=(),
+    )
+
+
+def _partner(agency: str, rank: int) -> Partner:
+    """Every second library answers LookupRequest; all have the same priority, so that the load is shared."""
+    return Partner(
+        agency,
+        agency,
+        url=f"http://{agency}/ncip",
+        institutional_card=f"{agency}-INST",
+        can_lookup_request=rank % 2 == 0,
+    )
+
+
+def _reader(agency: str, number: int) -> Borrower:
+    card = f"{agency}-P{number}"
+    name, address = Sensitive(f"Reader {number}"), Sensitive(f"{card.lower()}@{agency.lower()}.test")
+    return Borrower(card, name, "undergraduates", email=address, total_quota=60)

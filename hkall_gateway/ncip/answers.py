@@ -1,0 +1,115 @@
+"""The payload of a reply: all that an outcome says, and of it what the reply to this service has a place for.
+
+The command and the notification of one event share their handler: a notification's reply has no place for anything, and so
+stays empty, which means success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from hkall_gateway.desk.asks import CheckedIn, CheckedOut, Refused
+from hkall_gateway.desk.deeds import Answered, Done, Paid, Recalled, Waived
+from hkall_gateway.desk.errands import Billed, Changed, StatusSet
+from hkall_gateway.ncip import replies
+from hkall_gateway.ncip.calls import Call
+from hkall_gateway.ncip.documents import INSTITUTION, item_id, user_id
+from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.ncip.messages import SHAPES, Fields, Value
+from hkall_gateway.ncip.problems import Trouble
+from hkall_gateway.ncip.replies import Frame
+from hkall_gateway.rules.vocabulary import ItemKey
+
+Said = Fields | Refused | Trouble
+"""What a service answers: the payload of the reply, the desk's no, or a Problem of its own."""
+
+Answerable = Answered | Changed | StatusSet | Billed
+
+KEPT: Final = "ILL Request Id"
+"""The type of an ItemId that is our number of a request, for a reply that must name a copy where none is chosen yet."""
+
+
+def answer(call: Call, outcome: Answerable) -> Said:
+    """The reply to a call: a no as it is, else what there is a place for, in the identities that the asker itself uses."""
+    if isinstance(outcome, Refused):
+        return outcome
+    places = ELEMENTS[SHAPES[call.message.service].reply].children
+    said = {name: value for name, value in facts(outcome, frame(call)).items() if name in places}
+    return {name: _as_asked(call, name, value) for name, value in said.items()}
+
+
+def frame(call: Call) -> Frame:
+    """Our agency and zone; the user of a partner's request is the one it named, else the institution."""
+    named = call.message.text("UserId/UserIdentifierValue")
+    agency = call.message.text("UserId/AgencyId") or call.door.agency
+    institution = user_id(agency, named) if named else user_id(call.door.agency, INSTITUTION.format(call.caller.agency))
+    return Frame(call.door.agency, call.door.timezone, institution)
+
+
+def facts(outcome: Answerable, frame: Frame) -> Fields:
+    """Everything that an outcome says, under the names of the elements that say it."""
+    match outcome:
+        case CheckedOut():
+            return _checked_out(outcome, frame)
+        case CheckedIn():
+            return {"ItemId": item_id(outcome.item), **_user(outcome.card, frame)}
+        case Recalled():
+            return {**_item(outcome.item), **_until(outcome, frame)}
+        case Done():
+            return {**_item(outcome.item), "UserId": frame.institution, **_until(outcome, frame)}
+        case Changed():
+            return _changed(outcome, frame)
+        case StatusSet():
+            return {"ItemId": item_id(outcome.item)}
+        case Billed():
+            return _charged(outcome.card, outcome.reference, frame)
+        case Paid():
+            return _charged(outcome.card, outcome.transaction_id, frame)
+        case Waived():
+            return {}
+    return replies.fields(outcome, frame)
+
+
+def _checked_out(outcome: CheckedOut, frame: Frame) -> Fields:
+    due: Mapping[str, Value] = _until(outcome, frame) or {"IndeterminateLoanPeriodFlag": True}
+    return {"ItemId": item_id(outcome.item), "UserId": frame.institution, **_user(outcome.card, frame), **due}
+
+
+def _changed(outcome: Changed, frame: Frame) -> Fields:
+    kept: Fields = {"AgencyId": frame.agency, "ItemIdentifierType": KEPT, "ItemIdentifierValue": outcome.request}
+    user = _user(outcome.patron, frame) or {"UserId": frame.institution}
+    return {"ItemId": kept, **_item(outcome.item), **user, "RequestType": "Loan", "RequestScopeType": "Bibliographic Item"}
+
+
+def _charged(card: str, reference: str, frame: Frame) -> Fields:
+    number: Fields = {"AgencyId": frame.agency, "FiscalTransactionIdentifierValue": reference}
+    return {"UserId": user_id(frame.agency, card), "FiscalTransactionReferenceId": number}
+
+
+def _item(item: ItemKey | None) -> Mapping[str, Value]:
+    return {"ItemId": item_id(item)} if item else {}
+
+
+def _user(card: str, frame: Frame) -> Mapping[str, Value]:
+    return {"UserId": user_id(frame.agency, card)} if card else {}
+
+
+def _until(outcome: CheckedOut | Recalled | Done, frame: Frame) -> Mapping[str, Value]:
+    return {"DateDue": replies.until(outcome.due, frame)} if outcome.due else {}
+
+
+_VALUES: Final = {
+    "ItemId": "ItemIdentifierValue",
+    "RequestId": "RequestIdentifierValue",
+    "FiscalTransactionReferenceId": "FiscalTransactionIdentifierValue",
+}
+_ASKED_AT: Final = {"FiscalTransactionReferenceId": "FiscalTransactionInformation/FiscalTransactionReferenceId"}
+
+
+def _as_asked(call: Call, name: str, value: Value) -> Value:
+    """An identity as the asker wrote it, where it is the same: a broker's barcodes come back under the broker's own agency."""
+    asked = next(iter(call.message.each(_ASKED_AT.get(name, name))), None) if name in _VALUES else None
+    if asked is None or not isinstance(value, Mapping) or asked.text(_VALUES[name]) != value.get(_VALUES[name]):
+        return value
+    return {**value, **{part: said for part, said in asked.fields.items() if part != "Ext"}}

@@ -1,0 +1,82 @@
+"""A broker drives us as the local system of a borrower or a lender: each service of its flow as an errand for the desk.
+
+Source: NCIP reference 6.3 (crosslink, ReShare), 6.4 (Sierra, Relais, VDX).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from hkall_gateway.desk.asks import Heard
+from hkall_gateway.desk.errands import Errand
+from hkall_gateway.ncip.answers import Said, answer
+from hkall_gateway.ncip.calls import Call, bib_id, day, request_id
+from hkall_gateway.ncip.messages import instant
+from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
+from hkall_gateway.rules.vocabulary import ItemKey
+
+TITLES = ("ItemOptionalFields/BibliographicDescription/Title", "BibliographicDescription/Title")
+TITLES_GIVEN = (*TITLES, "AddItemFields/BibliographicDescription/Title")
+DUES = ("DateDue", "DateForReturn", "DesiredDateDue", "ItemOptionalFields/DateDue")
+
+
+def errand(call: Call) -> Errand:
+    """What a message names, whichever service it belongs to. A book without a barcode has the request's number as its own."""
+    message = call.message
+    agency, value = request_id(call)
+    moment = message.text("MandatedAction/DateEventOccurred")
+    return Errand(
+        by=call.by,
+        partner=call.caller.agency,
+        card=message.text("UserId/UserIdentifierValue"),
+        wire_agency=agency,
+        wire_id=value,
+        barcode=message.text("ItemId/ItemIdentifierValue") or value,
+        agency=message.text("ItemId/AgencyId"),
+        title=first(call, TITLES_GIVEN),
+        bib_id=bib_id(call),
+        pickup_location=message.text("PickupLocation"),
+        at=instant(moment, call.caller.zone),
+        due=day(first(call, DUES), call.caller),
+        inbox=call.inbox,
+    )
+
+
+def first(call: Call, paths: tuple[str, ...]) -> str:
+    """The first text at one of these paths."""
+    return next((text for path in paths if (text := call.message.text(path))), "")
+
+
+def sends(name: str) -> Callable[[Call], Awaitable[Said]]:
+    """The handler that has one errand done."""
+
+    async def handle(call: Call) -> Said:
+        ask = errand(call)
+        if not ask.barcode and not ask.wire_id:
+            return Trouble(NEEDED_DATA_MISSING, "which book?", "ItemId")
+        return answer(call, await call.door.desk.errand(name, ask))
+
+    return handle
+
+
+async def recalled(call: Call) -> Said:
+    """Whoever sent the book wants it back."""
+    return answer(call, await call.door.desk.recalled(_of_the_book(call)))
+
+
+async def recall_cancelled(call: Call) -> Said:
+    """Whoever sent the book does not need it any more."""
+    return answer(call, await call.door.desk.recall_cancelled(_of_the_book(call)))
+
+
+def _of_the_book(call: Call) -> Heard:
+    ask = errand(call)
+    return Heard(ask.by, ask.partner, item=ItemKey(ask.partner, ask.barcode), at=ask.at, due=ask.due, inbox=ask.inbox)
+
+
+async def accept_item(call: Call) -> Said:
+    """The book is here, for one of our patrons."""
+    ask = errand(call)
+    if not ask.card:
+        return Trouble(NEEDED_DATA_MISSING, "for whom?", "UserId")
+    return answer(call, await call.door.desk.errand("accept", ask))

@@ -1,0 +1,175 @@
+"""What libraries tell each other about a book: sent, received, lent, returned, renewed, recalled, lost, charged.
+
+The command and the notification of one event come to the same function: who owns the book, not the name of the message, says
+which side we are on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.desk.asks import Heard, Refused
+from hkall_gateway.desk.deeds import Pay
+from hkall_gateway.desk.errands import Bill, Report, SetStatus
+from hkall_gateway.ncip.answers import Said, answer
+from hkall_gateway.ncip.calls import Call, day, heard, item, patron, refused, request_id
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
+from hkall_gateway.rules.vocabulary import Why
+
+BORROWED_DUE: Final = "ItemOptionalFields/DateDue"
+
+# fmt: off
+CIRCULATION_STATUS: Final = (
+    "Available For Pickup", "Available On Shelf", "Circulation Status Undefined", "Claimed Returned Or Never Borrowed",
+    "In Process", "In Transit Between Library Locations", "Lost", "Missing", "Not Available", "On Loan", "On Order",
+    "Pending Transfer", "Recalled", "Waiting To Be Reshelved",
+)
+"""Source: NCIP v1 schemes, circulationstatus."""
+
+REPORTED: Final[Mapping[str, str]] = MappingProxyType({
+    "ItemReportedReturned":      "claim",
+    "ItemReportedNeverBorrowed": "claim",
+    "ItemReportedLost":          "lost",
+    "ItemReportedMissing":       "lost",
+})
+"""What is reported of a book, and the deed that it amounts to."""
+# fmt: on
+
+_STATUS: Final = MappingProxyType({name.casefold(): name for name in CIRCULATION_STATUS})
+
+
+# ---- on the way
+
+
+async def item_shipped(call: Call) -> Said:
+    """The lender sends us a copy, or the borrower sends ours back."""
+    return answer(call, await call.door.desk.shipped(heard(call, BORROWED_DUE)))
+
+
+async def accept_item(call: Call) -> Said:
+    """The lender hands its copy over to us, for the request named: it is on the way."""
+    return answer(call, await call.door.desk.shipped(heard(call, "DateForReturn")))
+
+
+async def item_received(call: Call) -> Said:
+    """The borrower has our copy, or the lender has its own again."""
+    return answer(call, await call.door.desk.received(heard(call)))
+
+
+async def item_request_cancelled(call: Call) -> Said:
+    """The lender declines, or the borrower withdraws."""
+    return answer(call, await call.door.desk.request_cancelled(heard(call)))
+
+
+# ---- on loan
+
+
+async def checked_out(call: Call) -> Said:
+    """The lender has charged its copy to us, or the borrower's reader has ours."""
+    due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
+    return answer(call, await call.door.desk.checked_out(heard(call, due)))
+
+
+async def checked_in(call: Call) -> Said:
+    """The lender has its copy home, or the borrower's reader has returned ours."""
+    return answer(call, await call.door.desk.checked_in(heard(call)))
+
+
+async def renewed(call: Call) -> Said:
+    """The owner lets our patron keep it longer, or the borrower keeps ours."""
+    due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
+    told = heard(call, due)
+    # A borrower asks for the lender's copy, and need not say whose it is; the owner tells of its own.
+    default = call.door.agency if call.message.service == "RenewItem" else call.caller.agency
+    return answer(call, await call.door.desk.renewed(replace(told, item=item(call, default))))
+
+
+async def recalled(call: Call) -> Said:
+    """The owner of a book that we borrow wants it back."""
+    due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
+    return answer(call, await call.door.desk.recalled(of_the_owner(call, due)))
+
+
+async def recall_cancelled(call: Call) -> Said:
+    """The owner does not need it any more."""
+    return answer(call, await call.door.desk.recall_cancelled(of_the_owner(call)))
+
+
+def of_the_owner(call: Call, due: str = "") -> Heard:
+    """What the owner of a copy tells of it; a copy without an agency is the owner's."""
+    return replace(heard(call, due), item=item(call, call.caller.agency))
+
+
+# ---- what is said of a copy
+
+
+async def circulation_status(call: Call) -> Said:
+    """A library says what its own copy is doing; our own system says it of ours."""
+    owner = call.door.agency if call.from_client else call.caller.agency
+    named, said = item(call, owner), call.message.text("CirculationStatus")
+    status = _STATUS.get(said.casefold())
+    if status is None:
+        return Trouble("Unknown Value From Known Scheme", "not a circulation status", "CirculationStatus", said)
+    if named is None or named.agency != owner:
+        return refused(Why.AGENCY_NOT_OWNER if named else Why.UNKNOWN_ITEM)
+    return answer(call, await call.door.desk.set_status(SetStatus(call.by, named, status, call.inbox)))
+
+
+async def reported(call: Call) -> Said:
+    """Who has a book says that it was returned, or is lost: the borrower of ours, or one of our patrons."""
+    what = next((name for name in REPORTED if call.message.has(name)), "")
+    named = item(call, "" if call.from_client else call.door.agency)
+    card = await patron(call) if call.from_client else ""
+    if isinstance(card, Refused):
+        return card
+    if not what or named is None:
+        return Trouble(NEEDED_DATA_MISSING, "what is reported, and of which copy?", "ItemId")
+    on = day(call.message.text("ItemReportedReturned/DateReportedReturned"), call.caller)
+    who = "" if call.from_client else call.caller.agency
+    ask = Report(call.by, REPORTED[what], named, who, card, reason=what, on=on, inbox=call.inbox)
+    return answer(call, await call.door.desk.report(ask))
+
+
+# ---- money
+
+
+async def fiscal_transaction(call: Call) -> Said:
+    """One of our patrons is charged, or has paid: FiscalActionType says which; the reference says that it is once."""
+    card, about = await patron(call), next(iter(call.message.each("FiscalTransactionInformation")), None)
+    if isinstance(card, Refused):
+        return card
+    cents = amount(about) if about else None
+    if about is None or cents is None:
+        return Trouble("Invalid Amount", "the amount is a whole number of cents", "MonetaryValue")
+    action = about.text("FiscalActionType").casefold()
+    if action == "payment":
+        pay = Pay(call.by, card, cents, reference(about), currency=about.text("Amount/CurrencyCode") or "HKD", inbox=call.inbox)
+        return answer(call, await call.door.desk.pay(pay))
+    if action not in CHARGING:
+        return Trouble("Element Rule Violated", "only charges and payments are taken", "FiscalActionType", action)
+    agency, value = request_id(call)
+    number = about.text("RequestId/RequestIdentifierValue") or value
+    kind = about.text("FiscalTransactionType").casefold() or "fee"
+    ask = Bill(call.by, card, cents, kind, reference(about), agency, number, item(call, ""), call.inbox)
+    return answer(call, await call.door.desk.bill(ask))
+
+
+CHARGING: Final = frozenset({"", "assess", "penalty", "charge-default-patron-fee"})
+"""FiscalActionTypes that mean "owes"; ReShare has a word of its own."""
+
+
+def reference(about: Message) -> str:
+    """The number that the other system gave the transaction."""
+    return about.text("FiscalTransactionReferenceId/FiscalTransactionIdentifierValue")
+
+
+def amount(about: Message) -> int | None:
+    """The cents of a transaction: minor units; with a decimal point, which some send, major ones."""
+    text = about.text("Amount/MonetaryValue")
+    whole, point, part = text.partition(".")
+    digits = whole + part.ljust(2, "0") if point else whole
+    return int(digits) if digits.isascii() and digits.isdigit() and len(part) <= 2 and len(digits) < 10 else None

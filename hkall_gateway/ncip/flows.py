@@ -1,0 +1,113 @@
+"""What each flow has a document for: the tables of all three. What a flow does not tell counts as told.
+
+A broker asks and is asked, and is told nothing: it learns what happens at its own desk. INN-Reach's central mirrors to us and
+hears nothing of us; but a library that we reach in its manner is asked by the event that it knows. Source: reference 6.1, 6.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.ncip.documents import (
+    DOCUMENTS,
+    Document,
+    cancel_request_item,
+    item_id,
+    item_recall_cancelled,
+    item_recalled,
+    nothing,
+    renew_item,
+    request_item,
+)
+from hkall_gateway.ncip.messages import Fields, Message
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.vocabulary import Partner
+
+# ---- a broker: commands, in the words of its kind
+
+
+def page(telling: Telling, partner: Partner, agency: str) -> Message | None:
+    """The system behind the broker puts the copy on its pull list; a request that came from the broker needs no asking."""
+    if theirs(telling, agency):
+        return None
+    asked = request_item(telling, partner, agency)
+    return replace(asked, fields={**asked.fields, "RequestType": "Page", "RequestScopeType": "Item"})
+
+
+def unpage(telling: Telling, partner: Partner, agency: str) -> Message | None:
+    """It need not be fetched any more."""
+    return None if theirs(telling, agency) else cancel_request_item(telling, partner, agency)
+
+
+def recall_item(telling: Telling, partner: Partner, agency: str) -> Message:
+    """Our copy is wanted back, by the day named."""
+    told = item_recalled(telling, partner, agency)
+    due: Fields = {"DesiredDateDue": told.fields["DateDue"]} if "DateDue" in told.fields else {}
+    return Message("RecallItem", {**{n: v for n, v in told.fields.items() if n != "DateDue"}, **due})
+
+
+def cancel_recall_item(telling: Telling, partner: Partner, agency: str) -> Message:
+    """The borrower may keep our copy after all."""
+    return Message("CancelRecallItem", item_recall_cancelled(telling, partner, agency).fields)
+
+
+# ---- INN-Reach: the events of NCIP 1.0
+
+
+def item_requested(telling: Telling, partner: Partner, agency: str) -> Message | None:
+    """The owner puts the copy aside, which NCIP 1.0 names by its barcode alone."""
+    if theirs(telling, agency):
+        return None
+    asked = request_item(telling, partner, agency)
+    if telling.item is None:
+        return Message("ItemRequested", asked.fields)
+    kept = {"UserId": asked.fields["UserId"], "ItemId": item_id(telling.item)}
+    return Message("ItemRequested", {**kept, "RequestType": "Loan", "RequestScopeType": "Item"})
+
+
+def request_withdrawn(telling: Telling, partner: Partner, agency: str) -> Message | None:
+    """It need not be put aside any more."""
+    if theirs(telling, agency):
+        return None
+    said = cancel_request_item(telling, partner, agency)
+    if telling.item is None:
+        return Message("ItemRequestCancelled", said.fields)
+    user = said.fields["UserId"]
+    return Message("ItemRequestCancelled", {"UserId": user, "ItemId": item_id(telling.item), "RequestType": "Loan"})
+
+
+def theirs(telling: Telling, agency: str) -> bool:
+    """Whether the partner itself placed the request, under a number of its own: it knows what we would ask."""
+    return telling.wire_agency != agency
+
+
+# ---- the tables
+
+_SILENT: Final[Mapping[Send, Document]] = MappingProxyType(dict.fromkeys(DOCUMENTS, nothing))
+
+# fmt: off
+BROKER: Final[Mapping[Send, Document]] = MappingProxyType({
+    **_SILENT,
+    Send.ASK_LENDER:                     page,
+    Send.CANCEL_AT_LENDER:               unpage,
+    Send.ASK_LENDER_TO_RENEW:            renew_item,
+    Send.TELL_BORROWER_RECALLED:         recall_item,
+    Send.TELL_BORROWER_RECALL_CANCELLED: cancel_recall_item,
+})
+
+INNREACH: Final[Mapping[Send, Document]] = MappingProxyType({
+    **_SILENT,
+    Send.ASK_LENDER:                     item_requested,
+    Send.CANCEL_AT_LENDER:               request_withdrawn,
+    Send.ASK_LENDER_TO_RENEW:            renew_item,
+})
+# fmt: on
+
+FLOWS: Final[Mapping[str, Mapping[Send, Document]]] = MappingProxyType(
+    {"direct": DOCUMENTS, "broker": BROKER, "innreach": INNREACH}
+)
+"""The documents of each flow that a dialect may name."""

@@ -1,0 +1,58 @@
+"""INN-Reach mirrors its events to us in NCIP 1.0. An item identifier that begins with `i` says that we are the borrower.
+
+The book itself is known by the barcode printed on it (VisibleItemId) and the library that it belongs to. Where a system has
+joined the two into one word, as iNCIPit does for its temporary copies, they are taken apart again. Source: reference 6.1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+
+from hkall_gateway.desk.errands import Errand
+from hkall_gateway.ncip.answers import Said, answer
+from hkall_gateway.ncip.broker import errand
+from hkall_gateway.ncip.calls import Call
+from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
+
+PRINTED: Final = "ItemOptionalFields/ItemDescription/Ext/ItemId/ItemIdentifierValue"
+CARDS: Final = ("UserOptionalFields/UserId/UserIdentifierValue", "Ext/UserId/UserIdentifierValue", "UserId/UserIdentifierValue")
+PLACE: Final = "ShippingInformation/PhysicalAddress/UnstructuredAddress/UnstructuredAddressData"
+_CENTRAL: Final = re.compile(r"\.?i[0-9]")
+
+
+def central_number(value: str) -> bool:
+    """Whether an identifier is an item number of the central (`i1234567`, Sierra also writes `.i1234567`): we borrow."""
+    return _CENTRAL.match(value) is not None
+
+
+def mirrored(call: Call) -> Errand:
+    """What an event names: the central's number of the copy, the barcode printed on it, and the card of our patron."""
+    ask = errand(call)
+    unique = without_library(call.message.text("ItemId/ItemIdentifierValue"), call.caller.agency)
+    number = unique if central_number(unique) else ""
+    printed = without_library(call.message.text(PRINTED), call.caller.agency)
+    card = next((text for path in CARDS if (text := call.message.text(path))), "")
+    place = ask.pickup_location or call.message.text(PLACE).strip()
+    return replace(
+        ask, number=number, barcode=printed or ("" if number else unique), agency="", card=card, pickup_location=place
+    )
+
+
+def without_library(identifier: str, agency: str) -> str:
+    """The identifier without the library's code at its end; a barcode that is nothing but the code stays whole."""
+    return identifier.removesuffix(agency) or identifier
+
+
+def mirrors(name: str) -> Callable[[Call], Awaitable[Said]]:
+    """The handler that has one mirrored event done."""
+
+    async def handle(call: Call) -> Said:
+        ask = mirrored(call)
+        if not (ask.barcode or ask.number or ask.wire_id):
+            return Trouble(NEEDED_DATA_MISSING, "which book?", "ItemId")
+        return answer(call, await call.door.desk.errand(name, ask))
+
+    return handle

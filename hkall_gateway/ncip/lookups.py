@@ -1,0 +1,126 @@
+"""Questions that change nothing: who, which copy, which request, which shelf, and who we are."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hkall_gateway.desk.asks import Refused, SeeItem, SeePatron
+from hkall_gateway.desk.errands import SeeRequest, SeeShelves
+from hkall_gateway.ncip import replies, shelves
+from hkall_gateway.ncip.answers import Said, frame
+from hkall_gateway.ncip.calls import Call, credentials, item, refused, request_id
+from hkall_gateway.ncip.dialects import SUPPORTED
+from hkall_gateway.ncip.documents import request_id as written_request
+from hkall_gateway.ncip.messages import Fields, Message
+from hkall_gateway.ncip.problems import UNKNOWN_AGENCY, Trouble
+from hkall_gateway.rules.vocabulary import ItemKey, Sensitive, Why
+
+DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAccountDesired")
+MOST_COPIES: Final = 100
+"""So many copies are told at once; the rest is asked for with the token."""
+
+
+# ---- a patron, a copy, a request
+
+
+async def lookup_user(call: Call) -> Said:
+    """A patron of ours, as far as was desired. With a PIN a wrong card and a wrong PIN read the same."""
+    found = credentials(call)
+    if isinstance(found, Refused):
+        return found
+    card, pin = found
+    seen = await call.door.desk.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
+    if pin is not None and not seen.pin_ok:
+        return refused(Why.WRONG_PIN)
+    if seen.refusal and seen.refusal.why is Why.UNKNOWN_BORROWER:
+        return seen.refusal
+    flags = frozenset(name for name in DESIRED if call.message.has(name))
+    return replies.patron(seen, desired(call, "UserElementType"), flags, frame(call))
+
+
+async def lookup_item(call: Call) -> Said:
+    """What a copy is doing. Who has it is never said."""
+    agency, value = request_id(call)
+    wanted = item(call, "")
+    if wanted is None:
+        seen = await call.door.desk.see_copy_of(seen_by(call))
+    else:
+        seen = await call.door.desk.see_item(SeeItem(call.by, wanted.barcode, wanted.agency))
+    if isinstance(seen, Refused):
+        return seen
+    number = written_request(agency, value) if value else {}
+    return replies.copy(seen, desired(call, "ItemElementType"), number, frame(call))
+
+
+async def lookup_request(call: Call) -> Said:
+    """How a request is, to whoever placed it, and to the library that it is between."""
+    agency, value = request_id(call)
+    seen = await call.door.desk.see_request(seen_by(call))
+    if isinstance(seen, Refused):
+        return seen
+    number = written_request(agency, value) if value else written_request(call.door.agency, seen.request)
+    return shelves.request(seen, number, desired(call, "RequestElementType"), frame(call))
+
+
+def seen_by(call: Call) -> SeeRequest:
+    """The request that a call names, for the eyes of its caller."""
+    agency, value = request_id(call)
+    card = call.message.text("UserId/UserIdentifierValue")
+    return SeeRequest(call.by, agency, value, call.caller.agency, call.from_client, card, item(call, ""))
+
+
+def desired(call: Call, element: str) -> frozenset[str]:
+    """The element types that were asked for, in lower case."""
+    return frozenset(text.casefold() for text in call.message.texts(element))
+
+
+# ---- shelves
+
+
+async def lookup_item_set(call: Call) -> Said:
+    """The copies of some titles, or some copies: of all libraries to our own systems, of ours to partners."""
+    ask = SeeShelves(
+        by=call.by,
+        titles=_titles(call.message),
+        items=_items(call),
+        ours_only=not call.from_client,
+        limit=_limit(call.message.text("MaximumItemsCount")),
+        token=call.message.text("NextItemToken"),
+    )
+    seen = await call.door.desk.see_shelves(ask)
+    if isinstance(seen, Refused):
+        return Trouble("Element Rule Violated", "this token is none of ours", "NextItemToken")
+    return shelves.item_set(seen, desired(call, "ItemElementType"), frame(call))
+
+
+def _titles(message: Message) -> tuple[str, ...]:
+    """Titles by their record numbers; a HoldingsSetId of ours is a title and a library, and asks for the title."""
+    records = message.texts("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
+    numbers = message.texts("BibliographicId/BibliographicItemId/BibliographicItemIdentifier")
+    return (*records, *numbers, *(text.rpartition("@")[0] or text for text in message.texts("HoldingsSetId")))
+
+
+def _items(call: Call) -> tuple[ItemKey, ...]:
+    named = ((one.text("AgencyId"), one.text("ItemIdentifierValue")) for one in call.message.each("ItemId"))
+    return tuple(ItemKey(agency or call.door.agency, value) for agency, value in named if value)
+
+
+def _limit(text: str) -> int:
+    wanted = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else MOST_COPIES
+    return min(max(wanted, 1), MOST_COPIES)
+
+
+# ---- who we are
+
+
+async def lookup_agency(call: Call) -> Said:
+    """Our own name, consortium and profiles; of nobody else's do we tell."""
+    named = call.message.text("AgencyId")
+    if named.casefold() != call.door.agency.casefold():
+        return Trouble(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
+    return shelves.agency(call.door.agency, call.door.desk.house.name, desired(call, "AgencyElementType"))
+
+
+def versions(services: tuple[str, ...]) -> Fields:
+    """What a LookupVersion is answered with: the versions spoken and the services answered, to anybody."""
+    return {"VersionSupported": list(SUPPORTED), "ServiceSupported": sorted(services)}

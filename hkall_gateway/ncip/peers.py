@@ -1,0 +1,43 @@
+"""Who is at the other end: the address, and the certificate where one was shown; and a door that asks for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.endpoints import serverFromString
+
+from hkall_gateway.ncip.calls import Peer
+
+_endpoint: Any = serverFromString  # it has no types
+
+
+def peer_of(transport: Any, address: str = "") -> Peer:
+    """The peer of a transport; `address` where something in between knows better."""
+    host = address or str(getattr(transport.getPeer(), "host", ""))
+    shown = getattr(transport, "getPeerCertificate", None)
+    certificate = shown() if shown else None
+    if certificate is None:
+        return Peer(host)
+    return Peer(host, fingerprint_of(certificate), str(certificate.get_subject().commonName or ""))
+
+
+def fingerprint_of(certificate: Any) -> str:
+    """SHA-256 of a certificate, in small hex digits."""
+    return str(certificate.digest("sha256").decode().replace(":", "").lower())
+
+
+def endpoint(reactor: Any, text: str, authorities: Path | None) -> Any:
+    """The server endpoint of a description; one with TLS asks for a certificate that an authority of the file has signed.
+
+    Whoever shows none is let in all the same and must prove by other means who it is. Raises OSError and OpenSSL's errors for
+    files that cannot be used.
+    """
+    made = _endpoint(reactor, text)
+    if authorities is not None and text.startswith("ssl:"):
+        # Twisted's endpoint strings have no word for client certificates; the context that they make is completed here.
+        context = made._sslContextFactory.getContext()
+        context.load_verify_locations(str(authorities))
+        context.set_verify(SSL.VERIFY_PEER, lambda _line, _shown, _error, _depth, ok: bool(ok))
+    return made

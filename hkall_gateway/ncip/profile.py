@@ -1,0 +1,185 @@
+"""Which services are done here, for whom, and why so: one row a service, and what a broker and INN-Reach mean by it instead."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.ncip import broker, events, lookups, services
+from hkall_gateway.ncip.answers import Said
+from hkall_gateway.ncip.broker import sends
+from hkall_gateway.ncip.calls import Call, Caller, Door, Kind
+from hkall_gateway.ncip.innreach import mirrors
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that is answered: who may call it, and by what."""
+
+    who: frozenset[Kind]
+    handle: Callable[[Call], Awaitable[Said]]
+
+
+CLIENT: Final[frozenset[Kind]] = frozenset({"client"})
+PARTNER: Final[frozenset[Kind]] = frozenset({"partner"})
+BOTH: Final = CLIENT | PARTNER
+DIRECT: Final = "direct"
+
+# fmt: off
+HANDLERS: Final[Mapping[str, Service]] = MappingProxyType({
+    "LookupUser":                      Service(CLIENT,  lookups.lookup_user),
+    "LookupItem":                      Service(BOTH,    lookups.lookup_item),
+    "LookupItemSet":                   Service(BOTH,    lookups.lookup_item_set),
+    "LookupRequest":                   Service(BOTH,    lookups.lookup_request),
+    "LookupAgency":                    Service(BOTH,    lookups.lookup_agency),
+    "RequestItem":                     Service(BOTH,    services.request_item),
+    "ItemRequested":                   Service(BOTH,    services.request_item),
+    "CancelRequestItem":               Service(BOTH,    services.cancel_request_item),
+    "ItemRequestCancelled":            Service(PARTNER, events.item_request_cancelled),
+    "UpdateRequestItem":               Service(BOTH,    services.update_request_item),
+    "ItemRequestUpdated":              Service(BOTH,    services.update_request_item),
+    "RenewItem":                       Service(BOTH,    services.renew_item),
+    "ItemRenewed":                     Service(PARTNER, events.renewed),
+    "ItemShipped":                     Service(PARTNER, events.item_shipped),
+    "AcceptItem":                      Service(PARTNER, events.accept_item),
+    "ItemReceived":                    Service(PARTNER, events.item_received),
+    "CheckOutItem":                    Service(PARTNER, events.checked_out),
+    "ItemCheckedOut":                  Service(PARTNER, events.checked_out),
+    "CheckInItem":                     Service(PARTNER, events.checked_in),
+    "ItemCheckedIn":                   Service(PARTNER, events.checked_in),
+    "RecallItem":                      Service(PARTNER, events.recalled),
+    "ItemRecalled":                    Service(PARTNER, events.recalled),
+    "CancelRecallItem":                Service(PARTNER, events.recall_cancelled),
+    "ItemRecallCancelled":             Service(PARTNER, events.recall_cancelled),
+    "UpdateCirculationStatus":         Service(BOTH,    events.circulation_status),
+    "CirculationStatusUpdated":        Service(BOTH,    events.circulation_status),
+    "ReportCirculationStatusChange":   Service(BOTH,    events.reported),
+    "CirculationStatusChangeReported": Service(BOTH,    events.reported),
+    "CreateUserFiscalTransaction":     Service(CLIENT,  events.fiscal_transaction),
+    "UserFiscalTransactionCreated":    Service(CLIENT,  events.fiscal_transaction),
+    "UndoCheckOutItem":                Service(frozenset(), events.checked_out),
+    "CreateItem":                      Service(frozenset(), sends("announce")),
+    "UpdateItem":                      Service(frozenset(), sends("describe")),
+    "DeleteItem":                      Service(frozenset(), sends("delete")),
+})
+"""What a library that speaks to us directly, and a system of our own, mean. A row for nobody is a broker's alone."""
+
+BROKER: Final[Mapping[str, Service]] = MappingProxyType({
+    "LookupUser":                      Service(PARTNER, lookups.lookup_user),
+    "AcceptItem":                      Service(PARTNER, broker.accept_item),
+    "CheckOutItem":                    Service(PARTNER, sends("check_out")),
+    "ItemCheckedOut":                  Service(PARTNER, sends("check_out")),
+    "UndoCheckOutItem":                Service(PARTNER, sends("undo_check_out")),
+    "CheckInItem":                     Service(PARTNER, sends("check_in")),
+    "ItemCheckedIn":                   Service(PARTNER, sends("check_in")),
+    "CancelRequestItem":               Service(PARTNER, sends("withdraw")),
+    "ItemRequestCancelled":            Service(PARTNER, sends("withdraw")),
+    "RenewItem":                       Service(PARTNER, sends("renew")),
+    "RecallItem":                      Service(PARTNER, broker.recalled),
+    "ItemRecalled":                    Service(PARTNER, broker.recalled),
+    "CancelRecallItem":                Service(PARTNER, broker.recall_cancelled),
+    "ItemRecallCancelled":             Service(PARTNER, broker.recall_cancelled),
+    "CreateItem":                      Service(PARTNER, sends("announce")),
+    "UpdateItem":                      Service(PARTNER, sends("describe")),
+    "DeleteItem":                      Service(PARTNER, sends("delete")),
+    "CreateUserFiscalTransaction":     Service(PARTNER, events.fiscal_transaction),
+    "UserFiscalTransactionCreated":    Service(PARTNER, events.fiscal_transaction),
+})
+"""What a broker that drives us means otherwise."""
+
+INNREACH: Final[Mapping[str, Service]] = MappingProxyType({
+    "LookupUser":                      Service(PARTNER, lookups.lookup_user),
+    "RequestItem":                     Service(PARTNER, mirrors("mirror_request")),
+    "ItemRequested":                   Service(PARTNER, mirrors("mirror_request")),
+    "CancelRequestItem":               Service(PARTNER, mirrors("mirror_cancel")),
+    "ItemRequestCancelled":            Service(PARTNER, mirrors("mirror_cancel")),
+    "ItemShipped":                     Service(PARTNER, mirrors("mirror_shipped")),
+    "AcceptItem":                      Service(PARTNER, mirrors("mirror_received")),
+    "CheckOutItem":                    Service(PARTNER, mirrors("mirror_lent")),
+    "ItemCheckedOut":                  Service(PARTNER, mirrors("mirror_lent")),
+    "CheckInItem":                     Service(PARTNER, mirrors("mirror_taken_in")),
+    "ItemCheckedIn":                   Service(PARTNER, mirrors("mirror_taken_in")),
+    "ItemReceived":                    Service(PARTNER, mirrors("mirror_home")),
+    "RenewItem":                       Service(PARTNER, mirrors("mirror_renewed")),
+    "ItemRenewed":                     Service(PARTNER, mirrors("mirror_renewed")),
+    "RecallItem":                      Service(PARTNER, mirrors("mirror_recalled")),
+    "ItemRecalled":                    Service(PARTNER, mirrors("mirror_recalled")),
+    "CancelRecallItem":                Service(PARTNER, mirrors("mirror_recall_cancelled")),
+    "ItemRecallCancelled":             Service(PARTNER, mirrors("mirror_recall_cancelled")),
+})
+"""What INN-Reach means otherwise by the events that it mirrors to us."""
+
+FLOWS: Final[Mapping[str, Mapping[str, Service]]] = MappingProxyType({
+    DIRECT:     HANDLERS,
+    "broker":   MappingProxyType({**HANDLERS, **BROKER}),
+    "innreach": MappingProxyType({**HANDLERS, **INNREACH}),
+})
+"""The services of each flow that a dialect may name."""
+
+WHY: Final[Mapping[str, str]] = MappingProxyType({
+    "LookupUser":                      "a patron's loans, requests and debts, as far as asked for; partners never see a patron",
+    "LookupItem":                      "what a copy is doing, by the copy or by a request; never who has it",
+    "LookupItemSet":                   "the copies of titles, page by page: everybody's for our systems, ours for partners",
+    "LookupRequest":                   "how a request is, for the two libraries and the system that placed it",
+    "LookupAgency":                    "our name, our consortium and the flows that we speak",
+    "LookupVersion":                   "the versions and services spoken here, for anybody",
+    "RequestItem":                     "a client places a patron's wish; a partner borrows from us",
+    "ItemRequested":                   "the same as RequestItem, told as done",
+    "CancelRequestItem":               "a patron's change of mind; a partner withdraws or declines",
+    "ItemRequestCancelled":            "the lender declines, the borrower withdraws",
+    "UpdateRequestItem":               "another place of collection or last day; nothing else of a request can change",
+    "ItemRequestUpdated":              "the same as UpdateRequestItem, told as done",
+    "RenewItem":                       "a patron, or the borrower of our copy, keeps it longer",
+    "ItemRenewed":                     "the owner gives more time, or the borrower takes it",
+    "ItemShipped":                     "both ways: to the borrower and home",
+    "AcceptItem":                      "a lender hands its copy over; from a broker: the book is here, for this patron",
+    "ItemReceived":                    "both ways: the borrower has it, the lender has it back",
+    "CheckOutItem":                    "a lender charges us, a borrower's reader has it; from a broker: lend or ship it",
+    "ItemCheckedOut":                  "the same as CheckOutItem, told as done",
+    "UndoCheckOutItem":                "a broker takes a loan to our patron back; what was shipped stays shipped",
+    "CheckInItem":                     "the book is back at its owner, or on its way there",
+    "ItemCheckedIn":                   "the same as CheckInItem, told as done",
+    "RecallItem":                      "the owner of a borrowed book wants it back (R23 to R26)",
+    "ItemRecalled":                    "the same as RecallItem, told as done",
+    "CancelRecallItem":                "the owner needs it no more",
+    "ItemRecallCancelled":             "the same as CancelRecallItem, told as done",
+    "CreateItem":                      "a broker announces a book that will come; a catalogue is not kept here",
+    "UpdateItem":                      "a broker's title of its own book; a catalogue is not kept here",
+    "DeleteItem":                      "a broker's book has gone home",
+    "UpdateCirculationStatus":         "a library's word about its own copy goes before what was loaded",
+    "CirculationStatusUpdated":        "the same as UpdateCirculationStatus, told as done",
+    "ReportCirculationStatusChange":   "claimed to be returned, or lost, by those who have it",
+    "CirculationStatusChangeReported": "the same as ReportCirculationStatusChange, told as done",
+    "CreateUserFiscalTransaction":     "a broker's fee, a payment taken elsewhere; a lender's price comes from its row instead",
+    "UserFiscalTransactionCreated":    "the same as CreateUserFiscalTransaction, told as done",
+    "CreateUser":                      "users are made in the library's own system",
+    "UpdateUser":                      "users are changed in the library's own system",
+    "DeleteUser":                      "users are deleted in the library's own system",
+    "UserCreated":                     "nobody else's users are kept here",
+    "UserUpdated":                     "nobody else's users are kept here",
+    "CreateAgency":                    "libraries stand in the configuration",
+    "UpdateAgency":                    "libraries stand in the configuration",
+    "AgencyCreated":                   "libraries stand in the configuration",
+    "AgencyUpdated":                   "libraries stand in the configuration",
+    "ItemCreated":                     "holdings of others are loaded from the union catalogue",
+    "ItemUpdated":                     "holdings of others are loaded from the union catalogue",
+    "SendUserNotice":                  "letters to our patrons are our own",
+    "UserNoticeSent":                  "letters of others are not kept here",
+})
+"""Why a service is done, or is not. LookupVersion stands outside NCIPMessage and has no row above."""
+# fmt: on
+
+
+def service_for(door: Door, caller: Caller, name: str) -> Service | None:
+    """The service as this caller's flow means it; None for one that is not done here at all. Clients have no flow."""
+    flow = DIRECT if caller.kind == "client" else door.dialect(caller.agency).flow
+    return FLOWS[flow].get(name)
+
+
+def callers_of(flow: str, name: str) -> str:
+    """Who may call a service in a flow, in words for the page about it."""
+    row = FLOWS[flow].get(name)
+    who = row.who if row else frozenset[Kind]()
+    return ", ".join(kind for kind in ("partner", "client") if kind in who and (flow == DIRECT or kind == "partner"))

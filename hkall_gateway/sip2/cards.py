@@ -1,0 +1,40 @@
+"""Blocking a card at a terminal, and lifting that again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hkall_gateway.desk.asks import PatronSeen, Refused, SeePatron
+from hkall_gateway.desk.slips import BlockCard, EnableCard
+from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.sip2.patrons import standing
+from hkall_gateway.sip2.turns import Reply, Turn, refuse, refuse_by, reply
+
+
+async def block(turn: Turn) -> Reply:
+    """24. The card is blocked here until a terminal enables it, or staff do; the reply shows it blocked."""
+    asked = turn.message
+    if not asked.get("AA"):
+        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+    ask = BlockCard(turn.by, asked.get("AA"), asked.get("AL"), turn.says("card_retained"))
+    outcome = await turn.door.desk.block_card(ask)
+    if isinstance(outcome, Refused):
+        return refuse(turn, outcome)
+    return reply(turn, standing(turn, await _seen(turn)))
+
+
+async def enable(turn: Turn) -> Reply:
+    """26. What a terminal blocked here is lifted; the reply shows what is left, such as a block of the library itself."""
+    if not turn.message.get("AA"):
+        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+    if turn.pin_missing:
+        return refuse_by(turn, Why.WRONG_PIN)
+    outcome = await turn.door.desk.enable_card(EnableCard(turn.by, turn.message.get("AA"), turn.pin))
+    if isinstance(outcome, Refused):
+        return refuse(turn, outcome)
+    seen = await _seen(turn)
+    return replace(reply(turn, standing(turn, seen)), no=seen.refusal)
+
+
+async def _seen(turn: Turn) -> PatronSeen:
+    return await turn.door.desk.see_patron(SeePatron(turn.by, turn.message.get("AA"), turn.pin, bool(turn.pin)))

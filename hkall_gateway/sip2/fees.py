@@ -1,0 +1,52 @@
+"""Money taken at a terminal."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from hkall_gateway.desk.asks import Refused
+from hkall_gateway.desk.deeds import Paid, Pay
+from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.sip2.turns import Reply, Turn, dollars, refuse, refuse_by, reply
+from hkall_gateway.sip2.words import News, tell
+
+_AMOUNT: Final = re.compile(r"[^\d.,-]*(\d{1,9})(?:[.,](\d{1,2}))?")
+"""A sum in dollars: "12", "12.5", "HKD 12.50"; more than two decimals, or a minus, is no sum of money."""
+
+
+async def pay(turn: Turn) -> Reply:
+    """38. The same transaction number (BK) of one terminal is taken once, whatever is repeated.
+
+    CG names one charge, as AV of 64 showed it; without it the oldest are paid first.
+    """
+    asked = turn.message
+    cents, fine = cents_of(asked.get("BV")), _number(asked.get("CG"))
+    if not asked.get("AA") or cents is None:
+        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+    if asked.get("CG").strip() and fine is None:
+        return refuse_by(turn, Why.UNKNOWN_FINE)
+    if turn.pin_missing:
+        return refuse_by(turn, Why.WRONG_PIN)
+    currency = asked.get("currency_type").strip() or turn.session.dialect.currency
+    ask = Pay(turn.by, asked.get("AA"), cents, asked.get("BK").strip(), fine, currency)
+    return _paid(turn, await turn.door.desk.pay_at_terminal(ask, turn.pin))
+
+
+def cents_of(text: str) -> int | None:
+    """The cents in BV; None for what is no sum."""
+    found = _AMOUNT.fullmatch(text.strip())
+    return int(found[1]) * 100 + int((found[2] or "0").ljust(2, "0")) if found else None
+
+
+def _paid(turn: Turn, outcome: Paid | Refused) -> Reply:
+    number = turn.message.get("BK")
+    if isinstance(outcome, Refused):
+        return refuse(turn, outcome, BK=number)
+    texts = (tell(News.PAID, turn.language(), paid=dollars(outcome.cents), owed=dollars(outcome.owed_cents)),)
+    return reply(turn, {"payment_accepted": "Y", "BK": number, "AF": texts})
+
+
+def _number(text: str) -> int | None:
+    digits = text.strip().lstrip("#")
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else None

@@ -1,0 +1,65 @@
+"""Holds at a terminal: for us they are requests to other libraries, placed, changed or taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from hkall_gateway.desk.asks import Refused
+from hkall_gateway.desk.slips import Held, Hold, HoldMode
+from hkall_gateway.rules.calendar import civil, end_of
+from hkall_gateway.rules.vocabulary import Position, Why
+from hkall_gateway.sip2.codec import Value
+from hkall_gateway.sip2.turns import Reply, Turn, refuse, refuse_by, reply
+from hkall_gateway.sip2.words import News, tell
+
+# fmt: off
+MODES: Final[Mapping[str, tuple[HoldMode, News]]] = {
+    "+": (HoldMode.PLACE,  News.HOLD_PLACED),
+    "-": (HoldMode.CANCEL, News.HOLD_CANCELLED),
+    "*": (HoldMode.CHANGE, News.HOLD_CHANGED),
+}
+"""What is to be done, and what is said when it is. Source: SIP2 2.00, hold mode."""
+# fmt: on
+
+THIS_COPY: Final = "3"
+"""The hold type of one certain copy. Source: SIP2 2.00, hold type."""
+
+
+async def hold(turn: Turn) -> Reply:
+    """16. AB names the title by a copy of ours, else AJ by its name or its number in the union catalogue."""
+    asked = turn.message
+    if asked.get("hold_mode") not in MODES or not asked.get("AA") or not (asked.get("AB") or asked.get("AJ")):
+        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+    if turn.pin_missing:
+        return refuse_by(turn, Why.WRONG_PIN)
+    mode, news = MODES[asked.get("hold_mode")]
+    outcome = await turn.door.desk.hold(_hold(turn, mode))
+    return refuse(turn, outcome) if isinstance(outcome, Refused) else _held(turn, outcome, news)
+
+
+def _hold(turn: Turn, mode: HoldMode) -> Hold:
+    asked, last = turn.message, turn.instant("BW")
+    return Hold(
+        by=turn.by,
+        mode=mode,
+        card=asked.get("AA"),
+        barcode=asked.get("AB"),
+        title=asked.get("AJ").strip(),
+        pickup_location=asked.get("BS").strip(),
+        need_before=civil(last) if last else None,
+        this_copy=asked.get("BY").strip() == THIS_COPY,
+        pin=turn.pin,
+    )
+
+
+def _held(turn: Turn, held: Held, news: News) -> Reply:
+    said: dict[str, Value] = {
+        "ok": "1",
+        "available": "Y" if held.position is Position.RECEIVED else "N",
+        "BW": turn.date18(end_of(held.need_before) if held.need_before else None),
+        "BS": held.pickup_location,
+        "AJ": held.title,
+        "AF": (tell(news, turn.language(held.language)),),
+    }
+    return reply(turn, said, request=held.request)

@@ -1,0 +1,287 @@
+"""One terminal's connection: bytes in, turn-taking, timeouts, one write per answer. It does not look inside."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol, cast
+
+import structlog
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from hkall_gateway.edge.limits import Gate
+from hkall_gateway.edge.proxy import BadHeader, strip
+from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.handlers import Door, respond, struck_out, welcome
+from hkall_gateway.sip2.listeners import Listener
+from hkall_gateway.sip2.session import Event, Hang, Say, Session
+from hkall_gateway.sip2.telnet import LOGIN, Prompts
+
+LOG = structlog.get_logger()
+
+MOST_WAITING: Final = 64
+"""Messages of one terminal that may wait; beyond it nothing more is read from its socket."""
+
+
+class Clock(Protocol):
+    """The part of a reactor that has a timer; a test's clock has it too."""
+
+    def callLater(self, delay: float, call: Callable[..., Any], /, *args: object) -> Any: ...  # noqa: N802
+
+
+class Socket(Protocol):
+    """The part of a Twisted transport that is used here, plain TCP or TLS; to mypy zope's interfaces are no protocols."""
+
+    def getPeer(self) -> Any: ...  # noqa: N802
+
+    def write(self, data: bytes) -> object: ...
+
+    def loseConnection(self) -> object: ...  # noqa: N802
+
+    def abortConnection(self) -> object: ...  # noqa: N802
+
+    def pauseProducing(self) -> object: ...  # noqa: N802
+
+    def resumeProducing(self) -> object: ...  # noqa: N802
+
+
+class Port(Protocol):
+    """What a line knows of the port that it came in by; `server.Terminals` is one."""
+
+    door: Callable[[], Door]
+    gate: Gate
+    clock: Clock
+    idle_s: float
+    login_s: float
+    listener: Listener
+
+    @property
+    def draining(self) -> bool: ...
+
+    def opened(self, line: Line) -> None: ...
+
+    def closed(self, line: Line) -> None: ...
+
+    def count(self) -> None: ...
+
+
+class Line(TwistedProtocol):
+    """One terminal's connection. Its messages are answered one after the other, in the order in which they came."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._session = Session(DIALECTS["standard"])
+        self._header: bytearray | None = None
+        self._prompts: Prompts | None = None
+        self._waiting: deque[Event] = deque()
+        self._counted: Counter[str] = Counter()
+        self._serving = self._admitted = self._paused = self._closing = False
+        self._peer = self._why = ""
+        self._timer: Any = None
+
+    @property
+    def _socket(self) -> Socket:
+        return cast(Socket, self.transport)  # makeConnection was called: there is one
+
+    # ---- what Twisted calls
+
+    def connectionMade(self) -> None:  # noqa: N802
+        self._peer = str(getattr(self._socket.getPeer(), "host", ""))  # a UNIX socket's peer has none
+        self._port.opened(self)
+        if self._port.listener.proxy_from.admits(self._peer):
+            self._header = bytearray()
+            self._timer = self._port.clock.callLater(self._port.login_s, self._too_late)
+        else:
+            self._let_in()
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        if self._closing:
+            return
+        if self._header is not None:
+            self._unwrap(self._header, data)
+        else:
+            self._take(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        self._closing = True
+        self._waiting.clear()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if self._admitted:
+            self._tally()
+            self._port.gate.leave(self._peer)
+            self._note_end(reason)
+        self._port.closed(self)
+
+    # ---- what the factory calls
+
+    def finish(self) -> None:
+        """Read nothing more; answer what is in hand, then close."""
+        if self._serving:
+            self._why = self._why or "drained"
+            self._waiting.append(Hang("drained"))
+        else:
+            self.hang("drained")
+
+    def hang(self, why: str, *, at_once: bool = False) -> None:
+        """Close; what was written is still sent, unless it is at once."""
+        self._closing, self._why = True, self._why or why
+        self._waiting.clear()
+        if at_once:
+            self._socket.abortConnection()
+        else:
+            self._socket.loseConnection()
+
+    # ---- coming in
+
+    def _unwrap(self, header: bytearray, data: bytes) -> None:
+        """A balancer's first bytes say who calls; until they are there nobody is let in."""
+        header += data
+        try:
+            told = strip(bytes(header))
+        except BadHeader as bad:
+            self._turn_away("proxy", str(bad))
+            return
+        if told is None:
+            return
+        self._header = None
+        self._peer = told.source or self._peer  # "" is the balancer itself, looking whether we live
+        if self._let_in() and told.rest:
+            self._take(told.rest)
+
+    def _let_in(self) -> bool:
+        if why := self._unwelcome():
+            self._turn_away(why)
+            return False
+        self._admitted = True
+        self._port.count()
+        dialect, framed = self._port.listener.framing_of(self._peer)
+        self._session = Session(dialect, framed=framed)
+        welcome(self._port.door(), self._session, self._port.listener, self._peer)
+        known = self._session.terminal is not None
+        self._wait_for(self._port.idle_s if known else self._port.login_s)
+        if self._port.listener.login == "telnet":
+            self._prompts = Prompts()
+            self._socket.write(LOGIN)
+        LOG.info("sip2.opened", channel="sip2", peer=self._peer)
+        return True
+
+    def _unwelcome(self) -> str:
+        """Why this peer is not let in; "" if it is, and then the gate has counted it."""
+        if self._port.draining:
+            return "draining"
+        if not self._port.door().admits(self._peer):
+            return "address"
+        return "" if self._port.gate.enter(self._peer) else "full"
+
+    def _turn_away(self, why: str, detail: str = "") -> None:
+        self._port.door().counters.add("connections_refused_total", "sip2", why)
+        LOG.warning("sip2.not_admitted", channel="sip2", peer=self._peer, why=why, detail=detail)
+        self.hang(why, at_once=True)
+
+    def _wait_for(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self._port.clock.callLater(seconds, self._too_late)
+        else:
+            self._timer.reset(seconds)
+
+    # ---- taking turns
+
+    def _take(self, data: bytes) -> None:
+        if self._session.terminal is not None:
+            self._timer.reset(self._port.idle_s)
+        self._waiting.extend(self._events(data))
+        self._tally()
+        if not self._serving and self._waiting:
+            self._serving = True
+            Deferred.fromCoroutine(self._serve()).addErrback(self._failed)
+        self._hold_back()
+
+    def _events(self, data: bytes) -> Iterable[Event]:
+        if self._prompts is None:
+            return self._session.receive(data)
+        return [Say(piece) if isinstance(piece, bytes) else piece for piece in self._prompts.receive(data)]
+
+    async def _serve(self) -> None:
+        try:
+            while self._waiting:
+                await self._do(self._waiting.popleft())
+                self._hold_back()
+        finally:
+            self._serving = False
+            self._tally()
+
+    async def _do(self, event: Event) -> None:
+        if isinstance(event, Hang):
+            self.hang(event.why)
+        elif isinstance(event, Say):
+            self._socket.write(event.data)
+        else:
+            known = self._session.terminal
+            answer = await respond(self._port.door(), self._session, event, self._peer)
+            if not self._closing:
+                self._write(self._in_words(answer), came_in=known is None and self._session.terminal is not None)
+
+    def _in_words(self, answer: bytes) -> bytes:
+        """The answer itself, or, while the prompts last, what they say to it."""
+        if self._prompts is None:
+            return answer
+        prompts, right = self._prompts, self._session.terminal is not None
+        said = prompts.judged(right)
+        if right:
+            self._prompts = None
+            self._session.begin()
+        self._waiting.extendleft(reversed(list(self._events(prompts.rest() if right else b""))))
+        return said
+
+    def _write(self, answer: bytes, *, came_in: bool) -> None:
+        self._socket.write(answer)
+        if struck_out(self._session):
+            self.hang("three strikes")
+        elif came_in:
+            self._timer.reset(self._port.idle_s)
+
+    def _hold_back(self) -> None:
+        """Read no more from a terminal that does not wait for its answers, until there are fewer to give."""
+        crowded = len(self._waiting) > MOST_WAITING
+        if self._closing or crowded == self._paused:
+            return
+        self._paused = crowded
+        if crowded:
+            self._socket.pauseProducing()
+        else:
+            self._socket.resumeProducing()
+
+    # ---- the end
+
+    def _too_late(self) -> None:
+        """The timer rang: no login in time, or silence. What is in hand is answered first."""
+        if self._serving and self._session.terminal is not None:
+            self._timer = self._port.clock.callLater(self._port.idle_s, self._too_late)
+        else:
+            self.hang("idle" if self._session.terminal is not None else "no login")
+
+    def _failed(self, failure: Failure) -> None:
+        """A bug of ours outside the answer itself; this line is past saving, the others are not touched."""
+        LOG.error("sip2.line_failed", channel="sip2", peer=self._peer, exception=failure.getTraceback())
+        self.hang("failed", at_once=True)
+
+    def _tally(self) -> None:
+        """Tell the process's counters what this session counted since the last time."""
+        fresh = self._session.counters - self._counted
+        for event, count in fresh.items():
+            self._port.door().counters.add("sip2_events_total", event, by=count)
+        self._counted += fresh
+
+    def _note_end(self, reason: Failure) -> None:
+        LOG.info(
+            "sip2.closed",
+            channel="sip2",
+            peer=self._peer,
+            terminal=self._session.terminal or "",
+            why=self._why or type(reason.value).__name__,
+            counters=dict(self._session.counters),
+        )

@@ -1,0 +1,46 @@
+"""How one listening port treats who calls: who must log in, which framing, and which balancers speak for others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.sip2.dialects import DIALECTS, Dialect
+
+Login = Literal["required", "optional", "by-address", "telnet"]
+
+NOBODY_ELSE: Final = AllowList(())
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """Callers from these addresses are read, and written to, as this dialect frames its lines."""
+
+    callers: AllowList
+    dialect: Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One port.
+
+    `login`: required (a 93 comes first), optional (who does not log in is `terminal`), by-address (who calls is `terminal`,
+    or the one login that its address allows), telnet (prompts for name and password, then SIP2). `framing` None leaves the
+    framing to the login's dialect; `framings` are addresses with a framing of their own, the first that fits counts.
+    `proxy_from` are the load balancers that must send a PROXY header.
+    """
+
+    login: Login = "required"
+    terminal: str = ""
+    framing: Dialect | None = None
+    framings: tuple[Framing, ...] = ()
+    proxy_from: AllowList = NOBODY_ELSE
+
+    def framing_of(self, address: str) -> tuple[Dialect, bool]:
+        """The dialect with which a caller's first line is read, and whether its framing outlasts the login."""
+        own = next((row.dialect for row in self.framings if row.callers.admits(address)), self.framing)
+        return (own, True) if own else (DIALECTS["standard"], False)
+
+
+PLAIN: Final = Listener()

@@ -1,0 +1,47 @@
+"""How the lines to partners are, as a unit of work sees them: one row of LINKS each, beside the directory entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, or_, select, update
+
+from hkall_gateway.rules.breaker import UP, Link
+from hkall_gateway.store.tables import LINKS
+
+_COLUMNS = (LINKS.c.agency, LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until)
+
+
+class Links:
+    """Reads and writes of the lines' state. A recipient that is in no directory has none, and counts as up."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def all(self) -> Mapping[str, Link]:
+        """Every line, by agency."""
+        rows = self._connection.execute(select(*_COLUMNS).order_by(LINKS.c.agency)).mappings()
+        return {row["agency"]: _link(row) for row in rows}
+
+    def one(self, agency: str) -> Link:
+        """The line to one partner."""
+        row = self._connection.execute(select(*_COLUMNS).where(LINKS.c.agency == agency)).mappings().first()
+        return _link(row) if row else Link(agency)
+
+    def keep(self, link: Link) -> None:
+        """Write down how a line is now."""
+        values: dict[str, Any] = {name: getattr(link, name) for name in ("state", "failures", "down_since", "heard_at")}
+        change = update(LINKS).where(LINKS.c.agency == link.agency)
+        self._connection.execute(change.values(rests_until=link.rests_until, **values))
+
+    def take_trial(self, agency: str, now: datetime, until: datetime) -> bool:
+        """Whether this gateway may try a line that is down; no other may before `until`."""
+        free = or_(LINKS.c.rests_until.is_(None), LINKS.c.rests_until <= now)
+        taken = self._connection.execute(update(LINKS).where(LINKS.c.agency == agency, free).values(rests_until=until))
+        return taken.rowcount == 1
+
+
+def _link(row: Mapping[Any, Any]) -> Link:
+    return Link(**{**row, "state": row["state"] or UP})

@@ -1,0 +1,79 @@
+"""The lists of the nine o'clock questions: each is a query on open work, never a file that was printed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Select, select
+
+from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.store.overview import Overview
+from hkall_gateway.store.tables import FINES, IS_OPEN, JOBS, JOURNAL, NOTICES, REQUESTS
+
+P = Position
+R = REQUESTS.c
+MOST = 10_000
+
+
+def pull_list(unit: Overview) -> tuple[Request, ...]:
+    """Our copies that partners wait for, oldest first; it can be asked again and again."""
+    return _open(unit, R.position == P.PAGED, R.side == Side.LENDING)
+
+
+def expected(unit: Overview) -> tuple[Request, ...]:
+    """What is on its way to our counter: from lenders, and our own copies coming home."""
+    coming = (R.position == P.IN_TRANSIT) | ((R.position == P.RETURN_TRANSIT) & (R.side == Side.LENDING))
+    return _open(unit, coming)
+
+
+def expired_pickups(unit: Overview) -> tuple[Request, ...]:
+    """What comes off the hold shelf: nobody collected it in time (R15)."""
+    return _open(unit, R.position == P.RECEIVED, R.expired_pickup.is_(True))
+
+
+def overdues(unit: Overview, today: date) -> tuple[Request, ...]:
+    """Loans whose due date is over."""
+    return _open(unit, R.position == P.ON_LOAN, R.due < today)
+
+
+def recalls(unit: Overview) -> tuple[Request, ...]:
+    """What its owner has recalled and what is not home yet."""
+    return _open(unit, R.recalled_on.is_not(None))
+
+
+def stuck(unit: Overview, before: dict[Position, datetime]) -> tuple[Request, ...]:
+    """Requests that stand in a position since before the instant named for it."""
+    found = [_open(unit, R.position == position, R.moved_at < since) for position, since in before.items()]
+    return tuple(request for part in found for request in part)
+
+
+def notices(unit: Overview, states: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    """Letters in these states, oldest first; never an address."""
+    return _rows(unit, select(NOTICES).where(NOTICES.c.state.in_(states)).order_by(NOTICES.c.id))
+
+
+def charges(unit: Overview, card: str = "") -> tuple[dict[str, Any], ...]:
+    """What is still owed, by everybody or by one patron."""
+    left = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
+    question = select(FINES, left.label("left_cents")).where(left > 0).order_by(FINES.c.id)
+    return _rows(unit, question.where(FINES.c.patron == card) if card else question)
+
+
+def jobs(unit: Overview) -> tuple[dict[str, Any], ...]:
+    """What ran last and when: rounds and imports."""
+    return _rows(unit, select(JOBS).order_by(JOBS.c.name))
+
+
+def overrides(unit: Overview) -> tuple[dict[str, Any], ...]:
+    """What was moved by force, newest first."""
+    return _rows(unit, select(JOURNAL).where(JOURNAL.c.event == "FORCE").order_by(JOURNAL.c.id.desc()))
+
+
+def _open(unit: Overview, *where: Any) -> tuple[Request, ...]:
+    return unit.batch(IS_OPEN, *where, order=(R.moved_at, R.id), limit=MOST)
+
+
+def _rows(unit: Overview, question: Select[Any]) -> tuple[dict[str, Any], ...]:
+    return tuple(dict(row) for row in unit.execute(question).mappings())

@@ -1,0 +1,96 @@
+"""What is remembered of partners as lenders and borrowers: what went each way, how often they said no, how their line is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import case, func, or_, select
+
+from hkall_gateway.rules.breaker import DOWN, Link
+from hkall_gateway.rules.calendar import after, civil
+from hkall_gateway.rules.lenders import Record
+from hkall_gateway.rules.vocabulary import Position, Side
+from hkall_gateway.store.tables import CANDIDATES, CLOSURES, IS_OPEN, REQUESTS
+from hkall_gateway.store.unit import Unit
+
+BALANCE_DAYS, DECLINES_DAYS = 30, 7
+DOWN_TOO_LONG = timedelta(hours=4)
+"""A line that is down for longer is not asked for a book: its answer would come too late."""
+
+P = Position
+R, C = REQUESTS.c, CANDIDATES.c
+CAME = (P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED)
+WENT = (P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How a partner answered what we asked of it lately: `asked` wishes, of which it `declined` so many."""
+
+    asked: int = 0
+    declined: int = 0
+
+    @property
+    def decline_rate(self) -> float:
+        """The share of refusals, 0 to 1."""
+        return self.declined / self.asked if self.asked else 0.0
+
+
+def records(unit: Unit, now: datetime) -> dict[str, Record]:
+    """Every partner's record for the choice of a lender (lifecycle of the consortium, lender selection)."""
+    lent, borrowed = balance(unit, Side.BORROWING, now), balance(unit, Side.LENDING, now)
+    said, closed = answers(unit, now), _closed_soon(unit, civil(now))
+    return {
+        agency: Record(
+            closures=closed.get(agency, frozenset()),
+            lent=lent.get(agency, 0),
+            borrowed=borrowed.get(agency, 0),
+            declines=said.get(agency, Answers()).decline_rate,
+            down=_down_too_long(link, now),
+        )
+        for agency, link in unit.links.all().items()
+    }
+
+
+def balance(unit: Unit, side: Side, now: datetime) -> Mapping[str, int]:
+    """Books by partner that it sent us (BORROWING) or we sent it (LENDING): asked for in the last 30 days, or still out."""
+    since, moved = now - timedelta(days=BALANCE_DAYS), CAME if side is Side.BORROWING else WENT
+    lately = select(R.partner, func.count()).where(R.placed_at >= since, R.side == side, R.position.in_(moved))
+    longer = select(R.partner, func.count()).where(IS_OPEN, R.side == side, R.position.in_(moved), R.placed_at < since)
+    found: dict[str, int] = {}
+    for question in (lately, longer):
+        rows: Any = unit.execute(question.group_by(R.partner))
+        for partner, count in rows:
+            found[partner] = found.get(partner, 0) + count
+    return found
+
+
+def answers(unit: Unit, now: datetime) -> Mapping[str, Answers]:
+    """How each partner answered the wishes of the last 7 days."""
+    no = case((or_(C.outcome.startswith("declined"), C.outcome.startswith("refused")), 1), else_=0)
+    since = now - timedelta(days=DECLINES_DAYS)
+    question = (
+        select(C.agency, func.count(), func.sum(no))
+        .select_from(REQUESTS.join(CANDIDATES, C.request == R.id))
+        .where(R.placed_at >= since, R.side == Side.BORROWING, C.wire_id != "")
+        .group_by(C.agency)
+    )
+    rows: Any = unit.execute(question)
+    return {agency: Answers(asked, declined) for agency, asked, declined in rows}
+
+
+def _closed_soon(unit: Unit, today: date) -> Mapping[str, frozenset[date]]:
+    """Today's and tomorrow's closures, which is all that the choice looks at."""
+    days = (today, after(today, 1))
+    rows = unit.execute(select(CLOSURES.c.agency, CLOSURES.c.day).where(CLOSURES.c.day.in_(days)))
+    found: dict[str, frozenset[date]] = {}
+    for row in rows.mappings():
+        found[row["agency"]] = found.get(row["agency"], frozenset()) | {row["day"]}
+    return found
+
+
+def _down_too_long(link: Link, now: datetime) -> bool:
+    return link.state == DOWN and link.down_since is not None and now - link.down_since >= DOWN_TOO_LONG

@@ -1,0 +1,27 @@
+"""INSERT that says what happens when the row is there already, for both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+_INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def insert_or_leave(table: Table, dialect: str) -> Any:
+    """What is there already stays. `dialect` is the database's name."""
+    return _INSERT[dialect](table).on_conflict_do_nothing()
+
+
+def insert_or_write_over(table: Table, dialect: str, columns: Iterable[str], where: Any = None) -> Any:
+    """What is there already under the same primary key gets these columns too, if `where` holds of it.
+
+    The rows are given when it is executed.
+    """
+    adding = _INSERT[dialect](table)
+    key = [column.name for column in table.primary_key]
+    changed = {name: adding.excluded[name] for name in columns if name not in key}
+    return adding.on_conflict_do_update(index_elements=key, set_=changed, where=where)

@@ -1,0 +1,219 @@
+"""What staff do and ask at the command line, on a database with a request in every place that matters."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hkall_gateway.cli import main
+from hkall_gateway.config import gateway
+from hkall_gateway.daemon import house_of, make_unit, now
+from hkall_gateway.lab import setup
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Side
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
+
+PORTS = setup.Ports()
+P = Position
+WORLD = By("test", "world")
+
+
+def today() -> date:
+    return calendar.civil(now())
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = setup.write_config(tmp_path, PORTS)
+    setup.furnish(path, setup.environment(PORTS))
+    config = gateway.load(path, setup.environment(PORTS))
+    store = Immediate(open_engine(config.database.url), make_unit(house_of(config)))
+    store.now(lambda unit: unit.write_partners([Partner("CUHK", "CUHK"), Partner("LU", "LU")]))
+    for request in _requests():
+        store.now(lambda unit, r=request: unit.open(r, now(), WORLD))
+    store.close()
+    return path
+
+
+def _requests() -> list[Request]:
+    late = today() - timedelta(days=3)
+    lent = {"first_checkout": late - timedelta(days=15), "loan_days": 15, "due": late, "used": True}
+    return [
+        _ours("R-LOAN", P.ON_LOAN, "C1", **lent),
+        _ours("R-SHELF", P.RECEIVED, "C2", received_on=late, expired_pickup=True, pickup_last=late),
+        _ours("R-COMING", P.IN_TRANSIT, "C3"),
+        Request(
+            "R-PAGE",
+            Side.LENDING,
+            P.PAGED,
+            "我城",
+            "b1",
+            partner="LU",
+            wire_agency="LU",
+            wire_id="x-1",
+            item_agency="HKU",
+            item_barcode="X1",
+            moved_at=datetime(2020, 1, 1, tzinfo=UTC),
+        ),
+    ]
+
+
+def _ours(number: str, position: Position, barcode: str, **facts: Any) -> Request:
+    return Request(
+        number,
+        Side.BORROWING,
+        position,
+        "Dune",
+        "b9",
+        patron="P0001",
+        partner="CUHK",
+        wire_agency="HKU",
+        wire_id=f"{number}-1",
+        item_agency="CUHK",
+        item_barcode=barcode,
+        **facts,
+    )
+
+
+def run(config: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, [*words, "--config", str(config)], env=setup.environment(PORTS))
+
+
+def listed(config: Path, *words: str) -> list[dict[str, Any]]:
+    done = run(config, *words, "--json")
+    assert done.exit_code == 0, done.output
+    found: list[dict[str, Any]] = json.loads(done.output)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("question", "numbers"),
+    [
+        ("pull-list", ["R-PAGE"]),
+        ("expected", ["R-COMING"]),
+        ("expired-pickups", ["R-SHELF"]),
+        ("overdues", ["R-LOAN"]),
+        ("recalls", []),
+        ("stuck", ["R-PAGE"]),
+    ],
+)
+def test_each_question_of_nine_o_clock_lists_what_it_is_about(config: Path, question: str, numbers: list[str]) -> None:
+    assert [row["id"] for row in listed(config, question)] == numbers
+
+
+def test_a_loan_is_returned_by_hand_with_its_fine_and_is_on_its_way_home(config: Path) -> None:
+    (done,) = listed(config, "request", "return", "C1")
+    assert done["request"] == "R-LOAN"
+    (charge,) = listed(config, "fines", "list", "--patron", "P0001")
+    assert (charge["left_cents"], charge["request"]) == (600, "R-LOAN")
+    assert json.loads(run(config, "requests", "show", "R-LOAN", "--json").output)[0]["position"] == "RETURN_TRANSIT"
+
+
+def test_a_return_on_an_earlier_day_needs_a_reason(config: Path) -> None:
+    before = str(today() - timedelta(days=3))
+    assert run(config, "request", "return", "C1", "--on", before).exit_code == 1
+    assert run(config, "request", "return", "C1", "--on", before, "--reason", "found in the drop").exit_code == 0
+    assert listed(config, "fines", "list") == []
+
+
+def test_a_fine_is_paid_once_per_transaction_and_the_rest_is_waived(config: Path) -> None:
+    run(config, "request", "return", "C1")
+    for _ in range(2):
+        assert listed(config, "fines", "pay", "P0001", "200", "--transaction", "T1")[0]["owed_cents"] == 400
+    (charge,) = listed(config, "fines", "list")
+    assert run(config, "fines", "waive", str(charge["id"]), "--reason", "typhoon").exit_code == 0
+    assert listed(config, "fines", "list") == []
+
+
+def test_a_paged_copy_is_shipped_or_declined_with_a_reason(config: Path) -> None:
+    assert run(config, "request", "decline", "X1").exit_code == 1
+    assert run(config, "request", "ship", "HKU/X1").exit_code == 0
+    assert listed(config, "pull-list") == []
+
+
+def test_a_book_that_nobody_collected_goes_home(config: Path) -> None:
+    assert run(config, "request", "return-unused", "R-SHELF").exit_code == 0
+    assert listed(config, "expired-pickups") == []
+
+
+def test_force_needs_a_reason_and_a_position_that_exists(config: Path) -> None:
+    assert run(config, "request", "force", "R-LOAN", "--to", "CLOSED").exit_code == 1
+    assert run(config, "request", "force", "R-LOAN", "--to", "NOWHERE", "--reason", "x").exit_code == 2
+    assert run(config, "request", "force", "R-LOAN", "--to", "CLOSED", "--reason", "settled by telephone").exit_code == 0
+    assert "settled by telephone" in run(config, "requests", "trace", "R-LOAN").output
+
+
+def test_staff_place_a_request_and_the_rules_decide(config: Path) -> None:
+    assert listed(config, "request", "place", "--patron", "P0002", "--bib", "b9001")[0]["patron"] == "P0002"
+    refused = run(config, "request", "place", "--patron", "P0002", "--bib", "b9002")
+    assert (refused.exit_code, "(R6)" in refused.output) == (1, True)
+
+
+def test_letters_are_listed_without_an_address(config: Path) -> None:
+    run(config, "request", "receive", "C3")
+    (letter,) = listed(config, "notices")
+    assert (letter["kind"], letter["state"], letter["request"]) == ("letter_pickup", "queued", "R-COMING")
+    assert listed(config, "notices", "--failed") == []
+
+
+def test_closures_are_loaded_day_by_day_and_move_a_due_date(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "closures.csv"
+    file.write_text(f"agency,from,to,reason\nHKU,{today()},{today() + timedelta(days=2)},typhoon\n")
+    assert "3 closed days of 1 libraries" in run(config, "load", "closures", str(file)).output
+    file.write_text("agency,from,to,reason\nHKU,2017-07-03,2017-07-01,wrong\n")
+    assert run(config, "load", "closures", str(file)).exit_code == 2
+
+
+def test_open_requests_are_taken_over_once(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "requests.csv"
+    head = "side,request_id,partner,patron,barcode,title,bib_id,position"
+    head += ",placed,received,first_checkout,due,lender_due,renewals,recalled"
+    row = "borrow,OLD-1,CUHK,P0003,C77,Dune,b9,ON_LOAN,2017-06-01,2017-06-03,2017-06-05,2017-06-20,2017-07-20,1,"
+    file.write_text(f"{head}\n{row}\n")
+    assert "1 rows, 1 new" in run(config, "load", "requests", str(file)).output
+    assert "1 rows, 0 new" in run(config, "load", "requests", str(file)).output
+    (found,) = json.loads(run(config, "requests", "show", "OLD-1", "--json").output)
+    assert (found["item_agency"], found["loan_days"], found["renewals"]) == ("CUHK", 15, 1)
+
+
+def test_a_partner_is_loaded_into_the_directory(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "partners.csv"
+    file.write_text(
+        "agency,name,url,dialect,secret_env,priority,institutional_card,timezone\nPOLYU,PolyU,http://127.0.0.1:1/ncip,,,7,,\n"
+    )
+    assert run(config, "load", "partners", str(file)).exit_code == 0
+    assert any(row["which"] == "POLYU" for row in listed(config, "status"))
+
+
+def test_a_wrong_policy_names_every_error(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text("[renewal]\nmax_count = -1\nmax_cuont = 3\n[fine]\noverdue_cents = 'two'\n")
+    done = CliRunner().invoke(main, ["policy", "check", str(file)])
+    assert done.exit_code == 2
+    for where in ("renewal.max_count", "renewal.max_cuont", "fine.overdue_cents"):
+        assert where in done.output
+    file.write_text("[renewal]\nmax_count = 3\n")
+    assert CliRunner().invoke(main, ["policy", "check", str(file)]).exit_code == 0
+
+
+def test_explain_names_the_rule_the_facts_and_the_keys_that_decided(config: Path) -> None:
+    at = f"{today()}T12:00:00+08:00"
+    done = run(config, "explain", "renew", "--item", "C1", "--at", at, "--json")
+    (said,) = json.loads(done.output)
+    assert (said["answer"], said["rule"], said["policy"]["renewal.overdue"]) == ("no", "R29", "staff_only")
+    (said,) = json.loads(run(config, "explain", "request", "--patron", "P0001", "--bib", "b9001", "--json").output)
+    assert (said["category"], said["source"], said["as_of"] is not None) == ("undergraduates", "snapshot", True)
+
+
+def test_explain_says_what_a_recall_and_a_return_would_do(config: Path) -> None:
+    (said,) = json.loads(run(config, "explain", "recall", "--item", "CUHK/C1", "--json").output)
+    assert (said["answer"], said["policy"]["recall.min_use_days"]) == ("yes", 15)
+    (said,) = json.loads(run(config, "explain", "fine", "--item", "C1", "--json").output)
+    assert (said["cents"], said["policy"]["fine.overdue_cents"]) == (600, 200)
+    assert listed(config, "recalls") == []

@@ -1,0 +1,78 @@
+"""[[sip2.listeners]] and [[sip2.framings]]: ports for terminals that differ from the plain ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hkall_gateway.config import ConfigErrors, Gateway, load
+from hkall_gateway.edge.secrets import hash_secret
+
+HASH = hash_secret("terminal")
+BASE = f"""
+[library]
+agency = "HKU"
+name = "HKU Libraries"
+pickup_locations = ["HKU-MAIN-LENDING"]
+[database]
+url = "sqlite:///hkall.db"
+[ils]
+connector = "manual"
+[sip2]
+listen = ["tcp:6001"]
+[[sip2.terminals]]
+login = "counter-1"
+secret_hash = "{HASH}"
+role = "counter"
+location = "HKU-MAIN-LENDING"
+"""
+
+
+def _read(folder: Path, text: str) -> Gateway:
+    path = folder / "gateway.toml"
+    path.write_text(BASE + text, encoding="utf-8")
+    return load(path, {})
+
+
+def test_a_port_may_have_its_own_login_framing_and_balancers(tmp_path: Path) -> None:
+    text = """
+[[sip2.listeners]]
+endpoint = "tcp:6002"
+login = "optional"
+terminal = "counter-1"
+dialect = "big5"
+proxy_from = ["10.0.0.5/32"]
+[[sip2.framings]]
+from = ["10.2.0.0/16"]
+dialect = "crlf"
+"""
+    sip2 = _read(tmp_path, text).sip2
+    (listener,), (framing,) = sip2.listeners, sip2.framings
+    assert (listener.login, listener.terminal, listener.dialect) == ("optional", "counter-1", "big5")
+    assert listener.proxy_from == ("10.0.0.5/32",)
+    assert (framing.callers, framing.dialect) == (("10.2.0.0/16",), "crlf")
+
+
+def test_a_port_without_settings_is_as_strict_as_a_plain_one(tmp_path: Path) -> None:
+    (listener,) = _read(tmp_path, '[[sip2.listeners]]\nendpoint = "tcp:6002"\n').sip2.listeners
+    assert (listener.login, listener.terminal, listener.dialect, listener.proxy_from) == ("required", "", None, ())
+
+
+@pytest.mark.parametrize(
+    ("row", "key", "said"),
+    [
+        ('login = "optional"', "terminal", "is missing; who does not log in must be somebody"),
+        ('login = "optional"\nterminal = "counter-9"', "terminal", "'counter-9' is no login of sip2.terminals"),
+        ('terminal = "counter-1"', "terminal", "has no use where everybody must log in"),
+        ('login = "telnet"\nterminal = "counter-1"', "terminal", "has no use where everybody must log in"),
+        ('login = "maybe"', "login", "must be"),
+        ('dialect = "klingon"', "dialect", "must be"),
+        ('proxy_from = ["10.0.0.300"]', "proxy_from[0]", "is not a network"),
+    ],
+)
+def test_a_port_that_makes_no_sense_is_told_with_its_path(tmp_path: Path, row: str, key: str, said: str) -> None:
+    with pytest.raises(ConfigErrors) as refused:
+        _read(tmp_path, f'[[sip2.listeners]]\nendpoint = "tcp:6002"\n{row}\n')
+    told = dict(refused.value.errors)
+    assert said in told[f"sip2.listeners[0].{key}"]

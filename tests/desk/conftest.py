@@ -1,0 +1,334 @@
+"""A desk without doors: the real store, rules and desk, four lenders, three readers, and a clock that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from hkall_gateway.connectors.snapshot import Snapshot
+from hkall_gateway.connectors.tools import Tools
+from hkall_gateway.desk.asks import BorrowFromUs, CheckIn, CheckOut, Heard, Place, Renew, RequestTitle
+from hkall_gateway.desk.deeds import Deed, Pay
+from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.house import House
+from hkall_gateway.desk.rounds import ROUNDS, Rounds
+from hkall_gateway.rules.calendar import civil, start_of
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.records import from_json
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.tidings import Letter, Telling
+from hkall_gateway.rules.vocabulary import (
+    By,
+    Candidate,
+    Charges,
+    Holding,
+    ItemKey,
+    Partner,
+    Position,
+    Request,
+    Sensitive,
+    Side,
+)
+from hkall_gateway.store import rounds
+from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.rounds import Job
+from hkall_gateway.store.tables import CLOSURES, FINES, HOLDINGS, JOURNAL, NOTICES, OUTBOX, PATRONS, REQUESTS, create_all
+from hkall_gateway.store.unit import Unit
+
+PUBLISHED = Policy()
+PLACE = "HKU-MAIN-LENDING"
+COUNTER = Place("counter", PLACE)
+TERMINAL = By("counter-1", "sip2", "09")
+CLERK = By("mei", "cli", "request")
+WORLD = By("world", "world")
+
+CHARGES = Charges(processing_cents=10_000, replacement_cents=30_000, damage_cents=5_000, refund_if_found_days=30)
+PARTNERS = (
+    Partner("CUHK", "Chinese University", priority=10, institutional_card="CUHK-INST", charges=CHARGES),
+    Partner("HKUST", "University of Science and Technology", priority=20),
+    Partner("POLYU", "Polytechnic University", priority=30),
+)
+PATRONS_ROWS = (
+    {"barcode": "UG1", "name": "Chan", "category": "undergraduates", "local_loans": 0, "total_quota": 60, "language": "en"},
+    {"barcode": "UG2", "name": "Wong", "category": "undergraduates", "local_loans": 0, "total_quota": 60, "language": "en"},
+    {"barcode": "PG1", "name": "Lee", "category": "postgraduates", "local_loans": 0, "total_quota": 120, "language": "en"},
+)
+COPIES = (
+    Holding("CUHK", "C1", "dune", "Dune"),
+    Holding("HKUST", "S1", "dune", "Dune"),
+    Holding("POLYU", "P1", "solaris", "Solaris"),
+    Holding("HKU", "K9", "lend", "Love in a Fallen City"),
+)
+
+
+def hkt(text: str) -> datetime:
+    """An instant of Hong Kong in UTC: `2017-03-06 10:00`."""
+    return datetime.fromisoformat(f"{text}+08:00").astimezone(UTC)
+
+
+class Library:
+    """One desk and its database. `now` may be moved; whatever is asked is answered at once."""
+
+    def __init__(
+        self, policy: Policy = PUBLISHED, partners: tuple[Partner, ...] = PARTNERS, engine: Engine | None = None
+    ) -> None:
+        self.now = hkt("2017-03-01 10:00")
+        self.house = House("HKU", "HKU Libraries", policy, (PLACE,))
+        self.engine = engine or open_engine("sqlite://")
+        create_all(self.engine)
+        self._numbers = count(1)
+        self.store = Immediate(self.engine, self._unit)
+        with self.engine.connect() as connection:
+            connection.execute(insert(PATRONS), list(PATRONS_ROWS))
+            connection.execute(insert(HOLDINGS), [_row(copy) for copy in COPIES])
+        self.store.now(Unit.write_partners, partners)
+        ils = Snapshot(Tools(self.store, "HKU", _never))
+        self.desk = Desk(self.store, ils, lambda: self.house, lambda: self.now)
+        self.rounds = self.gateway("here")
+
+    def _unit(self, connection: Connection) -> Unit:
+        return Unit(connection, lambda: f"R{next(self._numbers)}", self.house.silent)
+
+    def close(self) -> None:
+        self.store.close()
+        self.engine.dispose()
+
+    # ---- doing
+
+    def ask(self, asked: Coroutine[Any, Any, Any]) -> Any:
+        """What the desk answers."""
+        return finished(asked)
+
+    def go_to(self, text: str) -> None:
+        self.now = hkt(text)
+
+    def clock(self, text: str) -> datetime:
+        """An instant of Hong Kong."""
+        return hkt(text)
+
+    def go_to_day(self, day: date) -> None:
+        """Ten in the morning of that day."""
+        self.now = start_of(day) + timedelta(hours=10)
+
+    def gateway(self, name: str, batch: int = 200) -> Rounds:
+        """The rounds of a gateway of this name on the same database."""
+        return Rounds(self.store, lambda: self.house, lambda: self.now, NoTimer(), name, batch)
+
+    def accept(self, number: str) -> None:
+        """The lender that is asked has said that it will send it."""
+        self.store.now(lambda unit: unit.mark(unit.candidates(number)[0], outcome="accepted"))
+
+    def round(self, name: str) -> int:
+        return finished(self.rounds.do(name))
+
+    def given(self, position: Position, **facts: Any) -> Request:
+        """A request of UG1 for Dune, copy CUHK:C1, that stands there."""
+        copy: dict[str, Any]
+        lent = facts.get("side") is Side.LENDING
+        made = Request("", Side.BORROWING, position, "Dune", "dune", partner="CUHK", pickup_location=PLACE)
+        if lent:
+            copy = {"item_agency": "HKU", "item_barcode": "K9", "wire_agency": "CUHK", "wire_id": "c-1"}
+        else:
+            copy = {"patron": "UG1", "wire_agency": "HKU", "wire_id": "R1-1", "attempt": 1}
+            before = position in {Position.NEW, Position.REQUESTED, Position.CANCELLING}
+            copy |= {} if before else {"item_agency": "CUHK", "item_barcode": "C1"}
+        request = replace(made, **{**copy, **facts})
+        return self.store.now(_open, request, self.now)
+
+    def lent_out(self, on: str = "2017-03-01", days: int = 15, **facts: Any) -> Request:
+        """A loan of UG1 that began on that day."""
+        first = date.fromisoformat(on)
+        dates = {"first_checkout": first, "loan_days": days, "due": first + timedelta(days=days), "used": True}
+        return self.given(Position.ON_LOAN, **{**dates, **facts})
+
+    def wish(self, patron: str = "UG1", bib: str = "dune", number: str = "d-1", **more: Any) -> Any:
+        return self.ask(self.desk.request_title(RequestTitle(CLERK, patron, bib, placed_by="D", placed_id=number, **more)))
+
+    def heard(self, **facts: Any) -> Heard:
+        """What CUHK says of its copy C1, unless told otherwise."""
+        agency = facts.get("partner", "CUHK")
+        said = {"by": By(agency, "ncip", "Item"), "partner": "CUHK", "item": ItemKey("CUHK", "C1")}
+        return Heard(**{**said, **facts})
+
+    def check_in(self, barcode: str = "C1", **more: Any) -> Any:
+        return self.ask(self.desk.check_in(CheckIn(TERMINAL, COUNTER, barcode, **more)))
+
+    def check_out(self, card: str = "UG1", barcode: str = "C1", **more: Any) -> Any:
+        return self.ask(self.desk.check_out(CheckOut(TERMINAL, COUNTER, card, barcode, **more)))
+
+    def renew(self, card: str = "UG1", barcode: str = "C1", **more: Any) -> Any:
+        return self.ask(self.desk.renew(Renew(TERMINAL, card, barcode, **more)))
+
+    def act(self, name: str, request: str = "R1", **more: Any) -> Any:
+        return self.ask(self.desk.act(name, Deed(CLERK, request, **more)))
+
+    def close_on(self, agency: str, *days: str) -> None:
+        rows = [{"agency": agency, "day": date.fromisoformat(day), "reason": ""} for day in days]
+        self.store.now(lambda unit: unit.execute(insert(CLOSURES), rows))
+
+    def pay(self, cents: int, card: str = "UG1") -> Any:
+        return self.ask(self.desk.pay(Pay(TERMINAL, card, cents)))
+
+    def say(self, name: str, request: Request) -> Any:
+        """What the partner of a request says of it: a method of the desk."""
+        wire: dict[str, Any] = {"wire_agency": request.wire_agency, "wire_id": request.wire_id}
+        due = self.today() + timedelta(days=30)
+        ask = Heard(By(request.partner, "ncip", name), request.partner, item=request.item, due=due, **wire)
+        return self.ask(getattr(self.desk, name)(ask))
+
+    def borrow_from_us(self, bib: str, number: str) -> Any:
+        """CUHK asks for a title of ours."""
+        by = By("CUHK", "ncip", "RequestItem")
+        return self.ask(self.desk.borrow_from_us(BorrowFromUs(by, "CUHK", "CUHK", number, bib_id=bib)))
+
+    def add_copies(self, copies: Sequence[Holding]) -> None:
+        self.store.now(lambda unit: unit.execute(insert(HOLDINGS), [_row(copy) for copy in copies]))
+
+    def set_patron(self, card: str, **values: int) -> None:
+        self.store.now(lambda unit: unit.execute(update(PATRONS).where(PATRONS.c.barcode == card).values(**values)))
+
+    # ---- looking
+
+    def today(self) -> date:
+        return civil(self.now)
+
+    def count(self) -> int:
+        """How many requests there are."""
+        return len(self.rows(REQUESTS))
+
+    def requests(self) -> list[Request]:
+        """All of them, in the order of their birth."""
+        born = [line["request"] for line in self.journal() if line["event"] == "OPEN"]
+        return [self.request(number) for number in born]
+
+    def rounds_by_name(self) -> tuple[str, ...]:
+        return tuple(ROUNDS)
+
+    def status(self, item: ItemKey) -> str:
+        """The circulation status of a copy, as the catalogue knows it."""
+        found = self.store.now(Unit.holding, item)
+        assert found is not None
+        return found.status
+
+    def request(self, number: str = "R1") -> Request:
+        found = self.store.now(Unit.request, number)
+        assert found is not None
+        return found
+
+    def told(self) -> list[str]:
+        """Everything that was put into the outbox: `CUHK ask_lender`, `UG1 letter_pickup`."""
+        return [f"{row['recipient']} {row['send']}" for row in self.rows(OUTBOX)]
+
+    def letters(self, send: Send) -> int:
+        """How many letters of a kind there are."""
+        return sum(row["kind"] == send.value for row in self.rows(NOTICES))
+
+    def letter(self, send: Send) -> Letter:
+        """The newest letter of a kind."""
+        rows = [row for row in self.rows(OUTBOX) if row["send"] == send.value]
+        found = from_json(rows[-1]["payload"])
+        assert isinstance(found, Letter)
+        return found
+
+    def telling(self) -> Telling:
+        """What was put into the outbox last, for a partner."""
+        found = from_json(self.rows(OUTBOX)[-1]["payload"])
+        assert isinstance(found, Telling)
+        return found
+
+    def owed(self, card: str = "UG1") -> int:
+        return self.store.now(Unit.owed_cents, card)
+
+    def fines(self) -> list[tuple[str, int]]:
+        return [(row["kind"], row["cents"]) for row in self.rows(FINES)]
+
+    def job(self, name: str) -> Job:
+        """How a round stands."""
+        return next(job for job in self.store.now(rounds.jobs) if job.name == name)
+
+    def journal(self) -> list[Mapping[str, Any]]:
+        return self.rows(JOURNAL)
+
+    def rows(self, table: Any) -> list[Mapping[str, Any]]:
+        key = table.c.id if "id" in table.c else next(iter(table.c))
+        return self.store.now(lambda unit: [dict(row) for row in unit.execute(select(table).order_by(key)).mappings()])
+
+
+class NoTimer:
+    """A clock whose calls the test makes itself."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[..., Any]] = []
+
+    def ring(self) -> None:
+        """A minute is over."""
+        waiting, self.waiting = self.waiting, []
+        for call in waiting:
+            call()
+
+    def callLater(self, _delay: float, call: Callable[..., Any], /) -> Any:  # noqa: N802  # Twisted's own name
+        self.waiting.append(call)
+        return self
+
+    def active(self) -> bool:
+        return bool(self.waiting)
+
+    def cancel(self) -> None:
+        self.waiting.clear()
+
+
+async def _never(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
+    return False
+
+
+def _row(copy: Holding) -> dict[str, Any]:
+    return {name: getattr(copy, name) for name in copy.__slots__}
+
+
+def _open(unit: Unit, request: Request, now: datetime) -> Request:
+    born = unit.open(request, now, WORLD)
+    if born.side is Side.BORROWING and born.wire_id:
+        asked = Candidate(born.id, 1, born.partner, "C1" if born.partner == "CUHK" else "", wire_id=born.wire_id)
+        unit.shortlist([asked, Candidate(born.id, 2, "HKUST", "S1")])
+    return born
+
+
+@pytest.fixture
+def library() -> Iterator[Library]:
+    made = Library()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def library_on_each(engine: Engine) -> Iterator[Library]:
+    """A library on SQLite, then on PostgreSQL."""
+    made = Library(engine=engine)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def timer() -> NoTimer:
+    return NoTimer()
+
+
+@pytest.fixture
+def make_library() -> Iterator[Callable[..., Library]]:
+    """Libraries with a policy or partners of their own."""
+    made: list[Library] = []
+
+    def make(policy: Policy = PUBLISHED, partners: tuple[Partner, ...] = PARTNERS) -> Library:
+        made.append(Library(policy, partners))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -1,0 +1,189 @@
+"""Whatever happens in whatever order: both quotas hold, an end is an end, and the journal alone tells the whole story."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hkall_gateway.rules.lifecycle import FINAL, TAKES_QUOTA
+from hkall_gateway.rules.records import from_json
+from hkall_gateway.rules.settings import CATEGORIES, Policy
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Request, Side
+from hkall_gateway.store.tables import REQUESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.desk.conftest import Library
+
+P = Position
+QUOTA, LOCAL, TOTAL = 3, 2, 4
+SMALL = Policy(categories=tuple(replace(c, quota=QUOTA) for c in CATEGORIES))
+TITLES = [f"t{number}" for number in range(8)]
+OURS = "ours"
+LENDERS = ("CUHK", "HKUST")
+CARDS = {"UG1": QUOTA, "UG2": TOTAL - LOCAL}
+"""Each reader with the books that both quotas leave: UG2 has two of four books from our own shelves."""
+
+WISHES = st.tuples(st.just("wish"), st.sampled_from(sorted(CARDS)), st.sampled_from(TITLES))
+DEEDS = st.tuples(
+    st.sampled_from(
+        ["receive", "return", "return_unused", "dispatch", "cancel", "lost", "claim", "damaged", "settle", "extend", "recall"]
+    ),
+    st.integers(1, 6),
+)
+SCANS = st.tuples(st.sampled_from(["check_in", "check_out", "renew", "undo_check_out"]), st.integers(1, 6))
+HEARD = st.tuples(
+    st.sampled_from(["shipped", "received", "request_cancelled", "recalled", "recall_cancelled", "renewed"]),
+    st.integers(1, 6),
+)
+TIMES = st.tuples(st.just("wait"), st.sampled_from([1, 1, 1, 2, 9, 20]))
+ONWARD = st.tuples(st.just("onward"), st.integers(1, 6))
+LENDING = st.tuples(st.sampled_from(["borrow", "ship", "decline"]), st.integers(1, 6))
+EVENTS = st.lists(
+    st.one_of(WISHES, WISHES, ONWARD, ONWARD, ONWARD, ONWARD, DEEDS, SCANS, HEARD, TIMES, LENDING), min_size=20, max_size=60
+)
+USUAL = {
+    P.REQUESTED: "shipped",
+    P.IN_TRANSIT: "check_in",
+    P.RECEIVED: "check_out",
+    P.ON_LOAN: "check_in",
+    P.TO_RETURN: "dispatch",
+    P.RETURN_TRANSIT: "received",
+    P.PAGED: "ship",
+    P.SHIPPED: "received",
+    P.AT_BORROWER: "shipped",
+}
+"""What usually happens next: without it, chance would hardly ever bring a book to its reader."""
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture
+def make_small(make_library: Callable[..., Library]) -> Callable[[], Library]:
+    """A library with small quotas, eight titles at each of two lenders, and a reader who has two books of our own."""
+
+    def make() -> Library:
+        library = make_library(SMALL)
+        library.add_copies([Holding(agency, f"{agency}-{title}", title, title) for agency in LENDERS for title in TITLES])
+        library.add_copies([Holding("HKU", "K1", OURS, OURS)])
+        library.set_patron("UG2", local_loans=LOCAL, total_quota=TOTAL)
+        return library
+
+    return make
+
+
+def happen(library: Library, event: tuple[Any, ...]) -> None:
+    """One event; what the desk refuses has not happened."""
+    name, what = event[0], event[1]
+    request = _numbered(library, what) if isinstance(what, int) else None
+    if name == "wish":
+        library.wish(what, event[2], f"d-{library.count()}")
+    elif name == "wait":
+        library.now += timedelta(days=what)
+        for round_ in library.rounds_by_name():
+            library.round(round_)
+    elif name == "borrow":
+        library.borrow_from_us(OURS, f"b-{library.count()}")
+    elif request is not None:
+        _about(library, USUAL.get(request.position, "check_in") if name == "onward" else name, request)
+
+
+def _numbered(library: Library, number: int) -> Request | None:
+    found = library.requests()
+    return found[number % len(found)] if found else None
+
+
+def _about(library: Library, name: str, request: Request) -> None:
+    barcode = request.item_barcode or "none"
+    if name in {"check_out", "undo_check_out"}:
+        library.check_out(request.patron or "CUHK-INST", barcode, undo=name.startswith("undo"))
+    elif name == "check_in":
+        library.check_in(barcode)
+    elif name == "renew":
+        library.renew(request.patron, barcode)
+    elif name in {"shipped", "received", "request_cancelled", "recalled", "recall_cancelled", "renewed"}:
+        library.say(name, request)
+    else:
+        day = library.today() + timedelta(days=9) if name in {"extend", "recall"} else None
+        library.act(name, request.id, reason="x", on=day)
+
+
+def places(library: Library) -> dict[str, int]:
+    """How many places each reader takes."""
+    taking = [r for r in library.requests() if r.position in TAKES_QUOTA and not r.unwanted and r.side is Side.BORROWING]
+    return {card: sum(r.patron == card for r in taking) for card in CARDS}
+
+
+@QUICK
+@given(events=EVENTS)
+def test_r20_r21_no_sequence_of_events_gives_a_reader_more_books_than_both_quotas_allow(
+    make_small: Callable[[], Library], events: list[tuple[Any, ...]]
+) -> None:
+    library = make_small()
+    for event in events:
+        happen(library, event)
+        assert all(count <= CARDS[card] for card, count in places(library).items()), event
+    library.close()
+
+
+@QUICK
+@given(events=EVENTS)
+def test_a_final_position_is_never_left(make_small: Callable[[], Library], events: list[tuple[Any, ...]]) -> None:
+    library = make_small()
+    ended: dict[str, Request] = {}
+    for event in events:
+        happen(library, event)
+        now = {r.id: r for r in library.requests()}
+        assert {number: now[number] for number in ended} == ended, event
+        ended = {number: r for number, r in now.items() if r.position in FINAL}
+    library.close()
+
+
+@QUICK
+@given(events=EVENTS)
+def test_replaying_the_journal_from_nothing_gives_the_same_requests(
+    make_small: Callable[[], Library], events: list[tuple[Any, ...]]
+) -> None:
+    library = make_small()
+    for event in events:
+        happen(library, event)
+
+    assert replayed(library.journal()) == library.requests()
+    library.close()
+
+
+NOT_ABOUT_REQUESTS = frozenset({"CHARGE", "PAY", "WAIVE", "LATE", "REOPEN"})
+
+
+def replayed(journal: list[Mapping[str, Any]]) -> list[Request]:
+    """The requests as the journal's own lines make them."""
+    blank = Request("", Side.BORROWING, P.NEW, "", "")
+    facts: dict[str, dict[str, Any]] = {}
+    for line in journal:
+        if line["outcome"] == "ok" and line["event"] not in NOT_ABOUT_REQUESTS:
+            facts.setdefault(line["request"], {}).update(from_json(line["detail"]))
+    return [replace(blank, **changed) for changed in facts.values()]
+
+
+def test_the_journal_names_every_column_of_a_request() -> None:
+    assert {column.name for column in REQUESTS.columns} == {field.name for field in fields(Request)}
+
+
+def test_the_events_reach_every_kind_of_end(make_small: Callable[[], Library]) -> None:
+    """The sequences above are worth something: a plain story of theirs goes through the whole life of a book."""
+    library = make_small()
+    for event in [("wish", "UG1", "t0"), ("shipped", 0), ("check_in", 0), ("check_out", 0), ("check_in", 0), ("received", 0)]:
+        happen(library, event)
+    happen(library, ("borrow", 1))
+    happen(library, ("onward", 1))
+
+    assert [r.position for r in library.requests()] == [P.CLOSED, P.SHIPPED]
+    assert json.loads(library.journal()[0]["detail"])["patron"] == "UG1"
+    assert library.requests()[1].item == ItemKey("HKU", "K1")

@@ -1,0 +1,148 @@
+"""Two wishes of one reader race for the fifteenth place (R20): two threads, then two processes, on one SQLite file.
+
+How we know that they interleaved: whoever comes first into its transaction waits, before it commits, until the other one has
+begun to ask; so in every round the second wish is made while the first is decided and not yet on disk. A gateway that counted
+in one transaction and wrote in another would let both in.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from functools import partial
+from itertools import count
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from hkall_gateway.desk import borrowing
+from hkall_gateway.desk.asks import Refused, Requested, RequestTitle
+from hkall_gateway.desk.house import House
+from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Borrower, By, Holding, Partner, Position, Request, Sensitive, Side, Why
+from hkall_gateway.store import loading
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import create_all
+from hkall_gateway.store.unit import Unit
+
+ROUNDS = 15
+PATIENCE_S = 20
+NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
+HOUSE = House("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
+WORLD = By("world", "world")
+READER = Borrower("UG0", Sensitive("Chan"), "undergraduates", total_quota=60)
+LOAN = Request("", Side.BORROWING, Position.ON_LOAN, "t", "t", partner="CUHK", due=date(2017, 3, 16))
+TITLES = ("left", "right")
+
+
+def card(number: int) -> str:
+    return f"UG{number}"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A database in a file, where each of some readers has fourteen of fifteen books."""
+    url = f"sqlite:///{tmp_path / 'race.db'}"
+    engine = open_engine(url)
+    create_all(engine)
+    with closing(opened(url, "world")) as store:
+        store.now(Unit.write_partners, [Partner("CUHK", "Chinese University")])
+        store.now(loading.write, "holdings", [Holding("CUHK", title, title, title) for title in TITLES], 1)
+        store.now(fill)
+    engine.dispose()
+    return url
+
+
+def fill(unit: Unit) -> None:
+    for number in range(ROUNDS):
+        for book in range(14):
+            unit.open(replace(LOAN, patron=card(number), item_agency="CUHK", item_barcode=f"C{number}-{book}"), NOW, WORLD)
+
+
+def opened(url: str, name: str, before_commit: Callable[[], None] = lambda: None) -> Immediate:
+    """A store with a connection of its own, as each gateway has; its requests are numbered by its name."""
+    numbers = count(1)
+
+    def make_unit(connection: Connection) -> Unit:
+        return Unit(connection, lambda: f"{name}-{next(numbers)}")
+
+    return Immediate(open_engine(url), make_unit, before_commit)
+
+
+def race(url: str, side: int, begun: list[list[Any]], start: Any, answers: Any) -> None:
+    """One racer: in every round it asks for its own title for the same reader. `begun[round][side]` is set when it asks."""
+    now_in = [0]
+
+    def wait_for_the_other() -> None:
+        if not begun[now_in[0]][1 - side].wait(PATIENCE_S):
+            raise AssertionError("the other one never asked")
+
+    with closing(opened(url, TITLES[side], wait_for_the_other)) as store:
+        for number in range(ROUNDS):
+            now_in[0] = number
+            start.wait(PATIENCE_S)
+            begun[number][side].set()
+            answers.put((number, side, *outcome(store, number, side)))
+
+
+def outcome(store: Immediate, number: int, side: int) -> tuple[str, str]:
+    ask = RequestTitle(By(TITLES[side], "ncip"), card(number), TITLES[side], placed_by="D", placed_id=f"{number}-{side}")
+    facts = BorrowerFacts(replace(READER, barcode=card(number)), "test")
+    match store.now(borrowing.request_title, ask, facts, HOUSE, NOW):
+        case Requested():
+            return "won", ""
+        case Refused(why):
+            return "lost", why.value
+    raise AssertionError("neither yes nor no")
+
+
+def run(url: str, racer: Callable[..., Any], event: Callable[[], Any], barrier: Callable[[int], Any], queue: Any) -> list[Any]:
+    begun = [[event(), event()] for _ in range(ROUNDS)]
+    start = barrier(2)
+    racers = [racer(target=partial(race, url, side, begun, start, queue)) for side in (0, 1)]
+    for one in racers:
+        one.start()
+    answers = [queue.get(timeout=PATIENCE_S) for _ in range(2 * ROUNDS)]
+    for one in racers:
+        one.join(PATIENCE_S)
+    return answers
+
+
+def judge(url: str, answers: list[Any]) -> None:
+    """Exactly one wins in every round, the other is told why, and the database says the same."""
+    by_round = [sorted(answer[2:] for answer in answers if answer[0] == number) for number in range(ROUNDS)]
+    assert by_round == [[("lost", Why.QUOTA_HKALL.value), ("won", "")]] * ROUNDS
+    with closing(opened(url, "judge")) as store:
+        assert [len(store.now(Unit.open_requests, card(number))) for number in range(ROUNDS)] == [15] * ROUNDS
+
+
+def test_r20_of_two_threads_one_gets_the_last_place_every_time(url: str) -> None:
+    answers = run(url, partial(threading.Thread, daemon=True), threading.Event, threading.Barrier, Queue())
+
+    judge(url, answers)
+
+
+def test_r20_of_two_processes_one_gets_the_last_place_every_time(url: str) -> None:
+    forking = multiprocessing.get_context("fork")  # the children run this file's functions as they are
+
+    answers = run(url, partial(forking.Process, daemon=True), forking.Event, forking.Barrier, forking.Queue())
+
+    judge(url, answers)
+
+
+def test_the_race_would_notice_a_count_outside_the_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge is worth something: where the places are counted too early, both win and it says so."""
+    monkeypatch.setattr(Unit, "quota_used", lambda *_: 14)
+    answers = run(url, partial(threading.Thread, daemon=True), threading.Event, threading.Barrier, Queue())
+
+    with pytest.raises(AssertionError):
+        judge(url, answers)

@@ -1,0 +1,89 @@
+"""A coverage-guided fuzzer for the SIP2 codec and session; run by hand, it is no part of the suite.
+
+    python -m venv /tmp/fuzz && /tmp/fuzz/bin/pip install atheris -e .
+    /tmp/fuzz/bin/python tests/fuzz/sip2_atheris.py -max_total_time=600 CORPUS
+
+Whatever comes, in whatever pieces: no exception, no more memory than the cap of a line, replies that are one well-formed line,
+and the next good message is handed out. A crash is written to a file by Atheris; make a test of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["hkall_gateway.sip2"]):
+    from hkall_gateway.sip2.codec import BadMessage, Message, decode, encode
+    from hkall_gateway.sip2.dialects import DIALECTS
+    from hkall_gateway.sip2.fields import TAGS
+    from hkall_gateway.sip2.messages import SHAPES
+    from hkall_gateway.sip2.session import Hang, Refuse, Session
+    from hkall_gateway.sip2.telnet import Prompts
+
+ROWS = tuple(DIALECTS.values())
+SEEDS = Path(__file__).parents[2] / "fixtures" / "sip2"
+GOOD = b"\r3520170301    100000AOHKU|AAP1|\r"
+
+
+def fuzz(data: bytes) -> None:
+    """One input: its first byte chooses the dialect, its second the size of the pieces."""
+    if len(data) < 3:
+        return
+    dialect, size, said = ROWS[data[0] % len(ROWS)], data[1] % 40 + 1, data[2:]
+    session = Session(dialect)
+    events = [event for piece in _pieces(said, size) for event in _served(session, piece)]
+    assert session.held <= dialect.max_line
+    if not any(isinstance(event, Hang) for event in events):
+        then = list(session.receive(GOOD))
+        assert any(isinstance(event, Message) and event.get("AA") == "P1" for event in then), then
+    _telnet(said, size)
+
+
+def _pieces(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+def _served(session: Session, piece: bytes) -> Iterator[object]:
+    """Each request is answered with everything that it said, which must come out as one line that can be read."""
+    for event in list(session.receive(piece)):
+        if isinstance(event, Message | Refuse):
+            message = event.message if isinstance(event, Refuse) else event
+            code = SHAPES[message.code].reply
+            parts = {part.name for part in SHAPES[code].fixed}
+            line = session.reply(message, code, {n: v for n, v in message.fields.items() if n in parts or n in TAGS})
+            end = session.dialect.terminator
+            assert line.endswith(end)
+            assert not set(line[: -len(end)]) & {0, 10, 13}
+            assert decode(line, session.dialect).code == code
+        yield event
+
+
+def _telnet(data: bytes, size: int) -> None:
+    prompts = Prompts()
+    for piece in _pieces(data, size):
+        if any(isinstance(said, Message) for said in prompts.receive(piece)):
+            prompts.judged(right=False)
+
+
+def _read_and_written(data: bytes) -> None:
+    """What can be read can be written, and is then the same."""
+    try:
+        message = decode(data, DIALECTS["standard"])
+    except BadMessage:
+        return
+    again = decode(encode(message, DIALECTS["standard"]), DIALECTS["standard"])
+    assert again.code == message.code
+
+
+def both(data: bytes) -> None:
+    """Both properties on one input."""
+    fuzz(data)
+    _read_and_written(data)
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, both)
+    atheris.Fuzz()

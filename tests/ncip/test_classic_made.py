@@ -1,0 +1,159 @@
+"""Whatever is said is written valid in NCIP 1, and what NCIP 1 can say comes back as it went."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from io import StringIO
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from lxml import etree
+
+from hkall_gateway.ncip.codec import Coded, Fields, Message, decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS, NCIP_1_0, NCIP_1_01, Dtd, public
+from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.ncip.elements_v1 import CONTENT, KINDS, RENAMED, SERVICES, VISIBLE, Part
+from hkall_gateway.ncip.messages import SHAPES, Value
+
+DIRECT = DIALECTS["direct"]
+MESSAGING = "http://www.niso.org/ncip/v1_0/schemes/messagingerrortype/messagingerrortype.scm"
+LATE = {"LookupRequest", "LookupRequestResponse"}
+SAYING = {"Pending", "ItemReportedReturned"}
+Spelled = Callable[[object], object]
+
+
+def spoken(version: str, service: str = "") -> Dtd:
+    asked = service.removesuffix("Response")
+    return Dtd(version, version, public(version), asked if asked in RENAMED else "")
+
+
+@pytest.fixture(scope="session")
+def dtd_of_1_01() -> etree.DTD:
+    """The DTD that our own table describes; the real one of 1.01 is not to be had."""
+    rows = [f"<!ELEMENT NCIPMessage ({'|'.join(sorted(SERVICES))})><!ATTLIST NCIPMessage version CDATA #REQUIRED>"]
+    rows += [f"<!ELEMENT {name} {declared(part)}>" for name, part in CONTENT.items()]
+    plain = {"empty": "EMPTY", "scheme": "(Scheme, Value)"}
+    rows += [f"<!ELEMENT {name} {plain.get(kind, '(#PCDATA)')}>" for name, kind in KINDS.items()]
+    return etree.DTD(StringIO("\n".join(rows)))
+
+
+def declared(part: Part) -> str:
+    mark = {(True, False): "", (False, False): "?", (False, True): "*", (True, True): "+"}[part.required, part.repeats]
+    inside = ("|" if part.either else ",").join(declared(inner) for inner in part.parts)
+    return part.name + mark if part.name else f"({inside}){mark}"
+
+
+# Messages that NCIP 1 can say, made along its grammar
+
+
+def words(kind: str) -> st.SearchStrategy[Value]:
+    if kind == "empty":
+        return st.just(True)
+    letters = st.characters(exclude_categories=("Cc", "Cs", "Cn"))
+    text = st.text(letters, min_size=1, max_size=20).map(lambda text: " ".join(text.split())).filter(bool)
+    return st.builds(Coded, text, st.sampled_from(["urn:a", "http://x.test/?a=b&c=d"])) if kind == "scheme" else text
+
+
+@st.composite
+def content(draw: st.DrawFn, part: Part, late: bool) -> list[Part]:
+    """The places of a content model that are used, each as often as it stands."""
+    if (part.late and not late) or (not part.required and not part.repeats and draw(st.integers(0, 3))):
+        return []
+    if part.name:
+        return [part] * draw(st.integers(int(part.required), 2 if part.repeats else 1))
+    chosen = [draw(st.sampled_from(part.parts))] if part.either else part.parts
+    return [place for inner in chosen for place in draw(content(inner, late))]
+
+
+@st.composite
+def problems(draw: st.DrawFn, scheme: str, times: int) -> list[Value]:
+    path = st.sampled_from(["UserId/UserIdentifierValue", "ItemId", "InitiationHeader/FromAgencyId/AgencyId", "RequestType"])
+    kind = words("text").map(lambda text: Coded(str(text), scheme))
+    problem = st.fixed_dictionaries({"ProblemType": kind, "ProblemElement": path}, optional={"ProblemValue": words("text")})
+    return draw(st.lists(problem, min_size=times, max_size=times))
+
+
+@st.composite
+def fields(draw: st.DrawFn, name: str, late: bool) -> dict[str, Value]:
+    """What an element of NCIP 1 may say, in the names of NCIP 2."""
+    made: dict[str, Value] = {}
+    for place in draw(content(CONTENT[name], late)):
+        child = place.name
+        if child in ("Problem", "MessagingError"):
+            scheme = draw(st.sampled_from([MESSAGING, "urn:x"])) if child == "Problem" else "urn:x"
+            made["Problem"] = draw(problems(scheme, draw(st.integers(1, 2))))
+        elif child == "UserTransaction":
+            made |= draw(fields(child, late))
+        else:
+            value = draw(fields(child, late)) if child in CONTENT else draw(words(KINDS[child]))
+            if value != {} or child in SAYING:
+                put(made, name, child, value)
+    return made
+
+
+def put(made: dict[str, Value], name: str, child: str, value: Value) -> None:
+    path = VISIBLE.get((name, child), RENAMED.get(child, child))
+    if path.startswith("Ext/"):
+        inside: Any = made.setdefault("Ext", {})
+        inside.setdefault(path.removeprefix("Ext/"), []).append(value)
+    elif name == "UserTransaction" or ELEMENTS[RENAMED.get(name, name)].children[path].repeats:
+        several: Any = made.setdefault(path, [])
+        several.append(value)
+    else:
+        made[path] = value
+
+
+def made_of(service: str, version: str, spelled: Spelled) -> None:
+    @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(fields(service, version == NCIP_1_01))
+    def comes_back(said: Fields) -> None:
+        message = Message(RENAMED.get(service, service), said, spoken(version, service))
+        assume(message.service not in SHAPES or not SHAPES[message.service].missing(said))
+        again = decode(encode(message, DIRECT))
+        assert (again.service, spelled(again.fields), again.version) == (message.service, spelled(said), version)
+
+    comes_back()
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES - LATE))
+def test_a_message_of_1_0_comes_back_as_it_went(service: str, spelled: Spelled) -> None:
+    made_of(service, NCIP_1_0, spelled)
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_a_message_of_1_01_comes_back_as_it_went(service: str, spelled: Spelled) -> None:
+    made_of(service, NCIP_1_01, spelled)
+
+
+# Messages of NCIP 2, of which NCIP 1 can say a part
+
+
+def anything(name: str, order: random.Random) -> Value:
+    """Some value of an element of NCIP 2, whatever the schema says about alternatives."""
+    element = ELEMENTS[name]
+    if element.kind != "complex":
+        samples: dict[str, Value] = {"empty": True, "scheme": Coded("Loan", "urn:s"), "any": {}}
+        return samples.get(element.kind, "7")
+    held = order.sample(sorted(element.children), min(len(element.children), order.randint(0, 6)))
+    return {child: anything(child, order) for child in held}
+
+
+@pytest.mark.parametrize("service", sorted(RENAMED.get(service, service) for service in SERVICES - LATE))
+def test_whatever_ncip_2_says_is_written_valid_against_the_dtd(service: str, dtd: etree.DTD) -> None:
+    for seed in range(12):
+        said = anything(service, random.Random(seed))
+        assert isinstance(said, Mapping)
+        written = encode(Message(service, said, NCIP_1_0), DIRECT)
+        assert dtd.validate(etree.fromstring(written)), dtd.error_log
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_whatever_ncip_2_says_is_written_valid_in_1_01(service: str, dtd_of_1_01: etree.DTD) -> None:
+    for seed in range(4):
+        said = anything(RENAMED.get(service, service), random.Random(seed))
+        assert isinstance(said, Mapping)
+        message = Message(RENAMED.get(service, service), said, spoken(NCIP_1_01, service))
+        assert dtd_of_1_01.validate(etree.fromstring(encode(message, DIRECT))), dtd_of_1_01.error_log

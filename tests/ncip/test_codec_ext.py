@@ -1,0 +1,114 @@
+"""What stands in an Ext is kept and goes back as it came, and a peer without a namespace is answered as its dialect says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from lxml import etree
+
+from hkall_gateway.ncip.codec import NISO, Message, decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS, Dialect
+from hkall_gateway.ncip.messages import DOT, redacted
+
+DIRECT, BROKER = DIALECTS["direct"], DIALECTS["broker"]
+ITEM = "<n:ItemId><n:ItemIdentifierValue>L1</n:ItemIdentifierValue></n:ItemId>"
+
+
+IN_EXT = f".//{{{NISO}}}Ext/*"
+
+
+def wrapped(inside: str, spaces: str = "") -> bytes:
+    """A notification with `inside` in its Ext."""
+    body = f"<n:ItemReceived>{ITEM}<n:Ext>{inside}</n:Ext></n:ItemReceived>"
+    return f'<n:NCIPMessage xmlns:n="{NISO}" {spaces}>{body}</n:NCIPMessage>'.encode()
+
+
+def received(inside: str, spaces: str = "") -> Message:
+    return decode(wrapped(inside, spaces))
+
+
+OTHERS = {
+    "another namespace": ('<x:Note xmlns:x="urn:x" kind="a">酒 &amp; <x:b/>tail</x:Note>', ""),
+    "a namespace from outside": ("<x:Note>1</x:Note>", 'xmlns:x="urn:x" xmlns:unused="urn:u"'),
+    "a name of NCIP in another namespace": ('<RequestId xmlns="urn:x"><Deep>1</Deep></RequestId>', ""),
+    "a new name in the namespace of NCIP": ("<n:ReceivedBy><n:Lender/></n:ReceivedBy>", ""),
+    "no namespace at all": ("<note><a>1</a> <a>2</a></note>", ""),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_not_ncips_own_is_kept_as_its_text_and_goes_back_as_it_came(name: str) -> None:
+    inside, spaces = OTHERS[name]
+    message = received(inside, spaces)
+    again = decode(encode(message, DIRECT))
+    assert (again.fields, again.notes, message.notes) == (message.fields, (), ())
+    came, went = etree.fromstring(wrapped(inside, spaces)), etree.fromstring(encode(message, DIRECT))
+    assert [bare(child) for child in went.iterfind(IN_EXT)] == [bare(child) for child in came.iterfind(IN_EXT)]
+
+
+def bare(node: etree._Element) -> str:
+    """A node by itself, without the namespaces that only its surroundings use and whatever its prefixes."""
+    alone = etree.fromstring(etree.tostring(node, with_tail=False))
+    etree.cleanup_namespaces(alone)
+    return etree.canonicalize(etree.tostring(alone, encoding="unicode"), rewrite_prefixes=True)
+
+
+def test_what_ncip_knows_is_read_beside_it() -> None:
+    message = received(
+        '<x:Note xmlns:x="urn:x"/><n:RequestId><n:RequestIdentifierValue>R1</n:RequestIdentifierValue></n:RequestId>'
+    )
+    assert message.text("Ext/RequestId/RequestIdentifierValue") == "R1"
+    assert message.texts("Ext/Ext") == ('<x:Note xmlns:x="urn:x"/>',)
+
+
+def test_an_ext_can_be_echoed_by_giving_its_value_to_the_reply() -> None:
+    message = received("<n:ReceivedBy><n:Lender/></n:ReceivedBy>")
+    reply = encode(Message("ItemReceivedResponse", {"Ext": message.fields["Ext"]}), DIRECT)
+    assert decode(reply).fields["Ext"] == message.fields["Ext"]
+    assert b"ReceivedBy" in reply
+
+
+def test_a_stranger_in_an_ext_is_not_shown_in_logs() -> None:
+    message = received("<Patron>Chan Tai Man</Patron>")
+    assert redacted(message)["Ext"] == {"Ext": [DOT]}
+
+
+def test_text_that_is_no_xml_is_a_mistake_named_by_its_path() -> None:
+    with pytest.raises(ValueError, match="ItemReceivedResponse/Ext/Ext is not XML"):
+        encode(Message("ItemReceivedResponse", {"Ext": {"Ext": ["<a>"]}}), DIRECT)
+
+
+def test_text_stands_for_an_element_only_inside_an_ext() -> None:
+    with pytest.raises(ValueError, match="ItemReceivedResponse/Ext is any and cannot hold str"):
+        encode(Message("ItemReceivedResponse", {"Ext": "<a/>"}), DIRECT)
+
+
+@pytest.mark.parametrize("space", ["http://www.extensiblecatalog.org/2011/ilsdi", NISO, ""])
+def test_a_service_in_the_ext_of_the_envelope_is_found_in_any_namespace_and_answered_there(space: str) -> None:
+    service = f'<LookupItemSet xmlns="{space}"><HoldingsSetId>7</HoldingsSetId></LookupItemSet>'
+    message = decode(f'<n:NCIPMessage xmlns:n="{NISO}"><n:Ext>{service}</n:Ext></n:NCIPMessage>'.encode())
+    reply = encode(Message("LookupItemSetResponse", {"NextItemToken": "8"}, extension=message.extension), DIRECT)
+    found = etree.fromstring(reply).find(f"{{{NISO}}}Ext/{{{NISO}}}LookupItemSetResponse")
+    assert (message.text("HoldingsSetId"), found is not None) == ("7", True)
+
+
+MIRRORS = {
+    "a bare document to a broker": (BROKER, False, False),
+    "a namespaced document to a broker": (BROKER, True, True),
+    "a bare document to a library": (DIRECT, False, True),
+    "a bare document where none is ever namespaced": (replace(DIRECT, namespaced=False), True, False),
+}
+
+
+@pytest.mark.parametrize("case", MIRRORS)
+def test_the_dialect_says_whether_a_bare_document_gets_a_bare_reply(case: str) -> None:
+    dialect, came, goes = MIRRORS[case]
+    assert decode(encode(Message("ItemShippedResponse", {}, namespaced=came), dialect)).namespaced is goes
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda row: row.name)
+def test_a_bare_reply_has_bare_attributes_and_a_namespaced_one_qualified(dialect: Dialect) -> None:
+    root = etree.fromstring(encode(Message("ItemShippedResponse", {}, namespaced=False), dialect))
+    spaces = {etree.QName(root).namespace, *(etree.QName(str(name)).namespace for name in root.attrib)}
+    assert len(spaces) == 1

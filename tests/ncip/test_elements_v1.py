@@ -1,0 +1,168 @@
+"""The grammar of NCIP 1 is the DTD's, and every word of it has a place in NCIP 2."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.ncip.elements_v1 import (
+    CONTENT,
+    ERRORS,
+    FILLING,
+    INITIATIONS,
+    KINDS,
+    LEAVES,
+    PARTS,
+    RENAMED,
+    RESPONSES,
+    SCHEMES,
+    SERVICES,
+    VISIBLE,
+    Part,
+)
+
+SHARED = Path("/work/shared/ncip")
+DATATYPES = {
+    "string": "text",
+    "dateTime": "dateTime",
+    "integer": "integer",
+    "nonNegativeInteger": "count",
+    "positiveInteger": "ordinal",
+}
+PAIR = "(Scheme, Value)"
+
+# What the change history of 1.01 adds to 1.0.
+LATER_ELEMENTS = {"LookupRequest", "LookupRequestResponse", "PaidFeeAmount", "RequestElementType"}
+LATER_PLACES = {
+    ("CancelRequestItem", "AcknowledgedFeeAmount"),
+    ("CancelRequestItem", "PaidFeeAmount"),
+    ("CheckOutItem", "PaidFeeAmount"),
+    ("RenewItem", "PaidFeeAmount"),
+    ("RequestItem", "PaidFeeAmount"),
+    ("AddRequestFields", "PaidFeeAmount"),
+    ("DeleteRequestFields", "PaidFeeAmount"),
+}
+
+# Names that NCIP 2 has nothing like: the two kinds of error become one Problem, a wrapper and a pair of children go.
+GONE = {"MessagingError", "ProcessingError", "UserTransaction", "Scheme", "Value", "ElementName"}
+GONE |= {f"{kind}Error{part}" for kind in ERRORS.values() for part in ("Type", "Element", "Value")}
+
+
+def schema(name: str) -> dict[str, Any]:
+    if not (SHARED / name).exists():
+        pytest.skip(f"{SHARED / name} is not on this machine")
+    found: dict[str, Any] = json.loads((SHARED / name).read_text())
+    return found
+
+
+def elements() -> dict[str, Any]:
+    found: dict[str, Any] = schema("schema_1_0.json")["elements"]
+    return found
+
+
+def rendered(part: Part) -> str:
+    """A part of 1.0 as the DTD writes it."""
+    mark = {(True, False): "", (False, False): "?", (False, True): "*", (True, True): "+"}[part.required, part.repeats]
+    if part.name:
+        return part.name + mark
+    return f"({(' | ' if part.either else ', ').join(rendered(inner) for inner in part.parts if not inner.late)}){mark}"
+
+
+def late(part: Part) -> set[str]:
+    inside = {name for inner in part.parts for name in late(inner)}
+    return inside | ({part.name} if part.late else set())
+
+
+def test_the_tables_have_the_elements_of_the_dtd() -> None:
+    assert (CONTENT.keys() | KINDS.keys()) - LATER_ELEMENTS == elements().keys() - {"NCIPMessage"}
+
+
+@pytest.mark.parametrize("name", sorted(CONTENT.keys() - LATER_ELEMENTS))
+def test_a_row_is_the_grammar_of_the_dtd(name: str) -> None:
+    said = elements()[name]["dtd"]
+    assert rendered(CONTENT[name]) == (said if said.startswith("(") else f"({said})")
+
+
+@pytest.mark.parametrize("name", sorted(KINDS.keys() - LATER_ELEMENTS))
+def test_an_element_without_structure_is_of_the_kind_that_the_dtd_fixes(name: str) -> None:
+    said = elements()[name]
+    other = "empty" if said["dtd"] == "empty" else "scheme" if said["dtd"] == PAIR else ""
+    assert KINDS[name] == other or DATATYPES[said["attributes"]["datatype"]["value"]] == KINDS[name]
+
+
+def test_the_services_are_those_under_the_root_and_the_pair_of_1_01() -> None:
+    said = elements()["NCIPMessage"]["dtd"].strip("()").split(" | ")
+    assert {*said, "LookupRequest", "LookupRequestResponse"} == SERVICES
+
+
+def test_what_came_with_1_01_is_marked() -> None:
+    assert {(name, inner) for name, part in CONTENT.items() for inner in late(part)} == LATER_PLACES
+
+
+def test_every_child_has_a_row_of_its_own() -> None:
+    assert {name for part in CONTENT.values() for name in part.names} <= CONTENT.keys() | KINDS.keys()
+
+
+def test_every_row_is_used() -> None:
+    used = {name for part in CONTENT.values() for name in part.names} | SERVICES | {"Scheme", "Value"}
+    assert CONTENT.keys() | KINDS.keys() == used
+
+
+def test_no_name_stands_in_two_rows() -> None:
+    margins = [line for line in (INITIATIONS + RESPONSES + PARTS).splitlines() if line[:1].strip()]
+    written = Counter(" ".join([*margins, *LEAVES.values()]).split())
+    assert [name for name, times in written.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("name", sorted(CONTENT.keys() | KINDS.keys()))
+def test_every_word_of_ncip_1_is_one_of_ncip_2(name: str) -> None:
+    assert (RENAMED.get(name, name) in ELEMENTS) == (name not in GONE)
+
+
+@pytest.mark.parametrize("name", sorted(CONTENT.keys() - GONE - {"Problem"}))
+def test_what_an_element_holds_it_may_hold_in_ncip_2(name: str) -> None:
+    held = {child for child in CONTENT[name].names - GONE if (name, child) not in VISIBLE}
+    assert {RENAMED.get(child, child) for child in held} <= ELEMENTS[RENAMED.get(name, name)].children.keys()
+
+
+@pytest.mark.parametrize("name", sorted(KINDS.keys() - GONE))
+def test_a_value_is_of_the_same_kind_in_ncip_2(name: str) -> None:
+    loosened = {"ReminderLevel": "count"}  # 2.02: 0 is a level too
+    assert ELEMENTS[RENAMED.get(name, name)].kind == loosened.get(name, KINDS[name])
+
+
+@pytest.mark.parametrize(("at", "path"), VISIBLE.items())
+def test_what_is_visible_has_a_place_on_both_sides(at: tuple[str, str], path: str) -> None:
+    holder, name = at
+    assert name in CONTENT[holder].names
+    assert path.partition("/")[0] in ELEMENTS[holder].children
+    assert path.rpartition("/")[2] == RENAMED[name]
+
+
+def test_no_name_is_changed_into_one_that_does_not_exist() -> None:
+    assert RENAMED.keys() <= CONTENT.keys() | KINDS.keys()
+    assert set(RENAMED.values()) <= ELEMENTS.keys()
+
+
+def test_every_value_with_a_scheme_has_a_default() -> None:
+    assert SCHEMES.keys() == {name for name, kind in KINDS.items() if kind == "scheme"}
+
+
+def test_a_number_is_filled_with_one_of_its_kind() -> None:
+    assert {kind: str(int(kind == "ordinal")) for kind in ("integer", "count", "ordinal")} == FILLING
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMES))
+def test_a_default_scheme_is_the_published_one(name: str) -> None:
+    theirs = {"VisibleUserIdentifierType": "UserIdentifierType", "VisibleItemIdentifierType": "ItemIdentifierType"}
+    theirs |= {"ProcessingErrorType": "GeneralProcessingError", "MessagingErrorType": "MessagingError"}
+    listed = schema("schemes_v1.json").get(f"Version1{theirs.get(name, name)}")
+    if listed is None or name == "UserAddressRoleType":  # filed under v2_0 by one toolkit, under v1_0 by peers of NCIP 1
+        assert SCHEMES[name].startswith(("NCIP ", "http"))
+    else:
+        assert SCHEMES[name] in listed["uris"]

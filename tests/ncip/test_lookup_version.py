@@ -1,0 +1,75 @@
+"""LookupVersion is read and written in the schema that all versions share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from hkall_gateway.ncip.codec import NISO, Coded, Fields, Message, decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS, SUPPORTED
+
+OURS = Path(__file__).parents[2] / "fixtures" / "ncip" / "v1"
+SCHEMA = Path("/work/shared/ncip/xsd/ncip_version.xsd")
+DIRECT = DIALECTS["direct"]
+FIXTURES = ("lookup-version.xml", "lookup-version-response.xml")
+
+
+@pytest.fixture(scope="session")
+def schema() -> etree.XMLSchema:
+    if not SCHEMA.exists():
+        pytest.skip(f"{SCHEMA} is not on this machine")
+    return etree.XMLSchema(etree.parse(SCHEMA))
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_our_own_document_comes_back_the_same(name: str) -> None:
+    message = decode((OURS / name).read_bytes())
+    again = decode(encode(message, DIRECT))
+    assert (again, again.version, again.notes) == (message, message.version, ())
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("name", FIXTURES)
+def test_what_is_written_is_valid_whatever_the_dialect(name: str, dialect: str, schema: etree.XMLSchema) -> None:
+    schema.assertValid(etree.fromstring((OURS / name).read_bytes()))
+    schema.assertValid(etree.fromstring(encode(decode((OURS / name).read_bytes()), DIALECTS[dialect])))
+
+
+def test_who_asks_whom_stands_where_every_service_has_it() -> None:
+    message = decode((OURS / "lookup-version.xml").read_bytes())
+    agency = message.each("InitiationHeader/FromAgencyId")[0].fields["AgencyId"]
+    assert isinstance(agency, Coded)
+    assert (message.service, agency, agency.scheme) == ("LookupVersion", "CUHK", "NCIP Unique Agency Id")
+    assert message.text("InitiationHeader/ToAgencyId/AgencyId") == "HKU"
+
+
+def test_versions_and_services_are_lists() -> None:
+    message = decode((OURS / "lookup-version-response.xml").read_bytes())
+    assert (len(message.texts("VersionSupported")), message.texts("ServiceSupported")) == (2, ("LookupUser",))
+
+
+def test_the_versions_that_we_speak_can_be_said(schema: etree.XMLSchema) -> None:
+    header: Fields = {"FromAgencyId": {"AgencyId": "HKU"}, "ToAgencyId": {"AgencyId": "CUHK"}}
+    body = encode(Message("LookupVersionResponse", {"ResponseHeader": header, "VersionSupported": list(SUPPORTED)}), DIRECT)
+    schema.assertValid(etree.fromstring(body))
+    assert decode(body).texts("VersionSupported") == SUPPORTED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<NCIPMessage><LookupVersion/></NCIPMessage>",
+        f'<n:NCIPMessage xmlns:n="{NISO}" n:version="x"><n:LookupVersion/></n:NCIPMessage>',
+    ],
+)
+def test_the_question_is_understood_inside_an_ncip_message_too(body: str) -> None:
+    message = decode(body.encode())
+    assert (message.service, message.fields, message.notes) == ("LookupVersion", {}, ("LookupVersion inside NCIPMessage",))
+
+
+def test_a_question_from_nobody_is_written_with_empty_agencies(schema: etree.XMLSchema) -> None:
+    body = encode(Message("LookupVersion", {}), DIRECT)
+    schema.assertValid(etree.fromstring(body))
+    assert decode(body).fields == {}

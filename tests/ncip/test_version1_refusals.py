@@ -1,0 +1,110 @@
+"""A document of NCIP 1 that nobody should act upon is refused, quickly, and its reply can be written in NCIP 1."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lxml import etree
+
+from hkall_gateway.ncip.codec import BadMessage, Message, decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS, NCIP_1_0, Dtd
+from hkall_gateway.ncip.elements_v1 import CONTENT, KINDS, RENAMED, SERVICES
+
+OURS = Path(__file__).parents[2] / "fixtures" / "ncip" / "v1"
+DIRECT = DIALECTS["direct"]
+SYNTAX = "Invalid Message Syntax Error"
+AGENCY = "<UniqueAgencyId><Value>HKU</Value></UniqueAgencyId>"
+
+
+def refusal(body: bytes) -> BadMessage:
+    with pytest.raises(BadMessage) as caught:
+        decode(body)
+    return caught.value
+
+
+def outcome(body: bytes) -> str:
+    """The service that was understood and can be written again, or the problem with it."""
+    try:
+        message = decode(body)
+    except BadMessage as bad:
+        return bad.problem
+    encode(message, DIRECT)
+    return message.service
+
+
+def first(service: str, inside: str) -> bytes:
+    """A document of NCIP 1.0 with `inside` in its service."""
+    return f'<NCIPMessage version="{NCIP_1_0}"><{service}>{inside}</{service}></NCIPMessage>'.encode()
+
+
+def user(card: str) -> str:
+    return f"<UniqueUserId><UserIdentifierValue>{card}</UserIdentifierValue></UniqueUserId>"
+
+
+OPEN = '<?xml version="1.0"?><!DOCTYPE NCIPMessage '
+HOSTILE = {
+    "a subset": f'{OPEN}PUBLIC "-//NISO//NCIP DTD Version 1.0//EN" "{NCIP_1_0}" [<!ENTITY a "b">]><NCIPMessage/>',
+    "a bomb": f'{OPEN}[<!ENTITY a "b"><!ENTITY c "&a;&a;">]>{first("LookupUser", user("&c;")).decode()}',
+    "an entity": first("LookupUser", user("&who;")).decode(),
+    "an entity of an unread DTD": f'{OPEN}SYSTEM "file:///v1_0.dtd">{first("LookupUser", user("&who;")).decode()}',
+    "a truncated document": (OURS / "item-shipped.xml").read_bytes()[:1500].decode(),
+    "schemes that never end": f'<NCIPMessage version="{NCIP_1_0}">' + "<Scheme>" * 59_000 + "&" * 100_000,
+    "too deep": first("LookupUser", "<a>" * 70 + "</a>" * 70).decode(),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_document_is_refused_quickly_and_can_be_answered_in_ncip_1(name: str, dtd: etree.DTD) -> None:
+    started = time.perf_counter()
+    bad = refusal(HOSTILE[name].encode())
+    assert (bad.problem, time.perf_counter() - started < 2.0) == (SYNTAX, True)
+    reply = Message("Problem", {"Problem": {"ProblemType": bad.problem}}, bad.version)
+    assert dtd.validate(etree.fromstring(encode(reply, DIRECT)))
+
+
+@given(at=st.integers(min_value=0), byte=st.integers(0, 255))
+@settings(max_examples=200)
+def test_a_flipped_byte_does_no_worse_than_a_refusal(at: int, byte: int) -> None:
+    body = bytearray((OURS / "lookup-user-refused.xml").read_bytes())
+    body[at % len(body)] = byte
+    assert outcome(bytes(body)) in {"LookupUserResponse", SYNTAX, "Unknown Service"}
+
+
+NAMES = st.sampled_from(sorted(CONTENT.keys() | KINDS.keys() | {"Ext", "NCIPMessage", "Umbrella"}))
+TREES = st.recursive(
+    NAMES.map(lambda name: f"<{name}>7</{name}>"),
+    lambda inside: st.builds(lambda name, held: f"<{name}>{''.join(held)}</{name}>", NAMES, st.lists(inside, max_size=4)),
+)
+
+
+@given(st.sampled_from(sorted(SERVICES)), st.lists(TREES, max_size=5))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+def test_names_of_ncip_1_in_any_disorder_do_no_worse_than_a_refusal(service: str, inside: list[str]) -> None:
+    body = first(service, "".join(inside))
+    assert outcome(body) in {RENAMED.get(service, service), SYNTAX, "Needed Data Missing"}
+
+
+def test_a_dtd_from_outside_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "v1_0.dtd").write_text('<!ENTITY who "LEAKED"><!ATTLIST NCIPMessage version CDATA "LEAKED">')
+    start = f'<!DOCTYPE NCIPMessage SYSTEM "{(tmp_path / "v1_0.dtd").as_uri()}">'
+    assert "LEAKED" not in decode(f"{start}<NCIPMessage><ItemShippedResponse/></NCIPMessage>".encode()).version
+
+
+@pytest.mark.parametrize("service", ["DeleteItem", "LookupItemSet", "LendUmbrella"])
+def test_a_service_that_ncip_1_does_not_have_is_unknown(service: str) -> None:
+    bad = refusal(first(service, "<UniqueItemId><ItemIdentifierValue>1</ItemIdentifierValue></UniqueItemId>"))
+    assert (bad.problem, bad.service, isinstance(bad.version, Dtd)) == ("Unknown Service", service, True)
+
+
+def test_a_document_that_lacks_something_names_it_and_who_asked() -> None:
+    header = f"<InitiationHeader><FromAgencyId>{AGENCY}</FromAgencyId></InitiationHeader>"
+    bad = refusal(first("LookupUser", header))
+    assert (bad.detail, bad.header.from_agency, bad.version) == (
+        "LookupUser lacks UserId or AuthenticationInput",
+        "HKU",
+        NCIP_1_0,
+    )

@@ -1,0 +1,57 @@
+"""A partner of NCIP 1 is answered in NCIP 1, by the response of the service it asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from lxml import etree
+
+from hkall_gateway.ncip.codec import decode
+from hkall_gateway.ncip.dialects import Dtd
+from hkall_gateway.ncip.handlers import Peer, respond
+from hkall_gateway.store.database import finished
+
+if TYPE_CHECKING:
+    from tests.ncip.conftest import World
+
+OURS = Path(__file__).parents[2] / "fixtures" / "ncip" / "v1"
+HERE = Peer("10.0.0.7")
+CLIENT, PARTNER, STRANGER = ("HKU-DISCOVERY", "d-key"), ("CUHK", "c-key"), ("NOBODY", "x")
+QUESTIONS = ("lookup-user", "authenticate-user", "request-item", "item-requested", "item-shipped", "accept-item")
+
+
+def reply(world: World, name: str, who: tuple[str, str]) -> bytes:
+    """The answer to one of our documents, sent by somebody else."""
+    body = (OURS / f"{name}.xml").read_bytes()
+    for agency, secret in ((b"CENTR", b"central-key"), (b"CUHK", b"c-key")):
+        header, end, rest = body.partition(b"</InitiationHeader>")
+        header = header.replace(agency, who[0].encode()).replace(secret, who[1].encode())
+        body = header + end + rest
+    return finished(respond(world.door, body, None, HERE))
+
+
+@pytest.mark.parametrize("who", [CLIENT, PARTNER, STRANGER], ids=["client", "partner", "stranger"])
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_reply_is_valid_against_the_dtd_and_of_its_service(
+    world: World, name: str, who: tuple[str, str], dtd: etree.DTD
+) -> None:
+    body = reply(world, name, who)
+    root = etree.fromstring(body)
+    service = "".join(word.capitalize() for word in name.split("-"))
+    assert dtd.validate(root), dtd.error_log
+    assert (root[0].tag, isinstance(decode(body).version, Dtd)) == (f"{service}Response", True)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_the_header_of_a_reply_goes_back_to_who_asked(world: World, name: str) -> None:
+    message = decode(reply(world, name, PARTNER))
+    sides = [message.text(f"ResponseHeader/{side}/AgencyId") for side in ("FromAgencyId", "ToAgencyId")]
+    assert sides == ["HKU", "CUHK"]
+
+
+def test_a_strangers_scheme_comes_back_with_its_name(world: World) -> None:
+    root = etree.fromstring(reply(world, "lookup-user", STRANGER))
+    scheme = root.findtext(".//ToAgencyId/UniqueAgencyId/Scheme")
+    assert scheme == "http://central.test:6601/IRCIRCD?target=get_scheme_values&scheme=UniqueAgencyId"

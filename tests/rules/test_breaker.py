@@ -1,0 +1,73 @@
+"""A line falls after so many failures, is tried once an interval, and comes back with the first answer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.rules.breaker import DOWN, UP, Link, Patience, circuit, counts, heard, missed, room
+
+NOON = datetime(2017, 3, 1, 4, tzinfo=UTC)
+PATIENCE = Patience(failures=3, probe_s=60, give_up_s=600)
+
+
+def after(failures: int, at: datetime = NOON) -> Link:
+    link = Link("CUHK")
+    for _ in range(failures):
+        link = missed(link, PATIENCE, at)
+    return link
+
+
+def seconds(n: int) -> datetime:
+    return NOON + timedelta(seconds=n)
+
+
+@pytest.mark.parametrize(("failures", "state"), [(0, UP), (2, UP), (3, DOWN), (9, DOWN)])
+def test_the_third_failure_in_a_row_brings_the_line_down(failures: int, state: str) -> None:
+    assert after(failures).state == state
+
+
+@pytest.mark.parametrize(
+    ("failures", "under_way", "at_s", "free"),
+    [(0, 0, 0, 4), (0, 3, 0, 1), (0, 4, 0, 0), (2, 0, 0, 4), (3, 0, 0, 0), (3, 0, 59, 0), (3, 0, 60, 1), (3, 1, 60, 0)],
+)
+def test_so_many_messages_may_leave(failures: int, under_way: int, at_s: int, free: int) -> None:
+    assert room(after(failures), 4, under_way, seconds(at_s)) == free
+
+
+@pytest.mark.parametrize(("failures", "at_s", "word"), [(0, 0, "closed"), (3, 0, "open"), (3, 60, "half-open")])
+def test_the_breaker_has_its_usual_names(failures: int, at_s: int, word: str) -> None:
+    assert circuit(after(failures), seconds(at_s)) == word
+
+
+def test_an_answer_brings_it_up_and_forgets_the_failures() -> None:
+    link = heard(after(5), seconds(10))
+    assert (link.state, link.failures, link.down_since, link.heard_at) == (UP, 0, None, seconds(10))
+
+
+def test_it_is_down_since_it_fell_however_often_it_was_tried_since() -> None:
+    assert missed(after(3), PATIENCE, seconds(400)).down_since == NOON
+
+
+def test_a_server_that_names_a_time_rests_for_it_although_the_line_is_up() -> None:
+    link = missed(Link("CUHK"), PATIENCE, NOON, retry_after_s=120)
+    assert (link.state, room(link, 4, 0, seconds(119)), room(link, 4, 0, seconds(120))) == (UP, 0, 4)
+
+
+@pytest.mark.parametrize(("failures", "at_s", "counted"), [(1, 0, True), (3, 0, False), (3, 599, False), (3, 600, True)])
+def test_a_message_pays_for_a_failure_only_while_the_line_is_thought_up_or_is_given_up(
+    failures: int, at_s: int, counted: bool
+) -> None:
+    assert counts(after(failures), PATIENCE, seconds(at_s)) is counted
+
+
+@given(st.lists(st.booleans(), max_size=30))
+def test_whatever_happened_the_line_is_down_exactly_after_the_third_failure_in_a_row(answers: list[bool]) -> None:
+    link, row = Link("CUHK"), 0
+    for answered in answers:
+        link = heard(link, NOON) if answered else missed(link, PATIENCE, NOON)
+        row = 0 if answered else row + 1
+        assert (link.state == DOWN) is (row >= PATIENCE.failures)

@@ -1,0 +1,25 @@
+"""The keys behind a rule are those that say so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hkall_gateway.rules.keys import keys_of
+from hkall_gateway.rules.settings import Policy, Renewal
+
+
+def test_a_rule_names_its_keys_as_the_file_does() -> None:
+    assert keys_of(Policy(), ["R29"]) == {"renewal.window_days": 7, "renewal.overdue": "staff_only"}
+
+
+def test_the_value_is_the_one_in_force() -> None:
+    site = replace(Policy(), renewal=replace(Renewal(), window_days=3))
+    assert keys_of(site, ["R29"])["renewal.window_days"] == 3
+
+
+def test_a_table_with_an_underscore_has_the_name_of_the_file() -> None:
+    assert keys_of(Policy(), ["R16"])["return.announce"] == "at_checkin"
+
+
+def test_a_rule_without_a_key_has_none() -> None:
+    assert keys_of(Policy(), ["R9"]) == {}

@@ -1,0 +1,100 @@
+"""Blocking a card at a terminal and lifting it: 01 and 25."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select, update
+
+from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.sip2.codec import Message
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.tables import CARD_BLOCKS, JOURNAL, PATRONS
+from hkall_gateway.store.unit import Unit
+
+P = Position
+DATE = "20170301    100000"
+UNKNOWN, DENIED, FINE = "YYYY" + " " * 10, "Y YY" + " " * 10, " " * 14
+"""What is denied to whom: a blocked card may still renew, since no rule forbids it."""
+Place = Callable[..., Request]
+Fields = Callable[[str, str], Message]
+
+
+def _01(card: str = "P1", text: str = "left in the machine", retained: str = "Y") -> str:
+    return f"01{retained}{DATE}AOHKU|AL{text}|AA{card}|AC|"
+
+
+def _25(card: str = "P1", more: str = "") -> str:
+    return f"25{DATE}AOHKU|AA{card}|AC|{more}"
+
+
+def _11(card: str = "P1") -> str:
+    return f"11YN{DATE}{'':18}AOHKU|AA{card}|ABC1|AC|"
+
+
+def _rows(unit: Unit) -> list[tuple[object, ...]]:
+    wanted = select(CARD_BLOCKS.c.card, CARD_BLOCKS.c.who, CARD_BLOCKS.c.reason, CARD_BLOCKS.c.retained)
+    return [tuple(row) for row in unit.execute(wanted)]
+
+
+def _events(unit: Unit) -> list[str]:
+    return list(unit.execute(select(JOURNAL.c.event).where(JOURNAL.c.patron == "P1")).scalars())
+
+
+def _block_in_the_library(unit: Unit) -> None:
+    unit.execute(update(PATRONS).where(PATRONS.c.barcode == "P1").values(blocked=True))
+
+
+def test_a_blocked_card_is_shown_blocked_and_kept_with_the_reason(store: Immediate, fields: Fields) -> None:
+    reply = fields("counter-1", _01())
+    assert (reply.code, reply.get("patron_status"), reply.get("BL")) == ("24", DENIED, "Y")
+    assert reply.all("AF") == ("Your card is blocked. Please ask at the counter (R2)",)
+    assert store.now(_rows) == [("P1", "counter-1", "left in the machine", True)]
+
+
+def test_a_blocked_card_borrows_nothing_at_any_terminal(place: Place, fields: Fields) -> None:
+    place(P.RECEIVED)
+    fields("selfcheck-1", _01())
+    assert fields("counter-1", _11()).get("ok") == "0"
+
+
+def test_what_a_terminal_blocked_is_lifted_by_any_other(place: Place, fields: Fields) -> None:
+    place(P.RECEIVED)
+    fields("selfcheck-1", _01())
+    lifted = fields("counter-1", _25())
+    assert (lifted.code, lifted.get("patron_status"), lifted.get("BL")) == ("26", FINE, "Y")
+    assert fields("counter-1", _11()).get("ok") == "1"
+
+
+def test_what_the_library_blocked_is_not_lifted_by_a_terminal(store: Immediate, fields: Fields) -> None:
+    store.now(_block_in_the_library)
+    reply = fields("counter-1", _25())
+    assert reply.get("patron_status") == DENIED
+    assert reply.all("AF") == ("Your card is blocked. Please ask at the counter (R2)",)
+
+
+def test_blocking_twice_is_one_block_with_the_first_reason(store: Immediate, fields: Fields) -> None:
+    fields("counter-1", _01())
+    assert fields("counter-1", _01(text="again", retained="N")).get("patron_status") == DENIED
+    assert store.now(_rows) == [("P1", "counter-1", "left in the machine", True)]
+    assert store.now(_events) == ["BLOCK_CARD"]
+
+
+def test_enabling_a_card_that_is_not_blocked_changes_nothing(store: Immediate, fields: Fields) -> None:
+    assert fields("counter-1", _25()).get("patron_status") == FINE
+    assert store.now(_events) == []
+
+
+@pytest.mark.parametrize("said", [_01("P404"), _25("P404"), _01(""), _25("")])
+def test_an_unknown_card_is_neither_blocked_nor_enabled(store: Immediate, fields: Fields, said: str) -> None:
+    reply = fields("counter-1", said)
+    assert (reply.get("BL"), reply.get("CQ"), reply.get("patron_status")) == ("N", "N", UNKNOWN)
+    assert store.now(_rows) == []
+
+
+@pytest.mark.parametrize(("login", "pin"), [("pin-1", ""), ("pin-1", "AD9999|"), ("counter-1", "AD9999|")])
+def test_a_card_is_not_enabled_with_a_pin_that_is_wrong_or_missing(fields: Fields, login: str, pin: str) -> None:
+    fields("counter-1", _01())
+    assert fields(login, _25(more=pin)).all("AF") == ("The PIN is missing or wrong (R10)",)
+    assert fields("counter-1", _25()).get("patron_status") == FINE

@@ -1,0 +1,93 @@
+"""Chinese on the wire: intact where the terminal can show it, a readable stand-in where not, and always the right checksum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import update
+
+from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.sip2.codec import checksum, decode
+from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.tables import PATRONS
+from hkall_gateway.store.unit import Unit
+
+if TYPE_CHECKING:
+    from tests.sip2.conftest import Port
+
+P = Position
+DATE = "20170301    100000"
+TITLE = "紅樓夢，第一冊 — Łódź"
+Place = Callable[..., Request]
+
+
+def _heard(port: Port, login: str, line: str) -> bytes:
+    """The bytes of the reply to a line with sequence number and checksum."""
+    caller = replace(port, slow=False).call(log_in=False)
+    assert caller.hears(f"9300CN{login}|CO{login}-pw|\r".encode()).startswith(b"941")
+    data = f"{line}AY5AZ".encode(DIALECTS[port.door.terminals[login].dialect].encoding)
+    return caller.hears(data + checksum(data) + b"\r")
+
+
+def _sum_is_right(line: bytes) -> bool:
+    body = line.rstrip(b"\r\n")
+    return body[-4:] == checksum(body[:-4]) and body[-9:-6] == b"AY5"
+
+
+@pytest.mark.parametrize(
+    ("login", "title"),
+    [
+        ("utf8-1", "紅樓夢，第一冊 — Łódź"),
+        ("big5-1", "紅樓夢，第一冊 — Lódz"),
+        ("ascii-1", "???,??? - Lodz"),
+    ],
+)
+def test_a_chinese_title_reaches_the_terminal_as_far_as_it_can_show_it(
+    port: Port, place: Place, login: str, title: str
+) -> None:
+    place(P.RECEIVED, title=TITLE)
+    reply = _heard(port, login, f"17{DATE}AOHKU|ABC1|")
+    assert _sum_is_right(reply)
+    assert decode(reply, DIALECTS[port.door.terminals[login].dialect]).get("AJ") == title
+
+
+@pytest.mark.parametrize(("login", "name"), [("utf8-1", "王美"), ("big5-1", "王美"), ("ascii-1", "Wong Mei")])
+def test_a_chinese_name_is_shown_in_chinese_or_in_its_romanised_form(port: Port, login: str, name: str) -> None:
+    reply = _heard(port, login, f"63019{DATE}          AOHKU|AAP2|")
+    assert _sum_is_right(reply)
+    assert decode(reply, DIALECTS[port.door.terminals[login].dialect]).get("AE") == name
+
+
+@pytest.mark.parametrize(
+    ("login", "words"),
+    [("utf8-1", "此書尚未送達 (R13)"), ("big5-1", "此書尚未送達 (R13)"), ("ascii-1", "This book has not arrived yet (R13)")],
+)
+def test_a_reason_is_given_in_chinese_only_where_it_can_be_read(port: Port, place: Place, login: str, words: str) -> None:
+    place(P.IN_TRANSIT, patron="P2")
+    reply = _heard(port, login, f"11NN{DATE}{'':18}AOHKU|AAP2|ABC1|AC|")
+    assert _sum_is_right(reply)
+    assert decode(reply, DIALECTS[port.door.terminals[login].dialect]).all("AF") == (words,)
+
+
+def test_what_a_big5_terminal_sends_is_read_as_chinese(port: Port, place: Place) -> None:
+    place(P.ON_LOAN, title="紅樓夢")
+    reply = _heard(port, "big5-1", f"29NN{DATE}{'':18}AOHKU|AAP1|AJ紅樓夢|")
+    assert decode(reply, DIALECTS["big5"]).get("AJ") == "紅樓夢"
+    assert _sum_is_right(reply)
+
+
+@pytest.mark.parametrize("nasty", ["a\rb", "a\nb", "a|b", "a\0b", "a\x85b", "a\u2028b"])
+def test_nothing_in_a_name_can_break_a_line(port: Port, store: Immediate, nasty: str) -> None:
+    store.now(lambda unit: _rename(unit, nasty))
+    reply = _heard(port, "counter-1", f"63001{DATE}          AOHKU|AAP1|")
+    assert decode(reply, DIALECTS["standard"]).get("AE") == "a b"
+    assert reply.count(b"\r") == 1
+    assert _sum_is_right(reply)
+
+
+def _rename(unit: Unit, name: str) -> None:
+    unit.execute(update(PATRONS).where(PATRONS.c.barcode == "P1").values(name=name))

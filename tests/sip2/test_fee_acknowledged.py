@@ -1,0 +1,67 @@
+"""A renewal that costs money is done only once the patron has agreed: BO and BV (policy: overdue loans may be renewed)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from hkall_gateway.rules.settings import Policy, Renewal
+from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.sip2.codec import Message
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.unit import Unit
+
+P = Position
+DATE = "20170301    100000"
+Place = Callable[..., Request]
+Fields = Callable[[str, str], Message]
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return replace(Policy(), renewal=replace(Renewal(), overdue="allow"))
+
+
+@pytest.fixture(autouse=True)
+def five_days_late(place: Place) -> None:
+    place(P.ON_LOAN, due=date(2017, 2, 24), first_checkout=date(2017, 2, 9), loan_days=15)
+
+
+def _29(more: str = "") -> str:
+    return f"29NN{DATE}{'':18}AOHKU|AAP1|ABC1|{more}"
+
+
+def _11(more: str = "") -> str:
+    return f"11YN{DATE}{'':18}AOHKU|AAP1|ABC1|AC|{more}"
+
+
+@pytest.mark.parametrize("asked", [_29(), _29("BON|"), _11(), _11("BON|")])
+def test_a_fee_that_nobody_agreed_to_is_named_and_nothing_is_done(store: Immediate, fields: Fields, asked: str) -> None:
+    reply = fields("counter-1", asked)
+    assert [reply.get(name) for name in ("ok", "BT", "BH", "BV")] == ["0", "04", "HKD", "10.00"]
+    assert reply.all("AF") == ("A fee of HKD 10.00 is due",)
+    assert store.now(Unit.owed_cents, "P1") == 0
+
+
+@pytest.mark.parametrize("asked", [_29("BOY|"), _11("BOY|")])
+def test_once_it_is_agreed_to_the_loan_is_renewed_and_the_fee_owed(store: Immediate, fields: Fields, asked: str) -> None:
+    reply = fields("counter-1", asked)
+    assert [reply.get(name) for name in ("ok", "renewal_ok", "AH")] == ["1", "Y", "20170316    235959"]
+    assert store.now(Unit.owed_cents, "P1") == 1000
+
+
+def test_a_renewal_says_what_it_cost(fields: Fields) -> None:
+    reply = fields("counter-1", _29("BOY|"))
+    assert [reply.get(name) for name in ("BT", "BH", "BV")] == ["04", "HKD", "10.00"]
+
+
+def test_renewing_all_leaves_out_what_costs_money_until_it_is_agreed_to(place: Place, fields: Fields) -> None:
+    place(P.ON_LOAN, item_barcode="C2", due=date(2017, 3, 3), first_checkout=date(2017, 2, 16), loan_days=15)
+    first = fields("counter-1", f"65{DATE}AOHKU|AAP1|")
+    assert (first.get("ok"), first.all("BM"), first.all("BN")) == ("1", ("C2",), ("C1",))
+    assert first.all("AF") == ("Renewed: 1", "C1: A fee of HKD 10.00 is due")
+    then = fields("counter-1", f"65{DATE}AOHKU|AAP1|BOY|")
+    assert (then.get("renewed_count"), then.get("unrenewed_count")) == ("0002", "0000")

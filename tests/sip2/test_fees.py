@@ -1,0 +1,163 @@
+"""Money at a terminal: 37, and what 23 and 63 say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.rules.vocabulary import By, Position, Request
+from hkall_gateway.sip2.codec import Message
+from hkall_gateway.sip2.fees import cents_of
+from hkall_gateway.sip2.turns import dollars
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.fines import charge
+from hkall_gateway.store.unit import Unit
+
+P = Position
+DATE = "20170301    100000"
+NOW = datetime(2017, 3, 1, tzinfo=UTC)
+Place = Callable[..., Request]
+Fields = Callable[[str, str], Message]
+Owe = Callable[..., None]
+
+
+@pytest.fixture
+def owe(place: Place, store: Immediate) -> Owe:
+    """P1 owes so many cents for each book."""
+
+    def owing(*cents: int) -> None:
+        for number, amount in enumerate(cents, start=7):
+            book = place(P.RETURN_TRANSIT, item_barcode=f"C{number}", title=f"Book {number}", due=date(2017, 2, 1))
+            store.now(charge, book, "overdue", amount, "R40", NOW, By("test", "world"))
+
+    return owing
+
+
+def _37(amount: str, more: str = "", card: str = "P1", currency: str = "HKD") -> str:
+    return f"37{DATE}0400{currency}BV{amount}|AOHKU|AA{card}|{more}"
+
+
+def _owed(store: Immediate) -> int:
+    return store.now(Unit.owed_cents, "P1")
+
+
+def test_a_payment_is_taken_and_what_is_left_is_said(owe: Owe, store: Immediate, fields: Fields) -> None:
+    owe(600, 400)
+    reply = fields("counter-1", _37("7.50", "BKt-1|"))
+    assert (reply.code, reply.get("payment_accepted"), reply.get("BK")) == ("38", "Y", "t-1")
+    assert reply.all("AF") == ("HKD 7.50 received. Still owed: HKD 2.50",)
+    assert _owed(store) == 250
+
+
+def test_the_same_transaction_again_is_the_same_yes_and_taken_once(owe: Owe, store: Immediate, fields: Fields) -> None:
+    owe(1000)
+    first = fields("counter-1", _37("2.00", "BKt-1|"))
+    assert fields("counter-1", _37("2.00", "BKt-1|")).fields == first.fields
+    assert _owed(store) == 800
+
+
+def test_another_sum_under_the_same_number_is_refused(owe: Owe, store: Immediate, fields: Fields) -> None:
+    owe(1000)
+    fields("counter-1", _37("2.00", "BKt-1|"))
+    assert fields("counter-1", _37("3.00", "BKt-1|")).get("payment_accepted") == "N"
+    assert _owed(store) == 800
+
+
+def test_the_same_number_at_another_terminal_is_another_payment(owe: Owe, store: Immediate, fields: Fields) -> None:
+    owe(1000)
+    fields("counter-1", _37("2.00", "BKt-1|"))
+    assert fields("selfcheck-1", _37("2.00", "BKt-1|")).get("payment_accepted") == "Y"
+    assert _owed(store) == 600
+
+
+def test_without_a_number_the_same_words_are_a_second_payment(owe: Owe, store: Immediate, fields: Fields) -> None:
+    owe(1000)
+    fields("counter-1", _37("2.00"))
+    fields("counter-1", _37("2.00"))
+    assert _owed(store) == 600
+
+
+def test_more_than_is_owed_is_not_taken(owe: Owe, store: Immediate, fields: Fields) -> None:
+    owe(1000)
+    reply = fields("counter-1", _37("10.01", "BKt-1|"))
+    assert (reply.get("payment_accepted"), reply.get("BK")) == ("N", "t-1")
+    assert reply.all("AF") == ("Not taken: HKD 10.00 is owed (R40)",)
+    assert _owed(store) == 1000
+
+
+def test_a_charge_is_chosen_by_the_number_that_the_list_shows(owe: Owe, store: Immediate, fields: Fields) -> None:
+    owe(600, 400)
+    (first, second) = fields("counter-1", f"63000{DATE}   Y      AOHKU|AAP1|").all("AV")
+    assert (first, second) == ("#1 C7 HKD 6.00 overdue", "#2 C8 HKD 4.00 overdue")
+    assert fields("counter-1", _37("4.00", "CG#2|")).get("payment_accepted") == "Y"
+    assert fields("counter-1", f"63000{DATE}   Y      AOHKU|AAP1|").all("AV") == (first,)
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (_37("1.00", "CG9|"), "There is no such fee (R40)"),
+        (_37("1.00", "CGx|"), "There is no such fee (R40)"),
+        (_37("", ""), "The terminal's message could not be read"),
+        (_37("-1.00"), "The terminal's message could not be read"),
+        (_37("1.005"), "The terminal's message could not be read"),
+        (_37("1.00", card=""), "The terminal's message could not be read"),
+        (_37("0.00"), "Not taken: HKD 10.00 is owed (R40)"),
+        (_37("1.00", currency="USD"), "Not supported here"),
+        (_37("1.00", "AD9999|"), "The PIN is missing or wrong (R10)"),
+    ],
+)
+def test_a_payment_that_cannot_be_takes_nothing_and_says_why(
+    owe: Owe, store: Immediate, fields: Fields, said: str, text: str
+) -> None:
+    owe(1000)
+    reply = fields("counter-1", said)
+    assert (reply.get("payment_accepted"), reply.all("AF")) == ("N", (text,))
+    assert _owed(store) == 1000
+
+
+def test_a_terminal_that_asks_for_pins_takes_no_money_without_one(owe: Owe, fields: Fields) -> None:
+    owe(1000)
+    assert fields("pin-1", _37("1.00")).get("payment_accepted") == "N"
+    assert fields("pin-1", _37("1.00", "AD1234|")).get("payment_accepted") == "Y"
+
+
+def test_status_and_information_name_the_same_sum(owe: Owe, fields: Fields) -> None:
+    owe(600, 450)
+    status = fields("counter-1", f"23000{DATE}AOHKU|AAP1|AC|AD|")
+    information = fields("counter-1", f"63000{DATE}          AOHKU|AAP1|")
+    assert status.get("BV") == information.get("BV") == "10.50"
+    assert information.get("fine_items_count") == "0002"
+
+
+def test_a_terminal_that_shows_titles_shows_them_with_the_charges(owe: Owe, fields: Fields) -> None:
+    owe(600)
+    assert fields("staff-1", f"63000{DATE}   Y      AOHKU|AAP1|").all("AV") == ("#1 C7 Book 7 HKD 6.00 overdue",)
+
+
+@pytest.mark.parametrize(
+    ("text", "cents"),
+    [
+        ("12", 1200),
+        ("12.5", 1250),
+        (" 12.50 ", 1250),
+        ("HKD 12,50", 1250),
+        ("$0.05", 5),
+        ("1,234.50", None),
+        ("--1", None),
+        ("1.999", None),
+        ("ten", None),
+        ("9" * 40, None),
+    ],
+)
+def test_a_sum_is_read_to_the_cent_or_not_at_all(text: str, cents: int | None) -> None:
+    assert cents_of(text) == cents
+
+
+@given(st.integers(0, 10**9))
+def test_what_we_write_as_a_sum_we_read_as_the_same(cents: int) -> None:
+    assert cents_of(dollars(cents)) == cents

@@ -1,0 +1,175 @@
+"""Holds at a terminal: 15 places, changes and cancels requests to other libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
+from hkall_gateway.sip2.codec import Message
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.tables import HOLDINGS
+from hkall_gateway.store.unit import Unit
+
+P = Position
+DATE = "20170301    100000"
+Place = Callable[..., Request]
+Fields = Callable[[str, str], Message]
+
+COPIES: tuple[dict[str, Any], ...] = (
+    {"agency": "HKU", "barcode": "H1", "bib_id": "b2", "title": "Emma", "status": "On Loan"},
+    {"agency": "CUHK", "barcode": "C2", "bib_id": "b2", "title": "Emma", "status": "Available On Shelf"},
+    {"agency": "HKU", "barcode": "H3", "bib_id": "b3", "title": "Persuasion", "status": "Available On Shelf"},
+    {"agency": "CUHK", "barcode": "C3", "bib_id": "b3", "title": "Persuasion", "status": "Available On Shelf"},
+    {"agency": "CUHK", "barcode": "C4", "bib_id": "b4", "title": "Poems", "status": "Available On Shelf"},
+    {"agency": "CUHK", "barcode": "C5", "bib_id": "b5", "title": "Poems", "status": "Available On Shelf"},
+)
+
+
+@pytest.fixture(autouse=True)
+def shelves(store: Immediate) -> None:
+    def add(unit: Unit) -> None:
+        for copy in COPIES:
+            unit.execute(insert(HOLDINGS).values(material="book", **copy))
+
+    store.now(add)
+
+
+def _15(mode: str = "+", what: str = "ABH1|", more: str = "", card: str = "P1") -> str:
+    return f"15{mode}{DATE}{more}AOHKU|AA{card}|{what}"
+
+
+def _requests(store: Immediate) -> list[Request]:
+    return list(store.now(Unit.open_requests, "P1"))
+
+
+# ---- placed
+
+
+@pytest.mark.parametrize("what", ["ABH1|", "AJEmma|", "AJb2|", "ABH1|AJPoems|"])
+def test_a_hold_on_a_title_that_is_out_asks_another_library(store: Immediate, fields: Fields, what: str) -> None:
+    reply = fields("selfcheck-1", _15(what=what))
+    assert [reply.get(name) for name in ("ok", "available", "AJ", "BS")] == ["1", "N", "Emma", "HKU-MAIN-LENDING"]
+    assert reply.all("AF") == ("Requested. You will be told when it is here",)
+    (request,) = _requests(store)
+    assert (request.position, request.partner, request.bib_id) == (P.REQUESTED, "CUHK", "b2")
+
+
+def test_the_last_day_on_which_it_is_wanted_is_kept_and_said(store: Immediate, fields: Fields) -> None:
+    reply = fields("counter-1", _15(more="BW20170331    000000|"))
+    assert reply.get("BW") == "20170331    235959"
+    assert _requests(store)[0].need_before == date(2017, 3, 31)
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (_15(what="ABH3|"), "A copy is on the shelf in our own library (R6)"),
+        (_15(what="ABC1|"), "HKALL books cannot be put on hold (R22)"),
+        (_15(more="BY3"), "HKALL books cannot be put on hold (R22)"),
+        (_15(what="ABX9|"), "This is not an HKALL book"),
+        (_15(what="AJNobody wrote it|"), "This title is not known (R7)"),
+        (_15(what="AJPoems|"), "More than one book fits. Please ask at the counter"),
+        (_15(more="BSKOWLOON|"), "Books can be collected at HKU-MAIN-LENDING only (R4)"),
+        (_15(card="P404"), "This card is not known. Please ask at the counter (R2)"),
+        (_15(card="P3"), "Your card expired on 2017-01-31 (R2)"),
+        (_15(what=""), "The terminal's message could not be read"),
+        (_15(card=""), "The terminal's message could not be read"),
+        (_15(mode="?"), "The terminal's message could not be read"),
+        (_15(what="ABH1|AD9999|"), "The PIN is missing or wrong (R10)"),
+    ],
+)
+def test_a_hold_that_cannot_be_is_not_ok_and_says_why(
+    place: Place, store: Immediate, fields: Fields, said: str, text: str
+) -> None:
+    place(P.RECEIVED, patron="P2", item_barcode="C1")
+    reply = fields("counter-1", said.replace("BY3", "BY3|"))
+    assert (reply.get("ok"), reply.get("available"), reply.all("AF")) == ("0", "N", (text,))
+    assert _requests(store) == []
+
+
+def test_the_same_hold_again_is_a_duplicate_and_no_second_request(store: Immediate, fields: Fields) -> None:
+    fields("counter-1", _15())
+    assert fields("counter-1", _15()).all("AF") == ("You have requested this title already (R11a)",)
+    assert len(_requests(store)) == 1
+
+
+def test_a_copy_of_ours_that_a_partner_has_may_be_asked_for_elsewhere(place: Place, fields: Fields) -> None:
+    place(P.AT_BORROWER, side=Side.LENDING, patron="", item_agency="HKU", item_barcode="H1")
+    assert fields("counter-1", _15()).get("ok") == "1"
+
+
+def test_a_terminal_that_asks_for_pins_places_no_hold_without_one(fields: Fields) -> None:
+    assert fields("pin-1", _15()).all("AF") == ("The PIN is missing or wrong (R10)",)
+    assert fields("pin-1", _15(what="ABH1|AD1234|")).get("ok") == "1"
+
+
+# ---- cancelled
+
+
+def test_a_hold_is_taken_back_while_nothing_was_sent(store: Immediate, fields: Fields) -> None:
+    fields("counter-1", _15())
+    reply = fields("counter-1", _15("-"))
+    assert (reply.get("ok"), reply.all("AF")) == ("1", ("The request is cancelled",))
+    assert [r.position for r in _requests(store)] == [P.CANCELLING]
+    assert fields("counter-1", _15("-")).get("ok") == "1"
+
+
+def test_a_hold_is_not_taken_back_once_the_book_is_on_its_way(place: Place, fields: Fields) -> None:
+    place(P.IN_TRANSIT, title="Emma", bib_id="b2")
+    reply = fields("counter-1", _15("-", "AJEmma|"))
+    assert (reply.get("ok"), reply.all("AF")) == ("0", ("Too late to cancel: the book is on its way (R34)",))
+
+
+@pytest.mark.parametrize("mode", ["-", "*"])
+def test_a_hold_that_is_not_there_is_neither_changed_nor_cancelled(place: Place, fields: Fields, mode: str) -> None:
+    place(P.REQUESTED, patron="P2", title="Emma", bib_id="b2", item_agency="", item_barcode="")
+    assert fields("counter-1", _15(mode)).all("AF") == ("There is no such request",)
+
+
+# ---- changed
+
+
+def test_the_last_day_of_a_hold_is_changed(store: Immediate, fields: Fields) -> None:
+    fields("counter-1", _15())
+    reply = fields("counter-1", _15("*", more="BW20170401    000000|"))
+    assert (reply.get("ok"), reply.get("BW")) == ("1", "20170401    235959")
+    assert reply.all("AF") == ("The request is changed",)
+    assert _requests(store)[0].need_before == date(2017, 4, 1)
+
+
+@pytest.mark.parametrize("position", [P.REQUESTED, P.RECEIVED])
+def test_a_hold_is_not_sent_where_nobody_delivers(place: Place, fields: Fields, position: Position) -> None:
+    place(position, title="Emma", bib_id="b2")
+    reply = fields("counter-1", _15("*", "AJEmma|", "BSKOWLOON|"))
+    assert (reply.get("ok"), reply.all("AF")) == ("0", ("Books can be collected at HKU-MAIN-LENDING only (R4)",))
+
+
+def test_a_book_that_waits_is_available(place: Place, fields: Fields) -> None:
+    place(P.RECEIVED, title="Emma", bib_id="b2")
+    assert fields("counter-1", _15("*", "ABC1|")).get("available") == "Y"
+
+
+def test_what_a_terminal_noted_of_a_copy_is_shown_again(place: Place, store: Immediate, fields: Fields) -> None:
+    place(P.RECEIVED)
+    reply = fields("counter-1", f"19{DATE}AOHKU|ABC1|AC|CHblue, small|")
+    assert (reply.get("item_properties_ok"), reply.get("CH"), reply.get("AJ")) == ("1", "blue, small", "Dune")
+    fields("counter-1", f"19{DATE}AOHKU|ABC1|CHred|")
+    assert fields("counter-1", f"17{DATE}AOHKU|ABC1|").get("CH") == "red"
+    assert store.now(Unit.requests_with, "C1")[0].item == ItemKey("CUHK", "C1")
+
+
+@pytest.mark.parametrize("said", [f"19{DATE}AOHKU|ABX9|CHred|", f"19{DATE}AOHKU|AB|CHred|"])
+def test_of_a_copy_that_nobody_knows_nothing_is_noted(fields: Fields, said: str) -> None:
+    reply = fields("counter-1", said)
+    assert reply.get("item_properties_ok") == "0"
+    assert reply.all("AF") != ()
+
+
+def test_of_our_own_copy_on_the_shelf_something_can_be_noted(fields: Fields) -> None:
+    fields("counter-1", f"19{DATE}AOHKU|ABH3|CHtwo volumes in one|")
+    assert fields("counter-1", f"17{DATE}AOHKU|ABH3|").get("CH") == "two volumes in one"

@@ -1,0 +1,223 @@
+"""Ports that differ: who must log in, how lines are framed, and who may speak for others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from twisted.internet.address import IPv4Address
+
+from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.listeners import Framing, Listener
+from hkall_gateway.sip2.server import LOGIN_S
+
+if TYPE_CHECKING:
+    from tests.sip2.conftest import Caller, Port
+
+DATE = "20170301    100000"
+LOGIN = b"9300CNcounter-1|COcounter-1-pw|\r"
+END = f"35{DATE}AOHKU|AAP1|\r".encode()
+ENDED = f"36Y{DATE}AOHKU|AAP1|\r".encode()
+LOG_IN_FIRST = f"36N{DATE}AOHKU|AAP1|AFThe terminal must log in first|\r".encode()
+BALANCER = IPv4Address("TCP", "10.9.9.9", 40000)
+V1 = b"PROXY TCP4 10.0.0.7 10.9.9.9 50000 6001\r\n"
+V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([10, 0, 0, 7, 10, 9, 9, 9]) + b"\xc3\x50\x17\x71"
+PROXY_FROM = AllowList(["10.9.9.0/24"])
+
+
+def _call(port: Port, listener: Listener, address: IPv4Address = BALANCER) -> Caller:
+    return replace(port, listener=listener).call(address, log_in=False)
+
+
+# ---- who must log in
+
+
+def test_where_a_login_is_required_nothing_is_done_before_it(port: Port) -> None:
+    caller = _call(port, Listener())
+    assert caller.hears(END) == LOG_IN_FIRST
+    assert caller.hears(LOGIN + END) == b"941\r" + ENDED
+
+
+def test_where_a_login_is_optional_who_sends_none_is_the_terminal_of_that_port(port: Port) -> None:
+    caller = _call(port, Listener("optional", "selfcheck-1"))
+    assert caller.hears(END) == ENDED
+    assert b"|ANHKU-MAIN-LENDING|" in caller.hears(b"9900302.00\r")
+
+
+def test_where_a_login_is_optional_who_sends_one_is_that_terminal(port: Port) -> None:
+    listener = Listener("optional", "selfcheck-1")
+    with_name = replace(port, listener=listener, slow=False)
+    line = f"11YN{DATE}{'':18}AOHKU|AAP1|ABX|AC|\r".encode()
+    caller = with_name.call(log_in=False)
+    assert caller.hears(b"9300CNpin-1|COpin-1-pw|\r") == b"941\r"
+    assert b"PIN is missing" in caller.hears(line)
+
+
+def test_by_address_the_one_terminal_that_may_come_from_there_is_meant(port: Port) -> None:
+    row = replace(port.door.terminals["counter-1"], allow_from=AllowList(["10.1.1.5"]))
+    known = replace(port, door=replace(port.door, terminals={**port.door.terminals, "counter-1": row}))
+    alone = replace(known, door=replace(known.door, terminals={"counter-1": row}))
+    assert _call(alone, Listener("by-address"), IPv4Address("TCP", "10.1.1.5", 1)).hears(END) == ENDED
+
+
+def test_by_address_who_could_be_several_terminals_must_log_in(port: Port) -> None:
+    caller = _call(port, Listener("by-address"))
+    assert caller.hears(END) == LOG_IN_FIRST
+    assert caller.hears(LOGIN) == b"941\r"
+
+
+def test_by_address_the_named_terminal_comes_only_from_where_it_may(port: Port) -> None:
+    row = replace(port.door.terminals["counter-1"], allow_from=AllowList(["10.1.1.5"]))
+    door = replace(port.door, terminals={**port.door.terminals, "counter-1": row})
+    there = replace(port, door=door)
+    assert _call(there, Listener("by-address", "counter-1"), IPv4Address("TCP", "10.1.1.5", 1)).hears(END) == ENDED
+    assert _call(there, Listener("by-address", "counter-1"), IPv4Address("TCP", "10.1.1.6", 1)).hears(END) == LOG_IN_FIRST
+
+
+def test_who_is_known_without_a_login_is_not_hung_up_on_for_sending_none(port: Port) -> None:
+    listener = Listener("optional", "selfcheck-1")
+    caller = _call(port, listener)
+    caller.line._port.clock.advance(LOGIN_S + 1)
+    assert not caller.hung_up
+
+
+# ---- telnet
+
+
+def test_telnet_asks_for_name_and_password_and_then_speaks_sip2(port: Port) -> None:
+    caller = _call(port, Listener("telnet"))
+    assert caller.hears() == b"login: "
+    assert caller.hears(b"counter-1\r\n") == b"password: "
+    assert caller.hears(b"counter-1-pw\r\n") == b"Login OK.  Initiating SIP\r\n"
+    assert caller.hears(END) == ENDED
+
+
+@pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n", b"\r\0"])
+def test_telnet_lines_end_in_any_way_and_may_all_come_at_once(port: Port, end: bytes) -> None:
+    caller = _call(port, Listener("telnet"))
+    caller.hears()
+    said = caller.hears(b"counter-1" + end + b"counter-1-pw" + end + END)
+    assert said == b"password: Login OK.  Initiating SIP\r\n" + ENDED
+
+
+def test_telnet_s_own_negotiation_is_no_part_of_a_name(port: Port) -> None:
+    caller = _call(port, Listener("telnet"))
+    caller.hears()
+    assert caller.hears(b"\xff\xfd\x03\xff\xfb\x18counter-1\r\n\xff\xf1counter-1-pw\r\n").endswith(b"Initiating SIP\r\n")
+
+
+def test_a_wrong_telnet_login_may_be_tried_again_and_the_third_is_the_last(port: Port) -> None:
+    caller = _call(port, Listener("telnet"))
+    caller.hears()
+    wrong = b"counter-1\r\nwrong\r\n"
+    assert caller.hears(wrong) == b"password: Login incorrect\r\nlogin: "
+    assert caller.hears(wrong) == b"password: Login incorrect\r\nlogin: "
+    assert not caller.hung_up
+    assert caller.hears(wrong + END) == b"password: Login incorrect\r\nlogin: "
+    assert caller.hung_up
+
+
+def test_what_telnet_said_is_not_repeated_in_sip2(port: Port) -> None:
+    caller = _call(port, Listener("telnet"))
+    caller.hears(b"counter-1\r\ncounter-1-pw\r\n")
+    assert caller.hears(b"97AZFEF5\r") == b"96AZFEF6\r"
+
+
+def test_a_telnet_line_without_an_end_keeps_no_memory(port: Port) -> None:
+    caller = _call(port, Listener("telnet"))
+    for _ in range(50):
+        caller.hears(b"x" * 65_536)
+    assert len(caller.line._prompts._buffer) <= 1024
+
+
+# ---- framing
+
+
+def test_the_framing_of_the_port_outlasts_the_login(port: Port) -> None:
+    caller = _call(port, Listener(framing=replace(DIALECTS["crlf"], delimiter="^")))
+    assert caller.hears(b"9300CNplain-1^COplain-1-pw^\r") == b"941\r\n"
+    assert caller.hears(f"35{DATE}AOHKU^AAP1^\r".encode()) == f"36Y{DATE}AOHKU^AAP1^\r\n".encode()
+
+
+def test_without_a_framing_of_the_port_the_login_brings_its_own(port: Port) -> None:
+    row = replace(port.door.terminals["counter-1"], dialect="crlf")
+    there = replace(port, door=replace(port.door, terminals={"counter-1": row}))
+    assert _call(there, Listener()).hears(LOGIN + END) == b"941\r\n" + ENDED + b"\n"
+
+
+def test_an_address_may_have_a_framing_of_its_own(port: Port) -> None:
+    framings = (Framing(AllowList(["10.2.0.0/16"]), DIALECTS["crlf"]),)
+    assert _call(port, Listener(framings=framings), IPv4Address("TCP", "10.2.0.1", 1)).hears(LOGIN) == b"941\r\n"
+    assert _call(port, Listener(framings=framings), IPv4Address("TCP", "10.3.0.1", 1)).hears(LOGIN) == b"941\r"
+
+
+# ---- balancers
+
+
+@pytest.mark.parametrize("header", [V1, V2])
+def test_a_balancer_s_header_says_who_calls(port: Port, header: bytes) -> None:
+    caller = _call(port, Listener(proxy_from=PROXY_FROM))
+    assert caller.hears(header + LOGIN + END) == b"941\r" + ENDED
+    assert caller.line._peer == "10.0.0.7"
+
+
+@pytest.mark.parametrize("header", [V1, V2])
+def test_the_header_may_come_in_pieces(port: Port, header: bytes) -> None:
+    caller = _call(port, Listener(proxy_from=PROXY_FROM))
+    heard = [caller.hears(header[at : at + 1]) for at in range(len(header))]
+    assert b"".join(heard) == b""
+    assert caller.hears(LOGIN) == b"941\r"
+
+
+def test_a_caller_behind_the_balancer_must_be_allowed_itself(port: Port) -> None:
+    caller = _call(port, Listener(proxy_from=PROXY_FROM))
+    assert caller.hears(V1.replace(b"10.0.0.7", b"192.0.2.1") + LOGIN) == b""
+    assert caller.hung_up
+    assert port.door.counters.read("connections_refused_total", "sip2", "address") == 1
+
+
+def test_a_balancer_that_sends_no_header_is_hung_up_on(port: Port) -> None:
+    caller = _call(port, Listener(proxy_from=PROXY_FROM))
+    assert caller.hears(LOGIN) == b""
+    assert caller.hung_up
+    assert port.door.counters.read("connections_refused_total", "sip2", "proxy") == 1
+
+
+def test_a_balancer_that_says_nothing_is_hung_up_on_after_a_while(port: Port) -> None:
+    caller = _call(port, Listener(proxy_from=PROXY_FROM))
+    caller.line._port.clock.advance(LOGIN_S)
+    assert caller.hung_up
+    caller.goes()
+    assert port.clock.getDelayedCalls() == []
+
+
+def test_a_header_from_anybody_else_is_a_line_like_any_other(port: Port) -> None:
+    caller = _call(port, Listener(proxy_from=PROXY_FROM), IPv4Address("TCP", "10.0.0.8", 1))
+    assert caller.hears(V1 + LOGIN) == b"941\r"
+    assert caller.line._peer == "10.0.0.8"
+
+
+def test_a_balancer_that_looks_whether_we_live_is_itself(port: Port) -> None:
+    caller = _call(port, Listener(proxy_from=PROXY_FROM))
+    assert caller.hears(b"PROXY UNKNOWN\r\n" + LOGIN) == b"941\r"
+    assert caller.line._peer == "10.9.9.9"
+
+
+def test_the_limit_per_address_counts_callers_and_not_the_balancer(port: Port) -> None:
+    small = replace(port, listener=Listener(proxy_from=PROXY_FROM), per_address=1)
+    first, other, again = (small.call(BALANCER, log_in=False) for _ in range(3))
+    assert first.hears(V1 + LOGIN) == b"941\r"
+    assert other.hears(V1.replace(b"10.0.0.7", b"10.0.0.8") + LOGIN) == b"941\r"
+    assert again.hears(V1 + LOGIN) == b""
+    assert again.hung_up
+
+
+def test_drain_ends_a_balancer_s_connection_that_has_said_nothing_yet(port: Port) -> None:
+    there = replace(port, listener=Listener(proxy_from=PROXY_FROM))
+    caller = there.call(BALANCER, log_in=False)
+    drained = there.terminals.drain()
+    assert caller.hung_up
+    caller.goes()
+    assert drained.called

@@ -1,0 +1,198 @@
+"""All loans at once, work done while the line was down, and what a sorter is told: 65, no block, 10."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+import pytest
+from sqlalchemy import insert
+
+from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.sip2.codec import Message
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.tables import HOLDINGS
+from hkall_gateway.store.unit import Unit
+
+P = Position
+DATE = "20170301    100000"
+EARLIER = "20170228    090000"
+Place = Callable[..., Request]
+Fields = Callable[[str, str], Message]
+
+
+def _65(card: str = "P1", more: str = "") -> str:
+    return f"65{DATE}AOHKU|AA{card}|{more}"
+
+
+def _11(card: str = "P1", no_block: str = "N", more: str = "", told: str = " " * 18) -> str:
+    return f"11N{no_block}{EARLIER if no_block == 'Y' else DATE}{told}AOHKU|AA{card}|ABC1|AC|{more}"
+
+
+def _09(no_block: str = "N", more: str = "") -> str:
+    when = EARLIER if no_block == "Y" else DATE
+    return f"09{no_block}{when}{when}AP|AOHKU|ABC1|AC|{more}"
+
+
+# ---- all loans at once
+
+
+def test_every_loan_is_either_renewed_or_not_and_why(place: Place, fields: Fields) -> None:
+    place(P.ON_LOAN, item_barcode="C1", due=date(2017, 3, 3), loan_days=15)
+    place(P.ON_LOAN, item_barcode="C2", due=date(2017, 3, 28), loan_days=15)
+    place(P.ON_LOAN, item_barcode="C3", due=date(2017, 3, 3), renewals=2)
+    place(P.RECEIVED, item_barcode="C4")
+    reply = fields("counter-1", _65())
+    assert [reply.get(name) for name in ("ok", "renewed_count", "unrenewed_count")] == ["1", "0001", "0002"]
+    assert (reply.all("BM"), reply.all("BN")) == (("C1",), ("C2", "C3"))
+    assert reply.all("AF") == (
+        "Renewed: 1",
+        "C2: Can be renewed from 2017-03-21 on. Due on 2017-03-28 (R29)",
+        "C3: Renewed 2 times already. Due on 2017-03-03 (R27)",
+    )
+
+
+def test_who_has_nothing_has_nothing_renewed(fields: Fields) -> None:
+    reply = fields("counter-1", _65())
+    assert [reply.get(name) for name in ("ok", "renewed_count", "unrenewed_count")] == ["1", "0000", "0000"]
+
+
+@pytest.mark.parametrize(
+    ("login", "asked", "text"),
+    [
+        ("counter-1", _65("P404"), "This card is not known. Please ask at the counter (R2)"),
+        ("counter-1", _65(""), "The terminal's message could not be read"),
+        ("counter-1", _65(more="AD9999|"), "The PIN is missing or wrong (R10)"),
+        ("pin-1", _65(), "The PIN is missing or wrong (R10)"),
+    ],
+)
+def test_a_stranger_s_loans_are_not_renewed(place: Place, fields: Fields, login: str, asked: str, text: str) -> None:
+    place(P.ON_LOAN, due=date(2017, 3, 3), loan_days=15)
+    reply = fields(login, asked)
+    assert [reply.get(name) for name in ("ok", "renewed_count", "unrenewed_count")] == ["0", "0000", "0000"]
+    assert reply.all("AF") == (text,)
+
+
+# ---- while the line was down
+
+
+@pytest.mark.parametrize("login", ["selfcheck-1", "bookdrop-1"])
+def test_a_return_where_none_is_taken_is_taken_offline_and_shown_to_staff(
+    place: Place, store: Immediate, fields: Fields, login: str
+) -> None:
+    request = place(P.ON_LOAN, due=date(2017, 3, 16), used=True)
+    reply = fields(login, _09("Y"))
+    assert (reply.get("ok"), reply.get("alert")) == ("1", "Y")
+    assert reply.all("AF")[-1] == "Taken, but staff must look at it"
+    after = store.now(Unit.request, request.id)
+    assert after is not None
+    assert (after.position, after.returned_on) == (P.RETURN_TRANSIT, date(2017, 2, 28))
+    assert after.flags in {"offline:counter_only", "offline:not_in_book_drop"}
+
+
+def test_a_return_at_the_book_drop_with_the_line_up_is_still_refused(place: Place, store: Immediate, fields: Fields) -> None:
+    request = place(P.ON_LOAN, due=date(2017, 3, 16), used=True)
+    assert fields("bookdrop-1", _09()).get("ok") == "0"
+    assert store.now(Unit.request, request.id) == request
+
+
+def test_an_offline_loan_that_conflicts_is_taken_with_the_date_that_was_told(
+    place: Place, store: Immediate, fields: Fields
+) -> None:
+    request = place(P.RECEIVED)
+    reply = fields("selfcheck-1", _11("P1", "Y", told="20170320    235959"))
+    assert [reply.get(name) for name in ("ok", "AH")] == ["1", "20170320    235959"]
+    assert reply.all("AF") == ("Taken, but staff must look at it",)
+    after = store.now(Unit.request, request.id)
+    assert after is not None
+    assert (after.position, after.flags) == (P.ON_LOAN, "offline:counter_only")
+
+
+def test_an_offline_loan_with_a_wrong_pin_is_taken(place: Place, fields: Fields) -> None:
+    place(P.RECEIVED)
+    assert fields("counter-1", _11(no_block="Y", more="AD9999|")).get("ok") == "1"
+
+
+def test_an_offline_loan_that_cannot_be_is_refused_and_shown_to_staff(place: Place, store: Immediate, fields: Fields) -> None:
+    request = place(P.IN_TRANSIT)
+    assert fields("counter-1", _11(no_block="Y")).get("ok") == "0"
+    assert fields("counter-1", _11(no_block="Y")).get("ok") == "0"
+    after = store.now(Unit.request, request.id)
+    assert after is not None
+    assert (after.position, after.flags) == (P.IN_TRANSIT, "offline:not_yet_arrived")
+
+
+# ---- what the terminal could not finish
+
+
+@pytest.mark.parametrize("card", ["P9", ""])
+def test_a_checkout_is_undone_once_even_where_the_card_is_not_known_any_more(
+    place: Place, store: Immediate, fields: Fields, card: str
+) -> None:
+    request = place(P.ON_LOAN, patron="P9", due=date(2017, 3, 16), used=True, first_checkout=date(2017, 3, 1))
+    replies = [fields("counter-1", _09(more=f"AA{card}|BIY|")) for _ in range(2)]
+    assert [reply.get("ok") for reply in replies] == ["1", "1"]
+    after = store.now(Unit.request, request.id)
+    assert after is not None
+    assert (after.position, after.due) == (P.RECEIVED, None)
+
+
+def test_a_checkout_to_one_is_not_undone_for_another(place: Place, store: Immediate, fields: Fields) -> None:
+    request = place(P.ON_LOAN, due=date(2017, 3, 16), used=True)
+    assert fields("counter-1", _09(more="AAP2|BIY|")).get("ok") == "0"
+    assert store.now(Unit.request, request.id) == request
+
+
+def test_a_check_in_is_undone_once(place: Place, store: Immediate, fields: Fields) -> None:
+    request = place(P.RETURN_TRANSIT, used=True, due=date(2017, 3, 16), returned_on=date(2017, 3, 1))
+    replies = [fields("counter-1", _11(more="BIY|")) for _ in range(2)]
+    assert [(reply.get("ok"), reply.get("AH")) for reply in replies] == [("1", "20170316    235959")] * 2
+    after = store.now(Unit.request, request.id)
+    assert after is not None
+    assert (after.position, after.returned_on) == (P.ON_LOAN, None)
+
+
+# ---- what a sorter routes by
+
+
+def test_a_sorter_is_told_bin_alert_call_number_properties_and_for_whom(place: Place, store: Immediate, fields: Fields) -> None:
+    store.now(_catalogued)
+    place(P.IN_TRANSIT)
+    fields("counter-1", f"19{DATE}AOHKU|ABC1|CHtall|")
+    reply = fields("sorter-1", _09())
+    told = {tag: reply.get(tag) for tag in ("AQ", "CL", "CV", "CT", "CS", "CH", "CY", "DA", "alert")}
+    assert told == {
+        "AQ": "CUHK",
+        "CL": "hold",
+        "CV": "01",
+        "CT": "HKU-MAIN-LENDING",
+        "CS": "PZ7",
+        "CH": "tall",
+        "CY": "P1",
+        "DA": "Chan Tai Man",
+        "alert": "Y",
+    }
+
+
+def test_a_terminal_without_extensions_is_told_none_of_it(place: Place, store: Immediate, fields: Fields) -> None:
+    store.now(_catalogued)
+    place(P.IN_TRANSIT)
+    reply = fields("plain-1", _09())
+    assert {tag for tag in ("CV", "CT", "CS", "CY", "DA") if reply.get(tag)} == set()
+    assert (reply.get("CL"), reply.get("alert")) == ("hold", "Y")
+
+
+@pytest.mark.parametrize(
+    ("login", "position", "alert_type"),
+    [("counter-1", P.RETURN_TRANSIT, "04"), ("alert-1", P.RETURN_TRANSIT, ""), ("alert-1", P.IN_TRANSIT, "01")],
+)
+def test_the_alert_type_comes_always_or_only_with_the_alert(
+    place: Place, fields: Fields, login: str, position: Position, alert_type: str
+) -> None:
+    place(position)
+    assert fields(login, _09()).get("CV") == alert_type
+
+
+def _catalogued(unit: Unit) -> None:
+    row = {"agency": "CUHK", "barcode": "C1", "bib_id": "b1", "title": "Dune", "call_number": "PZ7"}
+    unit.execute(insert(HOLDINGS).values(**row))

@@ -1,0 +1,51 @@
+"""What docs/profile.md promises of every message and field, against the tables and the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import hkall_gateway.sip2
+from hkall_gateway.sip2.fields import TAGS
+from hkall_gateway.sip2.handlers import HANDLERS
+from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES
+from hkall_gateway.sip2.profile import FIELDS, MESSAGES, Use
+
+ROOM = Path(hkall_gateway.sip2.__file__).parent
+TABLES = {"profile.py", "fields.py", "messages.py", "dialects.py", "codec.py"}
+SPOKEN = "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOM.glob("*.py")) if path.name not in TABLES)
+
+
+def _named(tag: str) -> bool:
+    """Whether the code outside the tables names this tag."""
+    return re.search(rf'"{tag}"|\b{tag}=', SPOKEN) is not None
+
+
+def test_every_message_and_every_field_has_its_sentence() -> None:
+    assert set(MESSAGES) == set(SHAPES)
+    assert set(FIELDS) == set(TAGS)
+    assert all(row.why.endswith(".") for row in (*MESSAGES.values(), *FIELDS.values()))
+
+
+def test_every_message_is_supported_and_every_request_has_its_handler() -> None:
+    assert {row.use for row in MESSAGES.values()} == {Use.YES}
+    assert set(HANDLERS) | {RESEND, GARBLED} == {code for code, s in SHAPES.items() if s.reply} | {RESEND, GARBLED}
+
+
+@pytest.mark.parametrize(
+    "tag", sorted(tag for tag, row in FIELDS.items() if row.use is not Use.YES and row.use is not Use.READ)
+)
+def test_what_is_ignored_or_never_sent_is_named_nowhere(tag: str) -> None:
+    assert not _named(tag)
+
+
+@pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use in (Use.YES, Use.READ)))
+def test_what_is_supported_is_named_somewhere(tag: str) -> None:
+    assert _named(tag) or tag in ("AY", "AZ")
+
+
+@pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use is Use.READ))
+def test_what_is_only_read_has_no_place_in_a_reply(tag: str) -> None:
+    assert not [s.code for s in SHAPES.values() if not s.reply and tag in (*s.required, *s.optional)]

@@ -1,0 +1,241 @@
+"""The outbox: lanes keep their order, a dead letter holds only its own lane, what a dead gateway took comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine
+
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.tidings import Letter, Telling, is_letter
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.tables import create_all
+from hkall_gateway.store.unit import Unit
+
+LEASE_S = 60
+Plan = Callable[..., str]
+
+
+def _telling(request: str, partner: str, at: datetime) -> Telling:
+    return Telling(Send.ASK_LENDER.value, request, partner, "HKU", "w-1", at)
+
+
+def _put(unit: Unit, request: str, partner: str, now: datetime) -> None:
+    unit.outbox.put(Send.ASK_LENDER, _telling(request, partner, now), "c-1", now)
+
+
+def _claim(store: Immediate, now: datetime, who: str = "gw1", limit: int = 100) -> list[int]:
+    return [row.id for row in store.now(_taken, now, who, limit)]
+
+
+def _taken(unit: Unit, now: datetime, who: str, limit: int) -> tuple[OutboxRow, ...]:
+    return unit.outbox.claim(now, who, LEASE_S, limit)
+
+
+def _sent(store: Immediate, row: int, now: datetime) -> None:
+    store.now(lambda unit: unit.outbox.sent(row, now))
+
+
+def _filled(store: Immediate, now: datetime, *lanes: tuple[str, str]) -> None:
+    for request, partner in lanes:
+        store.now(_put, request, partner, now)
+
+
+@pytest.mark.parametrize("send", Send)
+def test_what_is_put_comes_out_as_it_was(store: Immediate, now: datetime, send: Send) -> None:
+    letter = is_letter(send)
+    payload = Letter(send.value, "R1", "P1", "Dune", now, 7) if letter else _telling("R1", "CUHK", now)
+    store.now(lambda unit: unit.outbox.put(send, payload, "c-1", now))
+    (row,) = store.now(_taken, now, "gw1", 10)
+    assert (row.send, row.payload, row.corr, row.attempts, row.made_at) == (send, payload, "c-1", 1, now)
+    assert (row.kind, row.recipient) == (("mail", "P1") if letter else ("ncip", "CUHK"))
+
+
+def test_a_lane_leaves_in_order_one_at_a_time(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R1", "CUHK"))
+    left = []
+    while claimed := _claim(store, now):
+        left.append(claimed)
+        _sent(store, claimed[0], now)
+    assert left == [[1], [2], [3]]
+
+
+def test_lanes_do_not_wait_for_each_other(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"), ("R1", "PolyU"))
+    assert _claim(store, now) == [1, 3, 4]
+
+
+def test_a_claim_takes_no_more_than_it_may(store: Immediate, now: datetime) -> None:
+    _filled(store, now, *[(f"R{n}", "CUHK") for n in range(5)])
+    assert [_claim(store, now, limit=2) for _ in range(3)] == [[1, 2], [3, 4], [5]]
+
+
+def test_what_one_gateway_claimed_no_other_gets(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"))
+    assert (_claim(store, now, "gw1"), _claim(store, now, "gw2")) == ([1], [])
+
+
+@pytest.mark.parametrize(("after_s", "claimed"), [(LEASE_S - 1, []), (LEASE_S, []), (LEASE_S + 1, [1])])
+def test_a_lease_runs_out_with_its_time(store: Immediate, now: datetime, after_s: int, claimed: list[int]) -> None:
+    _filled(store, now, ("R1", "CUHK"))
+    _claim(store, now, "gw1")
+    assert _claim(store, now + timedelta(seconds=after_s), "gw2") == claimed
+
+
+def test_a_gateway_that_starts_again_gives_back_what_it_had_and_nothing_else(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"))
+    assert (_claim(store, now, "gw1", 1), _claim(store, now, "gw2", 1)) == ([1], [2])
+    store.now(lambda unit: unit.outbox.release("gw1"))
+    assert _claim(store, now, "gw3") == [1]
+
+
+def test_what_failed_waits_until_its_time_and_its_lane_with_it(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"))
+    assert _claim(store, now) == [1, 3]
+    store.now(lambda unit: unit.outbox.later(1, now + timedelta(minutes=5), "timeout"))
+    assert _claim(store, now + timedelta(minutes=4)) == [3]
+    (row,) = store.now(_taken, now + timedelta(minutes=5), "gw1", 1)
+    assert (row.id, row.attempts, row.last_error) == (1, 2, "timeout")
+
+
+def test_a_dead_letter_holds_its_own_lane_only(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"))
+    _claim(store, now, limit=1)
+    store.now(lambda unit: unit.outbox.dead(1, "refused for good"))
+    assert _claim(store, now) == [3]
+
+
+def test_a_dead_letter_that_is_tried_again_goes_before_what_waited_behind_it(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"))
+    store.now(lambda unit: unit.outbox.dead(1, "refused"))
+    assert store.now(lambda unit: unit.outbox.retry(1, now))
+    assert _claim(store, now) == [1]
+
+
+def test_only_what_is_not_settled_can_be_tried_again(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"))
+    _sent(store, 1, now)
+    assert not store.now(lambda unit: unit.outbox.retry(1, now))
+    assert not store.now(lambda unit: unit.outbox.retry(99, now))
+
+
+@pytest.mark.parametrize("state", ["done", "dropped"])
+def test_what_a_person_settled_frees_its_lane(store: Immediate, now: datetime, state: str) -> None:
+    _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"))
+    store.now(lambda unit: unit.outbox.dead(1, "refused"))
+    assert store.now(lambda unit: unit.outbox.close(1, state, "told by telephone", now))
+    assert _claim(store, now) == [2]
+
+
+def test_what_is_under_way_cannot_be_settled_by_hand(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"))
+    _claim(store, now)
+    assert not store.now(lambda unit: unit.outbox.close(1, "dropped", "no", now))
+
+
+def test_an_error_of_any_length_is_kept_in_part(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"))
+    store.now(lambda unit: unit.outbox.dead(1, "x" * 10_000))
+    (row,) = store.now(lambda unit: unit.outbox.rows())
+    assert row.last_error == "x" * 500
+
+
+def test_the_list_is_narrowed_by_partner_and_request(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"), ("R1", "PolyU"), ("R2", "CUHK"))
+    _sent(store, 3, now)
+    assert [row.id for row in store.now(lambda unit: unit.outbox.rows(partner="CUHK"))] == [1]
+    assert [row.id for row in store.now(lambda unit: unit.outbox.rows(request="R1"))] == [1, 2]
+    assert [row.id for row in store.now(lambda unit: unit.outbox.rows(states=["sent"]))] == [3]
+
+
+def test_depths_count_letters_together_and_partners_apart(store: Immediate, now: datetime) -> None:
+    later = now + timedelta(hours=1)
+    _filled(store, now, ("R1", "CUHK"), ("R2", "PolyU"))
+    _filled(store, later, ("R3", "CUHK"))
+    for patron in ("P1", "P2"):
+        letter = Letter(Send.LETTER_PICKUP.value, "R9", patron, "Dune", later)
+        store.now(lambda unit, letter=letter: unit.outbox.put(Send.LETTER_PICKUP, letter, "", later))
+    store.now(lambda unit: unit.outbox.dead(2, "refused"))
+    assert sorted(store.now(lambda unit: unit.outbox.depths())) == [
+        ("CUHK", "waiting", 2, now),
+        ("PolyU", "dead", 1, now),
+        ("mail", "waiting", 2, later),
+    ]
+
+
+def test_a_claim_reads_no_whole_table(plan: Plan, now: datetime) -> None:
+    found = plan(_taken, now, "gw1", 10)
+    assert "ix_outbox_waiting" in found
+    assert "ix_outbox_unsent_lane" in found
+
+
+def test_two_gateways_at_once_never_claim_the_same_row(
+    postgres_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime
+) -> None:
+    store = Immediate(postgres_engine, make_unit)
+    _filled(store, now, *[(f"R{n}", "CUHK") for n in range(4)])
+    store.close()
+    with postgres_engine.connect() as one, postgres_engine.connect() as other:
+        for connection in (one, other):
+            connection.exec_driver_sql("BEGIN")
+        first = [row.id for row in _taken(make_unit(one), now, "gw1", 2)]
+        second = [row.id for row in _taken(make_unit(other), now, "gw2", 4)]
+        for connection in (one, other):
+            connection.exec_driver_sql("COMMIT")
+    assert (first, second) == ([1, 2], [3, 4])
+
+
+STEPS = st.lists(st.sampled_from(["claim", "sent", "later", "dead", "retry", "wait"]), max_size=30)
+LANES = st.lists(st.sampled_from(["R1", "R2", "R3"]), min_size=1, max_size=8)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(LANES, STEPS, st.randoms(use_true_random=False))
+def test_whatever_happens_no_row_leaves_before_an_earlier_one_of_its_lane(
+    now: datetime, lanes: list[str], steps: list[str], choice: object
+) -> None:
+    engine = open_engine("sqlite://")
+    create_all(engine)
+    store = Immediate(engine, lambda connection: Unit(connection, str))
+    _filled(store, now, *[(request, "CUHK") for request in lanes])
+    settled = _played(store, now, steps, choice)
+    store.close()
+    engine.dispose()
+    for request in set(lanes):
+        numbers = [n for n in settled if lanes[n - 1] == request]
+        assert numbers == [n for n, lane in enumerate(lanes, start=1) if lane == request][: len(numbers)]
+
+
+def _played(store: Immediate, now: datetime, steps: list[str], choice: object) -> list[int]:
+    """The rows that were sent, in the order in which they were."""
+    held: list[int] = []
+    sent: list[int] = []
+    for step in steps:
+        if step == "claim":
+            held += _claim(store, now)
+        elif step == "wait":
+            now, held = now + timedelta(seconds=LEASE_S + 1), []
+        elif held:
+            row = held.pop(choice.randrange(len(held)))  # type: ignore[attr-defined]  # Hypothesis' Random
+            sent += [row] if step == "sent" else []
+            store.now(_settled, step, row, now)
+    return sent
+
+
+def _settled(unit: Unit, step: str, row: int, now: datetime) -> None:
+    match step:
+        case "sent":
+            unit.outbox.sent(row, now)
+        case "later":
+            unit.outbox.later(row, now + timedelta(minutes=1), "timeout")
+        case "dead":
+            unit.outbox.dead(row, "refused")
+        case "retry":
+            unit.outbox.dead(row, "refused")
+            unit.outbox.retry(row, now)

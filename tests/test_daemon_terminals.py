@@ -1,0 +1,179 @@
+"""Terminals on real sockets: TLS with a certificate made here, ports without a login, the command line as a terminal."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from hkall_gateway.lab import setup
+
+COMMAND = Path(sys.executable).parent / "hkall-gateway"
+PATIENCE_S = 20
+CARD, OTHER_CARD, PIN = "P0001", "P0002", "1234"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A running gateway: its plain port, its TLS port, the port that asks for no login, and where operators look."""
+
+    plain: int
+    tls: int
+    open: int
+    ops: int
+    certificate: Path
+
+    def terminal(self, *words: str, password: str = setup.PASSWORD) -> subprocess.CompletedProcess[str]:
+        """What `hkall-gateway sip2` prints and how it ends."""
+        return subprocess.run(
+            [COMMAND, "sip2", *words],
+            env={**os.environ, "PASSWORD": password},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+
+    def counter(self, *lines: str) -> subprocess.CompletedProcess[str]:
+        return self.terminal(f"127.0.0.1:{self.plain}", "--login", "counter-1", "--password-env", "PASSWORD", *lines)
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ops}/metrics", timeout=PATIENCE_S) as page:
+            text: str = page.read().decode()
+        return text
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """A key and a certificate for this machine that signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    today = datetime.fromtimestamp(time.time(), UTC)  # noqa: TID251  # a certificate is about the real day
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(secret)
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return folder / "key.pem", folder / "cert.pem"
+
+
+def _free_ports(count: int) -> list[int]:
+    taken = [socket.socket() for _ in range(count)]
+    for one in taken:
+        one.bind(("127.0.0.1", 0))
+    ports = [int(one.getsockname()[1]) for one in taken]
+    for one in taken:
+        one.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("terminals")
+    key, certificate = _certificate(folder)
+    plain, ncip, ops, smtp, tls, without = _free_ports(6)
+    ports = setup.Ports(plain, ncip, ops, smtp)
+    config = setup.write_config(folder, ports)
+    listeners = f"""
+[[sip2.listeners]]
+endpoint = "ssl:{tls}:interface=127.0.0.1:privateKey={key.name}:certKey={certificate.name}"
+
+[[sip2.listeners]]
+endpoint = "tcp:{without}:interface=127.0.0.1"
+login = "optional"
+terminal = "selfcheck-1"
+dialect = "crlf"
+"""
+    config.write_text(config.read_text() + listeners)
+    environ = {**os.environ, **setup.environment(ports)}
+    setup.furnish(config, environ)
+    log = folder / "log.jsonl"
+    with log.open("wb") as stream:
+        process = subprocess.Popen([COMMAND, "serve", "--config", config], stdout=stream, stderr=stream, env=environ)
+    try:
+        end = time.monotonic() + PATIENCE_S
+        while "daemon.started" not in log.read_text():
+            assert time.monotonic() < end, log.read_text()
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.05)
+        yield Site(plain, tls, without, ops, certificate)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+def test_a_terminal_on_the_command_line_logs_in_and_shows_the_replies(site: Site) -> None:
+    done = site.counter("99 protocol_version=2.00", f"63 AA={CARD} AD={PIN}")
+    assert done.returncode == 0, done.stderr
+    assert "98 ACS Status" in done.stdout
+    assert "BX supported messages    YYYYYYYYYYYYYYYY" in done.stdout
+    assert "64 Patron Information Response" in done.stdout
+    assert "CQ valid patron password Y" in done.stdout
+
+
+def test_a_wrong_password_ends_the_command_with_one_line(site: Site) -> None:
+    words = (f"127.0.0.1:{site.plain}", "--login", "counter-1", "--password-env", "PASSWORD", "99")
+    done = site.terminal(*words, password="wrong")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "counter-1: the login was refused; the gateway's log says why\n"
+
+
+def test_over_tls_it_is_the_same(site: Site) -> None:
+    words = ("--login", "counter-1", "--password-env", "PASSWORD", "99")
+    done = site.terminal(f"localhost:{site.tls}", "--tls", "--ca", str(site.certificate), *words)
+    assert done.returncode == 0, done.stderr
+    assert "98 ACS Status" in done.stdout
+
+
+def test_a_certificate_that_nobody_vouches_for_is_not_believed(site: Site) -> None:
+    done = site.terminal(f"localhost:{site.tls}", "--tls", "99")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "certificate" in done.stderr
+
+
+def test_the_tls_port_does_not_speak_in_the_clear(site: Site) -> None:
+    assert site.terminal(f"127.0.0.1:{site.tls}", "--timeout", "5", "99").returncode == 1
+
+
+def test_where_no_login_is_asked_for_the_port_s_terminal_is_served_in_the_port_s_framing(site: Site) -> None:
+    with socket.create_connection(("127.0.0.1", site.open), PATIENCE_S) as line:
+        line.sendall(f"3520170301    100000AOHKU|AA{CARD}|\r".encode())
+        heard = line.recv(4096)
+    assert heard.startswith(b"36Y")
+    assert heard.endswith(b"\r\n")
+
+
+def test_after_five_wrong_pins_not_even_the_right_one_is_looked_at_but_all_else_goes_on(site: Site) -> None:
+    wrong = [f"23 AA={OTHER_CARD} AD=999{number}" for number in range(5)]
+    without = [f"63 AA={OTHER_CARD}"] * 6
+    done = site.counter(*without, *wrong, f"23 AA={OTHER_CARD} AD={PIN}", *without)
+    flags = [line.split()[-1] for line in done.stdout.splitlines() if "CQ valid patron password" in line]
+    assert flags == ["N"] * 18
+    valid = [line.split()[-1] for line in done.stdout.splitlines() if "BL valid patron" in line]
+    assert valid == ["Y"] * 18
+    assert "CQ valid patron password Y" in site.counter(f"23 AA={CARD} AD={PIN}").stdout
+
+
+def test_messages_are_counted_by_terminal_command_and_outcome(site: Site) -> None:
+    site.counter("17 AB=NOSUCH")
+    assert 'hkall_sip2_messages_total{terminal="counter-1",msg="17",outcome="unknown_item"}' in site.metrics()
