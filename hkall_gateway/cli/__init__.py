@@ -17,6 +17,7 @@ from hkall_gateway.cli.policy import policy
 from hkall_gateway.cli.requests import requests
 from hkall_gateway.cli.scenarios import replay
 from hkall_gateway.cli.serving import check_config, hash_secret, serve
+from hkall_gateway.cli.simulate import simulate
 from hkall_gateway.cli.status import status
 from hkall_gateway.cli.terminal import sip2
 
@@ -41,7 +42,9 @@ for command in (
     outbox,
     explain,
     replay,
+    simulate,
     sip2,
+    ncip,
     request,
     fines,
     policy,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hkall_gateway.cli.rulesdoc import rules_page
 from hkall_gateway.config.docs import describe
 from hkall_gateway.ncip import handlers as ncip_handlers
 from hkall_gateway.ncip import profile as ncip_profile
@@ -27,6 +28,13 @@ EPOCH = datetime(2017, 3, 1, tzinfo=UTC)
 WRITTEN = "<!-- written by `make docs`; change the table in the code instead -->"
 
 
+ABOUT_CALLERS = (
+    "Class L looks up, U asks for an action, N reports what was done. Each flow (the dialect of a partner's row) says who may"
+    " call a service there. One that nobody may call gets its own response with a Problem: `Unsupported Service` where nobody"
+    " at all may, `Unauthorized Service For Agency` where others may. Versions: "
+)
+
+
 def lifecycle() -> str:
     """docs/lifecycle.md: the diagrams and every row of the table."""
     rows = [(s.source, s.event, s.target, ", ".join(s.sends), side_of(s.event)) for s in TABLE]
@@ -41,9 +49,7 @@ def profile() -> str:
     """docs/profile.md: which messages of both protocols are answered."""
     sip2 = [(s.code, s.name, s.reply, sip2_profile.MESSAGES[s.code].use, sip2_profile.MESSAGES[s.code].why) for s in _SIP2]
     tags = [(t.tag, t.name, _marks(t), sip2_profile.FIELDS[t.tag].use, sip2_profile.FIELDS[t.tag].why) for t in TAGS.values()]
-    ncip = [
-        (name, SERVICES[name].kind if name in SERVICES else "L", *_by_flow(name), why) for name, why in ncip_profile.WHY.items()
-    ]
+    ncip = [(name, _class(name), *_by_flow(name), why) for name, why in ncip_profile.WHY.items()]
     parts = [
         "# What is supported",
         WRITTEN,
@@ -55,9 +61,7 @@ def profile() -> str:
         f"*{HIDDEN}*: never in a log. *extension*: not in 2.00, sent only where the dialect lists it.",
         "## NCIP services, as responder",
         _table(("service", "class", *ncip_profile.FLOWS, "what for, and why so"), ncip),
-        "Class L looks up, U asks for an action, N reports what was done. Each flow (the dialect of a partner's row) says who may"
-        ' call a service there. One that nobody may call gets its own response with a Problem: "Unsupported Service" where it is'
-        ' done for nobody, "Unauthorized Service For Agency" where it is for others. Versions: ' + ", ".join(SUPPORTED) + ".",
+        ABOUT_CALLERS + ", ".join(SUPPORTED) + ".",
         "## NCIP services, as initiator",
         _table(("what is told", *FLOWS), [(send, *_documents(send)) for send in DOCUMENTS]),
         "A dash: the flow has no document for it, and it counts as told.",
@@ -69,7 +73,16 @@ def _marks(tag: Tag) -> str:
     return ", ".join(filter(None, ["extension" if tag.extension else "", HIDDEN if tag.secret or tag.personal else ""]))
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"config.md": describe, "lifecycle.md": lifecycle, "profile.md": profile}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "rules.md": rules_page,
+    "config.md": describe,
+    "lifecycle.md": lifecycle,
+    "profile.md": profile,
+}
+
+
+def _class(service: str) -> str:
+    return SERVICES[service].kind if service in SERVICES else "L"
 
 
 def _by_flow(service: str) -> tuple[str, ...]:

@@ -23,8 +23,9 @@ from hkall_gateway.ncip.transport import CONTENT_TYPE, MOST_BYTES, charset
 
 EXAMPLE = """
 \b
-Examples:
-  hkall-gateway ncip http://cuhk.test/ncip question.xml
+Example: hkall-gateway ncip http://cuhk.test/ncip question.xml
+\b
+More:
   hkall-gateway ncip http://127.0.0.1:8080/ncip LookupRequest request=d-77 --from HKU-DISCOVERY --to HKU --secret-env KEY
   hkall-gateway ncip http://127.0.0.1:8080/ncip LookupUser user=UG1 LoanedItemsDesired=yes --from HKU-DISCOVERY --to HKU
   hkall-gateway ncip http://127.0.0.1:8080/ncip LookupItem item=HKU:K9 --dialect innreach --from HKALL1 --to HKU --show

@@ -17,10 +17,10 @@ from typing import Final, TypeVar
 
 from sqlalchemy import select
 
-from hkall_gateway.lab.lossy import LossyLine
+from hkall_gateway.lab.lossy import Later, LossyLine
 from hkall_gateway.lab.world import Died, World
 from hkall_gateway.lab.worldfile import Start, secret_of
-from hkall_gateway.ncip.transport import NoReply, NotSent, Posted
+from hkall_gateway.ncip.transport import NoReply, NotSent, Post, Posted
 from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.store.database import finished
 from hkall_gateway.store.outbox import OutboxRow
@@ -33,6 +33,9 @@ XML: Final = 'application/xml; charset="utf-8"'
 COMMITS_OF_A_LIFE: Final = 150
 LONGEST_DOWN_S: Final = 3600
 PROBE_S: Final = 1200
+
+
+LineMaker = Callable[[Post, float, Random, Later], LossyLine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Consortium:
         *,
         crash: bool,
         watch: Callable[[Sequence[Moved]], None],
+        line: LineMaker = LossyLine,
     ) -> None:
         self.draw, self._watch, self._crash = draw, watch, crash
         self.now = starts[0].time
@@ -68,7 +72,7 @@ class Consortium:
         self._cut_until: dict[str, datetime] = {}
         self._alarm: dict[str, datetime] = {}
         self.deaths = 0
-        self.line = LossyLine(self._reach, loss, draw, self._arrive_later)
+        self.line = line(self._reach, loss, draw, self._arrive_later)
         self.worlds = {start.agency: self._world(start) for start in starts}
 
     def _world(self, start: Start) -> World:

@@ -58,7 +58,7 @@ def wait(stage: Stage, line: Line) -> None:
 def do_round(stage: Stage, line: Line) -> None:
     name = line.get("name")
     if name not in stage.rounds:
-        raise BadLine(line.where, f"there is no round {name!r}; there are: {', '.join(sorted(stage.rounds)) or 'none yet'}")
+        raise BadLine(line.where, f"there is no round {name!r}; there are: {', '.join(sorted(stage.rounds))}")
     stage.rounds[name](stage.world(line))
 
 

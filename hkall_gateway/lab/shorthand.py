@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
-from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.ncip.elements import ELEMENTS, place
 from hkall_gateway.ncip.messages import SHAPES, Message, instant
 from hkall_gateway.rules import calendar
 
@@ -54,6 +54,9 @@ _KEYS = (
     Key("request",  ("RequestId", "RequestedItem/RequestId"),  "RequestIdentifierValue",        "speaker"),
     Key("bib",      ("BibliographicId/BibliographicRecordId",), "BibliographicRecordIdentifier", "catalogue"),
     Key("pickup",   ("PickupLocation", "RequestedItem/PickupLocation")),
+    Key("printed",  ("ItemOptionalFields/ItemDescription/Ext/ItemId",), "ItemIdentifierValue", "",   _BARCODE),
+    Key("card",     ("UserOptionalFields/UserId",),            "UserIdentifierValue",           "listener",  _BARCODE_ID),
+    Key("place",    ("ShippingInformation/PhysicalAddress/UnstructuredAddress",), "UnstructuredAddressData"),
     Key("due",      _DUE),
     Key("date",     _WHEN),
     Key("renewals", ("RenewalCount", "LoanedItem/RenewalCount")),
@@ -124,14 +127,15 @@ def _say(fields: dict[str, Any], service: str, name: str, value: str, agencies: 
         _put(fields, path, _instant_of(value))
         return
     agency, _, text = value.rpartition(":")
-    for inner, said in (("AgencyId", agency or agencies[key.whose]), *key.fixed, (key.value, text)):
+    whose = (("AgencyId", agency or agencies[key.whose]),) if key.whose else ()
+    for inner, said in (*whose, *key.fixed, (key.value, text)):
         _put(fields, f"{path}/{inner}", said)
 
 
 def _knows(service: str, path: str) -> bool:
     at = service
     for name in path.split("/"):
-        if name not in ELEMENTS[at].children:
+        if place(ELEMENTS[at], name) is None:
             return False
         at = name
     return True

@@ -91,6 +91,7 @@ class World:
         self.start, self._secret, self._listen, self._patience = start, secret, listen, patience
         self.now = start.time
         self.letters: deque[Letter] = deque()
+        self.replies: list[bytes] = []
         self.peers = Peers({partner.url: partner.agency for partner in start.partners}, secret_of)
         self._post = post or self.peers.post
         self._alone = engine is None
@@ -119,14 +120,19 @@ class World:
 
     def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # who speaks stands in the document
         """The reply to a document, both as bytes; it comes from this machine."""
-        return self._documents.answer(document)
+        reply = self._documents.answer(document)
+        self.replies.append(reply)
+        return reply
 
     def tell(self, agency: str, said: str) -> Message:
         """The reply to a document in shorthand (see shorthand.py), `RequestItem user=UG1 bib=b1 request=d-1`."""
         service, *words = shlex.split(said)
         secret = secret_of(agency)
         message = written(service, words, agency, self.start.agency, secret, self.now)
-        return codec.decode(self.ncip(agency, codec.encode(message, DIALECTS["direct"])))
+        return codec.decode(self.ncip(agency, codec.encode(message, DIALECTS[self._dialect(agency)])))
+
+    def _dialect(self, agency: str) -> str:
+        return next((partner.dialect for partner in self.start.partners if partner.agency == agency), "direct")
 
     # ---- time and trouble
 

@@ -35,7 +35,8 @@ def answer(call: Call, outcome: Answerable) -> Said:
     if isinstance(outcome, Refused):
         return outcome
     places = ELEMENTS[SHAPES[call.message.service].reply].children
-    said = {name: value for name, value in facts(outcome, frame(call)).items() if name in places}
+    told = {**_OPEN_END.get(call.message.service, {}), **facts(outcome, frame(call))}
+    said = {name: value for name, value in told.items() if name in places and not (name == _OPEN and "DateDue" in told)}
     return {name: _as_asked(call, name, value) for name, value in said.items()}
 
 
@@ -98,6 +99,10 @@ def _user(card: str, frame: Frame) -> Mapping[str, Value]:
 def _until(outcome: CheckedOut | Recalled | Done, frame: Frame) -> Mapping[str, Value]:
     return {"DateDue": replies.until(outcome.due, frame)} if outcome.due else {}
 
+
+_OPEN: Final = "IndeterminateLoanPeriodFlag"
+_OPEN_END: Final[Mapping[str, Fields]] = {"CheckOutItem": {_OPEN: True}}
+"""What a reply must say of the end of a loan where the outcome says nothing."""
 
 _VALUES: Final = {
     "ItemId": "ItemIdentifierValue",

@@ -67,6 +67,8 @@ _NO_REQUEST: Final = MappingProxyType({"RequestItem": "Element Rule Violated", "
 _OTHERS: Final = MappingProxyType({"RenewItem": "User Ineligible To Renew This Item"})
 _RECALLED: Final = MappingProxyType({"RenewItem": "Renewal Not Allowed - Item Has Outstanding Requests"})
 
+_IN_USE: Final = MappingProxyType({"AcceptItem": "Cannot Accept Item", "CreateItem": "Duplicate Item"})
+
 W = Why
 _WHO, _VALUES, _MISSING, _NO_SERVICE = AUTHENTICATION_FAILED, UNAUTHORIZED_VALUES, NEEDED_DATA_MISSING, UNSUPPORTED_SERVICE
 _MAY_NOT: Final = "User Ineligible To Request This Item"
@@ -141,7 +143,7 @@ ROWS: Final = (
     Row(W.AGENCY_NOT_ALLOWED,           _VALUES,        "FromAgencyId",      "not for this library to ask"),
     Row(W.ITEM_NOT_LENDABLE,            _STAYS,         "ItemId",            "it is not lent to other libraries"),
     Row(W.LENDING_SUSPENDED,            _STAYS,         "ItemId",            "lending is suspended until {end}"),
-    Row(W.WRONG_POSITION,               _BROKEN,        "RequestId",         "the request stands elsewhere"),
+    Row(W.WRONG_POSITION,               _BROKEN,        "RequestId",         "the request stands elsewhere", _IN_USE),
     Row(W.NOT_OWED,                     "Invalid Amount", "MonetaryValue",   "HKD {owed} is owed"),
     Row(W.TRANSACTION_REUSED,           _BROKEN,        "FiscalTransactionReferenceId", "another payment has this number"),
     Row(W.UNKNOWN_FINE,                 _BROKEN,        "FiscalTransactionReferenceId", "there is no such charge"),

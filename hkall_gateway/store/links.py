@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, bindparam, or_, select, update
 
 from hkall_gateway.rules.breaker import UP, Link
+from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import LINKS
 
 _COLUMNS = (LINKS.c.agency, LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until)
+
+_ALL = Prepared(select(*_COLUMNS).order_by(LINKS.c.agency))
+_ONE = Prepared(select(*_COLUMNS).where(LINKS.c.agency == bindparam("of")))
 
 
 class Links:
@@ -22,12 +26,11 @@ class Links:
 
     def all(self) -> Mapping[str, Link]:
         """Every line, by agency."""
-        rows = self._connection.execute(select(*_COLUMNS).order_by(LINKS.c.agency)).mappings()
-        return {row["agency"]: _link(row) for row in rows}
+        return {row["agency"]: _link(row) for row in _ALL.rows(self._connection)}
 
     def one(self, agency: str) -> Link:
         """The line to one partner."""
-        row = self._connection.execute(select(*_COLUMNS).where(LINKS.c.agency == agency)).mappings().first()
+        row = _ONE.first(self._connection, of=agency)
         return _link(row) if row else Link(agency)
 
     def keep(self, link: Link) -> None:

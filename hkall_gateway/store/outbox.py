@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists,
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.records import from_json, to_json
 from hkall_gateway.rules.tidings import Letter, Telling, is_letter
-from hkall_gateway.store.prepared import adding
+from hkall_gateway.store.prepared import Prepared, adding
 from hkall_gateway.store.tables import ATTEMPTS, EARLIER_UNSETTLED, IS_WAITING, LINKS, OUTBOX
 
 WAITING = ("waiting", "unsure")
@@ -173,7 +173,7 @@ class Outbox:
 
     def row(self, number: int) -> OutboxRow | None:
         """One row, whatever its state."""
-        found = self._connection.execute(select(OUTBOX).where(OUTBOX.c.id == number)).mappings().first()
+        found = _ROW.first(self._connection, number=number)
         return _row(found) if found else None
 
     def rows(
@@ -240,6 +240,7 @@ def _row(found: Any, claimed: int = 0) -> OutboxRow:
     )
 
 
+_ROW = Prepared(select(OUTBOX).where(OUTBOX.c.id == bindparam("number")))
 _EARLIER = OUTBOX.alias("earlier")
 _IS_FIRST = ~exists().where(and_(_EARLIER.c.lane == OUTBOX.c.lane, _EARLIER.c.id < OUTBOX.c.id, EARLIER_UNSETTLED))
 _LINE = case((OUTBOX.c.kind == "mail", MAIL), else_=OUTBOX.c.recipient)

@@ -251,7 +251,7 @@ def test_r16_where_the_way_home_is_told_by_hand_a_return_waits_for_its_dispatch(
 # ---- lost, damaged, claimed
 
 
-def test_r45_a_lost_book_costs_what_its_owner_charges_and_the_fine_until_that_day(library: Library) -> None:
+def test_r44_r45_a_lost_book_costs_what_its_owner_charges_and_the_fine_until_that_day(library: Library) -> None:
     library.lent_out()
     library.go_to("2017-03-18 10:00")
 

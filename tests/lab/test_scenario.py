@@ -153,7 +153,7 @@ def test_the_reply_of_a_gateway_that_died_is_lost(write: Write) -> None:
         ("time 2017-03-01T10:00+08:00", "time does not run backwards"),
         ("wait 3 weeks", "cannot read 'wait 3 weeks'"),
         ("state R1", "cannot read 'state R1'"),
-        ("round midnight", "there is no round 'midnight'; there are: none yet"),
+        ("round midnight", "there is no round 'midnight'; there are: inbox_cleanup"),
         ("cli status", "there is no command line here"),
         ("sip2 kiosk-9 > 9900802.00", "there is no terminal 'kiosk-9'"),
         ("partner CUHK answers maybe", "not 'maybe'"),

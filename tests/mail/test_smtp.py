@@ -66,7 +66,7 @@ def test_a_second_later_it_is_another_day() -> None:
     assert (left.sent_on, left.last_day) == (date(2017, 3, 7), date(2017, 3, 12))
 
 
-def test_a_patron_without_an_address_is_an_answer_and_no_error() -> None:
+def test_r42_a_patron_without_an_address_is_an_answer_and_no_error() -> None:
     left, sent = answer(email="")
     assert (left.kind, left.detail, sent) == ("undeliverable", "no address", [])
 

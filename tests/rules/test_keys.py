@@ -22,4 +22,4 @@ def test_a_table_with_an_underscore_has_the_name_of_the_file() -> None:
 
 
 def test_a_rule_without_a_key_has_none() -> None:
-    assert keys_of(Policy(), ["R9"]) == {}
+    assert keys_of(Policy(), ["no rule"]) == {}

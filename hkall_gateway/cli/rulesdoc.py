@@ -1,0 +1,75 @@
+"""docs/rules.md: every published rule with the functions that cite it, the keys that set it and the tests that hold it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from hkall_gateway.rules.keys import keys_of
+from hkall_gateway.rules.published import PUBLISHED
+from hkall_gateway.rules.settings import Policy
+
+PACKAGE = Path(__file__).parents[1]
+TESTS = PACKAGE.parent / "tests"
+SCENARIOS = PACKAGE.parent / "fixtures" / "scenarios"
+
+_RULE = re.compile(r"\bR(\d+a?)\b(?:\s+to\s+R(\d+))?")
+_MOST_SHOWN = 4
+
+
+def rules_page() -> str:
+    """The page; it needs the project's own checkout, since tests are not installed."""
+    functions, tests = _by_rule(_functions()), _by_rule(_tests())
+    rows = [_row(number, said, functions, tests) for number, said in PUBLISHED.items()]
+    head = "| rule | what it says | where | policy keys | held by |\n| --- | --- | --- | --- | --- |"
+    return "\n".join(["# The rules", "", "<!-- written by `make docs`; change the code instead -->", "", head, *rows]) + "\n"
+
+
+def _row(number: str, said: str, functions: Mapping[str, list[str]], tests: Mapping[str, list[str]]) -> str:
+    keys = ", ".join(f"`{key}`" for key in keys_of(Policy(), [number]))
+    return f"| {number} | {said} | {_shown(functions.get(number, []))} | {keys} | {_shown(tests.get(number, []))} |"
+
+
+def _shown(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+    return ", ".join(f"`{name}`" for name in names[:_MOST_SHOWN]) + more
+
+
+def _by_rule(found: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
+    """name -> text, turned round: the rules that a text cites -> the names, each once."""
+    cited: dict[str, list[str]] = {}
+    for name, text in found:
+        for number in sorted(set(_numbers(text))):
+            cited.setdefault(number, []).append(name)
+    return cited
+
+
+def _numbers(text: str) -> Iterator[str]:
+    for first, last in _RULE.findall(text):
+        yield f"R{first}"
+        if last:
+            yield from (f"R{n}" for n in range(int(first.rstrip("a")) + 1, int(last) + 1))
+
+
+def _functions() -> Iterator[tuple[str, str]]:
+    """Functions of the rules and the desk, with their docstrings."""
+    for room in ("rules", "desk"):
+        for path in sorted((PACKAGE / room).glob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+                    yield f"{path.stem}.{node.name}", ast.get_docstring(node) or ""
+
+
+def _tests() -> Iterator[tuple[str, str]]:
+    """Test files and scenarios, with all that they say."""
+    rooms = [(TESTS / room, "test_*.py") for room in ("rules", "desk", "sip2", "ncip", "mail")]
+    for folder, pattern in [*rooms, (SCENARIOS, "*.txt")]:
+        for path in sorted(folder.glob(pattern)):
+            yield path.name, _spelled(path.read_text(encoding="utf-8"))
+
+
+def _spelled(text: str) -> str:
+    """Names of tests write a rule as `_r29_`."""
+    return re.sub(r"_r(\d+a?)(?=_)", r" R\1 ", text)

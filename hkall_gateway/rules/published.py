@@ -1,0 +1,56 @@
+"""The published rules of HKALL, one sentence each in our words, by the number under which the code cites them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# fmt: off
+PUBLISHED: Mapping[str, str] = {
+    "R1":   "On the days of a suspension no book is requested; people are sent to Interlibrary Loans.",
+    "R2":   "Twelve categories of HKU and HKU SPACE may borrow; of SPACE students only those who study full time.",
+    "R3":   "The lenders are the other libraries of the consortium, never our own.",
+    "R4":   "Books are delivered to the Lending Services counter, or where the site lists it.",
+    "R5":   "Only books are requested and lent.",
+    "R6":   "A title that is available at home is not requested elsewhere.",
+    "R7":   "Only a copy that is available now at another library can be requested.",
+    "R8":   "A patron asks for a title, or for one volume of it; no other volume is sent instead.",
+    "R9":   "Only our own patrons enter by the borrowing side; other libraries' patrons are lent to.",
+    "R10":  "Who asks is known before anything is recorded.",
+    "R11":  "One lender is asked at a time, and every attempt is recorded.",
+    "R11a": "The same patron does not ask twice for the same title.",
+    "R12":  "One letter tells the patron that the book is here.",
+    "R13":  "The requester alone collects the book, at the counter.",
+    "R14":  "It waits five calendar days after the letter.",
+    "R15":  "What is not collected goes back, without a letter.",
+    "R16":  "Books are lent and taken back at the Lending Services counter.",
+    "R17":  "A book drop does not end a loan.",
+    "R18":  "Each category has a number of HKALL books.",
+    "R19":  "Each category has a loan period in calendar days.",
+    "R20":  "HKALL books take places of the patron's own quota.",
+    "R21":  "The total quota, local loans included, limits them too.",
+    "R22":  "Nobody queues for a book that is out.",
+    "R23":  "The owner alone recalls, at any time.",
+    "R24":  "A recall is told to the patron once.",
+    "R25":  "A recall leaves fifteen days of use from the first checkout.",
+    "R26":  "A recall may shorten the loan and never lengthens it.",
+    "R27":  "A loan is renewed twice at most.",
+    "R28":  "A recalled book is not renewed.",
+    "R29":  "A loan is renewed within seven days before its due date.",
+    "R30":  "A renewal sends no letter.",
+    "R31":  "The record shows the new due date.",
+    "R32":  "A renewal is as long as the loan was.",
+    "R33":  "A renewal continues the loan, and the book may still be recalled.",
+    "R34":  "A patron cancels while the record says HKALL REQUESTD, and not later.",
+    "R35":  "The record says TRANSFERRED after the shipment and HKALL RECVD after the arrival.",
+    "R36":  "Cancelling is done in the patron's own record.",
+    "R37":  "A lender may decline: not on the shelf, lent at home, or not fit to lend.",
+    "R38":  "The patron is told when no library can lend.",
+    "R39":  "An overdue letter leaves when the loan period is over, to every category.",
+    "R40":  "An overdue day costs HK$2.",
+    "R41":  "An overdue day of a recalled book costs HK$4.",
+    "R42":  "A current e-mail address is the patron's duty.",
+    "R43":  "No book is taken overseas without its library's leave.",
+    "R44":  "The patron answers for loss and damage.",
+    "R45":  "Loss and damage follow the lender's own policy.",
+}
+# fmt: on

@@ -1,0 +1,27 @@
+"""No rule is missing: each has a place in the code, or a reason why none is needed, and a test."""
+
+from __future__ import annotations
+
+import pytest
+
+from hkall_gateway.cli.rulesdoc import rules_page
+from hkall_gateway.rules.published import PUBLISHED
+from hkall_gateway.rules.vocabulary import RULES
+
+
+def columns(number: str) -> list[str]:
+    (row,) = [line for line in rules_page().splitlines() if line.startswith(f"| {number} |")]
+    return [cell.strip() for cell in row.split("|")[1:-1]]
+
+
+def test_every_rule_from_1_to_45_is_there() -> None:
+    assert {f"R{n}" for n in range(1, 46)} | {"R11a"} == PUBLISHED.keys()
+
+
+def test_every_reason_for_a_no_cites_a_published_rule() -> None:
+    assert set(RULES.values()) <= PUBLISHED.keys()
+
+
+@pytest.mark.parametrize("number", sorted(PUBLISHED))
+def test_every_rule_is_held_by_a_test_or_a_scenario(number: str) -> None:
+    assert columns(number)[4], f"{number} is cited by no test of the rules, the desk or the scenarios"

@@ -1,0 +1,74 @@
+"""Libraries that borrow from each other over lossy lines, while they die, lose nothing; and the simulation would notice.
+
+The ordinary suite plays a few short stories. HKALL_SEEDS=50 (set by .ci/run) plays that many of ten days, two at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from hkall_gateway.lab.lossy import LossyLine
+from hkall_gateway.lab.simulate import Setting, be_quiet, simulate, simulate_all
+from hkall_gateway.ncip.transport import Posted
+
+SHORT = Setting(libraries=3, days=3, seed=1, loss=0.2, crash=True)
+SEEDS = int(os.environ.get("HKALL_SEEDS", "0"))
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    before = structlog.get_config()
+    be_quiet()
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_nothing_is_lost_although_lines_lose_and_gateways_die(seed: int) -> None:
+    report = simulate(Setting(libraries=3, days=3, seed=seed, loss=0.2, crash=True))
+    assert report.broken == ()
+    assert report.deaths > 0
+    assert sum(report.faults.values()) > 0
+    assert report.ends["borrow CLOSED"] > 10
+
+
+def test_the_same_seed_gives_the_same_journals_to_the_byte() -> None:
+    assert simulate(SHORT) == simulate(SHORT)
+
+
+def test_another_seed_gives_another_story() -> None:
+    calm = Setting(libraries=2, days=2, seed=1, loss=0, crash=False)
+    assert simulate(calm).fingerprint != simulate(Setting(libraries=2, days=2, seed=2, loss=0, crash=False)).fingerprint
+
+
+class Deaf(LossyLine):
+    """A line that swallows every third "it is home again" and answers for the peer."""
+
+    async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
+        if b"ItemReceived" not in body or self._draw.random() > 0.3:
+            return await super().__call__(url, body, timeout_s)
+        self.met["swallowed"] += 1
+        return Posted(200, "application/xml", ACCEPTED, 0)
+
+
+ACCEPTED = (
+    b'<?xml version="1.0"?><NCIPMessage xmlns="http://www.niso.org/2008/ncip" version="http://www.niso.org/schemas/ncip/v2_02'
+    b'/ncip_v2_02.xsd"><ItemReceivedResponse/></NCIPMessage>'
+)
+
+
+def test_the_simulation_notices_a_message_that_was_lost_for_good() -> None:
+    report = simulate(Setting(libraries=2, days=2, seed=1, loss=0, crash=False), line=Deaf)
+    assert report.faults["swallowed"] > 0
+    assert any("is still" in line for line in report.broken)
+
+
+@pytest.mark.skipif(not SEEDS, reason="HKALL_SEEDS is not set: only the short stories were played")
+def test_nothing_is_lost_in_any_of_many_stories() -> None:
+    settings = [Setting(libraries=3, days=10, seed=seed, loss=0.1, crash=True) for seed in range(1, SEEDS + 1)]
+    lost = {report.setting.seed: report.broken for report in simulate_all(settings, jobs=os.cpu_count() or 1) if report.broken}
+    assert lost == {}
