@@ -5,26 +5,20 @@ from __future__ import annotations
 import os
 import random
 import secrets
-import signal
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import Connection
-from twisted.internet.defer import ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import globalLogBeginner
 from twisted.python.threadpool import ThreadPool
 
-from hkall_gateway import __version__, logs
+from hkall_gateway import __version__, logs, rows
 from hkall_gateway.config import gateway, policy
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
@@ -34,7 +28,6 @@ from hkall_gateway.desk.asks import Answer
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.rounds import Rounds
-from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.secrets import Secrets, WrongPins
@@ -52,8 +45,7 @@ from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import handlers as sip2
-from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.listeners import Framing, Listener
+from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.server import Terminals
 from hkall_gateway.store.database import Database
 from hkall_gateway.store.engine import open_engine
@@ -76,6 +68,13 @@ def now() -> datetime:
 def new_request_id() -> str:
     """A number that no other gateway makes: twelve characters that cannot be misread."""
     return "R-" + "".join(secrets.choice("23456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(12))
+
+
+def the_reactor() -> Any:
+    """Twisted's reactor, installed when this is first called; from here it is handed on as an argument."""
+    from twisted.internet import reactor  # noqa: TID251  # the one place
+
+    return reactor
 
 
 def instance() -> str:
@@ -144,7 +143,7 @@ class Daemon:
         return Courier(self.store, self.desk, carriers, schedule, *here, self._terms, patience)
 
     def _initiator(self) -> Carrier:
-        client = Client(AgentPost(self._reactor), self.config.library.agency, self._agreed_secrets())
+        client = Client(AgentPost(self._reactor), self.config.library.agency, rows.agreed_secrets(self.config, self._environ))
 
         async def tell(row: OutboxRow) -> Answer:
             partner = await self.store.read(Unit.partner, row.recipient)
@@ -165,32 +164,13 @@ class Daemon:
 
     def _doors(self) -> tuple[sip2.Door, ncip.Door]:
         library = self.config.library
-        terminals = {t.login: _terminal(t, library.languages[0]) for t in self.config.sip2.terminals}
+        terminals = rows.terminals(self.config)
         sip2_door = sip2.Door(
             self.desk, terminals, self.secrets, library.agency, library.name, HONG_KONG, self.counters, self._clock
         )
-        dialects = {p.agency: p.dialect for p in self.config.partners}
-        ncip_door = ncip.Door(
-            self.desk,
-            self._callers(),
-            library.agency,
-            HONG_KONG,
-            dialects,
-            self.counters,
-            self._clock,
-        )
+        callers, dialects = rows.callers(self.config, self._environ), rows.dialects(self.config)
+        ncip_door = ncip.Door(self.desk, callers, library.agency, HONG_KONG, dialects, self.counters, self._clock)
         return sip2_door, ncip_door
-
-    def _callers(self) -> dict[str, ncip.Caller]:
-        secret = self._agreed_secrets()
-        partners = [_partner(p, secret[p.agency]) for p in self.config.partners]
-        clients = [_client(c, secret[c.agency]) for c in self.config.clients]
-        return {caller.agency: caller for caller in (*partners, *clients)}
-
-    def _agreed_secrets(self) -> dict[str, str]:
-        """The secret between each agency and us; "" where none is agreed, which admits nobody."""
-        rows: list[gateway.Partner | gateway.Client] = [*self.config.partners, *self.config.clients]
-        return {r.agency: self._environ.get(r.secret_env or "", "") for r in rows}
 
     def _make_terminals(self) -> list[tuple[str, Terminals]]:
         """Each port for terminals and who makes its connections; all ports are one door with one limit."""
@@ -201,7 +181,7 @@ class Daemon:
             waits = float(door.idle_timeout_s), float(door.login_timeout_s)
             return Terminals(lambda: self._sip2_door, gate, self._reactor, *waits, listener)
 
-        return [(endpoint, port(listener)) for endpoint, listener in _listeners(door)]
+        return [(endpoint, port(listener)) for endpoint, listener in rows.listeners(door)]
 
     def _make_partners(self, first: ncip.Door) -> tuple[NcipSite, NcipLines]:
         """What answers over HTTP, and what answers NCIP 1 on a bare connection; one limit for both."""
@@ -268,116 +248,11 @@ class Daemon:
 
     def _moved(self, moves: Sequence[Move]) -> None:
         for move in moves:
-            _log_move(move)
+            logs.moved(move)
             if move.outcome == "ok":
                 self.counters.add("transitions_total", move.source, move.target)
         self.courier.nudge()
 
 
-def _terminal(row: gateway.Terminal, language: str) -> sip2.TerminalRow:
-    return sip2.TerminalRow(
-        row.login, row.secret_hash, row.role, row.location, row.dialect, AllowList(row.allow_from), language
-    )
-
-
-def _listeners(door: gateway.Sip2) -> Iterator[tuple[str, Listener]]:
-    """The plain ports of `listen`, then those with settings of their own."""
-    framings = tuple(Framing(AllowList(row.callers), DIALECTS[row.dialect]) for row in door.framings)
-    plain = Listener(framings=framings, proxy_from=AllowList(door.proxy_from))
-    yield from ((endpoint, plain) for endpoint in door.listen)
-    for row in door.listeners:
-        framing = DIALECTS[row.dialect] if row.dialect else None
-        yield row.endpoint, Listener(row.login, row.terminal, framing, framings, AllowList(row.proxy_from))
-
-
-def _partner(row: gateway.Partner, secret: str) -> ncip.Caller:
-    zone, most = ZoneInfo(row.timezone), row.lookups_per_minute
-    proof = (row.certificate, row.by_address)
-    return ncip.Caller(row.agency, secret, "partner", row.allow_from, zone, row.date_semantics, *proof, most)
-
-
-def _client(row: gateway.Client, secret: str) -> ncip.Caller:
-    told = ncip.Caller(row.agency, secret, "client", row.allow_from)
-    return replace(told, certificate=row.certificate, by_address=row.by_address)
-
-
 async def _no_mail(_row: OutboxRow) -> Answer:
     return Answer("undeliverable", detail="no [smtp] in the configuration")
-
-
-def _log_move(move: Move) -> None:
-    LOG.info(
-        "decision.refused" if move.event == "REFUSED" else "transition",
-        request_id=move.request,
-        step=move.event,
-        **{"from": move.source, "to": move.target},
-        rule=move.rule,
-        outcome=move.outcome,
-        partner=move.partner,
-        patron=move.patron,
-        actor=move.by.who,
-        channel=move.by.channel,
-        msg_id=move.by.message,
-        corr_id=move.by.corr,
-    )
-
-
-# ---- the process
-
-
-def serve(path: Path, beside: Callable[[Any], Any] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the process's exit code. `beside` makes what the demo runs in the same process."""
-    from twisted.internet import reactor as installed  # noqa: TID251  # from here it is handed on as an argument
-
-    reactor: Any = installed
-    config = gateway.load(path, os.environ)
-    _log_to_stdout(config)
-    ended: list[int] = []
-    ensureDeferred(_live(path, config, reactor, beside, ended))
-    reactor.run(installSignalHandlers=False)
-    return ended[0] if ended else 0
-
-
-def _log_to_stdout(config: Gateway) -> None:
-    key = os.environ.get(config.logs.patron_key_env or "", "").encode() or secrets.token_bytes(32)
-    stream = open(config.logs.file, "ab") if config.logs.file else sys.stdout.buffer  # noqa: SIM115  # for the whole life
-    logs.configure(stream, now, config.logs.level, key, config.logs.titles)
-    globalLogBeginner.beginLoggingTo([logs.bridge()], redirectStandardIO=False, discardBuffer=True)
-
-
-async def _live(path: Path, config: Gateway, reactor: Any, beside: Any, ended: list[int]) -> None:
-    try:
-        daemon = Daemon(config, reactor)
-        company = beside(reactor) if beside else None
-        if company:
-            await company.start()
-        await daemon.start()
-    except Exception:
-        LOG.exception("daemon.not_started")
-        ended.append(1)
-        reactor.stop()
-        return
-    _obey_signals(daemon, path, reactor)
-
-
-def _obey_signals(daemon: Daemon, path: Path, reactor: Any) -> None:
-    leaving: list[Any] = []
-
-    def leave(*_: object) -> None:
-        if not leaving:
-            leaving.append(ensureDeferred(_leave(daemon, reactor)))
-
-    def in_reactor(work: Callable[..., object]) -> Callable[..., None]:
-        return lambda *_: reactor.callFromThread(work)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, in_reactor(leave))
-    signal.signal(signal.SIGHUP, in_reactor(lambda: daemon.reload(path)))
-
-
-async def _leave(daemon: Daemon, reactor: Any) -> None:
-    try:
-        await daemon.stop()
-    except Exception:
-        LOG.exception("daemon.stop_failed")
-    reactor.stop()

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.fields import TAGS
+from hkall_gateway.store.unit import Move
 
 DOT: Final = "•"
 
@@ -210,3 +211,21 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), ch
 def _as_line(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
     # A character that is none becomes \udc80, which JSON can say; a log line is never lost for it.
     return _ENCODER.encode(event).encode("utf-8", "backslashreplace")
+
+
+def moved(move: Move) -> None:
+    """One line for a committed step of a request, or for a refusal with the rule behind it."""
+    structlog.get_logger().info(
+        "decision.refused" if move.event == "REFUSED" else "transition",
+        request_id=move.request,
+        step=move.event,
+        **{"from": move.source, "to": move.target},
+        rule=move.rule,
+        outcome=move.outcome,
+        partner=move.partner,
+        patron=move.patron,
+        actor=move.by.who,
+        channel=move.by.channel,
+        msg_id=move.by.message,
+        corr_id=move.by.corr,
+    )

@@ -37,10 +37,10 @@ def namespaced(root: etree._Element) -> etree._Element:
     if str(root.tag).startswith("{") or root.tag == "NCIPVersionMessage":
         return root
     for node in root.iter():
-        node.tag = f"{{{NISO}}}{node.tag}"
-        for name, value in list(node.attrib.items()):
+        node.tag = etree.QName(NISO, str(node.tag))
+        for name, value in [(str(name), value) for name, value in node.attrib.items()]:
             del node.attrib[name]
-            node.set(f"{{{NISO}}}{str(name)}", value)
+            node.set(etree.QName(NISO, name), value)
     return root
 
 

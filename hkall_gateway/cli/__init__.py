@@ -13,7 +13,9 @@ from hkall_gateway.cli.loading import load
 from hkall_gateway.cli.money import fines
 from hkall_gateway.cli.ncip import ncip
 from hkall_gateway.cli.outbox import outbox
+from hkall_gateway.cli.partners import partners
 from hkall_gateway.cli.policy import policy
+from hkall_gateway.cli.reconcile import reconcile
 from hkall_gateway.cli.requests import requests
 from hkall_gateway.cli.scenarios import replay
 from hkall_gateway.cli.serving import check_config, hash_secret, serve
@@ -40,6 +42,8 @@ for command in (
     status,
     requests,
     outbox,
+    partners,
+    reconcile,
     explain,
     replay,
     simulate,

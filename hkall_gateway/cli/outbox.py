@@ -164,7 +164,8 @@ def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: S
     refusals = [(row, no) for row in wanted if isinstance(no := site.run(work, row), Refused)]
     if not wanted:
         raise Ending(f"{' '.join(filter(None, [partner, error]))}: nothing undelivered there")
-    click.echo(f"{len(wanted) - len(refusals)} of {len(wanted)}")
+    if len(refusals) < len(wanted):
+        click.echo(f"{len(wanted) - len(refusals)} of {len(wanted)}")
     if refusals:
         raise Ending("; ".join(f"{row}: {_words(no)}" for row, no in refusals))
 

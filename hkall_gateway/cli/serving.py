@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hkall_gateway import daemon
+from hkall_gateway import process
 from hkall_gateway.cli.site import config_option, load_config, open_site
 from hkall_gateway.edge import secrets
 
@@ -21,7 +21,7 @@ def serve(config: Path) -> None:
     """
     site = open_site(config)
     site.engine.dispose()
-    raise SystemExit(daemon.serve(config))
+    raise SystemExit(process.serve(config))
 
 
 @click.command("check-config")

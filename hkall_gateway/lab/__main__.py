@@ -10,7 +10,7 @@ import click
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import react
 
-from hkall_gateway import daemon
+from hkall_gateway import process
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.party import Party
 from hkall_gateway.lab.story import tell_story
@@ -36,7 +36,7 @@ def run(folder: Path) -> None:
         f"SIP2 127.0.0.1:{ports.sip2}  NCIP http://127.0.0.1:{ports.ncip}/ncip  health http://127.0.0.1:{ports.ops}/healthz"
     )
     click.echo(f"terminal counter-1, password {setup.PASSWORD}; patron P0001, PIN 1234; configuration {path}")
-    raise SystemExit(daemon.serve(path, beside=lambda reactor: Party(reactor, ports, ships_after_s=SHIPS_AFTER_S)))
+    raise SystemExit(process.serve(path, beside=lambda reactor: Party(reactor, ports, ships_after_s=SHIPS_AFTER_S)))
 
 
 @main.command()

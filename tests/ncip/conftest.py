@@ -153,7 +153,8 @@ class World:
         numbers = count(1)
         self.store = Immediate(engine, lambda connection: Unit(connection, lambda: f"R{next(numbers)}"))
         house = House("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
-        desk = Desk(self.store, FakeIls(self.store), lambda: house, lambda: self.now)
+        self.ils = FakeIls(self.store)
+        self.desk = desk = Desk(self.store, self.ils, lambda: house, lambda: self.now)
         net = ("10.0.0.0/8",)
         rows = (
             Caller(DISCOVERY, "d-key", "client", net),
@@ -225,10 +226,10 @@ def namespaced(root: etree._Element) -> etree._Element:
     if str(root.tag).startswith("{"):
         return root
     for node in root.iter():
-        node.tag = f"{{{NISO}}}{node.tag}"
-        for name, value in list(node.attrib.items()):
+        node.tag = etree.QName(NISO, str(node.tag))
+        for name, value in [(str(name), value) for name, value in node.attrib.items()]:
             del node.attrib[name]
-            node.set(f"{{{NISO}}}{str(name)}", value)
+            node.set(etree.QName(NISO, name), value)
     return root
 
 

@@ -30,7 +30,8 @@ def service_of(file: Path) -> str:
     return service if service in SHAPES else ""
 
 
-FILES = sorted([*(SHARED / "samples").rglob("*.xml"), *(SHARED / "examples").glob("*.xml"), *OURS.rglob("*.xml")])
+OUR_FILES = (*OURS.glob("*.xml"), *(OURS / "v1").glob("*.xml"))
+FILES = sorted([*(SHARED / "samples").rglob("*.xml"), *(SHARED / "examples").glob("*.xml"), *OUR_FILES])
 DOCUMENTS = [file for file in FILES if service_of(file)]
 CALLERS = {"HKU-DISCOVERY": "d-key", "CUHK": "c-key", "RESHARE": "b-key", "HKALL1": "i-key"}
 

@@ -1,0 +1,118 @@
+"""reconcile PARTNER: what we and a partner see differently, by its own list or by asking it, and what would mend it."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from hkall_gateway.cli.ncip import post
+from hkall_gateway.cli.show import show
+from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.daemon import now
+from hkall_gateway.desk import reconciling
+from hkall_gateway.desk.asks import Refused
+from hkall_gateway.desk.reconciling import Pair, Theirs
+from hkall_gateway.ncip.client import Client, NoReply, Posted
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.tidings import telling
+from hkall_gateway.rules.vocabulary import Partner, Request
+from hkall_gateway.store.database import finished
+from hkall_gateway.store.unit import Unit
+
+COLUMNS = ("request", "wire_id", "side", "ours", "theirs", "mend")
+NEEDED = frozenset({"request_id", "position"})
+
+
+@click.command()
+@click.argument("partner")
+@click.option("--file", "path", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="The partner's list, CSV.")
+@click.option("--apply", "applied", is_flag=True, help="Do what mends, with --reason.")
+@click.option("--reason", default="", help="Why, for the journal.")
+@with_site
+@json_option
+def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason: str, as_json: bool) -> None:
+    """Compare what is open between us and PARTNER with its own list: request_id,position[,barcode], where
+    request_id is AGENCY:VALUE and position is the one of its own side (a lender's PAGED, a borrower's ON_LOAN …).
+
+    Without a list the partner is asked by LookupRequest, if its row says that it can: that shows only what it does not know.
+
+    Example: hkall-gateway reconcile CUHK --file theirs.csv --apply --reason "line was down in May"
+    """
+    row = site.run(Unit.partner, partner)
+    if row is None:
+        raise Ending(f"{partner}: not in the directory")
+    if applied and not reason.strip():
+        raise Ending("--apply needs --reason", WRONG)
+    theirs = _read(path) if path else _asked(site, row)
+    pairs = site.run(reconciling.compare, partner, theirs)
+    if not path:
+        pairs = tuple(pair for pair in pairs if pair.theirs == "unknown")
+    show((asdict(pair) for pair in pairs), as_json, COLUMNS)
+    if applied:
+        _apply(site, pairs, theirs, reason)
+
+
+def _apply(site: Site, pairs: tuple[Pair, ...], theirs: Mapping[str, Theirs], reason: str) -> None:
+    """Each in a transaction of its own; exit 1 if one that could be mended was not."""
+    by, mended = by_staff("reconcile"), [pair for pair in pairs if pair.mend]
+    noes = []
+    for pair in mended:
+        line = theirs.get(pair.wire_id, Theirs(pair.wire_id, ""))
+        if isinstance(site.run(reconciling.apply, pair, line, reason, by, site.house, now()), Refused):
+            noes.append(pair.request)
+    click.echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
+    if noes:
+        raise Ending(f"not mended: {', '.join(noes)}")
+
+
+# ---- what they say
+
+
+def _read(path: Path) -> dict[str, Theirs]:
+    """The partner's list by RequestId; a line that cannot be used is an ending that names it."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        if missing := NEEDED - set(rows.fieldnames or ()):
+            raise Ending(f"{path}:1: no column {', '.join(sorted(missing))}", WRONG)
+        lines = [_line(path, number, row) for number, row in enumerate(rows, start=2)]
+    return {line.wire_id: line for line in lines}
+
+
+def _line(path: Path, number: int, row: Mapping[str, str | None]) -> Theirs:
+    position = (row["position"] or "").strip().upper()
+    if position not in reconciling.known_positions():
+        raise Ending(f"{path}:{number}: position: {position or 'nothing'!r} is none", WRONG)
+    named = (row["request_id"] or "").strip()
+    if ":" not in named:
+        raise Ending(f"{path}:{number}: request_id: {named!r} is not AGENCY:VALUE", WRONG)
+    return Theirs(named, position, (row.get("barcode") or "").strip())
+
+
+def _asked(site: Site, partner: Partner) -> dict[str, Theirs]:
+    """What the partner knows when it is asked, one request after another. What it answers nothing about is taken as agreed."""
+    if not partner.can_lookup_request:
+        raise Ending(f"{partner.agency} does not answer LookupRequest: give its list with --file", WRONG)
+    named = next((p.secret_env for p in site.config.partners if p.agency == partner.agency), None)
+    secrets = {partner.agency: os.environ.get(named or "", "")}
+    client = Client(_post, site.house.agency, secrets)
+    found = {reconciling.named(r): _look_up(client, r, partner) for r in site.run(Unit.open_list, "", partner.agency)}
+    return {number: Theirs(number, position) for number, position in found.items()}
+
+
+def _look_up(client: Client, request: Request, partner: Partner) -> str:
+    said = finished(client.look_up(telling(Send.ASK_LENDER, request, now()), partner))
+    gone = said.kind == "refused" and said.problem in {"Unknown Request", "Unknown Item"}
+    return "" if gone else "KNOWN"
+
+
+async def _post(url: str, body: bytes, timeout_s: float) -> Posted:
+    try:
+        status, kind, reply = post(url, body, timeout_s)
+    except Ending as error:
+        raise NoReply(error.message) from None
+    return Posted(status, kind, reply, 0)

@@ -1,0 +1,199 @@
+"""Where a partner and we disagree about what is between us, and what would mend it: one row for each pair of positions.
+
+The partner's position is its own part's: of what we borrow it says where its loan stands, of what we lend where its request
+stands; "" means that it knows of no such request. A pair that is in no row differs, and only a person can say what happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from hkall_gateway.desk import lending, owners
+from hkall_gateway.desk.asks import Heard, Noted, Outcome, Refused
+from hkall_gateway.desk.house import House
+from hkall_gateway.rules.lifecycle import FINAL, Event, Send
+from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side, Why
+from hkall_gateway.store.unit import Unit
+
+P = Position
+Mend = Callable[[Unit, Heard, Request, House, datetime], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Theirs:
+    """One line of a partner's list: the RequestId, AGENCY:VALUE as both know it, where it stands there, and its copy."""
+
+    wire_id: str
+    position: str
+    barcode: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Where a request stands here and there. `mend` is what would bring both together, "" where nothing does by itself."""
+
+    request: str
+    wire_id: str
+    side: str
+    ours: str
+    theirs: str
+    mend: str
+
+
+def compare(unit: Unit, partner: str, theirs: Mapping[str, Theirs]) -> tuple[Pair, ...]:
+    """Everything open with a partner, or in its list, that the two sides see differently."""
+    ours = {named(request): request for request in unit.open_list("", partner)}
+    pairs = [_pair(request, theirs.get(number, Theirs(number, "")).position) for number, request in ours.items()]
+    known = [pair for pair in pairs if pair.mend != AGREED]
+    only = [line for number, line in theirs.items() if number not in ours and line.position not in {"", *FINAL}]
+    return (*known, *(_unknown(unit, partner, line) for line in only))
+
+
+def named(request: Request) -> str:
+    """A RequestId in one word."""
+    return f"{request.wire_agency}:{request.wire_id}"
+
+
+def _pair(request: Request, theirs: str) -> Pair:
+    ours = request.position
+    mend = MENDS.get((request.side, ours, theirs), NOTHING)
+    return Pair(request.id, named(request), request.side, ours, theirs or "unknown", mend)
+
+
+def _unknown(unit: Unit, partner: str, line: Theirs) -> Pair:
+    """What only the partner has open: it ended here, or it was never here."""
+    agency, _, value = line.wire_id.partition(":")
+    asked = unit.request_asked(value) if agency != partner else None
+    found = asked[0] if asked else unit.request_lent(agency, value)
+    where = (found.id, line.wire_id, found.side.value, found.position.value) if found else ("", line.wire_id, "", "unknown")
+    return Pair(*where, line.position, NOTHING)
+
+
+def apply(unit: Unit, pair: Pair, theirs: Theirs, reason: str, by: By, house: House, now: datetime) -> Outcome:
+    """Do what mends one pair, with its reason in the journal; refused where nothing does, or where it moved meanwhile."""
+    request = unit.request(pair.request)
+    if not reason.strip():
+        return Refused(Why.REASON_NEEDED)
+    if request is None or request.position != pair.ours or pair.mend not in HOW:
+        return Refused(Why.WRONG_POSITION)
+    facts = {"theirs": pair.theirs, "mend": pair.mend, "reason": reason}
+    unit.note(request, "RECONCILED", facts, now, by)
+    item = request.item or (ItemKey(request.partner, theirs.barcode) if theirs.barcode else None)
+    ask = Heard(by, request.partner, request.wire_agency, request.wire_id, item, reason=f"reconciled: {reason}")
+    return HOW[pair.mend](unit, ask, request, house, now)
+
+
+def _hear(work: Callable[[Unit, Heard, House, datetime], Outcome]) -> Mend:
+    """As if its message had come."""
+
+    def do(unit: Unit, ask: Heard, _request: Request, house: House, now: datetime) -> Outcome:
+        return work(unit, ask, house, now)
+
+    return do
+
+
+def _heard(event: Event) -> Mend:
+    def do(unit: Unit, ask: Heard, _request: Request, house: House, now: datetime) -> Outcome:
+        return lending.heard(unit, ask, event, house, now)
+
+    return do
+
+
+def _tell(send: Send) -> Mend:
+    """Our message again."""
+
+    def do(unit: Unit, ask: Heard, request: Request, _house: House, now: datetime) -> Outcome:
+        unit.tell(send, request, now, ask.by)
+        return Noted(request.id, request.wire_agency, request.wire_id, request.item, note="told again")
+
+    return do
+
+
+AGREED, NOTHING = "agreed", ""
+
+# fmt: off
+HOW: Mapping[str, Mend] = {
+    "take it as shipped":         _hear(owners.shipped),
+    "take it as declined":        _hear(owners.declined),
+    "take it as home again":      _hear(owners.home),
+    "take it as withdrawn":       _heard(Event.WITHDRAW),
+    "take it as received there":  _heard(Event.BORROWER_HAS_IT),
+    "take it as coming home":     _heard(Event.COMING_HOME),
+    "ask again":                  _tell(Send.ASK_LENDER),
+    "withdraw it again":          _tell(Send.CANCEL_AT_LENDER),
+    "tell it again: received":    _tell(Send.TELL_LENDER_RECEIVED),
+    "tell it again: on its way":  _tell(Send.TELL_LENDER_ON_ITS_WAY),
+    "tell it again: shipped":     _tell(Send.TELL_BORROWER_SHIPPED),
+}
+
+_BORROWED: tuple[tuple[Position, str, str], ...] = (
+    # ours             the lender's            what mends it
+    (P.REQUESTED,      "PAGED",                AGREED),
+    (P.REQUESTED,      "",                     "ask again"),
+    (P.REQUESTED,      "SHIPPED",              "take it as shipped"),
+    (P.REQUESTED,      "DECLINED",             "take it as declined"),
+    (P.REQUESTED,      "WITHDRAWN",            "take it as declined"),
+    (P.REQUESTED,      "CLOSED",               "take it as declined"),
+    (P.CANCELLING,     "PAGED",                "withdraw it again"),
+    (P.CANCELLING,     "",                     "take it as declined"),
+    (P.CANCELLING,     "WITHDRAWN",            "take it as declined"),
+    (P.CANCELLING,     "DECLINED",             "take it as declined"),
+    (P.CANCELLING,     "CLOSED",               "take it as declined"),
+    (P.CANCELLING,     "SHIPPED",              "take it as shipped"),
+    (P.IN_TRANSIT,     "SHIPPED",              AGREED),
+    (P.IN_TRANSIT,     "CLOSED",               "take it as home again"),
+    (P.IN_TRANSIT,     "DECLINED",             "take it as home again"),
+    (P.RECEIVED,       "AT_BORROWER",          AGREED),
+    (P.RECEIVED,       "SHIPPED",              "tell it again: received"),
+    (P.RECEIVED,       "PAGED",                "tell it again: received"),
+    (P.RECEIVED,       "CLOSED",               "take it as home again"),
+    (P.ON_LOAN,        "AT_BORROWER",          AGREED),
+    (P.ON_LOAN,        "SHIPPED",              "tell it again: received"),
+    (P.ON_LOAN,        "PAGED",                "tell it again: received"),
+    (P.ON_LOAN,        "CLOSED",               "take it as home again"),
+    (P.TO_RETURN,      "AT_BORROWER",          AGREED),
+    (P.TO_RETURN,      "SHIPPED",              AGREED),
+    (P.TO_RETURN,      "CLOSED",               "take it as home again"),
+    (P.RETURN_TRANSIT, "RETURN_TRANSIT",       AGREED),
+    (P.RETURN_TRANSIT, "AT_BORROWER",          "tell it again: on its way"),
+    (P.RETURN_TRANSIT, "SHIPPED",              "tell it again: on its way"),
+    (P.RETURN_TRANSIT, "CLOSED",               "take it as home again"),
+)
+_LENT: tuple[tuple[Position, str, str], ...] = (
+    # ours             the borrower's          what mends it
+    (P.PAGED,          "NEW",                  AGREED),
+    (P.PAGED,          "REQUESTED",            AGREED),
+    (P.PAGED,          "CANCELLING",           "take it as withdrawn"),
+    (P.PAGED,          "CANCELLED",            "take it as withdrawn"),
+    (P.PAGED,          "UNFILLED",             "take it as withdrawn"),
+    (P.PAGED,          "",                     "take it as withdrawn"),
+    (P.PAGED,          "RECEIVED",             "take it as received there"),
+    (P.PAGED,          "ON_LOAN",              "take it as received there"),
+    (P.SHIPPED,        "IN_TRANSIT",           AGREED),
+    (P.SHIPPED,        "REQUESTED",            "tell it again: shipped"),
+    (P.SHIPPED,        "CANCELLING",           "tell it again: shipped"),
+    (P.SHIPPED,        "CANCELLED",            "tell it again: shipped"),
+    (P.SHIPPED,        "UNFILLED",             "tell it again: shipped"),
+    (P.SHIPPED,        "RECEIVED",             "take it as received there"),
+    (P.SHIPPED,        "ON_LOAN",              "take it as received there"),
+    (P.SHIPPED,        "TO_RETURN",            "take it as received there"),
+    (P.SHIPPED,        "RETURN_TRANSIT",       "take it as coming home"),
+    (P.AT_BORROWER,    "RECEIVED",             AGREED),
+    (P.AT_BORROWER,    "ON_LOAN",              AGREED),
+    (P.AT_BORROWER,    "TO_RETURN",            AGREED),
+    (P.AT_BORROWER,    "RETURN_TRANSIT",       "take it as coming home"),
+    (P.RETURN_TRANSIT, "RETURN_TRANSIT",       AGREED),
+)
+# fmt: on
+
+MENDS: Mapping[tuple[Side, Position, str], str] = {
+    **{(Side.BORROWING, ours, theirs): mend for ours, theirs, mend in _BORROWED},
+    **{(Side.LENDING, ours, theirs): mend for ours, theirs, mend in _LENT},
+}
+
+
+def known_positions() -> frozenset[str]:
+    """Every word that a partner's list may use."""
+    return frozenset(position.value for position in Position)

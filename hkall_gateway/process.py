@@ -1,0 +1,78 @@
+"""The process around the daemon: its log, its signals, its exit code."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from twisted.internet.defer import ensureDeferred
+from twisted.logger import globalLogBeginner
+
+from hkall_gateway import logs
+from hkall_gateway.config import gateway
+from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.daemon import Daemon, now, the_reactor
+
+LOG = structlog.get_logger()
+
+
+def serve(path: Path, beside: Callable[[Any], Any] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the process's exit code. `beside` makes what the demo runs in the same process."""
+    reactor = the_reactor()
+    config = gateway.load(path, os.environ)
+    _log_to_stdout(config)
+    ended: list[int] = []
+    ensureDeferred(_live(path, config, reactor, beside, ended))
+    reactor.run(installSignalHandlers=False)
+    return ended[0] if ended else 0
+
+
+def _log_to_stdout(config: Gateway) -> None:
+    key = os.environ.get(config.logs.patron_key_env or "", "").encode() or secrets.token_bytes(32)
+    stream = open(config.logs.file, "ab") if config.logs.file else sys.stdout.buffer  # noqa: SIM115  # for the whole life
+    logs.configure(stream, now, config.logs.level, key, config.logs.titles)
+    globalLogBeginner.beginLoggingTo([logs.bridge()], redirectStandardIO=False, discardBuffer=True)
+
+
+async def _live(path: Path, config: Gateway, reactor: Any, beside: Any, ended: list[int]) -> None:
+    try:
+        daemon = Daemon(config, reactor)
+        company = beside(reactor) if beside else None
+        if company:
+            await company.start()
+        await daemon.start()
+    except Exception:
+        LOG.exception("daemon.not_started")
+        ended.append(1)
+        reactor.stop()
+        return
+    _obey_signals(daemon, path, reactor)
+
+
+def _obey_signals(daemon: Daemon, path: Path, reactor: Any) -> None:
+    leaving: list[Any] = []
+
+    def leave(*_: object) -> None:
+        if not leaving:
+            leaving.append(ensureDeferred(_leave(daemon, reactor)))
+
+    def in_reactor(work: Callable[..., object]) -> Callable[..., None]:
+        return lambda *_: reactor.callFromThread(work)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, in_reactor(leave))
+    signal.signal(signal.SIGHUP, in_reactor(lambda: daemon.reload(path)))
+
+
+async def _leave(daemon: Daemon, reactor: Any) -> None:
+    try:
+        await daemon.stop()
+    except Exception:
+        LOG.exception("daemon.stop_failed")
+    reactor.stop()

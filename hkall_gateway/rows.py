@@ -1,0 +1,66 @@
+"""The configuration's tables as the rows that the doors know. Pure: a reload makes them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+from hkall_gateway.config import gateway
+from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.ncip.handlers import Caller
+from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.handlers import TerminalRow
+from hkall_gateway.sip2.listeners import Framing, Listener
+
+
+def terminals(config: Gateway) -> dict[str, TerminalRow]:
+    """Who may log in, by login; a terminal speaks the library's first language."""
+    language = config.library.languages[0]
+    return {row.login: _terminal(row, language) for row in config.sip2.terminals}
+
+
+def listeners(door: gateway.Sip2) -> Iterator[tuple[str, Listener]]:
+    """The plain ports of `listen`, then those with settings of their own."""
+    framings = tuple(Framing(AllowList(row.callers), DIALECTS[row.dialect]) for row in door.framings)
+    plain = Listener(framings=framings, proxy_from=AllowList(door.proxy_from))
+    yield from ((endpoint, plain) for endpoint in door.listen)
+    for row in door.listeners:
+        framing = DIALECTS[row.dialect] if row.dialect else None
+        yield row.endpoint, Listener(row.login, row.terminal, framing, framings, AllowList(row.proxy_from))
+
+
+def callers(config: Gateway, environ: Mapping[str, str]) -> dict[str, Caller]:
+    """Who may speak NCIP to us, by agency."""
+    secret = agreed_secrets(config, environ)
+    partners = [_partner(p, secret[p.agency]) for p in config.partners]
+    clients = [_client(c, secret[c.agency]) for c in config.clients]
+    return {caller.agency: caller for caller in (*partners, *clients)}
+
+
+def agreed_secrets(config: Gateway, environ: Mapping[str, str]) -> dict[str, str]:
+    """The secret between each agency and us; "" where none is agreed, which admits nobody."""
+    found: list[gateway.Partner | gateway.Client] = [*config.partners, *config.clients]
+    return {row.agency: environ.get(row.secret_env or "", "") for row in found}
+
+
+def dialects(config: Gateway) -> dict[str, str]:
+    """The dialect of each partner."""
+    return {p.agency: p.dialect for p in config.partners}
+
+
+def _terminal(row: gateway.Terminal, language: str) -> TerminalRow:
+    allowed = AllowList(row.allow_from)
+    return TerminalRow(row.login, row.secret_hash, row.role, row.location, row.dialect, allowed, language)
+
+
+def _partner(row: gateway.Partner, secret: str) -> Caller:
+    zone, most = ZoneInfo(row.timezone), row.lookups_per_minute
+    proof = (row.certificate, row.by_address)
+    return Caller(row.agency, secret, "partner", row.allow_from, zone, row.date_semantics, *proof, most)
+
+
+def _client(row: gateway.Client, secret: str) -> Caller:
+    told = Caller(row.agency, secret, "client", row.allow_from)
+    return replace(told, certificate=row.certificate, by_address=row.by_address)

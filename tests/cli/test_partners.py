@@ -1,0 +1,162 @@
+"""Partners and what could not be told to them, as an operator sees and mends it at the command line."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hkall_gateway.cli import main
+from hkall_gateway.config import gateway
+from hkall_gateway.daemon import house_of, make_unit, now
+from hkall_gateway.desk import borrowing
+from hkall_gateway.desk.asks import RequestTitle
+from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.lab import setup
+from hkall_gateway.rules.vocabulary import By
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.outbox import Attempt
+from hkall_gateway.store.unit import Unit
+
+PORTS = setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
+SECRET = setup.PASSWORD
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """One wish of P0001's could not be told to its first lender, and is a dead letter that may have arrived."""
+    path = setup.write_config(tmp_path, PORTS)
+    setup.furnish(path, setup.environment(PORTS))
+    site = gateway.load(path, setup.environment(PORTS))
+    house = house_of(site)
+    engine = open_engine(site.database.url)
+    store = Immediate(engine, make_unit(house))
+    store.now(Unit.write_partners, [p.plain() for p in site.partners])
+    wish = RequestTitle(By("test", "ncip"), "P0001", "b9001", placed_by="X", placed_id="d-1")
+
+    def place(unit: Unit) -> None:
+        borrowing.request_title(unit, wish, BorrowerFacts(unit.patron("P0001"), "snapshot"), house, now())
+        unit.outbox.tried(1, Attempt(now() - timedelta(hours=1), "unknown", "", "cut"))
+        unit.outbox.dead(1, "unknown: cut")
+
+    store.now(place)
+    store.close()
+    engine.dispose()
+    return path
+
+
+def run(config: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, [*words, "--config", str(config)], env=setup.environment(PORTS))
+
+
+def listed(config: Path, *words: str) -> Any:
+    return json.loads(run(config, *words, "--json").stdout)
+
+
+def lender(config: Path) -> str:
+    return str(listed(config, "requests", "list")[0]["partner"])
+
+
+def test_a_dead_letter_is_listed_with_its_error(config: Path) -> None:
+    (row,) = listed(config, "outbox", "list", "--dead")
+    assert (row["id"], row["state"], row["last_error"]) == (1, "dead", "unknown: cut")
+
+
+def test_one_row_is_shown_with_its_tries_its_document_and_what_would_follow(config: Path) -> None:
+    done = run(config, "outbox", "show", "1")
+    assert done.exit_code == 0
+    assert "<RequestItem>" in done.stdout
+    assert "cut" in done.stdout
+    assert "the next lender is asked" in done.stdout
+
+
+def test_no_secret_is_shown(config: Path) -> None:
+    done = run(config, "outbox", "show", "1")
+    assert f">{SECRET}<" not in done.stdout
+    assert ">•<" in done.stdout
+
+
+def test_a_row_is_tried_again(config: Path) -> None:
+    assert run(config, "outbox", "retry", "1").exit_code == 0
+    (row,) = listed(config, "outbox", "list")
+    assert (row["state"], row["attempts"]) == ("unsure", 0)
+
+
+@pytest.mark.parametrize("how", [("1",), ("--partner", "CUHK"), ("--error", "CUT")])
+def test_a_dropped_wish_goes_to_the_next_lender(config: Path, how: tuple[str, ...]) -> None:
+    assert lender(config) == "CUHK"
+    assert run(config, "outbox", "drop", *how, "--reason", "the copy is gone").exit_code == 0
+    assert lender(config) != "CUHK"
+
+
+def test_a_wish_told_by_hand_stays_with_its_lender(config: Path) -> None:
+    assert run(config, "outbox", "done", "1", "--reason", "told by telephone").exit_code == 0
+    assert (lender(config), listed(config, "outbox", "list")) == ("CUHK", [])
+
+
+@pytest.mark.parametrize("what", ["done", "drop"])
+def test_a_reason_is_asked_for(config: Path, what: str) -> None:
+    assert run(config, "outbox", what, "1").exit_code == 2
+    assert run(config, "outbox", what, "1", "--reason", " ").exit_code == 1
+
+
+@pytest.mark.parametrize("words", [("retry", "17"), ("show", "17"), ("drop", "17", "--reason", "x")])
+def test_a_row_that_is_not_there_ends_with_one_line(config: Path, words: tuple[str, ...]) -> None:
+    done = run(config, "outbox", *words)
+    assert (done.exit_code, len(done.output.strip().splitlines())) == (1, 1)
+
+
+def test_partners_shows_what_waits_and_what_is_dead(config: Path) -> None:
+    lines = {line["partner"]: line for line in listed(config, "partners")}
+    assert lines.keys() == {"CUHK", "HKUST", "LU"}
+    assert (lines["CUHK"]["dead"], lines["LU"]["dead"]) == (1, 0)
+    assert (lines["CUHK"]["breaker"], lines["CUHK"]["asked"]) == ("closed", 1)
+
+
+def test_reconcile_lists_what_differs_and_applies_it_with_a_reason(config: Path, tmp_path: Path) -> None:
+    (request,) = listed(config, "requests", "list")
+    file = tmp_path / "theirs.csv"
+    file.write_text(f"request_id,position,barcode\nHKU:{request['wire_id']},SHIPPED,C09001\n")
+    (pair,) = listed(config, "reconcile", "CUHK", "--file", str(file))
+    assert (pair["ours"], pair["theirs"], pair["mend"]) == ("REQUESTED", "SHIPPED", "take it as shipped")
+    assert run(config, "reconcile", "CUHK", "--file", str(file), "--apply", "--reason", "May").exit_code == 0
+    assert listed(config, "requests", "list")[0]["position"] == "IN_TRANSIT"
+    assert listed(config, "reconcile", "CUHK", "--file", str(file)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("request_id\nHKU:1\n", ":1: no column position"),
+        ("request_id,position\nHKU:1,LOST\n", ":2: position: 'LOST'"),
+        ("request_id,position\n1,PAGED\n", ":2: request_id: '1'"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_named_by_line(config: Path, tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "theirs.csv"
+    file.write_text(text)
+    done = run(config, "reconcile", "CUHK", "--file", str(file))
+    assert done.exit_code == 2
+    assert f"theirs.csv{said}" in done.output
+
+
+def test_a_partner_that_answers_no_look_ups_needs_a_list(config: Path) -> None:
+    done = run(config, "reconcile", "CUHK")
+    assert (done.exit_code, "--file" in done.output) == (2, True)
+
+
+def test_applying_needs_a_reason(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "theirs.csv"
+    file.write_text("request_id,position\n")
+    assert run(config, "reconcile", "CUHK", "--file", str(file), "--apply").exit_code == 2
+
+
+def test_a_simulation_says_that_nothing_was_lost() -> None:
+    words = ["simulate", "--libraries", "2", "--days", "1", "--loss", "0"]
+    done = CliRunner().invoke(main, words)
+    assert (done.exit_code, done.output.strip().splitlines()[-1]) == (0, "nothing was lost")

@@ -1,0 +1,94 @@
+"""What leaves us in each flow: a row for everything that can be told, and documents that are valid in their version."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from hkall_gateway.desk.asks import Answer
+from hkall_gateway.ncip.client import Client, Posted, document
+from hkall_gateway.ncip.codec import decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.documents import DOCUMENTS
+from hkall_gateway.ncip.flows import FLOWS
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.vocabulary import ItemKey, Partner
+from hkall_gateway.store.database import finished
+from tests.ncip.conftest import assert_valid
+
+NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
+COPY = ItemKey("THEM", "T1")
+
+
+def telling(send: Send, wire_agency: str = "HKU", item: ItemKey | None = COPY) -> Telling:
+    return Telling(send.value, "R1", "THEM", wire_agency, "R1-1", NOW, item, "b1", due=date(2017, 4, 1))
+
+
+def partner(dialect: str) -> Partner:
+    return Partner("THEM", "", url="http://them.test", dialect=dialect)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_every_flow_says_of_every_thing_whether_it_is_told(flow: str) -> None:
+    assert FLOWS[flow].keys() == DOCUMENTS.keys()
+
+
+def test_every_dialect_follows_a_flow_that_there_is() -> None:
+    assert {row.flow for row in DIALECTS.values()} == FLOWS.keys()
+
+
+@pytest.mark.parametrize("item", [COPY, None], ids=["copy", "title"])
+@pytest.mark.parametrize("send", DOCUMENTS)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_document_is_valid_in_the_version_of_its_dialect(dialect: str, send: Send, item: ItemKey | None) -> None:
+    message = document(telling(send, item=item), partner(dialect), "HKU", "a-secret")
+    if message is not None and (item or send in {Send.ASK_LENDER, Send.CANCEL_AT_LENDER}):
+        body = encode(message, DIALECTS[dialect])
+        assert_valid(body)
+        assert decode(body).service == message.service
+
+
+# What a flow asks by; whatever it does not ask is silence.
+# fmt: off
+ASKED = {
+    ("broker",   Send.ASK_LENDER):                     ("RequestItem", "Page"),
+    ("broker",   Send.CANCEL_AT_LENDER):               ("CancelRequestItem", "Loan"),
+    ("broker",   Send.ASK_LENDER_TO_RENEW):            ("RenewItem", ""),
+    ("broker",   Send.TELL_BORROWER_RECALLED):         ("RecallItem", ""),
+    ("broker",   Send.TELL_BORROWER_RECALL_CANCELLED): ("CancelRecallItem", ""),
+    ("innreach", Send.ASK_LENDER):                     ("ItemRequested", "Loan"),
+    ("innreach", Send.CANCEL_AT_LENDER):               ("ItemRequestCancelled", "Loan"),
+    ("innreach", Send.ASK_LENDER_TO_RENEW):            ("RenewItem", ""),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("send", DOCUMENTS)
+@pytest.mark.parametrize("dialect", ["broker", "innreach"])
+def test_a_partner_is_asked_by_its_own_flow_and_told_nothing(dialect: str, send: Send) -> None:
+    message = document(telling(send), partner(dialect), "HKU", "")
+    found = (message.service, message.text("RequestType")) if message else None
+    assert found == ASKED.get((dialect, send))
+
+
+@pytest.mark.parametrize("dialect", ["broker", "innreach"])
+@pytest.mark.parametrize("send", [Send.ASK_LENDER, Send.CANCEL_AT_LENDER])
+def test_who_placed_the_request_itself_is_not_asked_for_it(dialect: str, send: Send) -> None:
+    assert document(telling(send, wire_agency="THEM"), partner(dialect), "HKU", "") is None
+
+
+def test_the_lender_never_learns_the_patron_in_any_flow() -> None:
+    said = [document(telling(Send.ASK_LENDER), partner(dialect), "HKU", "") for dialect in DIALECTS]
+    assert [m.text("UserId/UserIdentifierValue") for m in said if m] == ["HKU-INST"] * len(DIALECTS)
+
+
+@pytest.mark.parametrize("dialect", ["broker", "innreach"])
+def test_what_cannot_be_told_counts_as_told_and_nothing_is_posted(dialect: str) -> None:
+    async def post(_url: str, _body: bytes, _timeout_s: float) -> Posted:
+        raise AssertionError("nothing is posted")
+
+    client = Client(post, "HKU", {})
+    answer: Answer = finished(client.deliver(telling(Send.TELL_LENDER_RECEIVED), partner(dialect)))
+    assert (answer.kind, answer.untold) == ("accepted", True)
