@@ -11,14 +11,17 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from sqlalchemy import Connection, Engine
 
 from hkall_gateway.store.database import Immediate
@@ -31,6 +34,26 @@ DEBIAN = Path("/usr/lib/postgresql")
 RUNNER = "postgres"
 SETTINGS = ("listen_addresses=", "fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=40")
 TRIES, TRY_S = 300, 0.1
+
+
+@pytest.fixture(autouse=True)
+def fresh_log() -> None:
+    """Whatever an earlier test did with the log, this one begins with structlog's own defaults and an empty context."""
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture(scope="session")
+def reactor() -> Iterator[Any]:
+    """Twisted's reactor in a thread of its own: the partners, the terminals and the mail server live there."""
+    from twisted.internet import reactor as the_reactor  # noqa: TID251  # the tests' own process has one too
+
+    found: Any = the_reactor
+    thread = threading.Thread(target=found.run, kwargs={"installSignalHandlers": False}, daemon=True)
+    thread.start()
+    yield found
+    found.callFromThread(found.stop)
+    thread.join(20)
 
 
 @pytest.fixture

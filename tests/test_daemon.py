@@ -4,152 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import signal
-import socket
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from lxml import etree
-from twisted.internet.defer import ensureDeferred
-from twisted.internet.threads import blockingCallFromThread
 
 from hkall_gateway.connectors.exports import read_patrons
 from hkall_gateway.lab import setup
-from hkall_gateway.lab.party import Party
 from hkall_gateway.lab.script import MANNERS
-from hkall_gateway.lab.terminal import Terminal, call
-from hkall_gateway.ncip.messages import Message
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.lab.terminal import Terminal
+from tests.company import CARD, COMMAND, COPY, PATIENCE_S, PIN, Gateway, free_ports, stamp, until
 
-T = TypeVar("T")
-
-COMMAND = Path(sys.executable).parent / "hkall-gateway"
 XSD = Path(__file__).parents[2] / "shared/ncip/xsd/ncip_v2_02.xsd"
-PATIENCE_S = 20
-CARD, PIN, BIB, COPY = "P0001", "1234", "b9001", "C09001"
-SOON = {"attempts": 9, "first_wait_s": 1, "longest_wait_s": 1}
-ANY_DAY = "[renewal]\nwindow_days = 365\n"
-
-
-@pytest.fixture(scope="module")
-def reactor() -> Iterator[Any]:
-    """Twisted's reactor in a thread of its own: the partners, the terminals and the mail server live there."""
-    from twisted.internet import reactor as the_reactor  # noqa: TID251  # the tests' own process has one too
-
-    found: Any = the_reactor
-    thread = threading.Thread(target=found.run, kwargs={"installSignalHandlers": False}, daemon=True)
-    thread.start()
-    yield found
-    found.callFromThread(found.stop)
-    thread.join(PATIENCE_S)
-
-
-class Gateway:
-    """The daemon in a process, its folder, and the company around it."""
-
-    def __init__(self, reactor: Any, folder: Path, policy: str = ANY_DAY) -> None:
-        self._reactor, self._folder = reactor, folder
-        self.ports = free_ports()
-        self.environ = {**os.environ, **setup.environment(self.ports)}
-        self.path = setup.write_config(folder, self.ports, policy, SOON)
-        setup.furnish(self.path, self.environ)
-        self.party = Party(reactor, self.ports)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._starts = 0
-
-    def do(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run a coroutine in the reactor's thread."""
-        made: Any = lambda: ensureDeferred(work())  # type: ignore[arg-type]  # noqa: E731
-        found: T = blockingCallFromThread(self._reactor, made)
-        return found
-
-    def start(self) -> None:
-        self._starts += 1
-        with (self._folder / f"log{self._starts}.jsonl").open("wb") as log:
-            self._process = subprocess.Popen(
-                [COMMAND, "serve", "--config", self.path], stdout=log, stderr=log, env=self.environ
-            )
-        until(lambda: "daemon.started" in self.log(), "the daemon's start")
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> int:
-        """SIGTERM, and the exit code; at most five seconds."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(5)
-
-    def end(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self.kill()
-        self.do(self.party.stop)
-
-    def log(self) -> str:
-        return "".join(p.read_text() for p in sorted(self._folder.glob("log*.jsonl")))
-
-    def command(self, *words: str) -> str:
-        done = subprocess.run(
-            [COMMAND, *words, "--config", self.path],
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-        return done.stdout + done.stderr
-
-    def position(self, item: str = COPY) -> str:
-        lines = json.loads(self.command("requests", "trace", item, "--json"))
-        return str(lines[-1]["target"])
-
-    # ---- people
-
-    def counter(self) -> Terminal:
-        terminal = self.do(lambda: call(self._reactor, self.ports.sip2))
-        assert self.ask(terminal, f"9300CNcounter-1|CO{setup.PASSWORD}|") == "941"
-        return terminal
-
-    def ask(self, terminal: Terminal, line: str) -> str:
-        found: str = blockingCallFromThread(self._reactor, terminal.ask, line)  # type: ignore[arg-type]
-        return found
-
-    def request(self, number: str) -> Message:
-        words = (f"user={CARD}", f"bib={BIB}", f"request={number}", f"pickup={setup.LOCATION}")
-        return self.do(lambda: self.party.discovery.say("RequestItem", *words))
-
-
-def free_ports() -> setup.Ports:
-    """Seven ports of this machine that nobody uses now."""
-    found: list[int] = []
-    draw = random.Random()
-    while len(found) < 7:
-        port = draw.randrange(20000, 32000)
-        with socket.socket() as trial:
-            if port not in found and trial.connect_ex(("127.0.0.1", port)) != 0:
-                found.append(port)
-    sip2, ncip, ops, smtp, *partners = found
-    return setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)))
-
-
-def until(happened: Callable[[], Any], what: str) -> Any:
-    """Wait until it is true, at most PATIENCE_S seconds; its value."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        if found := happened():
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"{what}: not within {PATIENCE_S} s")
 
 
 @pytest.fixture
@@ -157,10 +27,6 @@ def gateway(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
     made = Gateway(reactor, tmp_path)
     yield made
     made.end()
-
-
-def stamp() -> str:
-    return f"{datetime.now(UTC).astimezone(HONG_KONG):%Y%m%d    %H%M%S}"  # noqa: TID251  # a terminal has a clock
 
 
 def services(gateway: Gateway, agency: str = "CUHK") -> list[str]:

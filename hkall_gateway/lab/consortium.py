@@ -32,7 +32,7 @@ T = TypeVar("T")
 XML: Final = 'application/xml; charset="utf-8"'
 COMMITS_OF_A_LIFE: Final = 150
 LONGEST_DOWN_S: Final = 3600
-PROBE_S: Final = 1200
+PROBE_S: Final = 3600
 
 
 LineMaker = Callable[[Post, float, Random, Later], LossyLine]
@@ -187,11 +187,12 @@ class Consortium:
             agency = min(self._stirred)
             self._stirred.discard(agency)
             self.do(agency, World.pump)
-            self._set_alarm(agency)
+            due = self.worlds[agency].next_due() if self.up(agency) else None
+            if due is not None:
+                self._set_alarm(agency, due)
 
-    def _set_alarm(self, agency: str) -> None:
-        due = self.worlds[agency].next_due() if self.up(agency) else None
-        if due is None or self.now < self._alarm.get(agency, self.now) <= due:
+    def _set_alarm(self, agency: str, due: datetime) -> None:
+        if self.now < self._alarm.get(agency, self.now) <= due:
             return
         self._alarm[agency] = due = max(due, self.now + timedelta(seconds=1))
         self.at(due, lambda: self._stirred.add(agency))

@@ -12,7 +12,7 @@ from hkall_gateway.lab.world import World
 from hkall_gateway.rules import eligibility
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.policy import quota_positions
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.store.database import finished
 from hkall_gateway.store.tables import REQUESTS
 from hkall_gateway.store.unit import Unit
@@ -44,25 +44,23 @@ class Invariants:
         """After one step: what it touched is as it must be."""
         if self._all is None:
             return
-        for agency, number in sorted({(m.agency, m.move.request) for m in moved if m.move.request}):
+        for agency, number in sorted({(m.agency, m.move.request) for m in moved if m.move.target in HERE}):
             request = _ask(self._all.worlds[agency], lambda unit, n=number: unit.request(n))  # type: ignore[misc]  # bound now
             if request is not None:
-                self._check(agency, request)
+                self._in_one_place(agency, request)
         for one in moved:
+            if one.move.event == "OPEN" and one.move.patron:
+                self._quota_holds(one.agency, one.move.patron)
             if one.move.event in GOING_ON:
                 self._went_on_with_reason(one.agency, one.move.request)
         for agency, world in self._all.worlds.items():
             self._read_letters(agency, world)
 
-    def _check(self, agency: str, request: Request) -> None:
-        item = request.item
-        if item is not None and request.side is Side.BORROWING and request.position in HERE:
-            self._in_one_place(agency, request, item)
-        if request.patron:
-            self._quota_holds(agency, request.patron)
-
-    def _in_one_place(self, agency: str, request: Request, item: ItemKey) -> None:
+    def _in_one_place(self, agency: str, request: Request) -> None:
         """The copy is where its request says, and no other library says that it has it."""
+        item = request.item
+        if item is None or request.side is Side.LENDING or request.position not in HERE:
+            return
         assert self._people is not None
         assert self._all is not None
         book = self._people.books[item]

@@ -73,12 +73,15 @@ class People:
         self._all.at(day + timedelta(hours=hour), what)
 
     def _night(self, agency: str, day: datetime) -> None:
-        for hour in (0.1, 9, 14):
-            self._at(day, hour, lambda: self._again(lambda: self._rounds(agency)))
+        self._at(day, 0.1, lambda: self._again(lambda: self._rounds(agency)))
+        self._at(day, 13, lambda: self._silence(agency))
         self._at(day, 3, lambda: self._refresh(agency))
 
     def _dig(self, agency: str) -> None:
         self._all.cut_off(agency, timedelta(hours=self._draw.uniform(1, 150)))
+
+    def _silence(self, agency: str) -> None:
+        self._all.do(agency, lambda world: world.round("silence"))
 
     def _rounds(self, agency: str) -> bool:
         return self._all.do(agency, lambda world: finished(world.rounds.run_due()) or True) is not None
@@ -186,9 +189,8 @@ class People:
             self._pull(agency, request)
         for book in [b for b in self.books.values() if b.place == "desk" and b.holder == agency]:
             self._look_at(agency, book)
-        for agency_of_row, row in self._all.outbox():
-            if agency_of_row == agency and row.state == "dead":
-                self._all.do(agency, lambda w, r=row.id: w.store.now(deadletters.retry, r, STAFF, w.now))  # type: ignore[misc]
+        for row in self._ask(agency, lambda unit: unit.outbox.rows(states=("dead",))):
+            self._all.do(agency, lambda w, r=row.id: w.store.now(deadletters.retry, r, STAFF, w.now))  # type: ignore[misc]
 
     def _pull(self, agency: str, request: Request) -> None:
         assert request.item is not None

@@ -151,9 +151,12 @@ class World:
 
     def pump(self) -> None:
         """Deliver everything that is due now, with all that follows from it."""
-        while rows := self.store.now(self.courier.claim):
+        while (due := self.next_due()) is not None and due <= self.now:
+            rows = self.store.now(self.courier.claim)
             for row in rows:
                 finished(self.courier.deliver(row))
+            if not rows:
+                return
 
     def crash(self, commits: int = 1) -> None:
         """The process dies at the `commits`-th commit from here, before anything of it is on disk."""
@@ -218,7 +221,6 @@ class World:
             self._commits_left -= 1
             if not self._commits_left:
                 raise Died
-
 
     async def _take_letter(self, message: EmailMessage, _sender: str) -> None:
         body = message.get_body(("plain",))

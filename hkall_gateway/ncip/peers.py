@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import Certificate
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from twisted.internet.endpoints import serverFromString
 
@@ -20,12 +23,9 @@ def peer_of(transport: Any, address: str = "") -> Peer:
     certificate = shown() if shown else None
     if certificate is None:
         return Peer(host)
-    return Peer(host, fingerprint_of(certificate), str(certificate.get_subject().commonName or ""))
-
-
-def fingerprint_of(certificate: Any) -> str:
-    """SHA-256 of a certificate, in small hex digits."""
-    return str(certificate.digest("sha256").decode().replace(":", "").lower())
+    read: Certificate = certificate.to_cryptography()
+    names = read.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return Peer(host, read.fingerprint(SHA256()).hex(), str(names[0].value) if names else "")
 
 
 def endpoint(reactor: Any, text: str, authorities: Path | None) -> Any:

@@ -36,7 +36,7 @@ class NcipLine(Protocol):
 
     def __init__(self, lines: NcipLines) -> None:
         self._lines, self._buffer, self._seen = lines, bytearray(), 0
-        self._waiting, self._busy, self._last = deque[bytes](), False, False
+        self._waiting, self._busy, self._last, self._gone = deque[bytes](), False, False, False
         self._timer: Any = None
         self._let_in = False
 
@@ -54,7 +54,7 @@ class NcipLine(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
         self._wake()
         self._waiting.clear()
-        self._last = True
+        self._last = self._gone = True
         if self._let_in:
             self._lines.leave(self)
 
@@ -100,12 +100,12 @@ class NcipLine(Protocol):
         while self._waiting:
             document = self._waiting.popleft()
             reply = await respond(self._lines.door, document, None, peer_of(self.transport))
-            if self.connected:
+            if not self._gone:
                 self.transport.write(reply)
             if len(self._waiting) == MOST_WAITING and not self._last:
                 self.transport.resumeProducing()
         self._busy = False
-        if self._last and self.connected:
+        if self._last and not self._gone:
             self.transport.loseConnection()
         self._lines.rested()
 

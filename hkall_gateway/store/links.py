@@ -9,11 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, or_, select, update
 
 from hkall_gateway.rules.breaker import UP, Link
-from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.prepared import Prepared, changing
 from hkall_gateway.store.tables import LINKS
 
 _COLUMNS = (LINKS.c.agency, LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until)
 
+_KEPT = ("state", "failures", "down_since", "heard_at", "rests_until")
+_KEEP = changing(LINKS, ("agency",), _KEPT)
 _ALL = Prepared(select(*_COLUMNS).order_by(LINKS.c.agency))
 _ONE = Prepared(select(*_COLUMNS).where(LINKS.c.agency == bindparam("of")))
 
@@ -35,9 +37,7 @@ class Links:
 
     def keep(self, link: Link) -> None:
         """Write down how a line is now."""
-        values: dict[str, Any] = {name: getattr(link, name) for name in ("state", "failures", "down_since", "heard_at")}
-        change = update(LINKS).where(LINKS.c.agency == link.agency)
-        self._connection.execute(change.values(rests_until=link.rests_until, **values))
+        _KEEP.change(self._connection, was_agency=link.agency, **{f"new_{name}": getattr(link, name) for name in _KEPT})
 
     def take_trial(self, agency: str, now: datetime, until: datetime) -> bool:
         """Whether this gateway may try a line that is down; no other may before `until`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, func, or_, select, update
 
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.records import from_json, to_json
@@ -110,7 +110,7 @@ class Outbox:
 
     def sent(self, row: int, now: datetime) -> None:
         """It was told; the lane's next row may leave."""
-        self._settle(row, state="sent", sent_at=now, last_error="")
+        _SENT.change(self._connection, number=row, now=now)
 
     def later(self, row: int, next_at: datetime, error: str, *, unsure: bool = False, counted: bool = True) -> None:
         """It could not be told; try again at `next_at`. `unsure`: it may have arrived, and stays so until we are answered.
@@ -127,7 +127,7 @@ class Outbox:
     def tried(self, row: int, attempt: Attempt) -> None:
         """Remember how one try went."""
         values = {"at": attempt.at, "kind": attempt.kind, "problem": attempt.problem[:200], "detail": attempt.detail[:500]}
-        self._connection.execute(insert(ATTEMPTS), {"row": row, **values})
+        _TRIED.change(self._connection, row=row, **values)
 
     def attempts(self, row: int) -> tuple[Attempt, ...]:
         """How every try of a row went, oldest first."""
@@ -240,6 +240,19 @@ def _row(found: Any, claimed: int = 0) -> OutboxRow:
     )
 
 
+_TRIED = adding(ATTEMPTS, "row", "at", "kind", "problem", "detail")
+_SENT = Prepared(
+    update(OUTBOX)
+    .where(OUTBOX.c.id == bindparam("number"))
+    .values(
+        state="sent",
+        sent_at=bindparam("now", type_=OUTBOX.c.sent_at.type),
+        last_error="",
+        attempts=OUTBOX.c.attempts + 1,
+        claimed_by="",
+        lease_until=None,
+    )
+)
 _ROW = Prepared(select(OUTBOX).where(OUTBOX.c.id == bindparam("number")))
 _EARLIER = OUTBOX.alias("earlier")
 _IS_FIRST = ~exists().where(and_(_EARLIER.c.lane == OUTBOX.c.lane, _EARLIER.c.id < OUTBOX.c.id, EARLIER_UNSETTLED))

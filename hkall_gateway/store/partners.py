@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import bindparam, case, func, or_, select
 
 from hkall_gateway.rules.breaker import DOWN, Link
 from hkall_gateway.rules.calendar import after, civil
 from hkall_gateway.rules.lenders import Record
 from hkall_gateway.rules.vocabulary import Position, Side
+from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import CANDIDATES, CLOSURES, IS_OPEN, REQUESTS
 from hkall_gateway.store.unit import Unit
 
@@ -57,40 +57,51 @@ def records(unit: Unit, now: datetime) -> dict[str, Record]:
 
 def balance(unit: Unit, side: Side, now: datetime) -> Mapping[str, int]:
     """Books by partner that it sent us (BORROWING) or we sent it (LENDING): asked for in the last 30 days, or still out."""
-    since, moved = now - timedelta(days=BALANCE_DAYS), CAME if side is Side.BORROWING else WENT
-    lately = select(R.partner, func.count()).where(R.placed_at >= since, R.side == side, R.position.in_(moved))
-    longer = select(R.partner, func.count()).where(IS_OPEN, R.side == side, R.position.in_(moved), R.placed_at < since)
-    found: dict[str, int] = {}
-    for question in (lately, longer):
-        rows: Any = unit.execute(question.group_by(R.partner))
-        for partner, count in rows:
-            found[partner] = found.get(partner, 0) + count
+    since, found = now - timedelta(days=BALANCE_DAYS), dict[str, int]()
+    for question in _BALANCE[side]:
+        for row in question.rows(unit.connection, since=since):
+            found[row["partner"]] = found.get(row["partner"], 0) + row["books"]
     return found
 
 
 def answers(unit: Unit, now: datetime) -> Mapping[str, Answers]:
     """How each partner answered the wishes of the last 7 days."""
-    no = case((or_(C.outcome.startswith("declined"), C.outcome.startswith("refused")), 1), else_=0)
-    since = now - timedelta(days=DECLINES_DAYS)
-    question = (
-        select(C.agency, func.count(), func.sum(no))
-        .select_from(REQUESTS.join(CANDIDATES, C.request == R.id))
-        .where(R.placed_at >= since, R.side == Side.BORROWING, C.wire_id != "")
-        .group_by(C.agency)
-    )
-    rows: Any = unit.execute(question)
-    return {agency: Answers(asked, declined) for agency, asked, declined in rows}
+    rows = _ANSWERS.rows(unit.connection, since=now - timedelta(days=DECLINES_DAYS))
+    return {row["agency"]: Answers(row["asked"], row["declined"]) for row in rows}
 
 
 def _closed_soon(unit: Unit, today: date) -> Mapping[str, frozenset[date]]:
     """Today's and tomorrow's closures, which is all that the choice looks at."""
-    days = (today, after(today, 1))
-    rows = unit.execute(select(CLOSURES.c.agency, CLOSURES.c.day).where(CLOSURES.c.day.in_(days)))
     found: dict[str, frozenset[date]] = {}
-    for row in rows.mappings():
+    for row in _CLOSED.rows(unit.connection, today=today, tomorrow=after(today, 1)):
         found[row["agency"]] = found.get(row["agency"], frozenset()) | {row["day"]}
     return found
 
 
 def _down_too_long(link: Link, now: datetime) -> bool:
     return link.state == DOWN and link.down_since is not None and now - link.down_since >= DOWN_TOO_LONG
+
+
+_SINCE = bindparam("since", type_=R.placed_at.type)
+
+
+def _books(side: Side, moved: tuple[Position, ...]) -> tuple[Prepared, Prepared]:
+    """Lately, and longer ago but still out; each a count by partner."""
+    went = or_(*(R.position == position for position in moved))
+    one_side = select(R.partner, func.count().label("books")).where(R.side == side, went).group_by(R.partner)
+    return Prepared(one_side.where(R.placed_at >= _SINCE)), Prepared(one_side.where(IS_OPEN, R.placed_at < _SINCE))
+
+
+_NO = case((or_(C.outcome.startswith("declined"), C.outcome.startswith("refused")), 1), else_=0)
+_BALANCE = {Side.BORROWING: _books(Side.BORROWING, CAME), Side.LENDING: _books(Side.LENDING, WENT)}
+_ANSWERS = Prepared(
+    select(C.agency, func.count().label("asked"), func.sum(_NO).label("declined"))
+    .select_from(REQUESTS.join(CANDIDATES, C.request == R.id))
+    .where(R.placed_at >= _SINCE, R.side == Side.BORROWING, C.wire_id != "")
+    .group_by(C.agency)
+)
+_CLOSED = Prepared(
+    select(CLOSURES.c.agency, CLOSURES.c.day).where(
+        or_(CLOSURES.c.day == bindparam("today"), CLOSURES.c.day == bindparam("tomorrow"))
+    )
+)

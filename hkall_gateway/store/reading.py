@@ -52,6 +52,11 @@ class Reading:
         """The database's name, sqlite or postgresql."""
         return self._connection.dialect.name
 
+    @property
+    def connection(self) -> Connection:
+        """This transaction, for the prepared statements of another file of this room."""
+        return self._connection
+
     def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
         """Run a statement of another file of this room inside this transaction."""
         return self._connection.execute(statement, values)
@@ -76,13 +81,12 @@ class Reading:
 
     def partner(self, agency: str) -> Partner | None:
         """The partner's row in the directory."""
-        found = self._connection.execute(select(LINKS.c.partner).where(LINKS.c.agency == agency)).scalar()
-        return from_json(found) if found else None
+        row = _PARTNER.first(self._connection, agency=agency)
+        return from_json(row["partner"]) if row and row["partner"] else None
 
     def partners(self) -> dict[str, Partner]:
         """The whole directory, by agency."""
-        found = self._connection.execute(select(LINKS.c.agency, LINKS.c.partner).order_by(LINKS.c.agency))
-        return {agency: from_json(partner) for agency, partner in found}
+        return {row["agency"]: from_json(row["partner"]) for row in _PARTNERS.rows(self._connection)}
 
     def closed_days(self, agency: str) -> frozenset[date]:
         """The days on which a library is closed."""
@@ -92,7 +96,8 @@ class Reading:
 
     def request(self, number: str) -> Request | None:
         """The request with our number."""
-        return self._one(REQUESTS.c.id == number)
+        row = _REQUEST.first(self._connection, number=number)
+        return _request(row) if row else None
 
     def request_placed(self, placed_by: str, placed_id: str) -> Request | None:
         """The request that this system placed under its own RequestId."""
@@ -106,7 +111,7 @@ class Reading:
 
     def request_asked(self, wire_id: str) -> tuple[Request, Candidate] | None:
         """What we asked of a lender under our RequestId, with that lender's row; also for a former lender."""
-        row = self._connection.execute(select(CANDIDATES).where(CANDIDATES.c.wire_id == wire_id)).mappings().first()
+        row = _ASKED.first(self._connection, wire_id=wire_id)
         found = self.request(row["request"]) if row else None
         return (found, Candidate(**row)) if found and row else None
 
@@ -168,6 +173,10 @@ _PATRON = Prepared(
         PATRONS.c.barcode == bindparam("card")
     )
 )
+_PARTNER = Prepared(select(LINKS.c.partner).where(LINKS.c.agency == bindparam("agency")))
+_PARTNERS = Prepared(select(LINKS.c.agency, LINKS.c.partner).order_by(LINKS.c.agency))
+_REQUEST = Prepared(select(REQUESTS).where(REQUESTS.c.id == bindparam("number")))
+_ASKED = Prepared(select(CANDIDATES).where(CANDIDATES.c.wire_id == bindparam("wire_id")))
 _HELD_BY = Prepared(_oldest_first(REQUESTS.c.item_barcode == bindparam("barcode"), IS_OPEN))
 _OPEN_OF = Prepared(_oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
 _CANDIDATES = Prepared(select(CANDIDATES).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))

@@ -273,3 +273,30 @@ def test_an_empty_secret_is_no_secret(tmp_path: Path) -> None:
     (tmp_path / "gateway.toml").write_text(LEAST + '[logs]\npatron_key_env = "KEY"\n', encoding="utf-8")
     with pytest.raises(ConfigErrors, match=r"logs\.patron_key_env: the environment has no variable 'KEY'"):
         load(tmp_path / "gateway.toml", {"KEY": ""})
+
+
+# ---- proofs of who calls
+
+
+FINGERPRINT = "AB:" * 31 + "CD"
+
+
+@pytest.mark.parametrize(("written", "kept"), [(FINGERPRINT, "ab" * 31 + "cd"), ("ncip.cuhk.test", "ncip.cuhk.test")])
+def test_a_certificate_is_named_by_its_fingerprint_or_its_common_name(tmp_path: Path, written: str, kept: str) -> None:
+    gateway = read(tmp_path, ONE_PARTNER + f'certificate = "{written}"\n')
+    assert gateway.partners[0].certificate == kept
+
+
+def test_the_authorities_of_callers_stand_beside_the_file(tmp_path: Path) -> None:
+    gateway = read(tmp_path, LEAST + '[ncip]\nclient_ca = "partners.pem"\n')
+    assert gateway.ncip.client_ca == tmp_path / "partners.pem"
+
+
+@pytest.mark.parametrize("proof", ['certificate = "discovery.test"', "by_address = true"])
+def test_a_client_may_prove_who_it_is_without_a_secret(tmp_path: Path, proof: str) -> None:
+    gateway = read(tmp_path, LEAST + f'[[clients]]\nagency = "D"\n{proof}\n')
+    assert gateway.clients[0].secret_env is None
+
+
+def test_a_client_without_any_proof_is_a_fault(tmp_path: Path) -> None:
+    assert "clients[0].secret_env" in faults(tmp_path, LEAST + '[[clients]]\nagency = "D"\n')

@@ -147,6 +147,24 @@ def test_two_documents_on_one_connection_are_answered_in_order(house: House) -> 
     assert (b"LookupUserResponse" in first, b"Protocol Error" in second) == (True, True)
 
 
+def test_a_connection_is_kept_for_the_next_document_unless_its_caller_says_close(house: House) -> None:
+    line = house.connect()
+    line.protocol.dataReceived(request(PROBLEM))
+    line.protocol.dataReceived(request(PROBLEM))
+    assert (line.value().count(b"HTTP/1.1 200 OK"), line.disconnecting) == (2, False)
+    line.protocol.dataReceived(request(PROBLEM, b"Connection: close"))
+    assert (line.value().count(b"HTTP/1.1 200 OK"), line.disconnecting) == (3, True)
+
+
+def test_five_documents_in_one_packet_are_answered_in_order(house: House) -> None:
+    line = house.connect()
+    line.protocol.dataReceived(b"".join(request(lookup(card)) for card in ("A", "B", "C", "D", "E")))
+    while house.desk.waiting:
+        house.desk.go_on()
+    found = [decode(part.partition(b"\r\n\r\n")[2]) for part in line.value().split(b"HTTP/1.1 200 OK")[1:]]
+    assert [reply.text("UserId/UserIdentifierValue") for reply in found] == ["A", "B", "C", "D", "E"]
+
+
 @pytest.mark.parametrize(("method", "status"), [(b"GET", b"200 OK"), (b"PUT", b"405"), (b"DELETE", b"405"), (b"DANCE", b"405")])
 def test_only_posting_is_business(house: House, method: bytes, status: bytes) -> None:
     first, headers, body = parts(house.say(request(b"", method=method)))

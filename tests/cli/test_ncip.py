@@ -1,0 +1,120 @@
+"""`ncip`: a document goes to a responder on this machine, and its reply is printed for people or for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hkall_gateway.cli import main
+from hkall_gateway.ncip.codec import decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.messages import Message
+
+SEEN: list[tuple[bytes, dict[str, str]]] = []
+FOUND = Message("LookupItemResponse", {"ItemId": {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}})
+REFUSED = Message("LookupItemResponse", {"Problem": [{"ProblemType": "Unknown Item", "ProblemDetail": "no such item"}]})
+REPLIES = {
+    "/found": (200, encode(FOUND, DIALECTS["direct"])),
+    "/refused": (500, encode(REFUSED, DIALECTS["direct"])),
+    "/garbage": (200, b"It works!"),
+}
+
+
+class Responder(BaseHTTPRequestHandler):
+    """Answers by the address that was posted to."""
+
+    def do_POST(self) -> None:  # the library's own name
+        SEEN.append((self.rfile.read(int(self.headers["Content-Length"])), dict(self.headers)))
+        status, body = REPLIES[self.path]
+        self.send_response(status)
+        self.send_header("Content-Type", "application/xml")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """No log."""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Responder)
+    thread = Thread(target=server.serve_forever, daemon=True)  # the command blocks, so its peer needs a thread
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def run(*words: str, **environ: str) -> Result:
+    SEEN.clear()
+    return CliRunner().invoke(main, ["ncip", *words], env=environ)
+
+
+WHO = ("--from", "CUHK", "--to", "HKU")
+
+
+def test_a_look_up_is_built_sent_and_its_reply_printed(address: str) -> None:
+    done = run(f"{address}/found", "LookupItem", "item=HKU:K9", *WHO, "--secret-env", "KEY", KEY="s3cret")
+    ((body, headers),) = SEEN
+    sent = decode(body)
+    assert sent.text("ItemId/ItemIdentifierValue") == "K9"
+    assert sent.text("InitiationHeader/FromAgencyAuthentication") == "s3cret"
+    assert headers["User-Agent"].startswith("hkall-gateway/")
+    assert done.exit_code == 0
+    assert "ItemIdentifierValue: K9" in done.output
+    assert "s3cret" not in done.output
+
+
+def test_a_file_is_sent_as_it_is(address: str, tmp_path: Path) -> None:
+    file = tmp_path / "question.xml"
+    file.write_bytes(b"<any bytes at all>")
+    assert run(f"{address}/found", str(file)).exit_code == 0
+    assert SEEN[0][0] == b"<any bytes at all>"
+
+
+def test_a_document_is_written_in_the_dialect_that_is_wanted(address: str) -> None:
+    run(f"{address}/found", "LookupItem", "item=HKU:K9", *WHO, "--dialect", "innreach")
+    assert b"<!DOCTYPE NCIPMessage" in SEEN[0][0]
+
+
+def test_a_program_gets_json(address: str) -> None:
+    done = run(f"{address}/found", "LookupItem", "item=HKU:K9", *WHO, "--json")
+    assert json.loads(done.output)["fields"]["ItemId"]["ItemIdentifierValue"] == "K9"
+
+
+def test_a_problem_is_exit_1_whatever_the_status(address: str) -> None:
+    done = run(f"{address}/refused", "LookupItem", "item=HKU:K9", *WHO)
+    assert (done.exit_code, "ProblemType: Unknown Item" in done.output, "HTTP 500" in done.output) == (1, True, True)
+
+
+def test_what_is_no_ncip_is_shown_as_it_came(address: str) -> None:
+    done = run(f"{address}/garbage", "LookupItem", "item=HKU:K9", *WHO)
+    assert (done.exit_code, "It works!" in done.output) == (1, True)
+
+
+def test_nobody_at_the_address_is_one_line_and_exit_1() -> None:
+    done = run("http://127.0.0.1:1/ncip", "LookupItem", "item=HKU:K9", *WHO)
+    assert (done.exit_code, len(done.output.splitlines())) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ftp://x.test", "LookupItem", "item=HKU:K9", *WHO),
+        ("http://x.test", "LookupItem", "item=HKU:K9"),
+        ("http://x.test", "Dance", *WHO),
+        ("http://x.test", "LookupItem", "colour=red", *WHO),
+        ("http://x.test", "LookupItem", "item=HKU:K9", *WHO, "--secret-env", "NO_SUCH_VARIABLE"),
+    ],
+)
+def test_wrong_usage_is_exit_2_and_names_what_to_mend(words: tuple[str, ...]) -> None:
+    done = run(*words)
+    assert (done.exit_code, len(done.output.strip().splitlines())) == (2, 1)

@@ -1,0 +1,137 @@
+"""The daemon in a process of its own, on real sockets, and the company around it: what the tests that kill it share."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.threads import blockingCallFromThread
+
+from hkall_gateway.lab import setup
+from hkall_gateway.lab.party import Party
+from hkall_gateway.lab.terminal import Terminal, call
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.rules.calendar import HONG_KONG
+
+T = TypeVar("T")
+
+COMMAND = Path(sys.executable).parent / "hkall-gateway"
+PATIENCE_S = 20
+CARD, PIN, BIB, COPY = "P0001", "1234", "b9001", "C09001"
+SOON = {"attempts": 9, "first_wait_s": 1, "longest_wait_s": 1}
+ANY_DAY = "[renewal]\nwindow_days = 365\n"
+
+
+class Gateway:
+    """The daemon in a process, its folder, and the company around it."""
+
+    def __init__(self, reactor: Any, folder: Path, policy: str = ANY_DAY, courier: Mapping[str, int] = SOON) -> None:
+        self._reactor, self._folder = reactor, folder
+        self.ports = free_ports()
+        self.environ = {**os.environ, **setup.environment(self.ports)}
+        self.path = setup.write_config(folder, self.ports, policy, courier)
+        setup.furnish(self.path, self.environ)
+        self.party = Party(reactor, self.ports)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
+
+    def do(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run a coroutine in the reactor's thread."""
+        made: Any = lambda: ensureDeferred(work())  # type: ignore[arg-type]  # noqa: E731
+        found: T = blockingCallFromThread(self._reactor, made)
+        return found
+
+    def start(self) -> None:
+        self._starts += 1
+        with (self._folder / f"log{self._starts}.jsonl").open("wb") as log:
+            self._process = subprocess.Popen(
+                [COMMAND, "serve", "--config", self.path], stdout=log, stderr=log, env=self.environ
+            )
+        until(lambda: self.log().count("daemon.started") == self._starts, "the daemon's start")
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code; at most five seconds."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(5)
+
+    def end(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        self.do(self.party.stop)
+
+    def log(self) -> str:
+        return "".join(p.read_text() for p in sorted(self._folder.glob("log*.jsonl")))
+
+    def command(self, *words: str) -> str:
+        done = subprocess.run(
+            [COMMAND, *words, "--config", self.path],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    def position(self, item: str = COPY) -> str:
+        lines = json.loads(self.command("requests", "trace", item, "--json"))
+        return str(lines[-1]["target"])
+
+    # ---- people
+
+    def counter(self) -> Terminal:
+        terminal = self.do(lambda: call(self._reactor, self.ports.sip2))
+        assert self.ask(terminal, f"9300CNcounter-1|CO{setup.PASSWORD}|") == "941"
+        return terminal
+
+    def ask(self, terminal: Terminal, line: str) -> str:
+        found: str = blockingCallFromThread(self._reactor, terminal.ask, line)  # type: ignore[arg-type]
+        return found
+
+    def request(self, number: str) -> Message:
+        words = (f"user={CARD}", f"bib={BIB}", f"request={number}", f"pickup={setup.LOCATION}")
+        return self.do(lambda: self.party.discovery.say("RequestItem", *words))
+
+
+def free_ports() -> setup.Ports:
+    """Seven ports of this machine that nobody uses now."""
+    found: list[int] = []
+    draw = random.Random()
+    while len(found) < 7:
+        port = draw.randrange(20000, 32000)
+        with socket.socket() as trial:
+            if port not in found and trial.connect_ex(("127.0.0.1", port)) != 0:
+                found.append(port)
+    sip2, ncip, ops, smtp, *partners = found
+    return setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)))
+
+
+def until(happened: Callable[[], Any], what: str) -> Any:
+    """Wait until it is true, at most PATIENCE_S seconds; its value."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if found := happened():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{what}: not within {PATIENCE_S} s")
+
+
+def stamp() -> str:
+    return f"{datetime.now(UTC).astimezone(HONG_KONG):%Y%m%d    %H%M%S}"  # noqa: TID251  # a terminal has a clock

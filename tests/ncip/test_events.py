@@ -1,0 +1,217 @@
+"""What is told of a copy, a bill and a change of mind, beyond the stories: who may, what is refused, what is not touched."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.ncip.codec import decode
+from hkall_gateway.ncip.events import CIRCULATION_STATUS, REPORTED, amount
+from hkall_gateway.ncip.handlers import Peer, respond
+from hkall_gateway.ncip.innreach import central_number, without_library
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
+from hkall_gateway.store.database import finished
+from hkall_gateway.store.tables import FINES
+from hkall_gateway.store.unit import Unit
+
+if TYPE_CHECKING:
+    from tests.ncip.conftest import World
+
+P = Position
+DISCOVERY, CUHK, BROKER, CENTRAL = "HKU-DISCOVERY", "CUHK", "RESHARE", "HKALL1"
+UG1 = {"AgencyId": "HKU", "UserIdentifierValue": "UG1"}
+
+
+def number(agency: str, value: str) -> dict[str, str]:
+    return {"AgencyId": agency, "RequestIdentifierValue": value}
+
+
+def copy(agency: str, barcode: str) -> dict[str, str]:
+    return {"AgencyId": agency, "ItemIdentifierValue": barcode}
+
+
+def problem(reply: Message) -> str:
+    return reply.text("Problem/ProblemType")
+
+
+# ---- what a copy is doing
+
+
+@pytest.mark.parametrize("status", CIRCULATION_STATUS)
+def test_a_librarys_word_about_its_copy_is_taken_in_any_case(world: World, status: str) -> None:
+    world.ask(CUHK, "CirculationStatusUpdated", ItemId=copy(CUHK, "C1"), CirculationStatus=status.upper())
+    holding = world.store.now(Unit.holding, ItemKey(CUHK, "C1"))
+    assert holding is not None
+    assert holding.status == status
+
+
+def test_a_status_that_there_is_not_is_refused_with_its_value(world: World) -> None:
+    reply = world.ask(CUHK, "UpdateCirculationStatus", ItemId=copy(CUHK, "C1"), CirculationStatus="Eaten")
+    assert (problem(reply), reply.text("Problem/ProblemValue")) == ("Unknown Value From Known Scheme", "Eaten")
+
+
+@pytest.mark.parametrize("what", REPORTED)
+def test_a_borrower_reports_our_copy_and_nobody_elses(world: World, what: str) -> None:
+    lent = {"side": Side.LENDING, "patron": "", "item_agency": "HKU", "item_barcode": "K9", "placed_by": "", "placed_id": ""}
+    world.put(P.AT_BORROWER, **lent, wire_agency=CUHK, wire_id="c-1")
+    said: Any = {"DateReportedReturned": "2017-03-01T00:00:00Z"} if what == "ItemReportedReturned" else True
+    ask = {"ItemId": copy("HKU", "K9"), "UserId": {"UserIdentifierValue": "CUHK-INST"}, what: said}
+    assert problem(world.ask("LU", "ReportCirculationStatusChange", **ask)) == "Item Not Checked Out"
+    assert problem(world.ask(CUHK, "ReportCirculationStatusChange", **ask)) == ""
+    after = world.request("R1")
+    assert (after.claimed_on is not None, after.lost_on is not None) == (REPORTED[what] == "claim", REPORTED[what] == "lost")
+
+
+# ---- changes
+
+
+def change(world: World, agency: str, **fields: Any) -> Message:
+    return world.ask(agency, "UpdateRequestItem", RequestId=number(DISCOVERY, "d-77"), AddRequestFields=fields)
+
+
+def test_a_wish_is_delivered_only_where_we_deliver(world: World) -> None:
+    world.place()
+    assert problem(change(world, DISCOVERY, PickupLocation="MARS")) == "Element Rule Violated"
+
+
+def test_nobody_else_changes_a_wish(world: World) -> None:
+    world.place()
+    assert problem(change(world, CUHK, NeedBeforeDate="2017-05-01T00:00:00Z")) == "Unknown Request"
+    assert world.request("R1").need_before is None
+
+
+def test_a_change_without_a_copy_names_the_request_in_its_place(world: World) -> None:
+    world.place()
+    reply = change(world, DISCOVERY, NeedBeforeDate="2017-05-01T04:00:00Z")
+    assert (reply.text("ItemId/ItemIdentifierType"), reply.text("ItemId/ItemIdentifierValue")) == ("ILL Request Id", "R1")
+    assert world.request("R1").need_before == date(2017, 5, 1)
+
+
+# ---- money
+
+
+def charge(world: World, cents: str, reference: str, agency: str = BROKER) -> Message:
+    money = {"CurrencyCode": "HKD", "MonetaryValue": cents}
+    about: dict[str, Any] = {"FiscalActionType": "Assess", "FiscalTransactionType": "Fine", "Amount": money}
+    about["FiscalTransactionReferenceId"] = {"AgencyId": agency, "FiscalTransactionIdentifierValue": reference}
+    return world.ask(agency, "CreateUserFiscalTransaction", UserId=UG1, FiscalTransactionInformation=about)
+
+
+def test_a_reference_is_charged_once_and_never_for_another_sum(world: World) -> None:
+    found = [problem(charge(world, *row)) for row in (("500", "f-1"), ("500", "f-2"), ("700", "f-1"))]
+    assert found == ["", "", "Element Rule Violated"]
+    assert [row["cents"] for row in world.rows(FINES)] == [500, 500]
+
+
+def test_another_systems_reference_is_another(world: World) -> None:
+    charge(world, "500", "f-1")
+    charge(world, "600", "f-1", DISCOVERY)
+    assert [row["cents"] for row in world.rows(FINES)] == [500, 600]
+
+
+@pytest.mark.parametrize("cents", ["-5", "0", "", "1e3", "9999999999", "1.234", "５"])
+def test_an_amount_that_is_none_is_refused(world: World, cents: str) -> None:
+    assert problem(charge(world, cents, "f-1")) == "Invalid Amount"
+    assert world.rows(FINES) == []
+
+
+@given(st.integers(0, 9_999_999))
+def test_minor_units_and_decimals_mean_the_same(cents: int) -> None:
+    said = (str(cents), f"{cents // 100}.{cents % 100:02}")
+    assert {amount(Message("", {"Amount": {"MonetaryValue": text}})) for text in said} == {cents}
+
+
+# ---- a broker's records
+
+
+def test_a_broker_announces_describes_and_hands_over_a_book(world: World) -> None:
+    about = {"BibliographicDescription": {"Title": "Botchan"}, "RequestId": number(BROKER, "q-1")}
+    made = world.ask(BROKER, "CreateItem", **about)
+    assert made.text("ItemId/ItemIdentifierValue") == "q-1"
+    changed = {"AddItemFields": {"BibliographicDescription": {"Title": "Kokoro"}}}
+    assert problem(world.ask(BROKER, "UpdateItem", ItemId=copy(BROKER, "q-1"), **changed)) == ""
+    assert (world.request("R1").title, world.request("R1").position) == ("Kokoro", P.IN_TRANSIT)
+    hold = {"RequestedActionType": "Hold For Pickup", "UserId": UG1, "ItemId": copy(BROKER, "q-1")}
+    assert problem(world.ask(BROKER, "AcceptItem", RequestId=number(BROKER, "q-1"), **hold)) == ""
+    assert (world.request("R1").patron, world.request("R1").position) == ("UG1", P.RECEIVED)
+
+
+def test_a_broker_announces_the_same_book_twice_and_another_under_its_barcode_never(world: World) -> None:
+    asks = [{"BibliographicDescription": {"Title": name}, "ItemId": copy(BROKER, "T1")} for name in ("Kokoro", "Botchan")]
+    assert [problem(world.ask(BROKER, "CreateItem", **ask)) for ask in (asks[0], asks[0], asks[1])] == [
+        "",
+        "",
+        "Duplicate Item",
+    ]
+
+
+def test_an_announced_book_that_never_came_is_deleted(world: World) -> None:
+    world.ask(BROKER, "CreateItem", ItemId=copy(BROKER, "T1"), BibliographicDescription={"Title": "Kokoro"})
+    assert problem(world.ask(BROKER, "DeleteItem", ItemId=copy(BROKER, "T1"))) == ""
+    assert world.request("R1").position is P.CLOSED
+
+
+def test_a_broker_takes_back_the_loan_to_a_patron(world: World) -> None:
+    hold = {"RequestedActionType": "Hold For Pickup", "UserId": UG1, "ItemId": copy(BROKER, "T1")}
+    world.ask(BROKER, "AcceptItem", RequestId=number(BROKER, "q-1"), **hold)
+    world.ask(BROKER, "CheckOutItem", UserId=UG1, ItemId=copy(BROKER, "T1"))
+    assert world.request("R1").position is P.ON_LOAN
+    assert problem(world.ask(BROKER, "UndoCheckOutItem", ItemId=copy(BROKER, "T1"))) == ""
+    assert world.request("R1").position is P.RECEIVED
+
+
+@pytest.mark.parametrize("service", ["CheckInItem", "DeleteItem", "RecallItem", "UndoCheckOutItem"])
+def test_one_broker_cannot_touch_what_came_by_another(world: World, service: str) -> None:
+    world.put(P.ON_LOAN, due=date(2017, 3, 16))
+    assert problem(world.ask(BROKER, service, ItemId=copy("CUHK", "C1"))) == "Unknown Item"
+    assert world.request("R1").position is P.ON_LOAN
+
+
+# ---- INN-Reach
+
+
+@pytest.mark.parametrize(
+    ("value", "ours"), [("i1234567", True), (".i12345678", True), ("K9", False), ("item9", False), ("i", False)]
+)
+def test_an_item_number_of_the_central_begins_with_i_and_a_digit(value: str, ours: bool) -> None:
+    assert central_number(value) == ours
+
+
+@pytest.mark.parametrize(("joined", "alone"), [("30001HKALL1", "30001"), ("30001", "30001"), ("HKALL1", "HKALL1")])
+def test_a_barcode_and_its_library_are_taken_apart(joined: str, alone: str) -> None:
+    assert without_library(joined, CENTRAL) == alone
+
+
+def test_the_central_cannot_place_a_request_for_a_patron_who_may_not(world: World) -> None:
+    late = {"AgencyId": "HKU", "UserIdentifierValue": "LATE"}
+    wish = {"ItemId": copy(CENTRAL, "i1"), "RequestType": "Loan", "RequestScopeType": "Item"}
+    reply = world.ask(CENTRAL, "ItemRequested", UserId=late, **wish)
+    assert problem(reply) == "User Ineligible To Request This Item"
+
+
+def test_what_comes_unannounced_is_received_all_the_same(world: World) -> None:
+    wish = {"ItemId": copy(CENTRAL, "i1"), "RequestType": "Loan", "RequestScopeType": "Item"}
+    world.ask(CENTRAL, "ItemRequested", UserId=UG1, **wish)
+    printed = {"ItemDescription": {"Ext": {"ItemId": [{"ItemIdentifierValue": "30001"}]}}}
+    hold = {"RequestedActionType": "Hold For Pickup", "ItemId": copy(CENTRAL, "i1"), "ItemOptionalFields": printed}
+    assert problem(world.ask(CENTRAL, "AcceptItem", RequestId=number(CENTRAL, "x-1"), **hold)) == ""
+    after = world.request("R1")
+    assert (after.position, after.item, after.unannounced) == (P.RECEIVED, ItemKey(CENTRAL, "30001"), True)
+
+
+# ---- Ext
+
+
+def test_what_a_notification_brings_in_ext_goes_back_as_it_came(world: World) -> None:
+    world.place()
+    wire = number("HKU", world.request("R1").wire_id)
+    ext = {"RequestId": [wire], "Ext": ['<x:ShippedBy xmlns:x="urn:nncipp"><x:Lender/></x:ShippedBy>']}
+    told: dict[str, Any] = {"RequestId": wire, "UserId": {"UserIdentifierValue": "HKU-INST"}, "RequestType": "Loan", "Ext": ext}
+    body = world.document(CUHK, "ItemRequestCancelled", **told)
+    reply = decode(finished(respond(world.door, body, None, Peer("10.0.0.7"))))
+    assert reply.fields["Ext"] == decode(body).fields["Ext"]

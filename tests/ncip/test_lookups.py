@@ -1,0 +1,169 @@
+"""What is told of requests, shelves and ourselves, and to whom."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hkall_gateway.ncip.codec import decode
+from hkall_gateway.ncip.handlers import Peer, respond
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.profile import HANDLERS
+from hkall_gateway.rules.vocabulary import Position, Side
+from hkall_gateway.store.database import finished
+from tests.ncip.conftest import assert_valid
+
+if TYPE_CHECKING:
+    from tests.ncip.conftest import World
+
+P = Position
+DISCOVERY, CUHK, LU = "HKU-DISCOVERY", "CUHK", "LU"
+
+
+def number(agency: str, value: str) -> dict[str, str]:
+    return {"AgencyId": agency, "RequestIdentifierValue": value}
+
+
+def copy(agency: str, barcode: str) -> dict[str, str]:
+    return {"AgencyId": agency, "ItemIdentifierValue": barcode}
+
+
+def title(value: str) -> dict[str, Any]:
+    return {"BibliographicRecordId": {"BibliographicRecordIdentifier": value, "AgencyId": "HKALL"}}
+
+
+def problem(reply: Message) -> str:
+    return reply.text("Problem/ProblemType")
+
+
+# ---- requests
+
+
+def test_a_request_is_told_to_the_system_that_placed_it(world: World) -> None:
+    world.put(P.RECEIVED, pickup_last=date(2017, 3, 6), pickup_location="HKU-MAIN-LENDING")
+    reply = world.ask(DISCOVERY, "LookupRequest", RequestId=number(DISCOVERY, "d-1"))
+    assert reply.text("RequestStatusType") == "Available For Pickup"
+    assert reply.text("PickupExpiryDate") == "2017-03-06T23:59:59+08:00"
+    assert (reply.text("UserId/UserIdentifierValue"), reply.text("ItemId/ItemIdentifierValue")) == ("UG1", "C1")
+
+
+def test_only_the_elements_that_were_asked_for_are_told(world: World) -> None:
+    world.put(P.RECEIVED)
+    reply = world.ask(
+        DISCOVERY, "LookupRequest", RequestId=number(DISCOVERY, "d-1"), RequestElementType=["Request Status Type"]
+    )
+    assert reply.fields.keys() == {"ResponseHeader", "RequestId", "ItemId", "RequestStatusType", "ItemOptionalFields"}
+
+
+def test_a_request_is_found_by_its_copy(world: World) -> None:
+    world.put(P.ON_LOAN, due=date(2017, 3, 16))
+    ask = {"UserId": {"AgencyId": "HKU", "UserIdentifierValue": "UG1"}, "ItemId": copy("CUHK", "C1"), "RequestType": "Loan"}
+    reply = world.ask(DISCOVERY, "LookupRequest", **ask)
+    assert reply.text("RequestId/RequestIdentifierValue") == "R1"
+    assert reply.text("ItemOptionalFields/CirculationStatus") == "On Loan"
+
+
+def test_the_lender_sees_its_request_and_no_patron(world: World) -> None:
+    world.place()
+    wire = world.request("R1").wire_id
+    reply = world.ask(CUHK, "LookupRequest", RequestId=number("HKU", wire))
+    assert (problem(reply), reply.text("UserId/UserIdentifierValue")) == ("", "CUHK-INST")
+
+
+def test_a_borrower_sees_its_request(world: World) -> None:
+    lent = {"side": Side.LENDING, "patron": "", "item_agency": "HKU", "item_barcode": "K9", "placed_by": "", "placed_id": ""}
+    world.put(P.PAGED, **lent, wire_agency=CUHK, wire_id="c-1")
+    assert problem(world.ask(CUHK, "LookupRequest", RequestId=number(CUHK, "c-1"))) == ""
+    assert problem(world.ask(LU, "LookupRequest", RequestId=number(CUHK, "c-1"))) == "Unknown Request"
+
+
+@pytest.mark.parametrize("agency", [CUHK, LU, "RESHARE"])
+def test_nobody_else_learns_that_there_is_a_request(world: World, agency: str) -> None:
+    world.put(P.RECEIVED)
+    for named in (number(DISCOVERY, "d-1"), number("HKU", "R1")):
+        assert problem(world.ask(agency, "LookupRequest", RequestId=named)) == "Unknown Request"
+        assert problem(world.ask(agency, "LookupItem", RequestId=named)) == "Unknown Item"
+
+
+# ---- shelves
+
+
+def barcodes(reply: Message) -> list[str]:
+    return list(reply.texts("BibInformation/HoldingsSet/ItemInformation/ItemId/ItemIdentifierValue"))
+
+
+def test_our_own_systems_see_every_librarys_copies(world: World) -> None:
+    reply = world.ask(DISCOVERY, "LookupItemSet", BibliographicId=[title("b1"), title("blend")])
+    assert barcodes(reply) == ["C1", "L1", "K9"]
+    assert [one.text("HoldingsSetId") for one in reply.each("BibInformation/HoldingsSet")] == ["b1@CUHK", "b1@LU", "blend@HKU"]
+
+
+def test_a_partner_sees_ours_and_no_others(world: World) -> None:
+    reply = world.ask(CUHK, "LookupItemSet", BibliographicId=[title("b1"), title("blend")])
+    assert barcodes(reply) == ["K9"]
+    assert reply.texts("BibInformation/Problem/ProblemValue") == ("b1",)
+
+
+def test_copies_are_found_by_themselves_and_unknown_ones_stand_among_them(world: World) -> None:
+    reply = world.ask(DISCOVERY, "LookupItemSet", ItemId=[copy("CUHK", "C1"), copy("CUHK", "X"), copy("LU", "L1")])
+    assert barcodes(reply) == ["C1", "L1"]
+    assert reply.texts("BibInformation/Problem/ProblemValue") == ("X",)
+
+
+def test_a_copy_that_a_request_holds_says_what_it_is_doing(world: World) -> None:
+    world.put(P.ON_LOAN, due=date(2017, 3, 16))
+    reply = world.ask(DISCOVERY, "LookupItemSet", BibliographicId=[title("b1")])
+    said = reply.texts("BibInformation/HoldingsSet/ItemInformation/ItemOptionalFields/CirculationStatus")
+    assert said == ("On Loan", "Available On Shelf")
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_pages_put_together_are_the_whole(world: World, most: int) -> None:
+    found, token, pages = list[str](), "", 0
+    while pages == 0 or token:
+        more = {"NextItemToken": token} if token else {}
+        wish = [title("b1"), title("none"), title("blend")]
+        reply = world.ask(DISCOVERY, "LookupItemSet", BibliographicId=wish, MaximumItemsCount=str(most), **more)
+        found, token, pages = [*found, *barcodes(reply)], reply.text("NextItemToken"), pages + 1
+        assert token != "0"
+    assert (found, pages) == (["C1", "L1", "K9"], -(-4 // most))
+
+
+@pytest.mark.parametrize("token", ["0", "from-", "from-x", "-1", "from-99999999999", "' OR 1"])
+def test_a_token_that_is_none_of_ours_is_refused(world: World, token: str) -> None:
+    reply = world.ask(DISCOVERY, "LookupItemSet", BibliographicId=[title("b1")], NextItemToken=token)
+    assert (problem(reply), reply.text("Problem/ProblemElement")) == ("Element Rule Violated", "NextItemToken")
+
+
+# ---- ourselves
+
+
+def test_we_say_who_we_are_as_far_as_asked(world: World) -> None:
+    kinds = ["Organization Name Information", "Application Profile Supported Type"]
+    reply = world.ask(CUHK, "LookupAgency", AgencyId="HKU", AgencyElementType=kinds)
+    assert reply.text("OrganizationNameInformation/OrganizationName") == "HKU Libraries"
+    assert reply.has("ApplicationProfileSupportedType")
+    assert not reply.has("ConsortiumAgreement")
+
+
+def test_of_others_we_say_nothing(world: World) -> None:
+    reply = world.ask(CUHK, "LookupAgency", AgencyId="LU", AgencyElementType=["Organization Name Information"])
+    assert problem(reply) == "Unknown Agency"
+
+
+VERSIONS = b"""<NCIPVersionMessage version="http://www.niso.org/ncip/v1_0/imp1/xsd/ncip_version.xsd"><LookupVersion>
+<FromAgencyId><UniqueAgencyId><Scheme>s</Scheme><Value>ANYBODY</Value></UniqueAgencyId></FromAgencyId>
+<ToAgencyId><UniqueAgencyId><Scheme>s</Scheme><Value>HKU</Value></UniqueAgencyId></ToAgencyId>
+</LookupVersion></NCIPVersionMessage>"""
+
+
+@pytest.mark.parametrize("body", [VERSIONS, b"<NCIPMessage><LookupVersion/></NCIPMessage>"], ids=["standard", "Koha"])
+def test_anybody_may_ask_which_versions_are_spoken_here(world: World, body: bytes) -> None:
+    reply = finished(respond(world.door, body, None, Peer("192.0.2.1")))
+    assert_valid(reply)
+    said = decode(reply)
+    assert said.service == "LookupVersionResponse"
+    assert [text for text in said.texts("VersionSupported") if "v2_02" in text]
+    assert set(said.texts("ServiceSupported")) == HANDLERS.keys() | {"LookupVersion"}

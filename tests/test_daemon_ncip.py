@@ -1,0 +1,146 @@
+"""The daemon's other doors for NCIP on real sockets: a bare connection for version 1, and TLS with a certificate as proof."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPSConnection
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from hkall_gateway.lab import setup
+from hkall_gateway.ncip.codec import decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.messages import Fields, Message
+
+COMMAND = Path(sys.executable).parent / "hkall-gateway"
+PATIENCE_S = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A running gateway: the folder with the identities, and where it listens."""
+
+    folder: Path
+    raw: int
+    tls: int
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def identity(folder: Path, name: str) -> Path:
+    """A key and a certificate signed with itself, in one file."""
+    key, title = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)  # noqa: TID251  # real TLS looks at the real clock
+    built = x509.CertificateBuilder(title, title, key.public_key(), x509.random_serial_number())
+    built = built.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    certificate = built.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(key, hashes.SHA256())
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, form, plain) + certificate.public_bytes(serialization.Encoding.PEM)
+    (folder / f"{name}.pem").write_bytes(pem)
+    return folder / f"{name}.pem"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("doors")
+    for name in ("gateway", "hkust", "stranger"):
+        identity(folder, name)
+    made = Site(folder, free_port(), free_port())
+    ports = setup.Ports(free_port(), free_port(), free_port(), free_port())
+    path = setup.write_config(folder, ports)
+    doors = (
+        f'listen = ["ssl:{made.tls}:privateKey=gateway.pem:certKey=gateway.pem:interface=127.0.0.1"]\nclient_ca = "hkust.pem"'
+    )
+    doors += f'\nlisten_v1_tcp = ["tcp:{made.raw}:interface=127.0.0.1"]\n'
+    plain = f'listen = ["tcp:{ports.ncip}:interface=127.0.0.1"]\n'
+    said = path.read_text().replace(plain, doors).replace('agency = "HKUST"', 'agency = "HKUST"\ncertificate = "hkust"')
+    path.write_text(said)
+    environ = {**os.environ, **setup.environment(ports)}
+    setup.furnish(path, environ)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([COMMAND, "serve", "--config", path], stdout=log, stderr=log, env=environ)
+    try:
+        _wait_for_start(folder / "log")
+        yield made
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+
+
+def _wait_for_start(log: Path) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while "daemon.started" not in log.read_text():
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.05)
+
+
+def look_up(agency: str, secret: str, dialect: str = "direct") -> bytes:
+    header: Fields = {
+        "FromAgencyId": {"AgencyId": agency},
+        "FromAgencyAuthentication": secret,
+        "ToAgencyId": {"AgencyId": "HKU"},
+    }
+    item = {"AgencyId": "HKU", "ItemIdentifierValue": "NONE"}
+    return encode(Message("LookupItem", {"InitiationHeader": header, "ItemId": item}), DIALECTS[dialect])
+
+
+def test_two_documents_on_a_bare_connection_are_answered_on_it(site: Site) -> None:
+    question = look_up("CUHK", setup.PASSWORD, "innreach")
+    with socket.create_connection(("127.0.0.1", site.raw), PATIENCE_S) as line:
+        line.sendall(question + b"\n" + question)
+        data = b""
+        while data.count(b"</NCIPMessage>") < 2:
+            part = line.recv(65_536)
+            assert part
+            data += part
+    replies = [decode(part + b"</NCIPMessage>") for part in data.split(b"</NCIPMessage>")[:2]]
+    assert [reply.text("Problem/ProblemType") for reply in replies] == ["Unknown Item", "Unknown Item"]
+
+
+def over_tls(site: Site, body: bytes, who: str) -> Message:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(site.folder / "gateway.pem")
+    if who:
+        context.load_cert_chain(site.folder / f"{who}.pem")
+    line = HTTPSConnection("127.0.0.1", site.tls, timeout=PATIENCE_S, context=context)
+    line.request("POST", "/ncip", body)
+    reply = line.getresponse().read()
+    line.close()
+    return decode(reply)
+
+
+@pytest.mark.parametrize(
+    ("who", "agency", "secret", "problem"),
+    [
+        ("hkust", "HKUST", "", "Unknown Item"),
+        ("", "HKUST", "", "Agency Authentication Failed"),
+        ("hkust", "CUHK", "", "Unauthorized Combination Of Element Values For Agency"),
+        ("", "CUHK", setup.PASSWORD, "Unknown Item"),
+    ],
+)
+def test_a_certificate_or_a_secret_proves_who_calls(site: Site, who: str, agency: str, secret: str, problem: str) -> None:
+    assert over_tls(site, look_up(agency, secret), who).text("Problem/ProblemType") == problem
+
+
+def test_a_certificate_that_no_authority_of_ours_signed_is_turned_away(site: Site) -> None:
+    with pytest.raises((ssl.SSLError, ConnectionError, OSError)):
+        over_tls(site, look_up("HKUST", ""), "stranger")
