@@ -22,7 +22,7 @@ from hkall_gateway.sip2.fields import TAGS
 
 KEY = b"sixteen bytes ok"
 NOON = datetime(2017, 3, 1, 16, 30, 0, 123456, tzinfo=UTC)
-SHARED = Path("/work/shared")
+SHARED = Path(__file__).parents[2] / "shared"
 
 
 @pytest.fixture(autouse=True)

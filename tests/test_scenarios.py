@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from hkall_gateway.lab.scenario import play
 
 FILES = sorted((Path(__file__).parent.parent / "fixtures" / "scenarios").glob("*.txt"))
-XSDS = Path("/work/shared/ncip/xsd")
+XSDS = Path(__file__).parents[2] / "shared/ncip/xsd"
 NISO = "http://www.niso.org/2008/ncip"
 
 

@@ -31,7 +31,7 @@ from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.tables import HOLDINGS, LINKS, PATRONS, create_all
 from hkall_gateway.store.unit import Unit
 
-SHARED = Path("/work/shared/ncip")
+SHARED = Path(__file__).parents[3] / "shared/ncip"
 
 
 def at_hand(name: str) -> Path:

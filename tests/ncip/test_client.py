@@ -19,7 +19,7 @@ from hkall_gateway.rules.tidings import Telling, is_letter
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
 from hkall_gateway.store.database import finished
 
-EXAMPLES = Path("/work/shared/ncip/examples")
+EXAMPLES = Path(__file__).parents[3] / "shared/ncip/examples"
 CUHK = Partner("CUHK", "CUHK Library", url="http://cuhk.test/ncip", timeout_s=7)
 C1 = ItemKey("CUHK", "C00001")
 XML = 'application/xml; charset="utf-8"'

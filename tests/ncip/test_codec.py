@@ -14,7 +14,7 @@ from hkall_gateway.ncip.codec import NISO, BadMessage, Coded, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
 
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip"
-SHARED = Path("/work/shared/ncip")
+SHARED = Path(__file__).parents[3] / "shared/ncip"
 FIXTURES = sorted(path.name for path in OURS.glob("*.xml"))
 FOREIGN = sorted(str(path.relative_to(SHARED)) for path in SHARED.glob("*/**/*.xml"))
 DIRECT = DIALECTS["direct"]

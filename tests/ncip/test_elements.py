@@ -24,7 +24,7 @@ from hkall_gateway.ncip.elements import (
     table,
 )
 
-SHARED = Path("/work/shared/ncip")
+SHARED = Path(__file__).parents[3] / "shared/ncip"
 VERSIONS = ("schema_2_0.json", "schema_2_01.json", "schema_2_02.json")
 KINDS = {
     "xs:string": "text",

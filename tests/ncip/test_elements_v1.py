@@ -26,7 +26,7 @@ from hkall_gateway.ncip.elements_v1 import (
     Part,
 )
 
-SHARED = Path("/work/shared/ncip")
+SHARED = Path(__file__).parents[3] / "shared/ncip"
 DATATYPES = {
     "string": "text",
     "dateTime": "dateTime",

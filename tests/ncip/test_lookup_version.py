@@ -11,7 +11,7 @@ from hkall_gateway.ncip.codec import NISO, Coded, Fields, Message, decode, encod
 from hkall_gateway.ncip.dialects import DIALECTS, SUPPORTED
 
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip" / "v1"
-SCHEMA = Path("/work/shared/ncip/xsd/ncip_version.xsd")
+SCHEMA = Path(__file__).parents[3] / "shared/ncip/xsd/ncip_version.xsd"
 DIRECT = DIALECTS["direct"]
 FIXTURES = ("lookup-version.xml", "lookup-version-response.xml")
 

@@ -16,7 +16,7 @@ from hkall_gateway.store.database import finished
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
 
-SHARED = Path("/work/shared/ncip")
+SHARED = Path(__file__).parents[3] / "shared/ncip"
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip"
 HERE = Peer("10.0.0.7")
 

@@ -12,7 +12,7 @@ from hkall_gateway.ncip.codec import NISO, Coded, Message, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS, NCIP_1_0, Dtd
 
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip" / "v1"
-SHARED = Path("/work/shared/ncip/samples")
+SHARED = Path(__file__).parents[3] / "shared/ncip/samples"
 DIRECT = DIALECTS["direct"]
 FIXTURES = sorted(path.name for path in OURS.glob("*.xml") if not path.name.startswith("lookup-version"))
 FOREIGN = sorted(

@@ -40,7 +40,7 @@ from hkall_gateway.store.tables import LINKS, PATRONS, create_all
 from hkall_gateway.store.unit import Unit
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "sip2"
-SCHEMA = Path("/work/shared/sip2/schema.json")
+SCHEMA = Path(__file__).parents[3] / "shared/sip2/schema.json"
 
 
 def _lines() -> dict[str, bytes]:
