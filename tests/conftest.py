@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
@@ -28,12 +28,25 @@ from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.tables import METADATA, create_all
 from hkall_gateway.store.unit import Unit
+from tests.leaks import leaks
 
 DATABASES = ("sqlite", "postgresql")
 DEBIAN = Path("/usr/lib/postgresql")
 RUNNER = "postgres"
 SETTINGS = ("listen_addresses=", "fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=40")
 TRIES, TRY_S = 300, 0.1
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test whose log shows a name, an address or a PIN has failed, whatever else it asserts."""
+    report = yield
+    if report.when == "call" and report.passed and item.fspath.basename not in {"test_logs.py", "test_leaks.py"}:
+        shown = leaks(report.capstdout + report.capstderr)
+        if shown:
+            report.outcome = "failed"
+            report.longrepr = "the log shows what it must not:\n" + "\n".join(shown[:5])
+    return report
 
 
 @pytest.fixture(autouse=True)

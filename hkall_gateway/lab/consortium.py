@@ -186,8 +186,7 @@ class Consortium:
         while self._stirred:
             agency = min(self._stirred)
             self._stirred.discard(agency)
-            self.do(agency, World.pump)
-            due = self.worlds[agency].next_due() if self.up(agency) else None
+            due = self.do(agency, World.pump)
             if due is not None:
                 self._set_alarm(agency, due)
 

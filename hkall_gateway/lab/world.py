@@ -149,14 +149,15 @@ class World:
         """Let some time pass."""
         self.go_to(self.now + how_long)
 
-    def pump(self) -> None:
-        """Deliver everything that is due now, with all that follows from it."""
+    def pump(self) -> datetime | None:
+        """Deliver everything that is due now, with all that follows from it; when something is due next."""
         while (due := self.next_due()) is not None and due <= self.now:
             rows = self.store.now(self.courier.claim)
             for row in rows:
                 finished(self.courier.deliver(row))
             if not rows:
-                return
+                break
+        return due
 
     def crash(self, commits: int = 1) -> None:
         """The process dies at the `commits`-th commit from here, before anything of it is on disk."""
