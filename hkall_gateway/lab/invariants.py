@@ -10,7 +10,6 @@ from hkall_gateway.lab.consortium import Consortium, Moved
 from hkall_gateway.lab.people import People
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules import eligibility
-from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.policy import quota_positions
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.store.database import finished
@@ -161,11 +160,11 @@ class Invariants:
 
 
 def _had_it(world: World, request: Request, lent: Request) -> bool:
-    """The borrower closed the same wish, or had the copy as a stray; or it never came and the wish went on without it."""
+    """The borrower closed the same wish, or had the copy as a stray; or its desk sent it home without ever knowing it."""
     if request.position is P.CLOSED and request.wire_id == lent.wire_id:
         return True
     strays = [r for r in _all_requests(world, Side.BORROWING) if r.wire_id == lent.wire_id and r.position is P.CLOSED]
-    return bool(strays) or bool(lent.skipped) or request.position in FINAL
+    return bool(strays) or lent.skipped in {P.PAGED.value, P.SHIPPED.value}
 
 
 def _all_requests(world: World, side: Side) -> tuple[Request, ...]:
