@@ -24,9 +24,9 @@ from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.courier import Carrier, Courier, Schedule, Terms
-from hkall_gateway.desk.asks import Answer
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.limits import Gate

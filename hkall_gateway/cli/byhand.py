@@ -13,8 +13,9 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.daemon import now
 from hkall_gateway.desk import borrowing, staff
-from hkall_gateway.desk.asks import Refused, RequestTitle
+from hkall_gateway.desk.asks import RequestTitle
 from hkall_gateway.desk.deeds import Deed
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.words import say

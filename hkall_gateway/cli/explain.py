@@ -13,7 +13,8 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import REFUSED, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.daemon import now
 from hkall_gateway.desk import borrowing, circulation, recalls, tally
-from hkall_gateway.desk.asks import CheckOut, Heard, Place, Refused, Renew, RequestTitle
+from hkall_gateway.desk.asks import CheckOut, Heard, Place, Renew, RequestTitle
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.keys import keys_of

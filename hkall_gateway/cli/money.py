@@ -11,8 +11,8 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.daemon import now
 from hkall_gateway.desk import fines as desk
-from hkall_gateway.desk.asks import Refused
 from hkall_gateway.desk.deeds import Pay, Waive
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.sip2.words import say
 from hkall_gateway.store import lists
 

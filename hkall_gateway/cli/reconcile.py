@@ -15,7 +15,7 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.daemon import now
 from hkall_gateway.desk import reconciling
-from hkall_gateway.desk.asks import Refused
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.reconciling import Pair, Theirs
 from hkall_gateway.ncip.client import Client, NoReply, Posted
 from hkall_gateway.rules.lifecycle import Send

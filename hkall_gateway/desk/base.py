@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from hkall_gateway.desk.asks import Heard, InboxKey, Refused
+from hkall_gateway.desk.asks import Heard, InboxKey
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.once import once
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.ports import BorrowerFacts, LocalIls, Unreachable
 from hkall_gateway.rules.vocabulary import RULES, Sensitive, Why
 from hkall_gateway.store.cards import is_blocked

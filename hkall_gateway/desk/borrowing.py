@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from hkall_gateway.desk import choosing
-from hkall_gateway.desk.asks import Answer, Cancelled, CancelRequest, Outcome, Refused, Requested, RequestTitle
+from hkall_gateway.desk.asks import CancelRequest, RequestTitle
 from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.outcomes import Answer, Cancelled, Outcome, Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.standing import standing
 from hkall_gateway.desk.tally import counts

@@ -12,10 +12,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from hkall_gateway.desk import circulation, lending, owners
-from hkall_gateway.desk.asks import CheckedOut, CheckOut, Heard, Noted, Outcome, Place, Refused, Renew
+from hkall_gateway.desk.asks import CheckOut, Heard, Place, Renew
 from hkall_gateway.desk.deeds import Answered
 from hkall_gateway.desk.errands import BROKERED, Errand
 from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.outcomes import CheckedOut, Noted, Outcome, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.returning import arrival_of, taken
 from hkall_gateway.desk.standing import standing

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from hkall_gateway.desk import borrowing, fines, staff
-from hkall_gateway.desk.asks import Outcome, Refused, RequestTitle
+from hkall_gateway.desk.asks import RequestTitle
 from hkall_gateway.desk.base import TRY_AGAIN, Base, locks_for
 from hkall_gateway.desk.deeds import Answered, Deed, Paid, Pay, Waive, Waived
+from hkall_gateway.desk.outcomes import Outcome, Refused
 from hkall_gateway.store.database import Locks
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hkall_gateway.desk import cards
-from hkall_gateway.desk.asks import Refused
 from hkall_gateway.desk.base import TRY_AGAIN, WRONG_PIN, locks_for
 from hkall_gateway.desk.byhand import ByHand
 from hkall_gateway.desk.deeds import Paid, Pay
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.slips import (
     AllRenewed,
     BlockCard,

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from hkall_gateway.desk import borrowing, circulation
-from hkall_gateway.desk.asks import CancelRequest, Refused, Renew, Renewed, Requested, RequestTitle
+from hkall_gateway.desk.asks import CancelRequest, Renew, RequestTitle
 from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.outcomes import Refused, Renewed, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.seeing import one_with
 from hkall_gateway.desk.slips import (

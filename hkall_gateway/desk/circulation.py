@@ -6,16 +6,10 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from hkall_gateway.desk.asks import (
-    CheckedOut,
-    CheckOut,
-    Outcome,
-    Refused,
-    Renew,
-    Renewed,
-)
+from hkall_gateway.desk.asks import CheckOut, Renew
 from hkall_gateway.desk.fines import dollars, fix_fine, left_to_charge
 from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.outcomes import CheckedOut, Outcome, Refused, Renewed
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.seeing import one_with
 from hkall_gateway.desk.standing import standing

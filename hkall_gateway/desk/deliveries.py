@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from hkall_gateway.desk import borrowing
-from hkall_gateway.desk.asks import Answer
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.rules import breaker
 from hkall_gateway.rules.breaker import Link, Patience
 from hkall_gateway.rules.lifecycle import Event, Send

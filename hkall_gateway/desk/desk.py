@@ -7,16 +7,11 @@ from typing import Any
 
 from hkall_gateway.desk import borrowing, circulation, deliveries, lending, owners, recalls, returning, seeing
 from hkall_gateway.desk.asks import (
-    Answer,
     BorrowFromUs,
     CancelRequest,
     CheckIn,
     CheckOut,
     Heard,
-    ItemSeen,
-    Outcome,
-    PatronSeen,
-    Refused,
     Renew,
     RequestTitle,
     SeeItem,
@@ -25,6 +20,7 @@ from hkall_gateway.desk.asks import (
 from hkall_gateway.desk.base import TRY_AGAIN, WRONG_PIN, heard_locks, locks_for
 from hkall_gateway.desk.deeds import Recalled
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.outcomes import Answer, ItemSeen, Outcome, PatronSeen, Refused
 from hkall_gateway.desk.partnerdesk import PartnerDesk
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.breaker import Patience

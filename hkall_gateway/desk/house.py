@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hkall_gateway.desk.asks import Refused
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Refusal

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from hkall_gateway.desk.asks import Refused
 from hkall_gateway.desk.deeds import Deed, Done
 from hkall_gateway.desk.fines import DAMAGE, PROCESSING, REPLACEMENT, fix_fine
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.naming import day_of, done, elsewhere
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Charges, ItemKey, Position, Request, Side
 from hkall_gateway.store import fines

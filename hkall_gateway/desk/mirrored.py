@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from hkall_gateway.desk import circulation, lending, owners, recalls, returning
-from hkall_gateway.desk.asks import BorrowFromUs, Outcome, Paged
+from hkall_gateway.desk.asks import BorrowFromUs
 from hkall_gateway.desk.brokered import (
     Work,
     at_counter,
@@ -29,6 +29,7 @@ from hkall_gateway.desk.brokered import named as named_by_copy
 from hkall_gateway.desk.deeds import Answered
 from hkall_gateway.desk.errands import MIRRORED, Errand
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.outcomes import Outcome, Paged
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side, Why

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from hkall_gateway.desk.asks import Refused
 from hkall_gateway.desk.deeds import Deed, Done
 from hkall_gateway.desk.house import refused
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.seeing import one_with
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import By, Refusal, Request, Why

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from hkall_gateway.desk.asks import InboxKey, Refused
+from hkall_gateway.desk.asks import InboxKey
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.rules.records import from_json, to_json
 from hkall_gateway.store.unit import Unit
 

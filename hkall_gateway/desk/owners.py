@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from hkall_gateway.desk.asks import Heard, Noted, Outcome
+from hkall_gateway.desk.asks import Heard
 from hkall_gateway.desk.borrowing import move_on, no
 from hkall_gateway.desk.fines import fix_fine, pay_back
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.outcomes import Noted, Outcome
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.lifecycle import FINAL, Event, Send
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Side, Why

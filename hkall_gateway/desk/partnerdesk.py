@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from hkall_gateway.desk import lending, owners, services
-from hkall_gateway.desk.asks import Heard, ItemSeen, Outcome, Refused
+from hkall_gateway.desk.asks import Heard
 from hkall_gateway.desk.base import TRY_AGAIN, heard_locks, locks_for
 from hkall_gateway.desk.brokered import ERRANDS, Work
 from hkall_gateway.desk.carddesk import CardDesk
@@ -29,6 +29,7 @@ from hkall_gateway.desk.errands import (
 )
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.mirrored import EVENTS
+from hkall_gateway.desk.outcomes import ItemSeen, Outcome, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.store.database import NO_LOCKS

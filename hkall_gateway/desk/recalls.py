@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from hkall_gateway.desk.asks import Heard, Refused, Renewed
+from hkall_gateway.desk.asks import Heard
 from hkall_gateway.desk.deeds import Deed, Done, Recalled
 from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.naming import done, elsewhere
+from hkall_gateway.desk.outcomes import Refused, Renewed
 from hkall_gateway.desk.tally import closed_days
 from hkall_gateway.rules import calendar, due
 from hkall_gateway.rules.lifecycle import Event

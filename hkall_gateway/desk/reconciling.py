@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hkall_gateway.desk import lending, owners
-from hkall_gateway.desk.asks import Heard, Noted, Outcome, Refused
+from hkall_gateway.desk.asks import Heard
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.outcomes import Noted, Outcome, Refused
 from hkall_gateway.rules.lifecycle import FINAL, Event, Send
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side, Why
 from hkall_gateway.store.unit import Unit

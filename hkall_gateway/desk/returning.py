@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
-from hkall_gateway.desk.asks import CheckedIn, CheckIn, Outcome, Refused
+from hkall_gateway.desk.asks import CheckIn
 from hkall_gateway.desk.fines import fix_fine, pay_back
 from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.outcomes import CheckedIn, Outcome, Refused
 from hkall_gateway.desk.seeing import one_with
 from hkall_gateway.desk.tally import closed_days
 from hkall_gateway.rules import calendar, policy

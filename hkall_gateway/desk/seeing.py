@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from hkall_gateway.desk.asks import ItemSeen, LoanLine, PatronSeen, Refused, SeeItem, SeePatron
+from hkall_gateway.desk.asks import SeeItem, SeePatron
 from hkall_gateway.desk.fines import charge_lines, left_to_charge
 from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.outcomes import ItemSeen, LoanLine, PatronSeen, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.standing import standing
 from hkall_gateway.rules import calendar, eligibility

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Final
 
 from hkall_gateway.desk import losses
-from hkall_gateway.desk.asks import ItemSeen, Refused, SeeItem
+from hkall_gateway.desk.asks import SeeItem
 from hkall_gateway.desk.deeds import Deed, Done
 from hkall_gateway.desk.errands import (
     Bill,
@@ -26,6 +26,7 @@ from hkall_gateway.desk.errands import (
     StatusSet,
 )
 from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.outcomes import ItemSeen, Refused
 from hkall_gateway.desk.seeing import see_item
 from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.store import fines

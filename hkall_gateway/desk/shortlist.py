@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from hkall_gateway.desk.asks import Noted, Outcome
 from hkall_gateway.desk.borrowing import give_up_on, no
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.outcomes import Noted, Outcome
 from hkall_gateway.rules.vocabulary import By, Candidate, ItemKey, Position, Request, Side, Why
 from hkall_gateway.store.unit import Unit
 

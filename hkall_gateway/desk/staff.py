@@ -11,10 +11,11 @@ from datetime import date, datetime
 from typing import Any
 
 from hkall_gateway.desk import borrowing, lending, losses, recalls
-from hkall_gateway.desk.asks import Outcome, Refused, RequestTitle
+from hkall_gateway.desk.asks import RequestTitle
 from hkall_gateway.desk.deeds import Answered, Deed
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.naming import day_of, done, elsewhere, named, no
+from hkall_gateway.desk.outcomes import Outcome, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.returning import arrival_of, arrive, come_back, go_home
 from hkall_gateway.rules import calendar

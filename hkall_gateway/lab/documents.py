@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
-from hkall_gateway.desk.asks import Answer
 from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.lab.worldfile import Start, secret_of
 from hkall_gateway.ncip.calls import Caller, Door, Peer

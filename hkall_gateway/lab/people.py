@@ -13,8 +13,8 @@ from itertools import count
 from typing import Final, TypeVar
 
 from hkall_gateway.desk import deadletters
-from hkall_gateway.desk.asks import Refused
 from hkall_gateway.desk.deeds import Deed
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.lab.consortium import Consortium
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules import calendar

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError, SMTPDeliveryError, SMTPSenderFactory
 
-from hkall_gateway.desk.asks import Answer
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.mail.letters import Sender, compose
 from hkall_gateway.rules import calendar, policy
 from hkall_gateway.rules.tidings import Letter

@@ -9,8 +9,9 @@ from datetime import date, datetime, tzinfo
 from hashlib import blake2b
 from typing import Final, Literal
 
-from hkall_gateway.desk.asks import Heard, InboxKey, Refused, SeePatron
+from hkall_gateway.desk.asks import Heard, InboxKey, SeePatron
 from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.rate import Rate
 from hkall_gateway.ncip.dialects import DIALECTS, Dialect

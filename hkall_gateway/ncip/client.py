@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Final
 
-from hkall_gateway.desk.asks import Answer
+from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.documents import DOCUMENTS, request_id

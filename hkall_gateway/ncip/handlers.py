@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from hkall_gateway.desk.asks import Refused
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.ncip import problems
 from hkall_gateway.ncip.admission import authenticated, overdone
 from hkall_gateway.ncip.answers import Said

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from hkall_gateway.desk.asks import Refused, SeeItem, SeePatron
+from hkall_gateway.desk.asks import SeeItem, SeePatron
 from hkall_gateway.desk.errands import SeeRequest, SeeShelves
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.ncip import replies, shelves
 from hkall_gateway.ncip.answers import Said, frame
 from hkall_gateway.ncip.calls import Call, credentials, item, refused, request_id

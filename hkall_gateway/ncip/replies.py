@@ -8,7 +8,7 @@ from datetime import date, tzinfo
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.desk.asks import Cancelled, ItemSeen, LoanLine, Noted, Outcome, Paged, PatronSeen, Renewed, Requested
+from hkall_gateway.desk.outcomes import Cancelled, ItemSeen, LoanLine, Noted, Outcome, Paged, PatronSeen, Renewed, Requested
 from hkall_gateway.ncip.documents import CATALOGUE, item_id, request_id, user_id
 from hkall_gateway.ncip.messages import Fields, Value, stamp
 from hkall_gateway.rules import calendar

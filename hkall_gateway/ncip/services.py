@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hkall_gateway.desk.asks import BorrowFromUs, CancelRequest, Refused, Renew, RequestTitle
+from hkall_gateway.desk.asks import BorrowFromUs, CancelRequest, Renew, RequestTitle
 from hkall_gateway.desk.errands import ChangeRequest
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.ncip.answers import Said, answer
 from hkall_gateway.ncip.calls import Call, bib_id, day, heard, item, patron, refused, request_id, volume
 from hkall_gateway.ncip.events import renewed

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hkall_gateway.desk.asks import PatronSeen, Refused, SeePatron
+from hkall_gateway.desk.asks import SeePatron
+from hkall_gateway.desk.outcomes import PatronSeen, Refused
 from hkall_gateway.desk.slips import BlockCard, EnableCard
 from hkall_gateway.rules.vocabulary import Why
 from hkall_gateway.sip2.patrons import standing

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from hkall_gateway.desk.asks import Refused
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.rules.vocabulary import Why
 from hkall_gateway.sip2.cards import block, enable
 from hkall_gateway.sip2.codec import Message

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from hkall_gateway.desk.asks import Refused
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.slips import Held, Hold, HoldMode
 from hkall_gateway.rules.calendar import civil, end_of
 from hkall_gateway.rules.vocabulary import Position, Why

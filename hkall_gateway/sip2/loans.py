@@ -7,19 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
-from hkall_gateway.desk.asks import (
-    CheckedIn,
-    CheckedOut,
-    CheckIn,
-    CheckOut,
-    ItemSeen,
-    Outcome,
-    Refused,
-    Renew,
-    Renewed,
-    SeeItem,
-    SeePatron,
-)
+from hkall_gateway.desk.asks import CheckIn, CheckOut, Renew, SeeItem, SeePatron
+from hkall_gateway.desk.outcomes import CheckedIn, CheckedOut, ItemSeen, Outcome, Refused, Renewed
 from hkall_gateway.desk.slips import AllRenewed, RenewAll
 from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.vocabulary import Why

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hkall_gateway.desk.asks import ChargeLine, LoanLine, PatronSeen, SeePatron
+from hkall_gateway.desk.asks import SeePatron
+from hkall_gateway.desk.outcomes import ChargeLine, LoanLine, PatronSeen
 from hkall_gateway.rules.vocabulary import Position, Why
 from hkall_gateway.sip2.codec import Message, Value
 from hkall_gateway.sip2.turns import Reply, Turn, dollars, reply

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from typing import Final, Protocol
 
-from hkall_gateway.desk.asks import Place, Refused
+from hkall_gateway.desk.asks import Place
 from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.rules.calendar import end_of

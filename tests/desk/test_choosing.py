@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import insert
 
 from hkall_gateway.desk import shortlist
-from hkall_gateway.desk.asks import Noted, Outcome, Refused
+from hkall_gateway.desk.outcomes import Noted, Outcome, Refused
 from hkall_gateway.desk.shortlist import Choice
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.breaker import DOWN

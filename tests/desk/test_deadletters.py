@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.desk import deadletters
-from hkall_gateway.desk.asks import Noted, Outcome, Refused
+from hkall_gateway.desk.outcomes import Noted, Outcome, Refused
 from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.vocabulary import By, Position, Why

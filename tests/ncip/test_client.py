@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from hkall_gateway.desk.asks import Answer
+from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.ncip.client import DOCUMENTS, Client, NoReply, NotSent, Posted, document
 from hkall_gateway.ncip.codec import decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS

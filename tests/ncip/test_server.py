@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from hkall_gateway.desk.asks import PatronSeen, SeePatron
+from hkall_gateway.desk.asks import SeePatron
+from hkall_gateway.desk.outcomes import PatronSeen
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.ncip.codec import decode, encode

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.desk.asks import PatronSeen, SeePatron
+from hkall_gateway.desk.asks import SeePatron
 from hkall_gateway.desk.desk import Desk
+from hkall_gateway.desk.outcomes import PatronSeen
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec import Message, decode
 from hkall_gateway.sip2.dialects import DIALECTS
