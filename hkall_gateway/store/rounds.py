@@ -10,11 +10,11 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, or_, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.store.tables import INBOX, IS_OPEN, JOBS, REQUESTS
 from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.upsert import insert_or_leave
 
 P = Position
 R = REQUESTS.c
@@ -99,7 +99,7 @@ def claim(unit: Unit, name: str, who: str, now: datetime, lease_s: int, due_only
     Compare and set in one statement, so that of two gateways one gets it. A round whose gateway died is handed on with
     its cursor when the lease has run out, or at once to that gateway itself when it is back.
     """
-    unit.execute(_insert_or_leave(unit).values(name=ROUND + name, count=0))
+    unit.execute(insert_or_leave(JOBS, unit.dialect).values(name=ROUND + name, count=0))
     nobody = or_(JOBS.c.lease_until.is_(None), JOBS.c.lease_until < now, JOBS.c.claimed_by == who)
     free: list[Any] = [JOBS.c.name == ROUND + name, nobody]
     free += [or_(JOBS.c.next_run.is_(None), JOBS.c.next_run <= now)] if due_only else []
@@ -128,8 +128,3 @@ def _settle(unit: Unit, job: Job, who: str, **values: Any) -> bool:
 def _job(row: Any) -> Job:
     values = {f.name: row[f.name] for f in fields(Job)}
     return Job(**values | {"name": str(row["name"]).removeprefix(ROUND)})
-
-
-def _insert_or_leave(unit: Unit) -> Any:
-    dialect: Any = sqlite if unit.dialect == "sqlite" else postgresql
-    return dialect.insert(JOBS).on_conflict_do_nothing()

@@ -245,7 +245,7 @@ OUTBOX = Table(
     "outbox",
     METADATA,
     Column("id", Integer, primary_key=True),
-    _text("lane", index=True),
+    _text("lane"),
     _text("kind"),
     _text("send"),
     _text("recipient"),

@@ -208,7 +208,6 @@ def upgrade() -> None:
         comment="What must be told to others, in our words; a lane (one request, one recipient) leaves in order.",
     )
     with op.batch_alter_table("outbox", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_outbox_lane"), ["lane"], unique=False)
         batch_op.create_index(batch_op.f("ix_outbox_request"), ["request"], unique=False)
         batch_op.create_index(
             "ix_outbox_unsent_lane",
