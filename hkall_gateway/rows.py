@@ -4,30 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from hkall_gateway.config import gateway
+from hkall_gateway.config.dialects import Dialect as SiteDialect
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.ncip.handlers import Caller
-from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.dialects import DIALECTS, TERMINATORS, Dialect
 from hkall_gateway.sip2.handlers import TerminalRow
 from hkall_gateway.sip2.listeners import Framing, Listener
 
 
 def terminals(config: Gateway) -> dict[str, TerminalRow]:
     """Who may log in, by login; a terminal speaks the library's first language."""
-    language = config.library.languages[0]
-    return {row.login: _terminal(row, language) for row in config.sip2.terminals}
+    language, makes = config.library.languages[0], makes_of_terminals(config.sip2)
+    return {row.login: _terminal(row, makes[row.dialect], language) for row in config.sip2.terminals}
+
+
+def makes_of_terminals(door: gateway.Sip2) -> dict[str, Dialect]:
+    """The package's rows and the site's own, by name."""
+    return DIALECTS | {row.name: _make(row) for row in door.dialects}
 
 
 def listeners(door: gateway.Sip2) -> Iterator[tuple[str, Listener]]:
     """The plain ports of `listen`, then those with settings of their own."""
-    framings = tuple(Framing(AllowList(row.callers), DIALECTS[row.dialect]) for row in door.framings)
+    makes = makes_of_terminals(door)
+    framings = tuple(Framing(AllowList(row.callers), makes[row.dialect]) for row in door.framings)
     plain = Listener(framings=framings, proxy_from=AllowList(door.proxy_from))
     yield from ((endpoint, plain) for endpoint in door.listen)
     for row in door.listeners:
-        framing = DIALECTS[row.dialect] if row.dialect else None
+        framing = makes[row.dialect] if row.dialect else None
         yield row.endpoint, Listener(row.login, row.terminal, framing, framings, AllowList(row.proxy_from))
 
 
@@ -50,9 +58,18 @@ def dialects(config: Gateway) -> dict[str, str]:
     return {p.agency: p.dialect for p in config.partners}
 
 
-def _terminal(row: gateway.Terminal, language: str) -> TerminalRow:
+def _terminal(row: gateway.Terminal, make: Dialect, language: str) -> TerminalRow:
     allowed = AllowList(row.allow_from)
-    return TerminalRow(row.login, row.secret_hash, row.role, row.location, row.dialect, allowed, language)
+    return TerminalRow(row.login, row.secret_hash, row.role, row.location, make, allowed, language)
+
+
+def _make(row: SiteDialect) -> Dialect:
+    """The packaged row that it is like, with what the site says differently."""
+    own: dict[str, Any] = {name: value for name, value in row.model_dump(exclude={"like"}).items() if value is not None}
+    own |= {name: frozenset(own[name]) for name in ("extensions", "hidden", "withheld") if name in own}
+    if row.terminator:
+        own["terminator"] = TERMINATORS[row.terminator]
+    return replace(DIALECTS[row.like], **own)
 
 
 def _partner(row: gateway.Partner, secret: str) -> Caller:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from hkall_gateway.config.dialects import Dialect, unknown_dialects
 from hkall_gateway.config.loading import ConfigErrors, Fault, Strict, Table, dotted, listed, model, read
 from hkall_gateway.config.values import (
     Agency,
@@ -23,7 +24,6 @@ from hkall_gateway.config.values import (
     Network,
     PortNumber,
     Seconds,
-    Sip2Dialect,
     Text,
     Variable,
     WebUrl,
@@ -77,7 +77,7 @@ class Terminal(Strict):
     secret_hash: Argon2Hash = Field(repr=False, description="Argon2id hash of 93 CO, from `hash-secret`")
     role: Literal["counter", "selfcheck", "bookdrop"] = Field(description="what it may do")
     location: Text = Field(description="where it stands")
-    dialect: Sip2Dialect = Field(default="standard", description="row of sip2/dialects.py")
+    dialect: Text = Field(default="standard", description="row of sip2/dialects.py, or of [[sip2.dialects]]")
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
 
 
@@ -89,7 +89,7 @@ class Listener(Strict):
         default="required", description="who must log in, and how"
     )
     terminal: str = Field(default="", description="optional, by-address: the login of who does not log in")
-    dialect: Sip2Dialect | None = Field(default=None, description="row that frames the lines; without it the login's own does")
+    dialect: Text | None = Field(default=None, description="row that frames the lines; without it the login's own does")
     proxy_from: tuple[Network, ...] = Field(default=(), description="load balancers that must send a PROXY header")
 
 
@@ -97,7 +97,7 @@ class Framing(Strict):
     """Callers whose lines are framed in a way of their own, whatever port they come in by."""
 
     callers: tuple[Network, ...] = Field(alias="from", min_length=1, description="networks from which they come")
-    dialect: Sip2Dialect = Field(description="row that frames their lines")
+    dialect: Text = Field(description="row that frames their lines")
 
 
 class Sip2(Door):
@@ -108,6 +108,7 @@ class Sip2(Door):
     listeners: tuple[Listener, ...] = Field(default=(), description="further ports with settings of their own")
     framings: tuple[Framing, ...] = Field(default=(), description="framing by address")
     terminals: tuple[Terminal, ...] = Field(default=(), description="who may log in")
+    dialects: tuple[Dialect, ...] = Field(default=(), description="makes of terminals that no packaged row fits")
 
 
 class Ncip(Door):
@@ -253,6 +254,7 @@ def load(file: Path, environ: Mapping[str, str]) -> Gateway:
     tables = read(file)
     gateway, faults = model(Gateway, tables, file)
     faults += [*_twice(tables), *_unset(tables, environ), *_ils(tables), *_listeners(tables), *_proofs(tables)]
+    faults += unknown_dialects(_table(tables, "sip2"))
     if gateway is None or faults:
         raise ConfigErrors(file, faults)
     return gateway

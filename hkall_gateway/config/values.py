@@ -14,7 +14,6 @@ from hkall_gateway.config.loading import listed, nearest
 from hkall_gateway.edge.allow import network
 from hkall_gateway.edge.secrets import is_hash
 from hkall_gateway.ncip.dialects import DIALECTS as NCIP_DIALECTS
-from hkall_gateway.sip2.dialects import DIALECTS as SIP2_DIALECTS
 
 FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
 """Arguments of an endpoint that name a file."""
@@ -110,12 +109,6 @@ def _web(url: str) -> str:
     return url
 
 
-def _sip2_dialect(name: str) -> str:
-    if name not in SIP2_DIALECTS:
-        raise ValueError(f"must be {listed(SIP2_DIALECTS)}{nearest(name, SIP2_DIALECTS)}")
-    return name
-
-
 def _ncip_dialect(name: str) -> str:
     if name not in NCIP_DIALECTS:
         raise ValueError(f"must be {listed(NCIP_DIALECTS)}{nearest(name, NCIP_DIALECTS)}")
@@ -142,6 +135,5 @@ Zone: TypeAlias = Annotated[str, AfterValidator(_zone)]
 Argon2Hash: TypeAlias = Annotated[str, AfterValidator(_hash)]
 DatabaseUrl: TypeAlias = Annotated[str, AfterValidator(_database)]
 WebUrl: TypeAlias = Annotated[str, AfterValidator(_web)]
-Sip2Dialect: TypeAlias = Annotated[str, AfterValidator(_sip2_dialect)]
 Certificate: TypeAlias = Annotated[str, AfterValidator(_certificate)]
 NcipDialect: TypeAlias = Annotated[str, AfterValidator(_ncip_dialect)]

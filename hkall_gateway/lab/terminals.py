@@ -111,7 +111,7 @@ def _row(terminal: Terminal) -> sip2.TerminalRow:
         secret_hash=terminal.login,
         role=terminal.role,
         location=terminal.location,
-        dialect=terminal.dialect,
+        dialect=DIALECTS[terminal.dialect],
         allow_from=LOOPBACK,
         language=terminal.language,
     )

@@ -14,6 +14,7 @@ HOLD_PATRON: Final = frozenset({"CY", "DA"})
 """Whom a returned item is held for: for counters and sorters behind the counter."""
 PATRON_DETAILS: Final = frozenset({"PA", "PC"})
 """Until when a card runs, and its category. The birth date (PB) is in no row: nobody needs it."""
+TERMINATORS: Final = {"CR": b"\r", "CRLF": b"\r\n"}
 STATUS_UPDATES: Final = frozenset({"01", "25"})
 """Messages that block a card and lift the block."""
 

@@ -12,7 +12,6 @@ from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.rules.vocabulary import Why
 from hkall_gateway.sip2.cards import block, enable
 from hkall_gateway.sip2.codec import Message
-from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.fees import pay
 from hkall_gateway.sip2.holds import hold
 from hkall_gateway.sip2.items import item_information, item_status_update
@@ -70,7 +69,7 @@ def welcome(door: Door, session: Session, listener: Listener, peer: str) -> None
     """Who calls from `peer` is logged in at once where the listener says so, and nobody otherwise."""
     row = _known_by_address(door, listener, peer)
     if row is not None:
-        session.log_in(row.login, DIALECTS[row.dialect])
+        session.log_in(row.login, row.dialect)
 
 
 def struck_out(session: Session) -> bool:
@@ -123,7 +122,7 @@ async def _log_in(turn: Turn) -> Reply:
     row = turn.door.terminals.get(turn.message.get("CN").strip(), NOBODY)
     reason = await _login_refused(turn, row)
     if not reason:
-        turn.session.log_in(row.login, DIALECTS[row.dialect])
+        turn.session.log_in(row.login, row.dialect)
         return reply(turn, {"ok": "1"})
     LOG.warning("sip2.login_refused", login=row.login, reason=reason, peer=turn.peer)
     turn.session.counters[STRUCK_OUT] += turn.session.strike()

@@ -15,6 +15,7 @@ from hkall_gateway.edge.counters import Counters
 from hkall_gateway.rules.calendar import end_of
 from hkall_gateway.rules.vocabulary import By, Sensitive, Why
 from hkall_gateway.sip2.codec import Message, Value
+from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.fields import TAGS, date18, parse_date18
 from hkall_gateway.sip2.messages import SHAPES
 from hkall_gateway.sip2.session import Session
@@ -25,13 +26,13 @@ NOWHERE: Final = AllowList(())
 
 @dataclass(frozen=True, slots=True)
 class TerminalRow:
-    """One login of the configuration. `role` is counter, selfcheck or bookdrop; `dialect` a row of DIALECTS."""
+    """One login of the configuration. `role` is counter, selfcheck or bookdrop; `dialect` its make."""
 
     login: str
     secret_hash: str = field(repr=False)
     role: str
     location: str
-    dialect: str = "standard"
+    dialect: Dialect = DIALECTS["standard"]
     allow_from: AllowList = NOWHERE
     language: str = EN
 

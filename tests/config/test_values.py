@@ -11,7 +11,6 @@ from pydantic import TypeAdapter, ValidationError
 from hkall_gateway.config import values
 from hkall_gateway.edge.secrets import hash_secret
 from hkall_gateway.ncip.dialects import DIALECTS as NCIP_DIALECTS
-from hkall_gateway.sip2.dialects import DIALECTS as SIP2_DIALECTS
 
 SITE = {"folder": Path("/etc/hkall")}
 
@@ -138,7 +137,5 @@ def test_a_secret_hash_is_argon2id() -> None:
 
 
 def test_every_dialect_of_the_tables_may_be_named_and_no_other() -> None:
-    assert all(sound(values.Sip2Dialect, name) for name in SIP2_DIALECTS)
     assert all(sound(values.NcipDialect, name) for name in NCIP_DIALECTS)
-    assert not sound(values.Sip2Dialect, "innreach")
     assert not sound(values.NcipDialect, "standard")

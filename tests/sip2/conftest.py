@@ -106,8 +106,9 @@ class PlainSecrets:
         return stored == secret
 
 
-def _row(login: str, role: str = "counter", **more: str) -> TerminalRow:
-    return TerminalRow(login, f"{login}-pw", role, "HKU-MAIN-LENDING", allow_from=AllowList(["10.0.0.0/8"]), **more)
+def _row(login: str, role: str = "counter", dialect: str = "standard", language: str = "en") -> TerminalRow:
+    make, allowed = DIALECTS[dialect], AllowList(["10.0.0.0/8"])
+    return TerminalRow(login, f"{login}-pw", role, "HKU-MAIN-LENDING", make, allowed, language)
 
 
 TERMINALS = (
@@ -195,7 +196,7 @@ def ask(door: Door) -> Callable[[str, str], str]:
 
     def asked(login: str, line: str) -> str:
         session = Session(DIALECTS["standard"])
-        session.log_in(login, DIALECTS[door.terminals[login].dialect])
+        session.log_in(login, door.terminals[login].dialect)
         (piece,) = session.receive(line.encode(session.dialect.encoding) + b"\r")
         assert isinstance(piece, Message | Refuse)
         reply = finished(respond(door, session, piece, "10.0.0.7"))

@@ -142,7 +142,7 @@ def test_the_framing_of_the_port_outlasts_the_login(port: Port) -> None:
 
 
 def test_without_a_framing_of_the_port_the_login_brings_its_own(port: Port) -> None:
-    row = replace(port.door.terminals["counter-1"], dialect="crlf")
+    row = replace(port.door.terminals["counter-1"], dialect=DIALECTS["crlf"])
     there = replace(port, door=replace(port.door, terminals={"counter-1": row}))
     assert _call(there, Listener()).hears(LOGIN + END) == b"941\r\n" + ENDED + b"\n"
 
