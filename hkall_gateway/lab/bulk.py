@@ -1,0 +1,276 @@
+"""Years of work at once: closed requests with their journal, letters and candidates, and a directory of any length.
+
+What the bench and the tests of growth fill a database with. Everything follows from a row's number, so that the same plan
+always gives the same rows; they go through the store in plain `executemany`, a chunk a transaction, in the order of their keys.
+
+    python -m hkall_gateway.lab.bulk sqlite:////tmp/big.db --requests 1000000 --partners 1000000
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+import click
+from sqlalchemy import Engine, Table
+
+from hkall_gateway.rules.calendar import civil
+from hkall_gateway.rules.lifecycle import Event, Send, step
+from hkall_gateway.rules.records import to_json
+from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.vocabulary import Partner, Position, Side
+from hkall_gateway.store import schema
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import CANDIDATES, FINES, JOURNAL, NOTICES, OUTBOX, REQUESTS
+from hkall_gateway.store.unit import Unit
+
+CHUNK: Final = 5_000
+OTHERS: Final = ("CITYU", "CUHK", "EDUHK", "HKBU", "HKUST", "LU", "POLYU")
+STEP_DAYS: Final = 4
+CACHE_KIB: Final = 500_000
+E, P = Event, Position
+
+# fmt: off
+LIVES: Final[dict[Side, tuple[Event, ...]]] = {
+    Side.BORROWING: (E.ASK, E.SHIP, E.ARRIVE, E.NOTIFY, E.CHECK_OUT, E.RENEW, E.RETURN, E.DISPATCH, E.HOME),
+    Side.LENDING:   (E.PRINT, E.LEND, E.BORROWER_HAS_IT, E.BORROWER_RENEWED, E.COMING_HOME, E.CHECK_IN_HOME),
+}
+FIRST: Final = {Side.BORROWING: P.NEW, Side.LENDING: P.PAGED}
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Plenty:
+    """How much: `requests` that are closed, `lines` of the journal each, placed evenly over `days` up to now.
+
+    Half of them are borrowed, by `patrons` readers who are not in the table of patrons; a copy serves ten requests.
+    """
+
+    requests: int = 1_000_000
+    lines: int = 10
+    patrons: int = 60_000
+    days: int = 3_650
+    agency: str = "HKU"
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """One closed request: everything that its rows are made from."""
+
+    number: int
+    side: Side
+    placed: datetime
+    plenty: Plenty
+
+    @property
+    def id(self) -> str:
+        return f"B{self.number:09d}"
+
+    @property
+    def patron(self) -> str:
+        return f"BP{self.number * 7919 % self.plenty.patrons:07d}" if self.side is Side.BORROWING else ""
+
+    @property
+    def partner(self) -> str:
+        return OTHERS[self.number // 2 % len(OTHERS)]
+
+    @property
+    def owner(self) -> str:
+        return self.partner if self.side is Side.BORROWING else self.plenty.agency
+
+    @property
+    def borrower(self) -> str:
+        return self.plenty.agency if self.side is Side.BORROWING else self.partner
+
+    @property
+    def barcode(self) -> str:
+        return f"BC{self.number // 10:08d}"
+
+    def day(self, after: int) -> date:
+        return civil(self.placed) + timedelta(days=after)
+
+
+def at(plenty: Plenty, number: int, now: datetime) -> One:
+    """The request with this number, 0 the oldest."""
+    left = timedelta(days=plenty.days) * ((plenty.requests - number) / plenty.requests)
+    return One(number, Side.LENDING if number % 2 else Side.BORROWING, now - left, plenty)
+
+
+# ---- rows, in the order of their columns
+
+
+def _requests(one: One, now: datetime) -> Iterator[Sequence[Any]]:
+    ended = min(now, one.placed + timedelta(days=STEP_DAYS * len(LIVES[one.side])))
+    named = (one.id, one.side.value, P.CLOSED.value, one.patron, one.partner, one.borrower, f"w{one.number}")
+    held = (one.owner, one.barcode, f"Title {one.number // 40}", f"bib{one.number // 40}")
+    days = (one.day(12).isoformat(), one.day(16).isoformat(), one.day(31).isoformat(), one.day(28).isoformat())
+    yield (*named, *held, _text(one.placed), _text(ended), *days)
+
+
+def _journal(one: One, now: datetime) -> Iterator[Sequence[Any]]:
+    life = LIVES[one.side]
+    yield _line(one, now, 0, "OPEN", "", FIRST[one.side].value)
+    for number in range(1, one.plenty.lines):
+        happened = life[(number - 1) % len(life)]
+        yield _line(one, now, number, happened.name, *_STEPS[happened])
+
+
+def _line(one: One, now: datetime, number: int, happened: str, source: str, target: str) -> Sequence[Any]:
+    when = _text(min(now, one.placed + timedelta(days=STEP_DAYS * number)))
+    facts = f'{{"position":{{"_":"Position","v":"{target}"}}}}'
+    return (when, one.id, one.patron, "bulk", "import", "", f"c{one.number}", happened, source, target, "", "ok", facts)
+
+
+def _candidates(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
+    if one.side is Side.BORROWING:
+        yield (one.id, 1, one.partner, one.barcode, f"w{one.number}", "accepted")
+
+
+def _outbox(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
+    send = Send.ASK_LENDER if one.side is Side.BORROWING else Send.TELL_BORROWER_SHIPPED
+    told = Telling(send, one.id, one.partner, one.borrower, f"w{one.number}", one.placed, patron=one.patron)
+    when = _text(one.placed)
+    lane = f"{one.id}/{one.partner}"
+    yield (lane, "ncip", send.value, one.partner, one.id, to_json(told), "sent", when, when, when, 1)
+
+
+def _notices(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
+    if one.side is Side.BORROWING:
+        when = _text(one.placed + timedelta(days=12))
+        yield (one.id, Send.LETTER_PICKUP.value, one.day(12).isoformat(), one.patron, "sent", when, when)
+
+
+def _fines(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
+    if one.number % 20 == 0:
+        yield (one.id, one.patron, "overdue", 200, 200, "HKD", _text(one.placed), "R40", one.day(31).isoformat())
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One table's rows of a request, and the columns that they name."""
+
+    table: Table
+    rows: Callable[[One, datetime], Iterator[Sequence[Any]]]
+    columns: str
+
+
+# fmt: off
+KINDS: Final = (
+    Kind(REQUESTS,   _requests,   "id side position patron partner wire_agency wire_id item_agency item_barcode title bib_id"
+                                  " placed_at moved_at received_on first_checkout due returned_on"),
+    Kind(JOURNAL,    _journal,    "at request patron who channel message corr event source target rule outcome detail"),
+    Kind(CANDIDATES, _candidates, "request rank agency barcode wire_id outcome"),
+    Kind(OUTBOX,     _outbox,     "lane kind send recipient request payload state made_at next_at sent_at attempts"),
+    Kind(NOTICES,    _notices,    "request kind about patron state made_at sent_at"),
+    Kind(FINES,      _fines,      "request patron kind cents paid_cents currency at reason due"),
+)
+# fmt: on
+
+
+# ---- into the database
+
+
+def fill(engine: Engine, plenty: Plenty, now: datetime, tell: Callable[[int], None] = lambda _done: None) -> None:
+    """Write it all. `tell` hears how many requests are written so far. The tables must be there and know none of these."""
+    with _store(engine) as store:
+        for first in range(0, plenty.requests, CHUNK):
+            some = range(first, min(first + CHUNK, plenty.requests))
+            store.now(_write, [at(plenty, number, now) for number in some], now)
+            tell(some.stop)
+
+
+def furnish_directory(engine: Engine, partners: int, tell: Callable[[int], None] = lambda _done: None) -> None:
+    """So many further libraries, L0000000 and up, each with the card that stands for it at our counter."""
+    with _store(engine) as store:
+        for first in range(0, partners, CHUNK * 4):
+            some = range(first, min(first + CHUNK * 4, partners))
+            store.now(Unit.write_partners, [partner(number) for number in some])
+            tell(some.stop)
+
+
+def partner(number: int) -> Partner:
+    """A library like thousands of others."""
+    return Partner(f"L{number:07d}", f"Library {number}", institutional_card=f"L{number:07d}-INST")
+
+
+def _write(unit: Unit, some: Sequence[One], now: datetime) -> None:
+    for kind in KINDS:
+        rows = [tuple(row) for one in some for row in kind.rows(one, now)]
+        if rows:
+            unit.connection.exec_driver_sql(_insert(kind, unit.dialect), rows)
+
+
+def _insert(kind: Kind, dialect: str) -> str:
+    columns = kind.columns.split()
+    marks = ", ".join(["?" if dialect == "sqlite" else "%s"] * len(columns))
+    return f"INSERT INTO {kind.table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  # our own names
+
+
+@contextmanager
+def _store(engine: Engine) -> Iterator[Immediate]:
+    """A store whose page cache holds the upper floors of the large indexes."""
+    store = Immediate(engine, lambda connection: Unit(connection, str))
+    store.now(_more_memory)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _more_memory(unit: Unit) -> None:
+    if unit.dialect == "sqlite":
+        unit.connection.exec_driver_sql(f"PRAGMA cache_size=-{CACHE_KIB}")
+
+
+def _steps() -> Iterator[tuple[Event, tuple[str, str]]]:
+    """Each event of the lives with the positions that it leads from and to."""
+    for side, life in LIVES.items():
+        here = FIRST[side]
+        for happened in life:
+            there = step(side, here, happened).target
+            yield happened, (here.value, there.value)
+            here = there
+
+
+def _text(instant: datetime) -> str:
+    """As the tables keep an instant."""
+    return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+_STEPS: Final = dict(_steps())
+
+
+# ---- the command
+
+
+@click.command()
+@click.argument("url")
+@click.option("--requests", default=1_000_000, show_default=True, help="Closed requests.")
+@click.option("--lines", default=10, show_default=True, help="Lines of the journal each.")
+@click.option("--days", default=3_650, show_default=True, help="Over how long they were placed.")
+@click.option("--partners", default=0, show_default=True, help="Further libraries in the directory.")
+@click.option("--now", "until", type=click.DateTime(), default="2026-01-05 04:00:00", show_default=True, help="In UTC.")
+def main(url: str, requests: int, lines: int, days: int, partners: int, until: datetime) -> None:
+    """Fill the database at URL with closed requests and a long directory; its tables are made where they are missing.
+
+    Example: python -m hkall_gateway.lab.bulk sqlite:////tmp/big.db --requests 100000
+    """
+    engine = open_engine(url)
+    schema.upgrade(engine)
+    plenty = Plenty(requests, lines, days=days)
+    fill(engine, plenty, until.replace(tzinfo=UTC), lambda done: _tell("requests", done, requests))
+    furnish_directory(engine, partners, lambda done: _tell("partners", done, partners))
+    engine.dispose()
+
+
+def _tell(what: str, done: int, of: int) -> None:
+    if done == of or done % (CHUNK * 20) == 0:
+        click.echo(f"{done:,} of {of:,} {what}")
+
+
+if __name__ == "__main__":
+    main()
