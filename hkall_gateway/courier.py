@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from tenacity import RetryCallState, Retrying, wait_exponential
@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from hkall_gateway.desk.deliveries import PATIENCE, TOLD
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.ports import Clock
 from hkall_gateway.rules import breaker
 from hkall_gateway.rules.breaker import DOWN, Link, Patience
 from hkall_gateway.store.database import Store
@@ -30,12 +31,6 @@ LOG = structlog.get_logger()
 
 LEASE_S = 600
 BATCH = 64
-
-
-class Clock(Protocol):
-    """The part of a reactor that has a timer; a test's clock has it too."""
-
-    def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
 
 
 Carrier = Callable[[OutboxRow], Awaitable[Answer]]

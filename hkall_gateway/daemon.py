@@ -29,6 +29,7 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.secrets import Secrets, WrongPins
 from hkall_gateway.mail.letters import Sender
@@ -169,7 +170,10 @@ class Daemon:
             self.desk, terminals, self.secrets, library.agency, library.name, HONG_KONG, self.counters, self._clock
         )
         callers, dialects = rows.callers(self.config, self._environ), rows.dialects(self.config)
-        ncip_door = ncip.Door(self.desk, callers, library.agency, HONG_KONG, dialects, self.counters, self._clock)
+        deadline = Deadline(self._reactor, self.config.ncip.answer_within_s)
+        ncip_door = ncip.Door(
+            self.desk, callers, library.agency, HONG_KONG, dialects, self.counters, self._clock, deadline=deadline
+        )
         return sip2_door, ncip_door
 
     def _make_terminals(self) -> list[tuple[str, Terminals]]:

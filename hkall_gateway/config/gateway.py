@@ -42,7 +42,9 @@ class Library(Strict):
 
     agency: Agency = Field(description="our AgencyId and SIP2 institution id")
     name: Text = Field(description="our name, for people")
-    timezone: Zone = Field(default="Asia/Hong_Kong", description="where our days begin and end")
+    timezone: Literal["Asia/Hong_Kong"] = Field(
+        default="Asia/Hong_Kong", description="where our days begin and end; the rules know no other clock"
+    )
     languages: tuple[Literal["en", "zh-Hant"], ...] = Field(
         default=("en", "zh-Hant"), min_length=1, description="languages of letters and screens, the usual one first"
     )
@@ -116,6 +118,7 @@ class Ncip(Door):
 
     listen_v1_tcp: tuple[Endpoint, ...] = Field(default=(), description="raw TCP endpoints for NCIP version 1")
     max_body_bytes: Natural = Field(default=1_048_576, description="a longer document is refused with HTTP 413")
+    answer_within_s: Seconds = Field(default=20.0, description="then 'try again' is answered; peers wait about 30 s")
     client_ca: File | None = Field(default=None, description="authorities of the certificates that callers may show over TLS")
 
 

@@ -1,13 +1,20 @@
-"""What a local library system can be asked, in library words. A connector stands above the protocols and answers it."""
+"""What the house needs from outside: a timer, and a local library system that is asked in library words."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, auto
-from typing import Protocol
+from typing import Any, Protocol
 
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
+
+
+class Clock(Protocol):
+    """The part of a reactor that has a timer; a test's clock has it too."""
+
+    def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
 
 
 class Verb(StrEnum):

@@ -12,7 +12,7 @@ import contextvars
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from hkall_gateway.desk import borrowing
 from hkall_gateway.desk.errands import MIRRORED
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.ports import Clock
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request
@@ -169,12 +170,6 @@ def one_batch(unit: Unit, job: Job, who: str, house: House, now: datetime, limit
 
 
 # ---- by the clock
-
-
-class Clock(Protocol):
-    """The part of a reactor that has a timer; a test's clock has it too."""
-
-    def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
 
 
 class Rounds:

@@ -13,6 +13,7 @@ from hkall_gateway.desk.asks import Heard, InboxKey, SeePatron
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.rate import Rate
 from hkall_gateway.ncip.dialects import DIALECTS, Dialect
 from hkall_gateway.ncip.elements import ELEMENTS
@@ -78,7 +79,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What answering needs. `callers` and `dialects` (names of rows of dialects.py) are by agency; `now` is aware, in UTC."""
+    """What answering needs. `callers` and `dialects` (names of rows of dialects.py) are by agency; `now` is aware, in UTC.
+
+    Without a `deadline` an answer takes as long as it takes.
+    """
 
     desk: Desk
     callers: Mapping[str, Caller]
@@ -88,6 +92,7 @@ class Door:
     counters: Counters
     now: Callable[[], datetime]
     rate: Rate = field(default_factory=Rate)
+    deadline: Deadline | None = None
 
     def dialect(self, agency: str) -> Dialect:
         """How this agency writes NCIP, and which flow it follows."""

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.edge.deadline import TooLate
 from hkall_gateway.ncip import problems
 from hkall_gateway.ncip.admission import authenticated, overdone
 from hkall_gateway.ncip.answers import Said
@@ -86,8 +87,12 @@ def _try_again() -> Trouble:
 
 
 async def _answered(door: Door, message: Message, mark: str, peer: Peer) -> Fields | Trouble:
+    work = _said(door, message, mark, peer)
     try:
-        said = await _said(door, message, mark, peer)
+        said = await (door.deadline.hold(work) if door.deadline else work)
+    except TooLate:
+        LOG.warning("ncip.too_late", service=message.service)
+        return _try_again()
     except Exception:
         LOG.exception("ncip.handler_failed", service=message.service)
         return _try_again()

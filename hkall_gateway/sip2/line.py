@@ -12,6 +12,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.proxy import BadHeader, strip
 from hkall_gateway.sip2.dialects import DIALECTS
@@ -24,12 +25,6 @@ LOG = structlog.get_logger()
 
 MOST_WAITING: Final = 64
 """Messages of one terminal that may wait; beyond it nothing more is read from its socket."""
-
-
-class Clock(Protocol):
-    """The part of a reactor that has a timer; a test's clock has it too."""
-
-    def callLater(self, delay: float, call: Callable[..., Any], /, *args: object) -> Any: ...  # noqa: N802
 
 
 class Socket(Protocol):

@@ -9,12 +9,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
+from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.sip2.handlers import Door
-from hkall_gateway.sip2.line import MOST_WAITING, Clock, Line
+from hkall_gateway.sip2.line import MOST_WAITING, Line
 from hkall_gateway.sip2.listeners import PLAIN, Listener
 
-__all__ = ["DRAIN_S", "LOGIN_S", "MOST_WAITING", "Clock", "Line", "Terminals"]
+__all__ = ["DRAIN_S", "LOGIN_S", "MOST_WAITING", "Line", "Terminals"]
 
 LOGIN_S: Final = 60.0
 """Time to log in. Source: Koha's sample configuration."""

@@ -217,7 +217,7 @@ attempts = 2.5
 
 SAID = {
     "library.name": "must be text, in quotation marks",
-    "library.timezone": "'Asia/Kowloon' is not a known time zone, like Asia/Hong_Kong",
+    "library.timezone": "must be Asia/Hong_Kong",
     "library.pickup_locations": "must have at least 1",
     "database.url": "must begin with sqlite:/// or postgresql+psycopg://",
     "sip2.listen[0]": "'tcp:sixthousand' names no port between 0 and 65535",

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from hkall_gateway.desk.asks import SeePatron
 from hkall_gateway.desk.outcomes import PatronSeen
 from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.ncip.codec import decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
@@ -54,7 +57,9 @@ class House:
         self.clock, self.desk = Clock(), SlowDesk()
         caller = Caller("HKU-DISCOVERY", "d-key", "client", ("127.0.0.1",))
         desk: Any = self.desk
-        self.door = Door(desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Counters(), lambda: NOW)
+        self.door = Door(
+            desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Counters(), lambda: NOW, deadline=Deadline(self.clock, 20)
+        )
         self.site: NcipSite = ncip_site(self.door, LIMIT, self.clock, gate)
 
     def connect(self) -> Any:
@@ -176,6 +181,37 @@ def test_only_posting_is_business(house: House, method: bytes, status: bytes) ->
 
 def test_there_is_nothing_elsewhere(house: House) -> None:
     assert house.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 404")
+
+
+# ---- time
+
+
+def test_a_peer_is_asked_to_try_again_before_it_has_waited_too_long(house: House) -> None:
+    line = house.connect()
+    line.protocol.dataReceived(request(lookup()))
+    house.clock.advance(19.9)
+    assert line.value() == b""
+    house.clock.advance(0.1)
+    (problem,) = decode(parts(line.value())[2]).each("Problem")
+    assert problem.text("ProblemType") == "Temporary Processing Failure"
+
+
+def test_what_was_too_late_is_not_answered_a_second_time_and_the_line_lives_on(house: House) -> None:
+    line = house.connect()
+    line.protocol.dataReceived(request(lookup()))
+    house.clock.advance(20)
+    house.desk.go_on()
+    line.protocol.dataReceived(request(PROBLEM))
+    assert line.value().count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_an_answer_in_time_leaves_no_timer_behind(house: House) -> None:
+    line = house.connect()
+    line.protocol.dataReceived(request(lookup(), b"Connection: close"))
+    house.desk.go_on()
+    line.protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+    assert b"LookupUserResponse" in line.value()
+    assert house.clock.getDelayedCalls() == []
 
 
 # ---- limits
