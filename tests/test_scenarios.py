@@ -8,11 +8,14 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
+from hkall_gateway.cli import main
+from hkall_gateway.cli.scenarios import command_line
 from hkall_gateway.lab.scenario import play
 
 FILES = sorted((Path(__file__).parent.parent / "fixtures" / "scenarios").glob("*.txt"))
 XSDS = Path(__file__).parents[2] / "shared/ncip/xsd"
 NISO = "http://www.niso.org/2008/ncip"
+COMMANDS = command_line(main)
 
 
 class Schemas:
@@ -53,12 +56,12 @@ def schemas() -> Schemas:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_gateway_does_what_the_scenario_says(file: Path, engine: Engine) -> None:
-    play(file, engine).close()
+    play(file, engine, command_line=COMMANDS).close()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_document_that_leaves_and_every_reply_is_valid(file: Path, schemas: Schemas) -> None:
-    world = play(file)
+    world = play(file, command_line=COMMANDS)
     errors = [error for body in (*world.peers.bodies, *world.replies) for error in schemas.errors(body)]
     world.close()
 

@@ -11,7 +11,6 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.daemon import now
 from hkall_gateway.desk import borrowing, staff
 from hkall_gateway.desk.asks import RequestTitle
 from hkall_gateway.desk.deeds import Deed
@@ -48,6 +47,14 @@ COMMANDS: tuple[Command, ...] = (
     Command("extend",        "More time, until --on."),
     Command("force",         "Put it --to a position where no step leads; nobody is told."),
 )
+
+CHOICES: tuple[Command, ...] = (
+    Command("pin",           "Keep to one lender: nobody else is asked, also when it declines."),
+    Command("skip",          "Not this lender: it is told to stop if it is asked now, and the next one is asked."),
+    Command("insert",        "Ask for this copy next, AGENCY/BARCODE, whatever its rank was."),
+)
+"""Deeds about the lenders of one request; `requests show` lists them."""
+
 # fmt: on
 
 
@@ -72,13 +79,29 @@ def _add(row: Command) -> None:
 
     def run(site: Site, what: str, reason: str, on: str, cents: int | None, to: str, as_json: bool) -> None:
         deed = _deed(site, row.deed, what, reason, on, cents, to)
-        _tell(site.run(staff.act, deed, row.deed, site.house, now()), as_json)
+        _tell(site.run(staff.act, deed, row.deed, site.house, site.now()), as_json)
 
     run.__doc__ = f"{row.help}\n\nExample: hkall-gateway request {_name(row)} C00001"
     command: Any = run
     for option in options:
         command = option(command)
     request.command(_name(row))(command)
+
+
+def _add_choice(row: Command) -> None:
+    @click.argument("what")
+    @click.argument("lender")
+    @click.option("--reason", default="", help="Why, for the journal.")
+    @with_site
+    @json_option
+    def run(site: Site, what: str, lender: str, reason: str, as_json: bool) -> None:
+        agency, _, barcode = lender.partition("/")
+        deed = Deed(by_staff(row.deed), what, barcode, agency, reason)
+        _tell(site.run(staff.act, deed, row.deed, site.house, site.now()), as_json)
+
+    run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.deed} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
+    command: Any = run
+    request.command(row.deed)(command)
 
 
 def _name(row: Command) -> str:
@@ -138,7 +161,7 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
 
 def _place(unit: Unit, ask: RequestTitle, site: Site) -> Any:
     facts = BorrowerFacts(unit.patron(ask.patron), "snapshot")
-    return borrowing.request_title(unit, ask, facts, site.house, now())
+    return borrowing.request_title(unit, ask, facts, site.house, site.now())
 
 
 @request.command()
@@ -157,8 +180,10 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
 def _reopen(unit: Unit, deed: Deed, site: Site) -> Any:
     old = unit.request(deed.request)
     facts = BorrowerFacts(unit.patron(old.patron) if old else None, "snapshot")
-    return staff.reopen(unit, deed, facts, site.house, now())
+    return staff.reopen(unit, deed, facts, site.house, site.now())
 
 
 for _row in COMMANDS:
     _add(_row)
+for _row in CHOICES:
+    _add_choice(_row)

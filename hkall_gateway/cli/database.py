@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hkall_gateway.cli.site import Ending, config_option, open_site
+from hkall_gateway.cli.site import Ending, config_option, open_database
 from hkall_gateway.store import schema
 
 
@@ -25,10 +25,10 @@ def upgrade(config: Path) -> None:
 
     Example: hkall-gateway db upgrade
     """
-    site = open_site(config, any_revision=True)
-    before = schema.revision(site.engine)
-    schema.upgrade(site.engine)
-    click.echo(f"revision {before or 'none'} -> {schema.revision(site.engine)}")
+    engine = open_database(config, any_revision=True)
+    before = schema.revision(engine)
+    schema.upgrade(engine)
+    click.echo(f"revision {before or 'none'} -> {schema.revision(engine)}")
 
 
 @db.command()
@@ -38,8 +38,8 @@ def check(config: Path) -> None:
 
     Example: hkall-gateway db check
     """
-    site = open_site(config)
-    drift = schema.drift(site.engine)
+    engine = open_database(config)
+    drift = schema.drift(engine)
     if drift:
         raise Ending("\n".join(f"differs: {change}" for change in drift))
     click.echo(f"revision {schema.head()}, no differences")

@@ -11,7 +11,6 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import REFUSED, Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.daemon import now
 from hkall_gateway.desk import borrowing, circulation, recalls, tally
 from hkall_gateway.desk.asks import CheckOut, Heard, Place, Renew, RequestTitle
 from hkall_gateway.desk.outcomes import Refused
@@ -141,7 +140,7 @@ def fine(site: Site, item: str, at: str, as_json: bool) -> None:
     Example: hkall-gateway explain fine --item C00001 --at 2017-03-23T12:00:00+08:00
     """
     agency, barcode = _item(item)
-    when = _instant(at)
+    when = _instant(at, site)
     found = site.run(_fine, barcode, agency, site, when)
     if found is None:
         raise Ending(f"{item}: not on loan")
@@ -171,7 +170,7 @@ def _deciding(work: Callable[..., Any], ask: Any, site: Site) -> Decide:
 
 
 def _tell(site: Site, patron: str, at: str, as_json: bool, decide: Decide, rules: tuple[str, ...]) -> None:
-    outcome = _decided(site, patron, _instant(at), decide)
+    outcome = _decided(site, patron, _instant(at, site), decide)
     decided_by = (outcome.rule,) if isinstance(outcome, Refused) else rules
     facts = site.run(_known, patron, site) if patron else {}
     _show({**_readable(outcome), **facts}, site, decided_by, as_json)
@@ -208,9 +207,9 @@ def _known(unit: Unit, patron: str, site: Site) -> dict[str, Any]:
     }
 
 
-def _instant(at: str) -> datetime:
+def _instant(at: str, site: Site) -> datetime:
     if not at:
-        return now()
+        return site.now()
     try:
         found = datetime.fromisoformat(at)
     except ValueError:
@@ -222,7 +221,7 @@ def _instant(at: str) -> datetime:
 
 def _decided(site: Site, patron: str, when: datetime, decide: Decide) -> Any:
     def work(unit: Unit) -> None:
-        unit.write_partners([p.plain() for p in site.config.partners])  # as `serve` will find them
+        unit.write_partners(site.partners)  # as `serve` will find them
         facts = BorrowerFacts(unit.patron(patron) if patron else None, "snapshot")
         raise _Undo(decide(unit, facts, when))
 

@@ -11,7 +11,6 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Site, json_option, with_site
-from hkall_gateway.daemon import now
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.store import lists
@@ -63,7 +62,7 @@ QUESTIONS: tuple[Question, ...] = (
 
 def _command(question: Question) -> click.Command:
     def run(site: Site, as_json: bool) -> None:
-        show((asdict(r) for r in site.run(question.ask, now())), as_json, (*BOOK, *question.columns))
+        show((asdict(r) for r in site.run(question.ask, site.now())), as_json, (*BOOK, *question.columns))
 
     run.__doc__ = f"{question.help}\n\nExample: hkall-gateway {question.name} --json"
     made: click.Command = click.command(question.name)(with_site(json_option(run)))

@@ -11,7 +11,6 @@ import click
 
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, with_site
 from hkall_gateway.connectors import exports
-from hkall_gateway.daemon import now
 from hkall_gateway.rules.vocabulary import By
 from hkall_gateway.store import loading
 from hkall_gateway.store.unit import Unit
@@ -101,7 +100,7 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
     """
     rows = _checked(exports.read_requests, file)
     by = By(by_staff("load").who, "import", "load")
-    new = 0 if dry_run else site.run(loading.write_opening, rows, site.house.agency, now(), by)
+    new = 0 if dry_run else site.run(loading.write_opening, rows, site.house.agency, site.now(), by)
     click.echo(f"requests: {len(rows)} rows, {new} new")
 
 
@@ -133,7 +132,7 @@ def _load(site: Site, kind: str, rows: Sequence[Any], *, dry_run: bool, full: bo
     with click.progressbar(range(0, len(rows), loading.CHUNK), label=kind, hidden=not _on_terminal()) as chunks:
         for start in chunks:
             site.run(loading.write, kind, rows[start : start + loading.CHUNK], number)
-    site.run(loading.finish, kind, number, full, now())
+    site.run(loading.finish, kind, number, full, site.now())
     click.echo(f"{kind}: import {number} is current")
 
 

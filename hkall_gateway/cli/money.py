@@ -9,7 +9,6 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.daemon import now
 from hkall_gateway.desk import fines as desk
 from hkall_gateway.desk.deeds import Pay, Waive
 from hkall_gateway.desk.outcomes import Refused
@@ -51,7 +50,7 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
 
     Example: hkall-gateway fines pay P1 600
     """
-    _tell(site.run(desk.pay, Pay(by_staff("pay"), patron, cents, transaction, fine), site.house, now()), as_json)
+    _tell(site.run(desk.pay, Pay(by_staff("pay"), patron, cents, transaction, fine), site.house, site.now()), as_json)
 
 
 @fines.command()
@@ -65,7 +64,7 @@ def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) 
 
     Example: hkall-gateway fines waive 17 --reason "typhoon"
     """
-    _tell(site.run(desk.waive, Waive(by_staff("waive"), fine, reason, cents), site.house, now()), as_json)
+    _tell(site.run(desk.waive, Waive(by_staff("waive"), fine, reason, cents), site.house, site.now()), as_json)
 
 
 def _tell(outcome: Any, as_json: bool) -> None:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
-from hkall_gateway import __version__
+from hkall_gateway.cli.post import post
 from hkall_gateway.cli.site import REFUSED, WRONG, Ending, json_option
 from hkall_gateway.daemon import now
 from hkall_gateway.lab.shorthand import written
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Fields, Message, Value, many
-from hkall_gateway.ncip.transport import CONTENT_TYPE, MOST_BYTES, charset
+from hkall_gateway.ncip.transport import NoReply, Posted, charset
 
 EXAMPLE = """
 \b
@@ -52,13 +50,13 @@ def ncip(url: str, what: str, words: tuple[str, ...], **options: Any) -> None:
     body = _body(what, words, options)
     if options["shown"]:
         click.echo(body.decode("utf-8", "replace"))
-    status, kind, reply = post(url, body, options["timeout_s"])
+    posted = _posted(url, body, options["timeout_s"])
     try:
-        message = decode(reply, charset(kind))
+        message = decode(posted.body, charset(posted.content_type))
     except BadMessage as bad:
-        click.echo(reply[:4000].decode("utf-8", "replace"))
-        raise Ending(f"HTTP {status}: {bad.problem}: {bad.detail}") from None
-    _print(status, message, options["as_json"])
+        click.echo(posted.body[:4000].decode("utf-8", "replace"))
+        raise Ending(f"HTTP {posted.status}: {bad.problem}: {bad.detail}") from None
+    _print(posted.status, message, options["as_json"])
     if message.has("Problem"):
         raise SystemExit(REFUSED)
 
@@ -83,21 +81,13 @@ def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, se
         raise Ending(str(bad), WRONG) from None
 
 
-def post(url: str, body: bytes, timeout_s: float) -> tuple[int, str, bytes]:
-    """Status, content type and body of the reply. An address that is none, or that nobody answers, is an Ending."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Ending(f"{url!r} must be a URL that begins with http:// or https://", WRONG)
-    made = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+def _posted(url: str, body: bytes, timeout_s: float) -> Posted:
     try:
-        line = made(parts.hostname, parts.port, timeout=timeout_s)
-        headers = {"Content-Type": CONTENT_TYPE, "Accept": "application/xml", "User-Agent": f"hkall-gateway/{__version__}"}
-        line.request("POST", path, body, headers)
-        response = line.getresponse()
-        return response.status, response.headers.get("Content-Type", ""), response.read(MOST_BYTES)
-    except (OSError, HTTPException, ValueError) as failed:
-        raise Ending(f"{url}: {failed or type(failed).__name__}") from None
+        return post(url, body, timeout_s)
+    except ValueError as bad:
+        raise Ending(str(bad), WRONG) from None
+    except NoReply as failed:
+        raise Ending(str(failed)) from None
 
 
 def _print(status: int, message: Message, as_json: bool) -> None:

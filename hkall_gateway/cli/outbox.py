@@ -10,7 +10,6 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.daemon import now
 from hkall_gateway.desk import deadletters
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.ncip.client import document
@@ -123,7 +122,7 @@ def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
     Example: hkall-gateway outbox retry 17 18
     """
     by = by_staff("outbox retry")
-    _each(site, rows, partner, error, UNSETTLED, lambda unit, row: deadletters.retry(unit, row, by, now()))
+    _each(site, rows, partner, error, UNSETTLED, lambda unit, row: deadletters.retry(unit, row, by, site.now()))
 
 
 @outbox.command()
@@ -138,7 +137,7 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
     Example: hkall-gateway outbox done 17 --reason "told by telephone"
     """
     by = by_staff("outbox done")
-    _each(site, rows, partner, error, ("dead",), lambda u, row: deadletters.done(u, row, reason, by, site.house, now()))
+    _each(site, rows, partner, error, ("dead",), lambda u, row: deadletters.done(u, row, reason, by, site.house, site.now()))
 
 
 @outbox.command()
@@ -153,7 +152,7 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
     Example: hkall-gateway outbox drop --partner CUHK --error "Unknown Item" --reason "the copy is gone"
     """
     by = by_staff("outbox drop")
-    _each(site, rows, partner, error, ("dead",), lambda u, row: deadletters.drop(u, row, reason, by, site.house, now()))
+    _each(site, rows, partner, error, ("dead",), lambda u, row: deadletters.drop(u, row, reason, by, site.house, site.now()))
 
 
 def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: Sequence[str], work: Ended) -> None:

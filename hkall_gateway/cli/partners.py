@@ -9,7 +9,6 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Site, json_option, with_site
-from hkall_gateway.daemon import now
 from hkall_gateway.rules.breaker import circuit
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.store import partners as kept
@@ -28,7 +27,7 @@ def partners(site: Site, as_json: bool) -> None:
 
     Example: hkall-gateway partners --json
     """
-    show(site.run(_lines, now()), as_json, COLUMNS + RATES)
+    show(site.run(_lines, site.now()), as_json, COLUMNS + RATES)
 
 
 def _lines(unit: Unit, when: datetime) -> list[dict[str, Any]]:

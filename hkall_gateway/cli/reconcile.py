@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import click
 
-from hkall_gateway.cli.ncip import post
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.daemon import now
 from hkall_gateway.desk import reconciling
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.reconciling import Pair, Theirs
-from hkall_gateway.ncip.client import Client, NoReply, Posted
+from hkall_gateway.ncip.client import Client
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import telling
 from hkall_gateway.rules.vocabulary import Partner, Request
@@ -63,7 +61,7 @@ def _apply(site: Site, pairs: tuple[Pair, ...], theirs: Mapping[str, Theirs], re
     noes = []
     for pair in mended:
         line = theirs.get(pair.wire_id, Theirs(pair.wire_id, ""))
-        if isinstance(site.run(reconciling.apply, pair, line, reason, by, site.house, now()), Refused):
+        if isinstance(site.run(reconciling.apply, pair, line, reason, by, site.house, site.now()), Refused):
             noes.append(pair.request)
     click.echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
     if noes:
@@ -97,22 +95,13 @@ def _asked(site: Site, partner: Partner) -> dict[str, Theirs]:
     """What the partner knows when it is asked, one request after another. What it answers nothing about is taken as agreed."""
     if not partner.can_lookup_request:
         raise Ending(f"{partner.agency} does not answer LookupRequest: give its list with --file", WRONG)
-    named = next((p.secret_env for p in site.config.partners if p.agency == partner.agency), None)
-    secrets = {partner.agency: os.environ.get(named or "", "")}
-    client = Client(_post, site.house.agency, secrets)
-    found = {reconciling.named(r): _look_up(client, r, partner) for r in site.run(Unit.open_list, "", partner.agency)}
+    client = Client(site.post, site.house.agency, site.secrets)
+    ours = site.run(Unit.open_list, "", partner.agency)
+    found = {reconciling.named(r): _look_up(client, r, partner, site.now()) for r in ours}
     return {number: Theirs(number, position) for number, position in found.items()}
 
 
-def _look_up(client: Client, request: Request, partner: Partner) -> str:
-    said = finished(client.look_up(telling(Send.ASK_LENDER, request, now()), partner))
+def _look_up(client: Client, request: Request, partner: Partner, now: datetime) -> str:
+    said = finished(client.look_up(telling(Send.ASK_LENDER, request, now), partner))
     gone = said.kind == "refused" and said.problem in {"Unknown Request", "Unknown Item"}
     return "" if gone else "KNOWN"
-
-
-async def _post(url: str, body: bytes, timeout_s: float) -> Posted:
-    try:
-        status, kind, reply = post(url, body, timeout_s)
-    except Ending as error:
-        raise NoReply(error.message) from None
-    return Posted(status, kind, reply, 0)

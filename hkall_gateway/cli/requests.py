@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,10 +11,11 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Ending, Site, json_option, with_site
-from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.rules.vocabulary import Candidate, Request
 from hkall_gateway.store.unit import Unit
 
 LISTED = ("id", "side", "position", "partner", "patron", "item_agency", "item_barcode", "title", "due", "moved_at")
+LENDERS = ("rank", "agency", "barcode", "wire_id", "outcome", "skip", "reason")
 TRACED = ("at", "request", "who", "channel", "message", "event", "source", "target", "rule", "outcome", "detail")
 
 
@@ -44,22 +46,24 @@ def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
 @with_site
 @json_option
 def show_(site: Site, request: str, as_json: bool) -> None:
-    """Everything about one request.
+    """Everything about one request, and the lenders that were or can be asked: by rank and why, or why not.
 
     Example: hkall-gateway requests show R-7K2M4Q9XW3TD
     """
     found = site.run(Unit.request, request)
     if found is None:
         raise Ending(f"{request}: no such request")
-    _print_one(found, as_json)
+    _print_one(found, site.run(Unit.candidates, request), as_json)
 
 
-def _print_one(found: Request, as_json: bool) -> None:
-    facts = asdict(found)
+def _print_one(found: Request, candidates: Sequence[Candidate], as_json: bool) -> None:
+    facts, listed = asdict(found), [asdict(c) for c in candidates]
     if as_json:
-        show([facts], as_json)
+        show([{**facts, "candidates": listed}], as_json)
         return
     show(({"fact": name, "value": value} for name, value in facts.items() if value not in ("", None, False, 0)), False)
+    if listed:
+        show(listed, False, LENDERS)
 
 
 @requests.command()

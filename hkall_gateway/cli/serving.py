@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hkall_gateway import process
-from hkall_gateway.cli.site import config_option, load_config, open_site
+from hkall_gateway.cli.site import config_option, load_config, open_database
 from hkall_gateway.edge import secrets
 
 
@@ -19,8 +19,7 @@ def serve(config: Path) -> None:
     SIGTERM finishes what is in hand and leaves; SIGHUP reads the configuration again.
     Example: hkall-gateway serve --config /etc/hkall/gateway.toml
     """
-    site = open_site(config)
-    site.engine.dispose()
+    open_database(config).dispose()
     raise SystemExit(process.serve(config))
 
 

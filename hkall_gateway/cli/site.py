@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,12 +14,15 @@ import click
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
+from hkall_gateway import rows
+from hkall_gateway.cli.post import post
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
-from hkall_gateway.daemon import house_of, make_unit
+from hkall_gateway.daemon import house_of, make_unit, now
 from hkall_gateway.desk.house import House
-from hkall_gateway.rules.vocabulary import By
+from hkall_gateway.ncip.transport import Post, Posted
+from hkall_gateway.rules.vocabulary import By, Partner
 from hkall_gateway.store import schema
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
@@ -41,19 +45,23 @@ class Ending(click.ClickException):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One library's configuration and database, as a command sees them."""
+    """One library as a command sees it: who we are, its database, its partners, and the way to them.
 
-    config: Gateway
+    `transact(work, *args)` does `work(unit, *args)` in a short transaction of its own, beside a running daemon; `partners` are
+    the configured ones, `secrets` is the FromAgencyAuthentication that each expects of us; `now` is the aware UTC instant.
+    """
+
     house: House
-    engine: Engine
+    transact: Callable[..., Any]
+    now: Callable[[], datetime]
+    partners: tuple[Partner, ...]
+    secrets: Mapping[str, str]
+    post: Post
 
     def run(self, work: Callable[..., T], *args: Any) -> T:
-        """`work(unit, *args)` in a short transaction of its own, beside a running daemon."""
-        store = Immediate(self.engine, make_unit(self.house))
-        try:
-            return store.now(work, *args)
-        finally:
-            store.close()
+        """What `work(unit, *args)` answers, once it is committed."""
+        done: T = self.transact(work, *args)
+        return done
 
 
 def by_staff(message: str) -> By:
@@ -70,13 +78,34 @@ def load_config(path: Path) -> tuple[Gateway, House]:
         raise Ending(str(error), WRONG) from None
 
 
-def open_site(path: Path, *, any_revision: bool = False) -> Site:
-    """Configuration and database; a database at another revision is an ending with the command to run."""
-    config, house = load_config(path)
+def open_database(path: Path, *, any_revision: bool = False) -> Engine:
+    """The database of a configuration; one at another revision is an ending with the command to run."""
+    config, _house = load_config(path)
     engine = open_engine(config.database.url)
     if not any_revision:
         require_revision(engine, path)
-    return Site(config, house, engine)
+    return engine
+
+
+def open_site(path: Path) -> Site:
+    """The library of a configuration, as `open_database` finds it."""
+    engine = open_database(path)
+    config, house = load_config(path)
+
+    def transact(work: Callable[..., T], *args: Any) -> T:
+        store = Immediate(engine, make_unit(house))
+        try:
+            return store.now(work, *args)
+        finally:
+            store.close()
+
+    partners = tuple(partner.plain() for partner in config.partners)
+    return Site(house, transact, now, partners, rows.agreed_secrets(config, os.environ), _post)
+
+
+async def _post(url: str, body: bytes, timeout_s: float) -> Posted:
+    """The command waits for the reply."""
+    return post(url, body, timeout_s)
 
 
 def require_revision(engine: Engine, path: Path) -> None:
@@ -104,12 +133,13 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_site(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the opened `Site` as its first argument."""
+    """Give a command its `Site` as its first argument: the one of the context, as in a scenario, else the configured one."""
 
     @config_option
     @functools.wraps(command)
     def opened(*args: Any, config: Path, **options: Any) -> Any:
-        return command(open_site(config), *args, **options)
+        site = click.get_current_context().find_object(Site) or open_site(config)
+        return command(site, *args, **options)
 
     return opened
 

@@ -1,73 +1,69 @@
-"""Staff change the list of lenders of a request: keep to one, pass one over, put one in. Each with a reason, journalled."""
+"""Staff change the list of lenders of a request: keep to one, pass one over, put one in. Each with a reason, journalled.
+
+In all three deeds `agency` is the library and `request` the wish; `barcode` names the copy that is put in.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
-from hkall_gateway.desk.borrowing import give_up_on, no
+from hkall_gateway.desk.borrowing import give_up_on
+from hkall_gateway.desk.deeds import Answered, Deed
 from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Noted, Outcome
-from hkall_gateway.rules.vocabulary import By, Candidate, ItemKey, Position, Request, Side, Why
+from hkall_gateway.desk.naming import done, elsewhere, no
+from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Refusal, Request, Why
 from hkall_gateway.store.unit import Unit
 
 P = Position
+OPEN = frozenset({P.NEW, P.REQUESTED})
+"""Where no lender has sent anything yet; only a wish of ours stands there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What staff want of a request's list, and why. `barcode` names one copy of `agency`; "" = any."""
-
-    by: By
-    request: str
-    agency: str
-    reason: str
-    barcode: str = ""
-
-
-def pin(unit: Unit, ask: Choice, _house: House, now: datetime) -> Outcome:
+def pin(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
     """This library and no other: nobody else is asked any more, also when it declines."""
-    request = _waiting(unit, ask, now)
-    if not isinstance(request, Request):
-        return request
+    if request.position not in OPEN:
+        return elsewhere(unit, deed, request, now)
     listed = unit.candidates(request.id)
-    if not any(c.agency == ask.agency and _possible(c, request) for c in listed):
-        return no(unit, Why.UNKNOWN_ITEM, ask.by, now, request=request)
-    for candidate in listed:
-        if candidate.agency != ask.agency and not candidate.wire_id:
-            unit.mark(candidate, skip=f"pinned to {ask.agency}: {ask.reason}")
-    return _noted(unit, ask, request, "PINNED", now)
+    if not any(c.agency == deed.agency and _possible(c, request) for c in listed):
+        return no(unit, Refusal(Why.UNKNOWN_ITEM), deed.by, now, request)
+    _pass_over(unit, [c for c in listed if c.agency != deed.agency], f"pinned to {deed.agency}: {deed.reason}")
+    return _noted(unit, deed, request, "PINNED", now)
 
 
-def skip(unit: Unit, ask: Choice, house: House, now: datetime) -> Outcome:
+def skip(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
     """Not this library. The one that is asked at this moment is told to stop, and the next one is asked."""
-    request = _waiting(unit, ask, now)
-    if not isinstance(request, Request):
-        return request
-    for candidate in unit.candidates(request.id):
-        if candidate.agency == ask.agency and not candidate.wire_id:
-            unit.mark(candidate, skip=f"by staff: {ask.reason}")
-    done = _noted(unit, ask, request, "SKIPPED", now)
-    if request.partner == ask.agency and request.position is P.REQUESTED:
-        give_up_on(unit, request, house, now, ask.by)
-    return done
+    if request.position not in OPEN:
+        return elsewhere(unit, deed, request, now)
+    theirs = [c for c in unit.candidates(request.id) if c.agency == deed.agency]
+    if not theirs:
+        return no(unit, Refusal(Why.UNKNOWN_ITEM), deed.by, now, request)
+    _pass_over(unit, theirs, f"by staff: {deed.reason}")
+    skipped = _noted(unit, deed, request, "SKIPPED", now)
+    asked_now = request.partner == deed.agency and request.position is P.REQUESTED
+    return done(give_up_on(unit, request, house, now, deed.by)) if asked_now else skipped
 
 
-def insert(unit: Unit, ask: Choice, house: House, now: datetime) -> Outcome:
+def insert(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
     """This copy is asked for next, whatever its rank was or why it was passed over."""
-    request = _waiting(unit, ask, now)
-    if not isinstance(request, Request):
-        return request
+    if request.position not in OPEN:
+        return elsewhere(unit, deed, request, now)
     listed = unit.candidates(request.id)
-    copy = unit.holding(ItemKey(ask.agency, ask.barcode))
-    if unit.partner(ask.agency) is None or ask.agency == house.agency or copy is None or copy.bib_id != request.bib_id:
-        return no(unit, Why.UNKNOWN_ITEM, ask.by, now, request=request)
-    if any(c.agency == ask.agency and c.wire_id for c in listed):
-        return no(unit, Why.DUPLICATE_REQUEST, ask.by, now, request=request)  # a library is asked once
-    fresh = Candidate(request.id, 0, ask.agency, ask.barcode, copy.local_bib_id)
+    copy = unit.holding(ItemKey(deed.agency, deed.barcode))
+    if copy is None or not _may_be_asked(unit, copy, request, house):
+        return no(unit, Refusal(Why.UNKNOWN_ITEM), deed.by, now, request)
+    if any(c.agency == deed.agency and c.wire_id for c in listed):  # a library is asked once
+        return no(unit, Refusal(Why.DUPLICATE_REQUEST), deed.by, now, request)
+    fresh = Candidate(request.id, 0, copy.agency, copy.barcode, copy.local_bib_id, reason=f"by staff: {deed.reason}")
     unit.relist(request.id, _with(listed, fresh))
-    return _noted(unit, ask, request, "INSERTED", now)
+    return _noted(unit, deed, request, "INSERTED", now)
+
+
+def _may_be_asked(unit: Unit, copy: Holding, request: Request, house: House) -> bool:
+    """A partner's copy of this title, and of this volume where one is wanted (R8)."""
+    fits = copy.bib_id == request.bib_id and request.volume in {"", copy.volume}
+    return fits and copy.agency != house.agency and unit.partner(copy.agency) is not None
 
 
 def _with(listed: Sequence[Candidate], fresh: Candidate) -> list[Candidate]:
@@ -82,17 +78,13 @@ def _possible(candidate: Candidate, request: Request) -> bool:
     return candidate.wire_id == request.wire_id if candidate.wire_id else not candidate.skip
 
 
-def _waiting(unit: Unit, ask: Choice, now: datetime) -> Request | Outcome:
-    """The request, if no lender has sent anything yet and a reason is given."""
-    request = unit.request(ask.request)
-    if request is None or request.side is not Side.BORROWING:
-        return no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
-    if request.position not in {P.NEW, P.REQUESTED}:
-        return no(unit, Why.WRONG_POSITION, ask.by, now, request=request)
-    return request if ask.reason else no(unit, Why.REASON_NEEDED, ask.by, now, request=request)
+def _pass_over(unit: Unit, candidates: Sequence[Candidate], why: str) -> None:
+    for candidate in candidates:
+        if not candidate.wire_id:
+            unit.mark(candidate, skip=why)
 
 
-def _noted(unit: Unit, ask: Choice, request: Request, event: str, now: datetime) -> Noted:
-    facts = {"agency": ask.agency, "barcode": ask.barcode, "reason": ask.reason}
-    unit.note(request, event, facts, now, ask.by)
-    return Noted(request.id, request.wire_agency, request.wire_id, request.item, note=event.lower())
+def _noted(unit: Unit, deed: Deed, request: Request, event: str, now: datetime) -> Answered:
+    facts = {"agency": deed.agency, "barcode": deed.barcode, "reason": deed.reason}
+    unit.note(request, event, facts, now, deed.by)
+    return done(request)

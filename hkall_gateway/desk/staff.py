@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from hkall_gateway.desk import borrowing, lending, losses, recalls
+from hkall_gateway.desk import borrowing, lending, losses, recalls, shortlist
 from hkall_gateway.desk.asks import RequestTitle
 from hkall_gateway.desk.deeds import Answered, Deed
 from hkall_gateway.desk.house import House
@@ -213,6 +213,9 @@ DEEDS: dict[str, Row] = {
     "return_unused": Row(return_unused),
     "dispatch":      Row(dispatch),
     "cancel":        Row(cancel),
+    "pin":           Row(shortlist.pin,              needs_reason=True),
+    "skip":          Row(shortlist.skip,             needs_reason=True),
+    "insert":        Row(shortlist.insert,           needs_reason=True),
     "decline":       Row(decline,                    needs_reason=True),
     "ship":          Row(ship),
     "recall":        Row(recalls.recall_lent),

@@ -88,12 +88,12 @@ class World:
         listen: Callable[[Sequence[Move]], None] = _nobody,
         patience: Patience = PATIENCE,
     ) -> None:
-        self.start, self._secret, self._listen, self._patience = start, secret, listen, patience
+        self.start, self.secret, self._listen, self._patience = start, secret, listen, patience
         self.now = start.time
         self.letters: deque[Letter] = deque()
         self.replies: list[bytes] = []
         self.peers = Peers({partner.url: partner.agency for partner in start.partners}, secret_of)
-        self._post = post or self.peers.post
+        self.post = post or self.peers.post
         self._alone = engine is None
         self._engine = engine or open_engine("sqlite://")
         self._numbers = count(_highest(start.requests) + 1)
@@ -205,7 +205,7 @@ class World:
         ils = Snapshot(Tools(self.store, self.start.agency, _right_pin))
         self.desk = Desk(self.store, ils, lambda: house, lambda: self.now)
         self.terminals = Terminals(self.start, self.desk, lambda: self.now)
-        self._documents = Documents(self.start, self.desk, self.store, self._post, lambda: self.now, self._secret)
+        self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret)
         sender = Sender("lending@lib.test", self.start.name, {})
         mailer = Mailer(self.store, self._take_letter, sender, lambda: house, lambda: self.now)
         carriers = {"ncip": self._documents.carry, "mail": mailer.deliver}

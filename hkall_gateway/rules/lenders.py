@@ -61,10 +61,10 @@ def choose_lender(
     asked = list({c.agency: c for c in reversed(fit)}.values())[::-1]
     spare = [c for c in fit if c not in asked]
     skipped = sorted((c for c in reasons if reasons[c]), key=lambda c: c.key)
-    rows = [(c, "") for c in asked] + [(c, SPARE) for c in spare]
-    rows += [(c, reasons[c]) for c in skipped]
+    rows = [*((c, "") for c in asked), *((c, SPARE) for c in spare), *((c, reasons[c]) for c in skipped)]
     return tuple(
-        Candidate(request_id, number, c.agency, c.barcode, c.local_bib_id, why) for number, (c, why) in enumerate(rows, start=1)
+        Candidate(request_id, number, c.agency, c.barcode, c.local_bib_id, skip, reason="" if reasons[c] else _words(rank(c)))
+        for number, (c, skip) in enumerate(rows, start=1)
     )
 
 
@@ -147,3 +147,10 @@ def _rank(copy: Holding, partner: Partner, record: Record, now: datetime, reques
     balance = record.lent / (record.borrowed + 1)
     chance = sha256(f"{request_id}|{copy.agency}".encode()).hexdigest()
     return partner.priority, tomorrow in record.closures, balance, record.declines, chance, copy.barcode
+
+
+def _words(rank: Rank) -> str:
+    """What decided a copy's place, in the order in which it decides."""
+    priority, closed_tomorrow, balance, declines, *_chance = rank
+    closed = "closed tomorrow, " if closed_tomorrow else ""
+    return f"priority {priority}, {closed}balance {balance:.2f}, declines {declines:.0%}"

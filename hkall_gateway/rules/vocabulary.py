@@ -304,7 +304,7 @@ class Request:
 class Candidate:
     """One copy that could fill a request, with its rank, or the reason why it was passed over.
 
-    `wire_id` is the RequestId value under which its library was asked; empty until it was.
+    `wire_id` is the RequestId value under which its library was asked; empty until it was. `reason` is why it has its rank.
     """
 
     request: str
@@ -315,6 +315,7 @@ class Candidate:
     skip: str = ""
     wire_id: str = ""
     outcome: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,6 +218,7 @@ CANDIDATES = Table(
     _text("skip"),
     _text("wire_id", index=True),
     _text("outcome"),
+    _text("reason"),
     comment="The copies that could fill a request, ranked when it was placed; the one asked last is the active lender.",
 )
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import insert
 
-from hkall_gateway.desk import shortlist
-from hkall_gateway.desk.outcomes import Noted, Outcome, Refused
-from hkall_gateway.desk.shortlist import Choice
+from hkall_gateway.desk import staff
+from hkall_gateway.desk.deeds import Answered, Deed, Done
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.breaker import DOWN
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side, Why
@@ -174,9 +173,9 @@ def test_no_library_is_asked_twice_for_one_wish(world: World) -> None:
 # ---- staff
 
 
-def choose(world: World, what: Callable[..., Outcome], agency: str, **more: Any) -> Outcome:
-    ask = Choice(STAFF, "R1", agency, **{"reason": "the reader's choice", **more})
-    outcome: Outcome = world.store.now(what, ask, world.desk.house, world.now)
+def choose(world: World, what: str, agency: str, barcode: str = "", reason: str = "the reader's choice") -> Answered:
+    deed = Deed(STAFF, "R1", barcode, agency, reason)
+    outcome: Answered = world.store.now(staff.act, deed, what, world.desk.house, world.now)
     world.pump()
     return outcome
 
@@ -188,7 +187,7 @@ def journal(world: World) -> list[str]:
 def test_a_pinned_wish_is_asked_of_nobody_else(world: World) -> None:
     wish(world)
 
-    assert isinstance(choose(world, shortlist.pin, "CUHK"), Noted)
+    assert isinstance(choose(world, "pin", "CUHK"), Done)
 
     assert decline(world).position is Position.UNFILLED
     assert "PINNED" in journal(world)
@@ -196,7 +195,7 @@ def test_a_pinned_wish_is_asked_of_nobody_else(world: World) -> None:
 
 def test_a_skipped_library_is_not_asked(world: World) -> None:
     wish(world)
-    choose(world, shortlist.skip, "HKUST")
+    choose(world, "skip", "HKUST")
 
     assert decline(world).partner == "LU"
 
@@ -205,7 +204,7 @@ def test_skipping_the_lender_asked_withdraws_the_wish_there_and_asks_the_next(wo
     wish(world)
     world.peers.arrived("CUHK")
 
-    choose(world, shortlist.skip, "CUHK")
+    choose(world, "skip", "CUHK")
 
     assert world.request("R1").partner == "HKUST"
     assert world.peers.unasked() == ["CUHK CancelRequestItem", "HKUST RequestItem"]
@@ -215,30 +214,36 @@ def test_an_inserted_copy_is_asked_for_next(world: World) -> None:
     put(world, "POLYU", "P1")
     wish(world)
 
-    choose(world, shortlist.insert, "LU", barcode="L1")
+    choose(world, "insert", "LU", barcode="L1")
 
     assert decline(world).partner == "LU"
 
 
-def test_a_copy_of_another_title_cannot_be_inserted(world: World) -> None:
+@pytest.mark.parametrize(
+    ("what", "agency", "barcode", "why"),
+    [
+        ("insert", "POLYU", "P7", Why.UNKNOWN_ITEM),  # another title
+        ("insert", "POLYU", "P404", Why.UNKNOWN_ITEM),
+        ("insert", "CUHK", "C1", Why.DUPLICATE_REQUEST),  # it is asked already
+        ("pin", "POLYU", "", Why.UNKNOWN_ITEM),  # it is not on the list
+        ("skip", "POLYU", "", Why.UNKNOWN_ITEM),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused_and_changes_nothing(
+    world: World, what: str, agency: str, barcode: str, why: Why
+) -> None:
     put(world, "POLYU", "P7", "b-other")
     wish(world)
+    before = skips(world)
 
-    assert isinstance(choose(world, shortlist.insert, "POLYU", barcode="P7"), Refused)
-
-
-@pytest.mark.parametrize("what", [shortlist.pin, shortlist.skip, shortlist.insert])
-def test_a_reason_is_needed(world: World, what: Callable[..., Outcome]) -> None:
-    wish(world)
-
-    no = choose(world, what, "LU", barcode="L1", reason="")
+    no = choose(world, what, agency, barcode)
 
     assert isinstance(no, Refused)
-    assert no.why is Why.REASON_NEEDED
+    assert (no.why, skips(world)) == (why, before)
 
 
-@pytest.mark.parametrize("what", [shortlist.pin, shortlist.skip, shortlist.insert])
-def test_once_a_lender_has_shipped_nothing_is_chosen_any_more(world: World, what: Callable[..., Outcome]) -> None:
+@pytest.mark.parametrize("what", ["pin", "skip", "insert"])
+def test_once_a_lender_has_shipped_nothing_is_chosen_any_more(world: World, what: str) -> None:
     wish(world)
     world.tell("CUHK", "ItemShipped request=HKU:R1-1 item=C1")
 
@@ -246,3 +251,13 @@ def test_once_a_lender_has_shipped_nothing_is_chosen_any_more(world: World, what
 
     assert isinstance(no, Refused)
     assert no.why is Why.WRONG_POSITION
+
+
+def test_every_place_in_the_list_has_its_reason(world: World) -> None:
+    close(world, "LU", day=date(2017, 3, 2))
+    wish(world)
+
+    reasons = {c.agency: c.reason for c in world.store.now(lambda unit: unit.candidates("R1"))}
+
+    assert reasons["CUHK"] == "priority 10, balance 0.00, declines 0%"
+    assert reasons["LU"] == "priority 40, closed tomorrow, balance 0.00, declines 0%"

@@ -114,7 +114,7 @@ def test_a_library_with_two_copies_is_asked_once() -> None:
 
 def test_a_candidate_carries_what_its_library_must_be_told() -> None:
     found = choose_lender([copy("CUHK", "9", local_bib_id="c77")], PARTNERS, POLICY, NOW, "R1")
-    assert found == (Candidate("R1", 1, "CUHK", "9", "c77"),)
+    assert found == (Candidate("R1", 1, "CUHK", "9", "c77", reason="priority 50, balance 0.00, declines 0%"),)
 
 
 SHELVES = st.lists(

@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("skip", sa.Text(), server_default="", nullable=False),
         sa.Column("wire_id", sa.Text(), server_default="", nullable=False),
         sa.Column("outcome", sa.Text(), server_default="", nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("request", "rank", name=op.f("pk_candidates")),
         comment="The copies that could fill a request, ranked when it was placed; the one asked last is the active lender.",
     )
