@@ -161,7 +161,18 @@ def home(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: date
         return no(unit, Why.UNKNOWN_ITEM, ask, now)
     if found.side is Side.LENDING:
         return lending.heard(unit, heard(ask, found), Event.BORROWER_HAS_IT, house, now)
+    if found.position in {P.REQUESTED, P.IN_TRANSIT} and not found.unwanted:
+        return _never_sent(unit, ask, found, now)
     return owners.home(unit, heard(ask, found), house, now)
+
+
+def _never_sent(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outcome:
+    """The copy never left its library. The wish stands: whether another library is asked is for the central to say."""
+    unit.note(found, "NEVER_SENT", {"message": ask.by.message}, now, ask.by)
+    if found.position is P.IN_TRANSIT:
+        nothing: dict[str, Any] = {"item_agency": "", "item_barcode": "", "lender_due": None}
+        found = unit.advance(found, Event.NOT_SENT, now, ask.by, **nothing)
+    return noted(found)
 
 
 def renewed(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Answered:
