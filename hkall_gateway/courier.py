@@ -145,6 +145,8 @@ class Courier:
 
     def _delivered(self, result: Any, done: Deferred[None], line: str) -> None:
         self._busy[line] -= 1
+        if not self._busy[line]:
+            del self._busy[line]
         self._under_way.discard(done)
         self.nudge()
         if result is not None:
@@ -152,15 +154,15 @@ class Courier:
 
     def claim(self, unit: Unit) -> tuple[OutboxRow, ...]:
         """Take what may leave now, inside a unit of work. Of a line that is down, one row an interval."""
-        now, links = self._now(), unit.links.all()
+        now, links = self._now(), _Lines(unit)
 
         def room(line: str) -> int:
-            return breaker.room(links.get(line, Link(line)), self._terms(line).in_flight, self._busy[line], now)
+            return breaker.room(links[line], self._terms(line).in_flight, self._busy.get(line, 0), now)
 
-        full = [line for line in {*links, MAIL, *self._busy} if not room(line)]
+        full = [*unit.links.resting(now), *(line for line in (MAIL, *self._busy) if not room(line))]
         rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room, full)
         until = now + timedelta(seconds=self._patience.probe_s)
-        lost = {r.line for r in rows if r.line in links and links[r.line].state == DOWN and not _try(unit, r.line, now, until)}
+        lost = {r.line for r in rows if links[r.line].state == DOWN and not _try(unit, r.line, now, until)}
         unit.outbox.give_back([r.id for r in rows if r.line in lost])
         return tuple(r for r in rows if r.line not in lost)
 
@@ -182,6 +184,18 @@ class Courier:
         except Exception:  # a bug on the way out must not lose the row: it is tried again, and shown
             LOG.exception("courier.carrier_failed", kind=row.kind, send=row.send.value)
             return Answer("unknown", detail="a bug; see the log")
+
+
+class _Lines(dict[str, Link]):
+    """The lines that one claim looks at, each asked for once; nobody reads those of the whole directory."""
+
+    def __init__(self, unit: Unit) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def __missing__(self, line: str) -> Link:
+        self[line] = self._unit.links.one(line)
+        return self[line]
 
 
 def _release(unit: Unit, instance: str) -> None:

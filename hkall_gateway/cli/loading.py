@@ -84,8 +84,8 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
     Example: hkall-gateway load partners partners.csv
     """
     rows = _checked(exports.read_partners, file)
-    if not dry_run:
-        site.run(Unit.write_partners, rows)
+    for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
+        site.run(Unit.write_partners, rows[start : start + loading.CHUNK])
     click.echo(f"partners: {len(rows)} rows")
 
 

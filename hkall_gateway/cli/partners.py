@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import click
 
 from hkall_gateway.cli.show import show
-from hkall_gateway.cli.site import Site, json_option, with_site
+from hkall_gateway.cli.site import Ending, Site, json_option, with_site
 from hkall_gateway.rules.breaker import circuit
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.store import partners as kept
@@ -20,17 +21,23 @@ RATES = ("balance", "asked", "fill_percent", "decline_percent")
 
 
 @click.command()
+@click.argument("agencies", nargs=-1)
 @with_site
 @json_option
-def partners(site: Site, as_json: bool) -> None:
-    """Every partner: line, breaker, undelivered and dead messages, balance of 30 days, answers of 7 days.
+def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
+    """The partners named, else those that are configured or were ever told anything: line, breaker, undelivered and dead
+    messages, balance of 30 days, answers of 7 days.
 
-    Example: hkall-gateway partners --json
+    Example: hkall-gateway partners CUHK --json
     """
-    show(site.run(_lines, site.now()), as_json, COLUMNS + RATES)
+    if unknown := set(agencies) - site.run(Unit.partners, agencies).keys():
+        raise Ending(f"{', '.join(sorted(unknown))}: not in the directory")
+    configured = [p.agency for p in site.partners]
+    show(site.run(lines, site.now(), agencies, configured), as_json, COLUMNS + RATES)
 
 
-def _lines(unit: Unit, when: datetime) -> list[dict[str, Any]]:
+def lines(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, Any]]:
+    """One row each of `named`; without any, of those that are configured or were ever told anything."""
     lent, borrowed = kept.balance(unit, Side.BORROWING, when), kept.balance(unit, Side.LENDING, when)
     said, depths = kept.answers(unit, when), unit.outbox.depths()
     return [
@@ -46,7 +53,8 @@ def _lines(unit: Unit, when: datetime) -> list[dict[str, Any]]:
             "balance": borrowed.get(agency, 0) - lent.get(agency, 0),
             **_rates(said.get(agency, Answers())),
         }
-        for agency, link in unit.links.all().items()
+        for agency in named or sorted({*configured, *unit.links.used()})
+        for link in [unit.links.one(agency)]
     ]
 
 

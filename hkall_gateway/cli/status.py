@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -16,17 +17,18 @@ from hkall_gateway.store.unit import Unit
 @with_site
 @json_option
 def status(site: Site, as_json: bool) -> None:
-    """What is open, what waits to be sent, and which partners we know.
+    """What is open, what waits to be sent, which partners are configured or were ever told anything.
 
     Example: hkall-gateway status --json
     """
-    show(site.run(_lines), as_json, ("what", "which", "state", "count", "oldest"))
+    show(site.run(lines, [p.agency for p in site.partners]), as_json, ("what", "which", "state", "count", "oldest"))
 
 
-def _lines(unit: Unit) -> list[dict[str, Any]]:
+def lines(unit: Unit, configured: Sequence[str]) -> list[dict[str, Any]]:
+    """What the command prints; `configured` are the partners of the configuration file."""
     open_now = [_line("requests", side, position, count, oldest) for side, position, count, oldest in unit.open_by_position()]
     waiting = [_line("outbox", who, state, count, oldest) for who, state, count, oldest in unit.outbox.depths()]
-    known = [_line("partner", p.agency, p.dialect, 1, None) for p in unit.partners().values()]
+    known = [_line("partner", p.agency, p.dialect, 1, None) for p in unit.partners([*configured, *unit.links.used()]).values()]
     ran = [
         _line("job", job["name"], "running" if job["cursor"] and job["lease_until"] else "", job["count"], job["last_run"])
         for job in lists.jobs(unit)

@@ -23,7 +23,7 @@ def ranked(
     A library that is closed today is passed over while another can be asked. Where all are closed, as on a public holiday,
     the wish waits at the first of them. `seed` decides between equals.
     """
-    known = records(unit, now)
+    known = records(unit, now, {c.agency for c in copies})
     asked = _chosen(unit, copies, known, seed, house, now, volume)
     if any(not c.skip for c in asked):
         return asked
@@ -40,7 +40,7 @@ def _chosen(
     volume: str,
 ) -> tuple[Candidate, ...]:
     return lenders.choose_lender(
-        copies, unit.partners(), house.policy, now, seed, own=house.agency, volume=volume, records=known
+        copies, unit.partners(c.agency for c in copies), house.policy, now, seed, own=house.agency, volume=volume, records=known
     )
 
 
@@ -56,7 +56,7 @@ def next_lender(unit: Unit, request: Request, house: House, now: datetime) -> Ca
     """
     listed = unit.candidates(request.id)
     tried = {c.agency for c in listed if c.wire_id}
-    known = records(unit, now)
+    known = records(unit, now, {c.agency for c in listed})
     for candidate in _in_turn(listed, known, now):
         if candidate.agency in tried:
             continue
@@ -85,5 +85,5 @@ def _gone(unit: Unit, candidate: Candidate, request: Request, known: Mapping[str
     copy = unit.holding(ItemKey(candidate.agency, candidate.barcode))
     if copy is None:
         return ""
-    partners = unit.partners()
+    partners = unit.partners([candidate.agency])
     return lenders.passed_over(copy, partners, house.policy, now, own=house.agency, volume=request.volume, records=known)

@@ -128,7 +128,7 @@ class Desk(PartnerDesk):
 
 
 def _is_partner_card(unit: Any, card: str) -> bool:
-    return any(p.institutional_card == card for p in unit.partners().values() if card)
+    return unit.partner_with_card(card) is not None
 
 
 def _ship(unit: Any, ask: CheckOut, house: House, now: datetime) -> Outcome:

@@ -83,7 +83,7 @@ def ship(unit: Unit, request: Request, house: House, now: datetime, by: By) -> R
 
 def ship_at_counter(unit: Unit, ask: CheckOut, house: House, now: datetime) -> Outcome | None:
     """A checkout to a partner's institutional card ships our paged copy; None if the card is no partner's."""
-    partner = next((p for p in unit.partners().values() if p.institutional_card and p.institutional_card == ask.card), None)
+    partner = unit.partner_with_card(ask.card)
     if partner is None:
         return None
     held = [r for r in unit.requests_with(ask.barcode, house.agency) if r.partner == partner.agency]

@@ -85,7 +85,7 @@ def silence(unit: Unit, house: House, now: datetime, cursor: str, limit: int) ->
     cancellation that nobody confirms is taken as heard.
     """
     waiting = found.asked_before(unit, now - timedelta(days=1), cursor, limit)
-    partners = unit.partners()
+    partners = unit.partners(r.partner for r in waiting)
     silent = [r for r in waiting if _silent(unit, r, partners.get(r.partner), house, now)]
     for request in silent:
         if request.position is Position.CANCELLING:

@@ -44,7 +44,7 @@ class Ready(resource.Resource):
 
     async def _answer(self, request: Any) -> None:
         try:
-            await self._store.read(Unit.partners)
+            await self._store.read(Unit.request, "")
             missing = [] if self._listening() else ["listeners"]
         except Exception:  # noqa: BLE001  # whatever keeps the database from answering, we are not ready
             missing = ["database"]

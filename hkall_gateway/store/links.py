@@ -1,4 +1,7 @@
-"""How the lines to partners are, as a unit of work sees them: one row of LINKS each, beside the directory entry."""
+"""How the lines to partners are, as a unit of work sees them: one row of LINKS each, beside the directory entry.
+
+Nothing reads them all: the directory may name every library on earth.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,18 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 
 from hkall_gateway.rules.breaker import UP, Link
 from hkall_gateway.store.prepared import Prepared, changing
-from hkall_gateway.store.tables import LINKS
+from hkall_gateway.store.tables import IS_RESTING, IS_USED, LINKS
 
 _COLUMNS = (LINKS.c.agency, LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until)
 
+MOST = 1_000
+
 _KEPT = ("state", "failures", "down_since", "heard_at", "rests_until")
 _KEEP = changing(LINKS, ("agency",), _KEPT)
-_ALL = Prepared(select(*_COLUMNS).order_by(LINKS.c.agency))
+_USED = Prepared(select(LINKS.c.agency).where(IS_USED).order_by(LINKS.c.agency).limit(MOST))
+_RESTING = Prepared(
+    select(LINKS.c.agency).where(IS_RESTING, LINKS.c.rests_until > bindparam("now", type_=LINKS.c.rests_until.type))
+)
 _ONE = Prepared(select(*_COLUMNS).where(LINKS.c.agency == bindparam("of")))
 
 
@@ -26,9 +34,13 @@ class Links:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def all(self) -> Mapping[str, Link]:
-        """Every line, by agency."""
-        return {row["agency"]: _link(row) for row in _ALL.rows(self._connection)}
+    def used(self) -> tuple[str, ...]:
+        """The agencies to which anything was ever sent, at most MOST, by name."""
+        return tuple(row["agency"] for row in _USED.rows(self._connection))
+
+    def resting(self, now: datetime) -> tuple[str, ...]:
+        """The agencies to which nothing may leave now."""
+        return tuple(row["agency"] for row in _RESTING.rows(self._connection, now=now))
 
     def one(self, agency: str) -> Link:
         """The line to one partner."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -39,19 +39,19 @@ class Answers:
         return self.declined / self.asked if self.asked else 0.0
 
 
-def records(unit: Unit, now: datetime) -> dict[str, Record]:
-    """Every partner's record for the choice of a lender (lifecycle of the consortium, lender selection)."""
+def records(unit: Unit, now: datetime, agencies: Iterable[str]) -> dict[str, Record]:
+    """The records of these agencies for the choice of a lender (lifecycle of the consortium, lender selection)."""
     lent, borrowed = balance(unit, Side.BORROWING, now), balance(unit, Side.LENDING, now)
-    said, closed = answers(unit, now), _closed_soon(unit, civil(now))
+    said, today = answers(unit, now), civil(now)
     return {
         agency: Record(
-            closures=closed.get(agency, frozenset()),
+            closures=_closed_soon(unit, agency, today),
             lent=lent.get(agency, 0),
             borrowed=borrowed.get(agency, 0),
             declines=said.get(agency, Answers()).decline_rate,
-            down=_down_too_long(link, now),
+            down=_down_too_long(unit.links.one(agency), now),
         )
-        for agency, link in unit.links.all().items()
+        for agency in agencies
     }
 
 
@@ -70,12 +70,10 @@ def answers(unit: Unit, now: datetime) -> Mapping[str, Answers]:
     return {row["agency"]: Answers(row["asked"], row["declined"]) for row in rows}
 
 
-def _closed_soon(unit: Unit, today: date) -> Mapping[str, frozenset[date]]:
-    """Today's and tomorrow's closures, which is all that the choice looks at."""
-    found: dict[str, frozenset[date]] = {}
-    for row in _CLOSED.rows(unit.connection, today=today, tomorrow=after(today, 1)):
-        found[row["agency"]] = found.get(row["agency"], frozenset()) | {row["day"]}
-    return found
+def _closed_soon(unit: Unit, agency: str, today: date) -> frozenset[date]:
+    """Today and tomorrow, which is all that the choice looks at, where the library is closed."""
+    rows = _CLOSED.rows(unit.connection, agency=agency, today=today, tomorrow=after(today, 1))
+    return frozenset(row["day"] for row in rows)
 
 
 def _down_too_long(link: Link, now: datetime) -> bool:
@@ -101,7 +99,8 @@ _ANSWERS = Prepared(
     .group_by(C.agency)
 )
 _CLOSED = Prepared(
-    select(CLOSURES.c.agency, CLOSURES.c.day).where(
-        or_(CLOSURES.c.day == bindparam("today"), CLOSURES.c.day == bindparam("tomorrow"))
+    select(CLOSURES.c.day).where(
+        CLOSURES.c.agency == bindparam("agency"),
+        or_(CLOSURES.c.day == bindparam("today"), CLOSURES.c.day == bindparam("tomorrow")),
     )
 )

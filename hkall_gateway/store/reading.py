@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from datetime import date
 from functools import cache
@@ -84,9 +84,15 @@ class Reading:
         row = _PARTNER.first(self._connection, agency=agency)
         return from_json(row["partner"]) if row and row["partner"] else None
 
-    def partners(self) -> dict[str, Partner]:
-        """The whole directory, by agency."""
-        return {row["agency"]: from_json(row["partner"]) for row in _PARTNERS.rows(self._connection)}
+    def partners(self, agencies: Iterable[str]) -> dict[str, Partner]:
+        """The directory's rows of these agencies, by agency; who is not in it is left out."""
+        found = {agency: self.partner(agency) for agency in sorted(set(agencies))}
+        return {agency: partner for agency, partner in found.items() if partner is not None}
+
+    def partner_with_card(self, card: str) -> Partner | None:
+        """The partner that this card stands for at our counter; of several the first by name."""
+        row = _PARTNER_CARD.first(self._connection, card=card) if card else None
+        return from_json(row["partner"]) if row else None
 
     def closed_days(self, agency: str) -> frozenset[date]:
         """The days on which a library is closed."""
@@ -174,7 +180,9 @@ _PATRON = Prepared(
     )
 )
 _PARTNER = Prepared(select(LINKS.c.partner).where(LINKS.c.agency == bindparam("agency")))
-_PARTNERS = Prepared(select(LINKS.c.agency, LINKS.c.partner).order_by(LINKS.c.agency))
+_PARTNER_CARD = Prepared(
+    select(LINKS.c.partner).where(LINKS.c.card == bindparam("card"), text("card <> ''")).order_by(LINKS.c.agency).limit(1)
+)
 _REQUEST = Prepared(select(REQUESTS).where(REQUESTS.c.id == bindparam("number")))
 _ASKED = Prepared(select(CANDIDATES).where(CANDIDATES.c.wire_id == bindparam("wire_id")))
 _HELD_BY = Prepared(_oldest_first(REQUESTS.c.item_barcode == bindparam("barcode"), IS_OPEN))

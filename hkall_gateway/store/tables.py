@@ -85,6 +85,9 @@ _WAITING = "state IN ('waiting', 'unsure')"
 _UNSETTLED = "state IN ('waiting', 'unsure', 'dead')"
 IS_WAITING = text("outbox." + _WAITING)
 EARLIER_UNSETTLED = text("earlier." + _UNSETTLED)
+_HAS_CARD = text("card <> ''")
+IS_RESTING = text("rests_until IS NOT NULL")
+IS_USED = text("state <> ''")
 _HOLDS_ITEM = text(any_of(frozenset(HOLDS_ITEM)) + " AND item_barcode <> ''")
 
 PATRONS = Table(
@@ -382,12 +385,17 @@ LINKS = Table(
     METADATA,
     Column("agency", Text, primary_key=True),
     _text("partner"),
+    _text("card"),
     _text("state"),
     _instant("down_since"),
     _instant("heard_at"),
     _instant("rests_until"),
     _number("failures"),
-    comment="One row a partner: its directory entry as a record, and how the line to it is.",
+    Index("ix_links_card", "card", sqlite_where=_HAS_CARD, postgresql_where=_HAS_CARD),
+    Index("ix_links_resting", "rests_until", sqlite_where=IS_RESTING, postgresql_where=IS_RESTING),
+    Index("ix_links_used", "agency", sqlite_where=IS_USED, postgresql_where=IS_USED),
+    comment="One row a partner: its directory entry as a record, the card that stands for it here, and how the line to it is; "
+    "there may be millions, of which few are ever used.",
 )
 
 JOBS = Table(

@@ -166,9 +166,9 @@ class Unit(Overview):
 
     def write_partners(self, partners: Sequence[Partner]) -> None:
         """Write these rows over the directory; partners that are not among them stay."""
-        for partner in partners:
-            row = {"agency": partner.agency, "partner": to_json(partner)}
-            self._connection.execute(insert_or_write_over(LINKS, self.dialect, row), row)
+        rows = [{"agency": p.agency, "partner": to_json(p), "card": p.institutional_card} for p in _in_order(partners)]
+        if rows:
+            self._connection.execute(insert_or_write_over(LINKS, self.dialect, rows[0]), rows)
 
     def notice_state(self, notice: int, state: str, error: str, now: datetime) -> None:
         """How a letter went: sent, or undeliverable and why."""
@@ -281,6 +281,11 @@ _JOURNAL = adding(JOURNAL, *(column.name for column in JOURNAL.c if column.name 
 def _moving(columns: tuple[str, ...]) -> Prepared:
     """The step that writes these columns, if the request still stands where it was."""
     return changing(REQUESTS, ("id", "position"), columns)
+
+
+def _in_order(partners: Sequence[Partner]) -> list[Partner]:
+    """So that two gateways that write at once wait for each other, and never both."""
+    return sorted(partners, key=lambda partner: partner.agency)
 
 
 def _values(request: Request) -> dict[str, Any]:

@@ -188,7 +188,13 @@ def test_a_partner_is_loaded_into_the_directory(config: Path, tmp_path: Path) ->
         "agency,name,url,dialect,secret_env,priority,institutional_card,timezone\nPOLYU,PolyU,http://127.0.0.1:1/ncip,,,7,,\n"
     )
     assert run(config, "load", "partners", str(file)).exit_code == 0
-    assert any(row["which"] == "POLYU" for row in listed(config, "status"))
+    (found,) = listed(config, "partners", "POLYU")
+    assert (found["partner"], found["line"], found["waiting"]) == ("POLYU", "up", 0)
+
+
+def test_a_partner_that_is_in_no_directory_is_named(config: Path) -> None:
+    done = run(config, "partners", "NOBODY")
+    assert (done.exit_code, done.stderr) == (1, "NOBODY: not in the directory\n")
 
 
 def test_a_wrong_policy_names_every_error(tmp_path: Path) -> None:

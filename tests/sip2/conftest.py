@@ -26,7 +26,6 @@ from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.rules.calendar import HONG_KONG
-from hkall_gateway.rules.records import to_json
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import By, Holding, Partner, Position, Request, Sensitive, Side, Why
 from hkall_gateway.sip2.codec import Message, decode
@@ -37,7 +36,7 @@ from hkall_gateway.sip2.server import Terminals
 from hkall_gateway.sip2.session import Refuse, Session
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.engine import open_engine
-from hkall_gateway.store.tables import LINKS, PATRONS, create_all
+from hkall_gateway.store.tables import PATRONS, create_all
 from hkall_gateway.store.unit import Unit
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "sip2"
@@ -148,10 +147,9 @@ def store() -> Iterator[Immediate]:
     with engine.connect() as connection:
         for person in PEOPLE:
             connection.execute(insert(PATRONS), person)
-        cuhk = to_json(Partner("CUHK", "CUHK Library", institutional_card="CUHK-INST"))
-        connection.execute(insert(LINKS), {"agency": "CUHK", "partner": cuhk})
     numbers = count(1)
     kept = Immediate(engine, lambda connection: Unit(connection, lambda: f"R{next(numbers)}"))
+    kept.now(Unit.write_partners, [Partner("CUHK", "CUHK Library", institutional_card="CUHK-INST")])
     yield kept
     kept.close()
     engine.dispose()

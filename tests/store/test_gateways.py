@@ -126,5 +126,5 @@ def test_the_directory_of_a_gateway_that_starts_is_written_over_that_of_the_othe
     names = ("The library", "The library, renamed")
     for database, name in zip(pair, names, strict=True):
         _outcomes(turns, [database.run(Unit.write_partners, [Partner("CUHK", name)])])
-    (directory,) = _outcomes(turns, [pair[0].read(Unit.partners)])
-    assert directory["CUHK"].name == "The library, renamed"
+    (directory,) = _outcomes(turns, [pair[0].read(Unit.partner, "CUHK")])
+    assert directory.name == "The library, renamed"

@@ -195,7 +195,24 @@ def test_a_candidate_remembers_what_became_of_it(store: Immediate) -> None:
 def test_the_directory_is_written_over_and_what_is_not_named_stays(store: Immediate) -> None:
     store.now(Unit.write_partners, [Partner("CUHK", "old"), Partner("PolyU", "PolyU")])
     store.now(Unit.write_partners, [Partner("CUHK", "new", work_days=("Mon",))])
-    assert store.now(Unit.partners) == {"CUHK": Partner("CUHK", "new", work_days=("Mon",)), "PolyU": Partner("PolyU", "PolyU")}
+    assert store.now(Unit.partners, ["CUHK", "PolyU", "NOBODY"]) == {
+        "CUHK": Partner("CUHK", "new", work_days=("Mon",)),
+        "PolyU": Partner("PolyU", "PolyU"),
+    }
+
+
+def test_a_card_stands_for_the_partner_whose_row_names_it(store: Immediate) -> None:
+    cuhk, polyu = Partner("CUHK", "CUHK", institutional_card="CU-1"), Partner("PolyU", "PolyU")
+    store.now(Unit.write_partners, [polyu, cuhk])
+    assert store.now(Unit.partner_with_card, "CU-1") == cuhk
+    assert store.now(Unit.partner_with_card, "CU-2") is None
+    assert store.now(Unit.partner_with_card, "") is None
+
+
+def test_a_partner_whose_row_has_another_card_now_is_not_found_by_the_old_one(store: Immediate) -> None:
+    store.now(Unit.write_partners, [Partner("CUHK", "CUHK", institutional_card="CU-1")])
+    store.now(Unit.write_partners, [Partner("CUHK", "CUHK", institutional_card="CU-2")])
+    assert store.now(Unit.partner_with_card, "CU-1") is None
 
 
 def test_a_copys_status_is_what_was_heard_last(store: Immediate) -> None:

@@ -161,14 +161,34 @@ def upgrade() -> None:
         "links",
         sa.Column("agency", sa.Text(), nullable=False),
         sa.Column("partner", sa.Text(), server_default="", nullable=False),
+        sa.Column("card", sa.Text(), server_default="", nullable=False),
         sa.Column("state", sa.Text(), server_default="", nullable=False),
         sa.Column("down_since", hkall_gateway.store.tables.UtcDateTime(length=32), nullable=True),
         sa.Column("heard_at", hkall_gateway.store.tables.UtcDateTime(length=32), nullable=True),
         sa.Column("rests_until", hkall_gateway.store.tables.UtcDateTime(length=32), nullable=True),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("agency", name=op.f("pk_links")),
-        comment="One row a partner: its directory entry as a record, and how the line to it is.",
+        comment="One row a partner: its directory entry as a record, the card that stands for it here, and how the line to it is; there may be millions, of which few are ever used.",
     )
+    with op.batch_alter_table("links", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_links_card", ["card"], unique=False, sqlite_where=sa.text("card <> ''"), postgresql_where=sa.text("card <> ''")
+        )
+        batch_op.create_index(
+            "ix_links_resting",
+            ["rests_until"],
+            unique=False,
+            sqlite_where=sa.text("rests_until IS NOT NULL"),
+            postgresql_where=sa.text("rests_until IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_links_used",
+            ["agency"],
+            unique=False,
+            sqlite_where=sa.text("state <> ''"),
+            postgresql_where=sa.text("state <> ''"),
+        )
+
     op.create_table(
         "notices",
         sa.Column("id", sa.Integer(), nullable=False),
