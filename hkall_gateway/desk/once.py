@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from hkall_gateway.desk.asks import InboxKey
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.rules.records import from_json, to_json
+from hkall_gateway.store import inbox
 from hkall_gateway.store.unit import Unit
 
 Said = TypeVar("Said")
@@ -22,9 +23,9 @@ def once(unit: Unit, key: InboxKey | None, now: datetime, work: Callable[..., Sa
     if key is None:
         return work(unit, *args)
     until = now + timedelta(seconds=key.keep_s)
-    kept = unit.claim_document(key.agency, key.digest, until, now)
+    kept = inbox.claim(unit, key.agency, key.digest, until, now)
     if kept:
         return from_json(kept)  # type: ignore[no-any-return]  # only outcomes are kept there
     outcome = work(unit, *args)
-    unit.keep_outcome(key.agency, key.digest, "" if isinstance(outcome, Refused) else to_json(outcome))
+    inbox.keep(unit, key.agency, key.digest, "" if isinstance(outcome, Refused) else to_json(outcome))
     return outcome

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
 
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side
+from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import CARD_BLOCKS, HOLDINGS, PROPERTIES
 from hkall_gateway.store.unit import Unit
 
@@ -36,7 +37,8 @@ def lift(unit: Unit, card: str, now: datetime, by: By) -> bool:
 
 def properties_of(unit: Unit, item: ItemKey) -> str:
     """What a terminal noted of this copy; "" for nothing."""
-    return unit.execute(select(PROPERTIES.c.text).where(*_this(item))).scalar() or ""
+    row = _NOTED.first(unit.connection, agency=item.agency, barcode=item.barcode)
+    return str(row["text"]) if row else ""
 
 
 def note_properties(unit: Unit, item: ItemKey, text: str, now: datetime, by: By) -> None:
@@ -52,6 +54,11 @@ def titles(unit: Unit, words: str) -> tuple[str, ...]:
         return (words,)
     found = select(HOLDINGS.c.bib_id).where(HOLDINGS.c.title == words).distinct().order_by(HOLDINGS.c.bib_id).limit(2)
     return tuple(unit.execute(found).scalars())
+
+
+_NOTED = Prepared(
+    select(PROPERTIES.c.text).where(PROPERTIES.c.agency == bindparam("agency"), PROPERTIES.c.barcode == bindparam("barcode"))
+)
 
 
 def _this(item: ItemKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.pool import StaticPool
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.store.lane import Answer, Lane, give
+from hkall_gateway.store.prepared import Prepared
 
 T = TypeVar("T")
 
@@ -58,21 +59,23 @@ class _Job(Generic[T]):
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
 
-def _begin(connection: Connection) -> None:
-    sqlite = connection.dialect.name == "sqlite"
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if sqlite else "BEGIN")
+_BEGIN = {"sqlite": Prepared(text("BEGIN IMMEDIATE")), "postgresql": Prepared(text("BEGIN"))}
+_ASK = {"sqlite": Prepared(text("BEGIN")), "postgresql": Prepared(text("BEGIN ISOLATION LEVEL REPEATABLE READ"))}
+_COMMIT, _ROLLBACK = Prepared(text("COMMIT")), Prepared(text("ROLLBACK"))
+_SAVEPOINT, _RELEASE = Prepared(text("SAVEPOINT unit")), Prepared(text("RELEASE SAVEPOINT unit"))
+_BACK = Prepared(text("ROLLBACK TO SAVEPOINT unit"))
 
 
 def _run_one(connection: Connection, make_unit: Callable[[Connection], Any], job: _Job[Any]) -> Answer:
     """Run one unit inside its savepoint; the answer to give once the group has been committed."""
-    connection.exec_driver_sql("SAVEPOINT unit")
+    _SAVEPOINT.change(connection)
     try:
         unit = make_unit(connection)
         result = job.context.run(job.work, unit, *job.args)
-        connection.exec_driver_sql("RELEASE SAVEPOINT unit")  # PostgreSQL refuses after an error that the unit swallowed
+        _RELEASE.change(connection)  # PostgreSQL refuses after an error that the unit swallowed
     except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
-        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
-        connection.exec_driver_sql("RELEASE SAVEPOINT unit")
+        _BACK.change(connection)
+        _RELEASE.change(connection)
         return _failing(job, error)
     return lambda: _settle(job, unit, result)
 
@@ -101,11 +104,11 @@ def run_group(
 ) -> list[Answer]:
     """All `jobs` in one durable commit. If BEGIN or COMMIT fails, every waiter fails: nothing was promised."""
     try:
-        _begin(connection)
+        _BEGIN[connection.dialect.name].change(connection)
         make_unit(connection).lock([job.locks for job in jobs])
         answers = [_run_one(connection, make_unit, job) for job in jobs]
         before_commit()
-        connection.exec_driver_sql("COMMIT")
+        _COMMIT.change(connection)
     except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
         _abandon(connection)
         return [_failing(job, error) for job in jobs]
@@ -115,7 +118,7 @@ def run_group(
 def _abandon(connection: Connection) -> None:
     """Leave whatever transaction is open; a lost connection is thrown away, and the next group gets a new one."""
     try:
-        connection.exec_driver_sql("ROLLBACK")
+        _ROLLBACK.change(connection)
     except Exception:  # noqa: BLE001  # the connection is lost, whatever the reason
         connection.invalidate()
         connection.rollback()  # SQLAlchemy connects again only after this
@@ -124,10 +127,9 @@ def _abandon(connection: Connection) -> None:
 def read_group(connection: Connection, make_unit: Callable[[Connection], Any], jobs: Sequence[_Job[Any]]) -> list[Answer]:
     """Questions that decide nothing: one snapshot for all, nothing written, nothing kept."""
     try:
-        sqlite = connection.dialect.name == "sqlite"
-        connection.exec_driver_sql("BEGIN" if sqlite else "BEGIN ISOLATION LEVEL REPEATABLE READ")
+        _ASK[connection.dialect.name].change(connection)
         answers = [_ask_one(connection, make_unit, job) for job in jobs]
-        connection.exec_driver_sql("ROLLBACK")
+        _ROLLBACK.change(connection)
     except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
         _abandon(connection)
         return [_failing(job, error) for job in jobs]
@@ -135,13 +137,13 @@ def read_group(connection: Connection, make_unit: Callable[[Connection], Any], j
 
 
 def _ask_one(connection: Connection, make_unit: Callable[[Connection], Any], job: _Job[Any]) -> Answer:
-    connection.exec_driver_sql("SAVEPOINT question")
+    _SAVEPOINT.change(connection)
     try:
         result = job.context.run(job.work, make_unit(connection), *job.args)
     except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
-        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT question")
+        _BACK.change(connection)
         return _failing(job, error)
-    connection.exec_driver_sql("ROLLBACK TO SAVEPOINT question")
+    _BACK.change(connection)
     return lambda: job.settle(result, None)
 
 

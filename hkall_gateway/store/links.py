@@ -26,6 +26,9 @@ _RESTING = Prepared(
     select(LINKS.c.agency).where(IS_RESTING, LINKS.c.rests_until > bindparam("now", type_=LINKS.c.rests_until.type))
 )
 _ONE = Prepared(select(*_COLUMNS).where(LINKS.c.agency == bindparam("of")))
+_FREE = or_(LINKS.c.rests_until.is_(None), LINKS.c.rests_until <= bindparam("now"))
+_UNTIL = bindparam("until", type_=LINKS.c.rests_until.type)
+_TRY = Prepared(update(LINKS).where(LINKS.c.agency == bindparam("of"), _FREE).values(rests_until=_UNTIL))
 
 
 class Links:
@@ -53,9 +56,7 @@ class Links:
 
     def take_trial(self, agency: str, now: datetime, until: datetime) -> bool:
         """Whether this gateway may try a line that is down; no other may before `until`."""
-        free = or_(LINKS.c.rests_until.is_(None), LINKS.c.rests_until <= now)
-        taken = self._connection.execute(update(LINKS).where(LINKS.c.agency == agency, free).values(rests_until=until))
-        return taken.rowcount == 1
+        return _TRY.change(self._connection, of=agency, now=now, until=until) == 1
 
 
 def _link(row: Mapping[Any, Any]) -> Link:

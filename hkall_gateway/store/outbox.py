@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, func, or_, select, update
@@ -100,17 +101,17 @@ class Outbox:
         Nothing is taken for the lines of `full`, and at most `room(line)` rows for any other. A row whose lease has run out
         belonged to a gateway that died; it is handed out again.
         """
-        values = {"now": now, "most": limit, "full": list(full)}
-        found = self._connection.execute(self._skipping_locked(_DUE), values).mappings().all()
+        lines = {f"full_{n}": line for n, line in enumerate(sorted(full))}
+        due = _due(tuple(lines), self._connection.dialect.name != "sqlite")
+        found = due.rows(self._connection, now=now, most=limit, **lines)
         rows = _within(room, tuple(_row(r, claimed=1) for r in found))
-        if rows:
-            until = now + timedelta(seconds=lease_s)
-            self._connection.execute(_LEASE, {"ids": [r.id for r in rows], "who": instance, "until": until})
+        for row in rows:
+            _LEASE.change(self._connection, number=row.id, who=instance, until=now + timedelta(seconds=lease_s))
         return rows
 
     def sent(self, row: int, now: datetime) -> None:
         """It was told; the lane's next row may leave."""
-        _SENT.change(self._connection, number=row, now=now)
+        self._settle(row, state="sent", sent_at=now, last_error="")
 
     def later(self, row: int, next_at: datetime, error: str, *, unsure: bool = False, counted: bool = True) -> None:
         """It could not be told; try again at `next_at`. `unsure`: it may have arrived, and stays so until we are answered.
@@ -189,8 +190,8 @@ class Outbox:
 
     def next_due(self) -> datetime | None:
         """When the courier has something to do next: the first row of a lane is due and its line does not rest."""
-        found = self._connection.execute(_NEXT)
-        return min((max(at for at in row if at is not None) for row in found), default=None)
+        found = _NEXT.rows(self._connection)
+        return min((max(at for at in row.values() if at is not None) for row in found), default=None)
 
     def depths(self) -> tuple[tuple[str, str, int, datetime], ...]:
         """(recipient, state, count, oldest) of everything unsettled; letters are counted under "mail"."""
@@ -202,14 +203,7 @@ class Outbox:
         return tuple((who, state, count, oldest) for who, state, count, oldest in found)
 
     def _settle(self, row: int, made: int = 1, **values: Any) -> None:
-        self._connection.execute(
-            update(OUTBOX)
-            .where(OUTBOX.c.id == row)
-            .values(attempts=OUTBOX.c.attempts + made, claimed_by="", lease_until=None, **values)
-        )
-
-    def _skipping_locked(self, question: Any) -> Any:
-        return question if self._connection.dialect.name == "sqlite" else question.with_for_update(skip_locked=True)
+        _settling(tuple(values)).change(self._connection, number=row, made=made, **values)
 
 
 def _within(room: Callable[[str], int], rows: tuple[OutboxRow, ...]) -> tuple[OutboxRow, ...]:
@@ -241,42 +235,39 @@ def _row(found: Any, claimed: int = 0) -> OutboxRow:
 
 
 _TRIED = adding(ATTEMPTS, "row", "at", "kind", "problem", "detail")
-_SENT = Prepared(
-    update(OUTBOX)
-    .where(OUTBOX.c.id == bindparam("number"))
-    .values(
-        state="sent",
-        sent_at=bindparam("now", type_=OUTBOX.c.sent_at.type),
-        last_error="",
-        attempts=OUTBOX.c.attempts + 1,
-        claimed_by="",
-        lease_until=None,
-    )
-)
-_ROW = Prepared(select(OUTBOX).where(OUTBOX.c.id == bindparam("number")))
+_THIS = OUTBOX.c.id == bindparam("number")
+
+
+@cache
+def _settling(columns: tuple[str, ...]) -> Prepared:
+    """A row is nobody's any more, after `made` tries, and these columns say how it stands."""
+    values: dict[str, Any] = {name: bindparam(name, type_=OUTBOX.c[name].type) for name in columns}
+    freed = {"attempts": OUTBOX.c.attempts + bindparam("made"), "claimed_by": "", "lease_until": None}
+    return Prepared(update(OUTBOX).where(_THIS).values(**values, **freed))
+
+
+_ROW = Prepared(select(OUTBOX).where(_THIS))
 _EARLIER = OUTBOX.alias("earlier")
 _IS_FIRST = ~exists().where(and_(_EARLIER.c.lane == OUTBOX.c.lane, _EARLIER.c.id < OUTBOX.c.id, EARLIER_UNSETTLED))
 _LINE = case((OUTBOX.c.kind == "mail", MAIL), else_=OUTBOX.c.recipient)
 _PUT = adding(OUTBOX, "lane", "kind", "send", "recipient", "request", "payload", "corr", "state", "made_at", "next_at")
-_DUE = (
-    select(OUTBOX)
-    .where(
-        IS_WAITING,
-        OUTBOX.c.next_at <= bindparam("now"),
-        or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until < bindparam("now")),
-        _LINE.not_in(bindparam("full", expanding=True)),
-        _IS_FIRST,
-    )
-    .order_by(OUTBOX.c.next_at, OUTBOX.c.id)
-    .limit(bindparam("most"))
-)
-_NEXT = (
+
+
+@cache
+def _due(full: tuple[str, ...], shared: bool) -> Prepared:
+    """The first row of each lane that may leave now; none for the lines named by `full`. `shared`: others claim beside us."""
+    now = OUTBOX.c.next_at <= bindparam("now")
+    free = or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until < bindparam("now"))
+    elsewhere = (bindparam(name) != _LINE for name in full)
+    found = select(OUTBOX).where(IS_WAITING, now, free, _IS_FIRST, *elsewhere)
+    found = found.order_by(OUTBOX.c.next_at, OUTBOX.c.id).limit(bindparam("most"))
+    return Prepared(found.with_for_update(skip_locked=True) if shared else found)
+
+
+_NEXT = Prepared(
     select(OUTBOX.c.next_at, LINKS.c.rests_until)
     .select_from(OUTBOX.outerjoin(LINKS, and_(LINKS.c.agency == OUTBOX.c.recipient, OUTBOX.c.kind != "mail")))
     .where(IS_WAITING, _IS_FIRST)
 )
-_LEASE = (
-    update(OUTBOX)
-    .where(OUTBOX.c.id.in_(bindparam("ids", expanding=True)))
-    .values(claimed_by=bindparam("who"), lease_until=bindparam("until"))
-)
+_UNTIL = bindparam("until", type_=OUTBOX.c.lease_until.type)
+_LEASE = Prepared(update(OUTBOX).where(_THIS).values(claimed_by=bindparam("who"), lease_until=_UNTIL))

@@ -1,7 +1,7 @@
 """Statements of the busiest units, compiled once for each kind of database and then handed straight to its driver.
 
-SQLAlchemy takes several times as long to look a statement up and to wrap its rows as SQLite takes to answer. What the
-counter asks and writes with every checkout skips that; types and errors are the same as on the usual way.
+SQLAlchemy takes several times as long to look a statement up and to wrap its rows as SQLite takes to answer. What is
+asked and written with every message skips that; types and errors are the same as on the usual way.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ClauseElement, Connection, Dialect, Select, Table, bindparam, insert, update
+from sqlalchemy import ClauseElement, Connection, Dialect, Select, Table, UpdateBase, bindparam, insert, update
 from sqlalchemy.exc import DBAPIError
 
 Convert = Callable[[Any], Any]
@@ -65,8 +65,11 @@ class Prepared:
         driver: Any = connection.connection.dbapi_connection
         try:
             parameters = compiled.parameters(values)
-            for hear in connection.engine.dispatch.before_cursor_execute:  # whoever listens to statements hears these too
-                hear(connection, driver, compiled.text, parameters, None, False)
+        except Exception as error:
+            raise _as_usual(connection.dialect, compiled, values, error) from error
+        for hear in connection.engine.dispatch.before_cursor_execute:  # whoever listens to statements hears these too
+            hear(connection, driver, compiled.text, parameters, None, False)
+        try:
             return driver.execute(compiled.text, parameters)
         except Exception as error:
             raise _as_usual(connection.dialect, compiled, values, error) from error
@@ -99,7 +102,7 @@ def _as_usual(dialect: Dialect, compiled: _Compiled, values: Mapping[str, Any], 
 
 def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:
     made: Any = statement.compile(dialect=dialect)
-    columns = tuple(statement.selected_columns) if isinstance(statement, Select) else ()
+    columns = tuple(statement.exported_columns) if isinstance(statement, Select | UpdateBase) else ()
     binds = {name: _process(bind.type, dialect, "bind") for name, bind in made.binds.items()}
     results = ((place, _process(column.type, dialect, "result")) for place, column in enumerate(columns))
     return _Compiled(

@@ -70,14 +70,13 @@ class Reading:
 
     def holding(self, item: ItemKey) -> Holding | None:
         """The copy with this identity."""
-        row = self._connection.execute(_HOLDING, {"agency": item.agency, "barcode": item.barcode}).mappings().first()
+        row = _HOLDING.first(self._connection, agency=item.agency, barcode=item.barcode)
         return _holding(row) if row else None
 
     def copies(self, bib_id: str, agency: str = "") -> tuple[Holding, ...]:
         """All copies of a title by the union catalogue's number, or by the number that `agency` itself uses."""
-        question = _OWN_COPIES if agency else _COPIES
-        rows = self._connection.execute(question, {"bib": bib_id, "agency": agency}).mappings()
-        return tuple(_holding(row) for row in rows)
+        own = {"agency": agency} if agency else {}
+        return tuple(_holding(row) for row in (_OWN_COPIES if agency else _COPIES).rows(self._connection, bib=bib_id, **own))
 
     def partner(self, agency: str) -> Partner | None:
         """The partner's row in the directory."""
@@ -96,7 +95,7 @@ class Reading:
 
     def closed_days(self, agency: str) -> frozenset[date]:
         """The days on which a library is closed."""
-        return frozenset(self._connection.execute(select(CLOSURES.c.day).where(CLOSURES.c.agency == agency)).scalars())
+        return frozenset(row["day"] for row in _CLOSED.rows(self._connection, agency=agency))
 
     # ---- requests
 
@@ -107,13 +106,13 @@ class Reading:
 
     def request_placed(self, placed_by: str, placed_id: str) -> Request | None:
         """The request that this system placed under its own RequestId."""
-        return self._one((REQUESTS.c.placed_by == placed_by) & (REQUESTS.c.placed_id == placed_id))
+        row = _PLACED.first(self._connection, placed_by=placed_by, placed_id=placed_id)
+        return _request(row) if row else None
 
     def request_lent(self, wire_agency: str, wire_id: str) -> Request | None:
         """What a partner borrows from us under this RequestId."""
-        return self._one(
-            (REQUESTS.c.wire_agency == wire_agency) & (REQUESTS.c.wire_id == wire_id) & (REQUESTS.c.side == Side.LENDING)
-        )
+        row = _LENT.first(self._connection, wire_agency=wire_agency, wire_id=wire_id)
+        return _request(row) if row else None
 
     def request_asked(self, wire_id: str) -> tuple[Request, Candidate] | None:
         """What we asked of a lender under our RequestId, with that lender's row; also for a former lender."""
@@ -153,10 +152,6 @@ class Reading:
         """What a patron owes, in cents; negative where we owe them for a book that was found again."""
         return self._connection.execute(_OWED, {"card": card}).scalar() or 0
 
-    def _one(self, where: Any) -> Request | None:
-        row = self._connection.execute(select(REQUESTS).where(where)).mappings().first()
-        return _request(row) if row else None
-
     def _many(self, *where: Any) -> tuple[Request, ...]:
         return self._requests(_oldest_first(*where))
 
@@ -184,19 +179,32 @@ _PARTNER_CARD = Prepared(
     select(LINKS.c.partner).where(LINKS.c.card == bindparam("card"), text("card <> ''")).order_by(LINKS.c.agency).limit(1)
 )
 _REQUEST = Prepared(select(REQUESTS).where(REQUESTS.c.id == bindparam("number")))
+_PLACED = Prepared(
+    select(REQUESTS).where(REQUESTS.c.placed_by == bindparam("placed_by"), REQUESTS.c.placed_id == bindparam("placed_id"))
+)
+_LENT = Prepared(
+    select(REQUESTS).where(
+        REQUESTS.c.wire_agency == bindparam("wire_agency"),
+        REQUESTS.c.wire_id == bindparam("wire_id"),
+        REQUESTS.c.side == Side.LENDING,
+    )
+)
+_CLOSED = Prepared(select(CLOSURES.c.day).where(CLOSURES.c.agency == bindparam("agency")))
 _ASKED = Prepared(select(CANDIDATES).where(CANDIDATES.c.wire_id == bindparam("wire_id")))
 _HELD_BY = Prepared(_oldest_first(REQUESTS.c.item_barcode == bindparam("barcode"), IS_OPEN))
 _OPEN_OF = Prepared(_oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
 _CANDIDATES = Prepared(select(CANDIDATES).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))
-_HOLDING = select(*(HOLDINGS.c[n] for n in _HELD)).where(
-    HOLDINGS.c.agency == bindparam("agency"), HOLDINGS.c.barcode == bindparam("barcode")
+_HOLDING = Prepared(
+    select(*(HOLDINGS.c[n] for n in _HELD)).where(
+        HOLDINGS.c.agency == bindparam("agency"), HOLDINGS.c.barcode == bindparam("barcode")
+    )
 )
-_COPIES = (
+_COPIES = Prepared(
     select(*(HOLDINGS.c[n] for n in _HELD))
     .where(HOLDINGS.c.bib_id == bindparam("bib"))
     .order_by(HOLDINGS.c.agency, HOLDINGS.c.barcode)
 )
-_OWN_COPIES = (
+_OWN_COPIES = Prepared(
     select(*(HOLDINGS.c[n] for n in _HELD))
     .where(
         HOLDINGS.c.agency == bindparam("agency"),

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import delete, or_, select, tuple_, update
+from sqlalchemy import bindparam, delete, or_, select, tuple_, update
 
 from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.store.prepared import Prepared, changing
 from hkall_gateway.store.tables import INBOX, IS_OPEN, JOBS, REQUESTS
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.upsert import insert_or_leave
@@ -99,14 +101,26 @@ def claim(unit: Unit, name: str, who: str, now: datetime, lease_s: int, due_only
     Compare and set in one statement, so that of two gateways one gets it. A round whose gateway died is handed on with
     its cursor when the lease has run out, or at once to that gateway itself when it is back.
     """
-    unit.execute(insert_or_leave(JOBS, unit.dialect).values(name=ROUND + name, count=0))
-    nobody = or_(JOBS.c.lease_until.is_(None), JOBS.c.lease_until < now, JOBS.c.claimed_by == who)
-    free: list[Any] = [JOBS.c.name == ROUND + name, nobody]
-    free += [or_(JOBS.c.next_run.is_(None), JOBS.c.next_run <= now)] if due_only else []
+    _begun(unit.dialect).change(unit.connection, called=ROUND + name)
     until = now + timedelta(seconds=lease_s)
-    taken = update(JOBS).where(*free).values(claimed_by=who, lease_until=until).returning(*JOBS.c)
-    row = unit.execute(taken).mappings().first()
+    row = _taking(due_only).first(unit.connection, called=ROUND + name, who=who, now=now, until=until)
     return _job(row) if row else None
+
+
+@cache
+def _begun(dialect: str) -> Prepared:
+    return Prepared(insert_or_leave(JOBS, dialect).values(name=bindparam("called"), count=0))
+
+
+@cache
+def _taking(due_only: bool) -> Prepared:
+    """The round's row as it is once it is ours, if it was free (and due)."""
+    now, who = bindparam("now", type_=JOBS.c.lease_until.type), bindparam("who", type_=JOBS.c.claimed_by.type)
+    free = [or_(JOBS.c.lease_until.is_(None), JOBS.c.lease_until < now, JOBS.c.claimed_by == who)]
+    free += [or_(JOBS.c.next_run.is_(None), JOBS.c.next_run <= now)] if due_only else []
+    until = bindparam("until", type_=JOBS.c.lease_until.type)
+    taken = update(JOBS).where(JOBS.c.name == bindparam("called"), *free).values(claimed_by=who, lease_until=until)
+    return Prepared(taken.returning(*JOBS.c))
 
 
 def keep_on(unit: Unit, job: Job, who: str, after: Job) -> bool:
@@ -121,8 +135,15 @@ def done(unit: Unit, job: Job, who: str, count: int, now: datetime, next_run: da
 
 
 def _settle(unit: Unit, job: Job, who: str, **values: Any) -> bool:
-    mine = (JOBS.c.name == ROUND + job.name, JOBS.c.claimed_by == who, JOBS.c.lease_until == job.lease_until)
-    return unit.execute(update(JOBS).where(*mine).values(**values)).rowcount == 1
+    mine = {"was_name": ROUND + job.name, "was_claimed_by": who, "was_lease_until": job.lease_until}
+    new = {"new_" + name: value for name, value in values.items()}
+    return _settling(tuple(values)).change(unit.connection, **mine, **new) == 1
+
+
+@cache
+def _settling(columns: tuple[str, ...]) -> Prepared:
+    """These columns of a round, if it is still ours."""
+    return changing(JOBS, ("name", "claimed_by", "lease_until"), columns)
 
 
 def _job(row: Any) -> Job:

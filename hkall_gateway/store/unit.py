@@ -23,7 +23,6 @@ from hkall_gateway.store.prepared import Prepared, adding, changing
 from hkall_gateway.store.tables import (
     CANDIDATES,
     HOLDINGS,
-    INBOX,
     IS_OPEN,
     JOURNAL,
     LINKS,
@@ -85,7 +84,7 @@ class Unit(Overview):
             placed_at=request.placed_at or now,
             moved_at=request.moved_at or now,
         )
-        self._connection.execute(_OPEN, _values(born))
+        _OPEN.change(self._connection, **_values(born))
         self._note(born, "OPEN", "", "", "ok", to_json(_changes(_BLANK, born)), now, by)
         return born
 
@@ -152,17 +151,12 @@ class Unit(Overview):
 
     def mark(self, candidate: Candidate, **values: str) -> None:
         """What became of one candidate: asked under `wire_id`, or its `outcome`."""
-        self._connection.execute(
-            update(CANDIDATES)
-            .where(CANDIDATES.c.request == candidate.request, CANDIDATES.c.rank == candidate.rank)
-            .values(**values)
-        )
+        new = {"new_" + name: value for name, value in values.items()}
+        _marking(tuple(values)).change(self._connection, was_request=candidate.request, was_rank=candidate.rank, **new)
 
     def set_status(self, item: ItemKey, status: str) -> None:
         """What we now know of a copy's circulation status."""
-        self._connection.execute(
-            update(HOLDINGS).where(HOLDINGS.c.agency == item.agency, HOLDINGS.c.barcode == item.barcode).values(status=status)
-        )
+        _STATUS.change(self._connection, was_agency=item.agency, was_barcode=item.barcode, new_status=status)
 
     def write_partners(self, partners: Sequence[Partner]) -> None:
         """Write these rows over the directory; partners that are not among them stay."""
@@ -174,23 +168,6 @@ class Unit(Overview):
         """How a letter went: sent, or undeliverable and why."""
         sent = {"sent_at": now} if state == "sent" else {}
         self._connection.execute(update(NOTICES).where(NOTICES.c.id == notice).values(state=state, error=error, **sent))
-
-    # ---- the inbox
-
-    def claim_document(self, agency: str, digest: str, keep_until: datetime, now: datetime) -> str | None:
-        """None: the document is new, or its window is over, and now ours to answer. Text: its outcome, kept from before."""
-        values = {"agency": agency, "digest": digest, "keep_until": keep_until, "outcome": ""}
-        ours = insert_or_write_over(INBOX, self.dialect, values, INBOX.c.keep_until < now)
-        if self._connection.execute(ours.returning(INBOX.c.digest), values).first():
-            return None
-        where = (INBOX.c.agency == agency) & (INBOX.c.digest == digest)
-        return str(self._connection.execute(select(INBOX.c.outcome).where(where)).scalar_one())
-
-    def keep_outcome(self, agency: str, digest: str, outcome: str) -> None:
-        """Remember the outcome of a claimed document; an empty one forgets the document."""
-        where = (INBOX.c.agency == agency) & (INBOX.c.digest == digest)
-        change = update(INBOX).where(where).values(outcome=outcome) if outcome else delete(INBOX).where(where)
-        self._connection.execute(change)
 
     # ---- for the database
 
@@ -273,8 +250,17 @@ class Unit(Overview):
 _ASKED = tuple(f.name for f in fields(Request))
 _BLANK = Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib_id="")
 _BY = tuple(f.name for f in fields(By))
-_OPEN = insert(REQUESTS)
+_OPEN = adding(REQUESTS, *_ASKED)
 _JOURNAL = adding(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
+
+
+_STATUS = changing(HOLDINGS, ("agency", "barcode"), ("status",))
+
+
+@cache
+def _marking(columns: tuple[str, ...]) -> Prepared:
+    """These columns of one candidate."""
+    return changing(CANDIDATES, ("request", "rank"), columns)
 
 
 @cache

@@ -12,10 +12,10 @@ from hkall_gateway.desk.rounds import LEASE_S, ROUNDS, Lost, Rounds, begin, one_
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.settings import Notices, Policy
 from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.store import inbox
 from hkall_gateway.store import rounds as store_rounds
 from hkall_gateway.store.database import finished
 from hkall_gateway.store.tables import INBOX
-from hkall_gateway.store.unit import Unit
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library, NoTimer
@@ -214,7 +214,7 @@ def test_what_is_on_its_way_comes_also_when_it_is_not_needed_any_more(library: L
 def test_documents_whose_window_is_over_are_forgotten(library: Library) -> None:
     for number, hours in enumerate([1, 1, 2, 3]):
         until = library.now + timedelta(hours=hours)
-        library.store.now(Unit.claim_document, "D", f"{number}", until, library.now)
+        library.store.now(inbox.claim, "D", f"{number}", until, library.now)
     library.now += timedelta(hours=2)
     library.rounds = library.gateway("here", batch=1)
 

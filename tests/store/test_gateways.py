@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Side
+from hkall_gateway.store import inbox
 from hkall_gateway.store.database import Database, Locks
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.tables import PATRONS
@@ -111,9 +112,9 @@ def test_a_quota_holds_when_two_gateways_decide_at_once(
 
 def test_the_same_document_at_two_gateways_has_one_outcome(pair: Pair, turns: Turns, now: datetime) -> None:
     def answer(unit: Unit, gateway: str) -> str:
-        kept = unit.claim_document("CUHK", "same", now + timedelta(days=30), now)
+        kept = inbox.claim(unit, "CUHK", "same", now + timedelta(days=30), now)
         if kept is None:
-            unit.keep_outcome("CUHK", "same", gateway)
+            inbox.keep(unit, "CUHK", "same", gateway)
         return kept or gateway
 
     with _at_the_same_time(pair):

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from twisted.internet.defer import Deferred
 
+from hkall_gateway.store import inbox
 from hkall_gateway.store.database import Database
 from hkall_gateway.store.unit import Unit
 
@@ -28,13 +29,13 @@ class Answers:
         self.claimed, self.go_on = Event(), Event()
 
     def answer(self, unit: Unit) -> str:
-        kept = unit.claim_document("CUHK", "same", self._now + timedelta(days=30), self._now)
+        kept = inbox.claim(unit, "CUHK", "same", self._now + timedelta(days=30), self._now)
         if kept is not None:
             return kept
         self.claimed.set()
         assert self.go_on.wait(PATIENCE_S)
         outcome = f"outcome {next(self._numbers)}"
-        unit.keep_outcome("CUHK", "same", outcome)
+        inbox.keep(unit, "CUHK", "same", outcome)
         return outcome
 
 

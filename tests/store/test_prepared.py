@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, bindparam, event, insert, select
+from sqlalchemy import Connection, Engine, bindparam, event, insert, select, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from hkall_gateway.rules.vocabulary import Position, Side
@@ -52,6 +52,14 @@ def test_a_row_changes_only_if_it_stands_where_it_was(connection: Connection, no
     assert MOVE.change(connection, was_position=Position.RECEIVED, **there) == 0
     assert MOVE.change(connection, was_position=Position.ON_LOAN, **there) == 1
     assert connection.execute(select(REQUESTS.c.position, REQUESTS.c.due)).all() == [("TO_RETURN", None)]
+
+
+def test_a_change_shows_the_rows_that_it_made(connection: Connection, now: datetime) -> None:
+    ADD.change(connection, **_request(now))
+    change = update(REQUESTS).where(REQUESTS.c.id == bindparam("number")).values(unwanted=False)
+    made = Prepared(change.returning(REQUESTS.c.id, REQUESTS.c.unwanted, REQUESTS.c.moved_at))
+    assert made.rows(connection, number="R1") == [{"id": "R1", "unwanted": False, "moved_at": now}]
+    assert made.rows(connection, number="R2") == []
 
 
 def test_the_first_row_is_none_where_there_is_none(connection: Connection) -> None:

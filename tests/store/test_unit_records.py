@@ -13,7 +13,7 @@ from sqlalchemy import Engine, Table
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.records import from_json
 from hkall_gateway.rules.vocabulary import Borrower, By, Position, Refusal, Request, Sensitive, Side, Why
-from hkall_gateway.store import loading, rounds
+from hkall_gateway.store import inbox, loading, rounds
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.tables import INBOX, JOURNAL, NOTICES, OUTBOX
 from hkall_gateway.store.unit import Move, Unit
@@ -115,26 +115,26 @@ def test_those_who_listen_hear_what_was_committed_and_nothing_else(engine: Engin
 
 def test_a_document_is_new_once_and_then_has_its_outcome(store: Immediate, now: datetime) -> None:
     until = now + timedelta(days=30)
-    assert store.now(Unit.claim_document, "CUHK", "d1", until, now) is None
-    store.now(Unit.keep_outcome, "CUHK", "d1", "done")
-    assert store.now(Unit.claim_document, "CUHK", "d1", until, now) == "done"
+    assert store.now(inbox.claim, "CUHK", "d1", until, now) is None
+    store.now(inbox.keep, "CUHK", "d1", "done")
+    assert store.now(inbox.claim, "CUHK", "d1", until, now) == "done"
 
 
 def test_the_same_document_of_another_library_is_another_document(store: Immediate, now: datetime) -> None:
-    store.now(Unit.claim_document, "CUHK", "d1", now, now)
-    assert store.now(Unit.claim_document, "PolyU", "d1", now, now) is None
+    store.now(inbox.claim, "CUHK", "d1", now, now)
+    assert store.now(inbox.claim, "PolyU", "d1", now, now) is None
 
 
 def test_a_document_without_an_outcome_is_forgotten(store: Immediate, now: datetime, rows: Rows) -> None:
-    store.now(Unit.claim_document, "CUHK", "d1", now, now)
-    store.now(Unit.keep_outcome, "CUHK", "d1", "")
+    store.now(inbox.claim, "CUHK", "d1", now, now)
+    store.now(inbox.keep, "CUHK", "d1", "")
     assert rows(INBOX) == []
-    assert store.now(Unit.claim_document, "CUHK", "d1", now, now) is None
+    assert store.now(inbox.claim, "CUHK", "d1", now, now) is None
 
 
 def test_outcomes_are_dropped_when_their_window_is_over(store: Immediate, now: datetime, rows: Rows) -> None:
-    store.now(Unit.claim_document, "CUHK", "short", now + timedelta(minutes=15), now)
-    store.now(Unit.claim_document, "CUHK", "long", now + timedelta(days=30), now)
+    store.now(inbox.claim, "CUHK", "short", now + timedelta(minutes=15), now)
+    store.now(inbox.claim, "CUHK", "long", now + timedelta(days=30), now)
     assert store.now(rounds.forget_documents, now + timedelta(minutes=15), 10) == 0
     assert store.now(rounds.forget_documents, now + timedelta(minutes=16), 10) == 1
     assert [row["digest"] for row in rows(INBOX)] == ["long"]

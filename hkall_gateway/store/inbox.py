@@ -1,0 +1,43 @@
+"""The inbox as a unit of work sees it: which documents were answered lately, and what the outcome was."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+
+from sqlalchemy import bindparam, delete, select
+
+from hkall_gateway.store.prepared import Prepared, changing
+from hkall_gateway.store.tables import INBOX
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.upsert import insert_or_write_over
+
+
+def claim(unit: Unit, agency: str, digest: str, keep_until: datetime, now: datetime) -> str | None:
+    """None: the document is new, or its window is over, and now ours to answer. Text: its outcome, kept from before."""
+    values = {"agency": agency, "digest": digest, "keep_until": keep_until, "outcome": ""}
+    if _claiming(unit.dialect).first(unit.connection, now=now, **values):
+        return None
+    row = _KEPT.first(unit.connection, was_agency=agency, was_digest=digest)
+    return str(row["outcome"]) if row else ""
+
+
+def keep(unit: Unit, agency: str, digest: str, outcome: str) -> None:
+    """Remember the outcome of a claimed document; an empty one forgets the document."""
+    new = {"new_outcome": outcome} if outcome else {}
+    (_KEEP if outcome else _FORGET).change(unit.connection, was_agency=agency, was_digest=digest, **new)
+
+
+_DOCUMENT = (INBOX.c.agency == bindparam("was_agency"), INBOX.c.digest == bindparam("was_digest"))
+_KEPT = Prepared(select(INBOX.c.outcome).where(*_DOCUMENT))
+_KEEP = changing(INBOX, ("agency", "digest"), ("outcome",))
+_FORGET = Prepared(delete(INBOX).where(*_DOCUMENT))
+
+
+@cache
+def _claiming(dialect: str) -> Prepared:
+    """A document's row, made or taken over where its window has passed; the digest of a row that is now ours."""
+    columns = ("agency", "digest", "keep_until", "outcome")
+    over = insert_or_write_over(INBOX, dialect, columns, INBOX.c.keep_until < bindparam("now"))
+    values = {name: bindparam(name, type_=INBOX.c[name].type) for name in columns}
+    return Prepared(over.values(values).returning(INBOX.c.digest))
