@@ -22,6 +22,7 @@ from hkall_gateway.cli.serving import check_config, hash_secret, serve
 from hkall_gateway.cli.simulate import simulate
 from hkall_gateway.cli.status import status
 from hkall_gateway.cli.terminal import sip2
+from hkall_gateway.lab.bench.command import main as bench
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,6 +48,7 @@ for command in (
     explain,
     replay,
     simulate,
+    bench,
     sip2,
     ncip,
     request,

@@ -55,6 +55,7 @@ class Database(Strict):
     """Where everything is remembered."""
 
     url: DatabaseUrl = Field(description="sqlite:///file or postgresql+psycopg://user@host/db")
+    batch_units: Natural = Field(default=256, description="messages that share one durable commit at most; 1 = one each")
 
 
 class PolicyFile(Strict):

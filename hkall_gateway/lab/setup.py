@@ -21,6 +21,8 @@ DISCOVERY = "HKU-DISCOVERY"
 TERMINALS = {"counter-1": "counter", "selfcheck-1": "selfcheck", "bookdrop-1": "bookdrop"}
 DEMO_FILES = Path(__file__).parents[2] / "fixtures" / "demo"
 
+Keys = Mapping[str, Mapping[str, object]]
+
 NAMES = {
     "CUHK": "The Chinese University of Hong Kong Library",
     "HKUST": "The Hong Kong University of Science and Technology Library",
@@ -49,12 +51,15 @@ def environment(ports: Ports) -> dict[str, str]:
     return {secret_variable(agency): PASSWORD for agency in (*ports.partners, DISCOVERY)}
 
 
-def write_config(folder: Path, ports: Ports, policy: str = "", courier: Mapping[str, int] | None = None) -> Path:
-    """gateway.toml and policy.toml in `folder`; the path of the first."""
+def write_config(
+    folder: Path, ports: Ports, policy: str = "", courier: Mapping[str, int] | None = None, keys: Keys | None = None
+) -> Path:
+    """gateway.toml and policy.toml in `folder`; the path of the first. `keys` are further ones, by their table's name."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "policy.toml").write_text(policy, encoding="utf-8")
     path = folder / "gateway.toml"
-    tables = [_FIXED.format(sip2=ports.sip2, ncip=ports.ncip, ops=ports.ops, smtp=ports.smtp, location=LOCATION)]
+    fixed = _FIXED.format(sip2=ports.sip2, ncip=ports.ncip, ops=ports.ops, smtp=ports.smtp, location=LOCATION)
+    tables = [_with(fixed, keys or {})]
     tables += [_terminal(login, role) for login, role in TERMINALS.items()]
     tables += [_partner(agency, port, rank) for rank, (agency, port) in enumerate(ports.partners.items(), 1)]
     tables += [_client()]
@@ -116,6 +121,16 @@ connector = "snapshot"
 [sip2]
 listen = ["tcp:{sip2}:interface=127.0.0.1"]
 """
+
+
+def _with(text: str, keys: Keys) -> str:
+    """Further keys at the head of their tables; one that stands there already is replaced, a missing table added."""
+    for name, values in keys.items():
+        head, _, rest = text.partition(f"[{name}]\n")
+        own, _, others = rest.partition("\n\n")
+        kept = "".join(f"{line}\n" for line in own.splitlines() if line.partition(" =")[0] not in values)
+        text = f"{head}{_table(f'[{name}]', **values)}{kept}\n{others}"
+    return text
 
 
 def _terminal(login: str, role: str) -> str:

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import delete
 
-from hkall_gateway.lab import bench
-from hkall_gateway.lab.bench import Line, Run
+from hkall_gateway.lab.bench import grouping as bench
+from hkall_gateway.lab.bench.grouping import Line, Run
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.tables import OUTBOX
 

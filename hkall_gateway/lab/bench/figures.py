@@ -1,0 +1,66 @@
+"""What one run measured, and what many rounds of it say together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from statistics import median
+from typing import Final
+
+NOTHING_KNOWN: Final = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One work at one subject over so many connections, for a second or so.
+
+    `rate` is answers a second; waiting times are in milliseconds; `cpu_us` is the CPU time of the subject for one answer
+    and `generator` the share of one core that the load generator used. `batch` is answers a commit. 0 where nobody knows.
+    """
+
+    answered: int
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: float = NOTHING_KNOWN
+    generator: float = NOTHING_KNOWN
+    batch: float = NOTHING_KNOWN
+
+
+def run_of(took_s: float, waits_s: Sequence[float], cpu_s: float = 0.0, generator_s: float = 0.0) -> Run:
+    """The figures of a run that took so long, from each answer's waiting time. ValueError if nothing was answered."""
+    if not waits_s:
+        raise ValueError("nothing was answered")
+    times, count = sorted(waits_s), len(waits_s)
+    half, most = quantile(times, 0.5) * 1000, quantile(times, 0.99) * 1000
+    return Run(count, count / took_s, half, most, cpu_s / count * 1e6, generator_s / took_s)
+
+
+def quantile(times: Sequence[float], share: float) -> float:
+    """The smallest of sorted `times` that at least this share of them do not exceed."""
+    return times[max(0, -(-len(times) * round(share * 1000) // 1000) - 1)]
+
+
+def middle(runs: Sequence[Run]) -> Run:
+    """Each figure's median over the rounds; answers are added up."""
+    found = {field.name: median(getattr(run, field.name) for run in runs) for field in fields(Run)}
+    return Run(**{**found, "answered": sum(run.answered for run in runs)})
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """One figure of each round: the median counts, the lowest and the highest say how far to trust it."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    @property
+    def lowest(self) -> float:
+        return min(self.values)
+
+    @property
+    def highest(self) -> float:
+        return max(self.values)

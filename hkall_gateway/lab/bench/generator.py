@@ -1,0 +1,223 @@
+"""The load generator: a process of its own that asks over many connections at once and checks every answer.
+
+A closed loop on bare epoll: each connection asks its next question when the last one was answered. Questions are bytes
+made beforehand; an answer is checked for its beginning, for what it must name and for its checksum. The first wrong answer ends
+everything. Nothing else of the package is imported here, so that it starts quickly and costs little.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import select
+import socket
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Final
+from zlib import adler32
+
+PATIENCE_S: Final = 20.0
+HOST: Final = "127.0.0.1"
+LINE_END: Final = b"\r"
+EXACT: Final = 256
+"""Up to so many bytes the low half of Adler-32 is the plain sum plus one."""
+
+Question = tuple[bytes, bytes]
+"""(what is sent, what the answer must name)."""
+
+
+class WrongAnswer(Exception):
+    """An answer that is not what was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked of one run.
+
+    `ports` are shared out among the connections; `framing` is "line" or "http"; `yes` is how every good answer begins;
+    `login` is said first on each connection, "" for none. The `questions` are asked once each or (`again`) round and
+    round, until `seconds` are over; what was asked then is still answered.
+    """
+
+    ports: Sequence[int]
+    connections: int
+    seconds: float
+    framing: str
+    yes: bytes
+    questions: Sequence[Question]
+    login: bytes = b""
+    again: bool = False
+
+    def asked(self) -> Iterator[Question]:
+        """The questions in their order."""
+        return cycle(self.questions) if self.again else iter(self.questions)
+
+
+def checksum_holds(line: bytes) -> bool:
+    """Whether a SIP2 line, its end included, has a checksum and it is right. Source: SIP2 2.00, error detection."""
+    summed, told = line[:-5], line[-5:-1]
+    total = (adler32(summed) & 0xFFFF) - 1 if len(summed) <= EXACT else sum(summed)
+    return summed[-2:] == b"AZ" and told == b"%04X" % (-total & 0xFFFF)
+
+
+def whole_line(data: bytes) -> bool:
+    """Whether an answer of a terminal's line is complete."""
+    return data.endswith(LINE_END)
+
+
+def whole_page(data: bytes) -> bool:
+    """Whether an HTTP answer is complete: as many bytes after the head as it says."""
+    head, found, body = data.partition(b"\r\n\r\n")
+    if not found:
+        return False
+    length = next((f for f in head.lower().split(b"\r\n") if f.startswith(b"content-length:")), b"")
+    return len(body) >= int(length.partition(b":")[2] or 0)
+
+
+def check_line(order: Order, wanted: bytes, data: bytes) -> None:
+    """Raise WrongAnswer unless this line is the yes that was asked for."""
+    if not (data.startswith(order.yes) and wanted in data and checksum_holds(data)):
+        raise WrongAnswer(f"wanted {order.yes!r} with {wanted!r}, got {data!r}")
+
+
+def check_page(order: Order, wanted: bytes, data: bytes) -> None:
+    """Raise WrongAnswer unless this page is the document that was asked for, without a Problem."""
+    if not data.startswith(b"HTTP/1.1 200") or order.yes not in data or wanted not in data or b"Problem>" in data:
+        raise WrongAnswer(f"wanted {order.yes!r} with {wanted!r}, got {data!r}")
+
+
+FRAMINGS: Final[dict[str, tuple[Callable[[bytes], bool], Callable[[Order, bytes, bytes], None]]]] = {
+    "line": (whole_line, check_line),
+    "http": (whole_page, check_page),
+}
+
+
+class Talk:
+    """One connection."""
+
+    __slots__ = ("asked_s", "heard", "socket", "wanted")
+
+    def __init__(self, port: int, login: bytes) -> None:
+        self.socket = socket.create_connection((HOST, port), PATIENCE_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.heard, self.wanted, self.asked_s = b"", b"", 0.0
+        if login:
+            self.socket.sendall(login)
+
+    def log_in(self, login: bytes) -> None:
+        """Hear the answer to the login; WrongAnswer unless it is a yes."""
+        if login and not (heard := self.socket.recv(4096)).startswith(b"941"):
+            raise WrongAnswer(f"the login was answered by {heard!r}")
+        self.socket.setblocking(False)
+
+    def ask(self, question: Question, now_s: float) -> None:
+        """Send it whole: a question is smaller than any socket's buffer."""
+        self.wanted, self.asked_s = question[1], now_s
+        if self.socket.send(question[0]) != len(question[0]):
+            raise WrongAnswer("a question did not fit into the socket")
+
+
+def drive(order: Order, seconds: Callable[[], float]) -> tuple[float, array[float]]:
+    """Ask and check until the time or the questions are over; (seconds that it took, each answer's waiting time).
+
+    `seconds` answers a monotonic clock. Raises WrongAnswer, and OSError when a connection is lost.
+    """
+    talks = [Talk(order.ports[n % len(order.ports)], order.login) for n in range(order.connections)]
+    try:
+        for talk in talks:
+            talk.log_in(order.login)
+        loop = Loop(order, seconds)
+        return loop.run(talks), loop.waits
+    finally:
+        for talk in talks:
+            talk.socket.close()
+
+
+class Loop:
+    """The closed loop of one run. `waits` is how long each answer was awaited, in seconds."""
+
+    def __init__(self, order: Order, seconds: Callable[[], float]) -> None:
+        self._order, self._seconds, self._questions = order, seconds, order.asked()
+        self._whole, self._check = FRAMINGS[order.framing]
+        self._last = 0.0
+        self.waits = array("d")
+
+    def run(self, talks: Sequence[Talk]) -> float:
+        """Until the time or the questions are over and every answer is here; seconds that it took."""
+        poll, by_number = select.epoll(), {talk.socket.fileno(): talk for talk in talks}
+        for number in by_number:
+            poll.register(number, select.EPOLLIN)
+        begun = self._seconds()
+        self._last = begun + self._order.seconds
+        asking = sum(self._ask(talk, begun) for talk in talks)
+        while asking:
+            ready = poll.poll(PATIENCE_S)
+            if not ready:
+                raise WrongAnswer(f"no answer within {PATIENCE_S:.0f} s; {asking} are awaited")
+            for number, _ in ready:
+                asking -= self._hear(by_number[number])
+        return self._seconds() - begun
+
+    def _ask(self, talk: Talk, now_s: float) -> bool:
+        """Ask on; whether there was anything to ask."""
+        question = next(self._questions, None) if now_s < self._last else None
+        if question is None:
+            return False
+        talk.ask(question, now_s)
+        return True
+
+    def _hear(self, talk: Talk) -> bool:
+        """Take what a connection has to say and let it ask on; whether it has nothing more to ask."""
+        data = talk.socket.recv(65536)
+        if not data:
+            raise WrongAnswer(f"the line was closed while {talk.wanted!r} was awaited")
+        if talk.heard:
+            data = talk.heard + data
+        if not self._whole(data):
+            talk.heard = data
+            return False
+        talk.heard = b""
+        self._check(self._order, talk.wanted, data)
+        now_s = self._seconds()
+        self.waits.append(now_s - talk.asked_s)
+        return not self._ask(talk, now_s)
+
+
+# ---- the order as a file, the result as a line
+
+
+def write_order(file: Path, order: Order) -> None:
+    """Put an order where the generator's process finds it: JSON, its bytes as Latin-1 text."""
+    said = {name: getattr(order, name) for name in Order.__dataclass_fields__}
+    said["questions"] = [(text.decode("latin-1"), wanted.decode("latin-1")) for text, wanted in order.questions]
+    said |= {"yes": order.yes.decode("latin-1"), "login": order.login.decode("latin-1")}
+    file.write_text(json.dumps(said), encoding="utf-8")
+
+
+def read_order(file: Path) -> Order:
+    """The order in a file."""
+    said = json.loads(file.read_text(encoding="utf-8"))
+    said["questions"] = [(text.encode("latin-1"), wanted.encode("latin-1")) for text, wanted in said["questions"]]
+    return Order(**said | {"yes": said["yes"].encode("latin-1"), "login": said["login"].encode("latin-1")})
+
+
+def main(file: str) -> None:
+    """Carry out the order in `file` and print, as JSON, seconds, CPU seconds and the waiting times."""
+    order = read_order(Path(file))
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    took_s, waits = drive(order, time.perf_counter)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(json.dumps({"took_s": took_s, "cpu_s": cpu_s, "waits_s": list(waits)}))  # noqa: T201  # the process's answer
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except (WrongAnswer, OSError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")

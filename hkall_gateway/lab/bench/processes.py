@@ -1,0 +1,114 @@
+"""Processes of this machine: started with their output in a file, watched from outside, ended for certain."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+COMMAND: Final = Path(sys.executable).parent / "hkall-gateway"
+HOST: Final = "127.0.0.1"
+PATIENCE_S: Final = 60.0
+LOOK_S: Final = 0.02
+TICKS_S: Final = os.sysconf("SC_CLK_TCK")
+PAGE_KIB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+class Broken(Exception):
+    """Something of the benchmark did not do what it was started for; what it printed is told."""
+
+
+def ports() -> Iterator[int]:
+    """Free ports below the kernel's own, beginning where another benchmark hardly does."""
+    return filter(_free, count(20_000 + os.getpid() * 7 % 10_000))
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+class Process:
+    """One running program. Whoever made it ends it: `stop`, or `kill` where it may be broken."""
+
+    def __init__(self, command: Sequence[str | Path], log: Path, environ: Mapping[str, str] | None = None) -> None:
+        self._log = log
+        with log.open("wb") as stream:
+            self._running = subprocess.Popen(command, stdout=stream, stderr=stream, env={**os.environ, **(environ or {})})
+
+    @property
+    def pid(self) -> int:
+        return self._running.pid
+
+    def until(self, happened: Callable[[], bool], what: str) -> None:
+        """Wait until it is so; Broken if the program ends before, or PATIENCE_S is over."""
+        for _ in range(int(PATIENCE_S / LOOK_S)):
+            if happened():
+                return
+            if self._ended_within(LOOK_S):
+                raise Broken(f"{what}: the program ended: {self.said()}")
+        raise Broken(f"{what}: not within {PATIENCE_S:.0f} s: {self.said()}")
+
+    def until_it_listens(self, port: int) -> None:
+        self.until(lambda: listens(port), f"listening on port {port}")
+
+    def said(self) -> str:
+        """The end of what it printed."""
+        return self._log.read_text(encoding="utf-8", errors="replace")[-3000:]
+
+    def stop(self) -> None:
+        """Ask it to leave. Broken unless it does, with exit code 0 or by the signal itself."""
+        self._running.terminate()
+        if not self._ended_within(PATIENCE_S):
+            self.kill()
+            raise Broken(f"SIGTERM was not obeyed: {self.said()}")
+        if self._running.returncode not in (0, -15):
+            raise Broken(f"exit code {self._running.returncode}: {self.said()}")
+
+    def kill(self) -> None:
+        """End it, if it still runs."""
+        if self._running.poll() is None:
+            self._running.kill()
+            self._running.wait()
+
+    def _ended_within(self, seconds: float) -> bool:
+        try:
+            self._running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    # ---- what the kernel says of it
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all its threads so far."""
+        cells = self._stat()
+        return (int(cells[11]) + int(cells[12])) / TICKS_S
+
+    def rss_kib(self) -> int:
+        """Resident memory."""
+        return int(self._stat()[21]) * PAGE_KIB
+
+    def descriptors(self) -> int:
+        """Open files and sockets."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def _stat(self) -> list[str]:
+        # The name in brackets may hold blanks; what is counted here comes after it. Source: proc_pid_stat(5).
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections at this port."""
+    with socket.socket() as trial:
+        return trial.connect_ex((HOST, port)) == 0

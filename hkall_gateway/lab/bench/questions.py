@@ -1,0 +1,110 @@
+"""What is asked of a server: SIP2 lines and NCIP documents as bytes, each with what its answer must name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from hkall_gateway.lab.bench.generator import Question
+from hkall_gateway.lab.bench.world import Size, World
+from hkall_gateway.lab.setup import DISCOVERY, LOCATION, PASSWORD
+from hkall_gateway.lab.shorthand import written
+from hkall_gateway.ncip import codec
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.sip2.codec import checksum
+
+US: Final = "HKU"
+LOGIN: Final = f"9300CNcounter-1|CO{PASSWORD}|".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One kind of question. `yes` begins a line's good answer, or stands in a page's; `once`: it may be asked only once."""
+
+    key: str
+    framing: str
+    yes: bytes
+    once: bool
+    make: Callable[[World, str, int], Question]
+    count: Callable[[Size], int]
+
+
+def line(text: str, number: int) -> bytes:
+    """A terminal's line with its sequence number and checksum."""
+    whole = f"{text}AY{number % 10}AZ".encode()
+    return whole + checksum(whole) + b"\r"
+
+
+def login() -> bytes:
+    """The line that logs a counter in."""
+    return line(LOGIN.decode(), 0)
+
+
+def stamp(now: datetime) -> str:
+    """An instant as SIP2 writes it."""
+    return f"{now.astimezone(HONG_KONG):%Y%m%d    %H%M%S}"
+
+
+def post(document: bytes) -> bytes:
+    """A document on its way over HTTP."""
+    head = f"POST /ncip HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/xml\r\nContent-Length: {len(document)}\r\n\r\n"
+    return head.encode() + document
+
+
+def _information(world: World, when: str, number: int) -> Question:
+    card = world.card(number)
+    return line(f"63001{when}Y         AOHKU|AA{card}|AC|", number), f"|AA{card}|".encode()
+
+
+def _checkout(world: World, when: str, number: int) -> Question:
+    barcode = world.barcode(number)
+    said = f"11NN{when}{' ' * 18}AOHKU|AA{world.card(number)}|AB{barcode}|AC|"
+    return line(said, number), f"|AB{barcode}|".encode()
+
+
+def _undo(world: World, when: str, number: int) -> Question:
+    barcode = world.barcode(number)
+    said = f"09N{when}{when}AP{LOCATION}|AOHKU|AA{world.card(number)}|AB{barcode}|AC|BIY|"
+    return line(said, number), f"|AB{barcode}|".encode()
+
+
+def _farewell(world: World, when: str, number: int) -> Question:
+    card = world.card(number)
+    return line(f"35{when}AOHKU|AA{card}|AC|", number), f"|AA{card}|".encode()
+
+
+def _lookup(world: World, _when: str, number: int) -> Question:
+    card = world.card(number)
+    asked = ("UserElementType=Name Information", "LoanedItemsDesired=yes", "RequestedItemsDesired=yes")
+    return _document("LookupUser", (f"user={card}", *asked), world), f">{card}<".encode()
+
+
+def _request(world: World, _when: str, number: int) -> Question:
+    said = (f"user={world.card(number)}", f"bib={world.wanted(number)}", f"request=d-{number}", f"pickup={LOCATION}")
+    return _document("RequestItem", said, world), f">d-{number}<".encode()
+
+
+def _document(service: str, said: Sequence[str], world: World) -> bytes:
+    return post(codec.encode(written(service, said, DISCOVERY, US, PASSWORD, world.now), DIALECTS["direct"]))
+
+
+# fmt: off
+WORKS: Final[Mapping[str, Work]] = {work.key: work for work in (
+    Work("sip2_63",      "line", b"64",                  False, _information, lambda size: size.open),
+    Work("sip2_11",      "line", b"121",                 True,  _checkout,    lambda size: size.open),
+    Work("sip2_09",      "line", b"101",                 True,  _undo,        lambda size: size.open),
+    Work("sip2_35",      "line", b"36Y",                 False, _farewell,    lambda size: size.open),
+    Work("lookup_user",  "http", b"LookupUserResponse",  False, _lookup,      lambda size: min(size.open, 1000)),
+    Work("request_item", "http", b"RequestItemResponse", True,  _request,     lambda size: min(size.open, size.titles)),
+)}
+"""By the key that rows name. 09 undoes a checkout (BI), so that the copy stands on the hold shelf again."""
+# fmt: on
+
+
+def questions(work: Work, world: World) -> list[Question]:
+    """Every question of this kind that the world allows."""
+    when = stamp(world.now)
+    return [work.make(world, when, number) for number in range(work.count(world.size))]

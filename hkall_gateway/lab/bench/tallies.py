@@ -1,0 +1,49 @@
+"""Whether every answer of a gateway stands in its database, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sqlalchemy import Connection, func, select
+
+from hkall_gateway.lab.setup import DISCOVERY
+from hkall_gateway.rules.lifecycle import Event, Send
+from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import JOURNAL, OUTBOX, REQUESTS
+
+# fmt: off
+TALLIES: Final = {
+    "sip2_11": {
+        "loans":   select(func.count()).select_from(REQUESTS).where(REQUESTS.c.position == Position.ON_LOAN),
+        "journal": select(func.count(JOURNAL.c.request.distinct())).where(JOURNAL.c.event == Event.CHECK_OUT.name),
+        "lines":   select(func.count()).select_from(JOURNAL).where(JOURNAL.c.event == Event.CHECK_OUT.name),
+        "outbox":  select(func.count()).select_from(OUTBOX).where(OUTBOX.c.send == Send.TELL_LENDER_ON_LOAN.value),
+    },
+    "request_item": {
+        "requests": select(func.count()).select_from(REQUESTS).where(REQUESTS.c.placed_by == DISCOVERY),
+        "journal":  select(func.count(JOURNAL.c.request.distinct())).where(JOURNAL.c.event == Event.ASK.name),
+        "lines":    select(func.count()).select_from(JOURNAL).where(JOURNAL.c.event == Event.ASK.name),
+        "outbox":   select(func.count()).select_from(OUTBOX).where(OUTBOX.c.send == Send.ASK_LENDER.value),
+    },
+}
+"""What must be equal after a work that writes. Fewer requests in the journal than lines about them are duplicates."""
+# fmt: on
+
+
+def check(url: str, answered: Mapping[str, int]) -> None:
+    """AssertionError if less is in the database than was answered, or anything twice. `answered` is by work."""
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            for work in TALLIES.keys() & answered.keys():
+                _check_one(connection, work, answered[work])
+    finally:
+        engine.dispose()
+
+
+def _check_one(connection: Connection, work: str, answered: int) -> None:
+    found = {name: connection.execute(question).scalar_one() for name, question in TALLIES[work].items()}
+    assert len(set(found.values())) == 1, f"{work}: the tables disagree: {found}"
+    assert min(found.values()) >= answered, f"{work}: {answered} were answered, but there are {found}"

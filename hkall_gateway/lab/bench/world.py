@@ -1,0 +1,117 @@
+"""The generated library of the benchmark: so many patrons, copies elsewhere, and books on its hold shelf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy import Engine, Table, insert
+
+from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.store import schema
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.tables import HOLDINGS, PATRONS
+from hkall_gateway.store.unit import Unit
+
+OWNERS: Final = ("CUHK", "HKUST", "LU")
+COPIES_EACH: Final = 2
+BOOKS_EACH: Final = 2
+CHUNK: Final = 5_000
+"""Rows of one statement, and of one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much there is: `open` requests stand on the hold shelf, BOOKS_EACH for a patron; `closed` ones are history."""
+
+    patrons: int = 10_000
+    holdings: int = 100_000
+    open: int = 10_000
+    closed: int = 1_000_000
+
+    @property
+    def titles(self) -> int:
+        return self.holdings // COPIES_EACH
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is where. Everything follows from a number; `now` is the instant at which it was made."""
+
+    size: Size
+    now: datetime
+
+    def card(self, number: int) -> str:
+        """The patron of an open request."""
+        return f"P{number // BOOKS_EACH % self.size.patrons:06d}"
+
+    def barcode(self, number: int) -> str:
+        """The copy of an open request, or any copy."""
+        return f"C{number:07d}"
+
+    def wanted(self, number: int) -> str:
+        """A title that no open request is about, as long as there are enough: they are counted from the other end."""
+        return f"b{self.size.titles - 1 - number:06d}"
+
+    def ready(self, number: int) -> Request:
+        """An open request: its book waits at our counter."""
+        return Request(
+            id=f"R{number:07d}",
+            side=Side.BORROWING,
+            position=Position.RECEIVED,
+            title=f"Title {number // COPIES_EACH}",
+            bib_id=f"b{number // COPIES_EACH:06d}",
+            patron=self.card(number),
+            partner=OWNERS[number % len(OWNERS)],
+            wire_agency="HKU",
+            wire_id=f"R{number:07d}-1",
+            item_agency=OWNERS[number % len(OWNERS)],
+            item_barcode=self.barcode(number),
+            pickup_location="HKU-MAIN-LENDING",
+            placed_at=self.now,
+            moved_at=self.now,
+            received_on=self.now.date(),
+        )
+
+    def patrons(self) -> Iterator[dict[str, Any]]:
+        """Rows of the table."""
+        for number in range(self.size.patrons):
+            card, name = f"P{number:06d}", f"Reader {number}"
+            yield {"barcode": card, "name": name, "category": "undergraduates", "email": f"reader{number}@example.hk"}
+
+    def holdings(self) -> Iterator[dict[str, Any]]:
+        """Rows of the table."""
+        for number in range(self.size.holdings):
+            yield {
+                "agency": OWNERS[number % len(OWNERS)],
+                "barcode": self.barcode(number),
+                "bib_id": f"b{number // COPIES_EACH:06d}",
+                "title": f"Title {number // COPIES_EACH}",
+                "call_number": f"PL{number % 9999}",
+                "status": "Available On Shelf",
+                "material": "book",
+            }
+
+
+def furnish(engine: Engine, world: World) -> None:
+    """Bring an empty database to the present revision and fill it, all but the history."""
+    schema.upgrade(engine)
+    store = Immediate(engine, lambda connection: Unit(connection, str))
+    _fill(store, PATRONS, world.patrons())
+    _fill(store, HOLDINGS, world.holdings())
+    for first in range(0, world.size.open, CHUNK):
+        store.now(_shelve, world, range(first, min(first + CHUNK, world.size.open)))
+    store.close()
+
+
+def _fill(store: Immediate, table: Table, rows: Iterator[dict[str, Any]]) -> None:
+    while some := list(islice(rows, CHUNK)):
+        store.now(Unit.execute, insert(table), some)
+
+
+def _shelve(unit: Unit, world: World, numbers: range) -> None:
+    for number in numbers:
+        unit.open(world.ready(number), world.now, By("bench", "world"))
