@@ -13,10 +13,11 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Site, json_option, with_site
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import Position, Request
-from hkall_gateway.store import lists
+from hkall_gateway.store import lists, rounds
 from hkall_gateway.store.unit import Unit
 
 P = Position
+STANDING = ("position", "moved_at", "set_aside")
 BOOK = ("id", "partner", "item_agency", "item_barcode", "title")
 
 # Days after which something that stands still is worth a look. Source: operations.md 7.3; stale limits of OpenRS and BONUS+.
@@ -37,7 +38,10 @@ class Question:
 
 
 def _stuck(unit: Unit, when: datetime) -> tuple[Request, ...]:
-    return lists.stuck(unit, {position: when - timedelta(days=days) for position, days in STUCK_DAYS.items()})
+    """What stands still, and what a round could not do."""
+    still = lists.stuck(unit, {position: when - timedelta(days=days) for position, days in STUCK_DAYS.items()})
+    aside = [unit.request(one.request) for one in rounds.all_aside(unit)]
+    return tuple({request.id: request for request in (*still, *aside) if request}.values())
 
 
 def _overdues(unit: Unit, when: datetime) -> tuple[Request, ...]:
@@ -55,14 +59,20 @@ QUESTIONS: tuple[Question, ...] = (
     Question("expired-pickups", _now(lists.expired_pickups), ("patron", "pickup_last"),  "What leaves the hold shelf (R15)."),
     Question("overdues",        _overdues,                   ("patron", "due"),          "Loans whose due date is over (R39)."),
     Question("recalls",         _now(lists.recalls),         ("patron", "recalled_on"),  "What its owner wants back (R23)."),
-    Question("stuck",           _stuck,                      ("position", "moved_at"),   "What stands still for too long."),
+    Question("stuck",           _stuck,                      STANDING,                   "What stands still for too long."),
 )
 # fmt: on
 
 
+def _rows(unit: Unit, question: Question, when: datetime) -> list[dict[str, Any]]:
+    """The requests with the round that could not do them, and the error."""
+    aside = {one.request: f"{one.round}: {one.error}" for one in rounds.all_aside(unit)}
+    return [asdict(r) | {"set_aside": aside.get(r.id, "")} for r in question.ask(unit, when)]
+
+
 def _command(question: Question) -> click.Command:
     def run(site: Site, as_json: bool) -> None:
-        show((asdict(r) for r in site.run(question.ask, site.now())), as_json, (*BOOK, *question.columns))
+        show(site.run(_rows, question, site.now()), as_json, (*BOOK, *question.columns))
 
     run.__doc__ = f"{question.help}\n\nExample: hkall-gateway {question.name} --json"
     made: click.Command = click.command(question.name)(with_site(json_option(run)))

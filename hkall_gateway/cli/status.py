@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections import Counter
 from typing import Any
 
 import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Site, json_option, with_site
-from hkall_gateway.store import lists
+from hkall_gateway.store import lists, rounds
 from hkall_gateway.store.unit import Unit
 
 
@@ -33,7 +34,14 @@ def lines(unit: Unit, configured: Sequence[str]) -> list[dict[str, Any]]:
         _line("job", job["name"], "running" if job["cursor"] and job["lease_until"] else "", job["count"], job["last_run"])
         for job in lists.jobs(unit)
     ]
-    return open_now + waiting + known + ran
+    return open_now + waiting + known + ran + _aside(unit)
+
+
+def _aside(unit: Unit) -> list[dict[str, Any]]:
+    """How many requests each round could not do; `stuck` names them."""
+    found = rounds.all_aside(unit)
+    counted = Counter(one.round for one in found)
+    return [_line("set aside", name, "", count, min(a.at for a in found if a.round == name)) for name, count in counted.items()]
 
 
 def _line(what: str, which: str, state: str, count: int, oldest: Any) -> dict[str, Any]:

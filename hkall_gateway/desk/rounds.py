@@ -9,7 +9,7 @@ three days without a gateway every letter is still written once.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -25,8 +25,9 @@ from hkall_gateway.rules import calendar
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request
 from hkall_gateway.store import rounds as found
+from hkall_gateway.store.apart import apart
 from hkall_gateway.store.database import Store
-from hkall_gateway.store.rounds import Job
+from hkall_gateway.store.rounds import Aside, Job
 from hkall_gateway.store.unit import Unit
 
 LOG = structlog.get_logger()
@@ -63,19 +64,23 @@ class Lost(Exception):
 
 def pickup_expiry(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -> Batch:
     """At 00:00 of the day after the last: the book is to be pulled and sent home; nobody gets a letter (R14, R15)."""
-    late = found.pickups_over(unit, calendar.civil(now), cursor, limit)
-    for request in late:
-        unit.advance(request, Event.EXPIRE_PICKUP, now, _by("pickup_expiry"), rule="R14", expired_pickup=True)
-    return _batch(late, limit), len(late)
+    late, by = found.pickups_over(unit, calendar.civil(now), cursor, limit), _by("pickup_expiry")
+
+    def expire(request: Request) -> None:
+        unit.advance(request, Event.EXPIRE_PICKUP, now, by, rule="R14", expired_pickup=True)
+
+    return _batch(late, limit), _each(unit, late, by, now, expire)
 
 
 def overdue(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -> Batch:
     """At 00:00 of the day after the due date: one letter for each due date, for recalled loans too (R39)."""
-    late = found.loans_over(unit, calendar.civil(now), cursor, limit)
-    for request in late:
-        unit.advance(request, Event.FALL_DUE, now, _by("overdue"), rule="R39", overdue_notice_for=request.due)
+    late, by = found.loans_over(unit, calendar.civil(now), cursor, limit), _by("overdue")
+
+    def fall_due(request: Request) -> None:
+        unit.advance(request, Event.FALL_DUE, now, by, rule="R39", overdue_notice_for=request.due)
+
     last = late[-1] if len(late) == limit else None
-    return f"{last.due} {last.id}" if last else None, len(late)
+    return f"{last.due} {last.id}" if last else None, _each(unit, late, by, now, fall_due)
 
 
 def silence(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> Batch:
@@ -84,15 +89,17 @@ def silence(unit: Unit, house: House, now: datetime, cursor: str, limit: int) ->
     An unacknowledged question waits `silence_days`; one that the lender has accepted the policy's paged days longer. A
     cancellation that nobody confirms is taken as heard.
     """
-    waiting = found.asked_before(unit, now - timedelta(days=1), cursor, limit)
+    waiting, by = found.asked_before(unit, now - timedelta(days=1), cursor, limit), _by("silence")
     partners = unit.partners(r.partner for r in waiting)
     silent = [r for r in waiting if _silent(unit, r, partners.get(r.partner), house, now)]
-    for request in silent:
+
+    def give_up(request: Request) -> None:
         if request.position is Position.CANCELLING:
-            unit.advance(request, Event.CANCEL_SETTLED, now, _by("silence"), rule="R34", reason=borrowing.SILENCE)
+            unit.advance(request, Event.CANCEL_SETTLED, now, by, rule="R34", reason=borrowing.SILENCE)
         else:
-            borrowing.give_up_on(unit, request, house, now, _by("silence"))
-    return _batch(waiting, limit), len(silent)
+            borrowing.give_up_on(unit, request, house, now, by)
+
+    return _batch(waiting, limit), _each(unit, silent, by, now, give_up)
 
 
 def _silent(unit: Unit, request: Request, partner: Partner | None, house: House, now: datetime) -> bool:
@@ -112,16 +119,35 @@ def _accepted(unit: Unit, request: Request) -> bool:
 
 def not_needed_after(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -> Batch:
     """The day until which it was wanted is over and nobody has sent it: the request is cancelled (R34)."""
-    late = found.needed_before(unit, calendar.civil(now), cursor, limit)
-    for request in late:
-        unit.advance(request, Event.CANCEL, now, _by("not_needed_after"), rule="R34", reason="not needed any more")
-    return _batch(late, limit), len(late)
+    late, by = found.needed_before(unit, calendar.civil(now), cursor, limit), _by("not_needed_after")
+
+    def cancel(request: Request) -> None:
+        unit.advance(request, Event.CANCEL, now, by, rule="R34", reason="not needed any more")
+
+    return _batch(late, limit), _each(unit, late, by, now, cancel)
 
 
 def inbox_cleanup(unit: Unit, _house: House, now: datetime, _cursor: str, limit: int) -> Batch:
     """Outcomes of documents that nobody will send again."""
     count = found.forget_documents(unit, now, limit)
     return "more" if count == limit else None, count
+
+
+def _each(unit: Unit, requests: Sequence[Request], by: By, now: datetime, do: Callable[[Request], object]) -> int:
+    """Do it for each, in a savepoint of its own; how many it could do.
+
+    One that raises is set aside for staff, with its number in the log, and tried again when the round comes next.
+    """
+    return sum(_one(unit, request, by, now, do) for request in requests)
+
+
+def _one(unit: Unit, request: Request, by: By, now: datetime, do: Callable[[Request], object]) -> bool:
+    error = apart(unit, do, request)
+    if error is None:
+        return True
+    found.set_aside(unit, Aside(by.message, request.id, now, f"{type(error).__name__}: {error}"))
+    LOG.error("timer.set_aside", job=by.message, request_id=request.id, exc_info=error)
+    return False
 
 
 def _batch(done: tuple[Request, ...], limit: int) -> str | None:
@@ -157,6 +183,8 @@ def one_batch(unit: Unit, job: Job, who: str, house: House, now: datetime, limit
     Raises Lost where another gateway has it now.
     """
     row = ROUNDS[job.name]
+    if not job.cursor:
+        found.forget_aside(unit, job.name)
     cursor, count = row.work(unit, house, now, job.cursor, limit)
     total = count + (job.count if job.cursor else 0)
     if cursor is None:

@@ -5,7 +5,7 @@ The positions asked for are those of books that we borrow; no request where we l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -14,9 +14,10 @@ from sqlalchemy import bindparam, delete, or_, select, tuple_, update
 
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.store.prepared import Prepared, changing
-from hkall_gateway.store.tables import INBOX, IS_OPEN, JOBS, REQUESTS
+from hkall_gateway.store.overview import Overview
+from hkall_gateway.store.tables import INBOX, IS_OPEN, JOBS, REQUESTS, SET_ASIDE
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.upsert import insert_or_leave
+from hkall_gateway.store.upsert import insert_or_leave, insert_or_write_over
 
 P = Position
 R = REQUESTS.c
@@ -62,6 +63,36 @@ def forget_documents(unit: Unit, now: datetime, limit: int) -> int:
     """Drop at most `limit` outcomes whose window has passed; how many."""
     old = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.keep_until < now).limit(limit)
     return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
+
+
+# ---- what a round could not do
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A request that a round could not do when it was there last, and the error, in short."""
+
+    round: str
+    request: str
+    at: datetime
+    error: str
+
+
+def set_aside(unit: Unit, one: Aside) -> None:
+    """Remember it until the round comes again."""
+    values = asdict(one)
+    unit.execute(insert_or_write_over(SET_ASIDE, unit.dialect, values), values)
+
+
+def forget_aside(unit: Unit, name: str) -> None:
+    """The round begins anew, and tries them again."""
+    unit.execute(delete(SET_ASIDE).where(SET_ASIDE.c.round == name))
+
+
+def all_aside(unit: Overview) -> tuple[Aside, ...]:
+    """Everything that is set aside, the longest first."""
+    rows = unit.execute(select(SET_ASIDE).order_by(SET_ASIDE.c.at, SET_ASIDE.c.request)).mappings()
+    return tuple(Aside(**row) for row in rows)
 
 
 # ---- who does which
