@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -73,12 +73,14 @@ def _add(row: Command) -> None:
         click.option("--on", default="", help="The day it is about, YYYY-MM-DD."),
         click.option("--cents", type=int, default=None, help="The owner's price, in cents."),
         click.option("--to", default="", help="force: the position."),
+        click.option("--item", default="", help="receive: the copy, AGENCY/BARCODE, that nobody announced."),
         json_option,
         with_site,
     ]
 
-    def run(site: Site, what: str, reason: str, on: str, cents: int | None, to: str, as_json: bool) -> None:
-        deed = _deed(site, row.deed, what, reason, on, cents, to)
+    def run(site: Site, what: str, reason: str, on: str, cents: int | None, to: str, item: str, as_json: bool) -> None:
+        said = Deed(by_staff(row.deed), reason=reason, on=_day(on), cents=cents, position=_position(to))
+        deed = _about(site, said, what, item)
         _tell(site.run(staff.act, deed, row.deed, site.house, site.now()), as_json)
 
     run.__doc__ = f"{row.help}\n\nExample: hkall-gateway request {_name(row)} C00001"
@@ -108,19 +110,11 @@ def _name(row: Command) -> str:
     return row.deed.replace("_", "-")
 
 
-def _deed(site: Site, name: str, what: str, reason: str, on: str, cents: int | None, to: str) -> Deed:
+def _about(site: Site, deed: Deed, what: str, item: str) -> Deed:
+    """The deed with the request and the copy that it is about."""
     known = site.run(Unit.request, what) is not None
-    agency, slash, barcode = what.rpartition("/")
-    return Deed(
-        by=by_staff(name),
-        request=what if known else "",
-        barcode="" if known else barcode,
-        agency=agency if slash and not known else "",
-        reason=reason,
-        on=_day(on),
-        cents=cents,
-        position=_position(to),
-    )
+    agency, _, barcode = (item if known else what).rpartition("/")
+    return replace(deed, request=what if known else "", barcode=barcode, agency=agency)
 
 
 def _day(text: str) -> date | None:

@@ -16,6 +16,7 @@ TESTS = PACKAGE.parent / "tests"
 SCENARIOS = PACKAGE.parent / "fixtures" / "scenarios"
 
 _RULE = re.compile(r"\bR(\d+a?)\b(?:\s+to\s+R(\d+))?")
+_ROW = re.compile(r"R\d+a? \w")
 _MOST_SHOWN = 4
 
 
@@ -63,13 +64,19 @@ def _functions() -> Iterator[tuple[str, str]]:
 
 
 def _tests() -> Iterator[tuple[str, str]]:
-    """Test files and scenarios, with all that they say."""
-    rooms = [(TESTS / room, "test_*.py") for room in ("rules", "desk", "sip2", "ncip", "mail")]
-    for folder, pattern in [*rooms, (SCENARIOS, "*.txt")]:
-        for path in sorted(folder.glob(pattern)):
-            yield path.name, _spelled(path.read_text(encoding="utf-8"))
+    """Test files and scenarios, with what they say to a reader: elsewhere R1 is as a rule the number of a request."""
+    for room in ("rules", "desk", "sip2", "ncip", "mail"):
+        for path in sorted((TESTS / room).glob("test_*.py")):
+            yield path.name, "\n".join(_sentences(ast.parse(path.read_text(encoding="utf-8"))))
+    for path in sorted(SCENARIOS.glob("*.txt")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        yield path.name, "\n".join(line for line in lines if line.startswith("#"))
 
 
-def _spelled(text: str) -> str:
-    """Names of tests write a rule as `_r29_`."""
-    return re.sub(r"_r(\d+a?)(?=_)", r" R\1 ", text)
+def _sentences(test: ast.AST) -> Iterator[str]:
+    """Names of tests, which write a rule as `_r29_`, and the names of rows: `R29 …`."""
+    for node in ast.walk(test):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield re.sub(r"_r(\d+a?)(?=_)", r" R\1 ", node.name)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _ROW.match(node.value):
+            yield node.value

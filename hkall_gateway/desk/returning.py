@@ -8,13 +8,14 @@ from datetime import date, datetime
 from typing import Any
 
 from hkall_gateway.desk.asks import CheckIn
+from hkall_gateway.desk.awaited import Awaited, awaited
 from hkall_gateway.desk.fines import fix_fine, pay_back
 from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.outcomes import CheckedIn, Outcome, Refused
 from hkall_gateway.desk.seeing import one_with
 from hkall_gateway.desk.tally import closed_days
 from hkall_gateway.rules import calendar, policy
-from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.policy import Terminal
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.store.unit import Unit
@@ -29,7 +30,7 @@ def check_in(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outcome:
     if isinstance(found, Refused):
         return found
     if found is None:
-        return _refuse(unit, Refusal(Why.UNKNOWN_ITEM), ask, None, now)
+        return _unannounced(unit, ask, house, now)
     answer = policy.may_return(Terminal(ask.place.role, ask.place.location), house.policy, house.pickup_locations)
     if isinstance(answer, Refusal) and (ask.undo or not ask.no_block):
         return _refuse(unit, answer, ask, found, now)
@@ -38,6 +39,17 @@ def check_in(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outcome:
     if isinstance(answer, Refusal):  # it happened while the line was down: taken, and shown to staff
         return _against_the_rule(unit, ask, found, answer.why, house, now)
     return _take_in(unit, ask, found, house, now)
+
+
+def _unannounced(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outcome:
+    """No message said that it would come; it is taken in where exactly one request waits for it."""
+    coming = Why.UNKNOWN_ITEM if ask.undo else awaited(unit, ask.barcode, ask.agency, house)
+    if isinstance(coming, Why):
+        return _refuse(unit, Refusal(coming), ask, None, now)
+    answer = policy.may_return(Terminal(ask.place.role, ask.place.location), house.policy, house.pickup_locations)
+    if isinstance(answer, Refusal):
+        return _refuse(unit, answer, ask, coming.request, now)
+    return arrive_unannounced(unit, ask.by, coming, house, now)
 
 
 def _take_in(unit: Unit, ask: CheckIn, found: Request, house: House, now: datetime) -> CheckedIn:
@@ -90,6 +102,16 @@ def arrive(
     last = policy.pickup_last(today, house.policy, closed_days(unit, house))
     after = unit.advance(request, event, now, by, rule="R12", received_on=today, pickup_last=last, **came)
     return taken(after, "received", alert=True)
+
+
+def arrive_unannounced(unit: Unit, by: By, coming: Awaited, house: House, now: datetime, **facts: Any) -> CheckedIn:
+    """A lender that was asked has sent it without a word; another one that is being asked meanwhile is told to stop."""
+    request, lender = coming.request, coming.lender
+    if lender.wire_id != request.wire_id and request.position is P.REQUESTED:
+        unit.tell(Send.CANCEL_AT_LENDER, request, now, by)
+    came: dict[str, Any] = {"item_agency": coming.item.agency, "item_barcode": coming.item.barcode, "unannounced": True}
+    came |= {"partner": lender.agency, "wire_id": lender.wire_id, **facts}
+    return arrive(unit, by, request, house, now, Event.ARRIVE_UNANNOUNCED, **came)
 
 
 def come_back(unit: Unit, by: By, request: Request, day: date, house: House, now: datetime, **facts: Any) -> CheckedIn:

@@ -12,14 +12,15 @@ from typing import Any
 
 from hkall_gateway.desk import borrowing, lending, losses, recalls, shortlist
 from hkall_gateway.desk.asks import RequestTitle
+from hkall_gateway.desk.awaited import Awaited
 from hkall_gateway.desk.deeds import Answered, Deed
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.naming import day_of, done, elsewhere, named, no
 from hkall_gateway.desk.outcomes import Outcome, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.desk.returning import arrival_of, arrive, come_back, go_home
+from hkall_gateway.desk.returning import arrival_of, arrive_unannounced, come_back, go_home
 from hkall_gateway.rules import calendar
-from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event, Send
+from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.store.unit import Unit
 
@@ -68,11 +69,7 @@ def _unannounced(unit: Unit, deed: Deed, request: Request, house: House, now: da
         return no(unit, Refusal(Why.AGENCY_NOT_OWNER), deed.by, now, request)
     if unit.requests_with(item.barcode, item.agency):
         return no(unit, Refusal(Why.UNKNOWN_ITEM), deed.by, now, request)
-    if agency != request.partner and request.position is P.REQUESTED:
-        unit.tell(Send.CANCEL_AT_LENDER, request, now, deed.by)
-    came: dict[str, Any] = {"item_agency": item.agency, "item_barcode": item.barcode, "unannounced": True}
-    came |= {"partner": agency, "wire_id": lender.wire_id, "reason": deed.reason}
-    return arrive(unit, deed.by, request, house, now, Event.ARRIVE_UNANNOUNCED, **came)
+    return arrive_unannounced(unit, deed.by, Awaited(request, lender, item), house, now, reason=deed.reason)
 
 
 def take_back(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import bindparam, delete, or_, select, tuple_, update
 
 from hkall_gateway.rules.vocabulary import Position, Request
-from hkall_gateway.store.prepared import Prepared, changing
 from hkall_gateway.store.overview import Overview
+from hkall_gateway.store.prepared import Prepared, changing
 from hkall_gateway.store.tables import INBOX, IS_OPEN, JOBS, REQUESTS, SET_ASIDE
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.upsert import insert_or_leave, insert_or_write_over

@@ -88,6 +88,7 @@ EARLIER_UNSETTLED = text("earlier." + _UNSETTLED)
 _HAS_CARD = text("card <> ''")
 IS_RESTING = text("rests_until IS NOT NULL")
 IS_USED = text("state <> ''")
+_WAS_ASKED = text("wire_id <> ''")
 _HOLDS_ITEM = text(any_of(frozenset(HOLDS_ITEM)) + " AND item_barcode <> ''")
 
 PATRONS = Table(
@@ -126,6 +127,7 @@ HOLDINGS = Table(
     _text("material"),
     _number("load"),
     Index(None, "agency", "local_bib_id"),
+    Index(None, "barcode"),
     Index(None, "title"),
     comment="Copies of all libraries; (agency, barcode) is an item's identity.",
 )
@@ -222,6 +224,7 @@ CANDIDATES = Table(
     _text("wire_id", index=True),
     _text("outcome"),
     _text("reason"),
+    Index("ix_candidates_asked_barcode", "barcode", sqlite_where=_WAS_ASKED, postgresql_where=_WAS_ASKED),
     comment="The copies that could fill a request, ranked when it was placed; the one asked last is the active lender.",
 )
 
@@ -409,6 +412,16 @@ JOBS = Table(
     _text("claimed_by"),
     _instant("lease_until"),
     comment="What time alone does: when each round ran last and how far it came; also the number of the current imports.",
+)
+
+SET_ASIDE = Table(
+    "set_aside",
+    METADATA,
+    Column("round", Text, primary_key=True),
+    Column("request", Text, primary_key=True),
+    _instant("at", required=True),
+    _text("error"),
+    comment="What a round could not do when it was there last: it is tried again when the round comes next.",
 )
 
 

@@ -53,7 +53,7 @@ def _nothing(_moves: Sequence[Move]) -> None:
 
 
 class Unit(Overview):
-    """One transaction's view of what is remembered.
+    """One transaction's view of what is remembered; `moves` is what has happened in it so far.
 
     `new_id` makes request numbers; `silent` are letters that the site's policy does not send; `listen` hears, after the
     commit, what happened.
@@ -68,7 +68,7 @@ class Unit(Overview):
     ) -> None:
         super().__init__(connection)
         self._new_id, self._silent, self._listen = new_id, silent, listen
-        self._moves: list[Move] = []
+        self.moves: list[Move] = []
         self.outbox = Outbox(connection)
         self.links = Links(connection)
 
@@ -187,8 +187,8 @@ class Unit(Overview):
 
     def committed(self) -> None:
         """The transaction is on disk: let those who listen know what happened."""
-        if self._moves:
-            self._listen(tuple(self._moves))
+        if self.moves:
+            self._listen(tuple(self.moves))
 
     # ---- private
 
@@ -217,7 +217,7 @@ class Unit(Overview):
             detail=detail,
             **{name: getattr(by, name) for name in _BY},
         )
-        self._moves.append(Move(about.id, event, source, target, rule, outcome, about.partner, about.patron, by))
+        self.moves.append(Move(about.id, event, source, target, rule, outcome, about.partner, about.patron, by))
 
     def _tell(self, send: Send, before: Request, after: Request, now: datetime, by: By) -> None:
         if is_letter(send):

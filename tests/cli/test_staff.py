@@ -16,6 +16,7 @@ from hkall_gateway.daemon import house_of, make_unit, now
 from hkall_gateway.lab import setup
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Side
+from hkall_gateway.store import rounds
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
 
@@ -105,6 +106,30 @@ def listed(config: Path, *words: str) -> list[dict[str, Any]]:
 )
 def test_each_question_of_nine_o_clock_lists_what_it_is_about(config: Path, question: str, numbers: list[str]) -> None:
     assert [row["id"] for row in listed(config, question)] == numbers
+
+
+def test_what_a_round_could_not_do_is_counted_by_status_and_named_by_stuck(config: Path) -> None:
+    site = gateway.load(config, setup.environment(PORTS))
+    store = Immediate(open_engine(site.database.url), make_unit(house_of(site)))
+    store.now(rounds.set_aside, rounds.Aside("overdue", "R-LOAN", now(), "IntegrityError: broken"))
+    store.close()
+
+    counted = [line for line in json.loads(run(config, "status", "--json").output) if line["what"] == "set aside"]
+    named = {row["id"]: row["set_aside"] for row in json.loads(run(config, "stuck", "--json").output)}
+
+    assert [(line["which"], line["count"]) for line in counted] == [("overdue", 1)]
+    assert named == {"R-LOAN": "overdue: IntegrityError: broken", "R-PAGE": ""}
+
+
+def test_staff_receive_a_copy_that_nobody_announced_and_say_whose_it_is(config: Path) -> None:
+    run(config, "request", "place", "--patron", "P0002", "--bib", "b9001")
+    (asked,) = [r for r in json.loads(run(config, "requests", "list", "--json").output) if r["position"] == "REQUESTED"]
+
+    wrong = run(config, "request", "receive", asked["id"], "--item", "NOWHERE/X1")
+    done = run(config, "request", "receive", asked["id"], "--item", f"{asked['partner']}/X1")
+
+    assert (wrong.exit_code, done.exit_code) == (1, 0)
+    assert "received" in done.output
 
 
 def test_a_loan_is_returned_by_hand_with_its_fine_and_is_on_its_way_home(config: Path) -> None:

@@ -43,7 +43,7 @@ def parts(message: EmailMessage) -> tuple[str, str]:
     return text.get_content(), html.get_content()
 
 
-def test_the_pickup_letter_says_what_where_until_when_and_not_overseas() -> None:
+def test_r43_the_pickup_letter_says_what_where_until_when_and_not_overseas() -> None:
     text, _ = parts(compose(letter(), reader("en"), SENDER, LAST))
     assert "紅樓夢 & <Dream>" in text
     assert "the Lending Services counter" in text

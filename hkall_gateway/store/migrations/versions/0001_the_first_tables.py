@@ -40,6 +40,13 @@ def upgrade() -> None:
         comment="The copies that could fill a request, ranked when it was placed; the one asked last is the active lender.",
     )
     with op.batch_alter_table("candidates", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_candidates_asked_barcode",
+            ["barcode"],
+            unique=False,
+            sqlite_where=sa.text("wire_id <> ''"),
+            postgresql_where=sa.text("wire_id <> ''"),
+        )
         batch_op.create_index(batch_op.f("ix_candidates_wire_id"), ["wire_id"], unique=False)
 
     op.create_table(
@@ -100,6 +107,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("holdings", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_holdings_agency_local_bib_id"), ["agency", "local_bib_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_holdings_barcode"), ["barcode"], unique=False)
         batch_op.create_index(batch_op.f("ix_holdings_bib_id"), ["bib_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_holdings_title"), ["title"], unique=False)
 
@@ -390,4 +398,13 @@ def upgrade() -> None:
             ),
         )
 
+    op.create_table(
+        "set_aside",
+        sa.Column("round", sa.Text(), nullable=False),
+        sa.Column("request", sa.Text(), nullable=False),
+        sa.Column("at", hkall_gateway.store.tables.UtcDateTime(length=32), nullable=False),
+        sa.Column("error", sa.Text(), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("round", "request", name=op.f("pk_set_aside")),
+        comment="What a round could not do when it was there last: it is tried again when the round comes next.",
+    )
     # ### end Alembic commands ###

@@ -1,0 +1,42 @@
+"""A copy that nobody announced: whose is it, and who waits for it? Never a guess between two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hkall_gateway.desk.house import House
+from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Request, Why
+from hkall_gateway.store import awaited as found
+from hkall_gateway.store.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """The one request that waits for a copy, the lender that was asked for it, and the copy."""
+
+    request: Request
+    lender: Candidate
+    item: ItemKey
+
+
+def awaited(unit: Unit, barcode: str, agency: str, house: House) -> Awaited | Why:
+    """The request for which a lender was asked for this copy, or for the title of which it is a copy of that lender.
+
+    `agency` is "" where only the barcode is known. AMBIGUOUS_ITEM where two requests may wait for it, or where a book of
+    our own has the same barcode; UNKNOWN_ITEM where none does. Source: HKALL rules R12, R13; receive unannounced.
+    """
+    copies = found.copies_with(unit, barcode)
+    ours = any(copy.agency == house.agency for copy in copies)
+    waiting = [
+        Awaited(request, lender, ItemKey(lender.agency, barcode))
+        for request, lender in found.asked_by_barcode(unit, barcode) or _for_titles(unit, copies, house)
+        if agency in {"", lender.agency}
+    ]
+    if not waiting:
+        return Why.UNKNOWN_ITEM
+    return Why.AMBIGUOUS_ITEM if ours or len(waiting) > 1 else waiting[0]
+
+
+def _for_titles(unit: Unit, copies: Sequence[Holding], house: House) -> list[found.Asked]:
+    return [one for copy in copies if copy.agency != house.agency for one in found.asked_for_title(unit, copy)]

@@ -1,0 +1,47 @@
+"""Which request may wait for a copy that nobody announced, by the barcode alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import select
+
+from hkall_gateway.rules.vocabulary import Candidate, Holding, Position, Request, Side
+from hkall_gateway.store.tables import CANDIDATES, HOLDINGS, IS_OPEN, REQUESTS
+from hkall_gateway.store.unit import Unit
+
+R, C = REQUESTS.c, CANDIDATES.c
+WAITING = (Position.REQUESTED, Position.CANCELLING)
+
+Asked = tuple[Request, Candidate]
+
+
+def copies_with(unit: Unit, barcode: str) -> tuple[Holding, ...]:
+    """Every library's copy with this barcode, as the catalogue knows it."""
+    columns = [HOLDINGS.c[field.name] for field in fields(Holding)]
+    rows = unit.execute(select(*columns).where(HOLDINGS.c.barcode == barcode)).mappings()
+    return tuple(Holding(**row) for row in rows)
+
+
+def asked_by_barcode(unit: Unit, barcode: str) -> tuple[Asked, ...]:
+    """Requests for which a lender was asked for the copy with this barcode, and which have none yet."""
+    return tuple(_each(unit, C.barcode == barcode))
+
+
+def asked_for_title(unit: Unit, copy: Holding) -> tuple[Asked, ...]:
+    """Requests for which the library of this copy is being asked for the same title and volume."""
+    here = (R.side == Side.BORROWING, R.partner == copy.agency, C.agency == copy.agency, C.wire_id == R.wire_id)
+    return tuple(_each(unit, *here, R.bib_id == copy.bib_id, R.volume.in_(["", copy.volume])))
+
+
+def _each(unit: Unit, *where: Any) -> Iterator[Asked]:
+    waits = (R.position.in_(WAITING), C.wire_id != "", C.request == R.id, IS_OPEN)
+    question = select(C.request, C.rank).select_from(REQUESTS.join(CANDIDATES, C.request == R.id)).where(*waits, *where)
+    for row in unit.execute(question.order_by(R.placed_at, R.id)).mappings().all():
+        number, rank = row["request"], row["rank"]
+        request = unit.request(number)
+        lender = next(c for c in unit.candidates(number) if c.rank == rank)
+        if request is not None:
+            yield request, lender
