@@ -11,7 +11,7 @@ from hkall_gateway.store.unit import Unit
 class Snapshot:
     """Answers from the loaded files. It is always reachable, and as old as the last load."""
 
-    supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES})
+    supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOADED})
 
     def __init__(self, tools: Tools) -> None:
         self._store, self._agency, self._verify = tools.store, tools.agency, tools.verify

@@ -11,10 +11,11 @@ from hkall_gateway.desk.asks import Heard, InboxKey
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.once import once
 from hkall_gateway.desk.outcomes import Refused
-from hkall_gateway.desk.ports import BorrowerFacts, LocalIls, Unreachable
+from hkall_gateway.desk.ports import BorrowerFacts, LocalIls, Unreachable, Verb
 from hkall_gateway.rules.vocabulary import RULES, Sensitive, Why
 from hkall_gateway.store.cards import is_blocked
 from hkall_gateway.store.database import Locks, Store
+from hkall_gateway.store.unit import Unit
 
 Said = TypeVar("Said")
 
@@ -38,6 +39,11 @@ class Base:
     def house(self) -> House:
         return self._house()
 
+    @property
+    def _loaded(self) -> bool:
+        """Whether borrowers are rows of ours: then no question goes before the unit of work, which reads them itself."""
+        return Verb.LOADED in self._ils.supports
+
     def _we_borrow(self, ask: Heard) -> bool:
         """Ours is the request that carries our agency; where none is named, the copy that is not ours."""
         if ask.wire_id and ask.wire_agency:
@@ -54,8 +60,8 @@ class Base:
             facts = await self._ils.borrower(card)
             return facts if facts.source == LOADED else await self._with_blocks(facts)
         except Unreachable:
-            loaded = await self._store.read(_loaded_patron, card)
-            return BorrowerFacts(loaded, LOADED, None, loaded is not None)
+            facts = await self._store.read(loaded_facts, card)
+            return replace(facts, reachable=facts.borrower is not None)
 
     async def _with_blocks(self, facts: BorrowerFacts) -> BorrowerFacts:
         """What another system says of a borrower, and whether a terminal blocked the card here; our own rows know both."""
@@ -83,5 +89,6 @@ def heard_locks(ask: Heard) -> Locks:
     return locks_for(item=ask.item.barcode if ask.item else "")
 
 
-def _loaded_patron(unit: Any, card: str) -> Any:
-    return unit.patron(card)
+def loaded_facts(unit: Unit, card: str) -> BorrowerFacts:
+    """What was loaded of a borrower."""
+    return BorrowerFacts(unit.patron(card), LOADED)

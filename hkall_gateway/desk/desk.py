@@ -17,7 +17,7 @@ from hkall_gateway.desk.asks import (
     SeeItem,
     SeePatron,
 )
-from hkall_gateway.desk.base import TRY_AGAIN, WRONG_PIN, heard_locks, locks_for
+from hkall_gateway.desk.base import TRY_AGAIN, WRONG_PIN, heard_locks, loaded_facts, locks_for
 from hkall_gateway.desk.deeds import Recalled
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Answer, ItemSeen, Outcome, PatronSeen, Refused
@@ -28,6 +28,7 @@ from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Why
 from hkall_gateway.store.database import NO_LOCKS
 from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.unit import Unit
 
 
 class Desk(PartnerDesk):
@@ -37,6 +38,9 @@ class Desk(PartnerDesk):
 
     async def see_patron(self, ask: SeePatron) -> PatronSeen:
         """A patron's record."""
+        if self._loaded:
+            pin_ok = await self._pin_ok(ask.card, ask.pin) if ask.pin_given else None
+            return await self._store.read(_see_loaded, ask, pin_ok, self.house, self._now())
         facts = await self._facts(ask.card)
         pin_ok = await self._pin_ok(ask.card, ask.pin) if ask.pin_given and facts.borrower else None
         return await self._store.read(seeing.see_patron, ask, facts, pin_ok, self.house, self._now())
@@ -47,6 +51,9 @@ class Desk(PartnerDesk):
 
     async def check_out(self, ask: CheckOut) -> Outcome:
         """Lend a copy, or ship it when the card is a partner's."""
+        if self._loaded and not ask.pin:
+            locks = locks_for(patron=ask.card, item=ask.barcode)
+            return await self._store.run(_check_out_loaded, ask, self.house, self._now(), locks=locks)
         shipped = await self._store.read(_is_partner_card, ask.card)
         if shipped:
             return await self._store.run(_ship, ask, self.house, self._now(), locks=locks_for(item=ask.barcode))
@@ -74,6 +81,8 @@ class Desk(PartnerDesk):
 
     async def request_title(self, ask: RequestTitle) -> Outcome:
         """A patron wants a title from another library."""
+        if self._loaded:
+            return await self._once(ask.inbox, locks_for(patron=ask.patron), _request_loaded, ask)
         facts = await self._facts(ask.patron)
         if not facts.reachable:
             return TRY_AGAIN
@@ -129,6 +138,20 @@ class Desk(PartnerDesk):
 
 def _is_partner_card(unit: Any, card: str) -> bool:
     return unit.partner_with_card(card) is not None
+
+
+def _see_loaded(unit: Unit, ask: SeePatron, pin_ok: bool | None, house: House, now: datetime) -> PatronSeen:
+    return seeing.see_patron(unit, ask, loaded_facts(unit, ask.card), pin_ok, house, now)
+
+
+def _check_out_loaded(unit: Unit, ask: CheckOut, house: House, now: datetime) -> Outcome:
+    if _is_partner_card(unit, ask.card):
+        return _ship(unit, ask, house, now)
+    return circulation.check_out(unit, ask, loaded_facts(unit, ask.card), house, now)
+
+
+def _request_loaded(unit: Unit, ask: RequestTitle, house: House, now: datetime) -> Outcome:
+    return borrowing.request_title(unit, ask, loaded_facts(unit, ask.patron), house, now)
 
 
 def _ship(unit: Any, ask: CheckOut, house: House, now: datetime) -> Outcome:

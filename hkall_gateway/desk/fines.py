@@ -28,6 +28,8 @@ REPLACEMENT, PROCESSING, DAMAGE, REFUND = "replacement", "processing", "damage",
 
 def left_to_charge(unit: Unit, request: Request, day: date, house: House) -> int:
     """What a loan costs up to `day` and was not charged yet, in cents."""
+    if request.due is None or day <= request.due:
+        return 0
     cents = fine_cents(request, day, house, closed_days(unit, house))
     return max(0, cents - fines.charged_cents(unit, request)) if cents else 0
 
@@ -65,9 +67,9 @@ def _take_back(unit: Unit, request: Request, charged: Charged, now: datetime, by
 # ---- shown
 
 
-def charge_lines(unit: Unit, card: str) -> tuple[ChargeLine, ...]:
-    """What a patron owes, charge by charge, oldest first; those that are settled left out."""
-    return tuple(_line(unit, one) for one in fines.charges_of(unit, card) if one.left_cents > 0)
+def charge_lines(unit: Unit, charged: Sequence[Charged]) -> tuple[ChargeLine, ...]:
+    """What a patron owes, charge by charge in the order given; those that are settled left out."""
+    return tuple(_line(unit, one) for one in charged if one.left_cents > 0)
 
 
 def _line(unit: Unit, charged: Charged) -> ChargeLine:

@@ -18,11 +18,15 @@ class Clock(Protocol):
 
 
 class Verb(StrEnum):
-    """What a connector may support."""
+    """What a connector may support.
+
+    LOADED: its borrowers are the rows that `load` wrote, so that a unit of work reads them itself.
+    """
 
     BORROWER = auto()
     VERIFY_PIN = auto()
     COPIES = auto()
+    LOADED = auto()
 
 
 class Unreachable(Exception):

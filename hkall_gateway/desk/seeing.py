@@ -13,6 +13,7 @@ from hkall_gateway.desk.standing import standing
 from hkall_gateway.rules import calendar, eligibility
 from hkall_gateway.rules.vocabulary import NOTHING, RULES, Grant, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.store.cards import properties_of
+from hkall_gateway.store.fines import charges_of
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -29,6 +30,7 @@ def see_patron(
     answer = eligibility.may_use(borrower, house.policy, now, standing(unit, borrower.barcode, house, now))
     category = eligibility.category_of(borrower, house.policy)
     lines = [loan_line(unit, request, house, now) for request in unit.open_requests(borrower.barcode)]
+    charged = charges_of(unit, borrower.barcode)
     return PatronSeen(
         card=borrower.barcode,
         name=borrower.name,
@@ -41,9 +43,9 @@ def see_patron(
         pin_ok=pin_ok,
         lines=tuple(lines),
         loans_limit=category.quota if category else 0,
-        owed_cents=max(0, unit.owed_cents(borrower.barcode)),
+        owed_cents=max(0, sum(one.left_cents for one in charged)),
         expires=borrower.expires,
-        charges=charge_lines(unit, borrower.barcode),
+        charges=charge_lines(unit, charged),
     )
 
 

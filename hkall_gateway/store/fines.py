@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import FINES, PAYMENTS
 from hkall_gateway.store.unit import Unit
 
@@ -38,6 +39,10 @@ class Charged:
         return self.cents - self.paid_cents - self.waived_cents
 
 
+_CHARGED = tuple(FINES.c[f.name] for f in fields(Charged))
+_OF_PATRON = Prepared(select(*_CHARGED).where(FINES.c.patron == bindparam("card")).order_by(FINES.c.id))
+
+
 def charge(unit: Unit, request: Request, kind: str, cents: int, rule: str, now: datetime, by: By) -> int:
     """The patron owes this for the request, in cents of Hong Kong dollars; the charge's number."""
     row = {
@@ -63,7 +68,7 @@ def charged_cents(unit: Unit, request: Request) -> int:
 
 def charges_of(unit: Unit, card: str) -> tuple[Charged, ...]:
     """All charges of a patron, oldest first."""
-    return _found(unit, FINES.c.patron == card)
+    return tuple(Charged(*cells) for cells in _OF_PATRON.cells(unit.connection, card=card))
 
 
 def charges_for(unit: Unit, request: str, kind: str) -> tuple[Charged, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select, union
 
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.store.reading import Reading
+from hkall_gateway.store.reading import Reading, requests
 from hkall_gateway.store.tables import IS_OPEN, JOURNAL, REQUESTS
 
 
@@ -32,7 +32,7 @@ class Overview(Reading):
 
     def batch(self, *where: Any, order: Sequence[Any], limit: int) -> tuple[Request, ...]:
         """At most `limit` requests, in the order of `order`, locked until the unit ends where the database has row locks."""
-        question = select(REQUESTS).where(*where).order_by(*order).limit(limit)
+        question = requests(*where).order_by(*order).limit(limit)
         return self._requests(question if self.dialect == "sqlite" else question.with_for_update(key_share=True))
 
     def history(self, what: str) -> tuple[dict[str, Any], ...]:

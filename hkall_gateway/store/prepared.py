@@ -34,11 +34,12 @@ class _Compiled:
             asked[name] = convert(asked[name])
         return tuple(asked[name] for name in self.names) if self.positional else asked
 
-    def row(self, found: Any) -> dict[str, Any]:
+    def cells(self, found: Any) -> list[Any]:
         cells = list(found)
         for place, convert in self.results:
-            cells[place] = convert(cells[place])
-        return dict(zip(self.keys, cells, strict=True))
+            if cells[place] is not None:
+                cells[place] = convert(cells[place])
+        return cells
 
 
 class Prepared:
@@ -50,8 +51,13 @@ class Prepared:
 
     def rows(self, connection: Connection, **values: Any) -> list[dict[str, Any]]:
         """The answer's rows, by the names of their columns."""
+        keys = self._for(connection.dialect).keys
+        return [dict(zip(keys, cells, strict=True)) for cells in self.cells(connection, **values)]
+
+    def cells(self, connection: Connection, **values: Any) -> list[list[Any]]:
+        """The answer's rows, their cells in the order of the statement's columns."""
         compiled = self._for(connection.dialect)
-        return [compiled.row(found) for found in self._run(connection, compiled, values).fetchall()]
+        return [compiled.cells(found) for found in self._run(connection, compiled, values).fetchall()]
 
     def first(self, connection: Connection, **values: Any) -> dict[str, Any] | None:
         """The answer's first row, if it has any."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import date
 from functools import cache
@@ -70,13 +70,15 @@ class Reading:
 
     def holding(self, item: ItemKey) -> Holding | None:
         """The copy with this identity."""
-        row = _HOLDING.first(self._connection, agency=item.agency, barcode=item.barcode)
-        return _holding(row) if row else None
+        rows = _HOLDING.cells(self._connection, agency=item.agency, barcode=item.barcode)
+        return Holding(*rows[0]) if rows else None
 
     def copies(self, bib_id: str, agency: str = "") -> tuple[Holding, ...]:
         """All copies of a title by the union catalogue's number, or by the number that `agency` itself uses."""
         own = {"agency": agency} if agency else {}
-        return tuple(_holding(row) for row in (_OWN_COPIES if agency else _COPIES).rows(self._connection, bib=bib_id, **own))
+        return tuple(
+            Holding(*cells) for cells in (_OWN_COPIES if agency else _COPIES).cells(self._connection, bib=bib_id, **own)
+        )
 
     def partner(self, agency: str) -> Partner | None:
         """The partner's row in the directory."""
@@ -95,24 +97,21 @@ class Reading:
 
     def closed_days(self, agency: str) -> frozenset[date]:
         """The days on which a library is closed."""
-        return frozenset(row["day"] for row in _CLOSED.rows(self._connection, agency=agency))
+        return frozenset(day for (day,) in _CLOSED.cells(self._connection, agency=agency))
 
     # ---- requests
 
     def request(self, number: str) -> Request | None:
         """The request with our number."""
-        row = _REQUEST.first(self._connection, number=number)
-        return _request(row) if row else None
+        return self._only(_REQUEST, number=number)
 
     def request_placed(self, placed_by: str, placed_id: str) -> Request | None:
         """The request that this system placed under its own RequestId."""
-        row = _PLACED.first(self._connection, placed_by=placed_by, placed_id=placed_id)
-        return _request(row) if row else None
+        return self._only(_PLACED, placed_by=placed_by, placed_id=placed_id)
 
     def request_lent(self, wire_agency: str, wire_id: str) -> Request | None:
         """What a partner borrows from us under this RequestId."""
-        row = _LENT.first(self._connection, wire_agency=wire_agency, wire_id=wire_id)
-        return _request(row) if row else None
+        return self._only(_LENT, wire_agency=wire_agency, wire_id=wire_id)
 
     def request_asked(self, wire_id: str) -> tuple[Request, Candidate] | None:
         """What we asked of a lender under our RequestId, with that lender's row; also for a former lender."""
@@ -127,8 +126,8 @@ class Reading:
 
     def requests_with(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
         """Open requests that hold the copy with this barcode, of any agency unless one is given."""
-        rows = _HELD_BY.rows(self._connection, barcode=barcode)
-        return tuple(_request(row) for row in rows if not agency or row["item_agency"] == agency)
+        held = map(_request, _HELD_BY.cells(self._connection, barcode=barcode))
+        return tuple(request for request in held if not agency or request.item_agency == agency)
 
     def last_with(self, item: ItemKey) -> Request | None:
         """The newest request that ever held this copy, open or not."""
@@ -137,35 +136,49 @@ class Reading:
 
     def open_requests(self, card: str) -> tuple[Request, ...]:
         """A patron's requests and loans that have not ended, oldest first."""
-        return tuple(_request(row) for row in _OPEN_OF.rows(self._connection, card=card))
+        return tuple(map(_request, _OPEN_OF.cells(self._connection, card=card)))
 
     def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
         """How many of a patron's requests stand in these positions, the request `without` not counted (R20, R21)."""
-        row = _quota(frozenset(positions)).first(self._connection, card=card, without=without)
-        return int(row["used"]) if row else 0
+        ((used,),) = _quota(frozenset(positions)).cells(self._connection, card=card, without=without)
+        return int(used)
 
     def candidates(self, request: str) -> tuple[Candidate, ...]:
         """The frozen list of copies that could fill a request, best first."""
-        return tuple(Candidate(**row) for row in _CANDIDATES.rows(self._connection, number=request))
+        return tuple(Candidate(*cells) for cells in _CANDIDATES.cells(self._connection, number=request))
 
     def owed_cents(self, card: str) -> int:
         """What a patron owes, in cents; negative where we owe them for a book that was found again."""
-        return self._connection.execute(_OWED, {"card": card}).scalar() or 0
+        ((owed,),) = _OWED.cells(self._connection, card=card)
+        return owed or 0
+
+    def _only(self, question: Prepared, **named: str) -> Request | None:
+        return next(map(_request, question.cells(self._connection, **named)), None)
 
     def _many(self, *where: Any) -> tuple[Request, ...]:
         return self._requests(_oldest_first(*where))
 
     def _requests(self, question: Executable) -> tuple[Request, ...]:
-        return tuple(_request(row) for row in self._connection.execute(question).mappings())
+        return tuple(map(_request, self._connection.execute(question)))
+
+
+_REQUESTED = tuple(REQUESTS.c[f.name] for f in fields(Request))
+
+
+def requests(*where: Any) -> Select[Any]:
+    """The requests that fit, as `_request` reads them."""
+    return select(*_REQUESTED).where(*where)
 
 
 def _oldest_first(*where: Any) -> Select[Any]:
-    return select(REQUESTS).where(*where).order_by(REQUESTS.c.placed_at, REQUESTS.c.id)
+    return requests(*where).order_by(REQUESTS.c.placed_at, REQUESTS.c.id)
 
 
 _SENSITIVE = frozenset({"name", "name_zh", "email", "pin_hash"})
 _BORROWER = tuple(f.name for f in fields(Borrower))
-_HELD = tuple(f.name for f in fields(Holding))
+_HELD = tuple(HOLDINGS.c[f.name] for f in fields(Holding))
+_LISTED = tuple(CANDIDATES.c[f.name] for f in fields(Candidate))
+_SIDES, _POSITIONS = {side.value: side for side in Side}, {position.value: position for position in Position}
 
 # A card is blocked by its library, as last loaded, or by a terminal here.
 _BLOCKED_HERE = select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == PATRONS.c.barcode).exists()
@@ -178,12 +191,10 @@ _PARTNER = Prepared(select(LINKS.c.partner).where(LINKS.c.agency == bindparam("a
 _PARTNER_CARD = Prepared(
     select(LINKS.c.partner).where(LINKS.c.card == bindparam("card"), text("card <> ''")).order_by(LINKS.c.agency).limit(1)
 )
-_REQUEST = Prepared(select(REQUESTS).where(REQUESTS.c.id == bindparam("number")))
-_PLACED = Prepared(
-    select(REQUESTS).where(REQUESTS.c.placed_by == bindparam("placed_by"), REQUESTS.c.placed_id == bindparam("placed_id"))
-)
+_REQUEST = Prepared(requests(REQUESTS.c.id == bindparam("number")))
+_PLACED = Prepared(requests(REQUESTS.c.placed_by == bindparam("placed_by"), REQUESTS.c.placed_id == bindparam("placed_id")))
 _LENT = Prepared(
-    select(REQUESTS).where(
+    requests(
         REQUESTS.c.wire_agency == bindparam("wire_agency"),
         REQUESTS.c.wire_id == bindparam("wire_id"),
         REQUESTS.c.side == Side.LENDING,
@@ -193,26 +204,19 @@ _CLOSED = Prepared(select(CLOSURES.c.day).where(CLOSURES.c.agency == bindparam("
 _ASKED = Prepared(select(CANDIDATES).where(CANDIDATES.c.wire_id == bindparam("wire_id")))
 _HELD_BY = Prepared(_oldest_first(REQUESTS.c.item_barcode == bindparam("barcode"), IS_OPEN))
 _OPEN_OF = Prepared(_oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
-_CANDIDATES = Prepared(select(CANDIDATES).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))
-_HOLDING = Prepared(
-    select(*(HOLDINGS.c[n] for n in _HELD)).where(
-        HOLDINGS.c.agency == bindparam("agency"), HOLDINGS.c.barcode == bindparam("barcode")
-    )
-)
-_COPIES = Prepared(
-    select(*(HOLDINGS.c[n] for n in _HELD))
-    .where(HOLDINGS.c.bib_id == bindparam("bib"))
-    .order_by(HOLDINGS.c.agency, HOLDINGS.c.barcode)
-)
+_CANDIDATES = Prepared(select(*_LISTED).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))
+_HOLDING = Prepared(select(*_HELD).where(HOLDINGS.c.agency == bindparam("agency"), HOLDINGS.c.barcode == bindparam("barcode")))
+_COPIES = Prepared(select(*_HELD).where(HOLDINGS.c.bib_id == bindparam("bib")).order_by(HOLDINGS.c.agency, HOLDINGS.c.barcode))
 _OWN_COPIES = Prepared(
-    select(*(HOLDINGS.c[n] for n in _HELD))
+    select(*_HELD)
     .where(
         HOLDINGS.c.agency == bindparam("agency"),
         or_(HOLDINGS.c.bib_id == bindparam("bib"), HOLDINGS.c.local_bib_id == bindparam("bib")),
     )
     .order_by(HOLDINGS.c.barcode)
 )
-_OWED = select(func.sum(FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents)).where(FINES.c.patron == bindparam("card"))
+_LEFT = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
+_OWED = Prepared(select(func.sum(_LEFT)).where(FINES.c.patron == bindparam("card")))
 
 
 @cache
@@ -227,9 +231,6 @@ def _borrower(row: Mapping[Any, Any]) -> Borrower:
     return Borrower(**values)
 
 
-def _holding(row: Mapping[Any, Any]) -> Holding:
-    return Holding(**row)
-
-
-def _request(row: Mapping[Any, Any]) -> Request:
-    return Request(**{**row, "side": Side(row["side"]), "position": Position(row["position"])})
+def _request(cells: Sequence[Any]) -> Request:
+    """A request from its cells, which stand in the order of its fields: id, side, position and so on."""
+    return Request(cells[0], _SIDES[cells[1]], _POSITIONS[cells[2]], *cells[3:])
