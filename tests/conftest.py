@@ -1,29 +1,24 @@
 """What every room's tests may use: a clock that stands still, and a store on SQLite and on PostgreSQL.
 
-PostgreSQL is one throw-away server for the whole session, on a Unix socket in a temporary folder, made where `initdb`
-is found. Where it is not, those tests are skipped and say so; under CI they fail. The server dies with the tests: it is
-stopped at the end, and the kernel stops it if this process is killed.
+PostgreSQL is one throw-away server for the whole session, made where `initdb` is found. Where it is not, those tests are
+skipped and say so; under CI they fail.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import structlog
 from sqlalchemy import Connection, Engine
 
+from hkall_gateway.lab import postgres
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.tables import METADATA, create_all
@@ -31,10 +26,7 @@ from hkall_gateway.store.unit import Unit
 from tests.leaks import leaks
 
 DATABASES = ("sqlite", "postgresql")
-DEBIAN = Path("/usr/lib/postgresql")
-RUNNER = "postgres"
 SETTINGS = ("listen_addresses=", "fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=40")
-TRIES, TRY_S = 300, 0.1
 
 
 @pytest.hookimpl(wrapper=True)
@@ -114,14 +106,14 @@ def postgres_engine(postgres_url: str) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """The throw-away server's database, with all tables."""
-    binaries = _binaries()
-    _refuse_or_skip(binaries)
-    assert binaries is not None
-    with _server(binaries) as url:
-        engine = open_engine(url)
+    programs = postgres.programs()
+    _refuse_or_skip(programs)
+    assert programs is not None
+    with postgres.server(programs, SETTINGS) as server:
+        engine = open_engine(server.url())
         create_all(engine)
         engine.dispose()
-        yield url
+        yield server.url()
 
 
 # ---- one test, one empty database
@@ -147,74 +139,9 @@ def _cleared(engine: Engine) -> None:
 # ---- the throw-away server
 
 
-def _refuse_or_skip(binaries: Path | None) -> None:
-    if binaries is not None:
+def _refuse_or_skip(programs: Path | None) -> None:
+    if programs is not None:
         return
     if os.environ.get("CI"):
         pytest.fail("CI is set and initdb was not found: the PostgreSQL tests must run here")
     pytest.skip("initdb was not found on the PATH or under /usr/lib/postgresql: no PostgreSQL to test with")
-
-
-def _binaries() -> Path | None:
-    """The folder with initdb and postgres, the newest where there are several."""
-    on_path = shutil.which("initdb")
-    found = [Path(on_path)] if on_path else sorted(DEBIAN.glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
-    return found[-1].resolve().parent if found else None
-
-
-@contextmanager
-def _server(binaries: Path) -> Iterator[str]:
-    folder = Path(tempfile.mkdtemp(prefix="hkall-pg-"))
-    try:
-        if os.geteuid() == 0:
-            shutil.chown(folder, RUNNER)
-        _run(binaries / "initdb", "-D", str(folder / "data"), "-U", RUNNER, "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
-        with _started(binaries / "postgres", folder):
-            yield f"postgresql+psycopg://{RUNNER}@/postgres?host={folder}"
-    finally:
-        shutil.rmtree(folder)
-
-
-def _run(program: Path, *arguments: str) -> None:
-    subprocess.run([program, *arguments], check=True, capture_output=True, cwd="/", **_as_runner())  # type: ignore[call-overload]
-
-
-def _as_runner() -> dict[str, object]:
-    """initdb and postgres refuse to run as root."""
-    return {"user": RUNNER, "group": RUNNER, "extra_groups": []} if os.geteuid() == 0 else {}
-
-
-@contextmanager
-def _started(program: Path, folder: Path) -> Iterator[None]:
-    mourning = [found, "--pdeathsig", "INT"] if (found := shutil.which("setpriv")) else []
-    options = [part for setting in SETTINGS for part in ("-c", setting)]
-    command = [*mourning, program, "-D", folder / "data", "-k", folder, *options]
-    log = folder / "log"
-    with log.open("wb") as output:
-        server: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
-            command, stdout=output, stderr=output, cwd="/", **_as_runner()
-        )
-    try:
-        _wait_until_it_answers(server, folder, log)
-        yield
-    finally:
-        server.send_signal(2)  # fast shutdown: open sessions are ended
-        server.wait(30)
-
-
-def _wait_until_it_answers(server: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
-    for _ in range(TRIES):
-        try:
-            psycopg.connect(host=str(folder), user=RUNNER, dbname="postgres").close()
-            return
-        except psycopg.OperationalError:
-            _still_alive(server, log)
-    pytest.fail(f"PostgreSQL did not answer within {TRIES * TRY_S:.0f} s: {log.read_text()}")
-
-
-def _still_alive(server: subprocess.Popen[bytes], log: Path) -> None:
-    try:
-        server.wait(TRY_S)
-    except subprocess.TimeoutExpired:
-        return
-    pytest.fail(f"PostgreSQL ended at once: {log.read_text()}")
