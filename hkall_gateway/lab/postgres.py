@@ -88,7 +88,7 @@ def _started(found: Path, folder: Path, settings: Sequence[str]) -> Iterator[int
 
 
 def _wait_until_it_answers(running: subprocess.Popen[bytes], found: Path, folder: Path, log: Path) -> None:
-    asking = [found / "pg_isready", "--quiet", "--host", folder, "--username", RUNNER]
+    asking: list[str | Path] = [found / "pg_isready", "--quiet", "--host", folder, "--username", RUNNER]
     for _ in range(TRIES):
         if subprocess.run(asking, check=False).returncode == 0:
             return
