@@ -1,0 +1,69 @@
+"""What the pages for people show is what the gateway takes."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from hkall_gateway.cli import main
+from hkall_gateway.config import load
+from hkall_gateway.config import policy as policies
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+FIRST_SITE = ROOT / "docs" / "first-site.md"
+VARIABLES = {"HKALL_SECRET_CUHK": "a", "HKALL_SECRET_DISCOVERY": "b", "HKALL_LOG_KEY": "c"}
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def _commands(page: Path) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    lines = [line.split(" #")[0] for block in _blocks(page, "sh") for line in block.splitlines()]
+    inline = re.findall(r"`(hkall-gateway [^`]*)`", text)
+    return [found[1] for line in (*lines, *inline) if (found := re.match(r"(?:\S*/)?hkall-gateway +(.*)", line.strip()))]
+
+
+def test_the_first_site_s_configuration_and_policy_are_right(tmp_path: Path) -> None:
+    config, policy = _blocks(FIRST_SITE, "toml")
+    (tmp_path / "gateway.toml").write_text(config, encoding="utf-8")
+    (tmp_path / "policy.toml").write_text(policy, encoding="utf-8")
+    assert load(tmp_path / "gateway.toml", VARIABLES).policy.file == tmp_path / "policy.toml"
+    assert policies.load(tmp_path / "policy.toml").waits.requested_days == 4
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_toml_can_be_read(page: Path) -> None:
+    for block in _blocks(page, "toml"):
+        tomllib.loads(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_a_page_shows_is_there(page: Path) -> None:
+    for shown in _commands(page):
+        found: click.Command = main
+        context = click.Context(main)
+        for word in shown.split():
+            if not isinstance(found, click.Group) or not re.fullmatch(r"[a-z-]+", word):
+                break
+            inner = found.get_command(context, word)
+            assert inner is not None, f"{page.name}: {shown}: there is no {word!r}"
+            found = inner
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_option_that_a_page_shows_is_there(page: Path) -> None:
+    known = {name for command in _all(main) for parameter in command.params for name in parameter.opts} | {"--help"}
+    shown = {word for line in _commands(page) for word in re.findall(r"(?<![\w-])--[a-z-]+", line)}
+    assert shown <= known
+
+
+def _all(command: click.Command) -> list[click.Command]:
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    return [command, *(each for one in inner for each in _all(one))]
