@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Site, json_option, with_site
+from hkall_gateway.desk import waiting
 from hkall_gateway.rules import calendar
-from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store import lists, rounds
 from hkall_gateway.store.unit import Unit
 
-P = Position
 STANDING = ("position", "moved_at", "set_aside")
 BOOK = ("id", "partner", "item_agency", "item_barcode", "title")
-
-# Days after which something that stands still is worth a look. Source: operations.md 7.3; stale limits of OpenRS and BONUS+.
-STUCK_DAYS = {
-    P.NEW: 1, P.REQUESTED: 3, P.CANCELLING: 3, P.PAGED: 3, P.IN_TRANSIT: 5, P.SHIPPED: 5, P.RECEIVED: 11,
-    P.TO_RETURN: 2, P.RETURN_TRANSIT: 7,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +27,25 @@ class Question:
     """One list: its command, what it asks, and its columns beside those of the book."""
 
     name: str
-    ask: Callable[[Unit, datetime], tuple[Request, ...]]
+    ask: Callable[[Unit, Policy, datetime], tuple[Request, ...]]
     columns: tuple[str, ...]
     help: str
 
 
-def _stuck(unit: Unit, when: datetime) -> tuple[Request, ...]:
-    """What stands still, and what a round could not do."""
-    still = lists.stuck(unit, {position: when - timedelta(days=days) for position, days in STUCK_DAYS.items()})
+def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
+    """What stands still, longest first, and what a round could not do."""
+    found = waiting.still(unit, waiting.standing(unit, policy.waits, when), policy.waits, when)
+    still = sorted(found, key=lambda request: request.moved_at or when)
     aside = [unit.request(one.request) for one in rounds.all_aside(unit)]
     return tuple({request.id: request for request in (*still, *aside) if request}.values())
 
 
-def _overdues(unit: Unit, when: datetime) -> tuple[Request, ...]:
+def _overdues(unit: Unit, _policy: Policy, when: datetime) -> tuple[Request, ...]:
     return lists.overdues(unit, calendar.civil(when))
 
 
-def _now(ask: Callable[[Unit], tuple[Request, ...]]) -> Callable[[Unit, datetime], tuple[Request, ...]]:
-    return lambda unit, _when: ask(unit)
+def _now(ask: Callable[[Unit], tuple[Request, ...]]) -> Callable[[Unit, Policy, datetime], tuple[Request, ...]]:
+    return lambda unit, _policy, _when: ask(unit)
 
 
 # fmt: off
@@ -64,15 +60,15 @@ QUESTIONS: tuple[Question, ...] = (
 # fmt: on
 
 
-def _rows(unit: Unit, question: Question, when: datetime) -> list[dict[str, Any]]:
+def _rows(unit: Unit, question: Question, policy: Policy, when: datetime) -> list[dict[str, Any]]:
     """The requests with the round that could not do them, and the error."""
     aside = {one.request: f"{one.round}: {one.error}" for one in rounds.all_aside(unit)}
-    return [asdict(r) | {"set_aside": aside.get(r.id, "")} for r in question.ask(unit, when)]
+    return [asdict(r) | {"set_aside": aside.get(r.id, "")} for r in question.ask(unit, policy, when)]
 
 
 def _command(question: Question) -> click.Command:
     def run(site: Site, as_json: bool) -> None:
-        show(site.run(_rows, question, site.now()), as_json, (*BOOK, *question.columns))
+        show(site.run(_rows, question, site.house.policy, site.now()), as_json, (*BOOK, *question.columns))
 
     run.__doc__ = f"{question.help}\n\nExample: hkall-gateway {question.name} --json"
     made: click.Command = click.command(question.name)(with_site(json_option(run)))

@@ -1,4 +1,4 @@
-"""What time alone does: expired pickups, overdue letters, silent lenders, wishes that are too late, and old documents.
+"""What time alone does: expired pickups, overdue letters, silent lenders, wishes that are too late, what stands still.
 
 A round is a row of ROUNDS. It goes through the database in bounded batches, each a unit of work that also writes down how far
 it came; a gateway that dies goes on there after its restart, or another one does when the lease has run out. Of two gateways
@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from hkall_gateway.desk import borrowing
+from hkall_gateway.desk import borrowing, waiting
 from hkall_gateway.desk.errands import MIRRORED
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.ports import Clock
@@ -127,6 +127,18 @@ def not_needed_after(unit: Unit, _house: House, now: datetime, cursor: str, limi
     return _batch(late, limit), _each(unit, late, by, now, cancel)
 
 
+def stuck(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> Batch:
+    """What stands still for longer than `[waits]` allows: written down once, and said in the log."""
+    found, by = waiting.standing(unit, house.policy.waits, now, cursor, limit), _by("stuck")
+    still = [r for r in waiting.still(unit, found, house.policy.waits, now) if not waiting.is_noted(unit, r)]
+
+    def note(request: Request) -> None:
+        unit.note(request, waiting.NOTED, {"position": request.position, "since": str(request.moved_at)}, now, by)
+        LOG.warning("request.stands_still", request_id=request.id, position=request.position.value, partner=request.partner)
+
+    return _batch(found, limit), _each(unit, still, by, now, note)
+
+
 def inbox_cleanup(unit: Unit, _house: House, now: datetime, _cursor: str, limit: int) -> Batch:
     """Outcomes of documents that nobody will send again."""
     count = found.forget_documents(unit, now, limit)
@@ -164,6 +176,7 @@ ROUNDS: Final[Mapping[str, Round]] = {
     "overdue":          Round(overdue),
     "not_needed_after": Round(not_needed_after),
     "silence":          Round(silence,       every=HOUR),
+    "stuck":            Round(stuck),
     "inbox_cleanup":    Round(inbox_cleanup, every=HOUR),
 }
 # fmt: on

@@ -198,12 +198,20 @@ class Lending:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """After how long staff are told that something does not move, in the partner's working days unless it says otherwise."""
+    """After how many days staff are told that something stands still. On a way, the partner's `courier_days` come on top."""
 
-    paged_days: int = _key(3, "R11", "Not yet fetched from our shelf.")
-    in_transit_days: int = _key(5, "R12", "Shipped to us and not here.")
-    return_transit_days: int = _key(7, "R16", "Sent home and not confirmed, in calendar days.")
-    lender_overdue_days: int = _key(14, "R19", "Past the date on which we expect our own book back, in calendar days.")
+    new_days: int = _key(1, "R10", "Placed, and no library asked.")
+    requested_days: int = _key(3, "R11", "Asked of a lender that has not sent it.")
+    cancelling_days: int = _key(3, "R34", "Cancelled, and the lender has not confirmed.")
+    in_transit_days: int = _key(3, "R12", "Shipped to us and not here.")
+    received_days: int = _key(11, "R14", "On the hold shelf.")
+    to_return_days: int = _key(2, "R16", "Given back, and not sent home.")
+    return_transit_days: int = _key(5, "R16", "Sent home and not confirmed.")
+    paged_days: int = _key(
+        3, "R11", "Not fetched from our shelf; also the working days that a lender has once it has accepted."
+    )
+    shipped_days: int = _key(3, "R12", "Shipped by us, and not received.")
+    lender_overdue_days: int = _key(14, "R19", "Past the date on which we expect our own book back.")
 
 
 FULL = "full_time"

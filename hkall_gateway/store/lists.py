@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, and_, or_, select
 
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.store.overview import Overview
@@ -43,10 +43,14 @@ def recalls(unit: Overview) -> tuple[Request, ...]:
     return _open(unit, R.recalled_on.is_not(None))
 
 
-def stuck(unit: Overview, before: dict[Position, datetime]) -> tuple[Request, ...]:
-    """Requests that stand in a position since before the instant named for it."""
-    found = [_open(unit, R.position == position, R.moved_at < since) for position, since in before.items()]
-    return tuple(request for part in found for request in part)
+def standing(
+    unit: Overview, since: Mapping[Position, datetime], due_before: date, after: str, most: int
+) -> tuple[Request, ...]:
+    """Requests that stand in a position since before the instant named for it, or that a borrower should have sent home
+    before `due_before`; by number, those after `after`."""
+    still = [and_(R.position == position, R.moved_at < instant) for position, instant in since.items()]
+    kept = and_(R.position == P.AT_BORROWER, R.lender_due < due_before)
+    return unit.batch(IS_OPEN, or_(*still, kept), R.id > after, order=(R.id,), limit=most)
 
 
 def notices(unit: Overview, states: Sequence[str]) -> tuple[dict[str, Any], ...]:

@@ -1,0 +1,38 @@
+"""What stands still: requests that somebody should look at, for the list of nine o'clock and for the round that notes them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from hkall_gateway.rules import calendar, waits
+from hkall_gateway.rules.settings import Waits
+from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.store import lists
+from hkall_gateway.store.overview import Overview
+
+NOTED: Final = "STANDS_STILL"
+"""The journal's word for it, written once for each time that a request stands."""
+
+
+def standing(unit: Overview, limits: Waits, now: datetime, after: str = "", most: int = lists.MOST) -> tuple[Request, ...]:
+    """Up to `most` open requests with a number after `after` that may stand still, by number; `still` tells which do."""
+    since = {position: now - waits.limit(position, 0, limits) for position in waits.KEYS}
+    due_before = calendar.civil(now) - timedelta(days=limits.lender_overdue_days)
+    return lists.standing(unit, since, due_before, after, most)
+
+
+def still(unit: Overview, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
+    """Those that stand still, the days of each partner's courier allowed for."""
+    travel = {agency: _courier_days(unit, agency) for agency in {request.partner for request in found}}
+    return tuple(request for request in found if waits.stands_still(request, travel[request.partner], limits, now))
+
+
+def is_noted(unit: Overview, request: Request) -> bool:
+    """Whether the journal says already that it stands there."""
+    return request.moved_at is not None and unit.was_noted(request.id, NOTED, request.moved_at)
+
+
+def _courier_days(unit: Overview, agency: str) -> int:
+    partner = unit.partner(agency) if agency else None
+    return partner.courier_days if partner else 0

@@ -1,0 +1,68 @@
+"""How long a request may stand still."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from hkall_gateway.rules import waits
+from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.settings import Policy, Waits
+from hkall_gateway.rules.vocabulary import Position, Request, Side
+
+P = Position
+MOVED = datetime(2017, 3, 1, 2, tzinfo=UTC)
+LIMITS = Policy().waits
+
+
+def _request(position: Position, side: Side = Side.BORROWING) -> Request:
+    return Request("R1", side, position, "Dune", "b1", partner="CUHK", moved_at=MOVED)
+
+
+def test_only_a_loan_and_an_ended_request_may_stand_for_ever() -> None:
+    assert waits.KEYS.keys() == set(Position) - FINAL - {P.ON_LOAN, P.AT_BORROWER}
+
+
+def test_every_key_of_the_policy_s_waits_is_used() -> None:
+    assert set(waits.KEYS.values()) | {"lender_overdue_days"} == set(Waits.__dataclass_fields__)
+
+
+# fmt: off
+DAYS = {
+    P.NEW:            1,
+    P.REQUESTED:      3,
+    P.CANCELLING:     3,
+    P.PAGED:          3,
+    P.IN_TRANSIT:     5,
+    P.SHIPPED:        5,
+    P.RECEIVED:      11,
+    P.TO_RETURN:      2,
+    P.RETURN_TRANSIT: 7,
+}
+# fmt: on
+
+
+@pytest.mark.parametrize(("position", "days"), DAYS.items())
+def test_with_a_courier_of_two_days_it_may_stand_so_long_and_no_longer(position: Position, days: int) -> None:
+    last = MOVED + timedelta(days=days)
+    assert not waits.stands_still(_request(position), 2, LIMITS, last)
+    assert waits.stands_still(_request(position), 2, LIMITS, last + timedelta(seconds=1))
+
+
+def test_a_slower_courier_has_longer() -> None:
+    assert not waits.stands_still(_request(P.IN_TRANSIT), 6, LIMITS, MOVED + timedelta(days=9))
+    assert waits.stands_still(_request(P.IN_TRANSIT), 6, LIMITS, MOVED + timedelta(days=9, seconds=1))
+
+
+def test_a_book_of_ours_is_long_overdue_from_the_midnight_in_hong_kong_after_a_fortnight() -> None:
+    lent = replace(_request(P.AT_BORROWER, Side.LENDING), lender_due=date(2017, 3, 1))
+    midnight = datetime(2017, 3, 15, 16, tzinfo=UTC)
+    assert not waits.stands_still(lent, 2, LIMITS, midnight - timedelta(seconds=1))
+    assert waits.stands_still(lent, 2, LIMITS, midnight)
+
+
+def test_a_loan_of_ours_is_a_matter_of_its_due_date() -> None:
+    lent = replace(_request(P.ON_LOAN), due=date(2017, 3, 1), lender_due=date(2017, 3, 1))
+    assert not waits.stands_still(lent, 2, LIMITS, MOVED + timedelta(days=365))
