@@ -55,6 +55,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question("expired-pickups", _now(lists.expired_pickups), ("patron", "pickup_last"),  "What leaves the hold shelf (R15)."),
     Question("overdues",        _overdues,                   ("patron", "due"),          "Loans whose due date is over (R39)."),
     Question("recalls",         _now(lists.recalls),         ("patron", "recalled_on"),  "What its owner wants back (R23)."),
+    Question("renewals",        _now(lists.renewals),        ("patron", "renewal_sync"), "Renewals pending or denied (R28)."),
     Question("stuck",           _stuck,                      STANDING,                   "What stands still for too long."),
 )
 # fmt: on

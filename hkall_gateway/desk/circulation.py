@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from hkall_gateway.desk import renewing
 from hkall_gateway.desk.asks import CheckOut, Renew
 from hkall_gateway.desk.fines import dollars, fix_fine, left_to_charge
 from hkall_gateway.desk.house import House, refused
@@ -109,9 +110,10 @@ def _again(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, ho
     if ask.renewal_allowed:
         again = Renew(ask.by, ask.card, ask.barcode, ask.agency, fee_acknowledged=ask.fee_acknowledged)
         renewed = renew(unit, again, facts, house, now)
-        if isinstance(renewed, Renewed):
+        if isinstance(renewed, Renewed) and not renewed.pending:
             return CheckedOut(request.id, renewed.item, ask.card, request.title, renewed.due, language, True, True)
-        return renewed
+        if isinstance(renewed, Refused):
+            return renewed
     return CheckedOut(request.id, request.item or ItemKey("", ""), ask.card, request.title, request.due, language, again=True)
 
 
@@ -149,14 +151,18 @@ def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, house: House, now: datet
         return _refuse(unit, Refusal(Why.NOT_ON_LOAN), ask, found, facts, now)
     if ask.card and found.patron != ask.card:
         return _refuse(unit, Refusal(Why.ON_LOAN_TO_ANOTHER), ask, found, facts, now)
-    if _just_renewed(found, house, now):
+    if _just_renewed(found, house, now) or found.renewal_sync == renewing.PENDING:
         return _renewed(found, facts)
-    answer = policy.may_renew(found, house.policy, now, closed_days(unit, house), staff=ask.staff)
+    first = renewing.lender_decides(unit, found)
+    loan = renewing.uncapped(found) if first else found
+    answer = policy.may_renew(loan, house.policy, now, closed_days(unit, house), staff=ask.staff)
     if isinstance(answer, Refusal):
         return _refuse(unit, answer, ask, found, facts, now)
     cents = 0 if ask.fee_acknowledged else left_to_charge(unit, found, calendar.civil(now), house)
     if cents:
         return _refuse(unit, Refusal(Why.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts, now)
+    if first and answer.due:
+        return _renewed(renewing.ask(unit, found, answer.due, now, ask.by), facts)
     return _prolong(unit, ask, found, answer, facts, house, now)
 
 
@@ -184,6 +190,8 @@ def _prolong(
         ask.by,
         rule="R32",
         due=grant.due,
+        due_before_renewal=request.due,
+        renewal_sync=renewing.NONE,
         renewals=request.renewals + 1,
         renewed_at=now,
     )
@@ -193,4 +201,5 @@ def _prolong(
 def _renewed(request: Request, facts: BorrowerFacts) -> Renewed:
     language = facts.borrower.language if facts.borrower else ""
     item = request.item or ItemKey("", "")
-    return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals, language)
+    pending = request.renewal_sync == renewing.PENDING
+    return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals, language, pending)

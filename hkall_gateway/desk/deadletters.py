@@ -5,6 +5,7 @@ What each means for the request (decided here, since the reference leaves it ope
     what was not told      done by hand                            dropped
     the wish to a lender   it has the wish: the request waits      the next lender; told to stop if it may have heard
     the withdrawal         the lender knows: cancelled             cancelled; a copy that comes all the same is a stray
+    the wish to renew      it has agreed: the date that was asked  it is not renewed
     the letter of arrival  the days to collect count from today    they count from the day of arrival
     anything else          nothing more                            nothing more: `reconcile` shows the difference
 """
@@ -103,6 +104,10 @@ def _no_withdrawal(unit: Unit, row: OutboxRow, house: House, now: datetime, by: 
     deliveries.told(unit, row, Answer("accepted", detail="dropped by staff"), house, now, by)
 
 
+def _no_renewal(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By) -> None:
+    deliveries.told(unit, row, Answer("refused", detail="dropped by staff"), house, now, by)
+
+
 def _no_letter(unit: Unit, row: OutboxRow, _house: House, now: datetime, _by: By) -> None:
     if isinstance(row.payload, Letter):
         unit.notice_state(row.payload.notice, "dropped", row.last_error, now)
@@ -121,12 +126,14 @@ Dropped = Callable[[Unit, OutboxRow, House, datetime, By], None]
 
 # fmt: off
 _DROPPED: Mapping[Send, Dropped] = {
-    Send.ASK_LENDER:       _no_wish,
-    Send.CANCEL_AT_LENDER: _no_withdrawal,
-    Send.LETTER_PICKUP:    _no_letter,
-    Send.LETTER_UNFILLED:  _no_letter,
-    Send.LETTER_RECALLED:  _no_letter,
-    Send.LETTER_OVERDUE:   _no_letter,
+    Send.ASK_LENDER:            _no_wish,
+    Send.CANCEL_AT_LENDER:      _no_withdrawal,
+    Send.ASK_LENDER_TO_RENEW:   _no_renewal,
+    Send.LETTER_PICKUP:         _no_letter,
+    Send.LETTER_UNFILLED:       _no_letter,
+    Send.LETTER_RECALLED:       _no_letter,
+    Send.LETTER_OVERDUE:        _no_letter,
+    Send.LETTER_RENEWAL_DENIED: _no_letter,
 }
 # fmt: on
 
@@ -136,6 +143,7 @@ _DROPPED: Mapping[Send, Dropped] = {
 _WORDS: Mapping[Send, tuple[str, str]] = {
     Send.ASK_LENDER: ("the request waits for this lender's copy", "the next lender is asked"),
     Send.CANCEL_AT_LENDER: ("the request is cancelled", "the request is cancelled; a copy that comes is sent home"),
+    Send.ASK_LENDER_TO_RENEW: ("the loan is renewed as asked", "the loan is not renewed"),
     Send.LETTER_PICKUP: ("the days to collect count from today", "they count from the day of arrival"),
 }
 _ELSE = ("nothing more", "nothing more; the partner does not know")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from hkall_gateway.desk import borrowing
+from hkall_gateway.desk import borrowing, renewing
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.rules import breaker
@@ -62,6 +62,7 @@ def told(unit: Unit, row: OutboxRow, answer: Answer, house: House, now: datetime
         _letter_left(unit, row.send, row.payload, answer, now, by)
     else:
         borrowing.answered(unit, row.send, row.request, row.payload.wire_id, answer, house, now, by)
+        renewing.answered(unit, row.payload, answer, house, now, by)
 
 
 def _again_or_dead(

@@ -28,6 +28,7 @@ class House:
             Send.LETTER_RECALLED: notices.recall,
             Send.LETTER_OVERDUE: notices.overdue,
             Send.LETTER_UNFILLED: notices.cancelled_final,
+            Send.LETTER_RENEWAL_DENIED: notices.renewal_denied,
         }
         return frozenset(send for send, sent in wanted.items() if not sent)
 

@@ -231,7 +231,8 @@ class Answer:
 
     `kind`: accepted, already (they knew), refused (a final no, `problem` says which), later (a temporary no),
     unreachable (never sent), unknown (sent, no usable answer), undeliverable (no address). `untold`: nothing was even
-    tried, since there is no document or no address for it, so the answer says nothing about the line.
+    tried, since there is no document or no address for it, so the answer says nothing about the line. `pending`: accepted,
+    and what was asked will be decided later.
     """
 
     kind: str
@@ -243,3 +244,4 @@ class Answer:
     sent_on: date | None = None
     last_day: date | None = None
     untold: bool = False
+    pending: bool = False

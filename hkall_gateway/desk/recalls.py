@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from hkall_gateway.desk import renewing
 from hkall_gateway.desk.asks import Heard
 from hkall_gateway.desk.deeds import Deed, Done, Recalled
 from hkall_gateway.desk.house import House, refused
@@ -53,9 +55,15 @@ def _recall_loan(unit: Unit, ask: Heard, request: Request, house: House, now: da
         "recalled_on": request.recalled_on or today,
         "recall_was_on": None,
         "recall_cancelled_on": None,
+        **_not_asked(request),
     }
     after = unit.advance(request, Event.RECALL, now, ask.by, rule="R25", **facts)
     return replace(_answer(after, ask), old_due=request.due)
+
+
+def _not_asked(request: Request) -> Mapping[str, Any]:
+    """An owner that was being asked for a renewal has answered by what it says now."""
+    return renewing.NOT_ASKED if request.renewal_sync == renewing.PENDING else {}
 
 
 def _note(unit: Unit, ask: Heard, request: Request, house: House, now: datetime) -> Recalled:
@@ -89,6 +97,7 @@ def _without_recall(request: Request, until: date | None, now: datetime) -> dict
 def owner_renewed(unit: Unit, ask: Heard, _house: House, now: datetime) -> Renewed | Refused:
     """The owner lets the patron keep it longer: the date as told, never an earlier one, and a recall is over.
 
+    Where we asked for it, it is the late answer, and the patron keeps it no longer than was asked.
     Before the loan only the date on which the owner expects it moves.
     """
     request = _theirs(unit, ask, now)
@@ -98,8 +107,11 @@ def owner_renewed(unit: Unit, ask: Heard, _house: House, now: datetime) -> Renew
         return _no(unit, ask, Why.UNUSABLE_MESSAGE, now, request)
     longer = max(d for d in (request.lender_due, ask.due) if d)
     if unit.can(request, Event.OWNER_RENEW) and request.due:
-        until = max(request.due, ask.due)
+        until = max(request.due, min(ask.due, request.due_asked or ask.due))
         facts: dict[str, Any] = _without_recall(request, until, now) if request.recalled_on else {"due": until}
+        facts |= renewing.NOT_ASKED
+        if request.renewal_sync == renewing.PENDING:
+            facts |= {"renewals": request.renewals + 1, "renewed_at": now}
         if (until, longer) != (request.due, request.lender_due):
             request = unit.advance(request, Event.OWNER_RENEW, now, ask.by, lender_due=longer, **facts)
     elif unit.can(request, Event.RECALL_NOTED):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from hkall_gateway.lab.shorthand import said
 from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.client import NoReply, NotSent, Posted
 from hkall_gateway.ncip.dialects import DIALECTS
@@ -19,11 +21,12 @@ _TIMES: Final = re.compile(r"(.*?)(?:\s+x([1-9][0-9]*))?")
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a partner treats a document. `taken`: it has read it, so that it takes effect there."""
+    """How a partner treats a document. `taken`: it has read it, so that it takes effect there; `words`: what its reply says."""
 
     kind: str
     taken: bool
     problem: str = ""
+    words: tuple[str, ...] = ()
 
 
 OK: Final = Manner("ok", taken=True)
@@ -38,13 +41,18 @@ MANNERS: Final[Mapping[str, Manner]] = {
 
 
 def manner(text: str) -> tuple[Manner, int]:
-    """What `ok`, `Problem Unknown Item`, `503 x3` … tell a partner to do, and how often. Raises ValueError for other words."""
+    """What `ok`, `ok due=2017-03-25`, `Problem Unknown Item`, `503 x3` … tell a partner to do, and how often.
+
+    Raises ValueError for other words.
+    """
     found = _TIMES.fullmatch(text)
     name, times = (found[1], int(found[2] or 1)) if found else (text, 1)
     if name.startswith("Problem "):
         return Manner("Problem", taken=True, problem=name.removeprefix("Problem ").strip()), times
+    if name.startswith("ok "):
+        return Manner("ok", taken=True, words=tuple(shlex.split(name)[1:])), times
     if name not in MANNERS:
-        raise ValueError(f"a partner answers {', '.join(MANNERS)} or Problem TYPE, not {name!r}")
+        raise ValueError(f"a partner answers {', '.join(MANNERS)}, ok key=value … or Problem TYPE, not {name!r}")
     return MANNERS[name], times
 
 
@@ -93,15 +101,18 @@ class Peers:
             case "away":
                 raise NotSent(how.kind)
         problem = how.problem or self._stranger(agency, message)
-        return Posted(200, 'application/xml; charset="utf-8"', reply(message, agency, problem), 0)
+        return Posted(200, 'application/xml; charset="utf-8"', reply(message, agency, problem, how.words), 0)
 
     def _stranger(self, agency: str, message: Message) -> str:
-        said = message.text("InitiationHeader/FromAgencyAuthentication")
-        return "" if said == self._secret(agency) else "Agency Authentication Failed"
+        shown = message.text("InitiationHeader/FromAgencyAuthentication")
+        return "" if shown == self._secret(agency) else "Agency Authentication Failed"
 
 
-def reply(message: Message, agency: str, problem: str = "") -> bytes:
-    """A partner's answer: what the reply has in common with the question, or a Problem of this type."""
+def reply(message: Message, agency: str, problem: str = "", words: Sequence[str] = ()) -> bytes:
+    """A partner's answer: what the reply has in common with the question, and `words` in shorthand, or a Problem of this type.
+
+    What comes Pending says nothing else.
+    """
     service = SHAPES[message.service].reply
     fields: dict[str, Any] = {
         "ResponseHeader": {
@@ -111,6 +122,9 @@ def reply(message: Message, agency: str, problem: str = "") -> bytes:
     }
     if problem:
         fields["Problem"] = [{"ProblemType": problem, "ProblemDetail": f"{agency} says no"}]
+    elif "Pending=yes" in words:
+        fields["Pending"] = {}
     else:
         fields |= {name: message.fields[name] for name in message.fields.keys() & ELEMENTS[service].children.keys()}
+        fields |= said(service, words, agency, message.text("InitiationHeader/FromAgencyId/AgencyId"))
     return codec.encode(Message(service, fields), DIALECTS["direct"])

@@ -75,11 +75,10 @@ FILLED: Mapping[str, tuple[tuple[str, str], ...]] = {
 """What every document of a service holds, whether a line says it or not."""
 
 
-def written(service: str, said: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> Message:
+def written(service: str, words: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> Message:
     """The message that a line says. Raises ValueError for a service or a key that NCIP does not have."""
     if service not in SHAPES:
         raise ValueError(f"{service} is no NCIP service")
-    agencies = {"speaker": speaker, "listener": listener, "catalogue": CATALOGUE}
     fields: dict[str, Any] = {
         "InitiationHeader": {
             "FromAgencyId": {"AgencyId": speaker},
@@ -89,12 +88,20 @@ def written(service: str, said: Iterable[str], speaker: str, listener: str, secr
     }
     for path, text in FILLED.get(service, ()):
         _put(fields, path, text)
-    for word in said:
-        _say(fields, service, *pair(word), agencies)
+    fields |= said(service, words, speaker, listener)
     for path in _WHEN:
         if path in ELEMENTS[service].children and path not in fields:
             fields[path] = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Message(service, fields)
+
+
+def said(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, Any]:
+    """The fields that the words of a line name. Raises ValueError for a key that the service does not have."""
+    agencies = {"speaker": speaker, "listener": listener, "catalogue": CATALOGUE}
+    fields: dict[str, Any] = {}
+    for word in words:
+        _say(fields, service, *pair(word), agencies)
+    return fields
 
 
 def differences(message: Message, expected: Iterable[str]) -> list[str]:

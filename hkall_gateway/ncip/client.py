@@ -113,7 +113,7 @@ def answer(asked: Message, posted: Posted) -> Answer:
     ours, theirs = (m.text("RequestId/RequestIdentifierValue") for m in (asked, reply))
     if ours and theirs and ours != theirs:
         return Answer("unknown", detail="the reply is about another request")
-    return Answer("accepted", due=_due(reply), item=_item(reply))
+    return Answer("accepted", due=_due(reply), item=_item(reply), pending=reply.has("Pending"))
 
 
 def _unreadable(posted: Posted, bad: BadMessage) -> Answer:

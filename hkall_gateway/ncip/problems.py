@@ -237,6 +237,10 @@ _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     ("Unknown Item",                                              "ItemReceived",         "already"),
     ("Unknown Request",                                           "ItemRequestCancelled", "already"),
     ("Duplicate Item",                                            "",                     "already"),
+    # Who has no word for renewals does not take one back.
+    (UNSUPPORTED_SERVICE,                                         "ItemRenewed",          "already"),
+    (UNKNOWN_SERVICE,                                             "ItemRenewed",          "already"),
+    (UNAUTHORIZED_SERVICE,                                        "ItemRenewed",          "already"),
     # Koha's own word for a hold of somebody else.
     ("Check Out Not Allowed - Item Has Outstanding Requests",     "",                     "refused"),
 )

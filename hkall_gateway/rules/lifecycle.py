@@ -38,6 +38,7 @@ class Event(StrEnum):
     UNDO_CHECK_OUT = auto()
     RENEW = auto()
     RENEW_PENDING = auto()
+    RENEWAL_GRANTED = auto()
     RENEWAL_DENIED = auto()
     OWNER_RENEW = auto()
     RECALL = auto()
@@ -95,6 +96,7 @@ class Send(StrEnum):
     LETTER_UNFILLED = auto()
     LETTER_RECALLED = auto()
     LETTER_OVERDUE = auto()
+    LETTER_RENEWAL_DENIED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,8 @@ TABLE: tuple[Step, ...] = (
     Step(P.ON_LOAN,        E.UNDO_CHECK_OUT,         P.RECEIVED),
     Step(P.ON_LOAN,        E.RENEW,                  P.ON_LOAN,        (S.TELL_LENDER_RENEWED,)),
     Step(P.ON_LOAN,        E.RENEW_PENDING,          P.ON_LOAN,        (S.ASK_LENDER_TO_RENEW,)),
-    Step(P.ON_LOAN,        E.RENEWAL_DENIED,         P.ON_LOAN),
+    Step(P.ON_LOAN,        E.RENEWAL_GRANTED,        P.ON_LOAN),
+    Step(P.ON_LOAN,        E.RENEWAL_DENIED,         P.ON_LOAN,        (S.LETTER_RENEWAL_DENIED,)),
     Step(P.ON_LOAN,        E.OWNER_RENEW,            P.ON_LOAN),
     Step(P.ON_LOAN,        E.RECALL,                 P.ON_LOAN,        (S.LETTER_RECALLED,)),
     Step(P.REQUESTED,      E.RECALL_NOTED,           P.REQUESTED),

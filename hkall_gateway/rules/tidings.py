@@ -74,7 +74,7 @@ def telling(send: Send, about: Request, now: datetime, chosen: Candidate | None 
         title=about.title,
         volume=about.volume,
         pickup_location=about.pickup_location,
-        due=about.due or about.lender_due,
+        due=about.due_asked if send is Send.ASK_LENDER_TO_RENEW else about.due or about.lender_due,
         renewals=about.renewals,
         reason=about.reason,
         patron=about.patron,
@@ -103,6 +103,7 @@ def occasion(send: Send, about: Request) -> str:
         return f"{about.recalled_on} {about.due}"
     day = {
         Send.LETTER_OVERDUE: about.due,
+        Send.LETTER_RENEWAL_DENIED: about.due,
         Send.LETTER_PICKUP: about.received_on,
     }.get(send)
     return day.isoformat() if day else ""

@@ -244,6 +244,7 @@ class Request:
     the book is on time on the whole of `due`; `lender_due` is the date the lender expects it back. `recalled_on` stands while
     a recall is in force; one that was taken back is kept for the fine alone, as `recall_was_on` and `recall_cancelled_on`.
     `due_before_recall` is the date that a recall shortened: `due` where we borrow, `lender_due` where we lend.
+    `due_before_renewal` is the date that the last renewal moved, `due_asked` the one for which a lender is being asked.
     Nobody wants the book any more after `need_before`.
     """
 
@@ -273,6 +274,8 @@ class Request:
     loan_days: int = 0
     due: date | None = None
     due_before_recall: date | None = None
+    due_before_renewal: date | None = None
+    due_asked: date | None = None
     lender_due: date | None = None
     returned_on: date | None = None
     renewals: int = 0

@@ -43,6 +43,11 @@ def recalls(unit: Overview) -> tuple[Request, ...]:
     return _open(unit, R.recalled_on.is_not(None))
 
 
+def renewals(unit: Overview) -> tuple[Request, ...]:
+    """Loans whose lender is being asked for a renewal, or has denied one (R28)."""
+    return _open(unit, R.position == P.ON_LOAN, R.renewal_sync.in_(("pending", "denied")))
+
+
 def standing(
     unit: Overview, since: Mapping[Position, datetime], due_before: date, after: str, most: int
 ) -> tuple[Request, ...]:

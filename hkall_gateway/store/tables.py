@@ -170,6 +170,8 @@ REQUESTS = Table(
     _number("loan_days"),
     _date("due"),
     _date("due_before_recall"),
+    _date("due_before_renewal"),
+    _date("due_asked"),
     _date("lender_due"),
     _date("returned_on"),
     _number("renewals"),

@@ -322,6 +322,8 @@ def upgrade() -> None:
         sa.Column("loan_days", sa.Integer(), server_default="0", nullable=False),
         sa.Column("due", sa.Date(), nullable=True),
         sa.Column("due_before_recall", sa.Date(), nullable=True),
+        sa.Column("due_before_renewal", sa.Date(), nullable=True),
+        sa.Column("due_asked", sa.Date(), nullable=True),
         sa.Column("lender_due", sa.Date(), nullable=True),
         sa.Column("returned_on", sa.Date(), nullable=True),
         sa.Column("renewals", sa.Integer(), server_default="0", nullable=False),

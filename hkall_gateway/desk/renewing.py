@@ -1,0 +1,101 @@
+"""A renewal in which the lender has the last word: it is asked first, or it takes back what we granted (R28)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any, Final
+
+from hkall_gateway.desk.fines import fix_fine
+from hkall_gateway.desk.house import House
+from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.lifecycle import Event, Send
+from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.vocabulary import By, Position, Request
+from hkall_gateway.store.unit import Unit
+
+NONE: Final = "none"
+PENDING: Final = "pending"
+DENIED: Final = "denied"
+ASK_FIRST: Final = "ask_first"
+NOT_ASKED: Final[Mapping[str, Any]] = {"renewal_sync": NONE, "due_asked": None}
+"""The facts of a loan about which no lender is being asked."""
+
+
+def lender_decides(unit: Unit, request: Request) -> bool:
+    """Whether the lender is asked before the patron may keep it longer."""
+    partner = unit.partner(request.partner)
+    return partner is not None and partner.renewal_mode == ASK_FIRST
+
+
+def uncapped(request: Request) -> Request:
+    """The loan without the date on which the lender expects it: the lender is about to name another one."""
+    return replace(request, lender_due=None)
+
+
+def ask(unit: Unit, request: Request, until: date, now: datetime, by: By) -> Request:
+    """Ask the lender whether the patron may keep it `until` then; the date in force stays until it answers."""
+    return unit.advance(request, Event.RENEW_PENDING, now, by, rule="R28", renewal_sync=PENDING, due_asked=until)
+
+
+def answered(unit: Unit, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
+    """What the lender said of a renewal, once; an answer that the loan has gone past changes nothing."""
+    request, work = unit.request(telling.request), _ANSWERED.get(Send(telling.send))
+    if work is not None and request is not None and request.position is Position.ON_LOAN:
+        work(unit, request, telling, answer, house, now, by)
+
+
+def _asked(unit: Unit, request: Request, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
+    """Its date counts where it is earlier than ours. An answer without one grants what was asked."""
+    if request.renewal_sync != PENDING or request.due_asked != telling.due or answer.pending:
+        return
+    until = min((day for day in (telling.due, answer.due) if day), default=None)
+    if answer.kind == "refused" or not until or not request.due or until <= request.due:
+        _deny(unit, request, answer, now, by)
+    else:
+        _grant(unit, request, until, answer.due, calendar.civil(telling.at), house, now, by)
+
+
+def _grant(
+    unit: Unit, request: Request, until: date, lender_due: date | None, asked_on: date, house: House, now: datetime, by: By
+) -> None:
+    """The days until the patron asked cost what they cost; those in which the lender thought about it cost nothing (R40)."""
+    fix_fine(unit, request, asked_on, house, now, by)
+    facts = {"due": until, "lender_due": lender_due or request.lender_due, "renewals": request.renewals + 1}
+    unit.advance(request, Event.RENEWAL_GRANTED, now, by, rule="R32", renewed_at=now, **facts, **NOT_ASKED)
+
+
+def _deny(unit: Unit, request: Request, answer: Answer, now: datetime, by: By, **facts: Any) -> None:
+    reason = answer.problem or answer.detail or "a shorter date"
+    denied = {"renewal_sync": DENIED, "due_asked": None, "due_before_renewal": None, "reason": reason, **facts}
+    unit.advance(request, Event.RENEWAL_DENIED, now, by, rule="R28", **denied)
+
+
+def _told(unit: Unit, request: Request, telling: Telling, answer: Answer, _house: House, now: datetime, by: By) -> None:
+    """It refuses what we granted: the earlier date again, but never one that has passed before the patron could know."""
+    before = request.due_before_renewal
+    if answer.kind != "refused" or before is None or not request.due or request.renewals != telling.renewals:
+        return
+    until = max(before, calendar.civil(now))
+    later = request.due_before_recall
+    _deny(
+        unit,
+        request,
+        answer,
+        now,
+        by,
+        due=min(request.due, until),
+        due_before_recall=min(later, until) if later else None,
+        renewals=request.renewals - 1,
+        renewed_at=None,
+    )
+
+
+Answered = Callable[[Unit, Request, Telling, Answer, House, datetime, By], None]
+
+_ANSWERED: Mapping[Send, Answered] = {
+    Send.ASK_LENDER_TO_RENEW: _asked,
+    Send.TELL_LENDER_RENEWED: _told,
+}

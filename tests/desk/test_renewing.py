@@ -1,0 +1,230 @@
+"""Renewals in which the lender has the last word: asked first, or told and refusing (R28)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hkall_gateway.desk import deadletters
+from hkall_gateway.desk.asks import InboxKey
+from hkall_gateway.desk.deliveries import PATIENCE
+from hkall_gateway.desk.outcomes import Answer, CheckedOut, Refused, Renewed
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.settings import Notices, Policy
+from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Why
+
+if TYPE_CHECKING:
+    from tests.desk.conftest import Library
+
+P = Position
+ASKED = (Partner("CUHK", "Chinese University", renewal_mode="ask_first"),)
+YES, NO = Answer("accepted"), Answer("refused", "Renewal Not Allowed - Item Has Outstanding Requests")
+CLERK = By("mei", "cli", "outbox")
+
+
+@pytest.fixture
+def asking(make_library: Callable[..., Library]) -> Library:
+    """A lender that wants to be asked; UG1's loan is due on 16 March, and may be renewed today until the 29th."""
+    made = make_library(partners=ASKED)
+    made.lent_out(lender_due=date(2017, 3, 20))
+    made.go_to("2017-03-14 10:00")
+    return made
+
+
+def told(library: Library, answer: Answer) -> Request:
+    """The lender's answer to what was told last."""
+    (row,) = library.store.now(lambda unit: unit.outbox.rows())
+    library.ask(library.desk.delivered(row, answer, None, PATIENCE))
+    return library.request()
+
+
+def renewed(library: Library, **more: Any) -> Renewed:
+    done = library.renew(**more)
+    assert isinstance(done, Renewed)
+    return done
+
+
+# ---- asked first
+
+
+def test_the_patron_hears_at_once_that_the_lender_is_asked(asking: Library) -> None:
+    done = renewed(asking)
+
+    assert (done.pending, done.due, done.renewals) == (True, date(2017, 3, 16), 0)
+    assert asking.told() == ["CUHK ask_lender_to_renew"]
+
+
+def test_the_lender_is_asked_for_the_whole_period_whenever_it_expected_the_book(asking: Library) -> None:
+    renewed(asking)
+
+    assert asking.telling().due == date(2017, 3, 29)
+
+
+ANSWERS = [
+    # the lender's answer                                 due, lender_due, renewals, sync
+    (YES, (29, 20, 1, "none")),
+    (replace(YES, due=date(2017, 3, 31)), (29, 31, 1, "none")),
+    (replace(YES, due=date(2017, 3, 25)), (25, 25, 1, "none")),
+    (replace(YES, due=date(2017, 3, 16)), (16, 20, 0, "denied")),
+    (replace(YES, due=date(2017, 3, 10)), (16, 20, 0, "denied")),
+    (replace(YES, pending=True), (16, 20, 0, "pending")),
+    (Answer("already"), (29, 20, 1, "none")),
+    (NO, (16, 20, 0, "denied")),
+]
+
+
+@pytest.mark.parametrize(("answer", "stands"), ANSWERS)
+def test_the_lenders_answer_counts(asking: Library, answer: Answer, stands: tuple[int, int, int, str]) -> None:
+    renewed(asking)
+
+    after = told(asking, answer)
+
+    due, lender_due = after.due, after.lender_due
+    assert due is not None
+    assert lender_due is not None
+    assert (due.day, lender_due.day, after.renewals, after.renewal_sync) == stands
+
+
+def test_asked_again_meanwhile_the_lender_is_not_asked_twice(asking: Library) -> None:
+    first = renewed(asking)
+
+    assert renewed(asking) == first
+    assert asking.told() == ["CUHK ask_lender_to_renew"]
+
+
+def test_the_same_document_is_answered_anew_when_the_lender_has_answered(asking: Library) -> None:
+    key = InboxKey("D", "digest", 900)
+    assert renewed(asking, inbox=key).pending
+
+    told(asking, YES)
+
+    assert renewed(asking, inbox=key).due == date(2017, 3, 29)
+
+
+def test_a_checkout_that_means_a_renewal_is_none_until_the_lender_has_answered(asking: Library) -> None:
+    done = asking.check_out(renewal_allowed=True)
+
+    assert isinstance(done, CheckedOut)
+    assert (done.renewed, done.due) == (False, date(2017, 3, 16))
+
+
+def test_who_was_denied_is_refused_the_next_time_and_staff_may_ask_again(asking: Library) -> None:
+    renewed(asking)
+    told(asking, NO)
+
+    no = asking.renew()
+    again = asking.renew(staff=True)
+
+    assert isinstance(no, Refused)
+    assert no.why is Why.RENEWAL_DENIED
+    assert again.pending
+
+
+def test_a_recall_is_an_answer_and_what_comes_after_it_is_late(asking: Library) -> None:
+    renewed(asking)
+    asking.ask(asking.desk.recalled(asking.heard()))
+
+    after = told_first(asking, YES)
+
+    assert (after.due, after.renewals, after.renewal_sync) == (date(2017, 3, 16), 0, "none")
+
+
+def test_an_answer_after_the_return_changes_nothing(asking: Library) -> None:
+    renewed(asking)
+    asking.check_in()
+    before = asking.request()
+
+    assert told_first(asking, YES) == before
+
+
+def told_first(library: Library, answer: Answer) -> Request:
+    """The lender's answer to the first that waits."""
+    row = library.store.now(lambda unit: unit.outbox.rows())[0]
+    library.ask(library.desk.delivered(row, answer, None, PATIENCE))
+    return library.request()
+
+
+def test_r40_the_days_in_which_the_lender_thinks_cost_nothing(asking: Library) -> None:
+    asking.go_to("2017-03-17 10:00")
+    renewed(asking, staff=True, fee_acknowledged=True)
+    asking.go_to("2017-03-20 10:00")
+
+    told(asking, replace(YES, due=date(2017, 4, 20)))
+
+    assert asking.fines() == [("overdue", 200)]
+
+
+@pytest.mark.parametrize(("what", "stands"), [("done", (29, "none")), ("drop", (16, "denied"))])
+def test_a_question_that_never_got_through_is_settled_by_staff(asking: Library, what: str, stands: tuple[int, str]) -> None:
+    renewed(asking)
+    asking.store.now(lambda unit: unit.outbox.dead(1, "unknown: cut"))
+
+    asking.store.now(getattr(deadletters, what), 1, "by telephone", CLERK, asking.house, asking.now)
+
+    found = asking.request()
+    assert found.due is not None
+    assert (found.due.day, found.renewal_sync) == stands
+
+
+# ---- told, and refusing
+
+
+def test_a_lender_that_refuses_gets_the_earlier_date_again(library: Library) -> None:
+    library.lent_out()
+    library.go_to("2017-03-14 10:00")
+    renewed(library)
+
+    after = told(library, NO)
+
+    assert (after.due, after.renewals, after.renewal_sync) == (date(2017, 3, 16), 0, "denied")
+    assert after.reason == NO.problem
+
+
+def test_no_patron_is_late_because_a_lender_answered_late(library: Library) -> None:
+    library.lent_out()
+    library.go_to("2017-03-14 10:00")
+    renewed(library)
+    library.go_to("2017-03-21 10:00")
+
+    assert told(library, NO).due == date(2017, 3, 21)
+
+
+def test_a_refusal_of_the_renewal_before_the_last_changes_nothing(library: Library) -> None:
+    library.lent_out()
+    library.go_to("2017-03-14 10:00")
+    renewed(library)
+    library.go_to("2017-03-27 10:00")
+    renewed(library)
+    before = library.request()
+
+    assert told_first(library, NO) == before
+
+
+def test_a_recall_that_is_taken_back_does_not_bring_the_refused_date_back(library: Library) -> None:
+    library.lent_out()
+    library.go_to("2017-03-14 10:00")
+    renewed(library)
+    library.ask(library.desk.recalled(library.heard()))
+    told_first(library, NO)
+
+    library.ask(library.desk.recall_cancelled(library.heard()))
+
+    assert library.request().due == date(2017, 3, 16)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_r30_a_denied_renewal_is_told_by_letter_only_where_the_policy_says_so(
+    make_library: Callable[..., Library], wanted: bool
+) -> None:
+    library = make_library(Policy(notices=Notices(renewal_denied=wanted)))
+    library.lent_out()
+    library.go_to("2017-03-14 10:00")
+    renewed(library)
+
+    told(library, NO)
+
+    assert library.letters(Send.LETTER_RENEWAL_DENIED) == int(wanted)
