@@ -15,6 +15,7 @@ from hkall_gateway.cli.ncip import ncip
 from hkall_gateway.cli.outbox import outbox
 from hkall_gateway.cli.partners import partners
 from hkall_gateway.cli.policy import policy
+from hkall_gateway.cli.purge import purge
 from hkall_gateway.cli.reconcile import reconcile
 from hkall_gateway.cli.requests import requests
 from hkall_gateway.cli.scenarios import replay
@@ -54,6 +55,7 @@ for command in (
     request,
     fines,
     policy,
+    purge,
     *lists.COMMANDS,
     lists.notices,
 ):

@@ -21,6 +21,7 @@ from hkall_gateway.desk import borrowing, waiting
 from hkall_gateway.desk.errands import MIRRORED
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.ports import Clock
+from hkall_gateway.desk.retention import purge
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request
@@ -178,6 +179,7 @@ ROUNDS: Final[Mapping[str, Round]] = {
     "silence":          Round(silence,       every=HOUR),
     "stuck":            Round(stuck),
     "inbox_cleanup":    Round(inbox_cleanup, every=HOUR),
+    "purge":            Round(purge),
 }
 # fmt: on
 

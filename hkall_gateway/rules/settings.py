@@ -214,6 +214,16 @@ class Waits:
     lender_overdue_days: int = _key(14, "R19", "Past the date on which we expect our own book back.")
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long what is over is remembered. What is not paid, claimed or not told yet is never touched."""
+
+    anonymise_days: int = _key(0, "R44", "Days after its end that a request forgets its patron; 0 = never.")
+    archive_days: int = _key(0, "R44", "Days after its end that a request moves to the archive; 0 = never.")
+    archive_file: str = _key("", "R44", "The archive, compressed JSON lines; empty = only the command archives.")
+    messages_days: int = _key(90, "R44", "Days that a message is kept after it was made, once it is told; 0 = always.")
+
+
 FULL = "full_time"
 AVAILABLE = ("Available On Shelf",)
 
@@ -288,6 +298,7 @@ class Policy:
     cancel: Cancel = field(default_factory=Cancel, metadata=_must("R34", "Cancellation by the patron."))
     lending: Lending = field(default_factory=Lending, metadata=_must("R1", "What we lend."))
     waits: Waits = field(default_factory=Waits, metadata=_must("R11", "When staff are told."))
+    retention: Retention = field(default_factory=Retention, metadata=_must("R44", "What is forgotten, and when."))
     labels: Mapping[str, str] = field(
         default_factory=lambda: dict(LABELS), metadata=_must("R35", "What patrons see of a position.")
     )

@@ -245,7 +245,7 @@ class Request:
     a recall is in force; one that was taken back is kept for the fine alone, as `recall_was_on` and `recall_cancelled_on`.
     `due_before_recall` is the date that a recall shortened: `due` where we borrow, `lender_due` where we lend.
     `due_before_renewal` is the date that the last renewal moved, `due_asked` the one for which a lender is being asked.
-    Nobody wants the book any more after `need_before`.
+    Nobody wants the book any more after `need_before`. `anonymised`: it is over, and who borrowed is forgotten.
     """
 
     id: str
@@ -297,6 +297,7 @@ class Request:
     reopened_from: str = ""
     reason: str = ""
     flags: str = ""
+    anonymised: bool = False
 
     @property
     def item(self) -> ItemKey | None:

@@ -15,7 +15,7 @@ from hkall_gateway.store.upsert import insert_or_write_over
 
 def claim(unit: Unit, agency: str, digest: str, keep_until: datetime, now: datetime) -> str | None:
     """None: the document is new, or its window is over, and now ours to answer. Text: its outcome, kept from before."""
-    values = {"agency": agency, "digest": digest, "keep_until": keep_until, "outcome": ""}
+    values = {"agency": agency, "digest": digest, "made_at": now, "keep_until": keep_until, "outcome": ""}
     if _claiming(unit.dialect).first(unit.connection, now=now, **values):
         return None
     row = _KEPT.first(unit.connection, was_agency=agency, was_digest=digest)
@@ -37,7 +37,7 @@ _FORGET = Prepared(delete(INBOX).where(*_DOCUMENT))
 @cache
 def _claiming(dialect: str) -> Prepared:
     """A document's row, made or taken over where its window has passed; the digest of a row that is now ours."""
-    columns = ("agency", "digest", "keep_until", "outcome")
+    columns = ("agency", "digest", "made_at", "keep_until", "outcome")
     over = insert_or_write_over(INBOX, dialect, columns, INBOX.c.keep_until < bindparam("now"))
     values = {name: bindparam(name, type_=INBOX.c[name].type) for name in columns}
     return Prepared(over.values(values).returning(INBOX.c.digest))

@@ -81,6 +81,11 @@ def any_of(positions: frozenset[Position]) -> str:
 
 # Partial indexes serve a query only where it says the same words, so queries use these very clauses.
 IS_OPEN = text("NOT " + any_of(frozenset(FINAL)))
+IS_CLOSED = text(any_of(frozenset(FINAL)))
+IS_PERSONAL = text(any_of(frozenset(FINAL)) + " AND NOT anonymised")
+STANDS_ALONE = text("request = ''")
+NAMES_ALONE = text("request = '' AND patron <> ''")
+HAS_PATRON = text("patron <> ''")
 _WAITING = "state IN ('waiting', 'unsure')"
 _UNSETTLED = "state IN ('waiting', 'unsure', 'dead')"
 IS_WAITING = text("outbox." + _WAITING)
@@ -193,6 +198,7 @@ REQUESTS = Table(
     _text("reopened_from"),
     _text("reason"),
     _text("flags"),
+    _flag("anonymised"),
     Index(
         "uq_requests_item_in_hand",
         "item_agency",
@@ -207,6 +213,8 @@ REQUESTS = Table(
     Index("ix_requests_open_position", "position", "moved_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_requests_open_due", "due", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_requests_open_partner", "side", "partner", "position", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+    Index("ix_requests_closed", "moved_at", "id", sqlite_where=IS_CLOSED, postgresql_where=IS_CLOSED),
+    Index("ix_requests_personal", "moved_at", "id", sqlite_where=IS_PERSONAL, postgresql_where=IS_PERSONAL),
     Index("ix_requests_placed_at", "placed_at", "side", "partner", "position"),
     Index("ix_requests_item", "item_barcode", "item_agency"),
     Index("ix_requests_placed", "placed_by", "placed_id"),
@@ -247,6 +255,8 @@ JOURNAL = Table(
     _text("rule"),
     _text("outcome"),
     _text("detail"),
+    Index("ix_journal_alone", "at", sqlite_where=STANDS_ALONE, postgresql_where=STANDS_ALONE),
+    Index("ix_journal_alone_patron", "at", sqlite_where=NAMES_ALONE, postgresql_where=NAMES_ALONE),
     comment="Every transition and every refusal: who, by which channel and message, from where to where, by which rule.",
 )
 
@@ -303,7 +313,10 @@ INBOX = Table(
     Column("agency", Text, primary_key=True),
     Column("digest", Text, primary_key=True),
     _text("outcome"),
+    _instant("made_at", required=True),
     _instant("keep_until", required=True),
+    Index("ix_inbox_made_at", "made_at"),
+    Index("ix_inbox_keep_until", "keep_until"),
     comment="Outcomes of documents that changed something, by (agency, digest): the same document gets the same reply.",
 )
 
@@ -351,6 +364,7 @@ PAYMENTS = Table(
     _text("currency"),
     _instant("at", required=True),
     _text("outcome"),
+    Index("ix_payments_named", "at", sqlite_where=HAS_PATRON, postgresql_where=HAS_PATRON),
     Index(
         "uq_payments_transaction",
         "patron",

@@ -164,6 +164,15 @@ class Unit(Overview):
         if rows:
             self._connection.execute(insert_or_write_over(LINKS, self.dialect, rows[0]), rows)
 
+    def forget_people(self, requests: Sequence[str]) -> None:
+        """These ended requests know no more who borrowed or placed them, nor why."""
+        blank = {"patron": "", "placed_by": "", "placed_id": "", "reason": "", "flags": "", "anonymised": True}
+        self._connection.execute(update(REQUESTS).where(REQUESTS.c.id.in_(requests)).values(blank))
+
+    def erase(self, requests: Sequence[str]) -> None:
+        """These requests are here no more."""
+        self._connection.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(requests)))
+
     def notice_state(self, notice: int, state: str, error: str, now: datetime) -> None:
         """How a letter went: sent, or undeliverable and why."""
         sent = {"sent_at": now} if state == "sent" else {}

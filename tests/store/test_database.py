@@ -103,7 +103,7 @@ def promises(shared_engine: Engine) -> Iterator[None]:
 
 
 def _write(unit: Unit, name: str) -> str:
-    unit.execute(insert(INBOX).values(agency="CUHK", digest=name, keep_until=DAY))
+    unit.execute(insert(INBOX).values(agency="CUHK", digest=name, made_at=DAY, keep_until=DAY))
     return name
 
 
@@ -165,7 +165,7 @@ def test_a_unit_that_swallows_an_error_of_the_database_never_harms_the_others(
 ) -> None:
     def swallow(unit: Unit) -> None:
         with pytest.raises(IntegrityError):
-            unit.execute(insert(INBOX).values(agency="CUHK", digest="a", keep_until=None))
+            unit.execute(insert(INBOX).values(agency="CUHK", digest="a", made_at=DAY, keep_until=None))
 
     gate = Gate(database)
     waiters: list[Deferred[Any]] = [database.run(_write, "a"), database.run(swallow), database.run(_write, "c")]

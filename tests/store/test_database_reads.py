@@ -53,7 +53,7 @@ def _digests(unit: Unit) -> list[str]:
 
 
 def _write(unit: Unit, digest: str, now: datetime) -> None:
-    unit.execute(insert(INBOX).values(agency="CUHK", digest=digest, keep_until=now))
+    unit.execute(insert(INBOX).values(agency="CUHK", digest=digest, made_at=now, keep_until=now))
 
 
 def test_a_question_sees_what_is_committed(database: Database, answered: Answered, now: datetime) -> None:

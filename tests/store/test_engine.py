@@ -77,7 +77,8 @@ def test_a_group_that_ends_before_its_commit_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("busy_timeout", 5000), ("foreign_keys", 1)]
+    ("pragma", "value"),
+    [("journal_mode", "wal"), ("synchronous", 2), ("busy_timeout", 5000), ("foreign_keys", 1), ("secure_delete", 1)],
 )
 def test_a_commit_on_sqlite_is_on_disk_when_it_returns(file: str, pragma: str, value: object) -> None:
     engine = open_engine(file)

@@ -76,8 +76,8 @@ def test_what_the_database_refuses_is_the_usual_error_and_shows_no_value(connect
 
 def test_a_naive_instant_is_refused_as_usual(connection: Connection, now: datetime) -> None:
     with pytest.raises(StatementError, match="naive"):
-        adding(INBOX, "agency", "digest", "keep_until").change(
-            connection, agency="CUHK", digest="d", keep_until=now.replace(tzinfo=None)
+        adding(INBOX, "agency", "digest", "made_at", "keep_until").change(
+            connection, agency="CUHK", digest="d", made_at=now, keep_until=now.replace(tzinfo=None)
         )
 
 

@@ -49,15 +49,15 @@ def test_an_instant_comes_back_as_the_same_instant_in_utc(instant: datetime) -> 
 
 
 def test_a_naive_instant_is_refused(engine: Engine) -> None:
-    row = {"agency": "CUHK", "digest": "d", "keep_until": NOON.replace(tzinfo=None)}
+    row = {"agency": "CUHK", "digest": "d", "made_at": NOON, "keep_until": NOON.replace(tzinfo=None)}
     with engine.connect() as connection, pytest.raises(StatementError, match="naive"):
         connection.execute(insert(INBOX), row)
 
 
 def test_the_database_compares_instants_of_different_zones(engine: Engine) -> None:
     rows = [
-        {"agency": "CUHK", "digest": "earlier", "keep_until": datetime(2017, 3, 1, 19, 59, tzinfo=HONG_KONG)},
-        {"agency": "CUHK", "digest": "later", "keep_until": datetime(2017, 3, 1, 12, 1, tzinfo=UTC)},
+        {"agency": "CUHK", "digest": "earlier", "made_at": NOON, "keep_until": datetime(2017, 3, 1, 19, 59, tzinfo=HONG_KONG)},
+        {"agency": "CUHK", "digest": "later", "made_at": NOON, "keep_until": datetime(2017, 3, 1, 12, 1, tzinfo=UTC)},
     ]
     with engine.connect() as connection:
         connection.execute(insert(INBOX), rows)

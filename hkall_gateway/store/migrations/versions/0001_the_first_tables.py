@@ -116,10 +116,15 @@ def upgrade() -> None:
         sa.Column("agency", sa.Text(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("outcome", sa.Text(), server_default="", nullable=False),
+        sa.Column("made_at", hkall_gateway.store.tables.UtcDateTime(length=32), nullable=False),
         sa.Column("keep_until", hkall_gateway.store.tables.UtcDateTime(length=32), nullable=False),
         sa.PrimaryKeyConstraint("agency", "digest", name=op.f("pk_inbox")),
         comment="Outcomes of documents that changed something, by (agency, digest): the same document gets the same reply.",
     )
+    with op.batch_alter_table("inbox", schema=None) as batch_op:
+        batch_op.create_index("ix_inbox_keep_until", ["keep_until"], unique=False)
+        batch_op.create_index("ix_inbox_made_at", ["made_at"], unique=False)
+
     op.create_table(
         "item_properties",
         sa.Column("agency", sa.Text(), nullable=False),
@@ -162,6 +167,20 @@ def upgrade() -> None:
         comment="Every transition and every refusal: who, by which channel and message, from where to where, by which rule.",
     )
     with op.batch_alter_table("journal", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_journal_alone",
+            ["at"],
+            unique=False,
+            sqlite_where=sa.text("request = ''"),
+            postgresql_where=sa.text("request = ''"),
+        )
+        batch_op.create_index(
+            "ix_journal_alone_patron",
+            ["at"],
+            unique=False,
+            sqlite_where=sa.text("request = '' AND patron <> ''"),
+            postgresql_where=sa.text("request = '' AND patron <> ''"),
+        )
         batch_op.create_index(batch_op.f("ix_journal_patron"), ["patron"], unique=False)
         batch_op.create_index(batch_op.f("ix_journal_request"), ["request"], unique=False)
 
@@ -285,6 +304,13 @@ def upgrade() -> None:
         comment="Money taken, with its outcome: the same transaction of the same device for the same patron is taken once.",
     )
     with op.batch_alter_table("payments", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_payments_named",
+            ["at"],
+            unique=False,
+            sqlite_where=sa.text("patron <> ''"),
+            postgresql_where=sa.text("patron <> ''"),
+        )
         batch_op.create_index(batch_op.f("ix_payments_patron"), ["patron"], unique=False)
         batch_op.create_index(
             "uq_payments_transaction",
@@ -345,10 +371,18 @@ def upgrade() -> None:
         sa.Column("reopened_from", sa.Text(), server_default="", nullable=False),
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.Column("flags", sa.Text(), server_default="", nullable=False),
+        sa.Column("anonymised", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_requests")),
         comment="One book for one borrower, either side: a position and the facts about it. One active row per physical item.",
     )
     with op.batch_alter_table("requests", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_requests_closed",
+            ["moved_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
+            postgresql_where=sa.text("position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
+        )
         batch_op.create_index("ix_requests_item", ["item_barcode", "item_agency"], unique=False)
         batch_op.create_index(
             "ix_requests_open_barcode",
@@ -384,6 +418,15 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
             postgresql_where=sa.text("NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
+        )
+        batch_op.create_index(
+            "ix_requests_personal",
+            ["moved_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN') AND NOT anonymised"),
+            postgresql_where=sa.text(
+                "position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN') AND NOT anonymised"
+            ),
         )
         batch_op.create_index("ix_requests_placed", ["placed_by", "placed_id"], unique=False)
         batch_op.create_index("ix_requests_placed_at", ["placed_at", "side", "partner", "position"], unique=False)

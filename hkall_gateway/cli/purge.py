@@ -1,0 +1,78 @@
+"""purge: forget who borrowed what is long over, and move it to an archive; the round of the same name does it every night."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from hkall_gateway.cli.show import show
+from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.desk.house import House
+from hkall_gateway.desk.retention import last_instant
+from hkall_gateway.desk.rounds import BATCH, begin, one_batch
+from hkall_gateway.rules.settings import Retention
+from hkall_gateway.store import retention as kept
+from hkall_gateway.store.archive import NotAnArchive
+from hkall_gateway.store.rounds import Job
+
+ROUND = "purge"
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Say how many it would be, and change nothing.")
+@click.option("--older-than", type=click.IntRange(min=1), help="Days since they ended, instead of the policy's.")
+@click.option("--archive", type=click.Path(path_type=Path, dir_okay=False), help="Move them into this file, *.jsonl.gz.")
+@with_site
+@json_option
+def purge(site: Site, dry_run: bool, older_than: int | None, archive: Path | None, as_json: bool) -> None:
+    """Make ended requests anonymous after the policy's days; with --archive, move them out of the database.
+
+    What is not paid, claimed or not told yet stays. Example: hkall-gateway purge --older-than 730 --archive 2015.jsonl.gz
+    """
+    terms = _terms(site.house.policy.retention, older_than, archive)
+    if dry_run:
+        show(_would(site, terms), as_json)
+        return
+    done = _do(site, replace(site.house, policy=replace(site.house.policy, retention=terms)))
+    show([{"what": "purged", "count": done}], as_json)
+
+
+def _terms(policy: Retention, older_than: int | None, archive: Path | None) -> Retention:
+    """The policy's, or what the options say instead of it."""
+    if archive is None:
+        return replace(policy, anonymise_days=older_than, archive_days=0) if older_than else policy
+    days = older_than or policy.archive_days
+    if not days:
+        raise Ending("--archive needs --older-than, or retention.archive_days in the policy", WRONG)
+    return replace(policy, archive_days=days, archive_file=str(archive))
+
+
+def _would(site: Site, terms: Retention) -> list[dict[str, object]]:
+    """How many requests each of the two would take now, and how many it would leave for their money or messages."""
+    wanted = (("anonymise", terms.anonymise_days, "personal"), ("archive", terms.archive_days, "closed"))
+    rows: list[dict[str, object]] = []
+    for what, days, which in wanted:
+        if days:
+            found = site.run(kept.counts, last_instant(site.now(), days))
+            rows.append({"what": what, "days": days, "requests": found[which], "held": found["held"]})
+    return rows
+
+
+def _do(site: Site, house: House) -> int:
+    """The round, batch by batch, each a short transaction beside a running daemon; how many it did."""
+    who = f"cli {by_staff(ROUND).who}"
+    going: Job | None = site.run(begin, ROUND, who, site.now(), False)
+    if going is None:
+        raise Ending("a gateway is at it at this moment")
+    count = 0
+    try:
+        while going is not None:
+            going, count = site.run(one_batch, going, who, house, site.now(), BATCH)
+            if sys.stderr.isatty():
+                click.echo(f"{count:,} done", err=True)
+    except (NotAnArchive, OSError) as error:
+        raise Ending(f"{error}\nnothing of this batch was deleted") from None
+    return count

@@ -1,0 +1,124 @@
+"""What is over is forgotten after the policy's days: first who borrowed, then the request itself, into the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from hkall_gateway.desk.house import House
+from hkall_gateway.rules.calendar import after, civil, start_of
+from hkall_gateway.rules.settings import Retention
+from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.store import archive
+from hkall_gateway.store import retention as kept
+from hkall_gateway.store.retention import Place
+from hkall_gateway.store.unit import Unit
+
+Done = tuple[str | None, int]
+"""(where the next batch of the stage begins, None = it is complete; how many it did)."""
+Stage = Callable[[Unit, Retention, datetime, str, int], Done]
+"""(unit, retention, now, place, limit): one batch of a stage from `place` on, "" = its beginning."""
+
+NOTHING: Final[Done] = (None, 0)
+MORE: Final = "more"
+
+
+def last_instant(now: datetime, days: int) -> datetime:
+    """What happened before this instant is `days` days old: a day counts from its end in Hong Kong, `days` is at least 1."""
+    return start_of(after(civil(now), 1 - days))
+
+
+def purge(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> Done:
+    """One batch of one stage; `cursor` names both, "" = the first."""
+    name, _, place = cursor.partition(" ")
+    name = name or next(iter(STAGES))
+    begin, count = STAGES[name](unit, house.policy.retention, now, place, limit)
+    return (f"{name} {begin}" if begin else _stage_after(name)), count
+
+
+def _stage_after(name: str) -> str | None:
+    names = list(STAGES)
+    return next(iter(names[names.index(name) + 1 :]), None)
+
+
+# ---- who it was
+
+
+def _requests(unit: Unit, terms: Retention, now: datetime, place: str, limit: int) -> Done:
+    if not terms.anonymise_days:
+        return NOTHING
+    found = kept.personal(unit, last_instant(now, terms.anonymise_days), _read(place), limit)
+    if found:
+        kept.anonymise(unit, found)
+    return _begin(found, limit), len(found)
+
+
+def _by_days(forget: Callable[[Unit, datetime, int], int]) -> Stage:
+    """What goes by its own age, and is not there any more when the next batch looks."""
+
+    def stage(unit: Unit, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
+        if not terms.anonymise_days:
+            return NOTHING
+        count = forget(unit, last_instant(now, terms.anonymise_days), limit)
+        return (MORE if count == limit else None), count
+
+    return stage
+
+
+# ---- the archive: on disk before the transaction that deletes is committed, so that a crash may repeat and never lose
+
+
+def _archive(unit: Unit, terms: Retention, now: datetime, place: str, limit: int) -> Done:
+    if not (terms.archive_days and terms.archive_file):
+        return NOTHING
+    found = kept.closed(unit, last_instant(now, terms.archive_days), _read(place), limit)
+    if found:
+        archive.append(Path(terms.archive_file), kept.records(unit, found))
+        kept.remove(unit, found)
+    return _begin(found, limit), len(found)
+
+
+def _archive_lines(unit: Unit, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
+    if not (terms.archive_days and terms.archive_file):
+        return NOTHING
+    found = kept.lines(unit, last_instant(now, terms.archive_days), limit)
+    if found:
+        archive.append(Path(terms.archive_file), found)
+        kept.remove_lines(unit, found)
+    return (MORE if len(found) == limit else None), len(found)
+
+
+# ---- what was told
+
+
+def _messages(unit: Unit, terms: Retention, now: datetime, place: str, limit: int) -> Done:
+    if not terms.messages_days:
+        return NOTHING
+    begin, count = kept.forget_messages(unit, last_instant(now, terms.messages_days), int(place or 0), limit)
+    return (None if begin is None else str(begin)), count
+
+
+def _begin(found: tuple[Request, ...], limit: int) -> str | None:
+    """After the last one of a full batch."""
+    last = found[-1] if len(found) == limit else None
+    return f"{last.moved_at.isoformat()} {last.id}" if last and last.moved_at else None
+
+
+def _read(place: str) -> Place | None:
+    moved_at, _, number = place.partition(" ")
+    return (datetime.fromisoformat(moved_at), number) if number else None
+
+
+# fmt: off
+STAGES: Final[Mapping[str, Stage]] = {
+    "requests":      _requests,
+    "refusals":      _by_days(kept.anonymise_lines),
+    "payments":      _by_days(kept.anonymise_payments),
+    "outcomes":      _by_days(kept.forget_outcomes),
+    "archive":       _archive,
+    "archive_lines": _archive_lines,
+    "messages":      _messages,
+}
+# fmt: on

@@ -1,0 +1,159 @@
+"""What is over, and how it is forgotten: requests without their people, requests moved away, messages that were told.
+
+Every question takes at most `limit` rows by an index on what is over, and begins where the last one ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, or_, select, tuple_, update
+
+from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.store.outbox import UNSETTLED
+from hkall_gateway.store.tables import (
+    ATTEMPTS,
+    CANDIDATES,
+    FINES,
+    HAS_PATRON,
+    INBOX,
+    IS_CLOSED,
+    IS_PERSONAL,
+    JOURNAL,
+    NAMES_ALONE,
+    NOTICES,
+    OUTBOX,
+    PAYMENTS,
+    REQUESTS,
+    STANDS_ALONE,
+)
+from hkall_gateway.store.unit import Unit
+
+R = REQUESTS.c
+Place = tuple[datetime, str]
+"""Where a batch ended: (moved_at, number) of its last request."""
+
+PARTS: Final[tuple[Table, ...]] = (JOURNAL, CANDIDATES, NOTICES, FINES, OUTBOX)
+"""What belongs to a request and goes where it goes."""
+
+# A book that was claimed to be returned and never came, money, and what somebody still has to hear or to settle.
+_UNPAID = and_(FINES.c.request == R.id, FINES.c.cents != FINES.c.paid_cents + FINES.c.waived_cents)
+_UNTOLD = and_(OUTBOX.c.request == R.id, OUTBOX.c.state.in_(UNSETTLED))
+_CLAIMED = and_(R.claimed_on.is_not(None), R.returned_on.is_(None))
+_HELD: ColumnElement[bool] = or_(_CLAIMED, exists().where(_UNPAID), exists().where(_UNTOLD))
+
+
+def closed(unit: Unit, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
+    """Requests that ended before that instant and are held by nothing, oldest first, after `after`."""
+    return unit.batch(IS_CLOSED, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
+
+
+def personal(unit: Unit, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
+    """Those of them that still know their patron."""
+    return unit.batch(IS_PERSONAL, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
+
+
+def counts(unit: Unit, before: datetime) -> dict[str, int]:
+    """How many requests ended before that instant: `personal`, `closed`, and `held` by money, a claim or a message."""
+
+    def count(*where: Any) -> int:
+        return int(unit.execute(select(func.count()).select_from(REQUESTS).where(*where)).scalar_one())
+
+    old = R.moved_at < before
+    return {
+        "personal": count(IS_PERSONAL, old, ~_HELD),
+        "closed": count(IS_CLOSED, old, ~_HELD),
+        "held": count(IS_CLOSED, old, _HELD),
+    }
+
+
+def anonymise(unit: Unit, requests: Sequence[Request]) -> None:
+    """Forget who borrowed. Library, dates, title, positions and rule numbers stay; what was told goes."""
+    ids = [request.id for request in requests]
+    unit.forget_people(ids)
+    unit.execute(update(JOURNAL).where(JOURNAL.c.request.in_(ids)).values(patron="", detail=""))
+    unit.execute(update(CANDIDATES).where(CANDIDATES.c.request.in_(ids)).values(skip=""))
+    unit.execute(update(NOTICES).where(NOTICES.c.request.in_(ids)).values(patron="", error=""))
+    unit.execute(update(FINES).where(FINES.c.request.in_(ids)).values(patron=""))
+    _delete_messages(unit, OUTBOX.c.request.in_(ids))
+
+
+def records(unit: Unit, requests: Sequence[Request]) -> list[dict[str, Any]]:
+    """Each request with all that belongs to it, for the archive: its own columns, and a list of rows for each of PARTS."""
+    ids = [request.id for request in requests]
+    found = {row["id"]: dict(row) for row in unit.execute(select(REQUESTS).where(R.id.in_(ids))).mappings()}
+    for part in PARTS:
+        for whole in found.values():
+            whole[part.name] = []
+        for row in unit.execute(select(part).where(part.c.request.in_(ids)).order_by(*part.primary_key)).mappings():
+            found[row["request"]][part.name].append(dict(row))
+    return [found[number] for number in ids]
+
+
+def remove(unit: Unit, requests: Sequence[Request]) -> None:
+    """Delete requests with all that belongs to them."""
+    ids = [request.id for request in requests]
+    _delete_messages(unit, OUTBOX.c.request.in_(ids))
+    for part in PARTS:
+        unit.execute(delete(part).where(part.c.request.in_(ids)))
+    unit.erase(ids)
+
+
+def anonymise_lines(unit: Unit, before: datetime, limit: int) -> int:
+    """Refusals that made no request: who was refused is forgotten, the rule stays. How many."""
+    old = select(JOURNAL.c.id).where(NAMES_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
+    return unit.execute(update(JOURNAL).where(JOURNAL.c.id.in_(_numbers(unit, old))).values(patron="", detail="")).rowcount
+
+
+def lines(unit: Unit, before: datetime, limit: int) -> list[dict[str, Any]]:
+    """The oldest lines of the journal that belong to no request."""
+    old = select(JOURNAL).where(STANDS_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
+    return [dict(row) for row in unit.execute(old).mappings()]
+
+
+def remove_lines(unit: Unit, found: Sequence[dict[str, Any]]) -> None:
+    """Delete these lines."""
+    unit.execute(delete(JOURNAL).where(JOURNAL.c.id.in_([line["id"] for line in found])))
+
+
+def anonymise_payments(unit: Unit, before: datetime, limit: int) -> int:
+    """Money taken before that instant: who paid, the transaction's number and its answer are forgotten. How many."""
+    old = select(PAYMENTS.c.id).where(HAS_PATRON, PAYMENTS.c.at < before).order_by(PAYMENTS.c.at).limit(limit)
+    nobody = {"patron": "", "transaction_id": "", "outcome": ""}
+    return unit.execute(update(PAYMENTS).where(PAYMENTS.c.id.in_(_numbers(unit, old))).values(nobody)).rowcount
+
+
+def forget_outcomes(unit: Unit, before: datetime, limit: int) -> int:
+    """Outcomes of documents that came before that instant, also where their window is still open. How many."""
+    old = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.made_at < before).order_by(INBOX.c.made_at).limit(limit)
+    return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
+
+
+def forget_messages(unit: Unit, before: datetime, after: int, limit: int) -> tuple[int | None, int]:
+    """Messages that were made before that instant and are told, among the next `limit` after row `after`.
+
+    (where the next batch begins, None = these were the last; how many went). Rows are as old as their numbers are low.
+    """
+    o = OUTBOX.c
+    rows = unit.execute(select(o.id, o.made_at, o.state).where(o.id > after).order_by(o.id).limit(limit)).all()
+    old = [row.id for row in rows if row.made_at < before]
+    told = [row.id for row in rows if row.made_at < before and row.state not in UNSETTLED]
+    _delete_messages(unit, o.id.in_(told))
+    return (old[-1] if len(old) == limit else None), len(told)
+
+
+def _over(before: datetime, after: Place | None) -> list[Any]:
+    begun = [tuple_(R.moved_at, R.id) > tuple_(*after)] if after else []
+    return [R.moved_at < before, *begun, ~_HELD]
+
+
+def _numbers(unit: Unit, question: Any) -> list[int]:
+    return list(unit.execute(question).scalars())
+
+
+def _delete_messages(unit: Unit, which: ColumnElement[bool]) -> None:
+    """Messages, with how each try went."""
+    unit.execute(delete(ATTEMPTS).where(ATTEMPTS.c.row.in_(select(OUTBOX.c.id).where(which))))
+    unit.execute(delete(OUTBOX).where(which))

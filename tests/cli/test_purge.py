@@ -1,0 +1,114 @@
+"""purge at the command line: what it would do, what it does, and what it refuses."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import func, select
+
+from hkall_gateway.cli import main
+from hkall_gateway.daemon import now
+from hkall_gateway.desk.rounds import begin
+from hkall_gateway.lab import bulk, setup
+from hkall_gateway.rules.vocabulary import By
+from hkall_gateway.store import fines
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import REQUESTS
+from hkall_gateway.store.unit import Unit
+
+PORTS = setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
+STAFF = By("mei", "cli", "test")
+MANY = bulk.Plenty(requests=20, lines=3, days=1000)
+OWED = bulk.at(MANY, 0, now()).id
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Twenty ended requests, placed over a thousand days; something is owed for the oldest."""
+    path = setup.write_config(tmp_path, PORTS)
+    setup.furnish(path, setup.environment(PORTS))
+    engine = open_engine(f"sqlite:///{next(tmp_path.glob('*.db'))}")
+    bulk.fill(engine, MANY, now())
+    _run(path, _charge_the_oldest)
+    return path
+
+
+def _charge_the_oldest(unit: Unit) -> None:
+    request = unit.request(OWED)
+    assert request is not None
+    fines.charge(unit, request, "lost", 300, "R45", now(), STAFF)
+
+
+def _run(config: Path, work: Any, *args: Any) -> Any:
+    engine = open_engine(f"sqlite:///{next(config.parent.glob('*.db'))}")
+    store = Immediate(engine, lambda connection: Unit(connection, str))
+    try:
+        return store.now(work, *args)
+    finally:
+        store.close()
+        engine.dispose()
+
+
+def run(config: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, ["purge", *words, "--config", str(config)], env=setup.environment(PORTS))
+
+
+def listed(config: Path, *words: str) -> Any:
+    return json.loads(run(config, *words, "--json").stdout)
+
+
+def left(config: Path, *where: Any) -> int:
+    return int(_run(config, lambda unit: unit.execute(select(func.count()).select_from(REQUESTS).where(*where)).scalar_one()))
+
+
+def test_a_dry_run_says_how_many_and_changes_nothing(config: Path) -> None:
+    assert listed(config, "--older-than", "1", "--dry-run") == [{"what": "anonymise", "days": 1, "requests": 19, "held": 1}]
+    assert left(config, REQUESTS.c.anonymised) == 0
+
+
+def test_what_is_older_is_made_anonymous(config: Path) -> None:
+    assert run(config, "--older-than", "1").exit_code == 0
+    assert left(config, REQUESTS.c.anonymised) == 19
+    assert left(config) == 20
+
+
+def test_an_archive_takes_them_out_of_the_database(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    assert run(config, "--older-than", "500", "--archive", str(file)).exit_code == 0
+    with gzip.open(file, "rt") as lines:
+        found = [json.loads(line)["id"] for line in lines]
+    assert len(found) == 20 - left(config) > 5
+    assert OWED not in found
+
+
+def test_a_policy_that_forgets_nothing_makes_the_command_do_nothing(config: Path) -> None:
+    assert listed(config) == [{"what": "purged", "count": 19}]  # messages that were told long ago, and nothing else
+    assert left(config, REQUESTS.c.anonymised) == 0
+
+
+def test_an_archive_without_days_is_wrong_usage(config: Path, tmp_path: Path) -> None:
+    done = run(config, "--archive", str(tmp_path / "old.jsonl.gz"))
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "--older-than" in done.stderr
+
+
+def test_a_file_that_is_no_archive_is_named_and_nothing_is_deleted(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("precious notes that somebody else keeps here")
+    done = run(config, "--older-than", "1", "--archive", str(file))
+    assert done.exit_code == 1
+    assert str(file) in done.stderr
+    assert left(config) == 20
+
+
+def test_while_a_gateway_is_at_it_the_command_says_so(config: Path) -> None:
+    _run(config, begin, "purge", "gateway-1", now() - timedelta(seconds=1), False)
+    done = run(config, "--older-than", "1")
+    assert (done.exit_code, done.stderr) == (1, "a gateway is at it at this moment\n")

@@ -1,0 +1,66 @@
+"""The archive: whole blocks that any gzip reads, and nothing lost or unreadable wherever a crash cut it off."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hkall_gateway.store.archive import NotAnArchive, append
+
+ONE, TWO, THREE = ({"id": f"R{n}", "title": "紅樓夢" * n} for n in (1, 2, 3))
+
+
+def read(path: Path) -> list[Any]:
+    """As anybody would read it."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def test_what_is_added_is_read_in_order(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    append(file, [ONE, TWO])
+    append(file, [THREE])
+    assert read(file) == [ONE, TWO, THREE]
+
+
+def test_days_and_instants_are_iso_text(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    append(file, [{"due": date(2017, 3, 16), "moved_at": datetime(2017, 3, 1, tzinfo=UTC), "received_on": None}])
+    assert read(file) == [{"due": "2017-03-16", "moved_at": "2017-03-01T00:00:00+00:00", "received_on": None}]
+
+
+def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    append(file, [ONE])
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@settings(max_examples=60, deadline=None)
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_block_that_was_cut_off_anywhere_is_replaced_by_the_next(
+    tmp_path_factory: pytest.TempPathFactory, share: float
+) -> None:
+    file = tmp_path_factory.mktemp("cut") / "old.jsonl.gz"
+    append(file, [ONE])
+    whole = file.stat().st_size
+    append(file, [TWO])
+    with file.open("r+b") as cut:
+        cut.truncate(whole + int((file.stat().st_size - whole) * share))
+    append(file, [THREE])
+    assert read(file) == [ONE, THREE]
+
+
+@pytest.mark.parametrize("before", [b"precious notes of somebody else, in a file of theirs", gzip.compress(b"{}" * 40)])
+def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path: Path, before: bytes) -> None:
+    file = tmp_path / "notes.gz"
+    file.write_bytes(before)
+    with pytest.raises(NotAnArchive, match="byte 0"):
+        append(file, [ONE])
+    assert file.read_bytes() == before
