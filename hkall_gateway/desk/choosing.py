@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -23,11 +23,18 @@ def ranked(
     A library that is closed today is passed over while another can be asked. Where all are closed, as on a public holiday,
     the wish waits at the first of them. `seed` decides between equals.
     """
-    known = records(unit, now, {c.agency for c in copies})
+    agencies = {c.agency for c in copies}
+    known = records(unit, now, agencies, weighed=_rivals(unit, agencies))
     asked = _chosen(unit, copies, known, seed, house, now, volume)
     if any(not c.skip for c in asked):
         return asked
     return _chosen(unit, copies, _open(known), seed, house, now, volume)
+
+
+def _rivals(unit: Unit, agencies: Collection[str]) -> bool:
+    """Whether two of these have one priority, so that what went each way decides between them."""
+    priorities = [partner.priority for partner in unit.partners(agencies).values()]
+    return len(set(priorities)) < len(priorities)
 
 
 def _chosen(
@@ -56,7 +63,7 @@ def next_lender(unit: Unit, request: Request, house: House, now: datetime) -> Ca
     """
     listed = unit.candidates(request.id)
     tried = {c.agency for c in listed if c.wire_id}
-    known = records(unit, now, {c.agency for c in listed})
+    known = records(unit, now, {c.agency for c in listed}, weighed=False)  # their order stands since the list was made
     for candidate in _in_turn(listed, known, now):
         if candidate.agency in tried:
             continue

@@ -39,10 +39,14 @@ class Answers:
         return self.declined / self.asked if self.asked else 0.0
 
 
-def records(unit: Unit, now: datetime, agencies: Iterable[str]) -> dict[str, Record]:
-    """The records of these agencies for the choice of a lender (lifecycle of the consortium, lender selection)."""
-    lent, borrowed = balance(unit, Side.BORROWING, now), balance(unit, Side.LENDING, now)
-    said, today = answers(unit, now), civil(now)
+def records(unit: Unit, now: datetime, agencies: Iterable[str], *, weighed: bool = True) -> dict[str, Record]:
+    """The records of these agencies for the choice of a lender (lifecycle of the consortium, lender selection).
+
+    Not `weighed`: without what went each way and how often they said no, for which a month of requests is counted.
+    """
+    today = civil(now)
+    lent, borrowed = (balance(unit, side, now) if weighed else {} for side in (Side.BORROWING, Side.LENDING))
+    said = answers(unit, now) if weighed else {}
     return {
         agency: Record(
             closures=_closed_soon(unit, agency, today),
