@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,7 @@ ALWAYS_OPEN: Closures = frozenset()
 How = Literal["roll_forward", "keep", "roll_back"]
 
 
+@lru_cache(maxsize=1024)
 def civil(instant: datetime) -> date:
     """The day in Hong Kong. `instant` is aware, in any zone; a naive one is a bug and raises ValueError.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from hkall_gateway.sip2.dialects import Dialect
-from hkall_gateway.sip2.fields import CONTROLS, KINDS, TAGS, clean, lengths
-from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES, Part, Shape
+from hkall_gateway.sip2.fields import CONTROLS, KINDS, LONGEST, TAGS, Tag, clean, lengths
+from hkall_gateway.sip2.messages import GARBLED, PARTS, RESEND, SHAPES, Shape
 
 Value = str | tuple[str, ...]
 
@@ -32,7 +34,8 @@ class Message:
 
     def get(self, name: str) -> str:
         """The value, the first one of a repeated tag, "" when absent."""
-        return next(iter(self.all(name)), "")
+        value = self.fields.get(name, "")
+        return value if isinstance(value, str) else next(iter(value), "")
 
     def all(self, name: str) -> tuple[str, ...]:
         """Every value of a tag, in order; empty when absent."""
@@ -79,7 +82,8 @@ def checksum(data: bytes) -> bytes:
     `data` runs from the first byte up to and including b"AZ"; the sum of its bytes, negated, modulo 2**16.
     Source: SIP2 2.00, error detection.
     """
-    return _negated(sum(data))
+    # Adler-32's lower half is one more than the sum as long as that is below 65521, and comes at the speed of C.
+    return _negated((zlib.adler32(data) & 0xFFFF) - 1 if len(data) <= 256 else sum(data))
 
 
 def decode(line: bytes, dialect: Dialect) -> Message:
@@ -110,10 +114,12 @@ def encode(message: Message, dialect: Dialect) -> bytes:
     always there. A code or a name that SIP2 does not have is a bug of ours: ValueError. AY and AZ follow `sequence`
     and `checked`; 96 and 97 carry no AY, and AZ where the dialect detects errors.
     """
-    shape = _shape(message)
-    fixed = "".join(_fixed(message.get(part.name), part, dialect) for part in shape.fixed)
-    tags = "".join(f"{tag}{value}{dialect.delimiter}" for tag, value in _tagged(message, shape, dialect))
-    line = f"{message.code}{fixed}{tags}".encode(dialect.encoding, "replace")
+    plan = _plan(message.code, dialect)
+    if stray := message.fields.keys() - plan.known:
+        raise ValueError(f"{message.code} has no field {', '.join(sorted(stray))}")
+    pieces = [message.code, *(_fixed(name, message.get(name), dialect.encoding, dialect.delimiter) for name in plan.fixed)]
+    pieces += [piece for field in _tagged(message, plan) for piece in _field(*field, dialect)]
+    line = "".join(pieces).encode(dialect.encoding, "replace")
     return _seal(line, message, dialect) + dialect.terminator
 
 
@@ -190,28 +196,49 @@ def _collect(code: str, fixed: Mapping[str, Value], chunks: list[str], seal: _Se
     return Message(code, {**fixed, **tags}, sequence, seal.sum is not None, tuple(unknown))
 
 
-def _shape(message: Message) -> Shape:
-    shape = SHAPES.get(message.code)
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How one message is written for one make: the fixed parts by name, the tags that may be sent, what it may hold at all."""
+
+    fixed: tuple[str, ...]
+    tags: Mapping[str, Tag]
+    required: tuple[str, ...]
+    known: frozenset[str]
+
+
+@cache
+def _plan(code: str, dialect: Dialect) -> _Plan:
+    shape = SHAPES.get(code)
     if shape is None:
-        raise ValueError(f"{message.code!r} is not a SIP2 message")
-    known = {part.name for part in shape.fixed} | (TAGS.keys() - {"AY", "AZ"})
-    if stray := message.fields.keys() - known:
-        raise ValueError(f"{message.code} has no field {', '.join(sorted(stray))}")
-    return shape
+        raise ValueError(f"{code!r} is not a SIP2 message")
+    fixed, tags = tuple(part.name for part in shape.fixed), TAGS.keys() - {"AY", "AZ"}
+    wanted = {tag: TAGS[tag] for tag in tags if _wanted(tag, shape, dialect)}
+    return _Plan(fixed, wanted, shape.required, frozenset({*fixed, *tags}))
 
 
-def _fixed(value: str, part: Part, dialect: Dialect) -> str:
-    return KINDS[part.kind].emit(clean(value, dialect.encoding, dialect.delimiter), part.width)
+@lru_cache(maxsize=4096)
+def _fixed(name: str, value: str, encoding: str, delimiter: str) -> str:
+    """A fixed part as it is sent. Its values are few (flags, counts, the present second) and tell nothing about anybody."""
+    part = PARTS[name]
+    return KINDS[part.kind].emit(clean(value, encoding, delimiter), part.width)
 
 
-def _tagged(message: Message, shape: Shape, dialect: Dialect) -> Iterator[tuple[str, str]]:
-    """The tags of a line in their order, then those that are required and were not given."""
-    for tag in message.fields:
-        if tag in TAGS and _wanted(tag, shape, dialect):
-            yield from ((tag, text) for value in _values(message, tag) for text in _texts(tag, value, dialect))
-    for tag in shape.required:
+def _tagged(message: Message, plan: _Plan) -> Iterator[tuple[Tag, str]]:
+    """The tags of a line in their order, then those that are required and were not given.
+
+    A scalar is written once, whatever it was given: terminals disagree on which of two they take.
+    """
+    for name, value in message.fields.items():
+        row = plan.tags.get(name)
+        if row is None:
+            continue
+        if isinstance(value, str) or not row.repeats:
+            yield row, message.get(name)
+        else:
+            yield from ((row, one) for one in value)
+    for tag in plan.required:
         if tag not in message.fields:
-            yield from ((tag, text) for text in _texts(tag, "", dialect))
+            yield TAGS[tag], ""
 
 
 def _wanted(tag: str, shape: Shape, dialect: Dialect) -> bool:
@@ -220,17 +247,14 @@ def _wanted(tag: str, shape: Shape, dialect: Dialect) -> bool:
     return tag not in dialect.hidden and (not TAGS[tag].extension or tag in dialect.extensions)
 
 
-def _values(message: Message, tag: str) -> tuple[str, ...]:
-    """A scalar is written once, whatever it was given: terminals disagree on which of two they take."""
-    values = message.all(tag)
-    return values if TAGS[tag].repeats else values[:1] or ("",)
-
-
-def _texts(tag: str, value: str, dialect: Dialect) -> list[str]:
-    """The value as it is sent: in one field, or in several where the tag is made for lines of text."""
-    row = TAGS[tag]
-    pieces = lengths(KINDS[row.kind].emit(clean(value, dialect.encoding, dialect.delimiter), row.width))
-    return pieces if tag in ("AF", "AG") else pieces[:1]
+def _field(row: Tag, value: str, dialect: Dialect) -> list[str]:
+    """A field as it is sent: tag, text, delimiter; several fields where a tag is made for lines of text."""
+    kind, delimiter = KINDS[row.kind], dialect.delimiter
+    if len(value) <= LONGEST and value.isascii() and value.isprintable() and delimiter not in value:
+        return [row.tag, kind.emit(value, row.width), delimiter]
+    pieces = lengths(kind.emit(clean(value, dialect.encoding, delimiter), row.width))
+    wanted = pieces if row.tag in ("AF", "AG") else pieces[:1]
+    return [part for piece in wanted for part in (row.tag, piece, delimiter)]
 
 
 def _seal(line: bytes, message: Message, dialect: Dialect) -> bytes:

@@ -193,6 +193,12 @@ def date18(when: datetime, zone: tzinfo) -> str:
     """
     if when.tzinfo is None:
         raise ValueError(f"{when.isoformat()} has no time zone")
+    return _date18(when.replace(microsecond=0), zone)
+
+
+@lru_cache(maxsize=256)
+def _date18(when: datetime, zone: tzinfo) -> str:
+    # Many messages come in one second, and due dates are few.
     local = when.astimezone(zone)
     return f"{local.year:04}{local:%m%d}    {local:%H%M%S}"
 
@@ -207,7 +213,7 @@ def parse_date18(text: str, zone: tzinfo) -> datetime | None:
     if match is None:
         return None
     try:
-        naive = datetime.strptime(match[1] + match[3], "%Y%m%d%H%M%S")  # noqa: DTZ007 - the zone follows
+        naive = datetime.fromisoformat(f"{match[1]}T{match[3]}")
         return naive.replace(tzinfo=_zone(match[2].strip(), zone)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None

@@ -52,8 +52,8 @@ async def respond(door: Door, session: Session, piece: Message | Refuse, peer: s
     once with its traceback, the message gets its own negative reply, and the line stays.
     """
     message = piece.message if isinstance(piece, Refuse) else piece
-    turn = Turn(door, session, message, door.terminals.get(session.terminal or "", NOBODY), peer, door.now())
-    with structlog.contextvars.bound_contextvars(channel="sip2", terminal=turn.terminal.login, corr_id=turn.by.corr):
+    turn = _turn(door, session, message, peer)
+    with structlog.contextvars.bound_contextvars(channel="sip2", terminal=turn.terminal.login, corr_id=turn.corr):
         try:
             answer = await _answer(turn, piece)
             line = session.reply(message, turn.reply_code, answer.fields)
@@ -75,6 +75,11 @@ def welcome(door: Door, session: Session, listener: Listener, peer: str) -> None
 def struck_out(session: Session) -> bool:
     """Whether this connection gave too many wrong logins and is to be closed after the reply."""
     return session.counters[STRUCK_OUT] > 0
+
+
+def _turn(door: Door, session: Session, message: Message, peer: str) -> Turn:
+    terminal, now = door.terminals.get(session.terminal or "", NOBODY), door.now()
+    return Turn(door, session, message, terminal, peer, now, f"{terminal.login or peer}@{now:%Y%m%dT%H%M%S.%f}")
 
 
 async def _answer(turn: Turn, piece: Message | Refuse) -> Reply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, cast
 
@@ -72,7 +72,7 @@ class Line(TwistedProtocol):
         self._header: bytearray | None = None
         self._prompts: Prompts | None = None
         self._waiting: deque[Event] = deque()
-        self._counted: Counter[str] = Counter()
+        self._counted: dict[str, int] = {}
         self._serving = self._admitted = self._paused = self._closing = False
         self._peer = self._why = ""
         self._timer: Any = None
@@ -189,10 +189,11 @@ class Line(TwistedProtocol):
         if self._session.terminal is not None:
             self._timer.reset(self._port.idle_s)
         self._waiting.extend(self._events(data))
-        self._tally()
         if not self._serving and self._waiting:
             self._serving = True
             Deferred.fromCoroutine(self._serve()).addErrback(self._failed)
+        else:
+            self._tally()
         self._hold_back()
 
     def _events(self, data: bytes) -> Iterable[Event]:
@@ -266,10 +267,11 @@ class Line(TwistedProtocol):
 
     def _tally(self) -> None:
         """Tell the process's counters what this session counted since the last time."""
-        fresh = self._session.counters - self._counted
-        for event, count in fresh.items():
-            self._port.door().counters.add("sip2_events_total", event, by=count)
-        self._counted += fresh
+        for event, count in self._session.counters.items():
+            told = self._counted.get(event, 0)
+            if count > told:
+                self._port.door().counters.add("sip2_events_total", event, by=count - told)
+                self._counted[event] = count
 
     def _note_end(self, reason: Failure) -> None:
         LOG.info(

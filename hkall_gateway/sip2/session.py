@@ -109,12 +109,15 @@ class Session:
         if self._broken:
             return
         first, *others = _TERMINATOR.split(data)
-        yield from self._keep(first)
+        if flood := self._keep(first):
+            yield flood
         for piece in others:
             if self._broken:
                 return
-            yield from self._end()
-            yield from self._keep(piece)
+            if event := self._end():
+                yield event
+            if flood := self._keep(piece):
+                yield flood
 
     def reply(self, request: Message, code: str, fields: Mapping[str, Value]) -> bytes:
         """The line that answers `request`, to be written as it is; remembered for a resend.
@@ -145,77 +148,79 @@ class Session:
         self._strikes += 1
         return self._strikes >= STRIKES
 
-    def _keep(self, piece: bytes) -> Iterator[Event]:
+    def _keep(self, piece: bytes) -> Event | None:
         """Adds to the line as far as the cap allows; what lies beyond is only measured."""
+        if not piece:
+            return None
         if not self._length:
             piece = piece.lstrip(_BLANKS)
         self._length += len(piece)
         self._buffer += piece[: self.dialect.max_line - len(self._buffer)]
-        if self._length > FLOOD * self.dialect.max_line:
-            self._broken = True
-            self._buffer.clear()
-            self.counters["too_long"] += 1
-            yield Hang("flood")
+        if self._length <= FLOOD * self.dialect.max_line:
+            return None
+        self._broken = True
+        self._buffer.clear()
+        self.counters["too_long"] += 1
+        return Hang("flood")
 
-    def _end(self) -> Iterator[Event]:
+    def _end(self) -> Event | None:
         line, length = bytes(self._buffer), self._length
         self._buffer.clear()
         self._length = 0
         if not length:
-            return
+            return None
         self.counters["received"] += 1
         if length > self.dialect.max_line:
             self.counters["too_long"] += 1
-        else:
-            yield from self._read(line)
+            return None
+        return self._read(line)
 
-    def _read(self, line: bytes) -> Iterator[Event]:
+    def _read(self, line: bytes) -> Event | None:
         try:
             message = decode(line, self.dialect)
         except BadMessage as bad:
-            yield from self._bad(bad, line)
-            return
+            return self._bad(bad, line)
         self._count(message)
         if message.code == RESEND:
-            yield from self._again(message)
-        elif SHAPES[message.code].reply:
-            yield from self._ask(message, message, line)
-        else:
-            self.counters["unknown_command"] += 1  # a reply's code means nothing when a terminal says it
+            return self._again(message)
+        if SHAPES[message.code].reply:
+            return self._ask(message, message, line)
+        self.counters["unknown_command"] += 1  # a reply's code means nothing when a terminal says it
+        return None
 
-    def _bad(self, bad: BadMessage, line: bytes) -> Iterator[Event]:
+    def _bad(self, bad: BadMessage, line: bytes) -> Event | None:
         if bad.why == "checksum":
             self.counters["bad_checksum"] += 1
-            yield self._garbled(checked=True)
-        elif bad.message is not None and SHAPES[bad.message.code].reply:
+            return self._garbled(checked=True)
+        if bad.message is not None and SHAPES[bad.message.code].reply:
             self.counters[bad.why] += 1
             self._count(bad.message)
-            yield from self._ask(Refuse(bad.message.code, bad.message, bad.why), bad.message, line)
-        else:
-            self.counters["unknown_command" if bad.why == "truncated" else bad.why] += 1
+            return self._ask(Refuse(bad.message.code, bad.message, bad.why), bad.message, line)
+        self.counters["unknown_command" if bad.why == "truncated" else bad.why] += 1
+        return None
 
     def _count(self, message: Message) -> None:
-        self.counters["unknown_field"] += len(message.unknown)
-        self.counters["code_point_sum"] += message.code_point_sum
+        if message.unknown:
+            self.counters["unknown_field"] += len(message.unknown)
+        if message.code_point_sum:
+            self.counters["code_point_sum"] += 1
 
-    def _ask(self, event: Message | Refuse, message: Message, line: bytes) -> Iterator[Event]:
+    def _ask(self, event: Message | Refuse, message: Message, line: bytes) -> Event | None:
         known = line.rstrip() if message.checked and message.sequence else None
         turn = next((turn for turn in self._turns if known and turn.line == known), None)
         if turn is None:
             self._turns.append(_Turn(message, known))
-            yield event
-        elif turn.answer is None:
-            self.counters["in_progress"] += 1
-        else:
-            yield self._replay(turn.answer)
+            return event
+        if turn.answer is not None:
+            return self._replay(turn.answer)
+        self.counters["in_progress"] += 1
+        return None
 
-    def _again(self, request: Message) -> Iterator[Event]:
+    def _again(self, request: Message) -> Event | None:
         if self.waiting:
             self.counters["in_progress"] += 1
-        elif self._last_words is None:
-            yield self._garbled(request.checked)
-        else:
-            yield self._replay(self._last_words)
+            return None
+        return self._garbled(request.checked) if self._last_words is None else self._replay(self._last_words)
 
     def _replay(self, line: bytes) -> Say:
         self.counters["replayed"] += 1

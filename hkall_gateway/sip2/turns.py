@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
+from functools import cache
 from typing import Final, Protocol
 
 from hkall_gateway.desk.asks import Place
@@ -67,7 +68,11 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of one terminal, and what was known when it came. `peer` is the address that it came from."""
+    """One message of one terminal, and what was known when it came.
+
+    `peer` is the address that it came from; `corr` is unlike that of any other message, since a terminal asks one thing at
+    a time.
+    """
 
     door: Door
     session: Session
@@ -75,6 +80,7 @@ class Turn:
     terminal: TerminalRow
     peer: str
     now: datetime
+    corr: str
 
     @property
     def reply_code(self) -> str:
@@ -82,9 +88,8 @@ class Turn:
 
     @property
     def by(self) -> By:
-        """Who asks; `corr` is unlike that of any other message, since a terminal asks one thing at a time."""
-        who = self.terminal.login or self.peer
-        return By(who, "sip2", self.message.code, f"{who}@{self.now:%Y%m%dT%H%M%S.%f}")
+        """Who asks."""
+        return By(self.terminal.login or self.peer, "sip2", self.message.code, self.corr)
 
     @property
     def place(self) -> Place:
@@ -169,7 +174,8 @@ def reply(turn: Turn, said: Mapping[str, Value], no: Refused | None = None, requ
         "AA": asked.get("AA"),
         "AB": asked.get("AB"),
     }
-    fields = {name: value for name, value in {**common, **said}.items() if _has_place(turn.reply_code, name, value)}
+    always, if_said = _places(turn.reply_code)
+    fields = {name: value for name, value in {**common, **said}.items() if name in always or (value and name in if_said)}
     return Reply(fields, no, request)
 
 
@@ -192,13 +198,15 @@ def dollars(cents: int) -> str:
     return f"{cents // 100}.{cents % 100:02}"
 
 
-def _has_place(code: str, name: str, value: Value) -> bool:
+@cache
+def _places(code: str) -> tuple[frozenset[str], frozenset[str]]:
+    """What a reply always has, and what it has where there is something to say."""
     shape = SHAPES[code]
-    if name in shape.required or any(part.name == name for part in shape.fixed):
-        return True
-    return bool(value) and (name in shape.optional or (name in TAGS and TAGS[name].extension))
+    extensions = (row.tag for row in TAGS.values() if row.extension)
+    return frozenset({*shape.required, *(part.name for part in shape.fixed)}), frozenset({*shape.optional, *extensions})
 
 
+@cache
 def _shows_chinese(encoding: str) -> bool:
     try:
         return bool("還書".encode(encoding))
