@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextvars
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,6 +25,7 @@ from hkall_gateway.desk.ports import Clock
 from hkall_gateway.rules import breaker
 from hkall_gateway.rules.breaker import DOWN, Link, Patience
 from hkall_gateway.store.database import Store
+from hkall_gateway.store.faults import Unavailable
 from hkall_gateway.store.outbox import MAIL, OutboxRow
 from hkall_gateway.store.unit import Unit
 
@@ -93,13 +95,13 @@ class Courier:
         self._store, self._desk, self._carriers, self._schedule = store, desk, carriers, schedule
         self._clock, self._now, self._instance, self._terms, self._patience = clock, now, instance, terms, patience
         self._busy: Counter[str] = Counter()
-        self._under_way: set[Deferred[None]] = set()
-        self._running = self._looking = self._again = False
+        self._under_way: dict[Deferred[None], int] = {}
+        self._running = self._looking = self._again = self._unsure = False
         self._timer: Any = None
 
     async def start(self) -> None:
         """Take back what this gateway had in hand when it died, then begin."""
-        await self._store.run(_release, self._instance)
+        await self._store.run(_release, self._instance, ())
         self._running = True
         self.nudge()
 
@@ -124,14 +126,23 @@ class Courier:
         try:
             while self._again and self._running:
                 self._again = False
-                for row in await self._store.run(self.claim):
+                for row in await self._claimed():
                     self._again = True  # a lane's next row may be free when this one is told
                     self._send_off(row)
+        except Unavailable:  # the store has said why
+            self._unsure = True
         except Exception:
             LOG.exception("courier.look_failed")
         finally:
             self._looking = False
             self._look_later()
+
+    async def _claimed(self) -> tuple[OutboxRow, ...]:
+        """What may leave now. What a lost answer of the database left in our name, and is not in hand, is free again."""
+        if self._unsure:
+            await self._store.run(_release, self._instance, tuple(self._under_way.values()))
+            self._unsure = False
+        return await self._store.run(self.claim)
 
     def _look_later(self) -> None:
         if self._running and (self._timer is None or not self._timer.active()):
@@ -140,14 +151,14 @@ class Courier:
     def _send_off(self, row: OutboxRow) -> None:
         self._busy[row.line] += 1
         done = ensureDeferred(self.deliver(row))
-        self._under_way.add(done)
+        self._under_way[done] = row.id
         done.addBoth(self._delivered, done, row.line)
 
     def _delivered(self, result: Any, done: Deferred[None], line: str) -> None:
         self._busy[line] -= 1
         if not self._busy[line]:
             del self._busy[line]
-        self._under_way.discard(done)
+        del self._under_way[done]
         self.nudge()
         if result is not None:
             LOG.error("courier.bug", trace=result.getTraceback())
@@ -175,12 +186,26 @@ class Courier:
             if answer.kind not in TOLD:
                 attempts = self._terms(row.line).attempts
                 retry_at = self._schedule.next_try(row.attempts, self._now(), answer.retry_after_s, attempts)
-            await self._desk.delivered(row, answer, retry_at, self._patience)
+            await self._settle(row, answer, retry_at)
             _log(row, answer, retry_at)
+
+    async def _settle(self, row: OutboxRow, answer: Answer, retry_at: datetime | None) -> None:
+        """Write down how it went. While the database is away it is kept in hand: the row is ours until its lease is over."""
+        while True:
+            try:
+                return await self._desk.delivered(row, answer, retry_at, self._patience)
+            except Unavailable:
+                if not self._running:
+                    raise
+            moment: Deferred[None] = Deferred()
+            self._clock.callLater(1, partial(moment.callback, None))
+            await moment
 
     async def _carry(self, row: OutboxRow) -> Answer:
         try:
             return await self._carriers[row.kind](row)
+        except Unavailable as away:
+            return Answer("unreachable", detail=f"the database: {away}", untold=True)
         except Exception:  # a bug on the way out must not lose the row: it is tried again, and shown
             LOG.exception("courier.carrier_failed", kind=row.kind, send=row.send.value)
             return Answer("unknown", detail="a bug; see the log")
@@ -198,8 +223,8 @@ class _Lines(dict[str, Link]):
         return self[line]
 
 
-def _release(unit: Unit, instance: str) -> None:
-    unit.outbox.release(instance)
+def _release(unit: Unit, instance: str, in_hand: Sequence[int]) -> None:
+    unit.outbox.release(instance, in_hand)
 
 
 def _try(unit: Unit, line: str, now: datetime, until: datetime) -> bool:

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from hkall_gateway.config.policy import load
 from hkall_gateway.courier import Courier, Schedule, Terms
-from hkall_gateway.desk.deliveries import PATIENCE
+from hkall_gateway.desk.deliveries import PATIENCE, delivered
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Answer
@@ -23,6 +23,7 @@ from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Partner
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.faults import Unavailable
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
@@ -173,6 +174,61 @@ def test_what_a_dead_gateway_had_in_hand_is_taken_up_at_the_next_start() -> None
     post.store.now(lambda unit: unit.outbox.claim(post.now(), "test", 600, 10))
     post.start()
     assert post.carried == ["R1/CUHK/ask_lender"]
+
+
+class Flaky:
+    """A store that is away for as many writes as it is told."""
+
+    def __init__(self, store: Immediate) -> None:
+        self._store, self.away = store, 0
+
+    async def run(self, work: Any, *args: Any, **how: Any) -> Any:
+        if self.away:
+            self.away -= 1
+            raise Unavailable("OperationalError")
+        return await self._store.run(work, *args, **how)
+
+    async def read(self, work: Any, *args: Any) -> Any:
+        return await self._store.read(work, *args)
+
+
+def test_an_answer_that_comes_while_the_database_is_away_is_written_down_when_it_is_back() -> None:
+    post = Post()
+    post.slow = []
+    post.put("R1", "CUHK")
+    post.start()
+    flaky = Flaky(post.store)
+    post.desk._store = flaky
+    flaky.away = 3
+    post.slow[0].callback(Answer("accepted"))
+    post.pass_time(2)
+    assert post.states() == [("R1", "waiting")]
+    post.pass_time(1)
+    assert (post.states(), len(post.carried)) == ([("R1", "sent")], 1)
+
+
+def test_a_claim_whose_answer_was_lost_is_made_again_and_what_is_in_hand_stays() -> None:
+    post = Post()
+    post.slow = []
+    post.put("R1", "CUHK")
+    post.start()
+    flaky = Flaky(post.store)
+    post.courier._store, flaky.away = flaky, 1
+    post.put("R2", "CUHK")
+    post.store.now(lambda unit: unit.outbox.claim(post.now(), "test", 600, 10))  # committed, and the connection broke
+    post.pass_time(2)
+    assert post.carried == ["R1/CUHK/ask_lender", "R2/CUHK/ask_lender"]
+
+
+def test_what_is_said_twice_of_one_try_counts_once() -> None:
+    post = Post()
+    post.put("R1", "CUHK")
+    (row,) = post.store.now(lambda unit: unit.outbox.claim(post.now(), "test", 600, 10))
+    for _ in range(2):
+        post.store.now(delivered, row, Answer("unknown"), post.now(), PATIENCE, post.desk.house, post.now())
+    kept = post.store.now(lambda unit: unit.outbox.row(row.id))
+    assert kept is not None
+    assert (kept.state, kept.attempts) == ("unsure", 1)
 
 
 def test_stopping_waits_for_what_is_under_way() -> None:

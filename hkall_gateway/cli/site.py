@@ -81,7 +81,7 @@ def load_config(path: Path) -> tuple[Gateway, House]:
 def open_database(path: Path, *, any_revision: bool = False) -> Engine:
     """The database of a configuration; one at another revision is an ending with the command to run."""
     config, _house = load_config(path)
-    engine = open_engine(config.database.url)
+    engine = open_engine(config.database.url, config.database.limits())
     if not any_revision:
         require_revision(engine, path)
     return engine

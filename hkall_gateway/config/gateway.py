@@ -30,6 +30,7 @@ from hkall_gateway.config.values import (
     Zone,
 )
 from hkall_gateway.rules import vocabulary
+from hkall_gateway.store.engine import Limits
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 BUILT_IN: Final = ("snapshot", "sip2", "ncip", "manual")
@@ -56,6 +57,16 @@ class Database(Strict):
 
     url: DatabaseUrl = Field(description="sqlite:///file or postgresql+psycopg://user@host/db")
     batch_units: Natural = Field(default=256, description="messages that share one durable commit at most; 1 = one each")
+    statement_timeout_s: Seconds = Field(default=15.0, description="PostgreSQL: how long one statement may take")
+    lock_timeout_s: Seconds = Field(default=2.0, description="PostgreSQL: how long to wait for what another gateway decides")
+    idle_timeout_s: Seconds = Field(
+        default=10.0, description="PostgreSQL: how long a gateway that has stopped may keep its rows locked"
+    )
+    connect_timeout_s: Natural = Field(default=3, description="PostgreSQL: until a server has answered at all, at least 2")
+
+    def limits(self) -> Limits:
+        """How long the database may take."""
+        return Limits(self.statement_timeout_s, self.lock_timeout_s, self.idle_timeout_s, self.connect_timeout_s)
 
 
 class PolicyFile(Strict):

@@ -14,7 +14,8 @@ from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.ports import BorrowerFacts, LocalIls, Unreachable, Verb
 from hkall_gateway.rules.vocabulary import RULES, Sensitive, Why
 from hkall_gateway.store.cards import is_blocked
-from hkall_gateway.store.database import Locks, Store
+from hkall_gateway.store.database import Store
+from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.unit import Unit
 
 Said = TypeVar("Said")
@@ -51,8 +52,9 @@ class Base:
         return ask.item is None or ask.item.agency != self.house.agency
 
     async def _once(self, key: InboxKey | None, locks: Locks, work: Callable[..., Said], ask: Any, *facts: Any) -> Said:
-        now = self._now()
-        return await self._store.run(once, key, now, work, ask, *facts, self.house, now, locks=locks)
+        now, kept = self._now(), key is not None
+        locks = replace(locks, document=(key.agency, key.digest)) if key else locks
+        return await self._store.run(once, key, now, work, ask, *facts, self.house, now, locks=locks, repeatable=kept)
 
     async def _facts(self, card: str) -> BorrowerFacts:
         """What the local system says of a borrower; if it cannot be reached, what was loaded last, if anything was."""
@@ -85,8 +87,8 @@ def locks_for(patron: str = "", request: str = "", item: str = "") -> Locks:
 
 
 def heard_locks(ask: Heard) -> Locks:
-    """The copy that a partner speaks of."""
-    return locks_for(item=ask.item.barcode if ask.item else "")
+    """What a partner speaks of: a copy, a RequestId, or both."""
+    return Locks(item=("", ask.item.barcode if ask.item else ""), wires=((ask.wire_agency, ask.wire_id),))
 
 
 def loaded_facts(unit: Unit, card: str) -> BorrowerFacts:

@@ -10,7 +10,8 @@ from hkall_gateway.desk.asks import RequestTitle
 from hkall_gateway.desk.base import TRY_AGAIN, Base, locks_for
 from hkall_gateway.desk.deeds import Answered, Deed, Paid, Pay, Waive, Waived
 from hkall_gateway.desk.outcomes import Outcome, Refused
-from hkall_gateway.store.database import Locks
+from hkall_gateway.store.fines import charge_numbered
+from hkall_gateway.store.locks import Locks
 
 
 class ByHand(Base):
@@ -42,12 +43,18 @@ class ByHand(Base):
 
     async def waive(self, ask: Waive) -> Waived | Refused:
         """Let a patron off a charge."""
-        return await self._once(ask.inbox, locks_for(), fines.waive, ask)
+        card = await self._store.read(_patron_who_owes, ask.fine)
+        return await self._once(ask.inbox, locks_for(patron=card), fines.waive, ask)
 
 
 def _patron_of(unit: Any, number: str) -> str:
     request = unit.request(number)
     return request.patron if request else ""
+
+
+def _patron_who_owes(unit: Any, fine: int) -> str:
+    charged = charge_numbered(unit, fine)
+    return charged.patron if charged else ""
 
 
 def _deed_locks(deed: Deed) -> Locks:

@@ -19,7 +19,7 @@ from hkall_gateway.desk.slips import (
     RenewAll,
 )
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
-from hkall_gateway.store.database import NO_LOCKS
+from hkall_gateway.store.locks import NO_LOCKS, Locks
 
 
 class CardDesk(ByHand):
@@ -44,14 +44,14 @@ class CardDesk(ByHand):
         facts = await self._facts(ask.card)
         if not facts.reachable:
             return TRY_AGAIN
-        return await self._once(None, locks_for(patron=ask.card), cards.hold, ask, facts)
+        return await self._once(None, Locks(ask.card, whole=True), cards.hold, ask, facts)
 
     async def renew_all(self, ask: RenewAll) -> AllRenewed | Refused:
         """Everything that a patron has is kept longer."""
         if not await self._pin_fits(ask.card, ask.pin):
             return WRONG_PIN
         facts = await self._facts(ask.card)
-        return await self._once(None, locks_for(patron=ask.card), cards.renew_all, ask, facts)
+        return await self._once(None, Locks(ask.card, whole=True), cards.renew_all, ask, facts)
 
     async def note_properties(self, ask: NoteProperties) -> PropertiesNoted | Refused:
         """A terminal says how a copy is made."""

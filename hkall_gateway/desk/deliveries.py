@@ -12,7 +12,7 @@ from hkall_gateway.rules.breaker import Link, Patience
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.tidings import Letter
 from hkall_gateway.rules.vocabulary import By, Request
-from hkall_gateway.store.outbox import MAIL, Attempt, OutboxRow
+from hkall_gateway.store.outbox import MAIL, UNSETTLED, Attempt, OutboxRow
 from hkall_gateway.store.unit import Unit
 
 TOLD = frozenset({"accepted", "already", "refused", "undeliverable"})
@@ -30,11 +30,13 @@ def delivered(
 ) -> None:
     """Settle the row: told, again at `retry_at`, or dead when there is no further try; then the request moves on.
 
-    A row that somebody settled by hand while it was under way stays as they said.
+    A row that somebody settled by hand while it was under way stays as they said. Said twice of one try it counts once.
     """
+    kept = unit.outbox.row(row.id)
+    if kept is not None and answer.kind not in TOLD and kept.state in UNSETTLED and kept.attempts >= row.attempts:
+        return
     unit.outbox.tried(row.id, Attempt(now, answer.kind, answer.problem, answer.detail))
     link = _line(unit, row, answer, patience, now)
-    kept = unit.outbox.row(row.id)
     if kept is None or kept.state in {"sent", "done", "dropped"}:
         return
     by = By(row.recipient if row.kind == "ncip" else MAIL, "courier", row.send.name, row.corr)

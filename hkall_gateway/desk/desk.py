@@ -26,7 +26,7 @@ from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Why
-from hkall_gateway.store.database import NO_LOCKS
+from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 
@@ -74,7 +74,7 @@ class Desk(PartnerDesk):
         facts = await self._facts(ask.card) if ask.card else BorrowerFacts(None, "staff")
         if ask.pin and not await self._pin_ok(ask.card, ask.pin):
             return WRONG_PIN
-        locks = locks_for(patron=ask.card, item=ask.barcode)
+        locks = Locks(ask.card, item=("", ask.barcode), whole=not ask.barcode)
         return await self._once(ask.inbox, locks, circulation.renew, ask, facts)
 
     # ---- discovery systems
@@ -90,13 +90,15 @@ class Desk(PartnerDesk):
 
     async def cancel(self, ask: CancelRequest) -> Outcome:
         """The patron no longer wants it."""
-        return await self._once(ask.inbox, locks_for(patron=ask.patron, request=ask.request), borrowing.cancel, ask)
+        locks = Locks(ask.patron, ask.request, placed=(ask.placed_by, ask.placed_id))
+        return await self._once(ask.inbox, locks, borrowing.cancel, ask)
 
     # ---- partners
 
     async def borrow_from_us(self, ask: BorrowFromUs) -> Outcome:
         """Page a copy of ours."""
-        return await self._once(ask.inbox, NO_LOCKS, lending.borrow_from_us, ask)
+        locks = Locks(item=("", ask.item.barcode if ask.item else ""), wires=((ask.wire_agency, ask.wire_id),))
+        return await self._once(ask.inbox, locks, lending.borrow_from_us, ask)
 
     async def shipped(self, ask: Heard) -> Outcome:
         """The lender sent a copy to us, or the borrower sent ours back: who owns the request decides."""
@@ -133,7 +135,8 @@ class Desk(PartnerDesk):
     async def delivered(self, row: OutboxRow, answer: Answer, retry_at: datetime | None, patience: Patience) -> None:
         """The courier says how a delivery went, and when it would try again."""
         locks, now = locks_for(request=row.request), self._now()
-        await self._store.run(deliveries.delivered, row, answer, retry_at, patience, self.house, now, locks=locks)
+        what = (row, answer, retry_at, patience, self.house, now)
+        await self._store.run(deliveries.delivered, *what, locks=locks, repeatable=True)
 
 
 def _is_partner_card(unit: Any, card: str) -> bool:

@@ -32,7 +32,7 @@ from hkall_gateway.desk.mirrored import EVENTS
 from hkall_gateway.desk.outcomes import ItemSeen, Outcome, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.lifecycle import Event
-from hkall_gateway.store.database import NO_LOCKS
+from hkall_gateway.store.locks import NO_LOCKS, Locks
 
 WORKS: Final[Mapping[str, Work]] = MappingProxyType({**ERRANDS, **EVENTS})
 """Every errand by its name."""
@@ -49,7 +49,9 @@ class PartnerDesk(CardDesk):
         facts = await self._facts(ask.card) if ask.card else NOBODY
         if not facts.reachable:
             return TRY_AGAIN
-        return await self._once(ask.inbox, locks_for(patron=ask.card, item=ask.barcode), work, ask, facts)
+        wires = ((ask.wire_agency or ask.partner, ask.wire_id), (ask.partner, ask.number))
+        locks = Locks(ask.card, item=("", ask.barcode), wires=wires)
+        return await self._once(ask.inbox, locks, work, ask, facts)
 
     # ---- events of partners
 
@@ -85,7 +87,8 @@ class PartnerDesk(CardDesk):
 
     async def change_request(self, ask: ChangeRequest) -> Changed | Refused:
         """Another place of collection, another last day."""
-        locks = locks_for(patron=ask.card, item=ask.item.barcode if ask.item else "")
+        named = (ask.agency, ask.value)
+        locks = Locks(ask.card, item=("", ask.item.barcode if ask.item else ""), wires=(named,), placed=named)
         return await self._once(ask.inbox, locks, services.change_request, ask)
 
     async def set_status(self, ask: SetStatus) -> StatusSet | Refused:

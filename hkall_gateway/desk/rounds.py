@@ -28,6 +28,7 @@ from hkall_gateway.rules.vocabulary import By, Partner, Position, Request
 from hkall_gateway.store import rounds as found
 from hkall_gateway.store.apart import apart
 from hkall_gateway.store.database import Store
+from hkall_gateway.store.faults import Unavailable
 from hkall_gateway.store.rounds import Aside, Job
 from hkall_gateway.store.unit import Unit
 
@@ -273,6 +274,8 @@ class Rounds:
             await self.do(name, due_only=True)
         except Lost:
             LOG.warning("timer.lost", job=name)
+        except Unavailable:  # the store has said why; the round goes on when its lease has run out
+            LOG.warning("timer.waits", job=name)
         except Exception:
             LOG.exception("timer.failed", job=name)
 
@@ -286,7 +289,7 @@ class Rounds:
 
     def _looked(self, result: Any) -> None:
         self._looking = None
-        if result is not None:
+        if result is not None and not result.check(Unavailable):
             LOG.error("timer.bug", trace=result.getTraceback())
         if self._running:
             self._timer = self._clock.callLater(LOOK_S, self._look)

@@ -22,6 +22,7 @@ from hkall_gateway.ncip.messages import NOBODY, SHAPES, Coded, Fields, Header, M
 from hkall_gateway.ncip.problems import Trouble
 from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
 from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.store.faults import Unavailable
 
 __all__ = ["HANDLERS", "Caller", "Door", "Peer", "Service", "authenticated", "respond"]
 
@@ -92,6 +93,8 @@ async def _answered(door: Door, message: Message, mark: str, peer: Peer) -> Fiel
         said = await (door.deadline.hold(work) if door.deadline else work)
     except TooLate:
         LOG.warning("ncip.too_late", service=message.service)
+        return _try_again()
+    except Unavailable:  # the store has said why
         return _try_again()
     except Exception:
         LOG.exception("ncip.handler_failed", service=message.service)

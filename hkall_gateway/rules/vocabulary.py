@@ -383,4 +383,8 @@ class Refusal:
 
 
 class BadStep(Exception):
-    """A step that the life cycle does not have, or a request that somebody else moved first: a bug or a lost race."""
+    """A step that the life cycle does not have: a bug."""
+
+
+class LostRace(BadStep):
+    """A request that somebody else moved first: decided again, it is decided by where it stands now."""

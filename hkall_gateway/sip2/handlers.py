@@ -21,6 +21,7 @@ from hkall_gateway.sip2.messages import RESEND
 from hkall_gateway.sip2.patrons import end_session, patron_information, patron_status
 from hkall_gateway.sip2.session import Refuse, Session
 from hkall_gateway.sip2.turns import NOBODY, Door, Handler, Reply, TerminalRow, Turn, Verifier, refuse_by, reply
+from hkall_gateway.store.faults import Unavailable
 
 __all__ = ["HANDLERS", "Door", "Message", "Refuse", "TerminalRow", "Verifier", "respond", "struck_out", "welcome"]
 
@@ -56,6 +57,9 @@ async def respond(door: Door, session: Session, piece: Message | Refuse, peer: s
     with structlog.contextvars.bound_contextvars(channel="sip2", terminal=turn.terminal.login, corr_id=turn.corr):
         try:
             answer = await _answer(turn, piece)
+            line = session.reply(message, turn.reply_code, answer.fields)
+        except Unavailable:  # the store has said why; the terminal hears "try again"
+            answer = refuse_by(turn, Why.TRY_AGAIN)
             line = session.reply(message, turn.reply_code, answer.fields)
         except Exception:
             LOG.exception("sip2.failed", code=message.code)

@@ -6,152 +6,38 @@ came in while the last one was being committed, so a lone message waits for nobo
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import StaticPool
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.store.lane import Answer, Lane, give
-from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.group import Job, at_ease, read_group, refuse, run_group, steady
+from hkall_gateway.store.lane import Lane, Turn, give
+from hkall_gateway.store.locks import NO_LOCKS, Locks
 
 T = TypeVar("T")
 
 BATCH_UNITS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Locks:
-    """What a unit of work will decide about.
-
-    PostgreSQL locks the rows of a whole group first, patrons and then requests, each in the order of their numbers, so that
-    the groups of two gateways wait for each other and never both. SQLite needs none.
-    """
-
-    patron: str = ""
-    request: str = ""
-    item: tuple[str, str] = ("", "")
-
-
-NO_LOCKS = Locks()
-
-
 class Store(Protocol):
     """Something that runs a function of a unit in one transaction; `Database` with a thread, `Immediate` at once."""
 
-    def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS) -> Awaitable[T]: ...
+    def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False) -> Awaitable[T]: ...
 
     def read(self, work: Callable[..., T], *args: Any) -> Awaitable[T]: ...
-
-
-@dataclass(slots=True)
-class _Job(Generic[T]):
-    """One unit of work, waiting; `settle` tells its waiter, in the reactor's thread."""
-
-    work: Callable[..., T]
-    args: tuple[Any, ...]
-    locks: Locks
-    settle: Callable[[Any, BaseException | None], None]
-    context: contextvars.Context = field(default_factory=contextvars.copy_context)
-
-
-_BEGIN = {"sqlite": Prepared(text("BEGIN IMMEDIATE")), "postgresql": Prepared(text("BEGIN"))}
-_ASK = {"sqlite": Prepared(text("BEGIN")), "postgresql": Prepared(text("BEGIN ISOLATION LEVEL REPEATABLE READ"))}
-_COMMIT, _ROLLBACK = Prepared(text("COMMIT")), Prepared(text("ROLLBACK"))
-_SAVEPOINT, _RELEASE = Prepared(text("SAVEPOINT unit")), Prepared(text("RELEASE SAVEPOINT unit"))
-_BACK = Prepared(text("ROLLBACK TO SAVEPOINT unit"))
-
-
-def _run_one(connection: Connection, make_unit: Callable[[Connection], Any], job: _Job[Any]) -> Answer:
-    """Run one unit inside its savepoint; the answer to give once the group has been committed."""
-    _SAVEPOINT.change(connection)
-    try:
-        unit = make_unit(connection)
-        result = job.context.run(job.work, unit, *job.args)
-        _RELEASE.change(connection)  # PostgreSQL refuses after an error that the unit swallowed
-    except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
-        _BACK.change(connection)
-        _RELEASE.change(connection)
-        return _failing(job, error)
-    return lambda: _settle(job, unit, result)
-
-
-def _settle(job: _Job[Any], unit: Any, result: Any) -> None:
-    """After the commit: those who listen hear what happened, then the waiter gets its answer."""
-    try:
-        job.context.run(unit.committed)
-    finally:  # a listener's bug goes to the log; what was committed is answered all the same
-        job.settle(result, None)
-
-
-def _failing(job: _Job[Any], error: BaseException) -> Answer:
-    return lambda: job.settle(None, error)
-
-
-def _at_ease() -> None:
-    """Nothing happens before a commit."""
-
-
-def run_group(
-    connection: Connection,
-    make_unit: Callable[[Connection], Any],
-    jobs: Sequence[_Job[Any]],
-    before_commit: Callable[[], None] = _at_ease,
-) -> list[Answer]:
-    """All `jobs` in one durable commit. If BEGIN or COMMIT fails, every waiter fails: nothing was promised."""
-    try:
-        _BEGIN[connection.dialect.name].change(connection)
-        make_unit(connection).lock([job.locks for job in jobs])
-        answers = [_run_one(connection, make_unit, job) for job in jobs]
-        before_commit()
-        _COMMIT.change(connection)
-    except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
-        _abandon(connection)
-        return [_failing(job, error) for job in jobs]
-    return answers
-
-
-def _abandon(connection: Connection) -> None:
-    """Leave whatever transaction is open; a lost connection is thrown away, and the next group gets a new one."""
-    try:
-        _ROLLBACK.change(connection)
-    except Exception:  # noqa: BLE001  # the connection is lost, whatever the reason
-        connection.invalidate()
-        connection.rollback()  # SQLAlchemy connects again only after this
-
-
-def read_group(connection: Connection, make_unit: Callable[[Connection], Any], jobs: Sequence[_Job[Any]]) -> list[Answer]:
-    """Questions that decide nothing: one snapshot for all, nothing written, nothing kept."""
-    try:
-        _ASK[connection.dialect.name].change(connection)
-        answers = [_ask_one(connection, make_unit, job) for job in jobs]
-        _ROLLBACK.change(connection)
-    except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
-        _abandon(connection)
-        return [_failing(job, error) for job in jobs]
-    return answers
-
-
-def _ask_one(connection: Connection, make_unit: Callable[[Connection], Any], job: _Job[Any]) -> Answer:
-    _SAVEPOINT.change(connection)
-    try:
-        result = job.context.run(job.work, make_unit(connection), *job.args)
-    except Exception as error:  # noqa: BLE001  # whatever a unit raises goes to its waiter
-        _BACK.change(connection)
-        return _failing(job, error)
-    _BACK.change(connection)
-    return lambda: job.settle(result, None)
 
 
 class Database:
     """The daemon's store: a writer thread with group commit and a reader thread beside it.
 
     `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread. `batch=1` is one commit each, for the
-    benchmark. `run` and `read` answer a Deferred that fires in the reactor's thread.
+    benchmark; `draw` is a random number in [0, 1) for pauses. `run` and `read` answer a Deferred that fires in the
+    reactor's thread, with Unavailable where the database is away or another gateway was in the way for too long.
     """
 
     def __init__(
@@ -160,24 +46,28 @@ class Database:
         make_unit: Callable[[Connection], Any],
         in_reactor: Callable[[Callable[[], None]], Any],
         batch: int = BATCH_UNITS,
+        draw: Callable[[], float] = steady,
     ) -> None:
-        def writes(connection: Connection, jobs: Sequence[_Job[Any]]) -> list[Answer]:
-            return run_group(connection, make_unit, jobs)
+        def writes(connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
+            return run_group(connection, make_unit, jobs, draw=draw)
 
-        def reads(connection: Connection, jobs: Sequence[_Job[Any]]) -> list[Answer]:
+        def reads(connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
             return read_group(connection, make_unit, jobs)
 
-        self._writer = Lane(engine, writes, in_reactor, "writer", batch)
+        self._writer = Lane(engine, writes, refuse, in_reactor, "writer", batch)
         alone = engine.dialect.name == "sqlite" and isinstance(engine.pool, StaticPool)
-        self._reader = self._writer if alone else Lane(engine, reads, in_reactor, "reader", batch)
+        self._reader = self._writer if alone else Lane(engine, reads, refuse, in_reactor, "reader", batch)
 
-    def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS) -> Deferred[T]:
-        """`work(unit, *args)` in a transaction of its own inside the group; fires after the durable commit."""
-        return _put(self._writer, work, args, locks)
+    def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False) -> Deferred[T]:
+        """`work(unit, *args)` in a transaction of its own inside the group; fires after the durable commit.
+
+        `work` may run more than once, and only its last run counts. `repeatable`: committed twice it has one effect.
+        """
+        return _put(self._writer, work, args, locks, repeatable)
 
     def read(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
         """`work(unit, *args)` that only asks."""
-        return _put(self._reader, work, args, NO_LOCKS)
+        return _put(self._reader, work, args, NO_LOCKS, True)
 
     def close(self) -> None:
         """Finish what waits and end both threads; callers get their answers in the reactor's next turn."""
@@ -189,7 +79,7 @@ class Database:
         return self._writer.units / self._writer.groups if self._writer.groups else 0.0
 
 
-def _put(lane: Lane[_Job[Any]], work: Callable[..., T], args: tuple[Any, ...], locks: Locks) -> Deferred[T]:
+def _put(lane: Lane[Job[Any]], work: Callable[..., T], args: tuple[Any, ...], locks: Locks, repeatable: bool) -> Deferred[T]:
     waiter: Deferred[T] = Deferred()
 
     def settle(result: T, error: BaseException | None) -> None:
@@ -200,7 +90,7 @@ def _put(lane: Lane[_Job[Any]], work: Callable[..., T], args: tuple[Any, ...], l
         else:
             waiter.errback(error)
 
-    lane.put(_Job(work, args, locks, settle))
+    lane.put(Job(work, args, locks, settle, repeatable))
     return waiter
 
 
@@ -226,13 +116,13 @@ class Immediate:
     """
 
     def __init__(
-        self, engine: Engine, make_unit: Callable[[Connection], Any], before_commit: Callable[[], None] = _at_ease
+        self, engine: Engine, make_unit: Callable[[Connection], Any], before_commit: Callable[[], None] = at_ease
     ) -> None:
         self._connection = engine.connect()
         self._make_unit = make_unit
         self._run_group = partial(run_group, before_commit=before_commit)
 
-    def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS) -> _Now[T]:
+    def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False) -> _Now[T]:  # noqa: ARG002
         return self._at_once(self._run_group, work, args, locks)
 
     def read(self, work: Callable[..., T], *args: Any) -> _Now[T]:
@@ -247,8 +137,11 @@ class Immediate:
 
     def _at_once(self, do_group: Any, work: Callable[..., T], args: tuple[Any, ...], locks: Locks) -> _Now[T]:
         kept: list[_Now[T]] = []
-        job = _Job(work, args, locks, lambda result, error: kept.append(_Now(result, error)))
-        give(do_group(self._connection, self._make_unit, [job]))
+        job = Job(work, args, locks, lambda result, error: kept.append(_Now(result, error)))
+        turn = do_group(self._connection, self._make_unit, [job])
+        while turn.again:
+            turn = do_group(self._connection, self._make_unit, [job])
+        give(turn.answers)
         return kept[0]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event
@@ -12,18 +14,59 @@ from sqlalchemy.pool import StaticPool
 _OURS: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT", "hide_parameters": True}
 
 
-def open_engine(url: str) -> Engine:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long PostgreSQL may take, in seconds, before a gateway stops waiting.
+
+    `statement_s`: one statement. `lock_s`: waiting for another gateway's rows. `idle_s`: how long a gateway that says
+    nothing may keep its own rows locked. `connect_s`: until a server has answered at all.
+    """
+
+    statement_s: float = 15.0
+    lock_s: float = 2.0
+    idle_s: float = 10.0
+    connect_s: int = 3
+
+
+SILENCE: Final[Mapping[str, int]] = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""A server whose machine or line died says nothing: a connection that is silent for about ten seconds is given up (libpq)."""
+
+
+def open_engine(url: str, limits: Limits = Limits()) -> Engine:  # frozen
     """An engine that leaves BEGIN, SAVEPOINT and COMMIT to us.
 
     With the driver's own handling a released savepoint is visible to others and ROLLBACK does not undo it (pysqlite).
     SQLite: WAL and synchronous=FULL, so that a commit is on disk when it returns; busy timeout 5 s for the command line.
     """
     if not url.startswith("sqlite"):
-        return create_engine(url, **_OURS, pool_pre_ping=True)
+        return _postgresql(url, limits)
     extra: dict[str, Any] = {"poolclass": StaticPool} if _in_memory(url) else {}
     engine = create_engine(url, **_OURS, connect_args={"check_same_thread": False, "timeout": 5}, **extra)
     event.listen(engine, "connect", _sqlite_pragmas)
     return engine
+
+
+def _postgresql(url: str, limits: Limits) -> Engine:
+    connect = {"connect_timeout": limits.connect_s, "application_name": "hkall-gateway", **SILENCE}
+    engine = create_engine(url, **_OURS, pool_pre_ping=True, connect_args=connect)
+    event.listen(engine, "connect", partial(_postgresql_limits, limits))
+    return engine
+
+
+def _postgresql_limits(limits: Limits, connection: Any, _record: object) -> None:
+    """Said in SQL and not as options of the connection, which a pooler in between may not hand on."""
+    values = {
+        "statement_timeout": limits.statement_s,
+        "lock_timeout": limits.lock_s,
+        "idle_in_transaction_session_timeout": limits.idle_s,
+    }
+    asked = ", ".join(f"set_config('{name}', '{seconds * 1000:.0f}', false)" for name, seconds in values.items())
+    connection.execute(f"SELECT {asked}")
 
 
 def _in_memory(url: str) -> bool:

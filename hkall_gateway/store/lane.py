@@ -1,4 +1,8 @@
-"""One thread with one connection and a queue: it takes all that waits, does it as a group, and answers in one call."""
+"""One thread with one connection and a queue: it takes all that waits, does it as a group, and answers in one call.
+
+A lane outlives its database. While that is away nobody waits for it: whoever asks is refused at once, and the thread looks
+every half second whether it is back.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +10,73 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from hkall_gateway.store.faults import name_of
+
+LOG = structlog.get_logger()
 
 J = TypeVar("J")
 Answer = Callable[[], None]
+
+AWAY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Turn(Generic[J]):
+    """What became of a group: what to answer, what to try again by itself, and what the connection was lost by."""
+
+    answers: Sequence[Answer]
+    again: Sequence[J] = field(default=())
+    pause_s: float = 0.0
+    lost: BaseException | None = None
 
 
 class Lane(Generic[J]):
     """Jobs in, answers out, in order. There is no timer: a group is what came in while the last one was being done.
 
-    `do_group` does at most `batch` jobs on the thread and says what to answer; `in_reactor` is the reactor's
-    callFromThread. `groups` and `units` count what was done.
+    `do_group` does at most `batch` jobs on the thread; `refuse` is the answer to a job that cannot be done because of an
+    error; `in_reactor` is the reactor's callFromThread. `groups` and `units` count what was done.
     """
 
     def __init__(
         self,
         engine: Engine,
-        do_group: Callable[[Connection, Sequence[J]], list[Answer]],
+        do_group: Callable[[Connection, Sequence[J]], Turn[J]],
+        refuse: Callable[[J, BaseException], Answer],
         in_reactor: Callable[[Callable[[], None]], object],
         name: str,
         batch: int,
     ) -> None:
+        self._engine = engine
         self._connection = engine.connect()  # here, so that who starts the lane hears of a database that is not there
-        self._do_group, self._in_reactor, self._batch = do_group, in_reactor, batch
+        self._do_group, self._refuse, self._in_reactor, self._batch = do_group, refuse, in_reactor, batch
         self._waiting: deque[J] = deque()
+        self._alone: deque[J] = deque()
         self._wake = threading.Condition()
         self._stopping = False
+        self._away: BaseException | None = None
         self.groups = 0
         self.units = 0
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
     def put(self, job: J) -> None:
-        """Wait for your turn. RuntimeError once the lane was stopped."""
+        """Wait for your turn, or be refused here and now while the database is away. RuntimeError once the lane was stopped."""
         with self._wake:
             if self._stopping:
                 raise RuntimeError("the database is closed")
-            self._waiting.append(job)
-            self._wake.notify()
+            away = self._away
+            if away is None:
+                self._waiting.append(job)
+                self._wake.notify()
+        if away is not None:
+            self._refuse(job, away)()
 
     def stop(self) -> None:
         """Finish what waits, then end the thread. Called once, from the reactor's thread."""
@@ -55,17 +86,57 @@ class Lane(Generic[J]):
         self._thread.join()
 
     def _loop(self) -> None:
-        with self._connection as connection:
-            while jobs := self._take():
-                answers = self._do_group(connection, jobs)
-                self.groups, self.units = self.groups + 1, self.units + len(jobs)
-                self._in_reactor(lambda answers=answers: give(answers))  # type: ignore[misc]
+        while jobs := self._take():
+            turn = self._do_group(self._connection, jobs)
+            self.groups, self.units = self.groups + 1, self.units + len(jobs)
+            self._in_reactor(lambda answers=turn.answers: give(answers))  # type: ignore[misc]
+            self._alone.extend(turn.again)
+            if turn.lost is not None:
+                self._connect_again(turn.lost)
+            elif turn.pause_s:
+                threading.Event().wait(turn.pause_s)
+        self._connection.close()
 
     def _take(self) -> list[J]:
+        """All that waits; in turns with it, one that is to be tried again, by itself, so that it holds up nobody."""
         with self._wake:
-            while not self._waiting and not self._stopping:
+            while not self._waiting and not self._alone and not self._stopping:
                 self._wake.wait()
+            if self._alone and (self.groups % 2 or not self._waiting):
+                return [self._alone.popleft()]
             return [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+
+    # ---- while the database is away
+
+    def _connect_again(self, error: BaseException) -> None:
+        """A new connection, at once or when there is one again."""
+        LOG.warning("database.lost", lane=self._thread.name, why=name_of(error))
+        self._connection.close()
+        while not self._connected():
+            with self._wake:
+                if self._stopping:
+                    return
+                self._wake.wait(AWAY_S)
+        LOG.info("database.back", lane=self._thread.name)
+
+    def _connected(self) -> bool:
+        try:
+            self._connection = self._engine.connect()
+        except DBAPIError as error:
+            refused = self._refuse_all(error)
+            self._in_reactor(lambda: give(refused))
+            return False
+        with self._wake:
+            self._away = None
+        return True
+
+    def _refuse_all(self, error: BaseException) -> list[Answer]:
+        with self._wake:
+            self._away = error
+            waiting = [*self._alone, *self._waiting]
+            self._alone.clear()
+            self._waiting.clear()
+        return [self._refuse(job, error) for job in waiting]
 
 
 def give(answers: Sequence[Answer]) -> None:

@@ -166,9 +166,10 @@ class Outbox:
         if rows:
             self._connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(rows)).values(claimed_by="", lease_until=None))
 
-    def release(self, instance: str) -> None:
-        """Give back what `instance` had claimed before it died; called when it starts again."""
-        self._connection.execute(update(OUTBOX).where(OUTBOX.c.claimed_by == instance).values(claimed_by="", lease_until=None))
+    def release(self, instance: str, in_hand: Sequence[int] = ()) -> None:
+        """Give back what `instance` had claimed before it died, but for the rows it has `in_hand`."""
+        lost = (OUTBOX.c.claimed_by == instance, OUTBOX.c.id.not_in(in_hand))
+        self._connection.execute(update(OUTBOX).where(*lost).values(claimed_by="", lease_until=None))
 
     # ---- what waits
 

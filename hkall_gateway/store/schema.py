@@ -33,6 +33,8 @@ def upgrade(engine: Engine) -> None:
     config = _config()
     with engine.connect() as connection:
         connection.exec_driver_sql("BEGIN")
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # an index on many rows takes as long as it takes
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.exec_driver_sql("COMMIT")

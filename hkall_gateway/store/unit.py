@@ -8,26 +8,36 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, delete, insert, update
 
 from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FIRST, Event, Send
 from hkall_gateway.rules.records import to_json
 from hkall_gateway.rules.tidings import is_letter, letter, occasion, telling
-from hkall_gateway.rules.vocabulary import BadStep, By, Candidate, ItemKey, Partner, Position, Refusal, Request, Sensitive, Side
-from hkall_gateway.store.database import Locks
+from hkall_gateway.rules.vocabulary import (
+    BadStep,
+    By,
+    Candidate,
+    ItemKey,
+    LostRace,
+    Partner,
+    Position,
+    Refusal,
+    Request,
+    Sensitive,
+    Side,
+)
 from hkall_gateway.store.links import Links
+from hkall_gateway.store.locks import Locks, take
 from hkall_gateway.store.outbox import Outbox
 from hkall_gateway.store.overview import Overview
 from hkall_gateway.store.prepared import Prepared, adding, changing
 from hkall_gateway.store.tables import (
     CANDIDATES,
     HOLDINGS,
-    IS_OPEN,
     JOURNAL,
     LINKS,
     NOTICES,
-    PATRONS,
     REQUESTS,
 )
 from hkall_gateway.store.upsert import insert_or_leave, insert_or_write_over
@@ -95,7 +105,7 @@ class Unit(Overview):
     def advance(self, request: Request, event: Event, now: datetime, by: By, rule: str = "", **facts: Any) -> Request:
         """Take the table's step: move, change `facts`, write the journal, and put what must be told into the outbox.
 
-        Raises BadStep if the table has no such step, or if somebody else moved the request first.
+        Raises BadStep if the table has no such step, LostRace if somebody else moved the request first.
         """
         step = lifecycle.step(request.side, request.position, event)
         moved = now if step.target is not request.position else request.moved_at
@@ -181,18 +191,9 @@ class Unit(Overview):
     # ---- for the database
 
     def lock(self, wanted: Sequence[Locks]) -> None:
-        """Lock the rows that a group's units will decide about, in one order. SQLite has one writer and needs none."""
-        if self.dialect == "sqlite":
-            return
-        cards, numbers = {w.patron for w in wanted} - {""}, {w.request for w in wanted} - {""}
-        barcodes = {w.item[1] for w in wanted} - {""}
-        held = and_(REQUESTS.c.item_barcode.in_(sorted(barcodes)), IS_OPEN)
-        for some, key, which in (
-            (cards, PATRONS.c.barcode, PATRONS.c.barcode.in_(sorted(cards))),
-            (numbers | barcodes, REQUESTS.c.id, or_(REQUESTS.c.id.in_(sorted(numbers)), held)),
-        ):
-            if some:
-                self._connection.execute(select(key).where(which).order_by(key).with_for_update(key_share=True))
+        """Lock what a group's units will decide about, in one order. SQLite has one writer and needs none."""
+        if self.dialect == "postgresql":
+            take(self._connection, wanted)
 
     def committed(self) -> None:
         """The transaction is on disk: let those who listen know what happened."""
@@ -206,7 +207,7 @@ class Unit(Overview):
         values = {"new_" + name: value for name, value in changed.items()}
         move = _moving(tuple(changed))
         if move.change(self._connection, was_id=before.id, was_position=before.position, **values) != 1:
-            raise BadStep(f"{before.id}: somebody moved it from {before.position} first")
+            raise LostRace(f"{before.id}: somebody moved it from {before.position} first")
         self._note(after, event, before.position, rule, "ok", to_json(changed), now, by)
 
     def _note(

@@ -28,6 +28,7 @@ from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import By, Holding, Partner, Position, Request, Sensitive, Side
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.faults import Unavailable
 from hkall_gateway.store.tables import HOLDINGS, LINKS, PATRONS, create_all
 from hkall_gateway.store.unit import Unit
 
@@ -114,6 +115,8 @@ class FakeIls:
     async def borrower(self, card: str) -> BorrowerFacts:
         if card == "BOOM":
             raise RuntimeError("a bug behind the desk")
+        if card == "AWAY":
+            raise Unavailable("OperationalError")
         return BorrowerFacts(await self._store.read(Unit.patron, card), "snapshot")
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:

@@ -157,6 +157,13 @@ def test_a_bug_is_answered_politely_and_logged_once(world: World) -> None:
     assert [line["event"] for line in logs if line["log_level"] == "error"] == ["ncip.handler_failed"]
 
 
+def test_while_the_database_is_away_a_partner_is_told_so_in_protocol_and_no_bug_is_logged(world: World) -> None:
+    with capture_logs() as logs:
+        reply = world.ask(DISCOVERY, "LookupUser", UserId={"UserIdentifierValue": "AWAY"})
+    assert (reply.service, problem(reply)) == ("LookupUserResponse", "Temporary Processing Failure")
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == []
+
+
 def test_one_line_is_logged_and_it_shows_neither_secret_nor_card(world: World) -> None:
     with capture_logs() as logs:
         world.place()

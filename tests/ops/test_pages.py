@@ -21,7 +21,7 @@ class Store:
     def read(self, work: Any, *args: Any) -> Deferred[Any]:
         return fail(OSError("disk")) if self._broken else succeed(self._depths)
 
-    def run(self, work: Any, *args: Any, locks: Any = None) -> Deferred[Any]:
+    def run(self, work: Any, *args: Any, locks: Any = None, repeatable: bool = False) -> Deferred[Any]:
         return self.read(work, *args)
 
 
@@ -45,6 +45,14 @@ def test_ready_when_the_database_and_the_doors_are() -> None:
 
 def test_not_ready_without_the_database() -> None:
     assert get("/readyz", Store(broken=True)) == (503, "not ready: database\n")
+
+
+def test_what_was_counted_is_told_also_while_the_database_is_away() -> None:
+    counters = Counters()
+    counters.add("transitions_total", "NEW", "REQUESTED")
+    status, page = get("/metrics", Store(broken=True), counters=counters)
+    assert (status, 'hkall_transitions_total{from="NEW",to="REQUESTED"} 1' in page) == (200, True)
+    assert "hkall_outbox_depth{" not in page
 
 
 def test_not_ready_while_the_doors_are_closed() -> None:

@@ -21,6 +21,7 @@ from hkall_gateway.sip2.messages import SHAPES
 from hkall_gateway.sip2.session import Refuse, Session
 from hkall_gateway.sip2.turns import NEGATIVE
 from hkall_gateway.store.database import finished
+from hkall_gateway.store.faults import Unavailable
 
 STANDARD = DIALECTS["standard"]
 DATE = "20170301    100000"
@@ -204,6 +205,21 @@ def test_a_bug_of_ours_is_answered_politely_and_logged_once(door: Door, session:
     again = "AFNot possible at the moment. Please try again|"
     assert reply == f"24YYYY          001{DATE}AOHKU|AAP1|BLN|CQN|{again}AE|"
     assert [(log["log_level"], log["exc_info"]) for log in logs if log["event"] == "sip2.failed"] == [("error", True)]
+
+
+class Away(Broken):
+    """A desk whose database is away."""
+
+    async def see_patron(self, ask: SeePatron) -> PatronSeen:
+        raise Unavailable("OperationalError")
+
+
+def test_while_the_database_is_away_a_terminal_is_told_to_try_again_and_no_bug_is_logged(door: Door, session: Session) -> None:
+    session.log_in("counter-1")
+    with capture_logs() as logs:
+        reply = _said(replace(door, desk=Away()), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
+    assert reply.endswith("AFNot possible at the moment. Please try again|AE|")
+    assert [(log["event"], log["log_level"], log["refused"]) for log in logs] == [("sip2.answered", "info", "try_again")]
 
 
 # ---- what is kept of it

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event, insert, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from twisted.internet.defer import CancelledError, Deferred
 
 from hkall_gateway.store.database import Database
@@ -207,20 +207,6 @@ def test_a_database_that_cannot_begin_fails_every_waiter(database: Database, rea
     assert _kept(shared_engine) == []
 
 
-def test_a_lost_connection_fails_its_group_and_the_next_one_has_a_new_connection(
-    postgres_engine: Engine, make_unit: Callable[[Connection], Unit], reactor: Reactor
-) -> None:
-    database = Database(postgres_engine, make_unit, reactor.call)
-    (backend,) = reactor.until([database.run(_backend)])
-    with postgres_engine.connect() as other:
-        other.exec_driver_sql(f"SELECT pg_terminate_backend({backend}, 5000)")
-    (lost,) = reactor.until([database.run(_write, "a")])
-    (kept,) = reactor.until([database.run(_write, "b")])
-    database.close()
-    assert isinstance(lost, DBAPIError)
-    assert (kept, _kept(postgres_engine)) == ("b", ["b"])
-
-
 # ---- answers
 
 
@@ -287,10 +273,6 @@ def test_the_context_of_the_question_reaches_the_work(database: Database, reacto
     TERMINAL.reset(token)
     later = database.run(lambda _unit: TERMINAL.get())
     assert reactor.until([*asked, later]) == ["counter-1", "counter-1", "nobody"]
-
-
-def _backend(unit: Unit) -> Any:
-    return unit.execute(text("SELECT pg_backend_pid()")).scalar()
 
 
 _PROMISE = text("INSERT INTO promised (id) VALUES (1)")

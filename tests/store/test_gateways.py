@@ -16,8 +16,9 @@ from twisted.internet.defer import Deferred
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Side
 from hkall_gateway.store import inbox
-from hkall_gateway.store.database import Database, Locks
+from hkall_gateway.store.database import Database
 from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit
 

@@ -12,10 +12,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.store.engine import open_engine
-from hkall_gateway.store.lane import Answer, Lane, give
+from hkall_gateway.store.lane import Answer, Lane, Turn, give
 
 PATIENCE_S = 20.0
-Turn = Callable[[], None]
 
 
 class Desk:
@@ -25,13 +24,16 @@ class Desk:
         self.inside, self.go_on = Event(), Event()
         self.groups: list[list[str]] = []
         self.answered: list[str] = []
-        self.turns: Queue[Turn] = Queue()
+        self.turns: Queue[Callable[[], None]] = Queue()
 
-    def do(self, _connection: Connection, names: Sequence[str]) -> list[Answer]:
+    def do(self, _connection: Connection, names: Sequence[str]) -> Turn[str]:
         self.inside.set()
         assert self.go_on.wait(PATIENCE_S)
         self.groups.append(list(names))
-        return [lambda name=name: self.answered.append(name) for name in names]  # type: ignore[misc]
+        return Turn([lambda name=name: self.answered.append(name) for name in names])  # type: ignore[misc]
+
+    def refuse(self, name: str, _error: BaseException) -> Answer:
+        return lambda: self.answered.append(f"not {name}")
 
     def drain(self, count: int) -> None:
         while len(self.answered) < count:
@@ -45,7 +47,7 @@ def engine(tmp_path: Path) -> Engine:
 
 def _lane(engine: Engine, desk: Desk, batch: int) -> Lane[str]:
     """A lane whose thread holds the first name; whatever is put now waits."""
-    lane = Lane(engine, desk.do, desk.turns.put, "writer", batch)
+    lane = Lane(engine, desk.do, desk.refuse, desk.turns.put, "writer", batch)
     lane.put("first")
     assert desk.inside.wait(PATIENCE_S)
     return lane
@@ -96,7 +98,7 @@ def test_answers_are_given_in_the_reactors_turn_and_not_in_the_thread(engine: En
 def test_a_stopped_lane_takes_nothing_more(engine: Engine) -> None:
     desk = Desk()
     desk.go_on.set()
-    lane = Lane(engine, desk.do, desk.turns.put, "writer", 2)
+    lane = Lane(engine, desk.do, desk.refuse, desk.turns.put, "writer", 2)
     lane.stop()
     with pytest.raises(RuntimeError, match="closed"):
         lane.put("late")
@@ -106,7 +108,7 @@ def test_a_stopped_lane_takes_nothing_more(engine: Engine) -> None:
 def test_who_starts_a_lane_hears_of_a_database_that_is_not_there(tmp_path: Path) -> None:
     nowhere = open_engine(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}")
     with pytest.raises(OperationalError, match="unable to open"):
-        Lane(nowhere, Desk().do, Desk().turns.put, "writer", 2)
+        Lane(nowhere, Desk().do, Desk().refuse, Desk().turns.put, "writer", 2)
 
 
 def test_every_answer_is_given_also_when_one_of_them_raises() -> None:

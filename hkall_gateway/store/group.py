@@ -1,0 +1,196 @@
+"""A group: all that waits, each in a savepoint of its own, in one durable commit; and what follows when that fails.
+
+A unit that raises is rolled back alone. Where another gateway was in its way it is tried again, a few times and by itself.
+A connection that broke before COMMIT was sent has done nothing: the group is tried again once. One that broke during COMMIT
+has done everything or nothing, and nobody can tell: only what may be asked twice is.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection, text
+
+from hkall_gateway.store.faults import Fault, fault_of, told, unavailable
+from hkall_gateway.store.lane import Answer, Turn
+from hkall_gateway.store.locks import Locks
+from hkall_gateway.store.prepared import Prepared
+
+T = TypeVar("T")
+MakeUnit = Callable[[Connection], Any]
+
+_BEGIN = {"sqlite": Prepared(text("BEGIN IMMEDIATE")), "postgresql": Prepared(text("BEGIN"))}
+_ASK = {"sqlite": Prepared(text("BEGIN")), "postgresql": Prepared(text("BEGIN ISOLATION LEVEL REPEATABLE READ"))}
+_COMMIT, _ROLLBACK = Prepared(text("COMMIT")), Prepared(text("ROLLBACK"))
+_SAVEPOINT, _RELEASE = Prepared(text("SAVEPOINT unit")), Prepared(text("RELEASE SAVEPOINT unit"))
+_BACK = Prepared(text("ROLLBACK TO SAVEPOINT unit"))
+
+TRIES = 4
+FIRST_PAUSE_S = 0.005
+
+
+@dataclass(slots=True, eq=False)
+class Job(Generic[T]):
+    """One unit of work, waiting; `settle` tells its waiter, in the reactor's thread.
+
+    `repeatable`: done twice it has one effect and one answer, so that it may be tried again after an unknown outcome.
+    """
+
+    work: Callable[..., T]
+    args: tuple[Any, ...]
+    locks: Locks
+    settle: Callable[[Any, BaseException | None], None]
+    repeatable: bool = False
+    tries: int = 0
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+
+def at_ease() -> None:
+    """Nothing happens before a commit."""
+
+
+def steady() -> float:
+    """No chance in the pauses."""
+    return 1.0
+
+
+def run_group(
+    connection: Connection,
+    make_unit: MakeUnit,
+    jobs: Sequence[Job[Any]],
+    before_commit: Callable[[], None] = at_ease,
+    draw: Callable[[], float] = steady,
+) -> Turn[Job[Any]]:
+    """All `jobs` in one durable commit. If BEGIN or COMMIT fails nothing was promised, and no waiter is told of a success.
+
+    `draw` is a random number in [0, 1), for the pause before what was in conflict is tried again.
+    """
+    committing = False
+    try:
+        _BEGIN[connection.dialect.name].change(connection)
+        make_unit(connection).lock([job.locks for job in jobs])
+        answers = [_run_one(connection, make_unit, job) for job in jobs]
+        before_commit()
+        committing = True
+        _COMMIT.change(connection)
+    except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
+        return _undone(connection, jobs, error, committing, draw)
+    again = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
+    return Turn([answer for answer in answers if answer is not None], again, _pause_s(again, draw))
+
+
+def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
+    """Questions that decide nothing: one snapshot for all, nothing written, nothing kept."""
+    try:
+        _ASK[connection.dialect.name].change(connection)
+        answers = [_ask_one(connection, make_unit, job) for job in jobs]
+        _ROLLBACK.change(connection)
+    except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
+        return _undone(connection, jobs, error, False, steady)
+    return Turn(answers)
+
+
+def refuse(job: Job[Any], error: BaseException) -> Answer:
+    """Its waiter hears "try again"; every waiter gets an exception of its own."""
+    return _failing(job, unavailable(error))
+
+
+# ---- one unit
+
+
+def _run_one(connection: Connection, make_unit: MakeUnit, job: Job[Any]) -> Answer | None:
+    """Run one unit inside its savepoint: the answer once the group has been committed, None = it is to be tried again."""
+    _SAVEPOINT.change(connection)
+    try:
+        unit = make_unit(connection)
+        result = job.context.run(job.work, unit, *job.args)
+        _RELEASE.change(connection)  # PostgreSQL refuses after an error that the unit swallowed
+    except Exception as error:
+        fault = fault_of(connection, error)
+        if fault is Fault.LOST:
+            raise
+        _BACK.change(connection)
+        _RELEASE.change(connection)
+        return _failed(job, error, fault)
+    return lambda: _settle(job, unit, result)
+
+
+def _ask_one(connection: Connection, make_unit: MakeUnit, job: Job[Any]) -> Answer:
+    _SAVEPOINT.change(connection)
+    try:
+        result = job.context.run(job.work, make_unit(connection), *job.args)
+    except Exception as error:
+        if fault_of(connection, error) is Fault.LOST:
+            raise
+        _BACK.change(connection)
+        return _failing(job, error)
+    _BACK.change(connection)
+    return lambda: job.settle(result, None)
+
+
+def _settle(job: Job[Any], unit: Any, result: Any) -> None:
+    """After the commit: those who listen hear what happened, then the waiter gets its answer."""
+    try:
+        job.context.run(unit.committed)
+    finally:  # a listener's bug goes to the log; what was committed is answered all the same
+        job.settle(result, None)
+
+
+def _failing(job: Job[Any], error: BaseException) -> Answer:
+    return lambda: job.settle(None, error)
+
+
+# ---- what failed
+
+
+def _failed(job: Job[Any], error: BaseException, fault: Fault) -> Answer | None:
+    """What its waiter hears; None = nothing yet, it is to be tried again."""
+    if fault is Fault.BUSY:
+        return refuse(job, error)
+    if fault is not Fault.CONFLICT:
+        return _failing(job, error)
+    job.tries += 1
+    return None if job.tries < TRIES else _failing(job, told(error))
+
+
+def _undone(
+    connection: Connection, jobs: Sequence[Job[Any]], error: BaseException, committing: bool, draw: Callable[[], float]
+) -> Turn[Job[Any]]:
+    """The group has failed as a whole: leave its transaction, and say for each job whether it is tried again."""
+    fault = fault_of(connection, error)
+    if not _left(connection):
+        fault = Fault.LOST
+    if fault is Fault.LOST:
+        return _lost(connection, jobs, error, committing)
+    answers = [(job, _failed(job, error, fault)) for job in jobs]
+    again = [job for job, answer in answers if answer is None]
+    return Turn([answer for _, answer in answers if answer is not None], again, _pause_s(again, draw))
+
+
+def _lost(connection: Connection, jobs: Sequence[Job[Any]], error: BaseException, committing: bool) -> Turn[Job[Any]]:
+    if not connection.invalidated:
+        connection.invalidate()
+    connection.rollback()  # SQLAlchemy connects again only after this
+    again = [job for job in jobs if not job.tries and (job.repeatable or not committing)]
+    refused = [refuse(job, error) for job in jobs if job not in again]
+    for job in again:
+        job.tries += 1
+    return Turn(refused, again, lost=error)
+
+
+def _left(connection: Connection) -> bool:
+    """Leave whatever transaction is open; False if the connection is of no use any more."""
+    try:
+        _ROLLBACK.change(connection)
+    except Exception:  # noqa: BLE001  # whatever the reason
+        return connection.dialect.name == "sqlite"  # nothing is open there: BEGIN failed, or it has rolled back by itself
+    return True
+
+
+def _pause_s(again: Sequence[Job[Any]], draw: Callable[[], float]) -> float:
+    """Longer with every try, and never the same for two gateways that met."""
+    most = max((job.tries for job in again), default=0)
+    return FIRST_PAUSE_S * float(2**most) * draw() if most else 0.0
