@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
 from hkall_gateway.store.prepared import Prepared
-from hkall_gateway.store.tables import FINES, PAYMENTS
+from hkall_gateway.store.tables import FINES, IS_UNPAID, PAYMENTS
 from hkall_gateway.store.unit import Unit
 
 CURRENCY = "HKD"
@@ -83,7 +83,7 @@ def charge_numbered(unit: Unit, number: int) -> Charged | None:
 
 def unsettled(unit: Unit) -> tuple[Charged, ...]:
     """Every charge on which something is left to pay, oldest first, for the operators."""
-    return _found(unit, FINES.c.cents > FINES.c.paid_cents + FINES.c.waived_cents)
+    return _found(unit, IS_UNPAID)
 
 
 def take(unit: Unit, fine: Charged, cents: int, now: datetime, by: By) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Select, and_, or_, select
 
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.store.overview import Overview
-from hkall_gateway.store.tables import FINES, IS_OPEN, JOBS, JOURNAL, NOTICES, REQUESTS
+from hkall_gateway.store.tables import FINES, IS_FORCED, IS_OPEN, IS_UNPAID, JOBS, JOURNAL, NOTICES, REQUESTS
 
 P = Position
 R = REQUESTS.c
@@ -66,7 +66,7 @@ def notices(unit: Overview, states: Sequence[str]) -> tuple[dict[str, Any], ...]
 def charges(unit: Overview, card: str = "") -> tuple[dict[str, Any], ...]:
     """What is still owed, by everybody or by one patron."""
     left = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
-    question = select(FINES, left.label("left_cents")).where(left > 0).order_by(FINES.c.id)
+    question = select(FINES, left.label("left_cents")).where(IS_UNPAID).order_by(FINES.c.id)
     return _rows(unit, question.where(FINES.c.patron == card) if card else question)
 
 
@@ -77,7 +77,7 @@ def jobs(unit: Overview) -> tuple[dict[str, Any], ...]:
 
 def overrides(unit: Overview) -> tuple[dict[str, Any], ...]:
     """What was moved by force, newest first."""
-    return _rows(unit, select(JOURNAL).where(JOURNAL.c.event == "FORCE").order_by(JOURNAL.c.id.desc()))
+    return _rows(unit, select(JOURNAL).where(IS_FORCED).order_by(JOURNAL.c.id.desc()))
 
 
 def _open(unit: Overview, *where: Any) -> tuple[Request, ...]:

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, exists, func, or_, select, update
 
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.records import from_json, to_json
 from hkall_gateway.rules.tidings import Letter, Telling, is_letter
 from hkall_gateway.store.prepared import Prepared, adding
-from hkall_gateway.store.tables import ATTEMPTS, EARLIER_UNSETTLED, IS_WAITING, LINKS, OUTBOX
+from hkall_gateway.store.tables import ATTEMPTS, EARLIER_UNSETTLED, IS_UNSETTLED, IS_WAITING, LINKS, OUTBOX
 
 WAITING = ("waiting", "unsure")
 UNSETTLED = (*WAITING, "dead")
@@ -181,12 +181,13 @@ class Outbox:
     def rows(
         self, *, partner: str = "", request: str = "", error: str = "", states: Sequence[str] = UNSETTLED
     ) -> tuple[OutboxRow, ...]:
-        """Rows in these states, oldest first; of one partner, one request, or with this text in the last error."""
-        wanted: list[ColumnElement[bool]] = [OUTBOX.c.state.in_(states)]
+        """Unsettled rows in these states, oldest first; of one partner, one request, or with this text in the last error."""
+        wanted: list[Any] = [IS_UNSETTLED, OUTBOX.c.state.in_(states)]
         wanted += [OUTBOX.c.recipient == partner] if partner else []
         wanted += [OUTBOX.c.request == request] if request else []
         wanted += [OUTBOX.c.last_error.icontains(error, autoescape=True)] if error else []
-        found = self._connection.execute(select(OUTBOX).where(*wanted).order_by(OUTBOX.c.id)).mappings()
+        # Not the key as it stands: SQLite would walk through all that was ever told, in order, to spare itself the sorting.
+        found = self._connection.execute(select(OUTBOX).where(*wanted).order_by(OUTBOX.c.id + 0)).mappings()
         return tuple(_row(r) for r in found)
 
     def next_due(self) -> datetime | None:
@@ -198,7 +199,7 @@ class Outbox:
         """(recipient, state, count, oldest) of everything unsettled; letters are counted under "mail"."""
         found = self._connection.execute(
             select(_LINE, OUTBOX.c.state, func.count(), func.min(OUTBOX.c.made_at))
-            .where(OUTBOX.c.state.in_(UNSETTLED))
+            .where(IS_UNSETTLED)
             .group_by(_LINE, OUTBOX.c.state)
         )
         return tuple((who, state, count, oldest) for who, state, count, oldest in found)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, union
+from sqlalchemy import func, literal_column, select, union
 
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.reading import Reading, requests
@@ -28,7 +28,9 @@ class Overview(Reading):
         wanted: list[Any] = [IS_OPEN]
         wanted += [REQUESTS.c.position == position] if position else []
         wanted += [REQUESTS.c.partner == partner] if partner else []
-        return self._many(*wanted)
+        # Not `placed_at` as it stands: SQLite would walk through all requests, in order, to spare itself the sorting.
+        oldest_first: tuple[Any, ...] = literal_column("placed_at || ''"), REQUESTS.c.id
+        return self._requests(select(REQUESTS).where(*wanted).order_by(*oldest_first))
 
     def batch(self, *where: Any, order: Sequence[Any], limit: int) -> tuple[Request, ...]:
         """At most `limit` requests, in the order of `order`, locked until the unit ends where the database has row locks."""

@@ -81,6 +81,8 @@ def any_of(positions: frozenset[Position]) -> str:
 
 # Partial indexes serve a query only where it says the same words, so queries use these very clauses.
 IS_OPEN = text("NOT " + any_of(frozenset(FINAL)))
+IS_FORCED = text("event = 'FORCE'")
+IS_UNPAID = text("cents > paid_cents + waived_cents")
 IS_CLOSED = text(any_of(frozenset(FINAL)))
 IS_PERSONAL = text(any_of(frozenset(FINAL)) + " AND NOT anonymised")
 STANDS_ALONE = text("request = ''")
@@ -89,6 +91,7 @@ HAS_PATRON = text("patron <> ''")
 _WAITING = "state IN ('waiting', 'unsure')"
 _UNSETTLED = "state IN ('waiting', 'unsure', 'dead')"
 IS_WAITING = text("outbox." + _WAITING)
+IS_UNSETTLED = text("outbox." + _UNSETTLED)
 EARLIER_UNSETTLED = text("earlier." + _UNSETTLED)
 _HAS_CARD = text("card <> ''")
 IS_RESTING = text("rests_until IS NOT NULL")
@@ -255,6 +258,7 @@ JOURNAL = Table(
     _text("rule"),
     _text("outcome"),
     _text("detail"),
+    Index("ix_journal_forced", "id", sqlite_where=IS_FORCED, postgresql_where=IS_FORCED),
     Index("ix_journal_alone", "at", sqlite_where=STANDS_ALONE, postgresql_where=STANDS_ALONE),
     Index("ix_journal_alone_patron", "at", sqlite_where=NAMES_ALONE, postgresql_where=NAMES_ALONE),
     comment="Every transition and every refusal: who, by which channel and message, from where to where, by which rule.",
@@ -350,6 +354,7 @@ FINES = Table(
     _instant("at", required=True),
     _text("reason"),
     _date("due"),
+    Index("ix_fines_unpaid", "id", sqlite_where=IS_UNPAID, postgresql_where=IS_UNPAID),
     comment="What a patron owes for a request, in integer cents; `due` is the date that an overdue fine counts from.",
 )
 

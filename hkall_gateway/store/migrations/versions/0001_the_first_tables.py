@@ -86,6 +86,13 @@ def upgrade() -> None:
     with op.batch_alter_table("fines", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_fines_patron"), ["patron"], unique=False)
         batch_op.create_index(batch_op.f("ix_fines_request"), ["request"], unique=False)
+        batch_op.create_index(
+            "ix_fines_unpaid",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("cents > paid_cents + waived_cents"),
+            postgresql_where=sa.text("cents > paid_cents + waived_cents"),
+        )
 
     op.create_table(
         "holdings",
@@ -180,6 +187,13 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("request = '' AND patron <> ''"),
             postgresql_where=sa.text("request = '' AND patron <> ''"),
+        )
+        batch_op.create_index(
+            "ix_journal_forced",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("event = 'FORCE'"),
+            postgresql_where=sa.text("event = 'FORCE'"),
         )
         batch_op.create_index(batch_op.f("ix_journal_patron"), ["patron"], unique=False)
         batch_op.create_index(batch_op.f("ix_journal_request"), ["request"], unique=False)

@@ -1,0 +1,95 @@
+"""The nine o'clock questions cost what is open, not what ever was: none reads the requests, the journal, the outbox or the
+fines from end to end, on either database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from hkall_gateway.cli.lists import QUESTIONS
+from hkall_gateway.cli.partners import lines as partner_lines
+from hkall_gateway.cli.status import lines as status_lines
+from hkall_gateway.lab import bulk
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.store import fines, lists, partners
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.tables import METADATA, REQUESTS
+from hkall_gateway.store.unit import Unit
+
+LARGE = ("requests", "journal", "outbox", "fines", "candidates", "attempts")
+LENDERS = ("CUHK", "HKUST")
+Ask = Callable[[Unit, datetime], object]
+
+# fmt: off
+ASKED: dict[str, Ask] = {
+    **{question.name: lambda unit, now, ask=question.ask: ask(unit, Policy(), now) for question in QUESTIONS},  # type: ignore[misc]
+    "status":                    lambda unit, now: status_lines(unit, LENDERS),
+    "partners":                  lambda unit, now: partner_lines(unit, now, (), LENDERS),
+    "outbox list":               lambda unit, now: unit.outbox.rows(),
+    "outbox list --dead":        lambda unit, now: unit.outbox.rows(states=("dead",)),
+    "outbox list --partner":     lambda unit, now: unit.outbox.rows(partner="CUHK"),
+    "outbox list --error":       lambda unit, now: unit.outbox.rows(error="timeout"),
+    "fines list":                lambda unit, now: lists.charges(unit),
+    "fines list --patron":       lambda unit, now: lists.charges(unit, "P1"),
+    "unpaid fines":              lambda unit, now: fines.unsettled(unit),
+    "requests list":             lambda unit, now: unit.open_list(),
+    "requests list --position":  lambda unit, now: unit.open_list("RECEIVED"),
+    "requests list --partner":   lambda unit, now: unit.open_list("", "CUHK"),
+    "requests show":             lambda unit, now: unit.request("R1"),
+    "requests trace":            lambda unit, now: unit.history("C00001"),
+    "overrides":                 lambda unit, now: lists.overrides(unit),
+    "choice of a lender":        lambda unit, now: partners.records(unit, now, LENDERS),
+    "metrics":                   lambda unit, now: unit.outbox.depths(),
+    "what is due":               lambda unit, now: unit.outbox.next_due(),
+}
+# fmt: on
+
+PARTIAL = {
+    str(index.name) for table in METADATA.tables.values() for index in table.indexes if index.kwargs["sqlite_where"] is not None
+}
+
+
+def plans(engine: Engine, store: Immediate, ask: Ask, now: datetime) -> list[str]:
+    """How the database answers each statement of a question, in its own words."""
+    asked: list[tuple[str, Any]] = []
+
+    def listen(_c: object, _cursor: object, statement: str, parameters: Any, *_more: object) -> None:
+        asked.extend([(statement, parameters)] if statement.startswith("SELECT") else [])
+
+    event.listen(engine, "before_cursor_execute", listen)
+    store.now(ask, now)
+    event.remove(engine, "before_cursor_execute", listen)
+    return [line for statement, parameters in asked for line in store.now(_explained, statement, parameters)]
+
+
+def _explained(unit: Unit, statement: str, parameters: Any) -> list[str]:
+    if unit.dialect == "postgresql":
+        unit.connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # the tables of a test are too small to bother
+    word = "EXPLAIN" if unit.dialect == "postgresql" else "EXPLAIN QUERY PLAN"
+    return [str(row[-1]) for row in unit.connection.exec_driver_sql(f"{word} {statement}", parameters)]
+
+
+def reads_all(line: str) -> bool:
+    """A large table from end to end; an index on open work alone is not that."""
+    found = re.search(r"(?:SCAN|Seq Scan on) (\w+)(?:.* INDEX (\w+))?", line)
+    return found is not None and found[1] in LARGE and found[2] not in PARTIAL
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_it_reads_no_large_table_from_end_to_end(engine: Engine, store: Immediate, now: datetime, name: str) -> None:
+    bulk.fill(engine, bulk.Plenty(requests=40, days=400), now)
+    found = plans(engine, store, ASKED[name], now)
+    assert found
+    assert [line for line in found if reads_all(line)] == []
+
+
+def test_what_reads_all_would_be_noticed(engine: Engine, store: Immediate, now: datetime) -> None:
+    found = plans(
+        engine, store, lambda unit, _now: unit.execute(REQUESTS.select().where(REQUESTS.c.title == "Dune")).all(), now
+    )
+    assert [line for line in found if reads_all(line)] != []
