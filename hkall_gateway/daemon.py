@@ -24,6 +24,7 @@ from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.courier import Carrier, Courier, Schedule, Terms
+from hkall_gateway.desk import choosing
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Answer
@@ -148,11 +149,11 @@ class Daemon:
         client = Client(AgentPost(self._reactor), self.config.library.agency, rows.agreed_secrets(self.config, self._environ))
 
         async def tell(row: OutboxRow) -> Answer:
-            partner = await self.store.read(Unit.partner, row.recipient)
+            partner, look_for = await self.store.read(choosing.lender, row.recipient, self.house, self._clock())
             assert isinstance(row.payload, Telling)
             if partner is None:
                 return Answer("unreachable", detail="no such partner")
-            return await client.deliver(row.payload, partner, unsure=row.state == "unsure")
+            return await client.deliver(row.payload, partner, unsure=row.state == "unsure", look_for=look_for)
 
         return tell
 

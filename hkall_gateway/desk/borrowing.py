@@ -201,10 +201,12 @@ def _asked_lender_answered(
     asked = unit.request_asked(wire_id)
     if asked is None:
         return
+    if answer.looked:
+        unit.note(request, "LOOKED", {"agency": asked[1].agency, "found": answer.looked}, now, by, "R7")
     if answer.kind != "refused":
         unit.mark(asked[1], outcome="accepted")
         return
-    unit.mark(asked[1], outcome=f"refused: {answer.problem}")
+    unit.mark(asked[1], outcome=answer.looked or f"refused: {answer.problem}")
     if request.wire_id != wire_id:
         return
     if request.position is P.REQUESTED:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hkall_gateway.desk.house import House
 from hkall_gateway.rules import calendar, lenders
 from hkall_gateway.rules.calendar import ALWAYS_OPEN
 from hkall_gateway.rules.lenders import SPARE, UNKNOWN_RECORD, Record
-from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Request
+from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Partner, Request
+from hkall_gateway.store import loading
 from hkall_gateway.store.partners import records
 from hkall_gateway.store.unit import Unit
 
@@ -73,6 +74,17 @@ def next_lender(unit: Unit, request: Request, house: House, now: datetime) -> Ca
         if not why:
             return candidate
     return None
+
+
+def lender(unit: Unit, agency: str, house: House, now: datetime) -> tuple[Partner | None, tuple[str, ...]]:
+    """A library of the directory, and the statuses to look for on its shelf before it is asked for a copy (R7).
+
+    No statuses where it answers no look-ups, or where the holdings were loaded a moment ago: they are as good as a look.
+    """
+    partner, loaded = unit.partner(agency), loading.loaded_at(unit, "holdings")
+    fresh = loaded is not None and now - loaded <= timedelta(seconds=house.policy.availability.fresh_s)
+    looked_at = partner is not None and partner.can_lookup_items and not fresh
+    return partner, house.policy.lendable_statuses if looked_at else ()
 
 
 def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], now: datetime) -> list[Candidate]:

@@ -232,7 +232,8 @@ class Answer:
     `kind`: accepted, already (they knew), refused (a final no, `problem` says which), later (a temporary no),
     unreachable (never sent), unknown (sent, no usable answer), undeliverable (no address). `untold`: nothing was even
     tried, since there is no document or no address for it, so the answer says nothing about the line. `pending`: accepted,
-    and what was asked will be decided later.
+    and what was asked will be decided later. `looked`: what was seen on the lender's shelf before it was asked, if anybody
+    looked; a refusal is then ours, and the lender was not asked.
     """
 
     kind: str
@@ -245,3 +246,4 @@ class Answer:
     last_day: date | None = None
     untold: bool = False
     pending: bool = False
+    looked: str = ""

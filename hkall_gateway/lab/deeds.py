@@ -15,6 +15,7 @@ from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.world import World
 from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.messages import Message
+from hkall_gateway.rules.vocabulary import ItemKey
 
 Round = Callable[[World], None]
 CommandLine = Callable[[World, list[str]], str]
@@ -72,6 +73,9 @@ def restart(stage: Stage, line: Line) -> None:
 
 
 def instruct(stage: Stage, line: Line) -> None:
+    if line.get("barcode"):
+        stage.world(line).peers.shelves[ItemKey(line.get("agency"), line.get("barcode"))] = line.get("status")
+        return
     how, times = manner(line.get("manner"))
     stage.world(line).peers.script(line.get("agency"), how, times)
 

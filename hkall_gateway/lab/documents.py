@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
+from hkall_gateway.desk import choosing
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.edge.counters import Counters
@@ -17,7 +18,6 @@ from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.outbox import OutboxRow
-from hkall_gateway.store.unit import Unit
 
 HERE: Final = "127.0.0.1"
 
@@ -53,10 +53,11 @@ class Documents:
     async def carry(self, row: OutboxRow) -> Answer:
         """Tell a partner what a row of the outbox holds."""
         assert isinstance(row.payload, Telling)
-        partner = await self._store.read(Unit.partner, row.recipient)
+        desk, now = self._door.desk, self._door.now()
+        partner, look_for = await self._store.read(choosing.lender, row.recipient, desk.house, now)
         if partner is None:
             return Answer("refused", "Unknown Agency")
-        return await self._client.deliver(row.payload, partner, unsure=row.state == "unsure")
+        return await self._client.deliver(row.payload, partner, unsure=row.state == "unsure", look_for=look_for)
 
 
 def _callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:

@@ -24,13 +24,14 @@ GRAMMAR: Final[Mapping[str, str]] = {
     "ncip":    r"(?P<agency>\S+)\s+(?P<way>[<>])\s+(?P<said>\S.*)",
     "cli":     r"(?P<said>\S.*)",
     "<":       r"(?P<said>.*)",
-    "partner": r"(?P<agency>\S+)\s+answers\s+(?P<manner>\S.*)",
+    "partner": r"(?P<agency>\S+)\s+(answers\s+(?P<manner>\S.*)|has\s+(?P<barcode>\S+)\s+(?P<status>\S.*))",
     "expect":  _EXPECTED,
     "outbox":  rf"nothing|(?P<count>[0-9]+)|{_EXPECTED}",
     "mail":    r"nothing|(?P<patron>\S+)\s+contains\s+(?P<text>\S.*)",
     "state":   rf"(?P<request>\S+)\s+(?P<position>\S+){_WORDS}",
 }
-"""Verb -> the rest of its line. `crash 2` is the second commit from here; `state R2 none`: there is no such request."""
+"""Verb -> the rest of its line. `crash 2` is the second commit from here; `state R2 none`: there is no such request;
+`partner LU has L1 On Loan`: what its own shelf shows, whatever the catalogue says."""
 # fmt: on
 
 RAW: Final = frozenset({"sip2", "<"})

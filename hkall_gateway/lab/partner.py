@@ -19,6 +19,7 @@ from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.rules import calendar
+from hkall_gateway.rules.vocabulary import Holding
 
 LOG = structlog.get_logger()
 
@@ -32,7 +33,8 @@ class PartnerLibrary:
     """One library: `agency` at `gateway_url`, which knows it by `secret`.
 
     `post` sends a document; `later(seconds, f)` is the reactor's callLater. `ships_after_s` is None for a library that only
-    ships when it is told to. `script` says how the next documents are treated; `seen` is every document with its instant.
+    ships when it is told to. `shelf` are its copies, for who looks; `script` says how the next documents are treated; `seen` is
+    every document with its instant.
     """
 
     agency: str
@@ -43,6 +45,7 @@ class PartnerLibrary:
     later: Callable[..., Any]
     now: Callable[[], datetime]
     ships_after_s: float | None = None
+    shelf: tuple[Holding, ...] = ()
     script: deque[Manner] = field(default_factory=deque)
     seen: list[Message] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -60,7 +63,7 @@ class PartnerLibrary:
             self.seen.append(message)
             self.bodies.append(body)
             self._act_on(message)
-        return how, reply(message, self.agency, how.problem)
+        return how, reply(message, self.agency, how.problem, how.words, self.shelf)
 
     async def say(self, service: str, *words: str) -> Message:
         """Send a document in shorthand to the gateway, and its reply."""

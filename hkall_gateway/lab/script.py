@@ -6,15 +6,17 @@ import re
 import shlex
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from hkall_gateway.lab.shorthand import said
 from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.client import NoReply, NotSent, Posted
 from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.documents import item_id
 from hkall_gateway.ncip.elements import ELEMENTS
-from hkall_gateway.ncip.messages import SHAPES, Message
+from hkall_gateway.ncip.messages import SHAPES, Fields, Message
+from hkall_gateway.rules.vocabulary import Holding, ItemKey
 
 _TIMES: Final = re.compile(r"(.*?)(?:\s+x([1-9][0-9]*))?")
 
@@ -60,11 +62,13 @@ class Peers:
     """All partner libraries at once, found by their address.
 
     `bodies` is every document that any of them took, as it was on the wire. A partner without a script accepts whatever
-    carries the `secret` of its agency; another one gets the Problem that a real partner gives.
+    carries the `secret` of its agency; another one gets the Problem that a real partner gives. It answers LookupItemSet from
+    its `holdings`; `shelves` says what a copy is really doing where that is something else.
     """
 
-    def __init__(self, urls: Mapping[str, str], secret: Callable[[str], str]) -> None:
-        self._urls, self._secret = urls, secret
+    def __init__(self, urls: Mapping[str, str], secret: Callable[[str], str], holdings: Sequence[Holding] = ()) -> None:
+        self._urls, self._secret, self._holdings = urls, secret, holdings
+        self.shelves: dict[ItemKey, str] = {}
         self._script: defaultdict[str, deque[Manner]] = defaultdict(deque)
         self._arrived: defaultdict[str, deque[Message]] = defaultdict(deque)
         self.bodies: list[bytes] = []
@@ -101,16 +105,23 @@ class Peers:
             case "away":
                 raise NotSent(how.kind)
         problem = how.problem or self._stranger(agency, message)
-        return Posted(200, 'application/xml; charset="utf-8"', reply(message, agency, problem, how.words), 0)
+        return Posted(
+            200, 'application/xml; charset="utf-8"', reply(message, agency, problem, how.words, self._shelf(agency)), 0
+        )
+
+    def _shelf(self, agency: str) -> tuple[Holding, ...]:
+        theirs = (copy for copy in self._holdings if copy.agency == agency)
+        return tuple(replace(copy, status=self.shelves.get(copy.key, copy.status)) for copy in theirs)
 
     def _stranger(self, agency: str, message: Message) -> str:
         shown = message.text("InitiationHeader/FromAgencyAuthentication")
         return "" if shown == self._secret(agency) else "Agency Authentication Failed"
 
 
-def reply(message: Message, agency: str, problem: str = "", words: Sequence[str] = ()) -> bytes:
+def reply(message: Message, agency: str, problem: str = "", words: Sequence[str] = (), shelf: Sequence[Holding] = ()) -> bytes:
     """A partner's answer: what the reply has in common with the question, and `words` in shorthand, or a Problem of this type.
 
+    `shelf` are its copies, for who looks.
     What comes Pending says nothing else.
     """
     service = SHAPES[message.service].reply
@@ -126,5 +137,33 @@ def reply(message: Message, agency: str, problem: str = "", words: Sequence[str]
         fields["Pending"] = {}
     else:
         fields |= {name: message.fields[name] for name in message.fields.keys() & ELEMENTS[service].children.keys()}
+        fields |= _LOOKS.get(message.service, _nothing)(message, shelf)
         fields |= said(service, words, agency, message.text("InitiationHeader/FromAgencyId/AgencyId"))
     return codec.encode(Message(service, fields), DIALECTS["direct"])
+
+
+def _titles(message: Message, shelf: Sequence[Holding]) -> Fields:
+    """The copies of a title, known by the partner's own number or by the catalogue's."""
+    number = message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
+    copies = [_copy(copy) for copy in shelf if number in {copy.bib_id, copy.local_bib_id}]
+    found: Fields = {"HoldingsSet": [{"ItemInformation": copies}]}
+    return {"BibInformation": [found if copies else {"Problem": [{"ProblemType": "Unknown Item"}]}]}
+
+
+def _one_copy(message: Message, shelf: Sequence[Holding]) -> Fields:
+    wanted = message.text("ItemId/ItemIdentifierValue")
+    return next((_copy(copy) for copy in shelf if copy.barcode == wanted), {})
+
+
+def _copy(copy: Holding) -> Fields:
+    return {"ItemId": item_id(copy.key), "ItemOptionalFields": {"CirculationStatus": copy.status}}
+
+
+def _nothing(_message: Message, _shelf: Sequence[Holding]) -> Fields:
+    return {}
+
+
+_LOOKS: Final[Mapping[str, Callable[[Message, Sequence[Holding]], Fields]]] = {
+    "LookupItemSet": _titles,
+    "LookupItem": _one_copy,
+}

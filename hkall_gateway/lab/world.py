@@ -92,7 +92,7 @@ class World:
         self.now = start.time
         self.letters: deque[Letter] = deque()
         self.replies: list[bytes] = []
-        self.peers = Peers({partner.url: partner.agency for partner in start.partners}, secret_of)
+        self.peers = Peers({partner.url: partner.agency for partner in start.partners}, secret_of, start.holdings)
         self.post = post or self.peers.post
         self._alone = engine is None
         self._engine = engine or open_engine("sqlite://")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import date
 from typing import Final
 
 from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.ncip import looking
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.documents import DOCUMENTS, request_id
 from hkall_gateway.ncip.flows import FLOWS
+from hkall_gateway.ncip.looking import Look, Shelf
 from hkall_gateway.ncip.messages import SHAPES, Fields, Message, instant
 from hkall_gateway.ncip.problems import (
     PROTOCOL_ERROR,
@@ -33,6 +35,9 @@ BUSY: Final = frozenset({429, 502, 503, 504})
 """Statuses that say "not now": too many questions, a gateway or a server that is not ready."""
 
 
+UNKNOWN_THERE: Final = Answer("refused", "Unknown Request")
+"""What counts as said by a partner that cannot be asked whether it knows a request."""
+
 GARBLED: Final = frozenset({PROTOCOL_ERROR, SYNTAX_ERROR})
 """What a peer says of a document that it could not read."""
 
@@ -43,9 +48,13 @@ class Client:
     def __init__(self, post: Post, agency: str, secrets: Mapping[str, str]) -> None:
         self._post, self._agency, self._secrets = post, agency, secrets
 
-    async def deliver(self, telling: Telling, partner: Partner, *, unsure: bool = False) -> Answer:
+    async def deliver(
+        self, telling: Telling, partner: Partner, *, unsure: bool = False, look_for: Collection[str] = ()
+    ) -> Answer:
         """Tell one thing to one partner, once. Never raises for anything that the partner or the network does.
 
+        `look_for`: before a wish, look whether a copy with one of these statuses stands there, and wish only if so or if
+        nobody can tell (R7). Not where it is `unsure`: the copy may be put aside for us.
         `unsure`: it may have arrived before. A partner that answers LookupRequest is asked first whether a wish did, and hears
         it again only if not; any other gets the same document under the same RequestId.
         """
@@ -54,11 +63,36 @@ class Client:
         message = document(telling, partner, self._agency, self._secrets.get(partner.agency, ""))
         if message is None:
             return Answer("accepted", detail="the flow says nothing here", untold=True)
-        if unsure and partner.can_lookup_request and telling.send == Send.ASK_LENDER:
-            known = await self.look_up(telling, partner)
-            if known.kind != "refused":
-                return known
-        return await self._ask(message, partner)
+        if telling.send != Send.ASK_LENDER:
+            return await self._ask(message, partner)
+        return await (self._wish_again if unsure else self._wish)(telling, partner, message, look_for)
+
+    async def _wish_again(self, telling: Telling, partner: Partner, message: Message, _look_for: Collection[str]) -> Answer:
+        known = await self.look_up(telling, partner) if partner.can_lookup_request else UNKNOWN_THERE
+        return await self._ask(message, partner) if known.kind == "refused" else known
+
+    async def _wish(self, telling: Telling, partner: Partner, message: Message, look_for: Collection[str]) -> Answer:
+        if not look_for:
+            return await self._ask(message, partner)
+        look = await self._look(telling, partner, look_for)
+        if look.shelf is Shelf.NONE:
+            return Answer("refused", look.shelf.value, looked=look.shelf.value)
+        wanted = replace(telling, item=look.item) if look.item else telling
+        asked = document(wanted, partner, self._agency, self._secrets.get(partner.agency, "")) or message
+        return replace(await self._ask(asked, partner), looked=look.shelf.value)
+
+    async def _look(self, telling: Telling, partner: Partner, look_for: Collection[str]) -> Look:
+        """NCIP 1 can look at one copy alone."""
+        one_copy = DIALECTS[partner.dialect].minor is None
+        fields = looking.question(telling, partner, one_copy=one_copy)
+        if not fields:
+            return looking.UNSEEN
+        asked = Message("LookupItem" if one_copy else "LookupItemSet", {**self._header(partner), **fields})
+        try:
+            posted = await self._posted(asked, partner)
+            return looking.seen(decode(posted.body, charset(posted.content_type)), telling, partner, look_for)
+        except (NotSent, NoReply, BadMessage):
+            return looking.UNSEEN
 
     async def look_up(self, telling: Telling, partner: Partner) -> Answer:
         """Whether the partner knows the request: "already", or what it says; "refused" where it does not or cannot tell."""
@@ -71,14 +105,16 @@ class Client:
         return header(partner, self._agency, self._secrets.get(partner.agency, ""))
 
     async def _ask(self, message: Message, partner: Partner) -> Answer:
-        body = encode(message, DIALECTS[partner.dialect])
         try:
-            posted = await self._post(partner.url, body, partner.timeout_s)
+            posted = await self._posted(message, partner)
         except NotSent as error:
             return Answer("unreachable", detail=str(error))
         except NoReply as error:
             return Answer("unknown", detail=str(error))
         return answer(message, posted)
+
+    async def _posted(self, message: Message, partner: Partner) -> Posted:
+        return await self._post(partner.url, encode(message, DIALECTS[partner.dialect]), partner.timeout_s)
 
 
 def document(telling: Telling, partner: Partner, agency: str, secret: str) -> Message | None:

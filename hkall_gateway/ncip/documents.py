@@ -31,7 +31,7 @@ def request_item(telling: Telling, partner: Partner, agency: str) -> Message:
     return _message(
         "RequestItem",
         UserId=_borrower(telling, partner, agency),
-        BibliographicId=[{"BibliographicRecordId": _record(telling, partner)}] if telling.bib_id else [],
+        BibliographicId=[{"BibliographicRecordId": record_id(telling, partner)}] if telling.bib_id else [],
         ItemId=[item_id(telling.item)] if telling.item else [],
         RequestId=_request_id(telling),
         RequestType="Loan",
@@ -141,6 +141,13 @@ def request_id(agency: str, value: str) -> Fields:
     return {"AgencyId": agency, "RequestIdentifierValue": value}
 
 
+def record_id(telling: Telling, partner: Partner) -> Fields:
+    """A title by the partner's own number where we know it, else by the union catalogue's."""
+    if telling.local_bib_id:
+        return {"BibliographicRecordIdentifier": telling.local_bib_id, "AgencyId": partner.agency}
+    return {"BibliographicRecordIdentifier": telling.bib_id, "AgencyId": CATALOGUE}
+
+
 def utc(when: datetime) -> str:
     """An instant as xs:dateTime in UTC."""
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -167,12 +174,6 @@ def _borrower(telling: Telling, partner: Partner, agency: str) -> Fields:
     if partner.user_sent == "patron" and telling.patron:
         return user_id(agency, telling.patron)
     return user_id(partner.agency, INSTITUTION.format(agency))
-
-
-def _record(telling: Telling, partner: Partner) -> Fields:
-    if telling.local_bib_id:
-        return {"BibliographicRecordIdentifier": telling.local_bib_id, "AgencyId": partner.agency}
-    return {"BibliographicRecordIdentifier": telling.bib_id, "AgencyId": CATALOGUE}
 
 
 def _volume(volume: str) -> Fields:

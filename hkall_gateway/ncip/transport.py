@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.message import Message as MimeHeaders
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from twisted.internet import defer, error
@@ -136,9 +138,21 @@ def _one(response: Any, name: str) -> str:
 
 
 def _wait(response: Any) -> int:
-    """Retry-After in seconds; a date there would need a clock that both sides share, and counts as nothing said."""
+    """Retry-After in seconds; an instant there counts from the peer's own Date, so that no clock of ours is needed."""
     said = _one(response, "Retry-After").strip()
-    return min(int(said), LONGEST_WAIT_S) if said.isascii() and said.isdigit() else 0
+    if said.isascii() and said.isdigit():
+        return min(int(said), LONGEST_WAIT_S)
+    until, since = _instant(said), _instant(_one(response, "Date"))
+    return min(max(int((until - since).total_seconds()), 0), LONGEST_WAIT_S) if until and since else 0
+
+
+def _instant(text: str) -> datetime | None:
+    """An HTTP date; None for what is none."""
+    try:
+        said = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return said if said.tzinfo else said.replace(tzinfo=UTC)
 
 
 class _Reader(Protocol):

@@ -197,6 +197,13 @@ class Lending:
 
 
 @dataclass(frozen=True, slots=True)
+class Availability:
+    """How old the list of copies may be by which a lender is asked."""
+
+    fresh_s: int = _key(900, "R7", "An older one is checked on the lender's shelf first, where it answers look-ups.")
+
+
+@dataclass(frozen=True, slots=True)
 class Waits:
     """After how many days staff are told that something stands still. On a way, the partner's `courier_days` come on top."""
 
@@ -297,6 +304,9 @@ class Policy:
     bookdrop: Bookdrop = field(default_factory=Bookdrop, metadata=_must("R17", "The book drop."))
     cancel: Cancel = field(default_factory=Cancel, metadata=_must("R34", "Cancellation by the patron."))
     lending: Lending = field(default_factory=Lending, metadata=_must("R1", "What we lend."))
+    availability: Availability = field(
+        default_factory=Availability, metadata=_must("R7", "What we know of other libraries' shelves.")
+    )
     waits: Waits = field(default_factory=Waits, metadata=_must("R11", "When staff are told."))
     retention: Retention = field(default_factory=Retention, metadata=_must("R44", "What is forgotten, and when."))
     labels: Mapping[str, str] = field(

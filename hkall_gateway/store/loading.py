@@ -91,6 +91,12 @@ def finish(unit: Unit, kind: str, number: int, full: bool, now: datetime | None 
     return gone
 
 
+def loaded_at(unit: Unit, kind: str) -> datetime | None:
+    """When the current import of this kind was finished; None where there is none."""
+    found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == f"load {kind}")).scalar()
+    return found
+
+
 def _values(row: Borrower | Holding) -> dict[str, Any]:
     values = {field.name: getattr(row, field.name) for field in fields(row)}
     return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in values.items()}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import insert
 
-from hkall_gateway.desk import staff
+from hkall_gateway.desk import choosing, staff
 from hkall_gateway.desk.deeds import Answered, Deed, Done
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.breaker import DOWN
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side, Why
-from hkall_gateway.store import partners
+from hkall_gateway.store import loading, partners
 from hkall_gateway.store.tables import CLOSURES, HOLDINGS
 from hkall_gateway.store.unit import Unit
 
@@ -169,6 +169,24 @@ def test_no_library_is_asked_twice_for_one_wish(world: World) -> None:
     partners_asked = [decline(world).partner, decline(world, "HKUST").partner, decline(world, "LU").position]
 
     assert partners_asked == ["HKUST", "LU", Position.UNFILLED]
+
+
+def look_for(world: World, agency: str) -> tuple[str, ...]:
+    return world.store.now(choosing.lender, agency, world.desk.house, world.now)[1]
+
+
+@pytest.mark.parametrize(("seconds", "looked"), [(900, False), (901, True)])
+def test_r7_holdings_that_were_loaded_a_moment_ago_are_as_good_as_a_look(world: World, seconds: int, looked: bool) -> None:
+    world.store.now(Unit.write_partners, [replace(partner, can_lookup_items=True) for partner in world.start.partners])
+    assert look_for(world, "CUHK")
+
+    world.store.now(loading.finish, "holdings", 1, False, world.now - timedelta(seconds=seconds))
+
+    assert bool(look_for(world, "CUHK")) is looked
+
+
+def test_a_library_that_answers_no_look_ups_is_not_looked_at(world: World) -> None:
+    assert look_for(world, "CUHK") == ()
 
 
 # ---- staff

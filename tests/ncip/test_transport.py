@@ -84,6 +84,23 @@ def test_a_response_is_handed_on_whatever_its_status() -> None:
     assert sending.result == Posted(503, "text/plain", b"later", 120)
 
 
+@pytest.mark.parametrize(
+    ("date", "until", "wait_s"),
+    [
+        ("Wed, 01 Mar 2017 02:00:00 GMT", "Wed, 01 Mar 2017 02:02:00 GMT", 120),
+        ("Wed, 01 Mar 2017 02:00:00 GMT", "Wed, 01 Mar 2017 10:02:00 +0800", 120),
+        ("Wed, 01 Mar 2017 02:00:00 GMT", "Wed, 01 Mar 2017 01:00:00 GMT", 0),  # it is over
+        ("Wed, 01 Mar 2017 02:00:00 GMT", "Sat, 01 Apr 2017 02:00:00 GMT", 86_400),  # nobody waits a month
+        ("Wed, 01 Mar 2017 02:00:00 GMT", "soon", 0),
+        ("today", "Wed, 01 Mar 2017 02:02:00 GMT", 0),
+    ],
+)
+def test_a_busy_peer_may_name_an_instant_by_its_own_clock(date: str, until: str, wait_s: int) -> None:
+    partner, sending = connected()
+    partner.say(f"HTTP/1.1 503 Busy\r\nDate: {date}\r\nRetry-After: {until}\r\nContent-Length: 0\r\n\r\n".encode())
+    assert sending.result.retry_after_s == wait_s
+
+
 def test_a_response_in_many_pieces_is_one() -> None:
     partner, sending = connected()
     for byte in OK:

@@ -1,0 +1,155 @@
+"""A lender's shelf is looked at before it is asked (R7): what its answer means, and what leaves us then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.lab.script import OK, Manner, Peers
+from hkall_gateway.ncip.client import Client
+from hkall_gateway.ncip.codec import decode
+from hkall_gateway.ncip.looking import Look, Shelf, seen
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
+from hkall_gateway.store.database import finished
+
+CUHK = Partner("CUHK", "Chinese University", url="http://cuhk.test/ncip", can_lookup_items=True)
+C1, C2 = ItemKey("CUHK", "C1"), ItemKey("CUHK", "C2")
+WISH = Telling(Send.ASK_LENDER.value, "R1", "CUHK", "HKU", "R1-1", datetime(2017, 3, 1, tzinfo=UTC), C1, "b1", "990001")
+FREE = ("Available On Shelf",)
+
+
+def shelf(*copies: tuple[str, str], **more: Any) -> Message:
+    """A LookupItemSetResponse with these copies, barcode and status."""
+    told = [{"ItemId": {"ItemIdentifierValue": code}, "ItemOptionalFields": {"CirculationStatus": s}} for code, s in copies]
+    return Message("LookupItemSetResponse", {"BibInformation": [{"HoldingsSet": [{"ItemInformation": told}]}], **more})
+
+
+def one_copy(status: str) -> Message:
+    """A LookupItemResponse about C1."""
+    return Message(
+        "LookupItemResponse",
+        {"ItemId": {"ItemIdentifierValue": "C1"}, "ItemOptionalFields": {"CirculationStatus": status}},
+    )
+
+
+def problem(*types: str) -> list[dict[str, str]]:
+    return [{"ProblemType": one} for one in types]
+
+
+HERE, NONE, UNKNOWN = Look(Shelf.HERE, C1), Look(Shelf.NONE), Look(Shelf.UNKNOWN)
+ON, OUT = "Available On Shelf", "On Loan"
+
+# fmt: off
+SEEN = (
+    # what the lender says                                                     what it means
+    (shelf(("C1", ON)),                                                        HERE),
+    (shelf(("C1", "available on shelf")),                                      HERE),
+    (shelf(("C2", OUT), ("C1", ON)),                                           HERE),
+    (shelf(("C1", OUT), ("C2", ON)),                                           Look(Shelf.ANOTHER, C2)),
+    (shelf(("C1", OUT), ("C2", "Missing")),                                    NONE),
+    (shelf(("C1", OUT), ("C2", "")),                                           UNKNOWN),  # one copy says nothing
+    (shelf(("C1", OUT), NextItemToken="2"),                                    UNKNOWN),  # the list goes on
+    (shelf(),                                                                  UNKNOWN),
+    (Message("LookupItemSetResponse", {"Problem": problem("Unknown Item")}),   NONE),
+    (Message("LookupItemSetResponse", {"BibInformation": [{"Problem": problem("Unknown Item")}]}), NONE),
+    (Message("LookupItemSetResponse", {"Problem": problem("Unsupported Service")}), UNKNOWN),
+    (Message("LookupItemSetResponse", {"Problem": problem("Unknown Item", "Temporary Processing Failure")}), UNKNOWN),
+    (one_copy(ON),                                                             HERE),
+    (one_copy(OUT),                                                            NONE),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("said", "means"), SEEN)
+def test_an_answer_means_what_it_says_and_no_more(said: Message, means: Look) -> None:
+    assert seen(said, WISH, CUHK, FREE) == means
+
+
+def test_r8_another_copy_does_not_stand_for_a_wanted_volume() -> None:
+    volume = Telling(WISH.send, "R1", "CUHK", "HKU", "R1-1", WISH.at, C1, "b1", volume="2")
+
+    assert seen(shelf(("C1", OUT), ("C2", ON)), volume, CUHK, FREE) == NONE
+
+
+# ---- what leaves us
+
+
+def asked(
+    peers: Peers, partner: Partner = CUHK, *, unsure: bool = False, look_for: Sequence[str] = FREE
+) -> tuple[Answer, list[Message]]:
+    client = Client(peers.post, "HKU", {"CUHK": "s"})
+    answer = finished(client.deliver(WISH, partner, unsure=unsure, look_for=look_for))
+    return answer, [decode(body) for body in peers.bodies]
+
+
+def peers(*statuses: str, manner: Manner = OK) -> Peers:
+    """CUHK with copies C1, C2 … that have these statuses; the first question is treated in that manner."""
+    copies = [Holding("CUHK", f"C{n}", "b1", "Dune", status=s, local_bib_id="990001") for n, s in enumerate(statuses, 1)]
+    made = Peers({CUHK.url: "CUHK"}, lambda _agency: "s", copies)
+    made.script("CUHK", manner)
+    return made
+
+
+def services(told: list[Message]) -> list[str]:
+    return [message.service for message in told]
+
+
+def test_a_copy_that_stands_there_is_asked_for() -> None:
+    answer, told = asked(peers(ON))
+
+    assert (answer.kind, answer.looked, services(told)) == ("accepted", "on the shelf", ["LookupItemSet", "RequestItem"])
+
+
+def test_another_copy_is_asked_for_by_its_own_barcode() -> None:
+    answer, told = asked(peers(OUT, ON))
+
+    assert (answer.kind, told[-1].text("ItemId/ItemIdentifierValue")) == ("accepted", "C2")
+
+
+def test_a_lender_without_a_copy_is_not_asked() -> None:
+    answer, told = asked(peers(OUT))
+
+    assert (answer.kind, answer.problem, services(told)) == ("refused", "none on the shelf", ["LookupItemSet"])
+
+
+@pytest.mark.parametrize(
+    "manner",
+    [
+        Manner("503", taken=False),
+        Manner("cut", taken=False),
+        Manner("away", taken=False),
+        Manner("Problem", taken=False, problem="Unsupported Service"),
+    ],
+    ids=lambda m: m.kind,
+)
+def test_a_shelf_that_cannot_be_seen_is_asked_all_the_same(manner: Manner) -> None:
+    answer, told = asked(peers(OUT, manner=manner))
+
+    assert (answer.kind, answer.looked, services(told)) == ("accepted", "the shelf could not be seen", ["RequestItem"])
+
+
+def test_what_may_have_arrived_is_not_looked_for_since_the_copy_may_be_put_aside_for_us() -> None:
+    answer, told = asked(peers(OUT), unsure=True)
+
+    assert (answer.kind, services(told)) == ("accepted", ["RequestItem"])
+
+
+def test_nobody_looks_where_the_holdings_are_fresh() -> None:
+    answer, told = asked(peers(OUT), look_for=())
+
+    assert (answer.looked, services(told)) == ("", ["RequestItem"])
+
+
+def test_ncip_1_looks_at_the_one_copy() -> None:
+    partner = Partner("CUHK", "", url=CUHK.url, dialect="innreach", can_lookup_items=True)
+
+    answer, told = asked(peers(OUT), partner)
+
+    assert (answer.problem, services(told)) == ("none on the shelf", ["LookupItem"])
