@@ -30,7 +30,7 @@ class Overview(Reading):
         wanted += [REQUESTS.c.partner == partner] if partner else []
         # Not `placed_at` as it stands: SQLite would walk through all requests, in order, to spare itself the sorting.
         oldest_first: tuple[Any, ...] = literal_column("placed_at || ''"), REQUESTS.c.id
-        return self._requests(select(REQUESTS).where(*wanted).order_by(*oldest_first))
+        return self._requests(requests(*wanted).order_by(*oldest_first))
 
     def batch(self, *where: Any, order: Sequence[Any], limit: int) -> tuple[Request, ...]:
         """At most `limit` requests, in the order of `order`, locked until the unit ends where the database has row locks."""

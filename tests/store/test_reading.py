@@ -101,6 +101,16 @@ def test_the_last_who_had_a_copy_is_found_when_it_is_over(store: Immediate, stan
     assert store.now(Unit.last_with, ItemKey("CUHK", "C1")) == last
 
 
+def test_open_requests_are_listed_oldest_first_each_as_it_was_opened(
+    store: Immediate, standing: Standing, now: datetime
+) -> None:
+    placed = {day: standing(Position.NEW, placed_at=now + timedelta(days=day)) for day in (3, 1, 2)}
+    standing(Position.CLOSED)
+    assert store.now(Unit.open_list) == (placed[1], placed[2], placed[3])
+    assert store.now(Unit.open_list, "NEW", "CUHK") == store.now(Unit.open_list)
+    assert store.now(Unit.open_list, "RECEIVED") == store.now(Unit.open_list, "", "PolyU") == ()
+
+
 @pytest.mark.parametrize("position", BORROWED)
 def test_the_quota_counts_what_stands_in_its_positions(store: Immediate, standing: Standing, position: Position) -> None:
     standing(position)
