@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from hashlib import blake2b
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, Protocol, cast
 from zoneinfo import ZoneInfo
 
+import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
@@ -73,11 +74,22 @@ def patron_ref(barcode: str, key: bytes) -> str:
     return blake2b(barcode.encode("utf-8", "surrogatepass"), key=short, digest_size=6).hexdigest()
 
 
-def configure(stream: BinaryIO, now: Callable[[], datetime], level: str, key: bytes, titles: bool = False) -> None:
+class Stream(Protocol):
+    """What lines are written to: a binary file, or `behind.Behind`."""
+
+    def write(self, line: bytes, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+
+def configure(
+    stream: Stream, now: Callable[[], datetime], level: str, key: bytes, titles: bool = False, *, for_good: bool = False
+) -> None:
     """Send all that is logged to `stream`, from `level` (debug, info, warning, error) upward.
 
     `now` answers an aware instant; `key` is that of `patron_ref`; `titles` shows the titles of books. Each line is written
-    and flushed: a `stream` that buffers decides what a flush means. May be called again, also with other arguments.
+    and flushed: a `stream` that buffers decides what a flush means. May be called again, also with other arguments, unless
+    it was `for_good`: then a logger is put together once and not with every line.
     """
     hidden = HIDDEN_WORDS | HIDDEN_TAGS | HIDDEN_ELEMENTS
     if titles:
@@ -91,9 +103,9 @@ def configure(stream: BinaryIO, now: Callable[[], datetime], level: str, key: by
             _as_line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(stream),
-        # A logger that was kept would go on writing to the stream and at the level of an earlier call.
-        cache_logger_on_first_use=False,
+        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, stream)),  # of which it asks no more than a Stream has
+        # A logger that was kept goes on writing to the stream and at the level of an earlier call.
+        cache_logger_on_first_use=for_good,
     )
 
 
@@ -113,10 +125,17 @@ class Scrubber:
         return self._table(event)
 
     def _table(self, table: Mapping[Any, Any]) -> dict[str, Any]:
-        return dict(self._entry(str(name), value) for name, value in table.items())
+        shown = {}
+        for name, value in table.items():
+            if self._known.get(name) is False and _harmless(value):  # nearly every value, and soon decided
+                shown[name] = value
+            else:
+                key, told = self._entry(str(name), value)
+                shown[key] = told
+        return shown
 
     def _entry(self, name: str, value: object) -> tuple[str, object]:
-        if name in PATRON_KEYS:
+        if name in PATRON_KEYS:  # never among those that `_known` calls open
             return "patron_ref", self._reference(value)
         if value and self._hides(name):
             return name, DOT
@@ -146,6 +165,15 @@ class Scrubber:
         if value is None or isinstance(value, bool | int | float):
             return value
         return DOT if isinstance(value, Sensitive) else scrubbed(_plain(value))
+
+
+def _harmless(value: object) -> bool:
+    """Whether a value can hide nothing, whatever it is about: a number, or a text of letters and figures."""
+    kind = type(value)
+    return (kind is str and value.isalnum()) or kind in _NUMBERS  # type: ignore[attr-defined]  # it is a str
+
+
+_NUMBERS: Final = frozenset({bool, int, float, type(None)})
 
 
 def scrubbed(text: str) -> str:
@@ -209,8 +237,11 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), ch
 
 
 def _as_line(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
-    # A character that is none becomes \udc80, which JSON can say; a log line is never lost for it.
-    return _ENCODER.encode(event).encode("utf-8", "backslashreplace")
+    try:
+        return orjson.dumps(event)
+    except TypeError:  # a number or a character that is none
+        # Such a character becomes \udc80, which JSON can say; a log line is never lost for it.
+        return _ENCODER.encode(event).encode("utf-8", "backslashreplace")
 
 
 def moved(move: Move) -> None:

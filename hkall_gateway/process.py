@@ -15,6 +15,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.logger import globalLogBeginner
 
 from hkall_gateway import logs
+from hkall_gateway.behind import Behind
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.daemon import Daemon, now, the_reactor
@@ -26,23 +27,39 @@ def serve(path: Path, beside: Callable[[Any], Any] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the process's exit code. `beside` makes what the demo runs in the same process."""
     reactor = the_reactor()
     config = gateway.load(path, os.environ)
-    _log_to_stdout(config)
+    log = _begin_log(config)
     ended: list[int] = []
-    ensureDeferred(_live(path, config, reactor, beside, ended))
-    reactor.run(installSignalHandlers=False)
+    ensureDeferred(_live(path, config, reactor, beside, ended, log))
+    try:
+        reactor.run(installSignalHandlers=False)
+    finally:
+        log.close()
     return ended[0] if ended else 0
 
 
-def _log_to_stdout(config: Gateway) -> None:
+def _begin_log(config: Gateway) -> Behind:
     key = os.environ.get(config.logs.patron_key_env or "", "").encode() or secrets.token_bytes(32)
     stream = open(config.logs.file, "ab") if config.logs.file else sys.stdout.buffer  # noqa: SIM115  # for the whole life
-    logs.configure(stream, now, config.logs.level, key, config.logs.titles)
+    log = Behind(stream)
+    logs.configure(log, now, config.logs.level, key, config.logs.titles, for_good=True)
     globalLogBeginner.beginLoggingTo([logs.bridge()], redirectStandardIO=False, discardBuffer=True)
+    return log
 
 
-async def _live(path: Path, config: Gateway, reactor: Any, beside: Any, ended: list[int]) -> None:
+def _count_lost(daemon: Daemon, log: Behind) -> None:
+    """What the log could not take is counted, and said as soon as it takes a line again."""
+
+    def lost(count: int) -> None:
+        daemon.counters.add("log_dropped_total", by=count)
+        LOG.warning("log.dropped", lines=count)
+
+    log.dropped = lost
+
+
+async def _live(path: Path, config: Gateway, reactor: Any, beside: Any, ended: list[int], log: Behind) -> None:
     try:
         daemon = Daemon(config, reactor)
+        _count_lost(daemon, log)
         company = beside(reactor) if beside else None
         if company:
             await company.start()

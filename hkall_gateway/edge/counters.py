@@ -77,6 +77,7 @@ _ROWS: Final = (
     _gauge(  "lend_borrow_balance",        "partner",               "Books lent to a partner less books borrowed."),
     _gauge(  "closure_calendar_days_left", "",                      "Days until the closure calendar ends."),
     _timing( "db_latency_seconds",         "work",                  "From asking for a unit of work to its commit."),
+    _counter("log_dropped_total",          "",                      "Lines of the log that nobody took in time."),
     _gauge(  "reactor_lag_seconds",        "",                      "How late the last timer of the main loop rang."),
 )
 # fmt: on

@@ -1,0 +1,108 @@
+"""The log is written behind the back of whoever logs: nothing waits for a slow reader, and what is dropped is told."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from threading import Event
+from typing import Any
+
+import pytest
+
+from hkall_gateway.behind import Behind
+
+PATIENCE_S = 20.0
+
+
+class Slow(io.BytesIO):
+    """A reader that takes nothing until it is let; then what it took is in `taken`, write by write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.let, self.taken = Event(), Event(), list[bytes]()
+
+    def write(self, data: Any) -> int:
+        self.reached.set()
+        assert self.let.wait(PATIENCE_S)
+        self.taken.append(data)
+        return len(data)
+
+
+class Full(io.BytesIO):
+    """A disk without room, until somebody makes some."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = True
+        self.refused = Event()
+
+    def write(self, data: Any) -> int:
+        if self.full:
+            self.refused.set()
+            raise OSError(28, "No space left on device")
+        return super().write(data)
+
+
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    stream = Slow()
+    yield stream
+    stream.let.set()
+
+
+def test_lines_stay_whole_and_in_order_and_the_end_writes_what_waits() -> None:
+    stream = io.BytesIO()
+    behind = Behind(stream)
+    for number in range(1000):
+        behind.write(b"%d\n" % number)
+        behind.flush()
+    behind.close()
+    assert stream.getvalue() == b"".join(b"%d\n" % number for number in range(1000))
+
+
+def test_whoever_logs_does_not_wait_for_a_slow_reader_and_what_waited_is_one_write(slow: Slow) -> None:
+    behind = Behind(slow)
+    behind.write(b"first\n")
+    assert slow.reached.wait(PATIENCE_S)
+    for _ in range(3):
+        behind.write(b"later\n")
+    slow.let.set()
+    behind.close()
+    assert slow.taken[:2] == [b"first\n", b"later\nlater\nlater\n"]
+
+
+def test_what_does_not_fit_is_dropped_and_told_once_there_is_room(slow: Slow) -> None:
+    behind, told = Behind(slow, room=2), list[int]()
+    behind.dropped = told.append
+    behind.write(b"first\n")
+    assert slow.reached.wait(PATIENCE_S)
+    for number in range(5):
+        behind.write(b"%d\n" % number)
+    slow.let.set()
+    behind.close()
+    assert b"".join(slow.taken) == b"first\n0\n1\n"
+    assert sum(told) == 3
+
+
+def test_a_full_disk_breaks_nothing_and_what_it_cost_is_told_when_it_has_room() -> None:
+    stream, told = Full(), list[int]()
+    behind = Behind(stream, pause_s=0.0)
+    behind.dropped = told.append
+    behind.write(b"first\n")
+    assert stream.refused.wait(PATIENCE_S)
+    stream.full = False
+    behind.write(b"second\n")
+    behind.close()
+    assert (stream.getvalue(), sum(told)) == (b"second\n", 1)
+
+
+def test_who_hears_of_a_loss_may_log_it_also_at_the_end(slow: Slow) -> None:
+    behind = Behind(slow, room=1)
+    behind.dropped = lambda count: behind.write(b"dropped %d\n" % count)
+    behind.write(b"first\n")
+    assert slow.reached.wait(PATIENCE_S)
+    behind.write(b"second\n")
+    behind.write(b"third\n")
+    slow.let.set()
+    behind.close()
+    assert b"".join(slow.taken) in {b"first\nsecond\ndropped 1\n", b"first\ndropped 1\nsecond\n"}
