@@ -17,7 +17,7 @@ from hkall_gateway.store.partners import Answers
 from hkall_gateway.store.unit import Unit
 
 COLUMNS = ("partner", "line", "breaker", "down_since", "heard_at", "waiting", "oldest", "dead", "lent_us", "we_lent")
-RATES = ("balance", "asked", "fill_percent", "decline_percent")
+RATES = ("balance", "asked", "fill_percent", "decline_percent", "turnaround_days")
 
 
 @click.command()
@@ -26,7 +26,7 @@ RATES = ("balance", "asked", "fill_percent", "decline_percent")
 @json_option
 def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
     """The partners named, else those that are configured or were ever told anything: line, breaker, undelivered and dead
-    messages, balance of 30 days, answers of 7 days.
+    messages, balance of 30 days and days from the wish to our shelf, answers of 7 days.
 
     Example: hkall-gateway partners CUHK --json
     """
@@ -39,7 +39,7 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
 def lines(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, Any]]:
     """One row each of `named`; without any, of those that are configured or were ever told anything."""
     lent, borrowed = kept.balance(unit, Side.BORROWING, when), kept.balance(unit, Side.LENDING, when)
-    said, depths = kept.answers(unit, when), unit.outbox.depths()
+    said, took, depths = kept.answers(unit, when), kept.turnaround_days(unit, when), unit.outbox.depths()
     return [
         {
             "partner": agency,
@@ -52,6 +52,7 @@ def lines(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence
             "we_lent": borrowed.get(agency, 0),
             "balance": borrowed.get(agency, 0) - lent.get(agency, 0),
             **_rates(said.get(agency, Answers())),
+            "turnaround_days": round(took[agency], 1) if agency in took else None,
         }
         for agency in named or sorted({*configured, *unit.links.used()})
         for link in [unit.links.one(agency)]
@@ -68,9 +69,8 @@ def _waiting(agency: str, depths: tuple[tuple[str, str, int, datetime], ...]) ->
 
 
 def _rates(said: Answers) -> dict[str, Any]:
-    no = round(100 * said.decline_rate)
     return {
         "asked": said.asked,
-        "fill_percent": 100 - no if said.asked else None,
-        "decline_percent": no if said.asked else None,
+        "fill_percent": None if said.fill_rate is None else round(100 * said.fill_rate),
+        "decline_percent": round(100 * said.decline_rate) if said.asked else None,
     }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from statistics import fmean
 
-from sqlalchemy import bindparam, case, func, or_, select
+from sqlalchemy import and_, bindparam, case, func, or_, select
 
 from hkall_gateway.rules.breaker import DOWN, Link
 from hkall_gateway.rules.calendar import after, civil
@@ -23,20 +24,32 @@ DOWN_TOO_LONG = timedelta(hours=4)
 P = Position
 R, C = REQUESTS.c, CANDIDATES.c
 CAME = (P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED)
+UNDECIDED = (P.NEW, P.REQUESTED, P.CANCELLING, P.CANCELLED)
 WENT = (P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED)
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """How a partner answered what we asked of it lately: `asked` wishes, of which it `declined` so many."""
+    """How a partner answered what we asked of it lately: `asked` wishes, of which it `declined` so many and sent `filled`.
+
+    `open` are those that it need not answer any more, or may answer yet.
+    """
 
     asked: int = 0
     declined: int = 0
+    filled: int = 0
+    open: int = 0
 
     @property
     def decline_rate(self) -> float:
         """The share of refusals, 0 to 1."""
         return self.declined / self.asked if self.asked else 0.0
+
+    @property
+    def fill_rate(self) -> float | None:
+        """The share of what came, among all that is decided, silence included, 0 to 1; None while nothing is."""
+        decided = self.asked - self.open
+        return self.filled / decided if decided else None
 
 
 def records(unit: Unit, now: datetime, agencies: Iterable[str], *, weighed: bool = True) -> dict[str, Record]:
@@ -71,7 +84,15 @@ def balance(unit: Unit, side: Side, now: datetime) -> Mapping[str, int]:
 def answers(unit: Unit, now: datetime) -> Mapping[str, Answers]:
     """How each partner answered the wishes of the last 7 days."""
     rows = _ANSWERS.rows(unit.connection, since=now - timedelta(days=DECLINES_DAYS))
-    return {row["agency"]: Answers(row["asked"], row["declined"]) for row in rows}
+    return {row["agency"]: Answers(row["asked"], row["declined"], row["filled"], row["open"]) for row in rows}
+
+
+def turnaround_days(unit: Unit, now: datetime) -> Mapping[str, float]:
+    """How many days its books took to reach us, from the wish to our shelf: the mean of the wishes of the last 30 days."""
+    took: dict[str, list[int]] = {}
+    for row in _ARRIVALS.rows(unit.connection, since=now - timedelta(days=BALANCE_DAYS)):
+        took.setdefault(row["partner"], []).append((row["received_on"] - civil(row["placed_at"])).days)
+    return {agency: fmean(days) for agency, days in took.items()}
 
 
 def _closed_soon(unit: Unit, agency: str, today: date) -> frozenset[date]:
@@ -96,8 +117,22 @@ def _books(side: Side, moved: tuple[Position, ...]) -> tuple[Prepared, Prepared]
 
 _NO = case((or_(C.outcome.startswith("declined"), C.outcome.startswith("refused")), 1), else_=0)
 _BALANCE = {Side.BORROWING: _books(Side.BORROWING, CAME), Side.LENDING: _books(Side.LENDING, WENT)}
+_LAST = C.wire_id == R.wire_id
+_CAME = case((and_(_LAST, or_(*(R.position == position for position in CAME))), 1), else_=0)
+_OPEN = case((and_(_LAST, or_(*(R.position == position for position in UNDECIDED))), 1), else_=0)
+_ARRIVALS = Prepared(
+    select(R.partner, R.placed_at, R.received_on).where(
+        R.placed_at >= _SINCE, R.side == Side.BORROWING, R.received_on.is_not(None)
+    )
+)
 _ANSWERS = Prepared(
-    select(C.agency, func.count().label("asked"), func.sum(_NO).label("declined"))
+    select(
+        C.agency,
+        func.count().label("asked"),
+        func.sum(_NO).label("declined"),
+        func.sum(_CAME).label("filled"),
+        func.sum(_OPEN).label("open"),
+    )
     .select_from(REQUESTS.join(CANDIDATES, C.request == R.id))
     .where(R.placed_at >= _SINCE, R.side == Side.BORROWING, C.wire_id != "")
     .group_by(C.agency)
