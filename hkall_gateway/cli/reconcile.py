@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -15,10 +15,10 @@ from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, w
 from hkall_gateway.desk import reconciling
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.reconciling import Pair, Theirs
+from hkall_gateway.ncip import standing
 from hkall_gateway.ncip.client import Client
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import telling
 from hkall_gateway.rules.vocabulary import Partner, Request
+from hkall_gateway.store import lists
 from hkall_gateway.store.database import finished
 from hkall_gateway.store.unit import Unit
 
@@ -31,13 +31,15 @@ NEEDED = frozenset({"request_id", "position"})
 @click.option("--file", "path", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="The partner's list, CSV.")
 @click.option("--apply", "applied", is_flag=True, help="Do what mends, with --reason.")
 @click.option("--reason", default="", help="Why, for the journal.")
+@click.option("--days", default=60, show_default=True, help="Without a list: how far back to ask about what has ended.")
 @with_site
 @json_option
-def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason: str, as_json: bool) -> None:
+def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason: str, days: int, as_json: bool) -> None:
     """Compare what is open between us and PARTNER with its own list: request_id,position[,barcode], where
     request_id is AGENCY:VALUE and position is the one of its own side (a lender's PAGED, a borrower's ON_LOAN …).
 
-    Without a list the partner is asked by LookupRequest, if its row says that it can: that shows only what it does not know.
+    Without a list the partner is asked by LookupRequest, else by LookupItem, as its row says that it can, also about what was
+    placed in the last --days and has ended here. Such an answer may fit several positions; then all of them are shown.
 
     Example: hkall-gateway reconcile CUHK --file theirs.csv --apply --reason "line was down in May"
     """
@@ -46,10 +48,8 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
         raise Ending(f"{partner}: not in the directory")
     if applied and not reason.strip():
         raise Ending("--apply needs --reason", WRONG)
-    theirs = _read(path) if path else _asked(site, row)
+    theirs = _read(path) if path else _asked(site, row, days)
     pairs = site.run(reconciling.compare, partner, theirs)
-    if not path:
-        pairs = tuple(pair for pair in pairs if pair.theirs == "unknown")
     show((asdict(pair) for pair in pairs), as_json, COLUMNS)
     if applied:
         _apply(site, pairs, theirs, reason)
@@ -60,7 +60,7 @@ def _apply(site: Site, pairs: tuple[Pair, ...], theirs: Mapping[str, Theirs], re
     by, mended = by_staff("reconcile"), [pair for pair in pairs if pair.mend]
     noes = []
     for pair in mended:
-        line = theirs.get(pair.wire_id, Theirs(pair.wire_id, ""))
+        line = theirs.get(pair.wire_id, Theirs(pair.wire_id, ()))
         if isinstance(site.run(reconciling.apply, pair, line, reason, by, site.house, site.now()), Refused):
             noes.append(pair.request)
     click.echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
@@ -83,25 +83,30 @@ def _read(path: Path) -> dict[str, Theirs]:
 
 def _line(path: Path, number: int, row: Mapping[str, str | None]) -> Theirs:
     position = (row["position"] or "").strip().upper()
-    if position not in reconciling.known_positions():
+    if position not in reconciling.ANYWHERE:
         raise Ending(f"{path}:{number}: position: {position or 'nothing'!r} is none", WRONG)
     named = (row["request_id"] or "").strip()
     if ":" not in named:
         raise Ending(f"{path}:{number}: request_id: {named!r} is not AGENCY:VALUE", WRONG)
-    return Theirs(named, position, (row.get("barcode") or "").strip())
+    return Theirs(named, (position,), (row.get("barcode") or "").strip())
 
 
-def _asked(site: Site, partner: Partner) -> dict[str, Theirs]:
-    """What the partner knows when it is asked, one request after another. What it answers nothing about is taken as agreed."""
-    if not partner.can_lookup_request:
-        raise Ending(f"{partner.agency} does not answer LookupRequest: give its list with --file", WRONG)
+def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
+    """What the partner says when it is asked, one request after another. Where it says nothing usable it is taken as agreed."""
+    if not (partner.can_lookup_request or partner.can_lookup_items):
+        raise Ending(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
     client = Client(site.post, site.house.agency, site.secrets)
-    ours = site.run(Unit.open_list, "", partner.agency)
-    found = {reconciling.named(r): _look_up(client, r, partner, site.now()) for r in ours}
-    return {number: Theirs(number, position) for number, position in found.items()}
+    still = site.run(Unit.open_list, "", partner.agency)
+    ended = site.run(lists.ended_with, partner.agency, site.now() - timedelta(days=days))
+    said = [_look_up(client, request, partner) for request in (*still, *ended)]
+    if silent := sum(line.positions == reconciling.ANYWHERE for line in said):
+        click.echo(f"{partner.agency} said nothing usable about {silent} of {len(said)}", err=True)
+    return {line.wire_id: line for line in said}
 
 
-def _look_up(client: Client, request: Request, partner: Partner, now: datetime) -> str:
-    said = finished(client.look_up(telling(Send.ASK_LENDER, request, now), partner))
-    gone = said.kind == "refused" and said.problem in {"Unknown Request", "Unknown Item"}
-    return "" if gone else "KNOWN"
+def _look_up(client: Client, request: Request, partner: Partner) -> Theirs:
+    asked = standing.question(request, partner)
+    reply = finished(client.ask(*asked, partner)) if asked else None
+    found = standing.positions(reply, request.side) if reply else None
+    barcode = reply.text("ItemId/ItemIdentifierValue") if reply else ""
+    return Theirs(reconciling.named(request), reconciling.ANYWHERE if found is None else found, barcode)

@@ -24,10 +24,13 @@ Mend = Callable[[Unit, Heard, Request, House, datetime], Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Theirs:
-    """One line of a partner's list: the RequestId, AGENCY:VALUE as both know it, where it stands there, and its copy."""
+    """What a partner says of one request: its RequestId, AGENCY:VALUE as both know it, where it stands there, and its copy.
+
+    A list names one position, an answer to a look-up all those that it fits; none = it knows of no such request.
+    """
 
     wire_id: str
-    position: str
+    positions: tuple[str, ...]
     barcode: str = ""
 
 
@@ -46,10 +49,10 @@ class Pair:
 def compare(unit: Unit, partner: str, theirs: Mapping[str, Theirs]) -> tuple[Pair, ...]:
     """Everything open with a partner, or in its list, that the two sides see differently."""
     ours = {named(request): request for request in unit.open_list("", partner)}
-    pairs = [_pair(request, theirs.get(number, Theirs(number, "")).position) for number, request in ours.items()]
+    pairs = [_pair(request, theirs.get(number, Theirs(number, ()))) for number, request in ours.items()]
     known = [pair for pair in pairs if pair.mend != AGREED]
-    only = [line for number, line in theirs.items() if number not in ours and line.position not in {"", *FINAL}]
-    return (*known, *(_unknown(unit, partner, line) for line in only))
+    only = [line for number, line in theirs.items() if number not in ours and _open_there(line)]
+    return (*known, *(_ended(unit, partner, line) for line in only))
 
 
 def named(request: Request) -> str:
@@ -57,19 +60,34 @@ def named(request: Request) -> str:
     return f"{request.wire_agency}:{request.wire_id}"
 
 
-def _pair(request: Request, theirs: str) -> Pair:
-    ours = request.position
-    mend = MENDS.get((request.side, ours, theirs), NOTHING)
-    return Pair(request.id, named(request), request.side, ours, theirs or "unknown", mend)
+def _open_there(line: Theirs) -> bool:
+    return bool(line.positions) and FINAL.isdisjoint(line.positions)
 
 
-def _unknown(unit: Unit, partner: str, line: Theirs) -> Pair:
-    """What only the partner has open: it ended here, or it was never here."""
+def _pair(request: Request, theirs: Theirs) -> Pair:
+    """Both agree if anything that the partner can mean agrees; else the one mend among those that it can mean."""
+    mends = {MENDS.get((request.side, request.position, position), NOTHING) for position in theirs.positions or ("",)}
+    mend = AGREED if AGREED in mends else _only(mends - {NOTHING})
+    return Pair(request.id, named(request), request.side, request.position, _shown(theirs), mend)
+
+
+def _only(mends: set[str]) -> str:
+    return mends.pop() if len(mends) == 1 else NOTHING
+
+
+def _shown(theirs: Theirs) -> str:
+    return "/".join(theirs.positions) or "unknown"
+
+
+def _ended(unit: Unit, partner: str, line: Theirs) -> Pair:
+    """What only the partner has open: it ended here, under this very number, or it was never here."""
     agency, _, value = line.wire_id.partition(":")
     asked = unit.request_asked(value) if agency != partner else None
     found = asked[0] if asked else unit.request_lent(agency, value)
+    if found and (found.partner, found.wire_id) == (partner, value):
+        return _pair(found, line)
     where = (found.id, line.wire_id, found.side.value, found.position.value) if found else ("", line.wire_id, "", "unknown")
-    return Pair(*where, line.position, NOTHING)
+    return Pair(*where, _shown(line), NOTHING)
 
 
 def apply(unit: Unit, pair: Pair, theirs: Theirs, reason: str, by: By, house: House, now: datetime) -> Outcome:
@@ -127,6 +145,8 @@ HOW: Mapping[str, Mend] = {
     "tell it again: received":    _tell(Send.TELL_LENDER_RECEIVED),
     "tell it again: on its way":  _tell(Send.TELL_LENDER_ON_ITS_WAY),
     "tell it again: shipped":     _tell(Send.TELL_BORROWER_SHIPPED),
+    "tell it again: declined":    _tell(Send.TELL_BORROWER_DECLINED),
+    "tell it again: home":        _tell(Send.TELL_BORROWER_HOME),
 }
 
 _BORROWED: tuple[tuple[Position, str, str], ...] = (
@@ -161,6 +181,13 @@ _BORROWED: tuple[tuple[Position, str, str], ...] = (
     (P.RETURN_TRANSIT, "AT_BORROWER",          "tell it again: on its way"),
     (P.RETURN_TRANSIT, "SHIPPED",              "tell it again: on its way"),
     (P.RETURN_TRANSIT, "CLOSED",               "take it as home again"),
+    # ended here, open there
+    (P.CANCELLED,      "PAGED",                "withdraw it again"),
+    (P.CANCELLED,      "SHIPPED",              "take it as shipped"),
+    (P.UNFILLED,       "PAGED",                "withdraw it again"),
+    (P.UNFILLED,       "SHIPPED",              "take it as shipped"),
+    (P.CLOSED,         "SHIPPED",              "tell it again: on its way"),
+    (P.CLOSED,         "AT_BORROWER",          "tell it again: on its way"),
 )
 _LENT: tuple[tuple[Position, str, str], ...] = (
     # ours             the borrower's          what mends it
@@ -186,6 +213,15 @@ _LENT: tuple[tuple[Position, str, str], ...] = (
     (P.AT_BORROWER,    "TO_RETURN",            AGREED),
     (P.AT_BORROWER,    "RETURN_TRANSIT",       "take it as coming home"),
     (P.RETURN_TRANSIT, "RETURN_TRANSIT",       AGREED),
+    # ended here, open there
+    (P.DECLINED,       "REQUESTED",            "tell it again: declined"),
+    (P.WITHDRAWN,      "REQUESTED",            "tell it again: declined"),
+    (P.CLOSED,         "REQUESTED",            "tell it again: declined"),
+    (P.CLOSED,         "IN_TRANSIT",           "tell it again: home"),
+    (P.CLOSED,         "RECEIVED",             "tell it again: home"),
+    (P.CLOSED,         "ON_LOAN",              "tell it again: home"),
+    (P.CLOSED,         "TO_RETURN",            "tell it again: home"),
+    (P.CLOSED,         "RETURN_TRANSIT",       "tell it again: home"),
 )
 # fmt: on
 
@@ -195,6 +231,5 @@ MENDS: Mapping[tuple[Side, Position, str], str] = {
 }
 
 
-def known_positions() -> frozenset[str]:
-    """Every word that a partner's list may use."""
-    return frozenset(position.value for position in Position)
+ANYWHERE: tuple[str, ...] = tuple(position.value for position in Position)
+"""Every word that a partner's list may use; as an answer it says nothing."""

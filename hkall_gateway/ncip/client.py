@@ -87,12 +87,8 @@ class Client:
         fields = looking.question(telling, partner, one_copy=one_copy)
         if not fields:
             return looking.UNSEEN
-        asked = Message("LookupItem" if one_copy else "LookupItemSet", {**self._header(partner), **fields})
-        try:
-            posted = await self._posted(asked, partner)
-            return looking.seen(decode(posted.body, charset(posted.content_type)), telling, partner, look_for)
-        except (NotSent, NoReply, BadMessage):
-            return looking.UNSEEN
+        reply = await self.ask("LookupItem" if one_copy else "LookupItemSet", fields, partner)
+        return looking.seen(reply, telling, partner, look_for) if reply else looking.UNSEEN
 
     async def look_up(self, telling: Telling, partner: Partner) -> Answer:
         """Whether the partner knows the request: "already", or what it says; "refused" where it does not or cannot tell."""
@@ -100,6 +96,14 @@ class Client:
         asked = Message("LookupRequest", {**self._header(partner), "RequestId": number})
         found = await self._ask(asked, partner)
         return replace(found, kind="already", detail="LookupRequest: known") if found.kind == "accepted" else found
+
+    async def ask(self, service: str, fields: Fields, partner: Partner) -> Message | None:
+        """The partner's own words in answer to a look-up; None where nothing usable came back."""
+        try:
+            posted = await self._posted(Message(service, {**self._header(partner), **fields}), partner)
+            return decode(posted.body, charset(posted.content_type))
+        except (NotSent, NoReply, BadMessage):
+            return None
 
     def _header(self, partner: Partner) -> Fields:
         return header(partner, self._agency, self._secrets.get(partner.agency, ""))

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Select, and_, or_, select
 
+from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.store.overview import Overview
 from hkall_gateway.store.tables import FINES, IS_FORCED, IS_OPEN, IS_UNPAID, JOBS, JOURNAL, NOTICES, REQUESTS
@@ -41,6 +42,12 @@ def overdues(unit: Overview, today: date) -> tuple[Request, ...]:
 def recalls(unit: Overview) -> tuple[Request, ...]:
     """What its owner has recalled and what is not home yet."""
     return _open(unit, R.recalled_on.is_not(None))
+
+
+def ended_with(unit: Overview, partner: str, since: datetime) -> tuple[Request, ...]:
+    """What was placed since then, between a partner and us, and has ended."""
+    wanted = (R.placed_at >= since, R.partner == partner, R.position.in_(sorted(FINAL)))
+    return unit.batch(*wanted, order=(R.placed_at, R.id), limit=MOST)
 
 
 def renewals(unit: Overview) -> tuple[Request, ...]:

@@ -1,0 +1,53 @@
+"""Where a request stands at a partner, as far as its answer to a look-up tells. Pure: the reply tables, read backwards."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hkall_gateway.ncip import replies, shelves
+from hkall_gateway.ncip.documents import item_id, request_id
+from hkall_gateway.ncip.messages import Fields, Message
+from hkall_gateway.rules.lifecycle import FINAL, LENDING
+from hkall_gateway.rules.vocabulary import Partner, Position, Request, Side
+
+P = Position
+IN_PROCESS: Final = "In Process"
+SHELF: Final = "Available On Shelf"
+KNOWN_WORDS: Final = frozenset({IN_PROCESS, SHELF, *shelves.STATUS.values(), *replies.STATUS.values()})
+"""What our tables can read; a partner's other words say nothing."""
+
+BORROWING: Final = frozenset(P) - LENDING | {P.RETURN_TRANSIT, P.CLOSED}
+
+
+def question(request: Request, partner: Partner) -> tuple[str, Fields] | None:
+    """The look-up that a partner answers about a request, service and fields; None where it answers none."""
+    if partner.can_lookup_request:
+        number = request_id(request.wire_agency, request.wire_id)
+        return "LookupRequest", {"RequestId": number, "RequestElementType": ["Request Status Type"]}
+    if partner.can_lookup_items and request.item and request.side is Side.BORROWING:
+        return "LookupItem", {"ItemId": item_id(request.item), "ItemElementType": ["Circulation Status"]}
+    return None
+
+
+def positions(reply: Message, ours: Side) -> tuple[str, ...] | None:
+    """Every position of the partner's own part that its answer fits; none = it knows of no such request; None = nothing usable.
+
+    Where a copy is in the borrower's hands or on a way, the request is taken as open. `ours` is our side of it.
+    """
+    problems = {one.text("ProblemType") for one in reply.each("Problem")}
+    if problems:
+        return () if problems == {"Unknown Request"} else None
+    status, copy = reply.text("RequestStatusType"), reply.text("ItemOptionalFields/CirculationStatus")
+    said = status if status in KNOWN_WORDS else "", copy if copy in KNOWN_WORDS else ""
+    if said == ("", ""):
+        return None
+    theirs = LENDING if ours is Side.BORROWING else BORROWING
+    fits = [position for position in P if position in theirs and _fits(position, *said)]
+    still = [position for position in fits if position not in FINAL] if said[1] else []
+    return tuple(position.value for position in still or fits)
+
+
+def _fits(position: Position, status: str, copy: str) -> bool:
+    usual = replies.STATUS.get(position)
+    about_copy = copy == usual if usual else position in FINAL or copy in {"", SHELF}
+    return status in {"", shelves.STATUS.get(position, IN_PROCESS)} and (not copy or about_copy)
