@@ -33,6 +33,7 @@ class Command:
 COMMANDS: tuple[Command, ...] = (
     Command("receive",       "The copy is here, announced by its lender or not."),
     Command("return",        "The patron has returned it; --on an earlier day needs a --reason."),
+    Command("renew",         "The patron keeps it longer, also when it is overdue; the fine until today is charged."),
     Command("return_unused", "It goes home from the hold shelf; nobody collected it."),
     Command("dispatch",      "It leaves for its owner."),
     Command("cancel",        "The patron no longer wants it."),
@@ -44,6 +45,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("damaged",       "It came back damaged."),
     Command("claim",         "The patron says that it was returned; the fine stops."),
     Command("settle",        "It is settled with the owner; the request ends."),
+    Command("overseas",      "Its owner agrees, as --reason says, that it goes overseas, until --on."),
     Command("extend",        "More time, until --on."),
     Command("force",         "Put it --to a position where no step leads; nobody is told."),
 )
@@ -71,7 +73,7 @@ def _add(row: Command) -> None:
         click.argument("what"),
         click.option("--reason", default="", help="Why, for the journal."),
         click.option("--on", default="", help="The day it is about, YYYY-MM-DD."),
-        click.option("--cents", type=int, default=None, help="The owner's price, in cents."),
+        click.option("--cents", type=click.IntRange(min=0), default=None, help="The owner's price, in cents."),
         click.option("--to", default="", help="force: the position."),
         click.option("--item", default="", help="receive: the copy, AGENCY/BARCODE, that nobody announced."),
         json_option,

@@ -175,7 +175,7 @@ def _tell(site: Site, patron: str, at: str, as_json: bool, decide: Decide, rules
     facts = site.run(_known, patron, site) if patron else {}
     _show({**_readable(outcome), **facts}, site, decided_by, as_json)
     if isinstance(outcome, Refused):
-        raise SystemExit(REFUSED)
+        click.get_current_context().exit(REFUSED)
 
 
 def _show(said: dict[str, Any], site: Site, rules: tuple[str, ...], as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The nine o'clock questions: pull-list, expected, expired-pickups, stuck, overdues, recalls, notices."""
+"""The nine o'clock questions: pull-list, expected, expired-pickups, stuck, flagged, overdues, recalls, notices."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question("recalls",         _now(lists.recalls),         ("patron", "recalled_on"),  "What its owner wants back (R23)."),
     Question("renewals",        _now(lists.renewals),        ("patron", "renewal_sync"), "Renewals pending or denied (R28)."),
     Question("stuck",           _stuck,                      STANDING,                   "What stands still for too long."),
+    Question("flagged",         _now(lists.flagged),         ("position", "flags"),      "What staff should look at, and why."),
 )
 # fmt: on
 

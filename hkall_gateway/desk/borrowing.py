@@ -13,13 +13,14 @@ from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.standing import standing
 from hkall_gateway.desk.tally import counts
 from hkall_gateway.rules import policy
-from hkall_gateway.rules.lifecycle import Event, Send
+from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Send
 from hkall_gateway.rules.policy import Wish
 from hkall_gateway.rules.vocabulary import (
     RULES,
     Borrower,
     By,
     Candidate,
+    Grant,
     Holding,
     Position,
     Refusal,
@@ -55,7 +56,7 @@ def _decide(unit: Unit, ask: RequestTitle, borrower: Borrower, house: House, now
     if isinstance(answer, Refusal):
         unit.refuse(answer, now, ask.by, patron=ask.patron)
         return refused(answer, borrower.language)
-    return _placed(_place(unit, ask, copies, ranked, house, now))
+    return _placed(_place(unit, ask, copies, ranked, _unchecked(answer), house, now))
 
 
 def _wish(unit: Unit, ask: RequestTitle, copies: tuple[Holding, ...], ranked: tuple[Candidate, ...], house: House) -> Wish:
@@ -68,9 +69,20 @@ def _wish(unit: Unit, ask: RequestTitle, copies: tuple[Holding, ...], ranked: tu
         materials=tuple(sorted({c.material for c in copies})),
         statuses_at_home=tuple(c.status for c in at_home),
         candidates=available,
-        duplicate=any(r.bib_id == ask.bib_id and r.volume == ask.volume for r in unit.open_requests(ask.patron)),
+        duplicate=any(_same(r, ask) for r in unit.open_requests(ask.patron)),
         hold=ask.hold and not available,  # many systems call every request a hold; without a copy it would be one
     )
+
+
+def _same(request: Request, ask: RequestTitle) -> bool:
+    """Whether a request is for the same title and still alive; what the patron gave back or cancelled is not (R11a)."""
+    alive = request.position in TAKES_QUOTA and not request.unwanted
+    return alive and request.bib_id == ask.bib_id and request.volume == ask.volume
+
+
+def _unchecked(grant: Grant) -> str:
+    """What nobody could check, as flags for staff: "local_check:unknown"."""
+    return " ".join(f"{name}:{value}" for name, value in grant.facts.items() if value == "unknown")
 
 
 def _place(
@@ -78,6 +90,7 @@ def _place(
     ask: RequestTitle,
     copies: tuple[Holding, ...],
     ranked: tuple[Candidate, ...],
+    flags: str,
     house: House,
     now: datetime,
 ) -> Request:
@@ -95,6 +108,7 @@ def _place(
             placed_id=ask.placed_id,
             need_before=ask.need_before,
             reopened_from=ask.reopened_from,
+            flags=flags,
         ),
         now,
         ask.by,

@@ -29,6 +29,8 @@ class House:
             Send.LETTER_OVERDUE: notices.overdue,
             Send.LETTER_UNFILLED: notices.cancelled_final,
             Send.LETTER_RENEWAL_DENIED: notices.renewal_denied,
+            Send.LETTER_EXPIRED: notices.pickup_expired,
+            Send.LETTER_DECLINED: notices.each_decline,
         }
         return frozenset(send for send, sent in wanted.items() if not sent)
 

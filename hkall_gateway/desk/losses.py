@@ -88,6 +88,14 @@ def settle(unit: Unit, deed: Deed, request: Request, house: House, now: datetime
     return done(unit.advance(request, event, now, deed.by, rule="R45", reason=deed.reason), cents=cents)
 
 
+def allow_overseas(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Done | Refused:
+    """The owner has agreed that the patron takes it overseas, until `deed.on`; kept with the reason, who said so (R43)."""
+    if request.side is Side.LENDING or request.position not in {P.RECEIVED, P.ON_LOAN}:
+        return elsewhere(unit, deed, request, now)
+    unit.note(request, "OVERSEAS_ALLOWED", {"until": deed.on, "because": deed.reason}, now, deed.by, rule="R43")
+    return done(request, due=deed.on)
+
+
 def _charges(unit: Unit, request: Request) -> Charges:
     owner = unit.partner(request.partner)
     return owner.charges if owner else NO_CHARGES

@@ -16,8 +16,8 @@ from hkall_gateway.desk.seeing import one_with
 from hkall_gateway.desk.tally import closed_days
 from hkall_gateway.rules import calendar, policy
 from hkall_gateway.rules.lifecycle import Event, Send
-from hkall_gateway.rules.policy import Terminal
-from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.policy import IN_BOOK_DROP, Terminal
+from hkall_gateway.rules.vocabulary import By, Grant, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -33,12 +33,25 @@ def check_in(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outcome:
         return _unannounced(unit, ask, house, now)
     answer = policy.may_return(Terminal(ask.place.role, ask.place.location), house.policy, house.pickup_locations)
     if isinstance(answer, Refusal) and (ask.undo or not ask.no_block):
-        return _refuse(unit, answer, ask, found, now)
+        return _refuse(unit, answer, ask, _task(unit, ask, found, answer.why, now), now)
     if ask.undo:
         return _undo(unit, ask, found, now)
     if isinstance(answer, Refusal):  # it happened while the line was down: taken, and shown to staff
         return _against_the_rule(unit, ask, found, answer.why, house, now)
-    return _take_in(unit, ask, found, house, now)
+    return _take_in(unit, ask, _marked(unit, ask, found, answer, now), house, now)
+
+
+def _marked(unit: Unit, ask: CheckIn, request: Request, answer: Grant, now: datetime) -> Request:
+    """A book from the drop is in the staff's list until the counter has it in hand (R17)."""
+    flag = str(answer.facts.get("flag", ""))
+    flags = flagged(request, flag) if flag else fetched(request)
+    return request if flags == request.flags else unit.amend(request, now, ask.by, "R17", flags=flags)
+
+
+def _task(unit: Unit, ask: CheckIn, request: Request, why: Why, now: datetime) -> Request:
+    """A book in the drop is fetched by staff: they find it in their list until the counter takes it in (R17)."""
+    left_there = why is Why.NOT_IN_BOOK_DROP and request.position is P.ON_LOAN and IN_BOOK_DROP not in request.flags
+    return unit.amend(request, now, ask.by, "R17", flags=flagged(request, IN_BOOK_DROP)) if left_there else request
 
 
 def _unannounced(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outcome:
@@ -59,9 +72,18 @@ def _take_in(unit: Unit, ask: CheckIn, found: Request, house: House, now: dateti
 
 
 def _against_the_rule(unit: Unit, ask: CheckIn, found: Request, why: Why, house: House, now: datetime) -> CheckedIn:
-    flags = " ".join(dict.fromkeys([*found.flags.split(), f"offline:{why.value}"]))
-    flagged = unit.amend(found, now, ask.by, flags=flags)
-    return replace(_take_in(unit, ask, flagged, house, now), conflict=why.value, alert=True)
+    seen = unit.amend(found, now, ask.by, flags=flagged(found, f"offline:{why.value}"))
+    return replace(_take_in(unit, ask, seen, house, now), conflict=why.value, alert=True)
+
+
+def flagged(request: Request, flag: str) -> str:
+    """The flags of a request with one more, each once."""
+    return " ".join(dict.fromkeys([*request.flags.split(), flag]))
+
+
+def fetched(request: Request) -> str:
+    """The flags of a request whose book is not in the drop any more."""
+    return " ".join(flag for flag in request.flags.split() if flag != IN_BOOK_DROP)
 
 
 def arrival_of(request: Request) -> Arrival:

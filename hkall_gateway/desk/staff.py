@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from hkall_gateway.desk import borrowing, lending, losses, recalls, shortlist
-from hkall_gateway.desk.asks import RequestTitle
+from hkall_gateway.desk import borrowing, circulation, lending, losses, recalls, shortlist
+from hkall_gateway.desk.asks import Renew, RequestTitle
 from hkall_gateway.desk.awaited import Awaited
 from hkall_gateway.desk.deeds import Answered, Deed
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.naming import day_of, done, elsewhere, named, no
 from hkall_gateway.desk.outcomes import Outcome, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.desk.returning import arrival_of, arrive_unannounced, come_back, go_home
+from hkall_gateway.desk.returning import arrival_of, arrive_unannounced, come_back, fetched, go_home
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
@@ -83,7 +83,15 @@ def take_back(unit: Unit, deed: Deed, request: Request, house: House, now: datet
         return day
     if day < calendar.civil(now) and not deed.reason.strip():
         return no(unit, Refusal(Why.REASON_NEEDED), deed.by, now, request)
-    return come_back(unit, deed.by, request, day, house, now, reason=deed.reason)
+    return come_back(unit, deed.by, request, day, house, now, reason=deed.reason, flags=fetched(request))
+
+
+def renew(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
+    """Staff let the patron keep it longer, also when it is overdue; what it cost until today is charged (R29, R40)."""
+    if not unit.can(request, Event.RENEW):
+        return elsewhere(unit, deed, request, now)
+    ask = Renew(deed.by, "", request.item_barcode, request.item_agency, fee_acknowledged=True, staff=True)
+    return circulation.renew(unit, ask, BorrowerFacts(None, "staff"), house, now)
 
 
 def return_unused(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
@@ -207,6 +215,7 @@ def _fits(unit: Unit, request: Request, position: Position) -> bool:
 DEEDS: dict[str, Row] = {
     "receive":       Row(receive),
     "return":        Row(take_back),
+    "renew":         Row(renew),
     "return_unused": Row(return_unused),
     "dispatch":      Row(dispatch),
     "cancel":        Row(cancel),
@@ -221,6 +230,7 @@ DEEDS: dict[str, Row] = {
     "damaged":       Row(losses.damage),
     "claim":         Row(losses.claim),
     "settle":        Row(losses.settle,              needs_reason=True),
+    "overseas":      Row(losses.allow_overseas,      needs_reason=True),
     "extend":        Row(extend,                     needs_reason=True),
     "force":         Row(force,                      needs_reason=True),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from email.message import EmailMessage
@@ -14,6 +15,18 @@ from hkall_gateway.rules.tidings import Letter
 from hkall_gateway.rules.vocabulary import Borrower
 
 LANGUAGES = ("en", "zh-Hant")
+
+NO_REASON: Mapping[str, str] = {"en": "", "zh-Hant": ""}
+# fmt: off
+REASONS: Mapping[str, Mapping[str, str]] = {
+    "not_on_shelf":        {"en": "it was not found on the shelf",         "zh-Hant": "未能在書架上找到此書"},
+    "checked_out_locally": {"en": "a reader of that library has it",       "zh-Hant": "此書已由該館讀者借出"},
+    "not_suitable":        {"en": "it is not fit to be lent",              "zh-Hant": "此書不宜外借"},
+    "silence":             {"en": "that library did not answer",           "zh-Hant": "該圖書館沒有回覆"},
+    "never sent":          {"en": "it did not leave that library",         "zh-Hant": "此書未有寄出"},
+}
+# fmt: on
+"""Why a library did not lend, in words for patrons; what a partner's program says otherwise is for staff (R37, R38)."""
 
 _WEEKDAYS_ZH = "一二三四五六日"
 _TEXT = Environment(
@@ -60,7 +73,7 @@ def compose(letter: Letter, borrower: Borrower, sender: Sender, last_day: date |
         "last_day": in_words(last_day, language),
         "due": in_words(letter.due, language),
         "old_due": in_words(letter.old_due, language),
-        "reason": letter.reason,
+        "reason": REASONS.get(letter.reason, NO_REASON)[language],
     }
     kind = letter.send.removeprefix("letter_")
     subject, _, text = _TEXT.get_template(f"{kind}.{language}.txt").render(words).partition("\n")

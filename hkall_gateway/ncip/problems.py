@@ -99,7 +99,7 @@ VALUE_AT: Final[Mapping[str, str]] = MappingProxyType(
 # fmt: off
 ROWS: Final = (
     # Who.
-    Row(W.SERVICE_SUSPENDED,            _MAY_NOT,       "UserId",            "HKALL is suspended until {end}", _BARRED),
+    Row(W.SERVICE_SUSPENDED,            _MAY_NOT,       "UserId",            "suspended until {end}: {message}", _BARRED),
     Row(W.UNKNOWN_BORROWER,             "Unknown User", "UserId",            "no such user"),
     Row(W.WRONG_PIN,                    _WRONG_PIN,     "AuthenticationInput", "the credentials do not fit"),
     Row(W.NOT_ELIGIBLE,                 _MAY_NOT,       "UserId",            "this category may not use HKALL", _BARRED),

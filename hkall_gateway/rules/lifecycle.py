@@ -97,6 +97,8 @@ class Send(StrEnum):
     LETTER_RECALLED = auto()
     LETTER_OVERDUE = auto()
     LETTER_RENEWAL_DENIED = auto()
+    LETTER_EXPIRED = auto()
+    LETTER_DECLINED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ TABLE: tuple[Step, ...] = (
     Step(P.NEW,            E.ASK,                    P.REQUESTED,      (S.ASK_LENDER,)),
     Step(P.NEW,            E.NO_LENDER,              P.UNFILLED,       (S.LETTER_UNFILLED,)),
     Step(P.NEW,            E.CANCEL,                 P.CANCELLED),
-    Step(P.REQUESTED,      E.ASK_NEXT,               P.REQUESTED,      (S.ASK_LENDER,)),
+    Step(P.REQUESTED,      E.ASK_NEXT,               P.REQUESTED,      (S.ASK_LENDER, S.LETTER_DECLINED)),
     Step(P.REQUESTED,      E.ASK_NEXT_AFTER_SILENCE, P.REQUESTED,      (S.CANCEL_AT_LENDER, S.ASK_LENDER)),
     Step(P.REQUESTED,      E.END_OF_LIST,            P.UNFILLED,       (S.LETTER_UNFILLED,)),
     Step(P.REQUESTED,      E.CANCEL,                 P.CANCELLING,     (S.CANCEL_AT_LENDER,)),
@@ -135,7 +137,7 @@ TABLE: tuple[Step, ...] = (
     Step(P.CANCELLING,     E.ARRIVE_UNWANTED,        P.TO_RETURN,      (S.TELL_LENDER_RECEIVED,)),
     # ---- on our hold shelf
     Step(P.RECEIVED,       E.NOTIFY,                 P.RECEIVED),
-    Step(P.RECEIVED,       E.EXPIRE_PICKUP,          P.RECEIVED),
+    Step(P.RECEIVED,       E.EXPIRE_PICKUP,          P.RECEIVED,       (S.LETTER_EXPIRED,)),
     Step(P.RECEIVED,       E.CHECK_OUT,              P.ON_LOAN,        (S.TELL_LENDER_ON_LOAN,)),
     Step(P.RECEIVED,       E.RETURN_UNUSED,          P.TO_RETURN),
     Step(P.RECEIVED,       E.HOME,                   P.CLOSED),

@@ -58,6 +58,8 @@ class Terminal:
 
 
 BEFORE_ARRIVAL = frozenset({P.NEW, P.REQUESTED, P.CANCELLING, P.IN_TRANSIT})
+IN_BOOK_DROP = "HKALL_IN_BOOKDROP"
+"""The flag of a book that somebody put into the book drop."""
 
 
 # ---- the wish
@@ -172,7 +174,7 @@ def may_return(terminal: Terminal, policy: Policy, places: tuple[str, ...] = ())
     """
     if terminal.role == "bookdrop":
         taken = policy.bookdrop.policy == "accept_and_flag"
-        return Grant(facts={"flag": "HKALL_IN_BOOKDROP"}) if taken else Refusal(Why.NOT_IN_BOOK_DROP)
+        return Grant(facts={"flag": IN_BOOK_DROP}) if taken else Refusal(Why.NOT_IN_BOOK_DROP)
     taking = any(row.checkin for row in policy.roles if row.role == terminal.role)
     here = not places or terminal.location in places
     return Grant() if taking and here else Refusal(Why.COUNTER_ONLY, {"place": places[0] if places else ""})

@@ -35,7 +35,8 @@ class Window:
     start: date = field(metadata=_must("R1", "First day, in Hong Kong."))
     end: date = field(metadata=_must("R1", "Last day, in Hong Kong."))
     inclusive: bool = _key(True, "R1", "Whether the last day is suspended too.")
-    message: str = _key("", "R1", "What people are told instead.")
+    message: str = _key("", "R1", "What people are told to do instead.")
+    message_zh: str = _key("", "R1", "The same in Chinese; empty = as above.")
     partner: str = _key("", "R1", "The one partner it concerns; empty = all.")
 
 
@@ -236,7 +237,8 @@ AVAILABLE = ("Available On Shelf",)
 
 # fmt: off
 WINDOWS: tuple[Window, ...] = (
-    Window("borrow_request", date(2017, 6, 6), date(2017, 7, 17), message="use Interlibrary Loans Services"),
+    Window("borrow_request", date(2017, 6, 6), date(2017, 7, 17),
+           message="use Interlibrary Loans Services", message_zh="請使用館際互借服務 (Interlibrary Loans Services)"),
 )
 
 CATEGORIES: tuple[Category, ...] = (

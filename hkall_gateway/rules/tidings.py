@@ -98,12 +98,15 @@ def letter(send: Send, about: Request, before: Request, now: datetime, notice: i
 
 
 def occasion(send: Send, about: Request) -> str:
-    """What a letter is about, so that one event never sends two: the due date, the day of arrival, the recall and its date."""
+    """What a letter is about, so that one event never sends two: the due date, the day of arrival, a recall's date."""
     if send is Send.LETTER_RECALLED:  # a second recall counts where it names an earlier date
         return f"{about.recalled_on} {about.due}"
+    if send is Send.LETTER_DECLINED:
+        return str(about.attempt)
     day = {
         Send.LETTER_OVERDUE: about.due,
         Send.LETTER_RENEWAL_DENIED: about.due,
         Send.LETTER_PICKUP: about.received_on,
+        Send.LETTER_EXPIRED: about.pickup_last,
     }.get(send)
     return day.isoformat() if day else ""

@@ -39,4 +39,6 @@ def _covers(window: Window, day: date) -> bool:
 
 def _no(window: Window) -> Refusal:
     why = Why.LENDING_SUSPENDED if window.scope == "lend_request" else Why.SERVICE_SUSPENDED
-    return Refusal(why, {"start": window.start, "end": window.end, "message": window.message})
+    message = window.message or "please ask at the counter"
+    zh = window.message_zh or window.message or "請向櫃檯查詢"
+    return Refusal(why, {"start": window.start, "end": window.end, "message": message, "message_zh": zh})

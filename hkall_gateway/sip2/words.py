@@ -59,8 +59,8 @@ def _both(english: str, chinese: str) -> Words:
 # fmt: off
 WORDS: Final[Mapping[Why, Words]] = {
     # Who.
-    Why.SERVICE_SUSPENDED:            _both("HKALL is suspended until {end}. Please use Interlibrary Loans Services",
-                                            "HKALL 服務暫停至 {end}，請使用館際互借服務 (Interlibrary Loans Services)"),
+    Why.SERVICE_SUSPENDED:            _both("HKALL is suspended until {end}: {message}",
+                                            "HKALL 服務暫停至 {end}，{message_zh}"),
     Why.UNKNOWN_BORROWER:             _both("This card is not known. Please ask at the counter",
                                             "沒有此讀者證的紀錄，請向櫃檯查詢"),
     Why.WRONG_PIN:                    _both("The PIN is missing or wrong", "未輸入密碼或密碼錯誤"),

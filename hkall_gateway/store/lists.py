@@ -11,7 +11,7 @@ from sqlalchemy import Select, and_, or_, select
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.store.overview import Overview
-from hkall_gateway.store.tables import FINES, IS_FORCED, IS_OPEN, IS_UNPAID, JOBS, JOURNAL, NOTICES, REQUESTS
+from hkall_gateway.store.tables import FINES, IS_FLAGGED, IS_FORCED, IS_OPEN, IS_UNPAID, JOBS, JOURNAL, NOTICES, REQUESTS
 
 P = Position
 R = REQUESTS.c
@@ -63,6 +63,11 @@ def standing(
     still = [and_(R.position == position, R.moved_at < instant) for position, instant in since.items()]
     kept = and_(R.position == P.AT_BORROWER, R.lender_due < due_before)
     return unit.batch(IS_OPEN, or_(*still, kept), R.id > after, order=(R.id,), limit=most)
+
+
+def flagged(unit: Overview) -> tuple[Request, ...]:
+    """What a person should look at, for the reason in `flags`: work of a line that was down, a book in the drop."""
+    return _open(unit, IS_FLAGGED)
 
 
 def notices(unit: Overview, states: Sequence[str]) -> tuple[dict[str, Any], ...]:

@@ -96,6 +96,8 @@ EARLIER_UNSETTLED = text("earlier." + _UNSETTLED)
 _HAS_CARD = text("card <> ''")
 IS_RESTING = text("rests_until IS NOT NULL")
 IS_USED = text("state <> ''")
+IS_FLAGGED = text("flags <> ''")
+_OPEN_FLAGGED = text(f"{IS_OPEN} AND {IS_FLAGGED}")
 _WAS_ASKED = text("wire_id <> ''")
 _HOLDS_ITEM = text(any_of(frozenset(HOLDS_ITEM)) + " AND item_barcode <> ''")
 
@@ -215,6 +217,7 @@ REQUESTS = Table(
     Index("ix_requests_open_patron", "patron", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_requests_open_position", "position", "moved_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_requests_open_due", "due", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+    Index("ix_requests_open_flagged", "moved_at", sqlite_where=_OPEN_FLAGGED, postgresql_where=_OPEN_FLAGGED),
     Index("ix_requests_open_partner", "side", "partner", "position", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_requests_closed", "moved_at", "id", sqlite_where=IS_CLOSED, postgresql_where=IS_CLOSED),
     Index("ix_requests_personal", "moved_at", "id", sqlite_where=IS_PERSONAL, postgresql_where=IS_PERSONAL),

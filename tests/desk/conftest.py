@@ -191,7 +191,7 @@ class Library:
     def add_copies(self, copies: Sequence[Holding]) -> None:
         self.store.now(lambda unit: unit.execute(insert(HOLDINGS), [_row(copy) for copy in copies]))
 
-    def set_patron(self, card: str, **values: int) -> None:
+    def set_patron(self, card: str, **values: Any) -> None:
         self.store.now(lambda unit: unit.execute(update(PATRONS).where(PATRONS.c.barcode == card).values(**values)))
 
     # ---- looking

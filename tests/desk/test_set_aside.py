@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.desk.rounds import ROUNDS
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store import rounds
@@ -116,7 +115,3 @@ def test_every_round_sets_its_poison_rows_aside(library: Library, name: str, pos
 
     assert library.round(name) == 2
     assert [one.request for one in library.store.now(rounds.all_aside)] == ["R2"]
-
-
-def test_the_rounds_that_go_through_requests_are_tried_above() -> None:
-    assert set(ROUNDS) == {"pickup_expiry", "not_needed_after", "silence", "overdue", "inbox_cleanup"}

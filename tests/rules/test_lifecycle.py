@@ -112,8 +112,8 @@ def test_r30_a_renewal_sends_no_letter() -> None:
     assert letters == []
 
 
-def test_r15_an_expired_pickup_sends_nothing() -> None:
-    assert step(Side.BORROWING, Position.RECEIVED, Event.EXPIRE_PICKUP).sends == ()
+def test_r15_an_expired_pickup_tells_no_partner() -> None:
+    assert step(Side.BORROWING, Position.RECEIVED, Event.EXPIRE_PICKUP).sends == (Send.LETTER_EXPIRED,)
 
 
 def test_r12_one_arrival_sends_one_letter() -> None:

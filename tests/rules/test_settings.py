@@ -92,3 +92,34 @@ def test_r30_a_renewal_letter_is_off() -> None:
 
 def test_r15_no_letter_goes_out_when_a_pickup_expires() -> None:
     assert Policy().notices.pickup_expired is False
+
+
+# fmt: off
+RECOMMENDED: list[tuple[str, object]] = [
+    ("quota.count_from", "request"), ("quota.release_at", "hku_checkin"), ("quota.unknown", "allow_and_flag"),
+    ("quota.ils_counts_hkall", False),
+    ("pickup.days", 5), ("pickup.count_notice_day", False), ("pickup.last_day_closed", "roll_forward"),
+    ("pickup.late_pickup", "staff_only"),
+    ("due.on_closure", "roll_forward"), ("due.cap_to_patron_expiry", False),
+    ("renewal.max_count", 2), ("renewal.max_total_days", None), ("renewal.window_days", 7), ("renewal.base", "renewal_date"),
+    ("renewal.overdue", "staff_only"), ("renewal.cap_to_lender_due", True),
+    ("recall.min_use_days", 15), ("recall.return_days", 7), ("recall.before_pickup", "warn"),
+    ("recall.restore_on_cancel", True),
+    ("fine.overdue_cents", 200), ("fine.recalled_cents", 400), ("fine.recall_scope", "per_day"),
+    ("fine.recalled_requires_shortening", False), ("fine.max_per_item_cents", None), ("fine.count_closed_days", True),
+    ("notices.pickup", True), ("notices.recall", True), ("notices.overdue", True), ("notices.cancelled_final", True),
+    ("notices.renewal", False), ("notices.pickup_expired", False), ("notices.each_decline", False),
+    ("block.max_debt_cents", None), ("block.on_overdue_recall", False), ("block.max_long_overdue", None),
+    ("materials", ("book",)), ("local_available_statuses", ("Available On Shelf",)),
+    ("local_availability_unknown", "allow_and_flag"), ("unknown_study_mode", "deny"), ("duplicates", "deny"),
+    ("bookdrop.policy", "refuse"), ("cancel.in_rerequested", True), ("return_.announce", "at_checkin"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("key", "value"), RECOMMENDED, ids=[key for key, _ in RECOMMENDED])
+def test_where_the_rules_are_silent_the_recommended_default_stands(key: str, value: object) -> None:
+    found: object = Policy()
+    for name in key.split("."):
+        found = getattr(found, name)
+    assert found == value

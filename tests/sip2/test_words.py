@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import RULES, Why
+from hkall_gateway.rules.windows import window
 from hkall_gateway.sip2.words import GOOD, LANGUAGES, WORDS, News, language_of, say, tell
 
 ROWS = {**{why.value: row for why, row in WORDS.items()}, **{news.value: row for news, row in GOOD.items()}}
 
 
 def _blanks(text: str) -> set[str]:
-    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    """A blank ending in _zh is the same one, filled in Chinese."""
+    return {name.removesuffix("_zh") for _, name, _, _ in string.Formatter().parse(text) if name is not None}
 
 
 def test_every_reason_and_every_piece_of_news_has_a_row() -> None:
@@ -68,7 +71,10 @@ def test_the_self_check_sends_to_the_lending_services_counter(language: str) -> 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_suspended_service_points_to_interlibrary_loans_services(language: str) -> None:
-    assert "Interlibrary Loans Services" in say(Why.SERVICE_SUSPENDED, language, {"end": date(2017, 7, 17)})
+    suspended = window("borrow_request", Policy(), date(2017, 7, 1), ("",))
+    assert suspended is not None
+    detail = {"end": suspended.end, "message": suspended.message, "message_zh": suspended.message_zh}
+    assert "Interlibrary Loans Services" in say(Why.SERVICE_SUSPENDED, language, detail)
 
 
 def test_dates_fill_their_blanks_as_days() -> None:

@@ -413,6 +413,17 @@ def upgrade() -> None:
             postgresql_where=sa.text("NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
         )
         batch_op.create_index(
+            "ix_requests_open_flagged",
+            ["moved_at"],
+            unique=False,
+            sqlite_where=sa.text(
+                "NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN') AND flags <> ''"
+            ),
+            postgresql_where=sa.text(
+                "NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN') AND flags <> ''"
+            ),
+        )
+        batch_op.create_index(
             "ix_requests_open_partner",
             ["side", "partner", "position"],
             unique=False,

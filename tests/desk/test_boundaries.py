@@ -1,0 +1,405 @@
+"""The published rules at their boundaries, one row each, through the desk: what was asked when, and what was answered."""
+
+# ruff: noqa: E501  # a row is one line
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hkall_gateway.desk.asks import CancelRequest, CheckIn, CheckOut, Place
+from hkall_gateway.desk.deeds import Done, Recalled
+from hkall_gateway.desk.outcomes import CheckedIn, CheckedOut, Refused, Renewed, Requested
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.settings import Bookdrop, Fine, Notices, Pickup, Policy, Quota, Recall, Renewal
+from hkall_gateway.rules.vocabulary import By, Holding, Position, Side, Why
+
+if TYPE_CHECKING:
+    from tests.desk.conftest import Library
+
+P = Position
+PUBLISHED = Policy()
+YES = "requested"
+OUT, MISSING, HERE = "On Loan", "Missing", "Available On Shelf"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A rule, a day and a question; `wanted` is the reason for a no, a date, cents, or the name of what was done."""
+
+    name: str
+    do: Callable[[Library], object]
+    wanted: object
+    policy: Policy = PUBLISHED
+
+
+def said(outcome: object) -> object:
+    """An answer as a row writes it."""
+    match outcome:
+        case Refused():
+            return outcome.why
+        case Requested():
+            return YES
+        case CheckedOut() | Renewed() | Recalled():
+            return outcome.due and outcome.due.isoformat()
+        case CheckedIn():
+            return outcome.fine_cents if outcome.what == "returned" else outcome.what
+        case Done():
+            return outcome.position
+    return outcome
+
+
+# ---- what the rows do
+
+
+def at(when: str) -> Callable[[Library], object]:
+    return lambda library: library.go_to(when)
+
+
+def wish(at: str = "2017-03-01 10:00", patron: str = "UG1", bib: str = "dune", **more: Any) -> Callable[[Library], object]:
+    def do(library: Library) -> object:
+        library.go_to(at)
+        return library.wish(patron, bib, number=at, **more)
+
+    return do
+
+
+def as_patron(**values: Any) -> Callable[[Library], object]:
+    def do(library: Library) -> object:
+        library.set_patron("UG1", **values)
+        return library.wish()
+
+    return do
+
+
+def known(**values: Any) -> Callable[[Library], object]:
+    return lambda library: library.set_patron("UG1", **values)
+
+
+def with_copies(*copies: Holding, **more: Any) -> Callable[[Library], object]:
+    def do(library: Library) -> object:
+        library.add_copies(copies)
+        return library.wish(bib="new", **more)
+
+    return do
+
+
+def copy(agency: str, status: str = HERE, **more: Any) -> Holding:
+    return replace(Holding(agency, f"{agency}-{status}-{more.get('volume', '')}", "new", "New", status=status), **more)
+
+
+def having(hkall: int, local: int = 0, total: int | None = 60, category: str = "undergraduates") -> Callable[[Library], object]:
+    """The next wish of somebody who has so many books."""
+
+    def do(library: Library) -> object:
+        library.set_patron("UG1", category=category, local_loans=local, total_quota=total)
+        for number in range(hkall):
+            library.lent_out(item_barcode=f"B{number}", bib_id=f"b{number}", wire_id=f"w{number}")
+        return library.wish()
+
+    return do
+
+
+def on_shelf(at: str, role: str = "counter", card: str = "UG1", **facts: Any) -> Callable[[Library], object]:
+    """A checkout of a book whose letter left on Monday, 6 March."""
+
+    def do(library: Library) -> object:
+        told = {"received_on": date(2017, 3, 6), "notified_on": date(2017, 3, 6), "pickup_last": date(2017, 3, 11)}
+        library.given(P.RECEIVED, **{**told, **facts})
+        library.go_to(at)
+        ask = CheckOut(By("t", "sip2", "11"), Place(role, "HKU-MAIN-LENDING"), card, "C1")
+        return library.ask(library.desk.check_out(ask))
+
+    return do
+
+
+def loan(on: str = "2017-03-01", days: int = 15, **facts: Any) -> Callable[[Library], object]:
+    return lambda library: library.lent_out(on, days, **facts)
+
+
+def then(*deeds: Callable[[Library], object]) -> Callable[[Library], object]:
+    """One after another; the last one answers."""
+
+    def do(library: Library) -> object:
+        answer: object = None
+        for deed in deeds:
+            answer = deed(library)
+        return answer
+
+    return do
+
+
+def renewed(when: str, **more: Any) -> Callable[[Library], object]:
+    return then(at(when), lambda library: library.renew(**more))
+
+
+def returned(when: str) -> Callable[[Library], object]:
+    return then(at(when), lambda library: library.check_in())
+
+
+def recalled(when: str, **more: Any) -> Callable[[Library], object]:
+    return then(at(when), lambda library: library.ask(library.desk.recalled(library.heard(**more))))
+
+
+def unrecalled(when: str) -> Callable[[Library], object]:
+    return then(at(when), lambda library: library.ask(library.desk.recall_cancelled(library.heard())))
+
+
+def dropped(at: str) -> Callable[[Library], object]:
+    def do(library: Library) -> object:
+        library.go_to(at)
+        return library.ask(library.desk.check_in(CheckIn(By("drop", "sip2", "09"), Place("bookdrop", "DROP"), "C1")))
+
+    return do
+
+
+def act(name: str, when: str = "2017-03-20 10:00", **more: Any) -> Callable[[Library], object]:
+    return then(at(when), lambda library: library.act(name, **more))
+
+
+def closed(*days: str) -> Callable[[Library], object]:
+    return lambda library: library.close_on("HKU", *days)
+
+
+def standing(position: Position, **facts: Any) -> Callable[[Library], object]:
+    return lambda library: library.given(position, **facts)
+
+
+def cancelled(library: Library) -> object:
+    answer = library.ask(library.desk.cancel(CancelRequest(By("D", "ncip"), "UG1", request="R1")))
+    return said(answer) if isinstance(answer, Refused) else library.request().position
+
+
+def declined(library: Library) -> object:
+    return library.say("request_cancelled", library.request())
+
+
+def sent(library: Library) -> object:
+    return library.say("shipped", library.request())
+
+
+def told(library: Library) -> object:
+    return library.told()
+
+
+def letters(*kinds: Send) -> Callable[[Library], object]:
+    return lambda library: sum(library.letters(kind) for kind in kinds)
+
+
+ALL_LETTERS = letters(*(send for send in Send if send.name.startswith("LETTER_")))
+
+
+def round_at(name: str, when: str) -> Callable[[Library], object]:
+    return then(at(when), lambda library: library.round(name))
+
+
+def fact(name: str) -> Callable[[Library], object]:
+    return lambda library: getattr(library.request(), name)
+
+
+def lent_by_category(key: str) -> Callable[[Library], object]:
+    return then(lambda library: library.set_patron("UG1", category=key), on_shelf("2017-03-06 12:00"))
+
+
+def owed(library: Library) -> object:
+    return library.owed()
+
+
+def lenders(library: Library) -> object:
+    return library.store.now(lambda unit: [c.agency for c in unit.candidates("R1") if not c.skip])
+
+
+def changed(**tables: Any) -> Policy:
+    return replace(PUBLISHED, **tables)
+
+
+LITERAL = changed(recall=Recall(return_days=0))
+A_MONTH = loan(days=30)
+RENEWED = loan(due=date(2017, 3, 25), renewals=1)
+
+# fmt: off
+ROWS: tuple[Row, ...] = (
+    # ---- the suspension
+    Row("R1 the last second before it",               wish("2017-06-05 23:59:59"), YES),
+    Row("R1 its first second",                        wish("2017-06-06 00:00:00"), Why.SERVICE_SUSPENDED),
+    Row("R1 its last second",                         wish("2017-07-17 23:59:59"), Why.SERVICE_SUSPENDED),
+    Row("R1 the first second after it",               wish("2017-07-18 00:00:00"), YES),
+    Row("R1 renewals go on",                          then(loan("2017-06-05"), renewed("2017-06-15 10:00")), "2017-06-30"),
+    Row("R1 returns and fines go on",                 then(loan("2017-06-05"), returned("2017-06-22 10:00")), 400),
+    Row("R1 lending goes on",                         then(at("2017-06-10 10:00"), lambda lib: lib.borrow_from_us("lend", "c-1"), fact("position")), P.PAGED),
+    Row("R1 overdue letters go on",                   then(loan("2017-06-05"), round_at("overdue", "2017-06-21 00:00")), 1),
+    # ---- who
+    Row("R2 SPACE student, full time",                as_patron(category="space_community_college", study_mode="full_time"), YES),
+    Row("R2 SPACE student, part time",                as_patron(category="space_community_college", study_mode="part_time"), Why.NOT_ELIGIBLE_PART_TIME_SPACE),
+    Row("R2 SPACE student, mode unknown",             as_patron(category="space_cdp"), Why.ELIGIBILITY_UNKNOWN),
+    Row("R2 mode unknown, where it may pass",         as_patron(category="space_cdp"), YES, changed(unknown_study_mode="allow")),
+    Row("R2 part-time tutor is staff",                as_patron(category="space_non_academic_staff", study_mode="part_time"), YES),
+    Row("R2 alumni",                                  as_patron(category="alumni"), Why.NOT_ELIGIBLE),
+    Row("R2 no group at all",                         as_patron(category=""), Why.NOT_ELIGIBLE),
+    Row("R2 card of yesterday",                       as_patron(expires=date(2017, 2, 28)), Why.PATRON_EXPIRED),
+    Row("R2 card until today",                        as_patron(expires=date(2017, 3, 1)), YES),
+    Row("R2 blocked by the local system",             as_patron(blocked=True), Why.PATRON_BLOCKED),
+    Row("R3 only our own library has it",             with_copies(copy("HKU", OUT)), Why.NO_AVAILABLE_COPY),
+    Row("R4 another place of collection",             wish(pickup_location="HKU-LAW"), Why.PICKUP_LOCATION),
+    Row("R4 the counter of Lending Services",         wish(pickup_location="HKU-MAIN-LENDING"), YES),
+    # ---- what
+    Row("R5 a DVD",                                   with_copies(copy("CUHK", material="dvd")), Why.MATERIAL_NOT_REQUESTABLE),
+    Row("R6 we have none",                            with_copies(copy("CUHK")), YES),
+    Row("R6 both of ours are out",                    with_copies(copy("CUHK"), copy("HKU", OUT), copy("HKU", "In Transit Between Library Locations")), YES),
+    Row("R6 one of two is on the shelf",              with_copies(copy("CUHK"), copy("HKU", OUT), copy("HKU")), Why.AVAILABLE_LOCALLY),
+    Row("R6 the only one is missing",                 with_copies(copy("CUHK"), copy("HKU", MISSING)), YES),
+    Row("R7 nobody has one on the shelf",             with_copies(copy("CUHK", OUT), copy("HKUST", MISSING)), Why.NO_AVAILABLE_COPY),
+    Row("R7 one of three is there",                   then(with_copies(copy("CUHK", OUT), copy("HKUST"), copy("POLYU", OUT)), lenders), ["HKUST"]),
+    Row("R8 only the wanted volume counts",           then(with_copies(copy("CUHK", volume="1"), copy("HKUST", volume="2"), volume="2"), lenders), ["HKUST"]),
+    Row("R8 nobody has that volume",                  with_copies(copy("CUHK", volume="1"), volume="2"), Why.NO_AVAILABLE_COPY),
+    Row("R8 its decline is final",                    then(with_copies(copy("CUHK", volume="1"), copy("HKUST", volume="2"), volume="1"), declined, fact("position")), P.UNFILLED),
+    Row("R11 one lender is asked",                    then(wish(), told), ["CUHK ask_lender"]),
+    Row("R11a requested already",                     then(wish(), wish("2017-03-02 10:00")), Why.DUPLICATE_REQUEST),
+    Row("R11a on loan already",                       then(loan(), wish()), Why.DUPLICATE_REQUEST),
+    Row("R11a given back, and on its way home",       then(loan(), returned("2017-03-02 10:00"), wish("2017-03-02 11:00")), YES),
+    Row("R11a cancelled, and not yet confirmed",      then(wish(), cancelled, wish("2017-03-02 11:00")), YES),
+    Row("R11a another reader",                        then(wish(), wish("2017-03-02 10:00", "UG2")), YES),
+    Row("R11a where the site allows it",              then(wish(), wish("2017-03-02 10:00")), YES, changed(duplicates="allow")),
+    # ---- the hold shelf
+    Row("R12 scanned twice, one letter",              then(standing(P.IN_TRANSIT), returned("2017-03-06 10:00"), returned("2017-03-06 10:01"), letters(Send.LETTER_PICKUP)), 1),
+    Row("R13 another reader",                         on_shelf("2017-03-07 10:00", card="UG2"), Why.NOT_REQUESTER),
+    Row("R13 not yet arrived",                        then(standing(P.IN_TRANSIT), lambda lib: lib.check_out()), Why.NOT_YET_ARRIVED),
+    Row("R14 the last second of the fifth day",       on_shelf("2017-03-11 23:59:59"), "2017-03-26"),
+    Row("R14 the sixth day, at the counter",          on_shelf("2017-03-12 00:00:00"), "2017-03-27"),
+    Row("R14 the sixth day, expired, at the counter", on_shelf("2017-03-12 10:00", expired_pickup=True), "2017-03-27"),
+    Row("R14 the sixth day, where nobody is late",    on_shelf("2017-03-12 00:00:00"), Why.PICKUP_EXPIRED, changed(pickup=Pickup(late_pickup="deny"))),
+    Row("R14 on the fifth day nothing expires",       then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), round_at("pickup_expiry", "2017-03-11 23:59:59")), 0),
+    Row("R14 at midnight of the sixth it does",       then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), round_at("pickup_expiry", "2017-03-12 00:00:00")), 1),
+    Row("R14 received on a Monday",                   then(standing(P.IN_TRANSIT), returned("2017-03-06 23:59:00"), fact("pickup_last")), date(2017, 3, 11)),
+    Row("R14 received two minutes later",             then(standing(P.IN_TRANSIT), returned("2017-03-07 00:01:00"), fact("pickup_last")), date(2017, 3, 12)),
+    Row("R14 the fifth day is closed",                then(closed("2017-03-11"), standing(P.IN_TRANSIT), returned("2017-03-06 10:00"), fact("pickup_last")), date(2017, 3, 12)),
+    Row("R14 where a closed day stays the last",      then(closed("2017-03-11"), standing(P.IN_TRANSIT), returned("2017-03-06 10:00"), fact("pickup_last")), date(2017, 3, 11), changed(pickup=Pickup(last_day_closed="keep"))),
+    Row("R14 where the letter's day counts",          then(standing(P.IN_TRANSIT), returned("2017-03-06 10:00"), fact("pickup_last")), date(2017, 3, 10), changed(pickup=Pickup(count_notice_day=True))),
+    Row("R15 nobody is told before it goes back",     then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), round_at("pickup_expiry", "2017-03-12 00:00"), act("return_unused", "2017-03-12 10:00"), ALL_LETTERS), 0),
+    Row("R15 its lender is told",                     then(standing(P.RECEIVED), act("return_unused"), told), ["CUHK tell_lender_on_its_way"]),
+    Row("R15 a letter where the site wants one",      then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), round_at("pickup_expiry", "2017-03-12 00:00"), ALL_LETTERS), 1, changed(notices=Notices(pickup_expired=True))),
+    # ---- the counter
+    Row("R16 a self-check lends none",                on_shelf("2017-03-07 10:00", role="selfcheck"), Why.COUNTER_ONLY),
+    Row("R17 the drop ends no loan",                  then(loan(), dropped("2017-03-16 22:00")), Why.NOT_IN_BOOK_DROP),
+    Row("R17 it is a task for staff",                 then(loan(), dropped("2017-03-16 22:00"), dropped("2017-03-16 22:01"), fact("flags")), "HKALL_IN_BOOKDROP"),
+    Row("R17 until the counter has it",               then(loan(), dropped("2017-03-16 22:00"), returned("2017-03-17 09:00"), fact("flags")), ""),
+    Row("R17 which is a day late",                    then(loan(), dropped("2017-03-16 22:00"), returned("2017-03-17 09:00")), 200),
+    Row("R17 unless staff date it back",              then(loan(), dropped("2017-03-16 22:00"), act("return", "2017-03-17 09:00", on=date(2017, 3, 16), reason="drop"), owed), 0),
+    Row("R17 where the drop takes it",                then(loan(), dropped("2017-03-16 22:00")), 0, changed(bookdrop=Bookdrop("accept_and_flag"))),
+    Row("R17 it is flagged there too",                then(loan(), dropped("2017-03-16 22:00"), fact("flags")), "HKALL_IN_BOOKDROP", changed(bookdrop=Bookdrop("accept_and_flag"))),
+    # ---- quotas and periods
+    *(Row(f"R19 {c.label}, {c.loan_days} days",       lent_by_category(c.key) if not c.study_mode_required else then(known(study_mode="full_time"), lent_by_category(c.key)), (date(2017, 3, 6) + timedelta(days=c.loan_days)).isoformat()) for c in PUBLISHED.categories),
+    Row("R19 the checkout day is day 0",              on_shelf("2017-03-06 12:00"), "2017-03-21"),
+    Row("R19 a closed due date moves on",             then(closed("2017-03-21", "2017-03-22"), on_shelf("2017-03-06 12:00")), "2017-03-23"),
+    Row("R19 a category changed during the loan",     then(loan(), known(category="postgraduates"), renewed("2017-03-09 10:00")), "2017-03-24"),
+    Row("R18 the 15th book of an undergraduate",      having(14), YES),
+    Row("R18 the 16th",                               having(15), Why.QUOTA_HKALL),
+    Row("R18 the 30th book of academic staff",        having(29, category="academic_staff"), YES),
+    Row("R18 the 31st",                               having(30, category="academic_staff"), Why.QUOTA_HKALL),
+    Row("R20 ten and ten of twenty",                  having(10, local=10, total=20), Why.QUOTA_TOTAL),
+    Row("R20 none and fifteen of twenty",             having(15, local=0, total=20), Why.QUOTA_HKALL),
+    Row("R21 fifteen and four of twenty: one more",   having(4, local=15, total=20), YES),
+    Row("R21 and no further",                         then(having(4, local=15, total=20), wish("2017-03-02 10:00", bib="solaris")), Why.QUOTA_TOTAL),
+    Row("R21 counted there already",                  having(4, local=19, total=20), YES, changed(quota=Quota(ils_counts_hkall=True))),
+    Row("R21 nobody knows the total: flagged",        then(having(0, total=None), fact("flags")), "quota_check:unknown"),
+    Row("R21 nobody knows the total: no",             having(0, total=None), Why.QUOTA_UNKNOWN, changed(quota=Quota(unknown="deny"))),
+    Row("R20 the book itself is not counted twice",   then(having(14), lambda lib: lib.say("shipped", lib.request("R15")), lambda lib: lib.check_in("C1"), lambda lib: lib.check_out()), "2017-03-16"),
+    Row("R21 free at our check-in",                   then(having(15), lambda lib: lib.check_in("B0"), wish("2017-03-02 10:00")), YES),
+    Row("R21 free when its lender has it",            then(having(15), lambda lib: lib.check_in("B0"), wish("2017-03-02 10:00")), Why.QUOTA_HKALL, changed(quota=Quota(release_at="lender_checkin"))),
+    Row("R22 nobody queues for what is out",          with_copies(copy("CUHK", OUT), hold=True), Why.HOLDS_NOT_ALLOWED),
+    # ---- recalls
+    Row("R23 another library",                        then(loan(), recalled("2017-03-10 10:00", partner="HKUST")), Why.AGENCY_NOT_OWNER),
+    Row("R23 on the day of the checkout",             then(A_MONTH, recalled("2017-03-01 12:00")), "2017-03-16"),
+    Row("R24 one letter",                             then(A_MONTH, recalled("2017-03-04 10:00"), recalled("2017-03-05 10:00"), letters(Send.LETTER_RECALLED)), 1),
+    Row("R24 with the old date",                      then(A_MONTH, recalled("2017-03-04 10:00"), lambda lib: lib.letter(Send.LETTER_RECALLED).old_due), date(2017, 3, 31)),
+    Row("R24 none before the loan",                   then(standing(P.RECEIVED), recalled("2017-03-04 10:00"), ALL_LETTERS), 0),
+    Row("R24 before the loan it may go back",         then(standing(P.RECEIVED), recalled("2017-03-04 10:00"), fact("position")), P.TO_RETURN, changed(recall=Recall(before_pickup="return"))),
+    Row("R25 15 days, recalled on day 3",             then(loan(), recalled("2017-03-04 10:00")), "2017-03-16"),
+    Row("R25 30 days, day 3",                         then(A_MONTH, recalled("2017-03-04 10:00")), "2017-03-16"),
+    Row("R25 30 days, day 10",                        then(A_MONTH, recalled("2017-03-11 10:00")), "2017-03-18"),
+    Row("R25 30 days, day 15",                        then(A_MONTH, recalled("2017-03-16 10:00")), "2017-03-23"),
+    Row("R25 30 days, day 20",                        then(A_MONTH, recalled("2017-03-21 10:00")), "2017-03-28"),
+    Row("R26 30 days, day 27: never later",           then(A_MONTH, recalled("2017-03-28 10:00")), "2017-03-31"),
+    Row("R33 renewed on day 10, recalled on 16",      then(RENEWED, recalled("2017-03-17 10:00")), "2017-03-24"),
+    Row("R25 literal: 15 days, day 3",                then(loan(), recalled("2017-03-04 10:00")), "2017-03-16", LITERAL),
+    Row("R25 literal: 30 days, day 3",                then(A_MONTH, recalled("2017-03-04 10:00")), "2017-03-16", LITERAL),
+    Row("R25 literal: 30 days, day 10",               then(A_MONTH, recalled("2017-03-11 10:00")), "2017-03-16", LITERAL),
+    Row("R25 literal: 30 days, day 15",               then(A_MONTH, recalled("2017-03-16 10:00")), "2017-03-16", LITERAL),
+    Row("R25 literal: 30 days, day 20",               then(A_MONTH, recalled("2017-03-21 10:00")), "2017-03-21", LITERAL),
+    Row("R26 literal: 30 days, day 27",               then(A_MONTH, recalled("2017-03-28 10:00")), "2017-03-28", LITERAL),
+    Row("R33 literal: renewed, day 16",               then(RENEWED, recalled("2017-03-17 10:00")), "2017-03-17", LITERAL),
+    Row("R26 overdue already: the date stays",        then(loan(), recalled("2017-03-20 10:00")), "2017-03-16"),
+    Row("R26 the lender names a later day",           then(A_MONTH, recalled("2017-03-04 10:00", due=date(2017, 3, 25))), "2017-03-25"),
+    Row("R26 the lender names too early a day",       then(A_MONTH, recalled("2017-03-04 10:00", due=date(2017, 3, 6))), "2017-03-16"),
+    Row("R26 taken back",                             then(A_MONTH, recalled("2017-03-04 10:00"), unrecalled("2017-03-06 10:00")), "2017-03-31"),
+    Row("R26 taken back, and renewed",                then(loan(), recalled("2017-03-04 10:00"), unrecalled("2017-03-06 10:00"), renewed("2017-03-09 10:00")), "2017-03-24"),
+    # ---- renewals
+    Row("R27 the second",                             then(loan(renewals=1), renewed("2017-03-09 10:00")), "2017-03-24"),
+    Row("R27 the third",                              then(loan(renewals=2), renewed("2017-03-09 10:00")), Why.RENEWAL_LIMIT),
+    Row("R27 the longest loan in all",                then(loan(), renewed("2017-03-16 10:00")), "2017-03-21", changed(renewal=Renewal(max_total_days=20))),
+    Row("R28 recalled",                               then(loan(), recalled("2017-03-04 10:00"), renewed("2017-03-10 10:00")), Why.RECALLED),
+    Row("R29 eight days before",                      then(loan(), renewed("2017-03-08 23:59:59")), Why.RENEWAL_TOO_SOON),
+    Row("R29 seven days before",                      then(loan(), renewed("2017-03-09 00:00:00")), "2017-03-24"),
+    Row("R29 the last second of the due date",        then(loan(), renewed("2017-03-16 23:59:59")), "2017-03-31"),
+    Row("R29 the first second after it",              then(loan(), renewed("2017-03-17 00:00:00")), Why.RENEWAL_OVERDUE),
+    Row("R29 overdue, by staff",                      then(loan(), act("renew", "2017-03-18 10:00")), "2017-04-02"),
+    Row("R29 overdue, by staff: the fine stands",     then(loan(), act("renew", "2017-03-18 10:00"), owed), 400),
+    Row("R29 overdue, where anybody may",             then(loan(), renewed("2017-03-18 10:00", fee_acknowledged=True)), "2017-04-02", changed(renewal=Renewal(overdue="allow"))),
+    Row("R30 no letter",                              then(loan(), renewed("2017-03-09 10:00"), ALL_LETTERS), 0),
+    Row("R32 twice at the earliest",                  then(loan(), renewed("2017-03-09 10:00"), renewed("2017-03-17 10:00")), "2017-04-01"),
+    Row("R32 twice on the last day",                  then(loan(), renewed("2017-03-16 10:00"), renewed("2017-03-31 10:00")), "2017-04-15"),
+    Row("R32 from the due date",                      then(loan(), renewed("2017-03-09 10:00")), "2017-03-31", changed(renewal=Renewal(base="due_date"))),
+    Row("R32 never past the lender's date",           then(loan(lender_due=date(2017, 3, 20)), renewed("2017-03-09 10:00")), "2017-03-20"),
+    Row("R32 never past the card, where it says so",  then(loan(), known(expires=date(2017, 3, 20)), renewed("2017-03-09 10:00")), "2017-03-20", changed(due=replace(PUBLISHED.due, cap_to_patron_expiry=True))),
+    Row("R32 the card does not matter otherwise",     then(loan(), known(expires=date(2017, 3, 20)), renewed("2017-03-09 10:00")), "2017-03-24"),
+    # ---- cancellations
+    Row("R34 REQUESTD",                               then(wish(), cancelled), P.CANCELLING),
+    Row("R34 REQUESTD from another library",          then(wish(), declined, cancelled), P.CANCELLING),
+    Row("R34 TRANSFERRED",                            then(standing(P.IN_TRANSIT), cancelled), Why.TOO_LATE_TO_CANCEL),
+    Row("R34 HKALL RECVD",                            then(standing(P.RECEIVED), cancelled), Why.TOO_LATE_TO_CANCEL),
+    Row("R34 on loan",                                then(loan(), cancelled), Why.TOO_LATE_TO_CANCEL),
+    Row("R34 cancelled, and it comes all the same",   then(standing(P.CANCELLING), sent, lambda lib: lib.check_in(), ALL_LETTERS), 0),
+    Row("R37 a lender declines: no letter",           then(wish(), declined, ALL_LETTERS), 0),
+    Row("R37 after the shipment it cannot",           then(standing(P.IN_TRANSIT), declined), Why.ALREADY_SHIPPED),
+    Row("R38 the last one declines: one letter",      then(wish(), declined, declined, letters(Send.LETTER_UNFILLED)), 1),
+    Row("R38 each no, where the site wants it",       then(wish(), declined, letters(Send.LETTER_DECLINED)), 1, changed(notices=Notices(each_decline=True))),
+    # ---- overdue
+    Row("R39 on the due date",                        then(loan(), round_at("overdue", "2017-03-16 23:59:59")), 0),
+    Row("R39 at midnight after it",                   then(loan(), round_at("overdue", "2017-03-17 00:00:00")), 1),
+    Row("R39 three days without a gateway: one",      then(loan(), round_at("overdue", "2017-03-20 08:00"), round_at("overdue", "2017-03-21 00:00"), letters(Send.LETTER_OVERDUE)), 1),
+    Row("R39 academic staff too",                     then(known(category="academic_staff"), loan(), round_at("overdue", "2017-03-17 00:00"), letters(Send.LETTER_OVERDUE)), 1),
+    Row("R40 the last second of the due date",        then(loan(), returned("2017-03-16 23:59:59")), 0),
+    Row("R40 one second past midnight",               then(loan(), returned("2017-03-17 00:00:01")), 200),
+    Row("R40 three days",                             then(loan(), returned("2017-03-19 10:00")), 600),
+    Row("R40 closed days cost",                       then(closed("2017-03-17", "2017-03-18"), loan(), returned("2017-03-21 10:00")), 1000),
+    Row("R40 where closed days are free",             then(closed("2017-03-17", "2017-03-18"), loan(), returned("2017-03-21 10:00")), 600, changed(fine=Fine(count_closed_days=False))),
+    Row("R41 recalled to day 15, back on day 18",     then(A_MONTH, recalled("2017-03-04 10:00"), returned("2017-03-19 10:00")), 1200),
+    Row("R41 recalled when overdue: split by day",    then(loan(), recalled("2017-03-20 10:00"), returned("2017-03-23 10:00")), 2000),
+    Row("R41 recalled when overdue: whole period",    then(loan(), recalled("2017-03-20 10:00"), returned("2017-03-23 10:00")), 2800, changed(fine=Fine(recall_scope="whole_period"))),
+    Row("R41 a recall that moved no date",            then(loan(), recalled("2017-03-04 10:00"), returned("2017-03-17 10:00")), 400),
+    Row("R41 where only a moved date costs more",     then(loan(), recalled("2017-03-04 10:00"), returned("2017-03-17 10:00")), 200, changed(fine=Fine(recalled_requires_shortening=True))),
+    Row("R41 taken back: normal from that day",       then(loan(), recalled("2017-03-04 10:00"), unrecalled("2017-03-18 10:00"), returned("2017-03-19 10:00")), 800),
+    Row("R41 the most for one book",                  then(loan(), returned("2017-03-26 10:00")), 1500, changed(fine=Fine(max_per_item_cents=1500))),
+    Row("R41 lost: no further day",                   then(loan(), act("lost", "2017-03-18 10:00", cents=0), act("settle", "2017-03-30 10:00", reason="x"), lambda lib: [f for f in lib.fines() if f[0] == "overdue"]), [("overdue", 400)]),
+    Row("R41 claimed: no further day",                then(loan(), act("claim", "2017-03-18 10:00", on=date(2017, 3, 17)), returned("2017-03-25 10:00")), 200),
+    # ---- loss, damage, overseas
+    Row("R43 its owner's leave is kept",              then(loan(), act("overseas", "2017-03-03 10:00", on=date(2017, 3, 10), reason="CUHK, by telephone"), lambda lib: lib.journal()[-1]["rule"]), "R43"),
+    Row("R43 not for what we lend",                   then(standing(P.SHIPPED, side=Side.LENDING), act("overseas", reason="x")), Why.WRONG_POSITION),
+    Row("R45 lost: replacement and fee",              then(loan(), act("lost", "2017-03-10 10:00"), lambda lib: lib.fines()), [("replacement", 30_000), ("processing", 10_000)]),
+    Row("R45 found within its owner's days",          then(loan(), act("lost", "2017-03-10 10:00"), returned("2017-03-15 10:00"), owed), 10_000),
+    Row("R45 damaged",                                then(loan(), act("damaged", "2017-03-10 10:00"), owed), 5_000),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_the_desk_answers_at_the_boundary_as_the_rule_says(row: Row, make_library: Callable[..., Library]) -> None:
+    assert said(row.do(make_library(row.policy))) == row.wanted
+
+
+def test_no_boundary_stands_twice() -> None:
+    assert len({row.name for row in ROWS}) == len(ROWS)
