@@ -14,6 +14,10 @@ BIN    := .venv/bin
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch .venv/.run $@
 
+.venv/.bench: .venv/.bench
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	touch $@
+
 run: .venv/.run
 	$(BIN)/python -m hkall_gateway.lab run
 
@@ -36,5 +40,5 @@ fmt: .venv/.test
 docs: .venv/.test
 	$(BIN)/python -m hkall_gateway.cli.docs docs
 
-bench: .venv/.test
-	$(BIN)/python -m hkall_gateway.lab.bench
+bench: .venv/.bench
+	$(BIN)/hkall-gateway bench

@@ -6,6 +6,7 @@ import click
 
 from hkall_gateway import __version__
 from hkall_gateway.cli import lists
+from hkall_gateway.cli.bench import bench
 from hkall_gateway.cli.byhand import request
 from hkall_gateway.cli.database import db
 from hkall_gateway.cli.explain import explain
@@ -23,7 +24,6 @@ from hkall_gateway.cli.serving import check_config, hash_secret, serve
 from hkall_gateway.cli.simulate import simulate
 from hkall_gateway.cli.status import status
 from hkall_gateway.cli.terminal import sip2
-from hkall_gateway.lab.bench.command import main as bench
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -60,6 +60,22 @@ def server(found: Path, settings: Sequence[str]) -> Iterator[Server]:
         shutil.rmtree(folder)
 
 
+def ask(found: Server, statement: str, database: str = "postgres") -> str:
+    """What psql prints for a statement outside any transaction, its values alone. CalledProcessError if it is refused."""
+    where = ["--host", str(found.folder), "--username", RUNNER, "--dbname", database]
+    command: list[str | Path] = [
+        found.programs / "psql",
+        "--no-psqlrc",
+        "--quiet",
+        "--tuples-only",
+        "--no-align",
+        *where,
+        "--command",
+        statement,
+    ]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd="/").stdout.strip()
+
+
 def _run(program: Path, *arguments: str) -> None:
     subprocess.run([program, *arguments], check=True, capture_output=True, cwd="/", **_as_runner())  # type: ignore[call-overload]
 

@@ -14,8 +14,9 @@ NOTHING_KNOWN: Final = 0.0
 class Run:
     """One work at one subject over so many connections, for a second or so.
 
-    `rate` is answers a second; waiting times are in milliseconds; `cpu_us` is the CPU time of the subject for one answer
-    and `generator` the share of one core that the load generator used. `batch` is answers a commit. 0 where nobody knows.
+    `rate` is answers a second; waiting times are in milliseconds; `cpu_us` is the CPU time of the subject for one answer,
+    `database_us` that of its database server; `generator` is the share of one core that the load generator used. `batch` is
+    answers a commit. 0 where nobody knows.
     """
 
     answered: int
@@ -24,16 +25,19 @@ class Run:
     p99_ms: float
     cpu_us: float = NOTHING_KNOWN
     generator: float = NOTHING_KNOWN
+    database_us: float = NOTHING_KNOWN
     batch: float = NOTHING_KNOWN
 
 
-def run_of(took_s: float, waits_s: Sequence[float], cpu_s: float = 0.0, generator_s: float = 0.0) -> Run:
+def run_of(
+    took_s: float, waits_s: Sequence[float], cpu_s: float = 0.0, generator_s: float = 0.0, database_s: float = 0.0
+) -> Run:
     """The figures of a run that took so long, from each answer's waiting time. ValueError if nothing was answered."""
     if not waits_s:
         raise ValueError("nothing was answered")
     times, count = sorted(waits_s), len(waits_s)
     half, most = quantile(times, 0.5) * 1000, quantile(times, 0.99) * 1000
-    return Run(count, count / took_s, half, most, cpu_s / count * 1e6, generator_s / took_s)
+    return Run(count, count / took_s, half, most, cpu_s / count * 1e6, generator_s / took_s, database_s / count * 1e6)
 
 
 def quantile(times: Sequence[float], share: float) -> float:

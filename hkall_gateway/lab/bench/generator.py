@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -39,19 +40,21 @@ class WrongAnswer(Exception):
 class Order:
     """What is asked of one run.
 
-    `ports` are shared out among the connections; `framing` is "line" or "http"; `yes` is how every good answer begins;
-    `login` is said first on each connection, "" for none. The `questions` are asked once each or (`again`) round and
-    round, until `seconds` are over; what was asked then is still answered.
+    `ports` are shared out among the connections; `framing` is "line" or "http"; `yes` are the beginnings of good answers,
+    in a page anywhere; `login` is said first on each connection, "" for none. The `questions` are asked once each or
+    (`again`) round and round, until `seconds` are over; what was asked then is still answered. `rate` is the most that are
+    asked in a second, 0 for as many as are answered.
     """
 
     ports: Sequence[int]
     connections: int
     seconds: float
     framing: str
-    yes: bytes
+    yes: tuple[bytes, ...]
     questions: Sequence[Question]
     login: bytes = b""
     again: bool = False
+    rate: float = 0.0
 
     def asked(self) -> Iterator[Question]:
         """The questions in their order."""
@@ -87,7 +90,8 @@ def check_line(order: Order, wanted: bytes, data: bytes) -> None:
 
 def check_page(order: Order, wanted: bytes, data: bytes) -> None:
     """Raise WrongAnswer unless this page is the document that was asked for, without a Problem."""
-    if not data.startswith(b"HTTP/1.1 200") or order.yes not in data or wanted not in data or b"Problem>" in data:
+    right = data.startswith(b"HTTP/1.1 200") and any(yes in data for yes in order.yes)
+    if not right or wanted not in data or b"Problem>" in data:
         raise WrongAnswer(f"wanted {order.yes!r} with {wanted!r}, got {data!r}")
 
 
@@ -144,7 +148,9 @@ class Loop:
     def __init__(self, order: Order, seconds: Callable[[], float]) -> None:
         self._order, self._seconds, self._questions = order, seconds, order.asked()
         self._whole, self._check = FRAMINGS[order.framing]
-        self._last = 0.0
+        self._gap_s = 1 / order.rate if order.rate else 0.0
+        self._resting: deque[tuple[float, Talk]] = deque()
+        self._slot = self._last = 0.0
         self.waits = array("d")
 
     def run(self, talks: Sequence[Talk]) -> float:
@@ -152,15 +158,14 @@ class Loop:
         poll, by_number = select.epoll(), {talk.socket.fileno(): talk for talk in talks}
         for number in by_number:
             poll.register(number, select.EPOLLIN)
-        begun = self._seconds()
+        begun = self._slot = self._seconds()
         self._last = begun + self._order.seconds
         asking = sum(self._ask(talk, begun) for talk in talks)
         while asking:
-            ready = poll.poll(PATIENCE_S)
-            if not ready:
+            ready = poll.poll(self._patience_s())
+            if not ready and not self._resting:
                 raise WrongAnswer(f"no answer within {PATIENCE_S:.0f} s; {asking} are awaited")
-            for number, _ in ready:
-                asking -= self._hear(by_number[number])
+            asking -= sum(self._hear(by_number[number]) for number, _ in ready) + self._wake()
         return self._seconds() - begun
 
     def _ask(self, talk: Talk, now_s: float) -> bool:
@@ -185,7 +190,28 @@ class Loop:
         self._check(self._order, talk.wanted, data)
         now_s = self._seconds()
         self.waits.append(now_s - talk.asked_s)
-        return not self._ask(talk, now_s)
+        return not (self._rest(talk, now_s) or self._ask(talk, now_s))
+
+    # ---- no faster than it was ordered
+
+    def _rest(self, talk: Talk, now_s: float) -> bool:
+        """Whether a connection waits for its slot; slots that were missed are made up for, those of a second at most."""
+        if not self._gap_s:
+            return False
+        self._slot = max(self._slot + self._gap_s, now_s - 1)
+        if self._slot > now_s:
+            self._resting.append((self._slot, talk))
+        return self._slot > now_s
+
+    def _patience_s(self) -> float:
+        return max(0.0, min(PATIENCE_S, self._resting[0][0] - self._seconds())) if self._resting else PATIENCE_S
+
+    def _wake(self) -> int:
+        """Let those ask on whose slot has come; how many have nothing more to ask."""
+        ended = 0
+        while self._resting and self._resting[0][0] <= (now_s := self._seconds()):
+            ended += not self._ask(self._resting.popleft()[1], now_s)
+        return ended
 
 
 # ---- the order as a file, the result as a line
@@ -194,8 +220,8 @@ class Loop:
 def write_order(file: Path, order: Order) -> None:
     """Put an order where the generator's process finds it: JSON, its bytes as Latin-1 text."""
     said = {name: getattr(order, name) for name in Order.__dataclass_fields__}
-    said["questions"] = [(text.decode("latin-1"), wanted.decode("latin-1")) for text, wanted in order.questions]
-    said |= {"yes": order.yes.decode("latin-1"), "login": order.login.decode("latin-1")}
+    said["questions"] = [[part.decode("latin-1") for part in question] for question in order.questions]
+    said |= {"yes": [yes.decode("latin-1") for yes in order.yes], "login": order.login.decode("latin-1")}
     file.write_text(json.dumps(said), encoding="utf-8")
 
 
@@ -203,7 +229,8 @@ def read_order(file: Path) -> Order:
     """The order in a file."""
     said = json.loads(file.read_text(encoding="utf-8"))
     said["questions"] = [(text.encode("latin-1"), wanted.encode("latin-1")) for text, wanted in said["questions"]]
-    return Order(**said | {"yes": said["yes"].encode("latin-1"), "login": said["login"].encode("latin-1")})
+    yes = tuple(text.encode("latin-1") for text in said.pop("yes"))
+    return Order(**said | {"yes": yes, "login": said["login"].encode("latin-1")})
 
 
 def main(file: str) -> None:

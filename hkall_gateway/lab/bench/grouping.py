@@ -1,4 +1,4 @@
-"""`make bench`: what one commit for all who wait is worth, beside one commit each, in the same run.
+"""What one commit for all who wait is worth, beside one commit each: the store alone, inside this process.
 
 Durable checkouts a second on an SQLite file: every client asks, waits for its answer and asks again. Both designs run the
 same unit of work through the same writer thread; only the size of a group differs. They take turns, round by round, each on
@@ -7,13 +7,10 @@ a fresh copy of the database. Rates depend on the machine; the ratio is what cou
 
 from __future__ import annotations
 
-import json
 import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import count
 from pathlib import Path
@@ -21,7 +18,6 @@ from queue import SimpleQueue
 from statistics import median, quantiles
 from typing import Final
 
-import click
 from sqlalchemy import Connection, func, insert, select
 from twisted.python.failure import Failure
 
@@ -32,10 +28,9 @@ from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS, create_all
 from hkall_gateway.store.unit import Unit
 
-CLIENTS: Final = (1, 16, 64)
+CLIENTS: Final = (16, 64)
+CHECKOUTS: Final = 800
 DESIGNS: Final = {"grouped": BATCH_UNITS, "single": 1}
-DEMAND_AT: Final = 64  # clients
-DEMAND: Final = 2.5  # grouped against single
 BOOKS_EACH: Final = 8
 QUOTA: Final = 15
 NOW: Final = datetime(2017, 3, 1, 4, tzinfo=UTC)
@@ -229,51 +224,3 @@ def _copy(template: Path) -> Iterator[Path]:
 
 def _middle(runs: Sequence[Run]) -> Run:
     return Run(*(median(getattr(run, name) for run in runs) for name in ("rate", "p50_ms", "p99_ms", "batch")))
-
-
-# ---- the command
-
-
-def table(lines: Sequence[Line]) -> str:
-    """The figures for people: a header and a line for every number of clients."""
-    head = "clients  grouped/s    p50 ms    p99 ms   batch   single/s    p50 ms    p99 ms   ratio  (min to max)"
-    return "\n".join([head, *(_shown(line) for line in lines)])
-
-
-def _shown(line: Line) -> str:
-    grouped, single = line.grouped, line.single
-    return (
-        f"{line.clients:7d} {grouped.rate:10,.0f} {grouped.p50_ms:9.1f} {grouped.p99_ms:9.1f} {grouped.batch:7.1f} "
-        f"{single.rate:10,.0f} {single.p50_ms:9.1f} {single.p99_ms:9.1f} {line.ratio:7.2f}  "
-        f"({min(line.ratios):.2f} to {max(line.ratios):.2f})"
-    )
-
-
-def met(lines: Sequence[Line]) -> bool:
-    """Whether grouping is worth what is demanded of it where many wait."""
-    return all(line.ratio >= DEMAND for line in lines if line.clients == DEMAND_AT)
-
-
-@click.command()
-@click.option("--checkouts", default=1600, show_default=True, help="Checkouts of one run.")
-@click.option("--rounds", default=5, show_default=True, help="Rounds; the medians are shown.")
-@click.option("--clients", default=CLIENTS, multiple=True, show_default=True, help="How many wait at once.")
-@click.option("--json", "as_json", is_flag=True, help="Print records instead of a table.")
-def main(checkouts: int, rounds: int, clients: tuple[int, ...], as_json: bool) -> None:
-    """Durable checkouts a second: one commit for all who wait, beside one commit each.
-
-    Example: python -m hkall_gateway.lab.bench --clients 64 --rounds 3
-    """
-    with tempfile.TemporaryDirectory(prefix="hkall-bench-") as folder:
-        lines = [compare(Path(folder), number, checkouts, rounds, time.perf_counter) for number in clients]
-    if as_json:
-        click.echo(json.dumps([{**asdict(line), "ratio": line.ratio} for line in lines]))
-    else:
-        click.echo(table(lines))
-        click.echo(f"demanded at {DEMAND_AT} clients: a ratio of at least {DEMAND}")
-    if not met(lines):
-        raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()

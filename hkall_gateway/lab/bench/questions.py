@@ -22,12 +22,13 @@ LOGIN: Final = f"9300CNcounter-1|CO{PASSWORD}|".encode()
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One kind of question. `yes` begins a line's good answer, or stands in a page's; `once`: it may be asked only once."""
+    """One kind of question. `yes` begins a line's good answer or stands in a page's; `once`: it may be asked only once."""
 
     key: str
     framing: str
     yes: bytes
     once: bool
+    about: str
     make: Callable[[World, str, int], Question]
     count: Callable[[Size], int]
 
@@ -91,14 +92,26 @@ def _document(service: str, said: Sequence[str], world: World) -> bytes:
     return post(codec.encode(written(service, said, DISCOVERY, US, PASSWORD, world.now), DIALECTS["direct"]))
 
 
+def _open(size: Size) -> int:
+    return size.open
+
+
+def _some(size: Size) -> int:
+    return min(size.open, 1000)
+
+
+def _titles(size: Size) -> int:
+    return min(size.open, size.titles)
+
+
 # fmt: off
 WORKS: Final[Mapping[str, Work]] = {work.key: work for work in (
-    Work("sip2_63",      "line", b"64",                  False, _information, lambda size: size.open),
-    Work("sip2_11",      "line", b"121",                 True,  _checkout,    lambda size: size.open),
-    Work("sip2_09",      "line", b"101",                 True,  _undo,        lambda size: size.open),
-    Work("sip2_35",      "line", b"36Y",                 False, _farewell,    lambda size: size.open),
-    Work("lookup_user",  "http", b"LookupUserResponse",  False, _lookup,      lambda size: min(size.open, 1000)),
-    Work("request_item", "http", b"RequestItemResponse", True,  _request,     lambda size: min(size.open, size.titles)),
+    Work("sip2_63",      "line", b"64",                  False, "patron information (63)", _information, _open),
+    Work("sip2_11",      "line", b"121",                 True, "checkout (11)", _checkout,    _open),
+    Work("sip2_09",      "line", b"101",                 True, "a checkout undone (09)", _undo,        _open),
+    Work("sip2_35",      "line", b"36Y",                 False, "end of session (35)", _farewell,    _open),
+    Work("lookup_user",  "http", b"LookupUserResponse",  False, "LookupUser", _lookup,      _some),
+    Work("request_item", "http", b"RequestItemResponse", True, "RequestItem", _request,     _titles),
 )}
 """By the key that rows name. 09 undoes a checkout (BI), so that the copy stands on the hold shelf again."""
 # fmt: on

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from hkall_gateway.lab.bench.processes import HOST
 
@@ -42,6 +43,106 @@ def canned(port: int) -> None:
     _serve(port, site(Canned()))  # type: ignore[no-untyped-call]
 
 
+def protocol(port: int) -> None:
+    """Our own session and codec with one patron for everybody: what SIP2 itself costs, without a desk or a database."""
+    from twisted.internet.protocol import Factory, Protocol
+
+    from hkall_gateway.sip2.codec import Message
+    from hkall_gateway.sip2.dialects import DIALECTS
+    from hkall_gateway.sip2.session import Session
+
+    class Line(Protocol):
+        def connectionMade(self) -> None:  # noqa: N802
+            self.session, self.line = Session(DIALECTS["standard"]), cast(Any, self.transport)
+
+        def dataReceived(self, data: bytes) -> None:  # noqa: N802
+            for event in self.session.receive(data):
+                assert isinstance(event, Message)
+                self.line.write(self.session.reply(event, "64", {**PATRON, "AA": event.get("AA")}))
+
+    _serve(port, Factory.forProtocol(Line))
+
+
+def pysip2(port: int) -> None:
+    """pysip2's own server with a dictionary behind it and nothing durable."""
+    from anyio import run
+    from pysip2.models import CheckoutRequest, CheckoutResponse, PatronInformationRequest, PatronInformationResponse
+    from pysip2.routes import CHECKOUT, PATRON_INFORMATION
+    from pysip2.server import SIP2Server
+
+    app, lent = SIP2Server(error_detection="required", encoding="utf-8"), dict[str, str]()
+    logging.getLogger("pysip2").setLevel(logging.WARNING)
+
+    @app.route(PATRON_INFORMATION)
+    async def information(asked: PatronInformationRequest, _context: Any) -> PatronInformationResponse:
+        return PatronInformationResponse(
+            patron_status=" " * 14,
+            language="001",
+            transaction_date=WHEN,
+            hold_items_count="0002",
+            overdue_items_count="0000",
+            charged_items_count="0000",
+            fine_items_count="0000",
+            recall_items_count="0000",
+            unavailable_holds_count="0000",
+            institution_id="HKU",
+            patron_identifier=asked.patron_identifier,
+            personal_name="Reader",
+            valid_patron="Y",
+            currency_type="HKD",
+            fee_amount="0.00",
+            hold_items=BOOKS,
+        )
+
+    @app.route(CHECKOUT)
+    async def checkout(asked: CheckoutRequest, _context: Any) -> CheckoutResponse:
+        lent[asked.item_identifier] = asked.patron_identifier
+        return CheckoutResponse(
+            ok="1",
+            renewal_ok="N",
+            magnetic_media="N",
+            desensitize="Y",
+            transaction_date=WHEN,
+            institution_id="HKU",
+            patron_identifier=asked.patron_identifier,
+            item_identifier=asked.item_identifier,
+            title_identifier="Title 1",
+            due_date="20261210    235959",
+        )
+
+    run(app.serve, HOST, port)
+
+
+def aiohttp(port: int) -> None:
+    """aiohttp with lxml doing the same XML as a LookupUser: parsed without entities, read, answered by a new document."""
+    from aiohttp import web
+    from lxml import etree
+
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True)
+
+    async def answer(request: web.Request) -> web.Response:
+        asked = etree.fromstring(await request.read(), parser)
+        card = asked.findtext(f".//{{{NCIP}}}UserIdentifierValue") or ""
+        return web.Response(body=_user(card), content_type="application/xml")
+
+    app = web.Application()
+    app.router.add_post("/ncip", answer)
+    web.run_app(app, host=HOST, port=port, print=None, access_log=None)
+
+
+def _user(card: str) -> bytes:
+    from lxml import etree
+
+    top = etree.Element(f"{{{NCIP}}}NCIPMessage", nsmap={"ns1": NCIP})
+    answer = etree.SubElement(top, f"{{{NCIP}}}LookupUserResponse")
+    for path in USER:
+        at = answer
+        for name in path.split("/"):
+            at = etree.SubElement(at, f"{{{NCIP}}}{name}")
+        at.text = card
+    return etree.tostring(top, xml_declaration=True, encoding="UTF-8")
+
+
 def _serve(port: int, factory: Any) -> None:
     from hkall_gateway.daemon import the_reactor
 
@@ -50,7 +151,45 @@ def _serve(port: int, factory: Any) -> None:
     reactor.run()
 
 
-SERVERS: Final[Mapping[str, Callable[[int], None]]] = {"echo": echo, "canned": canned}
+NCIP: Final = "http://www.niso.org/2008/ncip"
+_ITEM: Final = ("ItemId/AgencyId", "ItemId/ItemIdentifierType", "ItemId/ItemIdentifierValue", "Title")
+_WISH: Final = ("RequestType", "RequestStatusType", "DatePlaced", "PickupLocation")
+_BOOK: Final = tuple(f"RequestedItem/{path}" for path in (*_ITEM, *_WISH))
+USER: Final = ("ResponseHeader/FromAgencyId/AgencyId", "UserId/AgencyId", "UserId/UserIdentifierValue", *_BOOK, *_BOOK)
+"""About the elements of an answer with two books."""
+
+WHEN: Final = "20170301    120000"
+BOOKS: Final = ("C0000002", "C0000003")
+PATRON: Final[Mapping[str, str | tuple[str, ...]]] = {
+    "patron_status": " " * 14,
+    "language": "001",
+    "transaction_date": WHEN,
+    "hold_items_count": "2",
+    "overdue_items_count": "0",
+    "charged_items_count": "0",
+    "fine_items_count": "0",
+    "recall_items_count": "0",
+    "unavailable_holds_count": "0",
+    "AO": "HKU",
+    "AE": "Reader",
+    "BL": "Y",
+    "CQ": "N",
+    "BH": "HKD",
+    "BV": "0.00",
+    "CB": "0015",
+    "AS": BOOKS,
+}
+"""The fields of a 64 with two books."""
+
+# fmt: off
+SERVERS: Final[Mapping[str, Callable[[int], None]]] = {
+    "echo":     echo,
+    "canned":   canned,
+    "protocol": protocol,
+    "pysip2":   pysip2,
+    "aiohttp":  aiohttp,
+}
+# fmt: on
 """By the names that subjects have."""
 
 

@@ -1,144 +1,73 @@
-"""What is measured: the gateway and everything it is compared with, each behind the same two verbs."""
+"""SUBJECTS: everything that can be measured, by the name that rows use, and what this machine must have for it."""
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Protocol
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from typing import Final
 
-from hkall_gateway.lab import setup
-from hkall_gateway.lab.bench.figures import Run
-from hkall_gateway.lab.bench.generator import Order
-from hkall_gateway.lab.bench.ground import Ground
-from hkall_gateway.lab.bench.processes import COMMAND, Broken, Process
-from hkall_gateway.lab.bench.questions import WORKS, login
-from hkall_gateway.lab.bench.tallies import check
-
-SERVING: Final = (sys.executable, "-m", "hkall_gateway.lab.bench.serving")
-NO_KEYS: Final[setup.Keys] = {}
+from hkall_gateway.lab import postgres
+from hkall_gateway.lab.bench.gateways import Gateway
+from hkall_gateway.lab.bench.ground import SOURCES, Ground
+from hkall_gateway.lab.bench.rivals import Design, Disk, InC, PgBench, Server
+from hkall_gateway.lab.bench.tasks import Subject
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One run: a work of WORKS over so many connections. `most` limits questions that can be asked only once."""
+class Kind:
+    """How a subject is started, what it is for people, and the row of NEEDS without which it cannot be."""
 
-    work: str
-    connections: int
-    seconds: float
-    most: int
-
-
-class Subject(Protocol):
-    """Something that does a task."""
-
-    def run(self, task: Task) -> Run: ...
-
-    def close(self) -> None:
-        """End it. AssertionError if it lost or doubled anything that it answered."""
-        ...
-
-    def abandon(self) -> None:
-        """End it whatever state it is in."""
-        ...
+    start: Callable[[Ground, str], Subject]
+    about: str
+    needs: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A gateway that differs from the usual one in `keys` of its configuration or in its environment."""
-
-    keys: setup.Keys = field(default_factory=dict)
-    environ: Mapping[str, str] = field(default_factory=dict)
-
+NEEDS: Final[Mapping[str, Callable[[], bool]]] = {
+    "PostgreSQL": lambda: postgres.programs() is not None,
+    "pgbench": lambda: (found := postgres.programs()) is not None and (found / "pgbench").exists(),
+    "cc": lambda: shutil.which("cc") is not None and SOURCES.exists(),
+    "pysip2": lambda: find_spec("pysip2") is not None,
+    "aiohttp": lambda: find_spec("aiohttp") is not None,
+}
+"""By its name for people."""
 
 # fmt: off
-VARIANTS: Final[Mapping[str, Variant]] = {
-    "gateway":       Variant(),
-    "single":        Variant({"database": {"batch_units": 1}}),
-    "silent":        Variant({"logs": {"level": "error"}}),
+SUBJECTS: Final[Mapping[str, Kind]] = {
+    "gateway":     Kind(Gateway, "the gateway"),
+    "single":      Kind(Gateway, "the gateway with one commit each"),
+    "quiet":       Kind(Gateway, "the gateway with a log of errors only"),
+    "slow":        Kind(Gateway, "the gateway on a disk with 3 ms an fsync", "cc"),
+    "slow_single": Kind(Gateway, "one commit each on a disk with 3 ms an fsync", "cc"),
+    "postgres":    Kind(Gateway, "the gateway on PostgreSQL", "PostgreSQL"),
+    "postgres_2":  Kind(Gateway, "two processes on one PostgreSQL", "PostgreSQL"),
+    "echo":        Kind(Server,  "a bare LineReceiver that echoes the same lines"),
+    "canned":      Kind(Server,  "a twisted.web resource with canned bytes"),
+    "protocol":    Kind(Server,  "our session and codec alone"),
+    "pysip2":      Kind(Server,  "pysip2's server with a dictionary behind it", "pysip2"),
+    "aiohttp":     Kind(Server,  "aiohttp doing the same XML without a database", "aiohttp"),
+    "c_single":    Kind(partial(InC, batch=1),  "C on SQLite, one commit each", "cc"),
+    "c_batched":   Kind(partial(InC, batch=64), "C on SQLite, 64 a commit", "cc"),
+    "orm":         Kind(partial(Design, kind="orm", database="sqlite"), "ORM sessions in a pool of 10, no sockets"),
+    "core_pg":     Kind(partial(Design, kind="core", database="postgresql"), "Core in a pool of 10, no sockets", "PostgreSQL"),
+    "pgbench":     Kind(PgBench, "pgbench, the same in 7 trips", "pgbench"),
+    "disk":        Kind(Disk,    "the disk's own fsyncs"),
 }
-"""By the name that rows use. `single`: one commit each; `silent`: a log of errors only."""
 # fmt: on
 
-CROWD: Final = {"sip2": {"max_connections": 2000, "max_connections_per_address": 2000}}
-"""The whole consortium comes from one address here."""
+
+def lacking(name: str) -> str:
+    """What this machine lacks for a subject, for people; "" if nothing."""
+    return without(SUBJECTS[name].needs)
 
 
-class Gateway:
-    """The daemon as it is installed, on a database of its own, with nobody at home at its partners' addresses."""
-
-    def __init__(self, ground: Ground, name: str, variant: Variant, database: Path) -> None:
-        self._ground, self.database = ground, database
-        self._next: Counter[str] = Counter()
-        sip2, ncip, ops, smtp, *others = (next(ground.ports) for _ in range(7))
-        self.ports = setup.Ports(sip2, ncip, ops, smtp, dict(zip(setup.NAMES, others, strict=True)))
-        folder = database.parent
-        keys = {**CROWD, **variant.keys}
-        keys["database"] = {**keys.get("database", {}), "url": f"sqlite:///{database}"}
-        self.config = setup.write_config(folder, self.ports, keys=keys)
-        self.environ = {**setup.environment(self.ports), **variant.environ}
-        self.process = Process([COMMAND, "serve", "--config", self.config], folder / f"{name}.jsonl", self.environ)
-        self.process.until_it_listens(ops)
-
-    def run(self, task: Task) -> Run:
-        asked, kind = self._ground.questions(task.work), WORKS[task.work]
-        first = self._next[task.work]
-        port, hello = (self.ports.sip2, login()) if kind.framing == "line" else (self.ports.ncip, b"")
-        mine = asked[first : first + task.most] if kind.once else asked
-        order = Order([port], task.connections, task.seconds, kind.framing, kind.yes, mine, hello, not kind.once)
-        done = self._ground.drive_and_watch(order, self.process.cpu_s)
-        self._next[task.work] += done.answered
-        return done
-
-    def close(self) -> None:
-        self.process.stop()
-        check(f"sqlite:///{self.database}", self._next)
-
-    def abandon(self) -> None:
-        self.process.kill()
-
-
-class Peer:
-    """One of the small servers of serving.py. `names_it`: its answers name what they are about; a canned one's cannot."""
-
-    def __init__(self, ground: Ground, name: str) -> None:
-        self._ground, self._name, self._port = ground, name, next(ground.ports)
-        log = ground.fresh(name) / "log"
-        self.process = Process([*SERVING, name, str(self._port)], log)
-        self.process.until_it_listens(self._port)
-
-    def run(self, task: Task) -> Run:
-        kind, canned = WORKS[task.work], self._name in CANNED
-        asked = [(text, b"" if canned else wanted) for text, wanted in self._ground.questions(task.work)]
-        yes = b"" if self._name in ECHOES else kind.yes
-        order = Order([self._port], task.connections, task.seconds, kind.framing, yes, asked, again=True)
-        return self._ground.drive_and_watch(order, self.process.cpu_s)
-
-    def close(self) -> None:
-        self.process.stop()
-
-    def abandon(self) -> None:
-        self.process.kill()
-
-
-ECHOES: Final = frozenset({"echo"})
-CANNED: Final = frozenset({"canned"})
-PEERS: Final = ("echo", "canned")
+def without(needs: str) -> str:
+    """The name of this row of NEEDS if the machine does not have it; "" if it has."""
+    return needs if needs and not NEEDS[needs]() else ""
 
 
 def start(ground: Ground, name: str) -> Subject:
-    """A subject by the name that rows use. Raises Broken for one that cannot be had on this machine."""
-    if name in VARIANTS:
-        folder = ground.fresh(name)
-        ground.copy_template(folder / "hkall.db")
-        return Gateway(ground, name, VARIANTS[name], folder / "hkall.db")
-    if name in PEERS:
-        return Peer(ground, name)
-    raise Broken(f"{name} is no subject")
-
-
-def names() -> Sequence[str]:
-    """Every subject."""
-    return (*VARIANTS, *PEERS)
+    """A fresh one."""
+    return SUBJECTS[name].start(ground, name)

@@ -13,22 +13,28 @@ from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.tables import JOURNAL, OUTBOX, REQUESTS
 
+_LENT = JOURNAL.c.event == Event.CHECK_OUT.name, JOURNAL.c.channel == "sip2"
+_ASKED = JOURNAL.c.event == Event.ASK.name, JOURNAL.c.channel == "ncip"
+
 # fmt: off
 TALLIES: Final = {
     "sip2_11": {
         "loans":   select(func.count()).select_from(REQUESTS).where(REQUESTS.c.position == Position.ON_LOAN),
-        "journal": select(func.count(JOURNAL.c.request.distinct())).where(JOURNAL.c.event == Event.CHECK_OUT.name),
-        "lines":   select(func.count()).select_from(JOURNAL).where(JOURNAL.c.event == Event.CHECK_OUT.name),
+        "journal": select(func.count(JOURNAL.c.request.distinct())).where(*_LENT),
+        "lines":   select(func.count()).select_from(JOURNAL).where(*_LENT),
         "outbox":  select(func.count()).select_from(OUTBOX).where(OUTBOX.c.send == Send.TELL_LENDER_ON_LOAN.value),
     },
     "request_item": {
         "requests": select(func.count()).select_from(REQUESTS).where(REQUESTS.c.placed_by == DISCOVERY),
-        "journal":  select(func.count(JOURNAL.c.request.distinct())).where(JOURNAL.c.event == Event.ASK.name),
-        "lines":    select(func.count()).select_from(JOURNAL).where(JOURNAL.c.event == Event.ASK.name),
+        "journal":  select(func.count(JOURNAL.c.request.distinct())).where(*_ASKED),
+        "lines":    select(func.count()).select_from(JOURNAL).where(*_ASKED),
         "outbox":   select(func.count()).select_from(OUTBOX).where(OUTBOX.c.send == Send.ASK_LENDER.value),
     },
 }
-"""What must be equal after a work that writes. Fewer requests in the journal than lines about them are duplicates."""
+"""What must be equal after a work that writes; the history that was filled in came by no door.
+
+Fewer requests in the journal than lines about them are duplicates.
+"""
 # fmt: on
 
 

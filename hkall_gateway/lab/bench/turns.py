@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from hkall_gateway.lab.bench.figures import Run
 from hkall_gateway.lab.bench.questions import WORKS
-from hkall_gateway.lab.bench.subjects import Subject, Task
+from hkall_gateway.lab.bench.tasks import Subject, Task
 from hkall_gateway.lab.bench.world import Size
+
+LONE: Final = 1
+MANY: Final = 3
+"""Shares of what can be asked only once: a lone connection asks fewer."""
+
+Runs = Mapping["Cell", Sequence[Run]]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -22,33 +27,46 @@ class Cell:
     subject: str
 
 
-LONE: Final = 1
-MANY: Final = 3
-"""Shares of what can be asked only once: a lone connection asks fewer."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How often and how long. `seconds` is the length of one run, `idle_s` and `soak_s` those of the rows of patience."""
+
+    rounds: int
+    seconds: float
+    size: Size
+    idle_s: float
+    soak_s: float
 
 
 def take_turns(
-    cells: Collection[Cell],
-    rounds: int,
-    seconds: float,
-    size: Size,
-    start: Callable[[str], Subject],
-    tell: Callable[[str], None],
-) -> Mapping[Cell, Sequence[Run]]:
+    cells: Collection[Cell], plan: Plan, start: Callable[[str], Subject], tell: Callable[[str], None]
+) -> dict[Cell, list[Run]]:
     """Every cell's runs, one a round. `start` makes a subject by its name; `tell` hears how far it is."""
     runs: dict[Cell, list[Run]] = {cell: [] for cell in sorted(cells)}
-    for number in range(rounds):
-        tell(f"round {number + 1} of {rounds}")
-        with _started({cell.subject for cell in cells}, start) as subjects:
-            for cell in _in_turn(runs, number):
-                task = Task(cell.work, cell.connections, seconds, share(cell, cells, size))
-                runs[cell].append(subjects[cell.subject].run(task))
+    for number in range(plan.rounds):
+        tell(f"round {number + 1} of {plan.rounds}")
+        # Every other round goes backwards, so that nobody is always first.
+        for cell, run in one_round(sorted(cells, reverse=bool(number % 2)), plan, start).items():
+            runs[cell].append(run)
     return runs
 
 
-def _in_turn(cells: Collection[Cell], number: int) -> Iterator[Cell]:
-    """Subjects side by side; every other round goes through them backwards, so that nobody is always first."""
-    return iter(sorted(cells, reverse=bool(number % 2)))
+def one_round(cells: Sequence[Cell], plan: Plan, start: Callable[[str], Subject]) -> dict[Cell, Run]:
+    """Each cell once, in this order. A subject lives from its first cell to its last, and is then closed with its checks."""
+    living: dict[str, Subject] = {}
+    runs: dict[Cell, Run] = {}
+    try:
+        for at, cell in enumerate(cells):
+            if cell.subject not in living:
+                living[cell.subject] = start(cell.subject)
+            task = Task(cell.work, cell.connections, plan.seconds, share(cell, cells, plan.size))
+            runs[cell] = living[cell.subject].run(task)
+            if all(later.subject != cell.subject for later in cells[at + 1 :]):
+                living.pop(cell.subject).close()
+    finally:
+        for subject in living.values():
+            subject.abandon()
+    return runs
 
 
 def share(cell: Cell, cells: Collection[Cell], size: Size) -> int:
@@ -59,18 +77,3 @@ def share(cell: Cell, cells: Collection[Cell], size: Size) -> int:
 
 def _weight(cell: Cell) -> int:
     return LONE if cell.connections == 1 else MANY
-
-
-@contextmanager
-def _started(names: Collection[str], start: Callable[[str], Subject]) -> Iterator[Mapping[str, Subject]]:
-    """All of them at once; closed with their own checks, or put down if anything goes wrong."""
-    subjects: dict[str, Subject] = {}
-    try:
-        for name in sorted(names):
-            subjects[name] = start(name)
-        yield subjects
-        for subject in subjects.values():
-            subject.close()
-    finally:
-        for subject in subjects.values():
-            subject.abandon()

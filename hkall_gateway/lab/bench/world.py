@@ -52,6 +52,10 @@ class World:
         """The copy of an open request, or any copy."""
         return f"C{number:07d}"
 
+    def number(self, number: int) -> str:
+        """Our own number of an open request."""
+        return f"R{number:07d}"
+
     def wanted(self, number: int) -> str:
         """A title that no open request is about, as long as there are enough: they are counted from the other end."""
         return f"b{self.size.titles - 1 - number:06d}"
@@ -59,7 +63,7 @@ class World:
     def ready(self, number: int) -> Request:
         """An open request: its book waits at our counter."""
         return Request(
-            id=f"R{number:07d}",
+            id=self.number(number),
             side=Side.BORROWING,
             position=Position.RECEIVED,
             title=f"Title {number // COPIES_EACH}",
@@ -67,7 +71,7 @@ class World:
             patron=self.card(number),
             partner=OWNERS[number % len(OWNERS)],
             wire_agency="HKU",
-            wire_id=f"R{number:07d}-1",
+            wire_id=f"{self.number(number)}-1",
             item_agency=OWNERS[number % len(OWNERS)],
             item_barcode=self.barcode(number),
             pickup_location="HKU-MAIN-LENDING",

@@ -7,13 +7,13 @@ import json
 import pytest
 from click.testing import CliRunner, Result
 
-from hkall_gateway.lab.bench.command import main
+from hkall_gateway.cli import main
 
 TINY = ("--rounds", "1", "--seconds", "0.1", "--patrons", "20", "--holdings", "40", "--open", "20")
 
 
 def bench(*words: str) -> Result:
-    return CliRunner().invoke(main, words)
+    return CliRunner().invoke(main, ["bench", *words])
 
 
 def test_one_row_is_measured_at_a_real_gateway_beside_a_real_echo() -> None:
@@ -24,7 +24,7 @@ def test_one_row_is_measured_at_a_real_gateway_beside_a_real_echo() -> None:
     assert 0 < ratio["lowest"] == ratio["median"] == ratio["highest"]
     rates = {cell["subject"]: cell["rate"] for cell in said["cells"]}
     assert ratio["median"] == pytest.approx(rates["gateway"] / rates["echo"])
-    assert ratio["demand"] == 0.15
+    assert ratio["demand"] == "≥ 0.15"
     assert said["machine"]["cores"] >= 1
 
 

@@ -14,7 +14,7 @@ from hkall_gateway.lab.bench import generator
 from hkall_gateway.lab.bench.generator import Order, Question, WrongAnswer, check_page, checksum_holds, drive, whole_page
 from hkall_gateway.lab.bench.processes import Process, ports
 from hkall_gateway.lab.bench.questions import line
-from hkall_gateway.lab.bench.subjects import SERVING
+from hkall_gateway.lab.bench.rivals import SERVING
 from hkall_gateway.sip2.codec import checksum
 
 
@@ -39,7 +39,7 @@ def asked(number: int) -> Question:
 
 
 def order(port: int, *questions: Question, connections: int = 2, seconds: float = 1e9, again: bool = False) -> Order:
-    return Order([port], connections, seconds, "line", b"35", questions, again=again)
+    return Order([port], connections, seconds, "line", (b"35",), questions, again=again)
 
 
 @pytest.mark.parametrize("connections", [1, 3, 8])
@@ -78,7 +78,7 @@ def test_a_port_where_nobody_listens_ends_the_run() -> None:
 
 def test_a_login_that_is_refused_ends_the_run(echo: int) -> None:
     with pytest.raises(WrongAnswer, match="login"):
-        drive(Order([echo], 1, 1.0, "line", b"35", [asked(1)], login=line("93", 0)), ticks())
+        drive(Order([echo], 1, 1.0, "line", (b"35",), [asked(1)], login=line("93", 0)), ticks())
 
 
 # fmt: off
@@ -94,7 +94,7 @@ PAGES = [
 
 @pytest.mark.parametrize(("page", "right"), PAGES)
 def test_a_page_is_right_without_a_problem_and_with_what_was_asked(page: bytes, right: bool) -> None:
-    asks = Order([1], 1, 1.0, "http", b"yes", [])
+    asks = Order([1], 1, 1.0, "http", (b"yes",), [])
     if right:
         check_page(asks, b"d-1", page)
     else:
@@ -119,7 +119,7 @@ def test_a_page_is_whole_with_its_last_byte_and_not_before(body: bytes, data: st
 
 
 def test_an_order_survives_its_file(tmp_path: Path) -> None:
-    told = Order([1, 2], 3, 4.5, "line", b"36\xff", [(b"\x00\xe9", b"\xfe")], b"93", True)
+    told = Order([1, 2], 3, 4.5, "line", (b"36\xff", b"1"), [(b"\x00\xe9", b"\xfe")], b"93", True)
     generator.write_order(tmp_path / "order", told)
     read = generator.read_order(tmp_path / "order")
     assert read == told

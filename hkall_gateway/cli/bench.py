@@ -1,0 +1,98 @@
+"""bench: run the rows, show them, and say which fall short."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import click
+from click.testing import CliRunner
+
+from hkall_gateway.cli.site import Ending
+from hkall_gateway.daemon import now
+from hkall_gateway.lab.bench.ground import Means
+from hkall_gateway.lab.bench.measuring import measure
+from hkall_gateway.lab.bench.plot import draw
+from hkall_gateway.lab.bench.processes import Broken
+from hkall_gateway.lab.bench.report import Report, as_records, table
+from hkall_gateway.lab.bench.rows import FEW, ROWS, Row, rows
+from hkall_gateway.lab.bench.turns import Plan
+from hkall_gateway.lab.bench.world import Size
+from hkall_gateway.lab.postgres import NoServer
+
+USUAL = Plan(rounds=5, seconds=0.8, size=Size(), idle_s=60, soak_s=0)
+SIZES = ("patrons", "holdings", "waiting", "closed")
+QUICK = Plan(rounds=2, seconds=0.2, size=Size(closed=30_000), idle_s=5, soak_s=0)
+
+
+@click.command()
+@click.option("--only", metavar="ROW", multiple=True, help="This row, or all rows that begin so; may be repeated.")
+@click.option("--connections", type=int, multiple=True, help=f"Ratios over so many connections alone; else {FEW} and more.")
+@click.option("--rounds", type=click.IntRange(1), help=f"Rounds; {USUAL.rounds}, with --quick {QUICK.rounds}.")
+@click.option("--seconds", type=float, help=f"Length of one run; {USUAL.seconds}, with --quick {QUICK.seconds}.")
+@click.option("--patrons", default=USUAL.size.patrons, show_default=True, help="Patrons of the generated library.")
+@click.option("--holdings", default=USUAL.size.holdings, show_default=True, help="Copies elsewhere.")
+@click.option("--open", "waiting", default=USUAL.size.open, show_default=True, help="Books on the hold shelf.")
+@click.option("--closed", type=int, help=f"Closed requests of growth; {USUAL.size.closed}, with --quick {QUICK.size.closed}.")
+@click.option("--idle", type=float, help=f"Seconds of idle_500; {USUAL.idle_s}, with --quick {QUICK.idle_s}.")
+@click.option("--soak", default=0.0, metavar="MINUTES", help="Measure the rows of soak too, for so many minutes.")
+@click.option("--quick", is_flag=True, help="A look in about two minutes: fewer and shorter rounds, fewer cells.")
+@click.option("--check", is_flag=True, help="Exit 1 and name the rows that fall short of what is demanded.")
+@click.option("--json", "records", is_flag=True, help="Print records instead of tables.")
+@click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE.svg", help="Draw the rows; needs matplotlib.")
+@click.option("--list", "listed", is_flag=True, help="Name the rows and measure nothing.")
+@click.pass_context
+def bench(
+    context: click.Context,
+    /,
+    only: tuple[str, ...],
+    connections: tuple[int, ...],
+    quick: bool,
+    check: bool,
+    records: bool,
+    plot: str | None,
+    listed: bool,
+    **sizes: float | None,
+) -> None:
+    """Measure this gateway, as a real process over TCP, beside the raw ceiling, the naive design and its peers.
+
+    Subjects take turns in every round, each on a fresh copy of a generated library; every answer is checked, and
+    afterwards the database is. Rates depend on the machine: the ratios count.
+    Example: hkall-gateway bench --only sip2_63_vs_echo --rounds 3
+    """
+    chosen = [row for row in rows(only, connections) if only or not quick or row.demanded]
+    if not chosen:
+        raise click.UsageError(f"no such row; there are {', '.join(row.key for row in ROWS)}")
+    if listed:
+        click.echo("\n".join(f"{row.key:26} {row.demand!s:9} {row.measure.how}" for row in chosen))
+        return
+    report = _measured(context, chosen, plan(QUICK if quick else USUAL, sizes))
+    click.echo(json.dumps(as_records(report), indent=1) if records else table(report))
+    if plot:
+        draw(report, plot)
+    if check and report.short:
+        raise Ending(f"these fall short: {', '.join(report.short)}")
+
+
+def plan(usual: Plan, said: Mapping[str, float | None]) -> Plan:
+    """The usual plan with what the command line says of it."""
+    told = {name: value for name, value in said.items() if value is not None}
+    size = Size(*(int(told.get(name, known)) for name, known in zip(SIZES, asdict(usual.size).values(), strict=True)))
+    often, long = int(told.get("rounds", usual.rounds)), float(told.get("seconds", usual.seconds))
+    return Plan(often, long, size, float(told.get("idle", usual.idle_s)), float(told.get("soak", 0)) * 60)
+
+
+def _measured(context: click.Context, chosen: Sequence[Row], how: Plan) -> Report:
+    main = context.find_root().command
+
+    def command(words: Sequence[str], environ: Mapping[str, str]) -> None:
+        done = CliRunner().invoke(main, words, env=environ)
+        if done.exit_code:
+            raise Broken(f"{' '.join(words)}: {done.output}")
+
+    try:
+        return measure(chosen, how, Means(now, time.perf_counter, lambda text: click.echo(text, err=True), command))
+    except (Broken, AssertionError, NoServer) as error:
+        raise Ending(f"the benchmark itself failed: {error}", 3) from error

@@ -1,0 +1,58 @@
+"""What is measured inside this process, without sockets: the codec beside pysip2's, and what one commit for all is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from hkall_gateway.lab.bench import grouping as groups
+from hkall_gateway.lab.bench.ground import Ground
+from hkall_gateway.lab.bench.questions import line
+from hkall_gateway.lab.bench.turns import Plan
+from hkall_gateway.sip2.codec import decode, encode
+from hkall_gateway.sip2.dialects import DIALECTS
+
+LINES: Final = (
+    line("6300120170301    100000Y         AOHKU|AAP000001|AC|AD1234|", 1),
+    line(
+        "64              00120170301    100000000200000000000000000000AOHKU|AAP000001|AEReader 1|BLY|CQY|BHHKD|BV0.00"
+        "|CB0015|ASC0000002|ASC0000003|",
+        1,
+    ),
+)
+"""A question and its answer."""
+LOOPS: Final = 2000
+
+
+def codecs(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """How many times as many lines a second our codec reads and writes as pysip2's, in each round."""
+    from pysip2.codec import decode_message, encode_message
+
+    dialect = DIALECTS["standard"]
+
+    def ours(text: bytes) -> None:
+        encode(decode(text[:-1], dialect), dialect)
+
+    def theirs(text: bytes) -> None:
+        encode_message(decode_message(text, encoding="utf-8").message, sequence_number=1, checksum=True, encoding="utf-8")
+
+    loops = max(50, int(LOOPS * plan.seconds))
+    seconds = ground.means.seconds
+    took = [(_took_s(ours, loops, seconds), _took_s(theirs, loops, seconds)) for _ in range(plan.rounds)]
+    return {"codec": [b / a for a, b in took]}
+
+
+def _took_s(round_trip: Callable[[bytes], None], loops: int, seconds: Callable[[], float]) -> float:
+    begun = seconds()
+    for _ in range(loops):
+        for text in LINES:
+            round_trip(text)
+    return seconds() - begun
+
+
+def grouping(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """How many times as many checkouts the store does grouped as with one commit each, by the number that wait."""
+    folder = ground.fresh("grouping")
+    checkouts = max(16, int(groups.CHECKOUTS * plan.seconds))
+    lines = (groups.compare(folder, clients, checkouts, plan.rounds, ground.means.seconds) for clients in groups.CLIENTS)
+    return {f"grouping_{line.clients}": line.ratios for line in lines}

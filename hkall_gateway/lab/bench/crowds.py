@@ -1,0 +1,100 @@
+"""Many at once: hundreds of silent connections, and two gateways that want the same few rows."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import Final
+
+from sqlalchemy import make_url
+
+from hkall_gateway.lab import postgres
+from hkall_gateway.lab.bench.figures import run_of
+from hkall_gateway.lab.bench.gateways import Gateway
+from hkall_gateway.lab.bench.generator import HOST
+from hkall_gateway.lab.bench.ground import Ground
+from hkall_gateway.lab.bench.processes import Broken
+from hkall_gateway.lab.bench.questions import WORKS, line, login, questions, stamp
+from hkall_gateway.lab.bench.tasks import Task
+from hkall_gateway.lab.bench.turns import Plan
+from hkall_gateway.lab.bench.world import Size, World, furnish
+from hkall_gateway.store.engine import open_engine
+
+SILENT, BUSY = 500, 50
+WARM_S: Final = 3.0
+PATIENCE_S: Final = 20.0
+
+TERMINALS: Final = 64
+HOT: Final = Size(patrons=200, holdings=8000, open=2800, closed=0)
+"""Few patrons, each with as many books as the rules allow nearly: whoever checks out waits for the same rows."""
+
+
+@contextmanager
+def running(ground: Ground, name: str, url: str = "") -> Iterator[Gateway]:
+    """A gateway that is closed with its checks, or put down if anything went wrong."""
+    gateway = Gateway(ground, name, url)
+    try:
+        yield gateway
+        gateway.close()
+    finally:
+        gateway.abandon()
+
+
+# ---- many who say nothing
+
+
+def idle(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """Resident memory after `plan.idle_s` seconds with 500 silent and 50 busy terminals, against before. Broken on errors."""
+    with running(ground, "gateway") as gateway, ExitStack() as lines:
+        daemon = gateway.daemons[0]
+        silent = [lines.enter_context(closing(_logged_in(daemon.ports.sip2))) for _ in range(SILENT)]
+        gateway.run(Task("sip2_63", BUSY, WARM_S, 0))
+        before = daemon.process.rss_kib()
+        gateway.run(Task("sip2_63", BUSY, plan.idle_s, 0))
+        after = daemon.process.rss_kib()
+        for number, terminal in enumerate(silent):
+            _still_there(ground, terminal, number)
+    return {"memory": [after / before]}
+
+
+def _logged_in(port: int) -> socket.socket:
+    terminal = socket.create_connection((HOST, port), PATIENCE_S)
+    terminal.sendall(login())
+    _heard(terminal, b"941")
+    return terminal
+
+
+def _still_there(ground: Ground, terminal: socket.socket, number: int) -> None:
+    terminal.sendall(line(f"35{stamp(ground.world.now)}AOHKU|AAP000001|AC|", number))
+    _heard(terminal, b"36Y")
+
+
+def _heard(terminal: socket.socket, wanted: bytes) -> None:
+    if not (said := terminal.recv(4096)).startswith(wanted):
+        raise Broken(f"a silent terminal wanted {wanted!r} and heard {said!r}")
+
+
+# ---- the same few rows
+
+
+def hot_rows(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """Deadlocks that PostgreSQL counted, and p99, while 64 terminals of two processes lend to 200 patrons."""
+    found = [_fight(ground, plan.seconds) for _ in range(plan.rounds)]
+    return {"deadlocks": [deadlocks for deadlocks, _ in found], "p99_ms": [p99_ms for _, p99_ms in found]}
+
+
+def _fight(ground: Ground, seconds: float) -> tuple[float, float]:
+    world = World(HOT, ground.means.now())
+    server, url = ground.server, ground.empty_database()
+    engine = open_engine(url)
+    furnish(engine, world)
+    engine.dispose()
+    with running(ground, "postgres_2", url) as gateway:
+        task = Task("sip2_11", TERMINALS, seconds, HOT.open)
+        said, waits_s = ground.drive(gateway.order(task, questions(WORKS["sip2_11"], world)))
+        gateway.note(task.work, len(waits_s))
+        p99_ms = run_of(said["took_s"], waits_s).p99_ms
+    name = make_url(url).database
+    counted = f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'"
+    return float(postgres.ask(server, counted)), p99_ms

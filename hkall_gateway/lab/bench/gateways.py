@@ -1,0 +1,115 @@
+"""The gateway as a subject: the installed command with a real configuration, one process or several on one database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from hkall_gateway.lab import setup
+from hkall_gateway.lab.bench.figures import Run
+from hkall_gateway.lab.bench.generator import Order
+from hkall_gateway.lab.bench.ground import Engine, Ground
+from hkall_gateway.lab.bench.processes import COMMAND, Process
+from hkall_gateway.lab.bench.questions import WORKS, login
+from hkall_gateway.lab.bench.tallies import check
+from hkall_gateway.lab.bench.tasks import Task
+
+SLOW_MS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A gateway that differs from the usual one: in `keys` of its configuration, its database, its number, its disk."""
+
+    keys: setup.Keys = field(default_factory=dict)
+    database: Engine = "sqlite"
+    processes: int = 1
+    slow: bool = False
+
+
+SINGLE: Final = {"database": {"batch_units": 1}}
+QUIET: Final = {"logs": {"level": "error"}}
+# fmt: off
+VARIANTS: Final[Mapping[str, Variant]] = {
+    "gateway":     Variant(),
+    "single":      Variant(SINGLE),
+    "quiet":       Variant(QUIET),
+    "slow":        Variant(slow=True),
+    "slow_single": Variant(SINGLE, slow=True),
+    "postgres":    Variant(database="postgresql"),
+    "postgres_2":  Variant(database="postgresql", processes=2),
+}
+"""`single`: one commit each; `quiet`: a log of errors only; `slow`: an fsync takes 3 ms longer; `_2`: two processes."""
+# fmt: on
+
+CROWD: Final = {"sip2": {"max_connections": 2000, "max_connections_per_address": 2000}}
+"""The whole consortium comes from one address here."""
+
+
+class Daemon:
+    """One process of the gateway, on free ports, with nobody at home at its partners' addresses."""
+
+    def __init__(self, ground: Ground, folder: Path, url: str, variant: Variant, instance: str = "1") -> None:
+        sip2, ncip, ops, smtp, *others = (next(ground.ports) for _ in range(7))
+        self.ports = setup.Ports(sip2, ncip, ops, smtp, dict(zip(setup.NAMES, others, strict=True)))
+        tables = {**CROWD, **variant.keys}
+        tables["database"] = {**tables.get("database", {}), "url": url}
+        self.config = setup.write_config(folder, self.ports, keys=tables)
+        self.environ = {**setup.environment(self.ports), "HKALL_INSTANCE": instance}
+        if variant.slow:
+            self.environ |= {"LD_PRELOAD": str(ground.slow_disk), "HKALL_FSYNC_MS": str(SLOW_MS)}
+        self.process = Process([COMMAND, "serve", "--config", self.config], folder / "log.jsonl", self.environ)
+        self.process.until_it_listens(ops)
+
+
+class Gateway:
+    """All processes of a variant on a fresh copy of the world, or on `url` where that is given."""
+
+    def __init__(self, ground: Ground, name: str, url: str = "") -> None:
+        self._ground, variant = ground, VARIANTS[name]
+        folder = ground.fresh(name)
+        self.url = url or ground.fresh_database(variant.database, folder)
+        self.daemons: list[Daemon] = []
+        self._next: Counter[str] = Counter()
+        try:
+            for number in range(1, variant.processes + 1):
+                self.daemons.append(Daemon(ground, folder / str(number), self.url, variant, str(number)))
+        except BaseException:
+            self.abandon()
+            raise
+
+    def run(self, task: Task) -> Run:
+        asked, kind = self._ground.questions(task.work), WORKS[task.work]
+        first = self._next[task.work]
+        mine = asked[first : first + task.most] if kind.once else asked
+        done = self._ground.watch(self.order(task, mine), self.cpu_s, self._ground.database_cpu_s(self.url))
+        self.note(task.work, done.answered)
+        return done
+
+    def note(self, work: str, answered: int) -> None:
+        """So many more answers must stand in the database at the end."""
+        self._next[work] += answered
+
+    def order(self, task: Task, mine: list[tuple[bytes, bytes]]) -> Order:
+        """What the load generator is told to ask of all processes."""
+        kind = WORKS[task.work]
+        line = kind.framing == "line"
+        ports = [daemon.ports.sip2 if line else daemon.ports.ncip for daemon in self.daemons]
+        hello = login() if line else b""
+        return Order(ports, task.connections, task.seconds, kind.framing, (kind.yes,), mine, hello, not kind.once)
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all processes so far."""
+        return sum(daemon.process.cpu_s() for daemon in self.daemons)
+
+    def close(self) -> None:
+        for daemon in self.daemons:
+            daemon.process.stop()
+        check(self.url, self._next)
+
+    def abandon(self) -> None:
+        for daemon in self.daemons:
+            daemon.process.kill()

@@ -1,0 +1,157 @@
+"""What happens over time: the round at midnight beside the counter, and hours of ordinary load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine, delete, insert, select, update
+
+from hkall_gateway.lab.bench.crowds import running
+from hkall_gateway.lab.bench.figures import quantile
+from hkall_gateway.lab.bench.gateways import Gateway
+from hkall_gateway.lab.bench.generator import Order, Question
+from hkall_gateway.lab.bench.ground import Ground
+from hkall_gateway.lab.bench.questions import WORKS
+from hkall_gateway.lab.bench.tasks import Task
+from hkall_gateway.lab.bench.turns import Plan
+from hkall_gateway.lab.bench.world import World, furnish
+from hkall_gateway.rules.calendar import civil
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.rounds import ROUND
+from hkall_gateway.store.tables import JOBS, REQUESTS
+
+DUE: Final = 20_000
+COUNTERS: Final = 4
+LOOK_S: Final = 1.0
+IDLE_S: Final = 5.0
+OVERDUE: Final = f"{ROUND}overdue"
+
+
+# ---- midnight
+
+
+def midnight(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """p99 of 63 at four counters while loans fall due by the thousand, against the same counters before."""
+    due = DUE if plan.idle_s >= LOOK_S * 30 else DUE // 10
+    url = f"sqlite:///{ground.fresh('midnight') / 'hkall.db'}"
+    engine = open_engine(url)
+    world = World(replace(ground.world.size, patrons=max(due, 1), open=due), ground.means.now())
+    furnish(engine, world)
+    _lend_until_yesterday(engine, world)
+    with running(ground, "gateway", url) as gateway:
+        before = _waits(ground, gateway, IDLE_S)
+    with engine.connect() as connection:
+        connection.execute(delete(JOBS).where(JOBS.c.name == OVERDUE))
+    with running(ground, "gateway", url) as gateway:
+        during = list(_until_done(ground, gateway, engine))
+    engine.dispose()
+    return {"p99": [quantile(sorted(during), 0.99) / quantile(sorted(before), 0.99)]}
+
+
+def _lend_until_yesterday(engine: Engine, world: World) -> None:
+    """Every book is on loan and was due yesterday; the round will not come by itself today."""
+    yesterday, long_ago = civil(world.now) - timedelta(days=1), civil(world.now) - timedelta(days=16)
+    lent = {"position": "ON_LOAN", "due": yesterday, "first_checkout": long_ago, "loan_days": 15, "used": True}
+    with engine.connect() as connection:
+        connection.execute(update(REQUESTS).values(**lent))
+        connection.execute(insert(JOBS).values(name=OVERDUE, last_run=world.now, next_run=world.now + timedelta(days=1)))
+
+
+def _waits(ground: Ground, gateway: Gateway, seconds: float) -> list[float]:
+    order = gateway.order(Task("sip2_63", COUNTERS, seconds, 0), ground.questions("sip2_63"))
+    return ground.drive(order)[1]
+
+
+def _until_done(ground: Ground, gateway: Gateway, engine: Engine) -> Iterator[float]:
+    """Waiting times from the daemon's start until the round is through."""
+    with engine.connect() as connection:
+        while True:
+            yield from _waits(ground, gateway, LOOK_S)
+            ended = connection.execute(select(JOBS.c.last_run).where(JOBS.c.name == OVERDUE)).scalar()
+            connection.rollback()
+            if ended is not None:
+                return
+
+
+# ---- hours
+
+
+MIXED: Final = ("sip2_63", "sip2_11", "sip2_09")
+BOOKS: Final = 100
+MOST_S: Final = 2.0
+HALF: Final = 0.5
+CONNECTIONS: Final = 32
+PINGS_A_SECOND: Final = 50.0
+MIB: Final = 2**20
+
+
+@dataclass(slots=True)
+class Watch:
+    """What was seen of the daemon, once a second."""
+
+    memory: list[float] = field(default_factory=list)
+    descriptors: list[float] = field(default_factory=list)
+    wal_mib: list[float] = field(default_factory=list)
+
+    def look(self, gateway: Gateway) -> None:
+        process = gateway.daemons[0].process
+        wal = Path(gateway.url.removeprefix("sqlite:///") + "-wal")
+        self.memory.append(process.rss_kib())
+        self.descriptors.append(process.descriptors())
+        self.wal_mib.append(wal.stat().st_size / MIB if wal.exists() else 0.0)
+
+
+def soak(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
+    """Mixed load at half of what is possible for `plan.soak_s` seconds: what grew, and how long it lets one wait.
+
+    Memory and open files are those of the last tenth against those of the second tenth. The reactor's lag is how long the
+    answer to a message is awaited that asks no database (35).
+    """
+    with running(ground, "gateway") as gateway, ThreadPoolExecutor(2) as pool:
+        order = gateway.order(Task("sip2_63", CONNECTIONS, MOST_S, 0), mixture(ground))
+        mixed = replace(order, yes=tuple(WORKS[work].yes for work in MIXED))
+        said, waits = ground.drive(mixed)
+        load = replace(mixed, seconds=plan.soak_s, rate=HALF * len(waits) / said["took_s"])
+        ping = gateway.order(Task("sip2_35", 1, plan.soak_s, 0), ground.questions("sip2_35"))
+        asked = [pool.submit(_driven, ground, order) for order in (load, replace(ping, rate=PINGS_A_SECOND))]
+        watch = _watched(gateway, asked)
+        waits_s, lags_s = (future.result() for future in asked)
+    return {
+        "memory": [growth(watch.memory)],
+        "descriptors": [growth(watch.descriptors)],
+        "wal_mib": [max(watch.wal_mib)],
+        "p99_ms": [quantile(sorted(waits_s), 0.99) * 1000],
+        "lag_ms": [quantile(sorted(lags_s), 0.99) * 1000],
+    }
+
+
+def _driven(ground: Ground, order: Order) -> list[float]:
+    return ground.drive(order)[1]
+
+
+def _watched(gateway: Gateway, asked: Sequence[Future[list[float]]]) -> Watch:
+    watch = Watch()
+    watch.look(gateway)
+    while not all(future.done() for future in asked):
+        wait(asked, LOOK_S)
+        watch.look(gateway)
+    return watch
+
+
+def growth(seen: Sequence[float]) -> float:
+    """The mean of the last tenth over that of the second tenth: what comes before is warming up."""
+    tenth = max(1, len(seen) // 10)
+    early, late = seen[tenth : 2 * tenth] or seen[:1], seen[-tenth:]
+    return (sum(late) / len(late)) / (sum(early) / len(early))
+
+
+def mixture(ground: Ground) -> list[Question]:
+    """Patrons' records mostly; some books are lent and, a good while later, were never lent (09 with BI)."""
+    seen, lent, undone = (ground.questions(work) for work in MIXED)
+    books = min(BOOKS, len(lent))
+    return [*lent[:books], *seen[: 3 * books], *undone[:books], *seen[3 * books : 6 * books]]
