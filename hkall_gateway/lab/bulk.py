@@ -31,6 +31,7 @@ from hkall_gateway.store.unit import Unit
 CHUNK: Final = 5_000
 OTHERS: Final = ("CITYU", "CUHK", "EDUHK", "HKBU", "HKUST", "LU", "POLYU")
 STEP_DAYS: Final = 4
+AT_A_TIME: Final = 1_000
 CACHE_KIB: Final = 500_000
 E, P = Event, Position
 
@@ -47,7 +48,8 @@ FIRST: Final = {Side.BORROWING: P.NEW, Side.LENDING: P.PAGED}
 class Plenty:
     """How much: `requests` that are closed, `lines` of the journal each, placed evenly over `days` up to now.
 
-    Half of them are borrowed, by `patrons` readers who are not in the table of patrons; a copy serves ten requests.
+    Half of them are borrowed, by `patrons` readers and more who are not in the table of patrons, AT_A_TIME of them at any
+    time, since readers come and go; a copy serves ten requests.
     """
 
     requests: int = 1_000_000
@@ -72,7 +74,10 @@ class One:
 
     @property
     def patron(self) -> str:
-        return f"BP{self.number * 7919 % self.plenty.patrons:07d}" if self.side is Side.BORROWING else ""
+        if self.side is Side.LENDING:
+            return ""
+        first = self.number * self.plenty.patrons // self.plenty.requests
+        return f"BP{first + self.number * 7919 % AT_A_TIME:07d}"
 
     @property
     def partner(self) -> str:
