@@ -183,7 +183,7 @@ TABLE: tuple[Step, ...] = (
     Step(P.PAGED,          E.WITHDRAW,               P.WITHDRAWN),
     Step(P.PAGED,          E.BORROWER_HAS_IT,        P.AT_BORROWER),
     Step(P.PAGED,          E.CHECK_IN_HOME,          P.CLOSED,         (S.TELL_BORROWER_HOME,)),
-    Step(P.SHIPPED,        E.DECLINE_SHIPPED,        P.DECLINED,       (S.TELL_BORROWER_DECLINED,)),
+    Step(P.SHIPPED,        E.DECLINE_SHIPPED,        P.DECLINED,       (S.TELL_BORROWER_HOME,)),  # a no comes too late
     Step(P.SHIPPED,        E.BORROWER_HAS_IT,        P.AT_BORROWER),
     Step(P.SHIPPED,        E.BORROWER_RENEWED,       P.SHIPPED),
     Step(P.SHIPPED,        E.RECALL_LENT,            P.SHIPPED,        (S.TELL_BORROWER_RECALLED,)),
