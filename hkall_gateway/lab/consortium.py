@@ -7,6 +7,7 @@ seed gives the same journals.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from itertools import count
 from random import Random
 from typing import Final, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from hkall_gateway.lab.lossy import Later, LossyLine
 from hkall_gateway.lab.world import Died, World
@@ -46,10 +47,14 @@ class Moved:
     move: Move
 
 
+def _nobody(_moved: Sequence[Moved]) -> None:
+    """Nobody watches."""
+
+
 class Consortium:
     """The gateways of `starts`, by agency. `loss` is the share of documents that go wrong; `crash`: gateways die.
 
-    `watch` is called after every step with what moved in it; a step is one event with all deliveries that follow.
+    `watch` hears after every step what moved in it; a step is one event with all deliveries that follow.
     """
 
     def __init__(
@@ -59,10 +64,10 @@ class Consortium:
         loss: float,
         *,
         crash: bool,
-        watch: Callable[[Sequence[Moved]], None],
         line: LineMaker = LossyLine,
     ) -> None:
-        self.draw, self._watch, self._crash = draw, watch, crash
+        self.draw, self._crash = draw, crash
+        self.watch: Callable[[Sequence[Moved]], None] = _nobody
         self.now = starts[0].time
         self._events: list[tuple[datetime, int, Callable[[], None]]] = []
         self._numbers = count()
@@ -71,7 +76,7 @@ class Consortium:
         self._down_until: dict[str, datetime] = {}
         self._cut_until: dict[str, datetime] = {}
         self._alarm: dict[str, datetime] = {}
-        self.deaths = 0
+        self.deaths: Counter[str] = Counter()
         self.line = line(self._reach, loss, draw, self._arrive_later)
         self.worlds = {start.agency: self._world(start) for start in starts}
 
@@ -110,7 +115,7 @@ class Consortium:
             what()
             self._deliver()
             moved, self._moved = self._moved, []
-            self._watch(moved)
+            self.watch(moved)
         self._set_clock(max(self.now, end) if not stop() else self.now)
 
     def cut_off(self, agency: str, how_long: timedelta) -> None:
@@ -147,7 +152,7 @@ class Consortium:
 
     def _die(self, agency: str) -> None:
         """It is started again: at once, or when somebody has noticed."""
-        self.deaths += 1
+        self.deaths[agency] += 1
         world = self.worlds[agency]
         world.restart()
         self._live_on(world)
@@ -202,6 +207,13 @@ class Consortium:
         """Everything that is not told yet, with the library that should."""
         return [(agency, row) for agency, world in self.worlds.items() for row in world.outbox()]
 
+    def events(self) -> Counter[str]:
+        """How often each thing has happened to a request, in all journals together."""
+        found: Counter[str] = Counter()
+        for world in self.worlds.values():
+            found.update(finished(world.store.read(_events)))
+        return found
+
     def fingerprint(self) -> str:
         """One number for all journals, to the byte."""
         digest = sha256()
@@ -213,6 +225,12 @@ class Consortium:
     def close(self) -> None:
         for world in self.worlds.values():
             world.close()
+
+
+def _events(unit: Unit) -> dict[str, int]:
+    ok = JOURNAL.c.outcome == "ok"
+    happened = select(JOURNAL.c.event, func.count().label("times")).where(ok).group_by(JOURNAL.c.event)
+    return {row["event"]: row["times"] for row in unit.execute(happened).mappings()}
 
 
 def _journal(unit: Unit) -> list[tuple[object, ...]]:

@@ -18,9 +18,10 @@ from typing import Final
 import structlog
 
 from hkall_gateway.lab.consortium import Consortium, LineMaker
+from hkall_gateway.lab.crew import Book
 from hkall_gateway.lab.invariants import Invariants
 from hkall_gateway.lab.lossy import LossyLine
-from hkall_gateway.lab.people import Book, People, midnight
+from hkall_gateway.lab.people import People, midnight
 from hkall_gateway.lab.worldfile import Start, Terminal
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.settings import Policy
@@ -31,6 +32,7 @@ BEGIN: Final = datetime(2017, 3, 1, tzinfo=calendar.HONG_KONG)
 SETTLE_DAYS: Final = 45
 """So many days after the lines are whole, everything must have come to its end."""
 READERS, TITLES, COPIES = 6, 60, 2
+TOTAL_QUOTAS: Final = (60, 6)
 WISHES: Final = 5
 
 
@@ -48,7 +50,10 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How it went. `broken` is everything that was lost or contradictory: it must be empty."""
+    """How it went. `broken` is everything that was lost or contradictory: it must be empty.
+
+    `ends`: requests by side and last position; `faults` and `events`: how often each thing happened to a line or a request.
+    """
 
     setting: Setting
     broken: tuple[str, ...]
@@ -57,24 +62,40 @@ class Report:
     ends: Mapping[str, int]
     faults: Mapping[str, int]
     deaths: int
+    events: Mapping[str, int]
     settled_after: timedelta
     fingerprint: str
 
 
-def simulate(setting: Setting, line: LineMaker = LossyLine) -> Report:
-    """Play it from the first wish until everything has settled, or until the bound is over. `line` makes the lossy line."""
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A story before its first day: the gateways, the people, and who watches them."""
+
+    consortium: Consortium
+    people: People
+    watcher: Invariants
+
+
+def cast(setting: Setting, line: LineMaker = LossyLine) -> Cast:
+    """The libraries of a setting; `line` makes the lossy line between them. The caller closes the consortium."""
     draw = Random(setting.seed)  # noqa: S311  # a story, not a secret
     books = _books(setting, draw)
-    watcher = Invariants()
-    consortium = Consortium(_starts(setting, books), draw, setting.loss, crash=setting.crash, watch=watcher.watch, line=line)
+    consortium = Consortium(_starts(setting, books), draw, setting.loss, crash=setting.crash, line=line)
     people = People(consortium, books, setting.wishes)
-    watcher.begin(consortium, people)
+    watcher = Invariants(consortium, people)
+    consortium.watch = watcher.watch
+    return Cast(consortium, people, watcher)
+
+
+def simulate(setting: Setting, line: LineMaker = LossyLine) -> Report:
+    """Play it from the first wish until everything has settled, or until the bound is over."""
+    story = cast(setting, line)
     try:
-        settled = _play(setting, consortium, people, watcher)
-        watcher.end()
-        return _report(setting, consortium, people, watcher, settled)
+        settled_after = _play(setting, story)
+        story.watcher.end()
+        return _report(setting, story, settled_after)
     finally:
-        consortium.close()
+        story.consortium.close()
 
 
 def simulate_all(settings: Sequence[Setting], jobs: int = 1) -> Iterator[Report]:
@@ -91,33 +112,35 @@ def be_quiet() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
-def _play(setting: Setting, consortium: Consortium, people: People, watcher: Invariants) -> timedelta:
+def _play(setting: Setting, story: Cast) -> timedelta:
+    consortium, people = story.consortium, story.people
     world = next(iter(consortium.worlds.values()))
     for day in range(setting.days):
         people.live(midnight(world, day))
         consortium.run_until(midnight(world, day + 1))
     consortium.heal()
-    people.no_new_wishes = True
+    people.busy = False
     healed = consortium.now
     for day in range(setting.days, setting.days + SETTLE_DAYS):
         people.live(midnight(world, day))
         consortium.run_until(midnight(world, day + 1))
-        if watcher.settled():
+        if story.watcher.settled():
             break
     return consortium.now - healed
 
 
-def _report(setting: Setting, consortium: Consortium, people: People, watcher: Invariants, settled: timedelta) -> Report:
+def _report(setting: Setting, story: Cast, settled_after: timedelta) -> Report:
     return Report(
         setting=setting,
-        broken=tuple(watcher.broken),
-        asked=people.asked,
-        placed=people.placed,
-        ends=watcher.ends(),
-        faults=Counter(consortium.line.met),
-        deaths=consortium.deaths,
-        settled_after=settled,
-        fingerprint=consortium.fingerprint(),
+        broken=tuple(story.watcher.broken),
+        asked=story.people.asked,
+        placed=story.people.placed,
+        ends=story.watcher.ends(),
+        faults=Counter(story.consortium.line.met),
+        deaths=story.consortium.deaths.total(),
+        events=story.consortium.events(),
+        settled_after=settled_after,
+        fingerprint=story.consortium.fingerprint(),
     )
 
 
@@ -171,4 +194,4 @@ def _partner(agency: str, rank: int) -> Partner:
 def _reader(agency: str, number: int) -> Borrower:
     card = f"{agency}-P{number}"
     name, address = Sensitive(f"Reader {number}"), Sensitive(f"{card.lower()}@{agency.lower()}.test")
-    return Borrower(card, name, "undergraduates", email=address, total_quota=60)
+    return Borrower(card, name, "undergraduates", email=address, total_quota=TOTAL_QUOTAS[number % len(TOTAL_QUOTAS)])

@@ -1,0 +1,102 @@
+"""What people can do at the gateways of a simulated consortium: ask, scan, decide by hand, and try again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+from hkall_gateway.desk.deeds import Deed
+from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.lab.consortium import Consortium
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request
+from hkall_gateway.store.database import finished
+from hkall_gateway.store.unit import Unit
+
+T = TypeVar("T")
+STAFF: Final = By("staff", "cli", "simulate")
+COUNTER: Final = "counter-1"
+SOON: Final = timedelta(minutes=20)
+BLANK: Final = " " * 18
+"""Where a terminal would say until when: it leaves that to us."""
+
+
+@dataclass(slots=True)
+class Book:
+    """One copy. `place`: shelf, bag (on the road to `holder`), desk, reader, lost; `holder`: who has it, or will."""
+
+    item: ItemKey
+    bib_id: str
+    place: str = "shelf"
+    holder: str = ""
+    since: datetime | None = None
+
+
+class Crew:
+    """Everybody who works with the gateways of a consortium. `busy` says that new wishes still come."""
+
+    def __init__(self, consortium: Consortium, books: list[Book]) -> None:
+        self.all, self.draw = consortium, consortium.draw
+        self.books = {book.item: book for book in books}
+        self.busy = True
+
+    # ---- time
+
+    def later(self, days: float, what: Callable[[], None]) -> None:
+        """Do it in so many days."""
+        self.all.after(timedelta(days=days), what)
+
+    def again(self, what: Callable[[], bool]) -> None:
+        """Until it works: who is told nothing tries again in a while."""
+        if not what():
+            self.all.after(SOON, lambda: self.again(what))
+
+    def happens(self, chance: float) -> bool:
+        """Whether something happens that has this chance."""
+        return self.draw.random() < chance
+
+    # ---- what the gateway is told
+
+    def sip2(self, agency: str, line: str) -> bool:
+        """Whether the gateway said yes to a terminal's line; `{now}` stands for the terminal's time."""
+        now = self.all.now.astimezone(calendar.HONG_KONG).strftime("%Y%m%d    %H%M%S")
+        reply = self.all.do(agency, lambda world: world.sip2(COUNTER, line.replace("{now}", now)))
+        return reply is not None and reply[2:3] == "1"
+
+    def check_out(self, agency: str, card: str, book: Book, *, undo: bool = False) -> bool:
+        """A card and a copy at the counter. `undo`: the check-in before could not be finished."""
+        cancel = "BIY|" if undo else ""
+        return self.sip2(agency, f"11NN{{now}}{BLANK}AO{agency}|AA{card}|AB{book.item.barcode}|AC|{cancel}")
+
+    def check_in(self, agency: str, book: Book, *, undo: bool = False) -> bool:
+        """A copy is scanned. `undo`: the checkout before could not be finished."""
+        cancel = "BIY|" if undo else ""
+        return self.sip2(agency, f"09N{{now}}{{now}}AP{agency}-DESK|AO{agency}|AB{book.item.barcode}|AC|{cancel}")
+
+    def deed(self, agency: str, name: str, request: Request, reason: str = "", book: Book | None = None) -> bool:
+        """Whether the gateway took a deed of staff.DEEDS."""
+        item = book.item if book else ItemKey("", "")
+        deed = Deed(STAFF, request.id, item.barcode, item.agency, reason)
+        done = self.all.do(agency, lambda world: finished(world.desk.act(name, deed)))
+        return done is not None and not isinstance(done, Refused)
+
+    # ---- what the gateway says
+
+    def holding(self, agency: str, book: Book) -> Request | None:
+        """The open request that holds a copy."""
+        found = self.ask(agency, lambda unit: unit.requests_with(book.item.barcode, book.item.agency))
+        return found[0] if found else None
+
+    def listed(self, agency: str, position: Position) -> tuple[Request, ...]:
+        """The requests that stand somewhere."""
+        return self.ask(agency, lambda unit: unit.open_list(position.value))
+
+    def request(self, agency: str, number: str) -> Request | None:
+        """One request."""
+        return self.ask(agency, lambda unit: unit.request(number))
+
+    def ask(self, agency: str, question: Callable[[Unit], T]) -> T:
+        """What its database says; a question never kills a gateway."""
+        return finished(self.all.worlds[agency].store.read(question))

@@ -1,0 +1,99 @@
+"""What must be true of a simulated consortium after every step: one row a truth, asked of what the step moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from hkall_gateway.lab.consortium import Moved
+from hkall_gateway.lab.look import Look
+from hkall_gateway.rules import eligibility
+from hkall_gateway.rules.policy import quota_positions
+from hkall_gateway.rules.vocabulary import Borrower, Position, Request, Side
+
+P = Position
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """One row: after these events, `broken` says what is not as it must be."""
+
+    name: str
+    events: frozenset[str]
+    broken: Callable[[Look, Moved], Iterator[str]]
+
+
+HERE: Final = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN})
+"""Positions in which the borrowing library says that the copy is in its own hands or its reader's."""
+
+
+def in_one_place(look: Look, moved: Moved) -> Iterator[str]:
+    """Whoever has just had a copy in hand says where it really is, and no other library says the same."""
+    request = look.request(moved.agency, moved.move.request)
+    if request is None or request.item is None or request.position not in HERE:
+        return
+    book = look.people.books[request.item]
+    if book.holder != moved.agency or book.place not in {"desk", "reader"}:
+        yield f"{request.id} says {request.position} of {book.item}, which is {book.place} {book.holder}"
+    for other in look.all.worlds.keys() - {moved.agency}:
+        held = look.ask(other, lambda unit: unit.requests_with(book.item.barcode, book.item.agency))
+        if any(r.side is Side.BORROWING and r.position in HERE for r in held):
+            yield f"{request.id} and {other} both say that they have {book.item}"
+
+
+def one_lender_ships(look: Look, moved: Moved) -> Iterator[str]:
+    """A second library ships for a wish only where the first was given up after it had been silent for too long."""
+    request = look.request(moved.agency, moved.move.request)
+    asked = look.ask(request.partner, lambda unit: unit.request_asked(request.wire_id)) if request else None
+    if request is None or asked is None:
+        yield f"{moved.move.request} ships what nobody asked for"
+        return
+    wish, borrower = asked[0], request.partner
+    for one in look.ask(borrower, lambda unit: unit.candidates(wish.id)):
+        other = look.lent(one.agency, borrower, one.wire_id) if one.wire_id and one.agency != moved.agency else None
+        if other and other.position in {P.SHIPPED, P.AT_BORROWER} and not _was_silent(look, borrower, wish):
+            yield f"{request.id} ships for {borrower} {wish.id}, and so does {one.agency}"
+
+
+def _was_silent(look: Look, borrower: str, wish: Request) -> bool:
+    return any(event == "ASK_NEXT_AFTER_SILENCE" for _, event in look.events(borrower, wish.id))
+
+
+def went_on_with_reason(look: Look, moved: Moved) -> Iterator[str]:
+    """The next lender is asked only when the one before has said no, or cannot have heard of the wish."""
+    number = moved.move.request
+    listed = look.ask(moved.agency, lambda unit: unit.candidates(number))
+    asked = sorted((c for c in listed if c.wire_id), key=lambda c: int(c.wire_id.rpartition("-")[2]))
+    if len(asked) > 1 and asked[-2].outcome in {"", "accepted"}:
+        yield f"{number} went on from {asked[-2].agency}, whose answer is {asked[-2].outcome!r}"
+
+
+def quota_holds(look: Look, moved: Moved) -> Iterator[str]:
+    """Nobody has more books than their category allows, nor more than their own library does."""
+    policy, card = look.all.worlds[moved.agency].start.policy, moved.move.patron
+    if not card:
+        return
+    borrower = look.ask(moved.agency, lambda unit: unit.patron(card))
+    used = look.ask(moved.agency, lambda unit: unit.quota_used(card, quota_positions(policy)))
+    category = eligibility.category_of(borrower, policy) if borrower else None
+    if borrower is None or category is None or used > min(category.quota, _total(borrower)):
+        yield f"{card} has {used} books"
+
+
+def _total(borrower: Borrower) -> int:
+    return borrower.total_quota if borrower.total_quota is not None else 1_000_000
+
+
+# fmt: off
+IN_HAND: Final = frozenset({"ARRIVE", "ARRIVE_UNANNOUNCED", "ARRIVE_UNWANTED", "CHECK_OUT", "RETURN", "RETURN_UNUSED",
+                            "UNDO_CHECK_OUT", "UNDO_RETURN"})
+"""Events at which somebody has the copy in hand."""
+
+EACH_STEP: Final[tuple[Truth, ...]] = (
+    Truth("a book is in one place",            IN_HAND,                                                  in_one_place),
+    Truth("one lender ships for a wish",       frozenset({"LEND"}),                                      one_lender_ships),
+    Truth("a lender is given up for a reason", frozenset({"ASK_NEXT"}),                                  went_on_with_reason),
+    Truth("quotas hold",                       frozenset({"OPEN", "UNDO_RETURN", "UNDO_CHECK_OUT"}),     quota_holds),
+)
+# fmt: on

@@ -1,0 +1,133 @@
+"""What readers and staff of a simulated consortium do now and then: renew, recall, lose, claim, change their mind.
+
+One row a whim: its chance a day for each open request in one of its positions, and what does it (True: it was done).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from hkall_gateway.lab.crew import BLANK, Book
+from hkall_gateway.lab.staff import Staff
+from hkall_gateway.rules.vocabulary import Position, Request, Side
+
+P = Position
+FOUND: Final = 0.4
+"""The chance that a lost book is found."""
+
+Act = Callable[[Staff, str, Request], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Whim:
+    """One row."""
+
+    name: str
+    chance: float
+    where: frozenset[Position]
+    act: Act
+
+
+# ---- readers
+
+
+def renew_at_the_counter(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader asks at a terminal to keep the book."""
+    item = request.item.barcode if request.item else ""
+    return staff.sip2(agency, f"29NN{{now}}{BLANK}AO{agency}|AA{request.patron}|AB{item}|AC|")
+
+
+def renew_at_home(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader asks in the discovery system to keep the book."""
+    assert request.item is not None
+    said = f"RenewItem user={request.patron} item={request.item.agency}:{request.item.barcode}"
+    reply = staff.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", said))
+    return reply is not None and not reply.has("Problem")
+
+
+def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:  # noqa: ARG001  # every act has the same shape
+    """A reader leaves the book at the counter of the library that owns it."""
+    book = _with_its_reader(staff, request)
+    if book is None:
+        return False
+    staff.take_in(book.item.agency, book)
+    return True
+
+
+def claim(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader is sure to have brought it back, and finds it later."""
+    return _with_its_reader(staff, request) is not None and staff.deed(agency, "claim", request)
+
+
+def damage(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader has spilt tea on it."""
+    return _with_its_reader(staff, request) is not None and staff.deed(agency, "damaged", request)
+
+
+def lose(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader has lost it: it turns up some days later, or the two libraries settle it between them."""
+    book = _with_its_reader(staff, request)
+    if book is None or not staff.deed(agency, "lost", request):
+        return False
+    book.place = "lost"
+    what = _find if staff.happens(FOUND) else _settle
+    staff.later(staff.draw.uniform(1, 6), lambda: what(staff, agency, request, book))
+    return True
+
+
+def _find(staff: Staff, agency: str, _request: Request, book: Book) -> None:
+    staff.take_in(agency, book)
+
+
+def _settle(staff: Staff, agency: str, request: Request, _book: Book) -> None:
+    """Staff of the two libraries talk on the telephone, and each writes it down."""
+    owner = request.partner
+    lent = staff.ask(owner, lambda unit: unit.request_lent(agency, request.wire_id))
+    assert lent is not None
+    staff.again(lambda: staff.deed(agency, "settle", request, "paid for"))
+    staff.again(lambda: staff.deed(owner, "lost", lent, "the borrower says so"))
+    staff.later(1, lambda: staff.again(lambda: staff.deed(owner, "settle", lent, "paid for")))
+
+
+# ---- staff
+
+
+def cancel(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader tells the counter that the book is not needed any more."""
+    return staff.deed(agency, "cancel", request, "not needed")
+
+
+def recall(staff: Staff, agency: str, request: Request) -> bool:
+    """A reader of the owner needs it."""
+    return request.side is Side.LENDING and request.recalled_on is None and staff.deed(agency, "recall", request)
+
+
+def cancel_recall(staff: Staff, agency: str, request: Request) -> bool:
+    """And does not need it any more."""
+    return request.side is Side.LENDING and request.recalled_on is not None and staff.deed(agency, "cancel_recall", request)
+
+
+def _with_its_reader(staff: Staff, request: Request) -> Book | None:
+    """The book of a loan, if its reader really has it."""
+    book = staff.books[request.item] if request.item else None
+    return book if book and book.place == "reader" else None
+
+
+_LENT = frozenset({P.SHIPPED, P.AT_BORROWER})
+_LOAN = frozenset({P.ON_LOAN})
+
+# fmt: off
+WHIMS: Final[tuple[Whim, ...]] = (
+    Whim("renew_at_the_counter", 0.15, _LOAN,                   renew_at_the_counter),
+    Whim("renew_at_home",        0.15, _LOAN,                   renew_at_home),
+    Whim("bring_to_its_owner",   0.02, _LOAN,                   bring_to_its_owner),
+    Whim("claim",                0.02, _LOAN,                   claim),
+    Whim("damage",               0.02, _LOAN,                   damage),
+    Whim("lose",                 0.02, _LOAN,                   lose),
+    Whim("cancel",               0.03, frozenset({P.REQUESTED}), cancel),
+    Whim("recall",               0.04, _LENT,                   recall),
+    Whim("cancel_recall",        0.20, _LENT,                   cancel_recall),
+)
+# fmt: on

@@ -1,0 +1,214 @@
+"""Each truth of a consortium can be broken, and whoever watches notices: one planted defect for every truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import structlog
+
+from hkall_gateway.lab.at_the_end import AT_THE_END
+from hkall_gateway.lab.crew import Book
+from hkall_gateway.lab.each_step import EACH_STEP
+from hkall_gateway.lab.simulate import Cast, Setting, be_quiet, cast
+from hkall_gateway.lab.world import Letter, World
+from hkall_gateway.rules.lifecycle import Event, Send
+from hkall_gateway.rules.tidings import telling
+from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.store.unit import Unit
+
+P = Position
+HKU, DEFECT = "HKU", By("test", "world")
+CALM = Setting(libraries=3, days=1, loss=0, crash=False)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    before = structlog.get_config()
+    be_quiet()
+    yield
+    structlog.configure(**before)
+
+
+@pytest.fixture
+def story() -> Iterator[Cast]:
+    made = cast(CALM)
+    yield made
+    made.consortium.close()
+
+
+# ---- a wish and its way, without chance
+
+
+def step(story: Cast, what: Callable[[], object]) -> None:
+    """Something happens, with everything that follows at once."""
+    story.consortium.after(timedelta(seconds=1), lambda: (what(), None)[1])
+    story.consortium.run_until(story.consortium.now + timedelta(seconds=2))
+
+
+def write(story: Cast, agency: str, what: Callable[[Unit, World], object]) -> None:
+    """A defect, written into the database of a library."""
+    world = story.consortium.worlds[agency]
+    step(story, lambda: world.store.now(lambda unit: what(unit, world)))
+
+
+def asked(story: Cast) -> tuple[Request, Book]:
+    """A wish of HKU, its lender asked, and the copy that was asked for."""
+    ours = {book.bib_id for book in story.people.books.values() if book.item.agency == HKU}
+    title = next(book.bib_id for book in story.people.books.values() if book.bib_id not in ours)
+    said = f"RequestItem user=HKU-P0 bib={title} request=d-1"
+    step(story, lambda: story.consortium.worlds[HKU].tell("HKU-DISCOVERY", said))
+    wish = story.consortium.worlds[HKU].request("R1")
+    assert wish.position is P.REQUESTED
+    return wish, next(b for b in story.people.books.values() if b.bib_id == title and b.item.agency == wish.partner)
+
+
+def shipped(story: Cast) -> tuple[Request, Book]:
+    wish, book = asked(story)
+    step(story, lambda: story.people.check_out(wish.partner, "HKU-INST", book))
+    book.place, book.holder = "desk", HKU
+    return story.consortium.worlds[HKU].request(wish.id), book
+
+
+def at_home(story: Cast) -> Request:
+    """It was read and is at home again: both sides have closed it."""
+    wish, book = shipped(story)
+    step(story, lambda: story.people.check_in(HKU, book))
+    step(story, lambda: story.people.check_out(HKU, wish.patron, book))
+    step(story, lambda: story.people.check_in(HKU, book))
+    book.place, book.holder = "shelf", book.item.agency
+    step(story, lambda: story.people.check_in(book.item.agency, book))
+    return story.consortium.worlds[HKU].request(wish.id)
+
+
+# ---- the defects
+
+
+def it_stands_on_the_lenders_shelf(story: Cast) -> None:
+    _, book = shipped(story)
+    book.place, book.holder = "shelf", book.item.agency
+    step(story, lambda: story.people.check_in(HKU, book))
+
+
+def two_libraries_say_that_they_have_it(story: Cast) -> None:
+    wish, book = shipped(story)
+    third = next(agency for agency in story.consortium.worlds if agency not in {HKU, book.item.agency})
+    write(story, third, lambda unit, world: unit.open(replace(wish, position=P.RECEIVED), world.now, DEFECT))
+    step(story, lambda: story.people.check_in(HKU, book))
+
+
+def two_lenders_ship(story: Cast) -> None:
+    wish, book = asked(story)
+    second = next(
+        b for b in story.people.books.values() if b.bib_id == book.bib_id and b.item.agency not in {HKU, wish.partner}
+    )
+    write(story, HKU, lambda unit, _: unit.mark(unit.candidates(wish.id)[1], wire_id="R1-2"))
+    lent = {"side": Side.LENDING, "position": P.PAGED, "partner": HKU, "wire_id": "R1-2", "patron": ""}
+    lent |= {"item_agency": second.item.agency, "item_barcode": second.item.barcode}
+    write(story, second.item.agency, lambda unit, world: unit.open(replace(wish, **lent), world.now, DEFECT))  # type: ignore[arg-type]
+    step(story, lambda: story.people.check_out(wish.partner, "HKU-INST", book))
+    step(story, lambda: story.people.check_out(second.item.agency, "HKU-INST", second))
+
+
+def the_next_is_asked_without_a_reason(story: Cast) -> None:
+    wish, _ = asked(story)
+    write(story, HKU, lambda unit, _: unit.mark(unit.candidates(wish.id)[1], wire_id="R1-2"))
+    write(story, HKU, lambda unit, world: unit.advance(wish, Event.ASK_NEXT, world.now, DEFECT, wire_id="R1-2"))
+
+
+def one_book_too_many(story: Cast) -> None:
+    wish, _ = asked(story)
+    for number in range(16):
+        more = replace(wish, id=f"X{number}", placed_id=f"x{number}", wire_id=f"X{number}-1")
+        write(story, HKU, lambda unit, world, more=more: unit.open(more, world.now, DEFECT))  # type: ignore[misc]  # bound now
+
+
+def a_letter_comes_again(story: Cast) -> None:
+    again = Letter("HKU-P0", "Ready", "", "<R1.1.letter_overdue@lib.test>")
+    step(story, lambda: story.consortium.worlds[HKU].letters.extend([again, again]))
+
+
+def there_are_two_letters_for_one_arrival(story: Cast) -> None:
+    two = [Letter("HKU-P0", "Ready", "", f"<R1.{number}.letter_pickup@lib.test>") for number in (1, 2)]
+    step(story, lambda: story.consortium.worlds[HKU].letters.extend(two))
+
+
+def something_is_not_told(story: Cast) -> None:
+    wish = at_home(story)
+    world = story.consortium.worlds[HKU]
+    said = telling(Send.TELL_LENDER_RECEIVED, wish, world.now, None)
+    world.store.now(lambda unit: unit.outbox.put(Send.TELL_LENDER_RECEIVED, said, "", world.now))
+
+
+def a_bag_is_never_opened(story: Cast) -> None:
+    at_home(story)
+    next(iter(story.people.books.values())).place = "bag"
+
+
+def a_wish_stands_still(story: Cast) -> None:
+    asked(story)
+
+
+def the_borrower_thinks_that_it_was_cancelled(story: Cast) -> None:
+    wish = at_home(story)
+    write(story, HKU, lambda unit, world: unit.force(wish, P.CANCELLED, world.now, DEFECT, "defect"))
+
+
+def the_lender_thinks_that_it_declined(story: Cast) -> None:
+    wish = at_home(story)
+    lent = story.consortium.worlds[wish.partner].request("R1")
+    write(story, wish.partner, lambda unit, world: unit.force(lent, P.DECLINED, world.now, DEFECT, "defect"))
+
+
+def a_letter_is_lost(story: Cast) -> None:
+    wish, book = shipped(story)
+    letters = story.consortium.worlds[HKU].letters
+    story.consortium.watch = lambda _moved: letters.clear()
+    step(story, lambda: story.people.check_in(HKU, book))
+    assert story.consortium.worlds[HKU].request(wish.id).position is P.RECEIVED
+
+
+# fmt: off
+DEFECTS: tuple[tuple[str, Callable[[Cast], None], str], ...] = (
+    ("a book is in one place",            it_stands_on_the_lenders_shelf,            "says RECEIVED of"),
+    ("a book is in one place",            two_libraries_say_that_they_have_it,       "both say that they have"),
+    ("one lender ships for a wish",       two_lenders_ship,                          "and so does"),
+    ("a lender is given up for a reason", the_next_is_asked_without_a_reason,        "went on from"),
+    ("quotas hold",                       one_book_too_many,                         "has 16 books"),
+    ("each letter once",                  a_letter_comes_again,                      "came 2 times"),
+    ("each letter once",                  there_are_two_letters_for_one_arrival,     "2 different letters letter_pickup"),
+    ("the outbox drains",                 something_is_not_told,                     "outbox"),
+    ("every book is home or settled",     a_bag_is_never_opened,                     "is lost: bag"),
+    ("every request ends",                a_wish_stands_still,                       "is still REQUESTED"),
+    ("the borrower agrees",               the_borrower_thinks_that_it_was_cancelled, "is CLOSED, HKU R1 is CANCELLED"),
+    ("the lender agrees",                 the_lender_thinks_that_it_declined,        "has DECLINED"),
+    ("every letter comes",                a_letter_is_lost,                          "R1: no letter_pickup"),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("truth", "plant", "words"), DEFECTS)
+def test_a_planted_defect_is_noticed(story: Cast, truth: str, plant: Callable[[Cast], None], words: str) -> None:
+    plant(story)
+    if truth in AT_THE_END:
+        found = list(AT_THE_END[truth](story.watcher.look))
+    else:
+        found = story.watcher.broken
+    assert any(words in line for line in found), found
+
+
+def test_every_truth_has_a_defect() -> None:
+    assert {truth for truth, _, _ in DEFECTS} == {truth.name for truth in EACH_STEP} | AT_THE_END.keys() | {"each letter once"}
+
+
+def test_a_wish_that_went_well_breaks_nothing(story: Cast) -> None:
+    assert at_home(story).position is P.CLOSED
+    assert story.watcher.settled()
+    story.watcher.end()
+    assert story.watcher.broken == []
+
+
+def test_every_event_that_is_asked_about_is_one() -> None:
+    assert {name for truth in EACH_STEP for name in truth.events} <= {event.name for event in Event} | {"OPEN"}
