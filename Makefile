@@ -14,7 +14,7 @@ BIN    := .venv/bin
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch .venv/.run $@
 
-.venv/.bench: .venv/.bench
+.venv/.bench: .venv/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from hkall_gateway.lab.look import Look
-from hkall_gateway.rules.lifecycle import TABLE
+from hkall_gateway.rules.lifecycle import TABLE, Send
 from hkall_gateway.rules.tidings import is_letter
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
@@ -68,23 +68,23 @@ def _was_lent(request: Request, lent: Request) -> bool:
 
 def letters_came(look: Look) -> Iterator[str]:
     """Whoever was to be told of something was told."""
-    for agency in look.all.worlds:
+    for agency, world in look.all.worlds.items():
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
         for request in look.requests(agency, Side.BORROWING):
-            due = (
-                {kind for step in look.events(agency, request.id) for kind in LETTERS.get(step, ())}
-                if request.patron
-                else set()
-            )
-            for kind in sorted(due):
-                if (request.id, kind) not in came:
-                    yield f"{agency} {request.id}: no {kind}"
+            due = _due(look, agency, request) - world.desk.house.silent
+            yield from (f"{agency} {request.id}: no {kind}" for kind in sorted(due) if (request.id, kind) not in came)
 
 
-LETTERS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+def _due(look: Look, agency: str, request: Request) -> set[Send]:
+    """What its patron had to hear, if the site wrote every letter."""
+    steps = look.events(agency, request.id) if request.patron else ()
+    return {kind for step in steps for kind in LETTERS.get(step, ())}
+
+
+LETTERS: Final[Mapping[tuple[str, str], tuple[Send, ...]]] = {
     (step.source.value, step.event.name): letters
     for step in TABLE
-    if (letters := tuple(send.value for send in step.sends if is_letter(send)))
+    if (letters := tuple(send for send in step.sends if is_letter(send)))
 }
 """Which letters belong to an event, as the life cycle says."""
 

@@ -181,8 +181,9 @@ class Outbox:
     def rows(
         self, *, partner: str = "", request: str = "", error: str = "", states: Sequence[str] = UNSETTLED
     ) -> tuple[OutboxRow, ...]:
-        """Unsettled rows in these states, oldest first; of one partner, one request, or with this text in the last error."""
-        wanted: list[Any] = [IS_UNSETTLED, OUTBOX.c.state.in_(states)]
+        """Rows in these states, oldest first; of one partner, one request, or with this text in the last error."""
+        wanted: list[Any] = [OUTBOX.c.state.in_(states)]
+        wanted += [IS_UNSETTLED] if set(states) <= set(UNSETTLED) else []  # names the small index of what is still to tell
         wanted += [OUTBOX.c.recipient == partner] if partner else []
         wanted += [OUTBOX.c.request == request] if request else []
         wanted += [OUTBOX.c.last_error.icontains(error, autoescape=True)] if error else []
