@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 
-from hkall_gateway.config.loading import Fault, Strict, Table, dotted, listed, nearest
+from hkall_gateway.config.loading import Strict, listed, nearest
 from hkall_gateway.config.values import Natural, Text
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.fields import TAGS
@@ -103,17 +102,3 @@ class Dialect(Strict):
     list_titles: bool | None = Field(default=None, description="titles in the lists of 64")
     timeout_tenths: Annotated[int, Field(ge=0, le=999)] | None = Field(default=None, description="98, tenths of a second")
     retries: Annotated[int, Field(ge=0, le=999)] | None = Field(default=None, description="98, tries of one message")
-
-
-def unknown_dialects(sip2: Table) -> Iterator[Fault]:
-    """Names of dialects in a raw [sip2] table that neither the package nor the site has, and names taken twice."""
-    own = [row.get("name") for row in sip2.get("dialects", []) if isinstance(row, dict)]
-    known = [*DIALECTS, *(name for name in own if isinstance(name, str))]
-    for index, name in enumerate(own):
-        if name in DIALECTS or name in own[:index]:
-            yield dotted(("sip2", "dialects", index, "name")), f"{name!r} is taken"
-    for kind in ("terminals", "listeners", "framings"):
-        for index, row in enumerate(sip2.get(kind, [])):
-            name = row.get("dialect") if isinstance(row, dict) else None
-            if isinstance(name, str) and name not in known:
-                yield dotted(("sip2", kind, index, "dialect")), f"must be {listed(known)}{nearest(name, known)}"

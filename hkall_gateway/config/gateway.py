@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import entry_points
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from hkall_gateway.config.dialects import Dialect, unknown_dialects
-from hkall_gateway.config.loading import ConfigErrors, Fault, Strict, Table, dotted, listed, model, read
+from hkall_gateway.config.crosschecks import crossed
+from hkall_gateway.config.dialects import Dialect
+from hkall_gateway.config.loading import ConfigErrors, Strict, model, read
 from hkall_gateway.config.values import (
     Agency,
     Argon2Hash,
@@ -33,7 +33,6 @@ from hkall_gateway.rules import vocabulary
 from hkall_gateway.store.engine import Limits
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
-BUILT_IN: Final = ("snapshot", "sip2", "ncip", "manual")
 
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
@@ -268,88 +267,7 @@ def load(file: Path, environ: Mapping[str, str]) -> Gateway:
     """
     tables = read(file)
     gateway, faults = model(Gateway, tables, file)
-    faults += [*_twice(tables), *_unset(tables, environ), *_ils(tables), *_listeners(tables), *_proofs(tables)]
-    faults += unknown_dialects(_table(tables, "sip2"))
+    faults += crossed(tables, environ)
     if gateway is None or faults:
         raise ConfigErrors(file, faults)
     return gateway
-
-
-# What one key alone cannot tell is looked for in the raw tables, so that it is told together with all other errors.
-
-
-def _twice(tables: Table) -> Iterator[Fault]:
-    ours = dotted(("library", "agency")), _table(tables, "library").get("agency")
-    others = [
-        (dotted((kind, i, "agency")), row.get("agency")) for kind in ("partners", "clients") for i, row in _rows(tables, kind)
-    ]
-    yield from _repeated([ours, *others])
-    terminals = _rows(_table(tables, "sip2"), "terminals")
-    yield from _repeated([(dotted(("sip2", "terminals", i, "login")), row.get("login")) for i, row in terminals])
-
-
-def _repeated(values: Iterable[tuple[str, object]]) -> Iterator[Fault]:
-    first: dict[str, str] = {}
-    for path, value in values:
-        if isinstance(value, str) and first.setdefault(value, path) != path:
-            yield path, f"{value!r} already stands at {first[value]}"
-
-
-def _unset(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
-    for steps, value in _leaves(tables, ()):
-        if str(steps[-1]).endswith("_env") and isinstance(value, str) and not environ.get(value):
-            yield dotted(steps), f"the environment has no variable {value!r}"
-
-
-def _leaves(value: Any, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], object]]:
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from _leaves(part, (*steps, key))
-    elif isinstance(value, list):
-        for index, part in enumerate(value):
-            yield from _leaves(part, (*steps, index))
-    else:
-        yield steps, value
-
-
-def _listeners(tables: Table) -> Iterator[Fault]:
-    """A port without logins names a terminal that there is; one with logins names none."""
-    sip2 = _table(tables, "sip2")
-    logins = {row.get("login") for _, row in _rows(sip2, "terminals")}
-    for index, row in _rows(sip2, "listeners"):
-        where, named = dotted(("sip2", "listeners", index, "terminal")), row.get("terminal", "")
-        if named and named not in logins:
-            yield where, f"{named!r} is no login of sip2.terminals"
-        elif named and row.get("login", "required") not in ("optional", "by-address"):
-            yield where, "has no use where everybody must log in"
-        elif not named and row.get("login") == "optional":
-            yield where, "is missing; who does not log in must be somebody"
-
-
-def _proofs(tables: Table) -> Iterator[Fault]:
-    """A client proves somehow who it is."""
-    for index, row in _rows(tables, "clients"):
-        if not any(row.get(name) for name in ("secret_env", "certificate", "by_address")):
-            yield dotted(("clients", index, "secret_env")), "is missing; or name its certificate, or say by_address = true"
-
-
-def _ils(tables: Table) -> Iterator[Fault]:
-    ils = _table(tables, "ils")
-    connector = ils.get("connector")
-    known = {*BUILT_IN, *(found.name for found in entry_points(group="hkall_gateway.connectors"))}
-    if isinstance(connector, str) and connector not in known:
-        yield "ils.connector", f"must be {listed(sorted(known))}"
-    needed = {"sip2": "host", "ncip": "url"}.get(str(connector), "")
-    if needed and not ils.get(needed):
-        yield f"ils.{needed}", f"is missing; the {connector} connector needs it"
-
-
-def _table(tables: Table, key: str) -> Table:
-    found = tables.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _rows(tables: Table, key: str) -> Iterator[tuple[int, Table]]:
-    found = tables.get(key)
-    rows = found if isinstance(found, list) else []
-    return ((index, row) for index, row in enumerate(rows) if isinstance(row, dict))

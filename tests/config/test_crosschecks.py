@@ -1,0 +1,42 @@
+"""What no key can tell alone: it is told with all other errors, whatever shape the rest of the file has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hkall_gateway.config.crosschecks import crossed
+
+# fmt: off
+TWISTED: dict[str, dict[str, Any]] = {
+    "a number for a table":       {"sip2": 5, "ils": 7, "library": 1, "partners": "x", "clients": 2.5},
+    "a number for rows":          {"sip2": {"terminals": 5, "listeners": 6, "framings": 7, "dialects": 8}},
+    "words for rows":             {"sip2": {"terminals": ["a"], "listeners": ["b"], "framings": ["c"], "dialects": ["d"]}},
+    "rows for words":             {"sip2": {"terminals": [{"login": [1], "dialect": {}}], "dialects": [{"name": []}]}},
+    "a login that is a list":     {"sip2": {"terminals": [{"login": ["a"]}], "listeners": [{"login": []}]}},
+    "a connector that is a list": {"ils": {"connector": ["sip2"], "host": []}},
+    "a variable that is a table": {"smtp": {"password_env": {}}, "logs": {"patron_key_env": [1]}},
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("name", TWISTED)
+def test_a_file_of_the_wrong_shape_breaks_no_check(name: str) -> None:
+    assert list(crossed(TWISTED[name], {})) == []
+
+
+def test_names_that_are_taken_or_unknown_are_told_beside_rows_of_the_wrong_shape() -> None:
+    sip2 = {
+        "terminals": [5, {"login": "a", "dialect": "ours"}, {"login": "a", "dialect": "theirs"}],
+        "dialects": [{"name": "ours"}, "nonsense", {"name": "ours"}, {"name": "standard"}],
+        "listeners": 6,
+    }
+    told = dict(crossed({"sip2": sip2}, {}))
+    assert told.keys() == {
+        "sip2.terminals[2].login",
+        "sip2.terminals[2].dialect",
+        "sip2.dialects[2].name",
+        "sip2.dialects[3].name",
+    }
+    assert told["sip2.dialects[2].name"] == "'ours' is taken"
