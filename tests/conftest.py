@@ -26,7 +26,14 @@ from hkall_gateway.store.unit import Unit
 from tests.leaks import leaks
 
 DATABASES = ("sqlite", "postgresql")
-SETTINGS = ("listen_addresses=", "autovacuum=off", "fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=40")
+SETTINGS = (
+    "listen_addresses=",
+    "autovacuum=off",
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "max_connections=40",
+)
 
 
 @pytest.hookimpl(wrapper=True)
