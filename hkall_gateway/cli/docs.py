@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hkall_gateway.cli.rulesdoc import rules_page
-from hkall_gateway.config.docs import describe
+from hkall_gateway.config.docs import describe, describe_policy
 from hkall_gateway.ncip import handlers as ncip_handlers
 from hkall_gateway.ncip import profile as ncip_profile
 from hkall_gateway.ncip.dialects import SUPPORTED
@@ -76,6 +76,7 @@ def _marks(tag: Tag) -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "rules.md": rules_page,
     "config.md": describe,
+    "policy.md": describe_policy,
     "lifecycle.md": lifecycle,
     "profile.md": profile,
 }

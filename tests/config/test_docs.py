@@ -1,8 +1,13 @@
-"""docs/config.md as it is written from the models."""
+"""docs/config.md and docs/policy.md as they are written from the models."""
 
 from __future__ import annotations
 
-from hkall_gateway.config.docs import describe
+import dataclasses
+import re
+
+from hkall_gateway.config.docs import describe, describe_policy
+from hkall_gateway.rules.published import PUBLISHED
+from hkall_gateway.rules.settings import Category, FineFree, Policy, Role, Window
 
 
 def test_the_page_on_configuration_names_every_key() -> None:
@@ -15,15 +20,42 @@ def test_the_page_on_configuration_names_every_key() -> None:
         "[[partners]]",
         "[partners.charges]",
         "[[clients]]",
-        "[[categories]]",
-        "[fine]",
     ):
-        assert f"### `{table}`" in page
+        assert f"## `{table}`" in page
     assert "| `role` | counter, selfcheck or bookdrop | **needed** | what it may do |" in page
-    assert "| `overdue_cents` | whole number | `200` | An overdue day. (R40) |" in page
 
 
 def test_every_row_of_the_page_has_four_cells_and_a_meaning() -> None:
     rows = [line for line in describe().splitlines() if line.startswith("| `")]
     assert len(rows) > 100
     assert all(row.replace("\\|", "").count("|") == 5 and not row.endswith("|  |") for row in rows)
+
+
+def sections() -> dict[str, list[list[str]]]:
+    """The page on the policy by its headings, each with the cells of its keys: key, rule, type, default, meaning."""
+    found: dict[str, list[list[str]]] = {}
+    for line in describe_policy().replace("\\|", "/").splitlines():
+        if line.startswith("## "):
+            rows = found[line.strip("#` ")] = []
+        elif line.startswith("| `") and line.count("|") == 6 and re.match(r"R\d+", line.split("|")[2].strip()):
+            rows.append([cell.strip("` ") for cell in line.split("|")[1:-1]])
+    return found
+
+
+def test_the_page_on_the_policy_names_every_key_with_its_rule_its_default_and_its_meaning() -> None:
+    keys = {name: [row[0] for row in rows] for name, rows in sections().items()}
+    made = {f.name.rstrip("_"): getattr(Policy(), f.name) for f in dataclasses.fields(Policy)}
+    tables = {name: value for name, value in made.items() if dataclasses.is_dataclass(value)}
+
+    for name, table in tables.items():
+        assert keys[f"[{name}]"] == [f.name for f in dataclasses.fields(table)]
+    for name, record in {"service_windows": Window, "fine_free": FineFree, "categories": Category, "roles": Role}.items():
+        assert keys[f"[[{name}]]"] == [f.name for f in dataclasses.fields(record)]
+        del made[name]
+    assert keys["Keys before the first table"] == [name for name in made if name not in tables]
+    assert all(row[1] in PUBLISHED and all(row[2:]) for rows in sections().values() for row in rows)
+    assert ["overdue_cents", "R40", "whole number", "200", "An overdue day."] in sections()["[fine]"]
+
+
+def test_the_page_on_the_policy_shows_the_published_categories() -> None:
+    assert '| `"academic_staff"` | `"Academic / research staff"` | `30` | `30` |' in describe_policy()
