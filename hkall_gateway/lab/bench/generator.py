@@ -25,6 +25,8 @@ from zlib import adler32
 PATIENCE_S: Final = 20.0
 HOST: Final = "127.0.0.1"
 LINE_END: Final = b"\r"
+NUMBER: Final = slice(-8, -7)
+"""Where a line has its sequence number."""
 EXACT: Final = 256
 """Up to so many bytes the low half of Adler-32 is the plain sum plus one."""
 
@@ -64,8 +66,23 @@ class Order:
 def checksum_holds(line: bytes) -> bool:
     """Whether a SIP2 line, its end included, has a checksum and it is right. Source: SIP2 2.00, error detection."""
     summed, told = line[:-5], line[-5:-1]
+    return summed[-2:] == b"AZ" and told == _checksum(summed)
+
+
+def _checksum(summed: bytes) -> bytes:
     total = (adler32(summed) & 0xFFFF) - 1 if len(summed) <= EXACT else sum(summed)
-    return summed[-2:] == b"AZ" and told == b"%04X" % (-total & 0xFFFF)
+    return b"%04X" % (-total & 0xFFFF)
+
+
+def numbered(line: bytes, last: bytes) -> bytes:
+    """The line with another sequence number if it has the one of the line before it: the same number twice means a repetition.
+
+    `line` and `last` end in AY, the number, AZ and a checksum; `last` may be empty. Source: SIP2 2.00, error detection.
+    """
+    if not last or line[NUMBER] != last[NUMBER]:
+        return line
+    summed = line[: NUMBER.start] + b"%d" % ((int(line[NUMBER]) + 1) % 10) + b"AZ"
+    return summed + _checksum(summed) + LINE_END
 
 
 def whole_line(data: bytes) -> bool:
@@ -95,21 +112,35 @@ def check_page(order: Order, wanted: bytes, data: bytes) -> None:
         raise WrongAnswer(f"wanted {order.yes!r} with {wanted!r}, got {data!r}")
 
 
-FRAMINGS: Final[dict[str, tuple[Callable[[bytes], bool], Callable[[Order, bytes, bytes], None]]]] = {
-    "line": (whole_line, check_line),
-    "http": (whole_page, check_page),
+def _as_it_is(page: bytes, _last: bytes) -> bytes:
+    return page
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """When an answer is complete, whether it is right, and how a question is said after the last one."""
+
+    whole: Callable[[bytes], bool]
+    check: Callable[[Order, bytes, bytes], None]
+    said: Callable[[bytes, bytes], bytes]
+
+
+FRAMINGS: Final = {
+    "line": Framing(whole_line, check_line, numbered),
+    "http": Framing(whole_page, check_page, _as_it_is),
 }
 
 
 class Talk:
     """One connection."""
 
-    __slots__ = ("asked_s", "heard", "socket", "wanted")
+    __slots__ = ("_last", "_said", "asked_s", "heard", "socket", "wanted")
 
-    def __init__(self, port: int, login: bytes) -> None:
+    def __init__(self, port: int, framing: Framing, login: bytes) -> None:
         self.socket = socket.create_connection((HOST, port), PATIENCE_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.heard, self.wanted, self.asked_s = b"", b"", 0.0
+        self._said, self._last = framing.said, login
         if login:
             self.socket.sendall(login)
 
@@ -122,7 +153,8 @@ class Talk:
     def ask(self, question: Question, now_s: float) -> None:
         """Send it whole: a question is smaller than any socket's buffer."""
         self.wanted, self.asked_s = question[1], now_s
-        if self.socket.send(question[0]) != len(question[0]):
+        self._last = text = self._said(question[0], self._last)
+        if self.socket.send(text) != len(text):
             raise WrongAnswer("a question did not fit into the socket")
 
 
@@ -131,7 +163,8 @@ def drive(order: Order, seconds: Callable[[], float]) -> tuple[float, array[floa
 
     `seconds` answers a monotonic clock. Raises WrongAnswer, and OSError when a connection is lost.
     """
-    talks = [Talk(order.ports[n % len(order.ports)], order.login) for n in range(order.connections)]
+    framing = FRAMINGS[order.framing]
+    talks = [Talk(order.ports[n % len(order.ports)], framing, order.login) for n in range(order.connections)]
     try:
         for talk in talks:
             talk.log_in(order.login)
@@ -147,7 +180,7 @@ class Loop:
 
     def __init__(self, order: Order, seconds: Callable[[], float]) -> None:
         self._order, self._seconds, self._questions = order, seconds, order.asked()
-        self._whole, self._check = FRAMINGS[order.framing]
+        self._whole, self._check = FRAMINGS[order.framing].whole, FRAMINGS[order.framing].check
         self._gap_s = 1 / order.rate if order.rate else 0.0
         self._resting: deque[tuple[float, Talk]] = deque()
         self._slot = self._last = 0.0

@@ -62,7 +62,8 @@ def _information(world: World, when: str, number: int) -> Question:
 
 def _checkout(world: World, when: str, number: int) -> Question:
     barcode = world.barcode(number)
-    said = f"11NN{when}{' ' * 18}AOHKU|AA{world.card(number)}|AB{barcode}|AC|"
+    # A due date where none is asked for, since pysip2 0.1 takes no blanks there; without "no block" it means nothing.
+    said = f"11NN{when}{when}AOHKU|AA{world.card(number)}|AB{barcode}|AC|"
     return line(said, number), f"|AB{barcode}|".encode()
 
 

@@ -15,6 +15,9 @@ LONE: Final = 1
 MANY: Final = 3
 """Shares of what can be asked only once: a lone connection asks fewer."""
 
+WARMING: Final = 10
+"""One part in so many, of the time and of the questions, goes before a run and is not counted."""
+
 Runs = Mapping["Cell", Sequence[Run]]
 
 
@@ -59,14 +62,20 @@ def one_round(cells: Sequence[Cell], plan: Plan, start: Callable[[str], Subject]
         for at, cell in enumerate(cells):
             if cell.subject not in living:
                 living[cell.subject] = start(cell.subject)
-            task = Task(cell.work, cell.connections, plan.seconds, share(cell, cells, plan.size))
-            runs[cell] = living[cell.subject].run(task)
+            runs[cell] = _run(living[cell.subject], cell, share(cell, cells, plan.size), plan.seconds)
             if all(later.subject != cell.subject for later in cells[at + 1 :]):
                 living.pop(cell.subject).close()
     finally:
         for subject in living.values():
             subject.abandon()
     return runs
+
+
+def _run(subject: Subject, cell: Cell, most: int, seconds: float) -> Run:
+    """The cell measured, after a short while that is not: what is done for the first time takes longer."""
+    first = most // WARMING
+    subject.run(Task(cell.work, cell.connections, seconds / WARMING, first))
+    return subject.run(Task(cell.work, cell.connections, seconds, most - first))
 
 
 def share(cell: Cell, cells: Collection[Cell], size: Size) -> int:

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.lab.bench import generator
-from hkall_gateway.lab.bench.generator import Order, Question, WrongAnswer, check_page, checksum_holds, drive, whole_page
+from hkall_gateway.lab.bench.generator import (
+    Order,
+    Question,
+    WrongAnswer,
+    check_page,
+    checksum_holds,
+    drive,
+    numbered,
+    whole_page,
+)
 from hkall_gateway.lab.bench.processes import Process, ports
 from hkall_gateway.lab.bench.questions import line
 from hkall_gateway.lab.bench.rivals import SERVING
@@ -69,6 +78,13 @@ WRONG = {
 def test_a_wrong_answer_ends_the_run(echo: int, question: Question) -> None:
     with pytest.raises(WrongAnswer):
         drive(order(echo, asked(1), question), ticks())
+
+
+def test_the_same_sequence_number_is_never_said_twice_in_a_row_since_that_is_a_repetition() -> None:
+    first, second, third = line("35a", 9), line("35b", 9), line("35c", 8)
+    assert numbered(second, first) == line("35b", 0)
+    assert numbered(third, first) == third
+    assert numbered(first, b"") == first
 
 
 def test_a_port_where_nobody_listens_ends_the_run() -> None:
