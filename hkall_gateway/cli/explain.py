@@ -1,46 +1,66 @@
-"""explain: the decision, the rule and the policy keys that made it. The very function of the desk runs, and is undone."""
+"""explain: the decision, the rules, facts and policy keys that made it. The desk's own function runs, and is undone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
 
 import click
 
+from hkall_gateway.cli import explaining
+from hkall_gateway.cli.explaining import Fact
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import REFUSED, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.desk import borrowing, circulation, recalls, tally
 from hkall_gateway.desk.asks import CheckOut, Heard, Place, Renew, RequestTitle
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.outcomes import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.keys import keys_of
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.sip2.words import say
-from hkall_gateway.store import lists
 from hkall_gateway.store.unit import Unit
+
+Decide = Callable[[Unit, BorrowerFacts, datetime], Any]
 
 
 class _Undo(Exception):
-    """Carries the outcome out of a transaction that must leave no trace."""
+    """Carries the answer out of a transaction that must leave no trace."""
 
-    def __init__(self, outcome: Any) -> None:
-        self.outcome = outcome
+    def __init__(self, said: dict[str, Any]) -> None:
+        self.said = said
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be explained: the desk's function that decides, the rules behind its yes, and whose facts matter.
+
+    `item` is (agency or "", barcode), `title` (number, volume), `role` the terminal's.
+    """
+
+    decide: Decide
+    rules: tuple[str, ...]
+    patron: str = ""
+    item: tuple[str, str] = ("", "")
+    title: tuple[str, str] = ("", "")
+    role: str = ""
 
 
 @click.group()
 def explain() -> None:
-    """What would be answered, by which rule; nothing is changed.
+    """What would be answered, by which rule and from which facts; nothing is changed.
 
     Example: hkall-gateway explain renew --item C00001 --at 2017-03-08T23:59:59+08:00
     """
 
 
-REQUEST = ("R1", "R2", "R4", "R5", "R6", "R7", "R11a", "R20", "R21")
-BORROW = ("R13", "R14", "R16", "R19", "R20", "R21")
+REQUEST = ("R1", "R2", "R4", "R5", "R6", "R7", "R11a", "R18", "R20", "R21", "R22")
+BORROW = ("R13", "R14", "R16", "R18", "R19", "R20", "R21")
 RENEW = ("R27", "R28", "R29", "R32")
+RECALL = ("R23", "R24", "R25", "R26")
+FINE = ("R40", "R41")
 
 AT = click.option("--at", "at", default="", help="As if it were this instant, such as 2017-03-09T00:00:00+08:00.")
 PATRON = click.option("--patron", required=True, help="The card's barcode.")
@@ -51,23 +71,19 @@ ITEM = click.option("--item", required=True, help="The copy's barcode, or AGENCY
 @PATRON
 @click.option("--bib", required=True, help="The title's number in the union catalogue.")
 @click.option("--volume", default="", help="The volume wanted.")
+@click.option("--pickup", default="", help="Where it will be collected.")
+@click.option("--hold", is_flag=True, help="As a hold: also where no copy can be sent now.")
 @AT
 @with_site
 @json_option
-def request(site: Site, patron: str, bib: str, volume: str, at: str, as_json: bool) -> None:
-    """May this patron request this title?
+def request(site: Site, patron: str, bib: str, volume: str, pickup: str, hold: bool, at: str, as_json: bool) -> None:
+    """May this patron request this title, and who would be asked?
 
     Example: hkall-gateway explain request --patron P1 --bib b1
     """
-    ask = RequestTitle(by_staff("explain"), patron, bib, volume)
-    _tell(
-        site,
-        patron,
-        at,
-        as_json,
-        lambda unit, facts, when: borrowing.request_title(unit, ask, facts, site.house, when),
-        REQUEST,
-    )
+    ask = RequestTitle(by_staff("explain"), patron, bib, volume, pickup, hold=hold)
+    decide = _deciding(borrowing.request_title, ask, site)
+    _tell(site, Question(decide, REQUEST, patron, title=(bib, volume)), at, as_json)
 
 
 @explain.command()
@@ -83,50 +99,52 @@ def borrow(site: Site, patron: str, item: str, role: str, at: str, as_json: bool
     Example: hkall-gateway explain borrow --patron P1 --item C00001
     """
     agency, barcode = _item(item)
-    place = Place(role, site.house.pickup_locations[0])
-    ask = CheckOut(by_staff("explain"), place, patron, barcode, agency)
-    _tell(
-        site, patron, at, as_json, lambda unit, facts, when: circulation.check_out(unit, ask, facts, site.house, when), BORROW
-    )
+    ask = CheckOut(by_staff("explain"), Place(role, site.house.pickup_locations[0]), patron, barcode, agency)
+    decide = _deciding(circulation.check_out, ask, site)
+    _tell(site, Question(decide, BORROW, patron, (agency, barcode), role=role), at, as_json)
 
 
 @explain.command()
 @ITEM
+@click.option("--patron", default="", help="The card that asks; without it, whoever has the copy.")
 @click.option("--staff", is_flag=True, help="As staff at the counter.")
 @AT
 @with_site
 @json_option
-def renew(site: Site, item: str, staff: bool, at: str, as_json: bool) -> None:
+def renew(site: Site, item: str, patron: str, staff: bool, at: str, as_json: bool) -> None:
     """May this loan be renewed, and until when?
 
     Example: hkall-gateway explain renew --item C00001 --at 2017-03-09T00:00:00+08:00
     """
     agency, barcode = _item(item)
-    ask = Renew(by_staff("explain"), "", barcode, agency, staff=staff)
-    _tell(site, "", at, as_json, _deciding(circulation.renew, ask, site), RENEW)
+    ask = Renew(by_staff("explain"), patron, barcode, agency, staff=staff)
+    _tell(site, Question(_deciding(circulation.renew, ask, site), RENEW, patron, (agency, barcode)), at, as_json)
 
 
 @explain.command()
 @ITEM
-@click.option("--owner-says", default="", help="The date that the owner names, YYYY-MM-DD.")
+@click.option("--by", "sender", default="", help="The library that recalls; without it, the copy's owner.")
+@click.option(
+    "--owner-says", default=None, type=click.DateTime(["%Y-%m-%d"]), help="The date that the owner names, YYYY-MM-DD."
+)
 @AT
 @with_site
 @json_option
-def recall(site: Site, item: str, owner_says: str, at: str, as_json: bool) -> None:
+def recall(site: Site, item: str, sender: str, owner_says: datetime | None, at: str, as_json: bool) -> None:
     """If the owner recalled this copy: until when could the patron keep it?
 
     Example: hkall-gateway explain recall --item CUHK/C00001
     """
     agency, barcode = _item(item)
-    wanted = date.fromisoformat(owner_says) if owner_says else None
+    wanted = owner_says.date() if owner_says else None
 
     def decide(unit: Unit, _facts: BorrowerFacts, when: datetime) -> Any:
         held = unit.requests_with(barcode, agency)
         owner = held[0].item_agency if len(held) == 1 else agency
-        ask = Heard(by_staff("explain"), owner, item=ItemKey(owner, barcode), due=wanted)
+        ask = Heard(by_staff("explain"), sender or owner, item=ItemKey(owner, barcode), due=wanted)
         return recalls.recalled(unit, ask, site.house, when)
 
-    _tell(site, "", at, as_json, decide, ("R23", "R24", "R25", "R26"))
+    _tell(site, Question(decide, RECALL, item=(agency, barcode)), at, as_json)
 
 
 @explain.command()
@@ -140,20 +158,23 @@ def fine(site: Site, item: str, at: str, as_json: bool) -> None:
     Example: hkall-gateway explain fine --item C00001 --at 2017-03-23T12:00:00+08:00
     """
     agency, barcode = _item(item)
-    when = _instant(at, site)
-    found = site.run(_fine, barcode, agency, site, when)
-    if found is None:
-        raise Ending(f"{item}: not on loan")
-    _show({"answer": f"{found['cents']} cents", **found}, site, ("R40", "R41"), as_json)
+
+    def decide(unit: Unit, _facts: BorrowerFacts, when: datetime) -> dict[str, Any]:
+        return _fine(unit, (agency, barcode), site, calendar.civil(when))
+
+    _tell(site, Question(decide, FINE, item=(agency, barcode)), at, as_json)
 
 
-def _fine(unit: Unit, barcode: str, agency: str, site: Site, when: datetime) -> dict[str, Any] | None:
+def _fine(unit: Unit, item: tuple[str, str], site: Site, day: date) -> dict[str, Any]:
+    agency, barcode = item
     loans = [r for r in unit.requests_with(barcode, agency) if r.due is not None]
     if len(loans) != 1:
-        return None
-    loan, day = loans[0], calendar.civil(when)
-    cents = tally.fine_cents(loan, day, site.house, tally.closed_days(unit, site.house))
-    return {"request": loan.id, "due": loan.due, "day": day, "recalled_on": loan.recalled_on, "cents": cents}
+        raise Ending(f"{barcode}: not on loan")
+    cents = tally.fine_cents(loans[0], day, site.house, tally.closed_days(unit, site.house))
+    return {"answer": f"{cents} cents", "cents": cents, "request": loans[0].id, "day": day}
+
+
+# ---- deciding, and undoing it
 
 
 def _item(text: str) -> tuple[str, str]:
@@ -161,50 +182,57 @@ def _item(text: str) -> tuple[str, str]:
     return (agency, barcode) if slash else ("", text)
 
 
-Decide = Callable[[Unit, BorrowerFacts, datetime], Any]
-
-
 def _deciding(work: Callable[..., Any], ask: Any, site: Site) -> Decide:
     """A function of the desk, waiting for the facts and the time."""
     return lambda unit, facts, when: work(unit, ask, facts, site.house, when)
 
 
-def _tell(site: Site, patron: str, at: str, as_json: bool, decide: Decide, rules: tuple[str, ...]) -> None:
-    outcome = _decided(site, patron, _instant(at, site), decide)
-    decided_by = (outcome.rule,) if isinstance(outcome, Refused) else rules
-    facts = site.run(_known, patron, site) if patron else {}
-    _show({**_readable(outcome), **facts}, site, decided_by, as_json)
+def _tell(site: Site, question: Question, at: str, as_json: bool) -> None:
+    when = _instant(at, site)
+
+    def work(unit: Unit) -> None:
+        raise _Undo(_explained(unit, question, site, when))
+
+    try:
+        site.run(work)
+    except _Undo as undone:
+        _show(undone.said, as_json)
+        if undone.said["answer"] == "no":
+            click.get_current_context().exit(REFUSED)
+
+
+def _explained(unit: Unit, question: Question, site: Site, when: datetime) -> dict[str, Any]:
+    """The answer, the rules, the facts as they were before it, and the keys of the policy."""
+    unit.write_partners(site.partners)  # as `serve` will find them
+    facts = list(_facts(unit, question, site))
+    borrower = BorrowerFacts(unit.patron(question.patron) if question.patron else None, explaining.LOADED)
+    outcome = question.decide(unit, borrower, when)
+    if isinstance(outcome, Requested):
+        facts += explaining.of_lenders(unit, outcome.request, site.now())
+    said = outcome if isinstance(outcome, dict) else _readable(outcome)
+    rules = (said["rule"],) if said.get("rule") else question.rules
+    about = (question.role, *explaining.named_rows(unit, question.patron, site.house))
+    at = when.astimezone(calendar.HONG_KONG)
+    return {**said, "at": at, "rules": rules, "facts": facts, "policy": keys_of(site.house.policy, rules, about)}
+
+
+def _facts(unit: Unit, question: Question, site: Site) -> Iterator[Fact]:
+    if question.patron:
+        yield from explaining.of_patron(unit, question.patron, site.house, site.now())
+    if question.item[1]:
+        agency, barcode = question.item
+        yield from explaining.of_copy(unit, barcode, agency, site.now())
+    if question.title[0]:
+        yield from explaining.of_title(unit, *question.title)
+
+
+def _readable(outcome: Any) -> dict[str, Any]:
     if isinstance(outcome, Refused):
-        click.get_current_context().exit(REFUSED)
-
-
-def _show(said: dict[str, Any], site: Site, rules: tuple[str, ...], as_json: bool) -> None:
-    keys = keys_of(site.house.policy, rules)
-    if as_json:
-        show([{**said, "rules": list(rules), "policy": keys}], as_json)
-        return
-    rows = [*said.items(), ("rules", ", ".join(rules)), *((f"policy {name}", value) for name, value in keys.items())]
-    show(({"fact": name, "value": value} for name, value in rows), as_json)
-
-
-def _known(unit: Unit, patron: str, site: Site) -> dict[str, Any]:
-    """The facts behind a decision about a patron, and where they come from."""
-    borrower = unit.patron(patron)
-    if borrower is None:
-        return {"source": "snapshot", "known": False}
-    took = tally.counts(unit, borrower, site.house)
-    loaded = next((job["last_run"] for job in lists.jobs(unit) if job["name"] == "load patrons"), None)
-    return {
-        "category": borrower.category,
-        "study_mode": borrower.study_mode,
-        "expires": borrower.expires,
-        "blocked": borrower.blocked,
-        "hkall_used": took.hkall_used,
-        "local_loans": took.local_loans,
-        "total_quota": took.total_quota,
-        "source": "snapshot",
-        "as_of": loaded,
-    }
+        words = say(outcome.why, "en", outcome.detail)
+        return {"answer": "no", "why": outcome.why.value, "rule": outcome.rule, "words": words}
+    # A request that would be made has no number yet.
+    hidden = {"request"} if isinstance(outcome, Requested) else set()
+    return {"answer": "yes", **{k: v for k, v in asdict(outcome).items() if v not in ("", None, False) and k not in hidden}}
 
 
 def _instant(at: str, site: Site) -> datetime:
@@ -219,22 +247,17 @@ def _instant(at: str, site: Site) -> datetime:
     return found
 
 
-def _decided(site: Site, patron: str, when: datetime, decide: Decide) -> Any:
-    def work(unit: Unit) -> None:
-        unit.write_partners(site.partners)  # as `serve` will find them
-        facts = BorrowerFacts(unit.patron(patron) if patron else None, "snapshot")
-        raise _Undo(decide(unit, facts, when))
-
-    try:
-        site.run(work)
-    except _Undo as undone:
-        return undone.outcome
-    raise AssertionError("the decision was not undone")
+# ---- showing
 
 
-def _readable(outcome: Any) -> dict[str, Any]:
-    if isinstance(outcome, Refused):
-        words = say(outcome.why, "en", outcome.detail)
-        return {"answer": "no", "why": outcome.why.value, "rule": outcome.rule, "words": words}
-    kept = {k: v for k, v in asdict(outcome).items() if v not in ("", None, False)}
-    return {"answer": "yes", **kept}
+def _show(said: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show([{**said, "rules": list(said["rules"]), "facts": [asdict(fact) for fact in said["facts"]]}], as_json)
+        return
+    rows: list[dict[str, Any]] = [
+        {"what": name, "value": value} for name, value in said.items() if name not in {"rules", "facts", "policy"}
+    ]
+    rows.append({"what": "rules", "value": ", ".join(said["rules"])})
+    rows += [{"what": f.fact, "value": f.value, "source": f.source, "as_of": f.as_of} for f in said["facts"]]
+    rows += [{"what": name, "value": value, "source": "policy"} for name, value in said["policy"].items()]
+    show(rows, as_json, ("what", "value", "source", "as_of"))

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hkall_gateway.rules.keys import keys_of
+from hkall_gateway.rules.keys import names_of
 from hkall_gateway.rules.published import PUBLISHED
-from hkall_gateway.rules.settings import Policy
 
 PACKAGE = Path(__file__).parents[1]
 TESTS = PACKAGE.parent / "tests"
@@ -29,7 +28,7 @@ def rules_page() -> str:
 
 
 def _row(number: str, said: str, functions: Mapping[str, list[str]], tests: Mapping[str, list[str]]) -> str:
-    keys = ", ".join(f"`{key}`" for key in keys_of(Policy(), [number]))
+    keys = ", ".join(f"`{key}`" for key in names_of([number]))
     return f"| {number} | {said} | {_shown(functions.get(number, []))} | {keys} | {_shown(tests.get(number, []))} |"
 
 

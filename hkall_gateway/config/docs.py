@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import listed, table_of
+from hkall_gateway.rules.keys import record_of
 from hkall_gateway.rules.settings import Policy
 
 HEAD = ("key", "type", "default", "meaning")
@@ -66,11 +67,11 @@ def _records(record: type, path: str, packaged: object) -> Iterator[str]:
     """The section of one record and of those inside it; `packaged` is what the gateway brings with it there."""
     hints = typing.get_type_hints(record)
     fields = dataclasses.fields(record)
-    rows = [_plain(field, hints[field.name]) for field in fields if not _record_of(hints[field.name])]
+    rows = [_plain(field, hints[field.name]) for field in fields if not record_of(hints[field.name])]
     yield from _section(path, (record.__doc__ or "").strip().splitlines()[0], rows, POLICY_HEAD)
     yield from _packaged(packaged)
     for field in fields:
-        inner = _record_of(hints[field.name])
+        inner = record_of(hints[field.name])
         if inner:
             many = _is_list(hints[field.name])
             yield from _records(inner, _path(path, field.name.rstrip("_"), many), getattr(packaged, field.name))
@@ -160,10 +161,3 @@ def _words(hint: Any) -> str:
 
 def _is_list(hint: Any) -> bool:
     return typing.get_origin(hint) is tuple
-
-
-def _record_of(hint: Any) -> type | None:
-    for each in (hint, *typing.get_args(hint)):
-        if isinstance(each, type) and dataclasses.is_dataclass(each):
-            return each
-    return None

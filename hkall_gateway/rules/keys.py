@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass
+import dataclasses
+import typing
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from hkall_gateway.rules.settings import Policy
 
 
-def keys_of(policy: Policy, rules: Iterable[str]) -> dict[str, object]:
-    """Every key of these rules with its value in force, named as in the file; lists of rows are not shown."""
+def keys_of(policy: Policy, rules: Iterable[str], about: Collection[str] = ()) -> dict[str, object]:
+    """Every key of these rules with its value in force, named as in the file: `renewal.window_days`.
+
+    `about` names the rows of categories and roles that matter (`categories[undergraduates].quota`); windows and fine-free
+    days have no name and are all there, by their place in the list.
+    """
     wanted = set(rules)
-    return {name: value for name, rule, value in _walk(policy, "") if rule in wanted}
+    return {name: value for name, rule, value in _walk(policy, "", about) if rule in wanted}
 
 
-def _walk(record: Any, prefix: str) -> Iterator[tuple[str, str, object]]:
-    for field in fields(record):
+def names_of(rules: Iterable[str]) -> tuple[str, ...]:
+    """Every key of these rules by its name alone, those of rows among them: `categories.quota`."""
+    wanted = set(rules)
+    return tuple(name for name, rule in _named(Policy, "") if rule in wanted)
+
+
+def record_of(hint: Any) -> Any:
+    """The record that a field holds, or that its list holds; None for a plain value."""
+    return next(
+        (one for one in (hint, *typing.get_args(hint)) if isinstance(one, type) and dataclasses.is_dataclass(one)), None
+    )
+
+
+def _walk(record: Any, prefix: str, about: Collection[str]) -> Iterator[tuple[str, str, object]]:
+    for field in dataclasses.fields(record):
         value, name = getattr(record, field.name), prefix + field.name.rstrip("_")
-        if is_dataclass(value) and not isinstance(value, type):
-            yield from _walk(value, f"{name}.")
-        elif not _is_rows(value):
+        if dataclasses.is_dataclass(value):
+            yield from _walk(value, f"{name}.", about)
+        elif isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
+            for place, row in _rows(value, about):
+                yield from _walk(row, f"{name}[{place}].", about)
+        elif not isinstance(value, dict) and value != ():
             yield name, str(field.metadata.get("rule", "")), value
 
 
-def _is_rows(value: object) -> bool:
-    return isinstance(value, dict) or (isinstance(value, tuple) and any(is_dataclass(v) for v in value))
+def _rows(rows: tuple[Any, ...], about: Collection[str]) -> Iterator[tuple[object, Any]]:
+    for place, row in enumerate(rows):
+        name = getattr(row, "key", getattr(row, "role", None))
+        if name is None or name in about:
+            yield place if name is None else name, row
+
+
+def _named(record: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    hints = typing.get_type_hints(record)
+    for field in dataclasses.fields(record):
+        inner, name = record_of(hints[field.name]), prefix + field.name.rstrip("_")
+        if inner:
+            yield from _named(inner, f"{name}.")
+        else:
+            yield name, str(field.metadata.get("rule", ""))

@@ -239,7 +239,8 @@ def test_explain_names_the_rule_the_facts_and_the_keys_that_decided(config: Path
     (said,) = json.loads(done.output)
     assert (said["answer"], said["rule"], said["policy"]["renewal.overdue"]) == ("no", "R29", "staff_only")
     (said,) = json.loads(run(config, "explain", "request", "--patron", "P0001", "--bib", "b9001", "--json").output)
-    assert (said["category"], said["source"], said["as_of"] is not None) == ("undergraduates", "snapshot", True)
+    (category,) = [fact for fact in said["facts"] if fact["fact"] == "category"]
+    assert (category["value"], category["source"], category["as_of"] is not None) == ("undergraduates", "snapshot", True)
 
 
 def test_explain_says_what_a_recall_and_a_return_would_do(config: Path) -> None:

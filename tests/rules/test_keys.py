@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hkall_gateway.rules.keys import keys_of
+from hkall_gateway.rules.keys import keys_of, names_of
 from hkall_gateway.rules.settings import Policy, Renewal
 
 
@@ -23,3 +23,19 @@ def test_a_table_with_an_underscore_has_the_name_of_the_file() -> None:
 
 def test_a_rule_without_a_key_has_none() -> None:
     assert keys_of(Policy(), ["no rule"]) == {}
+
+
+def test_only_the_rows_that_are_asked_for_are_shown() -> None:
+    assert keys_of(Policy(), ["R19"]).keys() == {"due.on_closure", "due.cap_to_patron_expiry", "lending.institutional_days"} | {
+        "waits.lender_overdue_days"
+    }
+    assert keys_of(Policy(), ["R19"], ["academic_staff"])["categories[academic_staff].loan_days"] == 30
+
+
+def test_windows_are_named_by_their_place() -> None:
+    assert keys_of(Policy(), ["R1"])["service_windows[0].scope"] == "borrow_request"
+
+
+def test_the_names_of_a_rule_s_keys_include_those_of_rows() -> None:
+    assert names_of(["R18"]) == ("categories.key", "categories.label", "categories.quota")
+    assert names_of(["R35"]) == ("labels",)

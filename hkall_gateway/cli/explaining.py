@@ -1,0 +1,93 @@
+"""What a decision is made from: every fact with its source and the instant from which it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from hkall_gateway.desk import tally
+from hkall_gateway.desk.house import House
+from hkall_gateway.rules.eligibility import category_of
+from hkall_gateway.store.loading import loaded_at
+from hkall_gateway.store.unit import Unit
+
+LOADED = "snapshot"
+OURS = "our record"
+
+PATRON = ("category", "study_mode", "expires", "blocked", "local_loans", "total_quota")
+LOAN = (
+    "position",
+    "patron",
+    "received_on",
+    "pickup_last",
+    "expired_pickup",
+    "first_checkout",
+    "loan_days",
+    "due",
+    "lender_due",
+    "renewals",
+    "renewal_sync",
+    "recalled_on",
+    "due_before_recall",
+    "claimed_on",
+    "lost_on",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One fact: where it comes from, and since when it is so known. `as_of` None: it was never loaded."""
+
+    fact: str
+    value: object
+    source: str
+    as_of: datetime | None
+
+
+def of_patron(unit: Unit, card: str, house: House, now: datetime) -> Iterator[Fact]:
+    """What the local system says of a patron, and what we count ourselves."""
+    borrower, loaded = unit.patron(card), loaded_at(unit, "patrons")
+    if borrower is None:
+        yield Fact(f"card {card}", "not known", LOADED, loaded)
+        return
+    for name in PATRON:
+        yield Fact(name, getattr(borrower, name), LOADED, loaded)
+    yield Fact("hkall_used", tally.counts(unit, borrower, house).hkall_used, OURS, now)
+    yield Fact("owed_cents", max(0, unit.owed_cents(card)), OURS, now)
+
+
+def of_copy(unit: Unit, barcode: str, agency: str, now: datetime) -> Iterator[Fact]:
+    """What we know of every request that holds a copy with this barcode."""
+    held = unit.requests_with(barcode, agency)
+    if not held:
+        yield Fact(f"copy {barcode}", "in no open request", OURS, now)
+    for request in held:
+        for name in LOAN:
+            value = getattr(request, name)
+            if value not in (None, "", False):
+                yield Fact(name, value, f"{OURS} {request.id}", now)
+
+
+def of_title(unit: Unit, bib: str, volume: str) -> Iterator[Fact]:
+    """Where the copies of a title are, ours and the others'."""
+    copies, loaded = unit.copies(bib), loaded_at(unit, "holdings")
+    if not copies:
+        yield Fact(f"title {bib}", "not known", LOADED, loaded)
+    for copy in copies:
+        if not volume or copy.volume == volume:
+            yield Fact(f"copy {copy.agency}/{copy.barcode}", copy.status, LOADED, loaded)
+
+
+def of_lenders(unit: Unit, request: str, now: datetime) -> Iterator[Fact]:
+    """Who would be asked, in which order, and who would not, each with why."""
+    for one in unit.candidates(request):
+        place = "passed over" if one.skip else f"lender {one.rank}"
+        yield Fact(place, f"{one.agency}/{one.barcode}: {one.skip or one.reason}", OURS, now)
+
+
+def named_rows(unit: Unit, card: str, house: House) -> tuple[str, ...]:
+    """The rows of the policy that are about this patron: the category's key."""
+    borrower = unit.patron(card) if card else None
+    category = category_of(borrower, house.policy) if borrower else None
+    return (category.key,) if category else ()
