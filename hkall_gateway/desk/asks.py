@@ -71,7 +71,10 @@ class CheckOut:
 
 @dataclass(frozen=True, slots=True)
 class CheckIn:
-    """This copy has come to this place. `happened_at` is the instant on the terminal's slip, for offline work."""
+    """This copy has come to this place. `happened_at` is the instant on the terminal's slip, for offline work.
+
+    `undo` takes back a check-in that the terminal could not finish, for the reader with this `card` where one is named.
+    """
 
     by: By
     place: Place
@@ -80,6 +83,7 @@ class CheckIn:
     no_block: bool = False
     happened_at: datetime | None = None
     undo: bool = False
+    card: str = ""
 
 
 @dataclass(frozen=True, slots=True)

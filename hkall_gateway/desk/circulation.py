@@ -37,7 +37,8 @@ def check_out(unit: Unit, ask: CheckOut, facts: BorrowerFacts, house: House, now
     if ask.undo:
         return _undo_checkout(unit, ask, found, facts, now)
     if facts.borrower is None:
-        return _refuse(unit, Refusal(Why.UNKNOWN_BORROWER), ask, found, facts, now)
+        stranger = Why.UNKNOWN_BORROWER
+        return _refuse(unit, Refusal(stranger), ask, _for_staff(unit, ask, found, stranger, now), facts, now)
     if found.position is P.ON_LOAN and found.patron == ask.card:
         return _again(unit, ask, found, facts, house, now)
     return _lend(unit, ask, found, facts.borrower, house, now)

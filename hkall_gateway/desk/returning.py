@@ -101,6 +101,8 @@ def _refuse(unit: Unit, refusal: Refusal, ask: CheckIn, request: Request | None,
 
 def _undo(unit: Unit, ask: CheckIn, request: Request, now: datetime) -> Outcome:
     """The terminal could not finish the return: on loan as before. Asked again it is a success again."""
+    if ask.card and request.patron != ask.card:
+        return _refuse(unit, Refusal(Why.NOT_REQUESTER), ask, request, now)
     if unit.can(request, Event.UNDO_RETURN) and request.used:
         after = unit.advance(request, Event.UNDO_RETURN, now, ask.by, returned_on=None)
         return taken(after, "undone")

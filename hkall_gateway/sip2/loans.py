@@ -103,7 +103,8 @@ def _loan(turn: Turn, title: str, due: date | None, texts: Sequence[str], *, had
 
 
 async def _undo_return(turn: Turn) -> Reply:
-    ask = CheckIn(turn.by, turn.place, turn.message.get("AB"), no_block=turn.says("no_block"), undo=True)
+    asked = turn.message
+    ask = CheckIn(turn.by, turn.place, asked.get("AB"), no_block=turn.says("no_block"), undo=True, card=asked.get("AA"))
     outcome = await turn.door.desk.check_in(ask)
     if not isinstance(outcome, CheckedIn):
         return refuse(turn, outcome)
