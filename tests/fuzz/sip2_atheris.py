@@ -4,7 +4,8 @@
     /tmp/fuzz/bin/python tests/fuzz/sip2_atheris.py -max_total_time=600 CORPUS
 
 Whatever comes, in whatever pieces: no exception, no more memory than the cap of a line, replies that are one well-formed line,
-and the next good message is handed out. A crash is written to a file by Atheris; make a test of it.
+and the next good message is handed out. An empty CORPUS begins with our own lines. A crash is written to a file by Atheris;
+make a test of it.
 """
 
 from __future__ import annotations
@@ -78,6 +79,14 @@ def _read_and_written(data: bytes) -> None:
     assert again.code == message.code
 
 
+def seed(corpus: Path) -> None:
+    """Our own lines as a beginning, in every dialect."""
+    if not any(corpus.iterdir()):
+        said = [line for file in sorted(SEEDS.glob("*.txt")) for line in file.read_bytes().splitlines() if line[:1].isdigit()]
+        for number, line in enumerate(said):
+            (corpus / f"line-{number}").write_bytes(bytes([number % len(ROWS), number % 40]) + line + b"\r")
+
+
 def both(data: bytes) -> None:
     """Both properties on one input."""
     fuzz(data)
@@ -85,5 +94,7 @@ def both(data: bytes) -> None:
 
 
 if __name__ == "__main__":
+    for folder in (Path(word) for word in sys.argv[1:] if not word.startswith("-")):
+        seed(folder)
     atheris.Setup(sys.argv, both)
     atheris.Fuzz()
