@@ -20,7 +20,7 @@ FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 @click.group()
 def load() -> None:
-    """Read patrons, holdings, closures, partners or open requests from a CSV file.
+    """Read patrons, holdings, closures, partners or open requests from a file: CSV, patrons from Alma too.
 
     Example: hkall-gateway load patrons patrons.csv --full --dry-run
     """
@@ -40,9 +40,11 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 @load.command()
 @_options
 def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> None:
-    """Read patrons.csv.
+    """Read patrons.csv, or Alma's user XML: a file of <users>, or a zip of several.
 
+    \b
     Example: hkall-gateway load patrons patrons.csv --full
+    Example: hkall-gateway load patrons users_20261125.zip --full --dry-run
     """
     rows = _checked(exports.read_patrons, file)
     _warn_unmapped(site, rows)

@@ -1,0 +1,157 @@
+"""Rows of text as records: every row is checked by its columns first, and every mistake named by file, line and column."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hkall_gateway.rules.vocabulary import Position, Sensitive, Side
+
+T = TypeVar("T")
+Row = tuple[str, Mapping[str, str]]
+"""Where it stands, FILE:LINE, and its texts by column."""
+
+TRUE = frozenset({"1", "y", "yes", "true", "t"})
+FALSE = frozenset({"", "0", "n", "no", "false", "f"})
+
+
+class BadFile(Exception):
+    """What is wrong with a file: one line a mistake."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: how its text becomes a value, and whether it must be there."""
+
+    name: str
+    read: Callable[[str], Any]
+    required: bool = False
+
+
+def text(value: str) -> str:
+    """As it stands."""
+    return value
+
+
+def secret(value: str) -> Sensitive:
+    """What is not printed."""
+    return Sensitive(value)
+
+
+def yes(value: str) -> bool:
+    """y, yes, true, t, 1 and their opposites; nothing is no."""
+    word = value.lower()
+    if word in TRUE | FALSE:
+        return word in TRUE
+    raise ValueError(f"{value!r} is neither yes nor no")
+
+
+def yes_by_default(value: str) -> bool:
+    """The same; nothing is yes."""
+    return yes(value) if value else True
+
+
+def day(value: str) -> date | None:
+    """YYYY-MM-DD."""
+    if not value:
+        return None
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a date (YYYY-MM-DD)") from None
+
+
+def count(value: str) -> int | None:
+    """A number of books; nothing is unknown."""
+    if not value:
+        return None
+    if not value.isdigit():
+        raise ValueError(f"{value!r} is not a number of books")
+    return int(value)
+
+
+def side(value: str) -> Side:
+    """borrow or lend."""
+    try:
+        return Side(value.lower())
+    except ValueError:
+        raise ValueError(f"{value!r} is neither borrow nor lend") from None
+
+
+def position(value: str) -> Position:
+    """A position of the life cycle."""
+    try:
+        return Position(value.upper())
+    except ValueError:
+        raise ValueError(f"{value!r} is no position") from None
+
+
+def records(
+    rows: Iterable[Row], columns: Sequence[Column], make: Callable[[dict[str, Any]], T], key: Sequence[str]
+) -> tuple[T, ...]:
+    """One record a row; no two have the same `key`. Raises BadFile with every mistake of all rows."""
+    mistakes: list[str] = []
+    made: list[T] = []
+    seen: dict[tuple[str, ...], str] = {}
+    for where, row in rows:
+        values = _values(where, row, columns, mistakes)
+        same = tuple(row.get(k, "") for k in key)
+        if same in seen:
+            mistakes.append(f"{where}: {key[-1]}: {same[-1]!r} is in {_beside(seen[same], where)} too")
+        seen[same] = where
+        if values is not None:
+            made.append(make(values))
+    if mistakes:
+        raise BadFile(mistakes)
+    return tuple(made)
+
+
+def _beside(other: str, where: str) -> str:
+    """Another row's place, in short where it is in the same file."""
+    file, _, line = other.rpartition(":")
+    return f"line {line}" if where.rpartition(":")[0] == file else other
+
+
+def csv_rows(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
+    """The rows of a CSV file whose first line names these columns, in any order. Raises BadFile."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadFile([f"{path}: byte {error.start}: not UTF-8"]) from None
+    except OSError as error:
+        raise BadFile([f"{path}: {error.strerror}"]) from None
+    reader = csv.DictReader(text.splitlines(), restkey="")
+    missing = [c.name for c in columns if c.required and c.name not in (reader.fieldnames or ())]
+    unknown = [n for n in reader.fieldnames or () if n not in {c.name for c in columns}]
+    if missing or unknown:
+        raise BadFile(
+            [f"{path}:1: {n}: no such column in the file" for n in missing]
+            + [f"{path}:1: {n}: unknown column" for n in unknown]
+        )
+    for row in reader:
+        yield f"{path}:{reader.line_num}", {k: (v or "").strip() if isinstance(v, str) else "?" for k, v in row.items()}
+
+
+def _values(where: str, row: Mapping[str, str], columns: Sequence[Column], mistakes: list[str]) -> dict[str, Any] | None:
+    before = len(mistakes)
+    if "" in row:
+        mistakes.append(f"{where}: more fields than columns")
+    values: dict[str, Any] = {}
+    for column in columns:
+        text = row.get(column.name, "")
+        if column.required and not text:
+            mistakes.append(f"{where}: {column.name}: is empty")
+            continue
+        try:
+            values[column.name] = column.read(text)
+        except ValueError as error:
+            mistakes.append(f"{where}: {column.name}: {error}")
+    return values if len(mistakes) == before else None
