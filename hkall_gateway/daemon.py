@@ -29,6 +29,8 @@ from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.desk.rounds import Rounds
+from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.edge.balanced import Balanced
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.limits import Gate
@@ -211,7 +213,8 @@ class Daemon:
             await self._listen(text, terminals)
         door = self.config.ncip
         for text, factory in (*((t, self._partners) for t in door.listen), *((t, self._lines) for t in door.listen_v1_tcp)):
-            self._ports.append(await peers.endpoint(self._reactor, text, door.client_ca).listen(factory))
+            balanced = Balanced(factory, AllowList(door.proxy_from), "ncip", self.counters, self._reactor)
+            self._ports.append(await peers.endpoint(self._reactor, text, door.client_ca).listen(balanced))
         for text in self.config.ops.listen:
             await self._listen(text, ops)
         await self.courier.start()

@@ -28,6 +28,7 @@ from hkall_gateway.ncip.messages import Fields, Message
 
 COMMAND = Path(sys.executable).parent / "hkall-gateway"
 PATIENCE_S = 20
+BALANCER = "127.0.0.9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Site:
     folder: Path
     raw: int
     tls: int
+    plain: int
 
 
 def free_port() -> int:
@@ -63,13 +65,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("doors")
     for name in ("gateway", "hkust", "stranger"):
         identity(folder, name)
-    made = Site(folder, free_port(), free_port())
+    made = Site(folder, free_port(), free_port(), free_port())
     ports = setup.Ports(free_port(), free_port(), free_port(), free_port())
     path = setup.write_config(folder, ports)
-    doors = (
-        f'listen = ["ssl:{made.tls}:privateKey=gateway.pem:certKey=gateway.pem:interface=127.0.0.1"]\nclient_ca = "hkust.pem"'
-    )
-    doors += f'\nlisten_v1_tcp = ["tcp:{made.raw}:interface=127.0.0.1"]\n'
+    tls = f"ssl:{made.tls}:privateKey=gateway.pem:certKey=gateway.pem:interface=127.0.0.1"
+    doors = f'listen = ["{tls}", "tcp:{made.plain}:interface=127.0.0.1"]\nclient_ca = "hkust.pem"\n'
+    doors += f'listen_v1_tcp = ["tcp:{made.raw}:interface=127.0.0.1"]\nproxy_from = ["{BALANCER}/32"]\n'
     plain = f'listen = ["tcp:{ports.ncip}:interface=127.0.0.1"]\n'
     said = path.read_text().replace(plain, doors).replace('agency = "HKUST"', 'agency = "HKUST"\ncertificate = "hkust"')
     path.write_text(said)
@@ -144,3 +145,32 @@ def test_a_certificate_or_a_secret_proves_who_calls(site: Site, who: str, agency
 def test_a_certificate_that_no_authority_of_ours_signed_is_turned_away(site: Site) -> None:
     with pytest.raises((ssl.SSLError, ConnectionError, OSError)):
         over_tls(site, look_up("HKUST", ""), "stranger")
+
+
+# ---- behind a load balancer
+
+
+BALANCED = {
+    "named by the balancer":             (BALANCER,    "127.0.0.1", "Unknown Item"),
+    "from where no library is":          (BALANCER,    "192.0.2.77", "Agency Authentication Failed"),
+    "a caller that says it is another":  ("127.0.0.1", "127.0.0.2", ""),
+}  # fmt: skip
+"""From where the connection comes, whom its PROXY header names, and what a library with the right secret is told."""
+
+
+@pytest.mark.parametrize("port", ["plain", "raw"])
+@pytest.mark.parametrize("name", BALANCED)
+def test_whom_the_balancer_names_is_the_caller_and_only_a_balancer_is_believed(site: Site, name: str, port: str) -> None:
+    source, caller, problem = BALANCED[name]
+    body = look_up("CUHK", setup.PASSWORD, "innreach")
+    head = b"" if port == "raw" else b"POST /ncip HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", getattr(site, port)), PATIENCE_S, (source, 0)) as line:
+        line.sendall(f"PROXY TCP4 {caller} 127.0.0.1 40000 80\r\n".encode() + head + body)
+        data = b""
+        while b"</NCIPMessage>" not in data and (part := line.recv(65_536)):
+            data += part
+    if problem:
+        said = decode(data.partition(b"\r\n\r\n")[2] if port == "plain" else data)
+        assert said.text("Problem/ProblemType") == problem
+    else:
+        assert b"Unknown Item" not in data

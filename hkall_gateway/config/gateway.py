@@ -74,13 +74,16 @@ class PolicyFile(Strict):
     file: File | None = Field(default=None, description="overlays the rules that the package ships")
 
 
+BALANCERS: Final = "load balancers that must send a PROXY header, in the clear: TLS then ends at them"
+
+
 class Door(Strict):
     """What both doors have."""
 
     listen: tuple[Endpoint, ...] = Field(default=(), description="Twisted endpoints: tcp:6001:interface=127.0.0.1, ssl:6443:…")
     max_connections: Natural = Field(default=500, description="open connections in all")
     max_connections_per_address: Natural = Field(default=500, description="open connections of one address")
-    proxy_from: tuple[Network, ...] = Field(default=(), description="load balancers that must send a PROXY header")
+    proxy_from: tuple[Network, ...] = Field(default=(), description=BALANCERS)
 
 
 class Terminal(Strict):
@@ -103,7 +106,7 @@ class Listener(Strict):
     )
     terminal: str = Field(default="", description="optional, by-address: the login of who does not log in")
     dialect: Text | None = Field(default=None, description="row that frames the lines; without it the login's own does")
-    proxy_from: tuple[Network, ...] = Field(default=(), description="load balancers that must send a PROXY header")
+    proxy_from: tuple[Network, ...] = Field(default=(), description=BALANCERS)
 
 
 class Framing(Strict):

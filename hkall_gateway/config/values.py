@@ -18,14 +18,12 @@ from hkall_gateway.ncip.dialects import DIALECTS as NCIP_DIALECTS
 FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
 """Arguments of an endpoint that name a file."""
 
-KINDS: Final = ("tcp", "tcp6", "ssl", "unix", "systemd", "haproxy")
+KINDS: Final = ("tcp", "tcp6", "ssl", "unix", "systemd")
 """Endpoints that a server may listen on."""
 
 
 def _endpoint(text: str, info: ValidationInfo) -> str:
     parts = re.split(r"(?<!\\):", text)
-    if parts[0] == "haproxy" and len(parts) > 1:
-        return "haproxy:" + _endpoint(":".join(parts[1:]), info)
     if parts[0] not in KINDS:
         raise ValueError(f"{text!r} must begin with {listed(KINDS)} and a colon")
     if parts[0] in ("tcp", "tcp6", "ssl"):

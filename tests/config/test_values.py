@@ -33,7 +33,7 @@ ENDPOINTS = (
     ("tcp:port=6001:interface=127.0.0.1",    True),
     ("tcp:6001:interface=\\:\\:1",           True),
     ("tcp:interface=127.0.0.1:port=6001",    True),
-    ("haproxy:tcp:6001",                     True),
+    ("haproxy:tcp:6001",                     False),  # it would believe anybody's header; see proxy_from
     ("unix:/run/gateway.sock",               True),
     ("systemd:domain=INET:index=0",          True),
     ("tcp",                                  False),
@@ -41,8 +41,6 @@ ENDPOINTS = (
     ("tcp:65536",                            False),
     ("tcp:-1",                               False),
     ("udp:6001",                             False),
-    ("haproxy:udp:6001",                     False),
-    ("haproxy",                              False),
     ("unix:",                                False),
     ("6001",                                 False),
     ("",                                     False),
@@ -60,7 +58,7 @@ PLACED = (
     ("ssl:6443:privateKey=tls/key.pem:certKey=/x/cert.pem", "ssl:6443:privateKey=/etc/hkall/tls/key.pem:certKey=/x/cert.pem"),
     ("ssl:6443:privateKey=a\\:b.pem",                       "ssl:6443:privateKey=/etc/hkall/a\\:b.pem"),
     ("unix:run/gateway.sock",                               "unix:address=/etc/hkall/run/gateway.sock"),
-    ("haproxy:unix:/run/gateway.sock:mode=660",             "haproxy:unix:address=/run/gateway.sock:mode=660"),
+    ("unix:/run/gateway.sock:mode=660",                     "unix:address=/run/gateway.sock:mode=660"),
     ("tcp:6001:interface=\\:\\:1",                          "tcp:6001:interface=\\:\\:1"),
 )
 # fmt: on

@@ -1,0 +1,91 @@
+"""Connections that a load balancer hands on: its PROXY header is taken off, and whom it names is the peer from there on."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
+from zope.interface import directlyProvides, providedBy
+
+from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.proxy import BadHeader, Header, strip
+
+HEADER_S: Final = 10.0
+"""How long a balancer may take to say who calls."""
+
+
+class Balanced(WrappingFactory):
+    """The connections of `factory`, those from `balancers` behind a PROXY header; nobody else is believed one.
+
+    Nothing is handed on before the header is there; without a right one, in time, the connection is cut and counted for `door`.
+    """
+
+    noisy = False
+
+    def __init__(self, factory: Any, balancers: AllowList, door: str, counters: Counters, clock: Any) -> None:
+        super().__init__(factory)  # type: ignore[no-untyped-call]  # twisted's policies have no types
+        self.balancers, self.door, self.counters, self.clock = balancers, door, counters, clock
+        self.protocol: Any = _Connection
+
+
+class _Connection(ProtocolWrapper):
+    """One connection; to what lies behind, it is the transport."""
+
+    factory: Any
+    transport: Any
+    _header: bytearray | None = None
+    _caller: IPv4Address | IPv6Address | None = None
+    _patience: Any = None
+
+    def makeConnection(self, transport: Any) -> None:  # noqa: N802  # Twisted's own name
+        if not self.factory.balancers.admits(str(getattr(transport.getPeer(), "host", ""))):
+            super().makeConnection(transport)  # type: ignore[no-untyped-call]
+            return
+        directlyProvides(self, providedBy(transport))
+        self.transport, self._header = transport, bytearray()
+        self._patience = self.factory.clock.callLater(HEADER_S, self._refuse)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        if self._header is None:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
+            return
+        self._header += data
+        try:
+            told = strip(bytes(self._header))
+        except BadHeader:
+            self._refuse()
+            return
+        if told:
+            self._let_in(told)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        if self._header is None:
+            super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        else:
+            self._wake()
+
+    def getPeer(self) -> Any:  # noqa: N802
+        return self._caller or self.transport.getPeer()
+
+    def _let_in(self, told: Header) -> None:
+        self._wake()
+        self._header = None
+        if told.source:  # without one it is the balancer itself, looking whether we live
+            kind = IPv6Address if ":" in told.source else IPv4Address
+            self._caller = kind("TCP", told.source, told.port)
+        super().makeConnection(self.transport)  # type: ignore[no-untyped-call]
+        if told.rest:
+            super().dataReceived(told.rest)  # type: ignore[no-untyped-call]
+
+    def _refuse(self) -> None:
+        self._wake()
+        self.factory.counters.add("connections_refused_total", self.factory.door, "proxy")
+        self.transport.abortConnection()
+
+    def _wake(self) -> None:
+        if self._patience.active():
+            self._patience.cancel()
