@@ -9,6 +9,7 @@ from typing import Any
 from hkall_gateway.desk import renewing
 from hkall_gateway.desk.asks import CheckOut, Renew
 from hkall_gateway.desk.fines import dollars, fix_fine, left_to_charge
+from hkall_gateway.desk.flags import flagged
 from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.outcomes import CheckedOut, Outcome, Refused, Renewed
 from hkall_gateway.desk.ports import BorrowerFacts
@@ -86,7 +87,7 @@ def _record_loan(
         loan_days=category.loan_days if category else request.loan_days,
         used=True,
         expired_pickup=False,
-        flags=_flagged(request, conflict),
+        flags=flagged(request, f"offline:{conflict}") if conflict else request.flags,
     )
 
 
@@ -98,11 +99,7 @@ def _without_recall(unit: Unit, request: Request, borrower: Borrower, house: Hou
 
 def _for_staff(unit: Unit, ask: CheckOut, request: Request, why: Why, now: datetime) -> Request:
     """What happened while the line was down and cannot be a loan is at least shown to staff."""
-    return unit.amend(request, now, ask.by, flags=_flagged(request, why.value)) if ask.no_block else request
-
-
-def _flagged(request: Request, conflict: str) -> str:
-    return " ".join(dict.fromkeys([*request.flags.split(), *([f"offline:{conflict}"] if conflict else [])]))
+    return unit.amend(request, now, ask.by, flags=flagged(request, f"offline:{why.value}")) if ask.no_block else request
 
 
 def _again(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:

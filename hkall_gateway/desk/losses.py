@@ -6,6 +6,7 @@ from datetime import date, datetime
 
 from hkall_gateway.desk.deeds import Deed, Done
 from hkall_gateway.desk.fines import DAMAGE, PROCESSING, REPLACEMENT, fix_fine
+from hkall_gateway.desk.flags import flagged
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.naming import day_of, done, elsewhere
 from hkall_gateway.desk.outcomes import Refused
@@ -103,6 +104,4 @@ def _charges(unit: Unit, request: Request) -> Charges:
 
 def _flags(unit: Unit, request: Request) -> str:
     """An owner that is not in the directory has no prices: staff must find out (R45)."""
-    if unit.partner(request.partner) or OWNER_UNKNOWN in request.flags:
-        return request.flags
-    return f"{request.flags} {OWNER_UNKNOWN}".strip()
+    return request.flags if unit.partner(request.partner) else flagged(request, OWNER_UNKNOWN)

@@ -8,26 +8,32 @@ from typing import Any
 from hkall_gateway.desk.asks import Heard
 from hkall_gateway.desk.borrowing import move_on, no
 from hkall_gateway.desk.fines import fix_fine, pay_back
+from hkall_gateway.desk.flags import flagged
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Noted, Outcome
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.lifecycle import FINAL, Event, Send
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Side, Why
+from hkall_gateway.store import wires
+from hkall_gateway.store.awaited import asked_for
 from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.wires import STRAY
 
 P = Position
+DECLINED_AFTER_SHIPMENT = "declined_after_shipment"
+"""The flag of a request whose lender takes a shipment back that it has told."""
 HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
 
 
 def shipped(unit: Unit, ask: Heard, _house: House, now: datetime) -> Outcome:
     """The lender has sent a copy. Late, early or twice, it is taken as what it is: the copy is on its way."""
-    asked = unit.request_asked(ask.wire_id) or _by_item(unit, ask)
+    asked = _stray_under(unit, ask) or unit.request_asked(ask.wire_id) or _by_item(unit, ask)
     if asked is None:
         return no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
     request, candidate = asked
     if candidate is not None and candidate.agency != ask.partner:
         return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
-    item = ask.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else None)
+    item = ask.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else request.item)
     if item is None or _in_other_hands(unit, item, request):
         return no(unit, Why.UNKNOWN_ITEM, ask.by, now, request=request)
     return _take_shipment(unit, ask, request, item, now)
@@ -37,6 +43,13 @@ def _by_item(unit: Unit, ask: Heard) -> tuple[Request, None] | None:
     held = unit.requests_with(ask.item.barcode, ask.item.agency) if ask.item else ()
     mine = [r for r in held if r.side is Side.BORROWING and r.partner == ask.partner]
     return (mine[0], None) if mine else None
+
+
+def _stray_under(unit: Unit, ask: Heard) -> tuple[Request, None] | None:
+    """A copy that came after its wish had ended travels on a row of its own, under the number of that wish."""
+    strays = wires.strays_under(unit, ask.wire_agency, ask.wire_id) if ask.wire_id else ()
+    mine = [r for r in strays if r.partner == ask.partner and ask.item in {None, r.item}]
+    return (mine[-1], None) if mine else None
 
 
 def _in_other_hands(unit: Unit, item: ItemKey, request: Request) -> bool:
@@ -79,7 +92,7 @@ def _stray(unit: Unit, ask: Heard, request: Request, item: ItemKey, now: datetim
             id="",
             side=Side.BORROWING,
             position=P.IN_TRANSIT,
-            kind="stray",
+            kind=STRAY,
             title=request.title,
             bib_id=request.bib_id,
             partner=ask.partner,
@@ -114,17 +127,24 @@ def _declined_by_active(unit: Unit, ask: Heard, request: Request, candidate: Can
     if request.position is P.CANCELLING:
         return _noted(unit.advance(request, Event.CANCEL_SETTLED, now, ask.by, rule="R34"))
     if request.position is not P.REQUESTED:
-        return no(unit, Why.ALREADY_SHIPPED, ask.by, now, request=request)
+        return _too_late(unit, ask, request, now)
     reason = ask.reason or "other"
     unit.mark(candidate, outcome=f"declined: {reason}")
     return _noted(move_on(unit, request, reason, house, now, ask.by))
+
+
+def _too_late(unit: Unit, ask: Heard, request: Request, now: datetime) -> Outcome:
+    """What it said before was that it had sent the copy: it hears a no, and staff are to find out which is true (R37)."""
+    flags = flagged(request, DECLINED_AFTER_SHIPMENT)
+    seen = unit.amend(request, now, ask.by, "R37", flags=flags) if flags != request.flags else request
+    return no(unit, Why.ALREADY_SHIPPED, ask.by, now, request=seen)
 
 
 def home(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
     """The lender has its copy back. Whatever we thought, it is physically there."""
     request = _borrowed(unit, ask)
     if request is None:
-        return no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
+        return _past(unit, ask, now)
     if request.partner != ask.partner:
         return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
     if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # it never left the lender
@@ -150,18 +170,22 @@ def _closed(unit: Unit, ask: Heard, request: Request, house: House, now: datetim
 
 
 def _borrowed(unit: Unit, ask: Heard) -> Request | None:
+    """The request whose copy is home; None for one that its lender is not asked for any more."""
     asked = unit.request_asked(ask.wire_id) if ask.wire_id else None
-    if asked and asked[0].wire_id == ask.wire_id:
-        # A copy that comes after the wish has ended travels as a stray under the number of that wish.
-        strays = unit.borrowed_under(asked[0].wire_agency, ask.wire_id)
-        return strays[0] if strays else asked[0]
-    found = _by_item(unit, ask)
-    return found[0] if found else asked[0] if asked else _stray_on_wire(unit, ask)
+    found = _stray_under(unit, ask) or (asked if asked and asked[0].wire_id == ask.wire_id else _by_item(unit, ask))
+    return found[0] if found else None
 
 
-def _stray_on_wire(unit: Unit, ask: Heard) -> Request | None:
-    last = unit.last_with(ask.item) if ask.item else None
-    return last if last and last.side is Side.BORROWING else None
+def _past(unit: Unit, ask: Heard, now: datetime) -> Outcome:
+    """A lender that was asked once, or held the copy last: it is late, and a success. A copy alone may mean an older loan."""
+    asked = unit.request_asked(ask.wire_id) if ask.wire_id else asked_for(unit, ask.item) if ask.item else None
+    last = None if asked else unit.last_with(ask.item) if ask.item else None
+    request = asked[0] if asked else last if last and last.side is Side.BORROWING else None
+    if request is None:
+        return no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
+    if (asked[1].agency if asked else request.partner) != ask.partner:
+        return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
+    return _late(unit, ask, request, now)
 
 
 def _late(unit: Unit, ask: Heard, request: Request, now: datetime) -> Noted:

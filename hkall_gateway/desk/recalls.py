@@ -17,6 +17,7 @@ from hkall_gateway.desk.tally import closed_days
 from hkall_gateway.rules import calendar, due
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.store.awaited import asked_for
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -126,6 +127,9 @@ def _theirs(unit: Unit, ask: Heard, now: datetime) -> Request | Refused:
     """The request that an owner speaks of; only the library that lends the book may (R23)."""
     asked = unit.request_asked(ask.wire_id) if ask.wire_id else None
     request = asked[0] if asked else _with_copy(unit, ask.item)
+    if request is None and ask.item:  # the copy has not come, or never did
+        asked = asked_for(unit, ask.item)
+        request = asked[0] if asked else None
     if request is None:
         return _no(unit, ask, Why.UNKNOWN_REQUEST if ask.wire_id else Why.UNKNOWN_ITEM, now)
     owner = asked[1].agency if asked else request.item_agency or request.partner
@@ -145,7 +149,7 @@ def _with_copy(unit: Unit, item: ItemKey | None) -> Request | None:
 
 def _former(request: Request, ask: Heard) -> bool:
     """A lender that was asked once and is not the present one has nothing to recall."""
-    return bool(ask.wire_id) and request.wire_id != ask.wire_id
+    return request.partner != ask.partner or (bool(ask.wire_id) and request.wire_id != ask.wire_id)
 
 
 def _late(unit: Unit, ask: Heard, request: Request, now: datetime) -> Recalled:

@@ -10,6 +10,7 @@ from typing import Any
 from hkall_gateway.desk.asks import CheckIn
 from hkall_gateway.desk.awaited import Awaited, awaited
 from hkall_gateway.desk.fines import fix_fine, pay_back
+from hkall_gateway.desk.flags import flagged, unflagged
 from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.outcomes import CheckedIn, Outcome, Refused
 from hkall_gateway.desk.seeing import one_with
@@ -76,14 +77,9 @@ def _against_the_rule(unit: Unit, ask: CheckIn, found: Request, why: Why, house:
     return replace(_take_in(unit, ask, seen, house, now), conflict=why.value, alert=True)
 
 
-def flagged(request: Request, flag: str) -> str:
-    """The flags of a request with one more, each once."""
-    return " ".join(dict.fromkeys([*request.flags.split(), flag]))
-
-
 def fetched(request: Request) -> str:
     """The flags of a request whose book is not in the drop any more."""
-    return " ".join(flag for flag in request.flags.split() if flag != IN_BOOK_DROP)
+    return unflagged(request, IN_BOOK_DROP)
 
 
 def arrival_of(request: Request) -> Arrival:

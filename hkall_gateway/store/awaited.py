@@ -1,4 +1,4 @@
-"""Which request may wait for a copy that nobody announced, by the barcode alone."""
+"""Which request may wait for a copy that nobody announced, and for which one it was asked for: by the copy alone."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
-from hkall_gateway.rules.vocabulary import Candidate, Holding, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Request, Side
 from hkall_gateway.store.tables import CANDIDATES, HOLDINGS, IS_OPEN, REQUESTS
 from hkall_gateway.store.unit import Unit
 
 R, C = REQUESTS.c, CANDIDATES.c
+WAS_ASKED = text("candidates.wire_id <> ''")  # the words of the small index, which a bound value would not match
 WAITING = (Position.REQUESTED, Position.CANCELLING)
 
 Asked = tuple[Request, Candidate]
@@ -30,6 +31,14 @@ def asked_by_barcode(unit: Unit, barcode: str) -> tuple[Asked, ...]:
     return tuple(_each(unit, C.barcode == barcode))
 
 
+def asked_for(unit: Unit, item: ItemKey) -> Asked | None:
+    """The newest request for which this copy was asked of its library, whatever became of it."""
+    named = (C.barcode == item.barcode, C.agency == item.agency, WAS_ASKED, C.request == R.id)
+    newest = select(C.wire_id).where(*named).order_by(R.placed_at.desc(), R.id.desc(), C.rank.desc()).limit(1)
+    wire_id = unit.execute(newest).scalar()
+    return unit.request_asked(wire_id) if wire_id else None
+
+
 def asked_for_title(unit: Unit, copy: Holding) -> tuple[Asked, ...]:
     """Requests for which the library of this copy is being asked for the same title and volume."""
     here = (R.side == Side.BORROWING, R.partner == copy.agency, C.agency == copy.agency, C.wire_id == R.wire_id)
@@ -37,7 +46,7 @@ def asked_for_title(unit: Unit, copy: Holding) -> tuple[Asked, ...]:
 
 
 def _each(unit: Unit, *where: Any) -> Iterator[Asked]:
-    waits = (R.position.in_(WAITING), C.wire_id != "", C.request == R.id, IS_OPEN)
+    waits = (R.position.in_(WAITING), WAS_ASKED, C.request == R.id, IS_OPEN)
     question = select(C.request, C.rank).select_from(REQUESTS.join(CANDIDATES, C.request == R.id)).where(*waits, *where)
     for row in unit.execute(question.order_by(R.placed_at, R.id)).mappings().all():
         number, rank = row["request"], row["rank"]

@@ -119,11 +119,6 @@ class Reading:
         found = self.request(row["request"]) if row else None
         return (found, Candidate(**row)) if found and row else None
 
-    def borrowed_under(self, wire_agency: str, wire_id: str) -> tuple[Request, ...]:
-        """What we borrow under this RequestId and has not ended; a stray has the number of the wish that it came for."""
-        named = (REQUESTS.c.wire_agency == wire_agency, REQUESTS.c.wire_id == wire_id, REQUESTS.c.side == Side.BORROWING)
-        return self._many(*named, IS_OPEN)
-
     def requests_with(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
         """Open requests that hold the copy with this barcode, of any agency unless one is given."""
         held = map(_request, _HELD_BY.cells(self._connection, barcode=barcode))

@@ -11,6 +11,15 @@ from hkall_gateway.rules.vocabulary import Request, Side
 from hkall_gateway.store.tables import REQUESTS
 from hkall_gateway.store.unit import Unit
 
+STRAY = "stray"
+"""The kind of a request that is a copy which nobody waits for."""
+
+
+def strays_under(unit: Unit, wire_agency: str, wire_id: str) -> list[Request]:
+    """The copies that came under this RequestId after the wish that it was had ended, on their way or home, oldest first."""
+    c = REQUESTS.c
+    return _all(unit, c.wire_agency == wire_agency, c.wire_id == wire_id, c.kind == STRAY)
+
 
 def borrowed_under(unit: Unit, partner: str, wire_id: str) -> Request | None:
     """What we borrow under a number of the partner's own: the open request, else the newest that has ended."""

@@ -1,0 +1,15 @@
+"""What a person should look at, as words in a request's `flags`: each once, shown by the command `flagged` until it is over."""
+
+from __future__ import annotations
+
+from hkall_gateway.rules.vocabulary import Request
+
+
+def flagged(request: Request, flag: str) -> str:
+    """The flags of a request with one more."""
+    return " ".join(dict.fromkeys([*request.flags.split(), flag]))
+
+
+def unflagged(request: Request, flag: str) -> str:
+    """The flags of a request without this one."""
+    return " ".join(one for one in request.flags.split() if one != flag)
