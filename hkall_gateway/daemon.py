@@ -35,7 +35,6 @@ from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.secrets import Secrets, WrongPins
-from hkall_gateway.mail.letters import Sender
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.ncip import handlers as ncip
 from hkall_gateway.ncip import peers
@@ -165,7 +164,7 @@ class Daemon:
             return _no_mail
         password = Sensitive(self._environ.get(smtp.password_env or "", ""))
         post = smtp_post(self._reactor, MailServer(smtp.host, smtp.port, smtp.login, password, smtp.starttls))
-        return Mailer(self.store, post, Sender(smtp.sender, self.house.name, {}), lambda: self.house, self._clock).deliver
+        return Mailer(self.store, post, rows.sender(self.config, smtp.sender), lambda: self.house, self._clock).deliver
 
     def _doors(self) -> tuple[sip2.Door, ncip.Door]:
         library = self.config.library

@@ -11,6 +11,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.config.dialects import Dialect as SiteDialect
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.mail.letters import Sender
 from hkall_gateway.ncip.handlers import Caller
 from hkall_gateway.sip2.dialects import DIALECTS, TERMINATORS, Dialect
 from hkall_gateway.sip2.handlers import TerminalRow
@@ -56,6 +57,13 @@ def agreed_secrets(config: Gateway, environ: Mapping[str, str]) -> dict[str, str
 def dialects(config: Gateway) -> dict[str, str]:
     """The dialect of each partner."""
     return {p.agency: p.dialect for p in config.partners}
+
+
+def sender(config: Gateway, address: str) -> Sender:
+    """Whom our letters come from, in the library's languages."""
+    library = config.library
+    names = (library.name, library.place_names, library.name_zh, library.place_names_zh)
+    return Sender(address, *names, library.languages)
 
 
 def _terminal(row: gateway.Terminal, make: Dialect, language: str) -> TerminalRow:

@@ -20,6 +20,7 @@ def crossed(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
     """Everything that these tables contradict themselves in; `environ` must hold what their `…_env` keys name."""
     yield from _twice(tables)
     yield from _unset(tables, environ)
+    yield from _places(tables)
     yield from _ils(tables)
     yield from _listeners(tables)
     yield from _proofs(tables)
@@ -47,6 +48,16 @@ def _unset(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
     for steps, value in _leaves(tables, ()):
         if str(steps[-1]).endswith("_env") and isinstance(value, str) and not environ.get(value):
             yield dotted(steps), f"the environment has no variable {value!r}"
+
+
+def _places(tables: Table) -> Iterator[Fault]:
+    library = _table(tables, "library")
+    codes = library.get("pickup_locations")
+    known = [code for code in codes if isinstance(code, str)] if isinstance(codes, list) else []
+    for key in ("place_names", "place_names_zh"):
+        for code in _table(library, key):
+            if code not in known:
+                yield dotted(("library", key, code)), f"is not one of the pickup_locations{nearest(code, known)}"
 
 
 def _leaves(value: Any, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], object]]:

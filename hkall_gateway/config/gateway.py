@@ -49,6 +49,9 @@ class Library(Strict):
         default=("en", "zh-Hant"), min_length=1, description="languages of letters and screens, the usual one first"
     )
     pickup_locations: tuple[Text, ...] = Field(min_length=1, description="where a book can be collected, the usual one first")
+    name_zh: str = Field(default="", description="our name in Chinese letters; empty = as above")
+    place_names: Mapping[Text, Text] = Field(default={}, description="what letters call a place of collection, by its code")
+    place_names_zh: Mapping[Text, Text] = Field(default={}, description="the same in Chinese letters; missing = as above")
 
 
 class Database(Strict):

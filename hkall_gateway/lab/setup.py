@@ -96,7 +96,10 @@ _FIXED = """\
 [library]
 agency = "HKU"
 name = "The University of Hong Kong Libraries"
+name_zh = "香港大學圖書館"
 pickup_locations = ["{location}"]
+place_names = {{ {location} = "the Lending Services counter of the Main Library" }}
+place_names_zh = {{ {location} = "總館借還服務櫃檯" }}
 
 [database]
 url = "sqlite:///hkall.db"

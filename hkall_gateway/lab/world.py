@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, insert
 from twisted.internet.task import Clock
+from twisted.mail.smtp import SMTPDeliveryError
 
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import Tools
@@ -52,6 +53,8 @@ from hkall_gateway.store.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS, 
 from hkall_gateway.store.unit import Move, Unit
 
 INSTANCE: Final = "lab"
+BOUNCES: Final = "@bounces.test"
+"""No reader of this domain exists: the mail server says so."""
 
 
 class Died(BaseException):
@@ -206,7 +209,7 @@ class World:
         self.desk = Desk(self.store, ils, lambda: house, lambda: self.now)
         self.terminals = Terminals(self.start, self.desk, lambda: self.now)
         self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret)
-        sender = Sender("lending@lib.test", self.start.name, {})
+        sender = Sender("lending@lib.test", self.start.name)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: house, lambda: self.now)
         carriers = {"ncip": self._documents.carry, "mail": mailer.deliver}
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
@@ -226,6 +229,8 @@ class World:
     async def _take_letter(self, message: EmailMessage, _sender: str) -> None:
         body = message.get_body(("plain",))
         text = body.get_content() if body else ""
+        if str(message["To"]).endswith(BOUNCES):
+            raise SMTPDeliveryError(550, b"nobody here has that name")
         readers = {patron.email.reveal(): patron.barcode for patron in self.start.patrons}
         to, subject, number = (str(message[name]) for name in ("To", "Subject", "Message-ID"))
         self.letters.append(Letter(readers[to], subject, text, number))

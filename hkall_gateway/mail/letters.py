@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -11,10 +11,12 @@ from email.utils import formataddr
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from hkall_gateway.rules import calendar
 from hkall_gateway.rules.tidings import Letter
 from hkall_gateway.rules.vocabulary import Borrower
 
-LANGUAGES = ("en", "zh-Hant")
+CHINESE = "zh-Hant"
+LANGUAGES = ("en", CHINESE)
 
 NO_REASON: Mapping[str, str] = {"en": "", "zh-Hant": ""}
 # fmt: off
@@ -36,43 +38,63 @@ _TEXT = Environment(
     lstrip_blocks=True,
     autoescape=False,  # noqa: S701  # plain text; the HTML part escapes
 )
-_HTML = Environment(loader=PackageLoader("hkall_gateway.mail"), undefined=StrictUndefined, autoescape=True)
+_HTML = Environment(
+    loader=PackageLoader("hkall_gateway.mail"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Whom a letter comes from."""
+    """Whom a letter comes from: its names for people, and the languages that it writes, the usual one first.
+
+    `places`: what people call a place of collection, by its code. What has no Chinese name is written as in English.
+    """
 
     address: str
     library: str
-    places: dict[str, str]
+    places: Mapping[str, str] = field(default_factory=dict)
+    library_zh: str = ""
+    places_zh: Mapping[str, str] = field(default_factory=dict)
+    languages: tuple[str, ...] = LANGUAGES
+
+    def named(self, language: str) -> str:
+        """The library's name in that language."""
+        return (self.library_zh if language == CHINESE else "") or self.library
+
+    def place(self, code: str, language: str) -> str:
+        """The name of a place of collection in that language; its code where nobody has named it."""
+        found = self.places_zh.get(code) if language == CHINESE else None
+        return found or self.places.get(code, code)
 
 
 def in_words(day: date | None, language: str) -> str:
     """A date as a person says it: "Saturday 11 March 2017", or 2017年3月11日（星期六）."""
     if day is None:
         return ""
-    if language == "zh-Hant":
+    if language == CHINESE:
         return f"{day.year}年{day.month}月{day.day}日（星期{_WEEKDAYS_ZH[day.weekday()]}）"
     return f"{day:%A} {day.day} {day:%B} {day.year}"
 
 
-def language_of(borrower: Borrower) -> str:
-    """The language that we can write in and that the patron asked for; English where there is no such."""
-    return borrower.language if borrower.language in LANGUAGES else "en"
+def language_of(borrower: Borrower, sender: Sender) -> str:
+    """The language that the patron asked for, where the library writes it, else the library's usual one."""
+    return borrower.language if borrower.language in sender.languages else sender.languages[0]
 
 
-def compose(letter: Letter, borrower: Borrower, sender: Sender, last_day: date | None) -> EmailMessage:
-    """The message to send. `last_day` is the last day to collect, counted from today (R14)."""
-    language = language_of(borrower)
+def compose(letter: Letter, borrower: Borrower, sender: Sender, last_day: date | None, day_cents: int) -> EmailMessage:
+    """The message to send. `last_day` is the last day to collect, counted from today (R14); `day_cents` what a late day costs
+    in cents of Hong Kong dollars (R40, R41), 0 = nothing."""
+    language = language_of(borrower, sender)
     words = {
-        "name": borrower.name_zh.reveal() if language == "zh-Hant" and borrower.name_zh else borrower.name.reveal(),
+        "name": borrower.name_zh.reveal() if language == CHINESE and borrower.name_zh else borrower.name.reveal(),
         "title": letter.title,
-        "library": sender.library,
-        "place": sender.places.get(letter.pickup_location, letter.pickup_location),
+        "library": sender.named(language),
+        "place": sender.place(letter.pickup_location, language),
+        "rate": f"HK${day_cents / 100:.2f}" if day_cents else "",
         "last_day": in_words(last_day, language),
         "due": in_words(letter.due, language),
         "old_due": in_words(letter.old_due, language),
+        "late": letter.due is not None and letter.due < calendar.civil(letter.at),
         "reason": REASONS.get(letter.reason, NO_REASON)[language],
     }
     kind = letter.send.removeprefix("letter_")
@@ -80,10 +102,8 @@ def compose(letter: Letter, borrower: Borrower, sender: Sender, last_day: date |
     message = _headers(letter, borrower, sender, subject.removeprefix("Subject:").strip())
     message.set_content(text.strip() + "\n")
     paragraphs = [p.splitlines() for p in text.strip().split("\n\n")]
-    message.add_alternative(
-        _HTML.get_template("letter.html").render(paragraphs=paragraphs, language=language, subject=message["Subject"]),
-        subtype="html",
-    )
+    shown = {"paragraphs": paragraphs, "language": language, "subject": message["Subject"], "title": letter.title}
+    message.add_alternative(_HTML.get_template("letter.html").render(shown), subtype="html")
     return message
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -24,6 +25,7 @@ from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 
 TIMEOUT_S = 30
+_ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+@[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+")
 _plain: Any = SMTPSenderFactory  # twisted.mail has no types
 _extended: Any = ESMTPSenderFactory
 
@@ -85,11 +87,12 @@ class Mailer:
         letter = row.payload
         assert isinstance(letter, Letter)
         borrower, closed = await self._store.read(_addressee, letter.patron, self._house().agency)
-        if borrower is None or not borrower.email:
+        if borrower is None or not is_address(borrower.email.reveal()):
             return Answer("undeliverable", detail="no address")
-        today = calendar.civil(self._now())
-        last = policy.pickup_last(today, self._house().policy, closed)
-        return await self._send(compose(letter, borrower, self._sender, last), today, last)
+        today, rules = calendar.civil(self._now()), self._house().policy
+        last = policy.pickup_last(today, rules, closed)
+        cents = rules.fine.recalled_cents if letter.recalled else rules.fine.overdue_cents
+        return await self._send(compose(letter, borrower, self._sender, last, cents), today, last)
 
     async def _send(self, message: EmailMessage, today: date, last: date) -> Answer:
         try:
@@ -101,6 +104,11 @@ class Mailer:
         except (OSError, ConnectError) as error:
             return Answer("unreachable", detail=f"smtp: {type(error).__name__}")
         return Answer("accepted", sent_on=today, last_day=last)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text can stand after "To:" at all; whether somebody reads there is for the mail server to know (R42)."""
+    return _ADDRESS.fullmatch(text) is not None
 
 
 def _refused(code: int) -> Answer:

@@ -48,6 +48,7 @@ class Letter:
     old_due: date | None = None
     pickup_location: str = ""
     reason: str = ""
+    recalled: bool = False
 
 
 def is_letter(send: Send) -> bool:
@@ -94,6 +95,7 @@ def letter(send: Send, about: Request, before: Request, now: datetime, notice: i
         old_due=before.due,
         pickup_location=about.pickup_location,
         reason=about.reason,
+        recalled=about.recalled_on is not None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -14,8 +15,13 @@ from hkall_gateway.rules.tidings import Letter, is_letter
 from hkall_gateway.rules.vocabulary import Borrower, Sensitive
 
 SENDER = Sender(
-    "lending@lib.example.hk", "The University of Hong Kong Libraries", {"HKU-MAIN-LENDING": "the Lending Services counter"}
+    "lending@lib.example.hk",
+    "The University of Hong Kong Libraries",
+    {"HKU-MAIN-LENDING": "the Lending Services counter"},
+    "香港大學圖書館",
+    {"HKU-MAIN-LENDING": "總館借還服務櫃檯"},
 )
+RATE = 200
 LAST = date(2017, 3, 11)
 
 
@@ -44,7 +50,7 @@ def parts(message: EmailMessage) -> tuple[str, str]:
 
 
 def test_r43_the_pickup_letter_says_what_where_until_when_and_not_overseas() -> None:
-    text, _ = parts(compose(letter(), reader("en"), SENDER, LAST))
+    text, _ = parts(compose(letter(), reader("en"), SENDER, LAST, RATE))
     assert "紅樓夢 & <Dream>" in text
     assert "the Lending Services counter" in text
     assert "Saturday 11 March 2017" in text
@@ -52,26 +58,58 @@ def test_r43_the_pickup_letter_says_what_where_until_when_and_not_overseas() -> 
 
 
 def test_the_pickup_letter_speaks_chinese_to_who_asked_for_it() -> None:
-    message = compose(letter(), reader("zh-Hant"), SENDER, LAST)
+    message = compose(letter(), reader("zh-Hant"), SENDER, LAST, RATE)
     text, _ = parts(message)
     assert "陳小芳：" in text
     assert "2017年3月11日（星期六）" in text
     assert message["Subject"] == "可供領取：紅樓夢 & <Dream>"
 
 
-def test_a_language_that_we_cannot_write_becomes_english() -> None:
-    text, _ = parts(compose(letter(), reader("fr"), SENDER, LAST))
+def test_a_language_that_the_library_does_not_write_becomes_its_usual_one() -> None:
+    text, _ = parts(compose(letter(), reader("fr"), SENDER, LAST, RATE))
     assert text.startswith("Dear Chan Siu Fong")
+    chinese = replace(SENDER, languages=("zh-Hant",))
+    text, _ = parts(compose(letter(), reader("en"), chinese, LAST, RATE))
+    assert text.startswith("陳小芳：")
+
+
+def test_a_place_and_a_library_are_called_what_people_call_them() -> None:
+    text, _ = parts(compose(letter(), reader("zh-Hant"), SENDER, LAST, RATE))
+    assert "到總館借還服務櫃檯領取" in text
+    assert text.rstrip().endswith("香港大學圖書館")
+    text, _ = parts(compose(letter(), reader("zh-Hant"), Sender("a@b.hk", "HKU Libraries"), LAST, RATE))
+    assert "到HKU-MAIN-LENDING領取" in text
+    assert text.rstrip().endswith("HKU Libraries")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("send", [Send.LETTER_OVERDUE, Send.LETTER_RECALLED])
+def test_r40_r41_a_letter_says_what_a_late_day_costs_as_the_policy_has_it(send: Send, language: str) -> None:
+    dear, _ = parts(compose(letter(send), reader(language), SENDER, LAST, 450))
+    free, _ = parts(compose(letter(send), reader(language), SENDER, LAST, 0))
+    assert "HK$4.50" in dear
+    assert "HK$" not in free
+
+
+def test_r26_a_recall_of_an_overdue_book_asks_for_it_at_once() -> None:
+    text, _ = parts(compose(replace(letter(Send.LETTER_RECALLED), due=date(2017, 3, 5)), reader("en"), SENDER, LAST, RATE))
+    assert "It was due on Sunday 5 March 2017. Please return it at once" in text
+    assert "by Sunday" not in text
+
+
+def test_the_title_stands_out_in_the_html_part() -> None:
+    _, html = parts(compose(letter(title="Dune"), reader("en"), SENDER, LAST, RATE))
+    assert 'font-weight:bold">Dune</p>' in html
 
 
 def test_a_title_cannot_bring_markup_into_the_html_part() -> None:
-    _, html = parts(compose(letter(title="<script>alert(1)</script>"), reader("en"), SENDER, LAST))
+    _, html = parts(compose(letter(title="<script>alert(1)</script>"), reader("en"), SENDER, LAST, RATE))
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
 
 
 def test_a_title_cannot_bring_another_header_into_the_letter() -> None:
-    message = compose(letter(title="Dune\r\nBcc: all@example.hk"), reader("en"), SENDER, LAST)
+    message = compose(letter(title="Dune\r\nBcc: all@example.hk"), reader("en"), SENDER, LAST, RATE)
     assert message["Bcc"] is None
     assert "\n" not in str(message["Subject"])
 
@@ -79,7 +117,7 @@ def test_a_title_cannot_bring_another_header_into_the_letter() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("send", [s for s in Send if is_letter(s)])
 def test_every_letter_exists_in_every_language(send: Send, language: str) -> None:
-    text, html = parts(compose(letter(send), reader(language), SENDER, LAST))
+    text, html = parts(compose(letter(send), reader(language), SENDER, LAST, RATE))
     assert "紅樓夢" in text
     assert "紅樓夢" in html
     assert "{" not in text + html.partition("<body")[2].replace("style=", "")

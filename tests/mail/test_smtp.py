@@ -49,7 +49,7 @@ def answer(
 
     store = Immediate(engine, lambda c: Unit(c, lambda: "R1"))
     house = House("HKU", "HKU Libraries", Policy(), ("MAIN",))
-    mailer = Mailer(store, post, Sender("lending@lib.hk", "HKU Libraries", {}), lambda: house, lambda: now)
+    mailer = Mailer(store, post, Sender("lending@lib.hk", "HKU Libraries"), lambda: house, lambda: now)
     letter = Letter(Send.LETTER_PICKUP.value, "R1", "P1", "Dune", now)
     row = OutboxRow(1, "mail", Send.LETTER_PICKUP, "P1", "R1", letter, "c1", "waiting", now, now, 1, "")
     return finished(mailer.deliver(row)), sent
@@ -84,6 +84,19 @@ def test_r42_a_patron_without_an_address_is_an_answer_and_no_error() -> None:
 def test_what_the_mail_server_said_decides_about_another_try(error: Exception, kind: str) -> None:
     left, _ = answer(error)
     assert left.kind == kind
+
+
+@pytest.mark.parametrize(
+    "email", ["nobody", "p1@", "@example.hk", "p1 @example.hk", "p1@example.hk\nBcc: all@example.hk", "p1@@hk", " "]
+)
+def test_r42_what_is_no_address_is_an_answer_and_is_not_sent(email: str) -> None:
+    left, sent = answer(email=email)
+    assert (left.kind, left.detail, sent) == ("undeliverable", "no address", [])
+
+
+def test_an_address_in_letters_of_its_own_country_is_left_to_the_mail_server() -> None:
+    left, (message,) = answer(email="陳@example.hk")
+    assert (left.kind, message["To"]) == ("accepted", "陳@example.hk")
 
 
 def test_no_answer_shows_an_address() -> None:
