@@ -1,13 +1,13 @@
 """The courier: takes what is due from the outbox, sends it by kind, and writes down how it went. At least once, in order.
 
 A row is claimed only when it may leave at once: its lane's turn has come, its line does not rest, and fewer deliveries than
-the partner's limit are under way to it. What must wait stays in the database, where any gateway may take it later.
+the partner's limit are under way to it from all gateways together. What must wait stays in the database, where any of them may
+take it later.
 """
 
 from __future__ import annotations
 
 import contextvars
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ from hkall_gateway.rules import breaker
 from hkall_gateway.rules.breaker import DOWN, Link, Patience
 from hkall_gateway.store.database import Store
 from hkall_gateway.store.faults import Unavailable
-from hkall_gateway.store.outbox import MAIL, OutboxRow
+from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 
 LOG = structlog.get_logger()
@@ -94,7 +94,6 @@ class Courier:
     ) -> None:
         self._store, self._desk, self._carriers, self._schedule = store, desk, carriers, schedule
         self._clock, self._now, self._instance, self._terms, self._patience = clock, now, instance, terms, patience
-        self._busy: Counter[str] = Counter()
         self._under_way: dict[Deferred[None], int] = {}
         self._running = self._looking = self._again = self._unsure = False
         self._timer: Any = None
@@ -149,15 +148,11 @@ class Courier:
             self._timer = self._clock.callLater(1, self.nudge)
 
     def _send_off(self, row: OutboxRow) -> None:
-        self._busy[row.line] += 1
         done = ensureDeferred(self.deliver(row))
         self._under_way[done] = row.id
-        done.addBoth(self._delivered, done, row.line)
+        done.addBoth(self._delivered, done)
 
-    def _delivered(self, result: Any, done: Deferred[None], line: str) -> None:
-        self._busy[line] -= 1
-        if not self._busy[line]:
-            del self._busy[line]
+    def _delivered(self, result: Any, done: Deferred[None]) -> None:
         del self._under_way[done]
         self.nudge()
         if result is not None:
@@ -167,11 +162,10 @@ class Courier:
         """Take what may leave now, inside a unit of work. Of a line that is down, one row an interval."""
         now, links = self._now(), _Lines(unit)
 
-        def room(line: str) -> int:
-            return breaker.room(links[line], self._terms(line).in_flight, self._busy.get(line, 0), now)
+        def room(line: str, under_way: int) -> int:
+            return breaker.room(links[line], self._terms(line).in_flight, under_way, now)
 
-        full = [*unit.links.resting(now), *(line for line in (MAIL, *self._busy) if not room(line))]
-        rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room, full)
+        rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room, unit.links.resting(now))
         until = now + timedelta(seconds=self._patience.probe_s)
         lost = {r.line for r in rows if links[r.line].state == DOWN and not _try(unit, r.line, now, until)}
         unit.outbox.give_back([r.id for r in rows if r.line in lost])

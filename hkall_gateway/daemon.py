@@ -14,7 +14,6 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -34,6 +33,7 @@ from hkall_gateway.edge.balanced import Balanced
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.limits import Gate
+from hkall_gateway.edge.ports import entrance, numbered
 from hkall_gateway.edge.secrets import Secrets, WrongPins
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.ncip import handlers as ncip
@@ -43,6 +43,7 @@ from hkall_gateway.ncip.rawtcp import NcipLines
 from hkall_gateway.ncip.server import NcipSite, ncip_site
 from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.ops.pages import ops_site
+from hkall_gateway.presence import Presence
 from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.tidings import Telling
@@ -52,11 +53,11 @@ from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.server import Terminals
 from hkall_gateway.store.database import Database
 from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.instances import Instance
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Move, Unit
 
 LOG = structlog.get_logger()
-_endpoint: Any = serverFromString  # it has no types
 
 PIN_ATTEMPTS, PIN_WINDOW_S = 5, 900.0
 HASHING_THREADS = 1
@@ -82,7 +83,23 @@ def the_reactor() -> Any:
 
 def instance() -> str:
     """The name of this gateway among those on one database."""
-    return f"{os.uname().nodename}-{os.environ.get('HKALL_INSTANCE', '1')}"
+    return f"{os.uname().nodename}-{number()}"
+
+
+def number() -> str:
+    """Which of the gateways of this machine it is."""
+    return os.environ.get("HKALL_INSTANCE", "1")
+
+
+def runs(pid: int) -> bool:
+    """Whether a process of this machine runs, ours or anybody's."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def house_of(config: Gateway) -> House:
@@ -115,6 +132,8 @@ class Daemon:
         self.desk = Desk(self.store, self._connector(), lambda: self.house, clock)
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.house, clock, reactor, instance())
+        me = Instance(instance(), os.uname().nodename, os.getpid(), __version__, clock(), clock())
+        self.presence = Presence(self.store, me, reactor, clock, runs)
         self._sip2_door, ncip_door = self._doors()
         self._terminals = self._make_terminals()
         self._partners, self._lines = self._make_partners(ncip_door)
@@ -204,24 +223,33 @@ class Daemon:
     # ---- its life
 
     async def start(self) -> None:
-        """Write the configured partners over the directory, open every door, and let the courier go."""
+        """Write the configured partners over the directory, open every door, and let the courier go. Raises NameTaken."""
         self._hashing.start()
+        await self.presence.start()
         await self.store.run(Unit.write_partners, [p.plain() for p in self.config.partners])
         ops = ops_site(self.store, self.counters, lambda: bool(self._ports), self._reactor)
         for text, terminals in self._terminals:
-            await self._listen(text, terminals)
-        door = self.config.ncip
-        for text, factory in (*((t, self._partners) for t in door.listen), *((t, self._lines) for t in door.listen_v1_tcp)):
-            balanced = Balanced(factory, AllowList(door.proxy_from), "ncip", self.counters, self._reactor)
-            self._ports.append(await peers.endpoint(self._reactor, text, door.client_ca).listen(balanced))
+            await self._listen(text, terminals, shared=self.config.sip2.share_ports)
+        for text, factory in self._ncip_ports():
+            await self._listen_to_partners(text, factory)
         for text in self.config.ops.listen:
             await self._listen(text, ops)
         await self.courier.start()
         self.rounds.start()
         LOG.info("daemon.started", version=__version__, instance=instance(), listening=len(self._ports))
 
-    async def _listen(self, text: str, factory: Any) -> None:
-        self._ports.append(await _endpoint(self._reactor, text).listen(factory))
+    def _ncip_ports(self) -> list[tuple[str, Any]]:
+        listens = self.config.ncip
+        return [*((text, self._partners) for text in listens.listen), *((text, self._lines) for text in listens.listen_v1_tcp)]
+
+    async def _listen_to_partners(self, text: str, factory: Any) -> None:
+        listens = self.config.ncip
+        made = peers.endpoint(self._reactor, numbered(text, number()), listens.client_ca, shared=listens.share_ports)
+        balanced = Balanced(factory, AllowList(listens.proxy_from), "ncip", self.counters, self._reactor)
+        self._ports.append(await made.listen(balanced))
+
+    async def _listen(self, text: str, factory: Any, *, shared: bool = False) -> None:
+        self._ports.append(await entrance(self._reactor, numbered(text, number()), shared=shared).listen(factory))
 
     def reload(self, path: Path) -> None:
         """Read the configuration and the policy again; with errors the old ones stay in force."""
@@ -248,6 +276,7 @@ class Daemon:
         await self._lines.drain()
         await self.rounds.stop()
         await self.courier.stop()
+        await self.presence.stop()
         self.store.close()
         self._hashing.stop()
         LOG.info("daemon.stopped")

@@ -19,6 +19,7 @@ from hkall_gateway.behind import Behind
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.daemon import Daemon, now, the_reactor
+from hkall_gateway.presence import NameTaken
 
 LOG = structlog.get_logger()
 
@@ -64,8 +65,11 @@ async def _live(path: Path, config: Gateway, reactor: Any, beside: Any, ended: l
         if company:
             await company.start()
         await daemon.start()
-    except Exception:
-        LOG.exception("daemon.not_started")
+    except Exception as error:
+        if isinstance(error, NameTaken):
+            LOG.error("daemon.not_started", why=str(error))
+        else:
+            LOG.exception("daemon.not_started")
         ended.append(1)
         reactor.stop()
         return

@@ -82,7 +82,7 @@ DEEDS: dict[str, Deed] = {
     "line that is down":   tell_a_line_that_is_down,
     "silence":             silence,
     "other rounds":        lambda world: [world.round(name) for name in ("overdue", "pickup_expiry", "not_needed_after")],
-    "status":              lambda world: world.store.now(status_lines, CONFIGURED),
+    "status":              lambda world: world.store.now(status_lines, world.now, CONFIGURED),
     "partners":            lambda world: world.store.now(partner_lines, world.now, (), CONFIGURED),
     "reconcile":           lambda world: world.store.now(reconciling.compare, "CUHK", {}),
 }

@@ -1,16 +1,17 @@
-"""status: the night's work, the lines to partners, what waits and since when."""
+"""status: the gateways, the night's work, the lines to partners, what waits and since when."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Site, json_option, with_site
-from hkall_gateway.store import lists, rounds
+from hkall_gateway.store import instances, lists, rounds
 from hkall_gateway.store.unit import Unit
 
 
@@ -18,15 +19,17 @@ from hkall_gateway.store.unit import Unit
 @with_site
 @json_option
 def status(site: Site, as_json: bool) -> None:
-    """What is open, what waits to be sent, which partners are configured or were ever told anything.
+    """Which gateways run, what is open, what waits to be sent, which partners are configured or were ever told anything.
 
     Example: hkall-gateway status --json
     """
-    show(site.run(lines, [p.agency for p in site.partners]), as_json, ("what", "which", "state", "count", "oldest"))
+    found = site.run(lines, site.now(), [p.agency for p in site.partners])
+    show(found, as_json, ("what", "which", "state", "count", "oldest", "detail"))
 
 
-def lines(unit: Unit, configured: Sequence[str]) -> list[dict[str, Any]]:
+def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[str, Any]]:
     """What the command prints; `configured` are the partners of the configuration file."""
+    there = [_gateway(one, one.state(when), unit) for one in instances.everyone(unit)]
     open_now = [_line("requests", side, position, count, oldest) for side, position, count, oldest in unit.open_by_position()]
     waiting = [_line("outbox", who, state, count, oldest) for who, state, count, oldest in unit.outbox.depths()]
     known = [_line("partner", p.agency, p.dialect, 1, None) for p in unit.partners([*configured, *unit.links.used()]).values()]
@@ -34,7 +37,15 @@ def lines(unit: Unit, configured: Sequence[str]) -> list[dict[str, Any]]:
         _line("job", job["name"], "running" if job["cursor"] and job["lease_until"] else "", job["count"], job["last_run"])
         for job in lists.jobs(unit)
     ]
-    return open_now + waiting + known + ran + _aside(unit)
+    return there + open_now + waiting + known + ran + _aside(unit)
+
+
+def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, Any]:
+    """One gateway: what it has in hand, since when it runs, and where."""
+    seen = one.seen_at.isoformat(timespec="seconds")
+    detail = f"{one.version}, process {one.pid} on {one.host}, seen {seen}"
+    held = {"version": one.version, "host": one.host, "pid": one.pid, "seen_at": one.seen_at}
+    return _line("gateway", one.name, state, unit.outbox.held_by(one.name), one.since) | {"detail": detail} | held
 
 
 def _aside(unit: Unit) -> list[dict[str, Any]]:

@@ -83,7 +83,14 @@ BALANCERS: Final = "load balancers that must send a PROXY header, in the clear: 
 class Door(Strict):
     """What both doors have."""
 
-    listen: tuple[Endpoint, ...] = Field(default=(), description="Twisted endpoints: tcp:6001:interface=127.0.0.1, ssl:6443:…")
+    listen: tuple[Endpoint, ...] = Field(
+        default=(),
+        description="Twisted endpoints: tcp:6001:interface=127.0.0.1, ssl:6443:…; {instance} is this gateway's number",
+    )
+    share_ports: bool = Field(
+        default=False,
+        description="other gateways of this machine listen there too (SO_REUSEPORT); the kernel deals out callers",
+    )
     max_connections: Natural = Field(default=500, description="open connections in all")
     max_connections_per_address: Natural = Field(default=500, description="open connections of one address")
     proxy_from: tuple[Network, ...] = Field(default=(), description=BALANCERS)
@@ -224,7 +231,9 @@ class Smtp(Strict):
 class Ops(Strict):
     """What operators open: /healthz, /readyz, /metrics and the console."""
 
-    listen: tuple[Endpoint, ...] = Field(default=(), description="Twisted endpoints")
+    listen: tuple[Endpoint, ...] = Field(
+        default=(), description="Twisted endpoints; of several gateways one each: tcp:808{instance}"
+    )
 
 
 class Courier(Strict):

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from hkall_gateway.config.loading import listed, nearest
 from hkall_gateway.edge.allow import network
+from hkall_gateway.edge.ports import NUMBER
 from hkall_gateway.edge.secrets import is_hash
 from hkall_gateway.ncip.dialects import DIALECTS as NCIP_DIALECTS
 
@@ -37,7 +38,7 @@ def _endpoint(text: str, info: ValidationInfo) -> str:
 
 def _port(text: str, parts: list[str]) -> None:
     named = {name: value for name, _, value in (part.partition("=") for part in parts) if value}
-    port = named.get("port", parts[0] if parts else "")
+    port = named.get("port", parts[0] if parts else "").replace(NUMBER, "1")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ValueError(f"{text!r} names no port between 0 and 65535")
 

@@ -81,9 +81,9 @@ class Base:
             return False
 
 
-def locks_for(patron: str = "", request: str = "", item: str = "") -> Locks:
-    """The rows that an ask is about; `item` is a barcode."""
-    return Locks(patron, request, ("", item))
+def locks_for(patron: str = "", request: str = "", item: str = "", line: str = "") -> Locks:
+    """The rows that an ask is about; `item` is a barcode, `line` the agency at the other end of a line."""
+    return Locks(patron, request, ("", item), line=line)
 
 
 def heard_locks(ask: Heard) -> Locks:

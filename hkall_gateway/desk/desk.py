@@ -134,7 +134,7 @@ class Desk(PartnerDesk):
 
     async def delivered(self, row: OutboxRow, answer: Answer, retry_at: datetime | None, patience: Patience) -> None:
         """The courier says how a delivery went, and when it would try again."""
-        locks, now = locks_for(request=row.request), self._now()
+        locks, now = locks_for(request=row.request, line=row.line), self._now()
         what = (row, answer, retry_at, patience, self.house, now)
         await self._store.run(deliveries.delivered, *what, locks=locks, repeatable=True)
 

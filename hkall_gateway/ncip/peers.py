@@ -9,11 +9,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import Certificate
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
-from twisted.internet.endpoints import serverFromString
 
+from hkall_gateway.edge.ports import entrance
 from hkall_gateway.ncip.calls import Peer
-
-_endpoint: Any = serverFromString  # it has no types
 
 
 def peer_of(transport: Any, address: str = "") -> Peer:
@@ -28,13 +26,13 @@ def peer_of(transport: Any, address: str = "") -> Peer:
     return Peer(host, read.fingerprint(SHA256()).hex(), str(names[0].value) if names else "")
 
 
-def endpoint(reactor: Any, text: str, authorities: Path | None) -> Any:
+def endpoint(reactor: Any, text: str, authorities: Path | None, *, shared: bool = False) -> Any:
     """The server endpoint of a description; one with TLS asks for a certificate that an authority of the file has signed.
 
     Whoever shows none is let in all the same and must prove by other means who it is. Raises OSError and OpenSSL's errors for
-    files that cannot be used.
+    files that cannot be used. `shared` as in `entrance`.
     """
-    made = _endpoint(reactor, text)
+    made = entrance(reactor, text, shared=shared)
     if authorities is not None and text.startswith("ssl:"):
         # Twisted's endpoint strings have no word for client certificates; the context that they make is completed here.
         context = made._sslContextFactory.getContext()

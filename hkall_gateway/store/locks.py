@@ -2,7 +2,7 @@
 
 A whole group locks first what all its units will decide about, always in one order, so that the groups of two gateways wait
 for each other and never both: first names (a card, a copy, a RequestId, a document), which may have no row yet or a row in
-another system, then the rows of requests.
+another system, then the rows of requests. Only what a courier claims is tried for and never waited for.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, se
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger
 
+from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import CANDIDATES, IS_OPEN, REQUESTS
 
 Pair = tuple[str, str]
@@ -26,8 +27,8 @@ class Locks:
     """What a unit of work will decide about; what is empty is not locked.
 
     `request` is our number, `item` a copy's (agency, barcode), of which the barcode counts. `wires` are RequestIds between
-    libraries and `placed` is a discovery system's, each (agency, value). `document` is a key of the inbox. `whole`: all open
-    requests of the patron too.
+    libraries and `placed` is a discovery system's, each (agency, value). `document` is a key of the inbox. `line` is the one
+    to a partner. `whole`: all open requests of the patron too.
     """
 
     patron: str = ""
@@ -36,17 +37,24 @@ class Locks:
     wires: tuple[Pair, ...] = ()
     placed: Pair = NOTHING
     document: Pair = NOTHING
+    line: str = ""
     whole: bool = False
 
     def names(self) -> Iterator[str]:
         """What one gateway at a time decides about, whether there is a row of it or not."""
-        named = (("card", ("", self.patron)), ("copy", ("", self.item[1])), ("document", self.document))
+        named = (
+            ("card", ("", self.patron)),
+            ("copy", ("", self.item[1])),
+            ("document", self.document),
+            (LINE, ("", self.line)),
+        )
         for kind, (agency, value) in (*named, *(("wire", wire) for wire in self.wires)):
             if value:
-                yield f"{kind} {agency}/{value}"
+                yield _name(kind, agency, value)
 
 
 NO_LOCKS = Locks()
+LINE = "line"
 
 
 def take(connection: Connection, wanted: Sequence[Locks]) -> None:
@@ -60,6 +68,11 @@ def take(connection: Connection, wanted: Sequence[Locks]) -> None:
     if meant:
         rows = select(REQUESTS.c.id).where(or_(*meant)).order_by(REQUESTS.c.id).with_for_update(key_share=True)
         connection.execute(rows)
+
+
+def try_line(connection: Connection, line: str) -> bool:
+    """Whether the line to a partner is ours until the transaction ends; False at once where another gateway has it."""
+    return connection.dialect.name == "sqlite" or bool(_TRY.cells(connection, number=_number(_name(LINE, "", line)))[0][0])
 
 
 def _asked_under(connection: Connection, wires: Sequence[Pair]) -> list[str]:
@@ -88,6 +101,10 @@ def _pairs(values: Iterable[Pair]) -> list[Pair]:
     return sorted({pair for pair in values if pair[1]})
 
 
+def _name(kind: str, agency: str, value: str) -> str:
+    return f"{kind} {agency}/{value}"
+
+
 def _number(name: str) -> int:
     """PostgreSQL locks numbers; two names with one number only wait for each other without need."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
@@ -95,3 +112,4 @@ def _number(name: str) -> int:
 
 # One by one in the order given: in any other order a lock could meet another gateway's half-way.
 _BY_NAME = select(func.pg_advisory_xact_lock(func.unnest(bindparam("numbers", type_=ARRAY(BigInteger)))))
+_TRY = Prepared(select(func.pg_try_advisory_xact_lock(bindparam("number", type_=BigInteger)).label("ours")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -14,6 +14,7 @@ from sqlalchemy import Connection, and_, bindparam, case, exists, func, or_, sel
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.records import from_json, to_json
 from hkall_gateway.rules.tidings import Letter, Telling, is_letter
+from hkall_gateway.store.locks import try_line
 from hkall_gateway.store.prepared import Prepared, adding
 from hkall_gateway.store.tables import ATTEMPTS, EARLIER_UNSETTLED, IS_UNSETTLED, IS_WAITING, LINKS, OUTBOX
 
@@ -60,7 +61,7 @@ class Attempt:
     detail: str
 
 
-def _always(_line: str) -> int:
+def _always(_line: str, _under_way: int) -> int:
     return 1_000_000
 
 
@@ -93,21 +94,47 @@ class Outbox:
         instance: str,
         lease_s: int,
         limit: int,
-        room: Callable[[str], int] = _always,
-        full: Collection[str] = (),
+        room: Callable[[str, int], int] = _always,
+        resting: Collection[str] = (),
     ) -> tuple[OutboxRow, ...]:
         """The oldest unsent row of each lane that is due, at most `limit`, leased to `instance` for `lease_s` seconds.
 
-        Nothing is taken for the lines of `full`, and at most `room(line)` rows for any other. A row whose lease has run out
-        belonged to a gateway that died; it is handed out again.
+        Nothing is taken for the lines of `resting`, and at most `room(line, under_way)` rows for any other, where so many are
+        under way to it from all gateways together. A row whose lease has run out belonged to a gateway that died; it is handed
+        out again.
         """
-        lines = {f"full_{n}": line for n, line in enumerate(sorted(full))}
+        full = {line for line, count in self.under_way(now).items() if room(line, count) < 1}
+        lines = {f"full_{n}": line for n, line in enumerate(sorted({*resting, *full}))}
         due = _due(tuple(lines), self._connection.dialect.name != "sqlite")
-        found = due.rows(self._connection, now=now, most=limit, **lines)
-        rows = _within(room, tuple(_row(r, claimed=1) for r in found))
+        found = tuple(_row(r, claimed=1) for r in due.rows(self._connection, now=now, most=limit, **lines))
+        rows = self._within(room, found, now)
         for row in rows:
             _LEASE.change(self._connection, number=row.id, who=instance, until=now + timedelta(seconds=lease_s))
         return rows
+
+    def under_way(self, now: datetime) -> Mapping[str, int]:
+        """How many rows of each line are leased now, by whichever gateway."""
+        return {row["line"]: row["count"] for row in _UNDER_WAY.rows(self._connection, now=now)}
+
+    def held_by(self, instance: str) -> int:
+        """How many rows a gateway has in hand."""
+        held = select(func.count()).where(OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance)
+        return int(self._connection.execute(held).scalar_one())
+
+    def _within(self, room: Callable[[str, int], int], rows: tuple[OutboxRow, ...], now: datetime) -> tuple[OutboxRow, ...]:
+        """The first rows of each line, as many as there is room for, of the lines that no other gateway is busy with.
+
+        What is under way is counted once more: only when the line is ours does nobody add to it.
+        """
+        ours = {line for line in {row.line for row in rows} if try_line(self._connection, line)}
+        taken = Counter(self.under_way(now)) if rows else Counter()
+        left = {line: room(line, taken[line]) for line in ours}
+        kept = []
+        for row in rows:
+            left[row.line] = left.get(row.line, 0) - 1
+            if left[row.line] >= 0:
+                kept.append(row)
+        return tuple(kept)
 
     def sent(self, row: int, now: datetime) -> None:
         """It was told; the lane's next row may leave."""
@@ -209,17 +236,6 @@ class Outbox:
         _settling(tuple(values)).change(self._connection, number=row, made=made, **values)
 
 
-def _within(room: Callable[[str], int], rows: tuple[OutboxRow, ...]) -> tuple[OutboxRow, ...]:
-    """The first rows of each line, as many as there is room for."""
-    taken: Counter[str] = Counter()
-    kept = []
-    for row in rows:
-        taken[row.line] += 1
-        if taken[row.line] <= room(row.line):
-            kept.append(row)
-    return tuple(kept)
-
-
 def _row(found: Any, claimed: int = 0) -> OutboxRow:
     return OutboxRow(
         id=found["id"],
@@ -253,6 +269,11 @@ _ROW = Prepared(select(OUTBOX).where(_THIS))
 _EARLIER = OUTBOX.alias("earlier")
 _IS_FIRST = ~exists().where(and_(_EARLIER.c.lane == OUTBOX.c.lane, _EARLIER.c.id < OUTBOX.c.id, EARLIER_UNSETTLED))
 _LINE = case((OUTBOX.c.kind == "mail", MAIL), else_=OUTBOX.c.recipient)
+_UNDER_WAY = Prepared(
+    select(_LINE.label("line"), func.count().label("count"))
+    .where(OUTBOX.c.lease_until >= bindparam("now", type_=OUTBOX.c.lease_until.type))
+    .group_by(_LINE)
+)
 _PUT = adding(OUTBOX, "lane", "kind", "send", "recipient", "request", "payload", "corr", "state", "made_at", "next_at")
 
 

@@ -91,6 +91,7 @@ HAS_PATRON = text("patron <> ''")
 _WAITING = "state IN ('waiting', 'unsure')"
 _UNSETTLED = "state IN ('waiting', 'unsure', 'dead')"
 IS_WAITING = text("outbox." + _WAITING)
+_IS_LEASED = text("lease_until IS NOT NULL")
 IS_UNSETTLED = text("outbox." + _UNSETTLED)
 EARLIER_UNSETTLED = text("earlier." + _UNSETTLED)
 _HAS_CARD = text("card <> ''")
@@ -299,6 +300,7 @@ OUTBOX = Table(
         sqlite_where=text(_UNSETTLED),
         postgresql_where=text(_UNSETTLED),
     ),
+    Index("ix_outbox_leased", "lease_until", sqlite_where=_IS_LEASED, postgresql_where=_IS_LEASED),
     comment="What must be told to others, in our words; a lane (one request, one recipient) leaves in order.",
 )
 
@@ -446,6 +448,20 @@ SET_ASIDE = Table(
     _instant("at", required=True),
     _text("error"),
     comment="What a round could not do when it was there last: it is tried again when the round comes next.",
+)
+
+
+INSTANCES = Table(
+    "instances",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    _text("host"),
+    _number("pid"),
+    _text("version"),
+    _instant("since", required=True),
+    _instant("seen_at", required=True),
+    _instant("left_at"),
+    comment="The gateways that work on this database, and when each was heard of last.",
 )
 
 

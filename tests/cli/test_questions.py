@@ -28,7 +28,7 @@ Ask = Callable[[Unit, datetime], object]
 # fmt: off
 ASKED: dict[str, Ask] = {
     **{question.name: lambda unit, now, ask=question.ask: ask(unit, Policy(), now) for question in QUESTIONS},  # type: ignore[misc]
-    "status":                    lambda unit, now: status_lines(unit, LENDERS),
+    "status":                    lambda unit, now: status_lines(unit, now, LENDERS),
     "partners":                  lambda unit, now: partner_lines(unit, now, (), LENDERS),
     "outbox list":               lambda unit, now: unit.outbox.rows(),
     "outbox list --dead":        lambda unit, now: unit.outbox.rows(states=("dead",)),

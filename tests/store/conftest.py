@@ -57,13 +57,13 @@ def rows(store: Immediate) -> Callable[[Table], list[dict[str, Any]]]:
 
 @pytest.fixture
 def plan(engine: Engine, store: Immediate) -> Callable[..., str]:
-    """How the database answers the first question of `work(unit, *args)`, in its own words.
+    """How the database answers a question of `work(unit, *args)`, the first if not another, in its own words.
 
     Tables in tests are too small for PostgreSQL to bother with an index; it is told not to read whole tables if it can
     do without.
     """
 
-    def explain(work: Callable[..., Any], *args: Any) -> str:
+    def explain(work: Callable[..., Any], *args: Any, question: int = 0) -> str:
         asked: list[tuple[str, Any]] = []
 
         def listen(_c: object, _cursor: object, statement: str, parameters: Any, *_more: object) -> None:
@@ -72,7 +72,7 @@ def plan(engine: Engine, store: Immediate) -> Callable[..., str]:
         event.listen(engine, "before_cursor_execute", listen)
         store.now(work, *args)
         event.remove(engine, "before_cursor_execute", listen)
-        return store.now(_explained, *asked[0])
+        return store.now(_explained, *asked[question])
 
     return explain
 

@@ -170,7 +170,7 @@ def test_depths_count_letters_together_and_partners_apart(store: Immediate, now:
 
 
 def test_a_claim_reads_no_whole_table(plan: Plan, now: datetime) -> None:
-    found = plan(_taken, now, "gw1", 10)
+    found = plan(_taken, now, "gw1", 10, question=1)  # the first counts what is under way
     assert "ix_outbox_waiting" in found
     assert "ix_outbox_unsent_lane" in found
     assert "Seq Scan" not in found
@@ -180,7 +180,7 @@ def test_two_gateways_at_once_never_claim_the_same_row(
     postgres_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime
 ) -> None:
     store = Immediate(postgres_engine, make_unit)
-    _filled(store, now, *[(f"R{n}", "CUHK") for n in range(4)])
+    _filled(store, now, *[(f"R{n}", partner) for n, partner in enumerate(("CUHK", "CUHK", "PolyU", "PolyU"))])
     store.close()
     with postgres_engine.connect() as one, postgres_engine.connect() as other:
         for connection in (one, other):
@@ -190,6 +190,49 @@ def test_two_gateways_at_once_never_claim_the_same_row(
         for connection in (one, other):
             connection.exec_driver_sql("COMMIT")
     assert (first, second) == ([1, 2], [3, 4])
+
+
+def _claim_within(unit: Unit, now: datetime, who: str, in_flight: int) -> list[int]:
+    return [row.id for row in unit.outbox.claim(now, who, LEASE_S, 100, lambda _line, under_way: in_flight - under_way)]
+
+
+def test_a_partner_s_limit_counts_what_every_gateway_has_under_way(store: Immediate, now: datetime) -> None:
+    _filled(store, now, *[(f"R{n}", "CUHK") for n in range(6)], ("R1", "PolyU"))
+    assert store.now(_claim_within, now, "gw1", 3) == [1, 2, 3, 7]
+    assert store.now(_claim_within, now, "gw2", 4) == [4]
+    assert store.now(_claim_within, now, "gw2", 4) == []
+    _sent(store, 2, now)
+    assert store.now(_claim_within, now, "gw2", 4) == [5]
+    assert store.now(lambda unit: unit.outbox.under_way(now)) == {"CUHK": 4, "PolyU": 1}
+
+
+def test_a_line_with_no_room_does_not_crowd_out_the_others(store: Immediate, now: datetime) -> None:
+    _filled(store, now, *[(f"R{n}", "CUHK") for n in range(200)], ("R1", "PolyU"))
+    assert store.now(_claim_within, now, "gw1", 1) == [1]
+    assert store.now(_claim_within, now, "gw2", 1) == [201]
+
+
+def test_two_gateways_that_claim_at_once_keep_a_partner_s_limit_together(
+    postgres_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime
+) -> None:
+    store = Immediate(postgres_engine, make_unit)
+    _filled(store, now, *[(f"R{n}", "CUHK") for n in range(8)], ("R1", "PolyU"))
+    with postgres_engine.connect() as one, postgres_engine.connect() as other:
+        one.exec_driver_sql("BEGIN")
+        first = _claim_within(make_unit(one), now, "gw1", 3)
+        other.exec_driver_sql("BEGIN")
+        second = _claim_within(make_unit(other), now, "gw2", 3)
+        one.exec_driver_sql("COMMIT")
+        third = _claim_within(make_unit(other), now, "gw2", 4)
+        other.exec_driver_sql("COMMIT")
+    store.close()
+    assert first == [1, 2, 3, 9]
+    assert second == []  # the first is not committed yet: nobody waits for it, and nobody guesses
+    assert third == [4]
+
+
+def test_counting_what_is_under_way_reads_no_whole_table(plan: Plan, now: datetime) -> None:
+    assert "ix_outbox_leased" in plan(lambda unit: unit.outbox.under_way(now))
 
 
 STEPS = st.lists(st.sampled_from(["claim", "sent", "later", "dead", "retry", "wait"]), max_size=30)

@@ -133,6 +133,18 @@ def upgrade() -> None:
         batch_op.create_index("ix_inbox_made_at", ["made_at"], unique=False)
 
     op.create_table(
+        "instances",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), server_default="", nullable=False),
+        sa.Column("pid", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("version", sa.Text(), server_default="", nullable=False),
+        sa.Column("since", hkall_gateway.store.tables.UtcDateTime(length=32), nullable=False),
+        sa.Column("seen_at", hkall_gateway.store.tables.UtcDateTime(length=32), nullable=False),
+        sa.Column("left_at", hkall_gateway.store.tables.UtcDateTime(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_instances")),
+        comment="The gateways that work on this database, and when each was heard of last.",
+    )
+    op.create_table(
         "item_properties",
         sa.Column("agency", sa.Text(), nullable=False),
         sa.Column("barcode", sa.Text(), nullable=False),
@@ -270,6 +282,13 @@ def upgrade() -> None:
         comment="What must be told to others, in our words; a lane (one request, one recipient) leaves in order.",
     )
     with op.batch_alter_table("outbox", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_outbox_leased",
+            ["lease_until"],
+            unique=False,
+            sqlite_where=sa.text("lease_until IS NOT NULL"),
+            postgresql_where=sa.text("lease_until IS NOT NULL"),
+        )
         batch_op.create_index(batch_op.f("ix_outbox_request"), ["request"], unique=False)
         batch_op.create_index(
             "ix_outbox_unsent_lane",

@@ -1,0 +1,99 @@
+"""This gateway among those on one database: it says that it is there, and hands on what those that fell silent had in hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+from twisted.internet.defer import ensureDeferred
+
+from hkall_gateway.desk.ports import Clock
+from hkall_gateway.store import instances
+from hkall_gateway.store.database import Store
+from hkall_gateway.store.faults import Unavailable
+from hkall_gateway.store.instances import Instance
+from hkall_gateway.store.unit import Unit
+
+LOG = structlog.get_logger()
+
+BEAT_S: Final = 15
+
+
+class NameTaken(Exception):
+    """Another gateway works on this database under our name; both would take each other's work."""
+
+
+class Presence:
+    """Says every BEAT_S seconds that `me` is there.
+
+    `runs` answers whether a process of this machine runs: after a crash our own name is still in the table, and free.
+    """
+
+    def __init__(
+        self, store: Store, me: Instance, clock: Clock, now: Callable[[], datetime], runs: Callable[[int], bool]
+    ) -> None:
+        self._store, self._me, self._clock, self._now, self._runs = store, me, clock, now, runs
+        self._timer: Any = None
+
+    async def start(self) -> None:
+        """Enter the table, then keep saying so. Raises NameTaken."""
+        other = await self._store.run(_enter, self._me, self._now(), self._runs)
+        if other is not None:
+            raise NameTaken(
+                f"a gateway called {other.name} works on this database (process {other.pid} on {other.host}): "
+                f"give this one another HKALL_INSTANCE"
+            )
+        self._beat_later()
+
+    async def stop(self) -> None:
+        """Say good-bye; what is then still in our name is free."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        now = self._now()
+        try:
+            await self._store.run(instances.here, replace(self._me, seen_at=now, left_at=now))
+        except Unavailable:  # the others will miss us
+            LOG.warning("instance.left_unseen")
+
+    async def beat(self) -> None:
+        """Once: we are there; what the silent ones had is anybody's."""
+        now = self._now()
+        try:
+            freed = await self._store.run(_beat, replace(self._me, seen_at=now), now)
+        except Unavailable:  # the store has said why
+            return
+        except Exception:
+            LOG.exception("instance.beat_failed")
+            return
+        if freed:
+            LOG.warning("instance.took_over", rows=freed)
+
+    def _beat_later(self) -> None:
+        self._timer = self._clock.callLater(BEAT_S, self._beat_now)
+
+    def _beat_now(self) -> None:
+        ensureDeferred(self.beat())
+        self._beat_later()
+
+
+def _enter(unit: Unit, me: Instance, now: datetime, runs: Callable[[int], bool]) -> Instance | None:
+    """Enter under our name; the gateway that has it already, if there is one."""
+    other = instances.named(unit, me.name)
+    if other is not None and other.state(now) == "up" and _is_another(other, me, runs):
+        return other
+    instances.here(unit, me)
+    return None
+
+
+def _is_another(other: Instance, me: Instance, runs: Callable[[int], bool]) -> bool:
+    """Whether it is alive. A process of this machine that does not run has crashed, and so has one with our own number."""
+    return other.host != me.host or (other.pid != me.pid and runs(other.pid))
+
+
+def _beat(unit: Unit, me: Instance, now: datetime) -> int:
+    instances.here(unit, me)
+    return instances.hand_on(unit, now)

@@ -1,0 +1,93 @@
+"""How a door is opened: alone on its port or with others, and each gateway of a machine at its own number."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.threads import blockingCallFromThread
+
+from hkall_gateway.edge.ports import entrance, numbered
+
+
+class Counting(Factory):
+    """Counts who calls, and hangs up."""
+
+    def __init__(self) -> None:
+        self.callers = 0
+
+    def buildProtocol(self, _address: Any) -> Any:  # noqa: N802  # Twisted's own name
+        self.callers += 1
+        return HangingUp()
+
+
+class HangingUp(Protocol):
+    def connectionMade(self) -> None:  # noqa: N802
+        transport: Any = self.transport
+        transport.loseConnection()
+
+
+class Doors:
+    """Doors that are closed at the end."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.open: list[Any] = []
+
+    def listen(self, text: str, factory: Any, *, shared: bool) -> int:
+        async def opened() -> Any:
+            return await entrance(self._reactor, text, shared=shared).listen(factory)
+
+        port: Any = blockingCallFromThread(self._reactor, lambda: ensureDeferred(opened()))
+        self.open.append(port)
+        return int(port.getHost().port)
+
+    def close(self) -> None:
+        for port in self.open:
+            blockingCallFromThread(self._reactor, port.stopListening)
+
+
+@pytest.fixture
+def doors(reactor: Any) -> Iterator[Doors]:
+    made = Doors(reactor)
+    yield made
+    made.close()
+
+
+def call(port: int) -> None:
+    """Until the other end has hung up."""
+    with socket.create_connection(("127.0.0.1", port), 20) as caller:
+        assert caller.recv(1) == b""
+
+
+def test_two_gateways_share_a_port_and_every_caller_meets_one_of_them(doors: Doors) -> None:
+    one, other = Counting(), Counting()
+    port = doors.listen("tcp:0:interface=127.0.0.1", one, shared=True)
+    assert doors.listen(f"tcp:{port}:interface=127.0.0.1", other, shared=True) == port
+    for _ in range(64):
+        call(port)
+    assert one.callers + other.callers == 64
+    assert min(one.callers, other.callers) > 0  # the kernel hashes the callers' ports: all on one side is 2**-63
+
+
+def test_a_port_that_is_not_shared_is_refused_to_a_second_gateway(doors: Doors) -> None:
+    port = doors.listen("tcp:0:interface=127.0.0.1", Counting(), shared=False)
+    with pytest.raises(CannotListenError):
+        doors.listen(f"tcp:{port}:interface=127.0.0.1", Counting(), shared=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "wanted"),
+    [
+        ("tcp:808{instance}", "2", "tcp:8082"),
+        ("tcp:8080", "2", "tcp:8080"),
+        ("unix:/run/hkall-{instance}", "a", "unix:/run/hkall-a"),
+    ],
+)
+def test_each_gateway_of_a_machine_has_ports_of_its_own_number(text: str, number: str, wanted: str) -> None:
+    assert numbered(text, number) == wanted

@@ -1,0 +1,110 @@
+"""A gateway says that it is there, takes no name that another has, and hands on what the silent ones had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import Clock
+
+from hkall_gateway.presence import BEAT_S, NameTaken, Presence
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.store import instances
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.instances import GONE_S, Instance
+from hkall_gateway.store.tables import create_all
+from hkall_gateway.store.unit import Unit
+
+NOON = datetime(2017, 3, 1, 4, tzinfo=UTC)
+
+
+class Machine:
+    """A database, a clock, and the processes that run on this machine."""
+
+    def __init__(self) -> None:
+        self.engine, self.clock, self.running = open_engine("sqlite://"), Clock(), {1, 2}
+        create_all(self.engine)
+        self.store = Immediate(self.engine, lambda connection: Unit(connection, str))
+
+    def now(self) -> datetime:
+        return NOON + timedelta(seconds=self.clock.seconds())
+
+    def gateway(self, name: str, pid: int, host: str = "here") -> Presence:
+        me = Instance(name, host, pid, "1.0", self.now(), self.now())
+        return Presence(self.store, me, self.clock, self.now, self.running.__contains__)
+
+    def states(self) -> dict[str, str]:
+        return {one.name: one.state(self.now()) for one in self.store.now(instances.everyone)}
+
+    def pass_time(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock.advance(1)
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    made = Machine()
+    yield made
+    made.store.close()
+    made.engine.dispose()
+
+
+def start(gateway: Presence) -> BaseException | None:
+    """How it went: None is well."""
+    told: list[Any] = []
+    ensureDeferred(gateway.start()).addBoth(told.append)
+    return told[0].value if told[0] else None
+
+
+def test_a_gateway_is_seen_as_long_as_it_runs_and_has_left_when_it_stops(machine: Machine) -> None:
+    gateway = machine.gateway("a", 1)
+    assert start(gateway) is None
+    machine.pass_time(10 * GONE_S)
+    assert machine.states() == {"a": "up"}
+    ensureDeferred(gateway.stop())
+    assert machine.states() == {"a": "left"}
+    assert machine.clock.getDelayedCalls() == []
+
+
+def test_a_name_that_a_living_gateway_has_is_not_taken(machine: Machine) -> None:
+    start(machine.gateway("a", 1))
+    refused = start(machine.gateway("a", 2))
+    assert isinstance(refused, NameTaken)
+    assert "process 1 on here" in str(refused)
+    assert "HKALL_INSTANCE" in str(refused)
+
+
+def test_a_name_on_another_machine_is_free_when_that_one_has_fallen_silent(machine: Machine) -> None:
+    machine.store.now(instances.here, Instance("a", "there", 1, "1.0", NOON, NOON))
+    assert isinstance(start(machine.gateway("a", 2)), NameTaken)
+    machine.pass_time(GONE_S + 1)
+    assert start(machine.gateway("a", 2)) is None
+
+
+def test_who_crashed_may_come_back_under_its_name_at_once(machine: Machine) -> None:
+    machine.store.now(instances.here, Instance("a", "here", 1, "1.0", NOON, NOON))
+    machine.running.discard(1)
+    assert start(machine.gateway("a", 2)) is None
+
+
+def test_a_container_that_is_started_again_has_the_number_that_it_had(machine: Machine) -> None:
+    machine.store.now(instances.here, Instance("a", "here", 1, "1.0", NOON, NOON))
+    assert start(machine.gateway("a", 1)) is None
+
+
+def test_what_a_silent_gateway_had_in_hand_is_handed_on_by_another_within_its_minute(machine: Machine) -> None:
+    machine.store.now(instances.here, Instance("dead", "there", 9, "1.0", NOON, NOON))
+    telling = Telling(Send.ASK_LENDER.value, "R1", "CUHK", "HKU", "w-1", NOON)
+    machine.store.now(lambda unit: unit.outbox.put(Send.ASK_LENDER, telling, "", NOON))
+    assert machine.store.now(lambda unit: unit.outbox.claim(NOON, "dead", 600, 1))
+    start(machine.gateway("a", 1))
+    machine.pass_time(GONE_S)
+    assert machine.store.now(lambda unit: unit.outbox.held_by("dead")) == 1
+    machine.pass_time(BEAT_S)
+    assert machine.store.now(lambda unit: unit.outbox.held_by("dead")) == 0
+    assert machine.states() == {"a": "up", "dead": "gone"}
