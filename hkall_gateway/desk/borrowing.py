@@ -71,6 +71,7 @@ def _wish(unit: Unit, ask: RequestTitle, copies: tuple[Holding, ...], ranked: tu
         candidates=available,
         duplicate=any(_same(r, ask) for r in unit.open_requests(ask.patron)),
         hold=ask.hold and not available,  # many systems call every request a hold; without a copy it would be one
+        need_before=ask.need_before,
     )
 
 
