@@ -19,9 +19,9 @@ from hkall_gateway.sip2.listeners import Framing, Listener
 
 
 def terminals(config: Gateway) -> dict[str, TerminalRow]:
-    """Who may log in, by login; a terminal speaks the library's first language."""
-    language, makes = config.library.languages[0], makes_of_terminals(config.sip2)
-    return {row.login: _terminal(row, makes[row.dialect], language) for row in config.sip2.terminals}
+    """Who may log in, by login; a terminal speaks the library's first language unless its row names one."""
+    usual, makes = config.library.languages[0], makes_of_terminals(config.sip2)
+    return {row.login: _terminal(row, makes[row.dialect], row.language or usual) for row in config.sip2.terminals}
 
 
 def makes_of_terminals(door: gateway.Sip2) -> dict[str, Dialect]:

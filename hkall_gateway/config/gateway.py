@@ -34,6 +34,7 @@ from hkall_gateway.store.engine import Limits
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
+Language = Literal["en", "zh-Hant"]
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
@@ -45,7 +46,7 @@ class Library(Strict):
     timezone: Literal["Asia/Hong_Kong"] = Field(
         default="Asia/Hong_Kong", description="where our days begin and end; the rules know no other clock"
     )
-    languages: tuple[Literal["en", "zh-Hant"], ...] = Field(
+    languages: tuple[Language, ...] = Field(
         default=("en", "zh-Hant"), min_length=1, description="languages of letters and screens, the usual one first"
     )
     pickup_locations: tuple[Text, ...] = Field(min_length=1, description="where a book can be collected, the usual one first")
@@ -104,6 +105,9 @@ class Terminal(Strict):
     role: Literal["counter", "selfcheck", "bookdrop"] = Field(description="what it may do")
     location: Text = Field(description="where it stands")
     dialect: Text = Field(default="standard", description="row of sip2/dialects.py, or of [[sip2.dialects]]")
+    language: Language | None = Field(
+        default=None, description="its screen's, where neither message nor patron names one; without it our usual one"
+    )
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
 
 
