@@ -40,6 +40,11 @@ def listeners(door: gateway.Sip2) -> Iterator[tuple[str, Listener]]:
         yield row.endpoint, Listener(row.login, row.terminal, framing, framings, AllowList(row.proxy_from))
 
 
+def framing_of_ils(config: Gateway) -> Dialect:
+    """How the library's own system frames its SIP2 lines."""
+    return makes_of_terminals(config.sip2)[config.ils.dialect]
+
+
 def callers(config: Gateway, environ: Mapping[str, str]) -> dict[str, Caller]:
     """Who may speak NCIP to us, by agency."""
     secret = agreed_secrets(config, environ)

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from hkall_gateway.config.crosschecks import crossed
 from hkall_gateway.config.dialects import Dialect
+from hkall_gateway.config.ils import Ils
 from hkall_gateway.config.loading import ConfigErrors, Strict, model, read
 from hkall_gateway.config.values import (
     Agency,
@@ -207,18 +208,6 @@ class Client(Strict):
     certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
     by_address: bool = Field(default=False, description="its address alone proves who it is, where no secret comes")
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
-
-
-class Ils(Strict):
-    """Our own library system."""
-
-    connector: Text = Field(default="snapshot", description="snapshot, sip2, ncip, manual or an installed one")
-    host: str = Field(default="", description="sip2: its host")
-    port: PortNumber = Field(default=6001, description="sip2: its port")
-    login: str = Field(default="", description="sip2: our login there")
-    url: WebUrl | None = Field(default=None, description="ncip: where its responder listens")
-    password_env: Variable | None = Field(default=None, description="variable with our password there")
-    timeout_s: Seconds = Field(default=3.0, description="how long one question may take; shorter than a terminal waits")
 
 
 class Smtp(Strict):

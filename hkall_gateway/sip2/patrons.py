@@ -123,7 +123,7 @@ def _details(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
 
 
 def _known(seen: PatronSeen) -> bool:
-    return seen.refusal is None or seen.refusal.why is not Why.UNKNOWN_BORROWER
+    return seen.refusal is None or seen.refusal.why not in {Why.UNKNOWN_BORROWER, Why.TRY_AGAIN}
 
 
 def _blocked(seen: PatronSeen) -> bool:
