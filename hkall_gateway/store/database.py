@@ -1,7 +1,7 @@
 """The one writer: whatever waits becomes one durable commit, and nobody is answered before it (law 2).
 
-Each unit of work runs inside its own SAVEPOINT; one that raises is rolled back alone. There is no timer: a batch is what
-came in while the last one was being committed, so a lone message waits for nobody.
+A unit of work that raises is rolled back alone. There is no timer: a batch is what came in while the last one was being
+committed, so a lone message waits for nobody.
 """
 
 from __future__ import annotations
