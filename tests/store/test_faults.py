@@ -102,12 +102,13 @@ def test_a_group_whose_connection_broke_while_nothing_was_committed_is_done_on_a
 def test_a_connection_that_breaks_between_two_units_of_a_group_costs_neither_its_answer(site: Site) -> None:
     backend, tries = site.backend(), iter((True, False))
 
-    def break_and_write(unit: Unit) -> str:
+    def write_and_break(unit: Unit) -> str:
+        write(unit, "b")
         if next(tries):
             site.end_session(backend)
-        return write(unit, "b")
+        return "b"
 
-    both = site.database.run(write, "a"), site.database.run(break_and_write)
+    both = site.database.run(write, "a"), site.database.run(write_and_break)
     assert (site.all(*both), site.kept()) == (["a", "b"], ["a", "b"])
 
 
