@@ -14,24 +14,28 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from hkall_gateway import __version__, logs, rows
+from hkall_gateway import __version__, courier, logs, rows
 from hkall_gateway.config import gateway, policy
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
-from hkall_gateway.connectors.tools import Tools
-from hkall_gateway.courier import Carrier, Courier, Schedule, Terms
+from hkall_gateway.connectors.tools import Outside, Tools
+from hkall_gateway.courier import Carrier, Courier, Schedule
 from hkall_gateway.desk import choosing
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.local import Terms
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.balanced import Balanced
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
+from hkall_gateway.edge.health import Health
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.ports import entrance, numbered
 from hkall_gateway.edge.secrets import Secrets, WrongPins
@@ -43,7 +47,6 @@ from hkall_gateway.ncip.rawtcp import NcipLines
 from hkall_gateway.ncip.server import NcipSite, ncip_site
 from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.ops.pages import ops_site
-from hkall_gateway.ops.pulse import Pulse
 from hkall_gateway.presence import Presence
 from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.calendar import HONG_KONG
@@ -52,6 +55,7 @@ from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import handlers as sip2
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.server import Terminals
+from hkall_gateway.sip2.upstream import Login, Upstream, dialled
 from hkall_gateway.store.database import Database
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.instances import Instance
@@ -129,9 +133,8 @@ class Daemon:
         self._hashing = ThreadPool(0, HASHING_THREADS, "hashing")
         self.secrets = self._make_secrets()
         engine = open_engine(config.database.url, config.database.limits())
-        grouped = partial(self.counters.observe, "group_units")
-        self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, grouped)
-        self.desk = Desk(self.store, self._connector(), lambda: self.house, clock)
+        self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random)
+        self.desk = Desk(self.store, self._connector(), lambda: self.house, clock, self._without_ils)
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.house, clock, reactor, instance())
         me = Instance(instance(), os.uname().nodename, os.getpid(), __version__, clock(), clock())
@@ -140,7 +143,6 @@ class Daemon:
         self._terminals = self._make_terminals()
         self._partners, self._lines = self._make_partners(ncip_door)
         self._ports: list[Any] = []
-        self._pulse = Pulse(reactor, self.counters)
 
     # ---- what it is made of
 
@@ -153,9 +155,28 @@ class Daemon:
         return Unit(connection, new_request_id, self.house.silent, self._moved)
 
     def _connector(self) -> Any:
-        ils = self.config.ils
+        ils, health = self.config.ils, Health("connector", self._clock, self.counters)
         made = {e.name: e for e in entry_points(group="hkall_gateway.connectors")}[ils.connector].load()
-        return made(Tools(self.store, self.config.library.agency, self._verify_pin, ils.model_dump()))
+        line, post = self._lines_to_ils(health), AgentPost(self._reactor)
+        out = Outside(self._clock, health, line, post, rows.framing_of_ils(self.config), self._ils_password())
+        return made(Tools(self.store, self.config.library.agency, self._verify_pin, ils.model_dump(), out))
+
+    def _lines_to_ils(self, health: Health) -> Callable[[], Upstream]:
+        """What opens one more line to the local system's SIP2 server, as ourselves."""
+        ils, dialect = self.config.ils, rows.framing_of_ils(self.config)
+        endpoint: Any = HostnameEndpoint(self._reactor, ils.host, ils.port, timeout=ils.timeout_s)
+        if ils.tls:
+            endpoint = wrapClientTLS(optionsForClientTLS(ils.host), endpoint)
+        login = Login(ils.login, self._ils_password(), ils.location)
+        return lambda: Upstream(dialled(endpoint), self._reactor, ils.timeout_s, dialect, health, login)
+
+    def _ils_password(self) -> Sensitive:
+        return Sensitive(self._environ.get(self.config.ils.password_env or "", ""))
+
+    def _without_ils(self) -> Terms:
+        """What is done while the local system is away, by the configuration of now."""
+        ils = self.config.ils
+        return Terms(ils.fallback, ils.keep_s, ils.pin, self._verify_pin)
 
     async def _verify_pin(self, card: str, stored: Sensitive, pin: Sensitive) -> bool:
         return await self.secrets.verify(f"patron {card}", stored.reveal(), pin.reveal())
@@ -219,9 +240,9 @@ class Daemon:
         site = ncip_site(first, door.max_body_bytes, self._reactor, gate)
         return site, NcipLines(first, door.max_body_bytes, self._reactor, gate)
 
-    def _terms(self, line: str) -> Terms:
+    def _terms(self, line: str) -> courier.Terms:
         found = next((p for p in self.config.partners if p.agency == line), None)
-        return Terms(found.in_flight, found.attempts or 0) if found else Terms(MAIL_IN_FLIGHT)
+        return courier.Terms(found.in_flight, found.attempts or 0) if found else courier.Terms(MAIL_IN_FLIGHT)
 
     # ---- its life
 
@@ -239,7 +260,6 @@ class Daemon:
             await self._listen(text, ops)
         await self.courier.start()
         self.rounds.start()
-        self._pulse.start()
         LOG.info("daemon.started", version=__version__, instance=instance(), listening=len(self._ports))
 
     def _ncip_ports(self) -> list[tuple[str, Any]]:
@@ -270,7 +290,6 @@ class Daemon:
 
     async def stop(self) -> None:
         """Take nothing new, answer what is in hand, then close: doors, courier, database."""
-        self._pulse.stop()
         for port in self._ports:
             await port.stopListening()
         self._ports.clear()

@@ -19,9 +19,9 @@ from hkall_gateway.sip2.listeners import Framing, Listener
 
 
 def terminals(config: Gateway) -> dict[str, TerminalRow]:
-    """Who may log in, by login; a terminal speaks the library's first language."""
-    language, makes = config.library.languages[0], makes_of_terminals(config.sip2)
-    return {row.login: _terminal(row, makes[row.dialect], language) for row in config.sip2.terminals}
+    """Who may log in, by login; a terminal speaks the library's first language unless its row names one."""
+    usual, makes = config.library.languages[0], makes_of_terminals(config.sip2)
+    return {row.login: _terminal(row, makes[row.dialect], row.language or usual) for row in config.sip2.terminals}
 
 
 def makes_of_terminals(door: gateway.Sip2) -> dict[str, Dialect]:
@@ -38,6 +38,11 @@ def listeners(door: gateway.Sip2) -> Iterator[tuple[str, Listener]]:
     for row in door.listeners:
         framing = makes[row.dialect] if row.dialect else None
         yield row.endpoint, Listener(row.login, row.terminal, framing, framings, AllowList(row.proxy_from))
+
+
+def framing_of_ils(config: Gateway) -> Dialect:
+    """How the library's own system frames its SIP2 lines."""
+    return makes_of_terminals(config.sip2)[config.ils.dialect]
 
 
 def callers(config: Gateway, environ: Mapping[str, str]) -> dict[str, Caller]:

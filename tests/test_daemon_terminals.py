@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import socket
 import subprocess
@@ -36,6 +37,7 @@ class Site:
     open: int
     ops: int
     certificate: Path
+    log: Path
 
     def terminal(self, *words: str, password: str = setup.PASSWORD) -> subprocess.CompletedProcess[str]:
         """What `hkall-gateway sip2` prints and how it ends."""
@@ -116,7 +118,7 @@ dialect = "crlf"
             assert time.monotonic() < end, log.read_text()
             assert process.poll() is None, log.read_text()
             time.sleep(0.05)
-        yield Site(plain, tls, without, ops, certificate)
+        yield Site(plain, tls, without, ops, certificate, log)
     finally:
         process.terminate()
         process.wait(PATIENCE_S)
@@ -177,3 +179,11 @@ def test_after_five_wrong_pins_not_even_the_right_one_is_looked_at_but_all_else_
 def test_messages_are_counted_by_terminal_command_and_outcome(site: Site) -> None:
     site.counter("17 AB=NOSUCH")
     assert 'hkall_sip2_messages_total{terminal="counter-1",msg="17",outcome="unknown_item"}' in site.metrics()
+
+
+def test_each_message_has_a_mark_of_its_own_by_which_the_log_and_the_journal_find_it(site: Site) -> None:
+    site.counter("17 AB=NOSUCH", "17 AB=NOSUCH")
+    said = [json.loads(line) for line in site.log.read_text().splitlines() if "sip2.answered" in line]
+    marks = [line["corr_id"] for line in said if line["code"] == "18"][-2:]
+    assert all(mark.startswith("counter-1/") for mark in marks)
+    assert marks[0] != marks[1]

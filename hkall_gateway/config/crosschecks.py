@@ -14,6 +14,8 @@ from hkall_gateway.sip2.dialects import DIALECTS
 
 BUILT_IN: Final = ("snapshot", "sip2", "ncip", "manual")
 """The connectors of the package."""
+NEEDED: Final = {"sip2": ("host", "the sip2 connector"), "ncip": ("url", "the ncip connector")}
+"""The key that a connector cannot do without."""
 
 
 def crossed(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
@@ -77,9 +79,10 @@ def _ils(tables: Table) -> Iterator[Fault]:
     known = {*BUILT_IN, *(found.name for found in entry_points(group="hkall_gateway.connectors"))}
     if isinstance(connector, str) and connector not in known:
         yield "ils.connector", f"must be {listed(sorted(known))}"
-    needed = {"sip2": "host", "ncip": "url"}.get(str(connector), "")
-    if needed and not ils.get(needed):
-        yield f"ils.{needed}", f"is missing; the {connector} connector needs it"
+    needed = dict([NEEDED[connector]] if isinstance(connector, str) and connector in NEEDED else [])
+    if ils.get("relay") is True:
+        needed.setdefault("host", "the relay")
+    yield from ((f"ils.{key}", f"is missing; {whose} needs it") for key, whose in needed.items() if not ils.get(key))
 
 
 def _listeners(tables: Table) -> Iterator[Fault]:
@@ -112,11 +115,11 @@ def _dialects(tables: Table) -> Iterator[Fault]:
         if name in known:
             yield dotted(("sip2", "dialects", index, "name")), f"{name!r} is taken"
         known.append(name)
-    for kind in ("terminals", "listeners", "framings"):
-        for index, row in _rows(sip2, kind):
-            named = row.get("dialect")
-            if isinstance(named, str) and named not in known:
-                yield dotted(("sip2", kind, index, "dialect")), f"must be {listed(known)}{nearest(named, known)}"
+    used = [(("sip2", kind, i), row) for kind in ("terminals", "listeners", "framings") for i, row in _rows(sip2, kind)]
+    for steps, row in [*used, (("ils",), _table(tables, "ils"))]:
+        named = row.get("dialect")
+        if isinstance(named, str) and named not in known:
+            yield dotted((*steps, "dialect")), f"must be {listed(known)}{nearest(named, known)}"
 
 
 def _table(tables: Table, key: str) -> Table:

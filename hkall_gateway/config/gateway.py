@@ -10,6 +10,7 @@ from pydantic import Field
 
 from hkall_gateway.config.crosschecks import crossed
 from hkall_gateway.config.dialects import Dialect
+from hkall_gateway.config.ils import Ils
 from hkall_gateway.config.loading import ConfigErrors, Strict, model, read
 from hkall_gateway.config.values import (
     Agency,
@@ -34,6 +35,7 @@ from hkall_gateway.store.engine import Limits
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
+Language = Literal["en", "zh-Hant"]
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
@@ -45,7 +47,7 @@ class Library(Strict):
     timezone: Literal["Asia/Hong_Kong"] = Field(
         default="Asia/Hong_Kong", description="where our days begin and end; the rules know no other clock"
     )
-    languages: tuple[Literal["en", "zh-Hant"], ...] = Field(
+    languages: tuple[Language, ...] = Field(
         default=("en", "zh-Hant"), min_length=1, description="languages of letters and screens, the usual one first"
     )
     pickup_locations: tuple[Text, ...] = Field(min_length=1, description="where a book can be collected, the usual one first")
@@ -104,6 +106,9 @@ class Terminal(Strict):
     role: Literal["counter", "selfcheck", "bookdrop"] = Field(description="what it may do")
     location: Text = Field(description="where it stands")
     dialect: Text = Field(default="standard", description="row of sip2/dialects.py, or of [[sip2.dialects]]")
+    language: Language | None = Field(
+        default=None, description="its screen's, where neither message nor patron names one; without it our usual one"
+    )
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
 
 
@@ -203,18 +208,6 @@ class Client(Strict):
     certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
     by_address: bool = Field(default=False, description="its address alone proves who it is, where no secret comes")
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
-
-
-class Ils(Strict):
-    """Our own library system."""
-
-    connector: Text = Field(default="snapshot", description="snapshot, sip2, ncip, manual or an installed one")
-    host: str = Field(default="", description="sip2: its host")
-    port: PortNumber = Field(default=6001, description="sip2: its port")
-    login: str = Field(default="", description="sip2: our login there")
-    url: WebUrl | None = Field(default=None, description="ncip: where its responder listens")
-    password_env: Variable | None = Field(default=None, description="variable with our password there")
-    timeout_s: Seconds = Field(default=3.0, description="how long one question may take; shorter than a terminal waits")
 
 
 class Smtp(Strict):

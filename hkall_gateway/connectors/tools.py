@@ -4,11 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from hkall_gateway.desk.ports import LocalIls
-from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.edge.health import Health
+from hkall_gateway.ncip.transport import Post
+from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
+from hkall_gateway.sip2.dialects import DIALECTS, Dialect
+from hkall_gateway.sip2.upstream import Ask
 from hkall_gateway.store.database import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a connector needs that asks another system.
+
+    `now` answers the aware UTC instant; `line()` is one more line to the system's SIP2 server, logged in as ourselves, in
+    `dialect`; `post` sends a document by HTTP; `health` is told how it went; `password` is what `password_env` names.
+    """
+
+    now: Callable[[], datetime]
+    health: Health
+    line: Callable[[], Ask]
+    post: Post
+    dialect: Dialect = DIALECTS["standard"]
+    password: Sensitive = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +40,13 @@ class Tools:
     agency: str
     verify: Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    outside: Outside | None = None
+
+    def abroad(self) -> Outside:
+        """What leads outside. Raises ValueError where the house has no way out."""
+        if self.outside is None:
+            raise ValueError("this connector asks another system, and was given no way to it")
+        return self.outside
 
 
 Connector = Callable[[Tools], LocalIls]

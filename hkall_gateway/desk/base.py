@@ -9,32 +9,39 @@ from typing import Any, TypeVar
 
 from hkall_gateway.desk.asks import Heard, InboxKey
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.local import USUAL, Local, Terms
 from hkall_gateway.desk.once import once
 from hkall_gateway.desk.outcomes import Refused
-from hkall_gateway.desk.ports import BorrowerFacts, LocalIls, Unreachable, Verb
+from hkall_gateway.desk.ports import BorrowerFacts, LocalIls
 from hkall_gateway.rules.vocabulary import RULES, Sensitive, Why
-from hkall_gateway.store.cards import is_blocked
 from hkall_gateway.store.database import Store
 from hkall_gateway.store.locks import Locks
-from hkall_gateway.store.unit import Unit
 
 Said = TypeVar("Said")
 
-LOADED = "snapshot"
-"""The source of facts that are rows of ours."""
-
 WRONG_PIN = Refused(Why.WRONG_PIN, RULES[Why.WRONG_PIN])
 TRY_AGAIN = Refused(Why.TRY_AGAIN)
+
+_PIN_ANSWERS = {True: None, False: WRONG_PIN, None: TRY_AGAIN}
 
 
 class Base:
     """The store, the local system, who we are and what time it is.
 
-    `house` answers who we are now (a reload may change it); `now` is the aware UTC instant.
+    `house` answers who we are now (a reload may change it); `now` is the aware UTC instant; `terms` what is done while the
+    local system is away.
     """
 
-    def __init__(self, store: Store, ils: LocalIls, house: Callable[[], House], now: Callable[[], datetime]) -> None:
-        self._store, self._ils, self._house, self._now = store, ils, house, now
+    def __init__(
+        self,
+        store: Store,
+        ils: LocalIls,
+        house: Callable[[], House],
+        now: Callable[[], datetime],
+        terms: Callable[[], Terms] = lambda: USUAL,
+    ) -> None:
+        self._store, self._house, self._now = store, house, now
+        self._local = Local(store, ils, now, terms)
 
     @property
     def house(self) -> House:
@@ -43,7 +50,7 @@ class Base:
     @property
     def _loaded(self) -> bool:
         """Whether borrowers are rows of ours: then no question goes before the unit of work, which reads them itself."""
-        return Verb.LOADED in self._ils.supports
+        return self._local.loaded
 
     def _we_borrow(self, ask: Heard) -> bool:
         """Ours is the request that carries our agency; where none is named, the copy that is not ours."""
@@ -57,28 +64,23 @@ class Base:
         return await self._store.run(once, key, now, work, ask, *facts, self.house, now, locks=locks, repeatable=kept)
 
     async def _facts(self, card: str) -> BorrowerFacts:
-        """What the local system says of a borrower; if it cannot be reached, what was loaded last, if anything was."""
-        try:
-            facts = await self._ils.borrower(card)
-            return facts if facts.source == LOADED else await self._with_blocks(facts)
-        except Unreachable:
-            facts = await self._store.read(loaded_facts, card)
-            return replace(facts, reachable=facts.borrower is not None)
+        """What is known of a borrower; `reachable` False is answered by TRY_AGAIN."""
+        return await self._local.borrower(card)
 
-    async def _with_blocks(self, facts: BorrowerFacts) -> BorrowerFacts:
-        """What another system says of a borrower, and whether a terminal blocked the card here; our own rows know both."""
-        borrower = facts.borrower
-        if borrower is None or not await self._store.read(is_blocked, borrower.barcode):
+    async def _facts_for_wish(self, card: str, bib_id: str) -> BorrowerFacts:
+        """The same, and what the local system says of our own copies of the title (R6)."""
+        facts = await self._facts(card)
+        if not self._local.sees_shelves or not facts.reachable:
             return facts
-        return replace(facts, borrower=replace(borrower, blocked=True))
+        return replace(facts, looked=True, at_home=await self._local.at_home(bib_id))
 
-    async def _pin_ok(self, card: str, pin: Sensitive) -> bool:
-        if not pin:
-            return False
-        try:
-            return await self._ils.verify_pin(card, pin)
-        except Unreachable:
-            return False
+    async def _pin_ok(self, card: str, pin: Sensitive) -> bool | None:
+        """None where nobody can tell at the moment. An empty PIN is never right."""
+        return await self._local.pin_ok(card, pin) if pin else False
+
+    async def _pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
+        """Why a PIN is no good; None if it is right, or if none came."""
+        return _PIN_ANSWERS[await self._pin_ok(card, pin)] if pin else None
 
 
 def locks_for(patron: str = "", request: str = "", item: str = "", line: str = "") -> Locks:
@@ -89,8 +91,3 @@ def locks_for(patron: str = "", request: str = "", item: str = "", line: str = "
 def heard_locks(ask: Heard) -> Locks:
     """What a partner speaks of: a copy, a RequestId, or both."""
     return Locks(item=("", ask.item.barcode if ask.item else ""), wires=((ask.wire_agency, ask.wire_id),))
-
-
-def loaded_facts(unit: Unit, card: str) -> BorrowerFacts:
-    """What was loaded of a borrower."""
-    return BorrowerFacts(unit.patron(card), LOADED)

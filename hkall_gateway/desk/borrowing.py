@@ -44,34 +44,48 @@ def request_title(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, house: Ho
         return _placed(known) if known.patron == ask.patron else no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
     if facts.borrower is None:
         return no(unit, Why.UNKNOWN_BORROWER, ask.by, now, patron=ask.patron)
-    return _decide(unit, ask, facts.borrower, house, now)
+    return _decide(unit, ask, facts, facts.borrower, house, now)
 
 
-def _decide(unit: Unit, ask: RequestTitle, borrower: Borrower, house: House, now: datetime) -> Outcome:
+def _decide(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower, house: House, now: datetime) -> Outcome:
     copies = unit.copies(ask.bib_id)
     ranked = choosing.ranked(unit, copies, ask.placed_id, house, now, ask.volume)
-    wish = _wish(unit, ask, copies, ranked, house)
+    wish = _wish(unit, ask, facts, copies, ranked, house)
     took, known = counts(unit, borrower, house), standing(unit, borrower.barcode, house, now)
     answer = policy.may_request(borrower, wish, took, house.policy, now, staff=ask.staff, standing=known)
     if isinstance(answer, Refusal):
         unit.refuse(answer, now, ask.by, patron=ask.patron)
         return refused(answer, borrower.language)
-    return _placed(_place(unit, ask, copies, ranked, _unchecked(answer), house, now))
+    return _placed(_place(unit, ask, copies, ranked, _unchecked(answer, facts), house, now))
 
 
-def _wish(unit: Unit, ask: RequestTitle, copies: tuple[Holding, ...], ranked: tuple[Candidate, ...], house: House) -> Wish:
+def _wish(
+    unit: Unit,
+    ask: RequestTitle,
+    facts: BorrowerFacts,
+    copies: tuple[Holding, ...],
+    ranked: tuple[Candidate, ...],
+    house: House,
+) -> Wish:
     available = sum(not c.skip for c in ranked)
-    at_home = [c for c in copies if c.agency == house.agency and (not ask.volume or c.volume == ask.volume)]
     return Wish(
         known_title=bool(copies),
         pickup_location=ask.pickup_location or house.pickup_locations[0],
         pickup_locations=house.pickup_locations,
         materials=tuple(sorted({c.material for c in copies})),
-        statuses_at_home=tuple(c.status for c in at_home),
+        statuses_at_home=_at_home(ask, facts.at_home if facts.looked else copies, house),
         candidates=available,
         duplicate=any(_same(r, ask) for r in unit.open_requests(ask.patron)),
         hold=ask.hold and not available,  # many systems call every request a hold; without a copy it would be one
+        need_before=ask.need_before,
     )
+
+
+def _at_home(ask: RequestTitle, copies: tuple[Holding, ...] | None, house: House) -> tuple[str, ...] | None:
+    """The statuses of our own copies, of the wanted volume where one is; None where nobody can see them."""
+    if copies is None:
+        return None
+    return tuple(c.status for c in copies if c.agency == house.agency and (not ask.volume or c.volume == ask.volume))
 
 
 def _same(request: Request, ask: RequestTitle) -> bool:
@@ -80,9 +94,10 @@ def _same(request: Request, ask: RequestTitle) -> bool:
     return alive and request.bib_id == ask.bib_id and request.volume == ask.volume
 
 
-def _unchecked(grant: Grant) -> str:
+def _unchecked(grant: Grant, facts: BorrowerFacts) -> str:
     """What nobody could check, as flags for staff: "local_check:unknown"."""
-    return " ".join(f"{name}:{value}" for name, value in grant.facts.items() if value == "unknown")
+    unknown = [f"{name}:{value}" for name, value in grant.facts.items() if value == "unknown"]
+    return " ".join([*unknown, *filter(None, [facts.flag])])
 
 
 def _place(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hkall_gateway.desk import cards
-from hkall_gateway.desk.base import TRY_AGAIN, WRONG_PIN, locks_for
+from hkall_gateway.desk.base import TRY_AGAIN, locks_for
 from hkall_gateway.desk.byhand import ByHand
 from hkall_gateway.desk.deeds import Paid, Pay
 from hkall_gateway.desk.outcomes import Refused
@@ -28,19 +28,23 @@ class CardDesk(ByHand):
     async def block_card(self, ask: BlockCard) -> CardSet | Refused:
         """A card must not be used any more."""
         facts = await self._facts(ask.card)
+        if not facts.reachable:
+            return TRY_AGAIN
         return await self._once(None, locks_for(patron=ask.card), cards.block_card, ask, facts)
 
     async def enable_card(self, ask: EnableCard) -> CardSet | Refused:
         """What was blocked here is lifted."""
-        if not await self._pin_fits(ask.card, ask.pin):
-            return WRONG_PIN
+        if no := await self._pin_refused(ask.card, ask.pin):
+            return no
         facts = await self._facts(ask.card)
+        if not facts.reachable:
+            return TRY_AGAIN
         return await self._once(None, locks_for(patron=ask.card), cards.enable_card, ask, facts)
 
     async def hold(self, ask: Hold) -> Held | Refused:
         """A patron's wish is placed, changed or taken back."""
-        if not await self._pin_fits(ask.card, ask.pin):
-            return WRONG_PIN
+        if no := await self._pin_refused(ask.card, ask.pin):
+            return no
         facts = await self._facts(ask.card)
         if not facts.reachable:
             return TRY_AGAIN
@@ -48,9 +52,11 @@ class CardDesk(ByHand):
 
     async def renew_all(self, ask: RenewAll) -> AllRenewed | Refused:
         """Everything that a patron has is kept longer."""
-        if not await self._pin_fits(ask.card, ask.pin):
-            return WRONG_PIN
+        if no := await self._pin_refused(ask.card, ask.pin):
+            return no
         facts = await self._facts(ask.card)
+        if not facts.reachable:
+            return TRY_AGAIN
         return await self._once(None, Locks(ask.card, whole=True), cards.renew_all, ask, facts)
 
     async def note_properties(self, ask: NoteProperties) -> PropertiesNoted | Refused:
@@ -59,7 +65,4 @@ class CardDesk(ByHand):
 
     async def pay_at_terminal(self, ask: Pay, pin: Sensitive = NOTHING) -> Paid | Refused:
         """Take money for what a patron owes, from a terminal that may have asked for the PIN."""
-        return await self.pay(ask) if await self._pin_fits(ask.card, pin) else WRONG_PIN
-
-    async def _pin_fits(self, card: str, pin: Sensitive) -> bool:
-        return not pin or await self._pin_ok(card, pin)
+        return await self._pin_refused(ask.card, pin) or await self.pay(ask)

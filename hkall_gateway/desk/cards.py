@@ -25,6 +25,7 @@ from hkall_gateway.desk.slips import (
     RenewAll,
 )
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.windows import over
 from hkall_gateway.store import cards
 from hkall_gateway.store.unit import Unit
 
@@ -112,6 +113,8 @@ def _change(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: date
         return _refuse(unit, Refusal(Why.PICKUP_LOCATION, detail), ask, now, _language(facts))
     if place != request.pickup_location and request.position not in NOT_HERE_YET:
         return _no(unit, Why.WRONG_POSITION, ask, now, _language(facts))
+    if late := over(ask.need_before, now):
+        return _refuse(unit, late, ask, now, _language(facts))
     facts_now = {"pickup_location": place, "need_before": ask.need_before or request.need_before}
     return _held(unit.amend(request, now, ask.by, "R4", **facts_now), facts)
 

@@ -42,10 +42,12 @@ def check_out(unit: Unit, ask: CheckOut, facts: BorrowerFacts, house: House, now
         return _refuse(unit, Refusal(stranger), ask, _for_staff(unit, ask, found, stranger, now), facts, now)
     if found.position is P.ON_LOAN and found.patron == ask.card:
         return _again(unit, ask, found, facts, house, now)
-    return _lend(unit, ask, found, facts.borrower, house, now)
+    return _lend(unit, ask, found, facts, facts.borrower, house, now)
 
 
-def _lend(unit: Unit, ask: CheckOut, request: Request, borrower: Borrower, house: House, now: datetime) -> Outcome:
+def _lend(
+    unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower, house: House, now: datetime
+) -> Outcome:
     terminal = Terminal(ask.place.role, ask.place.location)
     took = counts(unit, borrower, house, without=request.id)
     closures = closed_days(unit, house)
@@ -58,7 +60,8 @@ def _lend(unit: Unit, ask: CheckOut, request: Request, borrower: Borrower, house
         conflict = answer.why.value  # it happened while the line was down: taken, and shown to staff
     happened = ask.happened_at if ask.no_block and ask.happened_at else now
     due = ask.due_told if conflict and ask.due_told else policy.loan_due(borrower, request, house.policy, happened, closures)
-    lent = _record_loan(unit, ask, request, borrower, due, happened, house, now, conflict)
+    flags = flagged(request, f"offline:{conflict}" if conflict else "", facts.flag)
+    lent = _record_loan(unit, ask, request, borrower, due, happened, house, now, flags)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
     return CheckedOut(lent.id, item, ask.card, lent.title, due, borrower.language, conflict=conflict, recalled=recalled)
 
@@ -72,7 +75,7 @@ def _record_loan(
     happened: datetime,
     house: House,
     now: datetime,
-    conflict: str,
+    flags: str,
 ) -> Request:
     category = eligibility.category_of(borrower, house.policy)
     return unit.advance(
@@ -87,7 +90,7 @@ def _record_loan(
         loan_days=category.loan_days if category else request.loan_days,
         used=True,
         expired_pickup=False,
-        flags=flagged(request, f"offline:{conflict}") if conflict else request.flags,
+        flags=flags,
     )
 
 

@@ -17,12 +17,13 @@ from hkall_gateway.desk.asks import (
     SeeItem,
     SeePatron,
 )
-from hkall_gateway.desk.base import TRY_AGAIN, WRONG_PIN, heard_locks, loaded_facts, locks_for
+from hkall_gateway.desk.base import TRY_AGAIN, heard_locks, locks_for
 from hkall_gateway.desk.deeds import Recalled
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.local import loaded_facts
 from hkall_gateway.desk.outcomes import Answer, ItemSeen, Outcome, PatronSeen, Refused
 from hkall_gateway.desk.partnerdesk import PartnerDesk
-from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.desk.ports import AWAY, BorrowerFacts
 from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Why
@@ -42,7 +43,10 @@ class Desk(PartnerDesk):
             pin_ok = await self._pin_ok(ask.card, ask.pin) if ask.pin_given else None
             return await self._store.read(_see_loaded, ask, pin_ok, self.house, self._now())
         facts = await self._facts(ask.card)
-        pin_ok = await self._pin_ok(ask.card, ask.pin) if ask.pin_given and facts.borrower else None
+        checked = ask.pin_given and facts.borrower is not None
+        pin_ok = await self._pin_ok(ask.card, ask.pin) if checked else None
+        if checked and pin_ok is None:  # whoever it is, nobody can tell whether it is they
+            facts = AWAY
         return await self._store.read(seeing.see_patron, ask, facts, pin_ok, self.house, self._now())
 
     async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
@@ -60,8 +64,8 @@ class Desk(PartnerDesk):
         facts = await self._facts(ask.card)
         if not facts.reachable:
             return TRY_AGAIN
-        if ask.pin and not ask.no_block and not await self._pin_ok(ask.card, ask.pin):
-            return WRONG_PIN
+        if not ask.no_block and (no := await self._pin_refused(ask.card, ask.pin)):
+            return no
         locks = locks_for(patron=ask.card, item=ask.barcode)
         return await self._store.run(circulation.check_out, ask, facts, self.house, self._now(), locks=locks)
 
@@ -72,8 +76,8 @@ class Desk(PartnerDesk):
     async def renew(self, ask: Renew) -> Outcome:
         """Keep it longer."""
         facts = await self._facts(ask.card) if ask.card else BorrowerFacts(None, "staff")
-        if ask.pin and not await self._pin_ok(ask.card, ask.pin):
-            return WRONG_PIN
+        if no := await self._pin_refused(ask.card, ask.pin):
+            return no
         locks = Locks(ask.card, item=("", ask.barcode), whole=not ask.barcode)
         return await self._once(ask.inbox, locks, circulation.renew, ask, facts)
 
@@ -83,7 +87,7 @@ class Desk(PartnerDesk):
         """A patron wants a title from another library."""
         if self._loaded:
             return await self._once(ask.inbox, locks_for(patron=ask.patron), _request_loaded, ask)
-        facts = await self._facts(ask.patron)
+        facts = await self._facts_for_wish(ask.patron, ask.bib_id)
         if not facts.reachable:
             return TRY_AGAIN
         return await self._once(ask.inbox, locks_for(patron=ask.patron), borrowing.request_title, ask, facts)

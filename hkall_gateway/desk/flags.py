@@ -5,9 +5,9 @@ from __future__ import annotations
 from hkall_gateway.rules.vocabulary import Request
 
 
-def flagged(request: Request, flag: str) -> str:
-    """The flags of a request with one more."""
-    return " ".join(dict.fromkeys([*request.flags.split(), flag]))
+def flagged(request: Request, *flags: str) -> str:
+    """The flags of a request with these; "" is none."""
+    return " ".join(dict.fromkeys([*request.flags.split(), *filter(None, flags)]))
 
 
 def unflagged(request: Request, flag: str) -> str:

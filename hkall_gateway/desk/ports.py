@@ -35,12 +35,24 @@ class Unreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BorrowerFacts:
-    """A borrower and where the knowledge comes from: `source` (snapshot, sip2, ncip, manual) and its instant."""
+    """A borrower and where the knowledge comes from: `source` (snapshot, sip2, ncip, manual) and its instant.
+
+    `reachable` False: nobody can say anything at the moment, which is no "unknown". `flag` is what a request keeps that was
+    decided without the local system. `looked`: its shelves were looked at, and `at_home` are the statuses of our own copies
+    there; None where they could not be seen.
+    """
 
     borrower: Borrower | None
     source: str
     as_of: datetime | None = None
     reachable: bool = True
+    flag: str = ""
+    looked: bool = False
+    at_home: tuple[Holding, ...] | None = None
+
+
+AWAY = BorrowerFacts(None, "", reachable=False)
+"""The local system is away, and nobody stands in for it."""
 
 
 class LocalIls(Protocol):

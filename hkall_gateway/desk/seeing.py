@@ -26,7 +26,7 @@ def see_patron(
     """A patron's record: may they borrow, what do they have, what do they owe. It decides nothing."""
     borrower = facts.borrower
     if borrower is None:
-        return _stranger(ask)
+        return _nobody(ask, facts)
     answer = eligibility.may_use(borrower, house.policy, now, standing(unit, borrower.barcode, house, now))
     category = eligibility.category_of(borrower, house.policy)
     lines = [loan_line(unit, request, house, now) for request in unit.open_requests(borrower.barcode)]
@@ -49,8 +49,10 @@ def see_patron(
     )
 
 
-def _stranger(ask: SeePatron) -> PatronSeen:
-    no = Refused(Why.UNKNOWN_BORROWER, RULES[Why.UNKNOWN_BORROWER])
+def _nobody(ask: SeePatron, facts: BorrowerFacts) -> PatronSeen:
+    """A card that nobody knows; or nobody can say, which is another thing."""
+    why = Why.UNKNOWN_BORROWER if facts.reachable else Why.TRY_AGAIN
+    no = Refused(why, RULES.get(why, ""))
     return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None)
 
 

@@ -29,6 +29,7 @@ from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.outcomes import ItemSeen, Refused
 from hkall_gateway.desk.seeing import see_item
 from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.windows import over
 from hkall_gateway.store import fines
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.wires import borrowed_under, held_with
@@ -108,6 +109,8 @@ def change_request(unit: Unit, ask: ChangeRequest, house: House, now: datetime) 
         return _no(unit, Refusal(Why.PICKUP_LOCATION, {"place": ", ".join(house.pickup_locations)}), ask.by, now, found)
     if found.position not in (MOVABLE if place != found.pickup_location else WAITING):
         return _no(unit, Refusal(Why.WRONG_POSITION), ask.by, now, found)
+    if late := over(ask.need_before, now):
+        return _no(unit, late, ask.by, now, found)
     return _changed(unit.amend(found, now, ask.by, "R4", pickup_location=place, need_before=need))
 
 

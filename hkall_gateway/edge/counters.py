@@ -25,8 +25,6 @@ class Kind(StrEnum):
 
 
 _FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_LAG: Final = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
-_SIZES: Final = tuple(float(2**n) for n in range(9))
 _DAYS: Final = tuple(days * 86400.0 for days in (0.25, 1, 2, 3, 5, 7, 14, 30, 60))
 
 
@@ -72,6 +70,9 @@ _ROWS: Final = (
     _counter("sip2_events_total",          "event",                 "What sessions count: received, replayed and so on."),
     _counter("connections_refused_total",  "door why",              "Connections that were not let in."),
     _gauge(  "ils_snapshot_age_seconds",   "",                      "Age of the loaded patron file."),
+    _gauge(  "ils_up",                     "channel",               "1 while the local system answers; by connector or relay."),
+    _counter("ils_calls_total",            "channel msg outcome",   "Questions to the local system: ok unreachable resting."),
+    _timing( "ils_latency_seconds",        "channel",               "From a question to the local system to its answer."),
     _counter("notices_total",              "kind result",           "Letters, and what became of them."),
     _gauge(  "timer_lag_seconds",          "job",                   "How late a round ran last."),
     _gauge(  "fill_rate",                  "",                      "Part of our requests that a lender filled."),
@@ -80,8 +81,7 @@ _ROWS: Final = (
     _gauge(  "closure_calendar_days_left", "",                      "Days until the closure calendar ends."),
     _timing( "db_latency_seconds",         "work",                  "From asking for a unit of work to its commit."),
     _counter("log_dropped_total",          "",                      "Lines of the log that nobody took in time."),
-    _timing( "reactor_lag_seconds",        "",                      "How late a timer of the main loop rang.", _LAG),
-    _timing( "group_units",                "lane",                  "Units of work in one group, with one commit.", _SIZES),
+    _gauge(  "reactor_lag_seconds",        "",                      "How late the last timer of the main loop rang."),
 )
 # fmt: on
 

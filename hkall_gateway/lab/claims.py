@@ -61,6 +61,13 @@ def expect(stage: Stage, line: Line) -> None:
         raise _differ(line, line.get("words").strip(), " ".join(others))
 
 
+def ils_heard(stage: Stage, line: Line) -> None:
+    heard, wanted = stage.world(line).ils.heard, line.get("heard")
+    got = heard.pop(0) if heard and wanted != "nothing" else (heard or ["nothing"])[0]
+    if not fits(got, wanted):
+        raise _differ(line, wanted, got)
+
+
 def outbox(stage: Stage, line: Line) -> None:
     if line.get("service"):
         expect(stage, line)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from hkall_gateway.lab.lines import BadLine, Line, duration
 from hkall_gateway.lab.script import manner
+from hkall_gateway.lab.shorthand import pair
 from hkall_gateway.lab.world import World
 from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.messages import Message
@@ -78,6 +79,15 @@ def instruct(stage: Stage, line: Line) -> None:
         return
     how, times = manner(line.get("manner"))
     stage.world(line).peers.script(line.get("agency"), how, times)
+
+
+def change_ils(stage: Stage, line: Line) -> None:
+    """The library's own system goes away, or learns something new of a reader, where the gateway cannot see it."""
+    system = stage.world(line).ils
+    if line.get("state"):
+        system.become(line.get("state"))
+    else:
+        system.learn(line.get("card"), dict(map(pair, shlex.split(line.get("words")))))
 
 
 def speak_sip2(stage: Stage, line: Line) -> None:

@@ -82,11 +82,11 @@ def replay(
 
 
 def _play(stage: Stage, line: Line) -> None:
-    heard = line.verb == "<" or line.get("way") == "<"
+    heard = line.verb == "<" or line.get("way") == "<" or bool(line.get("heard"))
     if stage.dead and not heard and line.verb != "restart":
         raise BadLine(line.where, "the gateway is down; `restart` it first")
     try:
-        (claims.hear if heard else VERBS[line.verb])(stage, line)
+        (claims.ils_heard if line.get("heard") else claims.hear if heard else VERBS[line.verb])(stage, line)
         if line.verb in _STIRRING and not heard:
             stage.world(line).pump()
     except Died:
@@ -108,6 +108,7 @@ VERBS: Final[Mapping[str, Callable[[Stage, Line], None]]] = {
     "cli":     deeds.command,
     "<":       claims.hear,
     "partner": deeds.instruct,
+    "ils":     deeds.change_ils,
     "expect":  claims.expect,
     "outbox":  claims.outbox,
     "mail":    claims.mail,

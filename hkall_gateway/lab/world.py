@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from itertools import count
@@ -26,14 +26,21 @@ from sqlalchemy import Connection, Engine, insert
 from twisted.internet.task import Clock
 from twisted.mail.smtp import SMTPDeliveryError
 
+from hkall_gateway import courier
+from hkall_gateway.connectors.manual import Manual
+from hkall_gateway.connectors.sip2 import Sip2
 from hkall_gateway.connectors.snapshot import Snapshot
-from hkall_gateway.connectors.tools import Tools
-from hkall_gateway.courier import Courier, Schedule, Terms
+from hkall_gateway.connectors.tools import Connector, Outside, Tools
+from hkall_gateway.courier import Courier, Schedule
 from hkall_gateway.desk.deliveries import PATIENCE
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.local import Terms
+from hkall_gateway.desk.ports import LocalIls
 from hkall_gateway.desk.rounds import Rounds
+from hkall_gateway.edge.health import Health
 from hkall_gateway.lab.documents import Documents
+from hkall_gateway.lab.ils import Direct, LocalSystem
 from hkall_gateway.lab.script import Peers
 from hkall_gateway.lab.shorthand import written
 from hkall_gateway.lab.terminals import Terminals
@@ -55,6 +62,7 @@ from hkall_gateway.store.unit import Move, Unit
 INSTANCE: Final = "lab"
 BOUNCES: Final = "@bounces.test"
 """No reader of this domain exists: the mail server says so."""
+CONNECTORS: Final[Mapping[str, Connector]] = {"manual": Manual, "sip2": Sip2, "snapshot": Snapshot}
 
 
 class Died(BaseException):
@@ -97,6 +105,12 @@ class World:
         self.replies: list[bytes] = []
         self.peers = Peers({partner.url: partner.agency for partner in start.partners}, secret_of, start.holdings)
         self.post = post or self.peers.post
+        self.ils = LocalSystem(
+            start.agency,
+            lambda: self.now,
+            {one.card: replace(one) for one in start.readers},
+            {one.barcode: replace(one) for one in start.books},
+        )
         self._alone = engine is None
         self._engine = engine or open_engine("sqlite://")
         self._numbers = count(_highest(start.requests) + 1)
@@ -205,8 +219,9 @@ class World:
     def _boot(self) -> None:
         self.store = Immediate(self._engine, self._unit, self._before_commit)
         house = House(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
-        ils = Snapshot(Tools(self.store, self.start.agency, _right_pin))
-        self.desk = Desk(self.store, ils, lambda: house, lambda: self.now)
+        told = self.start.ils
+        terms = Terms(told.fallback, told.keep_s, told.pin, _right_pin)
+        self.desk = Desk(self.store, self._connector(), lambda: house, lambda: self.now, lambda: terms)
         self.terminals = Terminals(self.start, self.desk, lambda: self.now)
         self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret)
         sender = Sender("lending@lib.test", self.start.name)
@@ -215,7 +230,12 @@ class World:
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
         self.rounds = Rounds(self.store, lambda: house, lambda: self.now, Clock(), INSTANCE)
         here = (Clock(), lambda: self.now, INSTANCE)
-        self.courier = Courier(self.store, self.desk, carriers, schedule, *here, lambda _line: Terms(1), self._patience)
+        self.courier = Courier(self.store, self.desk, carriers, schedule, *here, lambda _line: courier.Terms(1), self._patience)
+
+    def _connector(self) -> LocalIls:
+        health = Health("connector", lambda: self.now)
+        out = Outside(lambda: self.now, health, lambda: Direct(self.ils, health), self.post)
+        return CONNECTORS[self.start.ils.connector](Tools(self.store, self.start.agency, _right_pin, {}, out))
 
     def _unit(self, connection: Connection) -> Unit:
         return Unit(connection, lambda: f"R{next(self._numbers)}", self.desk.house.silent, self._listen)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from hkall_gateway.config.policy import load as load_policy
+from hkall_gateway.lab.ils import Book, Reader
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import (
     Borrower,
@@ -27,8 +28,10 @@ from hkall_gateway.rules.vocabulary import (
 
 Table = dict[str, Any]
 
-TABLES: Final = frozenset({"library", "policy"})
-LISTS: Final = frozenset({"partners", "clients", "terminals", "patrons", "holdings", "closures", "requests"})
+TABLES: Final = frozenset({"library", "policy", "ils"})
+LISTS: Final = frozenset(
+    {"readers", "books", "partners", "clients", "terminals", "patrons", "holdings", "closures", "requests"}
+)
 SECRET_FIELDS: Final = frozenset({"name", "name_zh", "email", "pin_hash"})
 
 
@@ -48,8 +51,22 @@ class Terminal:
 
 
 @dataclass(frozen=True, slots=True)
+class Ils:
+    """How this world's gateway asks its library's own system, in the words of the configuration's [ils]."""
+
+    connector: str = "snapshot"
+    fallback: Literal["allow", "refuse"] = "allow"
+    keep_s: float = 900.0
+    pin: Literal["refuse", "loaded", "unchecked"] = "refuse"
+    relay: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
-    """Everything with which a world begins. `clients` are agencies; `closures` are (agency, day, reason)."""
+    """Everything with which a world begins. `clients` are agencies; `closures` are (agency, day, reason).
+
+    `readers` and `books` are those of the library's own system, which the gateway knows only by asking.
+    """
 
     time: datetime
     agency: str
@@ -64,6 +81,9 @@ class Start:
     closures: tuple[tuple[str, date, str], ...]
     requests: tuple[Request, ...]
     candidates: tuple[Candidate, ...]
+    ils: Ils = Ils()
+    readers: tuple[Reader, ...] = ()
+    books: tuple[Book, ...] = ()
 
 
 def secret_of(agency: str) -> str:
@@ -127,6 +147,9 @@ def _start(world: Table) -> Start:
         closures=tuple(day for days in _rows(world, "closures", _closed) for day in days),
         requests=tuple(request for request, _ in requests),
         candidates=tuple(candidate for _, asked in requests for candidate in asked),
+        ils=Ils(**world.get("ils", {})),
+        readers=_rows(world, "readers", lambda row: Reader(**row)),
+        books=_rows(world, "books", lambda row: Book(**row)),
     )
 
 

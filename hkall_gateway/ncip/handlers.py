@@ -29,6 +29,8 @@ __all__ = ["HANDLERS", "Caller", "Door", "Peer", "Service", "authenticated", "re
 LOG = structlog.get_logger()
 
 ABOUT_VERSIONS: Final = "LookupVersion"
+LONGEST_CLAIM: Final = 40
+"""So much of an agency that nobody knows is logged: who set a partner up wrongly sees what it says of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,9 @@ def _tell(door: Door, asked: Asked, said: Fields | Trouble, peer: Peer, size: in
     known = asked.header.from_agency if asked.header.from_agency in door.callers else "unknown"
     service = asked.service or "unknown"
     door.counters.observe("ncip_latency_seconds", seconds, known, service, "in")
-    facts = {"peer": known, "service": service, "ms": round(seconds * 1000, 1), "bytes": size}
+    facts: dict[str, object] = {"peer": known, "service": service, "ms": round(seconds * 1000, 1), "bytes": size}
+    if known == "unknown" and asked.header.from_agency:
+        facts["claimed"] = asked.header.from_agency[:LONGEST_CLAIM]
     notes = {"notes": list(asked.message.notes)} if asked.message.notes else {}
     if not isinstance(said, Trouble):
         LOG.info("ncip.answered", outcome="ok", **facts, **notes)

@@ -31,6 +31,8 @@ async def lookup_user(call: Call) -> Said:
         return found
     card, pin = found
     seen = await call.door.desk.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
+    if seen.refusal and seen.refusal.why is Why.TRY_AGAIN:
+        return seen.refusal
     if pin is not None and not seen.pin_ok:
         return refused(Why.WRONG_PIN)
     if seen.refusal and seen.refusal.why is Why.UNKNOWN_BORROWER:

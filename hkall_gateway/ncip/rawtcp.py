@@ -61,10 +61,15 @@ class NcipLine(Protocol):
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         if self._last:
             return
-        self._rest()
+        if not self._buffer:
+            self._rest()  # a document begins, and all of it has as long as a silence may last
         self._buffer += data
         while (document := self._next()) is not None:
+            self._rest()
             self._take(document)
+        if not self._buffer.strip(BLANK):
+            self._buffer.clear()
+            self._seen = 0
         if len(self._buffer) > self._lines.max_body_bytes:
             LOG.warning("ncip.too_long", host=peer_of(self.transport).address, bytes=len(self._buffer))
             self._give_up()

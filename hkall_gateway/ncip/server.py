@@ -83,7 +83,17 @@ class NcipChannel(http.HTTPChannel):
 
     transport: Any
     site: Any
-    let_in = False
+    let_in = begun = False
+
+    def resetTimeout(self) -> None:  # noqa: N802
+        """Silence ends when a request begins; from there on all of it has as long, however it drips."""
+        if not self.begun:
+            self.begun = True
+            super().resetTimeout()  # type: ignore[no-untyped-call]
+
+    def allContentReceived(self) -> None:  # noqa: N802
+        self.begun = False
+        super().allContentReceived()  # type: ignore[no-untyped-call]
 
     def connectionMade(self) -> None:  # noqa: N802
         super().connectionMade()  # type: ignore[no-untyped-call]

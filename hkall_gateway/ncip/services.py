@@ -35,6 +35,7 @@ async def _place(call: Call) -> Said:
         placed_by=agency,
         placed_id=value,
         hold=call.message.text("RequestType").casefold() == "hold",
+        need_before=day(call.message.text("NeedBeforeDate"), call.caller),
         inbox=call.inbox,
     )
     return answer(call, await call.door.desk.request_title(ask))

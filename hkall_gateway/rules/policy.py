@@ -12,7 +12,7 @@ from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.renewals import renewal_refused
 from hkall_gateway.rules.settings import Category, Policy
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Why
-from hkall_gateway.rules.windows import suspended
+from hkall_gateway.rules.windows import over, suspended
 
 P = Position
 
@@ -22,7 +22,8 @@ class Wish:
     """A title that somebody wants, and what is known of it.
 
     `pickup_locations`: where we deliver. `materials`: kinds of the title's copies. `statuses_at_home`: our own copies of the
-    wanted volume, None = nobody could be asked. `candidates`: how many copies elsewhere could be sent.
+    wanted volume, None = nobody could be asked. `candidates`: how many copies elsewhere could be sent. `need_before`: the last
+    day on which it is wanted.
     """
 
     known_title: bool = True
@@ -33,6 +34,7 @@ class Wish:
     candidates: int = 0
     duplicate: bool = False
     hold: bool = False
+    need_before: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def may_request(
     who = may_use(borrower, policy, now, standing)
     room = quota(borrower, counts, policy)
     no = suspended("borrow_request", policy, now) or _no(who) or _unfit(wish, policy) or _doubled(wish, policy, staff)
-    no = no or _at_home(wish, policy) or _nowhere(wish) or _no(room)
+    no = no or over(wish.need_before, now) or _at_home(wish, policy) or _nowhere(wish) or _no(room)
     return no or Grant(facts={**who.facts, **room.facts, **_unchecked(wish)})
 
 

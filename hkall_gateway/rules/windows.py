@@ -1,4 +1,4 @@
-"""Days on which a service is suspended."""
+"""Days on which a service is suspended, and days that are over."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def window(scope: Scope, policy: Policy, day: date, partners: tuple[str, ...]) -
     return next(
         (w for w in policy.service_windows if w.scope in (scope, "all") and w.partner in partners and _covers(w, day)), None
     )
+
+
+def over(last: date | None, now: datetime) -> Refusal | None:
+    """Why nobody can want a book until that day: it is over. None where it is not, or where no day is named."""
+    return Refusal(Why.WRONG_DATE, {"on": last}) if last and last < civil(now) else None
 
 
 def _covers(window: Window, day: date) -> bool:

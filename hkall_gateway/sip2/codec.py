@@ -23,6 +23,7 @@ class Message:
     `fields` holds the fixed parts by name, then the tags by their two letters in the order of the line; tags that repeat
     are tuples. `sequence` is the AY digit. `checked` says that AZ was there and right (or, on the way out, is wanted
     without AY); `code_point_sum` that it was right only as a sum of code points. `unknown` are the tags that were ignored.
+    `line` is the line as it came, for whoever must pass it on; "" for a message of our own.
     """
 
     code: str
@@ -31,6 +32,7 @@ class Message:
     checked: bool = False
     unknown: tuple[str, ...] = ()
     code_point_sum: bool = False
+    line: bytes = field(default=b"", compare=False)
 
     def get(self, name: str) -> str:
         """The value, the first one of a repeated tag, "" when absent."""
@@ -102,7 +104,7 @@ def decode(line: bytes, dialect: Dialect) -> Message:
     points = _verify(raw, text, seal)
     if shape is None:
         raise BadMessage("unknown_command", text[:2] if text[:2].isascii() and text[:2].isalnum() else None)
-    message = _parse(shape, seal, dialect)
+    message = _parse(shape, seal, dialect, raw)
     return replace(message, code_point_sum=True) if points else message
 
 
@@ -121,6 +123,21 @@ def encode(message: Message, dialect: Dialect) -> bytes:
     pieces += [piece for field in _tagged(message, plan) for piece in _field(*field, dialect)]
     line = "".join(pieces).encode(dialect.encoding, "replace")
     return _seal(line, message, dialect) + dialect.terminator
+
+
+def body_of(line: bytes, delimiter: str = "|") -> bytes:
+    """A line without what belongs to one hop alone: AY, AZ, and its end. Every other byte is as it came."""
+    raw = _LEADING_JUNK.sub(b"", line, count=1).rstrip(b"\r\n")
+    text = raw.decode("latin-1")  # a character a byte, whatever they mean
+    shape = SHAPES.get(text[:2])
+    kept = raw[: len(_unseal(text, 2 + shape.width if shape else 2, delimiter).body)]
+    apart = re.search(rb"AY[0-9]?%s\Z" % re.escape(delimiter.encode("latin-1")), kept)
+    return kept[: apart.start()] if apart else kept
+
+
+def sealed(body: bytes, message: Message, dialect: Dialect) -> bytes:
+    """The whole line of a body that is passed on as it is: AY and AZ follow `message`, the end is the dialect's."""
+    return _seal(body, message, dialect) + dialect.terminator
 
 
 def _hushed(name: str) -> bool:
@@ -164,14 +181,14 @@ def _verify(raw: bytes, text: str, seal: _Seal) -> bool:
     raise BadMessage("checksum", text[:2] if text[:2] in SHAPES else None)
 
 
-def _parse(shape: Shape, seal: _Seal, dialect: Dialect) -> Message:
+def _parse(shape: Shape, seal: _Seal, dialect: Dialect, raw: bytes) -> Message:
     body = seal.body.translate(CONTROLS)
     start = 2 + shape.width
     fixed = body[2:start]
     if len(fixed) < shape.width or dialect.delimiter in fixed:
         _, *rest = body.split(dialect.delimiter)
-        raise BadMessage("truncated", shape.code, _collect(shape.code, {}, rest, seal))
-    return _collect(shape.code, dict(_slices(shape, fixed)), body[start:].split(dialect.delimiter), seal)
+        raise BadMessage("truncated", shape.code, _collect(shape.code, {}, rest, seal, raw))
+    return _collect(shape.code, dict(_slices(shape, fixed)), body[start:].split(dialect.delimiter), seal, raw)
 
 
 def _slices(shape: Shape, fixed: str) -> Iterator[tuple[str, str]]:
@@ -181,7 +198,7 @@ def _slices(shape: Shape, fixed: str) -> Iterator[tuple[str, str]]:
         at += part.width
 
 
-def _collect(code: str, fixed: Mapping[str, Value], chunks: list[str], seal: _Seal) -> Message:
+def _collect(code: str, fixed: Mapping[str, Value], chunks: list[str], seal: _Seal, raw: bytes) -> Message:
     sequence, unknown = seal.sequence, []
     found: dict[str, list[str]] = {}
     for chunk in map(str.lstrip, chunks):
@@ -193,7 +210,7 @@ def _collect(code: str, fixed: Mapping[str, Value], chunks: list[str], seal: _Se
         elif chunk:
             unknown.append(tag)
     tags = {tag: tuple(values) if TAGS[tag].repeats else values[0] for tag, values in found.items()}
-    return Message(code, {**fixed, **tags}, sequence, seal.sum is not None, tuple(unknown))
+    return Message(code, {**fixed, **tags}, sequence, seal.sum is not None, tuple(unknown), line=raw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def struck_out(session: Session) -> bool:
 
 def _turn(door: Door, session: Session, message: Message, peer: str) -> Turn:
     terminal, now = door.terminals.get(session.terminal or "", NOBODY), door.now()
-    return Turn(door, session, message, terminal, peer, now, f"{terminal.login or peer}@{now:%Y%m%dT%H%M%S.%f}")
+    return Turn(door, session, message, terminal, peer, now, f"{terminal.login or peer}/{now:%Y%m%dT%H%M%S.%f}")
 
 
 async def _answer(turn: Turn, piece: Message | Refuse) -> Reply:

@@ -74,7 +74,7 @@ async def patron_status(turn: Turn) -> Reply:
 async def patron_information(turn: Turn) -> Reply:
     """64: the same, with counts, limits, and the one list that the summary asks for."""
     seen = await _see(turn)
-    counts = {row.count: f"{len(row.lines(seen))}" for row in LISTINGS}
+    counts = {row.count: f"{len(row.lines(seen))}" for row in LISTINGS} if _trusted(turn, seen) else {}
     details = _details(turn, seen) if _known(seen) else {}
     return reply(turn, {**standing(turn, seen), **counts, **details}, seen.refusal)
 
@@ -99,7 +99,7 @@ def standing(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
         "BL": "Y" if _known(seen) else "N",
         "CQ": "Y" if seen.pin_ok else "N",
         "BH": turn.session.dialect.currency,
-        "BV": dollars(seen.owed_cents),
+        "BV": dollars(seen.owed_cents) if _trusted(turn, seen) else "",
         "AF": _texts(turn, seen, language),
     }
 
@@ -123,7 +123,7 @@ def _details(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
 
 
 def _known(seen: PatronSeen) -> bool:
-    return seen.refusal is None or seen.refusal.why is not Why.UNKNOWN_BORROWER
+    return seen.refusal is None or seen.refusal.why not in {Why.UNKNOWN_BORROWER, Why.TRY_AGAIN}
 
 
 def _blocked(seen: PatronSeen) -> bool:
@@ -135,7 +135,7 @@ def _full(seen: PatronSeen) -> bool:
 
 
 def _trusted(turn: Turn, seen: PatronSeen) -> bool:
-    """Whether names and titles may be shown: not after a wrong PIN, nor without one where the terminal asks for it."""
+    """Whether names, titles, counts and sums may be shown: not after a wrong PIN, nor without one where it is asked for."""
     return bool(seen.pin_ok) or (seen.pin_ok is None and not turn.session.dialect.pin_required)
 
 

@@ -50,7 +50,8 @@ MESSAGES: Final[Mapping[str, Row]] = {
     "35": _row(Y, "Always answered; nothing is kept between a patron's messages, so there is nothing to end."),
     "37": _row(Y, "Pays the charge that CG names, else the oldest first; never more than is owed. Once per BK and "
                   "terminal."),
-    "63": _row(Y, "Counts of all six lists, and the one list that the summary asks for, from BP to BQ."),
+    "63": _row(Y, "Counts of all six lists, and the one list that the summary asks for, from BP to BQ; neither after "
+                  "a wrong PIN."),
     "65": _row(Y, "Renews every loan that may be; AF says why not of each other."),
     "93": _row(Y, "Plain text only: no other algorithm is agreed anywhere. Three wrong ones close the connection."),
     "97": _row(Y, "The last reply again, byte for byte; 96 where there was none."),

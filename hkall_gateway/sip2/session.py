@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode, encode
+from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode, encode, sealed
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES
 
@@ -125,7 +125,13 @@ class Session:
         AY is the request's; AZ goes along if the request had either. `request` is the message handed out, or a
         Refuse's. Raises ValueError for a code or a field name that SIP2 does not have.
         """
-        line = encode(Message(code, fields, request.sequence, request.checked), self.dialect)
+        return self._said(request, encode(Message(code, fields, request.sequence, request.checked), self.dialect))
+
+    def pass_on(self, request: Message, body: bytes) -> bytes:
+        """The same for a reply that another system made: `body` as it is, with this line's own number, sum and end."""
+        return self._said(request, sealed(body, request, self.dialect))
+
+    def _said(self, request: Message, line: bytes) -> bytes:
         self._last_words = line
         self._close(request, line)
         self.counters["answered"] += 1

@@ -1,6 +1,8 @@
-"""A group: all that waits, each in a savepoint of its own, in one durable commit; and what follows when that fails.
+"""A group: all that waits in one durable commit; and what follows when that fails.
 
-A unit that raises is rolled back alone. Where another gateway was in its way it is tried again, a few times and by itself.
+A unit that raises is rolled back alone: the group is then begun again with a savepoint around each. Before that there is
+none, for hardly any unit raises (a refusal is an answer), and a savepoint costs as much as a question. Where another gateway
+was in a unit's way it is tried again, a few times and by itself.
 A connection that broke before COMMIT was sent has done nothing: the group is tried again once. One that broke during COMMIT
 has done everything or nothing, and nobody can tell: only what may be asked twice is.
 """
@@ -8,7 +10,7 @@ has done everything or nothing, and nobody can tell: only what may be asked twic
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -21,12 +23,15 @@ from hkall_gateway.store.prepared import Prepared
 
 T = TypeVar("T")
 MakeUnit = Callable[[Connection], Any]
+MakeAnswer = Callable[["Job[Any]", Any, Any], Answer]
 
 _BEGIN = {"sqlite": Prepared(text("BEGIN IMMEDIATE")), "postgresql": Prepared(text("BEGIN"))}
 _ASK = {"sqlite": Prepared(text("BEGIN")), "postgresql": Prepared(text("BEGIN ISOLATION LEVEL REPEATABLE READ"))}
 _COMMIT, _ROLLBACK = Prepared(text("COMMIT")), Prepared(text("ROLLBACK"))
 _SAVEPOINT, _RELEASE = Prepared(text("SAVEPOINT unit")), Prepared(text("RELEASE SAVEPOINT unit"))
 _BACK = Prepared(text("ROLLBACK TO SAVEPOINT unit"))
+
+_IN_TRANSACTION = 2  # libpq's PQTRANS_INTRANS; after an error it is another
 
 TRIES = 4
 FIRST_PAUSE_S = 0.005
@@ -46,6 +51,10 @@ class Job(Generic[T]):
     repeatable: bool = False
     tries: int = 0
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+
+class BrokenOff(Exception):
+    """The transaction ended inside a unit that said nothing of it."""
 
 
 def at_ease() -> None:
@@ -70,9 +79,7 @@ def run_group(
     """
     committing = False
     try:
-        _BEGIN[connection.dialect.name].change(connection)
-        make_unit(connection).lock([job.locks for job in jobs])
-        answers = [_run_one(connection, make_unit, job) for job in jobs]
+        answers = _all(connection, make_unit, jobs, _BEGIN, _written)
         before_commit()
         committing = True
         _COMMIT.change(connection)
@@ -83,14 +90,13 @@ def run_group(
 
 
 def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
-    """Questions that decide nothing: one snapshot for all, nothing written, nothing kept."""
+    """Questions that decide nothing: one snapshot for all, and what one of them wrote all the same is not kept."""
     try:
-        _ASK[connection.dialect.name].change(connection)
-        answers = [_ask_one(connection, make_unit, job) for job in jobs]
+        answers = _all(connection, make_unit, jobs, _ASK, _read)
         _ROLLBACK.change(connection)
     except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
         return _undone(connection, jobs, error, False, steady)
-    return Turn(answers)
+    return Turn([answer for answer in answers if answer is not None])
 
 
 def refuse(job: Job[Any], error: BaseException) -> Answer:
@@ -98,10 +104,46 @@ def refuse(job: Job[Any], error: BaseException) -> Answer:
     return _failing(job, unavailable(error))
 
 
-# ---- one unit
+# ---- the units
 
 
-def _run_one(connection: Connection, make_unit: MakeUnit, job: Job[Any]) -> Answer | None:
+def _all(
+    connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], begin: Mapping[str, Prepared], answer: MakeAnswer
+) -> list[Answer | None]:
+    """What each unit's waiter will hear, inside a transaction that is left open; None = it is to be tried again."""
+    _open(connection, make_unit, jobs, begin)
+    done: list[Answer | None] = []
+    for job in jobs:
+        try:
+            done.append(_together(connection, make_unit, job, answer))
+        except Exception as error:
+            fault = fault_of(connection, error)
+            if fault is Fault.LOST or not _left(connection):
+                raise
+            failed = _failed(job, error, fault)
+            break
+    else:
+        return done
+    _open(connection, make_unit, jobs, begin)
+    return [failed if one is job else _alone(connection, make_unit, one, answer) for one in jobs]
+
+
+def _open(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], begin: Mapping[str, Prepared]) -> None:
+    begin[connection.dialect.name].change(connection)
+    if begin is _BEGIN:
+        make_unit(connection).lock([job.locks for job in jobs])
+
+
+def _together(connection: Connection, make_unit: MakeUnit, job: Job[Any], answer: MakeAnswer) -> Answer:
+    """Run one unit with nothing around it: whatever it raises undoes the group."""
+    unit = make_unit(connection)
+    result = job.context.run(job.work, unit, *job.args)
+    if not _unbroken(connection):
+        raise BrokenOff
+    return answer(job, unit, result)
+
+
+def _alone(connection: Connection, make_unit: MakeUnit, job: Job[Any], answer: MakeAnswer) -> Answer | None:
     """Run one unit inside its savepoint: the answer once the group has been committed, None = it is to be tried again."""
     _SAVEPOINT.change(connection)
     try:
@@ -115,19 +157,22 @@ def _run_one(connection: Connection, make_unit: MakeUnit, job: Job[Any]) -> Answ
         _BACK.change(connection)
         _RELEASE.change(connection)
         return _failed(job, error, fault)
+    return answer(job, unit, result)
+
+
+def _unbroken(connection: Connection) -> bool:
+    """Whether the transaction that we began is still open and takes statements. Asks the driver alone, not the database."""
+    driver: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite":
+        return bool(driver.in_transaction)
+    return bool(driver.pgconn.transaction_status == _IN_TRANSACTION)
+
+
+def _written(job: Job[Any], unit: Any, result: Any) -> Answer:
     return lambda: _settle(job, unit, result)
 
 
-def _ask_one(connection: Connection, make_unit: MakeUnit, job: Job[Any]) -> Answer:
-    _SAVEPOINT.change(connection)
-    try:
-        result = job.context.run(job.work, make_unit(connection), *job.args)
-    except Exception as error:
-        if fault_of(connection, error) is Fault.LOST:
-            raise
-        _BACK.change(connection)
-        return _failing(job, error)
-    _BACK.change(connection)
+def _read(job: Job[Any], _unit: Any, result: Any) -> Answer:
     return lambda: job.settle(result, None)
 
 

@@ -56,6 +56,11 @@ def test_a_site_says_only_what_differs_from_a_packaged_row(tmp_path: Path) -> No
     assert lobby == replace(DIALECTS["big5"], **changed)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("row", "language"), [('language = "zh-Hant"', "zh-Hant"), ("", "en")])
+def test_a_terminal_speaks_the_usual_language_unless_its_row_names_another(tmp_path: Path, row: str, language: str) -> None:
+    assert terminals(_read(tmp_path, row))["counter-1"].language == language
+
+
 def test_a_row_that_says_nothing_is_the_standard_one_by_another_name(tmp_path: Path) -> None:
     makes = makes_of_terminals(_read(tmp_path, '[[sip2.dialects]]\nname = "ours"\n').sip2)
     assert makes["ours"] == replace(DIALECTS["standard"], name="ours")

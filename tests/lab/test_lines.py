@@ -22,6 +22,7 @@ LINES = {
     "cli": "cli requests show R1",
     "<": "< ok due=2017-03-16",
     "partner": "partner CUHK answers 503 x3",
+    "ils": "ils reader UG1 blocked=yes",
     "expect": "expect ncip CUHK ItemCheckedOut due=2017-03-16",
     "outbox": "outbox nothing",
     "mail": "mail UG1 contains Dune",

@@ -169,3 +169,10 @@ def test_one_line_is_logged_and_it_shows_neither_secret_nor_card(world: World) -
         world.place()
     assert [line["event"] for line in logs] == ["ncip.answered"]
     assert not {"d-key", "UG1"} & set(str(logs).replace("'", " ").split())
+
+
+def test_what_a_stranger_calls_itself_is_logged_so_that_a_wrong_row_is_found(world: World) -> None:
+    with capture_logs() as logs:
+        world.ask("CUKH", "LookupAgency", AgencyId="HKU", AgencyElementType=["Organization Name Information"])
+        world.ask(CUHK, "LookupAgency", AgencyId="HKU", AgencyElementType=["Organization Name Information"])
+    assert [(line["peer"], line.get("claimed")) for line in logs] == [("unknown", "CUKH"), (CUHK, None)]

@@ -108,6 +108,17 @@ def test_what_is_too_long_is_cut_off(raw: Raw) -> None:
     assert line.disconnecting
 
 
+def test_a_document_that_drips_is_answered_as_what_it_is_when_its_time_is_over(raw: Raw) -> None:
+    line = raw.say(LOOKUP + b"\n" * 500)
+    raw.clock.advance(IDLE_S - 1)
+    line.protocol.dataReceived(LOOKUP[:-9])
+    raw.clock.pump([IDLE_S / 2, IDLE_S / 2 - 1])
+    line.protocol.dataReceived(LOOKUP[-9:-8])
+    assert (services(line), line.disconnecting) == (["LookupUserResponse"], False)
+    raw.clock.advance(2)
+    assert (services(line)[1:], line.disconnecting) == (["ItemRequestedResponse"], True)
+
+
 def test_silence_closes_the_line(raw: Raw) -> None:
     line = raw.say(LOOKUP)
     raw.clock.advance(IDLE_S - 1)

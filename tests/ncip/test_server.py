@@ -248,6 +248,27 @@ def test_a_silent_connection_is_closed_after_a_minute(house: House) -> None:
     assert line.disconnecting
 
 
+def test_a_document_that_drips_is_not_waited_for_longer_than_a_silence(house: House) -> None:
+    line = house.connect()
+    line.protocol.dataReceived(request(lookup())[:-3])
+    house.clock.pump([30, 29])
+    line.protocol.dataReceived(b"p")
+    assert not line.disconnecting
+    house.clock.advance(2)
+    assert line.disconnecting
+
+
+def test_a_kept_connection_has_a_whole_minute_for_each_document(house: House) -> None:
+    line = house.connect()
+    for _ in range(3):
+        house.clock.advance(50)
+        line.protocol.dataReceived(request(PROBLEM)[:10])
+        house.clock.advance(50)
+        line.protocol.dataReceived(request(PROBLEM)[10:])
+    assert line.value().count(b"HTTP/1.1 200 OK") == 3
+    assert not line.disconnecting
+
+
 def test_a_full_house_lets_nobody_in() -> None:
     house = House(Gate(per_address=1, in_all=10))
     first, second = house.connect(), house.connect()

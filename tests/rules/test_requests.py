@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import given
@@ -53,6 +53,8 @@ AVAILABLE, LENT = "Available On Shelf", "On Loan"
         pytest.param(replace(WISH, statuses_at_home=None), None, id="R6 nobody can say"),
         pytest.param(replace(WISH, candidates=0), Why.NO_AVAILABLE_COPY, id="R3 R7 only we have it, or all are lent"),
         pytest.param(replace(WISH, candidates=1), None, id="R7 one of seven is available"),
+        pytest.param(replace(WISH, need_before=date(2017, 3, 1)), None, id="wanted until today"),
+        pytest.param(replace(WISH, need_before=date(2017, 2, 28)), Why.WRONG_DATE, id="wanted until a day that is over"),
         pytest.param(replace(WISH, duplicate=True), Why.DUPLICATE_REQUEST, id="R11a twice the same"),
     ],
 )

@@ -46,10 +46,15 @@ def test_a_pin_is_valid_only_when_it_came_and_was_right(fields: Fields, pin: str
     assert (status.get("BL"), status.get("CQ")) == ("Y", cq)
 
 
+COUNTS = ("hold_items_count", "overdue_items_count", "charged_items_count", "recall_items_count", "unavailable_holds_count")
+
+
 def test_after_a_wrong_pin_nothing_personal_is_shown(place: Place, fields: Fields) -> None:
     _one_of_each(place)
+    assert [fields("staff-1", _63("P1", "  Y")).get(name) for name in COUNTS] == ["0001", "0001", "0002", "0001", "0001"]
     seen = fields("staff-1", _63("P1", "  Y", more="AD9999|"))
-    assert (seen.get("AE"), seen.get("BE"), seen.all("AU")) == ("", "", ())
+    assert (seen.get("AE"), seen.get("BE"), seen.all("AU"), seen.get("BV")) == ("", "", (), "")
+    assert [seen.get(name) for name in COUNTS] == ["0000"] * len(COUNTS)
     assert seen.all("AF") == ("The PIN is missing or wrong (R10)",)
 
 

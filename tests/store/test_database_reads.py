@@ -66,24 +66,6 @@ def test_a_question_leaves_nothing(database: Database, answered: Answered, now: 
     assert answered(database.run(_digests)) == []
 
 
-def test_questions_of_a_group_never_see_what_another_one_scribbled(
-    database: Database, answered: Answered, now: datetime
-) -> None:
-    inside, go_on = Event(), Event()
-
-    def hold(_unit: Unit) -> None:
-        inside.set()
-        assert go_on.wait(PATIENCE_S)
-
-    first = database.read(hold)
-    assert inside.wait(PATIENCE_S)
-    scribbling, looking = database.read(_write, "b", now), database.read(_digests)
-    go_on.set()
-    answered(first)
-    answered(scribbling)
-    assert answered(looking) == []
-
-
 def test_a_question_that_raises_fails_alone(database: Database, answered: Answered) -> None:
     waiters = [database.read(lambda _unit: 1), database.read(lambda _unit: 1 // 0), database.read(lambda _unit: 3)]
     outcomes = [answered(waiter) for waiter in waiters]

@@ -102,13 +102,12 @@ def test_a_group_whose_connection_broke_while_nothing_was_committed_is_done_on_a
 def test_a_connection_that_breaks_between_two_units_of_a_group_costs_neither_its_answer(site: Site) -> None:
     backend, tries = site.backend(), iter((True, False))
 
-    def write_and_break(unit: Unit) -> str:
-        write(unit, "b")
+    def break_and_write(unit: Unit) -> str:
         if next(tries):
             site.end_session(backend)
-        return "b"
+        return write(unit, "b")
 
-    both = site.database.run(write, "a"), site.database.run(write_and_break)
+    both = site.database.run(write, "a"), site.database.run(break_and_write)
     assert (site.all(*both), site.kept()) == (["a", "b"], ["a", "b"])
 
 

@@ -1,0 +1,43 @@
+"""The [ils] table: the library's own system, how it is asked, and what is done while it is away."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hkall_gateway.config.loading import Strict
+from hkall_gateway.config.values import Natural, NcipDialect, PortNumber, Seconds, Text, Variable, WebUrl
+
+
+class Ils(Strict):
+    """Our own library system: who is asked about borrowers, and what happens while it is away."""
+
+    connector: Text = Field(default="snapshot", description="snapshot, sip2, ncip, manual or an installed one")
+    host: str = Field(default="", description="sip2, relay: its host")
+    port: PortNumber = Field(default=6001, description="sip2, relay: its port")
+    tls: bool = Field(default=False, description="sip2, relay: speak TLS, and believe only certificates of known authorities")
+    dialect: Text = Field(default="standard", description="sip2, relay: how it frames its lines, a row as of a terminal")
+    login: str = Field(default="", description="sip2: our login there")
+    location: str = Field(default="", description="sip2: the location code (CP) of our login")
+    institution: str = Field(default="", description="sip2: its institution id (AO), if it is not our agency")
+    connections: Natural = Field(default=2, description="sip2: lines that are kept open for our own questions")
+    url: WebUrl | None = Field(default=None, description="ncip: where its responder listens")
+    agency: str = Field(default="", description="ncip: its AgencyId, if it is not ours")
+    ncip_dialect: NcipDialect = Field(default="direct", description="ncip: row of ncip/dialects.py")
+    password_env: Variable | None = Field(default=None, description="variable with our password there")
+    timeout_s: Seconds = Field(default=3.0, description="how long one question may take; shorter than a terminal waits")
+    fallback: Literal["allow", "refuse"] = Field(
+        default="allow", description="while it is away: decide by what is known and flag it, or answer 'try again'"
+    )
+    keep_s: Annotated[float, Field(ge=0)] = Field(
+        default=900.0, description="while it is away: how old an answer of its own may be, before the loaded file is used"
+    )
+    pin: Literal["refuse", "loaded", "unchecked"] = Field(
+        default="refuse",
+        description="where it cannot check a PIN: none is right, the hash of the loaded file decides, or any is taken",
+    )
+    relay: bool = Field(default=False, description="lines of terminals that are not about HKALL go to its SIP2 server")
+    relay_login: Literal["terminal", "gateway"] = Field(
+        default="terminal", description="relay: each terminal's own login and password there, or `login` for all"
+    )

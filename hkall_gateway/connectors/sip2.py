@@ -1,0 +1,134 @@
+"""The library's own system asked by SIP2: we are one more terminal of it, with a few lines that are kept open."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Final
+
+from twisted.internet.defer import DeferredSemaphore
+
+from hkall_gateway.connectors.live import Told, copies_at_home, over_loaded
+from hkall_gateway.connectors.tools import Tools
+from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
+from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.vocabulary import Holding, Sensitive
+from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode
+from hkall_gateway.sip2.dialects import Dialect
+from hkall_gateway.sip2.fields import date18
+from hkall_gateway.sip2.items import ON_SHELF
+from hkall_gateway.sip2.upstream import Ask, written
+from hkall_gateway.sip2.words import CHINESE, EN, ZH
+
+MOST_WAITING: Final = 64
+"""Questions that may wait for a free line; beyond it nobody is told to wait, but to try again."""
+
+CHARGE_DENIED, CARD_LOST, TOO_MANY = 0, 4, 5
+"""Positions of the patron status. Source: SIP2 2.00, patron status."""
+
+STATUS: Final[Mapping[str, str]] = {code: name.title() for name, code in ON_SHELF.items()}
+"""NCIP's CirculationStatus by SIP2's number of it."""
+AVAILABLE: Final = "03"
+
+
+class Sip2:
+    """Asks 63 about a borrower and a PIN, 17 about each copy of a title that was loaded as ours."""
+
+    supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES})
+
+    def __init__(self, tools: Tools) -> None:
+        outside = tools.abroad()
+        self._store, self._agency, self._now, self._dialect = tools.store, tools.agency, outside.now, outside.dialect
+        self._institution = str(tools.settings.get("institution") or tools.agency)
+        self._ask: Ask = Lines(outside.line, int(tools.settings.get("connections", 1)))
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        """What 64 says of a card; None for one that it calls invalid."""
+        now = self._now()
+        reply = await self._said("63", now, {"AA": card})
+        if reply.get("BL") == "N":
+            return BorrowerFacts(None, "sip2", now)
+        return await over_loaded(self._store, card, told(reply), "sip2", now)
+
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        """CQ is Y for a right PIN, and for nothing else."""
+        reply = await self._said("63", self._now(), {"AA": card, "AD": pin.reveal()})
+        return reply.get("CQ") == "Y" and reply.get("BL") != "N"
+
+    async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
+        """Our copies as they are now, up to the first one that stands on its shelf."""
+        seen: list[Holding] = []
+        for copy in await copies_at_home(self._store, bib_id, self._agency):
+            reply = await self._said("17", self._now(), {"AB": copy.barcode})
+            seen.append(replace(copy, status=STATUS.get(reply.get("circulation_status"), copy.status)))
+            if reply.get("circulation_status") == AVAILABLE:
+                break
+        return tuple(seen)
+
+    async def _said(self, code: str, now: datetime, fields: Mapping[str, Value]) -> Message:
+        common = {"transaction_date": date18(now, HONG_KONG), "AO": self._institution}
+        body = written(Message(code, {**common, **fields, "AC": ""}), self._dialect)
+        return read(await self._ask(body), self._dialect)
+
+
+class Lines:
+    """A few lines to one system as one: each question takes a free one, the last used first, so that few are kept open."""
+
+    def __init__(self, line: Callable[[], Ask], most: int) -> None:
+        self._free: deque[Ask] = deque(line() for _ in range(most))
+        self._turn = DeferredSemaphore(most)
+
+    async def __call__(self, body: bytes) -> bytes:
+        if len(self._turn.waiting) >= MOST_WAITING:
+            raise Unreachable("too many questions wait for it")
+        await self._turn.acquire()
+        line = self._free.pop()
+        try:
+            return await line(body)
+        finally:
+            self._free.append(line)
+            self._turn.release()
+
+
+def read(body: bytes, dialect: Dialect) -> Message:
+    """A reply as a message; one that cannot be read is as good as none."""
+    try:
+        return decode(body, dialect)
+    except BadMessage as bad:
+        raise Unreachable(f"its reply cannot be used: {bad}") from None
+
+
+def told(reply: Message) -> Told:
+    """What a 64 says of a borrower.
+
+    A charge that is denied only because the patron has all the books that they may have is no block: the quota says so. Where
+    no limit is told then, it is what they have.
+    """
+    status = reply.get("patron_status").ljust(14)
+    loans, full = _count(reply.get("charged_items_count")), status[TOO_MANY] == "Y"
+    limit = _count(reply.get("CB"))
+    return Told(
+        blocked=status[CARD_LOST] == "Y" or (status[CHARGE_DENIED] == "Y" and not full),
+        local_loans=loans,
+        total_quota=loans if full and limit is None else limit,
+        name=Sensitive(reply.get("AE")),
+        email=Sensitive(reply.get("BE")),
+        category=reply.get("PC").strip(),
+        expires=_day(reply.get("PA")),
+        language=ZH if reply.get("language") in CHINESE else EN,
+    )
+
+
+def _count(text: str) -> int | None:
+    digits = text.strip()
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else None
+
+
+def _day(text: str) -> date | None:
+    """YYYYMMDD at the beginning, as Koha and Evergreen write it; anything else says nothing."""
+    try:
+        return date.fromisoformat(text.strip()[:8]) if len(text.strip()) >= 8 else None
+    except ValueError:
+        return None

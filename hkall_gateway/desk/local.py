@@ -1,0 +1,132 @@
+"""The library's own system as the desk sees it: asked, remembered for a while, and stood in for while it is away.
+
+This is the one place that decides what its absence means. Whoever gets `reachable` False says "try again".
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, Unreachable, Verb
+from hkall_gateway.rules.vocabulary import Holding, Sensitive
+from hkall_gateway.store.cards import is_blocked
+from hkall_gateway.store.database import Store
+from hkall_gateway.store.unit import Unit
+
+LOADED: Final = "snapshot"
+"""The source of facts that are rows of ours."""
+FLAG: Final = "ils:away"
+"""What staff find on a request that was decided without the local system."""
+MOST_KEPT: Final = 5_000
+"""Borrowers that are remembered; a library has no more readers within a quarter of an hour."""
+
+
+async def nobody(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
+    """No hash is right where nobody can compare one."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is done without the local system.
+
+    `fallback` while it is away: "allow" decides by its own answer of less than `keep_s` seconds ago, else by the loaded file;
+    "refuse" decides nothing. `pin`, where the connector cannot check one: "refuse", by the "loaded" hash, or "unchecked".
+    `verify(card, stored hash, pin)` compares.
+    """
+
+    fallback: Literal["allow", "refuse"] = "allow"
+    keep_s: float = 900.0
+    pin: Literal["refuse", "loaded", "unchecked"] = "refuse"
+    verify: Callable[[str, Sensitive, Sensitive], Awaitable[bool]] = nobody
+
+
+USUAL: Final = Terms()
+
+
+class Local:
+    """Asks the connector."""
+
+    def __init__(
+        self, store: Store, ils: LocalIls, now: Callable[[], datetime], terms: Callable[[], Terms] = lambda: USUAL
+    ) -> None:
+        self._store, self._ils, self._now, self._terms = store, ils, now, terms
+        self._kept: OrderedDict[str, BorrowerFacts] = OrderedDict()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether borrowers are rows of ours: then no question goes before the unit of work, which reads them itself."""
+        return Verb.LOADED in self._ils.supports
+
+    @property
+    def sees_shelves(self) -> bool:
+        """Whether our own shelves are seen as they are now, and not as they were loaded."""
+        return Verb.COPIES in self._ils.supports and not self.loaded
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        """What is known of a borrower. A card that a terminal blocked here is blocked, whoever says otherwise."""
+        try:
+            facts = await self._ils.borrower(card)
+        except Unreachable:
+            facts = await self._without_it(card)
+        else:
+            self._keep(card, facts)
+        return facts if facts.source == LOADED else await self._with_blocks(facts)
+
+    async def pin_ok(self, card: str, pin: Sensitive) -> bool | None:
+        """Whether it is the right PIN; None where nobody can tell at the moment."""
+        terms = self._terms()
+        if Verb.VERIFY_PIN not in self._ils.supports:
+            return terms.pin == "unchecked" or await self._by_loaded_hash(card, pin)
+        try:
+            return await self._ils.verify_pin(card, pin)
+        except Unreachable:
+            known = terms.fallback == "allow" and terms.pin == "loaded"
+            return await self._by_loaded_hash(card, pin) if known else None
+
+    async def at_home(self, bib_id: str) -> tuple[Holding, ...] | None:
+        """Our own copies of a title as they are now; None where that cannot be seen (R6)."""
+        try:
+            return await self._ils.copies(bib_id)
+        except Unreachable:
+            return None
+
+    async def _without_it(self, card: str) -> BorrowerFacts:
+        terms, kept = self._terms(), self._kept.get(card)
+        if terms.fallback == "refuse":
+            return AWAY
+        if kept and kept.as_of and self._now() - kept.as_of < timedelta(seconds=terms.keep_s):
+            return replace(kept, flag=FLAG)
+        facts = await self._store.read(loaded_facts, card)
+        return replace(facts, flag=FLAG) if facts.borrower else AWAY
+
+    async def _with_blocks(self, facts: BorrowerFacts) -> BorrowerFacts:
+        borrower = facts.borrower
+        if borrower is None or not await self._store.read(is_blocked, borrower.barcode):
+            return facts
+        return replace(facts, borrower=replace(borrower, blocked=True))
+
+    async def _by_loaded_hash(self, card: str, pin: Sensitive) -> bool:
+        if self._terms().pin != "loaded":
+            return False
+        borrower = (await self._store.read(loaded_facts, card)).borrower
+        if borrower is None or not borrower.pin_hash:
+            return False
+        return await self._terms().verify(card, borrower.pin_hash, pin)
+
+    def _keep(self, card: str, facts: BorrowerFacts) -> None:
+        if facts.as_of is None:  # a row of ours, or a system that does not say when it spoke
+            return
+        self._kept[card] = facts
+        self._kept.move_to_end(card)
+        if len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
+
+
+def loaded_facts(unit: Unit, card: str) -> BorrowerFacts:
+    """What was loaded of a borrower."""
+    return BorrowerFacts(unit.patron(card), LOADED)

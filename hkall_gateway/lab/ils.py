@@ -1,0 +1,253 @@
+"""A simulated library system: its readers and its books, spoken to in SIP2. Its own rules are as simple as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Protocol as TwistedProtocol
+
+from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.edge.health import Health
+from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.sip2.codec import Message, Value, body_of, decode
+from hkall_gateway.sip2.dialects import DIALECTS, Dialect
+from hkall_gateway.sip2.fields import date18
+from hkall_gateway.sip2.messages import SHAPES
+from hkall_gateway.sip2.session import Hang, Refuse, Say, Session
+from hkall_gateway.sip2.upstream import NOBODY, Login, written
+
+LOAN_DAYS: Final = 30
+READ: Final[Mapping[str, Callable[[str], object]]] = {
+    "name": str,
+    "pin": str,
+    "blocked": lambda text: text == "yes",
+    "loans": int,
+    "limit": int,
+}
+"""How a scenario says each fact of a reader."""
+STATES: Final = ("here", "away", "silent")
+"""How it is: it answers; nobody listens at its address; it listens and never answers."""
+
+
+@dataclass(slots=True)
+class Reader:
+    """One of its readers. `loans` counts further books than those of its own list; `limit` is how many they may have."""
+
+    card: str
+    name: str = ""
+    pin: str = "1234"
+    blocked: bool = False
+    loans: int = 0
+    limit: int = 60
+
+
+@dataclass(slots=True)
+class Book:
+    """One of its books; `reader` is the card to which it is lent."""
+
+    barcode: str
+    title: str = ""
+    reader: str = ""
+    bib_id: str = ""
+
+
+@dataclass(slots=True)
+class LocalSystem:
+    """The system. `heard` are the bodies of all lines that it took; `state` is one of STATES."""
+
+    agency: str
+    now: Callable[[], datetime]
+    readers: dict[str, Reader] = field(default_factory=dict)
+    books: dict[str, Book] = field(default_factory=dict)
+    logins: Mapping[str, str] = field(default_factory=dict)
+    state: str = "here"
+    heard: list[str] = field(default_factory=list)
+    paid: list[str] = field(default_factory=list)
+
+    def answer(self, asked: Message, dialect: Dialect) -> Message:
+        """The reply to a message, still without number and sum."""
+        self.heard.append(body_of(asked.line, dialect.delimiter).decode(dialect.encoding, "replace"))
+        said: dict[str, Value] = {"transaction_date": date18(self.now(), HONG_KONG), "AO": self.agency}
+        said |= {"AA": asked.get("AA"), "AB": asked.get("AB"), **DEEDS[asked.code](self, asked)}
+        shape = SHAPES[SHAPES[asked.code].reply]
+        known = {*(part.name for part in shape.fixed), *shape.required, *shape.optional}
+        return Message(shape.code, {name: value for name, value in said.items() if name in known})
+
+    def loans_of(self, card: str) -> list[Book]:
+        """Its own books that a reader has."""
+        return [book for book in self.books.values() if book.reader == card]
+
+    def due(self) -> str:
+        """The due date of a loan of today, in its own words."""
+        return f"{(self.now() + timedelta(days=LOAN_DAYS)).astimezone(HONG_KONG):%d/%m/%Y}"
+
+    def become(self, state: str) -> None:
+        """Be one of STATES from now on. Raises ValueError for another."""
+        if state not in STATES:
+            raise ValueError(f"the local system is {', '.join(STATES)}, not {state!r}")
+        self.state = state
+
+    def learn(self, card: str, facts: Mapping[str, str]) -> None:
+        """Know something else of a reader, in the words of a scenario. Raises ValueError for what it does not keep."""
+        reader = self.readers.setdefault(card, Reader(card))
+        for name, text in facts.items():
+            if name not in READ:
+                raise ValueError(f"a reader has {', '.join(READ)}, not {name!r}")
+            setattr(reader, name, READ[name](text))
+
+    # ---- what it does
+
+    def _login(self, asked: Message) -> dict[str, Value]:
+        right = not self.logins or self.logins.get(asked.get("CN")) == asked.get("CO")
+        return {"ok": "1" if right else "0"}
+
+    def _status(self, _asked: Message) -> dict[str, Value]:
+        patience = {"timeout_period": "100", "retries_allowed": "3"}
+        return {"on_line_status": "Y", "protocol_version": "2.00", "BX": "Y" * 16, **patience}
+
+    def _patron(self, asked: Message) -> dict[str, Value]:
+        reader = self.readers.get(asked.get("AA"))
+        if reader is None:
+            return {"patron_status": "YYYY", "language": "001", "AE": "", "BL": "N", "CQ": "N", "AF": ("No such reader",)}
+        loans, right = self.loans_of(reader.card), reader.pin == asked.get("AD")
+        full = reader.loans + len(loans) >= reader.limit
+        said: dict[str, Value] = {
+            "patron_status": ("Y" if reader.blocked or full else " ") + "    " + ("Y" if full else " "),
+            "language": "001",
+            "charged_items_count": f"{reader.loans + len(loans)}",
+            "AE": reader.name,
+            "BL": "Y",
+            "CQ": "Y" if right else "N",
+            "CB": f"{reader.limit:04}",
+            "BV": "3.50",
+        }
+        if asked.get("summary")[2:3] == "Y":
+            said["AU"] = tuple(book.barcode for book in loans)
+        return said
+
+    def _item(self, asked: Message) -> dict[str, Value]:
+        book = self.books.get(asked.get("AB"))
+        if book is None:
+            return {"circulation_status": "01", "fee_type": "01", "AJ": ""}
+        return {"circulation_status": "04" if book.reader else "03", "fee_type": "01", "AJ": book.title}
+
+    def _lend(self, asked: Message) -> dict[str, Value]:
+        reader, book = self.readers.get(asked.get("AA")), self.books.get(asked.get("AB"))
+        if reader is None or book is None or reader.blocked or book.reader not in ("", reader.card):
+            return {"ok": "0", "AJ": book.title if book else "", "AF": ("Not lent",)}
+        had, book.reader = book.reader == reader.card, reader.card
+        return {"ok": "1", "renewal_ok": "Y" if had else "N", "desensitize": "Y", "AJ": book.title, "AH": self.due()}
+
+    def _take_back(self, asked: Message) -> dict[str, Value]:
+        book = self.books.get(asked.get("AB"))
+        if book is None:
+            return {"ok": "0", "alert": "Y", "AQ": "", "AF": ("No such book",)}
+        card, book.reader = book.reader, ""
+        return {"ok": "1", "resensitize": "Y", "AQ": "MAIN", "AJ": book.title, "AA": card}
+
+    def _renew(self, asked: Message) -> dict[str, Value]:
+        book = self.books.get(asked.get("AB"))
+        mine = book is not None and book.reader == asked.get("AA")
+        said: dict[str, Value] = {"ok": "1" if mine else "0", "renewal_ok": "Y" if mine else "N"}
+        return {**said, "AJ": book.title if book else "", "AH": self.due()}
+
+    def _renew_all(self, asked: Message) -> dict[str, Value]:
+        mine = tuple(book.barcode for book in self.loans_of(asked.get("AA")))
+        return {"ok": "1", "renewed_count": f"{len(mine)}", "unrenewed_count": "0", "BM": mine}
+
+    def _block(self, asked: Message) -> dict[str, Value]:
+        if reader := self.readers.get(asked.get("AA")):
+            reader.blocked = asked.code == "01"
+        return self._patron(asked)
+
+    def _pay(self, asked: Message) -> dict[str, Value]:
+        self.paid.append(asked.get("BV"))
+        return {"payment_accepted": "Y", "BK": asked.get("BK")}
+
+    def _hold(self, asked: Message) -> dict[str, Value]:
+        return {"ok": "1" if asked.get("AB") in self.books else "0", "AF": ("On our own list",)}
+
+    def _properties(self, asked: Message) -> dict[str, Value]:
+        return {"item_properties_ok": "1", "CH": asked.get("CH")}
+
+    def _end(self, _asked: Message) -> dict[str, Value]:
+        return {"end_session": "Y"}
+
+
+# fmt: off
+DEEDS: Final[Mapping[str, Callable[[LocalSystem, Message], dict[str, Value]]]] = {
+    "01": LocalSystem._block,
+    "09": LocalSystem._take_back,
+    "11": LocalSystem._lend,
+    "15": LocalSystem._hold,
+    "17": LocalSystem._item,
+    "19": LocalSystem._properties,
+    "23": LocalSystem._patron,
+    "25": LocalSystem._block,
+    "29": LocalSystem._renew,
+    "35": LocalSystem._end,
+    "37": LocalSystem._pay,
+    "63": LocalSystem._patron,
+    "65": LocalSystem._renew_all,
+    "93": LocalSystem._login,
+    "99": LocalSystem._status,
+}
+"""What it does about each message."""
+# fmt: on
+
+
+class Direct:
+    """A line to a simulated system without a socket; time stands still while it answers."""
+
+    dialect = DIALECTS["standard"]
+
+    def __init__(self, system: LocalSystem, health: Health, login: Login = NOBODY) -> None:
+        self._system, self._health, self.login = system, health, login
+
+    @property
+    def up(self) -> bool:
+        return self._health.up
+
+    async def __call__(self, body: bytes) -> bytes:
+        question = body[:2].decode()
+        if not self._health.may_ask():
+            raise Unreachable("it is down")
+        if self._system.state != "here":
+            self._health.missed(question, self._system.state)
+            raise Unreachable(self._system.state)
+        self._health.heard(question, 0)
+        return written(self._system.answer(decode(body, self.dialect), self.dialect), self.dialect)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class Server(TwistedProtocol):
+    """The same system on a real socket."""
+
+    def __init__(self, system: LocalSystem) -> None:
+        self._system, self._session = system, Session(DIALECTS["standard"])
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
+        for event in self._session.receive(data):
+            if isinstance(event, Hang | Refuse) or self._system.state == "silent":
+                continue
+            self._write(event.data if isinstance(event, Say) else self._reply(event))
+
+    def _reply(self, asked: Message) -> bytes:
+        said = self._system.answer(asked, self._session.dialect)
+        return self._session.reply(asked, said.code, said.fields)
+
+    def _write(self, data: bytes) -> None:
+        transport: Any = self.transport
+        transport.write(data)
+
+
+def listening(system: LocalSystem) -> Any:
+    """What listens at its address."""
+    factory: Any = Factory.forProtocol(lambda: Server(system))
+    return factory

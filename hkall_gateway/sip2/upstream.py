@@ -1,0 +1,245 @@
+"""The other end of a SIP2 line: here we are the terminal, of the library's own system. Kept open, logged in, asked in turn."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.python.failure import Failure
+
+from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.edge.health import Health
+from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
+from hkall_gateway.sip2.codec import BadMessage, Message, Value, body_of, decode, encode, sealed
+from hkall_gateway.sip2.dialects import Dialect
+from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES
+
+MOST_BYTES: Final = 1_048_576
+"""A reply that is longer is none."""
+LOOKS: Final = frozenset({"17", "23", "63", "99"})
+"""Questions that change nothing."""
+OFF_LINE: Final = "98"
+TRIES: Final = 4
+"""Lines that are read for one answer: those that came garbled, or late from an earlier question, among them."""
+
+
+class Ask(Protocol):
+    """One question to the local system: the body of a line, without AY, AZ and end; and the body of its reply.
+
+    Raises Unreachable where no usable reply comes in time.
+    """
+
+    def __call__(self, body: bytes, /) -> Awaitable[bytes]: ...
+
+
+class Beyond(Ask, Protocol):
+    """The local system behind one terminal; `Upstream` is one. A login that is changed counts from the next opening on."""
+
+    login: Login
+
+    @property
+    def dialect(self) -> Dialect: ...
+
+    @property
+    def up(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class Ticking(Protocol):
+    """A reactor's clock: a timer and a stopwatch."""
+
+    def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
+
+    def seconds(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How we log in there; without a name nobody does."""
+
+    name: str = ""
+    password: Sensitive = NOTHING
+    location: str = ""
+
+
+NOBODY: Final = Login()
+
+
+class Unusable(Exception):
+    """The local system answered, but nothing that answers the question."""
+
+
+class Wire(TwistedProtocol):
+    """One connection as lines. `closed` is why no more will come, "" while they may."""
+
+    def __init__(self) -> None:
+        self.closed = ""
+        self._buffer = b""
+        self._lines: deque[bytes] = deque()
+        self._waiter: Deferred[bytes] | None = None
+
+    def say(self, line: bytes) -> None:
+        """Send a line."""
+        cast(Any, self.transport).write(line)
+
+    def line(self) -> Deferred[bytes]:
+        """The next line that comes, without its end. Fails with Unusable when the connection is closed first."""
+        if self._lines:
+            return succeed(self._lines.popleft())
+        self._waiter = Deferred()
+        if self.closed:
+            self._waiter.errback(Unusable(self.closed))
+        return self._waiter
+
+    def drop(self) -> None:
+        """Close at once: what still comes answers a question that nobody asks any more."""
+        self.closed = self.closed or "dropped"
+        if self.transport is not None:
+            cast(Any, self.transport).abortConnection()
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        *lines, self._buffer = (self._buffer + data).replace(b"\n", b"\r").split(b"\r")
+        self._lines.extend(filter(None, lines))
+        if len(self._buffer) > MOST_BYTES:
+            self.drop()
+        if self._lines and self._waiter is not None and not self._waiter.called:
+            self._waiter.callback(self._lines.popleft())
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        self.closed = self.closed or type(reason.value).__name__
+        if self._waiter is not None and not self._waiter.called:
+            self._waiter.errback(Unusable(self.closed))
+
+
+Dial = Callable[[], Awaitable[Wire]]
+
+
+class Upstream:
+    """One line, asked one question at a time; it is opened, and logged in to, with the first one and after every break.
+
+    A question has `timeout_s` seconds in all, the opening among them. One that may have been done is never sent again by
+    itself: nobody knows whether the loan was made, and whoever stands at the terminal does. A mere look is, where a line
+    that was kept open turns out to be closed. A line that the other side could not read (96) was not done, and is sent
+    again; a reply that came garbled is asked for again (97).
+    """
+
+    def __init__(self, dial: Dial, clock: Ticking, timeout_s: float, dialect: Dialect, health: Health, login: Login) -> None:
+        self._dial, self._clock, self._timeout_s, self.dialect = dial, clock, timeout_s, dialect
+        self._health, self.login = health, login
+        self._wire: Wire | None = None
+        self._number = 0
+
+    @property
+    def up(self) -> bool:
+        """Whether the system answered when it was asked last."""
+        return self._health.up
+
+    async def __call__(self, body: bytes) -> bytes:
+        """The reply to one question; see `Ask`."""
+        question = body[:2].decode("latin-1")
+        if not self._health.may_ask():
+            self._health.rested(question)
+            raise Unreachable("the local system is down")
+        began, going = self._clock.seconds(), Deferred.fromCoroutine(self._conversation(body))
+        going.addTimeout(self._timeout_s, cast(Any, self._clock))
+        try:
+            reply = await going
+        except Exception as failed:  # whatever keeps it from answering, it is not reachable
+            self.close()
+            self._health.missed(question, _said(failed))
+            raise Unreachable(_said(failed)) from failed
+        self._health.heard(question, self._clock.seconds() - began)
+        return reply
+
+    def close(self) -> None:
+        """Hang up; the next question opens the line again."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.drop()
+
+    async def _conversation(self, body: bytes) -> bytes:
+        kept = self._wire
+        if kept is None or kept.closed:
+            return await self._exchange(await self._opened(), body)
+        try:
+            return await self._exchange(kept, body)
+        except Unusable:
+            if not kept.closed or body[:2].decode("latin-1") not in LOOKS:
+                raise
+        return await self._exchange(await self._opened(), body)
+
+    async def _opened(self) -> Wire:
+        wire = self._wire = await self._dial()
+        self._number = 0
+        if self.login.name and not (await self._exchange(wire, self._login_line())).startswith(b"941"):
+            raise Unusable("the login was refused")
+        return wire
+
+    def _login_line(self) -> bytes:
+        told: dict[str, Value] = {"uid_algorithm": "0", "pwd_algorithm": "0"}
+        told |= {"CN": self.login.name, "CO": self.login.password.reveal()}
+        told |= {"CP": self.login.location} if self.login.location else {}
+        return written(Message("93", told), self.dialect)
+
+    async def _exchange(self, wire: Wire, body: bytes) -> bytes:
+        numbered = self.dialect.error_detection
+        asked = Message(body[:2].decode("latin-1"), sequence=str(self._number) if numbered else None, checked=numbered)
+        self._number = (self._number + 1) % 10
+        line = sealed(body, asked, self.dialect)
+        wire.say(line)
+        for _ in range(TRIES):
+            said = await wire.line()
+            verdict = judged(said, asked, self.dialect)
+            if verdict == "":
+                return body_of(said, self.dialect.delimiter)
+            if verdict in (GARBLED, RESEND):
+                wire.say(line if verdict == GARBLED else encode(Message(RESEND, checked=True), self.dialect))
+        raise Unusable("no usable reply")
+
+
+def judged(line: bytes, asked: Message, dialect: Dialect) -> str:
+    """What a line is to the question: "" = its answer; "96" = it was not read; "97" = it came garbled; else none of ours.
+
+    A line with another number answers an earlier question. Raises Unusable for 98: the system says that it goes away.
+    """
+    try:
+        said = decode(line, dialect)
+    except BadMessage as bad:
+        return RESEND if bad.why == "checksum" else bad.why
+    if said.code == GARBLED:
+        return GARBLED
+    if said.sequence not in (None, asked.sequence):
+        return "late"
+    expected = SHAPES[asked.code].reply
+    if said.code == expected:
+        return ""
+    if said.code == OFF_LINE:
+        raise Unusable("it says that it is off line")
+    return "another"
+
+
+def written(message: Message, dialect: Dialect) -> bytes:
+    """The body of a message of ours: no number, no sum, no end."""
+    return encode(message, dialect).removesuffix(dialect.terminator)
+
+
+def dialled(endpoint: Any) -> Dial:
+    """Opens connections to one of Twisted's client endpoints."""
+    factory: Any = Factory.forProtocol(Wire)
+    factory.noisy = False
+
+    async def dial() -> Wire:
+        opened: Wire = await endpoint.connect(factory)
+        return opened
+
+    return dial
+
+
+def _said(failed: Exception) -> str:
+    return str(failed) if isinstance(failed, Unusable) else type(failed).__name__

@@ -1,0 +1,196 @@
+"""The local system as the desk sees it: who stands in for it while it is away, and what is never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import insert
+
+from hkall_gateway.desk.local import FLAG, MOST_KEPT, Local, Terms
+from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, By, Holding, Sensitive
+from hkall_gateway.store import cards
+from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import PATRONS, create_all
+from hkall_gateway.store.unit import Unit
+
+BEGIN = datetime(2017, 3, 1, 2, tzinfo=UTC)
+ALL = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES})
+
+
+async def plain(card: str, stored: Sensitive, pin: Sensitive) -> bool:
+    return stored == pin
+
+
+@dataclass
+class System:
+    """A living system; everybody's PIN is 1234, and everybody has three books."""
+
+    supports: frozenset[Verb] = ALL
+    away: bool = False
+    now: datetime = BEGIN
+    asked: list[str] = field(default_factory=list)
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        self._answer(card)
+        return BorrowerFacts(Borrower(card, NOTHING, "living", local_loans=3), "sip2", self.now)
+
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        self._answer(card)
+        return pin == Sensitive("1234")
+
+    async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
+        self._answer(bib_id)
+        return (Holding("HKU", "B1", bib_id, "Dune"),)
+
+    def _answer(self, what: str) -> None:
+        if self.away:
+            raise Unreachable
+        self.asked.append(what)
+
+
+@pytest.fixture
+def system() -> System:
+    return System()
+
+
+@pytest.fixture
+def store() -> Iterator[Immediate]:
+    engine = open_engine("sqlite://")
+    create_all(engine)
+    with engine.connect() as connection:
+        connection.execute(insert(PATRONS), {"barcode": "P1", "name": "Chan", "category": "loaded", "pin_hash": "5678"})
+    opened = Immediate(engine, lambda c: Unit(c, lambda: "R1"))
+    yield opened
+    opened.close()
+
+
+def local(store: Immediate, system: System, **terms: object) -> Local:
+    return Local(store, system, lambda: system.now, lambda: Terms(**terms, verify=plain))  # type: ignore[arg-type]
+
+
+def test_its_own_answer_is_told_without_a_flag(store: Immediate, system: System) -> None:
+    facts = finished(local(store, system).borrower("P1"))
+    assert facts.borrower is not None
+    assert (facts.borrower.category, facts.flag, facts.reachable) == ("living", "", True)
+
+
+def test_a_card_that_a_terminal_blocked_is_blocked_whoever_says_otherwise(store: Immediate, system: System) -> None:
+    store.now(_block)
+    facts = finished(local(store, system).borrower("P1"))
+    assert facts.borrower is not None
+    assert facts.borrower.blocked
+
+
+@pytest.mark.parametrize(
+    ("minutes", "category"),
+    [(14, "living"), (15, "loaded")],
+)
+def test_away_its_own_word_holds_for_a_quarter_of_an_hour(
+    store: Immediate, system: System, minutes: int, category: str
+) -> None:
+    asked = local(store, system)
+    finished(asked.borrower("P1"))
+    system.away, system.now = True, BEGIN + timedelta(minutes=minutes)
+    facts = finished(asked.borrower("P1"))
+    assert facts.borrower is not None
+    assert (facts.borrower.category, facts.flag, facts.reachable) == (category, FLAG, True)
+
+
+def test_a_card_that_it_did_not_know_a_moment_ago_is_not_taken_from_the_file(store: Immediate, system: System) -> None:
+    class Strict(System):
+        async def borrower(self, card: str) -> BorrowerFacts:
+            self._answer(card)
+            return BorrowerFacts(None, "sip2", self.now)
+
+    strict = Strict()
+    asked = local(store, strict)
+    finished(asked.borrower("P1"))
+    strict.away = True
+    assert finished(asked.borrower("P1")).borrower is None
+
+
+def test_who_is_in_no_file_is_not_unknown_but_cannot_be_told(store: Immediate, system: System) -> None:
+    system.away = True
+    facts = finished(local(store, system).borrower("P9"))
+    assert (facts.borrower, facts.reachable) == (None, False)
+
+
+def test_a_library_that_wants_it_so_decides_nothing_while_it_is_away(store: Immediate, system: System) -> None:
+    asked = local(store, system, fallback="refuse")
+    finished(asked.borrower("P1"))
+    system.away = True
+    assert not finished(asked.borrower("P1")).reachable
+
+
+def test_the_oldest_answer_is_forgotten_first(store: Immediate, system: System) -> None:
+    asked = local(store, system)
+    for number in range(MOST_KEPT + 1):
+        finished(asked.borrower(f"X{number}"))
+    system.away = True
+    assert not finished(asked.borrower("X0")).reachable
+    assert finished(asked.borrower("X1")).reachable
+
+
+# ---- the PIN
+
+
+@pytest.mark.parametrize(("pin", "right"), [("1234", True), ("9999", False)])
+def test_a_pin_is_checked_by_the_living_system(store: Immediate, system: System, pin: str, right: bool) -> None:
+    assert finished(local(store, system).pin_ok("P1", Sensitive(pin))) is right
+
+
+@pytest.mark.parametrize(
+    ("terms", "pin", "right"),
+    [
+        ({}, "1234", None),
+        ({"pin": "unchecked"}, "1234", None),  # it could be checked, only not now
+        ({"pin": "loaded"}, "5678", True),
+        ({"pin": "loaded"}, "1234", False),
+        ({"pin": "loaded", "fallback": "refuse"}, "5678", None),
+    ],
+)
+def test_away_a_pin_is_right_wrong_or_nobody_can_tell(
+    store: Immediate, system: System, terms: dict[str, str], pin: str, right: bool | None
+) -> None:
+    system.away = True
+    assert finished(local(store, system, **terms).pin_ok("P1", Sensitive(pin))) is right
+
+
+@pytest.mark.parametrize(
+    ("terms", "pin", "right"),
+    [
+        ({}, "5678", False),
+        ({"pin": "unchecked"}, "0000", True),
+        ({"pin": "loaded"}, "5678", True),
+        ({"pin": "loaded"}, "1", False),
+    ],
+)
+def test_where_it_cannot_check_a_pin_the_configuration_says_what_counts(
+    store: Immediate, terms: dict[str, str], pin: str, right: bool
+) -> None:
+    asked = local(store, System(supports=frozenset({Verb.BORROWER})), **terms)
+    assert finished(asked.pin_ok("P1", Sensitive(pin))) is right
+
+
+def test_nobody_without_a_loaded_hash_has_the_right_pin(store: Immediate) -> None:
+    asked = local(store, System(supports=frozenset({Verb.BORROWER})), pin="loaded")
+    assert finished(asked.pin_ok("P9", Sensitive(""))) is False
+
+
+# ---- the shelves
+
+
+def test_shelves_that_cannot_be_seen_are_not_empty(store: Immediate, system: System) -> None:
+    asked = local(store, system)
+    assert [copy.barcode for copy in finished(asked.at_home("b1")) or ()] == ["B1"]
+    system.away = True
+    assert finished(asked.at_home("b1")) is None
+
+
+def _block(unit: Unit) -> None:
+    cards.block(unit, "P1", "found in the street", BEGIN, By("counter-1", "sip2"), retained=True)

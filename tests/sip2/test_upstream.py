@@ -1,0 +1,257 @@
+"""Our line to the local system: what is sent, what counts as its answer, and what happens when there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.edge.health import Health
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2.codec import checksum
+from hkall_gateway.sip2.dialects import DIALECTS, Dialect
+from hkall_gateway.sip2.upstream import MOST_BYTES, NOBODY, Login, Upstream, Wire
+
+LOGIN = Login("gateway", Sensitive("s3cret"), "MAIN")
+LOOK = b"1720170301    100000AOHKU|AB1|AC|"
+LOAN = b"11NN20170301    100000                  AOHKU|AAP1|AB1|AC|"
+SEEN = b"180301011720170301    100000AB1|AJEmma|"
+LENT = b"121NNY20170301    100000AOHKU|AAP1|AB1|AJEmma|AH|"
+
+
+GONE: Any = Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Twisted's own
+
+
+def sealed(body: bytes, number: int | str = "") -> bytes:
+    line = body + (f"AY{number}".encode() if number != "" else b"") + b"AZ"
+    return line + checksum(line) + b"\r"
+
+
+class Abroad:
+    """The other side: every connection that was opened, what it was sent, and what it says."""
+
+    def __init__(self, login: Login = NOBODY, dialect: Dialect = DIALECTS["standard"]) -> None:
+        self.clock, self.refuses = Clock(), False
+        self.wires: list[Wire] = []
+        self.health = Health("relay", lambda: datetime(2017, 3, 1, tzinfo=UTC) + timedelta(seconds=self.clock.seconds()))
+        self.line = Upstream(self._dial, self.clock, 3.0, dialect, self.health, login)
+
+    async def _dial(self) -> Wire:
+        if self.refuses:
+            raise ConnectError
+        wire = Wire()
+        connected: Any = wire
+        connected.makeConnection(Aborting(wire))
+        self.wires.append(wire)
+        return wire
+
+    def asks(self, body: bytes) -> list[Any]:
+        """The outcome as a list that has one element once there is one."""
+        outcome: list[Any] = []
+        Deferred.fromCoroutine(self.line(body)).addBoth(outcome.append)
+        return outcome
+
+    def heard(self) -> bytes:
+        """What the last connection was sent since this was last asked."""
+        transport: Any = self.wires[-1].transport
+        sent: bytes = transport.value()
+        transport.clear()
+        return sent
+
+    def says(self, line: bytes) -> None:
+        self.wires[-1].dataReceived(line)
+
+    def hangs_up(self) -> None:
+        self.wires[-1].connectionLost(GONE)
+
+
+class Aborting(StringTransport):
+    def __init__(self, wire: Wire) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own
+        self._wire, self.aborted = wire, False
+
+    def abortConnection(self) -> None:  # noqa: N802  # Twisted's own name
+        self.aborted = True
+        self._wire.connectionLost(GONE)
+
+
+@pytest.fixture
+def abroad() -> Abroad:
+    return Abroad()
+
+
+def unreachable(outcome: list[Any]) -> bool:
+    return len(outcome) == 1 and isinstance(getattr(outcome[0], "value", None), Unreachable)
+
+
+# ---- asking
+
+
+def test_a_question_goes_with_a_number_and_a_sum_of_its_own_and_its_answer_comes_without(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOOK)
+    assert abroad.heard() == sealed(LOOK, 0)
+    abroad.says(sealed(SEEN, 0))
+    assert outcome == [SEEN]
+
+
+def test_numbers_go_from_nine_to_zero_on_one_line(abroad: Abroad) -> None:
+    numbers = []
+    for number in (*range(10), 0):
+        abroad.asks(LOOK)
+        numbers.append(abroad.heard() == sealed(LOOK, number))
+        abroad.says(sealed(SEEN, number))
+    assert all(numbers)
+    assert len(abroad.wires) == 1
+
+
+def test_a_system_without_error_detection_is_asked_and_heard_without_it() -> None:
+    abroad = Abroad(dialect=replace(DIALECTS["standard"], error_detection=False))
+    outcome = abroad.asks(LOOK)
+    assert abroad.heard() == LOOK + b"\r"
+    abroad.says(SEEN + b"\r\n")
+    assert outcome == [SEEN]
+
+
+def test_an_answer_may_come_one_byte_at_a_time(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOOK)
+    for at in range(len(sealed(SEEN, 0))):
+        abroad.says(sealed(SEEN, 0)[at : at + 1])
+    assert outcome == [SEEN]
+
+
+def test_we_log_in_before_the_first_question() -> None:
+    abroad = Abroad(LOGIN)
+    outcome = abroad.asks(LOOK)
+    assert abroad.heard() == sealed(b"9300CNgateway|COs3cret|CPMAIN|", 0)
+    abroad.says(sealed(b"941", 0))
+    assert abroad.heard() == sealed(LOOK, 1)
+    abroad.says(sealed(SEEN, 1))
+    assert outcome == [SEEN]
+
+
+def test_a_refused_login_is_an_absence_and_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    abroad = Abroad(LOGIN)
+    outcome = abroad.asks(LOOK)
+    abroad.says(sealed(b"940", 0))
+    assert unreachable(outcome)
+    said = capsys.readouterr().out
+    assert "the login was refused" in said
+    assert "s3cret" not in said
+
+
+# ---- what is no answer
+
+
+def test_a_line_that_they_could_not_read_is_sent_again(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOAN)
+    abroad.heard()
+    abroad.says(b"96AZFEF6\r")
+    assert abroad.heard() == sealed(LOAN, 0)
+    abroad.says(sealed(LENT, 0))
+    assert outcome == [LENT]
+
+
+def test_an_answer_that_came_garbled_is_asked_for_again_and_the_loan_is_not(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOAN)
+    abroad.heard()
+    abroad.says(sealed(LENT, 0).replace(b"Emma", b"Ewwa"))
+    assert abroad.heard() == b"97AZFEF5\r"
+    abroad.says(sealed(LENT, 0))
+    assert outcome == [LENT]
+
+
+@pytest.mark.parametrize("before", [sealed(SEEN, 7), sealed(LENT, 0), b"zz\r", b"\r\n\r"])
+def test_what_answers_another_question_is_passed_over(abroad: Abroad, before: bytes) -> None:
+    outcome = abroad.asks(LOOK)
+    abroad.says(before + sealed(SEEN, 0))
+    assert outcome == [SEEN]
+
+
+def test_it_is_not_listened_to_for_ever(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOOK)
+    abroad.says(b"96AZFEF6\r" * 4)
+    assert unreachable(outcome)
+
+
+def test_a_system_that_says_that_it_goes_off_line_is_away(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOOK)
+    abroad.says(sealed(b"98NNNNNN100003201703010000001000002.00AOHKU|BXNNNNNNNNNNNNNNNN|", 0))
+    assert unreachable(outcome)
+
+
+# ---- no answer
+
+
+def test_nobody_waits_longer_than_configured_and_a_late_answer_is_nobodys(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOOK)
+    abroad.clock.advance(2.9)
+    assert outcome == []
+    abroad.clock.advance(0.1)
+    assert unreachable(outcome)
+    late = abroad.wires[0]
+    again = abroad.asks(LOOK)
+    late.dataReceived(sealed(LENT, 0))
+    assert again == []
+    assert len(abroad.wires) == 2
+
+
+def test_where_nobody_listens_that_is_known_at_once(abroad: Abroad) -> None:
+    abroad.refuses = True
+    assert unreachable(abroad.asks(LOOK))
+
+
+def test_after_three_misses_nobody_is_kept_waiting_and_one_question_tries_it(abroad: Abroad) -> None:
+    abroad.refuses = True
+    for _ in range(3):
+        abroad.asks(LOOK)
+    abroad.refuses = False
+    assert unreachable(abroad.asks(LOOK))
+    assert abroad.wires == []
+    abroad.clock.advance(5)
+    outcome = abroad.asks(LOOK)
+    abroad.says(sealed(SEEN, 0))
+    assert outcome == [SEEN]
+    assert abroad.line.up
+
+
+def test_a_line_that_was_closed_meanwhile_is_opened_again(abroad: Abroad) -> None:
+    abroad.asks(LOOK)
+    abroad.says(sealed(SEEN, 0))
+    abroad.hangs_up()
+    outcome = abroad.asks(LOAN)
+    assert abroad.heard() == sealed(LOAN, 0)
+    abroad.says(sealed(LENT, 0))
+    assert outcome == [LENT]
+
+
+@pytest.mark.parametrize(("question", "again"), [(LOOK, True), (LOAN, False)])
+def test_a_look_is_repeated_where_a_kept_line_breaks_and_a_loan_is_not(abroad: Abroad, question: bytes, again: bool) -> None:
+    abroad.asks(LOOK)
+    abroad.says(sealed(SEEN, 0))
+    outcome = abroad.asks(question)
+    abroad.hangs_up()
+    assert len(abroad.wires) == (2 if again else 1)
+    assert unreachable(outcome) is not again
+
+
+def test_an_answer_without_an_end_is_cut_off(abroad: Abroad) -> None:
+    outcome = abroad.asks(LOOK)
+    abroad.says(b"x" * (MOST_BYTES + 1))
+    assert unreachable(outcome)
+
+
+def test_a_line_that_is_closed_by_us_is_gone(abroad: Abroad) -> None:
+    abroad.asks(LOOK)
+    abroad.says(sealed(SEEN, 0))
+    abroad.line.close()
+    transport: Any = abroad.wires[0].transport
+    assert transport.aborted
+    abroad.line.close()
