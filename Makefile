@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: run demo test check fmt docs bench
+.PHONY: run demo test test-postgres check fmt docs bench
 
 .venv/.run: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -26,6 +26,9 @@ demo: .venv/.run
 
 test: .venv/.test
 	$(BIN)/pytest
+
+test-postgres: .venv/.test
+	HKALL_TEST_DATABASE=postgresql $(BIN)/pytest
 
 check: .venv/.test
 	$(BIN)/ruff check .

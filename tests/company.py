@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from hkall_gateway.lab.party import Party
 from hkall_gateway.lab.terminal import Terminal, call
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.rules.calendar import HONG_KONG
+from tests import databases
 
 T = TypeVar("T")
 
@@ -34,15 +36,32 @@ ANY_DAY = "[renewal]\nwindow_days = 365\n"
 
 
 class Gateway:
-    """The daemon in a process, its folder, and the company around it."""
+    """The daemon in a process, its folder, and the company around it.
 
-    def __init__(self, reactor: Any, folder: Path, policy: str = ANY_DAY, courier: Mapping[str, int] = SOON) -> None:
+    `database` is the URL of an empty database; without one it has a file of its own. `beside` is another gateway whose
+    database, partners and mailbox it shares; `number` is which of them it is.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        folder: Path,
+        policy: str = ANY_DAY,
+        courier: Mapping[str, int] = SOON,
+        database: str = "",
+        beside: Gateway | None = None,
+        number: int = 1,
+    ) -> None:
         self._reactor, self._folder = reactor, folder
         self.ports = free_ports()
-        self.environ = {**os.environ, **setup.environment(self.ports)}
-        self.path = setup.write_config(folder, self.ports, policy, courier)
-        setup.furnish(self.path, self.environ)
+        if beside is not None:
+            self.ports = replace(self.ports, smtp=beside.ports.smtp, partners=beside.ports.partners)
+        self.database: str = beside.database if beside is not None else database or databases.url("sqlite:///hkall.db")
+        self.environ = {**os.environ, **setup.environment(self.ports), "HKALL_INSTANCE": str(number)}
+        self.path = setup.write_config(folder, self.ports, policy, courier, {"database": {"url": self.database}})
         self.party = Party(reactor, self.ports)
+        if beside is None:
+            setup.furnish(self.path, self.environ)
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
 
@@ -59,6 +78,12 @@ class Gateway:
                 [COMMAND, "serve", "--config", self.path], stdout=log, stderr=log, env=self.environ
             )
         until(lambda: self.log().count("daemon.started") == self._starts, "the daemon's start")
+
+    @property
+    def pid(self) -> int:
+        """The process that runs, or ran last."""
+        assert self._process is not None
+        return self._process.pid
 
     def kill(self) -> None:
         assert self._process is not None

@@ -1,7 +1,8 @@
 """What every room's tests may use: a clock that stands still, and a store on SQLite and on PostgreSQL.
 
 PostgreSQL is one throw-away server for the whole session, made where `initdb` is found. Where it is not, those tests are
-skipped and say so; under CI they fail.
+skipped and say so; under CI they fail. With HKALL_TEST_DATABASE=postgresql (`make test-postgres`) everything that may stand on
+either database stands on that one.
 """
 
 from __future__ import annotations
@@ -19,20 +20,23 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from hkall_gateway.lab import postgres
+from hkall_gateway.lab.grounds import Schemas
+from hkall_gateway.lab.world import World
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.tables import METADATA, create_all
 from hkall_gateway.store.unit import Unit
+from tests import databases
 from tests.leaks import leaks
 
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("postgresql",) if databases.ON_POSTGRESQL else ("sqlite", "postgresql")
 SETTINGS = (
     "listen_addresses=",
     "autovacuum=off",
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
-    "max_connections=40",
+    "max_connections=100",
 )
 
 
@@ -99,6 +103,19 @@ def store(engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[I
     opened = Immediate(engine, make_unit)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def everything_on_postgresql(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where the suite is told to, every world and every store that is made without a database stands on PostgreSQL."""
+    if not databases.ON_POSTGRESQL:
+        yield
+        return
+    schemas = Schemas(request.getfixturevalue("postgres_url"))
+    usual, World.ground, databases.SCHEMAS = World.ground, schemas, schemas
+    yield
+    World.ground, databases.SCHEMAS = usual, None
+    schemas.close()
 
 
 @pytest.fixture

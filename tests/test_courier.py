@@ -22,11 +22,10 @@ from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Partner
 from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.faults import Unavailable
 from hkall_gateway.store.outbox import OutboxRow
-from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
+from tests import databases
 
 NOON = datetime(2017, 3, 1, 4, tzinfo=UTC)
 
@@ -37,8 +36,7 @@ class Post:
     def __init__(
         self, *answers: Answer, attempts: int = 3, in_flight: int = 4, terms: Terms | None = None, patience: Patience = PATIENCE
     ) -> None:
-        engine = open_engine("sqlite://")
-        create_all(engine)
+        engine = databases.empty()
         self.store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
         self.clock = Clock()
         self.store.now(Unit.write_partners, [Partner(agency, agency) for agency in ("CUHK", "LU")])

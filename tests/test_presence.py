@@ -15,10 +15,9 @@ from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.store import instances
 from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.instances import GONE_S, Instance
-from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
+from tests import databases
 
 NOON = datetime(2017, 3, 1, 4, tzinfo=UTC)
 
@@ -27,8 +26,7 @@ class Machine:
     """A database, a clock, and the processes that run on this machine."""
 
     def __init__(self) -> None:
-        self.engine, self.clock, self.running = open_engine("sqlite://"), Clock(), {1, 2}
-        create_all(self.engine)
+        self.engine, self.clock, self.running = databases.empty(), Clock(), {1, 2}
         self.store = Immediate(self.engine, lambda connection: Unit(connection, str))
 
     def now(self) -> datetime:

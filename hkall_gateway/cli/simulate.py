@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import click
 
-from hkall_gateway.cli.site import Ending
+from hkall_gateway.cli.site import WRONG, Ending
 from hkall_gateway.lab.simulate import AGENCIES, Report, Setting, be_quiet, simulate_all
 
 
@@ -19,17 +19,29 @@ from hkall_gateway.lab.simulate import AGENCIES, Report, Setting, be_quiet, simu
 @click.option("--crash", is_flag=True, help="Gateways die at random commits.")
 @click.option("--requests", type=click.IntRange(1), default=5, show_default=True, help="Requests a library and day.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Stories at a time.")
-def simulate(libraries: int, days: int, seed: int, seeds: int, loss: float, crash: bool, requests: int, jobs: int) -> None:
+@click.option("--database", default="", metavar="URL", help="Play in schemas of this PostgreSQL database, not in memory.")
+def simulate(
+    libraries: int, days: int, seed: int, seeds: int, loss: float, crash: bool, requests: int, jobs: int, database: str
+) -> None:
     """Let libraries borrow from each other while everything goes wrong; exit 1 if anything is lost.
 
     Example: hkall-gateway simulate --libraries 8 --days 60 --seed 7 --loss 0.1 --crash
     """
     be_quiet()
-    settings = [Setting(libraries, days, n, loss, crash, requests) for n in range(seed, seed + seeds)]
+    url = _with_driver(database)
+    settings = [Setting(libraries, days, n, loss, crash, requests, url) for n in range(seed, seed + seeds)]
     failed = [report.setting.seed for report in simulate_all(settings, jobs) if not _told(report)]
     if failed:
         raise Ending(f"something was lost with seed {', '.join(map(str, failed))}")
     click.echo("nothing was lost")
+
+
+def _with_driver(url: str) -> str:
+    """The URL as a configuration file may have it. Ending for any other database."""
+    found = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    if found and not found.startswith("postgresql+psycopg://"):
+        raise Ending(f"--database: {url!r} must begin with postgresql+psycopg://", WRONG)
+    return found
 
 
 def _told(report: Report) -> bool:

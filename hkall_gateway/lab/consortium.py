@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy import func, select
 
+from hkall_gateway.lab.grounds import Ground, Memory
 from hkall_gateway.lab.lossy import Later, LossyLine
 from hkall_gateway.lab.world import Died, World
 from hkall_gateway.lab.worldfile import Start, secret_of
@@ -52,7 +53,8 @@ def _nobody(_moved: Sequence[Moved]) -> None:
 
 
 class Consortium:
-    """The gateways of `starts`, by agency. `loss` is the share of documents that go wrong; `crash`: gateways die.
+    """The gateways of `starts`, by agency. `loss` is the share of documents that go wrong; `crash`: gateways die. Their
+    databases stand on `ground`, in memory if nothing else is said.
 
     `watch` hears after every step what moved in it; a step is one event with all deliveries that follow.
     """
@@ -65,8 +67,10 @@ class Consortium:
         *,
         crash: bool,
         line: LineMaker = LossyLine,
+        ground: Ground | None = None,
     ) -> None:
         self.draw, self._crash = draw, crash
+        self._ground = ground or Memory()
         self.watch: Callable[[Sequence[Moved]], None] = _nobody
         self.now = starts[0].time
         self._events: list[tuple[datetime, int, Callable[[], None]]] = []
@@ -93,7 +97,7 @@ class Consortium:
                 raise NotSent("no line out of the house")
             return await self.line(url, body, timeout_s)
 
-        world = World(start, post=post, secret=secret, listen=listen, patience=Patience(probe_s=PROBE_S))
+        world = World(start, self._ground.fresh(), post=post, secret=secret, listen=listen, patience=Patience(probe_s=PROBE_S))
         self._live_on(world)
         return world
 
@@ -225,6 +229,7 @@ class Consortium:
     def close(self) -> None:
         for world in self.worlds.values():
             world.close()
+        self._ground.close()
 
 
 def _events(unit: Unit) -> dict[str, int]:

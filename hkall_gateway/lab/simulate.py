@@ -19,6 +19,7 @@ import structlog
 
 from hkall_gateway.lab.consortium import Consortium, LineMaker
 from hkall_gateway.lab.crew import Book
+from hkall_gateway.lab.grounds import ground
 from hkall_gateway.lab.invariants import Invariants
 from hkall_gateway.lab.lossy import LossyLine
 from hkall_gateway.lab.people import People, midnight
@@ -38,7 +39,8 @@ WISHES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is simulated. `loss`: the share of documents that go wrong; `crash`: gateways die at random commits."""
+    """What is simulated. `loss`: the share of documents that go wrong; `crash`: gateways die at random commits; `database`: the
+    URL of a PostgreSQL database in which they live, each in a schema of its own, instead of SQLite in memory."""
 
     libraries: int = 3
     days: int = 10
@@ -46,6 +48,7 @@ class Setting:
     loss: float = 0.1
     crash: bool = True
     wishes: int = WISHES
+    database: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ def cast(setting: Setting, line: LineMaker = LossyLine) -> Cast:
     """The libraries of a setting; `line` makes the lossy line between them. The caller closes the consortium."""
     draw = Random(setting.seed)  # noqa: S311  # a story, not a secret
     books = _books(setting, draw)
-    consortium = Consortium(_starts(setting, books), draw, setting.loss, crash=setting.crash, line=line)
+    stands_on = ground(setting.database)
+    consortium = Consortium(_starts(setting, books), draw, setting.loss, crash=setting.crash, line=line, ground=stands_on)
     people = People(consortium, books, setting.wishes)
     watcher = Invariants(consortium, people)
     consortium.watch = watcher.watch

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from email.message import EmailMessage
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from sqlalchemy import Connection, Engine, insert
 from twisted.internet.task import Clock
@@ -40,6 +40,7 @@ from hkall_gateway.desk.ports import LocalIls
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge.health import Health
 from hkall_gateway.lab.documents import Documents
+from hkall_gateway.lab.grounds import Ground, Memory
 from hkall_gateway.lab.ils import Direct, LocalSystem
 from hkall_gateway.lab.script import Peers
 from hkall_gateway.lab.shorthand import written
@@ -54,7 +55,6 @@ from hkall_gateway.ncip.transport import Post
 from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.vocabulary import By, Request, Sensitive
 from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS, create_all
 from hkall_gateway.store.unit import Move, Unit
@@ -90,6 +90,9 @@ class World:
     moved.
     """
 
+    ground: ClassVar[Ground] = Memory()
+    """Where a world stands that is given no database."""
+
     def __init__(
         self,
         start: Start,
@@ -112,7 +115,7 @@ class World:
             {one.barcode: replace(one) for one in start.books},
         )
         self._alone = engine is None
-        self._engine = engine or open_engine("sqlite://")
+        self._engine = engine or World.ground.fresh()
         self._numbers = count(_highest(start.requests) + 1)
         self._commits_left = 0
         create_all(self._engine)
@@ -123,7 +126,7 @@ class World:
 
     @classmethod
     def open(cls, path: Path, engine: Engine | None = None) -> World:
-        """The world of a file, in memory or in the (empty) database of `engine`."""
+        """The world of a file, on the common ground or in the (empty) database of `engine`."""
         return cls(read_world(path), engine)
 
     # ---- talking to it
@@ -188,7 +191,7 @@ class World:
         self.store.now(_release)
 
     def close(self) -> None:
-        """Let go of the database; one that was made for this world in memory is gone then."""
+        """Let go of the database; one that was made for this world is gone then."""
         self.store.close()
         if self._alone:
             self._engine.dispose()

@@ -11,9 +11,9 @@ from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.ports import LocalIls, Verb
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.engine import open_engine
-from hkall_gateway.store.tables import HOLDINGS, PATRONS, create_all
+from hkall_gateway.store.tables import HOLDINGS, PATRONS
 from hkall_gateway.store.unit import Unit
+from tests import databases
 
 
 async def plain(card: str, stored: Sensitive, pin: Sensitive) -> bool:
@@ -22,8 +22,7 @@ async def plain(card: str, stored: Sensitive, pin: Sensitive) -> bool:
 
 @pytest.fixture
 def tools() -> Tools:
-    engine = open_engine("sqlite://")
-    create_all(engine)
+    engine = databases.empty()
     with engine.connect() as connection:
         connection.execute(insert(PATRONS), {"barcode": "P1", "name": "Chan", "category": "undergraduates", "pin_hash": "1234"})
         connection.execute(insert(PATRONS), {"barcode": "P2", "name": "Lee", "category": "undergraduates"})

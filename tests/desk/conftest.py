@@ -37,10 +37,10 @@ from hkall_gateway.rules.vocabulary import (
 )
 from hkall_gateway.store import rounds
 from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.rounds import Job
 from hkall_gateway.store.tables import CLOSURES, FINES, HOLDINGS, JOURNAL, NOTICES, OUTBOX, PATRONS, REQUESTS, create_all
 from hkall_gateway.store.unit import Unit
+from tests import databases
 
 PUBLISHED = Policy()
 PLACE = "HKU-MAIN-LENDING"
@@ -81,7 +81,7 @@ class Library:
     ) -> None:
         self.now = hkt("2017-03-01 10:00")
         self.house = House("HKU", "HKU Libraries", policy, (PLACE,))
-        self.engine = engine or open_engine("sqlite://")
+        self.engine = engine or databases.empty()
         create_all(self.engine)
         self._numbers = count(1)
         self.store = Immediate(self.engine, self._unit)

@@ -22,10 +22,10 @@ from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.tidings import Letter
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.outbox import OutboxRow
-from hkall_gateway.store.tables import PATRONS, create_all
+from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit
+from tests import databases
 
 NIGHT = datetime(2017, 3, 6, 15, 59, 59, tzinfo=UTC)  # one second before midnight in Hong Kong
 MORNING = datetime(2017, 3, 6, 16, 0, 0, tzinfo=UTC)
@@ -34,8 +34,7 @@ MORNING = datetime(2017, 3, 6, 16, 0, 0, tzinfo=UTC)
 def answer(
     fail: Exception | None = None, now: datetime = NIGHT, email: str = "p1@example.hk"
 ) -> tuple[Answer, list[EmailMessage]]:
-    engine = open_engine("sqlite://")
-    create_all(engine)
+    engine = databases.empty()
     with engine.connect() as connection:
         connection.execute(
             insert(PATRONS), {"barcode": "P1", "name": "Chan", "category": "x", "email": email, "language": "en"}

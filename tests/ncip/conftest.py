@@ -27,10 +27,10 @@ from hkall_gateway.rules.records import to_json
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import By, Holding, Partner, Position, Request, Sensitive, Side
 from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.faults import Unavailable
-from hkall_gateway.store.tables import HOLDINGS, LINKS, PATRONS, create_all
+from hkall_gateway.store.tables import HOLDINGS, LINKS, PATRONS
 from hkall_gateway.store.unit import Unit
+from tests import databases
 
 SHARED = Path(__file__).parents[3] / "shared/ncip"
 
@@ -145,8 +145,7 @@ class World:
 
     def __init__(self) -> None:
         self.now = NOW
-        engine = open_engine("sqlite://")
-        create_all(engine)
+        engine = databases.empty()
         with engine.connect() as connection:
             connection.execute(insert(PATRONS), [{"expires": None, "email": "", "total_quota": None, **p} for p in PEOPLE])
             connection.execute(insert(HOLDINGS), [asdict(book) for book in BOOKS])

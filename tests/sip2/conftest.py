@@ -35,9 +35,9 @@ from hkall_gateway.sip2.listeners import PLAIN, Listener
 from hkall_gateway.sip2.server import Terminals
 from hkall_gateway.sip2.session import Refuse, Session
 from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.engine import open_engine
-from hkall_gateway.store.tables import PATRONS, create_all
+from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit
+from tests import databases
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "sip2"
 SCHEMA = Path(__file__).parents[3] / "shared/sip2/schema.json"
@@ -142,8 +142,7 @@ def clock() -> list[datetime]:
 
 @pytest.fixture
 def store() -> Iterator[Immediate]:
-    engine = open_engine("sqlite://")
-    create_all(engine)
+    engine = databases.empty()
     with engine.connect() as connection:
         for person in PEOPLE:
             connection.execute(insert(PATRONS), person)

@@ -1,0 +1,102 @@
+"""Where worlds are built: databases that are empty and thrown away, in memory or in a PostgreSQL database that is there.
+
+Each of the latter is a schema of its own, so that many libraries live side by side in one database.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from typing import Protocol
+from weakref import WeakSet
+
+from sqlalchemy import Engine, event, make_url
+
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import METADATA, create_all
+
+
+class Ground(Protocol):
+    """Makes empty databases with all tables, and removes them at the end."""
+
+    def fresh(self) -> Engine: ...
+
+    def close(self) -> None: ...
+
+
+def ground(url: str = "") -> Ground:
+    """SQLite in memory, or schemas in the PostgreSQL database of `url`."""
+    return Schemas(url) if url else Memory()
+
+
+class Memory:
+    """SQLite, each database in memory and gone with its engine."""
+
+    def __init__(self) -> None:
+        self._made: WeakSet[Engine] = WeakSet()
+
+    def fresh(self) -> Engine:
+        """An empty database."""
+        engine = open_engine("sqlite://")
+        create_all(engine)
+        self._made.add(engine)
+        return engine
+
+    def close(self) -> None:
+        for engine in self._made:
+            engine.dispose()
+
+
+class Schemas:
+    """Schemas of one PostgreSQL database; the one of an engine that was disposed of is emptied and used again."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._numbers = url, count(1)
+        self._owner = open_engine(url)
+        self._free: list[str] = []
+        self._all: list[str] = []
+        self._engines: list[Engine] = []
+
+    def fresh(self) -> Engine:
+        """An empty database."""
+        if not self._free:
+            return self._opened(self._made())
+        name = self._free.pop()
+        self._emptied(name)
+        return self._opened(name)
+
+    def fresh_url(self) -> str:
+        """The address of an empty database without tables, for a process of its own."""
+        return self._address(self._made())
+
+    def close(self) -> None:
+        """Remove them all, with whatever is in them."""
+        for engine in self._engines:
+            engine.dispose()
+        with self._owner.connect() as connection:
+            for name in self._all:
+                connection.exec_driver_sql(f'DROP SCHEMA "{name}" CASCADE')
+        self._owner.dispose()
+
+    def _made(self) -> str:
+        name = f"lab_{os.getpid()}_{next(self._numbers)}"
+        with self._owner.connect() as connection:
+            connection.exec_driver_sql(f'CREATE SCHEMA "{name}"')
+        self._all.append(name)
+        return name
+
+    def _opened(self, name: str) -> Engine:
+        engine = open_engine(self._address(name))
+        create_all(engine)
+        event.listen(engine, "engine_disposed", lambda _engine: self._free.append(name), once=True)
+        self._engines.append(engine)
+        return engine
+
+    def _emptied(self, name: str) -> None:
+        tables = ", ".join(f'"{name}"."{table.name}"' for table in METADATA.sorted_tables)
+        with self._owner.connect() as connection:
+            connection.exec_driver_sql(f"TRUNCATE {tables} RESTART IDENTITY")
+
+    def _address(self, name: str) -> str:
+        made = make_url(self._url).update_query_dict({"options": f"-csearch_path={name}"})
+        return made.render_as_string(hide_password=False)
