@@ -17,6 +17,7 @@ from hkall_gateway.cli.outbox import outbox
 from hkall_gateway.cli.partners import partners
 from hkall_gateway.cli.policy import policy
 from hkall_gateway.cli.purge import purge
+from hkall_gateway.cli.quarantine import quarantine
 from hkall_gateway.cli.reconcile import reconcile
 from hkall_gateway.cli.requests import requests
 from hkall_gateway.cli.scenarios import replay
@@ -45,6 +46,7 @@ for command in (
     requests,
     outbox,
     partners,
+    quarantine,
     reconcile,
     explain,
     replay,

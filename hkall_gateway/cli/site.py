@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.daemon import house_of, make_unit, now
 from hkall_gateway.desk.house import House
+from hkall_gateway.ncip.calls import Caller
 from hkall_gateway.ncip.transport import Post, Posted
 from hkall_gateway.rules.vocabulary import By, Partner
 from hkall_gateway.store import schema
@@ -57,6 +58,7 @@ class Site:
     partners: tuple[Partner, ...]
     secrets: Mapping[str, str]
     post: Post
+    callers: Mapping[str, Caller] = field(default_factory=dict)
 
     def run(self, work: Callable[..., T], *args: Any) -> T:
         """What `work(unit, *args)` answers, once it is committed."""
@@ -100,7 +102,8 @@ def open_site(path: Path) -> Site:
             store.close()
 
     partners = tuple(partner.plain() for partner in config.partners)
-    return Site(house, transact, now, partners, rows.agreed_secrets(config, os.environ), _post)
+    secrets, callers = rows.agreed_secrets(config, os.environ), rows.callers(config, os.environ)
+    return Site(house, transact, now, partners, secrets, _post, callers)
 
 
 async def _post(url: str, body: bytes, timeout_s: float) -> Posted:

@@ -11,7 +11,7 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Site, json_option, with_site
-from hkall_gateway.store import instances, lists, rounds
+from hkall_gateway.store import instances, lists, quarantine, rounds
 from hkall_gateway.store.unit import Unit
 
 
@@ -37,7 +37,7 @@ def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[st
         _line("job", job["name"], "running" if job["cursor"] and job["lease_until"] else "", job["count"], job["last_run"])
         for job in lists.jobs(unit)
     ]
-    return there + open_now + waiting + known + ran + _aside(unit)
+    return there + open_now + waiting + _quarantined(unit) + known + ran + _aside(unit)
 
 
 def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, Any]:
@@ -46,6 +46,16 @@ def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, Any]:
     detail = f"{one.version}, process {one.pid} on {one.host}, seen {seen}"
     held = {"version": one.version, "host": one.host, "pid": one.pid, "seen_at": one.seen_at}
     return _line("gateway", one.name, state, unit.outbox.held_by(one.name), one.since) | {"detail": detail} | held
+
+
+def _quarantined(unit: Unit) -> list[dict[str, Any]]:
+    """How many documents of each partner fitted nothing here and wait to be judged."""
+    found = quarantine.listed(unit)
+    counted = Counter(one.agency for one in found)
+    return [
+        _line("quarantine", agency, quarantine.KEPT, count, min(one.first_at for one in found if one.agency == agency))
+        for agency, count in counted.items()
+    ]
 
 
 def _aside(unit: Unit) -> list[dict[str, Any]]:

@@ -32,6 +32,8 @@ from hkall_gateway.desk.mirrored import EVENTS
 from hkall_gateway.desk.outcomes import ItemSeen, Outcome, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.vocabulary import By, Why
+from hkall_gateway.store import quarantine
 from hkall_gateway.store.locks import NO_LOCKS, Locks
 
 WORKS: Final[Mapping[str, Work]] = MappingProxyType({**ERRANDS, **EVENTS})
@@ -68,6 +70,11 @@ class PartnerDesk(CardDesk):
     async def report(self, ask: Report) -> Done | Refused:
         """A book is said to be returned or lost."""
         return await self._once(ask.inbox, locks_for(item=ask.item.barcode), services.report, ask)
+
+    async def keep_unplaced(self, by: By, digest: str, document: str, why: Why) -> bool:
+        """Keep a partner's news that fits nothing here; False where too many of its documents wait already."""
+        told = (by.who, digest, by.message, document, why.value)
+        return await self._store.run(quarantine.keep, *told, self._now())
 
     # ---- looks
 

@@ -11,7 +11,7 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.rules.calendar import after, civil, start_of
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.store import archive
+from hkall_gateway.store import archive, quarantine
 from hkall_gateway.store import retention as kept
 from hkall_gateway.store.retention import Place
 from hkall_gateway.store.unit import Unit
@@ -100,6 +100,13 @@ def _messages(unit: Unit, terms: Retention, now: datetime, place: str, limit: in
     return (None if begin is None else str(begin)), count
 
 
+def _quarantine(unit: Unit, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
+    if not terms.messages_days:
+        return NOTHING
+    count = quarantine.forget(unit, last_instant(now, terms.messages_days), limit)
+    return (MORE if count == limit else None), count
+
+
 def _begin(found: tuple[Request, ...], limit: int) -> str | None:
     """After the last one of a full batch."""
     last = found[-1] if len(found) == limit else None
@@ -120,5 +127,6 @@ STAGES: Final[Mapping[str, Stage]] = {
     "archive":       _archive,
     "archive_lines": _archive_lines,
     "messages":      _messages,
+    "quarantine":    _quarantine,
 }
 # fmt: on

@@ -10,7 +10,7 @@ import structlog
 
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.edge.deadline import TooLate
-from hkall_gateway.ncip import problems
+from hkall_gateway.ncip import problems, quarantine
 from hkall_gateway.ncip.admission import authenticated, overdone
 from hkall_gateway.ncip.answers import Said
 from hkall_gateway.ncip.calls import CORR, Call, Caller, Door, Peer, digest
@@ -115,7 +115,10 @@ async def _said(door: Door, message: Message, mark: str, peer: Peer) -> Said:
         return Trouble(problems.UNSUPPORTED_SERVICE, f"{message.service} is not done here")
     if caller.kind not in service.who:
         return Trouble(problems.UNAUTHORIZED_SERVICE, f"{message.service} is not for this {caller.kind}", "FromAgencyId")
-    return overdone(door, caller, message.service) or await service.handle(Call(door, caller, message, mark))
+    if too_much := overdone(door, caller, message.service):
+        return too_much
+    call = Call(door, caller, message, mark)
+    return await quarantine.held(call, await service.handle(call))
 
 
 def _trouble(no: Refused | Trouble, message: Message) -> Trouble:

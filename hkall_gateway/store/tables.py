@@ -329,6 +329,26 @@ INBOX = Table(
     comment="Outcomes of documents that changed something, by (agency, digest): the same document gets the same reply.",
 )
 
+QUARANTINE = Table(
+    "quarantine",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    _text("agency"),
+    _text("digest"),
+    _text("service"),
+    _text("document"),
+    _text("why"),
+    _text("state"),
+    _number("times"),
+    _instant("first_at", required=True),
+    _instant("last_at", required=True),
+    _text("settled_by"),
+    _text("reason"),
+    Index("ix_quarantine_document", "agency", "digest", unique=True),
+    Index("ix_quarantine_last_at", "last_at"),
+    comment="News of partners about requests and copies that we did not know, without its secrets, until somebody judges it.",
+)
+
 NOTICES = Table(
     "notices",
     METADATA,

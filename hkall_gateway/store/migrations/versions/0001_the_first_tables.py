@@ -354,6 +354,27 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "quarantine",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("agency", sa.Text(), server_default="", nullable=False),
+        sa.Column("digest", sa.Text(), server_default="", nullable=False),
+        sa.Column("service", sa.Text(), server_default="", nullable=False),
+        sa.Column("document", sa.Text(), server_default="", nullable=False),
+        sa.Column("why", sa.Text(), server_default="", nullable=False),
+        sa.Column("state", sa.Text(), server_default="", nullable=False),
+        sa.Column("times", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("first_at", hkall_gateway.store.tables.UtcDateTime(length=32), nullable=False),
+        sa.Column("last_at", hkall_gateway.store.tables.UtcDateTime(length=32), nullable=False),
+        sa.Column("settled_by", sa.Text(), server_default="", nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_quarantine")),
+        comment="News of partners about requests and copies that we did not know, without its secrets, until somebody judges it.",
+    )
+    with op.batch_alter_table("quarantine", schema=None) as batch_op:
+        batch_op.create_index("ix_quarantine_document", ["agency", "digest"], unique=True)
+        batch_op.create_index("ix_quarantine_last_at", ["last_at"], unique=False)
+
+    op.create_table(
         "requests",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("side", sa.Text(), server_default="", nullable=False),

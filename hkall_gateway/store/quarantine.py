@@ -1,0 +1,76 @@
+"""News that fitted nothing here: kept without its secrets, once for each document, until somebody judges it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import delete, func, insert, select, update
+
+from hkall_gateway.store.tables import QUARANTINE
+from hkall_gateway.store.unit import Unit
+
+Q = QUARANTINE.c
+KEPT: Final = "kept"
+MOST: Final = 1_000
+"""So many documents of one partner wait; more of them say nothing that these do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One document. `why` is the reason of our no, `times` how often it came; `state`: kept, replayed or dropped."""
+
+    id: int
+    agency: str
+    digest: str
+    service: str
+    document: str
+    why: str
+    state: str
+    times: int
+    first_at: datetime
+    last_at: datetime
+    settled_by: str = ""
+    reason: str = ""
+
+
+_COLUMNS = tuple(Q[field.name] for field in fields(Kept))
+
+
+def keep(unit: Unit, agency: str, digest: str, service: str, document: str, why: str, now: datetime) -> bool:
+    """Keep a document, or count it once more; False where this partner has too many that wait."""
+    again = update(QUARANTINE).where(Q.agency == agency, Q.digest == digest)
+    if unit.execute(again.values(times=Q.times + 1, last_at=now, state=KEPT, why=why)).rowcount:
+        return True
+    waiting = select(func.count()).select_from(QUARANTINE).where(Q.agency == agency, Q.state == KEPT)
+    if unit.execute(waiting).scalar_one() >= MOST:
+        return False
+    values = {"agency": agency, "digest": digest, "service": service, "document": document, "why": why}
+    unit.execute(insert(QUARANTINE).values(**values, state=KEPT, times=1, first_at=now, last_at=now))
+    return True
+
+
+def listed(unit: Unit, agency: str = "", *, settled: bool = False) -> tuple[Kept, ...]:
+    """What waits to be judged, oldest first; of one partner where one is named, and what was judged where it is asked for."""
+    where = [*([Q.agency == agency] if agency else []), *([] if settled else [Q.state == KEPT])]
+    found = unit.execute(select(*_COLUMNS).where(*where).order_by(Q.id)).mappings()
+    return tuple(Kept(**row) for row in found)
+
+
+def one(unit: Unit, number: int) -> Kept | None:
+    """The document with this number."""
+    row = unit.execute(select(*_COLUMNS).where(Q.id == number)).mappings().first()
+    return Kept(**row) if row else None
+
+
+def settle(unit: Unit, number: int, state: str, who: str, reason: str) -> bool:
+    """Somebody has judged it: replayed or dropped. False where it does not wait."""
+    waits = update(QUARANTINE).where(Q.id == number, Q.state == KEPT)
+    return unit.execute(waits.values(state=state, settled_by=who, reason=reason)).rowcount == 1
+
+
+def forget(unit: Unit, before: datetime, limit: int) -> int:
+    """Delete up to `limit` documents that came last before that instant; how many there were."""
+    old = select(Q.id).where(Q.last_at < before).order_by(Q.last_at).limit(limit)
+    return unit.execute(delete(QUARANTINE).where(Q.id.in_(old))).rowcount
