@@ -47,6 +47,7 @@ from hkall_gateway.ncip.rawtcp import NcipLines
 from hkall_gateway.ncip.server import NcipSite, ncip_site
 from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.ops.pages import ops_site
+from hkall_gateway.ops.pulse import Pulse
 from hkall_gateway.presence import Presence
 from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.calendar import HONG_KONG
@@ -133,7 +134,8 @@ class Daemon:
         self._hashing = ThreadPool(0, HASHING_THREADS, "hashing")
         self.secrets = self._make_secrets()
         engine = open_engine(config.database.url, config.database.limits())
-        self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random)
+        grouped = partial(self.counters.observe, "group_units")
+        self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, grouped)
         self.desk = Desk(self.store, self._connector(), lambda: self.house, clock, self._without_ils)
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.house, clock, reactor, instance())
@@ -143,6 +145,7 @@ class Daemon:
         self._terminals = self._make_terminals()
         self._partners, self._lines = self._make_partners(ncip_door)
         self._ports: list[Any] = []
+        self._pulse = Pulse(reactor, self.counters)
 
     # ---- what it is made of
 
@@ -260,6 +263,7 @@ class Daemon:
             await self._listen(text, ops)
         await self.courier.start()
         self.rounds.start()
+        self._pulse.start()
         LOG.info("daemon.started", version=__version__, instance=instance(), listening=len(self._ports))
 
     def _ncip_ports(self) -> list[tuple[str, Any]]:
@@ -290,6 +294,7 @@ class Daemon:
 
     async def stop(self) -> None:
         """Take nothing new, answer what is in hand, then close: doors, courier, database."""
+        self._pulse.stop()
         for port in self._ports:
             await port.stopListening()
         self._ports.clear()

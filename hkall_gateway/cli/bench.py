@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from click.testing import CliRunner
@@ -14,13 +15,13 @@ from hkall_gateway.cli.site import Ending
 from hkall_gateway.daemon import now
 from hkall_gateway.lab.bench.ground import Means
 from hkall_gateway.lab.bench.measuring import measure
+from hkall_gateway.lab.bench.pages import screen, write
 from hkall_gateway.lab.bench.plot import draw
 from hkall_gateway.lab.bench.processes import Broken
-from hkall_gateway.lab.bench.report import Report, as_records, table
+from hkall_gateway.lab.bench.report import Records, Report, as_records, short, together
 from hkall_gateway.lab.bench.rows import FEW, ROWS, Row, rows
 from hkall_gateway.lab.bench.turns import Plan
 from hkall_gateway.lab.bench.world import Size
-from hkall_gateway.lab.postgres import NoServer
 
 USUAL = Plan(rounds=5, seconds=0.8, size=Size(), idle_s=60, soak_s=0)
 SIZES = ("patrons", "holdings", "waiting", "closed")
@@ -40,8 +41,23 @@ QUICK = Plan(rounds=2, seconds=0.2, size=Size(closed=30_000), idle_s=5, soak_s=0
 @click.option("--soak", default=0.0, metavar="MINUTES", help="Measure the rows of soak too, for so many minutes.")
 @click.option("--quick", is_flag=True, help="A look in about two minutes: fewer and shorter rounds, fewer cells.")
 @click.option("--check", is_flag=True, help="Exit 1 and name the rows that fall short of what is demanded.")
-@click.option("--json", "records", is_flag=True, help="Print records instead of tables.")
-@click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE.svg", help="Draw the rows; needs matplotlib.")
+@click.option("--json", "as_json", is_flag=True, help="Print records instead of tables.")
+@click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE.svg", help="Draw them; needs matplotlib.")
+@click.option(
+    "--write",
+    "page",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.md",
+    help="Put the tables into this page, between its two marks.",
+)
+@click.option(
+    "--from",
+    "files",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="FILE.json",
+    help="Measure nothing: show what --json printed before. Repeated, a later file counts where both have a row.",
+)
 @click.option("--list", "listed", is_flag=True, help="Name the rows and measure nothing.")
 @click.pass_context
 def bench(
@@ -51,8 +67,10 @@ def bench(
     connections: tuple[int, ...],
     quick: bool,
     check: bool,
-    records: bool,
+    as_json: bool,
     plot: str | None,
+    page: Path | None,
+    files: tuple[Path, ...],
     listed: bool,
     **sizes: float | None,
 ) -> None:
@@ -68,12 +86,31 @@ def bench(
     if listed:
         click.echo("\n".join(f"{row.key:26} {row.demand!s:9} {row.measure.how}" for row in chosen))
         return
-    report = _measured(context, chosen, plan(QUICK if quick else USUAL, sizes))
-    click.echo(json.dumps(as_records(report), indent=1) if records else table(report))
+    how = plan(QUICK if quick else USUAL, sizes)
+    records = together(map(_read, files)) if files else as_records(_measured(context, chosen, how))
+    click.echo(json.dumps(records, indent=1) if as_json else screen(records))
     if plot:
-        draw(report, plot)
-    if check and report.short:
-        raise Ending(f"these fall short: {', '.join(report.short)}")
+        draw(records, plot)
+    if page:
+        write(records, page)
+    _judge(records, check)
+
+
+def _read(file: Path) -> Records:
+    """What --json printed; click.UsageError if this is something else."""
+    try:
+        found: Records = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise click.UsageError(f"{file}: not what --json printed: {error}") from error
+    return found
+
+
+def _judge(records: Records, check: bool) -> None:
+    """End as the records say: 3 where something was tried and did not work, 1 where `check` demands more."""
+    if records["failed"]:
+        raise Ending(f"the benchmark itself failed at: {', '.join(records['failed'])}", 3)
+    if check and (lacking := short(records)):
+        raise Ending(f"these fall short: {', '.join(lacking)}")
 
 
 def plan(usual: Plan, said: Mapping[str, float | None]) -> Plan:
@@ -92,7 +129,4 @@ def _measured(context: click.Context, chosen: Sequence[Row], how: Plan) -> Repor
         if done.exit_code:
             raise Broken(f"{' '.join(words)}: {done.output}")
 
-    try:
-        return measure(chosen, how, Means(now, time.perf_counter, lambda text: click.echo(text, err=True), command))
-    except (Broken, AssertionError, NoServer) as error:
-        raise Ending(f"the benchmark itself failed: {error}", 3) from error
+    return measure(chosen, how, Means(now, time.perf_counter, lambda text: click.echo(text, err=True), command))

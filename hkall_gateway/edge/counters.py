@@ -25,6 +25,8 @@ class Kind(StrEnum):
 
 
 _FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LAG: Final = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_SIZES: Final = tuple(float(2**n) for n in range(9))
 _DAYS: Final = tuple(days * 86400.0 for days in (0.25, 1, 2, 3, 5, 7, 14, 30, 60))
 
 
@@ -81,7 +83,8 @@ _ROWS: Final = (
     _gauge(  "closure_calendar_days_left", "",                      "Days until the closure calendar ends."),
     _timing( "db_latency_seconds",         "work",                  "From asking for a unit of work to its commit."),
     _counter("log_dropped_total",          "",                      "Lines of the log that nobody took in time."),
-    _gauge(  "reactor_lag_seconds",        "",                      "How late the last timer of the main loop rang."),
+    _timing( "reactor_lag_seconds",        "",                      "How late a timer of the main loop rang.", _LAG),
+    _timing( "group_units",                "lane",                  "Units of work in one group, with one commit.", _SIZES),
 )
 # fmt: on
 

@@ -16,7 +16,7 @@ from sqlalchemy.pool import StaticPool
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.store.group import Job, at_ease, read_group, refuse, run_group, steady
-from hkall_gateway.store.lane import Lane, Turn, give
+from hkall_gateway.store.lane import Lane, Turn, give, to_nobody
 from hkall_gateway.store.locks import NO_LOCKS, Locks
 
 T = TypeVar("T")
@@ -36,7 +36,8 @@ class Database:
     """The daemon's store: a writer thread with group commit and a reader thread beside it.
 
     `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread. `batch=1` is one commit each, for the
-    benchmark; `draw` is a random number in [0, 1) for pauses. `run` and `read` answer a Deferred that fires in the
+    benchmark; `draw` is a random number in [0, 1) for pauses; `grouped` hears, in their threads, how many units each
+    group had and which lane it was, "writer" or "reader". `run` and `read` answer a Deferred that fires in the
     reactor's thread, with Unavailable where the database is away or another gateway was in the way for too long.
     """
 
@@ -47,6 +48,7 @@ class Database:
         in_reactor: Callable[[Callable[[], None]], Any],
         batch: int = BATCH_UNITS,
         draw: Callable[[], float] = steady,
+        grouped: Callable[[int, str], None] = to_nobody,
     ) -> None:
         def writes(connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
             return run_group(connection, make_unit, jobs, draw=draw)
@@ -54,9 +56,9 @@ class Database:
         def reads(connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
             return read_group(connection, make_unit, jobs)
 
-        self._writer = Lane(engine, writes, refuse, in_reactor, "writer", batch)
+        self._writer = Lane(engine, writes, refuse, in_reactor, "writer", batch, grouped)
         alone = engine.dialect.name == "sqlite" and isinstance(engine.pool, StaticPool)
-        self._reader = self._writer if alone else Lane(engine, reads, refuse, in_reactor, "reader", batch)
+        self._reader = self._writer if alone else Lane(engine, reads, refuse, in_reactor, "reader", batch, grouped)
 
     def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False) -> Deferred[T]:
         """`work(unit, *args)` in a transaction of its own inside the group; fires after the durable commit.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import make_url
 
 from hkall_gateway.lab import postgres
-from hkall_gateway.lab.bench.figures import run_of
+from hkall_gateway.lab.bench.figures import Run, run_of
 from hkall_gateway.lab.bench.gateways import Gateway
 from hkall_gateway.lab.bench.generator import HOST
 from hkall_gateway.lab.bench.ground import Ground
@@ -28,6 +29,8 @@ PATIENCE_S: Final = 20.0
 TERMINALS: Final = 64
 HOT: Final = Size(patrons=200, holdings=8000, open=2800, closed=0)
 """Few patrons, each with as many books as the rules allow nearly: whoever checks out waits for the same rows."""
+COOL: Final = replace(HOT, patrons=1400)
+"""The same books among readers who hardly ever meet themselves."""
 
 
 @contextmanager
@@ -79,22 +82,37 @@ def _heard(terminal: socket.socket, wanted: bytes) -> None:
 
 
 def hot_rows(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """Deadlocks that PostgreSQL counted, and p99, while 64 terminals of two processes lend to 200 patrons."""
-    found = [_fight(ground, plan.seconds) for _ in range(plan.rounds)]
-    return {"deadlocks": [deadlocks for deadlocks, _ in found], "p99_ms": [p99_ms for _, p99_ms in found]}
+    """Deadlocks that PostgreSQL counted, and p99, while 64 terminals of two processes lend to 200 patrons.
+
+    Also that p99 against the same with 1,400 patrons, and the rates.
+    """
+    found = [(_fight(ground, HOT, plan.seconds), _fight(ground, COOL, plan.seconds)) for _ in range(plan.rounds)]
+    return {
+        "deadlocks": [float(hot.deadlocks + cool.deadlocks) for hot, cool in found],
+        "p99": [hot.run.p99_ms / cool.run.p99_ms for hot, cool in found],
+        "p99_ms": [hot.run.p99_ms for hot, _ in found],
+        "a_second": [hot.run.rate for hot, _ in found],
+    }
 
 
-def _fight(ground: Ground, seconds: float) -> tuple[float, float]:
-    world = World(HOT, ground.means.now())
+@dataclass(frozen=True, slots=True)
+class Fight:
+    """What came of one."""
+
+    deadlocks: int
+    run: Run
+
+
+def _fight(ground: Ground, size: Size, seconds: float) -> Fight:
+    world = World(size, ground.means.now())
     server, url = ground.server, ground.empty_database()
     engine = open_engine(url)
     furnish(engine, world)
     engine.dispose()
     with running(ground, "postgres_2", url) as gateway:
-        task = Task("sip2_11", TERMINALS, seconds, HOT.open)
+        task = Task("sip2_11", TERMINALS, seconds, size.open)
         said, waits_s = ground.drive(gateway.order(task, questions(WORKS["sip2_11"], world)))
         gateway.note(task.work, len(waits_s))
-        p99_ms = run_of(said["took_s"], waits_s).p99_ms
     name = make_url(url).database
     counted = f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'"
-    return float(postgres.ask(server, counted)), p99_ms
+    return Fight(int(postgres.ask(server, counted)), run_of(said["took_s"], waits_s))

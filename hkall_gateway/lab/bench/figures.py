@@ -28,6 +28,11 @@ class Run:
     database_us: float = NOTHING_KNOWN
     batch: float = NOTHING_KNOWN
 
+    @property
+    def all_cpu_us(self) -> float:
+        """CPU time of the subject and its database for one answer."""
+        return self.cpu_us + self.database_us
+
 
 def run_of(
     took_s: float, waits_s: Sequence[float], cpu_s: float = 0.0, generator_s: float = 0.0, database_s: float = 0.0

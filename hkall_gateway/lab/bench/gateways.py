@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
 
@@ -12,12 +14,13 @@ from hkall_gateway.lab import setup
 from hkall_gateway.lab.bench.figures import Run
 from hkall_gateway.lab.bench.generator import Order
 from hkall_gateway.lab.bench.ground import Engine, Ground
-from hkall_gateway.lab.bench.processes import COMMAND, Process
-from hkall_gateway.lab.bench.questions import WORKS, login
+from hkall_gateway.lab.bench.processes import COMMAND, HOST, PATIENCE_S, Process
+from hkall_gateway.lab.bench.questions import WORKS, Work, login
 from hkall_gateway.lab.bench.tallies import check
 from hkall_gateway.lab.bench.tasks import Task
 
 SLOW_MS: Final = 3
+GROUPS: Final = "hkall_group_units"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,14 @@ class Daemon:
         self.process = Process([COMMAND, "serve", "--config", self.config], folder / "log.jsonl", self.environ)
         self.process.until_it_listens(ops)
 
+    def metrics(self) -> dict[str, float]:
+        """What /metrics says, by name and labels."""
+        with closing(HTTPConnection(HOST, self.ports.ops, timeout=PATIENCE_S)) as connection:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        told = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in told}
+
 
 class Gateway:
     """All processes of a variant on a fresh copy of the world, or on `url` where that is given."""
@@ -85,13 +96,21 @@ class Gateway:
         asked, kind = self._ground.questions(task.work), WORKS[task.work]
         first = self._next[task.work]
         mine = asked[first : first + task.most] if kind.once else asked
+        before = self.groups(kind)
         done = self._ground.watch(self.order(task, mine), self.cpu_s, self._ground.database_cpu_s(self.url))
+        groups, units = (now - then for now, then in zip(self.groups(kind), before, strict=True))
         self.note(task.work, done.answered)
-        return done
+        return replace(done, batch=units / groups if groups else 0.0)
 
     def note(self, work: str, answered: int) -> None:
         """So many more answers must stand in the database at the end."""
         self._next[work] += answered
+
+    def groups(self, kind: Work) -> tuple[float, ...]:
+        """How many groups, and how many units in them, all processes did so far in the lane of this work."""
+        lane = f'{{lane="{"writer" if kind.once else "reader"}"}}'
+        told = [daemon.metrics() for daemon in self.daemons]
+        return tuple(sum(metrics.get(f"{GROUPS}_{what}{lane}", 0.0) for metrics in told) for what in ("count", "sum"))
 
     def order(self, task: Task, mine: list[tuple[bytes, bytes]]) -> Order:
         """What the load generator is told to ask of all processes."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,15 +16,20 @@ from hkall_gateway.lab import bulk
 from hkall_gateway.lab.bench.crowds import running
 from hkall_gateway.lab.bench.gateways import Gateway
 from hkall_gateway.lab.bench.ground import Ground
-from hkall_gateway.lab.bench.tasks import Task
-from hkall_gateway.lab.bench.turns import Plan
+from hkall_gateway.lab.bench.turns import Cell, Plan, measured
 from hkall_gateway.lab.setup import Ports, environment, write_config
 from hkall_gateway.store.engine import open_engine
 
 FEW: Final = 10_000
+BETWEEN: Final = 100_000
+SIZED: Final = " with "
+"""Stands between a work and the number of closed requests in the name of a rate."""
+ASK_TIMES: Final = 5
+"""Each statement at nine is timed so often, and its quickest time counts: what others do on the machine only adds."""
 LINES: Final = 10
 TOLD: Final = 200_000
 CONNECTIONS: Final = 64
+SQLITE: Final = "sqlite:///"
 WORKS: Final = ("sip2_63", "sip2_11")
 MORNING: Final = (
     ("pull-list",),
@@ -42,22 +48,40 @@ OPEN_ONLY: Final = re.compile(r"INDEX ix_requests_open_")
 
 
 def growth(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """Rates with much history against little, each round with books of its own, and the memory of both daemons."""
-    small, large = _aged(ground, FEW), _aged(ground, plan.size.closed)
-    found: dict[str, list[float]] = {work: [] for work in WORKS}
-    with running(ground, "gateway", small) as few, running(ground, "gateway", large) as many:
-        for number in range(plan.rounds):
-            for work in WORKS:
-                task = Task(work, CONNECTIONS, plan.seconds, plan.size.open // plan.rounds)
-                pair = (few, many) if number % 2 else (many, few)
-                rates = {gateway: gateway.run(task).rate for gateway in pair}
-                found[work].append(rates[many] / rates[few])
-        memory = _memory(many) / _memory(few)
-    return {**found, "memory": [memory]}
+    """Rates with much history against little, each round with books of its own, and the memory of both daemons.
+
+    Also each work's rate by the number of closed requests, under names like "sip2_63 with 10000".
+    """
+    sizes = sorted({FEW, min(BETWEEN, plan.size.closed), plan.size.closed})
+    with ExitStack() as ending:
+        aged = {closed: ending.enter_context(running(ground, "gateway", _copy(ground, closed))) for closed in sizes}
+        rates = _rates(aged, plan)
+        memory = {closed: _memory(gateway) for closed, gateway in aged.items()}
+    most = plan.size.closed
+    ratios = {work: [b / a for a, b in zip(rates[work, FEW], rates[work, most], strict=True)] for work in WORKS}
+    named = {f"{work}{SIZED}{closed}": some for (work, closed), some in rates.items()}
+    return {**ratios, **named, "memory": [memory[most] / memory[FEW]]}
+
+
+def _rates(aged: Mapping[int, Gateway], plan: Plan) -> dict[tuple[str, int], list[float]]:
+    """Each round's rate of each work by size; they take turns, every other round backwards."""
+    rates: dict[tuple[str, int], list[float]] = {(work, closed): [] for work in WORKS for closed in aged}
+    for number in range(plan.rounds):
+        for work, closed in sorted(rates, reverse=bool(number % 2)):
+            cell = Cell(work, CONNECTIONS, "gateway")
+            rates[work, closed].append(measured(aged[closed], cell, plan.size.open // plan.rounds, plan.seconds).rate)
+    return rates
 
 
 def _memory(gateway: Gateway) -> int:
     return gateway.daemons[0].process.rss_kib()
+
+
+def _copy(ground: Ground, closed: int) -> str:
+    """What is written to is a copy; the morning's questions find the file as it was made."""
+    file = ground.fresh("growth") / "hkall.db"
+    shutil.copyfile(_aged(ground, closed).removeprefix(SQLITE), file)
+    return f"{SQLITE}{file}"
 
 
 def _aged(ground: Ground, closed: int) -> str:
@@ -90,40 +114,58 @@ class Asked:
 
 
 def morning(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """The slowest question's time with much history against little, and how many statements read a whole table."""
-    files = [_aged(ground, closed) for closed in (FEW, plan.size.closed)]
-    configs = [_configured(ground, url) for url in files]
-    slowest = []
-    for _ in range(plan.rounds):
-        few, many = ([_took_s(ground, words, config) for words in MORNING] for config in configs)
-        slowest.append(max(b / a for a, b in zip(few, many, strict=True)))
-    scans = [statement for words in MORNING for statement in _scans(ground, words, configs[1], files[1])]
+    """The slowest question's time with much history against little, and how many statements read a whole table.
+
+    The time of a question is that of its statements: starting the command would hide it. Each question's own ratio is
+    told under its name.
+    """
+    few, many = (Morning(ground, _aged(ground, closed)) for closed in (FEW, plan.size.closed))
+    with few, many:
+        ratios = {" ".join(words): [many.took_s(words) / few.took_s(words) for _ in range(plan.rounds)] for words in MORNING}
+        scans = [statement for words in MORNING for statement in many.scans(words)]
     for statement in scans:
         ground.means.tell(f"reads a whole table: {statement}")
-    return {"slowest": slowest, "scans": [float(len(scans))]}
+    return {"slowest": list(map(max, zip(*ratios.values(), strict=True))), "scans": [float(len(scans))], **ratios}
 
 
-def _configured(ground: Ground, url: str) -> Path:
-    return write_config(ground.fresh("morning"), Ports(), keys={"database": {"url": url}})
+class Morning:
+    """The questions at nine of one database: what the real commands ask of it, asked again with a stop-watch."""
 
+    def __init__(self, ground: Ground, url: str) -> None:
+        self._seconds = ground.means.seconds
+        config = write_config(ground.fresh("morning"), Ports(), keys={"database": {"url": url}})
+        self._asked: dict[Sequence[str], list[Asked]] = {words: self._overhear(ground, words, config) for words in MORNING}
+        self._engine = open_engine(url)
+        self._connection = self._engine.connect()
 
-def _took_s(ground: Ground, words: Sequence[str], config: Path) -> float:
-    begun = ground.means.seconds()
-    ground.means.command([*words, "--config", str(config)], environment(Ports()))
-    return ground.means.seconds() - begun
+    def _overhear(self, ground: Ground, words: Sequence[str], config: Path) -> list[Asked]:
+        with _overheard() as asked:
+            ground.means.command([*words, "--config", str(config)], environment(Ports()))
+        assert asked, f"{' '.join(words)} asked the database nothing"
+        return asked
 
+    def took_s(self, words: Sequence[str]) -> float:
+        """Seconds that all statements of a question take."""
+        return sum(min(self._once(one) for _ in range(ASK_TIMES)) for one in self._asked[words])
 
-def _scans(ground: Ground, words: Sequence[str], config: Path, url: str) -> Iterator[str]:
-    """The statements of a question that read all requests or the whole journal."""
-    with _overheard() as asked:
-        ground.means.command([*words, "--config", str(config)], environment(Ports()))
-    engine = open_engine(url)
-    with engine.connect() as connection:
-        for one in asked:
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {one.text}", one.values)
+    def _once(self, one: Asked) -> float:
+        begun = self._seconds()
+        self._connection.exec_driver_sql(one.text, one.values).fetchall()
+        return self._seconds() - begun
+
+    def scans(self, words: Sequence[str]) -> Iterator[str]:
+        """The statements of a question that read all requests or the whole journal."""
+        for one in self._asked[words]:
+            plan = self._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {one.text}", one.values)
             if any(scans(row[3]) for row in plan):
                 yield f"{' '.join(words)}: {one.text}"
-    engine.dispose()
+
+    def __enter__(self) -> Morning:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self._engine.dispose()
 
 
 def scans(step: str) -> bool:

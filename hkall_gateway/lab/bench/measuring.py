@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,14 @@ from pathlib import Path
 from hkall_gateway.lab.bench import subjects
 from hkall_gateway.lab.bench.figures import Spread
 from hkall_gateway.lab.bench.ground import Ground, Means
+from hkall_gateway.lab.bench.processes import FAILURES
 from hkall_gateway.lab.bench.report import Report
-from hkall_gateway.lab.bench.rows import Figure, Ratio, Row
+from hkall_gateway.lab.bench.rows import Figure, Row
 from hkall_gateway.lab.bench.situations import Situation
-from hkall_gateway.lab.bench.turns import Plan, Runs, take_turns
+from hkall_gateway.lab.bench.turns import Plan, Turns, take_turns
+
+Found = dict[Situation, Mapping[str, Spread] | str]
+"""What a situation measured, or why it failed."""
 
 
 def measure(chosen: Sequence[Row], plan: Plan, means: Means) -> Report:
@@ -23,11 +27,13 @@ def measure(chosen: Sequence[Row], plan: Plan, means: Means) -> Report:
     wanted = [row for row in chosen if row not in missing]
     with tempfile.TemporaryDirectory(prefix="hkall-bench-") as folder, ExitStack() as closing:
         ground = Ground(Path(folder), plan.size, means, closing)
-        runs = take_turns({cell for row in wanted for cell in row.cells}, plan, partial(subjects.start, ground), means.tell)
+        turns = take_turns({cell for row in wanted for cell in row.cells}, plan, partial(subjects.start, ground), means.tell)
         situations = dict.fromkeys(row.measure.situation for row in wanted if isinstance(row.measure, Figure))
-        found = {situation: _measured(situation, ground, plan) for situation in situations}
-    spreads = {row: _spread(row, runs, found) for row in wanted}
-    return Report(runs, spreads, missing)
+        found: Found = {situation: _measured(situation, ground, plan) for situation in situations}
+    failed = {row: why for row in wanted if (why := _failure(row, turns, found))}
+    spreads = {row: _spread(row, turns, found) for row in wanted if row not in failed}
+    figures = {situation.name: said for situation, said in found.items() if not isinstance(said, str)}
+    return Report(plan, turns.runs, spreads, missing, failed, figures)
 
 
 def obstacle(row: Row, plan: Plan) -> str:
@@ -42,12 +48,26 @@ def obstacle(row: Row, plan: Plan) -> str:
     return next((f"there is no {name} here" for name in lacks if name), "")
 
 
-def _measured(situation: Situation, ground: Ground, plan: Plan) -> dict[str, Spread]:
+def _measured(situation: Situation, ground: Ground, plan: Plan) -> Mapping[str, Spread] | str:
     ground.means.tell(situation.name)
-    return {name: Spread(tuple(values)) for name, values in situation.measure(ground, plan).items()}
+    try:
+        return {name: Spread(tuple(values)) for name, values in situation.measure(ground, plan).items()}
+    except FAILURES as error:
+        ground.means.tell(f"{situation.name} failed: {error}")
+        return str(error) or repr(error)
 
 
-def _spread(row: Row, runs: Runs, found: dict[Situation, dict[str, Spread]]) -> Spread:
-    if isinstance(row.measure, Ratio):
-        return row.measure.spread(runs)
-    return found[row.measure.situation][row.measure.name]
+def _failure(row: Row, turns: Turns, found: Found) -> str:
+    """Why there is nothing to say of a row that was to be measured; "" if there is."""
+    if isinstance(row.measure, Figure):
+        said = found[row.measure.situation]
+        return said if isinstance(said, str) else ""
+    return next((turns.failed[cell.subject] for cell in row.cells if cell.subject in turns.failed), "")
+
+
+def _spread(row: Row, turns: Turns, found: Found) -> Spread:
+    if not isinstance(row.measure, Figure):
+        return row.measure.spread(turns.runs)
+    said = found[row.measure.situation]
+    assert not isinstance(said, str)
+    return said[row.measure.name]

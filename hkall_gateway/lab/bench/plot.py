@@ -1,27 +1,84 @@
-"""A picture of the rows: how far each is above or below what is demanded of it."""
+"""A picture of the records: throughput against connections and against the database's size, and how far each row is met."""
 
 from __future__ import annotations
 
-from hkall_gateway.lab.bench.report import Report
+from collections.abc import Mapping
+from typing import Any, Final
 
-WIDTH_INCHES, ROW_INCHES = 9.0, 0.35
+from hkall_gateway.lab.bench.growth import SIZED
+from hkall_gateway.lab.bench.report import Records
+from hkall_gateway.lab.bench.rows import FEW, ROWS
+
+SIZE_INCHES: Final = (14.0, 10.0)
 MET, SHORT, PLAIN = "#2a7f62", "#b3392f", "#7a7a7a"
+LAYOUT: Final = (
+    ("sip2_63", "sip2_11", "rows"),
+    ("lookup_user", "request_item", "rows"),
+    ("growth", "growth", "rows"),
+)
+"""Where each part stands: a work of WORKS, the rates by size, and the rows."""
 
 
-def draw(report: Report, file: str) -> None:
+def draw(records: Records, file: str) -> None:
     """Write the picture; the ending of the name says in which format. ImportError without matplotlib."""
     from matplotlib.figure import Figure
 
-    rows = list(report.spreads.items())[::-1]
-    figure = Figure(figsize=(WIDTH_INCHES, ROW_INCHES * len(rows) + 1.5), layout="constrained")
-    axes = figure.subplots()
-    for at, (row, spread) in enumerate(rows):
-        colour = (MET if row.demand.met(spread.median) else SHORT) if row.demanded else PLAIN
-        axes.plot([spread.lowest, spread.highest], [at, at], color=colour, linewidth=2)
-        axes.plot([spread.median], [at], "o", color=colour)
+    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+    parts = figure.subplot_mosaic([list(line) for line in LAYOUT])
+    for name, axes in parts.items():
+        {"rows": _rows, "growth": _growth}.get(name, _connections)(axes, name, records)
+    figure.savefig(file)
+
+
+def _connections(axes: Any, work: str, records: Records) -> None:
+    """One line for each subject."""
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for cell in records["cells"]:
+        if cell["work"] == work:
+            lines.setdefault(cell["subject"], []).append((cell["connections"], cell["rate"]))
+    _lines(axes, lines)
+    axes.set_title(work)
+    axes.set_xlabel("connections")
+    axes.set_xticks(FEW, map(str, FEW))
+
+
+def _growth(axes: Any, _name: str, records: Records) -> None:
+    """One line for each work."""
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for name, spread in records["figures"].get("growth", {}).items():
+        work, found, closed = name.partition(SIZED)
+        if found:
+            lines.setdefault(work, []).append((int(closed), _median(spread)))
+    _lines(axes, lines)
+    axes.set_title("with years of history")
+    axes.set_xlabel("closed requests in the database")
+
+
+def _lines(axes: Any, lines: Mapping[str, list[tuple[int, float]]]) -> None:
+    for name, points in sorted(lines.items()):
+        axes.plot(*zip(*sorted(points), strict=True), "o-", label=name)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylabel("answers a second")
+    if lines:
+        axes.legend(fontsize="small")
+
+
+def _rows(axes: Any, _name: str, records: Records) -> None:
+    """Median, lowest and highest of each row of which something is demanded, in green where that is met."""
+    some = [(row, records["ratios"][row.key]) for row in reversed(ROWS) if row.demanded and row.key in records["ratios"]]
+    for at, (row, found) in enumerate(some):
+        colour = MET if found["met"] else SHORT
+        axes.plot([found["lowest"], found["highest"]], [at, at], color=colour, linewidth=2)
+        axes.plot([found["median"]], [at], "o", color=colour)
         for bound in row.demand.bounds:
             axes.plot([bound], [at], "|", color="black", markersize=12)
-    axes.set_yticks(range(len(rows)), [row.key for row, _ in rows])
+    axes.set_yticks(range(len(some)), [row.key for row, _ in some])
     axes.set_xscale("symlog", linthresh=0.01)
-    axes.set_xlabel("median of the rounds, lowest to highest; the black stroke is what is demanded")
-    figure.savefig(file)
+    axes.set_title("ratios; the black stroke is what is demanded")
+
+
+def _median(spread: Mapping[str, Any]) -> float:
+    from statistics import median
+
+    return float(median(spread["values"]))

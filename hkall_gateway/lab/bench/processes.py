@@ -11,6 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from hkall_gateway.lab.postgres import NoServer
+
 COMMAND: Final = Path(sys.executable).parent / "hkall-gateway"
 HOST: Final = "127.0.0.1"
 PATIENCE_S: Final = 60.0
@@ -21,6 +23,10 @@ PAGE_KIB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 
 class Broken(Exception):
     """Something of the benchmark did not do what it was started for; what it printed is told."""
+
+
+FAILURES: Final = (Broken, AssertionError, NoServer, subprocess.SubprocessError)
+"""How a part of the benchmark fails: it did not run, or it lost or doubled what it had answered."""
 
 
 def ports() -> Iterator[int]:

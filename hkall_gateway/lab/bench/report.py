@@ -1,72 +1,80 @@
-"""What was measured, for people and for programs."""
+"""What was measured, as records: plain values that JSON takes. Records of several runs can be put together."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hkall_gateway.lab.bench.figures import Spread, middle
-from hkall_gateway.lab.bench.rows import Row
-from hkall_gateway.lab.bench.turns import Runs
+from hkall_gateway.lab.bench.rows import Ratio, Row
+from hkall_gateway.lab.bench.turns import Plan, Runs
+
+Records = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The runs of every cell and the spread of every row; of a row that was not measured, why."""
+    """The runs of every cell, the spread of every row, and all figures of every situation.
 
+    Of a row that was not measured, why: `missing` cannot be measured here, `failed` was tried.
+    """
+
+    plan: Plan
     runs: Runs
     spreads: Mapping[Row, Spread]
     missing: Mapping[Row, str]
-
-    @property
-    def short(self) -> list[str]:
-        """The rows that fall short of what is demanded of them."""
-        return [row.key for row, spread in self.spreads.items() if not row.demand.met(spread.median)]
+    failed: Mapping[Row, str]
+    figures: Mapping[str, Mapping[str, Spread]]
 
 
 def as_records(report: Report) -> dict[str, Any]:
     """Everything: the machine, each cell's medians, each row with its lowest and highest round."""
-    cells = [{**asdict(cell), **asdict(middle(runs))} for cell, runs in report.runs.items()]
-    ratios = {row.key: _ratio(row, spread) for row, spread in report.spreads.items()}
-    missing = {row.key: why for row, why in report.missing.items()}
-    return {"machine": machine(), "cells": cells, "ratios": ratios, "not_measured": missing}
+    return {
+        "machine": machine(),
+        "plan": asdict(report.plan),
+        "cells": [{**asdict(cell), **asdict(middle(runs))} for cell, runs in report.runs.items()],
+        "ratios": {row.key: _ratio(row, spread, report.runs) for row, spread in report.spreads.items()},
+        "figures": {name: {what: asdict(spread) for what, spread in found.items()} for name, found in report.figures.items()},
+        "not_measured": {row.key: why for row, why in report.missing.items()},
+        "failed": {row.key: why for row, why in report.failed.items()},
+    }
 
 
-def _ratio(row: Row, spread: Spread) -> dict[str, Any]:
+def _ratio(row: Row, spread: Spread, runs: Runs) -> dict[str, Any]:
     found = {"median": spread.median, "lowest": spread.lowest, "highest": spread.highest, "rounds": len(spread.values)}
-    return {**found, "demand": str(row.demand), "met": row.demand.met(spread.median), "how": row.measure.how}
+    cpu = row.measure.by_cpu(runs) if isinstance(row.measure, Ratio) else None
+    return {**found, "by_cpu": cpu, "demand": str(row.demand), "met": row.demand.met(spread.median), "how": row.measure.how}
 
 
-def table(report: Report) -> str:
-    """The machine, the cells and the rows, as Markdown."""
-    seen = machine()
-    head = f"{seen['cpu']}, {seen['cores']} cores, CPython {seen['python']}, load {seen['load']:.1f}"
-    return "\n".join([head, "", *_cells(report.runs), "", *_rows(report)])
+def short(records: Records) -> list[str]:
+    """The rows that fall short of what is demanded of them."""
+    return [key for key, ratio in records["ratios"].items() if not ratio["met"]]
 
 
-def _cells(runs: Runs) -> Iterator[str]:
-    yield "| work | connections | subject | a second | p50 ms | p99 ms | CPU µs each | database µs each | generator's CPU |"
-    yield "|---|---|---|---|---|---|---|---|---|"
-    for cell, some in runs.items():
-        run = middle(some)
-        figures = f"{run.rate:,.0f} | {run.p50_ms:.2f} | {run.p99_ms:.2f}"
-        cpu = f"{run.cpu_us:,.0f} | {run.database_us:,.0f} | {run.generator:.0%}"
-        yield f"| {cell.work} | {cell.connections} | {cell.subject} | {figures} | {cpu} |"
+def together(some: Iterable[Records]) -> dict[str, Any]:
+    """One for all: what was measured twice counts as it was measured last. The machine and the plan are the last one's."""
+    whole: dict[str, Any] = {"cells": []}
+    for records in some:
+        mine = {_cell(cell): cell for cell in records["cells"]}
+        cells = {**{_cell(cell): cell for cell in whole["cells"]}, **mine}
+        merged = {part: {**whole.get(part, {}), **records[part]} for part in PARTS}
+        whole = {**records, **merged, "cells": list(cells.values())}
+    measured = whole["ratios"].keys()
+    return {
+        **whole,
+        **{part: {k: v for k, v in whole[part].items() if k not in measured} for part in ("not_measured", "failed")},
+    }
 
 
-def _rows(report: Report) -> Iterator[str]:
-    yield "| row | median | lowest to highest | demand | | what |"
-    yield "|---|---|---|---|---|---|"
-    for row, spread in report.spreads.items():
-        said = "" if row.demand.met(spread.median) else "**short**"
-        figures = f"{spread.median:.3g} | {spread.lowest:.3g} to {spread.highest:.3g}"
-        yield f"| {row.key} | {figures} | {row.demand} | {said} | {row.measure.how} |"
-    for row, why in report.missing.items():
-        yield f"| {row.key} | not measured | | {row.demand} | {why} | {row.measure.how} |"
+PARTS: Final = ("ratios", "figures", "not_measured", "failed")
+
+
+def _cell(cell: Mapping[str, Any]) -> tuple[str, int, str]:
+    return cell["work"], cell["connections"], cell["subject"]
 
 
 def machine() -> dict[str, Any]:

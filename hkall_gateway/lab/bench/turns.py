@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from hkall_gateway.lab.bench.figures import Run
+from hkall_gateway.lab.bench.processes import FAILURES
 from hkall_gateway.lab.bench.questions import WORKS
 from hkall_gateway.lab.bench.tasks import Subject, Task
 from hkall_gateway.lab.bench.world import Size
@@ -41,38 +42,71 @@ class Plan:
     soak_s: float
 
 
-def take_turns(
-    cells: Collection[Cell], plan: Plan, start: Callable[[str], Subject], tell: Callable[[str], None]
-) -> dict[Cell, list[Run]]:
-    """Every cell's runs, one a round. `start` makes a subject by its name; `tell` hears how far it is."""
-    runs: dict[Cell, list[Run]] = {cell: [] for cell in sorted(cells)}
+@dataclass(slots=True)
+class Turns:
+    """Every cell's runs, one a round, and why a subject failed. What has failed once has no runs and no further turn."""
+
+    runs: dict[Cell, list[Run]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def take_turns(cells: Collection[Cell], plan: Plan, start: Callable[[str], Subject], tell: Callable[[str], None]) -> Turns:
+    """All rounds. `start` makes a subject by its name; `tell` hears how far it is and what failed."""
+    turns = Turns({cell: [] for cell in sorted(cells)})
     for number in range(plan.rounds):
         tell(f"round {number + 1} of {plan.rounds}")
         # Every other round goes backwards, so that nobody is always first.
-        for cell, run in one_round(sorted(cells, reverse=bool(number % 2)), plan, start).items():
-            runs[cell].append(run)
-    return runs
+        Round(sorted(cells, reverse=bool(number % 2)), plan, start, turns, tell).run()
+    turns.runs = {cell: runs for cell, runs in turns.runs.items() if cell.subject not in turns.failed}
+    return turns
 
 
-def one_round(cells: Sequence[Cell], plan: Plan, start: Callable[[str], Subject]) -> dict[Cell, Run]:
+class Round:
     """Each cell once, in this order. A subject lives from its first cell to its last, and is then closed with its checks."""
-    living: dict[str, Subject] = {}
-    runs: dict[Cell, Run] = {}
-    try:
-        for at, cell in enumerate(cells):
-            if cell.subject not in living:
-                living[cell.subject] = start(cell.subject)
-            runs[cell] = _run(living[cell.subject], cell, share(cell, cells, plan.size), plan.seconds)
-            if all(later.subject != cell.subject for later in cells[at + 1 :]):
-                living.pop(cell.subject).close()
-    finally:
-        for subject in living.values():
-            subject.abandon()
-    return runs
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        plan: Plan,
+        start: Callable[[str], Subject],
+        turns: Turns,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._cells, self._plan, self._start, self._turns, self._tell = cells, plan, start, turns, tell
+        self._living: dict[str, Subject] = {}
+
+    def run(self) -> None:
+        try:
+            for at, cell in enumerate(self._cells):
+                if cell.subject not in self._turns.failed:
+                    last = all(later.subject != cell.subject for later in self._cells[at + 1 :])
+                    self._run_or_fail(cell, last)
+        finally:
+            for subject in self._living.values():
+                subject.abandon()
+
+    def _run_or_fail(self, cell: Cell, last: bool) -> None:
+        """One subject that fails does not take the others with it: a whole run is long."""
+        try:
+            self._run(cell, last)
+        except FAILURES as error:
+            self._tell(f"{cell.subject} failed at {cell.work} over {cell.connections}: {error}")
+            self._turns.failed[cell.subject] = str(error) or repr(error)
+            if cell.subject in self._living:
+                self._living.pop(cell.subject).abandon()
+
+    def _run(self, cell: Cell, last: bool) -> None:
+        if cell.subject not in self._living:
+            self._living[cell.subject] = self._start(cell.subject)
+        subject, most = self._living[cell.subject], share(cell, self._cells, self._plan.size)
+        self._turns.runs[cell].append(measured(subject, cell, most, self._plan.seconds))
+        if last:
+            subject.close()
+            del self._living[cell.subject]
 
 
-def _run(subject: Subject, cell: Cell, most: int, seconds: float) -> Run:
-    """The cell measured, after a short while that is not: what is done for the first time takes longer."""
+def measured(subject: Subject, cell: Cell, most: int, seconds: float) -> Run:
+    """A cell after a short while that is not counted: what is done for the first time takes longer."""
     first = most // WARMING
     subject.run(Task(cell.work, cell.connections, seconds / WARMING, first))
     return subject.run(Task(cell.work, cell.connections, seconds, most - first))

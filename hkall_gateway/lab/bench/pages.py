@@ -1,0 +1,92 @@
+"""The records as Markdown: for the screen what was measured, for docs/performance.md every row that there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from hkall_gateway.lab.bench.report import Records
+from hkall_gateway.lab.bench.rows import FEW, ROWS, Row
+
+BEGIN: Final = "<!-- measured: written by `hkall-gateway bench --write` -->"
+END: Final = "<!-- end of what was measured -->"
+ROW_HEAD: Final = ("row", "demand", "median", "lowest to highest", "by CPU", "", "what")
+CELL_HEAD: Final = (
+    "work",
+    "connections",
+    "subject",
+    "a second",
+    "p50 ms",
+    "p99 ms",
+    "CPU µs",
+    "database µs",
+    "batch",
+    "generator",
+)
+WORK_HEAD: Final = ("work", "subject", *map(str, FEW))
+
+
+def screen(records: Records) -> str:
+    """The machine, every cell, and the rows that were asked for."""
+    keys = {*records["ratios"], *records["not_measured"], *records["failed"]}
+    cells = _table(CELL_HEAD, map(_cell, records["cells"]))
+    rows = _table(ROW_HEAD, (_row(row, records) for row in ROWS if row.key in keys))
+    return "\n".join([_machine(records), "", *cells, "", *rows])
+
+
+def write(records: Records, file: Path) -> None:
+    """Put the tables between the two marks of a page. ValueError if it has no such place."""
+    before, begun, rest = file.read_text(encoding="utf-8").partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not (begun and ended):
+        raise ValueError(f"{file} has no place for it: a line {BEGIN!r} and a line {END!r}")
+    file.write_text(f"{before}{begun}\n\n{page(records)}\n\n{ended}{after}", encoding="utf-8")
+
+
+def page(records: Records) -> str:
+    """The machine, every row that there is, measured or not, and the four works over their connections."""
+    rows = _table(ROW_HEAD, (_row(row, records) for row in ROWS if row.demanded or row.key in records["ratios"]))
+    works = _table(WORK_HEAD, _works(records["cells"]))
+    told = "Answers a second, and p50 / p99 in milliseconds, by the number of connections:"
+    return "\n".join([_machine(records), "", *rows, "", told, "", *works])
+
+
+def _table(head: Sequence[str], lines: Iterator[Sequence[str]]) -> Iterator[str]:
+    for cells in (head, ["---"] * len(head), *lines):
+        yield f"| {' | '.join(cells)} |"
+
+
+def _machine(records: Records) -> str:
+    on, how = records["machine"], records["plan"]
+    size = how["size"]
+    world = f"{size['patrons']:,} patrons, {size['holdings']:,} copies elsewhere, {size['open']:,} books on the hold shelf"
+    ran = f"{how['rounds']} rounds of {how['seconds']:g} s, {world}; {size['closed']:,} closed requests in the rows of growth"
+    return f"{on['cpu']}, {on['cores']} cores, CPython {on['python']}, load {on['load']:.1f} at the end. {ran}."
+
+
+def _row(row: Row, records: Records) -> Sequence[str]:
+    key = f"`{row.key}`"
+    found = records["ratios"].get(row.key)
+    if found is None:
+        why = records["failed"].get(row.key) or records["not_measured"].get(row.key, "")
+        return key, str(row.demand), "not measured", "", "", why.replace("\n", " ")[:120], row.measure.how
+    spread = f"{found['lowest']:.3g} to {found['highest']:.3g}"
+    cpu = "" if found["by_cpu"] is None else f"{found['by_cpu']:.2g}"
+    return key, str(row.demand), f"{found['median']:.3g}", spread, cpu, "" if found["met"] else "**short**", row.measure.how
+
+
+def _cell(cell: Mapping[str, Any]) -> Sequence[str]:
+    rate = f"{cell['rate']:,.0f}", f"{cell['p50_ms']:.2f}", f"{cell['p99_ms']:.2f}"
+    cpu = f"{cell['cpu_us']:,.0f}", f"{cell['database_us']:,.0f}", f"{cell['batch']:.1f}", f"{cell['generator']:.0%}"
+    return cell["work"], str(cell["connections"]), cell["subject"], *rate, *cpu
+
+
+def _works(cells: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
+    by_pair: dict[tuple[str, str], dict[int, str]] = {}
+    for cell in cells:
+        said = f"{cell['rate']:,.0f} ({cell['p50_ms']:.1f} / {cell['p99_ms']:.1f})"
+        by_pair.setdefault((cell["work"], cell["subject"]), {})[cell["connections"]] = said
+    for (work, subject), over in sorted(by_pair.items()):
+        if any(connections in over for connections in FEW):
+            yield work, subject, *(over.get(connections, "") for connections in FEW)

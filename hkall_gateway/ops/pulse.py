@@ -1,0 +1,33 @@
+"""How late the main loop is: a timer that should ring every so often, and by how much it did not."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from hkall_gateway.edge.counters import Counters
+
+BEAT_S: Final = 0.05
+"""Often enough to meet what holds up the loop for a moment, seldom enough to cost nothing."""
+
+
+class Pulse:
+    """Observes `reactor_lag_seconds` once a beat. `clock` has Twisted's `seconds` and `callLater`."""
+
+    def __init__(self, clock: Any, counters: Counters) -> None:
+        self._clock, self._counters = clock, counters
+        self._due, self._timer = 0.0, None
+
+    def start(self) -> None:
+        """The first beat comes BEAT_S from now."""
+        self._due = self._clock.seconds() + BEAT_S
+        self._timer = self._clock.callLater(BEAT_S, self._ring)
+
+    def stop(self) -> None:
+        """No more beats. Harmless where it was never started."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ring(self) -> None:
+        self._counters.observe("reactor_lag_seconds", max(0.0, self._clock.seconds() - self._due))
+        self.start()
