@@ -1,29 +1,48 @@
-"""replay: runs scenario files in process; their `cli` lines run these very commands in the scenario's own world."""
+"""replay: runs scenario files in process or against a running gateway; their `cli` lines run these very commands there."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import click
 
-from hkall_gateway.cli.site import Ending, Site
-from hkall_gateway.lab.deeds import CommandLine
+from hkall_gateway.cli.live import way_to
+from hkall_gateway.cli.site import Ending, Site, config_option, open_site
+from hkall_gateway.cli.terminal import password_of
+from hkall_gateway.lab.deeds import CommandLine, Told
+from hkall_gateway.lab.live import play_live
+from hkall_gateway.lab.scenario import Played
 from hkall_gateway.lab.scenario import replay as run_files
 from hkall_gateway.lab.world import World
 
 
 @click.command()
 @click.argument("scenarios", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.pass_context
-def replay(context: click.Context, scenarios: tuple[Path, ...]) -> None:
-    """Run scenario files, each in a gateway of its own inside this process.
+@click.option("--live", is_flag=True, help="Play them against the gateway that runs with this configuration.")
+@click.option("--sip2", "terminals_at", metavar="HOST:PORT", help="--live: where terminals call.", default="127.0.0.1:6001")
+@click.option("--ncip", "partners_at", metavar="URL", help="--live: where documents go.", default="http://127.0.0.1:8080/ncip")
+@click.option("--password-env", help="--live: the variable with the terminals' password; without it you are asked.")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="--live: seconds to wait for a reply."
+)
+@config_option
+def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
+    """Run scenario files, each in a gateway of its own inside this process; or all against one that runs.
 
-    Example: hkall-gateway replay fixtures/scenarios/story.txt
+    A running gateway keeps its own time and partners: such files speak (sip2, ncip, cli) and look (<, state, outbox), and
+    what they do there is done for good.
+
+    \b
+    Example: hkall-gateway replay fixtures/scenarios/the-story.txt
+    Example: hkall-gateway replay --live --config var/demo/gateway.toml fixtures/live/the-demo-answers.txt
     """
-    commands = command_line(context.find_root().command)
-    failures = [played.failure for played in run_files(scenarios, command_line=commands) if played.failure]
+    main = click.get_current_context().find_root().command
+    played = _live(main, scenarios, **options) if live else tuple(run_files(scenarios, command_line=command_line(main)))
+    failures = [one.failure for one in played if one.failure]
     for failure in failures:
         click.echo(failure, err=True)
     click.echo(f"{len(scenarios) - len(failures)} of {len(scenarios)} scenarios hold")
@@ -34,19 +53,32 @@ def replay(context: click.Context, scenarios: tuple[Path, ...]) -> None:
 def command_line(main: click.Command) -> CommandLine:
     """What a `cli` line does: a command of `main` in the scenario's world, and all that it prints, an ending included."""
 
-    def run(world: World, words: list[str]) -> str:
-        printed = StringIO()
-        with redirect_stdout(printed), redirect_stderr(printed):
-            try:
-                main.main(words, "hkall-gateway", standalone_mode=False, obj=_site(world))
-            except click.ClickException as ending:
-                ending.show()
-        return printed.getvalue()
+    def run(told: Told, words: list[str]) -> str:
+        assert isinstance(told, World)
+        return _printed(main, words, _site(told))
 
     return run
+
+
+def _printed(main: click.Command, words: list[str], site: Site) -> str:
+    printed = StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        try:
+            main.main(words, "hkall-gateway", standalone_mode=False, obj=site)
+        except click.ClickException as ending:
+            ending.show()
+    return printed.getvalue()
 
 
 def _site(world: World) -> Site:
     partners = tuple(world.start.partners)
     secrets = {partner.agency: world.secret(partner.agency) for partner in partners}
     return Site(world.desk.house, world.store.now, lambda: world.now, partners, secrets, world.post)
+
+
+def _live(
+    main: click.Command, scenarios: Sequence[Path], config: Path, password_env: str | None, **lines: Any
+) -> tuple[Played, ...]:
+    site = open_site(config)
+    way = way_to(config, site, password_of(password_env), **lines)
+    return tuple(play_live(path, way, lambda _told, words: _printed(main, words, site)) for path in scenarios)

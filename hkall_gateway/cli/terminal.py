@@ -86,10 +86,10 @@ def sip2(
     Example: hkall-gateway sip2 localhost:6001 --login counter-1 '63 AA=UG1 "summary=  Y"' '17 AB=C1'
     """
     said = [read_line(text, now(), DIALECTS[dialect]) for text in lines]
-    with _connected(address, timeout_s, tls=options["tls"], authority=options["ca"]) as line:
+    with connected(address, timeout_s, tls=options["tls"], authority=options["ca"]) as line:
         caller = Caller(line, DIALECTS[dialect], sealed=not plain)
         if options["login"]:
-            _log_in(caller, options["login"], _password(options["password_env"]))
+            _log_in(caller, options["login"], password_of(options["password_env"]))
         for message in said or _typed(DIALECTS[dialect]):
             click.echo(shown_as_json(caller.ask(message)) if as_json else shown(caller.ask(message)))
 
@@ -154,7 +154,8 @@ def _log_in(caller: Caller, login: str, password: str) -> None:
         raise Ending(f"{login}: the login was refused; the gateway's log says why")
 
 
-def _password(variable: str | None) -> str:
+def password_of(variable: str | None) -> str:
+    """The password in an environment variable, or what is typed. Raises Ending (exit 2) where there is no such variable."""
     if variable is None:
         return str(click.prompt("Password", hide_input=True, err=True))
     if variable not in os.environ:
@@ -162,7 +163,8 @@ def _password(variable: str | None) -> str:
     return os.environ[variable]
 
 
-def _connected(address: str, timeout_s: float, *, tls: bool, authority: Path | None) -> socket.socket:
+def connected(address: str, timeout_s: float, *, tls: bool = False, authority: Path | None = None) -> socket.socket:
+    """A line to HOST:PORT. Raises Ending for what is no address (exit 2), and where nobody answers."""
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal()):
         raise Ending(f"{address!r} is not HOST:PORT", WRONG)

@@ -72,7 +72,7 @@ def outbox(stage: Stage, line: Line) -> None:
     if line.get("service"):
         expect(stage, line)
         return
-    rows = stage.world(line).outbox()
+    rows = stage.gateway(line).outbox()
     if len(rows) != int(line.get("count") or 0):
         listed = "; ".join(f"{row.recipient} {row.send} ({row.state}: {row.last_error})" for row in rows)
         raise _differ(line, line.get("count") or "nothing", f"{len(rows)}: {listed}")
@@ -95,7 +95,7 @@ def mail(stage: Stage, line: Line) -> None:
 
 def state(stage: Stage, line: Line) -> None:
     try:
-        request = stage.world(line).request(line.get("request"))
+        request = stage.gateway(line).request(line.get("request"))
     except KeyError:
         if line.get("position") != "none":
             raise _differ(line, line.get("position"), "no such request") from None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy import Engine
 
@@ -16,10 +17,26 @@ from hkall_gateway.lab.shorthand import pair
 from hkall_gateway.lab.world import World
 from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.messages import Message
-from hkall_gateway.rules.vocabulary import ItemKey
+from hkall_gateway.rules.vocabulary import ItemKey, Request
+from hkall_gateway.store.outbox import OutboxRow
+
+
+class Told(Protocol):
+    """A gateway that lines speak to and ask about: one in a world of its own, or one that runs. The methods are World's."""
+
+    def sip2(self, terminal: str, line: str) -> str: ...
+
+    def ncip(self, agency: str, document: bytes) -> bytes: ...
+
+    def tell(self, agency: str, said: str) -> Message: ...
+
+    def request(self, number: str) -> Request: ...
+
+    def outbox(self) -> Sequence[OutboxRow]: ...
+
 
 Round = Callable[[World], None]
-CommandLine = Callable[[World, list[str]], str]
+CommandLine = Callable[[Told, list[str]], str]
 
 
 @dataclass(slots=True)
@@ -30,16 +47,23 @@ class Stage:
     engine: Engine | None
     rounds: Mapping[str, Round]
     command_line: CommandLine | None
-    made: World | None = None
+    made: Told | None = None
     replies: dict[str, str | Message] = field(default_factory=dict)
     speaker: str = ""
     dead: bool = False
 
-    def world(self, line: Line) -> World:
-        """The world in which a line is played."""
+    def gateway(self, line: Line) -> Told:
+        """The gateway that a line speaks to."""
         if self.made is None:
             raise BadLine(line.where, "there is no world yet")
         return self.made
+
+    def world(self, line: Line) -> World:
+        """The world in which a line is played, with its time, its partners and its letters."""
+        found = self.gateway(line)
+        if not isinstance(found, World):
+            raise BadLine(line.where, f"`{line.verb}` needs a gateway in a world of its own")
+        return found
 
 
 def set_up(stage: Stage, line: Line) -> None:
@@ -93,14 +117,14 @@ def change_ils(stage: Stage, line: Line) -> None:
 def speak_sip2(stage: Stage, line: Line) -> None:
     stage.speaker = f"sip2 {line.get('terminal')}"
     stage.replies.pop(stage.speaker, None)
-    stage.replies[stage.speaker] = stage.world(line).sip2(line.get("terminal"), line.get("said"))
+    stage.replies[stage.speaker] = stage.gateway(line).sip2(line.get("terminal"), line.get("said"))
 
 
 def speak_ncip(stage: Stage, line: Line) -> None:
     agency, said = line.get("agency"), line.get("said")
     stage.speaker = f"ncip {agency}"
     stage.replies.pop(stage.speaker, None)
-    world = stage.world(line)
+    world = stage.gateway(line)
     if said.endswith(".xml"):
         document = (stage.folder.parent / "ncip" / said).read_bytes()
         stage.replies[stage.speaker] = codec.decode(world.ncip(agency, document))
@@ -112,4 +136,4 @@ def command(stage: Stage, line: Line) -> None:
     if stage.command_line is None:
         raise BadLine(line.where, "there is no command line here")
     stage.speaker = "cli"
-    stage.replies[stage.speaker] = stage.command_line(stage.world(line), shlex.split(line.get("said")))
+    stage.replies[stage.speaker] = stage.command_line(stage.gateway(line), shlex.split(line.get("said")))

@@ -33,11 +33,10 @@ class PlainSecrets:
 
 
 @dataclass(slots=True)
-class Line:
-    """One terminal's connection. `number` is the sequence number of its next line, 0 to 9."""
+class Seal:
+    """What a terminal puts behind each line and looks for behind each reply. `number` is that of its next line, 0 to 9."""
 
-    terminal: Terminal
-    session: Session
+    encoding: str
     number: int = 0
 
     def sealed(self, said: str) -> bytes:
@@ -45,18 +44,27 @@ class Line:
         named = _NUMBERED.search(said)
         number = int(named[1]) if named else self.number
         self.number = (number + 1) % 10
-        body = f"{_NUMBERED.sub('', said)}AY{number}AZ".encode(self.session.dialect.encoding)
+        body = f"{_NUMBERED.sub('', said)}AY{number}AZ".encode(self.encoding)
         return body + checksum(body) + b"\r"
 
     def opened(self, reply: bytes) -> str:
         """A reply without its end; ValueError if its checksum is wrong or its number not the one that was asked."""
-        body = reply.rstrip(b"\r\n")
+        body = reply.strip(b"\r\n")
         seal = _SEALED.search(body)
         if seal is None or body[-4:] != checksum(body[:-4]):
             raise ValueError(f"the checksum of the reply is wrong: {body!r}")
         if seal[2] is not None and int(seal[2]) != (self.number - 1) % 10:
             raise ValueError(f"the reply has another sequence number: {body!r}")
-        return body[: seal.start()].decode(self.session.dialect.encoding)
+        return body[: seal.start()].decode(self.encoding)
+
+
+@dataclass(slots=True)
+class Line:
+    """One terminal's connection."""
+
+    terminal: Terminal
+    session: Session
+    seal: Seal
 
 
 class Terminals:
@@ -79,8 +87,8 @@ class Terminals:
     def ask(self, login: str, said: str) -> str:
         """The reply to a line, without its end; "" when nothing came back."""
         line = self._lines.get(login) or self._connect(login)
-        reply = self.wire(line, line.sealed(said))
-        return line.opened(reply) if reply else ""
+        reply = self.wire(line, line.seal.sealed(said))
+        return line.seal.opened(reply) if reply else ""
 
     def wire(self, line: Line, data: bytes) -> bytes:
         """What comes back for some bytes."""
@@ -98,8 +106,9 @@ class Terminals:
         if login not in self._rows:
             raise ValueError(f"there is no terminal {login!r}")
         terminal = self._rows[login]
-        line = Line(terminal, Session(DIALECTS[terminal.dialect]))
-        if not self.wire(line, line.sealed(f"9300CN{login}|CO{login}|")).startswith(b"941"):
+        make = DIALECTS[terminal.dialect]
+        line = Line(terminal, Session(make), Seal(make.encoding))
+        if not self.wire(line, line.seal.sealed(f"9300CN{login}|CO{login}|")).startswith(b"941"):
             raise ValueError(f"{login} could not log in")
         self._lines[login] = line
         return line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from hkall_gateway.cli.rulesdoc import rules_page
@@ -9,8 +11,14 @@ from hkall_gateway.rules.published import PUBLISHED
 from hkall_gateway.rules.vocabulary import RULES
 
 
+@cache
+def page() -> tuple[str, ...]:
+    """Read once: it looks at every file."""
+    return tuple(rules_page().splitlines())
+
+
 def columns(number: str) -> list[str]:
-    (row,) = [line for line in rules_page().splitlines() if line.startswith(f"| {number} |")]
+    (row,) = [line for line in page() if line.startswith(f"| {number} |")]
     return [cell.strip() for cell in row.split("|")[1:-1]]
 
 

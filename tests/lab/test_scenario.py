@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hkall_gateway.lab.deeds import Told
 from hkall_gateway.lab.lines import BadLine
 from hkall_gateway.lab.scenario import Difference, Played, play, replay
 from hkall_gateway.lab.world import World
@@ -211,8 +212,8 @@ def test_a_round_is_run_by_its_name(write: Write) -> None:
 
 
 def test_the_command_line_is_asked_and_heard(write: Write) -> None:
-    def command_line(world: World, words: list[str]) -> str:
-        return f"{world.request(words[-1]).position} and {len(words)} words"
+    def command_line(told: Told, words: list[str]) -> str:
+        return f"{told.request(words[-1]).position} and {len(words)} words"
 
     play(write("cli requests show R1", "< RECEIVED and 3"), command_line=command_line).close()
 

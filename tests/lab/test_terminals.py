@@ -4,40 +4,37 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.lab.terminals import Line
-from hkall_gateway.lab.worldfile import Terminal
+from hkall_gateway.lab.terminals import Seal
 from hkall_gateway.sip2.codec import checksum
-from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.session import Session
 
 
 @pytest.fixture
-def line() -> Line:
-    return Line(Terminal("counter-1"), Session(DIALECTS["standard"]))
+def seal() -> Seal:
+    return Seal("utf-8")
 
 
 def sealed(body: bytes) -> bytes:
     return body + checksum(body) + b"\r"
 
 
-def test_lines_are_numbered_from_0_to_9_and_round_again(line: Line) -> None:
-    numbers = [line.sealed("9900802.00").split(b"AY")[1][:1] for _ in range(11)]
+def test_lines_are_numbered_from_0_to_9_and_round_again(seal: Seal) -> None:
+    numbers = [seal.sealed("9900802.00").split(b"AY")[1][:1] for _ in range(11)]
 
     assert b"".join(numbers) == b"01234567890"
 
 
-def test_a_number_that_the_line_names_is_taken(line: Line) -> None:
-    assert line.sealed("9900802.00AY7") == sealed(b"9900802.00AY7AZ")
+def test_a_number_that_the_line_names_is_taken(seal: Seal) -> None:
+    assert seal.sealed("9900802.00AY7") == sealed(b"9900802.00AY7AZ")
 
 
-def test_a_right_reply_is_opened(line: Line) -> None:
-    line.sealed("9900802.00AY7")
+def test_a_right_reply_is_opened(seal: Seal) -> None:
+    seal.sealed("9900802.00AY7")
 
-    assert line.opened(sealed(b"98YYYAO|AY7AZ")) == "98YYYAO|"
+    assert seal.opened(sealed(b"98YYYAO|AY7AZ")) == "98YYYAO|"
 
 
-def test_a_reply_without_a_number_is_opened(line: Line) -> None:
-    assert line.opened(sealed(b"96AZ")) == "96"
+def test_a_reply_without_a_number_is_opened(seal: Seal) -> None:
+    assert seal.opened(sealed(b"96AZ")) == "96"
 
 
 @pytest.mark.parametrize(
@@ -48,8 +45,8 @@ def test_a_reply_without_a_number_is_opened(line: Line) -> None:
         (sealed(b"98YYYAO|AY6AZ"), "another sequence number"),
     ],
 )
-def test_a_reply_with_a_wrong_seal_is_refused(line: Line, reply: bytes, error: str) -> None:
-    line.sealed("9900802.00AY7")
+def test_a_reply_with_a_wrong_seal_is_refused(seal: Seal, reply: bytes, error: str) -> None:
+    seal.sealed("9900802.00AY7")
 
     with pytest.raises(ValueError, match=error):
-        line.opened(reply)
+        seal.opened(reply)

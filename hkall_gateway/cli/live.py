@@ -1,0 +1,48 @@
+"""The way to the gateway that runs with a configuration: its doors by their addresses, its database beside it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from hkall_gateway import rows
+from hkall_gateway.cli.post import post
+from hkall_gateway.cli.site import Site, load_config
+from hkall_gateway.cli.terminal import connected
+from hkall_gateway.lab.live import Way
+from hkall_gateway.ncip.transport import NoReply
+from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.unit import Unit
+
+PAUSE_S: Final = 0.5
+
+
+def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at: str, timeout_s: float) -> Way:
+    """How a scenario reaches it; `password` is every terminal's."""
+    config, house = load_config(path)
+
+    def send(document: bytes) -> bytes:
+        try:
+            return post(partners_at, document, timeout_s).body
+        except NoReply as failed:
+            raise OSError(str(failed)) from None
+
+    return Way(
+        agency=house.agency,
+        call=lambda: connected(terminals_at, timeout_s),
+        post=send,
+        password=password,
+        encodings={login: row.dialect.encoding for login, row in rows.terminals(config).items()},
+        secrets=rows.agreed_secrets(config, os.environ),
+        dialects=rows.dialects(config),
+        request=lambda number: site.run(Unit.request, number),
+        outbox=lambda: site.run(_unsettled),
+        now=site.now,
+        pause=lambda: time.sleep(PAUSE_S),
+    )
+
+
+def _unsettled(unit: Unit) -> tuple[OutboxRow, ...]:
+    return unit.outbox.rows()

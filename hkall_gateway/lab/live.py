@@ -1,0 +1,182 @@
+"""A scenario against a gateway that runs: its terminals and partners speak over real lines, its database is looked at.
+
+Such a gateway has its own time, partners and letters: lines that need others are refused before anything is said. Its courier
+works by itself, so that a claim about its state may need a moment to come true.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from hkall_gateway.lab import claims, deeds
+from hkall_gateway.lab.claims import Difference
+from hkall_gateway.lab.deeds import CommandLine, Stage
+from hkall_gateway.lab.lines import BadLine, Line, read_scenario
+from hkall_gateway.lab.scenario import Played
+from hkall_gateway.lab.shorthand import written
+from hkall_gateway.lab.terminals import Seal
+from hkall_gateway.ncip import codec
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.store.outbox import OutboxRow
+
+MOST_BYTES: Final = 1_000_000
+
+
+@dataclass(slots=True)
+class Wire:
+    """One terminal's socket; the replies come in the order of its lines."""
+
+    socket: socket.socket
+    seal: Seal
+    kept: bytearray = field(default_factory=bytearray)
+
+    def ask(self, said: str) -> str:
+        """The reply to a line, both without their ends. OSError if the line is closed, ValueError for a broken seal."""
+        self.socket.sendall(self.seal.sealed(said))
+        while not (found := re.match(rb"[\r\n]*([^\r\n]+)[\r\n]", self.kept)):
+            more = self.socket.recv(65536)
+            if not more or len(self.kept) > MOST_BYTES:
+                raise OSError("the gateway closed the line" if not more else "the reply has no end")
+            self.kept += more
+        reply = bytes(found[1])
+        del self.kept[: found.end()]
+        return self.seal.opened(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a running gateway is reached.
+
+    `call` opens a socket to its terminals' port, `post` is the reply to a document; `password` is every terminal's, `secrets`
+    are those between each agency and us; `encodings` of its terminals by login; `request` and `outbox` ask its database;
+    `pause` lets a moment pass, `tries` times at most until a claim holds.
+    """
+
+    agency: str
+    call: Callable[[], socket.socket]
+    post: Callable[[bytes], bytes]
+    password: str
+    encodings: Mapping[str, str]
+    secrets: Mapping[str, str]
+    dialects: Mapping[str, str]
+    request: Callable[[str], Request | None]
+    outbox: Callable[[], Sequence[OutboxRow]]
+    now: Callable[[], datetime]
+    pause: Callable[[], None]
+    tries: int = 20
+
+
+class Live:
+    """The running gateway as the lines of a scenario speak to it; the methods are World's."""
+
+    def __init__(self, way: Way) -> None:
+        self.way = way
+        self._wires: dict[str, Wire] = {}
+
+    def sip2(self, terminal: str, line: str) -> str:
+        wire = self._wires.get(terminal) or self._log_in(terminal)
+        return wire.ask(line)
+
+    def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # who speaks stands in the document
+        return self.way.post(document)
+
+    def tell(self, agency: str, said: str) -> Message:
+        service, *words = shlex.split(said)
+        message = written(service, words, agency, self.way.agency, self.way.secrets.get(agency, ""), self.way.now())
+        dialect = DIALECTS[self.way.dialects.get(agency, "direct")]
+        return codec.decode(self.ncip(agency, codec.encode(message, dialect)))
+
+    def request(self, number: str) -> Request:
+        found = self.way.request(number)
+        if found is None:
+            raise KeyError(number)
+        return found
+
+    def outbox(self) -> Sequence[OutboxRow]:
+        return self.way.outbox()
+
+    def close(self) -> None:
+        """Every terminal hangs up."""
+        for wire in self._wires.values():
+            wire.socket.close()
+
+    def _log_in(self, terminal: str) -> Wire:
+        if terminal not in self.way.encodings:
+            raise ValueError(f"there is no terminal {terminal!r}")
+        wire = Wire(self.way.call(), Seal(self.way.encodings[terminal]))
+        self._wires[terminal] = wire
+        if not wire.ask(f"9300CN{terminal}|CO{self.way.password}|").startswith("941"):
+            raise ValueError(f"{terminal} could not log in")
+        return wire
+
+
+def play_live(path: Path, way: Way, command_line: CommandLine) -> Played:
+    """Play one file against the gateway at the end of `way`; how it went."""
+    live = Live(way)
+    stage = Stage(path.parent, None, {}, command_line, made=live)
+    try:
+        lines = read_scenario(path)
+        _refuse_what_needs_a_world(path, lines)
+        for line in lines:
+            _play(stage, line, way)
+    except (Difference, BadLine) as failure:
+        return Played(path, str(failure))
+    finally:
+        live.close()
+    return Played(path, "")
+
+
+def _refuse_what_needs_a_world(path: Path, lines: Sequence[Line]) -> None:
+    others = [line for line in lines if line.verb not in VERBS or line.get("service")]
+    if others:
+        listed = ", ".join(f"{line.number} ({line.verb})" for line in others)
+        raise BadLine(f"{path}:{others[0].number}", f"a gateway that runs cannot be told or asked this: lines {listed}")
+
+
+def _play(stage: Stage, line: Line, way: Way) -> None:
+    heard = line.verb == "<" or line.get("way") == "<"
+    try:
+        if line.verb in _LATER:
+            _patiently(stage, line, way)
+        else:
+            (claims.hear if heard else VERBS[line.verb])(stage, line)
+    except (ValueError, OSError) as error:
+        raise BadLine(line.where, str(error)) from error
+
+
+def _patiently(stage: Stage, line: Line, way: Way) -> None:
+    """A claim that may come true a moment later."""
+    for _ in range(way.tries):
+        try:
+            return VERBS[line.verb](stage, line)
+        except Difference:
+            way.pause()
+    return VERBS[line.verb](stage, line)
+
+
+def _is_loaded(_stage: Stage, _line: Line) -> None:
+    """What the file takes for granted is in the gateway's own database already."""
+
+
+# fmt: off
+VERBS: Final[Mapping[str, Callable[[Stage, Line], None]]] = {
+    "world":  _is_loaded,
+    "sip2":   deeds.speak_sip2,
+    "ncip":   deeds.speak_ncip,
+    "cli":    deeds.command,
+    "<":      claims.hear,
+    "outbox": claims.outbox,
+    "state":  claims.state,
+}
+# fmt: on
+
+_LATER: Final = frozenset({"outbox", "state"})
