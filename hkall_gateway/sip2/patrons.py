@@ -60,6 +60,9 @@ MARKS: Final[Mapping[int, Callable[[PatronSeen], bool]]] = {
 """Which positions of the patron status are Y; nobody here knows of the others. Source: SIP2 2.00, patron status."""
 # fmt: on
 
+REQUESTS: Final = frozenset({"AS", "CD"})
+"""The lists of what the patron does not have yet."""
+
 POSITIONS: Final = 14
 FINES: Final = 3
 """The position of the fines in the summary."""
@@ -109,7 +112,15 @@ def _texts(turn: Turn, seen: PatronSeen, language: str) -> tuple[str, ...]:
     texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
     texts += [say(Why.WRONG_PIN, language, {})] if seen.pin_ok is False else []
     texts += [tell(News.WAITING, language, count=waiting)] if waiting else []
-    return tuple(texts)
+    return (*texts, *_labels(turn, seen))
+
+
+def _labels(turn: Turn, seen: PatronSeen) -> tuple[str, ...]:
+    """Where each request stands, in the words that patrons know, when a list of requests is asked for (R35)."""
+    asked = turn.message.get("summary")[: len(LISTINGS)].find("Y")
+    if asked < 0 or LISTINGS[asked].tag not in REQUESTS or not _trusted(turn, seen):
+        return ()
+    return tuple(f"{line.title}: {line.label}" for line in seen.lines if line in LISTINGS[asked].lines(seen))
 
 
 def _details(turn: Turn, seen: PatronSeen) -> dict[str, Value]:

@@ -17,7 +17,9 @@ from hkall_gateway.desk.asks import BorrowFromUs, CheckIn, CheckOut, Heard, Plac
 from hkall_gateway.desk.deeds import Deed, Pay
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.desk.rounds import ROUNDS, Rounds
+from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.calendar import civil, start_of
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.records import from_json
@@ -176,17 +178,22 @@ class Library:
     def pay(self, cents: int, card: str = "UG1") -> Any:
         return self.ask(self.desk.pay(Pay(TERMINAL, card, cents)))
 
-    def say(self, name: str, request: Request) -> Any:
+    def say(self, name: str, request: Request, **more: Any) -> Any:
         """What the partner of a request says of it: a method of the desk."""
         wire: dict[str, Any] = {"wire_agency": request.wire_agency, "wire_id": request.wire_id}
         due = self.today() + timedelta(days=30)
-        ask = Heard(By(request.partner, "ncip", name), request.partner, item=request.item, due=due, **wire)
+        ask = Heard(By(request.partner, "ncip", name), request.partner, item=request.item, due=due, **wire, **more)
         return self.ask(getattr(self.desk, name)(ask))
 
     def borrow_from_us(self, bib: str, number: str) -> Any:
         """CUHK asks for a title of ours."""
         by = By("CUHK", "ncip", "RequestItem")
         return self.ask(self.desk.borrow_from_us(BorrowFromUs(by, "CUHK", "CUHK", number, bib_id=bib)))
+
+    def delivered(self, send: Send, answer: Answer) -> Any:
+        """The courier has brought the newest message of this kind where it belongs."""
+        row = next(row for row in reversed(self.store.now(lambda unit: unit.outbox.rows())) if row.send is send)
+        return self.ask(self.desk.delivered(row, answer, None, Patience()))
 
     def add_copies(self, copies: Sequence[Holding]) -> None:
         self.store.now(lambda unit: unit.execute(insert(HOLDINGS), [_row(copy) for copy in copies]))
