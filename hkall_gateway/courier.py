@@ -100,7 +100,7 @@ class Courier:
 
     async def start(self) -> None:
         """Take back what this gateway had in hand when it died, then begin."""
-        await self._store.run(_release, self._instance, ())
+        await self._store.run(_release, self._instance, self._now(), ())
         self._running = True
         self.nudge()
 
@@ -139,7 +139,7 @@ class Courier:
     async def _claimed(self) -> tuple[OutboxRow, ...]:
         """What may leave now. What a lost answer of the database left in our name, and is not in hand, is free again."""
         if self._unsure:
-            await self._store.run(_release, self._instance, tuple(self._under_way.values()))
+            await self._store.run(_release, self._instance, self._now(), tuple(self._under_way.values()))
             self._unsure = False
         return await self._store.run(self.claim)
 
@@ -217,8 +217,8 @@ class _Lines(dict[str, Link]):
         return self[line]
 
 
-def _release(unit: Unit, instance: str, in_hand: Sequence[int]) -> None:
-    unit.outbox.release(instance, in_hand)
+def _release(unit: Unit, instance: str, now: datetime, in_hand: Sequence[int]) -> None:
+    unit.outbox.release(instance, now, in_hand)
 
 
 def _try(unit: Unit, line: str, now: datetime, until: datetime) -> bool:

@@ -117,7 +117,7 @@ def test_a_lane_leaves_in_order_and_waits_for_its_first() -> None:
 
 def test_a_failure_waits_longer_each_time_and_ends_as_a_dead_letter() -> None:
     post = Post(*[Answer("unreachable")] * 3)
-    post.put("R1", "CUHK")
+    post.put("R1", "CUHK", Send.TELL_LENDER_RECEIVED)
     post.start()
     post.pass_time(14)
     assert len(post.carried) == 1
@@ -305,7 +305,7 @@ def test_a_line_that_is_down_uses_up_no_attempts() -> None:
 def test_a_line_that_stays_down_too_long_costs_its_messages_their_attempts() -> None:
     post = Post(attempts=6, patience=Patience(failures=2, probe_s=60, give_up_s=600))
     post.down = {"CUHK"}
-    post.put("R1", "CUHK")
+    post.put("R1", "CUHK", Send.TELL_LENDER_RECEIVED)
     post.start()
     post.pass_time(1800)
     assert post.states() == [("R1", "dead")]
@@ -346,7 +346,7 @@ def test_what_must_wait_for_its_turn_is_left_in_the_database_for_any_gateway() -
 
 def test_a_partner_may_have_a_number_of_attempts_of_its_own() -> None:
     post = Post(*[Answer("unreachable")] * 2, attempts=12, terms=Terms(attempts=2))
-    post.put("R1", "CUHK")
+    post.put("R1", "CUHK", Send.TELL_LENDER_RECEIVED)
     post.start()
     post.pass_time(60)
     assert post.states() == [("R1", "dead")]

@@ -84,10 +84,11 @@ def _again_or_dead(
         unit.outbox.later(row.id, link.rests_until or now, error, unsure=unsure, counted=False)
     elif retry_at is not None:
         unit.outbox.later(row.id, retry_at, error, unsure=unsure)
-    else:
+    elif unsure or row.send is not Send.ASK_LENDER:
         unit.outbox.dead(row.id, error)
-        if not unsure:
-            never_arrived(unit, row, house, now, by, error)
+    else:  # nobody may try it again: the request has moved on, and two lenders would ship
+        unit.outbox.dropped(row.id, error)
+        never_arrived(unit, row, house, now, by, error)
 
 
 def never_arrived(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By, reason: str) -> Request | None:

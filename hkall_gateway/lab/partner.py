@@ -109,6 +109,7 @@ class _Responder(resource.Resource):
         if how.kind in {"cut", "silence"}:
             request.transport.loseConnection()
             return NOT_DONE_YET
-        request.setResponseCode(503 if how.kind == "503" else 200)
-        request.setHeader(b"content-type", b"text/plain" if how.kind == "503" else XML)
-        return b"come back later" if how.kind == "503" else answer
+        failed = how.kind in {"503", "504"}
+        request.setResponseCode(int(how.kind) if failed else 200)
+        request.setHeader(b"content-type", b"text/plain" if failed else XML)
+        return b"come back later" if failed else answer

@@ -36,6 +36,7 @@ OK: Final = Manner("ok", taken=True)
 MANNERS: Final[Mapping[str, Manner]] = {
     "ok": OK,
     "503": Manner("503", taken=False),
+    "504": Manner("504", taken=True),  # what stands in front of the partner has not waited for its reply
     "cut": Manner("cut", taken=True),  # the line breaks after the document and before its reply
     "silence": Manner("silence", taken=False),  # the document is lost on the way, nobody ever replies
     "away": Manner("away", taken=False),  # nobody listens at the address: nothing leaves us
@@ -98,8 +99,8 @@ class Peers:
             self.bodies.append(body)
             self._arrived[agency].append(message)
         match how.kind:
-            case "503":
-                return Posted(503, "text/plain", b"come back later", 0)
+            case "503" | "504":
+                return Posted(int(how.kind), "text/plain", b"come back later", 0)
             case "cut" | "silence":
                 raise NoReply(how.kind)
             case "away":

@@ -188,7 +188,7 @@ class World:
         self.store.close()
         self._commits_left = 0
         self._boot()
-        self.store.now(_release)
+        self.store.now(_release, self.now)
 
     def close(self) -> None:
         """Let go of the database; one that was made for this world is gone then."""
@@ -295,8 +295,8 @@ def _next_due(unit: Unit) -> datetime | None:
     return unit.outbox.next_due()
 
 
-def _release(unit: Unit) -> None:
-    unit.outbox.release(INSTANCE)
+def _release(unit: Unit, now: datetime) -> None:
+    unit.outbox.release(INSTANCE, now)
 
 
 def _unsettled(unit: Unit) -> tuple[OutboxRow, ...]:

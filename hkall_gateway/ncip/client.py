@@ -31,8 +31,9 @@ from hkall_gateway.rules.vocabulary import ItemKey, Partner
 
 __all__ = ["DOCUMENTS", "AgentPost", "Client", "NoReply", "NotSent", "Post", "Posted", "answer", "document"]
 
-BUSY: Final = frozenset({429, 502, 503, 504})
-"""Statuses that say "not now": too many questions, a gateway or a server that is not ready."""
+BUSY: Final = frozenset({429, 503})
+"""Statuses that say "not now": too many questions, a server that is not ready. Not 502 and 504, with which something in front
+of a peer says that it lost the peer's answer: what was asked may have been done."""
 
 
 UNKNOWN_THERE: Final = Answer("refused", "Unknown Request")

@@ -65,7 +65,7 @@ def hand_on(unit: Unit, now: datetime) -> int:
     if unit.dialect != "sqlite":
         held = held.with_for_update(skip_locked=True)  # another gateway may be handing them on at this moment
     rows = list(unit.execute(held).scalars()) if gone else []
-    unit.outbox.give_back(rows)
+    unit.outbox.interrupted(rows, now)
     if gone:
         unit.execute(update(JOBS).where(JOBS.c.claimed_by.in_(gone)).values(claimed_by="", lease_until=None))
     return len(rows)

@@ -101,13 +101,15 @@ class Outbox:
 
         Nothing is taken for the lines of `resting`, and at most `room(line, under_way)` rows for any other, where so many are
         under way to it from all gateways together. A row whose lease has run out belonged to a gateway that died; it is handed
-        out again.
+        out again, as one that may have arrived.
         """
         full = {line for line, count in self.under_way(now).items() if room(line, count) < 1}
         lines = {f"full_{n}": line for n, line in enumerate(sorted({*resting, *full}))}
         due = _due(tuple(lines), self._connection.dialect.name != "sqlite")
-        found = tuple(_row(r, claimed=1) for r in due.rows(self._connection, now=now, most=limit, **lines))
-        rows = self._within(room, found, now)
+        found = due.rows(self._connection, now=now, most=limit, **lines)
+        rows = self._within(room, tuple(_row(r, claimed=1) for r in found), now)
+        held = {r["id"] for r in found if r["claimed_by"]}
+        self.interrupted([row.id for row in rows if row.id in held], now)
         for row in rows:
             _LEASE.change(self._connection, number=row.id, who=instance, until=now + timedelta(seconds=lease_s))
         return rows
@@ -152,6 +154,10 @@ class Outbox:
         """It was tried often enough; a person must look. The lane waits."""
         self._settle(row, state="dead", last_error=error[:500])
 
+    def dropped(self, row: int, error: str) -> None:
+        """It was tried often enough, and what it was for went another way: there is nothing left to tell."""
+        self._settle(row, state="dropped", last_error=error[:500])
+
     def tried(self, row: int, attempt: Attempt) -> None:
         """Remember how one try went."""
         values = {"at": attempt.at, "kind": attempt.kind, "problem": attempt.problem[:200], "detail": attempt.detail[:500]}
@@ -193,10 +199,16 @@ class Outbox:
         if rows:
             self._connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(rows)).values(claimed_by="", lease_until=None))
 
-    def release(self, instance: str, in_hand: Sequence[int] = ()) -> None:
+    def release(self, instance: str, now: datetime, in_hand: Sequence[int] = ()) -> None:
         """Give back what `instance` had claimed before it died, but for the rows it has `in_hand`."""
         lost = (OUTBOX.c.claimed_by == instance, OUTBOX.c.id.not_in(in_hand))
-        self._connection.execute(update(OUTBOX).where(*lost).values(claimed_by="", lease_until=None))
+        self.interrupted(self._connection.execute(select(OUTBOX.c.id).where(*lost)).scalars().all(), now)
+
+    def interrupted(self, rows: Sequence[int], now: datetime) -> None:
+        """A gateway ended with these in hand: they are free again, and nobody knows whether they had left."""
+        for row in sorted(rows):
+            self._settle(row, 0, state="unsure")
+            self.tried(row, Attempt(now, "unknown", "", "the gateway ended while it was under way"))
 
     # ---- what waits
 
@@ -245,7 +257,7 @@ def _row(found: Any, claimed: int = 0) -> OutboxRow:
         request=found["request"],
         payload=from_json(found["payload"]),
         corr=found["corr"],
-        state=found["state"],
+        state="unsure" if claimed and found["claimed_by"] else found["state"],
         made_at=found["made_at"],
         next_at=found["next_at"],
         attempts=found["attempts"] + claimed,

@@ -128,9 +128,13 @@ def test_a_dead_letter_that_is_tried_again_leaves_at_once(world: World) -> None:
 
 
 def test_a_wish_that_certainly_did_not_arrive_goes_to_the_next_lender_by_itself(world: World) -> None:
-    give_up(world, "Problem Temporary Processing Failure")
+    world.peers.script("CUHK", *manner("Problem Temporary Processing Failure x12"))
+    world.tell("HKU-DISCOVERY", WISH)
+    world.wait(timedelta(days=3))
 
     assert world.request("R1").partner == "HKUST"
+    assert state_of(world, 1) == "dropped"
+    assert isinstance(world.store.now(lambda unit: deadletters.retry(unit, 1, STAFF, world.now)), Refused)
 
 
 def test_every_try_of_a_dead_letter_can_be_looked_at(world: World) -> None:

@@ -146,6 +146,10 @@ ANSWERS: dict[str, tuple[Posted | Exception, Answer]] = {
     "not now": (refused("Temporary Processing Failure"), Answer("later", "Temporary Processing Failure", "because")),
     "busy": (Posted(503, "text/plain", b"later", 120), Answer("later", detail="HTTP 503", retry_after_s=120)),
     "too many": (Posted(429, "text/html", b"<p>slow", 5), Answer("later", detail="HTTP 429", retry_after_s=5)),
+    "its answer was lost": (
+        Posted(502, "text/html", b"Bad Gateway", 0),
+        Answer("unknown", detail="HTTP 502, Start tag expected, '<' not found, line 1, column 1 (<string>, line 1)"),
+    ),
     "another's reply": (
         replied(RequestId={**NUMBER, "RequestIdentifierValue": "X"}),
         Answer("unknown", detail="the reply is about another request"),

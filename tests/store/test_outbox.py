@@ -91,8 +91,27 @@ def test_a_lease_runs_out_with_its_time(store: Immediate, now: datetime, after_s
 def test_a_gateway_that_starts_again_gives_back_what_it_had_and_nothing_else(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"))
     assert (_claim(store, now, "gw1", 1), _claim(store, now, "gw2", 1)) == ([1], [2])
-    store.now(lambda unit: unit.outbox.release("gw1"))
+    store.now(lambda unit: unit.outbox.release("gw1", now))
     assert _claim(store, now, "gw3") == [1]
+
+
+def test_what_a_gateway_had_in_hand_when_it_died_may_have_arrived(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"))
+    _claim(store, now, "gw1", 1)
+    store.now(lambda unit: unit.outbox.release("gw1", now))
+    assert store.now(lambda unit: [(row.id, row.state) for row in unit.outbox.rows()]) == [(1, "unsure"), (2, "waiting")]
+    store.now(lambda unit: unit.outbox.dead(1, "given up"))
+    store.now(lambda unit: unit.outbox.retry(1, now))
+    assert store.now(lambda unit: unit.outbox.row(1)).state == "unsure"
+
+
+def test_what_another_gateway_let_go_by_dying_may_have_arrived(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"))
+    _claim(store, now, "gw1", 1)
+    later = now + timedelta(seconds=LEASE_S + 1)
+    assert [(row.id, row.state) for row in store.now(_taken, later, "gw2", 2)] == [(1, "unsure"), (2, "waiting")]
+    assert store.now(lambda unit: [attempt.kind for attempt in unit.outbox.attempts(1)]) == ["unknown"]
+    assert store.now(lambda unit: unit.outbox.attempts(2)) == ()
 
 
 def test_what_failed_waits_until_its_time_and_its_lane_with_it(store: Immediate, now: datetime) -> None:
