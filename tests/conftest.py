@@ -128,12 +128,18 @@ def postgres_engine(postgres_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """The throw-away server's database, with all tables."""
+def postgres_programs() -> Path:
+    """Where initdb and postgres are."""
     programs = postgres.programs()
     _refuse_or_skip(programs)
     assert programs is not None
-    with postgres.server(programs, SETTINGS) as server:
+    return programs
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_programs: Path) -> Iterator[str]:
+    """The throw-away server's database, with all tables."""
+    with postgres.server(postgres_programs, SETTINGS) as server:
         engine = open_engine(server.url())
         create_all(engine)
         engine.dispose()

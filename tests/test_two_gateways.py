@@ -1,0 +1,251 @@
+"""Two gateways, each a process of its own, on one PostgreSQL: together they do everything once, and lose nothing when one dies
+or the server itself does.
+
+A few of each in the ordinary suite; HKALL_FIGHTS and HKALL_KILLS are for doing it by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import ensureDeferred, gatherResults
+
+from hkall_gateway.connectors.exports import read_holdings
+from hkall_gateway.lab import postgres, setup
+from hkall_gateway.lab.script import MANNERS
+from hkall_gateway.lab.shorthand import written
+from hkall_gateway.ncip import codec
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.messages import Message
+from tests.company import CARD, COPY, PIN, Gateway, stamp, until
+
+FIGHTS = int(os.environ.get("HKALL_FIGHTS", "1"))
+KILLS = int(os.environ.get("HKALL_KILLS", "1"))
+SEED = 20170301
+QUOTA = 15
+SETTINGS = ("listen_addresses=", "max_connections=40")
+PATIENT = {"attempts": 400, "first_wait_s": 1, "longest_wait_s": 1, "breaker_failures": 50, "probe_s": 1}
+COPIES = read_holdings(setup.DEMO_FILES / "holdings.csv")
+AT_HOME = {copy.bib_id for copy in COPIES if copy.agency == "HKU"}
+ELSEWHERE = {copy.bib_id for copy in COPIES if copy.lendable and copy.status == "Available On Shelf"}
+TITLES = sorted(ELSEWHERE - AT_HOME)
+"""What only other libraries have, and have on the shelf."""
+
+
+class Pair:
+    """Two gateways with one database, one set of partners and one discovery system that speaks to either."""
+
+    def __init__(self, reactor: Any, folder: Path, server: postgres.Server) -> None:
+        self.server = server
+        self.first = Gateway(reactor, folder / "one", courier=PATIENT, database=server.url())
+        self.second = Gateway(reactor, folder / "two", courier=PATIENT, beside=self.first, number=2)
+        self.both = (self.first, self.second)
+        self.first.do(self.first.party.start)
+        for gateway in self.both:
+            gateway.start()
+
+    def end(self) -> None:
+        for gateway in self.both:
+            gateway.end()
+
+    def at_once(self, *questions: Callable[[], Awaitable[Any]]) -> list[Any]:
+        """All answers; an error is an answer too."""
+
+        async def asked() -> list[Any]:
+            return await gatherResults([ensureDeferred(_told(question)) for question in questions])
+
+        return self.first.do(asked)
+
+    def want(self, gateway: Gateway, reader: str, title: str, number: str) -> Callable[[], Awaitable[Any]]:
+        """The wish of a reader, as the discovery system says it to one of the gateways."""
+        words = (f"user={reader}", f"bib={title}", f"request={number}", f"pickup={setup.LOCATION}")
+        return lambda: gateway.party.discovery.say("RequestItem", *words)
+
+    def rows(self, *command: str) -> list[Any]:
+        return list(json.loads(self.first.command(*command, "--json")))
+
+    def count(self, statement: str) -> int:
+        return int(postgres.ask(self.server, statement))
+
+    def asked_of_partners(self) -> Counter[str]:
+        """How often each of our RequestIds reached a partner, whatever was resent of it counted once a partner."""
+        seen = {
+            (agency, message.text("RequestId/RequestIdentifierValue"))
+            for agency, library in self.first.party.partners.items()
+            for message in library.seen
+            if message.service == "RequestItem"
+        }
+        return Counter(number for _, number in seen)
+
+    def drained(self) -> bool:
+        return not self.rows("outbox", "list")
+
+
+async def _told(question: Callable[[], Awaitable[Any]]) -> Any:
+    try:
+        return await question()
+    except Exception as error:  # noqa: BLE001  # a line that is cut is what happens here
+        return error
+
+
+@pytest.fixture(scope="module")
+def server(postgres_programs: Path) -> Iterator[postgres.Server]:
+    """A server that keeps what it has committed, also when it is killed."""
+    with postgres.server(postgres_programs, SETTINGS) as running:
+        yield running
+
+
+@pytest.fixture
+def pair(reactor: Any, tmp_path: Path, server: postgres.Server) -> Iterator[Pair]:
+    postgres.ask(server, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    made = Pair(reactor, tmp_path, server)
+    yield made
+    made.end()
+
+
+def said_yes(reply: Any) -> bool:
+    return isinstance(reply, Message) and not reply.has("Problem")
+
+
+def number_of(reply: Message) -> str:
+    return reply.text("RequestId/RequestIdentifierValue")
+
+
+# ---- together they do it once
+
+
+def test_two_gateways_fight_over_one_reader_one_shelf_and_one_outbox(pair: Pair) -> None:
+    _status_shows_both(pair)
+    _the_same_document(pair)
+    _the_same_line(pair)
+    for fight in range(FIGHTS):
+        _the_last_places(pair, f"P{fight + 10:04}", fight)
+    until(pair.drained, "everything is told")
+    asked = pair.asked_of_partners()
+    assert len(asked) == len(pair.rows("requests", "list"))
+    assert set(asked.values()) == {1}
+    assert pair.count("SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'") == 0
+    assert [gateway.stop() for gateway in pair.both] == [0, 0]
+    assert {row["state"] for row in pair.rows("status") if row["what"] == "gateway"} == {"left"}
+
+
+def _status_shows_both(pair: Pair) -> None:
+    shown = {row["pid"]: row["state"] for row in pair.rows("status") if row["what"] == "gateway"}
+    assert shown == {gateway.pid: "up" for gateway in pair.both}
+
+
+def _the_same_document(pair: Pair) -> None:
+    """Five times, in five connections at once, at both gateways: one effect, the same reply to the byte."""
+    partner = pair.first.party.discovery
+    words = ("user=P0002", f"bib={TITLES[0]}", "request=same", f"pickup={setup.LOCATION}")
+    document = codec.encode(
+        written("RequestItem", words, partner.agency, partner.us, partner.secret, partner.now()), DIALECTS["direct"]
+    )
+
+    def sent(to: Gateway) -> Callable[[], Awaitable[bytes]]:
+        async def post() -> bytes:
+            posted = await partner.post(to.party.discovery.gateway_url, document, 20)
+            return bytes(posted.body)
+
+        return post
+
+    replies = pair.at_once(*(sent(pair.both[n % 2]) for n in range(5)))
+    assert len(set(replies)) == 1
+    assert said_yes(codec.decode(replies[0]))
+    assert [row["placed_id"] for row in pair.rows("requests", "list")].count("same") == 1
+
+
+def _the_same_line(pair: Pair) -> None:
+    """A terminal that is cut off, and says the same to the other gateway, lends the book once and is told the same."""
+    reply = pair.first.do(lambda: pair.first.party.discovery.say("RequestItem", *_wish()))
+    cuhk = pair.first.party.partners["CUHK"]
+    (asked,) = until(lambda: [m for m in cuhk.seen if m.text("ItemId/ItemIdentifierValue") == COPY], "the lender is asked")
+    assert said_yes(reply)
+    assert said_yes(pair.first.do(lambda: cuhk.ship(number_of(asked), COPY)))
+    at = [gateway.counter() for gateway in pair.both]
+    received = f"09N{stamp()}{stamp()}AP{setup.LOCATION}|AOHKU|AB{COPY}|AC|"
+    lent = f"11NN{stamp()}{' ' * 18}AOHKU|AA{CARD}|AB{COPY}|AC|AD{PIN}|"
+    for line, yes in ((received, "101"), (lent, "121")):
+        told = [gateway.ask(terminal, line) for gateway, terminal in zip(pair.both, at, strict=True)]
+        assert [reply[:3] for reply in told] == [yes, yes]
+    assert pair.count("SELECT count(*) FROM journal WHERE event = 'CHECK_OUT' AND outcome = 'ok'") == 1
+    assert pair.count("SELECT count(*) FROM journal WHERE event = 'ARRIVE' AND outcome = 'ok'") == 1
+
+
+def _wish() -> Sequence[str]:
+    return (f"user={CARD}", "bib=b9001", "request=line", f"pickup={setup.LOCATION}")
+
+
+def _the_last_places(pair: Pair, reader: str, fight: int) -> None:
+    """Twenty wishes of one reader at once, ten at each gateway: as many are taken as there are places, and no more."""
+    numbers = count()
+    titles = TITLES[1:21]
+    wishes = [pair.want(pair.both[n % 2], reader, title, f"{fight}-{next(numbers)}") for n, title in enumerate(titles)]
+    assert len(wishes) > QUOTA
+    assert sum(said_yes(reply) for reply in pair.at_once(*wishes)) == QUOTA
+    mine = [row for row in pair.rows("requests", "list") if row["patron"] == reader]
+    assert len(mine) == QUOTA
+
+
+# ---- and lose nothing
+
+
+def test_nothing_that_was_answered_is_lost_when_a_gateway_or_the_server_is_killed(pair: Pair) -> None:
+    draw, numbers, promised = random.Random(SEED), count(), set[str]()
+    for kill in range(KILLS):
+        victim = pair.both[kill % 2]
+        promised |= _ask_while(pair, draw, numbers, victim.kill)
+        victim.start()
+        promised |= _ask_while(pair, draw, numbers, lambda: _kill_server(pair.server))
+        until(lambda: _is_back(pair), "the server is back")
+    for library in pair.first.party.partners.values():
+        library.script.clear()
+    until(pair.drained, "everything is told")
+    rows = pair.rows("requests", "list")
+    placed = Counter(row["placed_id"] for row in rows)
+    assert len(promised) >= 2 * KILLS
+    assert promised <= placed.keys()
+    assert set(placed.values()) == {1}
+    told = pair.asked_of_partners()
+    assert {row["wire_id"] for row in rows if row["wire_id"]} <= told.keys()
+    assert set(told.values()) == {1}
+
+
+def _ask_while(pair: Pair, draw: random.Random, numbers: Iterator[int], kill: Callable[[], object]) -> set[str]:
+    """Readers ask both gateways while something is killed in the middle; the wishes that were answered with yes."""
+    promised: set[str] = set()
+    moment, end = time.monotonic() + draw.uniform(0.1, 0.8), time.monotonic() + 1.5
+    killed = False
+    while time.monotonic() < end or not killed:
+        for library in pair.first.party.partners.values():
+            library.script.append(MANNERS[draw.choice(("ok", "ok", "503", "cut", "silence"))])
+        wishes = [
+            pair.want(gateway, f"P{draw.randrange(10, 100):04}", draw.choice(TITLES), f"d-{next(numbers)}")
+            for gateway in pair.both
+            for _ in range(2)
+        ]
+        promised |= {number_of(reply) for reply in pair.at_once(*wishes) if said_yes(reply)}
+        if not killed and time.monotonic() >= moment:
+            kill()
+            killed = True
+    return promised
+
+
+def _kill_server(server: postgres.Server) -> None:
+    """kill -9 of a session's process: PostgreSQL ends all others, and begins anew from what is on disk."""
+    asked = "SELECT pid FROM pg_stat_activity WHERE application_name = 'hkall-gateway' LIMIT 1"
+    os.kill(int(postgres.ask(server, asked)), signal.SIGKILL)
+
+
+def _is_back(pair: Pair) -> bool:
+    return all(gateway.command("status", "--json").startswith("[") for gateway in pair.both)
