@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache
 from typing import Final, NamedTuple
 
 from hkall_gateway.sip2.dialects import Dialect
-from hkall_gateway.sip2.fields import CONTROLS, KINDS, LONGEST, TAGS, Tag, clean, lengths
-from hkall_gateway.sip2.messages import GARBLED, PARTS, RESEND, SHAPES, Shape
+from hkall_gateway.sip2.fields import CONTROLS, KINDS, TAGS
+from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES, Shape
+from hkall_gateway.sip2.writing import Value, first, written
 
-Value = str | tuple[str, ...]
+__all__ = ["BadMessage", "Message", "Value", "body_of", "checksum", "decode", "encode", "sealed"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -36,8 +37,7 @@ class Message:
 
     def get(self, name: str) -> str:
         """The value, the first one of a repeated tag, "" when absent."""
-        value = self.fields.get(name, "")
-        return value if isinstance(value, str) else next(iter(value), "")
+        return first(self.fields.get(name, ""))
 
     def all(self, name: str) -> tuple[str, ...]:
         """Every value of a tag, in order; empty when absent."""
@@ -76,6 +76,7 @@ class _Seal(NamedTuple):
 _LEADING_JUNK: Final = re.compile(rb"[^0-9A-Za-z]*")
 _HEX: Final = re.compile(r"[0-9A-Fa-f]{4}")
 _SEQUENCE: Final = re.compile(r"AY([0-9]?)$")
+_FIGURES: Final = "0123456789"
 
 
 def checksum(data: bytes) -> bytes:
@@ -95,13 +96,16 @@ def decode(line: bytes, dialect: Dialect) -> Message:
     accepted; the first of repeated scalars wins. Raises BadMessage for a wrong AZ, an unknown command, a fixed part cut
     short, and more than `dialect.max_line` bytes. Source: SIP2 2.00; reference page sip2.md 9.
     """
-    raw = _LEADING_JUNK.sub(b"", line, count=1).rstrip(b"\r\n")
+    raw = _bare(line)
     if len(raw) > dialect.max_line:
         raise BadMessage("too_long")
     text = raw.decode(dialect.encoding, "replace")
     shape = SHAPES.get(text[:2])
-    seal = _unseal(text, 2 + shape.width if shape else 2, dialect.delimiter)
-    points = _verify(raw, text, seal)
+    start = 2 + shape.width if shape else 2
+    seal, points = _usual(raw, text, start, dialect.delimiter), False
+    if seal is None:
+        seal = _unseal(text, start, dialect.delimiter)
+        points = _verify(raw, text, seal)
     if shape is None:
         raise BadMessage("unknown_command", text[:2] if text[:2].isascii() and text[:2].isalnum() else None)
     message = _parse(shape, seal, dialect, raw)
@@ -116,18 +120,13 @@ def encode(message: Message, dialect: Dialect) -> bytes:
     always there. A code or a name that SIP2 does not have is a bug of ours: ValueError. AY and AZ follow `sequence`
     and `checked`; 96 and 97 carry no AY, and AZ where the dialect detects errors.
     """
-    plan = _plan(message.code, dialect)
-    if stray := message.fields.keys() - plan.known:
-        raise ValueError(f"{message.code} has no field {', '.join(sorted(stray))}")
-    pieces = [message.code, *(_fixed(name, message.get(name), dialect.encoding, dialect.delimiter) for name in plan.fixed)]
-    pieces += [piece for field in _tagged(message, plan) for piece in _field(*field, dialect)]
-    line = "".join(pieces).encode(dialect.encoding, "replace")
+    line = written(message.code, message.fields, dialect).encode(dialect.encoding, "replace")
     return _seal(line, message, dialect) + dialect.terminator
 
 
 def body_of(line: bytes, delimiter: str = "|") -> bytes:
     """A line without what belongs to one hop alone: AY, AZ, and its end. Every other byte is as it came."""
-    raw = _LEADING_JUNK.sub(b"", line, count=1).rstrip(b"\r\n")
+    raw = _bare(line)
     text = raw.decode("latin-1")  # a character a byte, whatever they mean
     shape = SHAPES.get(text[:2])
     kept = raw[: len(_unseal(text, 2 + shape.width if shape else 2, delimiter).body)]
@@ -147,6 +146,21 @@ def _hushed(name: str) -> bool:
 
 def _negated(total: int) -> bytes:
     return b"%04X" % (-total & 0xFFFF)
+
+
+def _bare(line: bytes) -> bytes:
+    """A line without its end, and without what came before it began."""
+    begun = line if line[:1].isalnum() else _LEADING_JUNK.sub(b"", line, count=1)
+    return begun.rstrip(b"\r\n")
+
+
+def _usual(raw: bytes, text: str, start: int, delimiter: str) -> _Seal | None:
+    """The end that nearly every line has: delimiter, AY and a digit, AZ and the right sum. None: it takes a closer look."""
+    end = len(text) - 9
+    if end <= start or text[end - 1 : end + 2] != f"{delimiter}AY" or text[-6:-4] != "AZ" or checksum(raw[:-4]) != raw[-4:]:
+        return None
+    digit = text[end + 2]
+    return _Seal(text[:end], digit, text[-4:], 4) if digit in _FIGURES else None
 
 
 def _unseal(text: str, start: int, delimiter: str) -> _Seal:
@@ -182,96 +196,46 @@ def _verify(raw: bytes, text: str, seal: _Seal) -> bool:
 
 
 def _parse(shape: Shape, seal: _Seal, dialect: Dialect, raw: bytes) -> Message:
-    body = seal.body.translate(CONTROLS)
+    body = seal.body if seal.body.isprintable() else seal.body.translate(CONTROLS)
     start = 2 + shape.width
     fixed = body[2:start]
     if len(fixed) < shape.width or dialect.delimiter in fixed:
         _, *rest = body.split(dialect.delimiter)
         raise BadMessage("truncated", shape.code, _collect(shape.code, {}, rest, seal, raw))
-    return _collect(shape.code, dict(_slices(shape, fixed)), body[start:].split(dialect.delimiter), seal, raw)
-
-
-def _slices(shape: Shape, fixed: str) -> Iterator[tuple[str, str]]:
-    at = 0
-    for part in shape.fixed:
-        yield part.name, KINDS[part.kind].parse(fixed[at : at + part.width])
-        at += part.width
-
-
-def _collect(code: str, fixed: Mapping[str, Value], chunks: list[str], seal: _Seal, raw: bytes) -> Message:
-    sequence, unknown = seal.sequence, []
-    found: dict[str, list[str]] = {}
-    for chunk in map(str.lstrip, chunks):
-        tag, value = chunk[:2], chunk[2:]
-        if tag == "AY":  # with a delimiter of its own, or in front of other fields
-            sequence = sequence or (value[:1] if value.isascii() and value[:1].isdigit() else None)
-        elif tag in TAGS and tag != "AZ":
-            found.setdefault(tag, []).append(KINDS[TAGS[tag].kind].parse(value))
-        elif chunk:
-            unknown.append(tag)
-    tags = {tag: tuple(values) if TAGS[tag].repeats else values[0] for tag, values in found.items()}
-    return Message(code, {**fixed, **tags}, sequence, seal.sum is not None, tuple(unknown), line=raw)
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How one message is written for one make: the fixed parts by name, the tags that may be sent, what it may hold at all."""
-
-    fixed: tuple[str, ...]
-    tags: Mapping[str, Tag]
-    required: tuple[str, ...]
-    known: frozenset[str]
+    parts: dict[str, Value] = {name: parse(fixed[at:end]) for name, at, end, parse in _slices(shape.code)}
+    return _collect(shape.code, parts, body[start:].split(dialect.delimiter), seal, raw)
 
 
 @cache
-def _plan(code: str, dialect: Dialect) -> _Plan:
-    shape = SHAPES.get(code)
-    if shape is None:
-        raise ValueError(f"{code!r} is not a SIP2 message")
-    fixed, tags = tuple(part.name for part in shape.fixed), TAGS.keys() - {"AY", "AZ"}
-    wanted = {tag: TAGS[tag] for tag in tags if _wanted(tag, shape, dialect)}
-    return _Plan(fixed, wanted, shape.required, frozenset({*fixed, *tags}))
+def _slices(code: str) -> tuple[tuple[str, int, int, Callable[[str], str]], ...]:
+    """The fixed parts of a message: name, where it begins and ends, how it is read."""
+    parts, at, found = SHAPES[code].fixed, 0, []
+    for part in parts:
+        found.append((part.name, at, at + part.width, KINDS[part.kind].parse))
+        at += part.width
+    return tuple(found)
 
 
-@lru_cache(maxsize=4096)
-def _fixed(name: str, value: str, encoding: str, delimiter: str) -> str:
-    """A fixed part as it is sent. Its values are few (flags, counts, the present second) and tell nothing about anybody."""
-    part = PARTS[name]
-    return KINDS[part.kind].emit(clean(value, encoding, delimiter), part.width)
+def _collect(code: str, fields: dict[str, Value], chunks: list[str], seal: _Seal, raw: bytes) -> Message:
+    sequence, unknown = seal.sequence, []
+    several: dict[str, list[str]] = {}
+    for chunk in map(str.lstrip, chunks):
+        tag, value = chunk[:2], chunk[2:]
+        if (known := _READ.get(tag)) is not None:
+            parse, repeats = known
+            fields.setdefault(tag, "" if repeats else parse(value))
+            if repeats:
+                several.setdefault(tag, []).append(parse(value))
+        elif tag == "AY":  # with a delimiter of its own, or in front of other fields
+            sequence = sequence or (value[:1] if value.isascii() and value[:1].isdigit() else None)
+        elif chunk:
+            unknown.append(tag)
+    fields.update({tag: tuple(values) for tag, values in several.items()})
+    return Message(code, fields, sequence, seal.sum is not None, tuple(unknown), line=raw)
 
 
-def _tagged(message: Message, plan: _Plan) -> Iterator[tuple[Tag, str]]:
-    """The tags of a line in their order, then those that are required and were not given.
-
-    A scalar is written once, whatever it was given: terminals disagree on which of two they take.
-    """
-    for name, value in message.fields.items():
-        row = plan.tags.get(name)
-        if row is None:
-            continue
-        if isinstance(value, str) or not row.repeats:
-            yield row, message.get(name)
-        else:
-            yield from ((row, one) for one in value)
-    for tag in plan.required:
-        if tag not in message.fields:
-            yield TAGS[tag], ""
-
-
-def _wanted(tag: str, shape: Shape, dialect: Dialect) -> bool:
-    if tag in shape.required:
-        return True
-    return tag not in dialect.hidden and (not TAGS[tag].extension or tag in dialect.extensions)
-
-
-def _field(row: Tag, value: str, dialect: Dialect) -> list[str]:
-    """A field as it is sent: tag, text, delimiter; several fields where a tag is made for lines of text."""
-    kind, delimiter = KINDS[row.kind], dialect.delimiter
-    if len(value) <= LONGEST and value.isascii() and value.isprintable() and delimiter not in value:
-        return [row.tag, kind.emit(value, row.width), delimiter]
-    pieces = lengths(kind.emit(clean(value, dialect.encoding, delimiter), row.width))
-    wanted = pieces if row.tag in ("AF", "AG") else pieces[:1]
-    return [part for piece in wanted for part in (row.tag, piece, delimiter)]
+_READ: Final = {tag: (KINDS[row.kind].parse, row.repeats) for tag, row in TAGS.items() if tag not in ("AY", "AZ")}
+"""How a tag is read, and whether it may come several times."""
 
 
 def _seal(line: bytes, message: Message, dialect: Dialect) -> bytes:

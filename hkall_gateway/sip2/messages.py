@@ -17,7 +17,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One message. `reply` is the code that answers it; "" for a reply itself, and for 97, which any reply may answer."""
+    """One message.
+
+    `reply` is the code that answers it; "" for a reply itself, and for 97, which any reply may answer. `width` is the number of
+    characters between the code and the first tag.
+    """
 
     code: str
     name: str
@@ -25,11 +29,7 @@ class Shape:
     required: tuple[str, ...]
     optional: tuple[str, ...]
     reply: str
-
-    @property
-    def width(self) -> int:
-        """Characters between the code and the first tag."""
-        return sum(part.width for part in self.fixed)
+    width: int
 
 
 # fmt: off
@@ -90,7 +90,8 @@ PARTS: Final[dict[str, Part]] = {part.name: part for part in _PARTS}
 
 def _row(code: str, name: str, fixed: str, required: str, optional: str, reply: str = "") -> Shape:
     parts = tuple(PARTS[part] for part in fixed.split())
-    return Shape(code, name, parts, tuple(required.split()), tuple(optional.split()), reply)
+    width = sum(part.width for part in parts)
+    return Shape(code, name, parts, tuple(required.split()), tuple(optional.split()), reply, width)
 
 
 # fmt: off

@@ -14,7 +14,7 @@ from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES
 from hkall_gateway.sip2.profile import FIELDS, MESSAGES, Use
 
 ROOM = Path(hkall_gateway.sip2.__file__).parent
-TABLES = {"profile.py", "fields.py", "messages.py", "dialects.py", "codec.py"}
+TABLES = {"profile.py", "fields.py", "messages.py", "dialects.py", "codec.py", "writing.py"}
 SPOKEN = "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOM.glob("*.py")) if path.name not in TABLES)
 
 

@@ -1,0 +1,106 @@
+"""The text of a SIP2 line: fixed parts by width, tags with their delimiters, by a plan made once for a message and a make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Final
+
+from hkall_gateway.sip2.dialects import Dialect
+from hkall_gateway.sip2.fields import KINDS, LONGEST, TAGS, Tag, clean, lengths
+from hkall_gateway.sip2.messages import PARTS, SHAPES, Shape
+
+Value = str | tuple[str, ...]
+
+_LINES: Final = frozenset({"AF", "AG"})
+"""Tags made for lines of text: what is too long for one goes on in the next."""
+
+
+def written(code: str, fields: Mapping[str, Value], dialect: Dialect) -> str:
+    """All of a line but AY, AZ and its end. ValueError for a code or a name that SIP2 does not have; see `codec.encode`."""
+    plan = _plan(code, dialect)
+    if not fields.keys() <= plan.known:
+        raise ValueError(f"{code} has no field {', '.join(sorted(fields.keys() - plan.known))}")
+    encoding, delimiter = dialect.encoding, dialect.delimiter
+    fixed = [_fixed(name, first(fields.get(name, "")), encoding, delimiter) for name in plan.fixed]
+    return "".join([code, *fixed, _tags(list(_tagged(fields, plan)), dialect)])
+
+
+def first(value: Value) -> str:
+    """The value, the first one of several, "" when there is none."""
+    return value if isinstance(value, str) else next(iter(value), "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How one message is written for one make: the fixed parts by name, the tags that may be sent, what it may hold at all."""
+
+    fixed: tuple[str, ...]
+    tags: Mapping[str, Tag]
+    required: tuple[str, ...]
+    known: frozenset[str]
+
+
+@cache
+def _plan(code: str, dialect: Dialect) -> _Plan:
+    shape = SHAPES.get(code)
+    if shape is None:
+        raise ValueError(f"{code!r} is not a SIP2 message")
+    fixed, tags = tuple(part.name for part in shape.fixed), TAGS.keys() - {"AY", "AZ"}
+    wanted = {tag: TAGS[tag] for tag in tags if _wanted(tag, shape, dialect)}
+    return _Plan(fixed, wanted, shape.required, frozenset({*fixed, *tags}))
+
+
+def _wanted(tag: str, shape: Shape, dialect: Dialect) -> bool:
+    if tag in shape.required:
+        return True
+    return tag not in dialect.hidden and (not TAGS[tag].extension or tag in dialect.extensions)
+
+
+@lru_cache(maxsize=4096)
+def _fixed(name: str, value: str, encoding: str, delimiter: str) -> str:
+    """A fixed part as it is sent. Its values are few (flags, counts, the present second) and tell nothing about anybody."""
+    part = PARTS[name]
+    return KINDS[part.kind].emit(clean(value, encoding, delimiter), part.width)
+
+
+def _tagged(fields: Mapping[str, Value], plan: _Plan) -> Iterator[tuple[Tag, str]]:
+    """The tags of a line in their order, then those that are required and were not given.
+
+    A scalar is written once, whatever it was given: terminals disagree on which of two they take.
+    """
+    for name, value in fields.items():
+        row = plan.tags.get(name)
+        if row is None:
+            continue
+        if isinstance(value, str):
+            yield row, value
+        elif row.repeats:
+            yield from ((row, one) for one in value)
+        else:
+            yield row, first(value)
+    for tag in plan.required:
+        if tag not in fields:
+            yield TAGS[tag], ""
+
+
+def _tags(said: list[tuple[Tag, str]], dialect: Dialect) -> str:
+    """Every tag as it is sent. What needs no cleaning, and most lines need none, is looked at once and as a whole."""
+    delimiter = dialect.delimiter
+    pieces = [row.tag + _EMIT[row.kind](value, row.width) for row, value in said]
+    text = delimiter.join([*pieces, ""])
+    plain = text.isascii() and text.isprintable() and text.count(delimiter) == len(pieces)
+    if plain and max(map(len, pieces), default=0) <= LONGEST + 2:
+        return text
+    return "".join([part for row, value in said for part in _field(row, value, dialect)])
+
+
+def _field(row: Tag, value: str, dialect: Dialect) -> list[str]:
+    """A field as it is sent: tag, text, delimiter; several fields where a tag is made for lines of text."""
+    pieces = lengths(_EMIT[row.kind](clean(value, dialect.encoding, dialect.delimiter), row.width))
+    wanted = pieces if row.tag in _LINES else pieces[:1]
+    return [part for piece in wanted for part in (row.tag, piece, dialect.delimiter)]
+
+
+_EMIT: Final = {name: kind.emit for name, kind in KINDS.items()}
