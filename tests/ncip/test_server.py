@@ -140,6 +140,14 @@ def test_http_1_0_without_a_host_is_answered_and_closed(house: House) -> None:
     assert line.disconnecting
 
 
+@pytest.mark.parametrize("head", [b"POST /ncip HTTP/1.0\r\n", b"POST /ncip HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"])
+def test_a_length_that_was_counted_in_characters_cuts_nothing_off_where_nothing_else_follows(house: House, head: bytes) -> None:
+    body = lookup("酒徒")
+    said = house.say(head + b"Content-Length: %d\r\n\r\n" % len(body.decode()) + body)
+    assert said == b""  # it was understood, and is being answered
+    assert [card for card, _ in house.desk.waiting] == ["酒徒"]
+
+
 def test_a_client_that_asks_first_is_told_to_go_on(house: House) -> None:
     assert house.say(request(PROBLEM, b"Expect: 100-continue")).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
 
