@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy import func, select
 
+from hkall_gateway.lab.faults import Trouble
 from hkall_gateway.lab.grounds import Ground, Memory
 from hkall_gateway.lab.lossy import Later, LossyLine
 from hkall_gateway.lab.world import Died, World
@@ -37,7 +38,7 @@ LONGEST_DOWN_S: Final = 3600
 PROBE_S: Final = 3600
 
 
-LineMaker = Callable[[Post, float, Random, Later], LossyLine]
+LineMaker = Callable[[Post, Trouble, Later], LossyLine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,8 @@ class Consortium:
         self._cut_until: dict[str, datetime] = {}
         self._alarm: dict[str, datetime] = {}
         self.deaths: Counter[str] = Counter()
-        self.line = line(self._reach, loss, draw, self._arrive_later)
+        self.trouble = Trouble(loss, draw)
+        self.line = line(self._reach, self.trouble, self._arrive_later)
         self.worlds = {start.agency: self._world(start) for start in starts}
 
     def _world(self, start: Start) -> World:
@@ -128,7 +130,7 @@ class Consortium:
 
     def heal(self) -> None:
         """From now on nothing is lost and nobody dies."""
-        self.line.loss, self._crash = 0.0, False
+        self.trouble.loss, self._crash = 0.0, False
         self._cut_until.clear()
         for world in self.worlds.values():
             world.crash(0)

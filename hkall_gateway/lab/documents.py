@@ -23,7 +23,7 @@ HERE: Final = "127.0.0.1"
 
 
 class Documents:
-    """The responder and the initiator of a world; `secret` is what is agreed with each agency, both ways."""
+    """The responder and the initiator of a world, `door` as the NCIP server has it; `secret` is agreed with each agency."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Documents:
         secret: Callable[[str], str] = secret_of,
     ) -> None:
         self._store = store
-        self._door = Door(
+        self.door = Door(
             desk=desk,
             callers={caller.agency: caller for caller in _callers(start, secret)},
             agency=start.agency,
@@ -48,12 +48,12 @@ class Documents:
 
     def answer(self, body: bytes) -> bytes:
         """The reply to a document that came from this machine."""
-        return finished(respond(self._door, body, None, Peer(HERE)))
+        return finished(respond(self.door, body, None, Peer(HERE)))
 
     async def carry(self, row: OutboxRow) -> Answer:
         """Tell a partner what a row of the outbox holds."""
         assert isinstance(row.payload, Telling)
-        desk, now = self._door.desk, self._door.now()
+        desk, now = self.door.desk, self.door.now()
         partner, look_for = await self._store.read(choosing.lender, row.recipient, desk.house, now)
         if partner is None:
             return Answer("refused", "Unknown Agency")

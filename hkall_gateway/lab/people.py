@@ -43,7 +43,7 @@ class People(Staff):
         """Everything that people do on the day that begins at `day` in Hong Kong."""
         for agency in self.all.worlds:
             self._night(agency, day)
-            if self.all.line.loss and self.happens(OUTAGES):
+            if self.all.trouble.loss and self.happens(OUTAGES):
                 self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self._dig(agency))  # type: ignore[misc]
             for hour in (10, 15):
                 self._at(day, hour, lambda agency=agency: self.work(agency))  # type: ignore[misc]  # bound now

@@ -140,7 +140,7 @@ def _report(setting: Setting, story: Cast, settled_after: timedelta) -> Report:
         asked=story.people.asked,
         placed=story.people.placed,
         ends=story.watcher.ends(),
-        faults=Counter(story.consortium.line.met),
+        faults=Counter(story.consortium.trouble.met),
         deaths=story.consortium.deaths.total(),
         events=story.consortium.events(),
         settled_after=settled_after,

@@ -49,6 +49,7 @@ from hkall_gateway.lab.worldfile import Start, cheap_hash, read_world, secret_of
 from hkall_gateway.mail.letters import Sender
 from hkall_gateway.mail.smtp import Mailer
 from hkall_gateway.ncip import codec
+from hkall_gateway.ncip.calls import Door
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.transport import Post
@@ -143,6 +144,11 @@ class World:
         reply = self._documents.answer(document)
         self.replies.append(reply)
         return reply
+
+    @property
+    def door(self) -> Door:
+        """What a server of NCIP needs to answer for this world."""
+        return self._documents.door
 
     def tell(self, agency: str, said: str) -> Message:
         """The reply to a document in shorthand (see shorthand.py), `RequestItem user=UG1 bib=b1 request=d-1`."""

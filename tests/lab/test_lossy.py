@@ -7,12 +7,14 @@ from random import Random
 
 import pytest
 
-from hkall_gateway.lab.lossy import FAULTS, LossyLine
+from hkall_gateway.lab.faults import FAULTS, Trouble, damaged
+from hkall_gateway.lab.lossy import LossyLine
 from hkall_gateway.ncip.transport import NoReply, NotSent, Posted
 from hkall_gateway.store.database import finished
 
 BODY = b"<NCIPMessage/>"
 REPLY = Posted(200, "application/xml", b"<Reply/>", 0)
+BY_NAME = {fault.name: fault for fault in FAULTS}
 
 
 class Peer:
@@ -33,9 +35,9 @@ class Peer:
 def meet(fault: str, seed: int = 1) -> tuple[Peer, Posted | Exception]:
     """What one fault does to one document."""
     peer = Peer()
-    line = LossyLine(peer.post, 1.0, Random(seed), peer.later)
+    line = LossyLine(peer.post, Trouble(1.0, Random(seed)), peer.later)
     try:
-        return peer, finished(FAULTS[fault](line, "http://peer.test", BODY, 20))
+        return peer, finished(line.suffer(BY_NAME[fault], "http://peer.test", BODY, 20))
     except (NoReply, NotSent) as error:
         return peer, error
 
@@ -46,54 +48,70 @@ EFFECTS = (
     ("cut_before",    0, 0, NoReply),
     ("cut_after",     1, 0, NoReply),
     ("delayed",       0, 1, NoReply),
-    ("duplicated",    2, 0, Posted),
-    ("echoed",        1, 1, Posted),
-    ("garbled",       1, 0, Posted),
-    ("garbled_reply", 1, 0, Posted),
-    ("busy",          0, 0, Posted),
+    ("duplicated",    2, 0, 200),
+    ("echoed",        1, 1, 200),
+    ("garbled",       1, 0, 200),
+    ("garbled_reply", 1, 0, 200),
+    ("timed_out",     1, 0, 504),
+    ("busy",          0, 0, 503),
 )
+EITHER = {"slow": {(1, NoReply), (1, 200)}, "failing": {(0, 500), (1, 500)}, "lost_behind": {(0, 502), (1, 502)}}
 # fmt: on
 
 
-@pytest.mark.parametrize(("fault", "taken_now", "taken_later", "seen"), EFFECTS)
-def test_each_fault_does_what_its_name_says(fault: str, taken_now: int, taken_later: int, seen: type) -> None:
-    peer, came = meet(fault)
-    assert (len(peer.took), len(peer.waiting)) == (taken_now, taken_later)
-    assert isinstance(came, seen)
+def seen(came: Posted | Exception) -> object:
+    return came.status if isinstance(came, Posted) else type(came)
 
 
-def test_half_of_a_garbled_document_arrives() -> None:
+def test_a_fault_has_one_row_and_every_row_is_tried_here() -> None:
+    assert len(BY_NAME) == len(FAULTS)
+    assert {name for name, *_ in EFFECTS} | EITHER.keys() == BY_NAME.keys()
+
+
+@pytest.mark.parametrize(("fault", "taken_now", "taken_later", "came"), EFFECTS)
+def test_each_fault_does_what_its_name_says(fault: str, taken_now: int, taken_later: int, came: object) -> None:
+    peer, what = meet(fault)
+    assert (len(peer.took), len(peer.waiting), seen(what)) == (taken_now, taken_later, came)
+
+
+@pytest.mark.parametrize("fault", EITHER)
+def test_some_faults_go_one_way_or_the_other(fault: str) -> None:
+    met = [meet(fault, seed) for seed in range(20)]
+    assert {(len(peer.took), seen(came)) for peer, came in met} == EITHER[fault]
+
+
+def test_a_garbled_document_arrives_damaged() -> None:
     peer, _ = meet("garbled")
-    assert peer.took == [BODY[: len(BODY) // 2]]
+    assert peer.took == [damaged(BODY)]
+    assert peer.took != [BODY]
 
 
-def test_half_of_a_garbled_reply_comes_back() -> None:
+def test_a_garbled_reply_comes_back_damaged() -> None:
     _, came = meet("garbled_reply")
     assert isinstance(came, Posted)
-    assert came.body == REPLY.body[: len(REPLY.body) // 2]
+    assert came.body == damaged(REPLY.body)
 
 
-@pytest.mark.parametrize("fault", ["slow", "failing"])
-def test_some_faults_go_one_way_or_the_other(fault: str) -> None:
-    kinds = {type(meet(fault, seed)[1]).__name__ + str(len(meet(fault, seed)[0].took)) for seed in range(20)}
-    assert len(kinds) == 2
+def test_what_is_damaged_is_as_long_as_it_was_and_no_text() -> None:
+    assert damaged(b"<Reply/>") == b"<Rep\0y/>"
+    assert damaged(b"") == b""
 
 
-def test_a_busy_peer_says_503() -> None:
-    _, came = meet("busy")
-    assert isinstance(came, Posted)
-    assert came.status == 503
+def test_a_busy_peer_says_when_to_come_again() -> None:
+    waits = [came.retry_after_s for seed in range(9) for _, came in [meet("busy", seed)] if isinstance(came, Posted)]
+    assert len(waits) == 9
+    assert max(waits) > 60
 
 
 def what_happens(seed: int, loss: float) -> tuple[list[str], dict[str, int]]:
-    peer, seen = Peer(), list[str]()
-    line = LossyLine(peer.post, loss, Random(seed), peer.later)
+    peer, seen, trouble = Peer(), list[str](), Trouble(loss, Random(seed))
+    line = LossyLine(peer.post, trouble, peer.later)
     for _ in range(200):
         try:
             seen.append(str(finished(line("http://peer.test", BODY, 20)).status))
         except (NoReply, NotSent) as error:
             seen.append(str(error))
-    return seen, dict(line.met)
+    return seen, dict(trouble.met)
 
 
 def test_the_same_seed_loses_the_same() -> None:
@@ -101,7 +119,7 @@ def test_the_same_seed_loses_the_same() -> None:
 
 
 def test_every_fault_is_met_sooner_or_later() -> None:
-    assert what_happens(1, 1.0)[1].keys() == FAULTS.keys()
+    assert what_happens(1, 1.0)[1].keys() == BY_NAME.keys()
 
 
 def test_a_whole_line_loses_nothing() -> None:

@@ -51,9 +51,9 @@ class Deaf(LossyLine):
     """A line that swallows every third "it is home again" and answers for the peer."""
 
     async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
-        if b"ItemReceived" not in body or self._draw.random() > 0.3:
+        if b"ItemReceived" not in body or self.trouble.draw.random() > 0.3:
             return await super().__call__(url, body, timeout_s)
-        self.met["swallowed"] += 1
+        self.trouble.met["swallowed"] += 1
         return Posted(200, "application/xml", ACCEPTED, 0)
 
 

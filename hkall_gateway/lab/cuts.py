@@ -1,0 +1,149 @@
+"""A line that breaks: a wrapper around a client's endpoint whose connections meet the faults of FAULTS, by somebody's clock.
+
+It knows bytes and no protocol, but for the pages with which something in front of a web server answers in its place.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet import error
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from hkall_gateway.desk.ports import Clock
+from hkall_gateway.lab.faults import Fault, Page, Trouble, damaged
+from hkall_gateway.lab.memory import HERE, End
+
+PATIENCE_S: Final = 20.0
+"""How long a client waits for a reply; a slow one takes up to twice as long."""
+
+_connect: Any = connectProtocol  # it has no types
+_refused: Any = error.ConnectionRefusedError  # nor has this
+
+
+@implementer(IStreamClientEndpoint)
+class LossyEndpoint:
+    """Connects as `endpoint` does, with a line that meets `trouble`; what is late comes by `clock`."""
+
+    def __init__(self, endpoint: Any, trouble: Trouble, clock: Clock, patience_s: float = PATIENCE_S) -> None:
+        self._endpoint: Any = endpoint
+        self._trouble, self._clock, self._patience_s = trouble, clock, patience_s
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        """A connection that may go wrong."""
+        fault = self._trouble.next()
+        return self._endpoint.connect(factory) if fault is None else self.suffer(fault, factory)
+
+    def suffer(self, fault: Fault, factory: Any) -> Deferred[Any]:
+        """A connection that meets one fault."""
+        if fault.reply == "unconnected":
+            return fail(_refused(fault.name))
+        client = factory.buildProtocol(HERE)
+        wait_s = self._trouble.draw.random() * 2 * self._patience_s if fault.reply == "late" else 0
+        line = _Line(fault, self._trouble, self._endpoint, self._clock, client, wait_s)
+        client.makeConnection(line)
+        return succeed(client)
+
+
+class _Line(End):
+    """What the client writes to. It has no far end but legs: one for each time that what is said arrives now."""
+
+    def __init__(self, fault: Fault, trouble: Trouble, endpoint: Any, clock: Clock, client: Any, wait_s: float) -> None:
+        super().__init__(clock, client)
+        self._fault, self._trouble, self._endpoint, self._wait_s = fault, trouble, endpoint, wait_s
+        self._said: list[bytes] = []
+        self._legs = [self._leg() for when in fault.arrives if when == "now" or (when == "perhaps" and trouble.even())]
+        if self._legs:
+            self._legs[-1].line = self
+        if "later" in fault.arrives:
+            clock.callLater(trouble.latest_s(), self._arrive_late)
+
+    def write(self, data: bytes) -> None:
+        """It goes out on every leg; where none will answer, the first word brings what comes back."""
+        if not self._said and (self._fault.page or not self._fault.arrives):
+            self._clock.callLater(0, self._answer)
+        said = damaged(data) if self._fault.damaged and self._said else data  # its head arrives, so that the rest is read
+        self._said.append(said)
+        for leg in self._legs:
+            leg.say(said)
+
+    def close(self, reason: BaseException | None = None) -> None:
+        """The client hears that it is over, and so does whoever it reached."""
+        super().close(reason)
+        for leg in self._legs:
+            leg.hang_up()
+
+    def heard(self, data: bytes) -> None:
+        """The other side answers."""
+        if self._fault.reply == "none":
+            self.close(ConnectionLost(self._fault.name))
+        elif self._fault.reply != "page":
+            said = damaged(data) if self._fault.reply == "damaged" else data
+            self._clock.callLater(self._wait_s, partial(self.hear, said))
+
+    def ended(self) -> None:
+        """The other side has closed."""
+        if self._fault.reply != "page":
+            self._clock.callLater(self._wait_s, self.close)
+
+    def _answer(self) -> None:
+        if self._fault.page is None:
+            self.close(ConnectionLost(self._fault.name))
+        else:
+            self.hear(_written(self._fault.page, self._trouble.busy_s(self._fault.page)))
+            self.close()
+
+    def _arrive_late(self) -> None:
+        self._leg().say(b"".join(self._said))
+
+    def _leg(self) -> _Leg:
+        leg = _Leg()
+        _connect(self._endpoint, leg).addErrback(lambda _: self.ended())
+        return leg
+
+
+class _Leg(Protocol):
+    """One connection to the other side. Without a `line` nobody hears what is answered."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.line: _Line | None = None
+        self._waiting: list[bytes] = []
+
+    def say(self, data: bytes) -> None:
+        """Now, or as soon as it is connected."""
+        if self.transport is None:
+            self._waiting.append(data)
+        else:
+            self.transport.write(data)
+
+    def hang_up(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+    def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
+        while self._waiting:
+            self.transport.write(self._waiting.pop(0))
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        if self.line is not None:
+            self.line.heard(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802, ARG002
+        if self.line is not None:
+            self.line.ended()
+
+
+def _written(page: Page, wait_s: int) -> bytes:
+    """A page as it is on the wire."""
+    wait = f"Retry-After: {wait_s}\r\n" if page.names_time else ""
+    head = f"HTTP/1.1 {page.status} No\r\nContent-Type: text/html\r\n{wait}Content-Length: {len(page.body)}\r\n"
+    return f"{head}Connection: close\r\n\r\n".encode() + page.body
