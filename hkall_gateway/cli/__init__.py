@@ -23,6 +23,7 @@ from hkall_gateway.cli.requests import requests
 from hkall_gateway.cli.scenarios import replay
 from hkall_gateway.cli.serving import check_config, hash_secret, serve
 from hkall_gateway.cli.simulate import simulate
+from hkall_gateway.cli.slips import slips
 from hkall_gateway.cli.status import status
 from hkall_gateway.cli.terminal import sip2
 
@@ -59,6 +60,7 @@ for command in (
     policy,
     purge,
     *lists.COMMANDS,
+    slips,
     lists.notices,
 ):
     main.add_command(command)

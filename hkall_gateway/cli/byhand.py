@@ -39,6 +39,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("cancel",        "The patron no longer wants it."),
     Command("decline",       "We do not lend it: --reason not_on_shelf, checked_out_locally or not_suitable."),
     Command("ship",          "Our paged copy leaves for the borrowing library."),
+    Command("substitute",    "Another copy of ours, --item AGENCY/BARCODE, goes instead; --reason as for decline."),
     Command("recall",        "A patron of ours wants our lent copy back."),
     Command("cancel_recall", "Our patron no longer wants it back."),
     Command("lost",          "The patron has lost it; the owner's price list says what it costs."),
@@ -75,7 +76,7 @@ def _add(row: Command) -> None:
         click.option("--on", default="", help="The day it is about, YYYY-MM-DD."),
         click.option("--cents", type=click.IntRange(min=0), default=None, help="The owner's price, in cents."),
         click.option("--to", default="", help="force: the position."),
-        click.option("--item", default="", help="receive: the copy, AGENCY/BARCODE, that nobody announced."),
+        click.option("--item", default="", help="receive, substitute: the copy, AGENCY/BARCODE."),
         json_option,
         with_site,
     ]

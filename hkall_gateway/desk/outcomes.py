@@ -134,7 +134,7 @@ class CheckedOut:
 @record
 @dataclass(frozen=True, slots=True)
 class CheckedIn:
-    """The copy is in our hands. `what`: received, again, returned, unwanted, home. `destination` is where it goes next.
+    """The copy is in our hands. `what`: received, again, returned, unwanted, paged, home. `destination` is where it goes next.
 
     `recalled`: its owner wants it back; `fine_cents` is what this return costs.
     """

@@ -85,7 +85,7 @@ def fetched(request: Request) -> str:
 def arrival_of(request: Request) -> Arrival:
     """What it means that this copy is here."""
     if request.side is Side.LENDING and request.position is P.RETURN_TRANSIT:
-        return _come_home
+        return come_home
     return _ARRIVALS.get(request.position, _as_before)
 
 
@@ -156,12 +156,17 @@ def _come_back_today(unit: Unit, by: By, request: Request, house: House, now: da
     return come_back(unit, by, request, calendar.civil(now), house, now)
 
 
-def _come_home(unit: Unit, by: By, request: Request, _house: House, now: datetime) -> CheckedIn:
+def come_home(unit: Unit, by: By, request: Request, _house: House, now: datetime, **facts: Any) -> CheckedIn:
     """Our own copy is home, whatever messages were missed on the way."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
-    after = unit.advance(request, Event.CHECK_IN_HOME, now, by, skipped=skipped, returned_on=calendar.civil(now))
+    after = unit.advance(request, Event.CHECK_IN_HOME, now, by, skipped=skipped, returned_on=calendar.civil(now), **facts)
     unit.set_status(after.item or ItemKey("", ""), "Available On Shelf")
     return taken(after, "home", alert=bool(skipped))
+
+
+def _wanted_elsewhere(_unit: Unit, _by: By, request: Request, _house: House, _now: datetime) -> CheckedIn:
+    """Our copy on its way from the shelf to the bag: it leaves when it is checked out to its borrower's card."""
+    return taken(request, "paged", alert=True)
 
 
 def _as_before(_unit: Unit, _by: By, request: Request, _house: House, _now: datetime) -> CheckedIn:
@@ -172,14 +177,15 @@ def _as_before(_unit: Unit, _by: By, request: Request, _house: House, _now: date
 _ARRIVALS: dict[Position, Arrival] = {
     P.IN_TRANSIT: arrive,
     P.ON_LOAN: _come_back_today,
-    P.SHIPPED: _come_home,
-    P.AT_BORROWER: _come_home,
+    P.PAGED: _wanted_elsewhere,
+    P.SHIPPED: come_home,
+    P.AT_BORROWER: come_home,
 }
 
 
 def taken(request: Request, what: str, *, cents: int = 0, alert: bool = False) -> CheckedIn:
     """The answer for a copy that is in our hands."""
-    going_on = request.position in {P.TO_RETURN, P.RETURN_TRANSIT}
+    going_on = request.position in {P.TO_RETURN, P.RETURN_TRANSIT, P.PAGED}
     return CheckedIn(
         request=request.id,
         item=request.item or ItemKey("", ""),

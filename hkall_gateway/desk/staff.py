@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from hkall_gateway.desk import borrowing, circulation, lending, losses, recalls, shortlist
+from hkall_gateway.desk import borrowing, circulation, lending, losses, paging, recalls, shortlist
 from hkall_gateway.desk.asks import Renew, RequestTitle
 from hkall_gateway.desk.awaited import Awaited
 from hkall_gateway.desk.deeds import Answered, Deed
@@ -18,7 +18,7 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.desk.naming import day_of, done, elsewhere, named, no
 from hkall_gateway.desk.outcomes import Outcome, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.desk.returning import arrival_of, arrive_unannounced, come_back, fetched, go_home
+from hkall_gateway.desk.returning import arrival_of, arrive_unannounced, come_back, come_home, fetched, go_home
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
@@ -55,7 +55,9 @@ def receive(unit: Unit, deed: Deed, request: Request, house: House, now: datetim
     """The copy is here, announced by its lender or not. Our own copy that comes home is closed."""
     if request.position in {P.REQUESTED, P.CANCELLING}:
         return _unannounced(unit, deed, request, house, now)
-    if request.position in FINAL | {P.NEW, P.PAGED, P.ON_LOAN}:
+    if request.position is P.PAGED:
+        return _without_a_word(unit, deed, request, house, now)
+    if request.position in FINAL | {P.NEW, P.ON_LOAN}:
         return elsewhere(unit, deed, request, now)
     return arrival_of(request)(unit, deed.by, request, house, now)
 
@@ -70,6 +72,13 @@ def _unannounced(unit: Unit, deed: Deed, request: Request, house: House, now: da
     if unit.requests_with(item.barcode, item.agency):
         return no(unit, Refusal(Why.UNKNOWN_ITEM), deed.by, now, request)
     return arrive_unannounced(unit, deed.by, Awaited(request, lender, item), house, now, reason=deed.reason)
+
+
+def _without_a_word(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
+    """Our copy had left, and nobody told us, and is back; with a reason, since most paged copies have never left."""
+    if not deed.reason.strip():
+        return no(unit, Refusal(Why.REASON_NEEDED), deed.by, now, request)
+    return come_home(unit, deed.by, request, house, now, reason=deed.reason)
 
 
 def take_back(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
@@ -126,10 +135,6 @@ def cancel(unit: Unit, deed: Deed, request: Request, _house: House, now: datetim
     return done(unit.advance(request, Event.CANCEL, now, deed.by, rule="R34", reason=deed.reason))
 
 
-STATUS_AFTER = {"not_on_shelf": "Missing", "checked_out_locally": "On Loan"}
-"""What a decline tells of the copy (R37); after any other reason it stands on the shelf as before."""
-
-
 def decline(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
     """We do not lend it after all: not on the shelf, lent to a patron of ours, or not fit to travel (R37)."""
     event = Event.DECLINE_SHIPPED if request.position is P.SHIPPED else Event.DECLINE
@@ -138,7 +143,7 @@ def decline(unit: Unit, deed: Deed, request: Request, _house: House, now: dateti
     if not unit.can(request, event):
         return elsewhere(unit, deed, request, now)
     after = unit.advance(request, event, now, deed.by, rule="R37", reason=deed.reason)
-    unit.set_status(after.item or ItemKey("", ""), STATUS_AFTER.get(deed.reason, "Available On Shelf"))
+    unit.set_status(after.item or ItemKey("", ""), paging.STATUS_AFTER.get(deed.reason, "Available On Shelf"))
     return done(after)
 
 
@@ -224,6 +229,8 @@ DEEDS: dict[str, Row] = {
     "insert":        Row(shortlist.insert,           needs_reason=True),
     "decline":       Row(decline,                    needs_reason=True),
     "ship":          Row(ship),
+    "print":         Row(paging.print_slip),
+    "substitute":    Row(paging.substitute,          needs_reason=True),
     "recall":        Row(recalls.recall_lent),
     "cancel_recall": Row(recalls.cancel_recall_lent),
     "lost":          Row(losses.lose),

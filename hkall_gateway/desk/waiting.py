@@ -30,7 +30,8 @@ def still(unit: Overview, found: tuple[Request, ...], limits: Waits, now: dateti
 
 def is_noted(unit: Overview, request: Request) -> bool:
     """Whether the journal says already that it stands there."""
-    return request.moved_at is not None and unit.was_noted(request.id, NOTED, request.moved_at)
+    noted = unit.last_noted(request.id, NOTED)
+    return noted is not None and request.moved_at is not None and noted >= request.moved_at
 
 
 def _courier_days(unit: Overview, agency: str) -> int:

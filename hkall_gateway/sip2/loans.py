@@ -34,6 +34,7 @@ ROUTES: Final[Mapping[str, Route]] = {
     "unwanted": Route(News.UNWANTED,   "04"),
     "returned": Route(News.RETURNED,   "04"),
     "late":     Route(News.RETURNED_LATE, "04"),
+    "paged":    Route(News.PAGED,      "04"),
     "home":     Route(News.HOME,       "00", "shelf"),
 }
 """By what the desk did. Alert types: 01 hold here, 04 to another library. Source: 3M's extension; sip2.md 2."""
@@ -78,6 +79,7 @@ def _lent(turn: Turn, out: CheckedOut) -> Reply:
     """The loan exists. AF says only what the other fields do not: many a terminal stops at every text."""
     language, had = turn.language(out.language), out.again or out.renewed
     texts = [tell(News.RENEWED if out.renewed else News.LENT_ALREADY, language, due=out.due)] if had else []
+    texts += [tell(News.RECALLED, language)] if out.recalled else []
     texts += [tell(News.OFFLINE_CONFLICT, language)] if out.conflict else []
     return _loan(turn, out.title, out.due, texts, had=had, request=out.request)
 
@@ -149,6 +151,7 @@ def _taken(turn: Turn, taken: CheckedIn) -> Reply:
     route = ROUTES[_way(taken)]
     goes_to = "" if route.bin == "shelf" else taken.destination
     texts = [tell(route.news, turn.language(), destination=goes_to, fine=dollars(taken.fine_cents))]
+    texts += [tell(News.RECALLED, turn.language())] if taken.recalled and taken.held_for else []
     texts += [tell(News.OFFLINE_CONFLICT, turn.language())] if taken.conflict else []
     alert = bool(taken.alert or taken.conflict)
     said: dict[str, Value] = {

@@ -42,6 +42,8 @@ class News(StrEnum):
     RETURNED_LATE = "returned_late"
     RETURN_UNDONE = "return_undone"
     HOME = "home"
+    PAGED = "paged"
+    RECALLED = "recalled"
     OFFLINE_CONFLICT = "offline_conflict"
     WAITING = "waiting"
     PAID = "paid"
@@ -148,6 +150,9 @@ GOOD: Final[Mapping[News, Words]] = {
                                  "已歸還，請送往 {destination}。罰款 HKD {fine}"),
     News.RETURN_UNDONE:    _both("Return undone: on loan as before", "已取消歸還，維持借出"),
     News.HOME:             _both("Our own book is home: re-shelve it", "本館圖書已歸還，請重新上架"),
+    News.PAGED:            _both("Wanted by {destination}: check it out to its card",
+                                 "{destination} 需要此書，請借出至該館帳戶"),
+    News.RECALLED:         _both("Its owner wants it back", "借出館已要求歸還此書"),
     News.OFFLINE_CONFLICT: _both("Taken, but staff must look at it", "已接收，但須由職員跟進"),
     News.WAITING:          _both("HKALL books ready to collect: {count}", "可取的 HKALL 圖書：{count} 本"),
     News.PAID:             _both("HKD {paid} received. Still owed: HKD {owed}", "已收 HKD {paid}，尚欠 HKD {owed}"),

@@ -37,10 +37,10 @@ class Overview(Reading):
         question = requests(*where).order_by(*order).limit(limit)
         return self._requests(question if self.dialect == "sqlite" else question.with_for_update(key_share=True))
 
-    def was_noted(self, request: str, event: str, since: datetime) -> bool:
-        """Whether the journal has this event of a request at or after `since`."""
-        lines = select(JOURNAL.c.id).where(JOURNAL.c.request == request, JOURNAL.c.event == event, JOURNAL.c.at >= since)
-        return self._connection.execute(lines.limit(1)).first() is not None
+    def last_noted(self, request: str, event: str) -> datetime | None:
+        """When the journal has this event of a request for the last time."""
+        lines = select(JOURNAL.c.at).where(JOURNAL.c.request == request, JOURNAL.c.event == event)
+        return self._connection.execute(lines.order_by(JOURNAL.c.id.desc()).limit(1)).scalar()
 
     def history(self, what: str) -> tuple[dict[str, Any], ...]:
         """Every line of the journal about a request number, a copy's barcode or a patron's card, oldest first."""

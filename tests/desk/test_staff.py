@@ -61,6 +61,8 @@ DONE: list[tuple[str, Position, dict[str, Any], dict[str, Any], Position]] = [
     ("receive", P.IN_TRANSIT, {}, {}, P.RECEIVED),
     ("receive", P.IN_TRANSIT, {"unwanted": True}, {}, P.TO_RETURN),
     ("receive", P.RETURN_TRANSIT, LENT, {}, P.CLOSED),
+    ("receive", P.PAGED, LENT, {"reason": "it had left without a word"}, P.CLOSED),
+    ("print", P.PAGED, LENT, {}, P.PAGED),
     ("return", P.ON_LOAN, ON_LOAN, {}, P.RETURN_TRANSIT),
     ("return_unused", P.RECEIVED, {}, {}, P.RETURN_TRANSIT),
     ("dispatch", P.TO_RETURN, {}, {}, P.RETURN_TRANSIT),
@@ -95,6 +97,7 @@ def test_a_deed_moves_a_request(
         ("cancel", P.REQUESTED, {}, {}),
         ("decline", P.PAGED, LENT, {"reason": "not_suitable"}),
         ("ship", P.PAGED, LENT, {}),
+        ("print", P.PAGED, LENT, {}),
         ("lost", P.ON_LOAN, ON_LOAN, {}),
         ("lost", P.AT_BORROWER, LENT, {}),
         ("damaged", P.ON_LOAN, ON_LOAN, {}),
@@ -120,7 +123,8 @@ def test_a_deed_done_again_is_a_success_that_changes_nothing(
 
 ELSEWHERE = [
     ("receive", P.ON_LOAN, ON_LOAN),
-    ("receive", P.PAGED, LENT),
+    ("substitute", P.SHIPPED, LENT),
+    ("print", P.SHIPPED, LENT),
     ("return", P.RECEIVED, {}),
     ("return", P.TO_RETURN, {}),  # from the hold shelf, it was never lent
     ("return_unused", P.ON_LOAN, ON_LOAN),

@@ -1,0 +1,47 @@
+"""slips: one for every book of the pull list, to be put into it; printed as often as anybody likes, and it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import click
+
+from hkall_gateway.cli.site import Site, by_staff, with_site
+from hkall_gateway.desk import paging, staff
+from hkall_gateway.desk.deeds import Deed
+from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.vocabulary import ItemKey, Request
+from hkall_gateway.store import lists
+from hkall_gateway.store.unit import Unit
+
+
+@click.command()
+@with_site
+def slips(site: Site) -> None:
+    """A slip for every book of the pull list; one that was printed before says when.
+
+    Example: hkall-gateway slips | lp
+    """
+    by = by_staff("slips")
+    for request in site.run(lists.pull_list):
+        click.echo("\n".join([*site.run(_slip, request), ""]))
+        site.run(staff.act, Deed(by, request.id), "print", site.house, site.now())
+
+
+def _slip(unit: Unit, request: Request) -> tuple[str, ...]:
+    """What is fetched from where, and for which library; who will read it is not known to us."""
+    copy = unit.holding(ItemKey(request.item_agency, request.item_barcode))
+    partner, printed = unit.partner(request.partner), paging.printed_at(unit, request)
+    lines = (
+        f"{request.id} for {request.partner}, {partner.name if partner else ''}",
+        " / ".join(filter(None, [request.title, request.volume, copy.author if copy else ""])),
+        f"{copy.call_number if copy else ''}  barcode {request.item_barcode}".strip(),
+        *_warning(printed),
+    )
+    return tuple(filter(None, lines))
+
+
+def _warning(printed: datetime | None) -> Iterator[str]:
+    if printed is not None:
+        yield f"printed before, on {printed.astimezone(HONG_KONG):%Y-%m-%d %H:%M}"
