@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from sqlalchemy.exc import OperationalError
 
-from hkall_gateway.cli.site import Ending, config_option, open_database
+from hkall_gateway.cli.site import Ending, config_option, open_database, require_known
 from hkall_gateway.store import schema
 
 
@@ -21,13 +22,17 @@ def db() -> None:
 @db.command()
 @config_option
 def upgrade(config: Path) -> None:
-    """Bring the database to the revision that this program needs; forward only.
+    """Bring the database to the revision that this program needs; forward only, and beside running gateways.
 
     Example: hkall-gateway db upgrade
     """
     engine = open_database(config, any_revision=True)
     before = schema.revision(engine)
-    schema.upgrade(engine)
+    require_known(before)
+    try:
+        schema.upgrade(engine)
+    except OperationalError as error:
+        raise Ending(f"nothing was changed, try again: {error.orig}") from None
     click.echo(f"revision {before or 'none'} -> {schema.revision(engine)}")
 
 

@@ -118,9 +118,20 @@ def require_revision(engine: Engine, path: Path) -> None:
     except OperationalError as error:
         raise Ending(f"{path}: database.url: cannot be opened: {error.orig}", WRONG) from None
     if found != wanted:
+        require_known(found)
         state = f"at revision {found}" if found else "empty"
         mend = f"run `hkall-gateway db upgrade --config {path}`"
         raise Ending(f"the database is {state}, this program needs {wanted}: {mend}", WRONG)
+
+
+def require_known(found: str) -> None:
+    """Exit 2 where a newer version of the program has been at the database."""
+    if not schema.knows(found):
+        raise Ending(
+            f"the database is at revision {found}, and this program knows none after {schema.head()}: "
+            "install the newer version here too; gateways that run already may finish their day",
+            WRONG,
+        )
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,7 @@
-"""The shape of the database: alembic revisions, forward only. `serve` refuses to start on another revision."""
+"""The shape of the database: alembic revisions, forward only. `serve` refuses to start on another revision.
+
+A revision only adds: while gateways are upgraded one after another, those of the version before work on beside the new ones.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from sqlalchemy import Engine
 from hkall_gateway.store.tables import METADATA
 
 _HERE = Path(__file__).parent / "migrations"
+_UPGRADE = 4_255_111_001  # any number, as long as nothing else here locks it
 
 
 def head() -> str:
@@ -28,13 +32,20 @@ def revision(engine: Engine) -> str:
         return MigrationContext.configure(connection).get_current_revision() or ""
 
 
+def knows(revision: str) -> bool:
+    """Whether this version of the program has that revision; a newer one has made it otherwise."""
+    return not revision or any(found.revision == revision for found in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def upgrade(engine: Engine) -> None:
-    """Bring the database to `head()`, in one transaction where the database can."""
+    """Bring the database to `head()`, in one transaction where the database can; of two at once one waits, and does nothing."""
     config = _config()
     with engine.connect() as connection:
         connection.exec_driver_sql("BEGIN")
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # an index on many rows takes as long as it takes
+            # An index on many rows takes as long as it takes; a table that is in use is waited for as for anything else.
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE})")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.exec_driver_sql("COMMIT")

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from hkall_gateway.cli import main
 from hkall_gateway.lab import setup
+from hkall_gateway.store.engine import open_engine
 
 PORTS = setup.Ports()
 
@@ -50,6 +51,20 @@ def test_an_empty_database_is_brought_to_the_present_revision(tmp_path: Path) ->
     assert (refused.exit_code, "db upgrade" in refused.output) == (2, True)
     assert "none -> " in run("db", "upgrade", config=path).output
     assert "no differences" in run("db", "check", config=path).output
+
+
+def test_a_database_that_a_newer_version_has_been_at_is_left_alone(tmp_path: Path) -> None:
+    path = setup.write_config(tmp_path, PORTS)
+    run("db", "upgrade", config=path)
+    engine = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    engine.dispose()
+    for command in (("status",), ("db", "upgrade"), ("serve",)):
+        refused = run(*command, config=path)
+        assert refused.exit_code == 2
+        assert "install the newer version" in refused.output
+        assert "Traceback" not in refused.output
 
 
 def test_a_hash_is_printed_and_the_password_is_not() -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, inspect
 from sqlalchemy.engine import make_url
 
+from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.vocabulary import By, Position, Request, Side
 from hkall_gateway.store import schema
+from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.tables import METADATA, create_all
+from hkall_gateway.store.unit import Unit
 
 VERSIONS = Path(schema.__file__).parent / "migrations" / "versions"
 OWN_SCHEMA = "migrated"
@@ -89,6 +95,67 @@ def test_revisions_go_forward_only() -> None:
     sources = [path.read_text(encoding="utf-8") for path in VERSIONS.glob("[0-9]*.py")]
     assert sources
     assert not [text for text in sources if "def downgrade" in text]
+
+
+# ---- old and new gateways together
+
+ADDS = {"f", "create_table", "create_index", "add_column", "batch_alter_table", "execute"}
+
+
+def _operations(source: str) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="op" | "batch_op"), attr=name)):
+                yield name, node
+
+
+def _takes_away(source: str) -> list[str]:
+    """What a revision does that a gateway of the version before would not survive."""
+    done = list(_operations(source))
+    columns = [call.args[-1] for name, call in done if name == "add_column"]
+    needed = [ast.unparse(column) for column in columns if not _may_be_left_out(column)]
+    return [name for name, _ in done if name not in ADDS] + needed
+
+
+def _may_be_left_out(column: ast.expr) -> bool:
+    """Whether an INSERT of a program that does not know the column is taken."""
+    given = {word.arg: ast.unparse(word.value) for word in getattr(column, "keywords", [])}
+    return "server_default" in given or given.get("nullable") != "False"
+
+
+@pytest.mark.parametrize("file", sorted(VERSIONS.glob("[0-9]*.py")), ids=lambda file: file.stem)
+def test_a_revision_only_adds_so_that_the_version_before_works_on(file: Path) -> None:
+    assert _takes_away(file.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('op.add_column("requests", sa.Column("wing", sa.Text(), server_default="", nullable=False))', 0),
+        ('batch_op.add_column(sa.Column("wing", sa.Text(), nullable=True))', 0),
+        ('batch_op.add_column(sa.Column("wing", sa.Text(), nullable=False))', 1),
+        ('op.drop_column("requests", "title")', 1),
+        ('batch_op.alter_column("title", new_column_name="name")', 1),
+        ('op.drop_index("ix_outbox_waiting")', 1),
+    ],
+)
+def test_what_the_version_before_would_not_survive_is_noticed(line: str, found: int) -> None:
+    assert len(_takes_away(line)) == found
+
+
+def test_a_gateway_of_the_version_before_works_on_in_a_database_that_is_ahead(bare: Engine, now: datetime) -> None:
+    schema.upgrade(bare)
+    with bare.connect() as connection:
+        connection.exec_driver_sql("ALTER TABLE requests ADD COLUMN wing TEXT NOT NULL DEFAULT ''")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    store = Immediate(bare, lambda connection: Unit(connection, lambda: "R1"))
+    by = By("test", "world")
+    asked = store.now(Unit.open, Request("", Side.BORROWING, Position.NEW, "Dune", "b1", partner="CUHK"), now, by)
+    store.now(Unit.advance, asked, Event.ASK, now, by)
+    assert [request.position for request in store.now(Unit.open_list)] == [Position.REQUESTED]
+    store.close()
+    assert not schema.knows(schema.revision(bare))
+    assert schema.knows(schema.head())
 
 
 def _indexes(engine: Engine) -> dict[str, str]:
