@@ -11,8 +11,12 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Site, json_option, with_site
+from hkall_gateway.desk.rounds import LOOK_S, ROUNDS
 from hkall_gateway.store import instances, lists, quarantine, rounds
 from hkall_gateway.store.unit import Unit
+
+LATE_S = 2 * LOOK_S
+"""A gateway looks once a minute what is due; longer than twice that, and none has looked."""
 
 
 @click.command()
@@ -33,11 +37,7 @@ def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[st
     open_now = [_line("requests", side, position, count, oldest) for side, position, count, oldest in unit.open_by_position()]
     waiting = [_line("outbox", who, state, count, oldest) for who, state, count, oldest in unit.outbox.depths()]
     known = [_line("partner", p.agency, p.dialect, 1, None) for p in unit.partners([*configured, *unit.links.used()]).values()]
-    ran = [
-        _line("job", job["name"], "running" if job["cursor"] and job["lease_until"] else "", job["count"], job["last_run"])
-        for job in lists.jobs(unit)
-    ]
-    return there + open_now + waiting + _quarantined(unit) + known + ran + _aside(unit)
+    return there + open_now + waiting + _quarantined(unit) + known + _jobs(unit, when) + _aside(unit)
 
 
 def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, Any]:
@@ -56,6 +56,24 @@ def _quarantined(unit: Unit) -> list[dict[str, Any]]:
         _line("quarantine", agency, quarantine.KEPT, count, min(one.first_at for one in found if one.agency == agency))
         for agency, count in counted.items()
     ]
+
+
+def _jobs(unit: Unit, when: datetime) -> list[dict[str, Any]]:
+    """The imports, and every round: when it ran last and what it did, when it is due next, and how late it is now."""
+    loads = [job for job in lists.jobs(unit) if not job["name"].startswith(rounds.ROUND)]
+    known = {job.name: job for job in rounds.jobs(unit)}
+    ran = [_round(known.get(name, rounds.never_run(name)), when) for name in ROUNDS]
+    return [_line("job", job["name"], "", job["count"], job["last_run"]) for job in loads] + ran
+
+
+def _round(job: rounds.Job, when: datetime) -> dict[str, Any]:
+    held = job.lease_until is not None and job.lease_until >= when
+    lag_s = job.lag_s(when)
+    state = "running" if held else "never ran" if job.last_run is None else "late" if lag_s > LATE_S else ""
+    due = job.next_run.isoformat(timespec="seconds") if job.next_run else "now"
+    detail = f"by {job.claimed_by}" if held else f"due {due}" + (f", {lag_s} s late" if lag_s else "")
+    told = {"last_run": job.last_run, "next_run": job.next_run, "lag_s": lag_s, "detail": detail}
+    return _line("job", rounds.ROUND + job.name, state, job.count, job.last_run) | told
 
 
 def _aside(unit: Unit) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,10 +95,22 @@ def position(value: str) -> Position:
         raise ValueError(f"{value!r} is no position") from None
 
 
+def agree(_row: Mapping[str, Any]) -> Iterable[str]:
+    """Nothing in a row contradicts anything else in it."""
+    return ()
+
+
 def records(
-    rows: Iterable[Row], columns: Sequence[Column], make: Callable[[dict[str, Any]], T], key: Sequence[str]
+    rows: Iterable[Row],
+    columns: Sequence[Column],
+    make: Callable[[dict[str, Any]], T],
+    key: Sequence[str],
+    check: Callable[[Mapping[str, Any]], Iterable[str]] = agree,
 ) -> tuple[T, ...]:
-    """One record a row; no two have the same `key`. Raises BadFile with every mistake of all rows."""
+    """One record a row; no two have the same `key`. `check` says what a row's values contradict, "column: what is wrong".
+
+    Raises BadFile with every mistake of all rows.
+    """
     mistakes: list[str] = []
     made: list[T] = []
     seen: dict[tuple[str, ...], str] = {}
@@ -107,7 +120,9 @@ def records(
         if same in seen:
             mistakes.append(f"{where}: {key[-1]}: {same[-1]!r} is in {_beside(seen[same], where)} too")
         seen[same] = where
-        if values is not None:
+        wrong = [f"{where}: {what}" for what in check(values)] if values is not None else []
+        mistakes += wrong
+        if values is not None and not wrong:
             made.append(make(values))
     if mistakes:
         raise BadFile(mistakes)
@@ -128,7 +143,15 @@ def csv_rows(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
         raise BadFile([f"{path}: byte {error.start}: not UTF-8"]) from None
     except OSError as error:
         raise BadFile([f"{path}: {error.strerror}"]) from None
-    reader = csv.DictReader(text.splitlines(), restkey="")
+    # Not `splitlines`: it would end a line at characters that titles may hold, and inside quotation marks.
+    reader = csv.DictReader(StringIO(text, newline=""), restkey="", strict=True)
+    try:
+        yield from _named(path, reader, columns)
+    except csv.Error as error:
+        raise BadFile([f"{path}:{reader.line_num + 1}: {error}"]) from None
+
+
+def _named(path: Path, reader: csv.DictReader[str], columns: Sequence[Column]) -> Iterator[Row]:
     missing = [c.name for c in columns if c.required and c.name not in (reader.fieldnames or ())]
     unknown = [n for n in reader.fieldnames or () if n not in {c.name for c in columns}]
     if missing or unknown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from hkall_gateway.connectors.columns import (
     yes_by_default,
 )
 from hkall_gateway.rules import calendar
-from hkall_gateway.rules.vocabulary import Borrower, Holding, Partner, Request, Side
+from hkall_gateway.rules.lifecycle import HOLDS_ITEM, LENDING
+from hkall_gateway.rules.vocabulary import Borrower, Holding, Partner, Position, Request, Side
 
 __all__ = ["BadFile"]
 
@@ -97,6 +98,8 @@ REQUESTS: tuple[Column, ...] = (
 # fmt: on
 
 MOST_CLOSED_DAYS = 400
+BORROWING = (frozenset(Position) - LENDING) | {Position.RETURN_TRANSIT, Position.CLOSED}
+"""Where a book that we borrow may stand; the way home and the end are the same on both sides."""
 
 
 def read_patrons(path: Path) -> tuple[Borrower, ...]:
@@ -121,13 +124,16 @@ def read_holdings(path: Path) -> tuple[Holding, ...]:
 
 def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:
     """closures.csv as one (agency, day, reason) a day, `from` and `to` included. Raises BadFile."""
-    spans = records(csv_rows(path, CLOSURES), CLOSURES, dict, ("agency", "from"))
-    mistakes = [f"{path}: to: {s['to']} is before {s['from']}" for s in spans if s["to"] < s["from"]]
-    mistakes += [f"{path}: to: {s['to']} is more than a year later" for s in spans if _length(s) > MOST_CLOSED_DAYS]
-    if mistakes:
-        raise BadFile(mistakes)
+    spans = records(csv_rows(path, CLOSURES), CLOSURES, dict, ("agency", "from"), _span)
     days = ((s["agency"], calendar.after(s["from"], n), s["reason"]) for s in spans for n in range(_length(s)))
     return tuple({(agency, on): (agency, on, reason) for agency, on, reason in days}.values())
+
+
+def _span(row: Mapping[str, Any]) -> Iterator[str]:
+    if row["to"] < row["from"]:
+        yield f"to: {row['to']} is before {row['from']}"
+    elif _length(row) > MOST_CLOSED_DAYS:
+        yield f"to: {row['to']} is more than a year later"
 
 
 def _length(span: Mapping[str, Any]) -> int:
@@ -148,7 +154,22 @@ def read_partners(path: Path) -> tuple[Partner, ...]:
 
 def read_requests(path: Path) -> tuple[Request, ...]:
     """requests.csv: what was open when the gateway took over. Raises BadFile."""
-    return records(csv_rows(path, REQUESTS), REQUESTS, _opening, ("request_id",))
+    return records(csv_rows(path, REQUESTS), REQUESTS, _opening, ("request_id",), _stands)
+
+
+def _stands(row: Mapping[str, Any]) -> Iterator[str]:
+    """What contradicts the position that a row names."""
+    position, lending = row["position"], row["side"] is Side.LENDING
+    if position not in (LENDING if lending else BORROWING):
+        yield f"position: {position} is none of a request where we {row['side']}"
+    if not lending and not row["patron"]:
+        yield "patron: is empty"
+    if position in HOLDS_ITEM and not row["barcode"]:
+        yield f"barcode: is empty, and a request that is {position} has a copy"
+    if position is Position.ON_LOAN:
+        yield from (f"{name}: is empty, and the book is on loan" for name in ("first_checkout", "due") if row[name] is None)
+    if row["due"] and row["first_checkout"] and row["due"] < row["first_checkout"]:
+        yield f"due: {row['due']} is before {row['first_checkout']}"
 
 
 def _opening(row: dict[str, Any]) -> Request:

@@ -120,6 +120,11 @@ class Job:
         return not held and (self.next_run is None or self.next_run <= now)
 
 
+def never_run(name: str) -> Job:
+    """A round of which nothing is known yet."""
+    return Job(name, None, None, 0, "", "", None)
+
+
 def jobs(unit: Unit) -> tuple[Job, ...]:
     """Every round that ever ran, by name."""
     rows = unit.execute(select(JOBS).where(JOBS.c.name.startswith(ROUND)).order_by(JOBS.c.name)).mappings()

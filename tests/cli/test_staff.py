@@ -121,6 +121,26 @@ def test_what_a_round_could_not_do_is_counted_by_status_and_named_by_stuck(confi
     assert named == {"R-LOAN": "overdue: IntegrityError: broken", "R-PAGE": ""}
 
 
+def test_status_says_of_each_round_when_it_ran_what_it_did_and_how_late_it_is(config: Path) -> None:
+    site = gateway.load(config, setup.environment(PORTS))
+    store = Immediate(open_engine(site.database.url), make_unit(house_of(site)))
+    before, due = now() - timedelta(days=2), now() - timedelta(days=1)
+    mine = store.now(rounds.claim, "overdue", "gateway-1", before, 300)
+    store.now(rounds.done, mine, "gateway-1", 7, before, due)
+    store.now(rounds.claim, "silence", "gateway-2", now(), 300)
+    store.close()
+
+    told = {line["which"]: line for line in json.loads(run(config, "status", "--json").output) if line["what"] == "job"}
+
+    overdue = told["round overdue"]
+    assert (overdue["state"], overdue["count"], overdue["lag_s"] // 3600) == ("late", 7, 24)
+    assert (overdue["last_run"], overdue["next_run"]) == tuple(at.isoformat(timespec="seconds") for at in (before, due))
+    assert (told["round silence"]["state"], told["round silence"]["detail"]) == ("running", "by gateway-2")
+    assert told["round purge"]["state"] == "never ran"
+    assert told["load patrons"]["count"] == 120
+    assert "86400 s late" in run(config, "status").output or "86401 s late" in run(config, "status").output
+
+
 def test_staff_receive_a_copy_that_nobody_announced_and_say_whose_it_is(config: Path) -> None:
     run(config, "request", "place", "--patron", "P0002", "--bib", "b9001")
     (asked,) = [r for r in json.loads(run(config, "requests", "list", "--json").output) if r["position"] == "REQUESTED"]

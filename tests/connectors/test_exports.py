@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.connectors.exports import HOLDINGS, PATRONS, BadFile, read_holdings, read_patrons
+from hkall_gateway.connectors.exports import (
+    HOLDINGS,
+    PATRONS,
+    REQUESTS,
+    BadFile,
+    read_closures,
+    read_holdings,
+    read_patrons,
+    read_requests,
+)
 
 DEMO = Path(__file__).parents[2] / "fixtures/demo"
 
@@ -67,6 +76,59 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
 )
 def test_columns_that_do_not_fit_are_named(tmp_path: Path, text: str, said: str) -> None:
     assert said in mistakes(tmp_path, text)
+
+
+def test_a_title_may_hold_a_line_of_its_own_and_any_space(tmp_path: Path) -> None:
+    text = 'agency,bib_id,title,barcode,status\nCUHK,b1,"Dune:\na novel",C1,On Loan\nCUHK,b2,A\u2028B\x0bC,C2,On Loan\n'
+    found = read_holdings(file(tmp_path, text))
+    assert [(row.title, row.barcode) for row in found] == [("Dune:\na novel", "C1"), ("A\u2028B\x0bC", "C2")]
+
+
+@pytest.mark.parametrize("row", ['P1,"undergraduates', 'P1,"under"graduates'])
+def test_quotation_marks_that_do_not_close_are_told_with_their_line(tmp_path: Path, row: str) -> None:
+    assert mistakes(tmp_path, f"barcode,category\n{row}\n")[0].startswith("some.csv:2: ")
+
+
+def test_a_closure_that_ends_before_it_begins_is_told_with_its_line(tmp_path: Path) -> None:
+    path = file(tmp_path, "agency,from,to\nHKU,2017-07-01,2017-07-02\nHKU,2017-08-03,2017-08-01\nCUHK,2017-01-01,2019-01-01\n")
+    with pytest.raises(BadFile) as caught:
+        read_closures(path)
+    assert caught.value.mistakes == (
+        f"{path}:3: to: 2017-08-01 is before 2017-08-03",
+        f"{path}:4: to: 2019-01-01 is more than a year later",
+    )
+
+
+OPEN = {"side": "borrow", "request_id": "R1", "partner": "CUHK", "patron": "P1", "barcode": "C1", "title": "Dune"}
+OPEN |= {"bib_id": "b1", "position": "ON_LOAN", "placed": "2017-06-01", "first_checkout": "2017-06-05", "due": "2017-06-20"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrong"),
+    [
+        ({}, []),
+        ({"due": ""}, ["due: is empty, and the book is on loan"]),
+        ({"due": "2017-06-04"}, ["due: 2017-06-04 is before 2017-06-05"]),
+        ({"patron": ""}, ["patron: is empty"]),
+        ({"barcode": ""}, ["barcode: is empty, and a request that is ON_LOAN has a copy"]),
+        ({"position": "PAGED"}, ["position: PAGED is none of a request where we borrow"]),
+        ({"side": "lend"}, ["position: ON_LOAN is none of a request where we lend"]),
+        ({"position": "REQUESTED", "barcode": "", "due": ""}, []),
+        ({"side": "lend", "position": "SHIPPED", "patron": ""}, []),
+        ({"position": "RETURN_TRANSIT"}, []),
+    ],
+)
+def test_an_open_request_whose_row_contradicts_itself_is_refused(
+    tmp_path: Path, changed: dict[str, str], wrong: list[str]
+) -> None:
+    row = OPEN | changed
+    path = file(tmp_path, ",".join(c.name for c in REQUESTS) + "\n" + ",".join(row.get(c.name, "") for c in REQUESTS) + "\n")
+    if not wrong:
+        assert len(read_requests(path)) == 1
+        return
+    with pytest.raises(BadFile) as caught:
+        read_requests(path)
+    assert list(caught.value.mistakes)[: len(wrong)] == [f"{path}:2: {what}" for what in wrong]
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""A file with one bad row: its file, line and column are named, nothing of it is loaded, and the old data stay in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import select
+
+from hkall_gateway.cli import main
+from hkall_gateway.config import gateway
+from hkall_gateway.lab import setup
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import METADATA
+
+PORTS = setup.Ports()
+REQUESTS = "side,request_id,partner,patron,barcode,title,bib_id,position,placed,first_checkout,due\n"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = setup.write_config(tmp_path_factory.mktemp("site"), PORTS)
+    setup.furnish(path, setup.environment(PORTS))
+    return path
+
+
+def run(config: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, [*words, "--config", str(config)], env=setup.environment(PORTS))
+
+
+def contents(config: Path) -> dict[str, list[object]]:
+    """Every row of every table."""
+    engine = open_engine(gateway.load(config, setup.environment(PORTS)).database.url)
+    with engine.connect() as connection:
+        found: dict[str, list[object]] = {t.name: [*connection.execute(select(t))] for t in METADATA.sorted_tables}
+    engine.dispose()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad", "where"),
+    [
+        ("patrons", "barcode,category\nNEW,undergraduates\n", "X1,\n", "3: category: is empty"),
+        ("holdings", "agency,bib_id,title,barcode,status\nLU,n,New,N1,On Loan\n", "LU,n,,N2,On Loan\n", "3: title: is empty"),
+        ("closures", "agency,from,to\nLU,2017-01-01,2017-01-02\n", "LU,2017-05-03,2017-05-01\n", "3: to: 2017-05-01 is before"),
+        ("partners", "agency,name,url\nNEW,New,http://127.0.0.1:1/\n", "OLD,,http://127.0.0.1:1/\n", "3: name: is empty"),
+        (
+            "requests",
+            REQUESTS + "borrow,OLD-1,CUHK,P0003,C77,Dune,b9,ON_LOAN,2017-06-01,2017-06-05,2017-06-20\n",
+            "borrow,OLD-2,CUHK,P0003,C78,Dune,b9,ON_LOAN,2017-06-01,2017-06-05,\n",
+            "3: due: is empty",
+        ),
+    ],
+)
+def test_one_bad_row_loads_nothing_of_its_file(
+    config: Path, tmp_path: Path, kind: str, good: str, bad: str, where: str
+) -> None:
+    file, before = tmp_path / f"{kind}.csv", contents(config)
+
+    file.write_text(good + bad)
+    refused = run(config, "load", kind, str(file))
+    kept = contents(config)
+    file.write_text(good)
+    taken = run(config, "load", kind, str(file))
+
+    assert (refused.exit_code, f"{file}:{where}" in refused.output) == (2, True), refused.output
+    assert "nothing was loaded" in refused.output
+    assert kept == before
+    assert (taken.exit_code, contents(config) != before) == (0, True)
+
+
+def test_a_policy_that_is_wrong_is_refused_by_every_command_with_every_path(config: Path) -> None:
+    policy = config.parent / "policy.toml"
+    kept = policy.read_text()
+    policy.write_text('[[categories]]\nkey = "new"\n[fine]\novrdue_cents = 1\nrecalled_cents = -4\n[pickup]\ndays = "five"\n')
+    done = run(config, "explain", "request", "--patron", "P0001", "--bib", "b9001")
+    policy.write_text(kept)
+
+    assert done.exit_code == 2
+    wrong = ("categories[0].quota", "fine.ovrdue_cents", "did you mean `overdue_cents`", "fine.recalled_cents", "pickup.days")
+    assert [text for text in wrong if text not in done.output] == []
+    assert run(config, "explain", "request", "--patron", "P0001", "--bib", "b9001").exit_code == 0
