@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,11 +16,9 @@ from hkall_gateway.rules.lifecycle import FINAL, TAKES_QUOTA, Event
 from hkall_gateway.rules.records import from_json
 from hkall_gateway.rules.settings import CATEGORIES, Policy
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Request, Side
-from hkall_gateway.store.tables import REQUESTS
+from hkall_gateway.store.tables import FINES, REQUESTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.desk.conftest import Library
 
 P = Position
@@ -62,6 +60,8 @@ USUAL = {
     P.AT_BORROWER: "shipped",
 }
 """What usually happens next: without it, chance would hardly ever bring a book to its reader."""
+LENT = [("wish", "UG1", "t0"), ("wish", "UG1", "t1"), *[("onward", n) for n in (0, 1) for _ in range(3)]]
+"""Two books that their reader has already: most of what happens to a loan begins here."""
 QUICK = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -122,20 +122,73 @@ def places(library: Library) -> dict[str, int]:
 
 
 @QUICK
-@given(events=EVENTS)
+@given(begun=st.sampled_from([(), LENT]), events=EVENTS)
 def test_whatever_happens_r20_r21_both_quotas_hold_an_end_is_an_end_and_the_journal_tells_it_all(
-    make_small: Callable[[], Library], events: list[tuple[Any, ...]]
+    make_small: Callable[[], Library], begun: Sequence[tuple[Any, ...]], events: list[tuple[Any, ...]]
 ) -> None:
     library = make_small()
+    first = library.today()
     ended: dict[str, Request] = {}
-    for event in events:
+    for event in (*begun, *events):
         happen(library, event)
         assert all(count <= CARDS[card] for card, count in places(library).items()), event
         now = {r.id: r for r in library.requests()}
         assert {number: now[number] for number in ended} == ended, event
         ended = {number: r for number, r in now.items() if r.position in FINAL}
     assert replayed(library.journal()) == library.requests()
+    assert wrong_dates(library.journal()) == []
+    assert too_dear(library.rows(FINES), (library.today() - first).days) == []
     library.close()
+
+
+RULE_OF_DATES: Mapping[str, Callable[[date, date, date], bool]] = {
+    "RENEW": lambda was, now, _floor: now > was,
+    "OWNER_RENEW": lambda was, now, _floor: now >= was,
+    "RENEWAL_DENIED": lambda was, now, _floor: now <= was,
+    "RECALL": lambda was, now, floor: min(was, floor) <= now <= was,
+    "CANCEL_RECALL": lambda was, now, _floor: now >= was,
+    "AMEND": lambda was, now, _floor: now >= was,
+}
+"""How an event may move a due date: a renewal never shortens (R32), a recall never lengthens and leaves the minimum use, whose
+last day is `floor` (R25, R26); no other event moves it at all."""
+
+
+def wrong_dates(journal: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The journal's lines that move a due date as they may not."""
+    facts: dict[str, dict[str, Any]] = {}
+    return [
+        line for line in journal if line["event"] in CHANGES and _moves_wrongly(facts.setdefault(line["request"], {}), line)
+    ]
+
+
+def _moves_wrongly(known: dict[str, Any], line: Mapping[str, Any]) -> bool:
+    """Whether a line moves the due date of what is known of its request; what it says is known from now on."""
+    was, new = known.get("due"), from_json(line["detail"])
+    known.update(new)
+    if line["outcome"] != "ok" or not was or not new.get("due"):
+        return False
+    return not RULE_OF_DATES[line["event"]](was, new["due"], known["first_checkout"] + timedelta(SMALL.recall.min_use_days))
+
+
+def too_dear(charges: list[Mapping[str, Any]], days: int) -> list[Mapping[str, Any]]:
+    """The overdue charges of loans that cost nothing, less than nothing, or more than so many days at the higher rate."""
+    overdue = [row for row in charges if row["kind"] == "overdue"]
+    sums = {row["request"]: sum(one["cents"] for one in overdue if one["request"] == row["request"]) for row in overdue}
+    return [row for row in overdue if row["cents"] <= 0 or sums[row["request"]] > days * SMALL.fine.recalled_cents]
+
+
+def test_a_recall_that_lengthens_and_a_renewal_that_shortens_would_be_seen(make_small: Callable[[], Library]) -> None:
+    """The judges are worth something."""
+    library = make_small()
+    for event in (*LENT, ("recalled", 1), ("wait", 9), ("renewed", 0)):
+        happen(library, event)
+    moved = [line for line in library.journal() if line["event"] in {"RECALL", "OWNER_RENEW"} and "due" in line["detail"]]
+    others = [line for line in library.journal() if line not in moved]
+
+    assert {line["event"] for line in moved} >= {"OWNER_RENEW"}
+    assert wrong_dates(library.journal()) == []
+    assert len(wrong_dates([*others, *({**line, "event": "RECALL"} for line in moved if line["event"] == "OWNER_RENEW")])) == 1
+    assert too_dear([{"kind": "overdue", "request": "R1", "cents": 500}], 1) != []
 
 
 CHANGES = frozenset({"OPEN", "AMEND", *(event.name for event in Event)})

@@ -1,14 +1,16 @@
 """Two wishes of one reader race for the fifteenth place (R20): two threads, then two processes, on one SQLite file.
 
-How we know that they interleaved: whoever comes first into its transaction waits, before it commits, until the other one has
-begun to ask; so in every round the second wish is made while the first is decided and not yet on disk. A gateway that counted
-in one transaction and wrote in another would let both in.
+How we know that they interleaved: both start from a barrier, and whoever comes first into its transaction waits, before it
+commits, until the other one has begun to ask. Each notes by the machine's clock, which both share, when it asked and when it
+had decided; `overlapped` counts the rounds in which the loser had asked before the winner's decision was on disk, and that is
+every one. A gateway that counted in one transaction and wrote in another would let both in.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -17,7 +19,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from queue import Queue
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import Connection
@@ -43,6 +45,17 @@ WORLD = By("world", "world")
 READER = Borrower("UG0", Sensitive("Chan"), "undergraduates", total_quota=60)
 LOAN = Request("", Side.BORROWING, Position.ON_LOAN, "t", "t", partner="CUHK", due=date(2017, 3, 16))
 TITLES = ("left", "right")
+
+
+class Turn(NamedTuple):
+    """What one side of a round was answered, and when it had asked and was about to commit, in nanoseconds."""
+
+    number: int
+    side: int
+    won: str
+    why: str
+    asked_ns: int
+    decided_ns: int
 
 
 def card(number: int) -> str:
@@ -81,18 +94,20 @@ def opened(url: str, name: str, before_commit: Callable[[], None] = lambda: None
 
 def race(url: str, side: int, begun: list[list[Any]], start: Any, answers: Any) -> None:
     """One racer: in every round it asks for its own title for the same reader. `begun[round][side]` is set when it asks."""
-    now_in = [0]
+    now_in, decided = [0], [0]
 
     def wait_for_the_other() -> None:
         if not begun[now_in[0]][1 - side].wait(PATIENCE_S):
             raise AssertionError("the other one never asked")
+        decided[0] = time.monotonic_ns()
 
     with closing(opened(url, TITLES[side], wait_for_the_other)) as store:
         for number in range(ROUNDS):
             now_in[0] = number
             start.wait(PATIENCE_S)
+            asked = time.monotonic_ns()
             begun[number][side].set()
-            answers.put((number, side, *outcome(store, number, side)))
+            answers.put(Turn(number, side, *outcome(store, number, side), asked, decided[0]))
 
 
 def outcome(store: Immediate, number: int, side: int) -> tuple[str, str]:
@@ -106,7 +121,13 @@ def outcome(store: Immediate, number: int, side: int) -> tuple[str, str]:
     raise AssertionError("neither yes nor no")
 
 
-def run(url: str, racer: Callable[..., Any], event: Callable[[], Any], barrier: Callable[[int], Any], queue: Any) -> list[Any]:
+def overlapped(turns: list[Turn]) -> int:
+    """In how many rounds the loser had asked before the winner's place was on disk."""
+    winner = {turn.number: turn for turn in turns if turn.won == "won"}
+    return sum(turn.asked_ns < winner[turn.number].decided_ns for turn in turns if turn.won == "lost")
+
+
+def run(url: str, racer: Callable[..., Any], event: Callable[[], Any], barrier: Callable[[int], Any], queue: Any) -> list[Turn]:
     begun = [[event(), event()] for _ in range(ROUNDS)]
     start = barrier(2)
     racers = [racer(target=partial(race, url, side, begun, start, queue)) for side in (0, 1)]
@@ -118,10 +139,11 @@ def run(url: str, racer: Callable[..., Any], event: Callable[[], Any], barrier: 
     return answers
 
 
-def judge(url: str, answers: list[Any]) -> None:
-    """Exactly one wins in every round, the other is told why, and the database says the same."""
-    by_round = [sorted(answer[2:] for answer in answers if answer[0] == number) for number in range(ROUNDS)]
+def judge(url: str, turns: list[Turn]) -> None:
+    """Exactly one wins in every round, the other is told why and was truly in between, and the database says the same."""
+    by_round = [sorted((turn.won, turn.why) for turn in turns if turn.number == number) for number in range(ROUNDS)]
     assert by_round == [[("lost", Why.QUOTA_HKALL.value), ("won", "")]] * ROUNDS
+    assert overlapped(turns) == ROUNDS
     with closing(opened(url, "judge")) as store:
         assert [len(store.now(Unit.open_requests, card(number))) for number in range(ROUNDS)] == [15] * ROUNDS
 
