@@ -14,8 +14,6 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -132,6 +130,7 @@ class Daemon:
         self.config, self.house = config, house_of(config)
         self.counters = Counters()
         self._hashing = ThreadPool(0, HASHING_THREADS, "hashing")
+        self._relay_health = Health("relay", clock, self.counters)
         self.secrets = self._make_secrets()
         engine = open_engine(config.database.url, config.database.limits())
         grouped = partial(self.counters.observe, "group_units")
@@ -167,11 +166,14 @@ class Daemon:
     def _lines_to_ils(self, health: Health) -> Callable[[], Upstream]:
         """What opens one more line to the local system's SIP2 server, as ourselves."""
         ils, dialect = self.config.ils, rows.framing_of_ils(self.config)
-        endpoint: Any = HostnameEndpoint(self._reactor, ils.host, ils.port, timeout=ils.timeout_s)
-        if ils.tls:
-            endpoint = wrapClientTLS(optionsForClientTLS(ils.host), endpoint)
+        dial = dialled(self._reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
         login = Login(ils.login, self._ils_password(), ils.location)
-        return lambda: Upstream(dialled(endpoint), self._reactor, ils.timeout_s, dialect, health, login)
+        return lambda: Upstream(dial, self._reactor, ils.timeout_s, dialect, health, login)
+
+    def _beyond(self) -> tuple[Callable[[], Upstream] | None, bool]:
+        """What opens a terminal's line to the local system, if its lines are passed on, and whether it logs in there itself."""
+        ils = self.config.ils
+        return (self._lines_to_ils(self._relay_health) if ils.relay else None), ils.relay_login == "terminal"
 
     def _ils_password(self) -> Sensitive:
         return Sensitive(self._environ.get(self.config.ils.password_env or "", ""))
@@ -216,7 +218,15 @@ class Daemon:
         library = self.config.library
         terminals = rows.terminals(self.config)
         sip2_door = sip2.Door(
-            self.desk, terminals, self.secrets, library.agency, library.name, HONG_KONG, self.counters, self._clock
+            self.desk,
+            terminals,
+            self.secrets,
+            library.agency,
+            library.name,
+            HONG_KONG,
+            self.counters,
+            self._clock,
+            *self._beyond(),
         )
         callers, dialects = rows.callers(self.config, self._environ), rows.dialects(self.config)
         deadline = Deadline(self._reactor, self.config.ncip.answer_within_s)

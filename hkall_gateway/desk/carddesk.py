@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hkall_gateway.desk import cards
+from hkall_gateway.desk import cards, whose
 from hkall_gateway.desk.base import TRY_AGAIN, locks_for
 from hkall_gateway.desk.byhand import ByHand
 from hkall_gateway.desk.deeds import Paid, Pay
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.outcomes import Had, Refused, Whose
 from hkall_gateway.desk.slips import (
     AllRenewed,
     BlockCard,
@@ -62,6 +62,18 @@ class CardDesk(ByHand):
     async def note_properties(self, ask: NoteProperties) -> PropertiesNoted | Refused:
         """A terminal says how a copy is made."""
         return await self._once(None, NO_LOCKS, cards.note_properties, ask)
+
+    async def whose_copy(self, barcode: str, *, arriving: bool) -> Whose:
+        """Who has a copy: HKALL, or the library's own system."""
+        return await self._store.read(whose.copy, barcode, arriving, self.house)
+
+    async def had(self, card: str) -> Had:
+        """What a card has and owes here, whatever the local system knows of it."""
+        return await self._store.read(whose.had, card, self.house, self._now())
+
+    async def is_our_wish(self, ask: Hold) -> bool:
+        """Whether a hold is ours, or one for the library's own list."""
+        return await self._store.read(cards.is_ours, ask, self.house)
 
     async def pay_at_terminal(self, ask: Pay, pin: Sensitive = NOTHING) -> Paid | Refused:
         """Take money for what a patron owes, from a terminal that may have asked for the PIN."""

@@ -94,6 +94,15 @@ def _of_copy(unit: Unit, barcode: str, house: House) -> tuple[str, str] | Why:
     return (ours.bib_id, ours.volume) if ours else Why.UNKNOWN_ITEM
 
 
+def is_ours(unit: Unit, ask: Hold, house: House) -> bool:
+    """Whether a terminal's hold is a wish of HKALL, or for a book of HKALL, and not one for the library's own list."""
+    if ask.mode is not HoldMode.PLACE:
+        return _mine(unit, ask, house) is not Why.UNKNOWN_REQUEST
+    if ask.barcode:
+        return bool(unit.requests_with(ask.barcode))
+    return bool(cards.titles(unit, ask.title))
+
+
 def _cancel(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
     request = _mine(unit, ask, house)
     if isinstance(request, Why):

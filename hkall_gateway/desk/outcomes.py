@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import StrEnum
 
 from hkall_gateway.rules.records import record
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Sensitive, Side, Why
@@ -62,6 +63,23 @@ class ChargeLine:
     item: ItemKey | None
     left_cents: int
     at: datetime
+
+
+class Whose(StrEnum):
+    """Whom a copy concerns: HKALL, the library's own system, both (lent to a partner), or one of them, and who knows which."""
+
+    OURS = "ours"
+    THEIRS = "theirs"
+    LENT = "lent"
+    EITHER = "either"
+
+
+@dataclass(frozen=True, slots=True)
+class Had:
+    """What a card has of HKALL, and what is owed for it."""
+
+    lines: tuple[LoanLine, ...] = ()
+    charges: tuple[ChargeLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

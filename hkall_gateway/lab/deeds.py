@@ -110,6 +110,8 @@ def change_ils(stage: Stage, line: Line) -> None:
     system = stage.world(line).ils
     if line.get("state"):
         system.become(line.get("state"))
+    elif line.get("barcode"):
+        system.books[line.get("barcode")].reader = line.get("to")
     else:
         system.learn(line.get("card"), dict(map(pair, shlex.split(line.get("words")))))
 

@@ -17,6 +17,7 @@ from hkall_gateway.sip2 import handlers as sip2
 from hkall_gateway.sip2.codec import checksum
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.session import Hang, Say, Session
+from hkall_gateway.sip2.upstream import Beyond
 from hkall_gateway.store.database import finished
 
 HERE: Final = "127.0.0.1"
@@ -65,12 +66,15 @@ class Line:
     terminal: Terminal
     session: Session
     seal: Seal
+    beyond: Beyond | None = None
 
 
 class Terminals:
     """Every terminal of a world on its own connection; each logs in before its first line."""
 
-    def __init__(self, start: Start, desk: Desk, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, start: Start, desk: Desk, now: Callable[[], datetime], beyond: Callable[[], Beyond] | None = None
+    ) -> None:
         self._rows = {terminal.login: terminal for terminal in start.terminals}
         self._lines: dict[str, Line] = {}
         self._door = sip2.Door(
@@ -82,6 +86,7 @@ class Terminals:
             timezone=HONG_KONG,
             counters=Counters(),
             now=now,
+            beyond=beyond,
         )
 
     def ask(self, login: str, said: str) -> str:
@@ -100,14 +105,14 @@ class Terminals:
                 return data
             case Hang(why):
                 raise ValueError(f"{line.terminal.login} was hung up on: {why}")
-        return finished(sip2.respond(self._door, line.session, piece, HERE))
+        return finished(sip2.respond(self._door, line.session, piece, HERE, line.beyond))
 
     def _connect(self, login: str) -> Line:
         if login not in self._rows:
             raise ValueError(f"there is no terminal {login!r}")
         terminal = self._rows[login]
-        make = DIALECTS[terminal.dialect]
-        line = Line(terminal, Session(make), Seal(make.encoding))
+        make, opens = DIALECTS[terminal.dialect], self._door.beyond
+        line = Line(terminal, Session(make), Seal(make.encoding), opens() if opens else None)
         if not self.wire(line, line.seal.sealed(f"9300CN{login}|CO{login}|")).startswith(b"941"):
             raise ValueError(f"{login} could not log in")
         self._lines[login] = line

@@ -231,7 +231,8 @@ class World:
         told = self.start.ils
         terms = Terms(told.fallback, told.keep_s, told.pin, _right_pin)
         self.desk = Desk(self.store, self._connector(), lambda: house, lambda: self.now, lambda: terms)
-        self.terminals = Terminals(self.start, self.desk, lambda: self.now)
+        relay = Health("relay", lambda: self.now)
+        self.terminals = Terminals(self.start, self.desk, lambda: self.now, self._beyond(relay))
         self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret)
         sender = Sender("lending@lib.test", self.start.name)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: house, lambda: self.now)
@@ -245,6 +246,9 @@ class World:
         health = Health("connector", lambda: self.now)
         out = Outside(lambda: self.now, health, lambda: Direct(self.ils, health), self.post)
         return CONNECTORS[self.start.ils.connector](Tools(self.store, self.start.agency, _right_pin, {}, out))
+
+    def _beyond(self, health: Health) -> Callable[[], Direct] | None:
+        return (lambda: Direct(self.ils, health)) if self.start.ils.relay else None
 
     def _unit(self, connection: Connection) -> Unit:
         return Unit(connection, lambda: f"R{next(self._numbers)}", self.desk.house.silent, self._listen)

@@ -128,8 +128,8 @@ def body_of(line: bytes, delimiter: str = "|") -> bytes:
     """A line without what belongs to one hop alone: AY, AZ, and its end. Every other byte is as it came."""
     raw = _bare(line)
     text = raw.decode("latin-1")  # a character a byte, whatever they mean
-    shape = SHAPES.get(text[:2])
-    kept = raw[: len(_unseal(text, 2 + shape.width if shape else 2, delimiter).body)]
+    width = SHAPES[text[:2]].width if text[:2] in SHAPES else 0
+    kept = raw[: len(_unseal(text, 2 + width, delimiter).body)]
     apart = re.search(rb"AY[0-9]?%s\Z" % re.escape(delimiter.encode("latin-1")), kept)
     return kept[: apart.start()] if apart else kept
 

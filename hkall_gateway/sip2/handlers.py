@@ -9,7 +9,8 @@ from typing import Final
 import structlog
 
 from hkall_gateway.desk.outcomes import Refused
-from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.rules.vocabulary import Sensitive, Why
+from hkall_gateway.sip2 import relay
 from hkall_gateway.sip2.cards import block, enable
 from hkall_gateway.sip2.codec import Message
 from hkall_gateway.sip2.fees import pay
@@ -21,6 +22,7 @@ from hkall_gateway.sip2.messages import RESEND
 from hkall_gateway.sip2.patrons import end_session, patron_information, patron_status
 from hkall_gateway.sip2.session import Refuse, Session
 from hkall_gateway.sip2.turns import NOBODY, Door, Handler, Reply, TerminalRow, Turn, Verifier, refuse_by, reply
+from hkall_gateway.sip2.upstream import Beyond, Login
 from hkall_gateway.store.faults import Unavailable
 
 __all__ = ["HANDLERS", "Door", "Message", "Refuse", "TerminalRow", "Verifier", "respond", "struck_out", "welcome"]
@@ -46,18 +48,18 @@ OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
 """The flags of 98 that say what BX says too, and the messages behind them. Source: SIP2 2.00, ACS status."""
 
 
-async def respond(door: Door, session: Session, piece: Message | Refuse, peer: str) -> bytes:
+async def respond(door: Door, session: Session, piece: Message | Refuse, peer: str, beyond: Beyond | None = None) -> bytes:
     """The whole answer to one message, to be written as it is. Never raises for anything that a peer sent.
 
-    `peer` is the address that it came from. An exception on the way is a bug of ours or a store that failed: it is logged
-    once with its traceback, the message gets its own negative reply, and the line stays.
+    `peer` is the address that it came from, `beyond` its line to the local system. An exception on the way is a bug of ours or
+    a store that failed: it is logged once with its traceback, the message gets its own negative reply, and the line stays.
     """
     message = piece.message if isinstance(piece, Refuse) else piece
-    turn = _turn(door, session, message, peer)
+    turn = _turn(door, session, message, peer, beyond)
     with structlog.contextvars.bound_contextvars(channel="sip2", terminal=turn.terminal.login, corr_id=turn.corr):
         try:
             answer = await _answer(turn, piece)
-            line = session.reply(message, turn.reply_code, answer.fields)
+            line = _line(turn, answer)
         except Unavailable:  # the store has said why; the terminal hears "try again"
             answer = refuse_by(turn, Why.TRY_AGAIN)
             line = session.reply(message, turn.reply_code, answer.fields)
@@ -81,9 +83,15 @@ def struck_out(session: Session) -> bool:
     return session.counters[STRUCK_OUT] > 0
 
 
-def _turn(door: Door, session: Session, message: Message, peer: str) -> Turn:
+def _line(turn: Turn, answer: Reply) -> bytes:
+    if answer.body:
+        return turn.session.pass_on(turn.message, answer.body)
+    return turn.session.reply(turn.message, turn.reply_code, answer.fields)
+
+
+def _turn(door: Door, session: Session, message: Message, peer: str, beyond: Beyond | None) -> Turn:
     terminal, now = door.terminals.get(session.terminal or "", NOBODY), door.now()
-    return Turn(door, session, message, terminal, peer, now, f"{terminal.login or peer}/{now:%Y%m%dT%H%M%S.%f}")
+    return Turn(door, session, message, terminal, peer, now, f"{terminal.login or peer}/{now:%Y%m%dT%H%M%S.%f}", beyond)
 
 
 async def _answer(turn: Turn, piece: Message | Refuse) -> Reply:
@@ -94,14 +102,14 @@ async def _answer(turn: Turn, piece: Message | Refuse) -> Reply:
         return refuse_by(turn, Why.NOT_SUPPORTED)
     if isinstance(piece, Refuse) and code not in ASKS_NOTHING:
         return refuse_by(turn, Why.UNUSABLE_MESSAGE)
-    return await HANDLERS[code](turn)
+    return await relay.answer(turn, HANDLERS[code])
 
 
 def _note(turn: Turn, answer: Reply) -> None:
     took = turn.door.now() - turn.now
     turn.door.counters.observe("sip2_latency_seconds", took.total_seconds(), turn.message.code)
     no = answer.no or Refused(Why.TRY_AGAIN)
-    outcome = answer.no.why.value if answer.no else "ok"
+    outcome = answer.no.why.value if answer.no else "relayed" if answer.body else "ok"
     turn.door.counters.add("sip2_messages_total", turn.terminal.login, turn.message.code, outcome)
     LOG.info(
         "sip2.answered",
@@ -132,10 +140,20 @@ async def _log_in(turn: Turn) -> Reply:
     reason = await _login_refused(turn, row)
     if not reason:
         turn.session.log_in(row.login, row.dialect)
+        _log_in_beyond(turn)
         return reply(turn, {"ok": "1"})
     LOG.warning("sip2.login_refused", login=row.login, reason=reason, peer=turn.peer)
     turn.session.counters[STRUCK_OUT] += turn.session.strike()
     return refuse_by(turn, Why.LOG_IN_FIRST)
+
+
+def _log_in_beyond(turn: Turn) -> None:
+    """The local system knows its terminals too: it is told the same login when it is first asked."""
+    if turn.beyond is None or not turn.door.own_logins:
+        return
+    turn.beyond.close()
+    told = turn.message
+    turn.beyond.login = Login(told.get("CN").strip(), Sensitive(told.get("CO")), told.get("CP").strip())
 
 
 async def _login_refused(turn: Turn, row: TerminalRow) -> str:

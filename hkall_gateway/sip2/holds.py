@@ -34,11 +34,12 @@ async def hold(turn: Turn) -> Reply:
     if turn.pin_missing:
         return refuse_by(turn, Why.WRONG_PIN)
     mode, news = MODES[asked.get("hold_mode")]
-    outcome = await turn.door.desk.hold(_hold(turn, mode))
+    outcome = await turn.door.desk.hold(asked_hold(turn, mode))
     return refuse(turn, outcome) if isinstance(outcome, Refused) else _held(turn, outcome, news)
 
 
-def _hold(turn: Turn, mode: HoldMode) -> Hold:
+def asked_hold(turn: Turn, mode: HoldMode) -> Hold:
+    """What a terminal's 15 asks of the desk."""
     asked, last = turn.message, turn.instant("BW")
     return Hold(
         by=turn.by,

@@ -20,6 +20,7 @@ from hkall_gateway.sip2.handlers import Door, respond, struck_out, welcome
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.session import Event, Hang, Say, Session
 from hkall_gateway.sip2.telnet import LOGIN, Prompts
+from hkall_gateway.sip2.upstream import Beyond
 
 LOG = structlog.get_logger()
 
@@ -69,6 +70,7 @@ class Line(TwistedProtocol):
     def __init__(self, port: Port) -> None:
         self._port = port
         self._session = Session(DIALECTS["standard"])
+        self._beyond: Beyond | None = None
         self._header: bytearray | None = None
         self._prompts: Prompts | None = None
         self._waiting: deque[Event] = deque()
@@ -107,6 +109,8 @@ class Line(TwistedProtocol):
             self._timer.cancel()
         if self._admitted:
             self._tally()
+            if self._beyond is not None:
+                self._beyond.close()
             self._port.gate.leave(self._peer)
             self._note_end(reason)
         self._port.closed(self)
@@ -155,6 +159,8 @@ class Line(TwistedProtocol):
         self._port.count()
         dialect, framed = self._port.listener.framing_of(self._peer)
         self._session = Session(dialect, framed=framed)
+        opens = self._port.door().beyond
+        self._beyond = opens() if opens is not None else None
         welcome(self._port.door(), self._session, self._port.listener, self._peer)
         known = self._session.terminal is not None
         self._wait_for(self._port.idle_s if known else self._port.login_s)
@@ -217,7 +223,7 @@ class Line(TwistedProtocol):
             self._socket.write(event.data)
         else:
             known = self._session.terminal
-            answer = await respond(self._port.door(), self._session, event, self._peer)
+            answer = await respond(self._port.door(), self._session, event, self._peer, self._beyond)
             if not self._closing:
                 self._write(self._in_words(answer), came_in=known is None and self._session.terminal is not None)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hkall_gateway.desk.asks import SeePatron
-from hkall_gateway.desk.outcomes import ChargeLine, LoanLine, PatronSeen
+from hkall_gateway.desk.outcomes import ChargeLine, Had, LoanLine, PatronSeen
 from hkall_gateway.rules.vocabulary import Position, Why
 from hkall_gateway.sip2.codec import Message, Value
 from hkall_gateway.sip2.turns import Reply, Turn, dollars, reply
@@ -17,6 +17,7 @@ P = Position
 
 
 Line = LoanLine | ChargeLine
+Record = PatronSeen | Had
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +26,14 @@ class Listing:
 
     count: str
     tag: str
-    lines: Callable[[PatronSeen], Sequence[Line]]
+    lines: Callable[[Record], Sequence[Line]]
 
 
-def _loans(holds: Callable[[LoanLine], bool]) -> Callable[[PatronSeen], Sequence[Line]]:
+def _loans(holds: Callable[[LoanLine], bool]) -> Callable[[Record], Sequence[Line]]:
     return lambda seen: [line for line in seen.lines if holds(line)]
 
 
-def _owing(seen: PatronSeen) -> Sequence[Line]:
+def _owing(seen: Record) -> Sequence[Line]:
     """What is charged already, then what runs on for books that are not back yet."""
     return [*seen.charges, *(line for line in seen.lines if line.fine_cents > 0)]
 
@@ -108,19 +109,20 @@ def standing(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
 
 
 def _texts(turn: Turn, seen: PatronSeen, language: str) -> tuple[str, ...]:
-    waiting = sum(line.position is P.RECEIVED for line in seen.lines) if _trusted(turn, seen) else 0
     texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
     texts += [say(Why.WRONG_PIN, language, {})] if seen.pin_ok is False else []
-    texts += [tell(News.WAITING, language, count=waiting)] if waiting else []
-    return (*texts, *_labels(turn, seen))
+    texts += texts_of(turn, seen, language) if _trusted(turn, seen) else []
+    return tuple(texts)
 
 
-def _labels(turn: Turn, seen: PatronSeen) -> tuple[str, ...]:
-    """Where each request stands, in the words that patrons know, when a list of requests is asked for (R35)."""
+def texts_of(turn: Turn, seen: Record, language: str) -> list[str]:
+    """How many books wait, and where each request stands, in the words that patrons know, when they are asked for (R35)."""
+    waiting = sum(line.position is P.RECEIVED for line in seen.lines)
+    texts = [tell(News.WAITING, language, count=waiting)] if waiting else []
     asked = turn.message.get("summary")[: len(LISTINGS)].find("Y")
-    if asked < 0 or LISTINGS[asked].tag not in REQUESTS or not _trusted(turn, seen):
-        return ()
-    return tuple(f"{line.title}: {line.label}" for line in seen.lines if line in LISTINGS[asked].lines(seen))
+    if asked < 0 or LISTINGS[asked].tag not in REQUESTS:
+        return texts
+    return [*texts, *(f"{line.title}: {line.label}" for line in seen.lines if line in LISTINGS[asked].lines(seen))]
 
 
 def _details(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
@@ -155,10 +157,10 @@ def _asked_list(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
     if asked < 0:
         return {}
     row = LISTINGS[asked]
-    return {row.tag: tuple(_line(turn, line) for line in _page(turn.message, row.lines(seen)))}
+    return {row.tag: tuple(line_text(turn, line) for line in _page(turn.message, row.lines(seen)))}
 
 
-def _line(turn: Turn, line: Line) -> str:
+def line_text(turn: Turn, line: Line) -> str:
     """One line of a list: the barcode, by which the terminal may ask on; a sum where it is about money."""
     barcode = line.item.barcode if line.item else ""
     # Nobody knows yet which copy will come.

@@ -136,7 +136,7 @@ FIELDS: Final[Mapping[str, Row]] = {
     "CM": _row(Y, "The last day to collect (R14)."),
     "CN": _row(Y, "`login` of a terminal."),
     "CO": _row(Y, "Against `secret_hash`. Never logged."),
-    "CP": _row(I, "Where a terminal stands is in the configuration."),
+    "CP": _row(R, "Told to the library's own system with the login; where a terminal stands is in the configuration."),
     "CQ": _row(Y, "Always said; Y only for a PIN that came and was right."),
     "CR": _row(U, "Collections of other libraries are not known here."),
     "CS": _row(Y, "The call number of the catalogue, in 10 and 18."),

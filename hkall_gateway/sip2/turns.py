@@ -20,6 +20,7 @@ from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.fields import TAGS, date18, parse_date18
 from hkall_gateway.sip2.messages import SHAPES
 from hkall_gateway.sip2.session import Session
+from hkall_gateway.sip2.upstream import Beyond
 from hkall_gateway.sip2.words import CODES, EN, UNSAID, language_of, say
 
 NOWHERE: Final = AllowList(())
@@ -50,7 +51,11 @@ class Verifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """All that answering a terminal needs. `terminals` is by login; `now` answers the aware UTC instant."""
+    """All that answering a terminal needs. `terminals` is by login; `now` answers the aware UTC instant.
+
+    `beyond()` is a line to the local system for one more terminal; None where lines are not passed on. `own_logins`: each
+    terminal logs in there as it did here.
+    """
 
     desk: Desk
     terminals: Mapping[str, TerminalRow]
@@ -60,6 +65,8 @@ class Door:
     timezone: tzinfo
     counters: Counters
     now: Callable[[], datetime]
+    beyond: Callable[[], Beyond] | None = None
+    own_logins: bool = True
 
     def admits(self, address: str) -> bool:
         """Whether any terminal may come from this address."""
@@ -70,8 +77,8 @@ class Door:
 class Turn:
     """One message of one terminal, and what was known when it came.
 
-    `peer` is the address that it came from; `corr` is unlike that of any other message, since a terminal asks one thing at
-    a time.
+    `beyond` is this terminal's line to the local system; `peer` is the address that it came from; `corr` is unlike that of any
+    other message, since a terminal asks one thing at a time.
     """
 
     door: Door
@@ -81,6 +88,7 @@ class Turn:
     peer: str
     now: datetime
     corr: str
+    beyond: Beyond | None = None
 
     @property
     def reply_code(self) -> str:
@@ -141,11 +149,15 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The fields of an answer, and for the log why it is a no, and about which request."""
+    """The fields of an answer, and for the log why it is a no, and about which request.
+
+    `body` is the answer of the local system, which goes out as it is; then there are no fields.
+    """
 
     fields: Mapping[str, Value]
     no: Refused | None = None
     request: str = ""
+    body: bytes = field(default=b"", repr=False)
 
 
 Handler = Callable[[Turn], Awaitable[Reply]]

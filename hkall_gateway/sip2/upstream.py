@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 
 from hkall_gateway.desk.ports import Unreachable
@@ -229,8 +231,11 @@ def written(message: Message, dialect: Dialect) -> bytes:
     return encode(message, dialect).removesuffix(dialect.terminator)
 
 
-def dialled(endpoint: Any) -> Dial:
-    """Opens connections to one of Twisted's client endpoints."""
+def dialled(reactor: Any, host: str, port: int, timeout_s: float, *, tls: bool = False) -> Dial:
+    """Opens connections to a port; over TLS only where a known authority vouches for `host`."""
+    endpoint: Any = HostnameEndpoint(reactor, host, port, timeout=timeout_s)
+    if tls:
+        endpoint = wrapClientTLS(optionsForClientTLS(host), endpoint)
     factory: Any = Factory.forProtocol(Wire)
     factory.noisy = False
 

@@ -52,6 +52,9 @@ class News(StrEnum):
     HOLD_CHANGED = "hold_changed"
     ALL_RENEWED = "all_renewed"
     NOT_RENEWED = "not_renewed"
+    OWED = "owed"
+    ILS_AWAY = "ils_away"
+    NOT_TOLD = "not_told"
 
 
 def _both(english: str, chinese: str) -> Words:
@@ -161,6 +164,10 @@ GOOD: Final[Mapping[News, Words]] = {
     News.HOLD_CHANGED:     _both("The request is changed", "申請已更改"),
     News.ALL_RENEWED:      _both("Renewed: {count}", "已續借 {count} 本"),
     News.NOT_RENEWED:      _both("{item}: {why}", "{item}：{why}"),
+    News.OWED:             _both("Owed for HKALL books: HKD {owed}", "HKALL 圖書欠款：HKD {owed}"),
+    News.ILS_AWAY:         _both("The library's own system is away: HKALL only", "本館系統暫停服務，只可辦理 HKALL 圖書"),
+    News.NOT_TOLD:         _both("Done for HKALL, but not in the library's own system: please do it there",
+                                 "HKALL 已辦妥，但本館系統未有紀錄，請在本館系統補辦"),
 }
 # fmt: on
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Final
@@ -25,6 +25,18 @@ def written(code: str, fields: Mapping[str, Value], dialect: Dialect) -> str:
     encoding, delimiter = dialect.encoding, dialect.delimiter
     fixed = [_fixed(name, first(fields.get(name, "")), encoding, delimiter) for name in plan.fixed]
     return "".join([code, *fixed, _tags(list(_tagged(fields, plan)), dialect)])
+
+
+def grafted(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Dialect) -> bytes:
+    """A body that is passed on with some fixed parts said otherwise and some tags more; every other byte is as it came."""
+    said, at = bytearray(body), 2
+    for part in SHAPES[body[:2].decode("latin-1")].fixed:
+        if part.name in parts:
+            said[at : at + part.width] = KINDS[part.kind].emit(parts[part.name], part.width).encode("ascii", "replace")
+        at += part.width
+    more = _tags([(TAGS[tag], value) for tag, value in tags], dialect) if tags else ""
+    apart = dialect.delimiter if more and len(said) > at and not said.endswith(dialect.delimiter.encode()) else ""
+    return bytes(said) + f"{apart}{more}".encode(dialect.encoding, "replace")
 
 
 def first(value: Value) -> str:

@@ -1,0 +1,269 @@
+"""Lines that are not about HKALL go to the library's own system and come back as they are; what concerns both is joined.
+
+A self-check has one host: if it points at us, its own library's books must go on as before. Which line goes where is the table
+ROUTES; a message that is not in it is ours alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from hkall_gateway.desk.outcomes import Had, Whose
+from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.sip2.codec import Message, Value, body_of, decode
+from hkall_gateway.sip2.dialects import Dialect
+from hkall_gateway.sip2.holds import MODES, asked_hold
+from hkall_gateway.sip2.patrons import FINES, LISTINGS, Line, line_text, texts_of
+from hkall_gateway.sip2.turns import Handler, Reply, Turn, dollars, refuse_by
+from hkall_gateway.sip2.upstream import Beyond
+from hkall_gateway.sip2.words import News, tell
+from hkall_gateway.sip2.writing import grafted
+
+LOG = structlog.get_logger()
+
+Route = Callable[[Turn, Beyond, Handler], Awaitable[Reply]]
+"""(the turn, the local system, our own handler) -> the answer. Never raises for a system that is away."""
+
+OUT: Final = frozenset({"04", "05", "07", "11", "12"})
+"""Circulation statuses of a copy that is not in its library: lent, recalled, claimed, lost."""
+OURS_ALONE: Final = "#"
+"""A fee of ours is named by its number behind this, as the list of 64 shows it."""
+
+
+async def answer(turn: Turn, handler: Handler) -> Reply:
+    """The answer to one message, from whomever it concerns; ours where there is no system beyond."""
+    route = ROUTES.get(turn.message.code)
+    if turn.beyond is None or route is None:
+        return await handler(turn)
+    return await route(turn, turn.beyond, handler)
+
+
+# ---- one copy
+
+
+async def _copy(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+    """09, 11, 17, 19, 29: whoever has the copy. Our own book that is lent to a partner is told to both sides."""
+    whose = await _whose(turn, beyond)
+    if whose is Whose.THEIRS:
+        return await _passed_on(turn, beyond)
+    if whose is Whose.EITHER:
+        return refuse_by(turn, Why.AMBIGUOUS_ITEM)
+    return await (_told_to_both if whose is Whose.LENT else _by(handler))(turn, beyond, handler)
+
+
+async def _whose(turn: Turn, beyond: Beyond) -> Whose:
+    """A barcode that both sides have is an HKALL book where our own copy is not out; else nobody can tell, and says so."""
+    barcode = turn.message.get("AB")
+    if not barcode:
+        return Whose.OURS if not turn.message.get("AJ") else await _of_title(turn)
+    whose = await turn.door.desk.whose_copy(barcode, arriving=turn.message.code == "09")
+    if whose is not Whose.EITHER:
+        return whose
+    seen = await _said(turn, beyond, _look_at(turn))
+    return Whose.OURS if seen is not None and seen.get("circulation_status") not in OUT else Whose.EITHER
+
+
+async def _of_title(turn: Turn) -> Whose:
+    """A renewal by title: ours if the patron has such a book of ours."""
+    had = await turn.door.desk.had(turn.message.get("AA"))
+    mine = any(line.title == turn.message.get("AJ") for line in had.lines)
+    return Whose.OURS if mine else Whose.THEIRS
+
+
+def _look_at(turn: Turn) -> bytes:
+    told = f"17{turn.date18(turn.now)}AO{turn.message.get('AO')}|AB{turn.message.get('AB')}|AC|"
+    dialect = turn.session.dialect
+    return told.replace("|", dialect.delimiter).encode(dialect.encoding, "replace")
+
+
+async def _told_to_both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+    """A book of our own that goes to a partner, or comes back from one: we decide, and the local system is told.
+
+    Where it cannot be, the deed stands, and the terminal says that somebody must tell it.
+    """
+    ours = await handler(turn)
+    if ours.no is not None or turn.message.code not in ("09", "11"):
+        return ours
+    told = await _said(turn, beyond, _asked(turn))
+    if told is not None and told.get("ok") == "1":
+        return ours
+    LOG.warning("sip2.not_told_to_ils", code=turn.message.code, request_id=ours.request, reached=told is not None)
+    return _with_text(ours, tell(News.NOT_TOLD, turn.language()))
+
+
+# ---- one patron
+
+
+async def _patron(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+    """23, 63: the local system's record, with ours in it. While it is away ours alone is told, and that it is."""
+    theirs = await _reached(turn, beyond)
+    if theirs is None:
+        return _with_text(await handler(turn), tell(News.ILS_AWAY, turn.language()))
+    record = decode(theirs, turn.session.dialect)
+    if record.get("BL") == "N" or (turn.pin and record.get("CQ") != "Y"):
+        return Reply({}, body=theirs)
+    had = await turn.door.desk.had(turn.message.get("AA"))
+    trusted = bool(turn.pin) or not turn.session.dialect.pin_required
+    return Reply({}, body=_joined(turn, theirs, record, had if trusted else Had()))
+
+
+def _joined(turn: Turn, theirs: bytes, record: Message, had: Had) -> bytes:
+    """Their line with our counts added, our books behind theirs, and a word about what waits or is owed here."""
+    owed = sum(line.left_cents for line in had.charges)
+    texts = [*texts_of(turn, had, turn.language()), *([tell(News.OWED, turn.language(), owed=dollars(owed))] if owed else [])]
+    tags = [("AF", text) for text in texts]
+    if turn.message.code != "63":
+        return grafted(theirs, {}, tags, turn.session.dialect)
+    rows = [row for row in LISTINGS if not _counted_there(turn) or row is LISTINGS[FINES]]
+    more = {row.count: len(row.lines(had)) for row in rows if row.lines(had)}
+    counts = {name: f"{_number(record.get(name)) + count:04}" for name, count in more.items()}
+    asked = turn.message.get("summary")[: len(LISTINGS)].find("Y")
+    if asked >= 0 and LISTINGS[asked] in rows:
+        row = LISTINGS[asked]
+        page = _rest(turn.message, row.lines(had), _number(record.get(row.count)))
+        tags = [*((row.tag, line_text(turn, line)) for line in page), *tags]
+    return grafted(theirs, counts, tags, turn.session.dialect)
+
+
+def _counted_there(turn: Turn) -> bool:
+    """Whether the local system has HKALL books among its own loans; then only money is ours to add."""
+    return turn.door.desk.house.policy.quota.ils_counts_hkall
+
+
+def _rest(asked: Message, lines: Sequence[Line], theirs: int) -> Sequence[Line]:
+    """Our lines of the page from BP to BQ, where ours are counted on from `theirs`."""
+    first, last = _number(asked.get("BP")) or 1, _number(asked.get("BQ")) or theirs + len(lines)
+    return lines[max(first - 1 - theirs, 0) : max(last - theirs, 0)]
+
+
+async def _renew_all(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+    """65: their books and ours, counted together."""
+    had = await turn.door.desk.had(turn.message.get("AA"))
+    theirs = await _reached(turn, beyond)
+    if theirs is None:
+        return _with_text(await handler(turn), tell(News.ILS_AWAY, turn.language()))
+    if not had.lines:
+        return Reply({}, body=theirs)
+    ours, record = await handler(turn), decode(theirs, turn.session.dialect)
+    if ours.no is not None:
+        return Reply({}, body=theirs)
+    names = ("renewed_count", "unrenewed_count")
+    counts = {name: f"{_number(record.get(name)) + _number(str(ours.fields.get(name, ''))):04}" for name in names}
+    tags = [(tag, text) for tag in ("BM", "BN", "AF") for text in _texts(ours.fields.get(tag, ()))]
+    return Reply({}, body=grafted(theirs, {"ok": "1", **counts}, tags, turn.session.dialect))
+
+
+async def _both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+    """01, 25, 35: done here and there; the local system's answer is told, ours where it gives none."""
+    ours = await handler(turn)
+    theirs = await _reached(turn, beyond)
+    return ours if theirs is None else Reply({}, body=theirs)
+
+
+# ---- wishes and money
+
+
+async def _hold(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+    """15: a wish that is ours, or a title that the union catalogue knows; a barcode of the local system is a local hold."""
+    mode = MODES.get(turn.message.get("hold_mode"))
+    if mode is None or await turn.door.desk.is_our_wish(asked_hold(turn, mode[0])):
+        return await handler(turn)
+    return await _passed_on(turn, beyond)
+
+
+async def _pay(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+    """37: what names a fee of ours is ours; what names none, or another, is paid where BV of 64 came from."""
+    if turn.message.get("CG").strip().startswith(OURS_ALONE):
+        return await handler(turn)
+    return await _passed_on(turn, beyond)
+
+
+async def _status(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
+    """98: HKALL books can be lent though the local system is away, so we stay on line and say what cannot."""
+    ours = await handler(turn)
+    return ours if beyond.up else _with_text(ours, tell(News.ILS_AWAY, turn.language()))
+
+
+# ---- to the local system and back
+
+
+async def _passed_on(turn: Turn, beyond: Beyond) -> Reply:
+    """Their whole answer, or "please try again" in the words of this message."""
+    theirs = await _reached(turn, beyond)
+    return refuse_by(turn, Why.TRY_AGAIN) if theirs is None else Reply({}, body=theirs)
+
+
+async def _reached(turn: Turn, beyond: Beyond) -> bytes | None:
+    """The body of their answer to this very line; None where none came."""
+    return await _exchanged(turn, beyond, _asked(turn))
+
+
+async def _said(turn: Turn, beyond: Beyond, body: bytes) -> Message | None:
+    theirs = await _exchanged(turn, beyond, body)
+    return None if theirs is None else decode(theirs, turn.session.dialect)
+
+
+async def _exchanged(turn: Turn, beyond: Beyond, body: bytes) -> bytes | None:
+    here, there = turn.session.dialect, beyond.dialect
+    try:
+        return _across(await beyond(_across(body, here, there)), there, here)
+    except Unreachable:
+        return None
+
+
+def _asked(turn: Turn) -> bytes:
+    return body_of(turn.message.line, turn.session.dialect.delimiter)
+
+
+def _across(body: bytes, one: Dialect, other: Dialect) -> bytes:
+    """A body as the other side writes it: every byte as it is, unless the two differ in alphabet or delimiter."""
+    if (one.encoding, one.delimiter) == (other.encoding, other.delimiter):
+        return body
+    text = body.decode(one.encoding, "replace")
+    return text.replace(one.delimiter, other.delimiter).encode(other.encoding, "replace")
+
+
+def _by(handler: Handler) -> Route:
+    async def ours(turn: Turn, _beyond: Beyond, _handler: Handler) -> Reply:
+        return await handler(turn)
+
+    return ours
+
+
+def _with_text(ours: Reply, text: str) -> Reply:
+    return replace(ours, fields={**ours.fields, "AF": (*_texts(ours.fields.get("AF", ())), text)})
+
+
+def _texts(value: Value) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
+
+
+def _number(text: str) -> int:
+    digits = text.strip()
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else 0
+
+
+# fmt: off
+ROUTES: Final[Mapping[str, Route]] = {
+    "01": _both,
+    "09": _copy,
+    "11": _copy,
+    "15": _hold,
+    "17": _copy,
+    "19": _copy,
+    "23": _patron,
+    "25": _both,
+    "29": _copy,
+    "35": _both,
+    "37": _pay,
+    "63": _patron,
+    "65": _renew_all,
+    "99": _status,
+}
+"""How each message finds whom it concerns. A login is ours alone; the local system hears it when it is first asked."""
+# fmt: on

@@ -1,0 +1,251 @@
+"""Lines that are not about HKALL: every byte goes to the local system and back, and nobody waits for one that is away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.sip2.codec import Message, body_of, checksum, decode
+from hkall_gateway.sip2.dialects import DIALECTS, Dialect
+from hkall_gateway.sip2.handlers import HANDLERS, Door, respond
+from hkall_gateway.sip2.messages import SHAPES
+from hkall_gateway.sip2.relay import ROUTES
+from hkall_gateway.sip2.session import Refuse, Say, Session
+from hkall_gateway.sip2.upstream import NOBODY, Login
+from hkall_gateway.sip2.writing import grafted
+from hkall_gateway.store.database import finished
+
+if TYPE_CHECKING:
+    from tests.sip2.conftest import Port
+
+DATE = "20170301    100000"
+LOAN = f"11NN{DATE}{' ' * 18}AOHKU|AAP1|ABLOCAL1|AC|"
+LENT = f"121NNY{DATE}AOHKU|AAP1|ABLOCAL1|AJEmma|AH05/04/2017|ZZtheir own|"
+
+
+class Beyond:
+    """The local system behind one terminal: it says what it is told to say, and remembers what it was asked."""
+
+    def __init__(self, says: bytes = b"", dialect: Dialect = DIALECTS["standard"]) -> None:
+        self.says, self.dialect, self.login = says, dialect, NOBODY
+        self.asked: list[bytes] = []
+        self.up, self.closed = True, 0
+
+    async def __call__(self, body: bytes) -> bytes:
+        self.asked.append(body)
+        if not self.says:
+            raise Unreachable("silent")
+        return self.says
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def ask(door: Door, line: bytes, beyond: Beyond, login: str = "selfcheck-1") -> bytes:
+    session = Session(DIALECTS["standard"])
+    session.log_in(login, door.terminals[login].dialect)
+    (piece,) = session.receive(line + b"\r")
+    assert isinstance(piece, Message | Refuse)
+    return finished(respond(door, session, piece, "10.0.0.7", beyond))
+
+
+def sealed(body: bytes, number: int) -> bytes:
+    line = body + f"AY{number}AZ".encode()
+    return line + checksum(line)
+
+
+# ---- byte by byte
+
+
+def test_every_byte_goes_there_and_back_and_only_the_seal_is_made_anew(door: Door) -> None:
+    beyond = Beyond(LENT.encode())
+    heard = ask(door, sealed(LOAN.encode(), 7), beyond)
+    assert beyond.asked == [LOAN.encode()]
+    assert heard == sealed(LENT.encode(), 7) + b"\r"
+
+
+def test_who_sends_no_seal_hears_none(door: Door) -> None:
+    assert ask(door, LOAN.encode(), Beyond(LENT.encode())) == LENT.encode() + b"\r"
+
+
+def test_bytes_that_are_no_letters_pass_where_both_sides_have_one_alphabet(door: Door) -> None:
+    beyond = Beyond(LENT.replace("Emma", "X").encode() + b"AF\xff\xfe|")
+    heard = ask(door, LOAN.replace("LOCAL1", "L\xe9").encode("latin-1"), beyond)
+    assert b"ABL\xe9|" in beyond.asked[0]
+    assert heard.endswith(b"AF\xff\xfe|\r")
+
+
+def test_a_terminal_and_a_system_of_two_alphabets_understand_each_other(door: Door) -> None:
+    beyond = Beyond(LENT.replace("Emma", "邊城").encode())
+    heard = ask(door, sealed(LOAN.replace("LOCAL1", "書1").encode("big5hkscs"), 3), beyond, "big5-1")
+    assert "AB書1|".encode() in beyond.asked[0]
+    assert heard == sealed(LENT.replace("Emma", "邊城").encode("big5hkscs"), 3) + b"\r"
+
+
+def test_a_system_with_another_delimiter_is_asked_with_it(door: Door) -> None:
+    beyond = Beyond(LENT.replace("|", "^").encode(), replace(DIALECTS["standard"], delimiter="^"))
+    assert ask(door, LOAN.encode(), beyond) == LENT.encode() + b"\r"
+    assert beyond.asked == [LOAN.replace("|", "^").encode()]
+
+
+def test_a_line_that_is_repeated_is_answered_from_memory(port: Port) -> None:
+    beyond = Beyond(LENT.encode())
+    port.slow, port.door = False, replace(port.door, beyond=lambda: beyond)
+    port.__post_init__()
+    caller = port.call()
+    line = sealed(LOAN.encode(), 7) + b"\r"
+    assert caller.hears(line) == caller.hears(line) == sealed(LENT.encode(), 7) + b"\r"
+    assert len(beyond.asked) == 1
+
+
+# ---- whom a line concerns
+
+
+@pytest.mark.parametrize("code", ["09", "11", "17", "29"])
+def test_an_hkall_book_is_never_passed_on(door: Door, place: Callable[..., Request], code: str) -> None:
+    place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
+    beyond = Beyond(LENT.encode())
+    lines = {
+        "09": f"09N{DATE}{DATE}AP|AOHKU|ABC1|AC|",
+        "11": LOAN.replace("LOCAL1", "C1"),
+        "17": f"17{DATE}AOHKU|ABC1|AC|",
+        "29": f"29NN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|AC|",
+    }
+    assert b"ABC1|" in ask(door, lines[code].encode(), beyond, "counter-1")
+    assert beyond.asked == []
+
+
+@pytest.mark.parametrize(("title", "asked"), [("Dune", 0), ("Emma", 1)])
+def test_a_renewal_by_title_is_ours_where_the_patron_has_such_a_book_of_ours(
+    door: Door, place: Callable[..., Request], title: str, asked: int
+) -> None:
+    place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
+    beyond = Beyond(b"300NNN" + DATE.encode() + b"AOHKU|AAP1|AB|AJEmma|AH|")
+    ask(door, f"29NN{DATE}{' ' * 18}AOHKU|AAP1|AJ{title}|AC|".encode(), beyond, "counter-1")
+    assert len(beyond.asked) == asked
+
+
+def test_a_line_that_nobody_can_read_is_not_passed_on(door: Door) -> None:
+    beyond = Beyond(LENT.encode())
+    assert ask(door, b"11NN2017", beyond).startswith(b"120")
+    assert beyond.asked == []
+
+
+def test_a_message_that_this_make_is_not_offered_is_not_passed_on(door: Door) -> None:
+    beyond = Beyond(b"24" + b" " * 14 + b"001")
+    assert b"Not supported here" in ask(door, f"01N{DATE}AOHKU|ALx|AAP1|AC|".encode(), beyond, "public-1")
+    assert beyond.asked == []
+
+
+# ---- a system that is away
+
+BARE = {
+    "09": f"09N{DATE}{DATE}AP|AOHKU|ABLOCAL1|AC|",
+    "11": LOAN,
+    "15": f"15+{DATE}AOHKU|AAP1|ABLOCAL1|AC|",
+    "17": f"17{DATE}AOHKU|ABLOCAL1|AC|",
+    "19": f"19{DATE}AOHKU|ABLOCAL1|AC|CHred|",
+    "29": f"29NN{DATE}{' ' * 18}AOHKU|AAP1|ABLOCAL1|AC|",
+    "37": f"37{DATE}0100HKDBV1.00|AOHKU|AAP1|AC|",
+}
+OURS_TOO = {
+    "01": f"01N{DATE}AOHKU|ALx|AAP1|AC|",
+    "23": f"23001{DATE}AOHKU|AAP1|AC|AD|",
+    "25": f"25{DATE}AOHKU|AAP1|AC|",
+    "35": f"35{DATE}AOHKU|AAP1|AC|",
+    "63": f"63001{DATE}{' ' * 10}AOHKU|AAP1|AC|",
+    "65": f"65{DATE}AOHKU|AAP1|AC|",
+    "99": "9900802.00",
+}
+
+
+@pytest.mark.parametrize("code", BARE)
+def test_what_is_theirs_alone_is_refused_in_its_own_message_while_they_are_away(door: Door, code: str) -> None:
+    heard = ask(door, BARE[code].encode(), Beyond(), "counter-1").decode()
+    assert heard.startswith(SHAPES[code].reply)
+    assert "AFNot possible at the moment. Please try again|" in heard
+
+
+@pytest.mark.parametrize("code", OURS_TOO)
+def test_what_is_ours_too_is_answered_without_them(door: Door, code: str) -> None:
+    assert ask(door, OURS_TOO[code].encode(), Beyond(), "counter-1").decode().startswith(SHAPES[code].reply)
+
+
+def test_every_message_but_the_login_has_its_way() -> None:
+    assert ROUTES.keys() == {*BARE, *OURS_TOO} == HANDLERS.keys() - {"93"}
+
+
+# ---- the terminal's own login
+
+
+def test_a_terminal_logs_in_there_as_it_did_here_and_its_line_ends_with_it(port: Port) -> None:
+    beyond = Beyond()
+    port.door = replace(port.door, beyond=lambda: beyond)
+    port.slow = False
+    port.__post_init__()
+    caller = port.call()
+    assert (beyond.login.name, beyond.login.password.reveal()) == ("counter-1", "counter-1-pw")
+    before = beyond.closed
+    caller.goes()
+    assert beyond.closed == before + 1
+
+
+def test_a_site_may_log_in_there_as_one(port: Port) -> None:
+    beyond = Beyond()
+    beyond.login = Login("gateway")
+    port.door = replace(port.door, beyond=lambda: beyond, own_logins=False)
+    port.__post_init__()
+    port.call()
+    assert beyond.login.name == "gateway"
+
+
+def test_a_login_that_was_refused_here_is_not_told_there(door: Door) -> None:
+    beyond = Beyond()
+    session = Session(DIALECTS["standard"])
+    (piece,) = session.receive(b"9300CNcounter-1|COwrong|\r")
+    assert not isinstance(piece, Say)
+    finished(respond(door, session, piece, "10.0.0.7", beyond))  # type: ignore[arg-type]  # it is a message
+    assert beyond.login is NOBODY
+
+
+# ---- what is joined
+
+
+def test_a_record_that_we_have_nothing_to_add_to_is_not_touched(door: Door) -> None:
+    theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY|BDtheir own way|ZQ1|"
+    assert ask(door, OURS_TOO["63"].encode(), Beyond(theirs)) == theirs + b"\r"
+
+
+def test_counts_that_they_left_blank_are_ours(door: Door, place: Callable[..., Request]) -> None:
+    place(Position.RECEIVED)
+    theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY"
+    heard = ask(door, OURS_TOO["63"].encode(), Beyond(theirs))
+    assert heard == theirs[:37] + b"0001" + b"    " * 5 + b"AOX|AAP1|AEChan|BLY|AFHKALL books ready to collect: 1|\r"
+
+
+def test_a_terminal_that_must_send_a_pin_and_sends_none_sees_nothing_of_ours(door: Door, place: Callable[..., Request]) -> None:
+    place(Position.RECEIVED)
+    theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY|"
+    assert ask(door, OURS_TOO["63"].encode(), Beyond(theirs), "pin-1") == theirs + b"\r"
+
+
+def test_a_body_is_changed_where_it_is_told_and_nowhere_else() -> None:
+    body = b"66100010000" + DATE.encode() + b"AOX|BMa|ZZ?|"
+    changed = grafted(body, {"renewed_count": "2", "unrenewed_count": "x"}, [("BM", "b|c")], DIALECTS["standard"])
+    assert changed == b"66100020000" + DATE.encode() + b"AOX|BMa|ZZ?|BMb c|"
+
+
+@pytest.mark.parametrize("end", [b"AY1AZ0000\r", b"AY1|AZ0000", b"\r\n", b"AZ0000"])
+def test_a_body_is_a_line_without_what_one_hop_adds(end: bytes) -> None:
+    assert body_of(b"  17" + DATE.encode() + b"AOX|ABAZ1|" + end) == b"17" + DATE.encode() + b"AOX|ABAZ1|"
+
+
+def test_what_came_is_kept_as_it_came() -> None:
+    line = sealed(LOAN.encode(), 1)
+    assert decode(line + b"\r\n", DIALECTS["standard"]).line == line
