@@ -45,6 +45,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("lost",          "The patron has lost it; the owner's price list says what it costs."),
     Command("damaged",       "It came back damaged."),
     Command("claim",         "The patron says that it was returned; the fine stops."),
+    Command("seen",          "What `flagged` says of it is looked at and settled."),
     Command("settle",        "It is settled with the owner; the request ends."),
     Command("overseas",      "Its owner agrees, as --reason says, that it goes overseas, until --on."),
     Command("extend",        "More time, until --on."),

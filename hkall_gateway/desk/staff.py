@@ -172,6 +172,14 @@ def reopen(unit: Unit, deed: Deed, facts: BorrowerFacts, house: House, now: date
     return borrowing.request_title(unit, wish, facts, house, now)
 
 
+def seen(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
+    """What `flagged` says of it is looked at and settled: it is off the list, its flags and the reason in the journal."""
+    if not request.flags:
+        return done(request, again=True)
+    unit.note(request, "SEEN", {"flags": request.flags, "reason": deed.reason}, now, deed.by)
+    return done(unit.amend(request, now, deed.by, flags=""))
+
+
 # ---- dates, and the way out of everything
 
 
@@ -238,6 +246,7 @@ DEEDS: dict[str, Row] = {
     "claim":         Row(losses.claim),
     "settle":        Row(losses.settle,              needs_reason=True),
     "overseas":      Row(losses.allow_overseas,      needs_reason=True),
+    "seen":          Row(seen,                       needs_reason=True),
     "extend":        Row(extend,                     needs_reason=True),
     "force":         Row(force,                      needs_reason=True),
 }

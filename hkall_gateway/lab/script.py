@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from hkall_gateway.lab.lines import duration
 from hkall_gateway.lab.shorthand import said
 from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.client import NoReply, NotSent, Posted
@@ -18,17 +19,22 @@ from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.ncip.messages import SHAPES, Fields, Message
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
 
+_BUSY: Final = re.compile(r"503 after (([0-9]+[smhd])+)")
 _TIMES: Final = re.compile(r"(.*?)(?:\s+x([1-9][0-9]*))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a partner treats a document. `taken`: it has read it, so that it takes effect there; `words`: what its reply says."""
+    """How a partner treats a document. `taken`: it has read it, so that it takes effect there; `words`: what its reply says.
+
+    `wait_s`: so long it wants to be left alone.
+    """
 
     kind: str
     taken: bool
     problem: str = ""
     words: tuple[str, ...] = ()
+    wait_s: int = 0
 
 
 OK: Final = Manner("ok", taken=True)
@@ -37,6 +43,7 @@ MANNERS: Final[Mapping[str, Manner]] = {
     "ok": OK,
     "503": Manner("503", taken=False),
     "504": Manner("504", taken=True),  # what stands in front of the partner has not waited for its reply
+    "nonsense": Manner("nonsense", taken=True),  # it has read the document, and nobody can read its reply
     "cut": Manner("cut", taken=True),  # the line breaks after the document and before its reply
     "silence": Manner("silence", taken=False),  # the document is lost on the way, nobody ever replies
     "away": Manner("away", taken=False),  # nobody listens at the address: nothing leaves us
@@ -44,7 +51,7 @@ MANNERS: Final[Mapping[str, Manner]] = {
 
 
 def manner(text: str) -> tuple[Manner, int]:
-    """What `ok`, `ok due=2017-03-25`, `Problem Unknown Item`, `503 x3` … tell a partner to do, and how often.
+    """What `ok`, `ok due=2017-03-25`, `Problem Unknown Item`, `503 x3`, `503 after 20m` … tell a partner to do, and how often.
 
     Raises ValueError for other words.
     """
@@ -54,8 +61,11 @@ def manner(text: str) -> tuple[Manner, int]:
         return Manner("Problem", taken=True, problem=name.removeprefix("Problem ").strip()), times
     if name.startswith("ok "):
         return Manner("ok", taken=True, words=tuple(shlex.split(name)[1:])), times
+    if waiting := _BUSY.fullmatch(name):
+        return replace(MANNERS["503"], wait_s=int(duration(waiting[1]).total_seconds())), times
     if name not in MANNERS:
-        raise ValueError(f"a partner answers {', '.join(MANNERS)}, ok key=value … or Problem TYPE, not {name!r}")
+        known = ", ".join(MANNERS)
+        raise ValueError(f"a partner answers {known}, 503 after TIME, ok key=value … or Problem TYPE, not {name!r}")
     return MANNERS[name], times
 
 
@@ -100,7 +110,9 @@ class Peers:
             self._arrived[agency].append(message)
         match how.kind:
             case "503" | "504":
-                return Posted(int(how.kind), "text/plain", b"come back later", 0)
+                return Posted(int(how.kind), "text/plain", b"come back later", how.wait_s)
+            case "nonsense":
+                return Posted(200, "text/html", b"<p>Welcome to the library's new portal</p>", 0)
             case "cut" | "silence":
                 raise NoReply(how.kind)
             case "away":

@@ -39,8 +39,8 @@ class Overview(Reading):
 
     def last_noted(self, request: str, event: str) -> datetime | None:
         """When the journal has this event of a request for the last time."""
-        lines = select(JOURNAL.c.at).where(JOURNAL.c.request == request, JOURNAL.c.event == event)
-        return self._connection.execute(lines.order_by(JOURNAL.c.id.desc()).limit(1)).scalar()
+        last = select(func.max(JOURNAL.c.at)).where(JOURNAL.c.request == request, JOURNAL.c.event == event)
+        return self._connection.execute(last).scalar()
 
     def history(self, what: str) -> tuple[dict[str, Any], ...]:
         """Every line of the journal about a request number, a copy's barcode or a patron's card, oldest first."""

@@ -52,6 +52,21 @@ def test_a_problem_is_answered_with_its_type() -> None:
     assert codec.decode(post(partners, document()).body).text("Problem/ProblemType") == "Unknown Item"
 
 
+def test_a_busy_partner_says_when_to_come_back_and_nothing_takes_effect() -> None:
+    partners = peers()
+    partners.script("CUHK", *manner("503 after 1h20m"))
+    found = post(partners, document())
+    assert (found.status, found.retry_after_s, partners.arrived("CUHK")) == (503, 4800, None)
+
+
+def test_nonsense_is_an_answer_that_nobody_can_read() -> None:
+    partners = peers()
+    partners.script("CUHK", *manner("nonsense"))
+    with pytest.raises(codec.BadMessage):
+        codec.decode(post(partners, document()).body)
+    assert partners.arrived("CUHK") is not None
+
+
 def test_503_is_answered_as_often_as_said_and_nothing_takes_effect() -> None:
     partners = peers()
     partners.script("CUHK", *manner("503 x2"))
