@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +39,8 @@ class Gateway:
     """The daemon in a process, its folder, and the company around it.
 
     `database` is the URL of an empty database; without one it has a file of its own. `beside` is another gateway whose
-    database, partners and mailbox it shares; `number` is which of them it is.
+    database, partners and mailbox it shares; `number` is which of them it is. `under` is a command that starts it and
+    becomes it.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class Gateway:
         database: str = "",
         beside: Gateway | None = None,
         number: int = 1,
+        under: Sequence[str] = (),
     ) -> None:
-        self._reactor, self._folder = reactor, folder
+        self._reactor, self._folder, self._under = reactor, folder, under
         self.ports = free_ports()
         if beside is not None:
             self.ports = replace(self.ports, smtp=beside.ports.smtp, partners=beside.ports.partners)
@@ -75,7 +77,7 @@ class Gateway:
         self._starts += 1
         with (self._folder / f"log{self._starts}.jsonl").open("wb") as log:
             self._process = subprocess.Popen(
-                [COMMAND, "serve", "--config", self.path], stdout=log, stderr=log, env=self.environ
+                [*self._under, COMMAND, "serve", "--config", self.path], stdout=log, stderr=log, env=self.environ
             )
         until(lambda: self.log().count("daemon.started") == self._starts, "the daemon's start")
 
