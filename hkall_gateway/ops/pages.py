@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,32 @@ from hkall_gateway.store.database import Store
 from hkall_gateway.store.unit import Unit
 
 Site: Any = server.Site
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is answered."""
+
+    code: int
+    content_type: bytes
+    body: bytes
+
+
+def _later(request: Any, making: Coroutine[Any, Any, Page]) -> int:
+    """Answer once the page is made. A balancer that did not wait for it has hung up, and gets none."""
+    gone: list[object] = []
+    request.notifyFinish().addErrback(gone.append)
+
+    def answer(page: Page) -> None:
+        if gone:
+            return
+        request.setResponseCode(page.code)
+        request.setHeader(b"content-type", page.content_type)
+        request.write(page.body)
+        request.finish()
+
+    ensureDeferred(making).addCallback(answer)
+    return NOT_DONE_YET
 
 
 class Root(resource.Resource):
@@ -40,20 +67,17 @@ class Ready(resource.Resource):
         self._store, self._listening = store, listening
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        ensureDeferred(self._answer(request))
-        return NOT_DONE_YET
+        return _later(request, self._answer())
 
-    async def _answer(self, request: Any) -> None:
+    async def _answer(self) -> Page:
         try:
             await self._store.read(Unit.request, "")
             await self._store.run(_nothing)
             missing = [] if self._listening() else ["listeners"]
         except Exception:  # noqa: BLE001  # whatever keeps the database from answering, we are not ready
             missing = ["database"]
-        request.setResponseCode(503 if missing else 200)
-        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-        request.write(("not ready: " + ", ".join(missing) if missing else "ready").encode() + b"\n")
-        request.finish()
+        text = "not ready: " + ", ".join(missing) if missing else "ready"
+        return Page(503 if missing else 200, b"text/plain; charset=utf-8", text.encode() + b"\n")
 
 
 def _nothing(_unit: Unit) -> None:
@@ -68,17 +92,14 @@ class Metrics(resource.Resource):
         self._store, self._counters = store, counters
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        ensureDeferred(self._answer(request))
-        return NOT_DONE_YET
+        return _later(request, self._answer())
 
-    async def _answer(self, request: Any) -> None:
+    async def _answer(self) -> Page:
         try:
             self._look(await self._store.read(lambda unit: unit.outbox.depths()))
         except Exception:  # noqa: BLE001  # /readyz says that; what this process counted is told all the same
             self._look(())
-        request.setHeader(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
-        request.write(self._counters.text().encode())
-        request.finish()
+        return Page(200, b"text/plain; version=0.0.4; charset=utf-8", self._counters.text().encode())
 
     def _look(self, depths: Sequence[tuple[str, str, int, datetime]]) -> None:
         for name, wanted in (("outbox_depth", "waiting"), ("dead_letters", "dead")):

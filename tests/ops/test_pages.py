@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.ops.pages import ops_site
@@ -41,6 +46,37 @@ def test_health_says_that_the_process_answers_whatever_the_database_does() -> No
 
 def test_ready_when_the_database_and_the_doors_are() -> None:
     assert get("/readyz", Store()) == (200, "ready\n")
+
+
+class SlowStore(Store):
+    """A store that answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[Deferred[Any]] = []
+
+    def read(self, work: Any, *args: Any) -> Deferred[Any]:
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
+def test_a_balancer_that_hangs_up_before_it_is_answered_does_no_harm(path: str) -> None:
+    store = SlowStore()
+    protocol = ops_site(store, Counters(), lambda: True, Clock()).buildProtocol(None)
+    transport: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
+    protocol.makeConnection(transport)
+    protocol.dataReceived(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+    errors: list[Any] = []
+    observer: Any = errors.append
+    globalLogPublisher.addObserver(observer)
+    while store.waiting:
+        store.waiting.pop().callback(())
+    gc.collect()  # an error that nobody took is told when its Deferred goes
+    globalLogPublisher.removeObserver(observer)
+    assert transport.value() == b""
+    assert errors == []
 
 
 def test_not_ready_without_the_database() -> None:
