@@ -8,6 +8,7 @@ from hkall_gateway import __version__
 from hkall_gateway.cli import lists
 from hkall_gateway.cli.bench import bench
 from hkall_gateway.cli.byhand import request
+from hkall_gateway.cli.closures import closures
 from hkall_gateway.cli.database import db
 from hkall_gateway.cli.explain import explain
 from hkall_gateway.cli.loading import load
@@ -43,6 +44,7 @@ for command in (
     hash_secret,
     db,
     load,
+    closures,
     status,
     requests,
     outbox,

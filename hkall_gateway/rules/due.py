@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from hkall_gateway.rules.calendar import ALWAYS_OPEN, Closures, after, civil, roll
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.rules.vocabulary import Position, Request
 
 
 def lent_until(
@@ -70,6 +70,18 @@ def restored_due(request: Request, policy: Policy) -> date | None:
     if before is None or request.due is None or not policy.recall.restore_on_cancel:
         return request.due
     return max(before, request.due)
+
+
+def next_open(request: Request, closures: Closures) -> date | None:
+    """The day to which a date moves that has become a closed day: the due date of a loan, the last day to collect else.
+
+    None where it stays: it is open, the lender gives no further day, or a recall leaves none. Source: HKALL rules R14, R19.
+    """
+    held = request.position is Position.RECEIVED
+    day = request.pickup_last if held else request.due
+    latest = None if held else _earliest(request.lender_due, request.due_before_recall)
+    until = roll(day, closures, "roll_forward", latest) if day else None
+    return until if day and until and until > day else None
 
 
 def _caps(request: Request, policy: Policy) -> tuple[date | None, date | None]:

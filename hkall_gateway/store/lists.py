@@ -11,7 +11,18 @@ from sqlalchemy import Select, and_, or_, select
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.store.overview import Overview
-from hkall_gateway.store.tables import FINES, IS_FLAGGED, IS_FORCED, IS_OPEN, IS_UNPAID, JOBS, JOURNAL, NOTICES, REQUESTS
+from hkall_gateway.store.tables import (
+    CLOSURES,
+    FINES,
+    IS_FLAGGED,
+    IS_FORCED,
+    IS_OPEN,
+    IS_UNPAID,
+    JOBS,
+    JOURNAL,
+    NOTICES,
+    REQUESTS,
+)
 
 P = Position
 R = REQUESTS.c
@@ -80,6 +91,11 @@ def charges(unit: Overview, card: str = "") -> tuple[dict[str, Any], ...]:
     left = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
     question = select(FINES, left.label("left_cents")).where(IS_UNPAID).order_by(FINES.c.id)
     return _rows(unit, question.where(FINES.c.patron == card) if card else question)
+
+
+def closures(unit: Overview, since: date) -> tuple[dict[str, Any], ...]:
+    """The closed days of every library from that day on."""
+    return _rows(unit, select(CLOSURES).where(CLOSURES.c.day >= since).order_by(CLOSURES.c.day, CLOSURES.c.agency))
 
 
 def jobs(unit: Overview) -> tuple[dict[str, Any], ...]:

@@ -5,12 +5,13 @@ The positions asked for are those of books that we borrow; no request where we l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, or_, select, tuple_, update
+from sqlalchemy import and_, bindparam, delete, or_, select, tuple_, update
 
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.store.overview import Overview
@@ -45,6 +46,15 @@ def loans_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Reques
     if day:
         over += [R.due >= date.fromisoformat(day), tuple_(R.due, R.id) > tuple_(date.fromisoformat(day), number)]
     return unit.batch(IS_OPEN, *over, order=(R.due, R.id), limit=limit)
+
+
+def falling_on(unit: Unit, days: Sequence[date], after: str, limit: int) -> tuple[Request, ...]:
+    """Loans due on one of these days, and books on the hold shelf whose last day is one, by number, after `after`."""
+    falls = or_(
+        and_(R.position == P.ON_LOAN, R.due.in_(days), R.claimed_on.is_(None), R.lost_on.is_(None)),
+        and_(R.position == P.RECEIVED, R.pickup_last.in_(days)),
+    )
+    return unit.batch(IS_OPEN, falls, R.id > after, order=(R.id,), limit=limit)
 
 
 def asked_before(unit: Unit, since: datetime, cursor: str, limit: int) -> tuple[Request, ...]:

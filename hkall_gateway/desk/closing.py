@@ -1,0 +1,36 @@
+"""A closure that was announced late: what falls on a closed day moves on, when staff say so and not before (R14, R19)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from hkall_gateway.desk.deeds import Deed, Done
+from hkall_gateway.desk.house import House
+from hkall_gateway.desk.naming import done
+from hkall_gateway.desk.tally import closed_days
+from hkall_gateway.rules import calendar, due
+from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.store.rounds import falling_on
+from hkall_gateway.store.unit import Unit
+
+
+def move(unit: Unit, deed: Deed, house: House, now: datetime, after: str, limit: int) -> tuple[tuple[Done, ...], str | None]:
+    """Move the dates of at most `limit` requests after that number; what moved and until when, and the number to go on from.
+
+    Each move stands in the journal with who said so and `deed.reason`. Nothing moves past what the lender has given, a
+    recalled loan not past the date that it had before.
+    """
+    closed = frozenset(day for day in closed_days(unit, house) if day >= calendar.civil(now))
+    found = falling_on(unit, sorted(closed), after, limit)
+    moved = tuple(_moved(unit, deed, request, closed, now) for request in found)
+    return tuple(one for one in moved if one), found[-1].id if len(found) == limit else None
+
+
+def _moved(unit: Unit, deed: Deed, request: Request, closed: calendar.Closures, now: datetime) -> Done | None:
+    until = due.next_open(request, closed)
+    if until is None:
+        return None
+    held = request.position is Position.RECEIVED
+    changed = {"pickup_last" if held else "due": until}
+    rule = "R14" if held else "R19"
+    return done(unit.amend(request, now, deed.by, rule, reason=deed.reason, **changed), due=until)
