@@ -106,9 +106,12 @@ def _for_staff(unit: Unit, ask: CheckOut, request: Request, why: Why, now: datet
 
 
 def _again(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The same patron again: the same success, or a renewal where the terminal says that it means one."""
+    """The same patron again: the same success, or a renewal where the terminal says that it means one.
+
+    Most self-checks always say so; within the policy's window it is the same scan, or a line whose answer was lost.
+    """
     language = facts.borrower.language if facts.borrower else ""
-    if ask.renewal_allowed:
+    if ask.renewal_allowed and not _just(request.moved_at, house, now):
         again = Renew(ask.by, ask.card, ask.barcode, ask.agency, fee_acknowledged=ask.fee_acknowledged)
         renewed = renew(unit, again, facts, house, now)
         if isinstance(renewed, Renewed) and not renewed.pending:
@@ -152,7 +155,7 @@ def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, house: House, now: datet
         return _refuse(unit, Refusal(Why.NOT_ON_LOAN), ask, found, facts, now)
     if ask.card and found.patron != ask.card:
         return _refuse(unit, Refusal(Why.ON_LOAN_TO_ANOTHER), ask, found, facts, now)
-    if _just_renewed(found, house, now) or found.renewal_sync == renewing.PENDING:
+    if _just(found.renewed_at, house, now) or found.renewal_sync == renewing.PENDING:
         return _renewed(found, facts)
     first = renewing.lender_decides(unit, found)
     loan = renewing.uncapped(found) if first else found
@@ -176,9 +179,10 @@ def _to_renew(unit: Unit, ask: Renew) -> Request | Refused | None:
     return titles[0] if len(titles) == 1 else Refused(Why.AMBIGUOUS_ITEM) if titles else None
 
 
-def _just_renewed(request: Request, house: House, now: datetime) -> bool:
+def _just(done_at: datetime | None, house: House, now: datetime) -> bool:
+    """Whether something was done so lately that the same wish again is a repetition."""
     window = timedelta(seconds=house.policy.renewal.repeat_window_s)
-    return request.renewed_at is not None and now - request.renewed_at < window
+    return done_at is not None and now - done_at < window
 
 
 def _prolong(

@@ -37,8 +37,8 @@ MESSAGES: Final[Mapping[str, Row]] = {
                   "to dialect `public`."),
     "09": _row(Y, "Receives what comes from its lender, takes back what was lent (R12, R16, R17). BI undoes a "
                   "checkout. No block is taken, and flagged where a rule says no."),
-    "11": _row(Y, "Lends what waits for this patron (R13 to R21). Again: a renewal if the terminal allows it, else "
-                  "the same success. BI undoes a check-in. No block is taken, and flagged."),
+    "11": _row(Y, "Lends what waits for this patron (R13 to R21). Again: a renewal if the terminal allows it and "
+                  "it is not the same scan, else the same success. BI undoes a check-in. No block is taken, and flagged."),
     "15": _row(Y, "+ places a request with other libraries, - cancels it (R34), * changes place or last day. A "
                   "copy that is here for somebody cannot be held (R22)."),
     "17": _row(Y, "Status by where the request stands: 08 held, 04 lent, 05 minimum use, 07 recalled, 10 on its "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta
 
 import pytest
 
@@ -26,8 +26,10 @@ def policy() -> Policy:
 
 
 @pytest.fixture(autouse=True)
-def five_days_late(place: Place) -> None:
+def five_days_late(place: Place, clock: list[datetime]) -> None:
+    today, clock[0] = clock[0], clock[0] - timedelta(days=20)
     place(P.ON_LOAN, due=date(2017, 2, 24), first_checkout=date(2017, 2, 9), loan_days=15)
+    clock[0] = today
 
 
 def _29(more: str = "") -> str:

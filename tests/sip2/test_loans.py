@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta
 
 import pytest
 
@@ -50,8 +50,9 @@ def test_the_same_checkout_again_is_the_same_success_and_says_so(place: Place, f
     assert again.all("AF") == ("On loan to you already, until 2017-03-16",)
 
 
-def test_a_checkout_again_that_means_a_renewal_is_one(place: Place, fields: Fields) -> None:
+def test_a_checkout_again_that_means_a_renewal_is_one(place: Place, fields: Fields, clock: list[datetime]) -> None:
     place(P.ON_LOAN, due=date(2017, 3, 3), loan_days=15)
+    clock[0] += timedelta(seconds=600)
     again = fields("counter-1", _11(policy="Y"))
     assert (again.get("ok"), again.get("renewal_ok"), again.get("AH")) == ("1", "Y", "20170316    235959")
     assert again.all("AF") == ("Renewed until 2017-03-16",)
