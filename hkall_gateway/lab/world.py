@@ -28,6 +28,7 @@ from twisted.mail.smtp import SMTPDeliveryError
 
 from hkall_gateway import courier
 from hkall_gateway.connectors.manual import Manual
+from hkall_gateway.connectors.ncip import Ncip
 from hkall_gateway.connectors.sip2 import Sip2
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import Connector, Outside, Tools
@@ -42,6 +43,7 @@ from hkall_gateway.edge.health import Health
 from hkall_gateway.lab.documents import Documents
 from hkall_gateway.lab.grounds import Ground, Memory
 from hkall_gateway.lab.ils import Direct, LocalSystem
+from hkall_gateway.lab.ils_ncip import URL, Responder
 from hkall_gateway.lab.script import Peers
 from hkall_gateway.lab.shorthand import written
 from hkall_gateway.lab.terminals import Terminals
@@ -63,7 +65,7 @@ from hkall_gateway.store.unit import Move, Unit
 INSTANCE: Final = "lab"
 BOUNCES: Final = "@bounces.test"
 """No reader of this domain exists: the mail server says so."""
-CONNECTORS: Final[Mapping[str, Connector]] = {"manual": Manual, "sip2": Sip2, "snapshot": Snapshot}
+CONNECTORS: Final[Mapping[str, Connector]] = {"manual": Manual, "ncip": Ncip, "sip2": Sip2, "snapshot": Snapshot}
 
 
 class Died(BaseException):
@@ -244,8 +246,8 @@ class World:
 
     def _connector(self) -> LocalIls:
         health = Health("connector", lambda: self.now)
-        out = Outside(lambda: self.now, health, lambda: Direct(self.ils, health), self.post)
-        return CONNECTORS[self.start.ils.connector](Tools(self.store, self.start.agency, _right_pin, {}, out))
+        out = Outside(lambda: self.now, health, lambda: Direct(self.ils, health), Responder(self.ils).post)
+        return CONNECTORS[self.start.ils.connector](Tools(self.store, self.start.agency, _right_pin, {"url": URL}, out))
 
     def _beyond(self, health: Health) -> Callable[[], Direct] | None:
         return (lambda: Direct(self.ils, health)) if self.start.ils.relay else None

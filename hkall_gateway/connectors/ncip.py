@@ -1,0 +1,153 @@
+"""The library's own system asked by NCIP: LookupUser about a borrower and a PIN, LookupItem about copies that were loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Final
+
+from hkall_gateway.connectors.live import Told, copies_at_home, over_loaded
+from hkall_gateway.connectors.tools import Tools
+from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
+from hkall_gateway.ncip.client import Client
+from hkall_gateway.ncip.documents import item_id, user_id
+from hkall_gateway.ncip.messages import Fields, Message, instant
+from hkall_gateway.rules.calendar import HONG_KONG, civil
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Sensitive
+
+NO_SUCH_USER: Final = frozenset({"unknown user"})
+WRONG_PIN: Final = NO_SUCH_USER | {"user authentication failed", "non-unique user"}
+NO_SUCH_ITEM: Final = frozenset({"unknown item"})
+"""The Problems that are an answer. Every other one, a secret that is not agreed among them, says nothing of the borrower."""
+
+STOPS: Final = frozenset({"block check out", "block checkout", "block request item", "trap for lost card"})
+"""The blocks that keep a reader from borrowing; others (renewals, holds, messages) do not. Source: NCIP, BlockOrTrapType."""
+LAPSED: Final = frozenset({"blocked", "expired", "inactive", "suspended"})
+"""What a privilege's status says of a reader who may not use it; FOLIO, mod-rs and XC each have their own word for "yes"."""
+NO_CATEGORY: Final = frozenset({"status", "library"})
+"""Privileges that are no reader's category, in the habit of FOLIO: its key in the type, its value in the status."""
+ELEMENTS: Final = ("Block Or Trap", "Name Information", "User Address Information", "User Privilege")
+ON_SHELF: Final = "available on shelf"
+
+
+class Ncip:
+    """Asks one responder, as a partner is asked."""
+
+    supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES})
+
+    def __init__(self, tools: Tools) -> None:
+        self._outside, self._store, self._agency = tools.abroad(), tools.store, tools.agency
+        told = tools.settings
+        self._there = Partner(
+            agency=str(told.get("agency") or tools.agency),
+            name="",
+            url=str(told["url"]),
+            dialect=str(told.get("ncip_dialect", "direct")),
+            timeout_s=max(1, round(told.get("timeout_s", 3))),
+        )
+        secrets = {self._there.agency: self._outside.password.reveal()}
+        self._client = Client(self._outside.post, tools.agency, secrets)
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        """What LookupUserResponse says of a card; None for an unknown user."""
+        now = self._outside.now()
+        wanted: Fields = {"UserElementType": list(ELEMENTS), "LoanedItemsDesired": True}
+        reply = await self._said("LookupUser", {"UserId": user_id(self._there.agency, card), **wanted}, NO_SUCH_USER)
+        if reply is None:
+            return BorrowerFacts(None, "ncip", now)
+        return await over_loaded(self._store, card, told(reply, now), "ncip", now)
+
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        """Whether the responder knows the user by card and PIN."""
+        inputs = [_input("Barcode Id", card), _input("PIN", pin.reveal())]
+        reply = await self._said("LookupUser", {"AuthenticationInput": inputs}, WRONG_PIN)
+        return reply is not None and reply.has("UserId")
+
+    async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
+        """Our copies as they are now, up to the first one that stands on its shelf."""
+        seen: list[Holding] = []
+        for copy in await copies_at_home(self._store, bib_id, self._agency):
+            key = ItemKey(self._there.agency, copy.barcode)
+            fields: Fields = {"ItemId": item_id(key), "ItemElementType": ["Circulation Status"]}
+            reply = await self._said("LookupItem", fields, NO_SUCH_ITEM)
+            if reply is not None:
+                seen.append(replace(copy, status=reply.text("ItemOptionalFields/CirculationStatus") or copy.status))
+            if seen and seen[-1].status.casefold() == ON_SHELF:
+                break
+        return tuple(seen)
+
+    async def _said(self, service: str, fields: Fields, no: Collection[str]) -> Message | None:
+        """The reply; None for a Problem that is among `no`. Raises Unreachable for any other, and where none came."""
+        health = self._outside.health
+        if not health.may_ask():
+            health.rested(service)
+            raise Unreachable("it is down")
+        began = self._outside.now()
+        reply = await self._client.ask(service, fields, self._there)
+        problems = {one.text("ProblemType").casefold() for one in reply.each("Problem")} if reply else {"no reply"}
+        if reply is None or problems - set(no):
+            health.missed(service, ", ".join(sorted(problems)))
+            raise Unreachable(", ".join(sorted(problems)))
+        health.heard(service, (self._outside.now() - began).total_seconds())
+        return None if problems else reply
+
+
+def told(reply: Message, now: datetime) -> Told:
+    """What a LookupUserResponse says of a borrower. No loan told is none: the loans were asked for."""
+    person = reply.each("UserOptionalFields")
+    counted = [int(text) for text in reply.texts("LoanedItemsCount/LoanedItemCountValue") if text.isascii() and text.isdigit()]
+    return Told(
+        blocked=any(_blocked(one, now) for one in person),
+        local_loans=sum(counted) if counted else len(reply.each("LoanedItem")),
+        name=Sensitive(next((_name(one) for one in person), "")),
+        email=Sensitive(next((_address(one) for one in person), "")),
+        category=next((found for one in person for found in _categories(one)), ""),
+        expires=_last_day(person),
+    )
+
+
+def _blocked(person: Message, now: datetime) -> bool:
+    in_force = [one for one in person.each("BlockOrTrap") if not _over(one.text("ValidToDate"), now)]
+    stopped = {one.text("BlockOrTrapType").casefold() for one in in_force} & STOPS
+    statuses = {text.casefold() for text in person.texts("UserPrivilege/UserPrivilegeStatus/UserPrivilegeStatusType")}
+    return bool(stopped or statuses & LAPSED)
+
+
+def _over(until: str, now: datetime) -> bool:
+    when = instant(until, HONG_KONG) if until else None
+    return when is not None and when < now
+
+
+def _categories(person: Message) -> list[str]:
+    """The reader's category in either habit: the value of PROFILE, or the name of a privilege."""
+    rows = [
+        (one.text("AgencyUserPrivilegeType"), one.text("UserPrivilegeStatus/UserPrivilegeStatusType"))
+        for one in person.each("UserPrivilege")
+    ]
+    keyed = [value for key, value in rows if key.casefold() == "profile" and value]
+    return keyed or [key for key, _ in rows if key and key.casefold() not in NO_CATEGORY | {"profile"}]
+
+
+def _last_day(people: Collection[Message]) -> date | None:
+    until = [instant(text, HONG_KONG) for person in people for text in person.texts("UserPrivilege/ValidToDate")]
+    return max((civil(when) for when in until if when), default=None)
+
+
+def _name(person: Message) -> str:
+    one = "NameInformation/PersonalNameInformation"
+    parts = [person.text(f"{one}/StructuredPersonalUserName/{part}") for part in ("GivenName", "Surname")]
+    return person.text(f"{one}/UnstructuredPersonalUserName") or " ".join(filter(None, parts))
+
+
+def _address(person: Message) -> str:
+    found = (
+        one.text("ElectronicAddress/ElectronicAddressData")
+        for one in person.each("UserAddressInformation")
+        if one.text("ElectronicAddress/ElectronicAddressType").casefold() in ("mailto", "email", "electronic mail")
+    )
+    return next((text for text in found if "@" in text), "")
+
+
+def _input(kind: str, text: str) -> Fields:
+    return {"AuthenticationInputData": text, "AuthenticationDataFormatType": "text", "AuthenticationInputType": kind}

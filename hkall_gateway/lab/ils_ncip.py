@@ -1,0 +1,87 @@
+"""The NCIP responder of the simulated library system: who its readers are, and where its books stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from hkall_gateway.lab.ils import LocalSystem, Reader
+from hkall_gateway.ncip import codec
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.messages import SHAPES, Fields, Message
+from hkall_gateway.ncip.transport import NoReply, NotSent, Posted
+
+URL: Final = "http://ils.test/ncip"
+
+
+class Responder:
+    """What a document posted to the system is answered with. Without a `secret` nobody is turned away."""
+
+    def __init__(self, system: LocalSystem, secret: str = "") -> None:
+        self._system, self._secret = system, secret
+
+    async def post(self, url: str, body: bytes, timeout_s: float) -> Posted:  # noqa: ARG002  # time stands still here
+        """What a client calls instead of HTTP."""
+        if self._system.state != "here":
+            raise (NotSent if self._system.state == "away" else NoReply)(self._system.state)
+        return Posted(200, 'application/xml; charset="utf-8"', self.answer(codec.decode(body)))
+
+    def answer(self, asked: Message) -> bytes:
+        """The document that answers another."""
+        self._system.heard.append(f"{asked.service} {asked.text('UserId/UserIdentifierValue') or asked.text('ItemId')}".strip())
+        shown = asked.text("InitiationHeader/FromAgencyAuthentication")
+        if self._secret and shown != self._secret:
+            said: Fields = _problem("Agency Authentication Failed")
+        else:
+            said = SERVICES.get(asked.service, _unsupported)(self._system, asked)
+        return codec.encode(Message(SHAPES[asked.service].reply, said), DIALECTS["direct"])
+
+
+def _user(system: LocalSystem, asked: Message) -> Fields:
+    shown = {
+        one.text("AuthenticationInputType"): one.text("AuthenticationInputData") for one in asked.each("AuthenticationInput")
+    }
+    card = asked.text("UserId/UserIdentifierValue") or shown.get("Barcode Id", "")
+    reader = system.readers.get(card)
+    if reader is None:
+        return _problem("Unknown User")
+    if "PIN" in shown and shown["PIN"] != reader.pin:
+        return _problem("User Authentication Failed")
+    loans = [{"ItemId": _item(system, book.barcode)} for book in system.loans_of(card)]
+    count = {"CirculationStatus": "On Loan", "LoanedItemCountValue": str(reader.loans + len(loans))}
+    return {
+        "UserId": {"AgencyId": system.agency, "UserIdentifierValue": card},
+        **({"LoanedItemsCount": [count]} if asked.has("LoanedItemsDesired") else {}),
+        "UserOptionalFields": _person(system, reader),
+    }
+
+
+def _person(system: LocalSystem, reader: Reader) -> Fields:
+    blocks: list[Any] = [{"AgencyId": system.agency, "BlockOrTrapType": "Block Check Out"}] if reader.blocked else []
+    return {
+        "NameInformation": {"PersonalNameInformation": {"UnstructuredPersonalUserName": reader.name or reader.card}},
+        **({"BlockOrTrap": blocks} if blocks else {}),
+    }
+
+
+def _copy(system: LocalSystem, asked: Message) -> Fields:
+    book = system.books.get(asked.text("ItemId/ItemIdentifierValue"))
+    if book is None:
+        return _problem("Unknown Item")
+    status = "On Loan" if book.reader else "Available On Shelf"
+    return {"ItemId": _item(system, book.barcode), "ItemOptionalFields": {"CirculationStatus": status}}
+
+
+def _item(system: LocalSystem, barcode: str) -> Fields:
+    return {"AgencyId": system.agency, "ItemIdentifierValue": barcode}
+
+
+def _unsupported(_system: LocalSystem, _asked: Message) -> Fields:
+    return _problem("Unsupported Service")
+
+
+def _problem(kind: str) -> Fields:
+    return {"Problem": [{"ProblemType": kind}]}
+
+
+SERVICES: Final[Mapping[str, Callable[[LocalSystem, Message], Fields]]] = {"LookupUser": _user, "LookupItem": _copy}

@@ -1,0 +1,210 @@
+"""The local system asked by NCIP: what its answers mean, in the habits of several systems."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from hkall_gateway.connectors.ncip import Ncip, told
+from hkall_gateway.connectors.sip2 import Sip2
+from hkall_gateway.connectors.tools import Outside, Tools
+from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
+from hkall_gateway.edge.health import Health
+from hkall_gateway.lab.ils import Book, Direct, LocalSystem, Reader
+from hkall_gateway.lab.ils_ncip import URL, Responder
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import HOLDINGS, PATRONS, create_all
+from hkall_gateway.store.unit import Unit
+
+NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
+
+
+async def never(card: str, stored: Sensitive, pin: Sensitive) -> bool:
+    raise AssertionError("a living system checks its own PINs")
+
+
+@pytest.fixture
+def system() -> LocalSystem:
+    return LocalSystem("HKU", lambda: NOW)
+
+
+@pytest.fixture
+def store() -> Iterator[Immediate]:
+    engine = open_engine("sqlite://")
+    create_all(engine)
+    with engine.connect() as connection:
+        connection.execute(insert(PATRONS), {"barcode": "P1", "name": "Chan", "category": "undergraduates", "local_loans": 7})
+        for barcode in ("B0", "B1", "B2", "B3"):
+            connection.execute(insert(HOLDINGS), {"agency": "HKU", "barcode": barcode, "bib_id": "b1", "title": "Dune"})
+    opened = Immediate(engine, lambda c: Unit(c, lambda: "R1"))
+    yield opened
+    opened.close()
+
+
+def made(
+    store: Immediate, system: LocalSystem, connector: Callable[[Tools], LocalIls] = Ncip, password: str = "key"
+) -> LocalIls:
+    health, responder = Health("connector", lambda: NOW), Responder(system, "key")
+    outside = Outside(lambda: NOW, health, lambda: Direct(system, health), responder.post, password=Sensitive(password))
+    return connector(Tools(store, "HKU", never, {"url": URL}, outside))
+
+
+@pytest.fixture
+def ils(store: Immediate, system: LocalSystem) -> LocalIls:
+    return made(store, system)
+
+
+def test_it_says_what_it_can(ils: LocalIls) -> None:
+    assert ils.supports == {Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES}
+
+
+def test_blocks_and_counts_are_of_now_and_the_rest_as_it_was_loaded(ils: LocalIls, system: LocalSystem) -> None:
+    system.readers["P1"] = Reader("P1", "CHAN, TAI MAN", blocked=True, loans=3)
+    facts = finished(ils.borrower("P1"))
+    assert facts.borrower is not None
+    assert (facts.source, facts.as_of) == ("ncip", NOW)
+    assert (facts.borrower.blocked, facts.borrower.local_loans) == (True, 3)
+    assert (facts.borrower.category, facts.borrower.name.reveal()) == ("undergraduates", "Chan")
+
+
+def test_an_unknown_user_is_unknown_whatever_was_loaded(ils: LocalIls) -> None:
+    assert finished(ils.borrower("P1")).borrower is None
+
+
+@pytest.mark.parametrize(("card", "pin", "right"), [("P1", "1234", True), ("P1", "4321", False), ("P9", "1234", False)])
+def test_a_pin_is_what_it_says(ils: LocalIls, system: LocalSystem, card: str, pin: str, right: bool) -> None:
+    system.readers["P1"] = Reader("P1")
+    assert finished(ils.verify_pin(card, Sensitive(pin))) is right
+
+
+def test_copies_are_looked_at_until_one_is_on_the_shelf_and_unknown_ones_are_not_there(
+    ils: LocalIls, system: LocalSystem
+) -> None:
+    system.books = {"B1": Book("B1", reader="P1"), "B2": Book("B2"), "B3": Book("B3")}
+    copies = finished(ils.copies("b1"))
+    assert copies is not None
+    assert [(c.barcode, c.status) for c in copies] == [("B1", "On Loan"), ("B2", "Available On Shelf")]
+
+
+QUESTIONS: dict[str, Callable[[LocalIls], Awaitable[object]]] = {
+    "borrower": lambda ils: ils.borrower("P1"),
+    "verify_pin": lambda ils: ils.verify_pin("P1", Sensitive("1")),
+    "copies": lambda ils: ils.copies("b1"),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("state", ["away", "silent"])
+def test_a_system_that_is_away_is_unreachable(ils: LocalIls, system: LocalSystem, question: str, state: str) -> None:
+    system.become(state)
+    with pytest.raises(Unreachable):
+        finished(QUESTIONS[question](ils))
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_secret_that_is_not_agreed_is_no_verdict_on_the_borrower(
+    store: Immediate, system: LocalSystem, question: str
+) -> None:
+    system.readers["P1"] = Reader("P1")
+    with pytest.raises(Unreachable):
+        finished(QUESTIONS[question](made(store, system, password="wrong")))
+
+
+def test_after_three_misses_it_is_asked_no_more_for_a_while(ils: LocalIls, system: LocalSystem) -> None:
+    system.become("away")
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            finished(ils.borrower("P1"))
+    system.become("here")
+    with pytest.raises(Unreachable):
+        finished(ils.borrower("P1"))
+    assert system.heard == []
+
+
+def test_both_connectors_tell_the_same_of_the_same_system(store: Immediate, system: LocalSystem) -> None:
+    system.readers["P1"] = Reader("P1", "CHAN", loans=3)
+    told_by = [finished(made(store, system, connector).borrower("P1")).borrower for connector in (Ncip, Sip2)]
+    assert [(b.blocked, b.local_loans, b.category, b.name) for b in told_by if b] == [
+        (False, 3, "undergraduates", Sensitive("Chan"))
+    ] * 2
+
+
+# ---- what a LookupUserResponse means
+
+
+def reply(**fields: Any) -> Message:
+    return Message("LookupUserResponse", {"UserId": {"UserIdentifierValue": "P1"}, **fields})
+
+
+def privilege(kind: str, status: str = "", until: str = "") -> dict[str, Any]:
+    said: dict[str, Any] = {"AgencyId": "HKU", "AgencyUserPrivilegeType": kind}
+    said |= {"UserPrivilegeStatus": {"UserPrivilegeStatusType": status}} if status else {}
+    return said | ({"ValidToDate": until} if until else {})
+
+
+@pytest.mark.parametrize(
+    ("block", "stops"),
+    [
+        ({"BlockOrTrapType": "Block Check Out"}, True),
+        ({"BlockOrTrapType": "BLOCK CHECKOUT"}, True),
+        ({"BlockOrTrapType": "Trap For Lost Card"}, True),
+        ({"BlockOrTrapType": "Block Renewal"}, False),
+        ({"BlockOrTrapType": "Trap For Message"}, False),
+        ({"BlockOrTrapType": "Block Check Out", "ValidToDate": "2017-02-28T00:00:00Z"}, False),
+        ({"BlockOrTrapType": "Block Check Out", "ValidToDate": "2017-12-31T00:00:00Z"}, True),
+    ],
+)
+def test_only_blocks_in_force_that_are_about_borrowing_count(block: dict[str, str], stops: bool) -> None:
+    assert told(reply(UserOptionalFields={"BlockOrTrap": [block]}), NOW).blocked is stops
+
+
+@pytest.mark.parametrize(
+    ("rows", "category", "blocked"),
+    [
+        ([privilege("STATUS", "OK"), privilege("PROFILE", "UG"), privilege("LIBRARY", "MAIN")], "UG", False),  # FOLIO
+        ([privilege("STATUS", "BLOCKED"), privilege("PROFILE", "UG")], "UG", True),
+        ([privilege("Undergraduate", "Active")], "Undergraduate", False),  # XC
+        ([privilege("Undergraduate")], "Undergraduate", False),
+        ([privilege("Undergraduate", "Expired")], "Undergraduate", True),
+        ([], "", False),
+    ],
+)
+def test_privileges_are_read_in_three_habits(rows: list[dict[str, Any]], category: str, blocked: bool) -> None:
+    said = told(reply(UserOptionalFields={"UserPrivilege": rows}), NOW)
+    assert (said.category, said.blocked) == (category, blocked)
+
+
+def test_the_last_day_of_the_card_is_that_of_its_latest_privilege_in_hong_kong() -> None:
+    rows = [privilege("A", until="2017-06-30T15:59:59Z"), privilege("B", until="2017-09-29T16:00:00Z")]
+    assert told(reply(UserOptionalFields={"UserPrivilege": rows}), NOW).expires == date(2017, 9, 30)
+
+
+@pytest.mark.parametrize(
+    ("fields", "loans"),
+    [
+        ({"LoanedItemsCount": [{"LoanedItemCountValue": "3"}, {"LoanedItemCountValue": "1"}]}, 4),
+        ({"LoanedItem": [{"ItemId": {"ItemIdentifierValue": "B1"}}, {"ItemId": {"ItemIdentifierValue": "B2"}}]}, 2),
+        ({"LoanedItemsCount": [{"LoanedItemCountValue": "many"}], "LoanedItem": [{"Title": "x"}]}, 1),
+        ({}, 0),
+    ],
+)
+def test_loans_are_counted_or_listed(fields: dict[str, Any], loans: int) -> None:
+    assert told(reply(**fields), NOW).local_loans == loans
+
+
+def test_names_and_addresses_are_found_where_systems_put_them() -> None:
+    name = {"PersonalNameInformation": {"StructuredPersonalUserName": {"GivenName": "Tai Man", "Surname": "Chan"}}}
+    posts = [
+        {"PhysicalAddress": {}},
+        {"ElectronicAddress": {"ElectronicAddressType": "tel", "ElectronicAddressData": "1234"}},
+        {"ElectronicAddress": {"ElectronicAddressType": "mailto", "ElectronicAddressData": "a@b.test"}},
+    ]
+    said = told(reply(UserOptionalFields={"NameInformation": name, "UserAddressInformation": posts}), NOW)
+    assert (said.name.reveal(), said.email.reveal()) == ("Tai Man Chan", "a@b.test")
