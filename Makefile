@@ -24,11 +24,12 @@ run: .venv/.run
 demo: .venv/.run
 	$(BIN)/python -m hkall_gateway.lab demo
 
+# A file of tests stays with one core, so that what it starts is started once.
 test: .venv/.test
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 test-postgres: .venv/.test
-	HKALL_TEST_DATABASE=postgresql $(BIN)/pytest
+	HKALL_TEST_DATABASE=postgresql $(BIN)/pytest -n auto --dist loadfile
 
 check: .venv/.test
 	$(BIN)/ruff check .

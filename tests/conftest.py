@@ -30,6 +30,7 @@ from tests import databases
 from tests.leaks import leaks
 
 DATABASES = ("postgresql",) if databases.ON_POSTGRESQL else ("sqlite", "postgresql")
+IN_MEMORY = "sqlite://"
 SETTINGS = (
     "listen_addresses=",
     "autovacuum=off",
@@ -88,7 +89,7 @@ def make_unit() -> Callable[[Connection], Unit]:
 @pytest.fixture(params=DATABASES)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An empty database with all tables: SQLite in memory, then PostgreSQL."""
-    yield from _empty(request, "sqlite://")
+    yield from _empty(request, IN_MEMORY)
 
 
 @pytest.fixture(params=DATABASES)
@@ -153,10 +154,15 @@ def _empty(request: pytest.FixtureRequest, sqlite_url: str) -> Iterator[Engine]:
     if request.param == "postgresql":
         yield request.getfixturevalue("postgres_engine")
         return
-    engine = open_engine(sqlite_url)
-    create_all(engine)
+    engine = databases.MEMORY.fresh() if sqlite_url == IN_MEMORY else _with_tables(sqlite_url)
     yield engine
     engine.dispose()
+
+
+def _with_tables(url: str) -> Engine:
+    engine = open_engine(url)
+    create_all(engine)
+    return engine
 
 
 def _cleared(engine: Engine) -> None:

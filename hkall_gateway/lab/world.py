@@ -121,7 +121,8 @@ class World:
         self._engine = engine or World.ground.fresh()
         self._numbers = count(_highest(start.requests) + 1)
         self._commits_left = 0
-        create_all(self._engine)
+        if not self._alone:
+            create_all(self._engine)
         with self._engine.connect() as connection:
             _furnish(connection, start)
         self._boot()

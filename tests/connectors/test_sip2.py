@@ -19,9 +19,9 @@ from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import decode
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.engine import open_engine
-from hkall_gateway.store.tables import HOLDINGS, PATRONS, create_all
+from hkall_gateway.store.tables import HOLDINGS, PATRONS
 from hkall_gateway.store.unit import Unit
+from tests import databases
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 
@@ -41,8 +41,7 @@ def system() -> LocalSystem:
 
 @pytest.fixture
 def ils(system: LocalSystem) -> Iterator[LocalIls]:
-    engine = open_engine("sqlite://")
-    create_all(engine)
+    engine = databases.MEMORY.fresh()
     with engine.connect() as connection:
         connection.execute(
             insert(PATRONS),

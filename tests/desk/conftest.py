@@ -84,7 +84,8 @@ class Library:
         self.now = hkt("2017-03-01 10:00")
         self.house = House("HKU", "HKU Libraries", policy, (PLACE,))
         self.engine = engine or databases.empty()
-        create_all(self.engine)
+        if engine is not None:
+            create_all(engine)
         self._numbers = count(1)
         self.store = Immediate(self.engine, self._unit)
         with self.engine.connect() as connection:

@@ -14,9 +14,9 @@ from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, By, Holding, Sensitive
 from hkall_gateway.store import cards
 from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.engine import open_engine
-from hkall_gateway.store.tables import PATRONS, create_all
+from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit
+from tests import databases
 
 BEGIN = datetime(2017, 3, 1, 2, tzinfo=UTC)
 ALL = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES})
@@ -60,8 +60,7 @@ def system() -> System:
 
 @pytest.fixture
 def store() -> Iterator[Immediate]:
-    engine = open_engine("sqlite://")
-    create_all(engine)
+    engine = databases.MEMORY.fresh()
     with engine.connect() as connection:
         connection.execute(insert(PATRONS), {"barcode": "P1", "name": "Chan", "category": "loaded", "pin_hash": "5678"})
     opened = Immediate(engine, lambda c: Unit(c, lambda: "R1"))

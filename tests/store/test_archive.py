@@ -57,7 +57,9 @@ def test_a_block_that_was_cut_off_anywhere_is_replaced_by_the_next(
     assert read(file) == [ONE, THREE]
 
 
-@pytest.mark.parametrize("before", [b"precious notes of somebody else, in a file of theirs", gzip.compress(b"{}" * 40)])
+@pytest.mark.parametrize(
+    "before", [b"precious notes of somebody else, in a file of theirs", gzip.compress(b"{}" * 40)], ids=["text", "gzip"]
+)
 def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path: Path, before: bytes) -> None:
     file = tmp_path / "notes.gz"
     file.write_bytes(before)

@@ -13,10 +13,9 @@ from sqlalchemy import Connection, Engine
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Letter, Telling, is_letter
 from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.outbox import OutboxRow
-from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
+from tests import databases
 
 LEASE_S = 60
 Plan = Callable[..., str]
@@ -263,8 +262,7 @@ LANES = st.lists(st.sampled_from(["R1", "R2", "R3"]), min_size=1, max_size=8)
 def test_whatever_happens_no_row_leaves_before_an_earlier_one_of_its_lane(
     now: datetime, lanes: list[str], steps: list[str], choice: object
 ) -> None:
-    engine = open_engine("sqlite://")
-    create_all(engine)
+    engine = databases.MEMORY.fresh()
     store = Immediate(engine, lambda connection: Unit(connection, str))
     _filled(store, now, *[(request, "CUHK") for request in lanes])
     settled = _played(store, now, steps, choice)
