@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Literal
 
 from hkall_gateway.rules.vocabulary import NOTHING, By, ItemKey, Sensitive
 
@@ -163,7 +164,8 @@ class BorrowFromUs:
 class Heard:
     """A partner tells what it did: shipped, received, declined, withdrew, renewed, recalled … `what` is an event's name.
 
-    `item` and the RequestId may each be absent; one of them names the request.
+    `item` and the RequestId may each be absent; one of them names the request. `due` is what it wishes (asked), what it has
+    granted its reader (told), or what a central has settled (decided).
     """
 
     by: By
@@ -175,3 +177,4 @@ class Heard:
     due: date | None = None
     reason: str = ""
     inbox: InboxKey | None = None
+    due_is: Literal["asked", "told", "decided"] = "told"

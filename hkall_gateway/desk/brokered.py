@@ -239,7 +239,7 @@ def heard(ask: Errand, request: Request | None = None) -> Heard:
     item = (request.item if request else None) or (ItemKey(ask.agency, ask.barcode) if ask.barcode else None)
     wire_agency = ask.wire_agency or ask.partner
     wire = ("", "") if request else (wire_agency, ask.wire_id)
-    return Heard(ask.by, ask.partner, *wire, item=item, at=ask.at, due=ask.due)
+    return Heard(ask.by, ask.partner, *wire, item=item, at=ask.at, due=ask.due, due_is="decided")
 
 
 def no(unit: Unit, why: Why, ask: Errand, now: datetime, request: Request | None = None) -> Refused:

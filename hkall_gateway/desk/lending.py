@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from hkall_gateway.desk.asks import BorrowFromUs, CheckOut, Heard
@@ -138,16 +138,26 @@ def _facts_of(event: Event, request: Request, house: House, now: datetime) -> di
 
 
 def renewed_by_borrower(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
-    """The borrowing library keeps it longer, unless a patron of ours has recalled it (R28)."""
+    """The borrowing library keeps it longer, unless a patron of ours has recalled it, or its date is past all of ours (R28)."""
     request = lent_to(unit, ask)
     if request is None or not unit.can(request, Event.BORROWER_RENEWED):
         return _no(unit, Refusal(Why.NOT_ON_LOAN if request else Why.UNKNOWN_ITEM), ask.by, now, request)
     if request.recalled_on is not None:
         return _no(unit, Refusal(Why.RECALLED), ask.by, now, request)
-    longer = calendar.civil(now) + timedelta(days=house.policy.lending.institutional_days)
-    due = max(d for d in (ask.due, longer, request.lender_due) if d)
+    due = _kept_until(ask, request, house, now)
+    if isinstance(due, Refusal):
+        return _no(unit, due, ask.by, now, request)
     after = unit.advance(request, Event.BORROWER_RENEWED, now, ask.by, lender_due=due, renewals=request.renewals + 1)
     return Renewed(after.id, after.item or ItemKey("", ""), "", after.title, due, after.renewals)
+
+
+def _kept_until(ask: Heard, request: Request, house: House, now: datetime) -> date | Refusal:
+    """At least what was agreed, at most our days from today. Who wishes for more gets that; who has granted more hears a no."""
+    longer = calendar.civil(now) + timedelta(days=house.policy.lending.institutional_days)
+    ours = max(day for day in (longer, request.lender_due) if day)
+    if ask.due is None or ask.due <= ours or ask.due_is == "asked":
+        return ours
+    return ask.due if ask.due_is == "decided" else Refusal(Why.RENEWAL_DENIED, {"due": request.lender_due})
 
 
 def lent_to(unit: Unit, ask: Heard) -> Request | None:

@@ -82,8 +82,8 @@ async def checked_in(call: Call) -> Said:
 
 async def renewed(call: Call) -> Said:
     """The owner lets our patron keep it longer, or the borrower keeps ours."""
-    due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
-    told = heard(call, due)
+    granted = call.message.has("DateDue")
+    told = replace(heard(call, "DateDue" if granted else "DesiredDateDue"), due_is="told" if granted else "asked")
     # A borrower asks for the lender's copy, and need not say whose it is; the owner tells of its own.
     default = call.door.agency if call.message.service == "RenewItem" else call.caller.agency
     return answer(call, await call.door.desk.renewed(replace(told, item=item(call, default))))
