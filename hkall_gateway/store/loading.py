@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Table, delete, func, select
+from sqlalchemy import Table, bindparam, delete, func, select
 
 from hkall_gateway.rules.vocabulary import Borrower, By, Holding, Request, Sensitive, Side
+from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import CLOSURES, HOLDINGS, JOBS, PATRONS
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.upsert import insert_or_write_over
@@ -93,8 +94,11 @@ def finish(unit: Unit, kind: str, number: int, full: bool, now: datetime | None 
 
 def loaded_at(unit: Unit, kind: str) -> datetime | None:
     """When the current import of this kind was finished; None where there is none."""
-    found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == f"load {kind}")).scalar()
-    return found
+    found = _LOADED_AT.first(unit.connection, name=f"load {kind}")
+    return found["last_run"] if found else None
+
+
+_LOADED_AT = Prepared(select(JOBS.c.last_run).where(JOBS.c.name == bindparam("name")))
 
 
 def _values(row: Borrower | Holding) -> dict[str, Any]:

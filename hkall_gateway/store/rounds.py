@@ -96,7 +96,7 @@ def set_aside(unit: Unit, one: Aside) -> None:
 
 def forget_aside(unit: Unit, name: str) -> None:
     """The round begins anew, and tries them again."""
-    unit.execute(delete(SET_ASIDE).where(SET_ASIDE.c.round == name))
+    _FORGET_ASIDE.change(unit.connection, name=name)
 
 
 def all_aside(unit: Overview) -> tuple[Aside, ...]:
@@ -137,8 +137,7 @@ def never_run(name: str) -> Job:
 
 def jobs(unit: Unit) -> tuple[Job, ...]:
     """Every round that ever ran, by name."""
-    rows = unit.execute(select(JOBS).where(JOBS.c.name.startswith(ROUND)).order_by(JOBS.c.name)).mappings()
-    return tuple(_job(row) for row in rows)
+    return tuple(_job(row) for row in _JOBS.rows(unit.connection))
 
 
 def claim(unit: Unit, name: str, who: str, now: datetime, lease_s: int, due_only: bool = True) -> Job | None:
@@ -195,3 +194,7 @@ def _settling(columns: tuple[str, ...]) -> Prepared:
 def _job(row: Any) -> Job:
     values = {f.name: row[f.name] for f in fields(Job)}
     return Job(**values | {"name": str(row["name"]).removeprefix(ROUND)})
+
+
+_FORGET_ASIDE = Prepared(delete(SET_ASIDE).where(SET_ASIDE.c.round == bindparam("name")))
+_JOBS = Prepared(select(JOBS).where(JOBS.c.name.startswith(ROUND)).order_by(JOBS.c.name))
