@@ -73,7 +73,8 @@ def standing(
     before `due_before`; by number, those after `after`."""
     still = [and_(R.position == position, R.moved_at < instant) for position, instant in since.items()]
     kept = and_(R.position == P.AT_BORROWER, R.lender_due < due_before)
-    return unit.batch(IS_OPEN, or_(*still, kept), R.id > after, order=(R.id,), limit=most)
+    # Not `id > …` as it stands: the database would walk through all requests, instead of those that are open.
+    return unit.batch(IS_OPEN, or_(*still, kept), R.id + "" > after, order=(R.id + "",), limit=most)
 
 
 def flagged(unit: Overview) -> tuple[Request, ...]:

@@ -134,7 +134,8 @@ _ANSWERS = Prepared(
         func.sum(_OPEN).label("open"),
     )
     .select_from(REQUESTS.join(CANDIDATES, C.request == R.id))
-    .where(R.placed_at >= _SINCE, R.side == Side.BORROWING, C.wire_id != "")
+    # Not `wire_id != ''` as it stands: the database would walk through all that were ever asked, instead of the latest.
+    .where(R.placed_at >= _SINCE, R.side == Side.BORROWING, C.wire_id + "" != "")
     .group_by(C.agency)
 )
 _CLOSED = Prepared(

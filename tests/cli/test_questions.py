@@ -3,7 +3,6 @@ fines from end to end, on either database."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -15,13 +14,13 @@ from hkall_gateway.cli.lists import QUESTIONS
 from hkall_gateway.cli.partners import lines as partner_lines
 from hkall_gateway.cli.status import lines as status_lines
 from hkall_gateway.lab import bulk
+from hkall_gateway.lab.bench.growth import reads_all
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.store import fines, lists, partners
 from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.tables import METADATA, REQUESTS
+from hkall_gateway.store.tables import REQUESTS
 from hkall_gateway.store.unit import Unit
 
-LARGE = ("requests", "journal", "outbox", "fines", "candidates", "attempts")
 LENDERS = ("CUHK", "HKUST")
 Ask = Callable[[Unit, datetime], object]
 
@@ -49,10 +48,6 @@ ASKED: dict[str, Ask] = {
 }
 # fmt: on
 
-PARTIAL = {
-    str(index.name) for table in METADATA.tables.values() for index in table.indexes if index.kwargs["sqlite_where"] is not None
-}
-
 
 def plans(engine: Engine, store: Immediate, ask: Ask, now: datetime) -> list[str]:
     """How the database answers each statement of a question, in its own words."""
@@ -74,10 +69,25 @@ def _explained(unit: Unit, statement: str, parameters: Any) -> list[str]:
     return [str(row[-1]) for row in unit.connection.exec_driver_sql(f"{word} {statement}", parameters)]
 
 
-def reads_all(line: str) -> bool:
-    """A large table from end to end; an index on open work alone is not that."""
-    found = re.search(r"(?:SCAN|Seq Scan on) (\w+)(?:.* INDEX (\w+))?", line)
-    return found is not None and found[1] in LARGE and found[2] not in PARTIAL
+# fmt: off
+STEPS = {
+    "SCAN requests":                                                                   True,
+    "SCAN journal USING INDEX ix_journal_request":                                     True,
+    "SCAN candidates USING INDEX ix_candidates_asked_barcode":                         True,
+    "SEARCH requests USING INDEX sqlite_autoindex_requests_1 (id>?)":                  True,
+    "  ->  Seq Scan on outbox":                                                        True,
+    "SCAN requests USING INDEX ix_requests_open_due":                                  False,
+    "SCAN patrons":                                                                    False,
+    "SEARCH requests USING INDEX sqlite_autoindex_requests_1 (id=?)":                  False,
+    "SEARCH requests USING INDEX ix_requests_placed_at (placed_at>?)":                 False,
+    "  ->  Index Scan using requests_pkey on requests":                                False,
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_reads_all_unless_it_is_a_search_or_among_open_work_alone(step: str) -> None:
+    assert reads_all(step) is STEPS[step]
 
 
 @pytest.mark.parametrize("name", ASKED)

@@ -25,7 +25,7 @@ class Broken(Exception):
     """Something of the benchmark did not do what it was started for; what it printed is told."""
 
 
-FAILURES: Final = (Broken, AssertionError, NoServer, subprocess.SubprocessError)
+FAILURES: Final = (Broken, AssertionError, NoServer, OSError, subprocess.SubprocessError)
 """How a part of the benchmark fails: it did not run, or it lost or doubled what it had answered."""
 
 
