@@ -47,10 +47,14 @@ class Post:
         self.carried: list[str] = []
         self.down: set[str] = set()
         self.slow: list[Deferred[Answer]] | None = None
-        schedule = Schedule(attempts, 30, 3600, lambda: 0.0)
-        agreed = terms or Terms(in_flight)
-        here = (self.clock, self.now, "test")
-        self.courier = Courier(self.store, self.desk, {"ncip": self.carry}, schedule, *here, lambda _line: agreed, patience)
+        self._terms, self._attempts, self._patience = terms or Terms(in_flight), attempts, patience
+        self.courier = self.beside("test")
+
+    def beside(self, name: str) -> Courier:
+        """The courier of a gateway of that name."""
+        schedule, here = Schedule(self._attempts, 30, 3600, lambda: 0.0), (self.clock, self.now, name)
+        agreed, carriers = self._terms, {"ncip": self.carry}
+        return Courier(self.store, self.desk, carriers, schedule, *here, lambda _line: agreed, self._patience)
 
     def now(self) -> datetime:
         return NOON + timedelta(seconds=self.clock.seconds())
@@ -82,6 +86,49 @@ class Post:
     def states(self) -> list[tuple[str, str]]:
         rows = self.store.now(lambda unit: unit.outbox.rows(states=("waiting", "unsure", "dead", "sent")))
         return [(row.request, row.state) for row in rows]
+
+
+class Two:
+    """Two gateways on one database: one that has the post, and one beside it that carries in the same way."""
+
+    def __init__(self, **post: Any) -> None:
+        self.one = Post(**post)
+        self.other = self.one.beside("other")
+
+    def start(self) -> None:
+        for courier in (self.one.courier, self.other):
+            ensureDeferred(courier.start())
+
+
+def test_a_partner_s_limit_holds_over_all_gateways_and_what_is_answered_makes_room_at_either() -> None:
+    two = Two(in_flight=3)
+    two.one.slow = []
+    for n in range(8):
+        two.one.put(f"R{n}", "CUHK")
+    two.start()
+    two.one.pass_time(5)
+    assert len(two.one.carried) == 3
+    for answered in range(1, 6):
+        two.one.slow[answered - 1].callback(Answer("accepted"))
+        two.one.pass_time(1)
+        assert len(two.one.carried) == 3 + answered
+    assert len(set(two.one.carried)) == 8  # none twice
+
+
+def test_a_line_that_one_gateway_found_down_is_not_tried_by_the_other() -> None:
+    two = Two(patience=Patience(failures=2, probe_s=60))
+    two.one.down.add("CUHK")
+    for n in range(6):
+        two.one.put(f"R{n}", "CUHK")
+    two.start()
+    two.one.pass_time(59)
+    tried = len(two.one.carried)
+    assert two.one.circuit() == "open"
+    two.one.pass_time(120)
+    assert len(two.one.carried) == tried + 2  # one an interval, from both together
+    two.one.down.clear()
+    two.one.pass_time(120)
+    assert {state for _, state in two.one.states()} == {"sent"}
 
 
 def test_what_is_due_leaves_at_once() -> None:

@@ -32,6 +32,7 @@ STATES: Final[Mapping[str, Fault]] = {
     "08":    Fault.LOST,       # connection exceptions
     "23505": Fault.CONFLICT,   # unique_violation: it had committed first
     "25006": Fault.LOST,       # read_only_sql_transaction: the server has become a standby
+    "25P03": Fault.LOST,       # idle_in_transaction_session_timeout: we stood still, and were thrown out
     "40001": Fault.CONFLICT,   # serialization_failure
     "40P01": Fault.CONFLICT,   # deadlock_detected
     "53":    Fault.BUSY,       # insufficient resources
@@ -42,6 +43,9 @@ STATES: Final[Mapping[str, Fault]] = {
 }
 """By SQLSTATE, or by its class where that has no row of its own. Source: PostgreSQL, appendix A."""
 # fmt: on
+
+CERTAIN: Final = frozenset({"25P03"})
+"""Said only to a session that is silent inside its transaction: a COMMIT that follows is not read any more."""
 
 SQLITE_BUSY: Final = 5
 
@@ -55,8 +59,18 @@ def fault_of(connection: Connection, error: BaseException) -> Fault:
     cause = error.orig if isinstance(error, DBAPIError) else error
     if getattr(cause, "sqlite_errorcode", None) == SQLITE_BUSY:
         return Fault.BUSY
-    state = str(getattr(cause, "sqlstate", None) or "")
+    state = _state(error)
     return STATES.get(state) or STATES.get(state[:2], Fault.BUG)
+
+
+def certainly_undone(error: BaseException) -> bool:
+    """Whether an error that answered a COMMIT says that nothing of it was done."""
+    return _state(error) in CERTAIN
+
+
+def _state(error: BaseException) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return str(getattr(cause, "sqlstate", None) or "")
 
 
 def told(error: BaseException) -> BaseException:

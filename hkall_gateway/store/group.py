@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, text
 
-from hkall_gateway.store.faults import Fault, fault_of, told, unavailable
+from hkall_gateway.store.faults import Fault, certainly_undone, fault_of, told, unavailable
 from hkall_gateway.store.lane import Answer, Turn
 from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.prepared import Prepared
@@ -84,7 +84,7 @@ def run_group(
         committing = True
         _COMMIT.change(connection)
     except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
-        return _undone(connection, jobs, error, committing, draw)
+        return _undone(connection, jobs, error, committing and not certainly_undone(error), draw)
     again = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
     return Turn([answer for answer in answers if answer is not None], again, _pause_s(again, draw))
 

@@ -9,6 +9,7 @@ import pytest
 from hkall_gateway.config import ConfigErrors, Gateway, load
 from hkall_gateway.edge.secrets import hash_secret
 from hkall_gateway.rules import vocabulary
+from hkall_gateway.store.engine import Limits
 
 HASH = hash_secret("terminal")
 ENVIRON = {"HKALL_SECRET_CUHK": "s1", "HKALL_SECRET_DISCOVERY": "s2", "HKALL_LOG_KEY": "s3"}
@@ -162,6 +163,20 @@ def test_files_are_relative_to_the_folder_of_the_configuration(tmp_path: Path) -
     assert gateway.logs.file == Path("/var/log/hkall")
     assert gateway.database.url == f"sqlite:///{tmp_path}/var/hkall.db"
     assert gateway.sip2.listen == (f"ssl:6443:privateKey={tmp_path}/tls/key.pem:certKey=/etc/tls/cert.pem",)
+
+
+def test_how_long_the_database_may_take_is_said_in_seconds(tmp_path: Path) -> None:
+    keys = "statement_timeout_s = 7.5\nlock_timeout_s = 1.0\nidle_timeout_s = 4.0\nconnect_timeout_s = 9\n"
+    database = read(tmp_path, PAGE.replace("[database]\n", f"[database]\n{keys}")).database
+    assert database.limits() == Limits(statement_s=7.5, lock_s=1.0, idle_s=4.0, connect_s=9)
+
+
+def test_gateways_of_one_machine_share_their_ports_or_have_one_each(tmp_path: Path) -> None:
+    assert not read(tmp_path, PAGE).sip2.share_ports
+    shared = PAGE.replace("[sip2]\n", "[sip2]\nshare_ports = true\n").replace("tcp:8080:", "tcp:808{instance}:")
+    gateway = read(tmp_path, shared)
+    assert gateway.sip2.share_ports
+    assert gateway.ncip.listen == ("tcp:808{instance}:interface=127.0.0.1",)
 
 
 def test_the_configuration_cannot_be_changed(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, create_engine
 
 from hkall_gateway.rules.vocabulary import Partner
 from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine import Limits, open_engine
 from hkall_gateway.store.unit import Unit
 
 
@@ -84,4 +84,20 @@ def test_a_commit_on_sqlite_is_on_disk_when_it_returns(file: str, pragma: str, v
     engine = open_engine(file)
     with engine.connect() as connection:
         assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("statement_timeout", "1500ms"),
+        ("lock_timeout", "250ms"),
+        ("idle_in_transaction_session_timeout", "3s"),
+        ("application_name", "hkall-gateway"),
+    ],
+)
+def test_every_connection_to_postgresql_has_its_limits(postgres_url: str, name: str, value: str) -> None:
+    engine = open_engine(postgres_url, Limits(statement_s=1.5, lock_s=0.25, idle_s=3.0))
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql(f"SHOW {name}").scalar() == value
     engine.dispose()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from queue import Queue
+from threading import Event
 from typing import Any
 
 import psycopg
@@ -205,6 +206,44 @@ def test_a_unit_that_always_finds_it_locked_is_told_to_try_again_after_a_few_tri
     holder.let_go()
     assert isinstance(told, Unavailable)
     assert (str(told), len(tries)) == ("LockNotAvailable 55P03", TRIES)
+
+
+def test_a_statement_that_takes_too_long_is_refused_politely_and_the_others_are_answered(
+    postgres_engine: Engine, make_unit: MakeUnit
+) -> None:
+    engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(statement_s=0.1))
+    site = Site(engine, postgres_engine, make_unit)
+    slow = site.database.run(lambda unit: unit.execute(text("SELECT pg_sleep(20)")).scalar())
+    told = site.all(slow, site.database.run(write, "a"))
+    site.database.close()
+    engine.dispose()
+    assert isinstance(told[0], Unavailable)
+    assert (str(told[0]), told[1], site.kept()) == ("QueryCanceled 57014", "a", ["a"])
+
+
+def test_a_gateway_that_stands_still_keeps_its_rows_locked_for_no_longer_than_it_may(
+    postgres_engine: Engine, make_unit: MakeUnit
+) -> None:
+    engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(idle_s=0.2))
+    site = Site(engine, postgres_engine, make_unit)
+    Holder(postgres_engine).let_go()
+    has_it, go_on, tries = Event(), Event(), iter((True, False))
+
+    def stand_still(unit: Unit) -> str:
+        touched = touch(unit, lambda: None)
+        if next(tries):
+            has_it.set()
+            go_on.wait(PATIENCE_S)
+        return touched
+
+    still = site.database.run(stand_still)
+    assert has_it.wait(PATIENCE_S)
+    with postgres_engine.connect() as other:  # it waits until the server has ended the other session
+        assert other.execute(update(PATRONS).values(name="y")).rowcount == 1
+    go_on.set()
+    assert site.all(still) == ["touched"]  # on a new connection, once more
+    site.database.close()
+    engine.dispose()
 
 
 def test_a_row_that_another_gateway_made_first_is_seen_by_the_second_try(site: Site, postgres_engine: Engine) -> None:
