@@ -38,8 +38,8 @@ from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.ports import entrance, numbered
 from hkall_gateway.edge.secrets import Secrets, WrongPins
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
+from hkall_gateway.ncip import exchanges, peers
 from hkall_gateway.ncip import handlers as ncip
-from hkall_gateway.ncip import peers
 from hkall_gateway.ncip.client import Client
 from hkall_gateway.ncip.rawtcp import NcipLines
 from hkall_gateway.ncip.server import NcipSite, ncip_site
@@ -195,7 +195,8 @@ class Daemon:
         return Courier(self.store, self.desk, carriers, schedule, *here, self._terms, patience)
 
     def _initiator(self) -> Carrier:
-        client = Client(AgentPost(self._reactor), self.config.library.agency, rows.agreed_secrets(self.config, self._environ))
+        agreed, told = rows.agreed_secrets(self.config, self._environ), partial(exchanges.note, self.counters)
+        client = Client(AgentPost(self._reactor), self.config.library.agency, agreed, told, self._reactor.seconds)
 
         async def tell(row: OutboxRow) -> Answer:
             partner, look_for = await self.store.read(choosing.lender, row.recipient, self.house, self._clock())

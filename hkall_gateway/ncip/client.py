@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import date
 from typing import Final
@@ -12,6 +12,7 @@ from hkall_gateway.ncip import looking
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.documents import DOCUMENTS, request_id
+from hkall_gateway.ncip.exchanges import Exchange, Told, replied, to_nobody, untimed
 from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.looking import Look, Shelf
 from hkall_gateway.ncip.messages import SHAPES, Fields, Message, instant
@@ -44,10 +45,21 @@ GARBLED: Final = frozenset({PROTOCOL_ERROR, SYNTAX_ERROR})
 
 
 class Client:
-    """Tells partners. `secrets` is the FromAgencyAuthentication that each of them expects of us, by agency."""
+    """Tells partners. `secrets` is the FromAgencyAuthentication that each of them expects of us, by agency.
 
-    def __init__(self, post: Post, agency: str, secrets: Mapping[str, str]) -> None:
+    `told` hears of every exchange, timed by `seconds`.
+    """
+
+    def __init__(
+        self,
+        post: Post,
+        agency: str,
+        secrets: Mapping[str, str],
+        told: Told = to_nobody,
+        seconds: Callable[[], float] = untimed,
+    ) -> None:
         self._post, self._agency, self._secrets = post, agency, secrets
+        self._told, self._seconds = told, seconds
 
     async def deliver(
         self, telling: Telling, partner: Partner, *, unsure: bool = False, look_for: Collection[str] = ()
@@ -101,25 +113,34 @@ class Client:
     async def ask(self, service: str, fields: Fields, partner: Partner) -> Message | None:
         """The partner's own words in answer to a look-up; None where nothing usable came back."""
         try:
-            posted = await self._posted(Message(service, {**self._header(partner), **fields}), partner)
-            return decode(posted.body, charset(posted.content_type))
-        except (NotSent, NoReply, BadMessage):
+            _, reply = await self._exchanged(Message(service, {**self._header(partner), **fields}), partner)
+        except (NotSent, NoReply):
             return None
+        return None if isinstance(reply, BadMessage) else reply
 
     def _header(self, partner: Partner) -> Fields:
         return header(partner, self._agency, self._secrets.get(partner.agency, ""))
 
     async def _ask(self, message: Message, partner: Partner) -> Answer:
         try:
-            posted = await self._posted(message, partner)
+            posted, reply = await self._exchanged(message, partner)
         except NotSent as error:
             return Answer("unreachable", detail=str(error))
         except NoReply as error:
             return Answer("unknown", detail=str(error))
-        return answer(message, posted)
+        return answer(message, posted, reply)
 
-    async def _posted(self, message: Message, partner: Partner) -> Posted:
-        return await self._post(partner.url, encode(message, DIALECTS[partner.dialect]), partner.timeout_s)
+    async def _exchanged(self, message: Message, partner: Partner) -> tuple[Posted, Message | BadMessage]:
+        """What came back, and as it was read. Raises NotSent and NoReply."""
+        began, said = self._seconds(), (partner.agency, message.service)
+        try:
+            posted = await self._post(partner.url, encode(message, DIALECTS[partner.dialect]), partner.timeout_s)
+        except (NotSent, NoReply) as failed:
+            self._told(Exchange(*said, self._seconds() - began, failed.kind))
+            raise
+        reply = read(posted)
+        self._told(replied(*said, self._seconds() - began, None if isinstance(reply, BadMessage) else reply))
+        return posted, reply
 
 
 def document(telling: Telling, partner: Partner, agency: str, secret: str) -> Message | None:
@@ -141,12 +162,18 @@ def header(partner: Partner, agency: str, secret: str) -> Fields:
     return {"InitiationHeader": said}
 
 
-def answer(asked: Message, posted: Posted) -> Answer:
-    """What a response says to the document `asked`. The body counts whatever the status: peers send Problems with a 500."""
+def read(posted: Posted) -> Message | BadMessage:
+    """The message in a response. The body counts whatever the status: peers send Problems with a 500."""
     try:
-        reply = decode(posted.body, charset(posted.content_type))
+        return decode(posted.body, charset(posted.content_type))
     except BadMessage as bad:
-        return _unreadable(posted, bad)
+        return bad
+
+
+def answer(asked: Message, posted: Posted, reply: Message | BadMessage) -> Answer:
+    """What a response, and the `reply` that was read in it, says to the document `asked`."""
+    if isinstance(reply, BadMessage):
+        return _unreadable(posted, reply)
     if reply.has("Problem"):
         return _problems(asked.service, reply, posted)
     if reply.service != SHAPES[asked.service].reply:

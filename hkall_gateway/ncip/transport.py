@@ -9,6 +9,7 @@ from email.message import Message as MimeHeaders
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+from OpenSSL import SSL
 from twisted.internet import defer, error
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.protocol import Protocol, connectionDone
@@ -27,6 +28,13 @@ LONGEST_WAIT_S: Final = 86_400
 CONTENT_TYPE: Final = 'application/xml; charset="utf-8"'
 
 TIMEOUTS: Final = (defer.CancelledError, defer.TimeoutError, error.TimeoutError)
+KINDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
+    (TIMEOUTS, "timeout"),
+    ((error.DNSLookupError,), "dns"),
+    ((SSL.Error,), "tls"),
+    ((error.ConnectError,), "connect"),
+)
+"""What a failure counts as, the first that fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +48,22 @@ class Posted:
 
 
 class NotSent(Exception):
-    """Nothing of the document left us: no name, no connection. It cannot have taken effect."""
+    """Nothing of the document left us: no name, no connection. It cannot have taken effect.
+
+    `kind` is what it counts as: dns, connect, tls, timeout or http.
+    """
+
+    def __init__(self, said: str, kind: str = "connect") -> None:
+        super().__init__(said)
+        self.kind = kind
 
 
 class NoReply(Exception):
-    """The document left, and no usable reply came: it may have taken effect."""
+    """The document left, and no usable reply came: it may have taken effect. `kind` as for NotSent."""
+
+    def __init__(self, said: str, kind: str = "http") -> None:
+        super().__init__(said)
+        self.kind = kind
 
 
 Post = Callable[[str, bytes, float], Awaitable[Posted]]
@@ -77,7 +96,9 @@ class AgentPost:
         try:
             return await done
         except Exception as failed:  # every way to fail counts as one of two: did the document leave?
-            raise (NoReply if document.left else NotSent)(_said(failed, timeout_s)) from failed
+            cause = _cause(failed)
+            said, kind = _said(cause, timeout_s), _kind(cause)
+            raise (NoReply(said, kind or "http") if document.left else NotSent(said, kind or "connect")) from failed
 
 
 def _agent(reactor: Any) -> Any:
@@ -96,9 +117,17 @@ def _headers() -> Headers:
     )
 
 
-def _said(failed: Exception, timeout_s: float) -> str:
+def _cause(failed: Exception) -> Exception:
     reasons = getattr(failed, "reasons", None)  # twisted.web wraps the cause in a list of failures
-    cause = reasons[0].value if reasons else failed
+    cause: Exception = reasons[0].value if reasons else failed
+    return cause
+
+
+def _kind(cause: Exception) -> str:
+    return next((kind for types, kind in KINDS if isinstance(cause, types)), "")
+
+
+def _said(cause: Exception, timeout_s: float) -> str:
     if isinstance(cause, TIMEOUTS):
         return f"no answer within {timeout_s:g} s"
     return f"{type(cause).__name__}: {cause}"[:200]

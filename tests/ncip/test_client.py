@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 from lxml import etree
+from structlog.testing import capture_logs
 
 from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.edge.counters import Counters
 from hkall_gateway.ncip.client import DOCUMENTS, Client, NoReply, NotSent, Posted, document
 from hkall_gateway.ncip.codec import decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.exchanges import note
 from hkall_gateway.ncip.messages import SHAPES, Fields, Message, Value
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling, is_letter
@@ -270,3 +274,36 @@ def test_what_is_no_wish_is_told_again_without_a_question() -> None:
 @pytest.mark.parametrize("problem", ["Invalid Message Syntax Error", "protocol error"])
 def test_a_document_that_arrived_garbled_is_sent_again(problem: str) -> None:
     assert delivered(refused(problem)).kind == "later"
+
+
+# ---- what is counted
+
+COUNTED: dict[str, tuple[Posted | Exception, str]] = {
+    "yes": (replied(RequestId=NUMBER), ""),
+    "no": (refused("Unknown Item"), "problem"),
+    "garbage": (Posted(200, XML, b"<html>", 0), "xml"),
+    "no name": (NotSent("who?", "dns"), "dns"),
+    "silence": (NoReply("no answer within 20 s", "timeout"), "timeout"),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_every_document_is_timed_and_every_failure_counted_by_its_kind(name: str) -> None:
+    reply, failure = COUNTED[name]
+    counters, clock = Counters(), iter((100.0, 101.5))
+    client = Client(Script(reply), "HKU", {}, partial(note, counters), lambda: next(clock))
+    finished(client.deliver(telling(Send.ASK_LENDER), CUHK))
+    assert counters.read("ncip_latency_seconds", "CUHK", "RequestItem", "out") == 1
+    kinds = ("dns", "connect", "tls", "timeout", "http", "xml", "problem")
+    assert [kind for kind in kinds if counters.read("ncip_errors_total", "CUHK", kind)] == ([failure] if failure else [])
+
+
+def test_a_reply_that_is_valid_only_in_the_partners_own_way_counts_and_is_told_to_operators() -> None:
+    body = b"<NCIPMessage><RequestItemResponse><Dance/></RequestItemResponse></NCIPMessage>"
+    client = Client(Script(Posted(200, XML, body, 0)), "HKU", {}, partial(note, Counters()))
+    with capture_logs() as logs:
+        answer = finished(client.deliver(telling(Send.ASK_LENDER), CUHK))
+    assert answer == Answer("accepted")
+    assert [(log["event"], log["partner"], log["notes"]) for log in logs] == [
+        ("ncip.reply_tolerated", "CUHK", ["unknown element RequestItemResponse/Dance"])
+    ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.internet.error import ConnectError, ConnectionDone, DNSLookupError
+from twisted.internet.error import TimeoutError as TooSlow
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -121,9 +123,20 @@ def test_a_redirect_is_not_followed() -> None:
     assert sending.result.status == 302
 
 
-@pytest.mark.parametrize("error", [ConnectError("refused"), DNSLookupError("no such host")])  # type: ignore[no-untyped-call]  # twisted.internet.error
-def test_without_a_connection_nothing_was_sent(error: Exception) -> None:
-    assert isinstance(Sending(Partner(error)).result, NotSent)
+# fmt: off
+FAILED: tuple[tuple[Exception, str], ...] = (
+    (ConnectError("refused"),        "connect"),  # type: ignore[no-untyped-call]  # twisted.internet.error has no types
+    (DNSLookupError("no such host"), "dns"),
+    (TooSlow("too long"),       "timeout"),  # type: ignore[no-untyped-call]  # nor here
+    (SSL.Error("no shared cipher"),  "tls"),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("error", "kind"), FAILED)
+def test_without_a_connection_nothing_was_sent_and_it_is_known_what_failed(error: Exception, kind: str) -> None:
+    result = Sending(Partner(error)).result
+    assert (type(result), result.kind) == (NotSent, kind)
 
 
 def test_a_connection_that_does_not_come_in_time_sent_nothing() -> None:
@@ -136,6 +149,7 @@ def test_a_line_that_is_cut_before_the_reply_leaves_it_open() -> None:
     partner, sending = connected()
     partner.hang_up()
     assert isinstance(sending.result, NoReply)
+    assert sending.result.kind == "http"
 
 
 def test_a_line_that_is_cut_within_the_reply_leaves_it_open() -> None:
@@ -151,7 +165,7 @@ def test_a_silent_peer_is_given_up_in_time_and_hung_up_on(said: bytes) -> None:
     partner.say(said)
     sending.clock.advance(21)
     assert isinstance(sending.result, NoReply)
-    assert str(sending.result) == "no answer within 20 s"
+    assert (str(sending.result), sending.result.kind) == ("no answer within 20 s", "timeout")
     assert partner.wire.disconnecting
 
 
