@@ -139,7 +139,7 @@ class Daemon:
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.house, clock, reactor, instance())
         me = Instance(instance(), os.uname().nodename, os.getpid(), __version__, clock(), clock())
-        self.presence = Presence(self.store, me, reactor, clock, runs)
+        self.presence = Presence(self.store, me, reactor, clock, runs, self.counters)
         self._sip2_door, ncip_door = self._doors()
         self._terminals = self._make_terminals()
         self._partners, self._lines = self._make_partners(ncip_door)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -11,10 +12,12 @@ import structlog
 from twisted.internet.defer import ensureDeferred
 
 from hkall_gateway.desk.ports import Clock
+from hkall_gateway.edge.counters import Counters
 from hkall_gateway.store import instances
 from hkall_gateway.store.database import Store
 from hkall_gateway.store.faults import Unavailable
-from hkall_gateway.store.instances import Instance
+from hkall_gateway.store.instances import STATES, Instance
+from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.unit import Unit
 
 LOG = structlog.get_logger()
@@ -27,25 +30,34 @@ class NameTaken(Exception):
 
 
 class Presence:
-    """Says every BEAT_S seconds that `me` is there.
+    """Says every BEAT_S seconds that `me` is there, and counts who else is.
 
     `runs` answers whether a process of this machine runs: after a crash our own name is still in the table, and free.
     """
 
     def __init__(
-        self, store: Store, me: Instance, clock: Clock, now: Callable[[], datetime], runs: Callable[[int], bool]
+        self,
+        store: Store,
+        me: Instance,
+        clock: Clock,
+        now: Callable[[], datetime],
+        runs: Callable[[int], bool],
+        counters: Counters,
     ) -> None:
         self._store, self._me, self._clock, self._now, self._runs = store, me, clock, now, runs
+        self._counters = counters
         self._timer: Any = None
 
     async def start(self) -> None:
         """Enter the table, then keep saying so. Raises NameTaken."""
-        other = await self._store.run(_enter, self._me, self._now(), self._runs)
+        alone = Locks(document=("gateway", self._me.name))  # two that start at once do not both find the name free
+        other = await self._store.run(_enter, self._me, self._now(), self._runs, locks=alone)
         if other is not None:
             raise NameTaken(
                 f"a gateway called {other.name} works on this database (process {other.pid} on {other.host}): "
                 f"give this one another HKALL_INSTANCE"
             )
+        await self.beat()
         self._beat_later()
 
     async def stop(self) -> None:
@@ -63,12 +75,14 @@ class Presence:
         """Once: we are there; what the silent ones had is anybody's."""
         now = self._now()
         try:
-            freed = await self._store.run(_beat, replace(self._me, seen_at=now), now)
+            freed, everyone = await self._store.run(_beat, replace(self._me, seen_at=now), now)
         except Unavailable:  # the store has said why
             return
         except Exception:
             LOG.exception("instance.beat_failed")
             return
+        states = Counter(one.state(now) for one in everyone)
+        self._counters.replace("gateways", {(state,): states[state] for state in STATES})
         if freed:
             LOG.warning("instance.took_over", rows=freed)
 
@@ -94,6 +108,6 @@ def _is_another(other: Instance, me: Instance, runs: Callable[[int], bool]) -> b
     return other.host != me.host or (other.pid != me.pid and runs(other.pid))
 
 
-def _beat(unit: Unit, me: Instance, now: datetime) -> int:
+def _beat(unit: Unit, me: Instance, now: datetime) -> tuple[int, tuple[Instance, ...]]:
     instances.here(unit, me)
-    return instances.hand_on(unit, now)
+    return instances.hand_on(unit, now), instances.everyone(unit)

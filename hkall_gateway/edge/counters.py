@@ -64,6 +64,7 @@ _ROWS: Final = (
     _gauge(  "outbox_depth",               "partner",               "Messages that wait to be sent."),
     _gauge(  "outbox_oldest_seconds",      "partner",               "Age of the oldest message that waits."),
     _gauge(  "dead_letters",               "partner",               "Messages given up, for staff to settle."),
+    _gauge(  "gateways",                   "state",                 "Gateways on this database: up, left, gone."),
     _gauge(  "partner_up",                 "partner",               "1 if the last attempt reached the partner, else 0."),
     _gauge(  "circuit_state",              "partner",               "0 sending, 1 trying again, 2 resting."),
     _gauge(  "sip2_sessions",              "",                      "Terminals connected."),

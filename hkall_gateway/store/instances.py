@@ -15,6 +15,7 @@ from hkall_gateway.store.upsert import insert_or_write_over
 
 I = INSTANCES.c  # noqa: E741  # as the other tables' columns are named
 
+STATES: Final = ("up", "left", "gone")
 GONE_S: Final = 60
 """A gateway that was not heard of for so many seconds is gone: its work is handed on."""
 FORGOTTEN: Final = timedelta(days=30)
