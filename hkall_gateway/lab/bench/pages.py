@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hkall_gateway.lab.bench.report import Records
-from hkall_gateway.lab.bench.rows import FEW, ROWS, Row
+from hkall_gateway.lab.bench.rows import ROWS, Row
 
 BEGIN: Final = "<!-- measured: written by `hkall-gateway bench --write` -->"
 END: Final = "<!-- end of what was measured -->"
@@ -24,7 +24,6 @@ CELL_HEAD: Final = (
     "batch",
     "generator",
 )
-WORK_HEAD: Final = ("work", "subject", *map(str, FEW))
 
 
 def screen(records: Records) -> str:
@@ -47,9 +46,8 @@ def write(records: Records, file: Path) -> None:
 def page(records: Records) -> str:
     """The machine, every row that there is, measured or not, and the four works over their connections."""
     rows = _table(ROW_HEAD, (_row(row, records) for row in ROWS if row.demanded or row.key in records["ratios"]))
-    works = _table(WORK_HEAD, _works(records["cells"]))
     told = "Answers a second, and p50 / p99 in milliseconds, by the number of connections:"
-    return "\n".join([_machine(records), "", *rows, "", told, "", *works])
+    return "\n".join([_machine(records), "", *rows, "", told, "", *_works(records["cells"])])
 
 
 def _table(head: Sequence[str], lines: Iterator[Sequence[str]]) -> Iterator[str]:
@@ -82,11 +80,12 @@ def _cell(cell: Mapping[str, Any]) -> Sequence[str]:
     return cell["work"], str(cell["connections"]), cell["subject"], *rate, *cpu
 
 
-def _works(cells: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
+def _works(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each work and subject, a column for each number of connections."""
+    over = sorted({cell["connections"] for cell in cells})
     by_pair: dict[tuple[str, str], dict[int, str]] = {}
     for cell in cells:
         said = f"{cell['rate']:,.0f} ({cell['p50_ms']:.1f} / {cell['p99_ms']:.1f})"
         by_pair.setdefault((cell["work"], cell["subject"]), {})[cell["connections"]] = said
-    for (work, subject), over in sorted(by_pair.items()):
-        if any(connections in over for connections in FEW):
-            yield work, subject, *(over.get(connections, "") for connections in FEW)
+    lines = ((*pair, *(found.get(connections, "") for connections in over)) for pair, found in sorted(by_pair.items()))
+    return _table(("work", "subject", *map(str, over)), lines)
