@@ -32,10 +32,11 @@ def run(folder: Path) -> None:
     os.environ.update(setup.environment(ports))
     path = setup.write_config(folder, ports)
     setup.furnish(path, environ=os.environ)
+    known = setup.write_environment(path, ports)
     click.echo(
         f"SIP2 127.0.0.1:{ports.sip2}  NCIP http://127.0.0.1:{ports.ncip}/ncip  health http://127.0.0.1:{ports.ops}/healthz"
     )
-    click.echo(f"terminal counter-1, password {setup.PASSWORD}; patron P0001, PIN 1234; configuration {path}")
+    click.echo(f"terminal counter-1, password {setup.PASSWORD}; patron P0001, PIN 1234; in another shell: . {known}")
     raise SystemExit(process.serve(path, beside=lambda reactor: Party(reactor, ports, ships_after_s=SHIPS_AFTER_S)))
 
 

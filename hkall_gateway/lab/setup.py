@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,14 @@ def secret_variable(agency: str) -> str:
 def environment(ports: Ports) -> dict[str, str]:
     """The variables that the configuration names."""
     return {secret_variable(agency): PASSWORD for agency in (*ports.partners, DISCOVERY)}
+
+
+def write_environment(config: Path, ports: Ports) -> Path:
+    """A file beside the configuration that a shell reads: where it is, its secrets, and the terminals' password."""
+    variables = {"HKALL_CONFIG": str(config.resolve()), "PASSWORD": PASSWORD, **environment(ports)}
+    path = config.with_name("environment")
+    path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()), encoding="utf-8")
+    return path
 
 
 def write_config(
