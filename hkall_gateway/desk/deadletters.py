@@ -23,7 +23,7 @@ from hkall_gateway.desk.outcomes import Answer, Noted, Outcome, Refused
 from hkall_gateway.desk.tally import closed_days
 from hkall_gateway.rules import calendar, policy
 from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Letter
+from hkall_gateway.rules.tidings import Letter, is_letter
 from hkall_gateway.rules.vocabulary import By, Position, Why
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
@@ -129,11 +129,7 @@ _DROPPED: Mapping[Send, Dropped] = {
     Send.ASK_LENDER:            _no_wish,
     Send.CANCEL_AT_LENDER:      _no_withdrawal,
     Send.ASK_LENDER_TO_RENEW:   _no_renewal,
-    Send.LETTER_PICKUP:         _no_letter,
-    Send.LETTER_UNFILLED:       _no_letter,
-    Send.LETTER_RECALLED:       _no_letter,
-    Send.LETTER_OVERDUE:        _no_letter,
-    Send.LETTER_RENEWAL_DENIED: _no_letter,
+    **{send: _no_letter for send in Send if is_letter(send)},
 }
 # fmt: on
 

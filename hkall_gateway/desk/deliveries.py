@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from hkall_gateway.desk import borrowing, renewing
+from hkall_gateway.desk.flags import flagged
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.rules import breaker
 from hkall_gateway.rules.breaker import Link, Patience
-from hkall_gateway.rules.lifecycle import Event, Send
+from hkall_gateway.rules.lifecycle import FINAL, Event, Send
 from hkall_gateway.rules.tidings import Letter
 from hkall_gateway.rules.vocabulary import By, Request
 from hkall_gateway.store.outbox import MAIL, UNSETTLED, Attempt, OutboxRow
@@ -17,6 +18,8 @@ from hkall_gateway.store.unit import Unit
 
 TOLD = frozenset({"accepted", "already", "refused", "undeliverable"})
 PATIENCE = Patience()
+ANSWERED = frozenset({Send.ASK_LENDER, Send.CANCEL_AT_LENDER, Send.ASK_LENDER_TO_RENEW, Send.TELL_LENDER_RENEWED})
+"""What may be answered by a no, on which the request moves on; everything else has happened."""
 
 
 def delivered(
@@ -65,6 +68,17 @@ def told(unit: Unit, row: OutboxRow, answer: Answer, house: House, now: datetime
     else:
         borrowing.answered(unit, row.send, row.request, row.payload.wire_id, answer, house, now, by)
         renewing.answered(unit, row.payload, answer, house, now, by)
+        _not_believed(unit, row, answer, now, by)
+
+
+def _not_believed(unit: Unit, row: OutboxRow, answer: Answer, now: datetime, by: By) -> None:
+    """News that the partner will not have, whatever we do: the two sides differ, and a person must find out why."""
+    request = unit.request(row.request)
+    if answer.kind != "refused" or row.send in ANSWERED or request is None:
+        return
+    unit.note(request, "REFUSED_THERE", {"send": row.send.value, "problem": answer.problem, "detail": answer.detail}, now, by)
+    if request.position not in FINAL:
+        unit.amend(request, now, by, flags=flagged(request, f"refused:{row.send}"))
 
 
 def _again_or_dead(

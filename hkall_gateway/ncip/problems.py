@@ -241,6 +241,10 @@ _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     (UNSUPPORTED_SERVICE,                                         "ItemRenewed",          "already"),
     (UNKNOWN_SERVICE,                                             "ItemRenewed",          "already"),
     (UNAUTHORIZED_SERVICE,                                        "ItemRenewed",          "already"),
+    # Nor does who has none for a loan miss one: it knows that its copy is with us.
+    (UNSUPPORTED_SERVICE,                                         "ItemCheckedOut",       "already"),
+    (UNKNOWN_SERVICE,                                             "ItemCheckedOut",       "already"),
+    (UNAUTHORIZED_SERVICE,                                        "ItemCheckedOut",       "already"),
     # Koha's own word for a hold of somebody else.
     ("Check Out Not Allowed - Item Has Outstanding Requests",     "",                     "refused"),
 )

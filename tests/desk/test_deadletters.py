@@ -8,13 +8,19 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from hkall_gateway.desk import deadletters
 from hkall_gateway.desk.outcomes import Noted, Outcome, Refused
 from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.world import World
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.tidings import Letter, is_letter
 from hkall_gateway.rules.vocabulary import By, Position, Why
+from hkall_gateway.store import lists
 from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.tables import NOTICES
+from hkall_gateway.store.unit import Unit
 
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
 STAFF = By("wong", "cli", "outbox")
@@ -135,6 +141,20 @@ def test_a_wish_that_certainly_did_not_arrive_goes_to_the_next_lender_by_itself(
     assert world.request("R1").partner == "HKUST"
     assert state_of(world, 1) == "dropped"
     assert isinstance(world.store.now(lambda unit: deadletters.retry(unit, 1, STAFF, world.now)), Refused)
+
+
+@pytest.mark.parametrize("send", [send for send in Send if is_letter(send)])
+def test_a_letter_that_is_dropped_is_queued_no_more(world: World, send: Send) -> None:
+    def queued(unit: Unit) -> None:
+        notice = {"id": 1, "request": "R1", "kind": send.value, "patron": "UG1", "state": "queued", "made_at": world.now}
+        unit.execute(insert(NOTICES).values(notice))
+        unit.outbox.put(send, Letter(send.value, "R1", "UG1", "Dune", world.now, notice=1), "", world.now)
+
+    world.store.now(queued)
+    say(world, "drop", 1)
+
+    assert [row["state"] for row in world.store.now(lists.notices, ("queued", "dropped"))] == ["dropped"]
+    assert not world.letters
 
 
 def test_every_try_of_a_dead_letter_can_be_looked_at(world: World) -> None:
