@@ -44,6 +44,8 @@ from hkall_gateway.ncip.client import Client
 from hkall_gateway.ncip.rawtcp import NcipLines
 from hkall_gateway.ncip.server import NcipSite, ncip_site
 from hkall_gateway.ncip.transport import AgentPost
+from hkall_gateway.ops import counting
+from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.ops.pages import ops_site
 from hkall_gateway.ops.pulse import Pulse
 from hkall_gateway.presence import Presence
@@ -189,7 +191,7 @@ class Daemon:
     def _make_courier(self) -> Courier:
         c = self.config.courier
         schedule = Schedule(c.attempts, c.first_wait_s, c.longest_wait_s, random.random)
-        carriers: dict[str, Carrier] = {"ncip": self._initiator(), "mail": self._mailer()}
+        carriers: dict[str, Carrier] = {"ncip": self._initiator(), "mail": counting.counted(self.counters, self._mailer())}
         patience = Patience(c.breaker_failures, c.probe_s, c.give_up_s)
         here = (self._reactor, self._clock, instance())
         return Courier(self.store, self.desk, carriers, schedule, *here, self._terms, patience)
@@ -265,7 +267,8 @@ class Daemon:
         self._hashing.start()
         await self.presence.start()
         await self.store.run(Unit.write_partners, [p.plain() for p in self.config.partners])
-        ops = ops_site(self.store, self.counters, lambda: bool(self._ports), self._reactor)
+        gauges = Gauges(self.house.agency, self._clock)
+        ops = ops_site(self.store, self.counters, gauges.look, lambda: bool(self._ports), self._reactor)
         for text, terminals in self._terminals:
             await self._listen(text, terminals, shared=self.config.sip2.share_ports)
         for text, factory in self._ncip_ports():
@@ -326,8 +329,7 @@ class Daemon:
     def _moved(self, moves: Sequence[Move]) -> None:
         for move in moves:
             logs.moved(move)
-            if move.outcome == "ok":
-                self.counters.add("transitions_total", move.source, move.target)
+        counting.count(self.counters, moves)
         self.courier.nudge()
 
 

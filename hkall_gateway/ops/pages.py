@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
@@ -12,10 +11,12 @@ from twisted.web import pages, resource, server
 from twisted.web.server import NOT_DONE_YET
 
 from hkall_gateway.edge.counters import Counters
+from hkall_gateway.ops.gauges import Rows
 from hkall_gateway.store.database import Store
 from hkall_gateway.store.unit import Unit
 
 Site: Any = server.Site
+Look = Callable[[Unit], Mapping[str, Rows]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,31 +86,30 @@ def _nothing(_unit: Unit) -> None:
 
 
 class Metrics(resource.Resource):
-    """The counters of this process, and what waits in the database now."""
+    """The counters of this process, and what the database knows now."""
 
-    def __init__(self, store: Store, counters: Counters) -> None:
+    def __init__(self, store: Store, counters: Counters, gauges: Look) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
-        self._store, self._counters = store, counters
+        self._store, self._counters, self._gauges = store, counters, gauges
+        self._told: Mapping[str, Rows] = {}
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
         return _later(request, self._answer())
 
     async def _answer(self) -> Page:
         try:
-            self._look(await self._store.read(lambda unit: unit.outbox.depths()))
+            self._told = await self._store.read(self._gauges)
         except Exception:  # noqa: BLE001  # /readyz says that; what this process counted is told all the same
-            self._look(())
+            self._told = {name: {} for name in self._told}
+        for name, rows in self._told.items():
+            self._counters.replace(name, rows)
         return Page(200, b"text/plain; version=0.0.4; charset=utf-8", self._counters.text().encode())
 
-    def _look(self, depths: Sequence[tuple[str, str, int, datetime]]) -> None:
-        for name, wanted in (("outbox_depth", "waiting"), ("dead_letters", "dead")):
-            self._counters.replace(name, {(who,): count for who, state, count, _ in depths if state == wanted})
 
-
-def ops_site(store: Store, counters: Counters, listening: Callable[[], bool], reactor: Any) -> Any:
-    """The whole little site."""
+def ops_site(store: Store, counters: Counters, gauges: Look, listening: Callable[[], bool], reactor: Any) -> Any:
+    """The whole little site; `gauges` looks at what the database knows."""
     root: Any = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", Health())  # type: ignore[no-untyped-call]
     root.putChild(b"readyz", Ready(store, listening))
-    root.putChild(b"metrics", Metrics(store, counters))
+    root.putChild(b"metrics", Metrics(store, counters, gauges))
     return Site(root, reactor=reactor)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import Select, and_, func, or_, select
 
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Position, Request, Side
@@ -97,6 +97,12 @@ def charges(unit: Overview, card: str = "") -> tuple[dict[str, Any], ...]:
 def closures(unit: Overview, since: date) -> tuple[dict[str, Any], ...]:
     """The closed days of every library from that day on."""
     return _rows(unit, select(CLOSURES).where(CLOSURES.c.day >= since).order_by(CLOSURES.c.day, CLOSURES.c.agency))
+
+
+def last_closure(unit: Overview, agency: str) -> date | None:
+    """The last day of a library's calendar of closures; None where none is known."""
+    found: date | None = unit.execute(select(func.max(CLOSURES.c.day)).where(CLOSURES.c.agency == agency)).scalar()
+    return found
 
 
 def jobs(unit: Overview) -> tuple[dict[str, Any], ...]:

@@ -23,6 +23,12 @@ class Overview(Reading):
         found = self._connection.execute(question.group_by(r.side, r.position).order_by(r.side, r.position))
         return tuple((side, position, count, since) for side, position, count, since in found)
 
+    def open_by_partner(self) -> tuple[tuple[str, str, str, int], ...]:
+        """(side, partner, position, count) of all open requests."""
+        r = REQUESTS.c
+        question = select(r.side, r.partner, r.position, func.count()).where(IS_OPEN).group_by(r.side, r.partner, r.position)
+        return tuple((side, partner, position, count) for side, partner, position, count in self._connection.execute(question))
+
     def open_list(self, position: str = "", partner: str = "") -> tuple[Request, ...]:
         """Open requests, oldest first, of one position or one partner where given."""
         wanted: list[Any] = [IS_OPEN]

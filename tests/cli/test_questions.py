@@ -15,6 +15,7 @@ from hkall_gateway.cli.partners import lines as partner_lines
 from hkall_gateway.cli.status import lines as status_lines
 from hkall_gateway.lab import bulk
 from hkall_gateway.lab.bench.growth import reads_all
+from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.store import fines, lists, partners
 from hkall_gateway.store.database import Immediate
@@ -43,7 +44,7 @@ ASKED: dict[str, Ask] = {
     "requests trace":            lambda unit, now: unit.history("C00001"),
     "overrides":                 lambda unit, now: lists.overrides(unit),
     "choice of a lender":        lambda unit, now: partners.records(unit, now, LENDERS),
-    "metrics":                   lambda unit, now: unit.outbox.depths(),
+    "metrics":                   lambda unit, now: Gauges("HKU", lambda: now).look(unit),
     "what is due":               lambda unit, now: unit.outbox.next_due(),
 }
 # fmt: on

@@ -20,18 +20,23 @@ from hkall_gateway.ops.pages import ops_site
 class Store:
     """A store that answers at once, or cannot."""
 
-    def __init__(self, broken: bool = False, depths: tuple[Any, ...] = ()) -> None:
-        self._broken, self._depths = broken, depths
+    def __init__(self, broken: bool = False, gauges: Any = None) -> None:
+        self._broken, self._gauges = broken, gauges or {}
 
     def read(self, work: Any, *args: Any) -> Deferred[Any]:
-        return fail(OSError("disk")) if self._broken else succeed(self._depths)
+        return fail(OSError("disk")) if self._broken else succeed(self._gauges)
 
     def run(self, work: Any, *args: Any, locks: Any = None, repeatable: bool = False) -> Deferred[Any]:
         return self.read(work, *args)
 
 
+def nothing(_unit: Any) -> Any:
+    """What the database knows is the store's answer here."""
+    raise AssertionError("the store of this test asks nobody")
+
+
 def get(path: str, store: Store, *, listening: bool = True, counters: Counters | None = None) -> tuple[int, str]:
-    site = ops_site(store, counters or Counters(), lambda: listening, Clock())
+    site = ops_site(store, counters or Counters(), nothing, lambda: listening, Clock())
     protocol = site.buildProtocol(None)
     transport: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
     protocol.makeConnection(transport)
@@ -63,7 +68,7 @@ class SlowStore(Store):
 @pytest.mark.parametrize("path", ["/readyz", "/metrics"])
 def test_a_balancer_that_hangs_up_before_it_is_answered_does_no_harm(path: str) -> None:
     store = SlowStore()
-    protocol = ops_site(store, Counters(), lambda: True, Clock()).buildProtocol(None)
+    protocol = ops_site(store, Counters(), nothing, lambda: True, Clock()).buildProtocol(None)
     transport: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
     protocol.makeConnection(transport)
     protocol.dataReceived(f"GET {path} HTTP/1.0\r\n\r\n".encode())
@@ -72,7 +77,7 @@ def test_a_balancer_that_hangs_up_before_it_is_answered_does_no_harm(path: str) 
     observer: Any = errors.append
     globalLogPublisher.addObserver(observer)
     while store.waiting:
-        store.waiting.pop().callback(())
+        store.waiting.pop().callback({})
     gc.collect()  # an error that nobody took is told when its Deferred goes
     globalLogPublisher.removeObserver(observer)
     assert transport.value() == b""
@@ -98,7 +103,7 @@ def test_not_ready_while_the_doors_are_closed() -> None:
 def test_metrics_show_what_was_counted_and_what_waits() -> None:
     counters = Counters()
     counters.add("transitions_total", "NEW", "REQUESTED")
-    store = Store(depths=(("CUHK", "waiting", 3, None), ("mail", "dead", 1, None)))
+    store = Store(gauges={"outbox_depth": {("CUHK",): 3}, "dead_letters": {("mail",): 1}})
     status, text = get("/metrics", store, counters=counters)
     assert status == 200
     assert 'hkall_transitions_total{from="NEW",to="REQUESTED"} 1' in text

@@ -1,0 +1,149 @@
+"""What the database knows is told as gauges, and what happens is counted; every metric of the table is one of the two."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.edge.counters import METRICS, Counters
+from hkall_gateway.ops.counting import count, counted
+from hkall_gateway.ops.gauges import SELDOM, Gauges
+from hkall_gateway.rules.breaker import Link, Patience, missed
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.vocabulary import By, Position
+from hkall_gateway.store.database import finished
+from hkall_gateway.store.unit import Move
+from tests.desk.conftest import Library
+
+if TYPE_CHECKING:
+    from hkall_gateway.ops.gauges import Rows
+
+P = Position
+PACKAGE = Path(__file__).parents[2] / "hkall_gateway"
+BY = By("t", "sip2")
+
+
+@pytest.fixture
+def library() -> Iterator[Library]:
+    made = Library()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def gauges(library: Library) -> Gauges:
+    return Gauges("HKU", lambda: library.now)
+
+
+def look(library: Library, gauges: Gauges) -> dict[str, Rows]:
+    return dict(library.store.now(gauges.look))
+
+
+def test_open_requests_are_told_by_side_partner_and_position(library: Library, gauges: Gauges) -> None:
+    library.wish()
+    library.lent_out(item_barcode="B1", wire_id="w1")
+    library.lent_out(item_barcode="B2", wire_id="w2")
+    library.given(P.CLOSED)
+    library.borrow_from_us("lend", "c-1")
+
+    assert look(library, gauges)["open_by_position"] == {
+        ("borrow", "CUHK", "REQUESTED"): 1,
+        ("borrow", "CUHK", "ON_LOAN"): 2,
+        ("lend", "CUHK", "PAGED"): 1,
+    }
+
+
+def test_what_waits_is_told_with_its_age_and_what_is_given_up_apart(library: Library, gauges: Gauges) -> None:
+    library.wish()
+    library.now += timedelta(minutes=20)
+
+    told = look(library, gauges)
+    assert (told["outbox_depth"], told["outbox_oldest_seconds"]) == ({("CUHK",): 1}, {("CUHK",): 1200.0})
+    assert told["dead_letters"] == {}
+
+
+def test_a_line_is_up_trying_or_resting(library: Library, gauges: Gauges) -> None:
+    library.wish()
+    assert (look(library, gauges)["partner_up"], look(library, gauges)["circuit_state"]) == ({}, {})
+    link = Link("CUHK")
+    for _ in range(Patience().failures):
+        link = missed(link, Patience(), library.now)
+    library.store.now(lambda unit: unit.links.keep(link))
+    assert (look(library, gauges)["partner_up"], look(library, gauges)["circuit_state"]) == ({("CUHK",): 0}, {("CUHK",): 2})
+    library.now += timedelta(hours=1)
+    assert look(library, gauges)["circuit_state"] == {("CUHK",): 1}
+
+
+def test_a_round_that_nobody_does_is_late_and_a_calendar_that_ends_is_seen_coming(library: Library, gauges: Gauges) -> None:
+    library.round("overdue")
+    library.close_on("HKU", "2017-03-11")
+    library.go_to("2017-03-02 00:10")
+
+    told = look(library, gauges)
+    assert told["timer_lag_seconds"] == {("overdue",): 600}
+    assert told["closure_calendar_days_left"] == {(): 9}
+    assert told["ils_snapshot_age_seconds"] == {}
+
+
+def test_the_month_is_counted_once_in_some_minutes(library: Library, gauges: Gauges) -> None:
+    library.given(P.CLOSED, used=True, placed_at=library.now, returned_on=date(2017, 3, 1))
+    first = look(library, gauges)["lend_borrow_balance"]
+    library.given(P.CLOSED, used=True, placed_at=library.now, wire_id="w2", item_barcode="C2")
+    soon = look(library, gauges)["lend_borrow_balance"]
+    library.now += SELDOM
+    later = look(library, gauges)["lend_borrow_balance"]
+
+    assert (first, soon, later) == ({("CUHK",): -1}, {("CUHK",): -1}, {("CUHK",): -2})
+
+
+def test_every_gauge_that_is_told_is_a_row_of_the_metrics(library: Library, gauges: Gauges) -> None:
+    counters = Counters()
+    library.wish()
+    for name, rows in look(library, gauges).items():
+        counters.replace(name, rows)
+    assert 'hkall_open_by_position{side="borrow",partner="CUHK",position="REQUESTED"} 1' in counters.text()
+
+
+def move(event: str, source: str, target: str, outcome: str = "ok") -> Move:
+    return Move("R1", event, source, target, "", outcome, "CUHK", "", BY)
+
+
+def test_a_request_is_counted_once_when_it_ends() -> None:
+    counters = Counters()
+    count(counters, [move("SHIP", "REQUESTED", "IN_TRANSIT"), move("HOME", "RETURN_TRANSIT", "CLOSED")])
+    count(counters, [move("LATE", "CLOSED", "CLOSED"), move("REFUSED", "CLOSED", "CLOSED", "late")])
+    count(counters, [move("WITHDRAW", "PAGED", "WITHDRAWN")])
+
+    assert counters.read("requests_total", "borrow", "CUHK", "CLOSED") == 1
+    assert counters.read("requests_total", "lend", "CUHK", "WITHDRAWN") == 1
+    assert counters.read("transitions_total", "REQUESTED", "IN_TRANSIT") == 1
+
+
+def test_a_letter_is_counted_by_what_became_of_it() -> None:
+    counters = Counters()
+
+    async def bounce(_row: Any) -> Answer:
+        return Answer("undeliverable")
+
+    class Row:
+        send = Send.LETTER_PICKUP
+
+    row: Any = Row()
+    answer: Any = counted(counters, bounce)(row)
+    assert finished(answer).kind == "undeliverable"
+    assert counters.read("notices_total", "letter_pickup", "undeliverable") == 1
+
+
+NOT_YET = frozenset({"age_seconds", "db_latency_seconds", "decline_total"})
+"""Metrics that nobody tells yet; the list may only become shorter."""
+
+
+def test_every_metric_is_told_by_somebody() -> None:
+    told = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.name != "counters.py")
+    assert {name for name in METRICS if not re.search(f'"{name}"', told)} == NOT_YET
