@@ -21,7 +21,7 @@ from hkall_gateway import __version__, courier, logs, rows
 from hkall_gateway.config import gateway, policy
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
-from hkall_gateway.connectors.tools import Outside, Tools
+from hkall_gateway.connectors.tools import Connector, Outside, Tools
 from hkall_gateway.courier import Carrier, Courier, Schedule
 from hkall_gateway.desk import choosing
 from hkall_gateway.desk.desk import Desk
@@ -119,6 +119,12 @@ def make_unit(house: House) -> Callable[[Connection], Unit]:
     return lambda connection: Unit(connection, new_request_id, house.silent)
 
 
+def connector_of(name: str) -> Connector:
+    """The installed connector of this name. KeyError if there is none."""
+    found: Connector = {e.name: e for e in entry_points(group="hkall_gateway.connectors")}[name].load()
+    return found
+
+
 class Daemon:
     """One running gateway: made from a configuration, started, reloaded, stopped.
 
@@ -160,7 +166,7 @@ class Daemon:
 
     def _connector(self) -> Any:
         ils, health = self.config.ils, Health("connector", self._clock, self.counters)
-        made = {e.name: e for e in entry_points(group="hkall_gateway.connectors")}[ils.connector].load()
+        made = connector_of(ils.connector)
         line, post = self._lines_to_ils(health), AgentPost(self._reactor)
         out = Outside(self._clock, health, line, post, rows.framing_of_ils(self.config), self._ils_password())
         return made(Tools(self.store, self.config.library.agency, self._verify_pin, ils.model_dump(), out))

@@ -13,10 +13,12 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.desk import borrowing, staff
 from hkall_gateway.desk.asks import RequestTitle
+from hkall_gateway.desk.base import TRY_AGAIN
 from hkall_gateway.desk.deeds import Deed
+from hkall_gateway.desk.local import LOADED
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.words import say
 from hkall_gateway.store.unit import Unit
 
@@ -154,11 +156,11 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
     Example: hkall-gateway request place --patron P1 --bib b1
     """
     ask = RequestTitle(by_staff("place"), patron, bib, volume, pickup, staff=True)
-    _tell(site.run(_place, ask, site), as_json)
+    facts = site.known(patron, bib)
+    _tell(site.run(_place, ask, facts, site) if facts.reachable else TRY_AGAIN, as_json)
 
 
-def _place(unit: Unit, ask: RequestTitle, site: Site) -> Any:
-    facts = BorrowerFacts(unit.patron(ask.patron), "snapshot")
+def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Any:
     return borrowing.request_title(unit, ask, facts, site.house, site.now())
 
 
@@ -172,12 +174,17 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
 
     Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
     """
-    _tell(site.run(_reopen, Deed(by_staff("reopen"), what, reason=reason), site), as_json)
+    old = site.run(_old, what)
+    facts = site.known(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
+    deed = Deed(by_staff("reopen"), what, reason=reason)
+    _tell(site.run(_reopen, deed, facts, site) if facts.reachable else TRY_AGAIN, as_json)
 
 
-def _reopen(unit: Unit, deed: Deed, site: Site) -> Any:
-    old = unit.request(deed.request)
-    facts = BorrowerFacts(unit.patron(old.patron) if old else None, "snapshot")
+def _old(unit: Unit, number: str) -> Request | None:
+    return unit.request(number)
+
+
+def _reopen(unit: Unit, deed: Deed, facts: BorrowerFacts, site: Site) -> Any:
     return staff.reopen(unit, deed, facts, site.house, site.now())
 
 

@@ -15,6 +15,8 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import REFUSED, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.desk import borrowing, circulation, recalls, tally
 from hkall_gateway.desk.asks import CheckOut, Heard, Place, Renew, RequestTitle
+from hkall_gateway.desk.base import TRY_AGAIN
+from hkall_gateway.desk.local import LOADED
 from hkall_gateway.desk.outcomes import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules import calendar
@@ -189,9 +191,10 @@ def _deciding(work: Callable[..., Any], ask: Any, site: Site) -> Decide:
 
 def _tell(site: Site, question: Question, at: str, as_json: bool) -> None:
     when = _instant(at, site)
+    facts = site.known(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
 
     def work(unit: Unit) -> None:
-        raise _Undo(_explained(unit, question, site, when))
+        raise _Undo(_explained(unit, question, facts, site, when))
 
     try:
         site.run(work)
@@ -201,12 +204,11 @@ def _tell(site: Site, question: Question, at: str, as_json: bool) -> None:
             click.get_current_context().exit(REFUSED)
 
 
-def _explained(unit: Unit, question: Question, site: Site, when: datetime) -> dict[str, Any]:
+def _explained(unit: Unit, question: Question, borrower: BorrowerFacts, site: Site, when: datetime) -> dict[str, Any]:
     """The answer, the rules, the facts as they were before it, and the keys of the policy."""
     unit.write_partners(site.partners)  # as `serve` will find them
-    facts = list(_facts(unit, question, site))
-    borrower = BorrowerFacts(unit.patron(question.patron) if question.patron else None, explaining.LOADED)
-    outcome = question.decide(unit, borrower, when)
+    facts = list(_facts(unit, question, borrower, site))
+    outcome = question.decide(unit, borrower, when) if borrower.reachable else TRY_AGAIN
     if isinstance(outcome, Requested):
         facts += explaining.of_lenders(unit, outcome.request, site.now())
     said = outcome if isinstance(outcome, dict) else _readable(outcome)
@@ -216,9 +218,9 @@ def _explained(unit: Unit, question: Question, site: Site, when: datetime) -> di
     return {**said, "at": at, "rules": rules, "facts": facts, "policy": keys_of(site.house.policy, rules, about)}
 
 
-def _facts(unit: Unit, question: Question, site: Site) -> Iterator[Fact]:
+def _facts(unit: Unit, question: Question, borrower: BorrowerFacts, site: Site) -> Iterator[Fact]:
     if question.patron:
-        yield from explaining.of_patron(unit, question.patron, site.house, site.now())
+        yield from explaining.of_patron(unit, question.patron, borrower, site.house, site.now())
     if question.item[1]:
         agency, barcode = question.item
         yield from explaining.of_copy(unit, barcode, agency, site.now())

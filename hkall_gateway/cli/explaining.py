@@ -8,11 +8,12 @@ from datetime import datetime
 
 from hkall_gateway.desk import tally
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.local import LOADED
+from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.store.loading import loaded_at
 from hkall_gateway.store.unit import Unit
 
-LOADED = "snapshot"
 OURS = "our record"
 
 PATRON = ("category", "study_mode", "expires", "blocked", "local_loans", "total_quota")
@@ -45,14 +46,17 @@ class Fact:
     as_of: datetime | None
 
 
-def of_patron(unit: Unit, card: str, house: House, now: datetime) -> Iterator[Fact]:
-    """What the local system says of a patron, and what we count ourselves."""
-    borrower, loaded = unit.patron(card), loaded_at(unit, "patrons")
+def of_patron(unit: Unit, card: str, facts: BorrowerFacts, house: House, now: datetime) -> Iterator[Fact]:
+    """What the local system says of a patron and since when, and what we count ourselves."""
+    borrower, source = facts.borrower, facts.source
+    since = loaded_at(unit, "patrons") if source == LOADED else facts.as_of
+    if facts.flag or not facts.reachable:
+        yield Fact("local system", "away", OURS, now)
     if borrower is None:
-        yield Fact(f"card {card}", "not known", LOADED, loaded)
+        yield Fact(f"card {card}", "not known" if facts.reachable else "nobody can tell", source or OURS, since)
         return
     for name in PATRON:
-        yield Fact(name, getattr(borrower, name), LOADED, loaded)
+        yield Fact(name, getattr(borrower, name), source, since)
     yield Fact("hkall_used", tally.counts(unit, borrower, house).hkall_used, OURS, now)
     yield Fact("owed_cents", max(0, unit.owed_cents(card)), OURS, now)
 

@@ -18,6 +18,7 @@ from hkall_gateway.lab.live import play_live
 from hkall_gateway.lab.scenario import Played
 from hkall_gateway.lab.scenario import replay as run_files
 from hkall_gateway.lab.world import World
+from hkall_gateway.store.database import finished
 
 
 @click.command()
@@ -73,7 +74,8 @@ def _printed(main: click.Command, words: list[str], site: Site) -> str:
 def _site(world: World) -> Site:
     partners = tuple(world.start.partners)
     secrets = {partner.agency: world.secret(partner.agency) for partner in partners}
-    return Site(world.desk.house, world.store.now, lambda: world.now, partners, secrets, world.post)
+    asked = None if world.start.ils.connector == "snapshot" else lambda card, bib: finished(world.desk.known(card, bib))
+    return Site(world.desk.house, world.store.now, lambda: world.now, partners, secrets, world.post, local=asked)
 
 
 def _live(

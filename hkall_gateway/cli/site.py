@@ -15,12 +15,15 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway import rows
+from hkall_gateway.cli.local import Known, known
 from hkall_gateway.cli.post import post
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.daemon import house_of, make_unit, now
 from hkall_gateway.desk.house import House
+from hkall_gateway.desk.local import loaded_facts
+from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.ncip.calls import Caller
 from hkall_gateway.ncip.transport import Post, Posted
 from hkall_gateway.rules.vocabulary import By, Partner
@@ -31,6 +34,8 @@ from hkall_gateway.store.engine import open_engine
 T = TypeVar("T")
 
 REFUSED, WRONG = 1, 2
+LOADED_ONLY = ("snapshot", "manual")
+"""Connectors that ask nobody."""
 
 
 class Ending(click.ClickException):
@@ -49,7 +54,8 @@ class Site:
     """One library as a command sees it: who we are, its database, its partners, and the way to them.
 
     `transact(work, *args)` does `work(unit, *args)` in a short transaction of its own, beside a running daemon; `partners` are
-    the configured ones, `secrets` is the FromAgencyAuthentication that each expects of us; `now` is the aware UTC instant.
+    the configured ones, `secrets` is the FromAgencyAuthentication that each expects of us; `now` is the aware UTC instant;
+    `local` asks the library's own system, None where borrowers are what was loaded.
     """
 
     house: House
@@ -59,6 +65,11 @@ class Site:
     secrets: Mapping[str, str]
     post: Post
     callers: Mapping[str, Caller] = field(default_factory=dict)
+    local: Known | None = None
+
+    def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
+        """What is known of a borrower now; asked before the unit of work that decides."""
+        return self.local(card, bib_id) if self.local else self.run(loaded_facts, card)
 
     def run(self, work: Callable[..., T], *args: Any) -> T:
         """What `work(unit, *args)` answers, once it is committed."""
@@ -103,7 +114,8 @@ def open_site(path: Path) -> Site:
 
     partners = tuple(partner.plain() for partner in config.partners)
     secrets, callers = rows.agreed_secrets(config, os.environ), rows.callers(config, os.environ)
-    return Site(house, transact, now, partners, secrets, _post, callers)
+    asked = known(config, house, engine, _post) if config.ils.connector not in LOADED_ONLY else None
+    return Site(house, transact, now, partners, secrets, _post, callers, asked)
 
 
 async def _post(url: str, body: bytes, timeout_s: float) -> Posted:

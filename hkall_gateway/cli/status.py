@@ -15,6 +15,8 @@ from hkall_gateway.desk.rounds import LOOK_S, ROUNDS
 from hkall_gateway.store import instances, lists, quarantine, rounds
 from hkall_gateway.store.unit import Unit
 
+NOBODY = "HKALL-STATUS"
+"""A card that nobody has: the question alone is what matters."""
 LATE_S = 2 * LOOK_S
 """A gateway looks once a minute what is due; longer than twice that, and none has looked."""
 
@@ -27,8 +29,17 @@ def status(site: Site, as_json: bool) -> None:
 
     Example: hkall-gateway status --json
     """
-    found = site.run(lines, site.now(), [p.agency for p in site.partners])
+    found = [*_local(site), *site.run(lines, site.now(), [p.agency for p in site.partners])]
     show(found, as_json, ("what", "which", "state", "count", "oldest", "detail"))
+
+
+def _local(site: Site) -> list[dict[str, Any]]:
+    """Whether the library's own system answers, where there is one that is asked."""
+    if site.local is None:
+        return []
+    facts = site.known(NOBODY)
+    away = bool(facts.flag) or not facts.reachable
+    return [_line("ils", facts.source, "away" if away else "answers", 1, None)]
 
 
 def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[str, Any]]:

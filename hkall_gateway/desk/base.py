@@ -67,12 +67,9 @@ class Base:
         """What is known of a borrower; `reachable` False is answered by TRY_AGAIN."""
         return await self._local.borrower(card)
 
-    async def _facts_for_wish(self, card: str, bib_id: str) -> BorrowerFacts:
-        """The same, and what the local system says of our own copies of the title (R6)."""
-        facts = await self._facts(card)
-        if not self._local.sees_shelves or not facts.reachable:
-            return facts
-        return replace(facts, looked=True, at_home=await self._local.at_home(bib_id))
+    async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
+        """The same, and how our own copies of a title stand: what a wish is decided by, and what is explained."""
+        return await self._local.for_wish(card, bib_id)
 
     async def _pin_ok(self, card: str, pin: Sensitive) -> bool | None:
         """None where nobody can tell at the moment. An empty PIN is never right."""

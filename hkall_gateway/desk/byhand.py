@@ -23,7 +23,7 @@ class ByHand(Base):
 
     async def place(self, ask: RequestTitle) -> Outcome:
         """Staff place a patron's wish; they may ask for a title twice (R11a). `ask.staff` is set here."""
-        facts = await self._facts_for_wish(ask.patron, ask.bib_id)
+        facts = await self.known(ask.patron, ask.bib_id)
         if not facts.reachable:
             return TRY_AGAIN
         locks = locks_for(patron=ask.patron)

@@ -87,7 +87,7 @@ class Desk(PartnerDesk):
         """A patron wants a title from another library."""
         if self._loaded:
             return await self._once(ask.inbox, locks_for(patron=ask.patron), _request_loaded, ask)
-        facts = await self._facts_for_wish(ask.patron, ask.bib_id)
+        facts = await self.known(ask.patron, ask.bib_id)
         if not facts.reachable:
             return TRY_AGAIN
         return await self._once(ask.inbox, locks_for(patron=ask.patron), borrowing.request_title, ask, facts)

@@ -77,6 +77,13 @@ class Local:
             self._keep(card, facts)
         return facts if facts.source == LOADED else await self._with_blocks(facts)
 
+    async def for_wish(self, card: str, bib_id: str) -> BorrowerFacts:
+        """The same, and how our own copies of the title stand (R6); "" is no title."""
+        facts = await self.borrower(card)
+        if not bib_id or not self.sees_shelves or not facts.reachable:
+            return facts
+        return replace(facts, looked=True, at_home=await self.at_home(bib_id))
+
     async def pin_ok(self, card: str, pin: Sensitive) -> bool | None:
         """Whether it is the right PIN; None where nobody can tell at the moment."""
         terms = self._terms()

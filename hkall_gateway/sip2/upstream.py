@@ -179,15 +179,9 @@ class Upstream:
     async def _opened(self) -> Wire:
         wire = self._wire = await self._dial()
         self._number = 0
-        if self.login.name and not (await self._exchange(wire, self._login_line())).startswith(b"941"):
+        if self.login.name and not (await self._exchange(wire, login_line(self.login, self.dialect))).startswith(b"941"):
             raise Unusable("the login was refused")
         return wire
-
-    def _login_line(self) -> bytes:
-        told: dict[str, Value] = {"uid_algorithm": "0", "pwd_algorithm": "0"}
-        told |= {"CN": self.login.name, "CO": self.login.password.reveal()}
-        told |= {"CP": self.login.location} if self.login.location else {}
-        return written(Message("93", told), self.dialect)
 
     async def _exchange(self, wire: Wire, body: bytes) -> bytes:
         numbered = self.dialect.error_detection
@@ -224,6 +218,14 @@ def judged(line: bytes, asked: Message, dialect: Dialect) -> str:
     if said.code == OFF_LINE:
         raise Unusable("it says that it is off line")
     return "another"
+
+
+def login_line(login: Login, dialect: Dialect) -> bytes:
+    """The body of a 93 in plain text."""
+    told: dict[str, Value] = {"uid_algorithm": "0", "pwd_algorithm": "0"}
+    told |= {"CN": login.name, "CO": login.password.reveal()}
+    told |= {"CP": login.location} if login.location else {}
+    return written(Message("93", told), dialect)
 
 
 def written(message: Message, dialect: Dialect) -> bytes:

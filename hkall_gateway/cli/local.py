@@ -1,0 +1,101 @@
+"""The library's own system as a command asks it: it waits for the answer, and hangs up again."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import Engine
+
+from hkall_gateway import rows
+from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.config.ils import Ils
+from hkall_gateway.connectors.tools import Outside, Tools
+from hkall_gateway.daemon import connector_of, make_unit, now
+from hkall_gateway.desk.house import House
+from hkall_gateway.desk.local import Local, Terms
+from hkall_gateway.desk.ports import BorrowerFacts, Unreachable
+from hkall_gateway.edge.health import Health
+from hkall_gateway.ncip.transport import Post
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2.codec import Message, body_of, sealed
+from hkall_gateway.sip2.dialects import Dialect
+from hkall_gateway.sip2.upstream import MOST_BYTES, TRIES, Login, Unusable, judged, login_line
+from hkall_gateway.store.database import Immediate, finished
+
+_LINE: Final = re.compile(rb"[\r\n]*([^\r\n]+)[\r\n]")
+
+Known = Callable[[str, str], BorrowerFacts]
+"""(card, number of a title or "") -> what is known of the borrower now, and of our own copies of the title."""
+
+
+class Waiting:
+    """One question to a SIP2 server, on a connection of its own."""
+
+    def __init__(self, ils: Ils, dialect: Dialect, login: Login) -> None:
+        self._ils, self._dialect, self._login = ils, dialect, login
+
+    async def __call__(self, body: bytes) -> bytes:
+        """The reply; see `upstream.Ask`."""
+        try:
+            with _connected(self._ils) as line:
+                if self._login.name and not self._exchange(line, login_line(self._login, self._dialect), 0).startswith(b"941"):
+                    raise Unusable("the login was refused")
+                return self._exchange(line, body, 1)
+        except (OSError, Unusable) as failed:
+            raise Unreachable(str(failed) or type(failed).__name__) from None
+
+    def _exchange(self, line: socket.socket, body: bytes, number: int) -> bytes:
+        asked = Message(body[:2].decode("latin-1"), sequence=str(number), checked=True)
+        line.sendall(sealed(body, asked, self._dialect))
+        kept = b""
+        for _ in range(TRIES):
+            said, kept = _line(line, kept)
+            if judged(said, asked, self._dialect) == "":
+                return body_of(said, self._dialect.delimiter)
+        raise Unusable("no usable reply")
+
+
+def known(config: Gateway, house: House, engine: Engine, post: Post) -> Known:
+    """What asks the configured system, with what stands in for it while it is away. PINs are no matter of a command."""
+
+    def ask(card: str, bib_id: str) -> BorrowerFacts:
+        store = Immediate(engine, make_unit(house))
+        try:
+            return finished(_local(config, store, post).for_wish(card, bib_id))
+        finally:
+            store.close()
+
+    return ask
+
+
+def _local(config: Gateway, store: Immediate, post: Post) -> Local:
+    ils, dialect = config.ils, rows.framing_of_ils(config)
+    password = Sensitive(os.environ.get(ils.password_env or "", ""))
+    login = Login(ils.login, password, ils.location)
+    outside = Outside(now, Health("command", now), lambda: Waiting(ils, dialect, login), post, dialect, password)
+    tools = Tools(store, config.library.agency, _no_pin, ils.model_dump(), outside)
+    return Local(store, connector_of(ils.connector)(tools), now, lambda: Terms(ils.fallback, ils.keep_s))
+
+
+async def _no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
+    return False
+
+
+def _connected(ils: Ils) -> socket.socket:
+    line = socket.create_connection((ils.host, ils.port), ils.timeout_s)
+    return ssl.create_default_context().wrap_socket(line, server_hostname=ils.host) if ils.tls else line
+
+
+def _line(line: socket.socket, kept: bytes) -> tuple[bytes, bytes]:
+    """The next line, and what came behind it."""
+    while not (found := _LINE.match(kept)):
+        more: Any = line.recv(65536)
+        if not more or len(kept) > MOST_BYTES:
+            raise OSError("the line was closed" if not more else "the reply has no end")
+        kept += more
+    return found[1], kept[found.end() :]

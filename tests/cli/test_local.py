@@ -1,0 +1,90 @@
+"""The library's own system as a command asks it: over a real socket, waiting for the answer."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from hkall_gateway.cli.local import Waiting
+from hkall_gateway.config.ils import Ils
+from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2.codec import Message, checksum, decode, sealed
+from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.upstream import NOBODY, Login
+from hkall_gateway.store.database import finished
+
+STANDARD = DIALECTS["standard"]
+LOOK = b"1720170301    100000AOHKU|AB1|AC|"
+SEEN = b"180301011720170301    100000AB1|AJEmma|"
+
+
+class System:
+    """A SIP2 server of one thread: it says the next of its lines to each line that comes, in the number that was asked."""
+
+    def __init__(self, *says: bytes) -> None:
+        self.says, self.heard = list(says), list[bytes]()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        line, _ = self._listener.accept()
+        with line, line.makefile("rb") as lines:
+            while self.says:
+                asked = b"".join(iter(lambda: lines.read(1), b"\r"))
+                if not asked:
+                    return
+                self.heard.append(asked)
+                said = self.says.pop(0)
+                number = decode(asked, STANDARD).sequence
+                line.sendall(sealed(said, Message(said[:2].decode(), sequence=number, checked=True), STANDARD) if said else b"")
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def systems() -> Iterator[list[System]]:
+    made: list[System] = []
+    yield made
+    for one in made:
+        one.close()
+
+
+def ask(systems: list[System], *says: bytes, login: Login = NOBODY) -> bytes:
+    systems.append(System(*says))
+    ils = Ils(connector="sip2", host="127.0.0.1", port=systems[0].port, timeout_s=0.5)
+    return finished(Waiting(ils, STANDARD, login)(LOOK))
+
+
+def test_a_command_logs_in_asks_and_hangs_up(systems: list[System]) -> None:
+    assert ask(systems, b"941", SEEN, login=Login("gateway", Sensitive("s3cret"))) == SEEN
+    body = b"9300CNgateway|COs3cret|AY0AZ"
+    assert systems[0].heard[0] == body + checksum(body)
+
+
+def test_a_refused_login_is_no_answer(systems: list[System]) -> None:
+    with pytest.raises(Unreachable, match="the login was refused"):
+        ask(systems, b"940", login=Login("gateway", Sensitive("x")))
+
+
+def test_an_answer_to_another_question_is_passed_over(systems: list[System]) -> None:
+    with pytest.raises(Unreachable):
+        ask(systems, b"941")
+
+
+def test_who_says_nothing_is_not_waited_for_longer_than_configured(systems: list[System]) -> None:
+    with pytest.raises(Unreachable, match="timed out"):
+        ask(systems, b"", b"")
+
+
+def test_where_nobody_listens_that_is_known() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(Unreachable):
+        finished(Waiting(Ils(host="127.0.0.1", port=port, timeout_s=0.5), STANDARD, NOBODY)(LOOK))
