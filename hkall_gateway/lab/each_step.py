@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from hkall_gateway.lab.consortium import Moved
+from hkall_gateway.lab.crew import Book
 from hkall_gateway.lab.look import Look
 from hkall_gateway.rules import eligibility
+from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.policy import quota_positions
+from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Borrower, Position, Request, Side
 
 P = Position
@@ -38,8 +41,16 @@ def in_one_place(look: Look, moved: Moved) -> Iterator[str]:
         yield f"{request.id} says {request.position} of {book.item}, which is {book.place} {book.holder}"
     for other in look.all.worlds.keys() - {moved.agency}:
         held = look.ask(other, lambda unit: unit.requests_with(book.item.barcode, book.item.agency))
-        if any(r.side is Side.BORROWING and r.position in HERE for r in held):
+        has = any(r.side is Side.BORROWING and r.position in HERE for r in held)
+        if has and not _is_yet_to_hear(look, other, book):
             yield f"{request.id} and {other} both say that they have {book.item}"
+
+
+def _is_yet_to_hear(look: Look, library: str, book: Book) -> bool:
+    """Its reader took the book straight to its owner, who has lent it on; the owner's word of that is still on its way."""
+    waiting = look.ask(book.item.agency, lambda unit: unit.outbox.rows(partner=library))
+    home = (row.payload for row in waiting if row.send is Send.TELL_BORROWER_HOME)
+    return any(isinstance(said, Telling) and said.item == book.item for said in home)
 
 
 def one_lender_ships(look: Look, moved: Moved) -> Iterator[str]:

@@ -210,5 +210,22 @@ def test_a_wish_that_went_well_breaks_nothing(story: Cast) -> None:
     assert story.watcher.broken == []
 
 
+def test_a_library_that_is_cut_off_may_be_the_last_to_hear_that_its_book_went_on(story: Cast) -> None:
+    wish, book = shipped(story)
+    step(story, lambda: story.people.check_in(HKU, book))
+    step(story, lambda: story.people.check_out(HKU, wish.patron, book))
+    story.consortium.cut_off(HKU, timedelta(days=1))
+    book.place, book.holder = "shelf", book.item.agency
+    step(story, lambda: story.people.check_in(book.item.agency, book))
+    third = next(agency for agency in story.consortium.worlds if agency not in {HKU, book.item.agency})
+    here = {"position": P.RECEIVED, "patron": f"{third}-P0", "pickup_location": f"{third}-DESK"}
+    here |= {"item_agency": book.item.agency, "item_barcode": book.item.barcode}
+    write(story, third, lambda unit, world: unit.open(replace(wish, **here), world.now, DEFECT))  # type: ignore[arg-type]
+    book.place, book.holder = "desk", third
+    step(story, lambda: story.people.check_out(third, f"{third}-P0", book))
+    assert {story.consortium.worlds[agency].request("R1").position for agency in (HKU, third)} == {P.ON_LOAN}
+    assert story.watcher.broken == []
+
+
 def test_every_event_that_is_asked_about_is_one() -> None:
     assert {name for truth in EACH_STEP for name in truth.events} <= {event.name for event in Event} | {"OPEN"}
