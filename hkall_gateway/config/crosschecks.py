@@ -42,8 +42,8 @@ def _twice(tables: Table) -> Iterator[Fault]:
 def _repeated(values: Iterable[tuple[str, object]]) -> Iterator[Fault]:
     first: dict[str, str] = {}
     for path, value in values:
-        if isinstance(value, str) and first.setdefault(value, path) != path:
-            yield path, f"{value!r} already stands at {first[value]}"
+        if isinstance(value, str) and first.setdefault(value.casefold(), path) != path:
+            yield path, f"{value!r} already stands at {first[value.casefold()]}"
 
 
 def _unset(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:

@@ -14,7 +14,7 @@ from hkall_gateway.ncip.problems import Trouble
 
 def authenticated(door: Door, message: Message, peer: Peer) -> Caller | Trouble:
     """Who asks: the agency named, if it brings the proof bound to it and comes from an address of its own."""
-    claimed = message.text("InitiationHeader/FromAgencyId/AgencyId")
+    claimed = door.known(message.text("InitiationHeader/FromAgencyId/AgencyId"))
     caller = door.callers.get(claimed)
     # Every caller's proof is tried, so that the time does not tell which agency came close.
     secret = message.text("InitiationHeader/FromAgencyAuthentication")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, tzinfo
 from hashlib import blake2b
 from typing import Final, Literal
@@ -17,7 +17,7 @@ from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.rate import Rate
 from hkall_gateway.ncip.dialects import DIALECTS, Dialect
 from hkall_gateway.ncip.elements import ELEMENTS
-from hkall_gateway.ncip.messages import Message, Value, instant, many
+from hkall_gateway.ncip.messages import Coded, Message, Value, instant, many
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import RULES, By, ItemKey, Sensitive, Why
 
@@ -96,7 +96,14 @@ class Door:
 
     def dialect(self, agency: str) -> Dialect:
         """How this agency writes NCIP, and which flow it follows."""
-        return DIALECTS[self.dialects.get(agency, "direct")]
+        return DIALECTS[self.dialects.get(self.known(agency), "direct")]
+
+    def known(self, agency: str) -> str:
+        """An agency as we write it, whatever its case; what nobody here is called stays as it came."""
+        if agency in self.callers or agency == self.agency:
+            return agency
+        said = agency.casefold()
+        return next((name for name in (self.agency, *self.callers) if name.casefold() == said), agency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,19 @@ def digest(message: Message) -> str:
     """The same for documents that say the same, however they are written. No secret goes into it, so none can be guessed."""
     said = json.dumps([message.service, _open(message.fields)], sort_keys=True, ensure_ascii=True)
     return blake2b(said.encode(), digest_size=16).hexdigest()
+
+
+def spelled(door: Door, message: Message) -> Message:
+    """The message with every agency as we write it: peers differ in case (reference page ncip.md 2.3)."""
+    return replace(message, fields={name: _spelled(door, name, value) for name, value in message.fields.items()})
+
+
+def _spelled(door: Door, name: str, value: Value) -> Value:
+    if isinstance(value, Mapping):
+        return {inner: _spelled(door, inner, part) for inner, part in value.items()}
+    if isinstance(value, str):
+        return Coded(door.known(value), getattr(value, "scheme", None)) if name == "AgencyId" else value
+    return value if isinstance(value, bool) else [_spelled(door, name, one) for one in value]
 
 
 def _open(value: Value) -> object:

@@ -13,7 +13,7 @@ from hkall_gateway.edge.deadline import TooLate
 from hkall_gateway.ncip import problems, quarantine
 from hkall_gateway.ncip.admission import authenticated, overdone
 from hkall_gateway.ncip.answers import Said
-from hkall_gateway.ncip.calls import CORR, Call, Caller, Door, Peer, digest
+from hkall_gateway.ncip.calls import CORR, Call, Caller, Door, Peer, digest, spelled
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
 from hkall_gateway.ncip.dialects import NCIP_2_02, minor
 from hkall_gateway.ncip.elements import ELEMENTS
@@ -117,7 +117,7 @@ async def _said(door: Door, message: Message, mark: str, peer: Peer) -> Said:
         return Trouble(problems.UNAUTHORIZED_SERVICE, f"{message.service} is not for this {caller.kind}", "FromAgencyId")
     if too_much := overdone(door, caller, message.service):
         return too_much
-    call = Call(door, caller, message, mark)
+    call = Call(door, caller, spelled(door, message), mark)
     return await quarantine.held(call, await service.handle(call))
 
 
@@ -194,7 +194,8 @@ def _problem(said: Trouble, service: str) -> Fields:
 
 def _tell(door: Door, asked: Asked, said: Fields | Trouble, peer: Peer, size: int, seconds: float) -> None:
     """One line a document. Of what was not understood only the size and the reason, never the body."""
-    known = asked.header.from_agency if asked.header.from_agency in door.callers else "unknown"
+    named = door.known(asked.header.from_agency)
+    known = named if named in door.callers else "unknown"
     service = asked.service or "unknown"
     door.counters.observe("ncip_latency_seconds", seconds, known, service, "in")
     facts: dict[str, object] = {"peer": known, "service": service, "ms": round(seconds * 1000, 1), "bytes": size}

@@ -40,3 +40,8 @@ def test_names_that_are_taken_or_unknown_are_told_beside_rows_of_the_wrong_shape
         "sip2.dialects[3].name",
     }
     assert told["sip2.dialects[2].name"] == "'ours' is taken"
+
+
+def test_two_agencies_that_differ_only_in_case_are_one() -> None:
+    told = dict(crossed({"library": {"agency": "HKU"}, "partners": [{"agency": "hku"}]}, {}))
+    assert told == {"partners[0].agency": "'hku' already stands at library.agency"}

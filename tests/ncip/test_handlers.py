@@ -176,3 +176,22 @@ def test_what_a_stranger_calls_itself_is_logged_so_that_a_wrong_row_is_found(wor
         world.ask("CUKH", "LookupAgency", AgencyId="HKU", AgencyElementType=["Organization Name Information"])
         world.ask(CUHK, "LookupAgency", AgencyId="HKU", AgencyElementType=["Organization Name Information"])
     assert [(line["peer"], line.get("claimed")) for line in logs] == [("unknown", "CUKH"), (CUHK, None)]
+
+
+# ---- agencies in another case
+
+
+def test_an_agency_is_known_in_whatever_case_it_is_written(world: World) -> None:
+    wish: Any = {"UserId": {**UG1, "AgencyId": "hku"}, "BibliographicId": [DUNE], "RequestId": number("Hku-Discovery", "d-9")}
+    reply = world.send(world.document("hku-discovery", "RequestItem", "d-key", **wish, **LOAN))
+    assert (problem(reply), reply.text("ResponseHeader/ToAgencyId/AgencyId")) == ("", "hku-discovery")
+    assert (world.request("R1").placed_by, world.request("R1").patron) == (DISCOVERY, "UG1")
+    assert problem(world.ask(DISCOVERY, "LookupRequest", RequestId=number(DISCOVERY, "d-9"))) == ""
+    place = {"UnstructuredAddressType": "Newline-Delimited Text", "UnstructuredAddressData": "HKU"}
+    address = {"PhysicalAddress": {"UnstructuredAddress": place, "PhysicalAddressType": "Street Address"}}
+    lender = world.request("R1").partner
+    secret, barcode = {CUHK: ("c-key", "C1"), LU: ("l-key", "L1")}[lender]
+    news: Any = {"RequestId": number("hku", "R1-1"), "ItemId": copy(lender.lower(), barcode), "DateShipped": "2017-03-01"}
+    body = world.document(lender.lower(), "ItemShipped", secret, **news, ShippingInformation=address)
+    assert problem(world.send(body)) == ""
+    assert (world.request("R1").position, world.request("R1").item_agency) == (P.IN_TRANSIT, lender)
