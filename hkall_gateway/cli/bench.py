@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -15,10 +16,10 @@ from hkall_gateway.cli.site import Ending
 from hkall_gateway.daemon import now
 from hkall_gateway.lab.bench.ground import Means
 from hkall_gateway.lab.bench.measuring import measure
-from hkall_gateway.lab.bench.pages import screen, write
+from hkall_gateway.lab.bench.pages import BEGIN, END, has_place, screen, write
 from hkall_gateway.lab.bench.plot import draw
 from hkall_gateway.lab.bench.processes import Broken
-from hkall_gateway.lab.bench.report import Records, Report, as_records, short, together
+from hkall_gateway.lab.bench.report import ALL_PARTS, Records, Report, as_records, short, together
 from hkall_gateway.lab.bench.rows import FEW, ROWS, Row, rows
 from hkall_gateway.lab.bench.turns import Plan
 from hkall_gateway.lab.bench.world import Size
@@ -86,6 +87,7 @@ def bench(
     if listed:
         click.echo("\n".join(f"{row.key:26} {row.demand!s:9} {row.measure.how}" for row in chosen))
         return
+    _check_outputs(plot, page)
     how = plan(QUICK if quick else USUAL, sizes)
     records = together(map(_read, files)) if files else as_records(_measured(context, chosen, how))
     click.echo(json.dumps(records, indent=1) if as_json else screen(records))
@@ -96,12 +98,23 @@ def bench(
     _judge(records, check)
 
 
+def _check_outputs(plot: str | None, page: Path | None) -> None:
+    """click.UsageError now, rather than after an hour of measuring, if there is no way to draw or no place to write."""
+    if plot and find_spec("matplotlib") is None:
+        raise click.UsageError("--plot needs matplotlib, which the extra `bench` brings: make .venv/.bench")
+    if page and not has_place(page):
+        raise click.UsageError(f"{page} has no place for tables: a line {BEGIN!r} and below it a line {END!r}")
+
+
 def _read(file: Path) -> Records:
     """What --json printed; click.UsageError if this is something else."""
     try:
         found: Records = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        missing = [part for part in ALL_PARTS if part not in found]
+    except (ValueError, TypeError) as error:
         raise click.UsageError(f"{file}: not what --json printed: {error}") from error
+    if missing:
+        raise click.UsageError(f"{file}: not what --json printed: there is no {missing[0]!r}")
     return found
 
 

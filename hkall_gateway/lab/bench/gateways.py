@@ -71,9 +71,13 @@ class Daemon:
         """What /metrics says, by name and labels."""
         with closing(HTTPConnection(HOST, self.ports.ops, timeout=PATIENCE_S)) as connection:
             connection.request("GET", "/metrics")
-            text = connection.getresponse().read().decode()
-        told = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-        return {name: float(value) for name, _, value in told}
+            return parse(connection.getresponse().read().decode())
+
+
+def parse(text: str) -> dict[str, float]:
+    """A page of metrics as values by name and labels."""
+    told = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in told}
 
 
 class Gateway:

@@ -34,13 +34,23 @@ def screen(records: Records) -> str:
     return "\n".join([_machine(records), "", *cells, "", *rows])
 
 
+def has_place(file: Path) -> bool:
+    """Whether a page has the two marks."""
+    return _around(file) is not None
+
+
 def write(records: Records, file: Path) -> None:
     """Put the tables between the two marks of a page. ValueError if it has no such place."""
+    if (around := _around(file)) is None:
+        raise ValueError(f"{file} has no place for tables")
+    file.write_text(f"{around[0]}{BEGIN}\n\n{page(records)}\n\n{END}{around[1]}", encoding="utf-8")
+
+
+def _around(file: Path) -> tuple[str, str] | None:
+    """What stands before and after the place."""
     before, begun, rest = file.read_text(encoding="utf-8").partition(BEGIN)
     _, ended, after = rest.partition(END)
-    if not (begun and ended):
-        raise ValueError(f"{file} has no place for it: a line {BEGIN!r} and a line {END!r}")
-    file.write_text(f"{before}{begun}\n\n{page(records)}\n\n{ended}{after}", encoding="utf-8")
+    return (before, after) if begun and ended else None
 
 
 def page(records: Records) -> str:

@@ -71,6 +71,7 @@ def together(some: Iterable[Records]) -> dict[str, Any]:
 
 
 PARTS: Final = ("ratios", "figures", "not_measured", "failed")
+ALL_PARTS: Final = ("machine", "plan", "cells", *PARTS)
 
 
 def _cell(cell: Mapping[str, Any]) -> tuple[str, int, str]:

@@ -1,0 +1,39 @@
+"""What is made of many looks at a daemon: how much grew, and how late its main loop was."""
+
+from __future__ import annotations
+
+import pytest
+
+from hkall_gateway.edge.counters import Counters
+from hkall_gateway.lab.bench.gateways import parse
+from hkall_gateway.lab.bench.nights import growth, lag
+
+
+def beats(counters: Counters, *lags_s: float) -> dict[str, float]:
+    for late_s in lags_s:
+        counters.observe("reactor_lag_seconds", late_s)
+    return parse(counters.text())
+
+
+def test_lag_is_the_bound_that_its_share_of_the_beats_did_not_exceed_since_the_first_look() -> None:
+    counters = Counters()
+    before = beats(counters, *[3.0] * 50)
+    after = beats(counters, *[0.0004] * 98, 0.018, 0.2)
+    assert lag(before, after, 0.98) == 0.001
+    assert lag(before, after, 0.99) == 0.02
+    assert lag(before, after, 1.0) == 0.25
+
+
+# fmt: off
+SEEN = [
+    ([9.0] * 10 + [5.0] * 90,                    1.0),   # warming up does not count
+    ([5.0] * 90 + [10.0] * 10,                   2.0),   # what grew at the end does
+    ([5.0] * 90 + [5.0] * 7 + [500.0] * 3,       1.0),   # a single look does not
+    ([4.0],                                      1.0),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("seen", "grew"), SEEN)
+def test_growth_is_the_last_tenth_to_the_second(seen: list[float], grew: float) -> None:
+    assert growth(seen) == grew
