@@ -29,7 +29,7 @@ from tests import databases
 T = TypeVar("T")
 
 COMMAND = Path(sys.executable).parent / "hkall-gateway"
-PATIENCE_S = 20
+PATIENCE_S = 60
 CARD, PIN, BIB, COPY = "P0001", "1234", "b9001", "C09001"
 SOON = {"attempts": 9, "first_wait_s": 1, "longest_wait_s": 1}
 ANY_DAY = "[renewal]\nwindow_days = 365\n"
@@ -40,7 +40,7 @@ class Gateway:
 
     `database` is the URL of an empty database; without one it has a file of its own. `beside` is another gateway whose
     database, partners and mailbox it shares; `number` is which of them it is. `under` is a command that starts it and
-    becomes it.
+    becomes it; `shared` is a port on which several of them listen for partners, beside their own.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Gateway:
         beside: Gateway | None = None,
         number: int = 1,
         under: Sequence[str] = (),
+        shared: int = 0,
     ) -> None:
         self._reactor, self._folder, self._under = reactor, folder, under
         self.ports = free_ports()
@@ -60,7 +61,11 @@ class Gateway:
             self.ports = replace(self.ports, smtp=beside.ports.smtp, partners=beside.ports.partners)
         self.database: str = beside.database if beside is not None else database or databases.url("sqlite:///hkall.db")
         self.environ = {**os.environ, **setup.environment(self.ports), "HKALL_INSTANCE": str(number)}
-        self.path = setup.write_config(folder, self.ports, policy, courier, {"database": {"url": self.database}})
+        keys: dict[str, dict[str, object]] = {"database": {"url": self.database}}
+        if shared:
+            doors = [f"tcp:{port}:interface=127.0.0.1" for port in (self.ports.ncip, shared)]
+            keys["ncip"] = {"listen": doors, "share_ports": True}
+        self.path = setup.write_config(folder, self.ports, policy, courier, keys)
         self.party = Party(reactor, self.ports)
         if beside is None:
             setup.furnish(self.path, self.environ)
@@ -150,14 +155,14 @@ def free_ports() -> setup.Ports:
     return setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)))
 
 
-def until(happened: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """Wait until it is true, at most `patience_s` seconds; its value."""
-    end = time.monotonic() + patience_s
+def until(happened: Callable[[], Any], what: str) -> Any:
+    """Wait until it is true, at most PATIENCE_S seconds; its value."""
+    end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         if found := happened():
             return found
         time.sleep(0.02)
-    raise AssertionError(f"{what}: not within {patience_s} s")
+    raise AssertionError(f"{what}: not within {PATIENCE_S} s")
 
 
 def stamp() -> str:
