@@ -34,6 +34,7 @@ class Command:
 # fmt: off
 COMMANDS: tuple[Command, ...] = (
     Command("receive",       "The copy is here, announced by its lender or not."),
+    Command("lend",          "Its reader takes it at the counter, while no terminal works."),
     Command("return",        "The patron has returned it; --on an earlier day needs a --reason."),
     Command("renew",         "The patron keeps it longer, also when it is overdue; the fine until today is charged."),
     Command("return_unused", "It goes home from the hold shelf; nobody collected it."),

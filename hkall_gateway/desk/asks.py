@@ -53,7 +53,10 @@ class SeeItem:
 
 @dataclass(frozen=True, slots=True)
 class CheckOut:
-    """Lend this copy to this card. `undo` takes back a checkout that the terminal could not finish."""
+    """Lend this copy to this card. `undo` takes back a checkout that the terminal could not finish.
+
+    `staff` lifts what only patrons are refused: a book that waited too long, or that its owner has recalled since.
+    """
 
     by: By
     place: Place
@@ -68,6 +71,7 @@ class CheckOut:
     happened_at: datetime | None = None
     due_told: date | None = None
     undo: bool = False
+    staff: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def _lend(
     took = counts(unit, borrower, house, without=request.id)
     closures = closed_days(unit, house)
     known = standing(unit, borrower.barcode, house, now)
-    answer = policy.may_borrow(borrower, request, took, terminal, house.policy, now, closures, standing=known)
+    answer = policy.may_borrow(borrower, request, took, terminal, house.policy, now, closures, staff=ask.staff, standing=known)
     conflict = ""
     if isinstance(answer, Refusal):
         if not ask.no_block or not unit.can(request, Event.CHECK_OUT):

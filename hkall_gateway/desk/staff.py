@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import Any
 
 from hkall_gateway.desk import borrowing, circulation, lending, losses, paging, recalls, shortlist
-from hkall_gateway.desk.asks import Renew, RequestTitle
+from hkall_gateway.desk.asks import CheckOut, Place, Renew, RequestTitle
 from hkall_gateway.desk.awaited import Awaited
 from hkall_gateway.desk.deeds import Answered, Deed
 from hkall_gateway.desk.house import House
@@ -93,6 +93,17 @@ def take_back(unit: Unit, deed: Deed, request: Request, house: House, now: datet
     if day < calendar.civil(now) and not deed.reason.strip():
         return no(unit, Refusal(Why.REASON_NEEDED), deed.by, now, request)
     return come_back(unit, deed.by, request, day, house, now, reason=deed.reason, flags=fetched(request))
+
+
+def lend(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
+    """Its reader takes it at the counter while no terminal works, or later than a terminal lends it (R13, R14)."""
+    if request.position is P.ON_LOAN:
+        return done(request, again=True, due=request.due)
+    if request.side is Side.LENDING or not unit.can(request, Event.CHECK_OUT):
+        return elsewhere(unit, deed, request, now)
+    item, place = request.item or ItemKey("", ""), Place("counter", request.pickup_location)
+    ask = CheckOut(deed.by, place, request.patron, item.barcode, item.agency, staff=True)
+    return circulation.check_out(unit, ask, BorrowerFacts(unit.patron(request.patron), "staff"), house, now)
 
 
 def renew(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
@@ -227,6 +238,7 @@ def _fits(unit: Unit, request: Request, position: Position) -> bool:
 # fmt: off
 DEEDS: dict[str, Row] = {
     "receive":       Row(receive),
+    "lend":          Row(lend),
     "return":        Row(take_back),
     "renew":         Row(renew),
     "return_unused": Row(return_unused),

@@ -147,14 +147,13 @@ def may_borrow(
 ) -> Grant | Refusal:
     """Whether this borrower may take this copy here and now, and until when. `counts` leave this request out.
 
-    Grant's fact `receive_first`: a copy not yet scanned in, which only `staff` may lend. Source: HKALL rules R13 to R21.
+    `staff` may lend what waited too long or was recalled since, unless nobody may. Source: HKALL rules R13 to R21.
     """
     no = suspended("checkout", policy, now) or _no_counter(request, terminal, policy) or _not_theirs(borrower, request)
-    no = no or _not_here(request, staff) or _no(may_use(borrower, policy, now, standing))
+    no = no or _not_here(request) or _no(may_use(borrower, policy, now, standing))
     no = no or _too_late(request, terminal, policy, now, closures, staff) or _sent_back(request, policy, staff)
     room = quota(borrower, counts, policy)
-    facts = {**room.facts, "receive_first": request.position is P.IN_TRANSIT}
-    return no or _no(room) or Grant(loan_due(borrower, request, policy, now, closures), facts)
+    return no or _no(room) or Grant(loan_due(borrower, request, policy, now, closures), room.facts)
 
 
 def loan_due(
@@ -274,9 +273,8 @@ def _not_theirs(borrower: Borrower, request: Request) -> Refusal | None:
     return Refusal(Why.ON_LOAN_TO_ANOTHER if request.position is P.ON_LOAN else Why.NOT_REQUESTER)
 
 
-def _not_here(request: Request, staff: bool) -> Refusal | None:
-    # Staff may receive and lend in one step what came without being scanned in.
-    if request.position is P.RECEIVED or (staff and request.position is P.IN_TRANSIT and not request.unwanted):
+def _not_here(request: Request) -> Refusal | None:
+    if request.position is P.RECEIVED:
         return None
     why = Why.NOT_YET_ARRIVED if request.position in BEFORE_ARRIVAL else Why.WRONG_POSITION
     return Refusal(why, facts={"position": request.position})
