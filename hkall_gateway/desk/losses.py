@@ -18,6 +18,8 @@ from hkall_gateway.store.unit import Unit
 P = Position
 NO_CHARGES = Charges()
 OWNER_UNKNOWN = "owner_unknown"
+SEARCH = "look_on_our_shelf"
+"""The flag of a copy of ours that its borrower says it has sent home."""
 
 
 def lose(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Done | Refused:
@@ -74,7 +76,8 @@ def claim(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime
     day = day_of(unit, deed, request, now)
     if isinstance(day, Refused):
         return day
-    return done(unit.advance(request, event, now, deed.by, rule="R41", claimed_on=day, reason=deed.reason))
+    flags = flagged(request, SEARCH) if request.side is Side.LENDING else request.flags
+    return done(unit.advance(request, event, now, deed.by, rule="R41", claimed_on=day, reason=deed.reason, flags=flags))
 
 
 def settle(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Done | Refused:

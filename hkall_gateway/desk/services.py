@@ -26,6 +26,7 @@ from hkall_gateway.desk.errands import (
     StatusSet,
 )
 from hkall_gateway.desk.house import House, refused
+from hkall_gateway.desk.naming import done
 from hkall_gateway.desk.outcomes import ItemSeen, Refused
 from hkall_gateway.desk.seeing import see_item
 from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refusal, Request, Side, Why
@@ -188,6 +189,9 @@ def report(unit: Unit, ask: Report, house: House, now: datetime) -> Done | Refus
     """A book is said to be returned, lost or missing, by those who have it: a claim or a loss, as staff would declare it."""
     held = unit.requests_with(ask.item.barcode, ask.item.agency)
     mine = [r for r in held if _has_it(r, ask)]
+    if not held and (last := unit.last_with(ask.item)) and _has_it(last, ask):
+        unit.note(last, "LATE", {"message": ask.by.message}, now, ask.by)
+        return done(last, again=True)
     if len(mine) != 1:
         return _no(unit, Refusal(Why.NOT_ON_LOAN if held else Why.UNKNOWN_ITEM), ask.by, now)
     work = losses.claim if ask.deed == "claim" else losses.lose

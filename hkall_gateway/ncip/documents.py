@@ -74,6 +74,16 @@ def item_sent_home(telling: Telling, partner: Partner, _agency: str) -> Message:
     return _shipped(telling, partner.agency)
 
 
+def item_claimed(telling: Telling, partner: Partner, agency: str) -> Message:
+    """Our reader says that the copy was returned: the lender looks on its own shelf too."""
+    return _reported(telling, partner, agency, ItemReportedReturned={"DateReportedReturned": utc(telling.at)})
+
+
+def item_lost(telling: Telling, partner: Partner, agency: str) -> Message:
+    """Our reader has lost the copy; what it costs is settled between people."""
+    return _reported(telling, partner, agency, ItemReportedLost=True)
+
+
 # ---- we lend
 
 
@@ -113,8 +123,8 @@ DOCUMENTS: Final[Mapping[Send, Document]] = MappingProxyType({
     Send.ASK_LENDER_TO_RENEW:            renew_item,
     Send.TELL_LENDER_RETURNED:           nothing,            # the way home says it
     Send.TELL_LENDER_ON_ITS_WAY:         item_sent_home,
-    Send.TELL_LENDER_CLAIMED:            nothing,            # settled between people
-    Send.TELL_LENDER_LOST:               nothing,            # settled between people
+    Send.TELL_LENDER_CLAIMED:            item_claimed,
+    Send.TELL_LENDER_LOST:               item_lost,
     Send.TELL_BORROWER_SHIPPED:          item_shipped,
     Send.TELL_BORROWER_DECLINED:         item_request_cancelled,
     Send.TELL_BORROWER_RECALLED:         item_recalled,
@@ -156,6 +166,11 @@ def utc(when: datetime) -> str:
 def _message(service: str, **fields: Value) -> Message:
     """A message of what is known: empty values are left out."""
     return Message(service, {name: value for name, value in fields.items() if value not in ("", [], {})})
+
+
+def _reported(telling: Telling, partner: Partner, agency: str, **what: Value) -> Message:
+    borrower = _borrower(telling, partner, agency)
+    return _message("CirculationStatusChangeReported", **_copy(telling), UserId=borrower, **what)
 
 
 def _copy(telling: Telling) -> dict[str, Value]:

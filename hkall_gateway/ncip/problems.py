@@ -235,6 +235,9 @@ _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     ("9022",                                                      "ItemReceived",         "already"),
     ("9022",                                                      "ItemShipped",          "already"),
     ("Unknown Item",                                              "ItemReceived",         "already"),
+    # What is said to be lost or returned is at home already.
+    (_NOT_LENT,                                                   "CirculationStatusChangeReported", "already"),
+    ("Unknown Item",                                              "CirculationStatusChangeReported", "already"),
     ("Unknown Request",                                           "ItemRequestCancelled", "already"),
     ("Duplicate Item",                                            "",                     "already"),
     # Who has no word for renewals does not take one back.
