@@ -63,9 +63,9 @@ class CardDesk(ByHand):
         """A terminal says how a copy is made."""
         return await self._once(None, NO_LOCKS, cards.note_properties, ask)
 
-    async def whose_copy(self, barcode: str, *, arriving: bool) -> Whose:
-        """Who has a copy: HKALL, or the library's own system."""
-        return await self._store.read(whose.copy, barcode, arriving, self.house)
+    async def whose_copy(self, barcode: str, card: str = "", *, arriving: bool) -> Whose:
+        """Who has a copy: HKALL, or the library's own system. `card` is who wants to lend or renew it."""
+        return await self._store.read(whose.copy, barcode, card, arriving, self.house)
 
     async def had(self, card: str) -> Had:
         """What a card has and owes here, whatever the local system knows of it."""

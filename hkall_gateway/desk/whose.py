@@ -14,10 +14,11 @@ from hkall_gateway.store.fines import charges_of
 from hkall_gateway.store.unit import Unit
 
 
-def copy(unit: Unit, barcode: str, arriving: bool, house: House) -> Whose:
+def copy(unit: Unit, barcode: str, card: str, arriving: bool, house: House) -> Whose:
     """Who has a copy with this barcode; `arriving`: it may also be one that nobody has announced.
 
-    Our own copy that is on its way to a partner, or with one, concerns both.
+    Our own copy that is on its way to a partner, or with one, concerns both. Where a book of our own has the same barcode
+    and a `card` is named, it is HKALL's only if it came for that reader: nobody else can have it in hand.
     """
     held = unit.requests_with(barcode)
     if any(request.side is Side.LENDING for request in held):
@@ -25,7 +26,10 @@ def copy(unit: Unit, barcode: str, arriving: bool, house: House) -> Whose:
     coming = awaited(unit, barcode, "", house) if arriving and not held else Why.UNKNOWN_ITEM
     if not held and not isinstance(coming, Awaited) and coming is not Why.AMBIGUOUS_ITEM:
         return Whose.THEIRS
-    return Whose.EITHER if unit.holding(ItemKey(house.agency, barcode)) else Whose.OURS
+    if unit.holding(ItemKey(house.agency, barcode)) is None:
+        return Whose.OURS
+    theirs = card and all(request.patron != card for request in held)
+    return Whose.THEIRS if theirs else Whose.EITHER
 
 
 def had(unit: Unit, card: str, house: House, now: datetime) -> Had:

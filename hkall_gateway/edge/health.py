@@ -58,10 +58,12 @@ class Health:
         self._link = breaker.heard(self._link, self._now())
         self._tell()
 
-    def missed(self, question: str, why: str) -> None:
-        """It did not answer, or not usably."""
+    def missed(self, question: str, why: str, *, grave: bool = True) -> None:
+        """It did not answer, or not usably; `grave` False: which says nothing of its answers to other questions."""
         self._count(question, "unreachable")
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why=why)
+        if not grave:
+            return
         was_up, self._link = self.up, breaker.missed(self._link, self._patience, self._now())
         if was_up and not self.up:
             LOG.warning("ils.down", channel="ils", asked_by=self._channel, why=why)

@@ -14,8 +14,8 @@ import structlog
 
 from hkall_gateway.desk.outcomes import Had, Whose
 from hkall_gateway.desk.ports import Unreachable
-from hkall_gateway.rules.vocabulary import Why
-from hkall_gateway.sip2.codec import Message, Value, body_of, decode
+from hkall_gateway.rules.vocabulary import Position, Why
+from hkall_gateway.sip2.codec import BadMessage, Message, Value, body_of, decode
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.holds import MODES, asked_hold
 from hkall_gateway.sip2.patrons import FINES, LISTINGS, Line, line_text, texts_of
@@ -53,7 +53,9 @@ async def _copy(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
         return await _passed_on(turn, beyond)
     if whose is Whose.EITHER:
         return refuse_by(turn, Why.AMBIGUOUS_ITEM)
-    return await (_told_to_both if whose is Whose.LENT else _by(handler))(turn, beyond, handler)
+    if whose is Whose.LENT:
+        return await _told_to_both(turn, beyond, handler)
+    return await handler(turn)
 
 
 async def _whose(turn: Turn, beyond: Beyond) -> Whose:
@@ -61,7 +63,9 @@ async def _whose(turn: Turn, beyond: Beyond) -> Whose:
     barcode = turn.message.get("AB")
     if not barcode:
         return Whose.OURS if not turn.message.get("AJ") else await _of_title(turn)
-    whose = await turn.door.desk.whose_copy(barcode, arriving=turn.message.code == "09")
+    whose = await turn.door.desk.whose_copy(barcode, turn.message.get("AA"), arriving=turn.message.code == "09")
+    if whose is Whose.LENT and turn.message.code == "29":  # whoever renews it is a reader of the local system
+        return Whose.THEIRS
     if whose is not Whose.EITHER:
         return whose
     seen = await _said(turn, beyond, _look_at(turn))
@@ -71,7 +75,7 @@ async def _whose(turn: Turn, beyond: Beyond) -> Whose:
 async def _of_title(turn: Turn) -> Whose:
     """A renewal by title: ours if the patron has such a book of ours."""
     had = await turn.door.desk.had(turn.message.get("AA"))
-    mine = any(line.title == turn.message.get("AJ") for line in had.lines)
+    mine = any(line.title == turn.message.get("AJ") and line.position is Position.ON_LOAN for line in had.lines)
     return Whose.OURS if mine else Whose.THEIRS
 
 
@@ -104,8 +108,8 @@ async def _patron(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
     theirs = await _reached(turn, beyond)
     if theirs is None:
         return _with_text(await handler(turn), tell(News.ILS_AWAY, turn.language()))
-    record = decode(theirs, turn.session.dialect)
-    if record.get("BL") == "N" or (turn.pin and record.get("CQ") != "Y"):
+    record = _taken_apart(theirs, turn)
+    if record is None or record.get("BL") == "N" or (turn.pin and record.get("CQ") != "Y"):
         return Reply({}, body=theirs)
     had = await turn.door.desk.had(turn.message.get("AA"))
     trusted = bool(turn.pin) or not turn.session.dialect.pin_required
@@ -147,9 +151,10 @@ async def _renew_all(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
     theirs = await _reached(turn, beyond)
     if theirs is None:
         return _with_text(await handler(turn), tell(News.ILS_AWAY, turn.language()))
-    if not had.lines:
+    record = _taken_apart(theirs, turn)
+    if record is None or not had.lines:
         return Reply({}, body=theirs)
-    ours, record = await handler(turn), decode(theirs, turn.session.dialect)
+    ours = await handler(turn)
     if ours.no is not None:
         return Reply({}, body=theirs)
     names = ("renewed_count", "unrenewed_count")
@@ -205,7 +210,7 @@ async def _reached(turn: Turn, beyond: Beyond) -> bytes | None:
 
 async def _said(turn: Turn, beyond: Beyond, body: bytes) -> Message | None:
     theirs = await _exchanged(turn, beyond, body)
-    return None if theirs is None else decode(theirs, turn.session.dialect)
+    return None if theirs is None else _taken_apart(theirs, turn)
 
 
 async def _exchanged(turn: Turn, beyond: Beyond, body: bytes) -> bytes | None:
@@ -213,6 +218,14 @@ async def _exchanged(turn: Turn, beyond: Beyond, body: bytes) -> bytes | None:
     try:
         return _across(await beyond(_across(body, here, there)), there, here)
     except Unreachable:
+        return None
+
+
+def _taken_apart(body: bytes, turn: Turn) -> Message | None:
+    """Their answer as a message; None where it is too short for one, and can only be passed on."""
+    try:
+        return decode(body, turn.session.dialect)
+    except BadMessage:
         return None
 
 
@@ -226,13 +239,6 @@ def _across(body: bytes, one: Dialect, other: Dialect) -> bytes:
         return body
     text = body.decode(one.encoding, "replace")
     return text.replace(one.delimiter, other.delimiter).encode(other.encoding, "replace")
-
-
-def _by(handler: Handler) -> Route:
-    async def ours(turn: Turn, _beyond: Beyond, _handler: Handler) -> Reply:
-        return await handler(turn)
-
-    return ours
 
 
 def _with_text(ours: Reply, text: str) -> Reply:

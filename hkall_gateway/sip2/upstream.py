@@ -25,6 +25,8 @@ MOST_BYTES: Final = 1_048_576
 """A reply that is longer is none."""
 LOOKS: Final = frozenset({"17", "23", "63", "99"})
 """Questions that change nothing."""
+ANSWERED: Final = LOOKS | {"09", "11", "29", "35", "37", "93"}
+"""What every server answers. Silence on another one (edge-sip2 reads 01, 15, 19 and 25 and says nothing) is no absence."""
 OFF_LINE: Final = "98"
 TRIES: Final = 4
 """Lines that are read for one answer: those that came garbled, or late from an earlier question, among them."""
@@ -136,6 +138,7 @@ class Upstream:
         self._health, self.login = health, login
         self._wire: Wire | None = None
         self._number = 0
+        self._left = False
 
     @property
     def up(self) -> bool:
@@ -148,19 +151,25 @@ class Upstream:
         if not self._health.may_ask():
             self._health.rested(question)
             raise Unreachable("the local system is down")
+        self._left = False
         began, going = self._clock.seconds(), Deferred.fromCoroutine(self._conversation(body))
         going.addTimeout(self._timeout_s, cast(Any, self._clock))
         try:
             reply = await going
         except Exception as failed:  # whatever keeps it from answering, it is not reachable
-            self.close()
-            self._health.missed(question, _said(failed))
+            if not self._left:
+                self._health.missed(question, _said(failed), grave=self._wire is None or question in ANSWERED)
+            self._drop()
             raise Unreachable(_said(failed)) from failed
         self._health.heard(question, self._clock.seconds() - began)
         return reply
 
     def close(self) -> None:
-        """Hang up; the next question opens the line again."""
+        """Hang up; the next question opens the line again. One that is under way is nobody's fault."""
+        self._left = True
+        self._drop()
+
+    def _drop(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.drop()
@@ -177,6 +186,7 @@ class Upstream:
         return await self._exchange(await self._opened(), body)
 
     async def _opened(self) -> Wire:
+        self._drop()
         wire = self._wire = await self._dial()
         self._number = 0
         if self.login.name and not (await self._exchange(wire, login_line(self.login, self.dialect))).startswith(b"941"):

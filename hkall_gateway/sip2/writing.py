@@ -28,13 +28,16 @@ def written(code: str, fields: Mapping[str, Value], dialect: Dialect) -> str:
 
 
 def grafted(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Dialect) -> bytes:
-    """A body that is passed on with some fixed parts said otherwise and some tags more; every other byte is as it came."""
+    """A body that is passed on with some fixed parts said otherwise and some tags more; every other byte is as it came.
+
+    Tags that this make hides are not added.
+    """
     said, at = bytearray(body), 2
     for part in SHAPES[body[:2].decode("latin-1")].fixed:
         if part.name in parts:
             said[at : at + part.width] = KINDS[part.kind].emit(parts[part.name], part.width).encode("ascii", "replace")
         at += part.width
-    more = _tags([(TAGS[tag], value) for tag, value in tags], dialect) if tags else ""
+    more = _tags([(TAGS[tag], value) for tag, value in tags if tag not in dialect.hidden], dialect)
     apart = dialect.delimiter if more and len(said) > at and not said.endswith(dialect.delimiter.encode()) else ""
     return bytes(said) + f"{apart}{more}".encode(dialect.encoding, "replace")
 

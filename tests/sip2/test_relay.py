@@ -249,3 +249,16 @@ def test_a_body_is_a_line_without_what_one_hop_adds(end: bytes) -> None:
 def test_what_came_is_kept_as_it_came() -> None:
     line = sealed(LOAN.encode(), 1)
     assert decode(line + b"\r\n", DIALECTS["standard"]).line == line
+
+
+@pytest.mark.parametrize("code", ["23", "63", "65"])
+def test_an_answer_that_is_cut_short_is_passed_on_as_it_is(door: Door, place: Callable[..., Request], code: str) -> None:
+    place(Position.RECEIVED)
+    theirs = SHAPES[code].reply.encode() + b"  "
+    assert ask(door, OURS_TOO[code].encode(), Beyond(theirs)) == theirs + b"\r"
+
+
+def test_a_make_that_hides_lists_is_not_given_ours() -> None:
+    body = b"66100010000" + DATE.encode() + b"AOX|"
+    assert grafted(body, {}, [("AU", "C1"), ("AF", "x")], DIALECTS["private"]) == body + b"AFx|"
+    assert grafted(body, {}, [("AU", "C1")], DIALECTS["private"]) == body

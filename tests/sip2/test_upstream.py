@@ -255,3 +255,27 @@ def test_a_line_that_is_closed_by_us_is_gone(abroad: Abroad) -> None:
     transport: Any = abroad.wires[0].transport
     assert transport.aborted
     abroad.line.close()
+
+
+def test_a_terminal_that_leaves_in_the_middle_of_a_question_is_no_absence_of_the_system(abroad: Abroad) -> None:
+    for _ in range(4):
+        outcome = abroad.asks(LOOK)
+        abroad.line.close()
+        assert unreachable(outcome)
+    assert abroad.line.up
+
+
+@pytest.mark.parametrize(("question", "still_up"), [(b"1920170301    100000AOHKU|AB1|AC|CHred|", True), (LOOK, False)])
+def test_silence_on_what_some_servers_never_answer_is_no_absence(abroad: Abroad, question: bytes, still_up: bool) -> None:
+    for _ in range(3):
+        outcome = abroad.asks(question)
+        abroad.clock.advance(3)
+        assert unreachable(outcome)
+    assert abroad.line.up is still_up
+
+
+def test_where_nobody_listens_it_does_not_matter_what_was_asked(abroad: Abroad) -> None:
+    abroad.refuses = True
+    for _ in range(3):
+        abroad.asks(b"1920170301    100000AOHKU|AB1|AC|CHred|")
+    assert not abroad.line.up
