@@ -151,7 +151,10 @@ class CancelRequest:
 
 @dataclass(frozen=True, slots=True)
 class BorrowFromUs:
-    """A partner's patron wants a book of ours: page it. `wire_agency`/`wire_id` are the partner's RequestId."""
+    """A partner's patron wants a book of ours: page it. `wire_agency`/`wire_id` are the partner's RequestId.
+
+    Nobody there wants it after `need_before`.
+    """
 
     by: By
     partner: str
@@ -161,6 +164,7 @@ class BorrowFromUs:
     item: ItemKey | None = None
     volume: str = ""
     pickup_location: str = ""
+    need_before: date | None = None
     inbox: InboxKey | None = None
 
 

@@ -11,6 +11,7 @@ from hkall_gateway.desk.outcomes import CheckedOut, Noted, Outcome, Paged, Refus
 from hkall_gateway.rules import calendar, lenders
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.windows import over
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -24,6 +25,8 @@ def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -
     partner = unit.partner(ask.partner)
     if known or partner is None:
         return _no(unit, Refusal(Why.AGENCY_NOT_ALLOWED), ask.by, now)
+    if late := over(ask.need_before, now):
+        return _no(unit, late, ask.by, now)
     answer = lenders.may_lend(partner, _free_copies(unit, ask, house), house.policy, now)
     if isinstance(answer, Refusal):
         return _no(unit, answer, ask.by, now)
@@ -55,6 +58,7 @@ def _page(unit: Unit, ask: BorrowFromUs, copy: Holding, now: datetime) -> Reques
             item_agency=copy.agency,
             item_barcode=copy.barcode,
             pickup_location=ask.pickup_location,
+            need_before=ask.need_before,
         ),
         now,
         ask.by,

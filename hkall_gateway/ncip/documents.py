@@ -37,6 +37,7 @@ def request_item(telling: Telling, partner: Partner, agency: str) -> Message:
         RequestType="Loan",
         RequestScopeType="Item" if telling.item else "Bibliographic Item",
         ItemOptionalFields=_volume(telling.volume),
+        NeedBeforeDate=utc(calendar.end_of(telling.need_before)) if telling.need_before else "",
         PickupLocation=telling.pickup_location,
     )
 

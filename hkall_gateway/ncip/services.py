@@ -54,6 +54,7 @@ async def _borrow(call: Call) -> Said:
         item=item(call, call.door.agency),
         volume=volume(call),
         pickup_location=call.message.text("PickupLocation"),
+        need_before=day(call.message.text("NeedBeforeDate"), call.caller),
         inbox=call.inbox,
     )
     return answer(call, await call.door.desk.borrow_from_us(ask))

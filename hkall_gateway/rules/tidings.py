@@ -31,6 +31,7 @@ class Telling:
     renewals: int = 0
     reason: str = ""
     patron: str = ""
+    need_before: date | None = None
 
 
 @record
@@ -79,6 +80,7 @@ def telling(send: Send, about: Request, now: datetime, chosen: Candidate | None 
         renewals=about.renewals,
         reason=about.reason,
         patron=about.patron,
+        need_before=about.need_before,
     )
 
 
