@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import blockingCallFromThread
+from twisted.web import server
 
 from hkall_gateway.config import gateway
 from hkall_gateway.daemon import Daemon
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.ils import Book, LocalSystem, Reader, listening
+from hkall_gateway.lab.ils_ncip import Page, Responder
 from hkall_gateway.lab.terminal import Terminal, call
 from tests.company import free_ports
 
@@ -63,25 +65,52 @@ class Site:
         return next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"hkall_{name}"))
 
 
-@pytest.fixture
-def site(reactor: Any, tmp_path: Path) -> Iterator[Site]:
+def opened(reactor: Any, folder: Path, ils: dict[str, Any], listener: Callable[[LocalSystem], Any]) -> Iterator[Site]:
+    """A gateway with these keys of [ils], and its local system behind what `listener` makes of it."""
     ports, where = free_ports(), next(iter(free_ports().partners.values()))
-    ils = {"connector": "sip2", "host": "127.0.0.1", "port": where, "relay": True, "timeout_s": 1.0, "login": "gateway"}
+    told = {name: value.format(where) if isinstance(value, str) else value for name, value in ils.items()}
+    told |= {"port": where} if "host" in ils else {}
     environ = {**setup.environment(ports), "HKALL_ILS": "s3cret"}
-    path = setup.write_config(tmp_path, ports, keys={"ils": {**ils, "password_env": "HKALL_ILS"}})
+    path = setup.write_config(folder, ports, keys={"ils": {**told, "timeout_s": 1.0, "password_env": "HKALL_ILS"}})
     setup.furnish(path, environ)
     logins = {"gateway": "s3cret", "selfcheck-1": setup.PASSWORD}
     system = LocalSystem("HKU", lambda: NOW, {CARD: Reader(CARD, "Chan")}, {"L1": Book("L1", "Emma")}, logins)
     listen: Any = serverFromString
-    port = blockingCallFromThread(
-        reactor, lambda: listen(reactor, f"tcp:{where}:interface=127.0.0.1").listen(listening(system))
-    )
+    endpoint = f"tcp:{where}:interface=127.0.0.1"
+    port = blockingCallFromThread(reactor, lambda: listen(reactor, endpoint).listen(listener(system)))
     made: Daemon = blockingCallFromThread(reactor, lambda: Daemon(gateway.load(path, environ), reactor, environ=environ))
     site = Site(reactor, made, system, ports, port)
     site.coroutine(made.start)
     yield site
     site.do(port.stopListening)
     site.coroutine(made.stop)
+
+
+@pytest.fixture
+def site(reactor: Any, tmp_path: Path) -> Iterator[Site]:
+    """Asked by SIP2, and terminals' lines are passed on to it."""
+    ils = {"connector": "sip2", "host": "127.0.0.1", "relay": True, "login": "gateway"}
+    yield from opened(reactor, tmp_path, ils, listening)
+
+
+@pytest.fixture
+def ncip_site(reactor: Any, tmp_path: Path) -> Iterator[Site]:
+    """Asked by NCIP."""
+    ils = {"connector": "ncip", "url": "http://127.0.0.1:{}/ncip"}
+    web: Any = server.Site
+    yield from opened(reactor, tmp_path, ils, lambda system: web(Page(Responder(system, "s3cret"))))
+
+
+def test_a_borrower_and_a_pin_are_asked_about_by_ncip(ncip_site: Site) -> None:
+    terminal = ncip_site.terminal()
+    right, wrong = (f"63001{DATE}{' ' * 10}AOHKU|AA{CARD}|AC|AD{pin}|" for pin in ("1234", "4321"))
+    assert "BLY|CQY|" in ncip_site.asks(terminal, right)
+    assert "BLY|CQN|" in ncip_site.asks(terminal, wrong)
+    assert "BLN|CQN|" in ncip_site.asks(terminal, f"63001{DATE}{' ' * 10}AOHKU|AANOBODY|AC|")
+    ncip_site.do(ncip_site.port.stopListening)
+    assert "Please try again" in ncip_site.asks(terminal, right)
+    assert ncip_site.metric('ils_calls_total{channel="connector",msg="LookupUser",outcome="ok"}') == "5"
+    ncip_site.do(terminal.hang_up)
 
 
 def test_a_local_book_is_lent_through_us_and_the_terminal_hears_when_its_own_system_is_gone(site: Site) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from twisted.web import resource
+
 from hkall_gateway.lab.ils import LocalSystem, Reader
 from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.dialects import DIALECTS
@@ -35,6 +37,20 @@ class Responder:
         else:
             said = SERVICES.get(asked.service, _unsupported)(self._system, asked)
         return codec.encode(Message(SHAPES[asked.service].reply, said), DIALECTS["direct"])
+
+
+class Page(resource.Resource):
+    """The same responder on a real socket: `server.Site(Page(responder))`."""
+
+    isLeaf = True  # noqa: N815  # Twisted's own name
+
+    def __init__(self, responder: Responder) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
+        self._responder = responder
+
+    def render_POST(self, request: Any) -> bytes:  # noqa: N802
+        request.setHeader(b"content-type", b'application/xml; charset="utf-8"')
+        return self._responder.answer(codec.decode(request.content.read()))
 
 
 def _user(system: LocalSystem, asked: Message) -> Fields:
