@@ -8,6 +8,7 @@ Writing is valid: 2.02, the older 2.x or the NCIP 1 of the document that is answ
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from lxml import etree
 
@@ -19,6 +20,9 @@ from hkall_gateway.ncip.trees import NISO, Notes
 __all__ = ["NISO", "BadMessage", "Coded", "Fields", "Message", "decode", "encode"]
 
 
+_DECLARATION: Final = "<?xml version='1.0' encoding='UTF-8'?>\n"
+
+
 def decode(body: bytes, charset: str | None = None) -> Message:
     """The message that a document holds; `charset` is the one named by HTTP and goes before the document's own.
 
@@ -27,10 +31,11 @@ def decode(body: bytes, charset: str | None = None) -> Message:
     service cannot do without. Nothing is ever fetched.
     """
     notes = Notes()
-    root = _tree(trees.unwrapped(body, charset, notes), notes)
+    text = trees.unwrapped(body, charset, notes)
+    root = _tree(text, notes)
     dtd = version1.dtd(root)
     try:
-        trees.measure(root)
+        trees.measure(root, len(text))
         return _message(root, dtd, notes)
     except BadMessage as bad:
         bad.version = _version(root, notes) if dtd is None else dtd
@@ -50,7 +55,8 @@ def encode(message: Message, dialect: Dialect) -> bytes:
     if spoken is None and minor(message.version) is None:
         spoken = version_1(dialect.version)
     if spoken is not None:
-        return classic.written(writing.tree(replace(message, extension=False), prefix="", level=2), spoken)
+        said = writing.document(replace(message, extension=False), prefix="", level=2)
+        return classic.written(etree.fromstring(said.encode(), trees.PARSER), spoken)
     return _written(message, dialect)
 
 
@@ -61,9 +67,7 @@ def _written(message: Message, dialect: Dialect) -> bytes:
         raise ValueError(f"dialect {dialect.name!r} writes {version!r}, for which there is no table of elements")
     # A dialect of NCIP 1 has no namespace; a document of NCIP 2 that reached its peer's row has one all the same.
     bare = dialect.minor is not None and (not dialect.namespaced or (dialect.mirrors and not message.namespaced))
-    root = writing.tree(message, "" if bare else dialect.prefix, level)
-    root.set("version" if bare else f"{{{NISO}}}version", version)
-    return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
+    return (_DECLARATION + writing.document(message, "" if bare else dialect.prefix, level, version)).encode()
 
 
 def _tree(text: str, notes: Notes) -> etree._Element:

@@ -6,7 +6,7 @@ RequestType, headers and shipping addresses every day, and a document that can b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from types import MappingProxyType
@@ -204,13 +204,12 @@ def many(value: Value) -> Sequence[Value]:
     return value if isinstance(value, list | tuple) else (value,)
 
 
-def _found(fields: Fields, path: str) -> Iterator[Value]:
-    name, _, rest = path.partition("/")
-    for value in many(fields[name]) if name in fields else ():
-        if not rest:
-            yield value
-        elif isinstance(value, Mapping):
-            yield from _found(value, rest)
+def _found(fields: Fields, path: str) -> Sequence[Value]:
+    found: list[Value] = [fields]
+    for name in path.split("/"):
+        inside = [one[name] for one in found if isinstance(one, Mapping) and name in one]
+        found = [value for values in inside for value in many(values)]
+    return found
 
 
 def _masked(name: str, value: Value) -> object:

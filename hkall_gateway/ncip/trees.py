@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -30,7 +30,7 @@ _DECLARED: Final = re.compile(rb"""\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*["']([\
 _SUBSET: Final = re.compile(
     r"""(?>\s++|<\?(?>.*?\?>)|<!--(?>.*?-->))*+<!DOCTYPE(?>[^\[>"']++|"[^"]*+"|'[^']*+')*+\[""", re.DOTALL
 )
-_PARSER: Final = etree.XMLParser(
+PARSER: Final = etree.XMLParser(
     encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
 )  # huge_tree stays off: libxml2's own bounds on depth and amplification hold
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -65,20 +65,23 @@ def parsed(text: str) -> etree._Element:
     if _SUBSET.match(text):
         raise BadMessage(SYNTAX, "a DOCTYPE with declarations of its own is refused")
     try:
-        return etree.fromstring(text.encode(), _PARSER)
+        return etree.fromstring(text.encode(), PARSER)
     except etree.XMLSyntaxError as error:
         raise BadMessage(SYNTAX, str(error)[:200]) from error
 
 
-def measure(root: etree._Element) -> None:
-    """Refuse a tree that is too deep, too large, holds a text too long, or an entity."""
+def measure(root: etree._Element, length: int) -> None:
+    """Refuse a tree that is too deep, too large, holds a text too long, or an entity. `length`: of the document it was."""
+    # The parser left it unresolved; read on, and its text would be lost in silence.
+    if next(root.iter(etree.Entity), None) is not None:
+        raise BadMessage(SYNTAX, "entities are refused", header=header(root))
     level, depth, count = [root], 0, 0
     while level:
         depth, count = depth + 1, count + len(level)
         if depth > DEPTH or count > ELEMENT_COUNT:
             raise BadMessage(SYNTAX, f"deeper than {DEPTH} or more than {ELEMENT_COUNT} elements", header=header(root))
-        for node in level:
-            _check(node, root)
+        if length > STRING_LENGTH:
+            _check(level, root)
         level = [child for node in level for child in node]
 
 
@@ -99,7 +102,7 @@ def local(name: object) -> str:
 
 def clean(text: str) -> str:
     """The text with a blank for every character that XML 1.0 forbids."""
-    return _FORBIDDEN.sub(" ", text)
+    return text if text.isprintable() else _FORBIDDEN.sub(" ", text)
 
 
 def _charset(body: bytes, charset: str | None) -> str:
@@ -119,10 +122,9 @@ def _declared(body: bytes) -> str:
     return declared[1].decode("ascii", "replace") if declared else "utf-8"
 
 
-def _check(node: etree._Element, root: etree._Element) -> None:
-    if isinstance(node, etree._Entity):  # left unresolved by the parser; read on, and its text would be lost in silence
-        raise BadMessage(SYNTAX, "entities are refused", header=header(root))
-    if max(len(text) for text in (node.text or "", node.tail or "", *map(str, node.attrib.values()))) > STRING_LENGTH:
+def _check(level: Sequence[etree._Element], root: etree._Element) -> None:
+    texts = (text for node in level for text in (node.text or "", node.tail or "", *map(str, node.attrib.values())))
+    if max(map(len, texts)) > STRING_LENGTH:
         raise BadMessage(SYNTAX, f"a text longer than {STRING_LENGTH} characters", header=header(root))
 
 
