@@ -170,10 +170,22 @@ def _closed(unit: Unit, ask: Heard, request: Request, house: House, now: datetim
 
 
 def _borrowed(unit: Unit, ask: Heard) -> Request | None:
-    """The request whose copy is home; None for one that its lender is not asked for any more."""
-    asked = unit.request_asked(ask.wire_id) if ask.wire_id else None
-    found = _stray_under(unit, ask) or (asked if asked and asked[0].wire_id == ask.wire_id else _by_item(unit, ask))
-    return found[0] if found else None
+    """The request whose copy is home; None for one that its lender is not asked for any more.
+
+    A copy that came without a word may have been received for another wish than the one it was sent for: the copy counts.
+    """
+    if stray := _stray_under(unit, ask):
+        return stray[0]
+    asked, held = unit.request_asked(ask.wire_id) if ask.wire_id else None, _by_item(unit, ask)
+    named = asked[0] if asked and asked[0].wire_id == ask.wire_id else None
+    if held and (named is None or _came_before(held[0], ask)):
+        return held[0]
+    return named
+
+
+def _came_before(held: Request, ask: Heard) -> bool:
+    """Whether a copy came here before its owner says that it had it back: then this news is not of an older loan."""
+    return held.received_on is not None and ask.at is not None and held.received_on <= calendar.civil(ask.at)
 
 
 def _past(unit: Unit, ask: Heard, now: datetime) -> Outcome:
