@@ -12,7 +12,7 @@ from hkall_gateway.lab.bench import subjects
 from hkall_gateway.lab.bench.figures import Spread
 from hkall_gateway.lab.bench.ground import Ground, Means
 from hkall_gateway.lab.bench.processes import FAILURES
-from hkall_gateway.lab.bench.report import Report
+from hkall_gateway.lab.bench.report import Report, machine
 from hkall_gateway.lab.bench.rows import Figure, Row
 from hkall_gateway.lab.bench.situations import Situation
 from hkall_gateway.lab.bench.turns import Plan, Turns, take_turns
@@ -23,6 +23,7 @@ Found = dict[Situation, Mapping[str, Spread] | str]
 
 def measure(chosen: Sequence[Row], plan: Plan, means: Means) -> Report:
     """The ratios in turns, then each situation once."""
+    on = machine()
     missing = {row: why for row in chosen if (why := obstacle(row, plan))}
     wanted = [row for row in chosen if row not in missing]
     with tempfile.TemporaryDirectory(prefix="hkall-bench-") as folder, ExitStack() as closing:
@@ -33,7 +34,7 @@ def measure(chosen: Sequence[Row], plan: Plan, means: Means) -> Report:
     failed = {row: why for row in wanted if (why := _failure(row, turns, found))}
     spreads = {row: _spread(row, turns, found) for row in wanted if row not in failed}
     figures = {situation.name: said for situation, said in found.items() if not isinstance(said, str)}
-    return Report(plan, turns.runs, spreads, missing, failed, figures)
+    return Report(on, plan, turns.runs, spreads, missing, failed, figures)
 
 
 def obstacle(row: Row, plan: Plan) -> str:

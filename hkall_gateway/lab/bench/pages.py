@@ -11,6 +11,7 @@ from hkall_gateway.lab.bench.rows import ROWS, Row
 
 BEGIN: Final = "<!-- measured: written by `hkall-gateway bench --write` -->"
 END: Final = "<!-- end of what was measured -->"
+BUSY: Final = "**The machine was busy with other work: these figures show that the rows run, not how fast anything is.**"
 ROW_HEAD: Final = ("row", "demand", "median", "lowest to highest", "by CPU", "", "what")
 CELL_HEAD: Final = (
     "work",
@@ -70,7 +71,8 @@ def _machine(records: Records) -> str:
     size = how["size"]
     world = f"{size['patrons']:,} patrons, {size['holdings']:,} copies elsewhere, {size['open']:,} books on the hold shelf"
     ran = f"{how['rounds']} rounds of {how['seconds']:g} s, {world}; {size['closed']:,} closed requests in the rows of growth"
-    return f"{on['cpu']}, {on['cores']} cores, CPython {on['python']}, load {on['load']:.1f} at the end. {ran}."
+    busy = f" {BUSY}" if on["load"] > on["cores"] else ""
+    return f"{on['cpu']}, {on['cores']} cores, CPython {on['python']}, load {on['load']:.1f} before it began. {ran}.{busy}"
 
 
 def _row(row: Row, records: Records) -> Sequence[str]:

@@ -23,6 +23,7 @@ class Report:
     Of a row that was not measured, why: `missing` cannot be measured here, `failed` was tried.
     """
 
+    machine: Mapping[str, Any]
     plan: Plan
     runs: Runs
     spreads: Mapping[Row, Spread]
@@ -34,7 +35,7 @@ class Report:
 def as_records(report: Report) -> dict[str, Any]:
     """Everything: the machine, each cell's medians, each row with its lowest and highest round."""
     return {
-        "machine": machine(),
+        "machine": dict(report.machine),
         "plan": asdict(report.plan),
         "cells": [{**asdict(cell), **asdict(middle(runs))} for cell, runs in report.runs.items()],
         "ratios": {row.key: _ratio(row, spread, report.runs) for row, spread in report.spreads.items()},
@@ -79,7 +80,7 @@ def _cell(cell: Mapping[str, Any]) -> tuple[str, int, str]:
 
 
 def machine() -> dict[str, Any]:
-    """What it ran on, and how busy that was."""
+    """What it runs on, and how busy that is now."""
     facts = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(": ")[2] for line in facts if line.startswith("model name")), platform.machine())
     return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}

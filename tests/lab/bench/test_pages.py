@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.lab.bench.pages import BEGIN, END, page, screen, write
+from hkall_gateway.lab.bench.pages import BEGIN, BUSY, END, page, screen, write
 from hkall_gateway.lab.bench.report import short, together
 
 SIZE = {"patrons": 1000, "holdings": 2000, "open": 3000, "closed": 4000}
@@ -35,6 +35,11 @@ def test_the_screen_shows_what_was_measured_what_was_not_and_what_failed() -> No
     assert "| `midnight` | ≤ 5 | not measured |  |  | it fell over | " in shown
     assert "| sip2_63 | 64 | gateway | 1,234 | 1.00 | 2.00 | 50 | 0 | 12.3 | 50% |" in shown
     assert "growth_63" not in shown
+
+
+def test_a_machine_that_was_busy_with_other_work_is_told() -> None:
+    quiet, busy = records(), records() | {"machine": {**records()["machine"], "load": 9.0}}
+    assert (BUSY in page(quiet), BUSY in page(busy)) == (False, True)
 
 
 def test_a_row_that_falls_short_is_marked_and_named() -> None:
