@@ -21,6 +21,7 @@ from hkall_gateway import __version__, courier, logs, rows
 from hkall_gateway.config import gateway, policy
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
+from hkall_gateway.connectors.guarded import Guarded
 from hkall_gateway.connectors.tools import Connector, Outside, Tools
 from hkall_gateway.courier import Carrier, Courier, Schedule
 from hkall_gateway.desk import choosing
@@ -28,6 +29,7 @@ from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.local import Terms
 from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.ports import Verb
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.balanced import Balanced
@@ -158,8 +160,10 @@ class Daemon:
 
     def _make_secrets(self) -> Secrets:
         in_thread: Any = partial(deferToThreadPool, self._reactor, self._hashing)
-        wrong = WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds)
-        return Secrets(in_thread, self._reactor.seconds, secrets.token_bytes(32), wrong)
+        return Secrets(in_thread, self._reactor.seconds, secrets.token_bytes(32), self._wrong_pins())
+
+    def _wrong_pins(self) -> WrongPins:
+        return WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds)
 
     def _unit(self, connection: Connection) -> Unit:
         return Unit(connection, new_request_id, self.house.silent, self._moved)
@@ -169,7 +173,9 @@ class Daemon:
         made = connector_of(ils.connector)
         line, post = self._lines_to_ils(health), AgentPost(self._reactor)
         out = Outside(self._clock, health, line, post, rows.framing_of_ils(self.config), self._ils_password())
-        return made(Tools(self.store, self.config.library.agency, self._verify_pin, ils.model_dump(), out))
+        asked = made(Tools(self.store, self.config.library.agency, self._verify_pin, ils.model_dump(), out))
+        # Hashes of our own are guarded where they are compared.
+        return asked if Verb.LOADED in asked.supports else Guarded(asked, self._wrong_pins())
 
     def _lines_to_ils(self, health: Health) -> Callable[[], Upstream]:
         """What opens one more line to the local system's SIP2 server, as ourselves."""

@@ -25,7 +25,7 @@ MOST_BYTES: Final = 1_048_576
 """A reply that is longer is none."""
 LOOKS: Final = frozenset({"17", "23", "63", "99"})
 """Questions that change nothing."""
-ANSWERED: Final = LOOKS | {"09", "11", "29", "35", "37", "93"}
+ANSWERED: Final = LOOKS | {"09", "11", "29", "37", "93"}
 """What every server answers. Silence on another one (edge-sip2 reads 01, 15, 19 and 25 and says nothing) is no absence."""
 OFF_LINE: Final = "98"
 TRIES: Final = 4
