@@ -62,8 +62,9 @@ from hkall_gateway.sip2.upstream import Login, Upstream, dialled
 from hkall_gateway.store.database import Database
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.instances import Instance
+from hkall_gateway.store.moves import Move
 from hkall_gateway.store.outbox import OutboxRow
-from hkall_gateway.store.unit import Move, Unit
+from hkall_gateway.store.unit import Unit
 
 LOG = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.fields import TAGS
-from hkall_gateway.store.unit import Move
+from hkall_gateway.store.moves import Move
 
 DOT: Final = "•"
 

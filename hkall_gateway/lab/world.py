@@ -58,9 +58,10 @@ from hkall_gateway.ncip.transport import Post
 from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.vocabulary import By, Request, Sensitive
 from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.moves import Move
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS, create_all
-from hkall_gateway.store.unit import Move, Unit
+from hkall_gateway.store.unit import Unit
 
 INSTANCE: Final = "lab"
 BOUNCES: Final = "@bounces.test"

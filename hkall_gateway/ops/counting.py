@@ -7,20 +7,33 @@ from collections.abc import Awaitable, Callable, Sequence
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.rules.lifecycle import FINAL, Event, side_of
+from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.store.moves import Move
 from hkall_gateway.store.outbox import OutboxRow
-from hkall_gateway.store.unit import Move
 
 EVENTS = frozenset(event.name for event in Event)
+DECLINES = frozenset(event.name for event in (Event.ASK_NEXT, Event.ASK_NEXT_AFTER_SILENCE, Event.NOT_SENT, Event.END_OF_LIST))
+REASONS = frozenset({"not_on_shelf", "checked_out_locally", "not_suitable", "silence", "never sent"})
+"""The reasons that are told apart; whatever a library says in words of its own is "other" (R37)."""
 
 
 def count(counters: Counters, moves: Sequence[Move]) -> None:
-    """Every step that was taken, and every request that has ended with it."""
+    """Every step that was taken, how long the request had stood there, and what has ended or was declined with it."""
     for move in moves:
         if move.outcome != "ok":
             continue
         counters.add("transitions_total", move.source, move.target)
         if move.event in EVENTS and move.target in FINAL and move.source != move.target:
             counters.add("requests_total", side_of(Event[move.event]), move.partner, move.target)
+        if move.before is not None and move.after is not None:
+            _compare(counters, move.event, move.before, move.after)
+
+
+def _compare(counters: Counters, event: str, before: Request, after: Request) -> None:
+    if before.position is not after.position and before.moved_at and after.moved_at:
+        counters.observe("age_seconds", (after.moved_at - before.moved_at).total_seconds(), before.position)
+    if event in DECLINES:
+        counters.add("decline_total", before.partner, after.reason if after.reason in REASONS else "other")
 
 
 def counted(counters: Counters, deliver: Callable[[OutboxRow], Awaitable[Answer]]) -> Callable[[OutboxRow], Awaitable[Answer]]:

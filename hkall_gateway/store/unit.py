@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -29,6 +29,7 @@ from hkall_gateway.rules.vocabulary import (
 )
 from hkall_gateway.store.links import Links
 from hkall_gateway.store.locks import Locks, take
+from hkall_gateway.store.moves import Move, nobody_listens
 from hkall_gateway.store.outbox import Outbox
 from hkall_gateway.store.overview import Overview
 from hkall_gateway.store.prepared import Prepared, adding, changing
@@ -43,25 +44,6 @@ from hkall_gateway.store.tables import (
 from hkall_gateway.store.upsert import insert_or_leave, insert_or_write_over
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One line of the journal, for the log and the counters, once it is committed."""
-
-    request: str
-    event: str
-    source: str
-    target: str
-    rule: str
-    outcome: str
-    partner: str
-    patron: str
-    by: By
-
-
-def _nothing(_moves: Sequence[Move]) -> None:
-    """Nobody listens."""
-
-
 class Unit(Overview):
     """One transaction's view of what is remembered; `moves` is what has happened in it so far.
 
@@ -74,7 +56,7 @@ class Unit(Overview):
         connection: Connection,
         new_id: Callable[[], str],
         silent: frozenset[Send] = frozenset(),
-        listen: Callable[[Sequence[Move]], None] = _nothing,
+        listen: Callable[[Sequence[Move]], None] = nobody_listens,
     ) -> None:
         super().__init__(connection)
         self._new_id, self._silent, self._listen = new_id, silent, listen
@@ -208,10 +190,19 @@ class Unit(Overview):
         move = _moving(tuple(changed))
         if move.change(self._connection, was_id=before.id, was_position=before.position, **values) != 1:
             raise LostRace(f"{before.id}: somebody moved it from {before.position} first")
-        self._note(after, event, before.position, rule, "ok", to_json(changed), now, by)
+        self._note(after, event, before.position, rule, "ok", to_json(changed), now, by, before)
 
     def _note(
-        self, about: Request, event: str, source: str, rule: str, outcome: str, detail: str, now: datetime, by: By
+        self,
+        about: Request,
+        event: str,
+        source: str,
+        rule: str,
+        outcome: str,
+        detail: str,
+        now: datetime,
+        by: By,
+        before: Request | None = None,
     ) -> None:
         target = about.position if about.id else ""
         _JOURNAL.change(
@@ -227,7 +218,8 @@ class Unit(Overview):
             detail=detail,
             **{name: getattr(by, name) for name in _BY},
         )
-        self.moves.append(Move(about.id, event, source, target, rule, outcome, about.partner, about.patron, by))
+        both = (before, about if before else None)
+        self.moves.append(Move(about.id, event, source, target, rule, outcome, about.partner, about.patron, by, *both))
 
     def _tell(self, send: Send, before: Request, after: Request, now: datetime, by: By) -> None:
         if is_letter(send):

@@ -39,6 +39,7 @@ from hkall_gateway.rules.vocabulary import (
 )
 from hkall_gateway.store import rounds
 from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.moves import Move
 from hkall_gateway.store.rounds import Job
 from hkall_gateway.store.tables import CLOSURES, FINES, HOLDINGS, JOURNAL, NOTICES, OUTBOX, PATRONS, REQUESTS, create_all
 from hkall_gateway.store.unit import Unit
@@ -87,6 +88,7 @@ class Library:
         if engine is not None:
             create_all(engine)
         self._numbers = count(1)
+        self.listen: Callable[[Sequence[Move]], None] = lambda _moves: None
         self.store = Immediate(self.engine, self._unit)
         with self.engine.connect() as connection:
             connection.execute(insert(PATRONS), list(PATRONS_ROWS))
@@ -97,7 +99,7 @@ class Library:
         self.rounds = self.gateway("here")
 
     def _unit(self, connection: Connection) -> Unit:
-        return Unit(connection, lambda: f"R{next(self._numbers)}", self.house.silent)
+        return Unit(connection, lambda: f"R{next(self._numbers)}", self.house.silent, lambda moves: self.listen(moves))
 
     def close(self) -> None:
         self.store.close()
