@@ -86,11 +86,12 @@ def test_nothing_is_lost_in_any_of_many_stories() -> None:
     assert min(report.ends["borrow CLOSED"] for report in reports) > 20
     assert min(report.deaths for report in reports) > 0
     happened = sum((Counter(report.events) for report in reports), Counter())
-    assert {event.name for event in Event} - happened.keys() == NOT_PLAYED
+    assert {event.name for event in Event} - happened.keys() <= NOT_PLAYED
 
 
 NOT_PLAYED = {
     *("PRINT", "SUBSTITUTE"),  # the gateway has no deed for them
-    *("RENEW_PENDING", "RENEWAL_DENIED", "OWNER_RENEW"),  # only another make of gateway renews so
-    *("NO_LENDER", "BORROWER_CLAIMS", "FORCE"),
+    *("RENEW_PENDING", "RENEWAL_GRANTED", "OWNER_RENEW"),  # only another make of gateway renews so
+    "RENEWAL_DENIED",  # a renewal that crosses with a recall: now and then
+    *("NO_LENDER", "FORCE"),
 }
