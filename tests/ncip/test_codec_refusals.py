@@ -83,10 +83,10 @@ HOSTILE: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_document_nobody_can_read_is_refused_quickly(name: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     bad = refusal(HOSTILE[name])
     assert bad.problem == SYNTAX
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 @pytest.mark.parametrize("charset", ["x-klingon", "idna", "unicode_escape", "a\0b", "zip"])

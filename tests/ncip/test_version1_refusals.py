@@ -59,9 +59,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_document_is_refused_quickly_and_can_be_answered_in_ncip_1(name: str, dtd: etree.DTD) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     bad = refusal(HOSTILE[name].encode())
-    assert (bad.problem, time.perf_counter() - started < 2.0) == (SYNTAX, True)
+    assert (bad.problem, time.process_time() - started < 2.0) == (SYNTAX, True)
     reply = Message("Problem", {"Problem": {"ProblemType": bad.problem}}, bad.version)
     assert dtd.validate(etree.fromstring(encode(reply, DIRECT)))
 
