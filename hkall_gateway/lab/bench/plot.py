@@ -9,7 +9,7 @@ from hkall_gateway.lab.bench.growth import SIZED
 from hkall_gateway.lab.bench.report import Records
 from hkall_gateway.lab.bench.rows import FEW, ROWS
 
-SIZE_INCHES: Final = (14.0, 10.0)
+SIZE_INCHES: Final = (17.0, 12.0)
 MET, SHORT, PLAIN = "#2a7f62", "#b3392f", "#7a7a7a"
 LAYOUT: Final = (
     ("sip2_63", "sip2_11", "rows"),
@@ -61,7 +61,7 @@ def _lines(axes: Any, lines: Mapping[str, list[tuple[int, float]]]) -> None:
     axes.set_yscale("log")
     axes.set_ylabel("answers a second")
     if lines:
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _rows(axes: Any, _name: str, records: Records) -> None:
@@ -75,7 +75,8 @@ def _rows(axes: Any, _name: str, records: Records) -> None:
             axes.plot([bound], [at], "|", color="black", markersize=12)
     axes.set_yticks(range(len(some)), [row.key for row, _ in some])
     axes.set_xscale("symlog", linthresh=0.01)
-    axes.set_title("ratios; the black stroke is what is demanded")
+    axes.set_xlim(left=-0.005)
+    axes.set_title("ratios, and in black what is demanded")
 
 
 def _median(spread: Mapping[str, Any]) -> float:
