@@ -61,6 +61,10 @@ class Attempt:
     detail: str
 
 
+Room = Callable[[str, int], int]
+"""How many more may leave by a line, where so many are under way."""
+
+
 def _always(_line: str, _under_way: int) -> int:
     return 1_000_000
 
@@ -94,7 +98,7 @@ class Outbox:
         instance: str,
         lease_s: int,
         limit: int,
-        room: Callable[[str, int], int] = _always,
+        room: Room = _always,
         resting: Collection[str] = (),
     ) -> tuple[OutboxRow, ...]:
         """The oldest unsent row of each lane that is due, at most `limit`, leased to `instance` for `lease_s` seconds.
@@ -103,11 +107,12 @@ class Outbox:
         under way to it from all gateways together. A row whose lease has run out belonged to a gateway that died; it is handed
         out again, as one that may have arrived.
         """
-        full = {line for line, count in self.under_way(now).items() if room(line, count) < 1}
+        under_way, shared = self.under_way(now), self._connection.dialect.name != "sqlite"
+        full = {line for line, count in under_way.items() if room(line, count) < 1}
         lines = {f"full_{n}": line for n, line in enumerate(sorted({*resting, *full}))}
-        due = _due(tuple(lines), self._connection.dialect.name != "sqlite")
-        found = due.rows(self._connection, now=now, most=limit, **lines)
-        rows = self._within(room, tuple(_row(r, claimed=1) for r in found), now)
+        found = _due(tuple(lines), shared).rows(self._connection, now=now, most=limit, **lines)
+        due = tuple(_row(r, claimed=1) for r in found)
+        rows = self._within(room, due, now) if shared else _first(room, due, under_way)
         held = {r["id"] for r in found if r["claimed_by"]}
         self.interrupted([row.id for row in rows if row.id in held], now)
         for row in rows:
@@ -123,20 +128,14 @@ class Outbox:
         held = select(func.count()).where(OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance)
         return int(self._connection.execute(held).scalar_one())
 
-    def _within(self, room: Callable[[str, int], int], rows: tuple[OutboxRow, ...], now: datetime) -> tuple[OutboxRow, ...]:
-        """The first rows of each line, as many as there is room for, of the lines that no other gateway is busy with.
+    def _within(self, room: Room, rows: tuple[OutboxRow, ...], now: datetime) -> tuple[OutboxRow, ...]:
+        """The same as `_first`, of the lines that no other gateway is busy with.
 
-        What is under way is counted once more: only when the line is ours does nobody add to it.
+        What is under way is counted once more: only when a line is ours does nobody add to it.
         """
         ours = {line for line in {row.line for row in rows} if try_line(self._connection, line)}
-        taken = Counter(self.under_way(now)) if rows else Counter()
-        left = {line: room(line, taken[line]) for line in ours}
-        kept = []
-        for row in rows:
-            left[row.line] = left.get(row.line, 0) - 1
-            if left[row.line] >= 0:
-                kept.append(row)
-        return tuple(kept)
+        mine = tuple(row for row in rows if row.line in ours)
+        return _first(room, mine, self.under_way(now)) if mine else ()
 
     def sent(self, row: int, now: datetime) -> None:
         """It was told; the lane's next row may leave."""
@@ -201,7 +200,7 @@ class Outbox:
 
     def release(self, instance: str, now: datetime, in_hand: Sequence[int] = ()) -> None:
         """Give back what `instance` had claimed before it died, but for the rows it has `in_hand`."""
-        lost = (OUTBOX.c.claimed_by == instance, OUTBOX.c.id.not_in(in_hand))
+        lost = (OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance, OUTBOX.c.id.not_in(in_hand))
         self.interrupted(self._connection.execute(select(OUTBOX.c.id).where(*lost)).scalars().all(), now)
 
     def interrupted(self, rows: Sequence[int], now: datetime) -> None:
@@ -246,6 +245,17 @@ class Outbox:
 
     def _settle(self, row: int, made: int = 1, **values: Any) -> None:
         _settling(tuple(values)).change(self._connection, number=row, made=made, **values)
+
+
+def _first(room: Room, rows: tuple[OutboxRow, ...], under_way: Mapping[str, int]) -> tuple[OutboxRow, ...]:
+    """The first rows of each line, as many as there is room for."""
+    taken = Counter(under_way)
+    kept = []
+    for row in rows:
+        if room(row.line, taken[row.line]) > 0:
+            taken[row.line] += 1
+            kept.append(row)
+    return tuple(kept)
 
 
 def _row(found: Any, claimed: int = 0) -> OutboxRow:

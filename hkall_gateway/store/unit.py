@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FIRST, Event, Send
@@ -151,8 +151,12 @@ class Unit(Overview):
         _STATUS.change(self._connection, was_agency=item.agency, was_barcode=item.barcode, new_status=status)
 
     def write_partners(self, partners: Sequence[Partner]) -> None:
-        """Write these rows over the directory; partners that are not among them stay."""
+        """Write these rows over the directory; partners that are not among them stay, and a row that says so already is left
+        alone: a gateway that starts waits for nobody who works on its partners' lines."""
         rows = [{"agency": p.agency, "partner": to_json(p), "card": p.institutional_card} for p in _in_order(partners)]
+        asked = select(LINKS.c.agency, LINKS.c.partner, LINKS.c.card).where(LINKS.c.agency.in_([p.agency for p in partners]))
+        known = [dict(row) for row in self._connection.execute(asked).mappings()]
+        rows = [row for row in rows if row not in known]
         if rows:
             self._connection.execute(insert_or_write_over(LINKS, self.dialect, rows[0]), rows)
 

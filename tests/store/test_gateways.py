@@ -19,7 +19,7 @@ from hkall_gateway.store import inbox
 from hkall_gateway.store.database import Database
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.locks import Locks
-from hkall_gateway.store.tables import PATRONS
+from hkall_gateway.store.tables import LINKS, PATRONS
 from hkall_gateway.store.unit import Unit
 
 PATIENCE_S = 20.0
@@ -130,3 +130,16 @@ def test_the_directory_of_a_gateway_that_starts_is_written_over_that_of_the_othe
         _outcomes(turns, [database.run(Unit.write_partners, [Partner("CUHK", name)])])
     (directory,) = _outcomes(turns, [pair[0].read(Unit.partner, "CUHK")])
     assert directory.name == "The library, renamed"
+
+
+def test_a_gateway_that_starts_with_the_directory_as_it_is_waits_for_nobody(
+    pair: Pair, turns: Turns, postgres_engine: Engine
+) -> None:
+    """The others hold the rows of its partners at any moment; in its order and theirs they would meet half-way."""
+    directory = [Partner("CUHK", "The library"), Partner("LU", "Another")]
+    _outcomes(turns, [pair[0].run(Unit.write_partners, directory)])
+    with postgres_engine.connect() as busy:
+        busy.exec_driver_sql("BEGIN")
+        busy.execute(select(LINKS.c.agency).with_for_update())
+        assert _outcomes(turns, [pair[1].run(Unit.write_partners, directory)]) == [None]
+        busy.exec_driver_sql("ROLLBACK")
