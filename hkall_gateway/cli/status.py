@@ -61,12 +61,7 @@ def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, Any]:
 
 def _quarantined(unit: Unit) -> list[dict[str, Any]]:
     """How many documents of each partner fitted nothing here and wait to be judged."""
-    found = quarantine.listed(unit)
-    counted = Counter(one.agency for one in found)
-    return [
-        _line("quarantine", agency, quarantine.KEPT, count, min(one.first_at for one in found if one.agency == agency))
-        for agency, count in counted.items()
-    ]
+    return [_line("quarantine", agency, quarantine.KEPT, count, oldest) for agency, count, oldest in quarantine.depths(unit)]
 
 
 def _jobs(unit: Unit, when: datetime) -> list[dict[str, Any]]:

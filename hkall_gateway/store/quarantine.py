@@ -58,6 +58,13 @@ def listed(unit: Unit, agency: str = "", *, settled: bool = False) -> tuple[Kept
     return tuple(Kept(**row) for row in found)
 
 
+def depths(unit: Unit) -> tuple[tuple[str, int, datetime], ...]:
+    """(partner, count, oldest) of what waits to be judged."""
+    counted = (Q.agency, func.count().label("count"), func.min(Q.first_at).label("oldest"))
+    found = unit.execute(select(*counted).where(Q.state == KEPT).group_by(Q.agency).order_by(Q.agency)).mappings()
+    return tuple((row["agency"], row["count"], row["oldest"]) for row in found)
+
+
 def one(unit: Unit, number: int) -> Kept | None:
     """The document with this number."""
     row = unit.execute(select(*_COLUMNS).where(Q.id == number)).mappings().first()
