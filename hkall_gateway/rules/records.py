@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar
 
 from hkall_gateway.rules.vocabulary import ItemKey, Sensitive
@@ -36,7 +37,12 @@ def from_json(text: str) -> Any:
     return _rich(json.loads(text))
 
 
+_AS_THEY_ARE = frozenset({str, int, float, bool, type(None)})
+
+
 def _plain(value: object) -> object:
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, Sensitive):
         return {"_": "secret", "v": value.reveal()}
     if isinstance(value, StrEnum):
@@ -54,12 +60,17 @@ def _plain_many(value: object) -> object:
     if isinstance(value, ItemKey):
         return {"_": "item", "v": list(value)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"_": type(value).__name__} | {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"_": type(value).__name__} | {name: _plain(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
     raise TypeError(f"{type(value).__name__} is not a record")
+
+
+@cache
+def _names(cls: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(cls))
 
 
 def _rich(value: Any) -> Any:

@@ -32,13 +32,13 @@ class _Compiled:
         asked = {**self.given, **values}
         for name, convert in self.binds.items():
             asked[name] = convert(asked[name])
-        return tuple(asked[name] for name in self.names) if self.positional else asked
+        return tuple([asked[name] for name in self.names]) if self.positional else asked
 
     def cells(self, found: Any) -> list[Any]:
         cells = list(found)
         for place, convert in self.results:
-            if cells[place] is not None:
-                cells[place] = convert(cells[place])
+            if (cell := cells[place]) is not None:
+                cells[place] = convert(cell)
         return cells
 
 

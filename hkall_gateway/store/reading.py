@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Executable, Select, bindparam, func, or_, select, text
@@ -46,6 +46,7 @@ class Reading:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._partners: dict[str, Partner | None] = {}  # as this transaction saw them first
 
     @property
     def dialect(self) -> str:
@@ -82,8 +83,10 @@ class Reading:
 
     def partner(self, agency: str) -> Partner | None:
         """The partner's row in the directory."""
-        row = _PARTNER.first(self._connection, agency=agency)
-        return from_json(row["partner"]) if row and row["partner"] else None
+        if agency not in self._partners:
+            row = _PARTNER.first(self._connection, agency=agency)
+            self._partners[agency] = _entry(row["partner"]) if row and row["partner"] else None
+        return self._partners[agency]
 
     def partners(self, agencies: Iterable[str]) -> dict[str, Partner]:
         """The directory's rows of these agencies, by agency; who is not in it is left out."""
@@ -93,7 +96,7 @@ class Reading:
     def partner_with_card(self, card: str) -> Partner | None:
         """The partner that this card stands for at our counter; of several the first by name."""
         row = _PARTNER_CARD.first(self._connection, card=card) if card else None
-        return from_json(row["partner"]) if row else None
+        return _entry(row["partner"]) if row else None
 
     def closed_days(self, agency: str) -> frozenset[date]:
         """The days on which a library is closed."""
@@ -219,6 +222,13 @@ def _quota(positions: frozenset[Position]) -> Prepared:
     r = REQUESTS.c
     counted = (r.patron == bindparam("card"), text(any_of(positions)), r.unwanted.is_(False), r.id != bindparam("without"))
     return Prepared(select(func.count().label("used")).select_from(REQUESTS).where(*counted, IS_OPEN))
+
+
+@lru_cache(maxsize=1024)
+def _entry(text: str) -> Partner:
+    """A partner from its row in the directory. Eight of them are asked for with every request, and hardly ever change."""
+    found: Partner = from_json(text)
+    return found
 
 
 def _borrower(row: Mapping[Any, Any]) -> Borrower:

@@ -158,6 +158,7 @@ class Unit(Overview):
         known = [dict(row) for row in self._connection.execute(asked).mappings()]
         rows = [row for row in rows if row not in known]
         if rows:
+            self._partners.clear()
             self._connection.execute(insert_or_write_over(LINKS, self.dialect, rows[0]), rows)
 
     def forget_people(self, requests: Sequence[str]) -> None:
