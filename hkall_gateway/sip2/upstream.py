@@ -79,6 +79,10 @@ class Unusable(Exception):
     """The local system answered, but nothing that answers the question."""
 
 
+class LoginRefused(Unusable):
+    """It answers, but not to this login."""
+
+
 class Wire(TwistedProtocol):
     """One connection as lines. `closed` is why no more will come, "" while they may."""
 
@@ -158,11 +162,17 @@ class Upstream:
             reply = await going
         except Exception as failed:  # whatever keeps it from answering, it is not reachable
             if not self._left:
-                self._health.missed(question, _said(failed), grave=self._wire is None or question in ANSWERED)
+                self._health.missed(question, _said(failed), grave=self._is_grave(failed, question))
             self._drop()
             raise Unreachable(_said(failed)) from failed
         self._health.heard(question, self._clock.seconds() - began)
         return reply
+
+    def _is_grave(self, failed: Exception, question: str) -> bool:
+        """Whether it is the system that is away, and not one terminal's login that is wrong, or one message unknown there."""
+        if isinstance(failed, LoginRefused):
+            return False
+        return self._wire is None or question in ANSWERED
 
     def close(self) -> None:
         """Hang up; the next question opens the line again. One that is under way is nobody's fault."""
@@ -190,7 +200,7 @@ class Upstream:
         wire = self._wire = await self._dial()
         self._number = 0
         if self.login.name and not (await self._exchange(wire, login_line(self.login, self.dialect))).startswith(b"941"):
-            raise Unusable("the login was refused")
+            raise LoginRefused("the login was refused")
         return wire
 
     async def _exchange(self, wire: Wire, body: bytes) -> bytes:

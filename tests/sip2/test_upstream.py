@@ -279,3 +279,12 @@ def test_where_nobody_listens_it_does_not_matter_what_was_asked(abroad: Abroad) 
     for _ in range(3):
         abroad.asks(b"1920170301    100000AOHKU|AB1|AC|CHred|")
     assert not abroad.line.up
+
+
+def test_one_terminals_wrong_login_is_no_absence_of_the_system() -> None:
+    abroad = Abroad(LOGIN)
+    for _ in range(3):
+        outcome = abroad.asks(LOOK)
+        abroad.says(sealed(b"940", 0))
+        assert unreachable(outcome)
+    assert abroad.line.up
