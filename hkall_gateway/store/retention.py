@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, literal, or_, select, tuple_, update
 
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.outbox import UNSETTLED
@@ -145,7 +145,8 @@ def forget_messages(unit: Unit, before: datetime, after: int, limit: int) -> tup
 
 
 def _over(before: datetime, after: Place | None) -> list[Any]:
-    begun = [tuple_(R.moved_at, R.id) > tuple_(*after)] if after else []
+    # Typed as the column is: PostgreSQL would compare a bare instant with its text.
+    begun = [tuple_(R.moved_at, R.id) > tuple_(literal(after[0], R.moved_at.type), after[1])] if after else []
     return [R.moved_at < before, *begun, ~_HELD]
 
 
