@@ -116,11 +116,12 @@ def arrive(
     too where the policy says so (R24).
     """
     recalled = request.recalled_on is not None and house.policy.recall.before_pickup == "return"
+    today = calendar.civil(now)
+    came["received_on"] = today
     if unit.can(request, Event.ARRIVE_UNWANTED) and (request.unwanted or recalled or request.position is P.CANCELLING):
         return taken(unit.advance(request, Event.ARRIVE_UNWANTED, now, by, unwanted=True, **came), "unwanted", alert=True)
-    today = calendar.civil(now)
     last = policy.pickup_last(today, house.policy, closed_days(unit, house))
-    after = unit.advance(request, event, now, by, rule="R12", received_on=today, pickup_last=last, **came)
+    after = unit.advance(request, event, now, by, rule="R12", pickup_last=last, **came)
     return taken(after, "received", alert=True)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from hkall_gateway.lab.look import Look
+from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.lifecycle import TABLE, Send
 from hkall_gateway.rules.tidings import is_letter
 from hkall_gateway.rules.vocabulary import Position, Request, Side
@@ -45,25 +46,40 @@ def lenders_agree(look: Look) -> Iterator[str]:
 
 
 def _had_it(look: Look, wish: Request, lent: Request) -> bool:
-    """The borrower closed the same wish, or had the copy as a stray; or its desk sent it home without ever knowing it."""
+    """The borrower closed the same wish, or had the copy as a stray or for another wish; or its desk sent it home unknown."""
     if wish.position is P.CLOSED and wish.wire_id == lent.wire_id:
         return True
-    strays = (r for r in look.requests(lent.partner, Side.BORROWING) if r.wire_id == lent.wire_id)
-    return any(r.position is P.CLOSED for r in strays) or lent.skipped in {P.PAGED.value, P.SHIPPED.value}
+    if lent.skipped in {P.PAGED.value, P.SHIPPED.value}:
+        return True
+    had = (r for r in look.requests(lent.partner, Side.BORROWING) if r.position is P.CLOSED)
+    return any(r.wire_id == lent.wire_id or _same_copy(r, lent) for r in had)
 
 
 def borrowers_agree(look: Look) -> Iterator[str]:
     """What a library has borrowed and closed, the lender has lent and closed too."""
     for agency in look.all.worlds:
-        for request in look.requests(agency, Side.BORROWING):
+        for request in (r for r in look.requests(agency, Side.BORROWING) if r.position is P.CLOSED):
             lent = look.lent(request.partner, agency, request.wire_id) if request.partner else None
-            if request.position is P.CLOSED and not (lent and _was_lent(request, lent)):
+            if not ((lent and _was_lent(request, lent)) or _lent_for_another(look, agency, request)):
                 yield f"{agency} {request.id} is CLOSED, {request.partner} has {lent.position if lent else 'nothing'}"
 
 
 def _was_lent(request: Request, lent: Request) -> bool:
     """The lender closed it too; or took back what it had announced, when here nobody waited for it any more."""
     return lent.position is P.CLOSED or (lent.position is P.DECLINED and request.skipped == P.IN_TRANSIT.value)
+
+
+def _lent_for_another(look: Look, agency: str, had: Request) -> bool:
+    """The lender closed the copy under the number of another wish, for which it had sent it."""
+    lent = (r for r in look.requests(had.partner, Side.LENDING) if r.partner == agency and r.position is P.CLOSED)
+    return any(_same_copy(had, r) for r in lent)
+
+
+def _same_copy(had: Request, lent: Request) -> bool:
+    """Whether a copy that came without a word, and may have been sent for another wish, is the one of this loan."""
+    if not (had.unannounced and had.item == lent.item and had.received_on and lent.placed_at):
+        return False
+    return civil(lent.placed_at) <= had.received_on <= (lent.returned_on or had.received_on)
 
 
 def letters_came(look: Look) -> Iterator[str]:

@@ -88,7 +88,10 @@ def answers(unit: Unit, now: datetime) -> Mapping[str, Answers]:
 
 
 def turnaround_days(unit: Unit, now: datetime) -> Mapping[str, float]:
-    """How many days its books took to reach us, from the wish to our shelf: the mean of the wishes of the last 30 days."""
+    """How many days its books took to reach us, from the wish to our shelf: the mean of the wishes of the last 30 days.
+
+    A copy that nobody wanted any more tells nothing: it may have been sent for another wish.
+    """
     took: dict[str, list[int]] = {}
     for row in _ARRIVALS.rows(unit.connection, since=now - timedelta(days=BALANCE_DAYS)):
         took.setdefault(row["partner"], []).append((row["received_on"] - civil(row["placed_at"])).days)
@@ -122,7 +125,7 @@ _CAME = case((and_(_LAST, or_(*(R.position == position for position in CAME))), 
 _OPEN = case((and_(_LAST, or_(*(R.position == position for position in UNDECIDED))), 1), else_=0)
 _ARRIVALS = Prepared(
     select(R.partner, R.placed_at, R.received_on).where(
-        R.placed_at >= _SINCE, R.side == Side.BORROWING, R.received_on.is_not(None)
+        R.placed_at >= _SINCE, R.side == Side.BORROWING, R.received_on.is_not(None), R.unwanted.is_(False)
     )
 )
 _ANSWERS = Prepared(

@@ -210,6 +210,22 @@ def test_a_wish_that_went_well_breaks_nothing(story: Cast) -> None:
     assert story.watcher.broken == []
 
 
+def test_a_copy_that_was_sent_for_one_wish_and_received_for_another_is_one_loan(story: Cast) -> None:
+    wish, book = asked(story)
+    said = f"RequestItem user=HKU-P1 bib={book.bib_id} request=d-2"
+    step(story, lambda: story.consortium.worlds[HKU].tell("HKU-DISCOVERY", said))
+    story.consortium.cut_off(HKU, timedelta(hours=1))
+    step(story, lambda: story.people.check_out(wish.partner, "HKU-INST", book))
+    other = story.consortium.worlds[HKU].request("R2")
+    step(story, lambda: story.people.deed(HKU, "receive", other, "no message", book))
+    step(story, lambda: story.people.check_out(HKU, other.patron, book))
+    step(story, lambda: story.people.check_in(HKU, book))
+    story.consortium.run_until(story.consortium.now + timedelta(days=1))
+    step(story, lambda: story.people.check_in(book.item.agency, book))
+    assert [story.consortium.worlds[HKU].request(number).position for number in ("R1", "R2")] == [P.REQUESTED, P.CLOSED]
+    assert [*AT_THE_END["the borrower agrees"](story.watcher.look), *AT_THE_END["the lender agrees"](story.watcher.look)] == []
+
+
 def test_a_library_that_is_cut_off_may_be_the_last_to_hear_that_its_book_went_on(story: Cast) -> None:
     wish, book = shipped(story)
     step(story, lambda: story.people.check_in(HKU, book))

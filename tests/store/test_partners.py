@@ -100,6 +100,7 @@ def test_turnaround_is_the_mean_of_days_from_the_wish_to_our_shelf(store: Immedi
     standing(P.RECEIVED, placed_at=now - timedelta(days=5), received_on=date(2017, 3, 1))
     standing(P.CLOSED, placed_at=now - timedelta(days=20), received_on=date(2017, 2, 10))
     standing(P.IN_TRANSIT, placed_at=now, received_on=None)
+    standing(P.TO_RETURN, placed_at=now, received_on=date(2017, 3, 1), unwanted=True)
     assert store.now(partners.turnaround_days, now) == {"CUHK": 3.0}
 
 
