@@ -23,7 +23,7 @@ def authenticated(door: Door, message: Message, peer: Peer) -> Caller | Trouble:
         return Trouble(problems.NEEDED_DATA_MISSING, "the header does not say who asks", "FromAgencyId")
     if caller is None:
         return Trouble(problems.UNKNOWN_AGENCY, "no such agency", "FromAgencyId")
-    welcome = _allowed(caller.allow_from).admits(peer.address)
+    welcome = _admitted(caller.allow_from, peer.address)
     if welcome and (claimed in owners or (caller.by_address and not secret)):
         return caller
     if claimed not in owners and owners:
@@ -45,5 +45,5 @@ def overdone(door: Door, caller: Caller, service: str) -> Trouble | None:
 
 
 @lru_cache(maxsize=1024)
-def _allowed(networks: tuple[str, ...]) -> AllowList:
-    return AllowList(networks)
+def _admitted(networks: tuple[str, ...], address: str) -> bool:
+    return AllowList(networks).admits(address)

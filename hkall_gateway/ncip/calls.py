@@ -17,7 +17,7 @@ from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.rate import Rate
 from hkall_gateway.ncip.dialects import DIALECTS, Dialect
 from hkall_gateway.ncip.elements import ELEMENTS
-from hkall_gateway.ncip.messages import Coded, Message, Value, instant, many
+from hkall_gateway.ncip.messages import STRUCTURE, Coded, Message, Value, instant, many
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import RULES, By, ItemKey, Sensitive, Why
 
@@ -141,17 +141,19 @@ def spelled(door: Door, message: Message) -> Message:
 
 
 def _spelled(door: Door, name: str, value: Value) -> Value:
-    if isinstance(value, Mapping):
-        return {inner: _spelled(door, inner, part) for inner, part in value.items()}
     if isinstance(value, str):
         return Coded(door.known(value), getattr(value, "scheme", None)) if name == "AgencyId" else value
+    if isinstance(value, STRUCTURE):
+        return {inner: _spelled(door, inner, part) for inner, part in value.items()}
     return value if isinstance(value, bool) else [_spelled(door, name, one) for one in value]
 
 
 def _open(value: Value) -> object:
-    if isinstance(value, Mapping):
+    if isinstance(value, str | bool):
+        return value
+    if isinstance(value, STRUCTURE):
         return {name: _open(inner) for name, inner in value.items() if not ELEMENTS[name].secret}
-    return value if isinstance(value, str | bool) else [_open(one) for one in many(value)]
+    return [_open(one) for one in many(value)]
 
 
 # ---- the patron

@@ -74,12 +74,11 @@ def _read(body: bytes, charset: str | None) -> tuple[Asked, Trouble | None]:
 
 
 def _header(message: Message) -> Header:
-    sides = (message.texts(f"{head}/{side}/AgencyId") for side in ("FromAgencyId", "ToAgencyId") for head in _HEADERS)
-    first = [next(iter(texts), "") for texts in sides]
-    return Header(first[0] or first[1], first[2] or first[3])
+    return Header(_agency(message, "FromAgencyId"), _agency(message, "ToAgencyId"))
 
 
-_HEADERS = ("InitiationHeader", "ResponseHeader")
+def _agency(message: Message, side: str) -> str:
+    return message.text(f"InitiationHeader/{side}/AgencyId") or message.text(f"ResponseHeader/{side}/AgencyId")
 
 
 def _try_again() -> Trouble:

@@ -19,6 +19,10 @@ Fields: TypeAlias = Mapping[str, Value]
 
 DOT = "•"
 
+STRUCTURE = (dict, Mapping)
+"""What holds fields, for isinstance: nearly all are a dict, which is seen at once where an abstract Mapping takes its time."""
+_SEVERAL = (list, tuple)
+
 
 class Coded(str):
     """A value of a SchemeValuePair and the scheme it was taken from; compares as its text, since peers mix up schemes."""
@@ -76,7 +80,13 @@ class Message:
 
     def text(self, path: str) -> str:
         """The first text at a path such as "UserId/UserIdentifierValue"; "" when there is none."""
-        return next(iter(self.texts(path)), "")
+        value: Value | None = self.fields
+        for name in path.split("/"):
+            if not isinstance(value, dict):
+                return next(iter(self.texts(path)), "")
+            if (value := value.get(name)) is None:
+                return ""
+        return value if isinstance(value, str) else next(iter(self.texts(path)), "")
 
     def texts(self, path: str) -> tuple[str, ...]:
         """All texts at a path, through every repetition on the way, in document order."""
@@ -201,20 +211,20 @@ def stamp(when: datetime, zone: tzinfo) -> str:
 
 def many(value: Value) -> Sequence[Value]:
     """A value as a sequence: itself when it repeats, else alone."""
-    return value if isinstance(value, list | tuple) else (value,)
+    return value if isinstance(value, _SEVERAL) else (value,)
 
 
 def _found(fields: Fields, path: str) -> Sequence[Value]:
-    found: list[Value] = [fields]
+    found: Sequence[Value] = (fields,)
     for name in path.split("/"):
-        inside = [one[name] for one in found if isinstance(one, Mapping) and name in one]
-        found = [value for values in inside for value in many(values)]
+        inside = [one[name] for one in found if isinstance(one, STRUCTURE) and name in one]
+        found = many(inside[0]) if len(inside) == 1 else [value for values in inside for value in many(values)]
     return found
 
 
 def _masked(name: str, value: Value) -> object:
     if name not in ELEMENTS or ELEMENTS[name].hidden or (name == "Ext" and isinstance(value, str)):
         return DOT
-    if isinstance(value, list | tuple):
+    if isinstance(value, _SEVERAL):
         return [_masked(name, one) for one in value]
     return {inner: _masked(inner, one) for inner, one in value.items()} if isinstance(value, Mapping) else value

@@ -89,7 +89,7 @@ def _value(node: etree._Element, element: Element, path: str, notes: Notes) -> V
 
 
 def _coded(node: etree._Element, path: str, notes: Notes) -> Coded:
-    pair = {local(child.tag): child.text or "" for child in node}
+    pair = {local(child.tag): child.text or "" for child in node} if len(node) else {}
     if "Value" in pair:
         notes.add(f"Scheme and Value as elements in {path}")
     value = pair.get("Value") or node.text or ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import Message as MimeHeaders
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from OpenSSL import SSL
@@ -70,6 +71,7 @@ Post = Callable[[str, bytes, float], Awaitable[Posted]]
 """(url, body, seconds in all) -> what came back. Raises NotSent or NoReply, and nothing else."""
 
 
+@lru_cache(maxsize=64)
 def charset(content_type: str) -> str | None:
     """The charset parameter of an HTTP Content-Type; None when there is none."""
     headers = MimeHeaders()

@@ -92,7 +92,7 @@ def header(root: etree._Element) -> Header:
 
 def attribute(node: etree._Element, name: str) -> str:
     """An attribute by its local name; "" when it is absent."""
-    return next((str(value) for key, value in node.attrib.items() if local(key) == name), "")
+    return next((str(value) for key, value in node.items() if local(key) == name), "")
 
 
 def local(name: object) -> str:

@@ -6,14 +6,13 @@ The text is put together as it goes; a tree of XML in between costs five times a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from lxml import etree
 
 from hkall_gateway.ncip.elements import ELEMENTS, SERVICES, Child, Element, model, place
-from hkall_gateway.ncip.messages import BadMessage, Coded, Fields, Message, Value, many
+from hkall_gateway.ncip.messages import STRUCTURE, BadMessage, Coded, Fields, Message, Value, many
 from hkall_gateway.ncip.trees import NISO, clean, parsed
 
 _TEXTS: Final = frozenset({"text", "scheme", "dateTime", "integer", "count", "ordinal"})
@@ -69,12 +68,9 @@ class _Writer:
             self.pieces.append(f"</{self.mark}{name}>")
 
     def fill(self, element: Element, fields: Fields, path: str) -> None:
-        places = {name: at for name in fields if (at := place(element, name)) is not None}
-        if len(places) < len(fields):
-            raise ValueError(f"{path}/{next(name for name in fields if name not in places)} is not in the content model")
-        for name in fields if element.kind == "any" else [name for name in element.children if name in places]:
-            if places[name].since <= self.level:
-                self.put(element, places[name], fields[name], f"{path}/{name}")
+        for at in _places(element, fields, path):
+            if at.since <= self.level:
+                self.put(element, at, fields[at.name], f"{path}/{at.name}")
 
     def put(self, element: Element, at: Child, value: Value, path: str) -> None:
         values = many(value)
@@ -89,16 +85,28 @@ class _Writer:
                 self.one(at.name, ELEMENTS[at.name], one, path)
 
     def one(self, name: str, element: Element, value: Value, path: str) -> None:
-        if element.kind in _TEXTS and isinstance(value, str):
+        if isinstance(value, str) and element.kind in _TEXTS:
             scheme = value.scheme if isinstance(value, Coded) and element.kind == "scheme" else ""
             told = f' {self.mark}Scheme="{_quoted(scheme)}"' if scheme else ""
             self.pieces.append(f"<{self.mark}{name}{told}>{_escaped(value)}</{self.mark}{name}>")
-        elif element.kind in _STRUCTURES and isinstance(value, Mapping):
+        elif isinstance(value, STRUCTURE) and element.kind in _STRUCTURES:
             self.structure(name, element, value, path)
         elif element.kind == "empty" and value is True:
             self.pieces.append(f"<{self.mark}{name}/>")
         else:
             raise ValueError(f"{path} is {element.kind} and cannot hold {type(value).__name__}")
+
+
+def _places(element: Element, fields: Fields, path: str) -> list[Child]:
+    """Where the fields stand, in schema order; those of an Ext, where anything may stand, in their own."""
+    if element.kind == "any":
+        found = [at for name in fields if (at := place(element, name)) is not None]
+    else:
+        found = [at for name, at in element.children.items() if name in fields]
+    if len(found) < len(fields):
+        wrong = next(name for name in fields if place(element, name) is None)
+        raise ValueError(f"{path}/{wrong} is not in the content model")
+    return found
 
 
 def _escaped(text: str) -> str:
