@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from io import BytesIO
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from hkall_gateway.edge.limits import Gate
-from hkall_gateway.ncip.handlers import Door, respond
+from hkall_gateway.ncip.handlers import Door, Peer, respond
 from hkall_gateway.ncip.peers import peer_of
 from hkall_gateway.ncip.transport import CONTENT_TYPE, charset
 
@@ -40,7 +41,7 @@ class NcipRequest(Request):
 
     channel: Any
     content: Any
-    received, hung_up = 0, False
+    received, hung_up, gone = 0, False, False
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's own name
         self.content = BytesIO()
@@ -66,6 +67,10 @@ class NcipRequest(Request):
     def too_long(self) -> bool:
         return self.received > self.most_bytes
 
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        self.gone = True
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
     def _hang_up(self) -> None:
         if not self.hung_up:
             self.hung_up = True
@@ -86,6 +91,11 @@ class NcipChannel(http.HTTPChannel):
     requests: Any
     persistent: Any
     let_in = begun = False
+
+    @cached_property
+    def peer(self) -> Peer:
+        """Who is at the other end. Asked for with its first document, when the certificate has been shown."""
+        return peer_of(self.transport)
 
     def resetTimeout(self) -> None:  # noqa: N802
         """Silence ends when a request begins; from there on all of it has as long, however it drips."""
@@ -222,14 +232,11 @@ class Responder(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> None:
-        gone: list[Failure] = []
-        request.notifyFinish().addErrback(gone.append)
         self._site.begun()
         try:
             named = charset(request.getHeader("Content-Type") or "")
-            peer = peer_of(request.channel.transport, request.client_address)
-            reply = await respond(self._site.door, request.content.read(), named, peer)
-            if not gone:
+            reply = await respond(self._site.door, request.content.read(), named, request.channel.peer)
+            if not request.gone:
                 _send(request, reply)
         finally:
             self._site.done()
