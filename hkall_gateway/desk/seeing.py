@@ -11,7 +11,7 @@ from hkall_gateway.desk.outcomes import ItemSeen, LoanLine, PatronSeen, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.standing import standing
 from hkall_gateway.rules import calendar, eligibility
-from hkall_gateway.rules.vocabulary import NOTHING, RULES, Grant, ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.vocabulary import NOTHING, RULES, Grant, ItemKey, Position, Refusal, Request, RequestLine, Side, Why
 from hkall_gateway.store.cards import properties_of
 from hkall_gateway.store.fines import charges_of
 from hkall_gateway.store.unit import Unit
@@ -29,7 +29,7 @@ def see_patron(
         return _nobody(ask, facts)
     answer = eligibility.may_use(borrower, house.policy, now, standing(unit, borrower.barcode, house, now))
     category = eligibility.category_of(borrower, house.policy)
-    lines = [loan_line(unit, request, house, now) for request in unit.open_requests(borrower.barcode)]
+    lines = [loan_line(unit, line, house, now) for line in unit.open_lines(borrower.barcode)]
     charged = charges_of(unit, borrower.barcode)
     return PatronSeen(
         card=borrower.barcode,
@@ -56,8 +56,9 @@ def _nobody(ask: SeePatron, facts: BorrowerFacts) -> PatronSeen:
     return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None)
 
 
-def loan_line(unit: Unit, request: Request, house: House, now: datetime) -> LoanLine:
+def loan_line(unit: Unit, request: RequestLine, house: House, now: datetime) -> LoanLine:
     """One line of a patron's record, with the label that patrons see (R35), and what a loan costs that is not charged yet."""
+    overdue = request.position in LENT and request.due is not None and calendar.civil(now) > request.due
     return LoanLine(
         request=request.id,
         placed_by=request.placed_by,
@@ -72,10 +73,15 @@ def loan_line(unit: Unit, request: Request, house: House, now: datetime) -> Loan
         pickup_last=request.pickup_last,
         pickup_location=request.pickup_location,
         recalled=request.recalled_on is not None,
-        overdue=request.position in LENT and request.due is not None and calendar.civil(now) > request.due,
+        overdue=overdue,
         renewals=request.renewals,
-        fine_cents=left_to_charge(unit, request, calendar.civil(now), house) if request.position in LENT else 0,
+        fine_cents=_fine_cents(unit, request.id, house, now) if overdue else 0,
     )
+
+
+def _fine_cents(unit: Unit, number: str, house: House, now: datetime) -> int:
+    request = unit.request(number)
+    return left_to_charge(unit, request, calendar.civil(now), house) if request else 0
 
 
 def see_item(unit: Unit, ask: SeeItem, house: House) -> ItemSeen | Refused:

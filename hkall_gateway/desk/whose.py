@@ -34,5 +34,5 @@ def copy(unit: Unit, barcode: str, card: str, arriving: bool, house: House) -> W
 
 def had(unit: Unit, card: str, house: House, now: datetime) -> Had:
     """What a card has and owes here; nothing for one that nobody knows."""
-    lines = tuple(loan_line(unit, request, house, now) for request in unit.open_requests(card))
+    lines = tuple(loan_line(unit, line, house, now) for line in unit.open_lines(card))
     return Had(lines, charge_lines(unit, charges_of(unit, card)))

@@ -305,6 +305,30 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestLine:
+    """As much of a request as a patron's record shows; its fields are those of `Request`."""
+
+    id: str
+    position: Position
+    title: str
+    bib_id: str
+    item_agency: str
+    item_barcode: str
+    pickup_location: str
+    placed_by: str
+    placed_id: str
+    placed_at: datetime | None
+    pickup_last: date | None
+    due: date | None
+    renewals: int
+    recalled_on: date | None
+
+    @property
+    def item(self) -> ItemKey | None:
+        return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One copy that could fill a request, with its rank, or the reason why it was passed over.
 

@@ -20,6 +20,7 @@ from hkall_gateway.rules.vocabulary import (
     Partner,
     Position,
     Request,
+    RequestLine,
     Sensitive,
     Side,
 )
@@ -136,6 +137,10 @@ class Reading:
         """A patron's requests and loans that have not ended, oldest first."""
         return tuple(map(_request, _OPEN_OF.cells(self._connection, card=card)))
 
+    def open_lines(self, card: str) -> tuple[RequestLine, ...]:
+        """The same as a patron's record shows them: a quarter of the columns, for what is asked most."""
+        return tuple(map(_line, _LINES_OF.cells(self._connection, card=card)))
+
     def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
         """How many of a patron's requests stand in these positions, the request `without` not counted (R20, R21)."""
         ((used,),) = _quota(frozenset(positions)).cells(self._connection, card=card, without=without)
@@ -202,6 +207,11 @@ _CLOSED = Prepared(select(CLOSURES.c.day).where(CLOSURES.c.agency == bindparam("
 _ASKED = Prepared(select(CANDIDATES).where(CANDIDATES.c.wire_id == bindparam("wire_id")))
 _HELD_BY = Prepared(_oldest_first(REQUESTS.c.item_barcode == bindparam("barcode"), IS_OPEN))
 _OPEN_OF = Prepared(_oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
+_LINES_OF = Prepared(
+    select(*(REQUESTS.c[f.name] for f in fields(RequestLine)))
+    .where(REQUESTS.c.patron == bindparam("card"), IS_OPEN)
+    .order_by(REQUESTS.c.placed_at, REQUESTS.c.id)
+)
 _CANDIDATES = Prepared(select(*_LISTED).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))
 _HOLDING = Prepared(select(*_HELD).where(HOLDINGS.c.agency == bindparam("agency"), HOLDINGS.c.barcode == bindparam("barcode")))
 _COPIES = Prepared(select(*_HELD).where(HOLDINGS.c.bib_id == bindparam("bib")).order_by(HOLDINGS.c.agency, HOLDINGS.c.barcode))
@@ -239,3 +249,8 @@ def _borrower(row: Mapping[Any, Any]) -> Borrower:
 def _request(cells: Sequence[Any]) -> Request:
     """A request from its cells, which stand in the order of its fields: id, side, position and so on."""
     return Request(cells[0], _SIDES[cells[1]], _POSITIONS[cells[2]], *cells[3:])
+
+
+def _line(cells: Sequence[Any]) -> RequestLine:
+    """A line from its cells, in the order of its fields: id, position and so on."""
+    return RequestLine(cells[0], _POSITIONS[cells[1]], *cells[2:])

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import date, datetime, timedelta
 
 import pytest
 from sqlalchemy import insert
 
 from hkall_gateway.rules.lifecycle import FINAL, TAKES_QUOTA, Event
-from hkall_gateway.rules.vocabulary import Borrower, By, Candidate, Holding, ItemKey, Position, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import (
+    Borrower,
+    By,
+    Candidate,
+    Holding,
+    ItemKey,
+    Position,
+    Request,
+    RequestLine,
+    Sensitive,
+    Side,
+)
 from hkall_gateway.store import loading
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.tables import CLOSURES
@@ -94,6 +106,18 @@ def test_a_patrons_requests_come_oldest_first(store: Immediate, standing: Standi
     assert store.now(Unit.open_requests, "P1") == (placed[1], placed[2], placed[3])
 
 
+def test_the_lines_of_a_record_say_what_its_requests_say(store: Immediate, standing: Standing, now: datetime) -> None:
+    standing(Position.NEW, placed_at=now)
+    standing(Position.ON_LOAN, copy="C1", placed_at=now + timedelta(days=1), due=now.date(), recalled_on=now.date(), renewals=2)
+    standing(Position.RECEIVED, copy="C2", placed_at=now - timedelta(days=1), pickup_last=now.date(), placed_id="d-1")
+    shown = [
+        RequestLine(**{f.name: getattr(request, f.name) for f in fields(RequestLine)})
+        for request in store.now(Unit.open_requests, "P1")
+    ]
+    assert list(store.now(Unit.open_lines, "P1")) == shown
+    assert len(shown) == 3
+
+
 def test_the_last_who_had_a_copy_is_found_when_it_is_over(store: Immediate, standing: Standing, now: datetime, by: By) -> None:
     standing(Position.CLOSED, copy="C1", moved_at=now - timedelta(days=9))
     last = standing(Position.CLOSED, copy="C1", moved_at=now - timedelta(days=2))
@@ -164,6 +188,7 @@ def test_a_history_is_found_by_request_copy_or_patron(
     ("work", "args", "index"),
     [
         (Unit.open_requests,   ("P1",),                  "ix_requests_open_patron"),
+        (Unit.open_lines,      ("P1",),                  "ix_requests_open_patron"),
         (Unit.requests_with,   ("C1",),                  "ix_requests_open_barcode"),
         (Unit.quota_used,      ("P1", TAKES_QUOTA),      "ix_requests_open_patron"),
         (Unit.last_with,       (ItemKey("CUHK", "C1"),), "ix_requests_item"),
