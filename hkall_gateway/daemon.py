@@ -37,7 +37,7 @@ from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.health import Health
 from hkall_gateway.edge.limits import Gate
-from hkall_gateway.edge.ports import entrance, numbered
+from hkall_gateway.edge.ports import entrance, numbered, prompt
 from hkall_gateway.edge.secrets import Secrets, WrongPins
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.ncip import exchanges, peers
@@ -304,7 +304,8 @@ class Daemon:
         self._ports.append(await made.listen(balanced))
 
     async def _listen(self, text: str, factory: Any, *, shared: bool = False) -> None:
-        self._ports.append(await entrance(self._reactor, numbered(text, number()), shared=shared).listen(factory))
+        made = entrance(self._reactor, numbered(text, number()), shared=shared)
+        self._ports.append(prompt(await made.listen(factory)))
 
     def reload(self, path: Path) -> None:
         """Read the configuration and the policy again; with errors the old ones stay in force."""

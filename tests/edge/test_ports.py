@@ -12,7 +12,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import blockingCallFromThread
 
-from hkall_gateway.edge.ports import entrance, numbered
+from hkall_gateway.edge.ports import entrance, numbered, prompt
 
 
 class Counting(Factory):
@@ -32,6 +32,31 @@ class HangingUp(Protocol):
         transport.loseConnection()
 
 
+class Talking(Protocol):
+    """Writes numbered lines, more than any socket takes at once, and hangs up."""
+
+    LINES = 40_000
+
+    def connectionMade(self) -> None:  # noqa: N802
+        transport: Any = self.transport
+        for number in range(self.LINES):
+            transport.write(b"%090d\n" % number)
+        transport.loseConnection()
+
+
+class Asking(Protocol):
+    """Answers, and says whether the reactor has anything left to write for it."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def connectionMade(self) -> None:  # noqa: N802
+        transport: Any = self.transport
+        transport.write(b"answer ")
+        transport.write(b"waits" if transport in self._reactor.getWriters() else b"nothing waits")
+        transport.loseConnection()
+
+
 class Doors:
     """Doors that are closed at the end."""
 
@@ -41,7 +66,7 @@ class Doors:
 
     def listen(self, text: str, factory: Any, *, shared: bool) -> int:
         async def opened() -> Any:
-            return await entrance(self._reactor, text, shared=shared).listen(factory)
+            return prompt(await entrance(self._reactor, text, shared=shared).listen(factory))
 
         port: Any = blockingCallFromThread(self._reactor, lambda: ensureDeferred(opened()))
         self.open.append(port)
@@ -91,3 +116,18 @@ def test_a_port_that_is_not_shared_is_refused_to_a_second_gateway(doors: Doors) 
 )
 def test_each_gateway_of_a_machine_has_ports_of_its_own_number(text: str, number: str, wanted: str) -> None:
     assert numbered(text, number) == wanted
+
+
+def test_what_a_caller_does_not_take_at_once_arrives_later_whole_and_in_order(doors: Doors) -> None:
+    factory: Any = Factory.forProtocol(Talking)
+    port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
+    with socket.create_connection(("127.0.0.1", port), 20) as caller, caller.makefile("rb") as said:
+        assert [int(line) for line in said] == list(range(Talking.LINES))
+
+
+def test_an_answer_is_sent_before_the_reactor_is_asked_again(doors: Doors, reactor: Any) -> None:
+    factory: Any = Factory()
+    factory.buildProtocol = lambda _: Asking(reactor)
+    port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
+    with socket.create_connection(("127.0.0.1", port), 20) as caller, caller.makefile("rb") as said:
+        assert said.read() == b"answer nothing waits"

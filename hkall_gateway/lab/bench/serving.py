@@ -47,6 +47,7 @@ def protocol(port: int) -> None:
     """Our own session and codec with one patron for everybody: what SIP2 itself costs, without a desk or a database."""
     from twisted.internet.protocol import Factory, Protocol
 
+    from hkall_gateway.edge.ports import prompt
     from hkall_gateway.sip2.codec import Message
     from hkall_gateway.sip2.dialects import DIALECTS
     from hkall_gateway.sip2.session import Session
@@ -60,7 +61,7 @@ def protocol(port: int) -> None:
                 assert isinstance(event, Message)
                 self.line.write(self.session.reply(event, "64", {**PATRON, "AA": event.get("AA")}))
 
-    _serve(port, Factory.forProtocol(Line))
+    _serve(port, Factory.forProtocol(Line), prompt)
 
 
 def pysip2(port: int) -> None:
@@ -143,11 +144,12 @@ def _user(card: str) -> bytes:
     return etree.tostring(top, xml_declaration=True, encoding="UTF-8")
 
 
-def _serve(port: int, factory: Any) -> None:
+def _serve(port: int, factory: Any, opened: Callable[[Any], Any] = lambda port: port) -> None:
+    """`opened` is done to the port that listens."""
     from hkall_gateway.daemon import the_reactor
 
     reactor = the_reactor()
-    reactor.listenTCP(port, factory, 512, HOST)
+    opened(reactor.listenTCP(port, factory, 512, HOST))
     reactor.run()
 
 
