@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -40,8 +41,9 @@ class Desk(PartnerDesk):
     async def see_patron(self, ask: SeePatron) -> PatronSeen:
         """A patron's record."""
         if self._loaded:
-            pin_ok = await self._pin_ok(ask.card, ask.pin) if ask.pin_given else None
-            return await self._store.read(_see_loaded, ask, pin_ok, self.house, self._now())
+            facts, seen = await self._store.read(_see_loaded, ask, self.house, self._now())
+            checked = ask.pin_given and facts.borrower is not None
+            return replace(seen, pin_ok=await self._local.hash_fits(facts, ask.pin)) if checked else seen
         facts = await self._facts(ask.card)
         checked = ask.pin_given and facts.borrower is not None
         pin_ok = await self._pin_ok(ask.card, ask.pin) if checked else None
@@ -147,8 +149,10 @@ def _is_partner_card(unit: Any, card: str) -> bool:
     return unit.partner_with_card(card) is not None
 
 
-def _see_loaded(unit: Unit, ask: SeePatron, pin_ok: bool | None, house: House, now: datetime) -> PatronSeen:
-    return seeing.see_patron(unit, ask, loaded_facts(unit, ask.card), pin_ok, house, now)
+def _see_loaded(unit: Unit, ask: SeePatron, house: House, now: datetime) -> tuple[BorrowerFacts, PatronSeen]:
+    """What is loaded, with the hash that a PIN is compared with, and the record, before anybody looked at the PIN."""
+    facts = loaded_facts(unit, ask.card)
+    return facts, seeing.see_patron(unit, ask, facts, None, house, now)
 
 
 def _check_out_loaded(unit: Unit, ask: CheckOut, house: House, now: datetime) -> Outcome:

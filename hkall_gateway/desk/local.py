@@ -95,6 +95,13 @@ class Local:
             known = terms.fallback == "allow" and terms.pin == "loaded"
             return await self._by_loaded_hash(card, pin) if known else None
 
+    async def hash_fits(self, facts: BorrowerFacts, pin: Sensitive) -> bool:
+        """Whether it is the PIN of a borrower who was loaded. Without a hash, and empty, it is not."""
+        known = facts.borrower
+        if known is None or not known.pin_hash or not pin:
+            return False
+        return await self._terms().verify(known.barcode, known.pin_hash, pin)
+
     async def at_home(self, bib_id: str) -> tuple[Holding, ...] | None:
         """Our own copies of a title as they are now; None where that cannot be seen (R6)."""
         try:
@@ -120,10 +127,7 @@ class Local:
     async def _by_loaded_hash(self, card: str, pin: Sensitive) -> bool:
         if self._terms().pin != "loaded":
             return False
-        borrower = (await self._store.read(loaded_facts, card)).borrower
-        if borrower is None or not borrower.pin_hash:
-            return False
-        return await self._terms().verify(card, borrower.pin_hash, pin)
+        return await self.hash_fits(await self._store.read(loaded_facts, card), pin)
 
     def _keep(self, card: str, facts: BorrowerFacts) -> None:
         if facts.as_of is None:  # a row of ours, or a system that does not say when it spoke

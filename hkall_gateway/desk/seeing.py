@@ -9,7 +9,7 @@ from hkall_gateway.desk.fines import charge_lines, left_to_charge
 from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.outcomes import ItemSeen, LoanLine, PatronSeen, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.desk.standing import standing
+from hkall_gateway.desk.standing import standing_of
 from hkall_gateway.rules import calendar, eligibility
 from hkall_gateway.rules.vocabulary import NOTHING, RULES, Grant, ItemKey, Position, Refusal, Request, RequestLine, Side, Why
 from hkall_gateway.store.cards import properties_of
@@ -27,10 +27,10 @@ def see_patron(
     borrower = facts.borrower
     if borrower is None:
         return _nobody(ask, facts)
-    answer = eligibility.may_use(borrower, house.policy, now, standing(unit, borrower.barcode, house, now))
+    has, charged = unit.open_lines(borrower.barcode), charges_of(unit, borrower.barcode)
+    owed_cents = sum(one.left_cents for one in charged)
+    answer = eligibility.may_use(borrower, house.policy, now, standing_of(has, owed_cents, house, now))
     category = eligibility.category_of(borrower, house.policy)
-    lines = [loan_line(unit, line, house, now) for line in unit.open_lines(borrower.barcode)]
-    charged = charges_of(unit, borrower.barcode)
     return PatronSeen(
         card=borrower.barcode,
         name=borrower.name,
@@ -41,9 +41,9 @@ def see_patron(
         valid=isinstance(answer, Grant),
         refusal=refused(answer, borrower.language) if isinstance(answer, Refusal) else None,
         pin_ok=pin_ok,
-        lines=tuple(lines),
+        lines=tuple(loan_line(unit, request, house, now) for request in has),
         loans_limit=category.quota if category else 0,
-        owed_cents=max(0, sum(one.left_cents for one in charged)),
+        owed_cents=max(0, owed_cents),
         expires=borrower.expires,
         charges=charge_lines(unit, charged),
     )

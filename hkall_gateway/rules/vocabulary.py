@@ -306,7 +306,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class RequestLine:
-    """As much of a request as a patron's record shows; its fields are those of `Request`."""
+    """As much of a request as a patron's record shows and a borrower's standing asks for; its fields are those of `Request`."""
 
     id: str
     position: Position
@@ -322,6 +322,8 @@ class RequestLine:
     due: date | None
     renewals: int
     recalled_on: date | None
+    claimed_on: date | None
+    lost_on: date | None
 
     @property
     def item(self) -> ItemKey | None:
