@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from hkall_gateway.sip2.dialects import Dialect
@@ -17,9 +17,9 @@ from hkall_gateway.sip2.writing import Value, first, written
 __all__ = ["BadMessage", "Message", "Value", "body_of", "checksum", "decode", "encode", "sealed"]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class Message:
-    """One message, whichever way it goes.
+    """One message, whichever way it goes. Nobody changes one; it is not frozen, since making it would take three times as long.
 
     `fields` holds the fixed parts by name, then the tags by their two letters in the order of the line; tags that repeat
     are tuples. `sequence` is the AY digit. `checked` says that AZ was there and right (or, on the way out, is wanted
@@ -202,8 +202,13 @@ def _parse(shape: Shape, seal: _Seal, dialect: Dialect, raw: bytes) -> Message:
     if len(fixed) < shape.width or dialect.delimiter in fixed:
         _, *rest = body.split(dialect.delimiter)
         raise BadMessage("truncated", shape.code, _collect(shape.code, {}, rest, seal, raw))
-    parts: dict[str, Value] = {name: parse(fixed[at:end]) for name, at, end, parse in _slices(shape.code)}
-    return _collect(shape.code, parts, body[start:].split(dialect.delimiter), seal, raw)
+    return _collect(shape.code, {**_fixed(shape.code, fixed)}, body[start:].split(dialect.delimiter), seal, raw)
+
+
+@lru_cache(maxsize=1024)
+def _fixed(code: str, text: str) -> Mapping[str, Value]:
+    """The fixed parts by name. Their texts are few (flags, counts, the present second) and tell nothing about anybody."""
+    return {name: parse(text[at:end]) for name, at, end, parse in _slices(code)}
 
 
 @cache
@@ -219,23 +224,45 @@ def _slices(code: str) -> tuple[tuple[str, int, int, Callable[[str], str]], ...]
 def _collect(code: str, fields: dict[str, Value], chunks: list[str], seal: _Seal, raw: bytes) -> Message:
     sequence, unknown = seal.sequence, []
     several: dict[str, list[str]] = {}
-    for chunk in map(str.lstrip, chunks):
-        tag, value = chunk[:2], chunk[2:]
-        if (known := _READ.get(tag)) is not None:
-            parse, repeats = known
-            fields.setdefault(tag, "" if repeats else parse(value))
-            if repeats:
-                several.setdefault(tag, []).append(parse(value))
-        elif tag == "AY":  # with a delimiter of its own, or in front of other fields
-            sequence = sequence or (value[:1] if value.isascii() and value[:1].isdigit() else None)
-        elif chunk:
-            unknown.append(tag)
-    fields.update({tag: tuple(values) for tag, values in several.items()})
-    return Message(code, fields, sequence, seal.sum is not None, tuple(unknown), line=raw)
+    for chunk in chunks:
+        tag = chunk[:2]
+        if tag in _PLAIN:
+            if tag not in fields:
+                fields[tag] = chunk[2:]
+            continue
+        known = _READ.get(tag)
+        if known is None:
+            chunk = chunk.lstrip()
+            tag = chunk[:2]
+            known = _READ.get(tag)
+        value = chunk[2:]
+        if known is None:
+            if tag == "AY":  # with a delimiter of its own, or in front of other fields
+                sequence = sequence or (value[:1] if value.isascii() and value[:1].isdigit() else None)
+            elif chunk:
+                unknown.append(tag)
+        elif not known.repeats:
+            if tag not in fields:
+                fields[tag] = known.parse(value)
+        elif tag in several:
+            several[tag].append(known.parse(value))
+        else:
+            fields[tag], several[tag] = "", [known.parse(value)]
+    if several:
+        fields.update({tag: tuple(values) for tag, values in several.items()})
+    return Message(code, fields, sequence, seal.sum is not None, tuple(unknown), False, raw)
 
 
-_READ: Final = {tag: (KINDS[row.kind].parse, row.repeats) for tag, row in TAGS.items() if tag not in ("AY", "AZ")}
-"""How a tag is read, and whether it may come several times."""
+class _Read(NamedTuple):
+    """How a tag is read, and whether it may come several times."""
+
+    parse: Callable[[str], str]
+    repeats: bool
+
+
+_READ: Final = {tag: _Read(KINDS[row.kind].parse, row.repeats) for tag, row in TAGS.items() if tag not in ("AY", "AZ")}
+_PLAIN: Final = frozenset(tag for tag, how in _READ.items() if how == (KINDS["text"].parse, False))
+"""Tags that come once and are read as they are: nearly all."""
 
 
 def _seal(line: bytes, message: Message, dialect: Dialect) -> bytes:

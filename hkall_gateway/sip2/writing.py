@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Final
 
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.fields import KINDS, LONGEST, TAGS, Tag, clean, lengths
-from hkall_gateway.sip2.messages import PARTS, SHAPES, Shape
+from hkall_gateway.sip2.messages import SHAPES, Shape
 
 Value = str | tuple[str, ...]
 
@@ -20,11 +20,10 @@ _LINES: Final = frozenset({"AF", "AG"})
 def written(code: str, fields: Mapping[str, Value], dialect: Dialect) -> str:
     """All of a line but AY, AZ and its end. ValueError for a code or a name that SIP2 does not have; see `codec.encode`."""
     plan = _plan(code, dialect)
-    if not fields.keys() <= plan.known:
+    if not plan.known.issuperset(fields):
         raise ValueError(f"{code} has no field {', '.join(sorted(fields.keys() - plan.known))}")
-    encoding, delimiter = dialect.encoding, dialect.delimiter
-    fixed = [_fixed(name, first(fields.get(name, "")), encoding, delimiter) for name in plan.fixed]
-    return "".join([code, *fixed, _tags(list(_tagged(fields, plan)), dialect)])
+    fixed = tuple([fields.get(name, "") for name in plan.fixed])
+    return _beginning(code, fixed, dialect.encoding, dialect.delimiter) + _tags(_tagged(fields, plan), dialect)
 
 
 def grafted(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Dialect) -> bytes:
@@ -74,39 +73,39 @@ def _wanted(tag: str, shape: Shape, dialect: Dialect) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _fixed(name: str, value: str, encoding: str, delimiter: str) -> str:
-    """A fixed part as it is sent. Its values are few (flags, counts, the present second) and tell nothing about anybody."""
-    part = PARTS[name]
-    return KINDS[part.kind].emit(clean(value, encoding, delimiter), part.width)
+def _beginning(code: str, values: tuple[Value, ...], encoding: str, delimiter: str) -> str:
+    """Code and fixed parts. Their values are few (flags, counts, the present second) and tell nothing about anybody."""
+    given = zip(SHAPES[code].fixed, values, strict=True)
+    parts = [KINDS[part.kind].emit(clean(first(value), encoding, delimiter), part.width) for part, value in given]
+    return "".join([code, *parts])
 
 
-def _tagged(fields: Mapping[str, Value], plan: _Plan) -> Iterator[tuple[Tag, str]]:
+def _tagged(fields: Mapping[str, Value], plan: _Plan) -> list[tuple[Tag, str]]:
     """The tags of a line in their order, then those that are required and were not given.
 
     A scalar is written once, whatever it was given: terminals disagree on which of two they take.
     """
+    said: list[tuple[Tag, str]] = []
     for name, value in fields.items():
         row = plan.tags.get(name)
         if row is None:
             continue
         if isinstance(value, str):
-            yield row, value
+            said.append((row, value))
         elif row.repeats:
-            yield from ((row, one) for one in value)
+            said += [(row, one) for one in value]
         else:
-            yield row, first(value)
-    for tag in plan.required:
-        if tag not in fields:
-            yield TAGS[tag], ""
+            said.append((row, first(value)))
+    return said + [(TAGS[tag], "") for tag in plan.required if tag not in fields]
 
 
 def _tags(said: list[tuple[Tag, str]], dialect: Dialect) -> str:
     """Every tag as it is sent. What needs no cleaning, and most lines need none, is looked at once and as a whole."""
     delimiter = dialect.delimiter
-    pieces = [row.tag + _EMIT[row.kind](value, row.width) for row, value in said]
+    pieces = [row.tag + (value if row.kind == "text" else _EMIT[row.kind](value, row.width)) for row, value in said]
     text = delimiter.join([*pieces, ""])
     plain = text.isascii() and text.isprintable() and text.count(delimiter) == len(pieces)
-    if plain and max(map(len, pieces), default=0) <= LONGEST + 2:
+    if plain and (len(text) <= LONGEST or max(map(len, pieces)) <= LONGEST + 2):
         return text
     return "".join([part for row, value in said for part in _field(row, value, dialect)])
 
