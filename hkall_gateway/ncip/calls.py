@@ -131,8 +131,11 @@ class Call:
 
 def digest(message: Message) -> str:
     """The same for documents that say the same, however they are written. No secret goes into it, so none can be guessed."""
-    said = json.dumps([message.service, _open(message.fields)], sort_keys=True, ensure_ascii=True)
+    said = _IN_ORDER.encode([message.service, _open(message.fields)])
     return blake2b(said.encode(), digest_size=16).hexdigest()
+
+
+_IN_ORDER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
 
 
 def spelled(door: Door, message: Message) -> Message:
