@@ -168,17 +168,22 @@ class Scrubber:
 
 
 def _harmless(value: object) -> bool:
-    """Whether a value can hide nothing, whatever it is about: a number, or a text of letters and figures."""
+    """Whether a value can hide nothing, whatever it is about: a number, or a text in which no secret can be recognised."""
     kind = type(value)
-    return (kind is str and value.isalnum()) or kind in _NUMBERS  # type: ignore[attr-defined]  # it is a str
+    return (kind is str and _clean(value)) or kind in _NUMBERS  # type: ignore[arg-type]  # it is a str
 
 
 _NUMBERS: Final = frozenset({bool, int, float, type(None)})
 
 
+def _clean(text: str) -> bool:
+    """Whether there is none of the marks by which a secret in running text is known."""
+    return text.isalnum() or not _MARK.search(text)
+
+
 def scrubbed(text: str) -> str:
     """Running text without the secrets and addresses that can be recognised in it."""
-    if text.isalnum() or not _MARK.search(text):
+    if _clean(text):
         return text
     for marks, spot, shown in _SPOTS:
         if any(map(text.__contains__, marks)):

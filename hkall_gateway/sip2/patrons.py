@@ -97,7 +97,7 @@ def standing(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
     language = turn.language(seen.language)
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
     return {
-        "patron_status": "".join("Y" if at in MARKS and MARKS[at](seen) else " " for at in range(POSITIONS)),
+        "patron_status": _marks(seen),
         "language": turn.language_code(seen.language),
         "AE": name.reveal() if _trusted(turn, seen) else "",
         "BL": "Y" if _known(seen) else "N",
@@ -106,6 +106,14 @@ def standing(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
         "BV": dollars(seen.owed_cents) if _trusted(turn, seen) else "",
         "AF": _texts(turn, seen, language),
     }
+
+
+def _marks(seen: PatronSeen) -> str:
+    marks = [" "] * POSITIONS
+    for at, holds in MARKS.items():
+        if holds(seen):
+            marks[at] = "Y"
+    return "".join(marks)
 
 
 def _texts(turn: Turn, seen: PatronSeen, language: str) -> tuple[str, ...]:

@@ -29,9 +29,11 @@ class _Compiled:
     results: tuple[tuple[int, Convert], ...]
 
     def parameters(self, values: Mapping[str, Any]) -> Any:
-        asked = {**self.given, **values}
-        for name, convert in self.binds.items():
-            asked[name] = convert(asked[name])
+        asked: Mapping[str, Any] = values
+        if self.given or self.binds:
+            asked = made = {**self.given, **values}
+            for name, convert in self.binds.items():
+                made[name] = convert(made[name])
         return tuple([asked[name] for name in self.names]) if self.positional else asked
 
     def cells(self, found: Any) -> list[Any]:
@@ -57,7 +59,8 @@ class Prepared:
     def cells(self, connection: Connection, **values: Any) -> list[list[Any]]:
         """The answer's rows, their cells in the order of the statement's columns."""
         compiled = self._for(connection.dialect)
-        return [compiled.cells(found) for found in self._run(connection, compiled, values).fetchall()]
+        found = self._run(connection, compiled, values).fetchall()
+        return [compiled.cells(row) for row in found] if found else found
 
     def first(self, connection: Connection, **values: Any) -> dict[str, Any] | None:
         """The answer's first row, if it has any."""
