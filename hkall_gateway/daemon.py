@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -17,60 +16,49 @@ from sqlalchemy import Connection
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from hkall_gateway import __version__, courier, logs, rows
+from hkall_gateway import __version__, logs, rows
 from hkall_gateway.config import gateway, policy
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
-from hkall_gateway.connectors.guarded import Guarded
-from hkall_gateway.connectors.tools import Connector, Outside, Tools
-from hkall_gateway.courier import Carrier, Courier, Schedule
-from hkall_gateway.desk import choosing
+from hkall_gateway.courier import Courier, Schedule
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
-from hkall_gateway.desk.local import Terms
-from hkall_gateway.desk.outcomes import Answer
-from hkall_gateway.desk.ports import Verb
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.balanced import Balanced
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
-from hkall_gateway.edge.health import Health
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.ports import entrance, numbered, prompt
 from hkall_gateway.edge.secrets import Secrets, WrongPins
-from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
-from hkall_gateway.ncip import exchanges, peers
 from hkall_gateway.ncip import handlers as ncip
-from hkall_gateway.ncip.client import Client
+from hkall_gateway.ncip import peers
 from hkall_gateway.ncip.rawtcp import NcipLines
 from hkall_gateway.ncip.server import NcipSite, ncip_site
-from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.ops import counting
 from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.ops.pages import ops_site
 from hkall_gateway.ops.pulse import Pulse
+from hkall_gateway.parts import carriers
+from hkall_gateway.parts.local import Local
+from hkall_gateway.parts.means import Means
 from hkall_gateway.presence import Presence
 from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.calendar import HONG_KONG
-from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import handlers as sip2
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.server import Terminals
-from hkall_gateway.sip2.upstream import Login, Upstream, dialled
 from hkall_gateway.store.database import Database
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.instances import Instance
 from hkall_gateway.store.moves import Move
-from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 
 LOG = structlog.get_logger()
 
 PIN_ATTEMPTS, PIN_WINDOW_S = 5, 900.0
 HASHING_THREADS = 1
-MAIL_IN_FLIGHT = 4
 
 
 def now() -> datetime:
@@ -122,12 +110,6 @@ def make_unit(house: House) -> Callable[[Connection], Unit]:
     return lambda connection: Unit(connection, new_request_id, house.silent)
 
 
-def connector_of(name: str) -> Connector:
-    """The installed connector of this name. KeyError if there is none."""
-    found: Connector = {e.name: e for e in entry_points(group="hkall_gateway.connectors")}[name].load()
-    return found
-
-
 class Daemon:
     """One running gateway: made from a configuration, started, reloaded, stopped.
 
@@ -141,12 +123,14 @@ class Daemon:
         self.config, self.house = config, house_of(config)
         self.counters = Counters()
         self._hashing = ThreadPool(0, HASHING_THREADS, "hashing")
-        self._relay_health = Health("relay", clock, self.counters)
+        self._means = Means(reactor, clock, environ, self.counters, lambda: self.config)
+        self._local = Local(self._means, self._verify_pin)
         self.secrets = self._make_secrets()
         engine = open_engine(config.database.url, config.database.limits())
         grouped = partial(self.counters.observe, "group_units")
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, grouped)
-        self.desk = Desk(self.store, self._connector(), lambda: self.house, clock, self._without_ils)
+        ils = self._local.connector(self.store, self._wrong_pins())
+        self.desk = Desk(self.store, ils, lambda: self.house, clock, self._local.terms)
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.house, clock, reactor, instance())
         me = Instance(instance(), os.uname().nodename, os.getpid(), __version__, clock(), clock())
@@ -169,66 +153,16 @@ class Daemon:
     def _unit(self, connection: Connection) -> Unit:
         return Unit(connection, new_request_id, self.house.silent, self._moved)
 
-    def _connector(self) -> Any:
-        ils, health = self.config.ils, Health("connector", self._clock, self.counters)
-        made = connector_of(ils.connector)
-        line, post = self._lines_to_ils(health), AgentPost(self._reactor)
-        out = Outside(self._clock, health, line, post, rows.framing_of_ils(self.config), self._ils_password())
-        asked = made(Tools(self.store, self.config.library.agency, self._verify_pin, ils.model_dump(), out))
-        # Hashes of our own are guarded where they are compared.
-        return asked if Verb.LOADED in asked.supports else Guarded(asked, self._wrong_pins())
-
-    def _lines_to_ils(self, health: Health) -> Callable[[], Upstream]:
-        """What opens one more line to the local system's SIP2 server, as ourselves."""
-        ils, dialect = self.config.ils, rows.framing_of_ils(self.config)
-        dial = dialled(self._reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
-        login = Login(ils.login, self._ils_password(), ils.location)
-        return lambda: Upstream(dial, self._reactor, ils.timeout_s, dialect, health, login)
-
-    def _beyond(self) -> tuple[Callable[[], Upstream] | None, bool]:
-        """What opens a terminal's line to the local system, if its lines are passed on, and whether it logs in there itself."""
-        ils = self.config.ils
-        return (self._lines_to_ils(self._relay_health) if ils.relay else None), ils.relay_login == "terminal"
-
-    def _ils_password(self) -> Sensitive:
-        return Sensitive(self._environ.get(self.config.ils.password_env or "", ""))
-
-    def _without_ils(self) -> Terms:
-        """What is done while the local system is away, by the configuration of now."""
-        ils = self.config.ils
-        return Terms(ils.fallback, ils.keep_s, ils.pin, self._verify_pin)
-
     async def _verify_pin(self, card: str, stored: Sensitive, pin: Sensitive) -> bool:
         return await self.secrets.verify(f"patron {card}", stored.reveal(), pin.reveal())
 
     def _make_courier(self) -> Courier:
         c = self.config.courier
         schedule = Schedule(c.attempts, c.first_wait_s, c.longest_wait_s, random.random)
-        carriers: dict[str, Carrier] = {"ncip": self._initiator(), "mail": counting.counted(self.counters, self._mailer())}
+        kinds = carriers.carriers(self._means, self.store, lambda: self.house)
         patience = Patience(c.breaker_failures, c.probe_s, c.give_up_s)
         here = (self._reactor, self._clock, instance())
-        return Courier(self.store, self.desk, carriers, schedule, *here, self._terms, patience)
-
-    def _initiator(self) -> Carrier:
-        agreed, told = rows.agreed_secrets(self.config, self._environ), partial(exchanges.note, self.counters)
-        client = Client(AgentPost(self._reactor), self.config.library.agency, agreed, told, self._reactor.seconds)
-
-        async def tell(row: OutboxRow) -> Answer:
-            partner, look_for = await self.store.read(choosing.lender, row.recipient, self.house, self._clock())
-            assert isinstance(row.payload, Telling)
-            if partner is None:
-                return Answer("unreachable", detail="no such partner")
-            return await client.deliver(row.payload, partner, unsure=row.state == "unsure", look_for=look_for)
-
-        return tell
-
-    def _mailer(self) -> Carrier:
-        smtp = self.config.smtp
-        if smtp is None:
-            return _no_mail
-        password = Sensitive(self._environ.get(smtp.password_env or "", ""))
-        post = smtp_post(self._reactor, MailServer(smtp.host, smtp.port, smtp.login, password, smtp.starttls))
-        return Mailer(self.store, post, rows.sender(self.config, smtp.sender), lambda: self.house, self._clock).deliver
+        return Courier(self.store, self.desk, kinds, schedule, *here, partial(carriers.terms, self._means), patience)
 
     def _doors(self) -> tuple[sip2.Door, ncip.Door]:
         library = self.config.library
@@ -242,7 +176,7 @@ class Daemon:
             HONG_KONG,
             self.counters,
             self._clock,
-            *self._beyond(),
+            *self._local.beyond(),
         )
         callers, dialects = rows.callers(self.config, self._environ), rows.dialects(self.config)
         deadline = Deadline(self._reactor, self.config.ncip.answer_within_s)
@@ -268,10 +202,6 @@ class Daemon:
         gate = Gate(door.max_connections_per_address, door.max_connections)
         site = ncip_site(first, door.max_body_bytes, self._reactor, gate)
         return site, NcipLines(first, door.max_body_bytes, self._reactor, gate)
-
-    def _terms(self, line: str) -> courier.Terms:
-        found = next((p for p in self.config.partners if p.agency == line), None)
-        return courier.Terms(found.in_flight, found.attempts or 0) if found else courier.Terms(MAIL_IN_FLIGHT)
 
     # ---- its life
 
@@ -345,7 +275,3 @@ class Daemon:
             logs.moved(move)
         counting.count(self.counters, moves)
         self.courier.nudge()
-
-
-async def _no_mail(_row: OutboxRow) -> Answer:
-    return Answer("undeliverable", detail="no [smtp] in the configuration")

@@ -15,12 +15,13 @@ from hkall_gateway import rows
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.ils import Ils
 from hkall_gateway.connectors.tools import Outside, Tools
-from hkall_gateway.daemon import connector_of, make_unit, now
+from hkall_gateway.daemon import make_unit, now
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.local import Local, Terms
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable
 from hkall_gateway.edge.health import Health
 from hkall_gateway.ncip.transport import Post
+from hkall_gateway.parts.local import connector_of
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import Message, body_of, sealed
 from hkall_gateway.sip2.dialects import Dialect

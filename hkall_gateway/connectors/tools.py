@@ -15,6 +15,8 @@ from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.upstream import Ask
 from hkall_gateway.store.database import Store
 
+VerifyPin = Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
+
 
 @dataclass(frozen=True, slots=True)
 class Outside:
@@ -38,7 +40,7 @@ class Tools:
 
     store: Store
     agency: str
-    verify: Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
+    verify: VerifyPin
     settings: Mapping[str, Any] = field(default_factory=dict)
     outside: Outside | None = None
 

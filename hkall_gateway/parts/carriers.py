@@ -1,0 +1,62 @@
+"""What carries messages out of the house: documents to partners, letters to the mail server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from hkall_gateway import courier, rows
+from hkall_gateway.courier import Carrier
+from hkall_gateway.desk import choosing
+from hkall_gateway.desk.house import House
+from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
+from hkall_gateway.ncip import exchanges
+from hkall_gateway.ncip.client import Client
+from hkall_gateway.ncip.transport import AgentPost
+from hkall_gateway.ops import counting
+from hkall_gateway.parts.means import Means
+from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.store.database import Store
+from hkall_gateway.store.outbox import OutboxRow
+
+MAIL_IN_FLIGHT: Final = 4
+
+
+def carriers(means: Means, store: Store, house: Callable[[], House]) -> dict[str, Carrier]:
+    """Who takes a row of the outbox, by its kind."""
+    return {"ncip": _initiator(means, store, house), "mail": counting.counted(means.counters, _mailer(means, store, house))}
+
+
+def terms(means: Means, line: str) -> courier.Terms:
+    """How many deliveries may be under way on a line, and how often one is tried."""
+    found = next((p for p in means.config().partners if p.agency == line), None)
+    return courier.Terms(found.in_flight, found.attempts or 0) if found else courier.Terms(MAIL_IN_FLIGHT)
+
+
+def _initiator(means: Means, store: Store, house: Callable[[], House]) -> Carrier:
+    agreed, told = rows.agreed_secrets(means.config(), means.environ), partial(exchanges.note, means.counters)
+    client = Client(AgentPost(means.reactor), house().agency, agreed, told, means.reactor.seconds)
+
+    async def tell(row: OutboxRow) -> Answer:
+        partner, look_for = await store.read(choosing.lender, row.recipient, house(), means.clock())
+        assert isinstance(row.payload, Telling)
+        if partner is None:
+            return Answer("unreachable", detail="no such partner")
+        return await client.deliver(row.payload, partner, unsure=row.state == "unsure", look_for=look_for)
+
+    return tell
+
+
+def _mailer(means: Means, store: Store, house: Callable[[], House]) -> Carrier:
+    config = means.config()
+    smtp = config.smtp
+    if smtp is None:
+        return _no_mail
+    server = MailServer(smtp.host, smtp.port, smtp.login, means.secret(smtp.password_env), smtp.starttls)
+    return Mailer(store, smtp_post(means.reactor, server), rows.sender(config, smtp.sender), house, means.clock).deliver
+
+
+async def _no_mail(_row: OutboxRow) -> Answer:
+    return Answer("undeliverable", detail="no [smtp] in the configuration")

@@ -1,0 +1,67 @@
+"""The library's own system: the connector that is asked, the lines that are opened to it, and what holds while it is away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+from hkall_gateway import rows
+from hkall_gateway.config.ils import Ils
+from hkall_gateway.connectors.guarded import Guarded
+from hkall_gateway.connectors.tools import Connector, Outside, Tools, VerifyPin
+from hkall_gateway.desk.local import Terms
+from hkall_gateway.desk.ports import Verb
+from hkall_gateway.edge.health import Health
+from hkall_gateway.edge.secrets import WrongPins
+from hkall_gateway.ncip.transport import AgentPost
+from hkall_gateway.parts.means import Means
+from hkall_gateway.sip2.upstream import Login, Upstream, dialled
+from hkall_gateway.store.database import Store
+
+
+def connector_of(name: str) -> Connector:
+    """The installed connector of this name. KeyError if there is none."""
+    found: Connector = {e.name: e for e in entry_points(group="hkall_gateway.connectors")}[name].load()
+    return found
+
+
+class Local:
+    """What the [ils] table says, as parts. `verify` compares a PIN with a hash of our own."""
+
+    def __init__(self, means: Means, verify: VerifyPin) -> None:
+        self._means, self._verify = means, verify
+        self._relay_health = Health("relay", means.clock, means.counters)
+
+    def connector(self, store: Store, wrong_pins: WrongPins) -> Any:
+        """Who is asked about borrowers; a system that compares PINs itself is guarded by `wrong_pins`."""
+        means, ils = self._means, self._ils
+        health, post = Health("connector", means.clock, means.counters), AgentPost(means.reactor)
+        password, framing = means.secret(ils.password_env), rows.framing_of_ils(means.config())
+        out = Outside(means.clock, health, self._lines(health), post, framing, password)
+        tools = Tools(store, means.config().library.agency, self._verify, ils.model_dump(), out)
+        asked = connector_of(ils.connector)(tools)
+        # Hashes of our own are guarded where they are compared.
+        return asked if Verb.LOADED in asked.supports else Guarded(asked, wrong_pins)
+
+    def beyond(self) -> tuple[Callable[[], Upstream] | None, bool]:
+        """What opens a terminal's line to the local system, if its lines are passed on, and whether it logs in there itself."""
+        ils = self._ils
+        return (self._lines(self._relay_health) if ils.relay else None), ils.relay_login == "terminal"
+
+    def terms(self) -> Terms:
+        """What is done while it is away, by the configuration of now."""
+        ils = self._ils
+        return Terms(ils.fallback, ils.keep_s, ils.pin, self._verify)
+
+    @property
+    def _ils(self) -> Ils:
+        return self._means.config().ils
+
+    def _lines(self, health: Health) -> Callable[[], Upstream]:
+        """What opens one more line to its SIP2 server, as ourselves."""
+        reactor, ils = self._means.reactor, self._ils
+        dialect = rows.framing_of_ils(self._means.config())
+        dial = dialled(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
+        login = Login(ils.login, self._means.secret(ils.password_env), ils.location)
+        return lambda: Upstream(dial, reactor, ils.timeout_s, dialect, health, login)
