@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -73,6 +74,8 @@ async def _live(path: Path, config: Gateway, reactor: Any, beside: Any, ended: l
         ended.append(1)
         reactor.stop()
         return
+    gc.collect()
+    gc.freeze()  # what is there now stays until the end: no collection walks through it again
     _obey_signals(daemon, path, reactor)
 
 
