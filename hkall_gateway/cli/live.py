@@ -13,7 +13,6 @@ from hkall_gateway.cli.site import Site, load_config
 from hkall_gateway.cli.terminal import connected
 from hkall_gateway.lab.live import Way
 from hkall_gateway.ncip.transport import NoReply
-from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 
 PAUSE_S: Final = 0.5
@@ -38,11 +37,7 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
         secrets=rows.agreed_secrets(config, os.environ),
         dialects=rows.dialects(config),
         request=lambda number: site.run(Unit.request, number),
-        outbox=lambda: site.run(_unsettled),
+        outbox=lambda: site.run(lambda unit: unit.outbox.rows()),
         now=site.now,
         pause=lambda: time.sleep(PAUSE_S),
     )
-
-
-def _unsettled(unit: Unit) -> tuple[OutboxRow, ...]:
-    return unit.outbox.rows()

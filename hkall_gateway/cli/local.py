@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, Final
 
 from sqlalchemy import Engine
 
@@ -20,6 +18,7 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.desk.local import Local, Terms
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable
 from hkall_gateway.edge.health import Health
+from hkall_gateway.lab.wire import Wire
 from hkall_gateway.ncip.transport import Post
 from hkall_gateway.parts.local import connector_of
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -27,8 +26,6 @@ from hkall_gateway.sip2.codec import Message, body_of, sealed
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.upstream import MOST_BYTES, TRIES, Login, Unusable, judged, login_line
 from hkall_gateway.store.database import Immediate, finished
-
-_LINE: Final = re.compile(rb"[\r\n]*([^\r\n]+)[\r\n]")
 
 Known = Callable[[str, str], BorrowerFacts]
 """(card, number of a title or "") -> what is known of the borrower now, and of our own copies of the title."""
@@ -52,10 +49,10 @@ class Waiting:
 
     def _exchange(self, line: socket.socket, body: bytes, number: int) -> bytes:
         asked = Message(body[:2].decode("latin-1"), sequence=str(number), checked=True)
+        wire = Wire(line, MOST_BYTES)
         line.sendall(sealed(body, asked, self._dialect))
-        kept = b""
         for _ in range(TRIES):
-            said, kept = _line(line, kept)
+            said = wire.hear()
             if judged(said, asked, self._dialect) == "":
                 return body_of(said, self._dialect.delimiter)
         raise Unusable("no usable reply")
@@ -90,13 +87,3 @@ async def _no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
 def _connected(ils: Ils) -> socket.socket:
     line = socket.create_connection((ils.host, ils.port), ils.timeout_s)
     return ssl.create_default_context().wrap_socket(line, server_hostname=ils.host) if ils.tls else line
-
-
-def _line(line: socket.socket, kept: bytes) -> tuple[bytes, bytes]:
-    """The next line, and what came behind it."""
-    while not (found := _LINE.match(kept)):
-        more: Any = line.recv(65536)
-        if not more or len(kept) > MOST_BYTES:
-            raise OSError("the line was closed" if not more else "the reply has no end")
-        kept += more
-    return found[1], kept[found.end() :]

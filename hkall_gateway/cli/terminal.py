@@ -10,7 +10,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -19,13 +19,13 @@ import click
 
 from hkall_gateway.cli.site import WRONG, Ending, json_option
 from hkall_gateway.daemon import now
+from hkall_gateway.lab.wire import Wire
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode, encode
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.fields import TAGS, date18
 from hkall_gateway.sip2.messages import SHAPES
 
-LONGEST: Final = 1_000_000
 _SHORT: Final = re.compile(r"[0-9]{2}(\s+[A-Za-z_0-9]{2,}=.*)?")
 _BLANK: Final[Mapping[str, str]] = {"flag": "N", "bit": "0"}
 
@@ -34,31 +34,19 @@ _BLANK: Final[Mapping[str, str]] = {"flag": "N", "bit": "0"}
 class Caller:
     """One connection of a terminal. `number` is the sequence number of its next line; `sealed`: AY and AZ are sent."""
 
-    line: socket.socket
+    wire: Wire
     dialect: Dialect
     sealed: bool = True
     number: int = 0
-    _kept: bytearray = field(default_factory=bytearray)
 
     def ask(self, message: Message) -> Message:
         """The reply to a message. Raises Ending when none comes, or one that cannot be read."""
         number, self.number = self.number, (self.number + 1) % 10
         wanted = Message(message.code, message.fields, str(number) if self.sealed else None, self.sealed)
         try:
-            self.line.sendall(encode(wanted, self.dialect))
-            return decode(self._reply(), self.dialect)
+            return decode(self.wire.ask(encode(wanted, self.dialect)), self.dialect)
         except (OSError, BadMessage) as bad:
             raise Ending(f"no usable reply to {message.code}: {bad}") from None
-
-    def _reply(self) -> bytes:
-        while not (found := re.match(rb"[\r\n]*([^\r\n]+)[\r\n]", self._kept)):
-            more = self.line.recv(65536)
-            if not more or len(self._kept) > LONGEST:
-                raise OSError("the line was closed" if not more else "it has no end")
-            self._kept += more
-        line = bytes(found[1])
-        del self._kept[: found.end()]
-        return line
 
 
 @click.command()
@@ -87,7 +75,7 @@ def sip2(
     """
     said = [read_line(text, now(), DIALECTS[dialect]) for text in lines]
     with connected(address, timeout_s, tls=options["tls"], authority=options["ca"]) as line:
-        caller = Caller(line, DIALECTS[dialect], sealed=not plain)
+        caller = Caller(Wire(line), DIALECTS[dialect], sealed=not plain)
         if options["login"]:
             _log_in(caller, options["login"], password_of(options["password_env"]))
         for message in said or _typed(DIALECTS[dialect]):

@@ -6,11 +6,10 @@ works by itself, so that a claim about its state may need a moment to come true.
 
 from __future__ import annotations
 
-import re
 import shlex
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -22,34 +21,24 @@ from hkall_gateway.lab.lines import BadLine, Line, read_scenario
 from hkall_gateway.lab.scenario import Played
 from hkall_gateway.lab.shorthand import written
 from hkall_gateway.lab.terminals import Seal
+from hkall_gateway.lab.wire import Wire
 from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.outbox import OutboxRow
 
-MOST_BYTES: Final = 1_000_000
-
 
 @dataclass(slots=True)
-class Wire:
-    """One terminal's socket; the replies come in the order of its lines."""
+class Caller:
+    """One terminal on its wire."""
 
-    socket: socket.socket
+    wire: Wire
     seal: Seal
-    kept: bytearray = field(default_factory=bytearray)
 
     def ask(self, said: str) -> str:
-        """The reply to a line, both without their ends. OSError if the line is closed, ValueError for a broken seal."""
-        self.socket.sendall(self.seal.sealed(said))
-        while not (found := re.match(rb"[\r\n]*([^\r\n]+)[\r\n]", self.kept)):
-            more = self.socket.recv(65536)
-            if not more or len(self.kept) > MOST_BYTES:
-                raise OSError("the gateway closed the line" if not more else "the reply has no end")
-            self.kept += more
-        reply = bytes(found[1])
-        del self.kept[: found.end()]
-        return self.seal.opened(reply)
+        """The reply to a line, both without their ends. OSError if none comes, ValueError for a broken seal."""
+        return self.seal.opened(self.wire.ask(self.seal.sealed(said)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +69,11 @@ class Live:
 
     def __init__(self, way: Way) -> None:
         self.way = way
-        self._wires: dict[str, Wire] = {}
+        self._callers: dict[str, Caller] = {}
 
     def sip2(self, terminal: str, line: str) -> str:
-        wire = self._wires.get(terminal) or self._log_in(terminal)
-        return wire.ask(line)
+        caller = self._callers.get(terminal) or self._log_in(terminal)
+        return caller.ask(line)
 
     def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # who speaks stands in the document
         return self.way.post(document)
@@ -106,17 +95,17 @@ class Live:
 
     def close(self) -> None:
         """Every terminal hangs up."""
-        for wire in self._wires.values():
-            wire.socket.close()
+        for caller in self._callers.values():
+            caller.wire.socket.close()
 
-    def _log_in(self, terminal: str) -> Wire:
+    def _log_in(self, terminal: str) -> Caller:
         if terminal not in self.way.encodings:
             raise ValueError(f"there is no terminal {terminal!r}")
-        wire = Wire(self.way.call(), Seal(self.way.encodings[terminal]))
-        self._wires[terminal] = wire
-        if not wire.ask(f"9300CN{terminal}|CO{self.way.password}|").startswith("941"):
+        caller = Caller(Wire(self.way.call()), Seal(self.way.encodings[terminal]))
+        self._callers[terminal] = caller
+        if not caller.ask(f"9300CN{terminal}|CO{self.way.password}|").startswith("941"):
             raise ValueError(f"{terminal} could not log in")
-        return wire
+        return caller
 
 
 def play_live(path: Path, way: Way, command_line: CommandLine) -> Played:
