@@ -230,8 +230,9 @@ class Daemon:
     async def _listen_to_partners(self, text: str, factory: Any) -> None:
         listens = self.config.ncip
         made = peers.endpoint(self._reactor, numbered(text, number()), listens.client_ca, shared=listens.share_ports)
-        balanced = Balanced(factory, AllowList(listens.proxy_from), "ncip", self.counters, self._reactor)
-        self._ports.append(await made.listen(balanced))
+        if listens.proxy_from:
+            factory = Balanced(factory, AllowList(listens.proxy_from), "ncip", self.counters, self._reactor)
+        self._ports.append(prompt(await made.listen(factory)))
 
     async def _listen(self, text: str, factory: Any, *, shared: bool = False) -> None:
         made = entrance(self._reactor, numbered(text, number()), shared=shared)
