@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cached_property
 from io import BytesIO
 from typing import Any, Final
@@ -19,6 +20,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.ncip.handlers import Door, Peer, respond
 from hkall_gateway.ncip.peers import peer_of
+from hkall_gateway.ncip.posting import Posted, whole
 from hkall_gateway.ncip.transport import CONTENT_TYPE, charset
 
 LOG = structlog.get_logger()
@@ -71,6 +73,13 @@ class NcipRequest(Request):
         self.gone = True
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
+    def send(self, reply: bytes, _now: datetime) -> None:
+        """The answer, and the channel is free for the next."""
+        self.setHeader(b"Content-Type", CONTENT_TYPE.encode())  # type: ignore[no-untyped-call]
+        self.setHeader(b"Content-Length", b"%d" % len(reply))  # type: ignore[no-untyped-call]
+        self.write(reply)  # type: ignore[no-untyped-call]
+        self.finish()  # type: ignore[no-untyped-call]
+
     def _hang_up(self) -> None:
         if not self.hung_up:
             self.hung_up = True
@@ -91,11 +100,41 @@ class NcipChannel(http.HTTPChannel):
     requests: Any
     persistent: Any
     let_in = begun = False
+    _handlingRequest: bool  # noqa: N815  # Twisted's own name
+    _buffer: bytes
 
     @cached_property
     def peer(self) -> Peer:
         """Who is at the other end. Asked for with its first document, when the certificate has been shown."""
         return peer_of(self.transport)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """A document that arrives whole is answered without further ado; all else is twisted.web's."""
+        post = whole(data, self.site.max_body_bytes) if self._at_rest else None
+        if post is None:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
+            return
+        posted, self._handlingRequest = Posted(self), True
+        self.setRawMode()  # type: ignore[no-untyped-call]  # what comes meanwhile is kept for later
+        self.requests.append(posted)
+        self.site.answer(posted, *post)
+
+    def answered(self, posted: Posted) -> None:
+        """The answer has been written; silence begins, or the next document."""
+        super().resetTimeout()  # type: ignore[no-untyped-call]
+        self.requestDone(posted)  # type: ignore[no-untyped-call]
+
+    @property
+    def _at_rest(self) -> bool:
+        """Whether nothing of a request is here, and more than nothing is wanted."""
+        return self.persistent and not (self.begun or self._handlingRequest or self._buffer or self.site.draining)
+
+    def timeoutConnection(self) -> None:  # noqa: N802
+        """Who waits for an answer is not silent."""
+        if self._handlingRequest:
+            self.setTimeout(self.timeOut)  # type: ignore[no-untyped-call]
+        else:
+            super().timeoutConnection()  # type: ignore[no-untyped-call]
 
     def resetTimeout(self) -> None:  # noqa: N802
         """Silence ends when a request begins; from there on all of it has as long, however it drips."""
@@ -168,10 +207,19 @@ class NcipSite(Site):
         if self._gate is not None:
             self._gate.leave(address)
 
-    def begun(self) -> None:
-        self.in_hand += 1
+    def answer(self, request: NcipRequest | Posted, body: bytes, content_type: str) -> None:
+        ensureDeferred(self._answered(request, body, content_type))
 
-    def done(self) -> None:
+    async def _answered(self, request: NcipRequest | Posted, body: bytes, content_type: str) -> None:
+        self.in_hand += 1
+        try:
+            reply = await respond(self.door, body, charset(content_type), request.channel.peer)
+            if not request.gone:
+                request.send(reply, self.door.now())
+        finally:
+            self._done()
+
+    def _done(self) -> None:
         self.in_hand -= 1
         if self.draining and not self.in_hand:
             self._close()
@@ -228,25 +276,8 @@ class Responder(Resource):
         if self._site.draining:
             request.setHeader(b"Retry-After", b"10")
             return _plain(request, http.SERVICE_UNAVAILABLE, "This gateway is about to stop.\n")
-        ensureDeferred(self._answer(request))
+        self._site.answer(request, request.content.read(), request.getHeader("Content-Type") or "")
         return NOT_DONE_YET
-
-    async def _answer(self, request: Any) -> None:
-        self._site.begun()
-        try:
-            named = charset(request.getHeader("Content-Type") or "")
-            reply = await respond(self._site.door, request.content.read(), named, request.channel.peer)
-            if not request.gone:
-                _send(request, reply)
-        finally:
-            self._site.done()
-
-
-def _send(request: Any, reply: bytes) -> None:
-    request.setHeader(b"Content-Type", CONTENT_TYPE.encode())
-    request.setHeader(b"Content-Length", b"%d" % len(reply))
-    request.write(reply)
-    request.finish()
 
 
 def _plain(request: Any, status: int, text: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,48 @@ def test_one_byte_at_a_time_makes_the_same_answer(house: House) -> None:
     for byte in request(PROBLEM):
         line.protocol.dataReceived(bytes([byte]))
     assert decode(parts(line.value())[2]).service == "Problem"
+
+
+HEADS = {
+    "the least":                    b"Content-Length: %d",
+    "in small letters":             b"content-length:%d\r\ncontent-type: text/xml; charset=utf-8",
+    "with much about itself":       b"Host: x\r\nUser-Agent: y\r\nAccept: */*\r\nConnection: keep-alive\r\nContent-Length: %d",
+    "with the end of the line":     b"Connection: close\r\nContent-Length: %d",
+    "with the end in other words":  b"Connection: Keep-Alive, close\r\nContent-Length: %d",
+    "in another charset":           b"Content-Type: text/xml; charset=utf-16\r\nContent-Length: %d",
+    "in two charsets":              b"Content-Type: text/xml\r\nContent-Type: text/xml; charset=utf-16\r\nContent-Length: %d",
+    "with a question first":        b"Expect: 100-continue\r\nContent-Length: %d",
+    "with a length too many":       b"Content-Length: %d\r\nContent-Length: 7",
+    "with the same length twice":   b"Content-Length: %d\r\nContent-Length: 0123",
+    "with a length that is none":   b"Content-Length: +%d",
+    "with two ways to end":         b"Content-Length: %d\r\nTransfer-Encoding: chunked",
+    "with another way to end":      b"Transfer-Encoding: gzip\r\nContent-Length: %d",
+    "with a blank in a name":       b"Content-Length: %d\r\nX-Y : z",
+    "with a header over two lines": b"X-Y: z\r\n Content-Length: 5\r\nContent-Length: %d",
+    "with a NUL":                   b"X-Y: \0\r\nContent-Length: %d",
+    "with half an end of a line":   b"X-Y: z\nTransfer-Encoding: chunked\r\nContent-Length: %d",
+    "with a length as a value":     b"X-Y: Content-Length: 5\r\nContent-Length: %d",
+    "with no header at all":        b"",
+}  # fmt: skip
+"""What a head may say."""
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_document_that_arrives_whole_is_answered_like_one_that_comes_in_pieces(house: House, name: str) -> None:
+    headers = HEADS[name].replace(b"%d", b"%d" % len(PROBLEM))
+    said = b"POST /ncip HTTP/1.1\r\n" + headers + b"\r\n\r\n" + PROBLEM
+    at_once, in_pieces = house.connect(), house.connect()
+    at_once.protocol.dataReceived(said)
+    for place in range(0, len(said), 7):
+        if not in_pieces.disconnecting:
+            in_pieces.protocol.dataReceived(said[place : place + 7])
+    assert undated(at_once.value()) == undated(in_pieces.value())
+    assert at_once.value() or name == "with no header at all"
+    assert at_once.disconnecting == in_pieces.disconnecting
+
+
+def undated(response: bytes) -> bytes:
+    return re.sub(rb"Date: [^\r]*", b"", response)
 
 
 def test_chunks_are_put_together(house: House) -> None:
@@ -275,6 +318,26 @@ def test_a_kept_connection_has_a_whole_minute_for_each_document(house: House) ->
         line.protocol.dataReceived(request(PROBLEM)[10:])
     assert line.value().count(b"HTTP/1.1 200 OK") == 3
     assert not line.disconnecting
+
+
+def test_a_kept_connection_has_a_whole_minute_after_each_document_that_arrives_whole(house: House) -> None:
+    line = house.connect()
+    for _ in range(3):
+        house.clock.advance(50)
+        line.protocol.dataReceived(request(PROBLEM))
+    assert (line.value().count(b"HTTP/1.1 200 OK"), line.disconnecting) == (3, False)
+    house.clock.advance(61)
+    assert line.disconnecting
+
+
+def test_who_waits_for_an_answer_is_not_silent(house: House) -> None:
+    line = house.connect()
+    house.clock.advance(50)
+    line.protocol.dataReceived(request(lookup()))
+    house.clock.advance(15)
+    assert not line.disconnecting
+    house.desk.go_on()
+    assert b"LookupUserResponse" in line.value()
 
 
 def test_a_full_house_lets_nobody_in() -> None:
