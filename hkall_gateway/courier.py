@@ -33,6 +33,10 @@ LOG = structlog.get_logger()
 
 LEASE_S = 600
 BATCH = 64
+LOOK_S = 1.0
+"""How often the outbox is looked at where nobody says that something was put into it."""
+APART_S = 0.05
+"""Between two looks that are asked for: what many commits put there meanwhile is claimed together."""
 
 
 Carrier = Callable[[OutboxRow], Awaitable[Answer]]
@@ -75,7 +79,7 @@ def _after(made: int) -> RetryCallState:
 
 
 class Courier:
-    """Looks at the outbox every second and whenever it is nudged.
+    """Looks at the outbox every second, and soon after it is nudged.
 
     `carriers` maps a row's kind to what delivers it; `terms` answers what is agreed with a partner, or for all "mail".
     """
@@ -96,13 +100,14 @@ class Courier:
         self._clock, self._now, self._instance, self._terms, self._patience = clock, now, instance, terms, patience
         self._under_way: dict[Deferred[None], int] = {}
         self._running = self._looking = self._again = self._unsure = False
+        self._looked_s = 0.0
         self._timer: Any = None
 
     async def start(self) -> None:
         """Take back what this gateway had in hand when it died, then begin."""
         await self._store.run(_release, self._instance, self._now(), ())
         self._running = True
-        self.nudge()
+        self._look_now()
 
     async def stop(self) -> None:
         """Take nothing more; wait for what is under way."""
@@ -113,39 +118,47 @@ class Courier:
             await waiting
 
     def nudge(self) -> None:
-        """Something was just put into the outbox: look now."""
-        if not self._running:
-            return
+        """Something was just put into the outbox: look now, or a moment after the last look."""
         self._again = True
-        if not self._looking:
+        if self._running and not self._looking:
+            self._look_in(self._looked_s + APART_S - self._clock.seconds())
+
+    def _look_in(self, wait_s: float) -> None:
+        """Look after so many seconds, or sooner if that was said before."""
+        if wait_s <= 0:
+            self._look_now()
+        elif self._timer is None or not self._timer.active():
+            self._timer = self._clock.callLater(wait_s, self._look_now)
+        elif self._timer.getTime() > self._clock.seconds() + wait_s:
+            self._timer.reset(wait_s)
+
+    def _look_now(self) -> None:
+        if self._running and not self._looking:
             self._looking = True
             contextvars.Context().run(lambda: ensureDeferred(self._look()))  # not in the log context of who nudged
 
     async def _look(self) -> None:
         try:
-            while self._again and self._running:
-                self._again = False
-                for row in await self._claimed():
-                    self._again = True  # a lane's next row may be free when this one is told
-                    self._send_off(row)
+            while rows := await self._claimed():
+                for row in rows:
+                    self._send_off(row)  # a lane's next row may be free when this one is told
         except Unavailable:  # the store has said why
             self._unsure = True
         except Exception:
             LOG.exception("courier.look_failed")
         finally:
-            self._looking = False
-            self._look_later()
+            self._looking, self._looked_s = False, self._clock.seconds()
+            if self._running:
+                self._look_in(APART_S if self._again else LOOK_S)
 
     async def _claimed(self) -> tuple[OutboxRow, ...]:
-        """What may leave now. What a lost answer of the database left in our name, and is not in hand, is free again."""
+        """What may leave now; nothing once we end. What a lost answer of the database left in our name is free again, but for
+        what is in hand."""
+        self._again = False
         if self._unsure:
             await self._store.run(_release, self._instance, self._now(), tuple(self._under_way.values()))
             self._unsure = False
-        return await self._store.run(self.claim)
-
-    def _look_later(self) -> None:
-        if self._running and (self._timer is None or not self._timer.active()):
-            self._timer = self._clock.callLater(1, self.nudge)
+        return await self._store.run(self.claim) if self._running else ()
 
     def _send_off(self, row: OutboxRow) -> None:
         done = ensureDeferred(self.deliver(row))
@@ -154,7 +167,8 @@ class Courier:
 
     def _delivered(self, result: Any, done: Deferred[None]) -> None:
         del self._under_way[done]
-        self.nudge()
+        self._again = True
+        self._look_now()
         if result is not None:
             LOG.error("courier.bug", trace=result.getTraceback())
 

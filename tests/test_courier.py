@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from hkall_gateway.config.policy import load
-from hkall_gateway.courier import Courier, Schedule, Terms
+from hkall_gateway.courier import APART_S, Courier, Schedule, Terms
 from hkall_gateway.desk.deliveries import PATIENCE, delivered
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
@@ -79,6 +79,11 @@ class Post:
     def pass_time(self, seconds: int) -> None:
         for _ in range(seconds):
             self.clock.advance(1)
+
+    def nudge(self) -> None:
+        """Nudged, and a moment later."""
+        self.courier.nudge()
+        self.clock.advance(APART_S)
 
     def circuit(self, agency: str = "CUHK") -> str:
         return circuit(self.store.now(lambda unit: unit.links.one(agency)), self.now())
@@ -147,8 +152,19 @@ def test_a_nudge_is_enough_and_without_one_a_second_is() -> None:
     post.pass_time(1)
     assert post.carried == ["R1/CUHK/ask_lender"]
     post.put("R2", "CUHK")
-    post.courier.nudge()
+    post.nudge()
     assert post.carried[-1] == "R2/CUHK/ask_lender"
+
+
+def test_nudged_often_it_looks_a_moment_after_the_last_time_and_takes_what_came_meanwhile() -> None:
+    post = Post(in_flight=20)
+    post.start()
+    for n in range(20):
+        post.put(f"R{n}", "CUHK")
+        post.courier.nudge()
+    assert post.carried == []
+    post.clock.advance(APART_S)
+    assert len(post.carried) == 20
 
 
 def test_a_lane_leaves_in_order_and_waits_for_its_first() -> None:
@@ -366,7 +382,7 @@ def test_one_partner_that_is_down_delays_nobody_else() -> None:
     post.start()
     post.pass_time(300)
     post.put("R999", "LU")
-    post.courier.nudge()
+    post.nudge()
     assert post.carried[-1] == "R999/LU/ask_lender"
 
 
@@ -430,7 +446,7 @@ def test_a_day_without_one_partner_and_a_thousand_messages_for_it() -> None:
         post.clock.advance(60)
     trials = len(post.carried) - first
     post.put("R9999", "LU")
-    post.courier.nudge()
+    post.nudge()
     assert post.carried[-1] == "R9999/LU/ask_lender"
     assert trials <= 24 * 60
     _drains_in_order_at_the_limit(post)

@@ -16,6 +16,8 @@ class Clock(Protocol):
 
     def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
 
+    def seconds(self) -> float: ...
+
 
 class Verb(StrEnum):
     """What a connector may support.

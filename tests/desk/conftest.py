@@ -287,6 +287,9 @@ class NoTimer:
         self.waiting.append(call)
         return self
 
+    def seconds(self) -> float:
+        return 0.0
+
     def active(self) -> bool:
         return bool(self.waiting)
 
