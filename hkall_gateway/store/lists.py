@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Select, and_, bindparam, func, or_, select
 
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Position, Request, Side
-from hkall_gateway.store.overview import Overview
+from hkall_gateway.store.overview import Batch, Overview
 from hkall_gateway.store.tables import (
     CLOSURES,
     FINES,
@@ -71,10 +72,16 @@ def standing(
 ) -> tuple[Request, ...]:
     """Requests that stand in a position since before the instant named for it, or that a borrower should have sent home
     before `due_before`; by number, those after `after`."""
-    still = [and_(R.position == position, R.moved_at < instant) for position, instant in since.items()]
-    kept = and_(R.position == P.AT_BORROWER, R.lender_due < due_before)
+    instants = {f"since_{position.value}": instant for position, instant in since.items()}
+    return unit.asked(_standing(tuple(since)), most, due_before=due_before, after=after, **instants)
+
+
+@cache
+def _standing(positions: tuple[Position, ...]) -> Batch:
+    still = [and_(R.position == p, R.moved_at < bindparam(f"since_{p.value}")) for p in positions]
+    kept = and_(R.position == P.AT_BORROWER, R.lender_due < bindparam("due_before"))
     # Not `id > …` as it stands: the database would walk through all requests, instead of those that are open.
-    return unit.batch(IS_OPEN, or_(*still, kept), R.id + "" > after, order=(R.id + "",), limit=most)
+    return Batch(IS_OPEN, or_(*still, kept), R.id + "" > bindparam("after"), order=(R.id + "",))
 
 
 def flagged(unit: Overview) -> tuple[Request, ...]:

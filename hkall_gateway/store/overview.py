@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import func, literal_column, select, union
+from sqlalchemy import bindparam, func, literal_column, select, union
 
 from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.reading import Reading, requests
 from hkall_gateway.store.tables import IS_OPEN, JOURNAL, REQUESTS
+
+
+class Batch:
+    """A question for some requests, with named `bindparam`s, in the order of `order`; made once, asked again and again."""
+
+    def __init__(self, *where: Any, order: Sequence[Any]) -> None:
+        asked = requests(*where).order_by(*order).limit(bindparam("most"))
+        self.bare, self.locking = Prepared(asked), Prepared(asked.with_for_update(key_share=True))
 
 
 class Overview(Reading):
@@ -31,28 +41,46 @@ class Overview(Reading):
 
     def open_list(self, position: str = "", partner: str = "") -> tuple[Request, ...]:
         """Open requests, oldest first, of one position or one partner where given."""
-        wanted: list[Any] = [IS_OPEN]
-        wanted += [REQUESTS.c.position == position] if position else []
-        wanted += [REQUESTS.c.partner == partner] if partner else []
-        # Not `placed_at` as it stands: SQLite would walk through all requests, in order, to spare itself the sorting.
-        oldest_first: tuple[Any, ...] = literal_column("placed_at || ''"), REQUESTS.c.id
-        return self._requests(requests(*wanted).order_by(*oldest_first))
+        named = {name: value for name, value in (("position", position), ("partner", partner)) if value}
+        return self._prepared(_open_of(tuple(named)), **named)
 
     def batch(self, *where: Any, order: Sequence[Any], limit: int) -> tuple[Request, ...]:
         """At most `limit` requests, in the order of `order`, locked until the unit ends where the database has row locks."""
         question = requests(*where).order_by(*order).limit(limit)
         return self._requests(question if self.dialect == "sqlite" else question.with_for_update(key_share=True))
 
+    def asked(self, question: Batch, limit: int, **values: Any) -> tuple[Request, ...]:
+        """At most `limit` requests, locked until the unit ends where the database has row locks."""
+        prepared = question.bare if self.dialect == "sqlite" else question.locking
+        return self._prepared(prepared, most=limit, **values)
+
     def last_noted(self, request: str, event: str) -> datetime | None:
         """When the journal has this event of a request for the last time."""
-        last = select(func.max(JOURNAL.c.at)).where(JOURNAL.c.request == request, JOURNAL.c.event == event)
-        return self._connection.execute(last).scalar()
+        found: list[list[datetime | None]] = _LAST_NOTED.cells(self._connection, of=request, event=event)
+        return found[0][0]
 
     def history(self, what: str) -> tuple[dict[str, Any], ...]:
         """Every line of the journal about a request number, a copy's barcode or a patron's card, oldest first."""
-        held = select(REQUESTS.c.id).where(REQUESTS.c.item_barcode == what)
-        about = select(JOURNAL).where(JOURNAL.c.request.in_(held))
-        named = select(JOURNAL).where(JOURNAL.c.request == what)
-        owned = select(JOURNAL).where(JOURNAL.c.patron == what)
-        lines = union(about, named, owned).subquery()
-        return tuple(dict(row) for row in self._connection.execute(select(lines).order_by(lines.c.id)).mappings())
+        return tuple(_HISTORY.rows(self._connection, what=what))
+
+
+@cache
+def _open_of(columns: tuple[str, ...]) -> Prepared:
+    """Open requests with a value of these columns, oldest first."""
+    # Not `placed_at` as it stands: SQLite would walk through all requests, in order, to spare itself the sorting.
+    oldest_first: tuple[Any, ...] = literal_column("placed_at || ''"), REQUESTS.c.id
+    return Prepared(requests(IS_OPEN, *(REQUESTS.c[name] == bindparam(name) for name in columns)).order_by(*oldest_first))
+
+
+def _history() -> Prepared:
+    what: Any = bindparam("what")
+    held = select(REQUESTS.c.id).where(REQUESTS.c.item_barcode == what)
+    of = (JOURNAL.c.request.in_(held), JOURNAL.c.request == what, JOURNAL.c.patron == what)
+    lines = union(*(select(JOURNAL).where(about) for about in of)).subquery()
+    return Prepared(select(lines).order_by(lines.c.id))
+
+
+_HISTORY = _history()
+_LAST_NOTED = Prepared(
+    select(func.max(JOURNAL.c.at)).where(JOURNAL.c.request == bindparam("of"), JOURNAL.c.event == bindparam("event"))
+)

@@ -70,6 +70,18 @@ class Prepared:
         """How many rows it wrote."""
         return int(self._run(connection, self._for(connection.dialect), values).rowcount)
 
+    def change_all(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write several rows, in one trip where the driver can."""
+        compiled = self._for(connection.dialect)
+        driver: Any = connection.connection.dbapi_connection
+        values = [compiled.parameters(row) for row in rows]
+        for hear in connection.engine.dispatch.before_cursor_execute:
+            hear(connection, driver, compiled.text, values, None, True)
+        try:
+            driver.cursor().executemany(compiled.text, values)
+        except Exception as error:
+            raise _as_usual(connection.dialect, compiled, {}, error) from error
+
     def _run(self, connection: Connection, compiled: _Compiled, values: Mapping[str, Any]) -> Any:
         driver: Any = connection.connection.dbapi_connection
         try:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
+from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import QUARANTINE
 from hkall_gateway.store.unit import Unit
 
@@ -79,5 +80,8 @@ def settle(unit: Unit, number: int, state: str, who: str, reason: str) -> bool:
 
 def forget(unit: Unit, before: datetime, limit: int) -> int:
     """Delete up to `limit` documents that came last before that instant; how many there were."""
-    old = select(Q.id).where(Q.last_at < before).order_by(Q.last_at).limit(limit)
-    return unit.execute(delete(QUARANTINE).where(Q.id.in_(old))).rowcount
+    return _FORGET.change(unit.connection, before=before, most=limit)
+
+
+_OLD = select(Q.id).where(Q.last_at < bindparam("before")).order_by(Q.last_at).limit(bindparam("most"))
+_FORGET = Prepared(delete(QUARANTINE).where(Q.id.in_(_OLD)))

@@ -135,7 +135,7 @@ class Reading:
 
     def open_requests(self, card: str) -> tuple[Request, ...]:
         """A patron's requests and loans that have not ended, oldest first."""
-        return tuple(map(_request, _OPEN_OF.cells(self._connection, card=card)))
+        return self._prepared(_OPEN_OF, card=card)
 
     def open_lines(self, card: str) -> tuple[RequestLine, ...]:
         """The same as a patron's record shows them: a quarter of the columns, for what is asked most."""
@@ -160,6 +160,9 @@ class Reading:
 
     def _many(self, *where: Any) -> tuple[Request, ...]:
         return self._requests(_oldest_first(*where))
+
+    def _prepared(self, question: Prepared, **named: Any) -> tuple[Request, ...]:
+        return tuple(map(_request, question.cells(self._connection, **named)))
 
     def _requests(self, question: Executable) -> tuple[Request, ...]:
         return tuple(map(_request, self._connection.execute(question)))

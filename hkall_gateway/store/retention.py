@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, exists, func, literal, or_, select, tuple_, update
 
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.outbox import UNSETTLED
+from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import (
     ATTEMPTS,
     CANDIDATES,
@@ -136,12 +137,18 @@ def forget_messages(unit: Unit, before: datetime, after: int, limit: int) -> tup
 
     (where the next batch begins, None = these were the last; how many went). Rows are as old as their numbers are low.
     """
-    o = OUTBOX.c
-    rows = unit.execute(select(o.id, o.made_at, o.state).where(o.id > after).order_by(o.id).limit(limit)).all()
-    old = [row.id for row in rows if row.made_at < before]
-    told = [row.id for row in rows if row.made_at < before and row.state not in UNSETTLED]
-    _delete_messages(unit, o.id.in_(told))
-    return (old[-1] if len(old) == limit else None), len(told)
+    rows = _NEXT_MESSAGES.cells(unit.connection, after=after, most=limit)
+    old = [(number, state) for number, made_at, state in rows if made_at < before]
+    told = [number for number, state in old if state not in UNSETTLED]
+    if told:
+        _delete_messages(unit, OUTBOX.c.id.in_(told))
+    return (old[-1][0] if len(old) == limit else None), len(told)
+
+
+_O = OUTBOX.c
+_NEXT_MESSAGES = Prepared(
+    select(_O.id, _O.made_at, _O.state).where(_O.id > bindparam("after")).order_by(_O.id).limit(bindparam("most"))
+)
 
 
 def _over(before: datetime, after: Place | None) -> list[Any]:

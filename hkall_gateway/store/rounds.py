@@ -11,12 +11,12 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, or_, select, tuple_, update
+from sqlalchemy import and_, bindparam, delete, or_, select, text, tuple_, update
 
 from hkall_gateway.rules.vocabulary import Position, Request
-from hkall_gateway.store.overview import Overview
+from hkall_gateway.store.overview import Batch, Overview
 from hkall_gateway.store.prepared import Prepared, changing
-from hkall_gateway.store.tables import INBOX, IS_OPEN, JOBS, REQUESTS, SET_ASIDE
+from hkall_gateway.store.tables import INBOX, IS_OPEN, JOBS, REQUESTS, SET_ASIDE, any_of
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.upsert import insert_or_leave, insert_or_write_over
 
@@ -30,8 +30,7 @@ ROUND = "round "
 
 def pickups_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Books on the hold shelf whose last day is over and that are not marked yet, by number, after `cursor`."""
-    over = (R.position == P.RECEIVED, R.expired_pickup.is_(False), R.pickup_last < today, R.id > cursor)
-    return unit.batch(IS_OPEN, *over, order=(R.id,), limit=limit)
+    return unit.asked(_PICKUPS_OVER, limit, today=today, after=cursor)
 
 
 def loans_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
@@ -39,13 +38,10 @@ def loans_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Reques
 
     A lost book and one that the patron claims to have returned get no letter.
     """
-    # Not `position = …` as it stands: the database would walk through all loans, instead of those that are due.
-    over: list[Any] = [R.position + "" == P.ON_LOAN, R.due < today, R.claimed_on.is_(None), R.lost_on.is_(None)]
-    over.append(or_(R.overdue_notice_for.is_(None), R.overdue_notice_for != R.due))
+    if not cursor:
+        return unit.asked(_LOANS_OVER, limit, today=today)
     day, _, number = cursor.partition(" ")
-    if day:
-        over += [R.due >= date.fromisoformat(day), tuple_(R.due, R.id) > tuple_(date.fromisoformat(day), number)]
-    return unit.batch(IS_OPEN, *over, order=(R.due, R.id), limit=limit)
+    return unit.asked(_MORE_LOANS_OVER, limit, today=today, day=date.fromisoformat(day), after=number)
 
 
 def falling_on(unit: Unit, days: Sequence[date], after: str, limit: int) -> tuple[Request, ...]:
@@ -59,20 +55,48 @@ def falling_on(unit: Unit, days: Sequence[date], after: str, limit: int) -> tupl
 
 def asked_before(unit: Unit, since: datetime, cursor: str, limit: int) -> tuple[Request, ...]:
     """Requests that wait for a lender's word since before that instant, by number, after `cursor`."""
-    waiting = (R.position.in_([P.REQUESTED, P.CANCELLING]), R.moved_at < since, R.id > cursor)
-    return unit.batch(IS_OPEN, *waiting, order=(R.id,), limit=limit)
+    return unit.asked(_ASKED_BEFORE, limit, since=since, after=cursor)
 
 
 def needed_before(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Requests that were wanted up to a day that is over, by number, after `cursor`."""
-    late = (R.position.in_([P.NEW, P.REQUESTED]), R.need_before < today, R.id > cursor)
-    return unit.batch(IS_OPEN, *late, order=(R.id,), limit=limit)
+    return unit.asked(_NEEDED_BEFORE, limit, today=today, after=cursor)
 
 
 def forget_documents(unit: Unit, now: datetime, limit: int) -> int:
     """Drop at most `limit` outcomes whose window has passed; how many."""
-    old = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.keep_until < now).limit(limit)
-    return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
+    return _FORGET_DOCUMENTS.change(unit.connection, now=now, most=limit)
+
+
+_AFTER = R.id > bindparam("after")
+_PICKUPS_OVER = Batch(
+    IS_OPEN,
+    R.position == P.RECEIVED,
+    R.expired_pickup.is_(False),
+    R.pickup_last < bindparam("today"),
+    _AFTER,
+    order=(R.id,),
+)
+_DUE = (
+    IS_OPEN,
+    # Not `position = …` as it stands: the database would walk through all loans, instead of those that are due.
+    R.position + "" == P.ON_LOAN,
+    R.due < bindparam("today"),
+    R.claimed_on.is_(None),
+    R.lost_on.is_(None),
+    or_(R.overdue_notice_for.is_(None), R.overdue_notice_for != R.due),
+)
+_DAY, _NUMBER = bindparam("day", type_=R.due.type), bindparam("after", type_=R.id.type)
+_LOANS_OVER = Batch(*_DUE, order=(R.due, R.id))
+_MORE_LOANS_OVER = Batch(*_DUE, R.due >= _DAY, tuple_(R.due, R.id) > tuple_(_DAY, _NUMBER), order=(R.due, R.id))
+_ASKED_BEFORE = Batch(
+    IS_OPEN, text(any_of(frozenset({P.REQUESTED, P.CANCELLING}))), R.moved_at < bindparam("since"), _AFTER, order=(R.id,)
+)
+_NEEDED_BEFORE = Batch(
+    IS_OPEN, text(any_of(frozenset({P.NEW, P.REQUESTED}))), R.need_before < bindparam("today"), _AFTER, order=(R.id,)
+)
+_OLD_DOCUMENTS = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.keep_until < bindparam("now")).limit(bindparam("most"))
+_FORGET_DOCUMENTS = Prepared(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(_OLD_DOCUMENTS)))
 
 
 # ---- what a round could not do

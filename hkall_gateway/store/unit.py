@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FIRST, Event, Send
@@ -134,7 +134,8 @@ class Unit(Overview):
     def shortlist(self, candidates: Sequence[Candidate]) -> None:
         """Freeze the list of copies that could fill a request."""
         if candidates:
-            self._connection.execute(insert(CANDIDATES), [asdict(c) for c in candidates])
+            rows = [{name: getattr(candidate, name) for name in _CHOICE} for candidate in candidates]
+            _LISTED.change_all(self._connection, rows)
 
     def relist(self, request: str, candidates: Sequence[Candidate]) -> None:
         """Staff have changed the list of a request: these, in this order."""
@@ -172,8 +173,9 @@ class Unit(Overview):
 
     def notice_state(self, notice: int, state: str, error: str, now: datetime) -> None:
         """How a letter went: sent, or undeliverable and why."""
-        sent = {"sent_at": now} if state == "sent" else {}
-        self._connection.execute(update(NOTICES).where(NOTICES.c.id == notice).values(state=state, error=error, **sent))
+        sent = {"new_sent_at": now} if state == "sent" else {}
+        went = _LETTER_LEFT if sent else _LETTER_KEPT
+        went.change(self._connection, was_id=notice, new_state=state, new_error=error, **sent)
 
     # ---- for the database
 
@@ -241,17 +243,17 @@ class Unit(Overview):
         """One letter an occasion, whatever is repeated."""
         if send in self._silent or not after.patron:
             return
-        row = {
-            "request": after.id,
-            "kind": send.value,
-            "about": occasion(send, after),
-            "patron": after.patron,
-            "state": "queued",
-            "made_at": now,
-        }
-        fresh = self._connection.execute(insert_or_leave(NOTICES, self.dialect).values(**row).returning(NOTICES.c.id)).scalar()
-        if fresh is not None:
-            self.outbox.put(send, letter(send, after, before, now, fresh), by.corr, now)
+        fresh = _queueing(self.dialect).cells(
+            self._connection,
+            request=after.id,
+            kind=send.value,
+            about=occasion(send, after),
+            patron=after.patron,
+            state="queued",
+            made_at=now,
+        )
+        for (notice,) in fresh:
+            self.outbox.put(send, letter(send, after, before, now, notice), by.corr, now)
 
 
 _ASKED = tuple(f.name for f in fields(Request))
@@ -261,7 +263,19 @@ _OPEN = adding(REQUESTS, *_ASKED)
 _JOURNAL = adding(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
 
 
+_CHOICE = tuple(f.name for f in fields(Candidate))
+_LISTED = adding(CANDIDATES, *_CHOICE)
+_LETTER_KEPT = changing(NOTICES, ("id",), ("state", "error"))
+_LETTER_LEFT = changing(NOTICES, ("id",), ("state", "error", "sent_at"))
 _STATUS = changing(HOLDINGS, ("agency", "barcode"), ("status",))
+
+
+@cache
+def _queueing(dialect: str) -> Prepared:
+    """A letter's row, if it is not there yet; its number where it was made."""
+    columns = ("request", "kind", "about", "patron", "state", "made_at")
+    values = {name: bindparam(name, type_=NOTICES.c[name].type) for name in columns}
+    return Prepared(insert_or_leave(NOTICES, dialect).values(values).returning(NOTICES.c.id))
 
 
 @cache
