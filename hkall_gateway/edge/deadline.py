@@ -27,11 +27,15 @@ class Deadline:
 
     def hold(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
         """What `work` answers, or TooLate. Work that is late is not broken off: it may be about to commit."""
-        going, answer = Deferred.fromCoroutine(work), Deferred[T]()
-        timer = None if going.called else self.clock.callLater(self.seconds, lambda: answer.errback(TooLate()))
+        going = Deferred.fromCoroutine(work)
+        return going if going.called else self._within(going)
+
+    def _within(self, going: Deferred[T]) -> Deferred[T]:
+        answer = Deferred[T]()
+        timer = self.clock.callLater(self.seconds, lambda: answer.errback(TooLate()))
 
         def ended(result: T | Failure) -> None:
-            if timer is not None and timer.active():
+            if timer.active():
                 timer.cancel()
             if not answer.called:
                 answer.callback(result)

@@ -108,7 +108,7 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A message, who sent it, and the digest by which it is known again."""
+    """A message, who sent it, and the digest by which it is known again; of a look-up, which never is, another mark."""
 
     door: Door
     caller: Caller

@@ -8,12 +8,14 @@ Writing is valid: 2.02, the older 2.x or the NCIP 1 of the document that is answ
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from lxml import etree
 
-from hkall_gateway.ncip import classic, lookup_version, reading, trees, version1, writing
+from hkall_gateway.ncip import classic, forms, lookup_version, reading, trees, version1, writing
 from hkall_gateway.ncip.dialects import Dialect, Dtd, minor, version_1
+from hkall_gateway.ncip.elements import SERVICES
 from hkall_gateway.ncip.messages import BadMessage, Coded, Fields, Message
 from hkall_gateway.ncip.trees import NISO, Notes
 
@@ -32,6 +34,22 @@ def decode(body: bytes, charset: str | None = None) -> Message:
     """
     notes = Notes()
     text = trees.unwrapped(body, charset, notes)
+    pieces = forms.torn(text)
+    form = _form(pieces[0]) if pieces else None
+    return form.filled(pieces[1], tuple(notes)) if pieces and form else _read(text, notes)
+
+
+@lru_cache(maxsize=256)
+def _form(markup: tuple[str, ...]) -> forms.Form | None:
+    """What a document with this markup says; None where that is for its texts to say."""
+    try:
+        message = _read(forms.marked(markup), Notes())
+    except BadMessage:
+        return None
+    return None if message.service not in SERVICES or isinstance(message.version, Dtd) else forms.form(message)
+
+
+def _read(text: str, notes: Notes) -> Message:
     root = _tree(text, notes)
     dtd = version1.dtd(root)
     try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 
 import structlog
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.edge.deadline import TooLate
@@ -46,12 +48,24 @@ async def respond(door: Door, body: bytes, charset: str | None, peer: Peer) -> b
     """The reply to one document, whatever it was; never raises. `charset` is the one that the transport names."""
     began = door.now()
     asked, unread = _read(body, charset)
-    mark = digest(asked.message) if asked.message.service else ""
-    with structlog.contextvars.bound_contextvars(channel="ncip", corr_id=mark[:CORR]):
+    mark = _mark(asked.message, began)
+    tokens = bind_contextvars(channel="ncip", corr_id=mark[:CORR])
+    try:
         said = unread or await _answered(door, asked.message, mark, peer)
         reply = _written(door, asked, said)
         _tell(door, asked, said, peer, len(body), (door.now() - began).total_seconds())
+    finally:
+        reset_contextvars(**tokens)
     return reply
+
+
+def _mark(message: Message, now: datetime) -> str:
+    """What a message is known by: its digest, or, where nothing comes of it and it is never looked for again, its instant."""
+    if not message.service:
+        return ""
+    if message.service in SHAPES and SHAPES[message.service].kind != "L":
+        return digest(message)
+    return f"{int(now.timestamp() * 1_000_000) & 0xFFFF_FFFF_FFFF:012x}"
 
 
 # ---- reading
