@@ -11,7 +11,7 @@ import contextvars
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import structlog
@@ -71,6 +71,7 @@ class Schedule:
         return now + timedelta(seconds=max(wait_s * (0.5 + self.draw() / 2), retry_after_s))
 
 
+@cache
 def _after(made: int) -> RetryCallState:
     """tenacity's wait objects are pure functions of this state."""
     state = RetryCallState(Retrying(), None, (), {})

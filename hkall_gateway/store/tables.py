@@ -44,11 +44,20 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = String(32)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else _written(value)
+    # Not process_…: SQLAlchemy would put a function of its own around each, and these run for every instant.
+    def bind_processor(self, dialect: Dialect) -> Any:  # noqa: ARG002
+        return _bound
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else datetime.fromisoformat(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:  # noqa: ARG002
+        return _found
+
+
+def _bound(value: datetime | None) -> str | None:
+    return None if value is None else _written(value)
+
+
+def _found(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
 
 
 @lru_cache(maxsize=256)
