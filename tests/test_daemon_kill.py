@@ -1,4 +1,4 @@
-"""kill -9 of the real process at random moments, under load and with a partner whose line loses things: nothing is lost.
+"""kill -9 of the real process at random moments, under load and with partners whose lines lose things: nothing is lost.
 
 Four times in the ordinary suite; HKALL_KILLS=100 is for doing it by hand.
 """
@@ -8,23 +8,29 @@ from __future__ import annotations
 import json
 import os
 import random
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from hkall_gateway.lab import setup
+from hkall_gateway.config import gateway as configuration
+from hkall_gateway.daemon import house_of, make_unit
 from hkall_gateway.lab.script import MANNERS
+from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import JOURNAL
+from hkall_gateway.store.unit import Unit
 from tests.company import Gateway, until
+from tests.crowd import STEPS, Crowd
 
 KILLS = int(os.environ.get("HKALL_KILLS", "4"))
-SEED = 20170301
+SEED = int(os.environ.get("HKALL_KILLS_SEED", "20170301"))
 PATIENT = {"attempts": 400, "first_wait_s": 1, "longest_wait_s": 1, "breaker_failures": 50, "probe_s": 1}
-EVIL = ("503", "cut", "silence")
-TITLES = [f"b{n:04}" for n in range(1, 121)]
+EVIL = ("503", "504", "nonsense", "cut", "silence")
+ONCE = ("OPEN", "ASK", "SHIP", "ARRIVE", "NOTIFY", "CHECK_OUT", "RETURN", "CLOSE")
 
 
 @pytest.fixture
@@ -38,25 +44,11 @@ def spoil(gateway: Gateway, draw: random.Random) -> None:
     """A third of what reaches the partners from now on goes wrong."""
     for library in gateway.party.partners.values():
         library.script.clear()
-        library.script.extend(MANNERS[draw.choice(EVIL)] if draw.random() < 0.33 else MANNERS["ok"] for _ in range(200))
-
-
-def ask_until_dead(gateway: Gateway, draw: random.Random, numbers: Iterator[int], lives_s: float) -> list[str]:
-    """Readers ask for books until the process is killed, `lives_s` from now; the requests that were answered with yes."""
-    promised, end = [], time.monotonic() + lives_s
-    while time.monotonic() < end:
-        number = f"d-{next(numbers)}"
-        reader, title = f"P{draw.randrange(1, 100):04}", draw.choice(TITLES)
-        words = (f"user={reader}", f"bib={title}", f"request={number}", f"pickup={setup.LOCATION}")
-        reply = gateway.do(lambda words=words: gateway.party.discovery.say("RequestItem", *words))  # type: ignore[misc]  # now
-        if not reply.has("Problem"):
-            promised.append(reply.text("RequestId/RequestIdentifierValue"))
-    gateway.kill()
-    return promised
+        library.script.extend(MANNERS[draw.choice(EVIL)] if draw.random() < 0.33 else MANNERS["ok"] for _ in range(400))
 
 
 def asked_of_partners(gateway: Gateway) -> Counter[str]:
-    """How often each of our RequestIds took effect at a partner that takes a RequestId once."""
+    """How many partners took each of our RequestIds; a partner takes one once."""
     seen = {
         (agency, message.text("RequestId/RequestIdentifierValue"))
         for agency, library in gateway.party.partners.items()
@@ -71,26 +63,49 @@ def drained(gateway: Gateway) -> bool:
     return not found
 
 
-def test_nothing_that_was_answered_is_lost_and_nothing_is_done_twice(gateway: Gateway) -> None:
-    draw, numbers = random.Random(SEED), iter(range(1, 100_000))
+def journal(gateway: Gateway) -> dict[str, Counter[str]]:
+    """How often each thing has happened to each request, as its database says, by the number of the reader's system."""
+    config = configuration.load(gateway.path, gateway.environ)
+    engine = open_engine(config.database.url)
+    store = Immediate(engine, make_unit(house_of(config)))
+    found = finished(store.read(_happened))
+    store.close()
+    engine.dispose()
+    return found
+
+
+def _happened(unit: Unit) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = {}
+    for row in unit.execute(select(JOURNAL.c.request, JOURNAL.c.event).where(JOURNAL.c.outcome == "ok")).mappings():
+        request = unit.request(row["request"])
+        assert request is not None
+        found.setdefault(request.placed_id, Counter())[row["event"]] += 1
+    return found
+
+
+def test_nothing_that_was_answered_is_lost_and_nothing_is_done_twice(gateway: Gateway, reactor: Any) -> None:
+    draw = random.Random(SEED)
+    crowd = Crowd(gateway, reactor, draw)
     gateway.do(gateway.party.start)
-    promised: list[str] = []
     for _ in range(KILLS):
         spoil(gateway, draw)
         gateway.start()
-        promised += ask_until_dead(gateway, draw, numbers, draw.uniform(0.05, 0.8))
+        gateway.do(lambda: crowd.live(draw.uniform(0.05, 0.8)))
+    before = crowd.yes.copy()
     for library in gateway.party.partners.values():
         library.script.clear()
     gateway.start()
+    gateway.do(lambda: crowd.live(None))
     until(lambda: drained(gateway), "everything is told")
+    print(f"{KILLS} kills; answered before the last {dict(before)}, in all {dict(crowd.yes)}; {len(crowd.all)} wishes")  # noqa: T201  # figures
 
-    rows = json.loads(gateway.command("requests", "list", "--json"))
-    placed = Counter(row["placed_id"] for row in rows)
-    wire = Counter(row["wire_id"] for row in rows)
-    assert len(promised) >= KILLS
-    assert set(promised) <= placed.keys()  # what was promised is there
-    assert set(placed.values()) == {1}  # once
-    told = asked_of_partners(gateway)
-    assert wire.keys() <= told.keys()  # and its lender has heard of it
-    assert set(told.values()) == {1}  # under a RequestId that no other lender has
+    assert crowd.no == []  # what was answered is there: the next step finds it
+    assert before.total() >= KILLS
+    assert set(crowd.yes) >= {"ask", "63", "look up", *STEPS}
+    happened = journal(gateway)
+    promised = {wish.number for wish in crowd.all if wish.answered}
+    assert promised <= happened.keys()
+    assert {(number, event) for number, times in happened.items() for event in ONCE if times[event] > 1} == set()
+    assert {number for number in promised if not happened[number].keys() >= {"ARRIVE", "CHECK_OUT", "RETURN"}} == set()
+    assert set(asked_of_partners(gateway).values()) == {1}  # no RequestId with two lenders
     assert gateway.stop() == 0

@@ -1,0 +1,184 @@
+"""A crowd around a gateway that is killed under it: readers, counters and lenders who all speak at once, and try again.
+
+A book goes through STEPS. Whoever was not answered does the same step again; whoever was answered never does, so that a step
+whose effect was lost shows as the no to the next one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from random import Random
+from typing import Any, Final
+
+from twisted.internet.defer import DeferredList, ensureDeferred
+from twisted.internet.error import ConnectError, ConnectionClosed
+
+from hkall_gateway.connectors import exports
+from hkall_gateway.lab import setup
+from hkall_gateway.lab.partner import PartnerLibrary
+from hkall_gateway.lab.terminal import Terminal, call
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.transport import NoReply, NotSent
+from tests.company import Gateway, stamp
+
+STEPS: Final = ("ship", "take in", "lend", "take back", "come home")
+READERS, COUNTERS = 2, 2
+GONE = (NotSent, NoReply, ConnectionClosed, ConnectError)
+
+
+@dataclass(slots=True, eq=False)
+class Wish:
+    """What a reader asked for: `done` counts the steps that were answered with yes."""
+
+    number: str
+    reader: str
+    title: str
+    answered: bool = False
+    lender: str = ""
+    wire_id: str = ""
+    barcode: str = ""
+    done: int = 0
+
+
+class Crowd:
+    """`yes` counts what was answered, `no` is every step that was refused: there must be none."""
+
+    def __init__(self, gateway: Gateway, reactor: Any, draw: Random) -> None:
+        self._gateway, self._reactor, self._draw = gateway, reactor, draw
+        self._titles = {(h.agency, h.barcode): h.bib_id for h in exports.read_holdings(setup.DEMO_FILES / "holdings.csv")}
+        self._numbers, self._read = count(1), Counter[str]()
+        self._unanswered: deque[Wish] = deque()
+        self._waiting: dict[str, deque[Wish]] = {step: deque() for step in STEPS}
+        self.open: dict[str, Wish] = {}
+        self.all: list[Wish] = []
+        self.yes: Counter[str] = Counter()
+        self.no: list[str] = []
+        self.closing = False
+
+    async def live(self, lives_s: float | None) -> None:
+        """All of them at once until the gateway is killed, `lives_s` from now; or, without that, until every book is home."""
+        self.closing = lives_s is None
+        counters = [await self._logged_in() for _ in range(COUNTERS)]
+        work = [self._reads] * READERS + [self._lends] + [partial(self._serves, counter) for counter in counters]
+        if lives_s is not None:
+            self._reactor.callLater(lives_s, self._gateway.kill)
+        await DeferredList([ensureDeferred(self._goes_on(one)) for one in work], fireOnOneErrback=True, consumeErrors=True)
+
+    async def _goes_on(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            while self.open or not self.closing:
+                await work()
+        except GONE:
+            return
+
+    async def _logged_in(self) -> Terminal:
+        terminal = await call(self._reactor, self._gateway.ports.sip2)
+        assert await terminal.ask(f"9300CNcounter-1|CO{setup.PASSWORD}|") == "941"
+        return terminal
+
+    # ---- readers, at the discovery system
+
+    async def _reads(self) -> None:
+        if self.closing and not self._unanswered:
+            await self._looks_up(next(iter(self.open.values())).reader)
+            return
+        wish = self._unanswered.popleft() if self._unanswered else self._new()
+        if wish is None:
+            await self._looks_up(self._anybody())
+            return
+        words = (f"user={wish.reader}", f"bib={wish.title}", f"request={wish.number}", f"pickup={setup.LOCATION}")
+        try:
+            reply = await self._gateway.party.discovery.say("RequestItem", *words)
+        except GONE:
+            self._unanswered.append(wish)
+            raise
+        wish.answered = not reply.has("Problem")
+        self.yes["ask"] += wish.answered
+        if not wish.answered:
+            del self.open[wish.title]
+
+    def _anybody(self) -> str:
+        return f"P{self._draw.randrange(1, 100):04}"
+
+    def _new(self) -> Wish | None:
+        """A wish for a title that nobody waits for."""
+        title = f"b{self._draw.randrange(1, 121):04}"
+        if title in self.open:
+            return None
+        self.open[title] = wish = Wish(f"d-{next(self._numbers)}", self._anybody(), title)
+        self.all.append(wish)
+        return wish
+
+    async def _looks_up(self, reader: str) -> None:
+        reply = await self._gateway.party.discovery.say("LookupUser", f"user={reader}")
+        assert not reply.has("Problem"), reply
+        self.yes["look up"] += 1
+
+    # ---- lenders
+
+    async def _lends(self) -> None:
+        for library in self._gateway.party.partners.values():
+            for message in library.seen[self._read[library.agency] :]:
+                self._hear(library, message)
+            self._read[library.agency] = len(library.seen)
+        step = next((name for name in ("come home", "ship") if self._waiting[name]), None)
+        if step is None:
+            await self._looks_up(self._anybody())
+            return
+        wish = self._waiting[step][0]
+        library = self._gateway.party.partners[wish.lender]
+        say = library.ship if step == "ship" else library.receive
+        reply = await say(wish.wire_id, wish.barcode)
+        self._waiting[step].popleft()
+        self._stepped(wish, step, not reply.has("Problem"), reply.text("Problem/ProblemType"))
+
+    def _hear(self, library: PartnerLibrary, message: Message) -> None:
+        """A wish comes: it is in hand from now on, once, however often it is said."""
+        if message.service != "RequestItem":
+            return
+        barcode = message.text("ItemId/ItemIdentifierValue")
+        wish = self.open.get(self._titles[library.agency, barcode])
+        if wish is not None and not wish.barcode:
+            wish.lender, wish.barcode = library.agency, barcode
+            wish.wire_id = message.text("RequestId/RequestIdentifierValue")
+            self._waiting["ship"].append(wish)
+
+    # ---- counters
+
+    async def _serves(self, counter: Terminal) -> None:
+        step = next((name for name in ("take back", "lend", "take in") if self._waiting[name]), None)
+        if step is None or self._draw.random() < 0.2:
+            record = await counter.ask(f"63001{stamp()}  Y       AOHKU|AA{self._anybody()}|AC|")
+            assert record.startswith("64"), record
+            self.yes["63"] += 1
+            return
+        wish = self._waiting[step].popleft()
+        try:
+            reply = await counter.ask(self._line(step, wish))
+        except GONE:
+            self._waiting[step].appendleft(wish)
+            raise
+        self._stepped(wish, step, reply[2] == "1", reply)
+
+    def _line(self, step: str, wish: Wish) -> str:
+        if step == "lend":
+            return f"11NN{stamp()}{' ' * 18}AOHKU|AA{wish.reader}|AB{wish.barcode}|AC|"
+        return f"09N{stamp()}{stamp()}AP{setup.LOCATION}|AOHKU|AB{wish.barcode}|AC|"
+
+    # ---- all of them
+
+    def _stepped(self, wish: Wish, step: str, yes: bool, said: str) -> None:
+        if not yes:
+            self.no.append(f"{step} {wish}: {said}")
+            del self.open[wish.title]
+            return
+        self.yes[step] += 1
+        wish.done += 1
+        if wish.done < len(STEPS):
+            self._waiting[STEPS[wish.done]].append(wish)
+        else:
+            del self.open[wish.title]
