@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy.exc import OperationalError
 
+from hkall_gateway.store.turns import by_itself
 from hkall_gateway.store.unit import Unit
 
 T = TypeVar("T")
@@ -20,7 +21,8 @@ def apart(unit: Unit, work: Callable[[T], object], about: T) -> Exception | None
     say, heard = unit.connection.exec_driver_sql, len(unit.moves)
     say("SAVEPOINT apart")
     try:
-        work(about)
+        with by_itself(unit.connection):
+            work(about)
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, the others go on

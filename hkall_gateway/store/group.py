@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, text
@@ -20,6 +21,7 @@ from hkall_gateway.store.faults import Fault, certainly_undone, fault_of, told, 
 from hkall_gateway.store.lane import Answer, Turn
 from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.turns import Raised, run_wave, waves
 
 T = TypeVar("T")
 MakeUnit = Callable[[Connection], Any]
@@ -111,36 +113,46 @@ def _all(
     connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], begin: Mapping[str, Prepared], answer: MakeAnswer
 ) -> list[Answer | None]:
     """What each unit's waiter will hear, inside a transaction that is left open; None = it is to be tried again."""
+    in_waves = _open(connection, make_unit, jobs, begin)
+    try:
+        return _together(connection, make_unit, jobs, in_waves, answer)
+    except Raised as raised:
+        culprit, error = raised.place, raised.error
+    except Exception as refused:  # noqa: BLE001  # asked for several: it is found out whose fault it was
+        culprit, error = -1, refused
+    fault = fault_of(connection, error)
+    if fault is Fault.LOST or not _left(connection):
+        raise error
     _open(connection, make_unit, jobs, begin)
-    done: list[Answer | None] = []
-    for job in jobs:
-        try:
-            done.append(_together(connection, make_unit, job, answer))
-        except Exception as error:
-            fault = fault_of(connection, error)
-            if fault is Fault.LOST or not _left(connection):
-                raise
-            failed = _failed(job, error, fault)
-            break
-    else:
-        return done
-    _open(connection, make_unit, jobs, begin)
-    return [failed if one is job else _alone(connection, make_unit, one, answer) for one in jobs]
+    return [
+        _failed(job, error, fault) if place == culprit else _alone(connection, make_unit, job, answer)
+        for place, job in enumerate(jobs)
+    ]
 
 
-def _open(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], begin: Mapping[str, Prepared]) -> None:
+def _open(
+    connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], begin: Mapping[str, Prepared]
+) -> list[list[int]]:
+    """Begin, and lock what is decided about: the jobs' places, in waves of such as may take turns."""
     begin[connection.dialect.name].change(connection)
     if begin is _BEGIN:
-        make_unit(connection).lock([job.locks for job in jobs])
+        return waves(make_unit(connection).lock([job.locks for job in jobs]))
+    alone = connection.dialect.name == "sqlite"
+    return [[place] for place in range(len(jobs))] if alone else [list(range(len(jobs)))]
 
 
-def _together(connection: Connection, make_unit: MakeUnit, job: Job[Any], answer: MakeAnswer) -> Answer:
-    """Run one unit with nothing around it: whatever it raises undoes the group."""
-    unit = make_unit(connection)
-    result = job.context.run(job.work, unit, *job.args)
-    if not _unbroken(connection):
-        raise BrokenOff
-    return answer(job, unit, result)
+def _together(
+    connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], in_waves: Sequence[Sequence[int]], answer: MakeAnswer
+) -> list[Answer | None]:
+    """Run all units with nothing around them: whatever one raises undoes the group."""
+    units = [make_unit(connection) for _ in jobs]
+    works = [partial(job.context.run, job.work, unit, *job.args) for job, unit in zip(jobs, units, strict=True)]
+    results: list[Any] = [None] * len(jobs)
+    for wave in in_waves:
+        run_wave(connection, wave, works, results)
+        if not _unbroken(connection):
+            raise Raised(wave[0], BrokenOff())
+    return [answer(job, unit, result) for job, unit, result in zip(jobs, units, results, strict=True)]
 
 
 def _alone(connection: Connection, make_unit: MakeUnit, job: Job[Any], answer: MakeAnswer) -> Answer | None:

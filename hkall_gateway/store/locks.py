@@ -7,11 +7,14 @@ another system, then the rows of requests. Only what a courier claims is tried f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
+from itertools import islice
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Text, TextClause, and_, any_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger
 
@@ -19,6 +22,9 @@ from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import CANDIDATES, IS_OPEN, REQUESTS
 
 Pair = tuple[str, str]
+Named = tuple[str, tuple[str, ...]]
+Meant = dict[Named, list[int]]
+"""What is named, and the places in a group of those who name it."""
 NOTHING: Pair = ("", "")
 
 
@@ -52,22 +58,52 @@ class Locks:
             if value:
                 yield _name(kind, agency, value)
 
+    def requests(self) -> Iterator[Named]:
+        """The requests that it decides about, as a row of WAYS and its values."""
+        ones: dict[str, str] = {"number": self.request, "copy": self.item[1], "card": self.patron if self.whole else ""}
+        yield from ((way, (value,)) for way, value in ones.items() if value)
+        yield from (("wire", wire) for wire in self.wires if wire[1])
+        if self.placed[1]:
+            yield "placed", self.placed
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a request may be named: by these columns, and where `only` holds."""
+
+    columns: tuple[ColumnElement[str], ...]
+    only: tuple[TextClause, ...] = ()
+
+
+R = REQUESTS.c
+# fmt: off
+WAYS: Final[Mapping[str, Way]] = {
+    "number": Way((R.id,)),
+    "copy":   Way((R.item_barcode,), (IS_OPEN,)),
+    "card":   Way((R.patron,), (IS_OPEN,)),
+    "wire":   Way((R.wire_agency, R.wire_id)),
+    "placed": Way((R.placed_by, R.placed_id)),
+}
+"""Each is served by an index of its own."""
+# fmt: on
 
 NO_LOCKS = Locks()
 LINE = "line"
 
 
-def take(connection: Connection, wanted: Sequence[Locks]) -> None:
-    """Lock everything that a group wants, until its transaction ends. PostgreSQL only."""
-    names = {name for one in wanted for name in one.names()}
-    if names:
-        connection.execute(_BY_NAME, {"numbers": sorted(map(_number, names))})
-    wires = _pairs(wire for one in wanted for wire in one.wires)
-    asked = _asked_under(connection, wires) if wires else []
-    meant = _meant(wanted, wires, asked)
-    if meant:
-        rows = select(REQUESTS.c.id).where(or_(*meant)).order_by(REQUESTS.c.id).with_for_update(key_share=True)
-        connection.execute(rows)
+def take(connection: Connection, wanted: Sequence[Locks]) -> list[set[str]]:
+    """Lock all that a group wants until its transaction ends: for each of `wanted`, names and requests. PostgreSQL only."""
+    held = [set(one.names()) for one in wanted]
+    numbers = sorted({_number(name) for names in held for name in names})
+    if numbers:
+        _BY_NAME.cells(connection, numbers=numbers)
+    meant = _meant(wanted)
+    _look_up_former(connection, meant)
+    for cells in _requests(connection, meant):
+        for named in _names_of(cells):
+            for place in meant.get(named, ()):
+                held[place].add(cells[0])
+    return held
 
 
 def try_line(connection: Connection, line: str) -> bool:
@@ -75,30 +111,41 @@ def try_line(connection: Connection, line: str) -> bool:
     return connection.dialect.name == "sqlite" or bool(_TRY.cells(connection, number=_number(_name(LINE, "", line)))[0][0])
 
 
-def _asked_under(connection: Connection, wires: Sequence[Pair]) -> list[str]:
-    """The numbers of requests that a lender, the present one or a former, was asked under these RequestIds."""
-    question = select(CANDIDATES.c.request).where(CANDIDATES.c.wire_id.in_(_given(value for _, value in wires)))
-    return list(connection.execute(question).scalars())
+def _meant(wanted: Sequence[Locks]) -> Meant:
+    """Which requests are named, how, and by whom."""
+    meant: Meant = {}
+    for place, one in enumerate(wanted):
+        for named in one.requests():
+            meant.setdefault(named, []).append(place)
+    return meant
 
 
-def _meant(wanted: Sequence[Locks], wires: Sequence[Pair], asked: Sequence[str]) -> list[ColumnElement[bool]]:
-    """The requests that are named, each way of naming one by an index of its own."""
-    numbers, barcodes = _given([*asked, *(one.request for one in wanted)]), _given(one.item[1] for one in wanted)
-    cards, placed = _given(one.patron for one in wanted if one.whole), _pairs(one.placed for one in wanted)
-    found: list[ColumnElement[bool]] = [REQUESTS.c.id.in_(numbers)] if numbers else []
-    found += [and_(REQUESTS.c.item_barcode.in_(barcodes), IS_OPEN)] if barcodes else []
-    found += [and_(REQUESTS.c.patron.in_(cards), IS_OPEN)] if cards else []
-    found += [tuple_(REQUESTS.c.wire_agency, REQUESTS.c.wire_id).in_(wires)] if wires else []
-    found += [tuple_(REQUESTS.c.placed_by, REQUESTS.c.placed_id).in_(placed)] if placed else []
-    return found
+def _look_up_former(connection: Connection, meant: Meant) -> None:
+    """Who names a RequestId means the request under which a lender was asked so, the present one or a former, by its number."""
+    wires = [(value, places) for (way, value), places in meant.items() if way == "wire"]
+    if not wires:
+        return
+    ids = sorted({wire_id for (_, wire_id), _ in wires})
+    for wire_id, number in _FORMER.cells(connection, ids=ids):
+        named_by = [place for (_, value), places in wires if value == wire_id for place in places]
+        meant.setdefault(("number", (number,)), []).extend(named_by)
 
 
-def _given(values: Iterable[str]) -> list[str]:
-    return sorted({value for value in values if value})
+def _requests(connection: Connection, meant: Meant) -> list[list[str]]:
+    """Lock the requests that are named; the number and all other names of each."""
+    values: dict[str, list[str]] = {}
+    for way, value in sorted(meant):
+        for n, part in enumerate(value):
+            values.setdefault(f"{way}_{n}", []).append(part)
+    ways = tuple(way for way in WAYS if f"{way}_0" in values)
+    return _locking(ways).cells(connection, **values) if ways else []
 
 
-def _pairs(values: Iterable[Pair]) -> list[Pair]:
-    return sorted({pair for pair in values if pair[1]})
+def _names_of(cells: Sequence[str]) -> Iterator[Named]:
+    """A request's cells, which stand in the order of WAYS, as each way would name it."""
+    left = iter(cells)
+    for way, how in WAYS.items():
+        yield way, tuple(islice(left, len(how.columns)))
 
 
 def _name(kind: str, agency: str, value: str) -> str:
@@ -110,6 +157,22 @@ def _number(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
 
 
+def _any_of(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    return column == any_(bindparam(name, type_=ARRAY(Text)))
+
+
+@cache
+def _locking(ways: tuple[str, ...]) -> Prepared:
+    """Requests that are named in these ways, each by an index of its own. Of pairs any with any, which only locks more."""
+    named = {way: [_any_of(column, f"{way}_{n}") for n, column in enumerate(WAYS[way].columns)] for way in ways}
+    found = (and_(*all_of, *WAYS[way].only) for way, all_of in named.items())
+    columns = [column for way in WAYS.values() for column in way.columns]
+    return Prepared(select(*columns).where(or_(*found)).order_by(REQUESTS.c.id).with_for_update(key_share=True))
+
+
+_FORMER = Prepared(select(CANDIDATES.c.wire_id, CANDIDATES.c.request).where(_any_of(CANDIDATES.c.wire_id, "ids")))
 # One by one in the order given: in any other order a lock could meet another gateway's half-way.
-_BY_NAME = select(func.pg_advisory_xact_lock(func.unnest(bindparam("numbers", type_=ARRAY(BigInteger)))))
+_BY_NAME = Prepared(
+    select(func.pg_advisory_xact_lock(func.unnest(bindparam("numbers", type_=ARRAY(BigInteger)))).label("locked"))
+)
 _TRY = Prepared(select(func.pg_try_advisory_xact_lock(bindparam("number", type_=BigInteger)).label("ours")))

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ClauseElement, Connection, Dialect, Select, Table, UpdateBase, bindparam, insert, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import CompileError, DBAPIError
+
+from hkall_gateway.store.together import ForAll, for_all
 
 Convert = Callable[[Any], Any]
+
+TURNS: Final = "turns"
+"""Where a connection says that units take turns on it (`Connection.info`): a function that is asked instead of the driver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class _Compiled:
     binds: Mapping[str, Convert]
     keys: tuple[str, ...]
     results: tuple[tuple[int, Convert], ...]
+    for_all: ForAll | None
 
     def parameters(self, values: Mapping[str, Any]) -> Any:
         asked: Mapping[str, Any] = values
@@ -73,27 +79,26 @@ class Prepared:
     def change_all(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write several rows, in one trip where the driver can."""
         compiled = self._for(connection.dialect)
-        driver: Any = connection.connection.dbapi_connection
-        values = [compiled.parameters(row) for row in rows]
-        for hear in connection.engine.dispatch.before_cursor_execute:
-            hear(connection, driver, compiled.text, values, None, True)
-        try:
-            driver.cursor().executemany(compiled.text, values)
-        except Exception as error:
-            raise _as_usual(connection.dialect, compiled, {}, error) from error
+        if compiled.for_all is not None:
+            self.answers(connection, rows)
+            return
+        values = [_parameters(connection, compiled, row) for row in rows]
+        _execute(connection, compiled.text, values, many=True)
+
+    def answers(self, connection: Connection, asked: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
+        """An answer for each of the units that ask this in turns, as the driver would give it."""
+        compiled = self._for(connection.dialect)
+        assert compiled.for_all is not None, "each asks this by itself"
+
+        def execute(text: str, parameters: Any) -> Any:
+            return _execute(connection, text, parameters)
+
+        return compiled.for_all.answers(execute, [_parameters(connection, compiled, values) for values in asked])
 
     def _run(self, connection: Connection, compiled: _Compiled, values: Mapping[str, Any]) -> Any:
-        driver: Any = connection.connection.dbapi_connection
-        try:
-            parameters = compiled.parameters(values)
-        except Exception as error:
-            raise _as_usual(connection.dialect, compiled, values, error) from error
-        for hear in connection.engine.dispatch.before_cursor_execute:  # whoever listens to statements hears these too
-            hear(connection, driver, compiled.text, parameters, None, False)
-        try:
-            return driver.execute(compiled.text, parameters)
-        except Exception as error:
-            raise _as_usual(connection.dialect, compiled, values, error) from error
+        if compiled.for_all is not None and (ask := connection.info.get(TURNS)) is not None:
+            return ask(self, values)
+        return _execute(connection, compiled.text, _parameters(connection, compiled, values))
 
     def _for(self, dialect: Dialect) -> _Compiled:
         found = self._compiled.get(dialect.name)
@@ -115,10 +120,27 @@ def changing(table: Table, key: Sequence[str], columns: Sequence[str]) -> Prepar
     return Prepared(update(table).where(*where).values(values))
 
 
-def _as_usual(dialect: Dialect, compiled: _Compiled, values: Mapping[str, Any], error: Exception) -> BaseException:
+def _parameters(connection: Connection, compiled: _Compiled, values: Mapping[str, Any]) -> Any:
+    try:
+        return compiled.parameters(values)
+    except Exception as error:
+        raise _as_usual(connection.dialect, compiled.text, values, error) from error
+
+
+def _execute(connection: Connection, text: str, parameters: Any, *, many: bool = False) -> Any:
+    driver: Any = connection.connection.dbapi_connection
+    for hear in connection.engine.dispatch.before_cursor_execute:  # whoever listens to statements hears these too
+        hear(connection, driver, text, parameters, None, many)
+    try:
+        return driver.cursor().executemany(text, parameters) if many else driver.execute(text, parameters)
+    except Exception as error:
+        raise _as_usual(connection.dialect, text, parameters, error) from error
+
+
+def _as_usual(dialect: Dialect, text: str, values: Any, error: Exception) -> BaseException:
     """The error as SQLAlchemy would have raised it, so that whoever catches it sees no difference."""
     drivers: Any = dialect.loaded_dbapi.Error
-    return DBAPIError.instance(compiled.text, values, error, drivers, hide_parameters=True, dialect=dialect)
+    return DBAPIError.instance(text, values, error, drivers, hide_parameters=True, dialect=dialect)
 
 
 def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:
@@ -126,15 +148,25 @@ def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:
     columns = tuple(statement.exported_columns) if isinstance(statement, Select | UpdateBase) else ()
     binds = {name: _process(bind.type, dialect, "bind") for name, bind in made.binds.items()}
     results = ((place, _process(column.type, dialect, "result")) for place, column in enumerate(columns))
+    given = {name: bind.value for name, bind in made.binds.items() if not bind.required}
     return _Compiled(
         text=str(made),
         names=tuple(made.positiontup or ()),
         positional=made.positional,
-        given={name: bind.value for name, bind in made.binds.items() if not bind.required},
+        given=given,
         binds={name: convert for name, convert in binds.items() if convert},
         keys=tuple(str(column.key) for column in columns),
         results=tuple((place, convert) for place, convert in results if convert),
+        for_all=None if dialect.name == "sqlite" else for_all(str(made), _kinds(made, dialect), given),
     )
+
+
+def _kinds(made: Any, dialect: Dialect) -> Mapping[str, str]:
+    """The database's types of what is asked with; empty where one is not known."""
+    try:
+        return {str(name): bind.type.compile(dialect) for name, bind in made.binds.items() if bind.required}
+    except CompileError:
+        return {}
 
 
 def _process(kind: Any, dialect: Dialect, way: str) -> Convert | None:

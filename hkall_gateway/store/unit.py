@@ -179,10 +179,10 @@ class Unit(Overview):
 
     # ---- for the database
 
-    def lock(self, wanted: Sequence[Locks]) -> None:
-        """Lock what a group's units will decide about, in one order. SQLite has one writer and needs none."""
-        if self.dialect == "postgresql":
-            take(self._connection, wanted)
+    def lock(self, wanted: Sequence[Locks]) -> list[set[str]]:
+        """Lock what a group's units will decide about, in one order, and say what that is for each. SQLite has one writer and
+        needs none."""
+        return take(self._connection, wanted) if self.dialect == "postgresql" else [set() for _ in wanted]
 
     def committed(self) -> None:
         """The transaction is on disk: let those who listen know what happened."""
