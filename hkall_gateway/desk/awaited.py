@@ -10,6 +10,9 @@ from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Request,
 from hkall_gateway.store import awaited as found
 from hkall_gateway.store.unit import Unit
 
+NO = ("declined", "refused")
+"""How the outcome of a lender that said no begins."""
+
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
@@ -24,7 +27,8 @@ def awaited(unit: Unit, barcode: str, agency: str, house: House) -> Awaited | Wh
     """The request for which a lender was asked for this copy, or for the title of which it is a copy of that lender.
 
     `agency` is "" where only the barcode is known. AMBIGUOUS_ITEM where two requests may wait for it, or where a book of
-    our own has the same barcode; UNKNOWN_ITEM where none does. Source: HKALL rules R12, R13; receive unannounced.
+    our own has the same barcode; UNKNOWN_ITEM where none does. A lender that said no may have sent it all the same, but only
+    where none that did not is waited for. Source: HKALL rules R12, R13; receive unannounced.
     """
     copies = found.copies_with(unit, barcode)
     ours = any(copy.agency == house.agency for copy in copies)
@@ -33,9 +37,10 @@ def awaited(unit: Unit, barcode: str, agency: str, house: House) -> Awaited | Wh
         for request, lender in found.asked_by_barcode(unit, barcode) or _for_titles(unit, copies, house)
         if agency in {"", lender.agency}
     ]
-    if not waiting:
+    likely = [one for one in waiting if not one.lender.outcome.startswith(NO)] or waiting
+    if not likely:
         return Why.UNKNOWN_ITEM
-    return Why.AMBIGUOUS_ITEM if ours or len(waiting) > 1 else waiting[0]
+    return Why.AMBIGUOUS_ITEM if ours or len(likely) > 1 else likely[0]
 
 
 def _for_titles(unit: Unit, copies: Sequence[Holding], house: House) -> list[found.Asked]:

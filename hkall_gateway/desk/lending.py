@@ -15,6 +15,8 @@ from hkall_gateway.rules.windows import over
 from hkall_gateway.store.unit import Unit
 
 P = Position
+LEFT = frozenset({Event.BORROWER_HAS_IT, Event.COMING_HOME})
+"""What a borrower says of a copy that must have left us, whether we scanned it or not."""
 
 
 def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -> Outcome:
@@ -118,7 +120,7 @@ def heard(unit: Unit, ask: Heard, event: Event, house: House, now: datetime) -> 
         return _noted(request, late=True)
     if not unit.can(request, event):
         return _past_it(unit, ask, request, event, now)
-    if request.position is P.PAGED and event is Event.BORROWER_HAS_IT:
+    if request.position is P.PAGED and event in LEFT:
         unit.set_status(request.item or ItemKey("", ""), "On Loan")
     return _noted(unit.advance(request, event, now, ask.by, **_facts_of(event, request, house, now)))
 
@@ -127,8 +129,6 @@ def _past_it(unit: Unit, ask: Heard, request: Request, event: Event, now: dateti
     """A step that is behind us is a success; a withdrawal of what has left is a refusal (R34)."""
     if event is Event.WITHDRAW:
         return _no(unit, Refusal(Why.TOO_LATE_TO_CANCEL), ask.by, now, request)
-    if event is Event.COMING_HOME and request.position is P.PAGED:
-        return _no(unit, Refusal(Why.WRONG_POSITION), ask.by, now, request)
     return _noted(request, note="known already")
 
 
@@ -138,6 +138,8 @@ def _facts_of(event: Event, request: Request, house: House, now: datetime) -> di
         return {"unannounced": True, "lender_due": calendar.civil(now) + timedelta(days=days)}
     if event is Event.COMING_HOME and request.position is P.SHIPPED:
         return {"skipped": "received"}
+    if event is Event.COMING_HOME and request.position is P.PAGED:
+        return {"unannounced": True, "skipped": P.PAGED.value}
     return {}
 
 

@@ -34,7 +34,10 @@ def shipped(unit: Unit, ask: Heard, _house: House, now: datetime) -> Outcome:
     if candidate is not None and candidate.agency != ask.partner:
         return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
     item = ask.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else request.item)
-    if item is None or _in_other_hands(unit, item, request):
+    holder = _other_holder(unit, item, request) if item else None
+    if holder is not None and _came_without_a_word(holder, ask):
+        return _came_for_another(unit, ask, request, holder, now)
+    if item is None or holder is not None:
         return no(unit, Why.UNKNOWN_ITEM, ask.by, now, request=request)
     return _take_shipment(unit, ask, request, item, now)
 
@@ -52,8 +55,20 @@ def _stray_under(unit: Unit, ask: Heard) -> tuple[Request, None] | None:
     return (mine[-1], None) if mine else None
 
 
-def _in_other_hands(unit: Unit, item: ItemKey, request: Request) -> bool:
-    return any(r.id != request.id for r in unit.requests_with(item.barcode, item.agency))
+def _other_holder(unit: Unit, item: ItemKey, request: Request) -> Request | None:
+    """Another request that holds the copy."""
+    return next((r for r in unit.requests_with(item.barcode, item.agency) if r.id != request.id), None)
+
+
+def _came_without_a_word(holder: Request, ask: Heard) -> bool:
+    return holder.unannounced and holder.side is Side.BORROWING and holder.partner == ask.partner
+
+
+def _came_for_another(unit: Unit, ask: Heard, request: Request, holder: Request, now: datetime) -> Outcome:
+    """It was received for another wish than the one it was sent for: the word of it comes late, and only its date is news."""
+    _filled(unit, ask, holder, {"lender_due": ask.due}, now)
+    unit.note(request, "LATE", {"message": ask.by.message, "held_by": holder.id}, now, ask.by)
+    return _noted(request, note=f"here for {holder.id}")
 
 
 def _take_shipment(unit: Unit, ask: Heard, request: Request, item: ItemKey, now: datetime) -> Outcome:

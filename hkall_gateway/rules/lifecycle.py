@@ -182,6 +182,7 @@ TABLE: tuple[Step, ...] = (
     Step(P.PAGED,          E.DECLINE,                P.DECLINED,       (S.TELL_BORROWER_DECLINED,)),
     Step(P.PAGED,          E.WITHDRAW,               P.WITHDRAWN),
     Step(P.PAGED,          E.BORROWER_HAS_IT,        P.AT_BORROWER),
+    Step(P.PAGED,          E.COMING_HOME,            P.RETURN_TRANSIT),  # it had left without a scan
     Step(P.PAGED,          E.CHECK_IN_HOME,          P.CLOSED,         (S.TELL_BORROWER_HOME,)),
     Step(P.SHIPPED,        E.DECLINE_SHIPPED,        P.DECLINED,       (S.TELL_BORROWER_HOME,)),  # a no comes too late
     Step(P.SHIPPED,        E.BORROWER_HAS_IT,        P.AT_BORROWER),

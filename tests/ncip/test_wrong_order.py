@@ -186,6 +186,8 @@ LENDING_ROWS = (
     Row(RECEIVES,   P.AT_BORROWER,    "ok", "AT_BORROWER", given=LENT),
     Row(RECEIVES,   P.RETURN_TRANSIT, "ok", "RETURN_TRANSIT", given=LENT),
     # the way home without ItemReceived, and from every position in which it is out
+    Row(RETURNS,    P.PAGED,          "ok", "RETURN_TRANSIT skipped=PAGED unannounced=yes"),
+    Row(TAKES_IN,   P.PAGED,          "ok", "RETURN_TRANSIT skipped=PAGED unannounced=yes"),
     Row(RETURNS,    P.SHIPPED,        "ok", "RETURN_TRANSIT skipped=received", given=LENT),
     Row(TAKES_IN,   P.SHIPPED,        "ok", "RETURN_TRANSIT skipped=received", given=LENT),
     Row(RETURNS,    P.AT_BORROWER,    "ok", "RETURN_TRANSIT skipped=none", given=LENT),
