@@ -6,7 +6,9 @@ The text is put together as it goes; a tree of XML in between costs five times a
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from lxml import etree
@@ -17,6 +19,8 @@ from hkall_gateway.ncip.trees import NISO, clean, parsed
 
 _TEXTS: Final = frozenset({"text", "scheme", "dateTime", "integer", "count", "ordinal"})
 _STRUCTURES: Final = frozenset({"complex", "any"})
+_ALONE: Final = ""
+"""No name: the content of a message that is nothing but its Problems."""
 _MARKUP: Final = re.compile('[&<>"\r\n\t]')
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 _ESCAPES: Final = str.maketrans(_ENTITIES)
@@ -49,64 +53,125 @@ class _Writer:
     pieces: list[str] = field(default_factory=list)
 
     def service(self, message: Message) -> None:
-        if message.service not in SERVICES:
-            raise ValueError(f"{message.service} is no NCIP service")
-        if message.service == "Problem" and not message.has("Problem"):
+        service = message.service
+        if service not in SERVICES:
+            raise ValueError(f"{service} is no NCIP service")
+        if service == "Problem" and not message.has("Problem"):
             raise ValueError("Problem holds no Problem")
-        if message.service == "Problem":
-            self.fill(model("Problem"), message.fields, message.service)
-        else:
-            self.structure(message.service, model(message.service), message.fields, message.service)
+        try:
+            if service == "Problem":
+                self.fill(_content(_ALONE, self.mark), message.fields)
+            else:
+                self.structure(_slot(Child(service, required=True, repeats=False), model(service), self.mark), message.fields)
+        except _Misfit as wrong:
+            raise ValueError(f"{service}{wrong}") from wrong
 
-    def structure(self, name: str, element: Element, fields: Fields, path: str) -> None:
+    def structure(self, at: _Slot, fields: Fields) -> None:
+        self.pieces.append(at.opens)
         begun = len(self.pieces)
-        self.pieces.append(f"<{self.mark}{name}>")
-        self.fill(element, fields, path)
-        if len(self.pieces) == begun + 1:
-            self.pieces[begun] = f"<{self.mark}{name}/>"
+        self.fill(_content(at.name, self.mark), fields)
+        if len(self.pieces) == begun:
+            self.pieces[-1] = at.empty
         else:
-            self.pieces.append(f"</{self.mark}{name}>")
+            self.pieces.append(at.closes)
 
-    def fill(self, element: Element, fields: Fields, path: str) -> None:
-        for at in _places(element, fields, path):
-            if at.since <= self.level:
-                self.put(element, at, fields[at.name], f"{path}/{at.name}")
+    def fill(self, content: _Content, fields: Fields) -> None:
+        try:
+            for name in content.in_order(fields):
+                at = content.slots[name]
+                if at.since <= self.level:
+                    self.put(at, fields[name])
+        except KeyError as unknown:
+            raise _Misfit(f"/{unknown.args[0]} is not in the content model") from None
 
-    def put(self, element: Element, at: Child, value: Value, path: str) -> None:
-        values = many(value)
+    def put(self, at: _Slot, value: Value) -> None:
+        try:
+            if type(value) is str and at.kind in _TEXTS:  # these two are nearly all that there is
+                if value:
+                    self.pieces.append(f"{at.opens}{value if value.isalnum() else _escaped(value)}{at.closes}")
+            elif type(value) is dict and at.kind in _STRUCTURES:
+                self.structure(at, value)
+            else:
+                self.each(at, (value,) if isinstance(value, str) else many(value))
+        except _Misfit as wrong:
+            raise _Misfit(f"/{at.name}{wrong}") from None
+
+    def each(self, at: _Slot, values: Sequence[Value]) -> None:
         if len(values) > 1 and not at.repeats:
-            raise ValueError(f"{path} may stand only once")
+            raise _Misfit(" may stand only once")
         for one in values:
             if one in ("", False):
                 continue
-            if element.kind == "any" and at.name == "Ext" and isinstance(one, str):
-                self.pieces.append(_foreign(one, path))
+            if isinstance(one, str) and at.kind in _TEXTS:
+                self.text(at, one)
+            elif isinstance(one, STRUCTURE) and at.kind in _STRUCTURES:
+                self.structure(at, one)
             else:
-                self.one(at.name, ELEMENTS[at.name], one, path)
+                self.pieces.append(at.rare(one))
 
-    def one(self, name: str, element: Element, value: Value, path: str) -> None:
-        if isinstance(value, str) and element.kind in _TEXTS:
-            scheme = value.scheme if isinstance(value, Coded) and element.kind == "scheme" else ""
-            told = f' {self.mark}Scheme="{_quoted(scheme)}"' if scheme else ""
-            self.pieces.append(f"<{self.mark}{name}{told}>{_escaped(value)}</{self.mark}{name}>")
-        elif isinstance(value, STRUCTURE) and element.kind in _STRUCTURES:
-            self.structure(name, element, value, path)
-        elif element.kind == "empty" and value is True:
-            self.pieces.append(f"<{self.mark}{name}/>")
+    def text(self, at: _Slot, value: str) -> None:
+        if isinstance(value, Coded) and value.scheme and at.kind == "scheme":
+            self.pieces.append(f'{at.opens[:-1]} {self.mark}Scheme="{_quoted(value.scheme)}">{_escaped(value)}{at.closes}')
         else:
-            raise ValueError(f"{path} is {element.kind} and cannot hold {type(value).__name__}")
+            self.pieces.append(f"{at.opens}{_escaped(value)}{at.closes}")
 
 
-def _places(element: Element, fields: Fields, path: str) -> list[Child]:
-    """Where the fields stand, in schema order; those of an Ext, where anything may stand, in their own."""
-    if element.kind == "any":
-        found = [at for name in fields if (at := place(element, name)) is not None]
-    else:
-        found = [at for name, at in element.children.items() if name in fields]
-    if len(found) < len(fields):
-        wrong = next(name for name in fields if place(element, name) is None)
-        raise ValueError(f"{path}/{wrong} is not in the content model")
-    return found
+class _Misfit(ValueError):
+    """What the model does not know; its text begins with the path below the element that is being written."""
+
+
+# ---- what the tables say of an element, with its tags as they are written
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """One place in an element's content; `foreign` where another's XML may stand."""
+
+    name: str
+    kind: str
+    since: int
+    repeats: bool
+    foreign: bool
+    opens: str
+    closes: str
+    empty: str
+
+    def rare(self, value: Value) -> str:
+        """What is neither a text nor a structure: a flag, or a peer's own XML."""
+        if self.foreign and isinstance(value, str):
+            return _foreign(value)
+        if self.kind == "empty" and value is True:
+            return self.empty
+        raise _Misfit(f" is {self.kind} and cannot hold {type(value).__name__}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The places of an element, and their order, which is none where anything may stand."""
+
+    slots: Mapping[str, _Slot]
+    order: Mapping[str, int] | None
+
+    def in_order(self, fields: Fields) -> Iterable[str]:
+        """The names of the fields in schema order; KeyError names one that has no place."""
+        return sorted(fields, key=self.order.__getitem__) if self.order and len(fields) > 1 else fields
+
+
+@lru_cache(maxsize=4096)
+def _content(name: str, mark: str) -> _Content:
+    element = model("Problem") if name == _ALONE else ELEMENTS[name]
+    names = tuple(ELEMENTS) if element.kind == "any" else tuple(element.children)
+    places = [at for one in names if (at := place(element, one))]
+    slots = {at.name: _slot(at, ELEMENTS[at.name], mark, foreign=element.kind == "any" and at.name == "Ext") for at in places}
+    return _Content(slots, None if element.kind == "any" else {one: number for number, one in enumerate(names)})
+
+
+def _slot(at: Child, element: Element, mark: str, *, foreign: bool = False) -> _Slot:
+    tags = f"<{mark}{at.name}>", f"</{mark}{at.name}>", f"<{mark}{at.name}/>"
+    return _Slot(at.name, element.kind, at.since, at.repeats, foreign, *tags)
+
+
+# ---- texts
 
 
 def _escaped(text: str) -> str:
@@ -119,9 +184,9 @@ def _quoted(text: str) -> str:
     return said.translate(_IN_QUOTES) if _MARKUP.search(said) else said
 
 
-def _foreign(text: str, path: str) -> str:
+def _foreign(text: str) -> str:
     """What a peer put into an Ext, as it came."""
     try:
         return etree.tostring(parsed(text), encoding="unicode")
     except BadMessage as bad:
-        raise ValueError(f"{path} is not XML: {bad.detail}") from bad
+        raise _Misfit(f" is not XML: {bad.detail}") from bad
