@@ -59,7 +59,9 @@ def _lend(
             return _refuse(unit, answer, ask, _for_staff(unit, ask, request, answer.why, now), BorrowerFacts(borrower, ""), now)
         conflict = answer.why.value  # it happened while the line was down: taken, and shown to staff
     happened = ask.happened_at if ask.no_block and ask.happened_at else now
-    due = ask.due_told if conflict and ask.due_told else policy.loan_due(borrower, request, house.policy, happened, closures)
+    granted = answer.due if isinstance(answer, Grant) and happened == now else None
+    allowed = granted or policy.loan_due(borrower, request, house.policy, happened, closures)
+    due = ask.due_told if conflict and ask.due_told else allowed
     flags = flagged(request, f"offline:{conflict}" if conflict else "", facts.flag)
     lent = _record_loan(unit, ask, request, borrower, due, happened, house, now, flags)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from enum import StrEnum
 from functools import cache
@@ -29,7 +29,11 @@ def record(cls: type[T]) -> type[T]:
 
 def to_json(value: object) -> str:
     """`value` as JSON text. Raises TypeError for what is not a registered record or a plain value."""
-    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"))
+    kind = type(value)
+    write = _WRITERS.get(kind)
+    if write is None:
+        write = _WRITERS[kind] = _writer(kind)
+    return write(value)
 
 
 def from_json(text: str) -> Any:
@@ -37,40 +41,74 @@ def from_json(text: str) -> Any:
     return _rich(json.loads(text))
 
 
-_AS_THEY_ARE = frozenset({str, int, float, bool, type(None)})
+# ---- written
 
 
-def _plain(value: object) -> object:
-    if type(value) in _AS_THEY_ARE:
-        return value
-    if isinstance(value, Sensitive):
-        return {"_": "secret", "v": value.reveal()}
-    if isinstance(value, StrEnum):
-        return {"_": type(value).__name__, "v": value.value}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, datetime):
-        return {"_": "instant", "v": value.isoformat()}
-    if isinstance(value, date):
-        return {"_": "date", "v": value.isoformat()}
-    return _plain_many(value)
+Write = Callable[[Any], str]
+
+_text: Write = json.encoder.encode_basestring  # with the letters of every language as they are
 
 
-def _plain_many(value: object) -> object:
-    if isinstance(value, ItemKey):
-        return {"_": "item", "v": list(value)}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"_": type(value).__name__} | {name: _plain(getattr(value, name)) for name in _names(type(value))}
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    raise TypeError(f"{type(value).__name__} is not a record")
+def _tagged(name: str, value: str) -> str:
+    return f'{{"_":"{name}","v":{value}}}'
+
+
+def _mapping(value: Mapping[Any, Any]) -> str:
+    return "{" + ",".join([f"{_text(str(key))}:{to_json(one)}" for key, one in value.items()]) + "}"
+
+
+def _list(value: Iterable[Any]) -> str:
+    return "[" + ",".join([to_json(one) for one in value]) + "]"
+
+
+# fmt: off
+_WAYS: tuple[tuple[type, Write], ...] = (
+    (Sensitive,  lambda v: _tagged("secret", _text(v.reveal()))),
+    (str,        _text),
+    (bool,       lambda v: "true" if v else "false"),
+    (int,        int.__repr__),
+    (float,      json.dumps),
+    (type(None), lambda _: "null"),
+    (datetime,   lambda v: _tagged("instant", f'"{v.isoformat()}"')),
+    (date,       lambda v: _tagged("date", f'"{v.isoformat()}"')),
+    (ItemKey,    lambda v: _tagged("item", _list(v))),
+    (Mapping,    _mapping),
+    (tuple,      _list),
+    (list,       _list),
+)
+# fmt: on
+"""How a value is written: by the first row whose class it is of."""
+
+_WRITERS: dict[type, Write] = {}
+
+
+def _writer(kind: type) -> Write:
+    if dataclasses.is_dataclass(kind):
+        return _of_record(kind)
+    if issubclass(kind, StrEnum):
+        return {member: _tagged(kind.__name__, _text(member.value)) for member in kind}.__getitem__
+    found = next((write for row, write in _WAYS if issubclass(kind, row)), None)
+    if found is None:
+        raise TypeError(f"{kind.__name__} is not a record")
+    return found
+
+
+def _of_record(kind: type) -> Write:
+    """A writer for one dataclass: its keys are made once."""
+    head, keys = f'{{"_":"{kind.__name__}"', [(f',"{name}":', name) for name in _names(kind)]
+
+    def write(value: object) -> str:
+        return "".join([head, *[key + to_json(getattr(value, name)) for key, name in keys], "}"])
+
+    return write
 
 
 @cache
 def _names(cls: Any) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(cls))
+
+
+# ---- read
 
 
 def _rich(value: Any) -> Any:

@@ -150,6 +150,12 @@ class Reading:
         """The frozen list of copies that could fill a request, best first."""
         return tuple(Candidate(*cells) for cells in _CANDIDATES.cells(self._connection, number=request))
 
+    def chosen(self, request: Request) -> Candidate | None:
+        """The copy that the lender is asked for, with the lender's own number of its title."""
+        named = {"number": request.id, "wire_id": request.wire_id}
+        rows = _CHOSEN.cells(self._connection, **named) if request.wire_id else ()
+        return Candidate(*rows[0]) if rows else None
+
     def owed_cents(self, card: str) -> int:
         """What a patron owes, in cents; negative where we owe them for a book that was found again."""
         ((owed,),) = _OWED.cells(self._connection, card=card)
@@ -217,6 +223,11 @@ _LINES_OF = Prepared(
     .order_by(REQUESTS.c.placed_at, REQUESTS.c.id)
 )
 _CANDIDATES = Prepared(select(*_LISTED).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))
+_CHOSEN = Prepared(
+    select(*_LISTED)
+    .where(CANDIDATES.c.wire_id == bindparam("wire_id"), CANDIDATES.c.request == bindparam("number"))
+    .order_by(CANDIDATES.c.rank)
+)
 _HOLDING = Prepared(select(*_HELD).where(HOLDINGS.c.agency == bindparam("agency"), HOLDINGS.c.barcode == bindparam("barcode")))
 _COPIES = Prepared(select(*_HELD).where(HOLDINGS.c.bib_id == bindparam("bib")).order_by(HOLDINGS.c.agency, HOLDINGS.c.barcode))
 _OWN_COPIES = Prepared(

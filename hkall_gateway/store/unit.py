@@ -24,9 +24,8 @@ from hkall_gateway.rules.vocabulary import (
     Position,
     Refusal,
     Request,
-    Sensitive,
-    Side,
 )
+from hkall_gateway.store.facts import BLANK, NAMES, facts_of, news, shown, with_facts
 from hkall_gateway.store.links import Links
 from hkall_gateway.store.locks import Locks, take
 from hkall_gateway.store.moves import Move, nobody_listens
@@ -76,8 +75,8 @@ class Unit(Overview):
             placed_at=request.placed_at or now,
             moved_at=request.moved_at or now,
         )
-        _OPEN.change(self._connection, **_values(born))
-        self._note(born, "OPEN", "", "", "ok", to_json(_changes(_BLANK, born)), now, by)
+        _OPEN.change(self._connection, **facts_of(born))
+        self._note(born, "OPEN", "", "", "ok", to_json(news(BLANK, facts_of(born))), now, by)
         return born
 
     def can(self, request: Request, event: Event) -> bool:
@@ -90,28 +89,24 @@ class Unit(Overview):
         Raises BadStep if the table has no such step, LostRace if somebody else moved the request first.
         """
         step = lifecycle.step(request.side, request.position, event)
-        moved = now if step.target is not request.position else request.moved_at
-        after = replace(request, position=step.target, **{"moved_at": moved, **facts})
-        self._store(request, after, event.name, now, by, rule)
+        if step.target is not request.position:
+            facts.setdefault("moved_at", now)
+        after = self._change(request, event.name, now, by, rule, position=step.target, **facts)
         for send in step.sends:
             self._tell(send, request, after, now, by)
         return after
 
     def force(self, request: Request, position: Position, now: datetime, by: By, reason: str) -> Request:
         """Staff move a request by hand, from any position to any; nothing is told to anybody."""
-        after = replace(request, position=position, moved_at=now, reason=reason)
-        self._store(request, after, Event.FORCE.name, now, by, "")
-        return after
+        return self._change(request, Event.FORCE.name, now, by, position=position, moved_at=now, reason=reason)
 
     def amend(self, request: Request, now: datetime, by: By, rule: str = "", **facts: Any) -> Request:
         """Change facts where nothing has happened that the life cycle knows: a longer wait, a flag. Never the position."""
-        after = replace(request, **facts, position=request.position)
-        self._store(request, after, "AMEND", now, by, rule)
-        return after
+        return self._change(request, "AMEND", now, by, rule, position=request.position, **facts)
 
     def note(self, request: Request, event: str, facts: Mapping[str, Any], now: datetime, by: By, rule: str = "") -> None:
         """A line of the journal about something that is kept elsewhere: money, or a message that came too late."""
-        self._note(request, event, request.position, rule, "ok", to_json(_shown(facts)), now, by)
+        self._note(request, event, request.position, rule, "ok", to_json(shown(facts)), now, by)
 
     def tell(self, send: Send, request: Request, now: datetime, by: By) -> None:
         """Tell a partner something that is not a step, such as a withdrawn attempt."""
@@ -119,14 +114,14 @@ class Unit(Overview):
 
     def refuse(self, refusal: Refusal, now: datetime, by: By, request: Request | None = None, patron: str = "") -> None:
         """Write into the journal that the answer was no, and by which rule."""
-        about = request or replace(_BLANK, patron=patron)
+        about = request or replace(BLANK, patron=patron)
         self._note(
             about,
             "REFUSED",
             about.position if request else "",
             refusal.rule,
             refusal.why.value,
-            to_json(_shown(refusal.detail)),
+            to_json(shown(refusal.detail)),
             now,
             by,
         )
@@ -191,13 +186,16 @@ class Unit(Overview):
 
     # ---- private
 
-    def _store(self, before: Request, after: Request, event: str, now: datetime, by: By, rule: str) -> None:
-        changed = _changes(before, after)
+    def _change(self, before: Request, event: str, now: datetime, by: By, rule: str = "", **facts: Any) -> Request:
+        """Write what is new among `facts`, if the request still stands where it was, and a line of the journal about it."""
+        changed = news(before, facts)
         values = {"new_" + name: value for name, value in changed.items()}
         move = _moving(tuple(changed))
         if move.change(self._connection, was_id=before.id, was_position=before.position, **values) != 1:
             raise LostRace(f"{before.id}: somebody moved it from {before.position} first")
+        after = with_facts(before, changed)
         self._note(after, event, before.position, rule, "ok", to_json(changed), now, by, before)
+        return after
 
     def _note(
         self,
@@ -233,11 +231,7 @@ class Unit(Overview):
             self._write_letter(send, before, after, now, by)
             return
         about = before if send is Send.CANCEL_AT_LENDER else after
-        self.outbox.put(send, telling(send, about, now, self._chosen(about)), by.corr, now)
-
-    def _chosen(self, request: Request) -> Candidate | None:
-        """The copy that the lender is asked for, with the lender's own number of its title."""
-        return next((c for c in self.candidates(request.id) if c.wire_id and c.wire_id == request.wire_id), None)
+        self.outbox.put(send, telling(send, about, now, self.chosen(about)), by.corr, now)
 
     def _write_letter(self, send: Send, before: Request, after: Request, now: datetime, by: By) -> None:
         """One letter an occasion, whatever is repeated."""
@@ -256,10 +250,8 @@ class Unit(Overview):
             self.outbox.put(send, letter(send, after, before, now, notice), by.corr, now)
 
 
-_ASKED = tuple(f.name for f in fields(Request))
-_BLANK = Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib_id="")
 _BY = tuple(f.name for f in fields(By))
-_OPEN = adding(REQUESTS, *_ASKED)
+_OPEN = adding(REQUESTS, *NAMES)
 _JOURNAL = adding(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
 
 
@@ -293,16 +285,3 @@ def _moving(columns: tuple[str, ...]) -> Prepared:
 def _in_order(partners: Sequence[Partner]) -> list[Partner]:
     """So that two gateways that write at once wait for each other, and never both."""
     return sorted(partners, key=lambda partner: partner.agency)
-
-
-def _values(request: Request) -> dict[str, Any]:
-    return {n: getattr(request, n) for n in _ASKED}
-
-
-def _shown(detail: Mapping[str, object]) -> dict[str, object]:
-    """What may stand in the journal: a secret is a dot there, as everywhere."""
-    return {name: repr(value) if isinstance(value, Sensitive) else value for name, value in detail.items()}
-
-
-def _changes(before: Request, after: Request) -> dict[str, Any]:
-    return {n: getattr(after, n) for n in _ASKED if getattr(after, n) != getattr(before, n) or n == "position"}
