@@ -252,6 +252,9 @@ class Flaky:
     async def read(self, work: Any, *args: Any) -> Any:
         return await self._store.read(work, *args)
 
+    async def glance(self, work: Any, *args: Any, patron: str = "") -> Any:
+        return await self._store.glance(work, *args, patron=patron)
+
 
 def test_an_answer_that_comes_while_the_database_is_away_is_written_down_when_it_is_back() -> None:
     post = Post()

@@ -130,6 +130,9 @@ class _Store:
     async def read(self, work: Callable[..., T], *args: Any) -> T:
         return self._site.run(work, *args)
 
+    async def glance(self, work: Callable[..., T], *args: Any, patron: str = "") -> T:  # noqa: ARG002
+        return self._site.run(work, *args)
+
 
 def _door(site: Site) -> Door:
     store, agency = _Store(site), site.house.agency

@@ -34,7 +34,7 @@ async def over_loaded(store: Store, card: str, told: Told, source: str, as_of: d
     Blocks, counts and the last day of the card are its own; the rest of the loaded file (category, study mode, language,
     address) is what the library itself chose to load, and wins.
     """
-    loaded = await store.read(_patron, card)
+    loaded = await store.glance(_patron, card)
     known = loaded or Borrower(card, told.name, told.category, language=told.language or "en", local_loans=None)
     borrower = replace(
         known,

@@ -65,15 +65,15 @@ class CardDesk(ByHand):
 
     async def whose_copy(self, barcode: str, card: str = "", *, arriving: bool) -> Whose:
         """Who has a copy: HKALL, or the library's own system. `card` is who wants to lend or renew it."""
-        return await self._store.read(whose.copy, barcode, card, arriving, self.house)
+        return await self._store.glance(whose.copy, barcode, card, arriving, self.house)
 
     async def had(self, card: str) -> Had:
         """What a card has and owes here, whatever the local system knows of it."""
-        return await self._store.read(whose.had, card, self.house, self._now())
+        return await self._store.glance(whose.had, card, self.house, self._now())
 
     async def is_our_wish(self, ask: Hold) -> bool:
         """Whether a hold is ours, or one for the library's own list."""
-        return await self._store.read(cards.is_ours, ask, self.house)
+        return await self._store.glance(cards.is_ours, ask, self.house)
 
     async def pay_at_terminal(self, ask: Pay, pin: Sensitive = NOTHING) -> Paid | Refused:
         """Take money for what a patron owes, from a terminal that may have asked for the PIN."""

@@ -41,7 +41,7 @@ class Desk(PartnerDesk):
     async def see_patron(self, ask: SeePatron) -> PatronSeen:
         """A patron's record."""
         if self._loaded:
-            facts, seen = await self._store.read(_see_loaded, ask, self.house, self._now())
+            facts, seen = await self._store.glance(_see_loaded, ask, self.house, self._now(), patron=ask.card)
             checked = ask.pin_given and facts.borrower is not None
             return replace(seen, pin_ok=await self._local.hash_fits(facts, ask.pin)) if checked else seen
         facts = await self._facts(ask.card)
@@ -49,18 +49,18 @@ class Desk(PartnerDesk):
         pin_ok = await self._pin_ok(ask.card, ask.pin) if checked else None
         if checked and pin_ok is None:  # whoever it is, nobody can tell whether it is they
             facts = AWAY
-        return await self._store.read(seeing.see_patron, ask, facts, pin_ok, self.house, self._now())
+        return await self._store.glance(seeing.see_patron, ask, facts, pin_ok, self.house, self._now(), patron=ask.card)
 
     async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
         """What a copy is doing."""
-        return await self._store.read(seeing.see_item, ask, self.house)
+        return await self._store.glance(seeing.see_item, ask, self.house)
 
     async def check_out(self, ask: CheckOut) -> Outcome:
         """Lend a copy, or ship it when the card is a partner's."""
         if self._loaded and not ask.pin:
             locks = locks_for(patron=ask.card, item=ask.barcode)
             return await self._store.run(_check_out_loaded, ask, self.house, self._now(), locks=locks)
-        shipped = await self._store.read(_is_partner_card, ask.card)
+        shipped = await self._store.glance(_is_partner_card, ask.card)
         if shipped:
             return await self._store.run(_ship, ask, self.house, self._now(), locks=locks_for(item=ask.barcode))
         facts = await self._facts(ask.card)

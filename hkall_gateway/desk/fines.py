@@ -17,7 +17,8 @@ from hkall_gateway.desk.tally import closed_days, fine_cents
 from hkall_gateway.rules.records import from_json, to_json
 from hkall_gateway.rules.vocabulary import By, Refusal, Request, Why
 from hkall_gateway.store import fines
-from hkall_gateway.store.fines import CURRENCY, OVERDUE, Charged
+from hkall_gateway.store.fines import CURRENCY, OVERDUE
+from hkall_gateway.store.patrons import Charged
 from hkall_gateway.store.unit import Unit
 
 REPLACEMENT, PROCESSING, DAMAGE, REFUND = "replacement", "processing", "damage", "refund"
@@ -87,7 +88,7 @@ def pay(unit: Unit, ask: Pay, _house: House, now: datetime) -> Paid | Refused:
     if known:
         return _paid_before(unit, ask, known, now)
     owed = max(0, unit.owed_cents(ask.card))
-    wanted = [one for one in fines.charges_of(unit, ask.card) if one.left_cents > 0 and ask.fine in (None, one.id)]
+    wanted = [one for one in unit.charges(ask.card) if one.left_cents > 0 and ask.fine in (None, one.id)]
     most = min(owed, sum(one.left_cents for one in wanted))
     if ask.fine is not None and not wanted:
         return _no(unit, ask, Refusal(Why.UNKNOWN_FINE), now)

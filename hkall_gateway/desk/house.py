@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.settings import Notices, Policy
 from hkall_gateway.rules.vocabulary import Refusal
 
 
@@ -22,17 +23,21 @@ class House:
     @property
     def silent(self) -> frozenset[Send]:
         """The letters that the policy does not send."""
-        notices = self.policy.notices
-        wanted = {
-            Send.LETTER_PICKUP: notices.pickup,
-            Send.LETTER_RECALLED: notices.recall,
-            Send.LETTER_OVERDUE: notices.overdue,
-            Send.LETTER_UNFILLED: notices.cancelled_final,
-            Send.LETTER_RENEWAL_DENIED: notices.renewal_denied,
-            Send.LETTER_EXPIRED: notices.pickup_expired,
-            Send.LETTER_DECLINED: notices.each_decline,
-        }
-        return frozenset(send for send, sent in wanted.items() if not sent)
+        return _silent(self.policy.notices)
+
+
+@cache
+def _silent(notices: Notices) -> frozenset[Send]:
+    wanted = {
+        Send.LETTER_PICKUP: notices.pickup,
+        Send.LETTER_RECALLED: notices.recall,
+        Send.LETTER_OVERDUE: notices.overdue,
+        Send.LETTER_UNFILLED: notices.cancelled_final,
+        Send.LETTER_RENEWAL_DENIED: notices.renewal_denied,
+        Send.LETTER_EXPIRED: notices.pickup_expired,
+        Send.LETTER_DECLINED: notices.each_decline,
+    }
+    return frozenset(send for send, sent in wanted.items() if not sent)
 
 
 def refused(refusal: Refusal, language: str = "", title: str = "") -> Refused:

@@ -115,19 +115,19 @@ class Local:
             return AWAY
         if kept and kept.as_of and self._now() - kept.as_of < timedelta(seconds=terms.keep_s):
             return replace(kept, flag=FLAG)
-        facts = await self._store.read(loaded_facts, card)
+        facts = await self._store.glance(loaded_facts, card)
         return replace(facts, flag=FLAG) if facts.borrower else AWAY
 
     async def _with_blocks(self, facts: BorrowerFacts) -> BorrowerFacts:
         borrower = facts.borrower
-        if borrower is None or not await self._store.read(is_blocked, borrower.barcode):
+        if borrower is None or not await self._store.glance(is_blocked, borrower.barcode):
             return facts
         return replace(facts, borrower=replace(borrower, blocked=True))
 
     async def _by_loaded_hash(self, card: str, pin: Sensitive) -> bool:
         if self._terms().pin != "loaded":
             return False
-        return await self.hash_fits(await self._store.read(loaded_facts, card), pin)
+        return await self.hash_fits(await self._store.glance(loaded_facts, card), pin)
 
     def _keep(self, card: str, facts: BorrowerFacts) -> None:
         if facts.as_of is None:  # a row of ours, or a system that does not say when it spoke

@@ -13,7 +13,6 @@ from hkall_gateway.desk.standing import standing_of
 from hkall_gateway.rules import calendar, eligibility
 from hkall_gateway.rules.vocabulary import NOTHING, RULES, Grant, ItemKey, Position, Refusal, Request, RequestLine, Side, Why
 from hkall_gateway.store.cards import properties_of
-from hkall_gateway.store.fines import charges_of
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -27,7 +26,7 @@ def see_patron(
     borrower = facts.borrower
     if borrower is None:
         return _nobody(ask, facts)
-    has, charged = unit.open_lines(borrower.barcode), charges_of(unit, borrower.barcode)
+    has, charged = unit.open_lines(borrower.barcode), unit.charges(borrower.barcode)
     owed_cents = sum(one.left_cents for one in charged)
     answer = eligibility.may_use(borrower, house.policy, now, standing_of(has, owed_cents, house, now))
     category = eligibility.category_of(borrower, house.policy)

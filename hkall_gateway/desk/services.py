@@ -214,7 +214,7 @@ def bill(unit: Unit, ask: Bill, _house: House, now: datetime) -> Billed | Refuse
     if ask.cents <= 0:
         return _no(unit, Refusal(Why.NOT_OWED, {"owed": "more than nothing"}), ask.by, now, patron=ask.card)
     mark = f"{ask.by.who}:{ask.reference}"
-    known = [one for one in fines.charges_of(unit, ask.card) if one.reason == mark] if ask.reference else []
+    known = [one for one in unit.charges(ask.card) if one.reason == mark] if ask.reference else []
     if known:
         same = known[0].cents == ask.cents
         return _billed(ask, known[0].id) if same else _no(unit, Refusal(Why.TRANSACTION_REUSED), ask.by, now)

@@ -10,7 +10,6 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Had, Whose
 from hkall_gateway.desk.seeing import loan_line
 from hkall_gateway.rules.vocabulary import ItemKey, Side, Why
-from hkall_gateway.store.fines import charges_of
 from hkall_gateway.store.unit import Unit
 
 
@@ -35,4 +34,4 @@ def copy(unit: Unit, barcode: str, card: str, arriving: bool, house: House) -> W
 def had(unit: Unit, card: str, house: House, now: datetime) -> Had:
     """What a card has and owes here; nothing for one that nobody knows."""
     lines = tuple(loan_line(unit, line, house, now) for line in unit.open_lines(card))
-    return Had(lines, charge_lines(unit, charges_of(unit, card)))
+    return Had(lines, charge_lines(unit, unit.charges(card)))

@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from datetime import date, datetime
+from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
-from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.patrons import Charged
 from hkall_gateway.store.tables import FINES, IS_UNPAID, PAYMENTS
 from hkall_gateway.store.unit import Unit
 
 CURRENCY = "HKD"
 OVERDUE = "overdue"
-
-
-@dataclass(frozen=True, slots=True)
-class Charged:
-    """One charge. `cents` is negative for what we owe the patron; `due` is the date that an overdue fine counts from."""
-
-    id: int
-    request: str
-    patron: str
-    kind: str
-    cents: int
-    paid_cents: int
-    waived_cents: int
-    currency: str
-    at: datetime
-    reason: str
-    due: date | None
-
-    @property
-    def left_cents(self) -> int:
-        return self.cents - self.paid_cents - self.waived_cents
-
-
-_CHARGED = tuple(FINES.c[f.name] for f in fields(Charged))
-_OF_PATRON = Prepared(select(*_CHARGED).where(FINES.c.patron == bindparam("card")).order_by(FINES.c.id))
 
 
 def charge(unit: Unit, request: Request, kind: str, cents: int, rule: str, now: datetime, by: By) -> int:
@@ -64,11 +39,6 @@ def charged_cents(unit: Unit, request: Request) -> int:
     """What was charged already for the present due date: fines of earlier due dates stand for themselves."""
     wanted = (FINES.c.request == request.id, FINES.c.kind == OVERDUE, FINES.c.due == request.due)
     return unit.execute(select(func.sum(FINES.c.cents)).where(*wanted)).scalar() or 0
-
-
-def charges_of(unit: Unit, card: str) -> tuple[Charged, ...]:
-    """All charges of a patron, oldest first."""
-    return tuple(Charged(*cells) for cells in _OF_PATRON.cells(unit.connection, card=card))
 
 
 def charges_for(unit: Unit, request: str, kind: str) -> tuple[Charged, ...]:

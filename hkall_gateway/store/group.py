@@ -93,8 +93,9 @@ def run_group(
 
 def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
     """Questions that decide nothing: one snapshot for all, and what one of them wrote all the same is not kept."""
+    unit = make_unit(connection)  # one view of the one snapshot
     try:
-        answers = _all(connection, make_unit, jobs, _ASK, _read)
+        answers = _all(connection, lambda _: unit, jobs, _ASK, _read)
         _ROLLBACK.change(connection)
     except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
         return _undone(connection, jobs, error, False, steady)
@@ -137,6 +138,7 @@ def _open(
     begin[connection.dialect.name].change(connection)
     if begin is _BEGIN:
         return waves(make_unit(connection).lock([job.locks for job in jobs]))
+    make_unit(connection).look_ahead({job.locks.patron for job in jobs if job.locks.patron})
     alone = connection.dialect.name == "sqlite"
     return [[place] for place in range(len(jobs))] if alone else [list(range(len(jobs)))]
 

@@ -147,6 +147,49 @@ class Lane(Generic[J]):
         return [self._refuse(job, error) for job in waiting]
 
 
+class Nook(Generic[J]):
+    """A lane without a thread: what was asked in one turn of the reactor is done, and answered, at the start of its next.
+
+    For questions that are over sooner than a thread would have been woken. `do_group`, `in_reactor`, `batch` and `grouped` as
+    for `Lane`; a group that must be tried again comes with the next one.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        do_group: Callable[[Connection, Sequence[J]], Turn[J]],
+        in_reactor: Callable[[Callable[[], None]], object],
+        batch: int,
+        grouped: Callable[[int, str], None] = to_nobody,
+    ) -> None:
+        self._connection, self._do_group, self._in_reactor = connection, do_group, in_reactor
+        self._batch, self._grouped = batch, grouped
+        self._waiting: list[J] = []
+
+    def put(self, job: J) -> None:
+        """Wait for the next turn."""
+        self._waiting.append(job)
+        if len(self._waiting) == 1:
+            self._in_reactor(self._do)
+
+    def stop(self) -> None:
+        """Finish what waits. Called once, from the reactor's thread."""
+        while self._waiting:
+            self._do()
+        self._connection.close()
+
+    def _do(self) -> None:
+        jobs, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
+        if not jobs:
+            return
+        turn = self._do_group(self._connection, jobs)
+        self._grouped(len(jobs), "reader")
+        self._waiting += turn.again
+        if self._waiting:
+            self._in_reactor(self._do)
+        give(turn.answers)
+
+
 def give(answers: Sequence[Answer]) -> None:
     """Every answer, in order, also when one of them raises; that error goes to the caller at the end."""
     with ExitStack() as all_of_them:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import date
 from functools import cache, lru_cache
@@ -21,19 +21,17 @@ from hkall_gateway.rules.vocabulary import (
     Position,
     Request,
     RequestLine,
-    Sensitive,
     Side,
 )
+from hkall_gateway.store import patrons
 from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import (
     CANDIDATES,
-    CARD_BLOCKS,
     CLOSURES,
     FINES,
     HOLDINGS,
     IS_OPEN,
     LINKS,
-    PATRONS,
     REQUESTS,
     any_of,
 )
@@ -48,6 +46,7 @@ class Reading:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._partners: dict[str, Partner | None] = {}  # as this transaction saw them first
+        self._known: Mapping[str, patrons.Known] = {}
 
     @property
     def dialect(self) -> str:
@@ -65,10 +64,15 @@ class Reading:
 
     # ---- people, copies, partners
 
+    def look_ahead(self, cards: Collection[str]) -> None:
+        """Read what is known of these patrons at once, for a transaction that asks about each of them and writes nothing."""
+        if len(cards) > 1:
+            self._known = patrons.known(self._connection, cards)
+
     def patron(self, card: str) -> Borrower | None:
         """The patron with this card number, as last loaded; blocked also where a terminal blocked the card here."""
-        rows = _PATRON.cells(self._connection, card=card)
-        return _borrower(rows[0]) if rows else None
+        known = self._known.get(card)
+        return known.borrower if known else patrons.borrower(self._connection, card)
 
     def holding(self, item: ItemKey) -> Holding | None:
         """The copy with this identity."""
@@ -139,7 +143,13 @@ class Reading:
 
     def open_lines(self, card: str) -> tuple[RequestLine, ...]:
         """The same as a patron's record shows them: a quarter of the columns, for what is asked most."""
-        return tuple(map(_line, _LINES_OF.cells(self._connection, card=card)))
+        known = self._known.get(card)
+        return tuple(known.lines) if known else patrons.lines(self._connection, card)
+
+    def charges(self, card: str) -> tuple[patrons.Charged, ...]:
+        """All charges of a patron, oldest first."""
+        known = self._known.get(card)
+        return tuple(known.charges) if known else patrons.charges(self._connection, card)
 
     def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
         """How many of a patron's requests stand in these positions, the request `without` not counted (R20, R21)."""
@@ -186,20 +196,10 @@ def _oldest_first(*where: Any) -> Select[Any]:
     return requests(*where).order_by(REQUESTS.c.placed_at, REQUESTS.c.id)
 
 
-_SENSITIVE = frozenset({"name", "name_zh", "email", "pin_hash"})
-_BORROWER = tuple(f.name for f in fields(Borrower))
-_HUSHED = tuple(place for place, name in enumerate(_BORROWER) if name in _SENSITIVE)
 _HELD = tuple(HOLDINGS.c[f.name] for f in fields(Holding))
 _LISTED = tuple(CANDIDATES.c[f.name] for f in fields(Candidate))
 _SIDES, _POSITIONS = {side.value: side for side in Side}, {position.value: position for position in Position}
 
-# A card is blocked by its library, as last loaded, or by a terminal here.
-_BLOCKED_HERE = select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == PATRONS.c.barcode).exists()
-_PATRON = Prepared(
-    select(*(or_(PATRONS.c.blocked, _BLOCKED_HERE).label(n) if n == "blocked" else PATRONS.c[n] for n in _BORROWER)).where(
-        PATRONS.c.barcode == bindparam("card")
-    )
-)
 _PARTNER = Prepared(select(LINKS.c.partner).where(LINKS.c.agency == bindparam("agency")))
 _PARTNER_CARD = Prepared(
     select(LINKS.c.partner).where(LINKS.c.card == bindparam("card"), text("card <> ''")).order_by(LINKS.c.agency).limit(1)
@@ -217,11 +217,6 @@ _CLOSED = Prepared(select(CLOSURES.c.day).where(CLOSURES.c.agency == bindparam("
 _ASKED = Prepared(select(CANDIDATES).where(CANDIDATES.c.wire_id == bindparam("wire_id")))
 _HELD_BY = Prepared(_oldest_first(REQUESTS.c.item_barcode == bindparam("barcode"), IS_OPEN))
 _OPEN_OF = Prepared(_oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
-_LINES_OF = Prepared(
-    select(*(REQUESTS.c[f.name] for f in fields(RequestLine)))
-    .where(REQUESTS.c.patron == bindparam("card"), IS_OPEN)
-    .order_by(REQUESTS.c.placed_at, REQUESTS.c.id)
-)
 _CANDIDATES = Prepared(select(*_LISTED).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))
 _CHOSEN = Prepared(
     select(*_LISTED)
@@ -256,18 +251,6 @@ def _entry(text: str) -> Partner:
     return found
 
 
-def _borrower(cells: list[Any]) -> Borrower:
-    """A patron from its cells, which stand in the order of its fields."""
-    for place in _HUSHED:
-        cells[place] = Sensitive(cells[place])
-    return Borrower(*cells)
-
-
 def _request(cells: Sequence[Any]) -> Request:
     """A request from its cells, which stand in the order of its fields: id, side, position and so on."""
     return Request(cells[0], _SIDES[cells[1]], _POSITIONS[cells[2]], *cells[3:])
-
-
-def _line(cells: Sequence[Any]) -> RequestLine:
-    """A line from its cells, in the order of its fields: id, position and so on."""
-    return RequestLine(cells[0], _POSITIONS[cells[1]], *cells[2:])

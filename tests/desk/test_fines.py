@@ -16,7 +16,7 @@ from hkall_gateway.desk.deeds import Paid, Pay, Waive, Waived
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.rules.settings import Block, Policy, Renewal
 from hkall_gateway.rules.vocabulary import By, Position, Why
-from hkall_gateway.store import fines
+from hkall_gateway.store.unit import Unit
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library
@@ -51,7 +51,7 @@ def see(library: Library, card: str = "UG1") -> Any:
 
 
 def left(library: Library) -> list[int]:
-    return [one.left_cents for one in library.store.now(fines.charges_of, "UG1")]
+    return [one.left_cents for one in library.store.now(Unit.charges, "UG1")]
 
 
 # ---- assessed

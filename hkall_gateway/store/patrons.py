@@ -1,0 +1,153 @@
+"""What is known of a patron: their row, what they have and wait for, what they are charged. Of one, or of many at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, bindparam, or_, select, text
+
+from hkall_gateway.rules.vocabulary import Borrower, Position, RequestLine, Sensitive
+from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.tables import CARD_BLOCKS, FINES, IS_OPEN, PATRONS, REQUESTS
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """One charge. `cents` is negative for what we owe the patron; `due` is the date that an overdue fine counts from."""
+
+    id: int
+    request: str
+    patron: str
+    kind: str
+    cents: int
+    paid_cents: int
+    waived_cents: int
+    currency: str
+    at: datetime
+    reason: str
+    due: date | None
+
+    @property
+    def left_cents(self) -> int:
+        return self.cents - self.paid_cents - self.waived_cents
+
+
+@dataclass(slots=True)
+class Known:
+    """All of it about one card. `borrower` is None where nobody has it; lines and charges oldest first."""
+
+    borrower: Borrower | None = None
+    lines: list[RequestLine] = field(default_factory=list)
+    charges: list[Charged] = field(default_factory=list)
+
+
+def borrower(connection: Connection, card: str) -> Borrower | None:
+    """The patron with this card number."""
+    return next(map(_borrower, _PATRON.cells(connection, card=card)), None)
+
+
+def lines(connection: Connection, card: str) -> tuple[RequestLine, ...]:
+    """A patron's requests and loans that have not ended, oldest first."""
+    return tuple(map(_line, _LINES.cells(connection, card=card)))
+
+
+def charges(connection: Connection, card: str) -> tuple[Charged, ...]:
+    """All charges of a patron, oldest first."""
+    return tuple(map(_charge, _CHARGES.cells(connection, card=card)))
+
+
+def known(connection: Connection, cards: Collection[str]) -> Mapping[str, Known]:
+    """All of it about all of these cards, by three questions."""
+    many, given = _MANY[connection.dialect.name], _GIVEN[connection.dialect.name](cards)
+    found = {card: Known() for card in cards}
+    for cells in many.patrons.cells(connection, cards=given):
+        found[cells[0]].borrower = _borrower(cells)
+    for cells in many.lines.cells(connection, cards=given):
+        found[cells[-1]].lines.append(_line(cells[:-1]))
+    for cells in many.charges.cells(connection, cards=given):
+        found[cells[_CARD]].charges.append(_charge(cells))
+    return found
+
+
+# ---- how it is asked
+
+_BORROWER: Final = tuple(f.name for f in fields(Borrower))
+_HUSHED: Final = tuple(_BORROWER.index(name) for name in ("name", "name_zh", "email", "pin_hash"))
+_POSITIONS: Final = {position.value: position for position in Position}
+_CARD: Final = [f.name for f in fields(Charged)].index("patron")
+
+# A card is blocked by its library, as last loaded, or by a terminal here.
+_BLOCKED_HERE: Final = select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == PATRONS.c.barcode).exists()
+_BLOCKED: Final = or_(PATRONS.c.blocked, _BLOCKED_HERE).label("blocked")
+
+Of = Callable[[ColumnElement[str]], ColumnElement[bool]]
+"""Makes of a column with cards the condition that it is one of those that are asked for."""
+
+
+def _patrons_of(of: Of) -> Prepared:
+    columns = (_BLOCKED if name == "blocked" else PATRONS.c[name] for name in _BORROWER)
+    return Prepared(select(*columns).where(of(PATRONS.c.barcode)))
+
+
+def _lines_of(of: Of, *also: ColumnElement[Any]) -> Prepared:
+    columns = (REQUESTS.c[f.name] for f in fields(RequestLine))
+    asked = select(*columns, *also).where(of(REQUESTS.c.patron), IS_OPEN)
+    return Prepared(asked.order_by(REQUESTS.c.placed_at, REQUESTS.c.id))
+
+
+def _charges_of(of: Of) -> Prepared:
+    return Prepared(select(*(FINES.c[f.name] for f in fields(Charged))).where(of(FINES.c.patron)).order_by(FINES.c.id))
+
+
+def _one(column: ColumnElement[str]) -> ColumnElement[bool]:
+    return column == bindparam("card")
+
+
+def _in_json(column: ColumnElement[str]) -> ColumnElement[bool]:
+    return column.in_(text("SELECT value FROM json_each(:cards)"))
+
+
+def _as_json(cards: Collection[str]) -> str:
+    return json.dumps(list(cards))
+
+
+def _in_array(column: ColumnElement[str]) -> ColumnElement[bool]:
+    return text(f"{column} = ANY(:cards)")  # type: ignore[return-value]  # a condition, to whoever joins it with others
+
+
+@dataclass(frozen=True, slots=True)
+class _Many:
+    patrons: Prepared
+    lines: Prepared
+    charges: Prepared
+
+
+def _many(of: Of) -> _Many:
+    return _Many(_patrons_of(of), _lines_of(of, REQUESTS.c.patron), _charges_of(of))
+
+
+_PATRON, _LINES, _CHARGES = _patrons_of(_one), _lines_of(_one), _charges_of(_one)
+_MANY: Final = {"sqlite": _many(_in_json), "postgresql": _many(_in_array)}
+_GIVEN: Final[Mapping[str, Callable[[Collection[str]], Any]]] = {
+    "sqlite": lambda cards: json.dumps(list(cards)),
+    "postgresql": list,
+}
+
+
+def _borrower(cells: list[Any]) -> Borrower:
+    """From its cells, which stand in the order of its fields."""
+    for place in _HUSHED:
+        cells[place] = Sensitive(cells[place])
+    return Borrower(*cells)
+
+
+def _line(cells: Sequence[Any]) -> RequestLine:
+    return RequestLine(cells[0], _POSITIONS[cells[1]], *cells[2:])
+
+
+def _charge(cells: Sequence[Any]) -> Charged:
+    return Charged(*cells)
