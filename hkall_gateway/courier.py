@@ -22,6 +22,7 @@ from hkall_gateway.desk.deliveries import PATIENCE, TOLD
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.desk.ports import Clock
+from hkall_gateway.edge.context import about
 from hkall_gateway.rules import breaker
 from hkall_gateway.rules.breaker import DOWN, Link, Patience
 from hkall_gateway.store.database import Store
@@ -189,7 +190,7 @@ class Courier:
     async def deliver(self, row: OutboxRow) -> None:
         """One delivery, and its answer applied by the desk. Also used by the simulation and by scenarios."""
         whom = {"patron" if row.kind == "mail" else "partner": row.recipient}
-        with structlog.contextvars.bound_contextvars(corr_id=row.corr, request_id=row.request, **whom):
+        with about(corr_id=row.corr, request_id=row.request, **whom):
             answer = await self._carry(row)
             retry_at = None
             if answer.kind not in TOLD:

@@ -16,6 +16,7 @@ from structlog.typing import EventDict, WrappedLogger
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
+from hkall_gateway.edge.context import told
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.fields import TAGS
@@ -96,7 +97,7 @@ def configure(
         hidden -= {"title", "AJ"}
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _placed,
             structlog.processors.format_exc_info,
             Scrubber(hidden, key),
             _Stamp(now),
@@ -107,6 +108,10 @@ def configure(
         # A logger that was kept goes on writing to the stream and at the level of an earlier call.
         cache_logger_on_first_use=for_good,
     )
+
+
+def _placed(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {**told(), **event}
 
 
 class Scrubber:
@@ -122,16 +127,16 @@ class Scrubber:
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """`event` with nothing in it that must not be read, and patrons as `patron_ref`."""
-        return self._table(event)
+        for name, value in event.items():
+            if self._known.get(name) is not False or not _harmless(value):
+                return self._table(event)
+        return event  # nearly every line: names that are known to be open, values that can hide nothing
 
     def _table(self, table: Mapping[Any, Any]) -> dict[str, Any]:
         shown = {}
         for name, value in table.items():
-            if self._known.get(name) is False and _harmless(value):  # nearly every value, and soon decided
-                shown[name] = value
-            else:
-                key, told = self._entry(str(name), value)
-                shown[key] = told
+            key, seen = self._entry(str(name), value)
+            shown[key] = seen
         return shown
 
     def _entry(self, name: str, value: object) -> tuple[str, object]:

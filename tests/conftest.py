@@ -55,9 +55,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(autouse=True)
 def fresh_log() -> None:
-    """Whatever an earlier test did with the log, this one begins with structlog's own defaults and an empty context."""
+    """Whatever an earlier test did with the log, this one begins with structlog's own defaults."""
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(scope="session")

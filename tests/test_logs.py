@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
+from hkall_gateway.edge.context import about
 from hkall_gateway.logs import HIDDEN_TAGS, PATRON_TAGS, bridge, configure, patron_ref, scrubbed
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.fields import TAGS
@@ -29,7 +30,6 @@ SHARED = Path(__file__).parents[2] / "shared"
 def _structlog_as_it_was() -> Iterator[None]:
     yield
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
 
 
 def lines(stream: io.BytesIO) -> list[dict[str, Any]]:
@@ -64,10 +64,15 @@ def test_a_line_begins_with_when_how_grave_and_what() -> None:
 
 def test_what_is_bound_to_the_context_is_in_every_line() -> None:
     stream = listening()
-    structlog.contextvars.bind_contextvars(corr_id="c1")
-    structlog.get_logger().info("a")
-    structlog.get_logger().info("b")
-    assert [line["corr_id"] for line in lines(stream)] == ["c1", "c1"]
+    log = structlog.get_logger()
+    with about(corr_id="c1", channel="sip2"):
+        log.info("a")
+        with about(corr_id="c2"):
+            log.info("b")
+        log.info("c", channel="cli")
+    log.info("d")
+    told = [(line.get("corr_id"), line.get("channel")) for line in lines(stream)]
+    assert told == [("c1", "sip2"), ("c2", "sip2"), ("c1", "cli"), (None, None)]
 
 
 def test_what_is_below_the_level_is_not_logged() -> None:

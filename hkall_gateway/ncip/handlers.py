@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Final
 
 import structlog
-from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.edge.context import about
 from hkall_gateway.edge.deadline import TooLate
 from hkall_gateway.ncip import problems, quarantine
 from hkall_gateway.ncip.admission import authenticated, overdone
@@ -49,13 +49,10 @@ async def respond(door: Door, body: bytes, charset: str | None, peer: Peer) -> b
     began = door.now()
     asked, unread = _read(body, charset)
     mark = _mark(asked.message, began)
-    tokens = bind_contextvars(channel="ncip", corr_id=mark[:CORR])
-    try:
+    with about(channel="ncip", corr_id=mark[:CORR]):
         said = unread or await _answered(door, asked.message, mark, peer)
         reply = _written(door, asked, said)
         _tell(door, asked, said, peer, len(body), (door.now() - began).total_seconds())
-    finally:
-        reset_contextvars(**tokens)
     return reply
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 import structlog
 
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.edge.context import about
 from hkall_gateway.rules.vocabulary import Sensitive, Why
 from hkall_gateway.sip2 import relay
 from hkall_gateway.sip2.cards import block, enable
@@ -56,7 +57,7 @@ async def respond(door: Door, session: Session, piece: Message | Refuse, peer: s
     """
     message = piece.message if isinstance(piece, Refuse) else piece
     turn = _turn(door, session, message, peer, beyond)
-    with structlog.contextvars.bound_contextvars(channel="sip2", terminal=turn.terminal.login, corr_id=turn.corr):
+    with about(channel="sip2", terminal=turn.terminal.login, corr_id=turn.corr):
         try:
             answer = await _answer(turn, piece)
             line = _line(turn, answer)
@@ -91,7 +92,13 @@ def _line(turn: Turn, answer: Reply) -> bytes:
 
 def _turn(door: Door, session: Session, message: Message, peer: str, beyond: Beyond | None) -> Turn:
     terminal, now = door.terminals.get(session.terminal or "", NOBODY), door.now()
-    return Turn(door, session, message, terminal, peer, now, f"{terminal.login or peer}/{now:%Y%m%dT%H%M%S.%f}", beyond)
+    corr = f"{terminal.login or peer}/{_second(now.replace(microsecond=0))}.{now.microsecond:06}"
+    return Turn(door, session, message, terminal, peer, now, corr, beyond)
+
+
+@lru_cache(maxsize=16)
+def _second(now: datetime) -> str:
+    return f"{now:%Y%m%dT%H%M%S}"
 
 
 async def _answer(turn: Turn, piece: Message | Refuse) -> Reply:
@@ -106,20 +113,23 @@ async def _answer(turn: Turn, piece: Message | Refuse) -> Reply:
 
 
 def _note(turn: Turn, answer: Reply) -> None:
-    took = turn.door.now() - turn.now
-    turn.door.counters.observe("sip2_latency_seconds", took.total_seconds(), turn.message.code)
-    no = answer.no or Refused(Why.TRY_AGAIN)
-    outcome = answer.no.why.value if answer.no else "relayed" if answer.body else "ok"
-    turn.door.counters.add("sip2_messages_total", turn.terminal.login, turn.message.code, outcome)
+    took, no, door = turn.door.now() - turn.now, answer.no, turn.door
+    door.counters.observe("sip2_latency_seconds", took.total_seconds(), turn.message.code)
+    outcome = no.why.value if no else "relayed" if answer.body else "ok"
+    door.counters.add("sip2_messages_total", turn.terminal.login, turn.message.code, outcome)
+    about_no = {"refused": no.why.value, "rule": no.rule} if no else {}
     LOG.info(
         "sip2.answered",
         code=turn.reply_code,
-        ok=answer.no is None,
-        ms=took // timedelta(milliseconds=1),
+        ok=no is None,
+        ms=took // _MS,
         peer=turn.peer,
         request_id=answer.request,
-        **({} if answer.no is None else {"refused": no.why.value, "rule": no.rule}),
+        **about_no,
     )
+
+
+_MS: Final = timedelta(milliseconds=1)
 
 
 # ---- the line itself
