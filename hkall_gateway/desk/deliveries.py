@@ -35,12 +35,13 @@ def delivered(
 
     A row that somebody settled by hand while it was under way stays as they said. Said twice of one try it counts once.
     """
-    kept = unit.outbox.row(row.id)
-    if kept is not None and answer.kind not in TOLD and kept.state in UNSETTLED and kept.attempts >= row.attempts:
+    kept = unit.outbox.standing(row.id)
+    state, attempts = kept or ("", 0)
+    if answer.kind not in TOLD and state in UNSETTLED and attempts >= row.attempts:
         return
     unit.outbox.tried(row.id, Attempt(now, answer.kind, answer.problem, answer.detail))
     link = _line(unit, row, answer, patience, now)
-    if kept is None or kept.state in {"sent", "done", "dropped"}:
+    if kept is None or state in {"sent", "done", "dropped"}:
         return
     by = By(row.recipient if row.kind == "ncip" else MAIL, "courier", row.send.name, row.corr)
     if answer.kind in TOLD:

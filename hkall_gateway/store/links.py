@@ -5,7 +5,6 @@ Nothing reads them all: the directory may name every library on earth.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -43,12 +42,11 @@ class Links:
 
     def resting(self, now: datetime) -> tuple[str, ...]:
         """The agencies to which nothing may leave now."""
-        return tuple(row["agency"] for row in _RESTING.rows(self._connection, now=now))
+        return tuple(agency for (agency,) in _RESTING.cells(self._connection, now=now))
 
     def one(self, agency: str) -> Link:
         """The line to one partner."""
-        row = _ONE.first(self._connection, of=agency)
-        return _link(row) if row else Link(agency)
+        return next((_link(*cells) for cells in _ONE.cells(self._connection, of=agency)), Link(agency))
 
     def keep(self, link: Link) -> None:
         """Write down how a line is now."""
@@ -59,5 +57,6 @@ class Links:
         return _TRY.change(self._connection, of=agency, now=now, until=until) == 1
 
 
-def _link(row: Mapping[Any, Any]) -> Link:
-    return Link(**{**row, "state": row["state"] or UP})
+def _link(agency: str, state: str, *others: Any) -> Link:
+    """A line from its cells, which stand in the order of its fields."""
+    return Link(agency, state or UP, *others)

@@ -61,6 +61,8 @@ class Attempt:
     detail: str
 
 
+_Found = Mapping[str, Any]
+"""A row as the database has it."""
 Room = Callable[[str, int], int]
 """How many more may leave by a line, where so many are under way."""
 
@@ -111,13 +113,13 @@ class Outbox:
         full = {line for line, count in under_way.items() if room(line, count) < 1}
         lines = {f"full_{n}": line for n, line in enumerate(sorted({*resting, *full}))}
         found = _due(tuple(lines), shared).rows(self._connection, now=now, most=limit, **lines)
-        due = tuple(_row(r, claimed=1) for r in found)
-        rows = self._within(room, due, now) if shared else _first(room, due, under_way)
-        held = {r["id"] for r in found if r["claimed_by"]}
-        self.interrupted([row.id for row in rows if row.id in held], now)
-        for row in rows:
-            _LEASE.change(self._connection, number=row.id, who=instance, until=now + timedelta(seconds=lease_s))
-        return rows
+        taken = self._within(room, found, now) if shared else _first(room, found, under_way)
+        if not taken:
+            return ()
+        self.interrupted([r["id"] for r in taken if r["claimed_by"]], now)
+        until = now + timedelta(seconds=lease_s)
+        _LEASE.change_all(self._connection, [{"number": r["id"], "who": instance, "until": until} for r in taken])
+        return tuple(_row(r, claimed=1) for r in taken)
 
     def under_way(self, now: datetime) -> Mapping[str, int]:
         """How many rows of each line are leased now, by whichever gateway."""
@@ -128,14 +130,14 @@ class Outbox:
         held = select(func.count()).where(OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance)
         return int(self._connection.execute(held).scalar_one())
 
-    def _within(self, room: Room, rows: tuple[OutboxRow, ...], now: datetime) -> tuple[OutboxRow, ...]:
+    def _within(self, room: Room, found: Sequence[_Found], now: datetime) -> list[_Found]:
         """The same as `_first`, of the lines that no other gateway is busy with.
 
         What is under way is counted once more: only when a line is ours does nobody add to it.
         """
-        ours = {line for line in {row.line for row in rows} if try_line(self._connection, line)}
-        mine = tuple(row for row in rows if row.line in ours)
-        return _first(room, mine, self.under_way(now)) if mine else ()
+        ours = {line for line in {_line(row) for row in found} if try_line(self._connection, line)}
+        mine = [row for row in found if _line(row) in ours]
+        return _first(room, mine, self.under_way(now)) if mine else []
 
     def sent(self, row: int, now: datetime) -> None:
         """It was told; the lane's next row may leave."""
@@ -216,6 +218,10 @@ class Outbox:
         found = _ROW.first(self._connection, number=number)
         return _row(found) if found else None
 
+    def standing(self, number: int) -> tuple[str, int] | None:
+        """The state of one row, and how often it was tried."""
+        return next(((state, attempts) for state, attempts in _STANDING.cells(self._connection, number=number)), None)
+
     def rows(
         self, *, partner: str = "", request: str = "", error: str = "", states: Sequence[str] = UNSETTLED
     ) -> tuple[OutboxRow, ...]:
@@ -247,15 +253,20 @@ class Outbox:
         _settling(tuple(values)).change(self._connection, number=row, made=made, **values)
 
 
-def _first(room: Room, rows: tuple[OutboxRow, ...], under_way: Mapping[str, int]) -> tuple[OutboxRow, ...]:
-    """The first rows of each line, as many as there is room for."""
+def _first(room: Room, found: Sequence[_Found], under_way: Mapping[str, int]) -> list[_Found]:
+    """The first rows of each line, as many as there is room for. What they tell is not read before they are taken."""
     taken = Counter(under_way)
     kept = []
-    for row in rows:
-        if room(row.line, taken[row.line]) > 0:
-            taken[row.line] += 1
+    for row in found:
+        line = _line(row)
+        if room(line, taken[line]) > 0:
+            taken[line] += 1
             kept.append(row)
-    return tuple(kept)
+    return kept
+
+
+def _line(found: _Found) -> str:
+    return MAIL if found["kind"] == MAIL else str(found["recipient"])
 
 
 def _row(found: Any, claimed: int = 0) -> OutboxRow:
@@ -288,6 +299,7 @@ def _settling(columns: tuple[str, ...]) -> Prepared:
 
 
 _ROW = Prepared(select(OUTBOX).where(_THIS))
+_STANDING = Prepared(select(OUTBOX.c.state, OUTBOX.c.attempts).where(_THIS))
 _EARLIER = OUTBOX.alias("earlier")
 _IS_FIRST = ~exists().where(and_(_EARLIER.c.lane == OUTBOX.c.lane, _EARLIER.c.id < OUTBOX.c.id, EARLIER_UNSETTLED))
 _LINE = case((OUTBOX.c.kind == "mail", MAIL), else_=OUTBOX.c.recipient)
