@@ -1,4 +1,4 @@
-"""What every log line says of where it comes from: the channel, the terminal, the number by which what belongs together is found.
+"""What every log line says of where it comes from: the channel, the terminal, the number of what belongs together.
 
 structlog has context variables of its own, one for each name: set, copied and undone they take as long as the line itself.
 """
