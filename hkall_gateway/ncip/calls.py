@@ -140,6 +140,8 @@ _IN_ORDER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
 
 def spelled(door: Door, message: Message) -> Message:
     """The message with every agency as we write it: peers differ in case (reference page ncip.md 2.3)."""
+    if message.agencies is not None and all(door.known(agency) == agency for agency in message.agencies):
+        return message
     return replace(message, fields={name: _spelled(door, name, value) for name, value in message.fields.items()})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 
@@ -60,6 +61,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
 _MINORS = {"0": 0, "01": 1, "02": 2}
 
 
+@lru_cache(maxsize=256)
 def minor(version: str) -> int | None:
     """Which 2.x schema a version string names: 0, 1, 2; None for NCIP 1, for nothing and for what nobody knows.
 

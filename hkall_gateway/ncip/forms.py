@@ -9,9 +9,9 @@ an end of a line that XML would change, a character that it forbids) makes a doc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from hkall_gateway.ncip.messages import STRUCTURE, Coded, Fields, Message, Value, many
 from hkall_gateway.ncip.trees import clean
@@ -29,16 +29,17 @@ Fill = Callable[[Sequence[str]], Value]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A message but for the texts in its blanks; `fill` makes its fields of them."""
+    """A message but for the texts in its blanks; `fill` makes its fields of them, and an agency is in each of `agencies`."""
 
     empty: Message
     fill: Callable[[Sequence[str]], Fields]
+    agencies: Sequence[Fill]
 
     def filled(self, texts: Sequence[str], notes: Sequence[str]) -> Message:
         """The message with these texts in its blanks; `notes` are what reading took note of before."""
         was = self.empty
-        told = (*notes, *was.notes)
-        return Message(was.service, self.fill(texts), was.version, was.namespaced, was.extension, told)
+        named = tuple([str(agency(texts)) for agency in self.agencies])
+        return Message(was.service, self.fill(texts), was.version, was.namespaced, was.extension, (*notes, *was.notes), named)
 
 
 def torn(text: str) -> tuple[tuple[str, ...], list[str]] | None:
@@ -60,9 +61,21 @@ def marked(markup: Sequence[str]) -> str:
 def form(message: Message) -> Form | None:
     """The form of which `message` is the reading with its marks; None where a mark became part of something else."""
     try:
-        return Form(message, _filling(message.fields))  # type: ignore[arg-type]  # what fills fields makes fields
+        fill: Any = _filling(message.fields)
+        return Form(message, fill, [_filling(one) for one in _agencies(message.fields)])
     except ValueError:
         return None
+
+
+def _agencies(value: Value, name: str = "") -> Iterator[str]:
+    if isinstance(value, STRUCTURE):
+        for inner, part in value.items():
+            yield from _agencies(part, inner)
+    elif isinstance(value, str):
+        yield from (value,) if name == "AgencyId" else ()
+    elif not isinstance(value, bool):
+        for one in value:
+            yield from _agencies(one, name)
 
 
 # ---- what is made of the texts

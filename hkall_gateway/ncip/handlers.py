@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -153,11 +153,12 @@ def _written(door: Door, asked: Asked, said: Fields | Trouble) -> bytes:
 def _reply(door: Door, asked: Asked, said: Fields | Trouble) -> Message:
     """In the version, the namespace habit and the place (inside Ext or not) of the question."""
     problem: Fields = {"Problem": [_problem(said, asked.service or "")]} if isinstance(said, Trouble) else said
+    was, manner = asked.message, (asked.message.namespaced, asked.message.extension)
     if asked.service is None:
-        return replace(asked.message, service="Problem", fields=problem, notes=())
+        return Message("Problem", problem, was.version, *manner)
     service = REPLIES.get(asked.service) or SHAPES[asked.service].reply
     fields = {**_swapped(door, asked.header), **problem, **_extras(asked)}
-    return replace(asked.message, service=service, fields=fields, version=_version(asked.message, service), notes=())
+    return Message(service, fields, _version(was, service), *manner)
 
 
 def _version(asked: Message, reply: str) -> str:

@@ -7,7 +7,7 @@ RequestType, headers and shipping addresses every day, and a document that can b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from types import MappingProxyType
 from typing import Literal, TypeAlias
@@ -68,7 +68,8 @@ class Message:
     "Problem"). `fields`: name -> text, Coded, True (empty element), a mapping, or a list where the element may repeat.
     What is not NCIP's own inside an Ext is kept there as XML text, in a list under "Ext", and written back as it came.
     `version` and `namespaced` as received (NCIP 1: a `dialects.Dtd`); `extension`: it stood inside NCIPMessage/Ext, and so
-    must its reply. Messages are equal when they say the same, however it was written.
+    must its reply. `agencies` are all that it names, where its reader listed them. Messages are equal when they say the same,
+    however it was written.
     """
 
     service: str
@@ -77,6 +78,7 @@ class Message:
     namespaced: bool = field(default=True, compare=False)
     extension: bool = field(default=False, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    agencies: tuple[str, ...] | None = field(default=None, compare=False)
 
     def text(self, path: str) -> str:
         """The first text at a path such as "UserId/UserIdentifierValue"; "" when there is none."""
@@ -98,7 +100,8 @@ class Message:
 
     def each(self, path: str) -> tuple[Message, ...]:
         """The structures at a path ("LoanedItem"), each to be asked like the message itself."""
-        return tuple(replace(self, fields=value) for value in _found(self.fields, path) if isinstance(value, Mapping))
+        told = self.version, self.namespaced, self.extension, self.notes
+        return tuple(Message(self.service, part, *told) for part in _found(self.fields, path) if isinstance(part, STRUCTURE))
 
     def __repr__(self) -> str:
         return f"Message({self.service!r}, {redacted(self)!r})"

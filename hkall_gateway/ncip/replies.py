@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, tzinfo
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -101,7 +102,12 @@ def _placed(placed_by: str, placed_id: str, ours: str, frame: Frame) -> Fields:
 
 def until(day: date, frame: Frame) -> str:
     """The last second of a day in Hong Kong."""
-    return stamp(calendar.end_of(day), frame.zone)
+    return _last_second(day, frame.zone)
+
+
+@lru_cache(maxsize=1024)
+def _last_second(day: date, zone: tzinfo) -> str:
+    return stamp(calendar.end_of(day), zone)
 
 
 # ---- a patron

@@ -76,25 +76,22 @@ class _Writer:
             self.pieces.append(at.closes)
 
     def fill(self, content: _Content, fields: Fields) -> None:
+        name = ""
         try:
             for name in content.in_order(fields):
-                at = content.slots[name]
-                if at.since <= self.level:
-                    self.put(at, fields[name])
+                at, value = content.slots[name], fields[name]
+                if at.since > self.level or value == "":
+                    continue
+                if type(value) is str and at.kind in _TEXTS:  # these two are nearly all that there is
+                    self.pieces.append(f"{at.opens}{value if value.isalnum() else _escaped(value)}{at.closes}")
+                elif type(value) is dict and at.kind in _STRUCTURES:
+                    self.structure(at, value)
+                else:
+                    self.each(at, (value,) if isinstance(value, str) else many(value))
         except KeyError as unknown:
             raise _Misfit(f"/{unknown.args[0]} is not in the content model") from None
-
-    def put(self, at: _Slot, value: Value) -> None:
-        try:
-            if type(value) is str and at.kind in _TEXTS:  # these two are nearly all that there is
-                if value:
-                    self.pieces.append(f"{at.opens}{value if value.isalnum() else _escaped(value)}{at.closes}")
-            elif type(value) is dict and at.kind in _STRUCTURES:
-                self.structure(at, value)
-            else:
-                self.each(at, (value,) if isinstance(value, str) else many(value))
         except _Misfit as wrong:
-            raise _Misfit(f"/{at.name}{wrong}") from None
+            raise _Misfit(f"/{name}{wrong}") from None
 
     def each(self, at: _Slot, values: Sequence[Value]) -> None:
         if len(values) > 1 and not at.repeats:
