@@ -23,10 +23,12 @@ from hkall_gateway.lab.partner import PartnerLibrary
 from hkall_gateway.lab.terminal import Terminal, call
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.transport import NoReply, NotSent
-from tests.company import Gateway, stamp
+from tests.company import PATIENCE_S, Gateway, stamp
 
 STEPS: Final = ("ship", "take in", "lend", "take back", "come home")
 READERS, COUNTERS = 2, 2
+FEWEST: Final = 20
+"""So many wishes there are at least, however short the lives were."""
 GONE = (NotSent, NoReply, ConnectionClosed, ConnectError)
 
 
@@ -50,18 +52,18 @@ class Crowd:
     def __init__(self, gateway: Gateway, reactor: Any, draw: Random) -> None:
         self._gateway, self._reactor, self._draw = gateway, reactor, draw
         self._titles = {(h.agency, h.barcode): h.bib_id for h in exports.read_holdings(setup.DEMO_FILES / "holdings.csv")}
-        self._numbers, self._read = count(1), Counter[str]()
+        self._numbers, self._read, self._heard = count(1), Counter[str](), set[str]()
         self._unanswered: deque[Wish] = deque()
         self._waiting: dict[str, deque[Wish]] = {step: deque() for step in STEPS}
         self.open: dict[str, Wish] = {}
         self.all: list[Wish] = []
         self.yes: Counter[str] = Counter()
         self.no: list[str] = []
-        self.closing = False
+        self._closing, self._end = False, 0.0
 
     async def live(self, lives_s: float | None) -> None:
         """All of them at once until the gateway is killed, `lives_s` from now; or, without that, until every book is home."""
-        self.closing = lives_s is None
+        self._closing, self._end = lives_s is None, self._reactor.seconds() + PATIENCE_S
         counters = [await self._logged_in() for _ in range(COUNTERS)]
         work = [self._reads] * READERS + [self._lends] + [partial(self._serves, counter) for counter in counters]
         if lives_s is not None:
@@ -70,7 +72,8 @@ class Crowd:
 
     async def _goes_on(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            while self.open or not self.closing:
+            while self.open or len(self.all) < FEWEST or not self._closing:
+                assert self._reactor.seconds() < self._end, f"still open: {self.open}"
                 await work()
         except GONE:
             return
@@ -83,11 +86,9 @@ class Crowd:
     # ---- readers, at the discovery system
 
     async def _reads(self) -> None:
-        if self.closing and not self._unanswered:
-            await self._looks_up(next(iter(self.open.values())).reader)
-            return
         wish = self._unanswered.popleft() if self._unanswered else self._new()
-        if wish is None:
+        if wish is None or self._draw.random() < 0.2:
+            self._unanswered.extend([wish] if wish else [])
             await self._looks_up(self._anybody())
             return
         words = (f"user={wish.reader}", f"bib={wish.title}", f"request={wish.number}", f"pickup={setup.LOCATION}")
@@ -105,9 +106,9 @@ class Crowd:
         return f"P{self._draw.randrange(1, 100):04}"
 
     def _new(self) -> Wish | None:
-        """A wish for a title that nobody waits for."""
+        """A wish for a title that nobody waits for; none while all go home."""
         title = f"b{self._draw.randrange(1, 121):04}"
-        if title in self.open:
+        if title in self.open or (self._closing and len(self.all) >= FEWEST):
             return None
         self.open[title] = wish = Wish(f"d-{next(self._numbers)}", self._anybody(), title)
         self.all.append(wish)
@@ -140,11 +141,11 @@ class Crowd:
         """A wish comes: it is in hand from now on, once, however often it is said."""
         if message.service != "RequestItem":
             return
-        barcode = message.text("ItemId/ItemIdentifierValue")
+        barcode, number = message.text("ItemId/ItemIdentifierValue"), message.text("RequestId/RequestIdentifierValue")
         wish = self.open.get(self._titles[library.agency, barcode])
-        if wish is not None and not wish.barcode:
-            wish.lender, wish.barcode = library.agency, barcode
-            wish.wire_id = message.text("RequestId/RequestIdentifierValue")
+        if wish is not None and number not in self._heard:
+            self._heard.add(number)
+            wish.lender, wish.barcode, wish.wire_id = library.agency, barcode, number
             self._waiting["ship"].append(wish)
 
     # ---- counters
