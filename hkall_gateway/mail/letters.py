@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formataddr
+from functools import lru_cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -30,6 +33,19 @@ REASONS: Mapping[str, Mapping[str, str]] = {
 # fmt: on
 """Why a library did not lend, in words for patrons; what a partner's program says otherwise is for staff (R37, R38)."""
 
+
+class _Headers(HeaderRegistry):
+    """Most headers say the same in every letter: what was taken apart once is used again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made = lru_cache(maxsize=128)(super().__call__)
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return self._made(name, value)
+
+
+_POLICY = SMTP.clone(header_factory=_Headers())
 _WEEKDAYS_ZH = "一二三四五六日"
 _TEXT = Environment(
     loader=PackageLoader("hkall_gateway.mail"),
@@ -108,7 +124,7 @@ def compose(letter: Letter, borrower: Borrower, sender: Sender, last_day: date |
 
 
 def _headers(letter: Letter, borrower: Borrower, sender: Sender, subject: str) -> EmailMessage:
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=_POLICY)
     message["Subject"] = subject
     message["From"] = formataddr((sender.library, sender.address))
     message["To"] = borrower.email.reveal()
