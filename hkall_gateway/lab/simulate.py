@@ -185,13 +185,15 @@ def _start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holding, ...]
 
 
 def _partner(agency: str, rank: int) -> Partner:
-    """Every second library answers LookupRequest; all have the same priority, so that the load is shared."""
+    """Every second library answers LookupRequest, every third wants to be asked for a renewal; all have the same priority, so
+    that the load is shared."""
     return Partner(
         agency,
         agency,
         url=f"http://{agency}/ncip",
         institutional_card=f"{agency}-INST",
         can_lookup_request=rank % 2 == 0,
+        renewal_mode="ask_first" if rank % 3 == 1 else "local_then_notify",
     )
 
 
