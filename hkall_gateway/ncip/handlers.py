@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 import structlog
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.edge.context import about
@@ -44,16 +47,48 @@ class Asked:
     message: Message = field(default_factory=lambda: Message("", {}))
 
 
-async def respond(door: Door, body: bytes, charset: str | None, peer: Peer) -> bytes:
-    """The reply to one document, whatever it was; never raises. `charset` is the one that the transport names."""
+def respond(door: Door, body: bytes, charset: str | None, peer: Peer) -> Deferred[bytes]:
+    """The reply to one document, whatever it was; never fails. `charset` is the one that the transport names."""
     began = door.now()
     asked, unread = _read(body, charset)
-    mark = _mark(asked.message, began)
-    with about(channel="ncip", corr_id=mark[:CORR]):
-        said = unread or await _answered(door, asked.message, mark, peer)
-        reply = _written(door, asked, said)
-        _tell(door, asked, said, peer, len(body), (door.now() - began).total_seconds())
-    return reply
+    turn = _Turn(door, asked, _mark(asked.message, began), peer, len(body), began)
+    if unread:
+        return succeed(turn.reply(unread))
+    work = turn.answered()
+    said = door.deadline.hold(work) if door.deadline else Deferred.fromCoroutine(work)
+    return said.addCallbacks(turn.reply, turn.too_late)
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A document on its way to its reply; `mark` is what it is known by, `size` its length in bytes."""
+
+    door: Door
+    asked: Asked
+    mark: str
+    peer: Peer
+    size: int
+    began: datetime
+
+    async def answered(self) -> Fields | Trouble:
+        with self._told():
+            return await _answered(self.door, self.asked.message, self.mark, self.peer)
+
+    def reply(self, said: Fields | Trouble) -> bytes:
+        with self._told():
+            written = _written(self.door, self.asked, said)
+            seconds = (self.door.now() - self.began).total_seconds()
+            _tell(self.door, self.asked, said, self.peer, self.size, seconds)
+        return written
+
+    def too_late(self, failure: Failure) -> bytes:
+        failure.trap(TooLate)  # type: ignore[no-untyped-call]  # it has no types
+        with self._told():
+            LOG.warning("ncip.too_late", service=self.asked.service)
+        return self.reply(_try_again())
+
+    def _told(self) -> AbstractContextManager[None]:
+        return about(channel="ncip", corr_id=self.mark[:CORR])
 
 
 def _mark(message: Message, now: datetime) -> str:
@@ -100,12 +135,8 @@ def _try_again() -> Trouble:
 
 
 async def _answered(door: Door, message: Message, mark: str, peer: Peer) -> Fields | Trouble:
-    work = _said(door, message, mark, peer)
     try:
-        said = await (door.deadline.hold(work) if door.deadline else work)
-    except TooLate:
-        LOG.warning("ncip.too_late", service=message.service)
-        return _try_again()
+        said = await _said(door, message, mark, peer)
     except Unavailable:  # the store has said why
         return _try_again()
     except Exception:

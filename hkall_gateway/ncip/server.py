@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import Any, Final
 
 import structlog
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -208,23 +208,21 @@ class NcipSite(Site):
             self._gate.leave(address)
 
     def answer(self, request: NcipRequest | Posted, body: bytes, content_type: str) -> None:
-        ensureDeferred(self._answered(request, body, content_type))
-
-    async def _answered(self, request: NcipRequest | Posted, body: bytes, content_type: str) -> None:
         self.in_hand += 1
-        try:
-            reply = await respond(self.door, body, charset(content_type), request.channel.peer)
-            if not request.gone:
-                request.send(reply, self.door.now())
-        finally:
-            self._done()
+        answering = respond(self.door, body, charset(content_type), request.channel.peer)
+        answering.addCallback(self._give, request).addBoth(self._done)
 
-    def _done(self) -> None:
+    def _give(self, reply: bytes, request: NcipRequest | Posted) -> None:
+        if not request.gone:
+            request.send(reply, self.door.now())
+
+    def _done(self, result: Failure | None) -> Failure | None:
         self.in_hand -= 1
         if self.draining and not self.in_hand:
             self._close()
             while self._drained:
                 self._drained.pop().callback(None)
+        return result
 
     def _close(self) -> None:
         for channel in list(self._channels):
