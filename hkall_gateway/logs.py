@@ -142,7 +142,7 @@ class Scrubber:
     def _entry(self, name: str, value: object) -> tuple[str, object]:
         if name in PATRON_KEYS:  # never among those that `_known` calls open
             return "patron_ref", self._reference(value)
-        if value and self._hides(name):
+        if self._hides(name) and value:
             return name, DOT
         return name, self._shown(value)
 

@@ -30,9 +30,9 @@ class Refused:
     due: date | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoanLine:
-    """One line of a patron's record: a loan, or a request that waits."""
+    """One line of a patron's record: a loan, or a request that waits. Not frozen, and not changed: see RequestLine."""
 
     request: str
     placed_by: str
@@ -82,11 +82,12 @@ class Had:
     charges: tuple[ChargeLine, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PatronSeen:
     """A patron's record. `owed_cents` is the sum of `charges`, less what we owe the patron.
 
-    `pin_ok` is None where no PIN came; names and addresses stay wrapped until a reply needs them."""
+    `pin_ok` is None where no PIN came; names and addresses stay wrapped until a reply needs them. Not frozen: see RequestLine.
+    """
 
     card: str
     name: Sensitive

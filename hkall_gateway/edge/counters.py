@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
@@ -118,6 +118,15 @@ class Counters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._all = _Series()
+        self._sources: list[Callable[[], None]] = []
+
+    def ask(self, source: Callable[[], None]) -> None:
+        """From here on `source` is called before a number is read, to add what it has counted for itself until then."""
+        self._sources.append(source)
+
+    def _collect(self) -> None:
+        for source in self._sources:
+            source()
 
     def add(self, name: str, *labels: str, by: float = 1) -> None:
         """`by` more of a counter."""
@@ -152,12 +161,14 @@ class Counters:
 
     def read(self, name: str, *labels: str) -> float:
         """A counter or gauge as it stands, 0 if it was never touched; of a histogram the number of observations."""
+        self._collect()
         with self._lock:
             tally = self._all.tallies.get(name, {}).get(labels)
             return sum(tally.counts) if tally else self._all.values.get(name, {}).get(labels, 0)
 
     def text(self) -> str:
         """All that was touched, in Prometheus text format 0.0.4."""
+        self._collect()
         with self._lock:
             return "".join(f"{line}\n" for metric in _ROWS for line in _written(metric, self._all))
 

@@ -304,9 +304,12 @@ class Request:
         return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestLine:
-    """As much of a request as a patron's record shows and a borrower's standing asks for; its fields are those of `Request`."""
+    """As much of a request as a patron's record shows and a borrower's standing asks for; its fields are those of `Request`.
+
+    Nobody changes one. It is not frozen, since making it would take four times as long, and nothing is asked as often.
+    """
 
     id: str
     position: Position

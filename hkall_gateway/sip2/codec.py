@@ -86,7 +86,8 @@ def checksum(data: bytes) -> bytes:
     Source: SIP2 2.00, error detection.
     """
     # Adler-32's lower half is one more than the sum as long as that is below 65521, and comes at the speed of C.
-    return _negated((zlib.adler32(data) & 0xFFFF) - 1 if len(data) <= 256 else sum(data))
+    small = len(data) <= 256 or (len(data) <= 512 and data.isascii())
+    return _negated((zlib.adler32(data) & 0xFFFF) - 1 if small else sum(data))
 
 
 def decode(line: bytes, dialect: Dialect) -> Message:

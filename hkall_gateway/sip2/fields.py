@@ -54,7 +54,7 @@ def _barcode(value: str, _width: int) -> str:
 
 def _code(value: str, width: int) -> str:
     """Plain printable characters, cut or filled up with blanks."""
-    plain = "".join(c if " " <= c <= "~" else " " for c in value)
+    plain = value if value.isascii() and value.isprintable() else "".join(c if " " <= c <= "~" else " " for c in value)
     return plain[:width].ljust(width)
 
 

@@ -108,7 +108,7 @@ class Line(TwistedProtocol):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         if self._admitted:
-            self._tally()
+            self.tally()
             if self._beyond is not None:
                 self._beyond.close()
             self._port.gate.leave(self._peer)
@@ -133,6 +133,14 @@ class Line(TwistedProtocol):
             self._socket.abortConnection()
         else:
             self._socket.loseConnection()
+
+    def tally(self) -> None:
+        """Tell the process's counters what this session counted since the last time: when they are read, and at the end."""
+        for event, count in self._session.counters.items():
+            told = self._counted.get(event, 0)
+            if count > told:
+                self._port.door().counters.add("sip2_events_total", event, by=count - told)
+                self._counted[event] = count
 
     # ---- coming in
 
@@ -198,8 +206,6 @@ class Line(TwistedProtocol):
         if not self._serving and self._waiting:
             self._serving = True
             Deferred.fromCoroutine(self._serve()).addErrback(self._failed)
-        else:
-            self._tally()
         self._hold_back()
 
     def _events(self, data: bytes) -> Iterable[Event]:
@@ -214,7 +220,6 @@ class Line(TwistedProtocol):
                 self._hold_back()
         finally:
             self._serving = False
-            self._tally()
 
     async def _do(self, event: Event) -> None:
         if isinstance(event, Hang):
@@ -270,14 +275,6 @@ class Line(TwistedProtocol):
         """A bug of ours outside the answer itself; this line is past saving, the others are not touched."""
         LOG.error("sip2.line_failed", channel="sip2", peer=self._peer, exception=failure.getTraceback())
         self.hang("failed", at_once=True)
-
-    def _tally(self) -> None:
-        """Tell the process's counters what this session counted since the last time."""
-        for event, count in self._session.counters.items():
-            told = self._counted.get(event, 0)
-            if count > told:
-                self._port.door().counters.add("sip2_events_total", event, by=count - told)
-                self._counted[event] = count
 
     def _note_end(self, reason: Failure) -> None:
         LOG.info(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from hkall_gateway.desk.asks import SeePatron
@@ -49,16 +50,28 @@ LISTINGS: Final = (
 )
 """In the order of the summary's positions. Source: SIP2 2.00, summary."""
 
-MARKS: Final[Mapping[int, Callable[[PatronSeen], bool]]] = {
-    0:  lambda seen: not seen.valid or _full(seen),                               # charge denied
-    1:  lambda seen: not _known(seen),                                            # renewal denied
-    2:  lambda seen: not seen.valid,                                              # recall denied
-    3:  lambda seen: not seen.valid,                                              # hold denied
-    5:  lambda seen: _full(seen),                                                 # too many items charged
-    10: lambda seen: seen.owed_cents > 0 and _blocked(seen),                      # excessive fines
-    12: lambda seen: any(line.recalled and line.overdue for line in seen.lines),  # recall overdue
+FACTS: Final[Mapping[str, Callable[[PatronSeen], bool]]] = {
+    "barred":         lambda seen: not seen.valid,
+    "unknown":        lambda seen: not _known(seen),
+    "full":           lambda seen: _full(seen),
+    "owing":          lambda seen: seen.owed_cents > 0 and _blocked(seen),
+    "recall overdue": lambda seen: any(line.recalled and line.overdue for line in seen.lines),
 }
-"""Which positions of the patron status are Y; nobody here knows of the others. Source: SIP2 2.00, patron status."""
+"""What a terminal asks of a patron."""
+
+MARKS: Final = {
+    0:  ("barred", "full"),     # charge denied
+    1:  ("unknown",),           # renewal denied
+    2:  ("barred",),            # recall denied
+    3:  ("barred",),            # hold denied
+    5:  ("full",),              # too many items charged
+    10: ("owing",),             # excessive fines
+    12: ("recall overdue",),    # recall overdue
+}
+"""Which positions of the patron status are Y, by what is true of the patron; nobody here knows of the others.
+
+Source: SIP2 2.00, patron status.
+"""
 # fmt: on
 
 REQUESTS: Final = frozenset({"AS", "CD"})
@@ -89,7 +102,8 @@ async def end_session(turn: Turn) -> Reply:
 
 
 async def _see(turn: Turn) -> PatronSeen:
-    return await turn.door.desk.see_patron(SeePatron(turn.by, turn.message.get("AA"), turn.pin, bool(turn.pin)))
+    pin = turn.pin
+    return await turn.door.desk.see_patron(SeePatron(turn.by, turn.message.get("AA"), pin, bool(pin)))
 
 
 def standing(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
@@ -109,11 +123,10 @@ def standing(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
 
 
 def _marks(seen: PatronSeen) -> str:
-    marks = [" "] * POSITIONS
-    for at, holds in MARKS.items():
-        if holds(seen):
-            marks[at] = "Y"
-    return "".join(marks)
+    true = {fact for fact, holds in FACTS.items() if holds(seen)}
+    if not true:
+        return " " * POSITIONS
+    return "".join([" " if true.isdisjoint(MARKS.get(at, ())) else "Y" for at in range(POSITIONS)])
 
 
 def _texts(turn: Turn, seen: PatronSeen, language: str) -> tuple[str, ...]:
@@ -125,12 +138,18 @@ def _texts(turn: Turn, seen: PatronSeen, language: str) -> tuple[str, ...]:
 
 def texts_of(turn: Turn, seen: Record, language: str) -> list[str]:
     """How many books wait, and where each request stands, in the words that patrons know, when they are asked for (R35)."""
-    waiting = sum(line.position is P.RECEIVED for line in seen.lines)
-    texts = [tell(News.WAITING, language, count=waiting)] if waiting else []
+    waiting = sum([line.position is P.RECEIVED for line in seen.lines])
+    texts = [_waiting(waiting, language)] if waiting else []
     asked = turn.message.get("summary")[: len(LISTINGS)].find("Y")
     if asked < 0 or LISTINGS[asked].tag not in REQUESTS:
         return texts
-    return [*texts, *(f"{line.title}: {line.label}" for line in seen.lines if line in LISTINGS[asked].lines(seen))]
+    listed = LISTINGS[asked].lines(seen)
+    return [*texts, *(f"{line.title}: {line.label}" for line in listed if isinstance(line, LoanLine))]
+
+
+@lru_cache(maxsize=64)
+def _waiting(count: int, language: str) -> str:
+    return tell(News.WAITING, language, count=count)
 
 
 def _details(turn: Turn, seen: PatronSeen) -> dict[str, Value]:

@@ -46,6 +46,7 @@ class Terminals(Factory):
         self.lines: set[Line] = set()
         self._drained: Deferred[None] | None = None
         self._patience: Any = None
+        door().counters.ask(self._tally)
 
     @property
     def draining(self) -> bool:
@@ -77,6 +78,10 @@ class Terminals(Factory):
     def count(self) -> None:
         """Tell the process's counters how many are inside."""
         self.door().counters.put("sip2_sessions", self.gate.inside)
+
+    def _tally(self) -> None:
+        for line in self.lines:
+            line.tally()
 
     def _cut(self) -> None:
         for line in tuple(self.lines):

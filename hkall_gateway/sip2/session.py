@@ -239,9 +239,8 @@ class Session:
 
     def _close(self, request: Message, line: bytes) -> None:
         """Notes the answer and forgets what was answered before it."""
-        turn = next((turn for turn in self._turns if turn.message is request), None)
-        if turn is None:
-            return
-        turn.answer = line
-        at = self._turns.index(turn)
-        self._turns = [t for i, t in enumerate(self._turns) if i >= at or t.answer is None]
+        for at, turn in enumerate(self._turns):
+            if turn.message is request:
+                turn.answer = line
+                self._turns = [before for before in self._turns[:at] if before.answer is None] + self._turns[at:]
+                return

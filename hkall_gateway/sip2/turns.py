@@ -73,9 +73,9 @@ class Door:
         return any(row.allow_from.admits(address) for row in self.terminals.values())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Turn:
-    """One message of one terminal, and what was known when it came.
+    """One message of one terminal, and what was known when it came. Like Message, it is not frozen, and nobody changes it.
 
     `beyond` is this terminal's line to the local system; `peer` is the address that it came from; `corr` is unlike that of any
     other message, since a terminal asks one thing at a time.
@@ -147,9 +147,9 @@ class Turn:
         return next((instant for instant in found if instant and instant <= self.now), None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
-    """The fields of an answer, and for the log why it is a no, and about which request.
+    """The fields of an answer, and for the log why it is a no, and about which request. Nobody changes it.
 
     `body` is the answer of the local system, which goes out as it is; then there are no fields.
     """
@@ -181,7 +181,7 @@ def reply(turn: Turn, said: Mapping[str, Value], no: Refused | None = None, requ
     asked = turn.message
     common: dict[str, Value] = {
         "transaction_date": turn.date18(turn.now),
-        "language": turn.language_code(),
+        "language": said.get("language") or turn.language_code(),
         "AO": turn.door.agency,
         "AA": asked.get("AA"),
         "AB": asked.get("AB"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.fields import KINDS, LONGEST, TAGS, Tag, clean, lengths
@@ -20,10 +20,8 @@ _LINES: Final = frozenset({"AF", "AG"})
 def written(code: str, fields: Mapping[str, Value], dialect: Dialect) -> str:
     """All of a line but AY, AZ and its end. ValueError for a code or a name that SIP2 does not have; see `codec.encode`."""
     plan = _plan(code, dialect)
-    if not plan.known.issuperset(fields):
-        raise ValueError(f"{code} has no field {', '.join(sorted(fields.keys() - plan.known))}")
     fixed = tuple([fields.get(name, "") for name in plan.fixed])
-    return _beginning(code, fixed, dialect.encoding, dialect.delimiter) + _tags(_tagged(fields, plan), dialect)
+    return _beginning(code, fixed, dialect.encoding, dialect.delimiter) + _tags(fields, plan, dialect)
 
 
 def grafted(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Dialect) -> bytes:
@@ -36,7 +34,7 @@ def grafted(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str
         if part.name in parts:
             said[at : at + part.width] = KINDS[part.kind].emit(parts[part.name], part.width).encode("ascii", "replace")
         at += part.width
-    more = _tags([(TAGS[tag], value) for tag, value in tags if tag not in dialect.hidden], dialect)
+    more = "".join([part for tag, value in tags if tag not in dialect.hidden for part in _field(TAGS[tag], value, dialect)])
     apart = dialect.delimiter if more and len(said) > at and not said.endswith(dialect.delimiter.encode()) else ""
     return bytes(said) + f"{apart}{more}".encode(dialect.encoding, "replace")
 
@@ -46,13 +44,23 @@ def first(value: Value) -> str:
     return value if isinstance(value, str) else next(iter(value), "")
 
 
+class _How(NamedTuple):
+    """How a tag is written: as it is where `emit` is None."""
+
+    row: Tag
+    emit: Callable[[str, int], str] | None
+    width: int
+    repeats: bool
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """How one message is written for one make: the fixed parts by name, the tags that may be sent, what it may hold at all."""
 
     fixed: tuple[str, ...]
-    tags: Mapping[str, Tag]
-    required: tuple[str, ...]
+    tags: Mapping[str, _How]
+    required: frozenset[str]
+    in_order: tuple[str, ...]
     known: frozenset[str]
 
 
@@ -62,8 +70,12 @@ def _plan(code: str, dialect: Dialect) -> _Plan:
     if shape is None:
         raise ValueError(f"{code!r} is not a SIP2 message")
     fixed, tags = tuple(part.name for part in shape.fixed), TAGS.keys() - {"AY", "AZ"}
-    wanted = {tag: TAGS[tag] for tag in tags if _wanted(tag, shape, dialect)}
-    return _Plan(fixed, wanted, shape.required, frozenset({*fixed, *tags}))
+    wanted = {tag: _how(TAGS[tag]) for tag in tags if _wanted(tag, shape, dialect)}
+    return _Plan(fixed, wanted, frozenset(shape.required), shape.required, frozenset({*fixed, *tags}))
+
+
+def _how(row: Tag) -> _How:
+    return _How(row, None if row.kind == "text" else KINDS[row.kind].emit, row.width, row.repeats)
 
 
 def _wanted(tag: str, shape: Shape, dialect: Dialect) -> bool:
@@ -80,41 +92,38 @@ def _beginning(code: str, values: tuple[Value, ...], encoding: str, delimiter: s
     return "".join([code, *parts])
 
 
-def _tagged(fields: Mapping[str, Value], plan: _Plan) -> list[tuple[Tag, str]]:
-    """The tags of a line in their order, then those that are required and were not given.
+def _tags(fields: Mapping[str, Value], plan: _Plan, dialect: Dialect) -> str:
+    """Every tag of a line in its order, then those that are required and were not given.
 
-    A scalar is written once, whatever it was given: terminals disagree on which of two they take.
+    A scalar is written once, whatever it was given: terminals disagree on which of two they take. What needs no cleaning, and
+    most lines need none, is looked at once and as a whole.
     """
-    said: list[tuple[Tag, str]] = []
+    pieces: list[str] = []
     for name, value in fields.items():
-        row = plan.tags.get(name)
-        if row is None:
-            continue
-        if isinstance(value, str):
-            said.append((row, value))
-        elif row.repeats:
-            said += [(row, one) for one in value]
+        how = plan.tags.get(name)
+        if how is None:
+            _must_be_known(name, plan)
+        elif isinstance(value, str):
+            pieces.append(name + value if how.emit is None else name + how.emit(value, how.width))
         else:
-            said.append((row, first(value)))
-    return said + [(TAGS[tag], "") for tag in plan.required if tag not in fields]
-
-
-def _tags(said: list[tuple[Tag, str]], dialect: Dialect) -> str:
-    """Every tag as it is sent. What needs no cleaning, and most lines need none, is looked at once and as a whole."""
+            pieces += [name + one for one in (value if how.repeats else value[:1] or ("",))]
+    if not plan.required <= fields.keys():
+        pieces += [tag for tag in plan.in_order if tag not in fields]
     delimiter = dialect.delimiter
-    pieces = [row.tag + (value if row.kind == "text" else _EMIT[row.kind](value, row.width)) for row, value in said]
     text = delimiter.join([*pieces, ""])
     plain = text.isascii() and text.isprintable() and text.count(delimiter) == len(pieces)
     if plain and (len(text) <= LONGEST or max(map(len, pieces)) <= LONGEST + 2):
         return text
-    return "".join([part for row, value in said for part in _field(row, value, dialect)])
+    return "".join([part for piece in pieces for part in _field(TAGS[piece[:2]], piece[2:], dialect)])
+
+
+def _must_be_known(name: str, plan: _Plan) -> None:
+    if name not in plan.known:
+        raise ValueError(f"SIP2 has no field {name} in this message")
 
 
 def _field(row: Tag, value: str, dialect: Dialect) -> list[str]:
     """A field as it is sent: tag, text, delimiter; several fields where a tag is made for lines of text."""
-    pieces = lengths(_EMIT[row.kind](clean(value, dialect.encoding, dialect.delimiter), row.width))
+    pieces = lengths(KINDS[row.kind].emit(clean(value, dialect.encoding, dialect.delimiter), row.width))
     wanted = pieces if row.tag in _LINES else pieces[:1]
     return [part for piece in wanted for part in (row.tag, piece, dialect.delimiter)]
-
-
-_EMIT: Final = {name: kind.emit for name, kind in KINDS.items()}
