@@ -92,6 +92,20 @@ def quota_holds(look: Look, moved: Moved) -> Iterator[str]:
         yield f"{card} has {used} books"
 
 
+def owner_agrees(look: Look, moved: Moved) -> Iterator[str]:
+    """No reader is given a date on which the owner wants the book back already: as far as we know, and as it says itself.
+
+    A recall may be on its way, and so may what we tell of a renewal that we grant.
+    """
+    request = look.request(moved.agency, moved.move.request)
+    if request is None or request.due is None:
+        return
+    owner = look.lent(request.partner, moved.agency, request.wire_id) if moved.move.event != "RENEW" else None
+    for known in (request, owner):
+        if known and known.lender_due and request.due > known.lender_due and known.recalled_on is None:
+            yield f"{request.id} is lent until {request.due}, and {request.partner} wants it on {known.lender_due}"
+
+
 def _total(borrower: Borrower) -> int:
     return borrower.total_quota if borrower.total_quota is not None else 1_000_000
 
@@ -101,10 +115,14 @@ IN_HAND: Final = frozenset({"ARRIVE", "ARRIVE_UNANNOUNCED", "ARRIVE_UNWANTED", "
                             "UNDO_CHECK_OUT", "UNDO_RETURN"})
 """Events at which somebody has the copy in hand."""
 
+DATED: Final = frozenset({"CHECK_OUT", "RENEW", "RENEWAL_GRANTED"})
+"""Events at which a reader is given a date."""
+
 EACH_STEP: Final[tuple[Truth, ...]] = (
     Truth("a book is in one place",            IN_HAND,                                                  in_one_place),
     Truth("one lender ships for a wish",       frozenset({"LEND"}),                                      one_lender_ships),
     Truth("a lender is given up for a reason", frozenset({"ASK_NEXT"}),                                  went_on_with_reason),
+    Truth("a date is within the owner's",      DATED,                                                    owner_agrees),
     Truth("quotas hold",                       frozenset({"OPEN", "UNDO_RETURN", "UNDO_CHECK_OUT"}),     quota_holds),
 )
 # fmt: on

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import structlog
@@ -14,6 +15,7 @@ from hkall_gateway.lab.crew import Book
 from hkall_gateway.lab.each_step import EACH_STEP
 from hkall_gateway.lab.simulate import Cast, Setting, be_quiet, cast
 from hkall_gateway.lab.world import Letter, World
+from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.tidings import telling
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
@@ -118,6 +120,15 @@ def the_next_is_asked_without_a_reason(story: Cast) -> None:
     write(story, HKU, lambda unit, world: unit.advance(wish, Event.ASK_NEXT, world.now, DEFECT, wire_id="R1-2"))
 
 
+def a_reader_may_keep_it_longer_than_its_owner_lends_it(story: Cast) -> None:
+    wish, book = shipped(story)
+    step(story, lambda: story.people.check_in(HKU, book))
+    received = story.consortium.worlds[HKU].request(wish.id)
+    today = civil(story.consortium.now)
+    late: dict[str, Any] = {"due": today + timedelta(days=60), "lender_due": today + timedelta(days=30)}
+    write(story, HKU, lambda unit, world: unit.advance(received, Event.CHECK_OUT, world.now, DEFECT, **late))
+
+
 def one_book_too_many(story: Cast) -> None:
     wish, _ = asked(story)
     for number in range(16):
@@ -176,6 +187,7 @@ DEFECTS: tuple[tuple[str, Callable[[Cast], None], str], ...] = (
     ("a book is in one place",            two_libraries_say_that_they_have_it,       "both say that they have"),
     ("one lender ships for a wish",       two_lenders_ship,                          "and so does"),
     ("a lender is given up for a reason", the_next_is_asked_without_a_reason,        "went on from"),
+    ("a date is within the owner's",      a_reader_may_keep_it_longer_than_its_owner_lends_it, "wants it on"),
     ("quotas hold",                       one_book_too_many,                         "has 16 books"),
     ("each letter once",                  a_letter_comes_again,                      "came 2 times"),
     ("each letter once",                  there_are_two_letters_for_one_arrival,     "2 different letters letter_pickup"),
