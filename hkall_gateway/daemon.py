@@ -31,6 +31,7 @@ from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.ports import entrance, numbered, prompt
 from hkall_gateway.edge.secrets import Secrets, WrongPins
+from hkall_gateway.edge.soon import Soon
 from hkall_gateway.ncip import handlers as ncip
 from hkall_gateway.ncip import peers
 from hkall_gateway.ncip.rawtcp import NcipLines
@@ -126,6 +127,7 @@ class Daemon:
         self._means = Means(reactor, clock, environ, self.counters, lambda: self.config)
         self._local = Local(self._means, self._verify_pin)
         self.secrets = self._make_secrets()
+        self._soon = Soon(reactor)
         engine = open_engine(config.database.url, config.database.limits())
         grouped = partial(self.counters.observe, "group_units")
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, grouped)
@@ -177,6 +179,7 @@ class Daemon:
             self.counters,
             self._clock,
             *self._local.beyond(),
+            soon=self._soon,
         )
         callers, dialects = rows.callers(self.config, self._environ), rows.dialects(self.config)
         deadline = Deadline(self._reactor, self.config.ncip.answer_within_s)

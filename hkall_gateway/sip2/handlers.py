@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 import structlog
@@ -68,7 +68,7 @@ async def respond(door: Door, session: Session, piece: Message | Refuse, peer: s
             LOG.exception("sip2.failed", code=message.code)
             answer = refuse_by(turn, Why.TRY_AGAIN)
             line = session.reply(message, turn.reply_code, answer.fields)
-        _note(turn, answer)
+    door.soon(partial(_note, turn, answer, door.now() - turn.now))
     return line
 
 
@@ -112,14 +112,17 @@ async def _answer(turn: Turn, piece: Message | Refuse) -> Reply:
     return await relay.answer(turn, HANDLERS[code])
 
 
-def _note(turn: Turn, answer: Reply) -> None:
-    took, no, door = turn.door.now() - turn.now, answer.no, turn.door
-    door.counters.observe("sip2_latency_seconds", took.total_seconds(), turn.message.code)
+def _note(turn: Turn, answer: Reply, took: timedelta) -> None:
+    code, no, counters = turn.message.code, answer.no, turn.door.counters
+    counters.observe("sip2_latency_seconds", took.total_seconds(), code)
     outcome = no.why.value if no else "relayed" if answer.body else "ok"
-    door.counters.add("sip2_messages_total", turn.terminal.login, turn.message.code, outcome)
+    counters.add("sip2_messages_total", turn.terminal.login, code, outcome)
     about_no = {"refused": no.why.value, "rule": no.rule} if no else {}
     LOG.info(
         "sip2.answered",
+        channel="sip2",
+        terminal=turn.terminal.login,
+        corr_id=turn.corr,
         code=turn.reply_code,
         ok=no is None,
         ms=took // _MS,

@@ -13,6 +13,7 @@ from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.soon import at_once
 from hkall_gateway.rules.calendar import end_of
 from hkall_gateway.rules.vocabulary import By, Sensitive, Why
 from hkall_gateway.sip2.codec import Message, Value
@@ -54,7 +55,7 @@ class Door:
     """All that answering a terminal needs. `terminals` is by login; `now` answers the aware UTC instant.
 
     `beyond()` is a line to the local system for one more terminal; None where lines are not passed on. `own_logins`: each
-    terminal logs in there as it did here.
+    terminal logs in there as it did here. `soon` does what can wait until the answer is out.
     """
 
     desk: Desk
@@ -67,6 +68,7 @@ class Door:
     now: Callable[[], datetime]
     beyond: Callable[[], Beyond] | None = None
     own_logins: bool = True
+    soon: Callable[[Callable[[], None]], None] = at_once
 
     def admits(self, address: str) -> bool:
         """Whether any terminal may come from this address."""
