@@ -6,9 +6,10 @@ Not only does nobody wait for it: done in a row it takes half the time, since th
 from __future__ import annotations
 
 from collections.abc import Callable
+
 from hkall_gateway.desk.ports import Clock
 
-Work = Callable[[], None]
+Work = Callable[[], object]
 
 
 def at_once(work: Work) -> None:

@@ -68,7 +68,7 @@ class Door:
     now: Callable[[], datetime]
     beyond: Callable[[], Beyond] | None = None
     own_logins: bool = True
-    soon: Callable[[Callable[[], None]], None] = at_once
+    soon: Callable[[Callable[[], object]], None] = at_once
 
     def admits(self, address: str) -> bool:
         """Whether any terminal may come from this address."""
