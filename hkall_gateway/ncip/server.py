@@ -100,7 +100,8 @@ class NcipChannel(http.HTTPChannel):
     requests: Any
     persistent: Any
     let_in = begun = False
-    _handlingRequest: bool  # noqa: N815  # Twisted's own name
+    _handlingRequest: bool  # noqa: N815  # Twisted's own names
+    _waitingForTransport: bool  # noqa: N815
     _buffer: bytes
 
     @cached_property
@@ -122,7 +123,13 @@ class NcipChannel(http.HTTPChannel):
     def answered(self, posted: Posted) -> None:
         """The answer has been written; silence begins, or the next document."""
         super().resetTimeout()  # type: ignore[no-untyped-call]
-        self.requestDone(posted)  # type: ignore[no-untyped-call]
+        self.requestDone(posted)
+
+    def requestDone(self, request: Any) -> None:  # noqa: N802
+        """Who does not take its answers is not read any further; the transport says when it has taken some."""
+        super().requestDone(request)  # type: ignore[no-untyped-call]
+        if self._waitingForTransport:
+            self.pauseProducing()  # type: ignore[no-untyped-call]
 
     @property
     def _at_rest(self) -> bool:

@@ -268,6 +268,23 @@ def test_an_answer_in_time_leaves_no_timer_behind(house: House) -> None:
 # ---- limits
 
 
+@pytest.mark.parametrize("headers", [(), (b"Expect: 100-continue",)])
+def test_who_does_not_take_its_answers_is_read_no_further_until_it_does(house: House, headers: tuple[bytes, ...]) -> None:
+    line = house.connect()
+    write = line.write
+
+    def write_to_the_deaf(data: bytes) -> None:
+        write(data)
+        line.producer.pauseProducing()  # what a transport does whose buffer is full
+
+    line.write = write_to_the_deaf
+    line.protocol.dataReceived(request(PROBLEM, *headers))
+    assert b"HTTP/1.1 200 OK" in line.value()
+    assert line.producerState == "paused"
+    line.producer.resumeProducing()
+    assert line.producerState == "producing"
+
+
 def test_a_body_over_the_limit_is_too_large(house: House) -> None:
     assert house.say(request(b"x" * (LIMIT + 1))).startswith(b"HTTP/1.1 413")
 
