@@ -57,12 +57,13 @@ def is_letter(send: Send) -> bool:
     return send.name.startswith("LETTER_")
 
 
-_ABOUT_THE_CHOSEN = frozenset({Send.ASK_LENDER, Send.CANCEL_AT_LENDER})
+ABOUT_THE_CHOSEN = frozenset({Send.ASK_LENDER, Send.CANCEL_AT_LENDER})
+"""What is told of the copy that a lender is asked for; everything else is about a copy that the request has."""
 
 
 def telling(send: Send, about: Request, now: datetime, chosen: Candidate | None = None) -> Telling:
     """What the partner must hear about a request as it stands; `chosen` is the copy that a lender is asked for."""
-    asked_for = ItemKey(chosen.agency, chosen.barcode) if chosen and send in _ABOUT_THE_CHOSEN else None
+    asked_for = ItemKey(chosen.agency, chosen.barcode) if chosen else None
     return Telling(
         send=send.value,
         request=about.id,

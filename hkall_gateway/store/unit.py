@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FIRST, Event, Send
 from hkall_gateway.rules.records import to_json
-from hkall_gateway.rules.tidings import is_letter, letter, occasion, telling
+from hkall_gateway.rules.tidings import ABOUT_THE_CHOSEN, is_letter, letter, occasion, telling
 from hkall_gateway.rules.vocabulary import (
     BadStep,
     By,
@@ -231,7 +231,8 @@ class Unit(Overview):
             self._write_letter(send, before, after, now, by)
             return
         about = before if send is Send.CANCEL_AT_LENDER else after
-        self.outbox.put(send, telling(send, about, now, self.chosen(about)), by.corr, now)
+        chosen = self.chosen(about) if send in ABOUT_THE_CHOSEN else None
+        self.outbox.put(send, telling(send, about, now, chosen), by.corr, now)
 
     def _write_letter(self, send: Send, before: Request, after: Request, now: datetime, by: By) -> None:
         """One letter an occasion, whatever is repeated."""
