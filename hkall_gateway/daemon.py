@@ -184,7 +184,15 @@ class Daemon:
         callers, dialects = rows.callers(self.config, self._environ), rows.dialects(self.config)
         deadline = Deadline(self._reactor, self.config.ncip.answer_within_s)
         ncip_door = ncip.Door(
-            self.desk, callers, library.agency, HONG_KONG, dialects, self.counters, self._clock, deadline=deadline
+            self.desk,
+            callers,
+            library.agency,
+            HONG_KONG,
+            dialects,
+            self.counters,
+            self._clock,
+            deadline=deadline,
+            soon=self._soon,
         )
         return sip2_door, ncip_door
 

@@ -15,6 +15,7 @@ from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.rate import Rate
+from hkall_gateway.edge.soon import at_once
 from hkall_gateway.ncip.dialects import DIALECTS, Dialect
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.ncip.messages import STRUCTURE, Coded, Message, Value, instant, many
@@ -81,7 +82,7 @@ class Caller:
 class Door:
     """What answering needs. `callers` and `dialects` (names of rows of dialects.py) are by agency; `now` is aware, in UTC.
 
-    Without a `deadline` an answer takes as long as it takes.
+    Without a `deadline` an answer takes as long as it takes. `soon` does what can wait until the answer is out.
     """
 
     desk: Desk
@@ -93,6 +94,7 @@ class Door:
     now: Callable[[], datetime]
     rate: Rate = field(default_factory=Rate)
     deadline: Deadline | None = None
+    soon: Callable[[Callable[[], object]], None] = at_once
 
     def dialect(self, agency: str) -> Dialect:
         """How this agency writes NCIP, and which flow it follows."""

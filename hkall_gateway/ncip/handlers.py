@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -77,9 +78,12 @@ class _Turn:
     def reply(self, said: Fields | Trouble) -> bytes:
         with self._told():
             written = _written(self.door, self.asked, said)
-            seconds = (self.door.now() - self.began).total_seconds()
-            _tell(self.door, self.asked, said, self.peer, self.size, seconds)
+        self.door.soon(partial(self._note, said, (self.door.now() - self.began).total_seconds()))
         return written
+
+    def _note(self, said: Fields | Trouble, seconds: float) -> None:
+        with self._told():
+            _tell(self.door, self.asked, said, self.peer, self.size, seconds)
 
     def too_late(self, failure: Failure) -> bytes:
         failure.trap(TooLate)  # type: ignore[no-untyped-call]  # it has no types
