@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import settings
 from sqlalchemy import Connection, Engine
 
 from hkall_gateway.lab import postgres
@@ -39,6 +40,10 @@ SETTINGS = (
     "full_page_writes=off",
     "max_connections=100",
 )
+
+# A machine that is busy is no failure: an example may take as long as it takes.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(wrapper=True)
