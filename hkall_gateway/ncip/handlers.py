@@ -55,8 +55,9 @@ def respond(door: Door, body: bytes, charset: str | None, peer: Peer) -> Deferre
     turn = _Turn(door, asked, _mark(asked.message, began), peer, len(body), began)
     if unread:
         return succeed(turn.reply(unread))
-    work = turn.answered()
-    said = door.deadline.hold(work) if door.deadline else Deferred.fromCoroutine(work)
+    with turn.told():  # the work keeps what is told of it here, in a context of its own
+        work = _answered(door, asked.message, turn.mark, peer)
+        said = door.deadline.hold(work) if door.deadline else Deferred.fromCoroutine(work)
     return said.addCallbacks(turn.reply, turn.too_late)
 
 
@@ -71,12 +72,8 @@ class _Turn:
     size: int
     began: datetime
 
-    async def answered(self) -> Fields | Trouble:
-        with self._told():
-            return await _answered(self.door, self.asked.message, self.mark, self.peer)
-
     def reply(self, said: Fields | Trouble) -> bytes:
-        with self._told():
+        with self.told():
             written = _written(self.door, self.asked, said)
         self.door.soon(partial(self._note, said, (self.door.now() - self.began).total_seconds()))
         return written
@@ -87,11 +84,12 @@ class _Turn:
 
     def too_late(self, failure: Failure) -> bytes:
         failure.trap(TooLate)  # type: ignore[no-untyped-call]  # it has no types
-        with self._told():
+        with self.told():
             LOG.warning("ncip.too_late", service=self.asked.service)
         return self.reply(_try_again())
 
-    def _told(self) -> AbstractContextManager[None]:
+    def told(self) -> AbstractContextManager[None]:
+        """What every line of the log says of it."""
         return about(channel="ncip", corr_id=self.mark[:CORR])
 
 

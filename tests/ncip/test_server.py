@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.desk.asks import SeePatron
 from hkall_gateway.desk.outcomes import PatronSeen
+from hkall_gateway.edge.context import told
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.limits import Gate
@@ -38,11 +39,13 @@ class SlowDesk:
 
     def __init__(self) -> None:
         self.waiting: list[tuple[str, Deferred[None]]] = []
+        self.told: list[tuple[str, dict[str, object]]] = []
 
     async def see_patron(self, ask: SeePatron) -> PatronSeen:
         turn: Deferred[None] = Deferred()
         self.waiting.append((ask.card, turn))
         await turn
+        self.told.append((ask.card, dict(told())))
         return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "en", "", True, None, None, (), 0, 0, None)
 
     def go_on(self) -> None:
@@ -55,11 +58,11 @@ class House:
     """A site on a fake clock."""
 
     def __init__(self, gate: Gate | None = None) -> None:
-        self.clock, self.desk = Clock(), SlowDesk()
+        self.clock, self.desk, self.now = Clock(), SlowDesk(), NOW
         caller = Caller("HKU-DISCOVERY", "d-key", "client", ("127.0.0.1",))
         desk: Any = self.desk
         self.door = Door(
-            desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Counters(), lambda: NOW, deadline=Deadline(self.clock, 20)
+            desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Counters(), lambda: self.now, deadline=Deadline(self.clock, 20)
         )
         self.site: NcipSite = ncip_site(self.door, LIMIT, self.clock, gate)
 
@@ -232,6 +235,18 @@ def test_only_posting_is_business(house: House, method: bytes, status: bytes) ->
 
 def test_there_is_nothing_elsewhere(house: House) -> None:
     assert house.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 404")
+
+
+def test_what_is_logged_of_a_document_that_waited_names_its_own_conversation(house: House) -> None:
+    first, second = house.connect(), house.connect()
+    first.protocol.dataReceived(request(lookup("UG1")))
+    house.now += timedelta(seconds=1)
+    second.protocol.dataReceived(request(lookup("UG2")))
+    house.desk.go_on()
+    (one, said_of_one), (two, said_of_two) = house.desk.told
+    assert (one, two, said_of_one["channel"], said_of_two["channel"]) == ("UG1", "UG2", "ncip", "ncip")
+    assert said_of_one["corr_id"] != said_of_two["corr_id"]
+    assert told() == {}
 
 
 # ---- time
