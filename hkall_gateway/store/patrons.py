@@ -63,11 +63,11 @@ def charges(connection: Connection, card: str) -> tuple[Charged, ...]:
 def known(connection: Connection, cards: Collection[str]) -> Mapping[str, Known]:
     """All of it about all of these cards, by three questions."""
     many, given = _MANY[connection.dialect.name], _GIVEN[connection.dialect.name](cards)
-    found = {card: Known() for card in cards}
+    found = {card: Known(None, [], []) for card in cards}
     for cells in many.patrons.cells(connection, cards=given):
         found[cells[0]].borrower = _borrower(cells)
     for cells in many.lines.cells(connection, cards=given):
-        found[cells[-1]].lines.append(_line(cells[:-1]))
+        found[cells.pop()].lines.append(_line(cells))
     for cells in many.charges.cells(connection, cards=given):
         found[cells[_CARD]].charges.append(_charge(cells))
     return found
@@ -78,6 +78,7 @@ def known(connection: Connection, cards: Collection[str]) -> Mapping[str, Known]
 _BORROWER: Final = tuple(f.name for f in fields(Borrower))
 _HUSHED: Final = tuple(_BORROWER.index(name) for name in ("name", "name_zh", "email", "pin_hash"))
 _POSITIONS: Final = {position.value: position for position in Position}
+_POSITION: Final = [f.name for f in fields(RequestLine)].index("position")
 _CARD: Final = [f.name for f in fields(Charged)].index("patron")
 
 # A card is blocked by its library, as last loaded, or by a terminal here.
@@ -145,8 +146,9 @@ def _borrower(cells: list[Any]) -> Borrower:
     return Borrower(*cells)
 
 
-def _line(cells: Sequence[Any]) -> RequestLine:
-    return RequestLine(cells[0], _POSITIONS[cells[1]], *cells[2:])
+def _line(cells: list[Any]) -> RequestLine:
+    cells[_POSITION] = _POSITIONS[cells[_POSITION]]
+    return RequestLine(*cells)
 
 
 def _charge(cells: Sequence[Any]) -> Charged:
