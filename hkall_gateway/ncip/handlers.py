@@ -79,7 +79,7 @@ class _Turn:
         return written
 
     def _note(self, said: Fields | Trouble, seconds: float) -> None:
-        with self._told():
+        with self.told():
             _tell(self.door, self.asked, said, self.peer, self.size, seconds)
 
     def too_late(self, failure: Failure) -> bytes:
