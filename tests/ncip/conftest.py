@@ -145,7 +145,7 @@ class World:
 
     def __init__(self) -> None:
         self.now = NOW
-        engine = databases.empty()
+        self.engine = engine = databases.empty()
         with engine.connect() as connection:
             connection.execute(insert(PATRONS), [{"expires": None, "email": "", "total_quota": None, **p} for p in PEOPLE])
             connection.execute(insert(HOLDINGS), [asdict(book) for book in BOOKS])
@@ -240,3 +240,4 @@ def world() -> Iterator[World]:
     made = World()
     yield made
     made.store.close()
+    made.engine.dispose()  # on PostgreSQL the next world takes its schema
