@@ -243,11 +243,11 @@ class Daemon:
         made = peers.endpoint(self._reactor, numbered(text, number()), listens.client_ca, shared=listens.share_ports)
         if listens.proxy_from:
             factory = Balanced(factory, AllowList(listens.proxy_from), "ncip", self.counters, self._reactor)
-        self._ports.append(prompt(await made.listen(factory)))
+        self._ports.append(prompt(await made.listen(factory), self._soon.first))
 
     async def _listen(self, text: str, factory: Any, *, shared: bool = False) -> None:
         made = entrance(self._reactor, numbered(text, number()), shared=shared)
-        self._ports.append(prompt(await made.listen(factory)))
+        self._ports.append(prompt(await made.listen(factory), self._soon.first))
 
     def reload(self, path: Path) -> None:
         """Read the configuration and the policy again; with errors the old ones stay in force."""

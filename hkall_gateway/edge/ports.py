@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, cast
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.tcp import Port, Server, makeBinding
+
+from hkall_gateway.edge.soon import at_once
 
 _endpoint: Any = serverFromString  # it has no types
 
@@ -31,21 +34,28 @@ def entrance(reactor: Any, text: str, *, shared: bool = False) -> Any:
     return made
 
 
-def prompt(port: Any) -> Any:
-    """The same port, on which callers from now on are answered without a detour (`Prompt`); a UNIX socket is left as it is."""
+def prompt(port: Any, soon: Callable[[Callable[[], object]], None] = at_once) -> Any:
+    """The same port, on which callers from now on are answered without a detour (`Prompt`); a UNIX socket is left as it is.
+
+    `soon` sends what was written in one turn of the reactor in a row.
+    """
     if isinstance(port, Port):
-        port.transport = Prompt  # Twisted's own place for another kind of connection
+        port.transport = cast(Any, type)(
+            "Prompt", (Prompt,), {"soon": staticmethod(soon)}
+        )  # Twisted's own place for another kind
     return port
 
 
 class Prompt(Server):
-    """A connection that sends at once what it is given, and leaves to the reactor only what the socket does not take.
+    """A connection that sends what it is given, and leaves to the reactor only what the socket does not take.
 
     Twisted queues every write and asks the kernel to be told when the socket takes it, which it nearly always does: two
-    system calls for each answer. What was queued goes first, so the order is that of the writes. Source: performance.md 1.
+    system calls for each answer. What was written first goes first. Source: performance.md 1.
     """
 
+    soon: Callable[[Callable[[], object]], None] = staticmethod(at_once)
     _queued = False
+    _held: bytes = b""
 
     def startWriting(self) -> None:  # noqa: N802
         self._queued = True
@@ -56,8 +66,28 @@ class Prompt(Server):
         super().stopWriting()  # type: ignore[no-untyped-call]  # it has no types
 
     def write(self, data: bytes) -> None:
-        if self.connected and not (self._queued or self.TLS or self.disconnecting):
+        if not self.connected or self._queued or self.TLS or self.disconnecting:
+            super().write(data)  # type: ignore[no-untyped-call]
+        elif self._held:
+            self._held += data
+        else:
+            self._held = data
+            self.soon(self._send)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:  # noqa: N802
+        self.write(b"".join(data))
+
+    def loseConnection(self, *args: Any) -> None:  # noqa: N802
+        self._send()
+        super().loseConnection(*args)  # type: ignore[no-untyped-call]
+
+    def startTLS(self, *args: Any, **named: Any) -> None:  # noqa: N802
+        self._send()
+        super().startTLS(*args, **named)  # type: ignore[no-untyped-call]
+
+    def _send(self) -> None:
+        data, self._held = self._held, b""
+        if data and self.connected:
             sent = self.writeSomeData(data)
             # An error is met again by the reactor, which knows how a connection ends.
-            data = data[sent:] if isinstance(sent, int) else data
-        super().write(data)  # type: ignore[no-untyped-call]
+            super().write(data[sent:] if isinstance(sent, int) else data)  # type: ignore[no-untyped-call]

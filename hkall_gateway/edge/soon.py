@@ -22,16 +22,28 @@ class Soon:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._first: list[Work] = []
         self._waiting: list[Work] = []
+        self._called = False
 
     def __call__(self, work: Work) -> None:
         """Do this soon."""
         self._waiting.append(work)
-        if len(self._waiting) == 1:
+        self._call()
+
+    def first(self, work: Work) -> None:
+        """Do this before all that waits."""
+        self._first.append(work)
+        self._call()
+
+    def _call(self) -> None:
+        if not self._called:
+            self._called = True
             self._clock.callLater(0, self._do)
 
     def _do(self) -> None:
-        works, self._waiting = self._waiting, []
+        self._called = False
+        works, self._first, self._waiting = [*self._first, *self._waiting], [], []
         for at, work in enumerate(works, start=1):
             try:
                 work()

@@ -24,6 +24,17 @@ def test_what_one_turn_brings_is_done_in_the_next_in_order() -> None:
     assert done == [0, 1, 2, 3]
 
 
+def test_answers_are_sent_before_the_log_is_written() -> None:
+    clock, done = Clock(), list[str]()
+    soon = Soon(clock)
+    for number in range(2):
+        soon(partial(done.append, f"note {number}"))
+        soon.first(partial(done.append, f"answer {number}"))
+    assert len(clock.getDelayedCalls()) == 1
+    clock.advance(0)
+    assert done == ["answer 0", "answer 1", "note 0", "note 1"]
+
+
 def test_work_that_raises_keeps_nothing_else_from_being_done() -> None:
     clock, done = Clock(), list[int]()
     soon = Soon(clock)
