@@ -6,6 +6,7 @@ import os
 import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -283,7 +284,10 @@ class Daemon:
     # ---- what is heard of every committed unit of work
 
     def _moved(self, moves: Sequence[Move]) -> None:
+        self.courier.nudge()
+        self._soon(partial(copy_context().run, self._note, moves))
+
+    def _note(self, moves: Sequence[Move]) -> None:
         for move in moves:
             logs.moved(move)
         counting.count(self.counters, moves)
-        self.courier.nudge()

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, BinaryIO, Final, Protocol, cast
 from zoneinfo import ZoneInfo
@@ -98,7 +99,6 @@ def configure(
     structlog.configure(
         processors=[
             _placed,
-            structlog.processors.format_exc_info,
             Scrubber(hidden, key),
             _Stamp(now),
             _as_line,
@@ -110,8 +110,9 @@ def configure(
     )
 
 
-def _placed(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {**told(), **event}
+def _placed(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    placed = {**told(), **event}
+    return structlog.processors.format_exc_info(logger, method, placed) if "exc_info" in placed else placed
 
 
 class Scrubber:
@@ -127,8 +128,9 @@ class Scrubber:
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """`event` with nothing in it that must not be read, and patrons as `patron_ref`."""
+        known = self._known
         for name, value in event.items():
-            if self._known.get(name) is not False or not _harmless(value):
+            if known.get(name) is not False or not _harmless(value):
                 return self._table(event)
         return event  # nearly every line: names that are known to be open, values that can hide nothing
 
@@ -174,16 +176,22 @@ class Scrubber:
 
 def _harmless(value: object) -> bool:
     """Whether a value can hide nothing, whatever it is about: a number, or a text in which no secret can be recognised."""
-    kind = type(value)
-    return (kind is str and _clean(value)) or kind in _NUMBERS  # type: ignore[arg-type]  # it is a str
+    if isinstance(value, str):
+        return _clean_word(value) if len(value) < _WORDS else _clean(value)
+    return type(value) in _NUMBERS
 
 
 _NUMBERS: Final = frozenset({bool, int, float, type(None)})
+_WORDS: Final = 32
+"""Texts that are shorter come again and again: names of events, terminals, outcomes."""
 
 
 def _clean(text: str) -> bool:
     """Whether there is none of the marks by which a secret in running text is known."""
     return text.isalnum() or not _MARK.search(text)
+
+
+_clean_word: Final = lru_cache(maxsize=2048)(_clean)
 
 
 def scrubbed(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -101,9 +101,9 @@ async def end_session(turn: Turn) -> Reply:
     return reply(turn, {"end_session": "Y"})
 
 
-async def _see(turn: Turn) -> PatronSeen:
+def _see(turn: Turn) -> Awaitable[PatronSeen]:
     pin = turn.pin
-    return await turn.door.desk.see_patron(SeePatron(turn.by, turn.message.get("AA"), pin, bool(pin)))
+    return turn.door.desk.see_patron(SeePatron(turn.by, turn.message.get("AA"), pin, bool(pin)))
 
 
 def standing(turn: Turn, seen: PatronSeen) -> dict[str, Value]:

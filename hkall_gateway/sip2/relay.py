@@ -35,12 +35,12 @@ OURS_ALONE: Final = "#"
 """A fee of ours is named by its number behind this, as the list of 64 shows it."""
 
 
-async def answer(turn: Turn, handler: Handler) -> Reply:
+def answer(turn: Turn, handler: Handler) -> Awaitable[Reply]:
     """The answer to one message, from whomever it concerns; ours where there is no system beyond."""
     route = ROUTES.get(turn.message.code)
     if turn.beyond is None or route is None:
-        return await handler(turn)
-    return await route(turn, turn.beyond, handler)
+        return handler(turn)
+    return route(turn, turn.beyond, handler)
 
 
 # ---- one copy

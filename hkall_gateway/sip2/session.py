@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -100,12 +100,22 @@ class Session:
         """Requests handed out and not yet answered."""
         return sum(turn.answer is None for turn in self._turns)
 
-    def receive(self, data: bytes) -> Iterator[Event]:
+    def receive(self, data: bytes) -> Iterable[Event]:
         """What to do about these bytes, in order. Run it to its end: the bytes are read as it goes.
 
         A line ends at CR or LF; blank lines and leading blanks are dropped, a line over the cap is dropped and counted.
         `Hang("flood")` comes once, when a line is four caps long; nothing is read after it.
         """
+        line = data.rstrip(b"\r\n")
+        # Nearly always one line comes, and it whole.
+        whole = len(line) < len(data) and line[:1] > b" " and not self._length and not self._broken
+        if not whole or len(line) > self.dialect.max_line or _TERMINATOR.search(line):
+            return self._piece_by_piece(data)
+        self.counters["received"] += 1
+        event = self._read(line)
+        return (event,) if event else ()
+
+    def _piece_by_piece(self, data: bytes) -> Iterator[Event]:
         if self._broken:
             return
         first, *others = _TERMINATOR.split(data)
@@ -213,10 +223,13 @@ class Session:
 
     def _ask(self, event: Message | Refuse, message: Message, line: bytes) -> Event | None:
         known = line.rstrip() if message.checked and message.sequence else None
-        turn = next((turn for turn in self._turns if known and turn.line == known), None)
-        if turn is None:
-            self._turns.append(_Turn(message, known))
-            return event
+        for turn in self._turns:
+            if known and turn.line == known:
+                return self._resent(turn)
+        self._turns.append(_Turn(message, known))
+        return event
+
+    def _resent(self, turn: _Turn) -> Event | None:
         if turn.answer is not None:
             return self._replay(turn.answer)
         self.counters["in_progress"] += 1
