@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from functools import lru_cache, partial
+from datetime import UTC, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -92,13 +92,12 @@ def _line(turn: Turn, answer: Reply) -> bytes:
 
 def _turn(door: Door, session: Session, message: Message, peer: str, beyond: Beyond | None) -> Turn:
     terminal, now = door.terminals.get(session.terminal or "", NOBODY), door.now()
-    corr = f"{terminal.login or peer}/{_second(now.replace(microsecond=0))}.{now.microsecond:06}"
-    return Turn(door, session, message, terminal, peer, now, corr, beyond)
+    # The same instant has the same number, whatever zone it is told in.
+    second = now.astimezone(UTC).isoformat(timespec="microseconds")[:26].translate(_BARE)
+    return Turn(door, session, message, terminal, peer, now, f"{terminal.login or peer}/{second}", beyond)
 
 
-@lru_cache(maxsize=16)
-def _second(now: datetime) -> str:
-    return f"{now:%Y%m%dT%H%M%S}"
+_BARE: Final = str.maketrans("", "", "-:")
 
 
 async def _answer(turn: Turn, piece: Message | Refuse) -> Reply:

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from hkall_gateway.desk.asks import CheckIn, CheckOut, Renew
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import Outcome, Renewed
+from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.sip2.codec import Message
 from hkall_gateway.sip2.dialects import DIALECTS
@@ -85,3 +86,11 @@ def test_two_messages_of_a_terminal_are_told_apart_in_the_journal(door: Door, cl
     clock[0] += timedelta(microseconds=1)
     _asked(door, desk, _checkin())
     assert desk.asked[0].by.corr != desk.asked[1].by.corr
+
+
+def test_a_message_has_the_number_of_its_instant_whatever_zone_the_clock_is_in(door: Door, clock: list[datetime]) -> None:
+    desk = Scripted(PENDING)
+    for zone in (HONG_KONG, UTC):
+        clock[0] = datetime(2017, 3, 1, 2, 0, 7, tzinfo=UTC).astimezone(zone)
+        _asked(door, desk, _checkin())
+    assert [asked.by.corr for asked in desk.asked] == ["counter-1/20170301T020007.000000"] * 2
