@@ -87,7 +87,10 @@ class Prompt(Server):
 
     def _send(self) -> None:
         data, self._held = self._held, b""
-        if data and self.connected:
-            sent = self.writeSomeData(data)
-            # An error is met again by the reactor, which knows how a connection ends.
-            super().write(data[sent:] if isinstance(sent, int) else data)  # type: ignore[no-untyped-call]
+        if not data or not self.connected:
+            return
+        sent = self.writeSomeData(data)
+        # An error is met again by the reactor, which knows how a connection ends.
+        rest = data[sent:] if isinstance(sent, int) else data
+        if rest:
+            super().write(rest)  # type: ignore[no-untyped-call]

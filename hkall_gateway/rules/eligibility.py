@@ -38,7 +38,13 @@ def may_use(borrower: Borrower, policy: Policy, now: datetime, standing: Standin
 
     Source: HKALL rules R2.
     """
-    category = category_of(borrower, policy)
+    return may_use_as(category_of(borrower, policy), borrower, policy, now, standing)
+
+
+def may_use_as(
+    category: Category | None, borrower: Borrower, policy: Policy, now: datetime, standing: Standing = GOOD_STANDING
+) -> Grant | Refusal:
+    """The same for whoever has looked the borrower's row of the table up already."""
     if category is None:
         return Refusal(Why.NOT_ELIGIBLE, facts={"category": borrower.category})
     no = _study_mode(borrower, category, policy) or _card(borrower, now) or _threshold(standing, policy)

@@ -187,9 +187,9 @@ class By:
     corr: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Borrower:
-    """One of our patrons, as the local library system knows them.
+    """One of our patrons, as the local library system knows them. Nobody changes one; it is not frozen: see RequestLine.
 
     `category` is a key of the policy file or an ILS group that it maps; `local_loans` counts books on loan from our own
     shelves; `total_quota` is None where the local system does not say.

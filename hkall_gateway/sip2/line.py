@@ -205,7 +205,7 @@ class Line(TwistedProtocol):
         self._waiting.extend(self._events(data))
         if not self._serving and self._waiting:
             self._serving = True
-            Deferred.fromCoroutine(self._serve()).addErrback(self._failed)
+            Deferred.fromCoroutine(self._serve())
         self._hold_back()
 
     def _events(self, data: bytes) -> Iterable[Event]:
@@ -218,6 +218,8 @@ class Line(TwistedProtocol):
             while self._waiting:
                 await self._do(self._waiting.popleft())
                 self._hold_back()
+        except Exception:  # noqa: BLE001  # whatever it is, it must not reach the other lines
+            self._failed(Failure())  # type: ignore[no-untyped-call]  # it has no types
         finally:
             self._serving = False
 

@@ -47,7 +47,9 @@ def protocol(port: int) -> None:
     """Our own session and codec with one patron for everybody: what SIP2 itself costs, without a desk or a database."""
     from twisted.internet.protocol import Factory, Protocol
 
+    from hkall_gateway.daemon import the_reactor
     from hkall_gateway.edge.ports import prompt
+    from hkall_gateway.edge.soon import Soon
     from hkall_gateway.sip2.codec import Message
     from hkall_gateway.sip2.dialects import DIALECTS
     from hkall_gateway.sip2.session import Session
@@ -61,7 +63,8 @@ def protocol(port: int) -> None:
                 assert isinstance(event, Message)
                 self.line.write(self.session.reply(event, "64", {**PATRON, "AA": event.get("AA")}))
 
-    _serve(port, Factory.forProtocol(Line), prompt)
+    in_a_row = Soon(the_reactor()).first  # as the daemon sends
+    _serve(port, Factory.forProtocol(Line), lambda opened: prompt(opened, in_a_row))
 
 
 def pysip2(port: int) -> None:
