@@ -47,7 +47,6 @@ def first(value: Value) -> str:
 class _How(NamedTuple):
     """How a tag is written: as it is where `emit` is None."""
 
-    row: Tag
     emit: Callable[[str, int], str] | None
     width: int
     repeats: bool
@@ -75,7 +74,7 @@ def _plan(code: str, dialect: Dialect) -> _Plan:
 
 
 def _how(row: Tag) -> _How:
-    return _How(row, None if row.kind == "text" else KINDS[row.kind].emit, row.width, row.repeats)
+    return _How(None if row.kind == "text" else KINDS[row.kind].emit, row.width, row.repeats)
 
 
 def _wanted(tag: str, shape: Shape, dialect: Dialect) -> bool:

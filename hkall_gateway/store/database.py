@@ -82,7 +82,7 @@ class Database:
 
         `patron` is the card of the one that it is about; what is known of all who are asked for at once is read at once.
         """
-        return _put(self._here, work, args, Locks(patron) if patron else NO_LOCKS, True)
+        return _put(self._here, work, args, Locks(patron), True)
 
     def close(self) -> None:
         """Finish what waits and end both threads; callers get their answers in the reactor's next turn."""
@@ -151,7 +151,7 @@ class Immediate:
         return self._at_once(read_group, work, args, NO_LOCKS)
 
     def glance(self, work: Callable[..., T], *args: Any, patron: str = "") -> _Now[T]:
-        return self._at_once(read_group, work, args, Locks(patron) if patron else NO_LOCKS)
+        return self._at_once(read_group, work, args, Locks(patron))
 
     def now(self, work: Callable[..., T], *args: Any) -> T:
         """`run` for callers that do not await."""

@@ -77,7 +77,8 @@ def known(connection: Connection, cards: Collection[str]) -> Mapping[str, Known]
 
 _BORROWER: Final = tuple(f.name for f in fields(Borrower))
 _HUSHED: Final = tuple(_BORROWER.index(name) for name in ("name", "name_zh", "email", "pin_hash"))
-_POSITIONS: Final = {position.value: position for position in Position}
+POSITIONS: Final = {position.value: position for position in Position}
+"""By the word that stands in a row."""
 _POSITION: Final = [f.name for f in fields(RequestLine)].index("position")
 _CARD: Final = [f.name for f in fields(Charged)].index("patron")
 
@@ -147,7 +148,7 @@ def _borrower(cells: list[Any]) -> Borrower:
 
 
 def _line(cells: list[Any]) -> RequestLine:
-    cells[_POSITION] = _POSITIONS[cells[_POSITION]]
+    cells[_POSITION] = POSITIONS[cells[_POSITION]]
     return RequestLine(*cells)
 
 

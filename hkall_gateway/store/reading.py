@@ -198,7 +198,7 @@ def _oldest_first(*where: Any) -> Select[Any]:
 
 _HELD = tuple(HOLDINGS.c[f.name] for f in fields(Holding))
 _LISTED = tuple(CANDIDATES.c[f.name] for f in fields(Candidate))
-_SIDES, _POSITIONS = {side.value: side for side in Side}, {position.value: position for position in Position}
+_SIDES = {side.value: side for side in Side}
 
 _PARTNER = Prepared(select(LINKS.c.partner).where(LINKS.c.agency == bindparam("agency")))
 _PARTNER_CARD = Prepared(
@@ -253,4 +253,4 @@ def _entry(text: str) -> Partner:
 
 def _request(cells: Sequence[Any]) -> Request:
     """A request from its cells, which stand in the order of its fields: id, side, position and so on."""
-    return Request(cells[0], _SIDES[cells[1]], _POSITIONS[cells[2]], *cells[3:])
+    return Request(cells[0], _SIDES[cells[1]], patrons.POSITIONS[cells[2]], *cells[3:])
