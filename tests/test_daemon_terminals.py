@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -179,6 +181,13 @@ def test_after_five_wrong_pins_not_even_the_right_one_is_looked_at_but_all_else_
 def test_messages_are_counted_by_terminal_command_and_outcome(site: Site) -> None:
     site.counter("17 AB=NOSUCH")
     assert 'hkall_sip2_messages_total{terminal="counter-1",msg="17",outcome="unknown_item"}' in site.metrics()
+
+
+def test_how_long_the_database_takes_is_told_for_what_is_read_and_for_what_is_written(site: Site) -> None:
+    site.counter(f"63 AA={CARD}", f"01N AA={CARD} AL=left behind")
+    took = re.findall(r'hkall_db_latency_seconds_(sum|count)\{lane="(reader|writer)"\} (\S+)', site.metrics())
+    assert {(kind, lane) for kind, lane, _ in took} == set(product(("sum", "count"), ("reader", "writer")))
+    assert all(float(number) > 0 for _, _, number in took)
 
 
 def test_each_message_has_a_mark_of_its_own_by_which_the_log_and_the_journal_find_it(site: Site) -> None:

@@ -82,7 +82,7 @@ _ROWS: Final = (
     _counter("decline_total",              "partner reason",        "Requests that a lender declined."),
     _gauge(  "lend_borrow_balance",        "partner",               "Books lent to a partner less books borrowed."),
     _gauge(  "closure_calendar_days_left", "",                      "Days until the closure calendar ends."),
-    _timing( "db_latency_seconds",         "work",                  "From asking for a unit of work to its commit."),
+    _timing( "db_latency_seconds",         "lane",                  "From the begin of a group of units to its commit."),
     _counter("log_dropped_total",          "",                      "Lines of the log that nobody took in time."),
     _timing( "reactor_lag_seconds",        "",                      "How late a timer of the main loop rang.", _LAG),
     _timing( "group_units",                "lane",                  "Units of work in one group, with one commit.", _SIZES),

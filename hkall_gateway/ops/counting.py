@@ -1,13 +1,15 @@
-"""What happened, as counters: each committed line of the journal, and each letter that left or did not."""
+"""What happened, as counters: each committed line of the journal, each letter that left or did not, each group of units."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.rules.lifecycle import FINAL, Event, side_of
 from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.store.database import Watch
 from hkall_gateway.store.moves import Move
 from hkall_gateway.store.outbox import OutboxRow
 
@@ -45,3 +47,16 @@ def counted(counters: Counters, deliver: Callable[[OutboxRow], Awaitable[Answer]
         return answer
 
     return delivered
+
+
+def timed(counters: Counters, seconds: Callable[[], float]) -> Watch:
+    """How many units each group had and how long it took; `seconds` is a clock that is never set back."""
+
+    @contextmanager
+    def watch(lane: str, units: int) -> Iterator[None]:
+        began = seconds()
+        yield
+        counters.observe("group_units", units, lane)
+        counters.observe("db_latency_seconds", seconds() - began, lane)
+
+    return watch

@@ -7,6 +7,7 @@ committed, so a lone message waits for nobody.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
@@ -16,14 +17,21 @@ from sqlalchemy.pool import StaticPool
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.store.group import Job, at_ease, read_group, refuse, run_group, steady
-from hkall_gateway.store.lane import Lane, Nook, Turn, give, to_nobody
+from hkall_gateway.store.lane import Lane, Nook, Turn, give
 from hkall_gateway.store.locks import NO_LOCKS, Locks
 
 T = TypeVar("T")
 
 BATCH_UNITS = 256
+Watch = Callable[[str, int], AbstractContextManager[None]]
+
 GLANCE_MS = 100
 """So long the reactor itself waits for a file that another process has locked."""
+
+
+def unwatched(_lane: str, _units: int) -> AbstractContextManager[None]:
+    """Nobody looks at groups."""
+    return nullcontext()
 
 
 class Store(Protocol):
@@ -40,8 +48,8 @@ class Database:
     """The daemon's store: a writer thread with group commit and a reader thread beside it.
 
     `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread. `batch=1` is one commit each, for the
-    benchmark; `draw` is a random number in [0, 1) for pauses; `grouped` hears, in their threads, how many units each
-    group had and which lane it was, "writer" or "reader". `run` and `read` answer a Deferred that fires in the
+    benchmark; `draw` is a random number in [0, 1) for pauses; `watch` is put around each group, in its thread, and told
+    which lane it is, "writer" or "reader", and how many units it has. `run` and `read` answer a Deferred that fires in the
     reactor's thread, with Unavailable where the database is away or another gateway was in the way for too long.
     """
 
@@ -52,19 +60,21 @@ class Database:
         in_reactor: Callable[[Callable[[], None]], Any],
         batch: int = BATCH_UNITS,
         draw: Callable[[], float] = steady,
-        grouped: Callable[[int, str], None] = to_nobody,
+        watch: Watch = unwatched,
     ) -> None:
         def writes(connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
-            return run_group(connection, make_unit, jobs, draw=draw)
+            with watch("writer", len(jobs)):
+                return run_group(connection, make_unit, jobs, draw=draw)
 
         def reads(connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
-            return read_group(connection, make_unit, jobs)
+            with watch("reader", len(jobs)):
+                return read_group(connection, make_unit, jobs)
 
-        self._writer = Lane(engine, writes, refuse, in_reactor, "writer", batch, grouped)
+        self._writer = Lane(engine, writes, refuse, in_reactor, "writer", batch)
         alone = engine.dialect.name == "sqlite" and isinstance(engine.pool, StaticPool)
-        self._reader = self._writer if alone else Lane(engine, reads, refuse, in_reactor, "reader", batch, grouped)
+        self._reader = self._writer if alone else Lane(engine, reads, refuse, in_reactor, "reader", batch)
         by_hand = engine.dialect.name == "sqlite" and not alone
-        self._here: Any = Nook(_at_hand(engine), reads, in_reactor, batch, grouped) if by_hand else self._reader
+        self._here: Any = Nook(_at_hand(engine), reads, in_reactor, batch) if by_hand else self._reader
 
     def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False) -> Deferred[T]:
         """`work(unit, *args)` in a transaction of its own inside the group; fires after the durable commit.

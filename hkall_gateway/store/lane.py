@@ -27,10 +27,6 @@ Answer = Callable[[], None]
 AWAY_S = 0.5
 
 
-def to_nobody(_units: int, _lane: str) -> None:
-    """Nobody hears of groups."""
-
-
 @dataclass(frozen=True, slots=True)
 class Turn(Generic[J]):
     """What became of a group: what to answer, what to try again by itself, and what the connection was lost by."""
@@ -45,8 +41,7 @@ class Lane(Generic[J]):
     """Jobs in, answers out, in order. There is no timer: a group is what came in while the last one was being done.
 
     `do_group` does at most `batch` jobs on the thread; `refuse` is the answer to a job that cannot be done because of an
-    error; `in_reactor` is the reactor's callFromThread. `groups` and `units` count what was done; `grouped` hears of each
-    group, in the thread: its units and the lane's name.
+    error; `in_reactor` is the reactor's callFromThread. `groups` and `units` count what was done.
     """
 
     def __init__(
@@ -57,12 +52,10 @@ class Lane(Generic[J]):
         in_reactor: Callable[[Callable[[], None]], object],
         name: str,
         batch: int,
-        grouped: Callable[[int, str], None] = to_nobody,
     ) -> None:
         self._engine = engine
         self._connection = engine.connect()  # here, so that who starts the lane hears of a database that is not there
         self._do_group, self._refuse, self._in_reactor, self._batch = do_group, refuse, in_reactor, batch
-        self._grouped = grouped
         self._waiting: deque[J] = deque()
         self._alone: deque[J] = deque()
         self._wake = threading.Condition()
@@ -96,7 +89,6 @@ class Lane(Generic[J]):
         while jobs := self._take():
             turn = self._do_group(self._connection, jobs)
             self.groups, self.units = self.groups + 1, self.units + len(jobs)
-            self._grouped(len(jobs), self._thread.name)
             self._in_reactor(lambda answers=turn.answers: give(answers))  # type: ignore[misc]
             self._alone.extend(turn.again)
             if turn.lost is not None:
@@ -150,8 +142,8 @@ class Lane(Generic[J]):
 class Nook(Generic[J]):
     """A lane without a thread: what was asked in one turn of the reactor is done, and answered, at the start of its next.
 
-    For questions that are over sooner than a thread would have been woken. `do_group`, `in_reactor`, `batch` and `grouped` as
-    for `Lane`; a group that must be tried again comes with the next one.
+    For questions that are over sooner than a thread would have been woken. `do_group`, `in_reactor` and `batch` as for
+    `Lane`; a group that must be tried again comes with the next one.
     """
 
     def __init__(
@@ -160,10 +152,9 @@ class Nook(Generic[J]):
         do_group: Callable[[Connection, Sequence[J]], Turn[J]],
         in_reactor: Callable[[Callable[[], None]], object],
         batch: int,
-        grouped: Callable[[int, str], None] = to_nobody,
     ) -> None:
         self._connection, self._do_group, self._in_reactor = connection, do_group, in_reactor
-        self._batch, self._grouped = batch, grouped
+        self._batch = batch
         self._waiting: list[J] = []
 
     def put(self, job: J) -> None:
@@ -183,7 +174,6 @@ class Nook(Generic[J]):
         if not jobs:
             return
         turn = self._do_group(self._connection, jobs)
-        self._grouped(len(jobs), "reader")
         self._waiting += turn.again
         if self._waiting:
             self._in_reactor(self._do)

@@ -64,17 +64,6 @@ def test_what_came_in_while_the_last_group_was_done_is_the_next_one(engine: Engi
     assert (lane.groups, lane.units) == (2, 4)
 
 
-def test_each_group_is_heard_of_with_its_units_and_its_lane(engine: Engine) -> None:
-    desk, heard = Desk(), list[tuple[int, str]]()
-    desk.go_on.set()
-    lane = Lane(engine, desk.do, desk.refuse, desk.turns.put, "writer", 2, lambda units, name: heard.append((units, name)))
-    for name in "abc":
-        lane.put(name)
-    lane.stop()
-    assert [units for units, _ in heard] == [len(group) for group in desk.groups]
-    assert {name for _, name in heard} == {"writer"}
-
-
 def test_a_group_is_no_bigger_than_the_batch_and_the_order_stays(engine: Engine) -> None:
     desk = Desk()
     lane = _lane(engine, desk, batch=2)
