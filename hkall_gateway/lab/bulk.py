@@ -18,7 +18,7 @@ import click
 from sqlalchemy import Engine, Table
 
 from hkall_gateway.rules.calendar import civil
-from hkall_gateway.rules.lifecycle import Event, Send, step
+from hkall_gateway.rules.lifecycle import STAGES, Event, Send, step
 from hkall_gateway.rules.records import to_json
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Partner, Position, Side
@@ -110,10 +110,11 @@ def at(plenty: Plenty, number: int, now: datetime) -> One:
 
 def _requests(one: One, now: datetime) -> Iterator[Sequence[Any]]:
     ended = min(now, one.placed + timedelta(days=STEP_DAYS * len(LIVES[one.side])))
-    named = (one.id, one.side.value, P.CLOSED.value, one.patron, one.partner, one.borrower, f"w{one.number}")
+    stands = (one.side.value, P.CLOSED.value, STAGES[P.CLOSED].value)
+    named = (one.patron, one.partner, one.borrower, f"w{one.number}")
     held = (one.owner, one.barcode, f"Title {one.number // 40}", f"bib{one.number // 40}")
     days = (one.day(12).isoformat(), one.day(16).isoformat(), one.day(31).isoformat(), one.day(28).isoformat())
-    yield (*named, *held, _text(one.placed), _text(ended), *days)
+    yield (one.id, *stands, *named, *held, _text(one.placed), _text(ended), *days)
 
 
 def _journal(one: One, now: datetime) -> Iterator[Sequence[Any]]:
@@ -165,8 +166,8 @@ class Kind:
 
 # fmt: off
 KINDS: Final = (
-    Kind(REQUESTS,   _requests,   "id side position patron partner wire_agency wire_id item_agency item_barcode title bib_id"
-                                  " placed_at moved_at received_on first_checkout due returned_on"),
+    Kind(REQUESTS,   _requests,   "id side position stage patron partner wire_agency wire_id item_agency item_barcode title"
+                                  " bib_id placed_at moved_at received_on first_checkout due returned_on"),
     Kind(JOURNAL,    _journal,    "at request patron who channel message corr event source target rule outcome detail"),
     Kind(CANDIDATES, _candidates, "request rank agency barcode wire_id outcome"),
     Kind(OUTBOX,     _outbox,     "lane kind send recipient request payload state made_at next_at sent_at attempts"),

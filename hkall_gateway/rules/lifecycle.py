@@ -101,6 +101,14 @@ class Send(StrEnum):
     LETTER_DECLINED = auto()
 
 
+class Stage(StrEnum):
+    """How far a request is, which changes seldom: a wish without a copy, a copy in somebody's hand, an end."""
+
+    WISH = auto()
+    IN_HAND = auto()
+    ENDED = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One row: from here, when this happens, to there, telling these."""
@@ -230,6 +238,11 @@ HOLDS_ITEM: frozenset[Position] = frozenset({
     P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT, P.PAGED, P.SHIPPED, P.AT_BORROWER,
 })
 # fmt: on
+
+STAGES: Mapping[Position, Stage] = {
+    position: Stage.ENDED if position in FINAL else Stage.IN_HAND if position in HOLDS_ITEM else Stage.WISH
+    for position in Position
+}
 
 _STEPS: Mapping[tuple[Position, Event], Step] = {(s.source, s.event): s for s in TABLE}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import (
     Boolean,
+    CheckConstraint,
     Column,
     Date,
     Dialect,
@@ -23,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM
+from hkall_gateway.rules.lifecycle import STAGES, Stage
 from hkall_gateway.rules.vocabulary import Position
 
 METADATA = MetaData(
@@ -31,6 +32,7 @@ METADATA = MetaData(
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
 
@@ -93,12 +95,19 @@ def any_of(positions: frozenset[Position]) -> str:
     return "position IN (" + ", ".join(f"'{p}'" for p in sorted(positions)) + ")"
 
 
+def _at_its_stage() -> str:
+    """The condition that the stage is the position's own, by the table of the life cycle."""
+    # Not lists of positions: SQLite would make a table of each, with every step.
+    return "stage = CASE position " + " ".join(f"WHEN '{p}' THEN '{STAGES[p]}'" for p in sorted(Position)) + " ELSE '?' END"
+
+
 # Partial indexes serve a query only where it says the same words, so queries use these very clauses.
-IS_OPEN = text("NOT " + any_of(frozenset(FINAL)))
+# They name the stage and not the position, so that a step of the life cycle leaves them alone while the stage stays.
+IS_OPEN = text(f"stage <> '{Stage.ENDED}'")
 IS_FORCED = text("event = 'FORCE'")
 IS_UNPAID = text("cents > paid_cents + waived_cents")
-IS_CLOSED = text(any_of(frozenset(FINAL)))
-IS_PERSONAL = text(any_of(frozenset(FINAL)) + " AND NOT anonymised")
+IS_CLOSED = text(f"stage = '{Stage.ENDED}'")
+IS_PERSONAL = text(f"{IS_CLOSED} AND NOT anonymised")
 STANDS_ALONE = text("request = ''")
 NAMES_ALONE = text("request = '' AND patron <> ''")
 HAS_PATRON = text("patron <> ''")
@@ -113,8 +122,9 @@ IS_RESTING = text("rests_until IS NOT NULL")
 IS_USED = text("state <> ''")
 IS_FLAGGED = text("flags <> ''")
 _OPEN_FLAGGED = text(f"{IS_OPEN} AND {IS_FLAGGED}")
+_OPEN_DUE = text(f"{IS_OPEN} AND due IS NOT NULL")
 _WAS_ASKED = text("wire_id <> ''")
-_HOLDS_ITEM = text(any_of(frozenset(HOLDS_ITEM)) + " AND item_barcode <> ''")
+_HOLDS_ITEM = text(f"stage = '{Stage.IN_HAND}' AND item_barcode <> ''")
 
 PATRONS = Table(
     "patrons",
@@ -172,6 +182,7 @@ REQUESTS = Table(
     Column("id", Text, primary_key=True),
     _text("side"),
     _text("position"),
+    _text("stage"),
     _text("kind"),
     _text("patron"),
     _text("partner"),
@@ -219,6 +230,7 @@ REQUESTS = Table(
     _text("reason"),
     _text("flags"),
     _flag("anonymised"),
+    CheckConstraint(_at_its_stage(), "stage"),
     Index(
         "uq_requests_item_in_hand",
         "item_agency",
@@ -231,16 +243,16 @@ REQUESTS = Table(
     Index("ix_requests_open_barcode", "item_barcode", "placed_at", "id", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_requests_open_patron", "patron", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_requests_open_position", "position", "moved_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
-    Index("ix_requests_open_due", "due", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
-    Index("ix_requests_open_flagged", "moved_at", sqlite_where=_OPEN_FLAGGED, postgresql_where=_OPEN_FLAGGED),
-    Index("ix_requests_open_partner", "side", "partner", "position", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+    Index("ix_requests_open_due", "due", sqlite_where=_OPEN_DUE, postgresql_where=_OPEN_DUE),
+    Index("ix_requests_open_flagged", "id", sqlite_where=_OPEN_FLAGGED, postgresql_where=_OPEN_FLAGGED),
     Index("ix_requests_closed", "moved_at", "id", sqlite_where=IS_CLOSED, postgresql_where=IS_CLOSED),
     Index("ix_requests_personal", "moved_at", "id", sqlite_where=IS_PERSONAL, postgresql_where=IS_PERSONAL),
     Index("ix_requests_placed_at", "placed_at", "side", "partner", "position"),
     Index("ix_requests_item", "item_barcode", "item_agency"),
     Index("ix_requests_placed", "placed_by", "placed_id"),
     Index("ix_requests_wire", "wire_agency", "wire_id"),
-    comment="One book for one borrower, either side: a position and the facts about it. One active row per physical item.",
+    comment="One book for one borrower, either side: a position and the facts about it. One active row per physical item. "
+    "`stage` follows from the position.",
 )
 
 CANDIDATES = Table(

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from hkall_gateway.rules import lifecycle
-from hkall_gateway.rules.lifecycle import FIRST, Event, Send
+from hkall_gateway.rules.lifecycle import FIRST, STAGES, Event, Send
 from hkall_gateway.rules.records import to_json
 from hkall_gateway.rules.tidings import ABOUT_THE_CHOSEN, is_letter, letter, occasion, telling
 from hkall_gateway.rules.vocabulary import (
@@ -75,7 +75,7 @@ class Unit(Overview):
             placed_at=request.placed_at or now,
             moved_at=request.moved_at or now,
         )
-        _OPEN.change(self._connection, **facts_of(born))
+        _OPEN.change(self._connection, **facts_of(born), stage=STAGES[born.position])
         self._note(born, "OPEN", "", "", "ok", to_json(news(BLANK, facts_of(born))), now, by)
         return born
 
@@ -189,8 +189,8 @@ class Unit(Overview):
     def _change(self, before: Request, event: str, now: datetime, by: By, rule: str = "", **facts: Any) -> Request:
         """Write what is new among `facts`, if the request still stands where it was, and a line of the journal about it."""
         changed = news(before, facts)
-        values = {"new_" + name: value for name, value in changed.items()}
-        move = _moving(tuple(changed))
+        values = {"new_" + name: value for name, value in _written(before, changed).items()}
+        move = _moving(tuple(values))
         if move.change(self._connection, was_id=before.id, was_position=before.position, **values) != 1:
             raise LostRace(f"{before.id}: somebody moved it from {before.position} first")
         after = with_facts(before, changed)
@@ -252,7 +252,7 @@ class Unit(Overview):
 
 
 _BY = tuple(f.name for f in fields(By))
-_OPEN = adding(REQUESTS, *NAMES)
+_OPEN = adding(REQUESTS, *NAMES, "stage")
 _JOURNAL = adding(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
 
 
@@ -278,9 +278,18 @@ def _marking(columns: tuple[str, ...]) -> Prepared:
 
 
 @cache
-def _moving(columns: tuple[str, ...]) -> Prepared:
-    """The step that writes these columns, if the request still stands where it was."""
-    return changing(REQUESTS, ("id", "position"), columns)
+def _moving(values: tuple[str, ...]) -> Prepared:
+    """The step that writes these values, if the request still stands where it was."""
+    return changing(REQUESTS, ("id", "position"), [name.removeprefix("new_") for name in values])
+
+
+def _written(before: Request, changed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The columns of these news: what is not written dirties no index. A position that stays is written if nothing else is."""
+    position = changed["position"]
+    if position == before.position:
+        return {name: value for name, value in changed.items() if name != "position"} or changed
+    stage = STAGES[position]
+    return changed if stage is STAGES[before.position] else {**changed, "stage": stage}
 
 
 def _in_order(partners: Sequence[Partner]) -> list[Partner]:

@@ -205,8 +205,8 @@ def replayed(journal: list[Mapping[str, Any]]) -> list[Request]:
     return [replace(blank, **changed) for changed in facts.values()]
 
 
-def test_the_journal_names_every_column_of_a_request() -> None:
-    assert {column.name for column in REQUESTS.columns} == {field.name for field in fields(Request)}
+def test_the_journal_names_every_column_of_a_request_but_what_follows_from_others() -> None:
+    assert {column.name for column in REQUESTS.columns} - {"stage"} == {field.name for field in fields(Request)}
 
 
 def test_the_events_reach_every_kind_of_end(make_small: Callable[[], Library]) -> None:

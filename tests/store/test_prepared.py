@@ -10,13 +10,14 @@ import pytest
 from sqlalchemy import Connection, Engine, bindparam, event, insert, select, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
+from hkall_gateway.rules.lifecycle import Stage
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store.prepared import Prepared, adding, changing
 from hkall_gateway.store.tables import INBOX, PATRONS, REQUESTS
 
 HONG_KONG = timezone(timedelta(hours=8))
 BY_SIDE = select(REQUESTS).where(REQUESTS.c.side == Side.BORROWING, REQUESTS.c.due > bindparam("after"))
-ADD = adding(REQUESTS, "id", "side", "position", "placed_at", "moved_at", "due", "unwanted", "renewals", "title")
+ADD = adding(REQUESTS, "id", "side", "position", "stage", "placed_at", "moved_at", "due", "unwanted", "renewals", "title")
 MOVE = changing(REQUESTS, ("id", "position"), ("position", "due"))
 
 
@@ -27,8 +28,9 @@ def connection(engine: Engine) -> Iterator[Connection]:
 
 
 def _request(now: datetime, **values: Any) -> dict[str, Any]:
-    known = {"id": "R1", "side": Side.BORROWING, "position": Position.ON_LOAN, "placed_at": now, "moved_at": now}
-    return {**known, "due": date(2017, 3, 16), "unwanted": True, "renewals": 2, "title": "100 % 'Dune' 沙丘", **values}
+    known = {"id": "R1", "side": Side.BORROWING, "position": Position.ON_LOAN, "stage": Stage.IN_HAND}
+    facts = {"due": date(2017, 3, 16), "unwanted": True, "renewals": 2, "title": "100 % 'Dune' 沙丘"}
+    return {**known, "placed_at": now, "moved_at": now, **facts, **values}
 
 
 def test_rows_are_what_sqlalchemy_makes_of_them(connection: Connection, now: datetime) -> None:
@@ -40,7 +42,7 @@ def test_rows_are_what_sqlalchemy_makes_of_them(connection: Connection, now: dat
 def test_what_was_added_is_read_back_with_its_types(connection: Connection, now: datetime) -> None:
     assert ADD.change(connection, **_request(now.astimezone(HONG_KONG))) == 1
     found = connection.execute(select(REQUESTS)).mappings().one()
-    expected = _request(now) | {"side": "borrow", "position": "ON_LOAN"}
+    expected = _request(now) | {"side": "borrow", "position": "ON_LOAN", "stage": "in_hand"}
     assert {name: found[name] for name in expected} == expected
     assert found["unwanted"] is True
     assert found["moved_at"].utcoffset() == timedelta(0)

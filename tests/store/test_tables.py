@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -12,9 +13,10 @@ from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM
+from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, STAGES, Stage
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.tables import INBOX, METADATA, REQUESTS, UtcDateTime
+from tests import databases
 
 NOON = datetime(2017, 3, 1, 12, 0, tzinfo=UTC)
 HONG_KONG = timezone(timedelta(hours=8))
@@ -28,7 +30,8 @@ def _written(value: datetime) -> str:
 
 
 def _request(number: str, **values: Any) -> dict[str, Any]:
-    return {"id": number, "placed_at": NOON, "moved_at": NOON, "item_agency": "CUHK", **values}
+    stage = {"stage": STAGES[values["position"]]}
+    return {"id": number, "placed_at": NOON, "moved_at": NOON, "item_agency": "CUHK", **stage, **values}
 
 
 @given(INSTANTS, INSTANTS)
@@ -89,6 +92,25 @@ def test_requests_without_an_item_are_many(engine: Engine) -> None:
     with engine.connect() as connection:
         connection.execute(insert(REQUESTS), [_request(f"R{n}", position=Position.IN_TRANSIT) for n in range(3)])
         assert connection.execute(select(func.count()).select_from(REQUESTS)).scalar() == 3
+
+
+@pytest.mark.parametrize(("position", "stage"), [(p, s) for p in sorted(Position) for s in (*Stage, "")])
+def test_a_request_is_at_the_stage_of_its_position_and_at_no_other(engine: Engine, position: Position, stage: str) -> None:
+    refused = nullcontext() if stage == STAGES[position] else pytest.raises(IntegrityError)
+    with engine.connect() as connection, refused:
+        connection.execute(insert(REQUESTS), _request("R1", position=position, stage=stage))
+
+
+def test_a_checkout_writes_the_indexes_of_what_it_changes_and_no_others() -> None:
+    engine = databases.MEMORY.fresh()
+    with engine.connect() as connection:
+        kept: dict[int, str] = dict(connection.exec_driver_sql("SELECT rootpage, name FROM sqlite_master WHERE name LIKE '%requests%'"))
+        lent = "UPDATE requests SET position = 'ON_LOAN', moved_at = '2017', due = '2017' WHERE id = 'R1'"
+        steps = connection.exec_driver_sql(f"EXPLAIN {lent}").all()
+    opened = {kept[page] for _, step, _, page, *_ in steps if step == "OpenWrite"}
+    of_the_move = {"ix_requests_open_position", "ix_requests_placed_at", "ix_requests_open_due"}
+    ended = {"ix_requests_closed", "ix_requests_personal"}  # looked at, and left alone: this one has not ended
+    assert opened == {"requests", "sqlite_autoindex_requests_1"} | of_the_move | ended
 
 
 def test_every_position_either_ends_a_request_or_is_open() -> None:

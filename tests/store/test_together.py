@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, text
 
 from hkall_gateway import store
+from hkall_gateway.rules.lifecycle import Stage
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store.prepared import Prepared, adding, changing
 from hkall_gateway.store.tables import PATRONS, REQUESTS
 
-COLUMNS = ("id", "side", "position", "placed_at", "moved_at", "due", "unwanted", "renewals", "title")
+COLUMNS = ("id", "side", "position", "stage", "placed_at", "moved_at", "due", "unwanted", "renewals", "title")
 ADD = adding(REQUESTS, *COLUMNS)
 MOVE = changing(REQUESTS, ("id", "position"), ("position", "due"))
 OF_TITLE = Prepared(select(REQUESTS).where(REQUESTS.c.title == bindparam("named")).order_by(REQUESTS.c.id.desc()))
@@ -32,8 +33,8 @@ def connection(postgres_engine: Engine) -> Iterator[Connection]:
 
 
 def _request(number: str, now: datetime, **values: Any) -> dict[str, Any]:
-    known = {"id": number, "side": Side.BORROWING, "position": Position.ON_LOAN, "placed_at": now, "moved_at": now}
-    return {**known, "due": None, "unwanted": True, "renewals": 2, "title": "Dune", **values}
+    known = {"id": number, "side": Side.BORROWING, "position": Position.ON_LOAN, "stage": Stage.IN_HAND}
+    return {**known, "placed_at": now, "moved_at": now, "due": None, "unwanted": True, "renewals": 2, "title": "Dune", **values}
 
 
 def _titles(connection: Connection) -> dict[str, str]:

@@ -379,6 +379,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("side", sa.Text(), server_default="", nullable=False),
         sa.Column("position", sa.Text(), server_default="", nullable=False),
+        sa.Column("stage", sa.Text(), server_default="", nullable=False),
         sa.Column("kind", sa.Text(), server_default="", nullable=False),
         sa.Column("patron", sa.Text(), server_default="", nullable=False),
         sa.Column("partner", sa.Text(), server_default="", nullable=False),
@@ -426,72 +427,63 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.Column("flags", sa.Text(), server_default="", nullable=False),
         sa.Column("anonymised", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
+        sa.CheckConstraint(
+            "stage = CASE position WHEN 'AT_BORROWER' THEN 'in_hand' WHEN 'CANCELLED' THEN 'ended' WHEN 'CANCELLING' THEN 'wish' WHEN 'CLOSED' THEN 'ended' WHEN 'DECLINED' THEN 'ended' WHEN 'IN_TRANSIT' THEN 'in_hand' WHEN 'NEW' THEN 'wish' WHEN 'ON_LOAN' THEN 'in_hand' WHEN 'PAGED' THEN 'in_hand' WHEN 'RECEIVED' THEN 'in_hand' WHEN 'REQUESTED' THEN 'wish' WHEN 'RETURN_TRANSIT' THEN 'in_hand' WHEN 'SHIPPED' THEN 'in_hand' WHEN 'TO_RETURN' THEN 'in_hand' WHEN 'UNFILLED' THEN 'ended' WHEN 'WITHDRAWN' THEN 'ended' ELSE '?' END",
+            name=op.f("ck_requests_stage"),
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_requests")),
-        comment="One book for one borrower, either side: a position and the facts about it. One active row per physical item.",
+        comment="One book for one borrower, either side: a position and the facts about it. One active row per physical item. `stage` follows from the position.",
     )
     with op.batch_alter_table("requests", schema=None) as batch_op:
         batch_op.create_index(
             "ix_requests_closed",
             ["moved_at", "id"],
             unique=False,
-            sqlite_where=sa.text("position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
-            postgresql_where=sa.text("position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
+            sqlite_where=sa.text("stage = 'ended'"),
+            postgresql_where=sa.text("stage = 'ended'"),
         )
         batch_op.create_index("ix_requests_item", ["item_barcode", "item_agency"], unique=False)
         batch_op.create_index(
             "ix_requests_open_barcode",
             ["item_barcode", "placed_at", "id"],
             unique=False,
-            sqlite_where=sa.text("NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
-            postgresql_where=sa.text("NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
+            sqlite_where=sa.text("stage <> 'ended'"),
+            postgresql_where=sa.text("stage <> 'ended'"),
         )
         batch_op.create_index(
             "ix_requests_open_due",
             ["due"],
             unique=False,
-            sqlite_where=sa.text("NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
-            postgresql_where=sa.text("NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
+            sqlite_where=sa.text("stage <> 'ended' AND due IS NOT NULL"),
+            postgresql_where=sa.text("stage <> 'ended' AND due IS NOT NULL"),
         )
         batch_op.create_index(
             "ix_requests_open_flagged",
-            ["moved_at"],
+            ["id"],
             unique=False,
-            sqlite_where=sa.text(
-                "NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN') AND flags <> ''"
-            ),
-            postgresql_where=sa.text(
-                "NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN') AND flags <> ''"
-            ),
-        )
-        batch_op.create_index(
-            "ix_requests_open_partner",
-            ["side", "partner", "position"],
-            unique=False,
-            sqlite_where=sa.text("NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
-            postgresql_where=sa.text("NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
+            sqlite_where=sa.text("stage <> 'ended' AND flags <> ''"),
+            postgresql_where=sa.text("stage <> 'ended' AND flags <> ''"),
         )
         batch_op.create_index(
             "ix_requests_open_patron",
             ["patron"],
             unique=False,
-            sqlite_where=sa.text("NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
-            postgresql_where=sa.text("NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
+            sqlite_where=sa.text("stage <> 'ended'"),
+            postgresql_where=sa.text("stage <> 'ended'"),
         )
         batch_op.create_index(
             "ix_requests_open_position",
             ["position", "moved_at"],
             unique=False,
-            sqlite_where=sa.text("NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
-            postgresql_where=sa.text("NOT position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN')"),
+            sqlite_where=sa.text("stage <> 'ended'"),
+            postgresql_where=sa.text("stage <> 'ended'"),
         )
         batch_op.create_index(
             "ix_requests_personal",
             ["moved_at", "id"],
             unique=False,
-            sqlite_where=sa.text("position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN') AND NOT anonymised"),
-            postgresql_where=sa.text(
-                "position IN ('CANCELLED', 'CLOSED', 'DECLINED', 'UNFILLED', 'WITHDRAWN') AND NOT anonymised"
-            ),
+            sqlite_where=sa.text("stage = 'ended' AND NOT anonymised"),
+            postgresql_where=sa.text("stage = 'ended' AND NOT anonymised"),
         )
         batch_op.create_index("ix_requests_placed", ["placed_by", "placed_id"], unique=False)
         batch_op.create_index("ix_requests_placed_at", ["placed_at", "side", "partner", "position"], unique=False)
@@ -500,12 +492,8 @@ def upgrade() -> None:
             "uq_requests_item_in_hand",
             ["item_agency", "item_barcode"],
             unique=True,
-            sqlite_where=sa.text(
-                "position IN ('AT_BORROWER', 'IN_TRANSIT', 'ON_LOAN', 'PAGED', 'RECEIVED', 'RETURN_TRANSIT', 'SHIPPED', 'TO_RETURN') AND item_barcode <> ''"
-            ),
-            postgresql_where=sa.text(
-                "position IN ('AT_BORROWER', 'IN_TRANSIT', 'ON_LOAN', 'PAGED', 'RECEIVED', 'RETURN_TRANSIT', 'SHIPPED', 'TO_RETURN') AND item_barcode <> ''"
-            ),
+            sqlite_where=sa.text("stage = 'in_hand' AND item_barcode <> ''"),
+            postgresql_where=sa.text("stage = 'in_hand' AND item_barcode <> ''"),
         )
 
     op.create_table(
