@@ -51,6 +51,10 @@ class Dialect:
     timeout_tenths: int = 100
     retries: int = 3
 
+    def __hash__(self) -> int:
+        """By its name: each line asks for what is known of its make, and twenty fields take long to hash."""
+        return hash(self.name)
+
     def due_text(self, due: datetime, zone: tzinfo) -> str:
         """The due date as this terminal shows it (AH). `due` is aware; the text is in the local time of `zone`."""
         return due.astimezone(zone).strftime(self.ah_format) if self.ah_format else date18(due, zone)

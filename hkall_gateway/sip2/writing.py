@@ -1,27 +1,38 @@
-"""The text of a SIP2 line: fixed parts by width, tags with their delimiters, by a plan made once for a message and a make."""
+"""The text of a SIP2 line: fixed parts by width, tags with their delimiters, by a form made once for a message and a make."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import Final, NamedTuple
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, Final
 
 from hkall_gateway.sip2.dialects import Dialect
-from hkall_gateway.sip2.fields import KINDS, LONGEST, TAGS, Tag, clean, lengths
+from hkall_gateway.sip2.fields import KINDS, LONGEST, TAGS, clean, lengths
 from hkall_gateway.sip2.messages import SHAPES, Shape
-
-Value = str | tuple[str, ...]
+from hkall_gateway.sip2.reading import Value, first
 
 _LINES: Final = frozenset({"AF", "AG"})
 """Tags made for lines of text: what is too long for one goes on in the next."""
+_END: Final = frozenset({"AY", "AZ"})
+"""Tags that are no part of the text: they end it."""
+_BLANK: Final = "\0"
+"""What no text has in it."""
 
 
 def written(code: str, fields: Mapping[str, Value], dialect: Dialect) -> str:
-    """All of a line but AY, AZ and its end. ValueError for a code or a name that SIP2 does not have; see `codec.encode`."""
-    plan = _plan(code, dialect)
-    fixed = tuple([fields.get(name, "") for name in plan.fixed])
-    return _beginning(code, fixed, dialect.encoding, dialect.delimiter) + _tags(fields, plan, dialect)
+    """All of a line but AY, AZ and its end. ValueError for a code or a name that SIP2 does not have; see `codec.encode`.
+
+    What needs no cleaning, and hardly any line needs it, is looked at once and as a whole, and put into the blanks of a form.
+    """
+    form = _form(code, tuple(fields), dialect)
+    said: list[Any] = [*form.free(fields)]
+    if not _plain(_each(said, form.several) if form.several else said, dialect):
+        return _field_by_field(form, fields)
+    for at in form.trimmed:
+        said[at] = said[at].strip()
+    return _with_blanks(form, form.set(fields)) % tuple(said)
 
 
 def grafted(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Dialect) -> bytes:
@@ -34,47 +45,53 @@ def grafted(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str
         if part.name in parts:
             said[at : at + part.width] = KINDS[part.kind].emit(parts[part.name], part.width).encode("ascii", "replace")
         at += part.width
-    more = "".join([part for tag, value in tags if tag not in dialect.hidden for part in _field(TAGS[tag], value, dialect)])
+    more = "".join([_field(tag, value, dialect) for tag, value in tags if tag not in dialect.hidden])
     apart = dialect.delimiter if more and len(said) > at and not said.endswith(dialect.delimiter.encode()) else ""
     return bytes(said) + f"{apart}{more}".encode(dialect.encoding, "replace")
 
 
-def first(value: Value) -> str:
-    """The value, the first one of several, "" when there is none."""
-    return value if isinstance(value, str) else next(iter(value), "")
+@dataclass(frozen=True, slots=True, eq=False)
+class _Form:
+    """How a message that has these names is written for one make; what it must have is there, what it may not have is not.
+
+    The fixed parts and the tags of a fixed width are `set`: their values are few (flags, counts, the present second) and tell
+    nothing about anybody. The others are `free`. By their places among these, `trimmed` are barcodes; `several` may come
+    again, behind the delimiter and the tag.
+    """
+
+    code: str
+    dialect: Dialect
+    tags: tuple[str, ...]
+    set_names: tuple[str, ...]
+    free_names: tuple[str, ...]
+    set: Callable[[Mapping[str, Value]], tuple[Value, ...]]
+    free: Callable[[Mapping[str, Value]], tuple[Value, ...]]
+    trimmed: tuple[int, ...]
+    several: tuple[tuple[int, str], ...]
 
 
-class _How(NamedTuple):
-    """How a tag is written: as it is where `emit` is None."""
-
-    emit: Callable[[str, int], str] | None
-    width: int
-    repeats: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How one message is written for one make: the fixed parts by name, the tags that may be sent, what it may hold at all."""
-
-    fixed: tuple[str, ...]
-    tags: Mapping[str, _How]
-    required: frozenset[str]
-    in_order: tuple[str, ...]
-    known: frozenset[str]
-
-
-@cache
-def _plan(code: str, dialect: Dialect) -> _Plan:
+@lru_cache(maxsize=1024)
+def _form(code: str, names: tuple[str, ...], dialect: Dialect) -> _Form:
     shape = SHAPES.get(code)
     if shape is None:
         raise ValueError(f"{code!r} is not a SIP2 message")
-    fixed, tags = tuple(part.name for part in shape.fixed), TAGS.keys() - {"AY", "AZ"}
-    wanted = {tag: _how(TAGS[tag]) for tag in tags if _wanted(tag, shape, dialect)}
-    return _Plan(fixed, wanted, frozenset(shape.required), shape.required, frozenset({*fixed, *tags}))
-
-
-def _how(row: Tag) -> _How:
-    return _How(None if row.kind == "text" else KINDS[row.kind].emit, row.width, row.repeats)
+    fixed = {part.name for part in shape.fixed}
+    if unknown := [name for name in names if name not in fixed and (name not in TAGS or name in _END)]:
+        raise ValueError(f"SIP2 has no field {unknown[0]} in this message")
+    given = tuple(name for name in names if name not in fixed and _wanted(name, shape, dialect))
+    set_names = tuple(name for name in names if name in fixed or (name in given and TAGS[name].width))
+    free = tuple(name for name in given if not TAGS[name].width)
+    return _Form(
+        code,
+        dialect,
+        (*given, *(tag for tag in shape.required if tag not in names)),
+        set_names,
+        free,
+        _picking(set_names),
+        _picking(free),
+        tuple(at for at, name in enumerate(free) if TAGS[name].kind == "barcode"),
+        tuple((at, dialect.delimiter + name) for at, name in enumerate(free) if TAGS[name].repeats),
+    )
 
 
 def _wanted(tag: str, shape: Shape, dialect: Dialect) -> bool:
@@ -83,46 +100,64 @@ def _wanted(tag: str, shape: Shape, dialect: Dialect) -> bool:
     return tag not in dialect.hidden and (not TAGS[tag].extension or tag in dialect.extensions)
 
 
+def _picking(names: tuple[str, ...]) -> Callable[[Mapping[str, Value]], tuple[Value, ...]]:
+    """Takes the values of these names out of a message."""
+    return itemgetter(*names) if len(names) > 1 else lambda fields: tuple([fields[name] for name in names])
+
+
+def _each(said: list[Any], several: tuple[tuple[int, str], ...]) -> list[Any]:
+    """Every value by itself; in `said` those of one tag become one text."""
+    each = said.copy()
+    for at, apart in several:
+        values = said[at]
+        if values and isinstance(values, tuple):
+            said[at], each[at] = apart.join(values), ""
+            each += values
+    return each
+
+
+def _plain(values: Sequence[Any], dialect: Dialect) -> bool:
+    """Whether these are texts that are sent as they are."""
+    try:
+        text = dialect.delimiter.join(values)
+        text.isascii() or text.encode(dialect.encoding)
+    except (TypeError, UnicodeEncodeError):  # several where there may be one, or none; a letter that the make cannot show
+        return False
+    plain = text.isprintable() and text.count(dialect.delimiter) < len(values)
+    return plain and (len(text) <= LONGEST or max(map(len, values)) <= LONGEST)
+
+
 @lru_cache(maxsize=4096)
-def _beginning(code: str, values: tuple[Value, ...], encoding: str, delimiter: str) -> str:
-    """Code and fixed parts. Their values are few (flags, counts, the present second) and tell nothing about anybody."""
-    given = zip(SHAPES[code].fixed, values, strict=True)
-    parts = [KINDS[part.kind].emit(clean(first(value), encoding, delimiter), part.width) for part, value in given]
-    return "".join([code, *parts])
+def _with_blanks(form: _Form, values: tuple[Value, ...]) -> str:
+    """The text with what is set in it, and `%s` for each of the free values."""
+    given, dialect = dict(zip(form.set_names, values, strict=True)), form.dialect
+    blanks = {tag: f"{tag}{_BLANK}{dialect.delimiter}" for tag in form.free_names}
+    fields = [blanks.get(tag) or _field(tag, first(given.get(tag, "")), dialect) for tag in form.tags]
+    return "".join([_beginning(form, given), *fields]).replace("%", "%%").replace(_BLANK, "%s")
 
 
-def _tags(fields: Mapping[str, Value], plan: _Plan, dialect: Dialect) -> str:
-    """Every tag of a line in its order, then those that are required and were not given.
-
-    A scalar is written once, whatever it was given: terminals disagree on which of two they take. What needs no cleaning, and
-    most lines need none, is looked at once and as a whole.
-    """
-    pieces: list[str] = []
-    for name, value in fields.items():
-        how = plan.tags.get(name)
-        if how is None:
-            _must_be_known(name, plan)
-        elif isinstance(value, str):
-            pieces.append(name + value if how.emit is None else name + how.emit(value, how.width))
-        else:
-            pieces += [name + one for one in (value if how.repeats else value[:1] or ("",))]
-    if not plan.required <= fields.keys():
-        pieces += [tag for tag in plan.in_order if tag not in fields]
-    delimiter = dialect.delimiter
-    text = delimiter.join([*pieces, ""])
-    plain = text.isascii() and text.isprintable() and text.count(delimiter) == len(pieces)
-    if plain and (len(text) <= LONGEST or max(map(len, pieces)) <= LONGEST + 2):
-        return text
-    return "".join([part for piece in pieces for part in _field(TAGS[piece[:2]], piece[2:], dialect)])
+def _beginning(form: _Form, fields: Mapping[str, Value]) -> str:
+    """Code and fixed parts."""
+    encoding, delimiter = form.dialect.encoding, form.dialect.delimiter
+    given = [(part, clean(first(fields.get(part.name, "")), encoding, delimiter)) for part in SHAPES[form.code].fixed]
+    return "".join([form.code, *(KINDS[part.kind].emit(value, part.width) for part, value in given)])
 
 
-def _must_be_known(name: str, plan: _Plan) -> None:
-    if name not in plan.known:
-        raise ValueError(f"SIP2 has no field {name} in this message")
+def _field_by_field(form: _Form, fields: Mapping[str, Value]) -> str:
+    """The text, each value looked at by itself. A scalar is written once: terminals disagree on which of two they take."""
+    return _beginning(form, fields) + "".join(
+        [_field(tag, value, form.dialect) for tag in form.tags for value in _values(tag, fields.get(tag, ""))]
+    )
 
 
-def _field(row: Tag, value: str, dialect: Dialect) -> list[str]:
+def _values(tag: str, value: Value) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    return value if TAGS[tag].repeats else value[:1] or ("",)
+
+
+def _field(tag: str, value: str, dialect: Dialect) -> str:
     """A field as it is sent: tag, text, delimiter; several fields where a tag is made for lines of text."""
+    row = TAGS[tag]
     pieces = lengths(KINDS[row.kind].emit(clean(value, dialect.encoding, dialect.delimiter), row.width))
-    wanted = pieces if row.tag in _LINES else pieces[:1]
-    return [part for piece in wanted for part in (row.tag, piece, dialect.delimiter)]
+    return "".join([f"{tag}{piece}{dialect.delimiter}" for piece in (pieces if tag in _LINES else pieces[:1])])

@@ -41,6 +41,26 @@ def test_a_scalar_is_sent_once(standard: Dialect) -> None:
     assert b"Emma" not in encode(Message("12", {**CHECKOUT, "AJ": ("Dune", "Emma")}), standard)
 
 
+def test_a_scalar_of_a_certain_width_is_written_at_it_whatever_it_was_given(standard: Dialect) -> None:
+    assert encode(Message("64", {"BL": ("Y", "N"), "CQ": (), "CB": ("5",)}), standard).endswith(b"BLY|CQN|CB0005|AO|AA|AE|\r")
+
+
+def test_a_list_without_lines_is_not_sent(standard: Dialect) -> None:
+    assert b"AF" not in encode(Message("36", {"AF": ()}), standard)
+
+
+def test_a_per_cent_sign_is_a_character_like_others(standard: Dialect) -> None:
+    line = encode(Message("12", {**CHECKOUT, "AJ": "100 %s", "AF": ("5%", "%(AA)s"), "BH": "%d"}), standard)
+    assert line.endswith(b"AJ100 %s|AF5%|AF%(AA)s|BH%d |AO|AA|AB|AH|\r")
+    assert encode(Message("36", {"AA": "P1"}), replace(standard, delimiter="%")).endswith(b"AAP1%AO%\r")
+
+
+def test_letters_of_any_script_are_sent_as_they_are_where_the_make_shows_them(standard: Dialect) -> None:
+    message = Message("36", {"AO": "HKU", "AA": "P1", "AF": ("請還書", "Ça va")})
+    assert encode(message, standard).endswith("AAP1|AF請還書|AFÇa va|\r".encode())
+    assert encode(message, DIALECTS["latin-1"]).endswith("AF???|AFÇa va|\r".encode("latin-1"))
+
+
 def test_an_extension_is_sent_only_to_a_dialect_that_lists_it(standard: Dialect) -> None:
     message = Message("10", {"CV": "1", "DA": "Chan Tai Man"})
     assert b"CV01|" in encode(message, standard)

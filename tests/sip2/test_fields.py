@@ -48,6 +48,14 @@ def test_every_kind_is_used() -> None:
     assert {row.kind for row in TAGS.values()} | {part.kind for part in PARTS.values()} == KINDS.keys()
 
 
+def test_a_tag_has_a_width_where_its_kind_asks_for_one() -> None:
+    assert all(bool(row.width) == (row.kind not in ("text", "barcode")) for row in TAGS.values())
+
+
+def test_a_tag_that_repeats_is_a_text() -> None:
+    assert {row.kind for row in TAGS.values() if row.repeats} == {"text"}
+
+
 def test_every_password_is_secret() -> None:
     """Whatever SIP2 calls a password, but for the flag that says whether one was right."""
     named = {row.tag for row in TAGS.values() if "password" in row.name} - {"CQ"}
