@@ -140,8 +140,7 @@ def _outbox(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
     send = Send.ASK_LENDER if one.side is Side.BORROWING else Send.TELL_BORROWER_SHIPPED
     told = Telling(send, one.id, one.partner, one.borrower, f"w{one.number}", one.placed, patron=one.patron)
     when = _text(one.placed)
-    lane = f"{one.id}/{one.partner}"
-    yield (lane, "ncip", send.value, one.partner, one.id, to_json(told), "sent", when, when, when, 1)
+    yield ("ncip", send.value, one.partner, one.id, to_json(told), "sent", when, when, when, 1)
 
 
 def _notices(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
@@ -170,7 +169,7 @@ KINDS: Final = (
                                   " bib_id placed_at moved_at received_on first_checkout due returned_on"),
     Kind(JOURNAL,    _journal,    "at request patron who channel message corr event source target rule outcome detail"),
     Kind(CANDIDATES, _candidates, "request rank agency barcode wire_id outcome"),
-    Kind(OUTBOX,     _outbox,     "lane kind send recipient request payload state made_at next_at sent_at attempts"),
+    Kind(OUTBOX,     _outbox,     "kind send recipient request payload state made_at next_at sent_at attempts"),
     Kind(NOTICES,    _notices,    "request kind about patron state made_at sent_at"),
     Kind(FINES,      _fines,      "request patron kind cents paid_cents currency at reason due"),
 )

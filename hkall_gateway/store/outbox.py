@@ -82,7 +82,6 @@ class Outbox:
         recipient = payload.patron if isinstance(payload, Letter) else payload.partner
         _PUT.change(
             self._connection,
-            lane=f"{payload.request}/{recipient}",
             kind="mail" if is_letter(send) else "ncip",
             send=send.value,
             recipient=recipient,
@@ -301,14 +300,15 @@ def _settling(columns: tuple[str, ...]) -> Prepared:
 _ROW = Prepared(select(OUTBOX).where(_THIS))
 _STANDING = Prepared(select(OUTBOX.c.state, OUTBOX.c.attempts).where(_THIS))
 _EARLIER = OUTBOX.alias("earlier")
-_IS_FIRST = ~exists().where(and_(_EARLIER.c.lane == OUTBOX.c.lane, _EARLIER.c.id < OUTBOX.c.id, EARLIER_UNSETTLED))
+_SAME_LANE = and_(_EARLIER.c.request == OUTBOX.c.request, _EARLIER.c.recipient == OUTBOX.c.recipient)
+_IS_FIRST = ~exists().where(_SAME_LANE, _EARLIER.c.id < OUTBOX.c.id, EARLIER_UNSETTLED)
 _LINE = case((OUTBOX.c.kind == "mail", MAIL), else_=OUTBOX.c.recipient)
 _UNDER_WAY = Prepared(
     select(_LINE.label("line"), func.count().label("count"))
     .where(OUTBOX.c.lease_until >= bindparam("now", type_=OUTBOX.c.lease_until.type))
     .group_by(_LINE)
 )
-_PUT = adding(OUTBOX, "lane", "kind", "send", "recipient", "request", "payload", "corr", "state", "made_at", "next_at")
+_PUT = adding(OUTBOX, "kind", "send", "recipient", "request", "payload", "corr", "state", "made_at", "next_at")
 
 
 @cache

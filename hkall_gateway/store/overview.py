@@ -7,12 +7,12 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, func, literal_column, select, union
+from sqlalchemy import and_, bindparam, func, literal_column, select, union
 
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.reading import Reading, requests
-from hkall_gateway.store.tables import IS_OPEN, JOURNAL, REQUESTS
+from hkall_gateway.store.tables import IS_CLOSED_OF, IS_OPEN, JOURNAL, NAMES_ALONE, REQUESTS
 
 
 class Batch:
@@ -74,8 +74,10 @@ def _open_of(columns: tuple[str, ...]) -> Prepared:
 
 def _history() -> Prepared:
     what: Any = bindparam("what")
-    held = select(REQUESTS.c.id).where(REQUESTS.c.item_barcode == what)
-    of = (JOURNAL.c.request.in_(held), JOURNAL.c.request == what, JOURNAL.c.patron == what)
+    r, line = REQUESTS.c, JOURNAL.c
+    named = ((r.item_barcode == what,), (r.patron == what, IS_OPEN), (r.patron == what, IS_CLOSED_OF))
+    theirs = (line.request.in_(select(r.id).where(*names)) for names in named)
+    of = (*theirs, line.request == what, and_(line.patron == what, NAMES_ALONE))
     lines = union(*(select(JOURNAL).where(about) for about in of)).subquery()
     return Prepared(select(lines).order_by(lines.c.id))
 

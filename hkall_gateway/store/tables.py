@@ -111,16 +111,16 @@ IS_PERSONAL = text(f"{IS_CLOSED} AND NOT anonymised")
 STANDS_ALONE = text("request = ''")
 NAMES_ALONE = text("request = '' AND patron <> ''")
 HAS_PATRON = text("patron <> ''")
-_WAITING = "state IN ('waiting', 'unsure')"
 _UNSETTLED = "state IN ('waiting', 'unsure', 'dead')"
-IS_WAITING = text("outbox." + _WAITING)
 _IS_LEASED = text("lease_until IS NOT NULL")
 IS_UNSETTLED = text("outbox." + _UNSETTLED)
+IS_WAITING = text(f"{IS_UNSETTLED} AND outbox.state <> 'dead'")
 EARLIER_UNSETTLED = text("earlier." + _UNSETTLED)
 _HAS_CARD = text("card <> ''")
 IS_RESTING = text("rests_until IS NOT NULL")
 IS_USED = text("state <> ''")
 IS_FLAGGED = text("flags <> ''")
+IS_CLOSED_OF = text(f"{IS_CLOSED} AND {HAS_PATRON}")
 _OPEN_FLAGGED = text(f"{IS_OPEN} AND {IS_FLAGGED}")
 _OPEN_DUE = text(f"{IS_OPEN} AND due IS NOT NULL")
 _WAS_ASKED = text("wire_id <> ''")
@@ -245,6 +245,7 @@ REQUESTS = Table(
     Index("ix_requests_open_position", "position", "moved_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_requests_open_due", "due", sqlite_where=_OPEN_DUE, postgresql_where=_OPEN_DUE),
     Index("ix_requests_open_flagged", "id", sqlite_where=_OPEN_FLAGGED, postgresql_where=_OPEN_FLAGGED),
+    Index("ix_requests_closed_patron", "patron", sqlite_where=IS_CLOSED_OF, postgresql_where=IS_CLOSED_OF),
     Index("ix_requests_closed", "moved_at", "id", sqlite_where=IS_CLOSED, postgresql_where=IS_CLOSED),
     Index("ix_requests_personal", "moved_at", "id", sqlite_where=IS_PERSONAL, postgresql_where=IS_PERSONAL),
     Index("ix_requests_placed_at", "placed_at", "side", "partner", "position"),
@@ -277,7 +278,7 @@ JOURNAL = Table(
     Column("id", Integer, primary_key=True),
     _instant("at", required=True),
     _text("request", index=True),
-    _text("patron", index=True),
+    _text("patron"),
     _text("who"),
     _text("channel"),
     _text("message"),
@@ -291,6 +292,8 @@ JOURNAL = Table(
     Index("ix_journal_forced", "id", sqlite_where=IS_FORCED, postgresql_where=IS_FORCED),
     Index("ix_journal_alone", "at", sqlite_where=STANDS_ALONE, postgresql_where=STANDS_ALONE),
     Index("ix_journal_alone_patron", "at", sqlite_where=NAMES_ALONE, postgresql_where=NAMES_ALONE),
+    # Lines about a request are found by the request's patron, who is written once and not with every line.
+    Index("ix_journal_alone_of", "patron", "request", sqlite_where=NAMES_ALONE, postgresql_where=NAMES_ALONE),
     comment="Every transition and every refusal: who, by which channel and message, from where to where, by which rule.",
 )
 
@@ -298,7 +301,6 @@ OUTBOX = Table(
     "outbox",
     METADATA,
     Column("id", Integer, primary_key=True),
-    _text("lane"),
     _text("kind"),
     _text("send"),
     _text("recipient"),
@@ -313,19 +315,7 @@ OUTBOX = Table(
     _text("last_error"),
     _text("claimed_by"),
     _instant("lease_until"),
-    Index(
-        "ix_outbox_waiting",
-        "next_at",
-        sqlite_where=text(_WAITING),
-        postgresql_where=text(_WAITING),
-    ),
-    Index(
-        "ix_outbox_unsent_lane",
-        "lane",
-        "id",
-        sqlite_where=text(_UNSETTLED),
-        postgresql_where=text(_UNSETTLED),
-    ),
+    Index("ix_outbox_unsettled", "next_at", sqlite_where=text(_UNSETTLED), postgresql_where=text(_UNSETTLED)),
     Index("ix_outbox_leased", "lease_until", sqlite_where=_IS_LEASED, postgresql_where=_IS_LEASED),
     comment="What must be told to others, in our words; a lane (one request, one recipient) leaves in order.",
 )

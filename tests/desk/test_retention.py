@@ -143,7 +143,7 @@ def claim(library: Library, _request: Request) -> None:
 def message(state: str) -> Callable[[Library, Request], None]:
     def put(library: Library, request: Request) -> None:
         now = library.now
-        row = {"lane": "R1/CUHK", "kind": "ncip", "send": "ask_lender", "request": request.id, "recipient": "CUHK"}
+        row = {"kind": "ncip", "send": "ask_lender", "request": request.id, "recipient": "CUHK"}
         library.store.now(lambda unit: unit.execute(insert(OUTBOX), row | {"state": state, "made_at": now, "next_at": now}))
 
     return put

@@ -189,8 +189,8 @@ def test_depths_count_letters_together_and_partners_apart(store: Immediate, now:
 
 def test_a_claim_reads_no_whole_table(plan: Plan, now: datetime) -> None:
     found = plan(_taken, now, "gw1", 10, question=1)  # the first counts what is under way
-    assert "ix_outbox_waiting" in found
-    assert "ix_outbox_unsent_lane" in found
+    assert "ix_outbox_unsettled" in found
+    assert "ix_outbox_request" in found
     assert "Seq Scan" not in found
 
 

@@ -17,10 +17,12 @@ from hkall_gateway.rules.vocabulary import (
     Holding,
     ItemKey,
     Position,
+    Refusal,
     Request,
     RequestLine,
     Sensitive,
     Side,
+    Why,
 )
 from hkall_gateway.store import loading
 from hkall_gateway.store.database import Immediate
@@ -179,6 +181,18 @@ def test_a_history_is_found_by_request_copy_or_patron(
     loan = store.now(Unit.advance, request, Event.CHECK_OUT, now, by)
     store.now(Unit.advance, loan, Event.RETURN, now, by)
     assert [line["event"] for line in store.now(Unit.history, what)] == ["OPEN", "CHECK_OUT", "RETURN"]
+
+
+def test_a_patron_s_history_has_what_is_open_what_ended_and_what_belongs_to_no_request(
+    store: Immediate, standing: Standing, now: datetime, by: By
+) -> None:
+    standing(Position.RECEIVED, copy="C1")
+    standing(Position.CLOSED, copy="C2")
+    standing(Position.CLOSED, copy="C3", patron="P2")
+    store.now(Unit.refuse, Refusal(Why.UNKNOWN_ITEM), now, by, None, "P1")
+    store.now(Unit.refuse, Refusal(Why.UNKNOWN_ITEM), now, by, None, "P2")
+    found = [(line["request"], line["event"]) for line in store.now(Unit.history, "P1")]
+    assert found == [("R1", "OPEN"), ("R2", "OPEN"), ("", "REFUSED")]
 
 
 # ---- indexes

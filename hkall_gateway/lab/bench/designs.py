@@ -107,7 +107,7 @@ def _journal(card: str, number: str) -> _Line:
 
 def _outbox(number: str) -> _Message:
     told = {"kind": "ncip", "send": "tell_lender_on_loan", "recipient": "CUHK", "payload": "{}", "corr": "bench"}
-    return _Message(lane=number, request=number, state="waiting", made_at=NOW, next_at=NOW, **told)
+    return _Message(request=number, state="waiting", made_at=NOW, next_at=NOW, **told)
 
 
 DESIGNS: Final[Mapping[str, Callable[[Engine], Callable[[Book], None]]]] = {"orm": orm, "core": core}

@@ -18,8 +18,8 @@ STATEMENTS: Final = (
     f" used = true, moved_at = {_AT} WHERE id = :id AND position = 'RECEIVED'",
     "INSERT INTO journal (at, request, patron, who, channel, message, corr, event, source, target, rule, outcome, detail)"
     f" VALUES ({_AT}, :id, :card, 'counter-1', 'sip2', '11', 'bench', 'CHECK_OUT', 'RECEIVED', 'ON_LOAN', 'R19', 'ok', '{{}}')",
-    "INSERT INTO outbox (lane, kind, send, recipient, request, payload, corr, state, made_at, next_at)"
-    f" VALUES (:id, 'ncip', 'tell_lender_on_loan', 'CUHK', :id, '{{}}', 'bench', 'waiting', {_AT}, {_AT})",
+    "INSERT INTO outbox (kind, send, recipient, request, payload, corr, state, made_at, next_at)"
+    f" VALUES ('ncip', 'tell_lender_on_loan', 'CUHK', :id, '{{}}', 'bench', 'waiting', {_AT}, {_AT})",
 )
 """In this order between BEGIN and COMMIT: with those two, seven trips to a server. Each finds or writes one row."""
 # fmt: on

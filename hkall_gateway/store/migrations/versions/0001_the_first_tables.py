@@ -194,6 +194,13 @@ def upgrade() -> None:
             postgresql_where=sa.text("request = ''"),
         )
         batch_op.create_index(
+            "ix_journal_alone_of",
+            ["patron", "request"],
+            unique=False,
+            sqlite_where=sa.text("request = '' AND patron <> ''"),
+            postgresql_where=sa.text("request = '' AND patron <> ''"),
+        )
+        batch_op.create_index(
             "ix_journal_alone_patron",
             ["at"],
             unique=False,
@@ -207,7 +214,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("event = 'FORCE'"),
             postgresql_where=sa.text("event = 'FORCE'"),
         )
-        batch_op.create_index(batch_op.f("ix_journal_patron"), ["patron"], unique=False)
         batch_op.create_index(batch_op.f("ix_journal_request"), ["request"], unique=False)
 
     op.create_table(
@@ -263,7 +269,6 @@ def upgrade() -> None:
     op.create_table(
         "outbox",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("lane", sa.Text(), server_default="", nullable=False),
         sa.Column("kind", sa.Text(), server_default="", nullable=False),
         sa.Column("send", sa.Text(), server_default="", nullable=False),
         sa.Column("recipient", sa.Text(), server_default="", nullable=False),
@@ -291,18 +296,11 @@ def upgrade() -> None:
         )
         batch_op.create_index(batch_op.f("ix_outbox_request"), ["request"], unique=False)
         batch_op.create_index(
-            "ix_outbox_unsent_lane",
-            ["lane", "id"],
+            "ix_outbox_unsettled",
+            ["next_at"],
             unique=False,
             sqlite_where=sa.text("state IN ('waiting', 'unsure', 'dead')"),
             postgresql_where=sa.text("state IN ('waiting', 'unsure', 'dead')"),
-        )
-        batch_op.create_index(
-            "ix_outbox_waiting",
-            ["next_at"],
-            unique=False,
-            sqlite_where=sa.text("state IN ('waiting', 'unsure')"),
-            postgresql_where=sa.text("state IN ('waiting', 'unsure')"),
         )
 
     op.create_table(
@@ -441,6 +439,13 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("stage = 'ended'"),
             postgresql_where=sa.text("stage = 'ended'"),
+        )
+        batch_op.create_index(
+            "ix_requests_closed_patron",
+            ["patron"],
+            unique=False,
+            sqlite_where=sa.text("stage = 'ended' AND patron <> ''"),
+            postgresql_where=sa.text("stage = 'ended' AND patron <> ''"),
         )
         batch_op.create_index("ix_requests_item", ["item_barcode", "item_agency"], unique=False)
         batch_op.create_index(
