@@ -38,13 +38,15 @@ class Column:
 
 
 def text(value: str) -> str:
-    """As it stands."""
+    """As it stands, if it can be kept: PostgreSQL keeps no NUL."""
+    if "\0" in value:
+        raise ValueError("there is a NUL in it, which is no text")
     return value
 
 
 def secret(value: str) -> Sensitive:
     """What is not printed."""
-    return Sensitive(value)
+    return Sensitive(text(value))
 
 
 def yes(value: str) -> bool:

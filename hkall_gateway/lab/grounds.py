@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 from functools import cache
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from weakref import WeakSet
 
 from sqlalchemy import Engine, event, make_url
 
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.tables import METADATA, create_all
+
+_NUMBERS: Final = count(1)
+"""Of the schemas that this process makes, whoever asks for them."""
 
 
 class Ground(Protocol):
@@ -66,7 +69,7 @@ class Schemas:
     """Schemas of one PostgreSQL database; the one of an engine that was disposed of is emptied and used again."""
 
     def __init__(self, url: str) -> None:
-        self._url, self._numbers = url, count(1)
+        self._url = url
         self._owner = open_engine(url)
         self._free: list[str] = []
         self._all: list[str] = []
@@ -94,7 +97,7 @@ class Schemas:
         self._owner.dispose()
 
     def _made(self) -> str:
-        name = f"lab_{os.getpid()}_{next(self._numbers)}"
+        name = f"lab_{os.getpid()}_{next(_NUMBERS)}"
         with self._owner.connect() as connection:
             connection.exec_driver_sql(f'CREATE SCHEMA "{name}"')
         self._all.append(name)

@@ -84,6 +84,13 @@ def test_a_title_may_hold_a_line_of_its_own_and_any_space(tmp_path: Path) -> Non
     assert [(row.title, row.barcode) for row in found] == [("Dune:\na novel", "C1"), ("A\u2028B\x0bC", "C2")]
 
 
+def test_a_nul_is_told_with_its_line_and_its_column_and_a_name_is_not_shown(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, "barcode,name,category\nP\0,Ch\0n,undergraduates\n") == [
+        "some.csv:2: barcode: there is a NUL in it, which is no text",
+        "some.csv:2: name: there is a NUL in it, which is no text",
+    ]
+
+
 @pytest.mark.parametrize("row", ['P1,"undergraduates', 'P1,"under"graduates'])
 def test_quotation_marks_that_do_not_close_are_told_with_their_line(tmp_path: Path, row: str) -> None:
     assert mistakes(tmp_path, f"barcode,category\n{row}\n")[0].startswith("some.csv:2: ")
