@@ -54,6 +54,15 @@ def play(
     `command_line(world, words)` runs one command and answers what it printed. Raises Difference or BadLine.
     """
     stage = Stage(path.parent, engine, rounds, command_line)
+    try:
+        return _to_the_end(stage, path)
+    except (Difference, BadLine):
+        if isinstance(stage.made, World):
+            stage.made.close()  # also of a gateway that died in the middle of a commit
+        raise
+
+
+def _to_the_end(stage: Stage, path: Path) -> World:
     lines = read_scenario(path)
     for line in lines:
         _play(stage, line)

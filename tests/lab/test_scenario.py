@@ -11,6 +11,8 @@ from hkall_gateway.lab.deeds import Told
 from hkall_gateway.lab.lines import BadLine
 from hkall_gateway.lab.scenario import Difference, Played, play, replay
 from hkall_gateway.lab.world import World
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import create_all
 
 WORLDS = Path(__file__).parent.parent.parent / "fixtures" / "worlds"
 
@@ -220,6 +222,17 @@ def test_the_command_line_is_asked_and_heard(write: Write) -> None:
 
 def test_nothing_of_a_crashed_commit_remains(write: Write) -> None:
     play(write("crash", CHECK_OUT, "restart", "state R1 RECEIVED due=none", "outbox nothing")).close()
+
+
+def test_a_gateway_that_died_in_a_failed_scenario_holds_nothing_any_more(write: Write, tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/hkall.db")
+    create_all(engine)
+    with pytest.raises(Difference) as caught:
+        play(write("crash", CHECK_OUT, "sip2 counter-1 < 121*"), engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=0")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # the database would be locked
+    assert caught.value.got == "no reply"
 
 
 def test_replay_plays_on_after_a_failure(write: Write) -> None:
