@@ -128,11 +128,13 @@ class Scrubber:
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """`event` with nothing in it that must not be read, and patrons as `patron_ref`."""
+        # Nearly every entry of nearly every line: a name that is known to be open, a value that can hide nothing.
         known = self._known
-        for name, value in event.items():
-            if known.get(name) is not False or not _harmless(value):
-                return self._table(event)
-        return event  # nearly every line: names that are known to be open, values that can hide nothing
+        doubtful = [name for name, value in event.items() if known.get(name) is not False or not _harmless(value)]
+        for name in doubtful:
+            key, seen = self._entry(name, event.pop(name))
+            event[key] = seen
+        return event
 
     def _table(self, table: Mapping[Any, Any]) -> dict[str, Any]:
         shown = {}
