@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
+from hkall_gateway.rules.fixed import fixed
 from hkall_gateway.rules.vocabulary import NOTHING, By, ItemKey, Sensitive
 
 
@@ -51,7 +52,7 @@ class SeeItem:
     agency: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class CheckOut:
     """Lend this copy to this card. `undo` takes back a checkout that the terminal could not finish.
 
@@ -74,7 +75,7 @@ class CheckOut:
     staff: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class CheckIn:
     """This copy has come to this place. `happened_at` is the instant on the terminal's slip, for offline work.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
+from hkall_gateway.rules.fixed import fixed
 from hkall_gateway.rules.records import record
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Sensitive, Side, Why
 
@@ -130,7 +131,7 @@ class ItemSeen:
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class CheckedOut:
     """The loan exists. `again` = it did already; `renewed` = the terminal asked for a renewal by checking out again.
 
@@ -151,7 +152,7 @@ class CheckedOut:
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class CheckedIn:
     """The copy is in our hands. `what`: received, again, returned, unwanted, paged, home. `destination` is where it goes next.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, auto
 from typing import Any, Protocol
 
+from hkall_gateway.rules.fixed import fixed
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
 
 
@@ -35,7 +35,7 @@ class Unreachable(Exception):
     """The local system did not answer in time. Only connectors raise it; the desk turns it into policy."""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class BorrowerFacts:
     """A borrower and where the knowledge comes from: `source` (snapshot, sip2, ncip, manual) and its instant.
 

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from hkall_gateway.rules.calendar import ALWAYS_OPEN, Closures, after, civil, roll
 from hkall_gateway.rules.due import lent_until, renewed_until
 from hkall_gateway.rules.eligibility import GOOD_STANDING, Standing, category_of, may_use
+from hkall_gateway.rules.fixed import fixed
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.renewals import renewal_refused
 from hkall_gateway.rules.settings import Category, Policy
@@ -37,7 +38,7 @@ class Wish:
     need_before: date | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Counts:
     """The places that a borrower takes now, the request under judgement not among them.
 
@@ -51,7 +52,7 @@ class Counts:
     ils_counts_hkall: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Terminal:
     """Where a copy is scanned: `role` is a row of the policy's roles (counter, selfcheck, bookdrop)."""
 

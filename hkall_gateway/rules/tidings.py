@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime
 
+from hkall_gateway.rules.fixed import fixed
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.records import record
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Request
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Telling:
     """What a partner must be told about a request, as the facts stood when it happened. Dates are civil dates."""
 
@@ -35,7 +35,7 @@ class Telling:
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Letter:
     """A letter to a patron. Who they are and where they live is looked up when it is sent, never kept in the outbox."""
 

@@ -8,6 +8,8 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from hkall_gateway.rules.fixed import fixed
+
 
 class Sensitive:
     """Text that must not be shown: a PIN, a password, a name, an address.
@@ -173,7 +175,7 @@ class ItemKey(NamedTuple):
     barcode: str
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class By:
     """Who did it and how it came: for the journal and the log.
 
@@ -187,9 +189,9 @@ class By:
     corr: str = ""
 
 
-@dataclass(slots=True)
+@fixed(frozen=True, slots=True)
 class Borrower:
-    """One of our patrons, as the local library system knows them. Nobody changes one; it is not frozen: see RequestLine.
+    """One of our patrons, as the local library system knows them.
 
     `category` is a key of the policy file or an ILS group that it maps; `local_loans` counts books on loan from our own
     shelves; `total_quota` is None where the local system does not say.
@@ -209,7 +211,7 @@ class Borrower:
     pin_hash: Sensitive = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Holding:
     """One physical copy on one library's shelf, as the union catalogue knows it.
 
@@ -234,7 +236,7 @@ class Holding:
         return ItemKey(self.agency, self.barcode)
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Request:
     """One book for one borrower, on either side, from the wish to the end.
 
@@ -304,12 +306,9 @@ class Request:
         return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
 
 
-@dataclass(slots=True)
+@fixed(frozen=True, slots=True)
 class RequestLine:
-    """As much of a request as a patron's record shows and a borrower's standing asks for; its fields are those of `Request`.
-
-    Nobody changes one. It is not frozen, since making it would take four times as long, and nothing is asked as often.
-    """
+    """As much of a request as a patron's record shows and a borrower's standing asks for; its fields are those of `Request`."""
 
     id: str
     position: Position
@@ -333,7 +332,7 @@ class RequestLine:
         return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Candidate:
     """One copy that could fill a request, with its rank, or the reason why it was passed over.
 
@@ -389,7 +388,7 @@ class Partner:
     charges: Charges = Charges()
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Grant:
     """Yes. `due` where the answer is a date; `facts` is what decided, for `explain`."""
 
@@ -397,7 +396,7 @@ class Grant:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Refusal:
     """No, and why. `detail` fills the blanks of the sentence shown to people (numbers, dates, a place)."""
 

@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Text, TextClause, and_, any_, 
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger
 
+from hkall_gateway.rules.fixed import fixed
 from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import CANDIDATES, IS_OPEN, REQUESTS
 
@@ -28,7 +29,7 @@ Meant = dict[Named, list[int]]
 NOTHING: Pair = ("", "")
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Locks:
     """What a unit of work will decide about; what is empty is not locked.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from hkall_gateway.rules.fixed import fixed
 from hkall_gateway.rules.vocabulary import By, Request
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Move:
     """One line of the journal, for the log and the counters, once it is committed; a change with the request on both sides."""
 
