@@ -30,7 +30,13 @@ P = Position
 
 def check_out(unit: Unit, ask: CheckOut, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
     """Lend a copy that waits on our hold shelf to the patron it was fetched for (R13 to R21)."""
-    found = one_with(unit, ask.barcode, ask.agency, ask.card)
+    return lend(unit, ask, one_with(unit, ask.barcode, ask.agency, ask.card), facts, house, now)
+
+
+def lend(
+    unit: Unit, ask: CheckOut, found: Request | Refused | None, facts: BorrowerFacts, house: House, now: datetime
+) -> Outcome:
+    """The same where it is known already which request holds the copy."""
     if isinstance(found, Refused):
         return found
     if found is None or found.side is Side.LENDING:
@@ -49,9 +55,11 @@ def _lend(
     unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower, house: House, now: datetime
 ) -> Outcome:
     terminal = Terminal(ask.place.role, ask.place.location)
-    took = counts(unit, borrower, house, without=request.id)
-    closures = closed_days(unit, house)
-    known = standing(unit, borrower.barcode, house, now)
+    took, closures, known = unit.at_once(
+        lambda: counts(unit, borrower, house, without=request.id),
+        lambda: closed_days(unit, house),
+        lambda: standing(unit, borrower.barcode, house, now),
+    )
     answer = policy.may_borrow(borrower, request, took, terminal, house.policy, now, closures, staff=ask.staff, standing=known)
     conflict = ""
     if isinstance(answer, Refusal):

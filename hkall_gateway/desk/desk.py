@@ -156,9 +156,12 @@ def _see_loaded(unit: Unit, ask: SeePatron, house: House, now: datetime) -> tupl
 
 
 def _check_out_loaded(unit: Unit, ask: CheckOut, house: House, now: datetime) -> Outcome:
-    if _is_partner_card(unit, ask.card):
-        return _ship(unit, ask, house, now)
-    return circulation.check_out(unit, ask, loaded_facts(unit, ask.card), house, now)
+    is_partner, facts, found = unit.at_once(
+        lambda: _is_partner_card(unit, ask.card),
+        lambda: loaded_facts(unit, ask.card),
+        lambda: seeing.one_with(unit, ask.barcode, ask.agency, ask.card),
+    )
+    return _ship(unit, ask, house, now) if is_partner else circulation.lend(unit, ask, found, facts, house, now)
 
 
 def _request_loaded(unit: Unit, ask: RequestTitle, house: House, now: datetime) -> Outcome:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.trips import forget, settle
 from hkall_gateway.store.turns import by_itself
 from hkall_gateway.store.unit import Unit
 
@@ -18,16 +21,26 @@ def apart(unit: Unit, work: Callable[[T], object], about: T) -> Exception | None
 
     A failure of the database itself, such as a full disk or a deadlock, is no fault of this part and is raised.
     """
-    say, heard = unit.connection.exec_driver_sql, len(unit.moves)
-    say("SAVEPOINT apart")
+    with by_itself(unit.connection):
+        return _in_savepoint(unit, work, about)
+
+
+def _in_savepoint(unit: Unit, work: Callable[[T], object], about: T) -> Exception | None:
+    connection, heard = unit.connection, len(unit.moves)
+    _SAVEPOINT.change(connection)
     try:
-        with by_itself(unit.connection):
-            work(about)
+        work(about)
+        settle(connection)
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, the others go on
-        say("ROLLBACK TO SAVEPOINT apart")
+        forget(connection)
+        _BACK.change(connection)
         del unit.moves[heard:]
         return error
-    say("RELEASE SAVEPOINT apart")
+    _RELEASE.change(connection)
     return None
+
+
+_SAVEPOINT, _RELEASE = Prepared(text("SAVEPOINT apart")), Prepared(text("RELEASE SAVEPOINT apart"))
+_BACK = Prepared(text("ROLLBACK TO SAVEPOINT apart"))

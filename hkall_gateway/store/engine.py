@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
+
+from hkall_gateway.store.trips import TRIPS, Trips, settle
 
 # Errors reach the log: they must not carry what stood in the row, which may be a name or an address.
 _OURS: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT", "hide_parameters": True}
@@ -27,6 +29,9 @@ class Limits:
     idle_s: float = 10.0
     connect_s: int = 3
 
+
+_PREPARED_BY_US: Final[Mapping[str, Any]] = {"prepare_threshold": None}
+"""What is asked often is kept ready by pipeline.py; the driver, with some of its own, would at times forget those too."""
 
 SILENCE: Final[Mapping[str, int]] = {
     "keepalives_idle": 5,
@@ -52,10 +57,22 @@ def open_engine(url: str, limits: Limits = Limits()) -> Engine:  # frozen
 
 
 def _postgresql(url: str, limits: Limits) -> Engine:
-    connect = {"connect_timeout": limits.connect_s, "application_name": "hkall-gateway", **SILENCE}
+    connect = {"connect_timeout": limits.connect_s, "application_name": "hkall-gateway", **_PREPARED_BY_US, **SILENCE}
     engine = create_engine(url, **_OURS, pool_pre_ping=True, connect_args=connect)
     event.listen(engine, "connect", partial(_postgresql_limits, limits))
+    event.listen(engine, "connect", partial(_with_trips, engine.dialect))
+    event.listen(engine, "before_cursor_execute", _after_what_was_written)
     return engine
+
+
+def _with_trips(dialect: Dialect, connection: Any, record: Any) -> None:
+    record.info[TRIPS] = Trips(connection, dialect)
+
+
+def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: object, context: object, _many: bool) -> None:
+    """What SQLAlchemy says itself, and not a prepared statement, comes after all that was written before."""
+    if context is not None:
+        settle(connection)
 
 
 def _postgresql_limits(limits: Limits, connection: Any, _record: object) -> None:

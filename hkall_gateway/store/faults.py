@@ -33,6 +33,7 @@ STATES: Final[Mapping[str, Fault]] = {
     "23505": Fault.CONFLICT,   # unique_violation: it had committed first
     "25006": Fault.LOST,       # read_only_sql_transaction: the server has become a standby
     "25P03": Fault.LOST,       # idle_in_transaction_session_timeout: we stood still, and were thrown out
+    "26000": Fault.LOST,       # invalid_sql_statement_name: somebody in between has given us another session
     "40001": Fault.CONFLICT,   # serialization_failure
     "40P01": Fault.CONFLICT,   # deadlock_detected
     "53":    Fault.BUSY,       # insufficient resources

@@ -16,11 +16,14 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
+from hkall_gateway.rules.vocabulary import LostRace
 from hkall_gateway.store.faults import Fault, certainly_undone, fault_of, told, unavailable
 from hkall_gateway.store.lane import Answer, Turn
 from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.trips import TRIPS, forget, settle
 from hkall_gateway.store.turns import Raised, run_wave, waves
 
 T = TypeVar("T")
@@ -32,8 +35,6 @@ _ASK = {"sqlite": Prepared(text("BEGIN")), "postgresql": Prepared(text("BEGIN IS
 _COMMIT, _ROLLBACK = Prepared(text("COMMIT")), Prepared(text("ROLLBACK"))
 _SAVEPOINT, _RELEASE = Prepared(text("SAVEPOINT unit")), Prepared(text("RELEASE SAVEPOINT unit"))
 _BACK = Prepared(text("ROLLBACK TO SAVEPOINT unit"))
-
-_IN_TRANSACTION = 2  # libpq's PQTRANS_INTRANS; after an error it is another
 
 TRIES = 4
 FIRST_PAUSE_S = 0.005
@@ -59,6 +60,14 @@ class BrokenOff(Exception):
     """The transaction ended inside a unit that said nothing of it."""
 
 
+class _Uncommitted(Exception):
+    """The commit failed by itself; once it was `sent`, it may also have succeeded and the answer been lost."""
+
+    def __init__(self, error: Exception, *, sent: bool) -> None:
+        super().__init__(error, sent)
+        self.error, self.sent = error, sent
+
+
 def at_ease() -> None:
     """Nothing happens before a commit."""
 
@@ -79,14 +88,12 @@ def run_group(
 
     `draw` is a random number in [0, 1), for the pause before what was in conflict is tried again.
     """
-    committing = False
     try:
-        answers = _all(connection, make_unit, jobs, _BEGIN, _written)
-        before_commit()
-        committing = True
-        _COMMIT.change(connection)
+        answers = _all(connection, make_unit, jobs, _BEGIN, _written, partial(_commit, connection, before_commit))
+    except _Uncommitted as failed:
+        return _undone(connection, jobs, failed.error, failed.sent and not certainly_undone(failed.error), draw)
     except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
-        return _undone(connection, jobs, error, committing and not certainly_undone(error), draw)
+        return _undone(connection, jobs, error, False, draw)
     again = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
     return Turn([answer for answer in answers if answer is not None], again, _pause_s(again, draw))
 
@@ -95,8 +102,7 @@ def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[A
     """Questions that decide nothing: one snapshot for all, and what one of them wrote all the same is not kept."""
     unit = make_unit(connection)  # one view of the one snapshot
     try:
-        answers = _all(connection, lambda _: unit, jobs, _ASK, _read)
-        _ROLLBACK.change(connection)
+        answers = _all(connection, lambda _: unit, jobs, _ASK, _read, partial(_ROLLBACK.change, connection))
     except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
         return _undone(connection, jobs, error, False, steady)
     return Turn([answer for answer in answers if answer is not None])
@@ -111,12 +117,21 @@ def refuse(job: Job[Any], error: BaseException) -> Answer:
 
 
 def _all(
-    connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], begin: Mapping[str, Prepared], answer: MakeAnswer
+    connection: Connection,
+    make_unit: MakeUnit,
+    jobs: Sequence[Job[Any]],
+    begin: Mapping[str, Prepared],
+    answer: MakeAnswer,
+    end: Callable[[], object],
 ) -> list[Answer | None]:
-    """What each unit's waiter will hear, inside a transaction that is left open; None = it is to be tried again."""
+    """What each unit's waiter will hear, after a whole transaction; None = it is to be tried again."""
     in_waves = _open(connection, make_unit, jobs, begin)
     try:
-        return _together(connection, make_unit, jobs, in_waves, answer)
+        answers = _together(connection, make_unit, jobs, in_waves, answer)
+        end()
+        return answers
+    except _Uncommitted:
+        raise
     except Raised as raised:
         culprit, error = raised.place, raised.error
     except Exception as refused:  # noqa: BLE001  # asked for several: it is found out whose fault it was
@@ -125,17 +140,38 @@ def _all(
     if fault is Fault.LOST or not _left(connection):
         raise error
     _open(connection, make_unit, jobs, begin)
-    return [
+    answers = [
         _failed(job, error, fault) if place == culprit else _alone(connection, make_unit, job, answer)
         for place, job in enumerate(jobs)
     ]
+    end()
+    return answers
+
+
+def _commit(connection: Connection, before: Callable[[], None]) -> None:
+    """One durable commit, and what was last written with it. Raises what was refused of that, else _Uncommitted."""
+    try:
+        before()
+    except Exception as error:
+        raise _Uncommitted(error, sent=False) from error
+    try:
+        _COMMIT.change(connection)
+    except Exception as error:
+        if _refused_before(error):
+            raise
+        raise _Uncommitted(error, sent=True) from error
+
+
+def _refused_before(error: Exception) -> bool:
+    """Whether the database refused something that went with COMMIT, and therefore has not looked at COMMIT."""
+    return isinstance(error, LostRace) or (isinstance(error, DBAPIError) and error.statement != "COMMIT")
 
 
 def _open(
     connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], begin: Mapping[str, Prepared]
 ) -> list[list[int]]:
     """Begin, and lock what is decided about: the jobs' places, in waves of such as may take turns."""
-    begin[connection.dialect.name].change(connection)
+    begin[connection.dialect.name].write(connection)
     if begin is _BEGIN:
         return waves(make_unit(connection).lock([job.locks for job in jobs]))
     make_unit(connection).look_ahead({job.locks.patron for job in jobs if job.locks.patron})
@@ -163,11 +199,13 @@ def _alone(connection: Connection, make_unit: MakeUnit, job: Job[Any], answer: M
     try:
         unit = make_unit(connection)
         result = job.context.run(job.work, unit, *job.args)
+        settle(connection)
         _RELEASE.change(connection)  # PostgreSQL refuses after an error that the unit swallowed
     except Exception as error:
         fault = fault_of(connection, error)
         if fault is Fault.LOST:
             raise
+        forget(connection)
         _BACK.change(connection)
         _RELEASE.change(connection)
         return _failed(job, error, fault)
@@ -176,10 +214,10 @@ def _alone(connection: Connection, make_unit: MakeUnit, job: Job[Any], answer: M
 
 def _unbroken(connection: Connection) -> bool:
     """Whether the transaction that we began is still open and takes statements. Asks the driver alone, not the database."""
-    driver: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.dbapi_connection
         return bool(driver.in_transaction)
-    return bool(driver.pgconn.transaction_status == _IN_TRANSACTION)
+    return bool(connection.info[TRIPS].in_transaction)
 
 
 def _written(job: Job[Any], unit: Any, result: Any) -> Answer:
@@ -243,6 +281,7 @@ def _lost(connection: Connection, jobs: Sequence[Job[Any]], error: BaseException
 def _left(connection: Connection) -> bool:
     """Leave whatever transaction is open; False if the connection is of no use any more."""
     try:
+        forget(connection)
         _ROLLBACK.change(connection)
     except Exception:  # noqa: BLE001  # whatever the reason
         return connection.dialect.name == "sqlite"  # nothing is open there: BEGIN failed, or it has rolled back by itself

@@ -25,7 +25,7 @@ def claim(unit: Unit, agency: str, digest: str, keep_until: datetime, now: datet
 def keep(unit: Unit, agency: str, digest: str, outcome: str) -> None:
     """Remember the outcome of a claimed document; an empty one forgets the document."""
     new = {"new_outcome": outcome} if outcome else {}
-    (_KEEP if outcome else _FORGET).change(unit.connection, was_agency=agency, was_digest=digest, **new)
+    (_KEEP if outcome else _FORGET).write(unit.connection, was_agency=agency, was_digest=digest, **new)
 
 
 _DOCUMENT = (INBOX.c.agency == bindparam("was_agency"), INBOX.c.digest == bindparam("was_digest"))

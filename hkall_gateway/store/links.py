@@ -50,7 +50,7 @@ class Links:
 
     def keep(self, link: Link) -> None:
         """Write down how a line is now."""
-        _KEEP.change(self._connection, was_agency=link.agency, **{f"new_{name}": getattr(link, name) for name in _KEPT})
+        _KEEP.write(self._connection, was_agency=link.agency, **{f"new_{name}": getattr(link, name) for name in _KEPT})
 
     def take_trial(self, agency: str, now: datetime, until: datetime) -> bool:
         """Whether this gateway may try a line that is down; no other may before `until`."""

@@ -7,12 +7,12 @@ another system, then the rows of requests. Only what a courier claims is tried f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
-from itertools import islice
-from typing import Final
+from itertools import accumulate
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Text, TextClause, and_, any_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -26,6 +26,8 @@ Pair = tuple[str, str]
 Named = tuple[str, tuple[str, ...]]
 Meant = dict[Named, list[int]]
 """What is named, and the places in a group of those who name it."""
+Fits = Callable[[ColumnElement[str], str], ColumnElement[bool]]
+"""Makes of a column and a parameter's name the condition that they fit."""
 NOTHING: Pair = ("", "")
 
 
@@ -88,6 +90,10 @@ WAYS: Final[Mapping[str, Way]] = {
 """Each is served by an index of its own."""
 # fmt: on
 
+_ENDS: Final = list(accumulate(len(how.columns) for how in WAYS.values()))
+_CELLS: Final = {way: slice(first, end) for way, first, end in zip(WAYS, [0, *_ENDS], _ENDS, strict=False)}
+"""Where the values of each stand in a row that has them all."""
+
 NO_LOCKS = Locks()
 LINE = "line"
 
@@ -97,13 +103,19 @@ def take(connection: Connection, wanted: Sequence[Locks]) -> list[set[str]]:
     held = [set(one.names()) for one in wanted]
     numbers = sorted({_number(name) for names in held for name in names})
     if numbers:
-        _BY_NAME.cells(connection, numbers=numbers)
+        _BY_NAME.write(connection, numbers=numbers)
     meant = _meant(wanted)
     _look_up_former(connection, meant)
-    for cells in _requests(connection, meant):
-        for named in _names_of(cells):
-            for place in meant.get(named, ()):
-                held[place].add(cells[0])
+    if not meant:
+        return held
+    lock, values = _locking(meant)
+    if len(wanted) == 1:  # nobody of its group can mean the same
+        lock.write(connection, **values)
+        return held
+    ways = {way for way, _ in meant}
+    for cells in lock.cells(connection, **values):
+        for place in _those_who_mean(cells, ways, meant):
+            held[place].add(cells[0])
     return held
 
 
@@ -132,21 +144,22 @@ def _look_up_former(connection: Connection, meant: Meant) -> None:
         meant.setdefault(("number", (number,)), []).extend(named_by)
 
 
-def _requests(connection: Connection, meant: Meant) -> list[list[str]]:
-    """Lock the requests that are named; the number and all other names of each."""
+def _locking(meant: Meant) -> tuple[Prepared, Mapping[str, Any]]:
+    """What locks the requests that are named, and its values; it answers the number and all other names of each."""
     values: dict[str, list[str]] = {}
     for way, value in sorted(meant):
         for n, part in enumerate(value):
             values.setdefault(f"{way}_{n}", []).append(part)
     ways = tuple(way for way in WAYS if f"{way}_0" in values)
-    return _locking(ways).cells(connection, **values) if ways else []
+    if max(map(len, values.values())) > 1:
+        return _lock(ways, _is_any_of), values
+    return _lock(ways, _is), {name: value for name, (value,) in values.items()}
 
 
-def _names_of(cells: Sequence[str]) -> Iterator[Named]:
-    """A request's cells, which stand in the order of WAYS, as each way would name it."""
-    left = iter(cells)
-    for way, how in WAYS.items():
-        yield way, tuple(islice(left, len(how.columns)))
+def _those_who_mean(cells: Sequence[str], ways: Set[str], meant: Meant) -> Iterator[int]:
+    """The places of those who name a request, of which these are the number and all other names, in one of these ways."""
+    for way in ways:
+        yield from meant.get((way, tuple(cells[_CELLS[way]])), ())
 
 
 def _name(kind: str, agency: str, value: str) -> str:
@@ -158,20 +171,24 @@ def _number(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
 
 
-def _any_of(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+def _is(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    return column == bindparam(name)  # PostgreSQL plans this once, and what asks with a list every time
+
+
+def _is_any_of(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
     return column == any_(bindparam(name, type_=ARRAY(Text)))
 
 
 @cache
-def _locking(ways: tuple[str, ...]) -> Prepared:
+def _lock(ways: tuple[str, ...], fits: Fits) -> Prepared:
     """Requests that are named in these ways, each by an index of its own. Of pairs any with any, which only locks more."""
-    named = {way: [_any_of(column, f"{way}_{n}") for n, column in enumerate(WAYS[way].columns)] for way in ways}
+    named = {way: [fits(column, f"{way}_{n}") for n, column in enumerate(WAYS[way].columns)] for way in ways}
     found = (and_(*all_of, *WAYS[way].only) for way, all_of in named.items())
     columns = [column for way in WAYS.values() for column in way.columns]
     return Prepared(select(*columns).where(or_(*found)).order_by(REQUESTS.c.id).with_for_update(key_share=True))
 
 
-_FORMER = Prepared(select(CANDIDATES.c.wire_id, CANDIDATES.c.request).where(_any_of(CANDIDATES.c.wire_id, "ids")))
+_FORMER = Prepared(select(CANDIDATES.c.wire_id, CANDIDATES.c.request).where(_is_any_of(CANDIDATES.c.wire_id, "ids")))
 # One by one in the order given: in any other order a lock could meet another gateway's half-way.
 _BY_NAME = Prepared(
     select(func.pg_advisory_xact_lock(func.unnest(bindparam("numbers", type_=ARRAY(BigInteger)))).label("locked"))

@@ -80,7 +80,7 @@ class Outbox:
     def put(self, send: Send, payload: Telling | Letter, corr: str, now: datetime) -> None:
         """Something to tell; it leaves after the commit of this unit, when the courier next looks."""
         recipient = payload.patron if isinstance(payload, Letter) else payload.partner
-        _PUT.change(
+        _PUT.write(
             self._connection,
             kind="mail" if is_letter(send) else "ncip",
             send=send.value,
@@ -117,7 +117,7 @@ class Outbox:
             return ()
         self.interrupted([r["id"] for r in taken if r["claimed_by"]], now)
         until = now + timedelta(seconds=lease_s)
-        _LEASE.change_all(self._connection, [{"number": r["id"], "who": instance, "until": until} for r in taken])
+        _LEASE.write_all(self._connection, [{"number": r["id"], "who": instance, "until": until} for r in taken])
         return tuple(_row(r, claimed=1) for r in taken)
 
     def under_way(self, now: datetime) -> Mapping[str, int]:
@@ -161,7 +161,7 @@ class Outbox:
     def tried(self, row: int, attempt: Attempt) -> None:
         """Remember how one try went."""
         values = {"at": attempt.at, "kind": attempt.kind, "problem": attempt.problem[:200], "detail": attempt.detail[:500]}
-        _TRIED.change(self._connection, row=row, **values)
+        _TRIED.write(self._connection, row=row, **values)
 
     def attempts(self, row: int) -> tuple[Attempt, ...]:
         """How every try of a row went, oldest first."""
@@ -249,7 +249,7 @@ class Outbox:
         return tuple((who, state, count, oldest) for who, state, count, oldest in found)
 
     def _settle(self, row: int, made: int = 1, **values: Any) -> None:
-        _settling(tuple(values)).change(self._connection, number=row, made=made, **values)
+        _settling(tuple(values)).write(self._connection, number=row, made=made, **values)
 
 
 def _first(room: Room, found: Sequence[_Found], under_way: Mapping[str, int]) -> list[_Found]:

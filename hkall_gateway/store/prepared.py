@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 from sqlalchemy import ClauseElement, Connection, Dialect, Select, Table, UpdateBase, bindparam, insert, update
-from sqlalchemy.exc import CompileError, DBAPIError
+from sqlalchemy.exc import CompileError
 
-from hkall_gateway.store.together import ForAll, for_all
+from hkall_gateway.store.together import Answers, ForAll, for_all, one_by_one
+from hkall_gateway.store.trips import TRIPS, TURNS, as_usual
 
 Convert = Callable[[Any], Any]
-
-TURNS: Final = "turns"
-"""Where a connection says that units take turns on it (`Connection.info`): a function that is asked instead of the driver."""
+Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """The text for one driver; `names` in the order of the marks, `given` what the statement itself says."""
+    """The text for one driver; `names` in the order of the marks, `given` what the statement itself says.
+
+    `here`: the database is in this process, and does at once what it is told.
+    """
 
     text: str
     names: tuple[str, ...]
@@ -32,6 +35,7 @@ class _Compiled:
     binds: Mapping[str, Convert]
     keys: tuple[str, ...]
     results: tuple[tuple[int, Convert], ...]
+    here: bool
     for_all: ForAll | None
 
     def parameters(self, values: Mapping[str, Any]) -> Any:
@@ -76,29 +80,48 @@ class Prepared:
         """How many rows it wrote."""
         return int(self._run(connection, self._for(connection.dialect), values).rowcount)
 
-    def change_all(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write several rows, in one trip where the driver can."""
+    def write(self, connection: Connection, **values: Any) -> None:
+        """Write. A server hears of it with the next question, or with COMMIT; what became of it is raised then."""
+        self._write(connection, (values,))
+
+    def write_one(self, connection: Connection, missing: Exception, **values: Any) -> None:
+        """The same of the one row that is meant; `missing` is raised where there is none."""
+        self._write(connection, (values,), missing)
+
+    def write_all(self, connection: Connection, rows: Sequence[Values]) -> None:
+        """The same of several rows."""
+        self._write(connection, rows)
+
+    def send(self, connection: Connection, asked: Sequence[Values]) -> Answers:
+        """Say this to a server for several at once: what answers each, in their order, as a cursor would."""
         compiled = self._for(connection.dialect)
-        if compiled.for_all is not None:
-            self.answers(connection, rows)
-            return
-        values = [_parameters(connection, compiled, row) for row in rows]
-        _execute(connection, compiled.text, values, many=True)
+        given = [_parameters(connection, compiled, values) for values in asked]
+        if compiled.for_all is None:
+            return one_by_one([_execute(connection, compiled.text, parameters) for parameters in given])
+        return compiled.for_all.send(partial(_execute, connection), given)
 
-    def answers(self, connection: Connection, asked: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
-        """An answer for each of the units that ask this in turns, as the driver would give it."""
+    def insist(self, connection: Connection, rows: Sequence[Values], missing: Exception) -> None:
+        """Change these rows on a server; `missing` is raised where one is not there."""
         compiled = self._for(connection.dialect)
-        assert compiled.for_all is not None, "each asks this by itself"
+        assert compiled.for_all is not None, "a change of one row that is found by its key"
+        given = [_parameters(connection, compiled, values) for values in rows]
+        compiled.for_all.insist(partial(_execute, connection, missing=missing), given)
 
-        def execute(text: str, parameters: Any) -> Any:
-            return _execute(connection, text, parameters)
-
-        return compiled.for_all.answers(execute, [_parameters(connection, compiled, values) for values in asked])
-
-    def _run(self, connection: Connection, compiled: _Compiled, values: Mapping[str, Any]) -> Any:
-        if compiled.for_all is not None and (ask := connection.info.get(TURNS)) is not None:
-            return ask(self, values)
+    def _run(self, connection: Connection, compiled: _Compiled, values: Values) -> Any:
+        if not compiled.here and (turns := connection.info.get(TURNS)) is not None:
+            return turns.ask(self, values)
         return _execute(connection, compiled.text, _parameters(connection, compiled, values))
+
+    def _write(self, connection: Connection, rows: Sequence[Values], missing: Exception | None = None) -> None:
+        compiled = self._for(connection.dialect)
+        if compiled.here:
+            _write_here(connection, compiled, rows, missing)
+        elif (turns := connection.info.get(TURNS)) is not None:
+            turns.write(self, rows, missing)
+        elif missing is not None:
+            self.insist(connection, rows, missing)
+        else:
+            self.send(connection, rows)
 
     def _for(self, dialect: Dialect) -> _Compiled:
         found = self._compiled.get(dialect.name)
@@ -124,23 +147,29 @@ def _parameters(connection: Connection, compiled: _Compiled, values: Mapping[str
     try:
         return compiled.parameters(values)
     except Exception as error:
-        raise _as_usual(connection.dialect, compiled.text, values, error) from error
+        raise as_usual(connection.dialect, compiled.text, values, error) from error
 
 
-def _execute(connection: Connection, text: str, parameters: Any, *, many: bool = False) -> Any:
+def _write_here(connection: Connection, compiled: _Compiled, rows: Sequence[Values], missing: Exception | None) -> None:
+    values = [_parameters(connection, compiled, row) for row in rows]
+    if len(values) > 1:
+        _execute(connection, compiled.text, values, many=True)
+    elif _execute(connection, compiled.text, values[0]).rowcount != 1 and missing is not None:
+        raise missing
+
+
+def _execute(
+    connection: Connection, text: str, parameters: Any, *, many: bool = False, missing: Exception | None = None
+) -> Any:
     driver: Any = connection.connection.dbapi_connection
     for hear in connection.engine.dispatch.before_cursor_execute:  # whoever listens to statements hears these too
         hear(connection, driver, text, parameters, None, many)
     try:
-        return driver.cursor().executemany(text, parameters) if many else driver.execute(text, parameters)
+        if (trips := connection.info.get(TRIPS)) is not None:
+            return trips.execute(text, parameters, missing)
+        return driver.executemany(text, parameters) if many else driver.execute(text, parameters)
     except Exception as error:
-        raise _as_usual(connection.dialect, text, parameters, error) from error
-
-
-def _as_usual(dialect: Dialect, text: str, values: Any, error: Exception) -> BaseException:
-    """The error as SQLAlchemy would have raised it, so that whoever catches it sees no difference."""
-    drivers: Any = dialect.loaded_dbapi.Error
-    return DBAPIError.instance(text, values, error, drivers, hide_parameters=True, dialect=dialect)
+        raise as_usual(connection.dialect, text, parameters, error) from error
 
 
 def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:
@@ -157,6 +186,7 @@ def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:
         binds={name: convert for name, convert in binds.items() if convert},
         keys=tuple(str(column.key) for column in columns),
         results=tuple((place, convert) for place, convert in results if convert),
+        here=dialect.name == "sqlite",
         for_all=None if dialect.name == "sqlite" else for_all(str(made), _kinds(made, dialect), given),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import date
 from functools import cache, lru_cache
@@ -34,6 +34,7 @@ from hkall_gateway.store.tables import (
     LINKS,
     REQUESTS,
 )
+from hkall_gateway.store.turns import at_once
 
 record(Partner)
 record(Charges)
@@ -60,6 +61,10 @@ class Reading:
     def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
         """Run a statement of another file of this room inside this transaction."""
         return self._connection.execute(statement, values)
+
+    def at_once(self, *works: Callable[[], Any]) -> Any:
+        """What each of these answers, in their order, where all of them only ask: a server is asked all at once."""
+        return at_once(self._connection, works)
 
     # ---- people, copies, partners
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -15,8 +16,12 @@ import orjson
 Row = Sequence[Any]
 Asked = Mapping[str, Any]
 Execute = Callable[[str, Asked], Any]
-"""Runs a statement with its parameters: what has `fetchall()` and `rowcount`."""
+"""Sends a statement with its parameters: what has `fetchall()` and `rowcount`, once somebody looks."""
+Answers = Callable[[], Sequence[Any]]
+"""Looks: an answer for each, in the order in which they asked."""
 
+MISSING: Final = "22012"
+"""SQLSTATE division_by_zero: what a change is answered that does not find all its rows."""
 _ONES_OWN: Final = re.compile(r"\bFOR (NO KEY )?UPDATE\b|\bRETURNING\b|\bON CONFLICT\b")
 _INSERT: Final = re.compile(r"(INSERT INTO .*?) VALUES \((.*)\)", re.DOTALL)
 _UPDATE: Final = re.compile(r"(UPDATE .*?)\s+WHERE\s(.*)", re.DOTALL)
@@ -50,35 +55,69 @@ class ForAll:
     key: tuple[str, ...]
     given: Mapping[str, Any]
 
-    def answers(self, execute: Execute, asked: Sequence[Asked]) -> Sequence[Any]:
-        """An answer for each of `asked`, in their order."""
+    def send(self, execute: Execute, asked: Sequence[Asked]) -> Answers:
+        """Ask this for all of them."""
         if self.text.startswith("SELECT"):
-            return self._looked_up(execute, asked)
-        if len(asked) == 1 or (self.key and len({self._key(one) for one in asked}) < len(asked)):
-            return [execute(self.alone, one) for one in asked]
-        done = self._execute(execute, asked)
-        if not self.key:
-            return [Found((), 1)] * len(asked)
-        changed = {place for (place,) in done.fetchall()}
-        return [Found((), int(place in changed)) for place in range(len(asked))]
+            return self._look_up(execute, asked)
+        if self._go_one_by_one(asked):
+            return one_by_one([execute(self.alone, one) for one in asked])
+        done = self._execute(execute, self.text, asked)
+        return partial(_changed, done, len(asked)) if self.key else one_by_one([Found((), 1)] * len(asked))
 
-    def _looked_up(self, execute: Execute, asked: Sequence[Asked]) -> Sequence[Any]:
+    def insist(self, execute: Execute, asked: Sequence[Asked]) -> None:
+        """Change the row of each; the database refuses, as MISSING, where one is not there."""
+        if self._go_one_by_one(asked):
+            for one in asked:
+                execute(_insisting(f"{self.alone} RETURNING 1", "1"), one)
+        else:
+            self._execute(execute, _insisting(self.text, "json_array_length(%(asked)s::json)"), asked)
+
+    def _go_one_by_one(self, asked: Sequence[Asked]) -> bool:
+        return len(asked) == 1 or (bool(self.key) and len({self._key(one) for one in asked}) < len(asked))
+
+    def _look_up(self, execute: Execute, asked: Sequence[Asked]) -> Answers:
         keys = [self._key(one) for one in asked]
         places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
         if len(places) == 1:
-            rows = execute(self.alone, asked[0]).fetchall()
-            return [Found(rows, len(rows))] * len(asked)
-        found: list[list[Row]] = [[] for _ in places]
-        for place, *row in self._execute(execute, [dict(zip(self.names, key, strict=True)) for key in places]).fetchall():
-            found[place].append(row)
-        return [Found(rows, len(rows)) for rows in (found[places[key]] for key in keys)]
+            return partial(_for_everybody, execute(self.alone, asked[0]), len(asked))
+        done = self._execute(execute, self.text, [dict(zip(self.names, key, strict=True)) for key in places])
+        return partial(_found, done, [places[key] for key in keys], len(places))
 
-    def _execute(self, execute: Execute, asked: Sequence[Asked]) -> Any:
+    def _execute(self, execute: Execute, text: str, asked: Sequence[Asked]) -> Any:
         rows = [{"place": place, **{name: one[name] for name in self.names}} for place, one in enumerate(asked)]
-        return execute(self.text, {**self.given, "asked": orjson.dumps(rows).decode()})
+        return execute(text, {**self.given, "asked": orjson.dumps(rows).decode()})
 
     def _key(self, one: Asked) -> tuple[Any, ...]:
         return tuple([one[name] for name in self.key])
+
+
+def _insisting(change: str, count: str) -> str:
+    """A change that returns something of each row, which fails unless there are so many."""
+    return f"WITH done AS ({change}) SELECT 1 / (count(*) = {count})::INTEGER FROM done"  # noqa: S608  # our own
+
+
+def one_by_one(replies: Sequence[Any]) -> Answers:
+    """The answers where each has one of its own."""
+    return lambda: replies
+
+
+def _for_everybody(done: Any, count: int) -> Sequence[Found]:
+    rows = done.fetchall()
+    return [Found(rows, len(rows))] * count
+
+
+def _found(done: Any, places: Sequence[int], count: int) -> Sequence[Found]:
+    """Each has the rows of its place."""
+    found: list[list[Row]] = [[] for _ in range(count)]
+    for place, *row in done.fetchall():
+        found[place].append(row)
+    return [Found(found[place], len(found[place])) for place in places]
+
+
+def _changed(done: Any, count: int) -> Sequence[Found]:
+    """Each knows whether its row is among those that changed."""
+    changed = {place for (place,) in done.fetchall()}
+    return [Found((), int(place in changed)) for place in range(count)]
 
 
 def for_all(alone: str, kinds: Mapping[str, str], given: Mapping[str, Any]) -> ForAll | None:

@@ -75,7 +75,7 @@ class Unit(Overview):
             placed_at=request.placed_at or now,
             moved_at=request.moved_at or now,
         )
-        _OPEN.change(self._connection, **facts_of(born), stage=STAGES[born.position])
+        _OPEN.write(self._connection, **facts_of(born), stage=STAGES[born.position])
         self._note(born, "OPEN", "", "", "ok", to_json(news(BLANK, facts_of(born))), now, by)
         return born
 
@@ -130,7 +130,7 @@ class Unit(Overview):
         """Freeze the list of copies that could fill a request."""
         if candidates:
             rows = [{name: getattr(candidate, name) for name in _CHOICE} for candidate in candidates]
-            _LISTED.change_all(self._connection, rows)
+            _LISTED.write_all(self._connection, rows)
 
     def relist(self, request: str, candidates: Sequence[Candidate]) -> None:
         """Staff have changed the list of a request: these, in this order."""
@@ -140,11 +140,11 @@ class Unit(Overview):
     def mark(self, candidate: Candidate, **values: str) -> None:
         """What became of one candidate: asked under `wire_id`, or its `outcome`."""
         new = {"new_" + name: value for name, value in values.items()}
-        _marking(tuple(values)).change(self._connection, was_request=candidate.request, was_rank=candidate.rank, **new)
+        _marking(tuple(values)).write(self._connection, was_request=candidate.request, was_rank=candidate.rank, **new)
 
     def set_status(self, item: ItemKey, status: str) -> None:
         """What we now know of a copy's circulation status."""
-        _STATUS.change(self._connection, was_agency=item.agency, was_barcode=item.barcode, new_status=status)
+        _STATUS.write(self._connection, was_agency=item.agency, was_barcode=item.barcode, new_status=status)
 
     def write_partners(self, partners: Sequence[Partner]) -> None:
         """Write these rows over the directory; partners that are not among them stay, and a row that says so already is left
@@ -170,7 +170,7 @@ class Unit(Overview):
         """How a letter went: sent, or undeliverable and why."""
         sent = {"new_sent_at": now} if state == "sent" else {}
         went = _LETTER_LEFT if sent else _LETTER_KEPT
-        went.change(self._connection, was_id=notice, new_state=state, new_error=error, **sent)
+        went.write(self._connection, was_id=notice, new_state=state, new_error=error, **sent)
 
     # ---- for the database
 
@@ -190,9 +190,8 @@ class Unit(Overview):
         """Write what is new among `facts`, if the request still stands where it was, and a line of the journal about it."""
         changed = news(before, facts)
         values = {"new_" + name: value for name, value in _written(before, changed).items()}
-        move = _moving(tuple(values))
-        if move.change(self._connection, was_id=before.id, was_position=before.position, **values) != 1:
-            raise LostRace(f"{before.id}: somebody moved it from {before.position} first")
+        lost = LostRace(f"{before.id}: somebody moved it from {before.position} first")
+        _moving(tuple(values)).write_one(self._connection, lost, was_id=before.id, was_position=before.position, **values)
         after = with_facts(before, changed)
         self._note(after, event, before.position, rule, "ok", to_json(changed), now, by, before)
         return after
@@ -210,7 +209,7 @@ class Unit(Overview):
         before: Request | None = None,
     ) -> None:
         target = about.position if about.id else ""
-        _JOURNAL.change(
+        _JOURNAL.write(
             self._connection,
             at=now,
             request=about.id,

@@ -16,6 +16,7 @@ from hkall_gateway.rules.vocabulary import By, Candidate, Position, Request, Sid
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import Limits, open_engine
 from hkall_gateway.store.locks import NO_LOCKS, Locks
+from hkall_gateway.store.trips import settle
 from hkall_gateway.store.unit import Unit
 from tests.store.conftest import COPIES
 
@@ -46,14 +47,19 @@ def two(postgres_engine: Engine) -> Iterator[tuple[Connection, Connection]]:
 
 def waits(two: tuple[Connection, Connection], first: Locks, second: Locks) -> bool:
     """Whether what the first gateway has locked keeps the second one waiting."""
-    Unit(two[0], str).lock([first])
+    _lock(two[0], first)
     try:
-        Unit(two[1], str).lock([second])
+        _lock(two[1], second)
     except OperationalError as error:
         if "lock timeout" not in str(error):
             raise
         return True
     return False
+
+
+def _lock(connection: Connection, wanted: Locks) -> None:
+    Unit(connection, str).lock([wanted])
+    settle(connection)
 
 
 WAYS = {

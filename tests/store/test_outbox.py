@@ -14,6 +14,7 @@ from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Letter, Telling, is_letter
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.trips import settle
 from hkall_gateway.store.unit import Unit
 from tests import databases
 
@@ -238,6 +239,7 @@ def test_two_gateways_that_claim_at_once_keep_a_partner_s_limit_together(
     with postgres_engine.connect() as one, postgres_engine.connect() as other:
         one.exec_driver_sql("BEGIN")
         first = _claim_within(make_unit(one), now, "gw1", 3)
+        settle(one)
         other.exec_driver_sql("BEGIN")
         second = _claim_within(make_unit(other), now, "gw2", 3)
         one.exec_driver_sql("COMMIT")

@@ -66,28 +66,28 @@ def test_each_gets_what_it_would_have_got_alone(connection: Connection, now: dat
         _request(f"R{n}", now, title=title, due=date(2017, 3, 16) if n % 2 else None, unwanted=n % 3 == 0)
         for n, title in enumerate(titles)
     ]
-    assert [done.rowcount for done in ADD.answers(connection, made)] == [1] * len(titles)
+    assert [done.rowcount for done in ADD.send(connection, made)()] == [1] * len(titles)
     assert _titles(connection) == {row["id"]: row["title"] for row in made}
     asked = [{"named": title} for title in [*titles, "nothing of the kind"]]
     each = OF_TITLE._for(connection.dialect)
-    together = [[each.cells(row) for row in found.fetchall()] for found in OF_TITLE.answers(connection, asked)]
+    together = [[each.cells(row) for row in found.fetchall()] for found in OF_TITLE.send(connection, asked)()]
     assert together == [OF_TITLE.cells(connection, **one) for one in asked]
 
 
 def test_each_hears_whether_its_own_row_changed(connection: Connection, now: datetime) -> None:
-    ADD.answers(connection, [_request(f"R{n}", now) for n in range(4)])
+    ADD.send(connection, [_request(f"R{n}", now) for n in range(4)])
     there = {"was_position": Position.ON_LOAN, "new_position": Position.TO_RETURN, "new_due": date(2017, 3, 16)}
     asked = [{"was_id": "R0", **there}, {"was_id": "R9", **there}, {"was_id": "R2", **there, "was_position": Position.NEW}]
-    assert [done.rowcount for done in MOVE.answers(connection, [*asked, {"was_id": "R3", **there}])] == [1, 0, 0, 1]
+    assert [done.rowcount for done in MOVE.send(connection, [*asked, {"was_id": "R3", **there}])()] == [1, 0, 0, 1]
     moved = connection.execute(select(REQUESTS.c.id, REQUESTS.c.due).where(REQUESTS.c.position == Position.TO_RETURN))
     assert sorted(map(tuple, moved)) == [("R0", date(2017, 3, 16)), ("R3", date(2017, 3, 16))]
 
 
 def test_of_two_changes_of_one_row_the_second_finds_what_the_first_left(connection: Connection, now: datetime) -> None:
-    ADD.answers(connection, [_request(f"R{n}", now) for n in range(2)])
+    ADD.send(connection, [_request(f"R{n}", now) for n in range(2)])
     change = {"was_position": Position.ON_LOAN, "new_due": None}
     asked = [{"was_id": "R0", "new_position": position, **change} for position in (Position.TO_RETURN, Position.CLOSED)]
-    assert [done.rowcount for done in MOVE.answers(connection, asked)] == [1, 0]
+    assert [done.rowcount for done in MOVE.send(connection, asked)()] == [1, 0]
 
 
 def test_a_row_that_is_changed_for_many_is_found_by_its_index(connection: Connection) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -104,6 +105,34 @@ def test_what_they_write_is_what_each_would_have_written_alone(shelf: Desk, now:
         rows = [str({k: v for k, v in row.items() if k != "id"}) for row in _all_of(shelf, table)]
         written = [row.replace(card[1:], "nn") for card in CARDS for row in rows if card[1:] in row]
         assert len(set(written)) == len(written) / 12
+
+
+def _together(unit: Unit, card: str) -> Any:
+    """What works answer of which one asks twice, one once and one nothing at all, and what is asked after them."""
+
+    def twice() -> Any:
+        patron, used = unit.patron(card), unit.quota_used(card, TAKES_QUOTA)
+        return patron and patron.barcode, used
+
+    held = partial(unit.requests_with, card.replace("P", "C"))
+    (first, used), (request,), nothing = unit.at_once(twice, held, lambda: "nothing")
+    return first, used, request.id, nothing, len(unit.open_requests(card))
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_what_is_asked_at_once_is_answered_as_if_it_had_been_asked_one_by_one(shelf: Desk, count: int) -> None:
+    cards = CARDS[:count]
+    answers = shelf.group(*((_together, Locks(card), card) for card in cards))
+    assert answers == [(card, 1, card.replace("P", "R"), "nothing", 1) for card in cards]
+
+
+def test_one_that_raises_among_what_is_asked_at_once_is_undone_alone(shelf: Desk, now: datetime, by: By) -> None:
+    def fall(unit: Unit, card: str) -> Any:
+        return unit.at_once(lambda: unit.patron(card), lambda: [].pop(), lambda: unit.open_requests(card))
+
+    failed, usual = shelf.group((fall, Locks("Px01x"), "Px01x"), _checkout("Px00x", now, by))
+    assert isinstance(failed, IndexError)
+    assert usual == ("Px00x", 1)
 
 
 def test_a_question_that_decides_nothing_is_asked_once_too(desk: Desk) -> None:
