@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from hkall_gateway.rules.fixed import fixed
 from hkall_gateway.rules.records import record
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Sensitive, Side, Why
+from hkall_gateway.rules.vocabulary import ItemKey, Position, RequestLine, Sensitive, Side, Why
 
 # Every enum and record that the inbox or the outbox may keep is registered with @record.
 record(Why)
@@ -33,23 +33,14 @@ class Refused:
 
 @dataclass(slots=True)
 class LoanLine:
-    """One line of a patron's record: a loan, or a request that waits. Not frozen, and not changed: see RequestLine."""
+    """One line of a patron's record: a loan, or a request that waits, under the `label` that patrons see.
 
-    request: str
-    placed_by: str
-    placed_id: str
-    position: Position
+    `fine_cents` is what it costs so far and was not charged yet. Not frozen, and not changed: see RequestLine.
+    """
+
+    request: RequestLine
     label: str
-    title: str
-    item: ItemKey | None
-    bib_id: str
-    due: date | None
-    placed_at: datetime | None
-    pickup_last: date | None
-    pickup_location: str
-    recalled: bool
     overdue: bool
-    renewals: int
     fine_cents: int = 0
 
 

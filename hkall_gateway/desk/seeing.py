@@ -57,25 +57,10 @@ def _nobody(ask: SeePatron, facts: BorrowerFacts) -> PatronSeen:
 
 def loan_line(unit: Unit, request: RequestLine, house: House, now: datetime) -> LoanLine:
     """One line of a patron's record, with the label that patrons see (R35), and what a loan costs that is not charged yet."""
-    overdue = request.position in LENT and request.due is not None and calendar.civil(now) > request.due
-    return LoanLine(
-        request=request.id,
-        placed_by=request.placed_by,
-        placed_id=request.placed_id,
-        position=request.position,
-        label=house.policy.labels.get(request.position.value, request.position.value),
-        title=request.title,
-        item=request.item,
-        bib_id=request.bib_id,
-        due=request.due,
-        placed_at=request.placed_at,
-        pickup_last=request.pickup_last,
-        pickup_location=request.pickup_location,
-        recalled=request.recalled_on is not None,
-        overdue=overdue,
-        renewals=request.renewals,
-        fine_cents=_fine_cents(unit, request.id, house, now) if overdue else 0,
-    )
+    position = request.position
+    overdue = position in LENT and request.due is not None and calendar.civil(now) > request.due
+    fine_cents = _fine_cents(unit, request.id, house, now) if overdue else 0
+    return LoanLine(request, house.policy.labels.get(position, position), overdue, fine_cents)
 
 
 def _fine_cents(unit: Unit, number: str, house: House, now: datetime) -> int:

@@ -115,8 +115,8 @@ def _last_second(day: date, zone: tzinfo) -> str:
 
 def patron(seen: PatronSeen, wanted: frozenset[str], flags: frozenset[str], frame: Frame) -> Fields:
     """Only what was desired: `wanted` are UserElementTypes in lower case, `flags` the names of the …Desired elements."""
-    loans = [_loan(line, frame) for line in seen.lines if line.position is P.ON_LOAN]
-    waits = [_wait(line, frame) for line in seen.lines if line.position in WAITING]
+    loans = [_loan(line, frame) for line in seen.lines if line.request.position is P.ON_LOAN]
+    waits = [_wait(line, frame) for line in seen.lines if line.request.position in WAITING]
     more = {name: value for element, part in _PERSON.items() if element in wanted for name, value in part(seen, frame).items()}
     account = {"AccountBalance": _money(seen.owed_cents)}
     return {
@@ -129,29 +129,31 @@ def patron(seen: PatronSeen, wanted: frozenset[str], flags: frozenset[str], fram
 
 
 def _loan(line: LoanLine, frame: Frame) -> Fields:
+    loan, item = line.request, line.request.item
     return {
-        "ItemId": item_id(line.item) if line.item else {"ItemIdentifierValue": line.request},
-        "BibliographicId": _title(line.bib_id),
+        "ItemId": item_id(item) if item else {"ItemIdentifierValue": loan.id},
+        "BibliographicId": _title(loan.bib_id),
         "ReminderLevel": "1" if line.overdue else "0",
-        **({"DateDue": until(line.due, frame)} if line.due else {"IndeterminateLoanPeriodFlag": True}),
+        **({"DateDue": until(loan.due, frame)} if loan.due else {"IndeterminateLoanPeriodFlag": True}),
         "Amount": _money(line.fine_cents),
-        "Title": line.title,
+        "Title": loan.title,
     }
 
 
 def _wait(line: LoanLine, frame: Frame) -> Fields:
-    placed = {"DatePlaced": stamp(line.placed_at, frame.zone)} if line.placed_at else {}
-    expiry = {"PickupExpiryDate": until(line.pickup_last, frame)} if line.pickup_last else {}
+    wait, item = line.request, line.request.item
+    placed = {"DatePlaced": stamp(wait.placed_at, frame.zone)} if wait.placed_at else {}
+    expiry = {"PickupExpiryDate": until(wait.pickup_last, frame)} if wait.pickup_last else {}
     return {
-        "RequestId": _placed(line.placed_by, line.placed_id, line.request, frame),
-        **({"ItemId": item_id(line.item)} if line.item else {}),
-        "BibliographicId": _title(line.bib_id),
+        "RequestId": _placed(wait.placed_by, wait.placed_id, wait.id, frame),
+        **({"ItemId": item_id(item)} if item else {}),
+        "BibliographicId": _title(wait.bib_id),
         "RequestType": "Loan",
-        "RequestStatusType": "Available For Pickup" if line.position is P.RECEIVED else "In Process",
+        "RequestStatusType": "Available For Pickup" if wait.position is P.RECEIVED else "In Process",
         **placed,
-        "PickupLocation": line.pickup_location,
+        "PickupLocation": wait.pickup_location,
         **expiry,
-        "Title": line.title,
+        "Title": wait.title,
     }
 
 

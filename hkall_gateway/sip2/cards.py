@@ -8,7 +8,7 @@ from hkall_gateway.desk.asks import SeePatron
 from hkall_gateway.desk.outcomes import PatronSeen, Refused
 from hkall_gateway.desk.slips import BlockCard, EnableCard
 from hkall_gateway.rules.vocabulary import Why
-from hkall_gateway.sip2.patrons import standing
+from hkall_gateway.sip2.patrons import lists_of, standing
 from hkall_gateway.sip2.turns import Reply, Turn, refuse, refuse_by, reply
 
 
@@ -21,7 +21,8 @@ async def block(turn: Turn) -> Reply:
     outcome = await turn.door.desk.block_card(ask)
     if isinstance(outcome, Refused):
         return refuse(turn, outcome)
-    return reply(turn, standing(turn, await _seen(turn)))
+    seen = await _seen(turn)
+    return reply(turn, standing(turn, seen, lists_of(seen)))
 
 
 async def enable(turn: Turn) -> Reply:
@@ -34,7 +35,7 @@ async def enable(turn: Turn) -> Reply:
     if isinstance(outcome, Refused):
         return refuse(turn, outcome)
     seen = await _seen(turn)
-    return replace(reply(turn, standing(turn, seen)), no=seen.refusal)
+    return replace(reply(turn, standing(turn, seen, lists_of(seen))), no=seen.refusal)
 
 
 async def _seen(turn: Turn) -> PatronSeen:

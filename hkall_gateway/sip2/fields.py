@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
+from math import floor
 from typing import Final
 
 LONGEST: Final = 255
@@ -193,13 +194,13 @@ def date18(when: datetime, zone: tzinfo) -> str:
     """
     if when.tzinfo is None:
         raise ValueError(f"{when.isoformat()} has no time zone")
-    return _date18(when.replace(microsecond=0), zone)
+    return _date18(floor(when.timestamp()), zone)
 
 
 @lru_cache(maxsize=256)
-def _date18(when: datetime, zone: tzinfo) -> str:
+def _date18(second: int, zone: tzinfo) -> str:
     # Many messages come in one second, and due dates are few.
-    local = when.astimezone(zone)
+    local = datetime.fromtimestamp(second, zone)
     return f"{local.year:04}{local:%m%d}    {local:%H%M%S}"
 
 

@@ -19,43 +19,51 @@ P = Position
 
 Line = LoanLine | ChargeLine
 Record = PatronSeen | Had
+Lists = Mapping[str, Sequence[Line]]
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One position of the summary: its count in 64, the tag of its lines, and which lines of the record it means."""
+    """One position of the summary: its count in 64, the tag of its lines, where they stand, and what else is true of them."""
 
     count: str
     tag: str
-    lines: Callable[[Record], Sequence[Line]]
+    positions: frozenset[Position]
+    holds: Callable[[LoanLine], bool]
 
 
-def _loans(holds: Callable[[LoanLine], bool]) -> Callable[[Record], Sequence[Line]]:
-    return lambda seen: [line for line in seen.lines if holds(line)]
+def _always(_line: LoanLine) -> bool:
+    return True
 
 
-def _owing(seen: Record) -> Sequence[Line]:
-    """What is charged already, then what runs on for books that are not back yet."""
-    return [*seen.charges, *(line for line in seen.lines if line.fine_cents > 0)]
+def _recalled(line: LoanLine) -> bool:
+    return line.request.recalled_on is not None
+
+
+def _at(*positions: Position) -> frozenset[Position]:
+    return frozenset(positions)
 
 
 # fmt: off
 LISTINGS: Final = (
-    Listing("hold_items_count",        "AS", _loans(lambda line: line.position is P.RECEIVED)),
-    Listing("overdue_items_count",     "AT", _loans(lambda line: line.overdue)),
-    Listing("charged_items_count",     "AU", _loans(lambda line: line.position is P.ON_LOAN)),
-    Listing("fine_items_count",        "AV", _owing),
-    Listing("recall_items_count",      "BU", _loans(lambda line: line.position is P.ON_LOAN and line.recalled)),
-    Listing("unavailable_holds_count", "CD", _loans(lambda line: line.position in {P.NEW, P.REQUESTED, P.IN_TRANSIT})),
+    Listing("hold_items_count",        "AS", _at(P.RECEIVED),                       _always),
+    Listing("overdue_items_count",     "AT", _at(P.ON_LOAN),                        lambda line: line.overdue),
+    Listing("charged_items_count",     "AU", _at(P.ON_LOAN),                        _always),
+    Listing("fine_items_count",        "AV", _at(*P),                               lambda line: line.fine_cents > 0),
+    Listing("recall_items_count",      "BU", _at(P.ON_LOAN),                        _recalled),
+    Listing("unavailable_holds_count", "CD", _at(P.NEW, P.REQUESTED, P.IN_TRANSIT), _always),
 )
 """In the order of the summary's positions. Source: SIP2 2.00, summary."""
+
+_AT: Final = {position: tuple(row for row in LISTINGS if position in row.positions) for position in P}
+"""The lists in which a line may stand, by its position."""
 
 FACTS: Final[Mapping[str, Callable[[PatronSeen], bool]]] = {
     "barred":         lambda seen: not seen.valid,
     "unknown":        lambda seen: not _known(seen),
     "full":           lambda seen: _full(seen),
     "owing":          lambda seen: seen.owed_cents > 0 and _blocked(seen),
-    "recall overdue": lambda seen: any(line.recalled and line.overdue for line in seen.lines),
+    "recall overdue": lambda seen: any(line.overdue and _recalled(line) for line in seen.lines),
 }
 """What a terminal asks of a patron."""
 
@@ -85,15 +93,19 @@ FINES: Final = 3
 async def patron_status(turn: Turn) -> Reply:
     """24: may this patron borrow, and what do they owe."""
     seen = await _see(turn)
-    return reply(turn, standing(turn, seen), seen.refusal)
+    return reply(turn, standing(turn, seen, lists_of(seen)), seen.refusal)
 
 
 async def patron_information(turn: Turn) -> Reply:
     """64: the same, with counts, limits, and the one list that the summary asks for."""
     seen = await _see(turn)
-    counts = {row.count: f"{len(row.lines(seen))}" for row in LISTINGS} if _trusted(turn, seen) else {}
-    details = _details(turn, seen) if _known(seen) else {}
-    return reply(turn, {**standing(turn, seen), **counts, **details}, seen.refusal)
+    lists = lists_of(seen)
+    said = standing(turn, seen, lists)
+    if _trusted(turn, seen):
+        said |= {row.count: f"{len(lists[row.tag])}" for row in LISTINGS}
+    if _known(seen):
+        said |= _details(turn, seen, lists)
+    return reply(turn, said, seen.refusal)
 
 
 async def end_session(turn: Turn) -> Reply:
@@ -106,7 +118,18 @@ def _see(turn: Turn) -> Awaitable[PatronSeen]:
     return turn.door.desk.see_patron(SeePatron(turn.by, turn.message.get("AA"), pin, bool(pin)))
 
 
-def standing(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
+def lists_of(record: Record) -> Lists:
+    """A record's lines by the tag of each list in which they stand; those of fines begin with what is charged already."""
+    lists: dict[str, list[Line]] = {row.tag: [] for row in LISTINGS}
+    lists[LISTINGS[FINES].tag] += record.charges
+    for line in record.lines:
+        for row in _AT[line.request.position]:
+            if row.holds(line):
+                lists[row.tag].append(line)
+    return lists
+
+
+def standing(turn: Turn, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
     """What 24, 26 and 64 share. CQ is Y for a PIN that came and was right, and for nothing else: NYPL circulation PR 756."""
     language = turn.language(seen.language)
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
@@ -118,7 +141,7 @@ def standing(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
         "CQ": "Y" if seen.pin_ok else "N",
         "BH": turn.session.dialect.currency,
         "BV": dollars(seen.owed_cents) if _trusted(turn, seen) else "",
-        "AF": _texts(turn, seen, language),
+        "AF": _texts(turn, seen, lists, language),
     }
 
 
@@ -129,22 +152,32 @@ def _marks(seen: PatronSeen) -> str:
     return "".join([" " if true.isdisjoint(MARKS.get(at, ())) else "Y" for at in range(POSITIONS)])
 
 
-def _texts(turn: Turn, seen: PatronSeen, language: str) -> tuple[str, ...]:
+def _texts(turn: Turn, seen: PatronSeen, lists: Lists, language: str) -> tuple[str, ...]:
     texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
     texts += [say(Why.WRONG_PIN, language, {})] if seen.pin_ok is False else []
-    texts += texts_of(turn, seen, language) if _trusted(turn, seen) else []
+    texts += texts_of(turn, lists, language) if _trusted(turn, seen) else []
     return tuple(texts)
 
 
-def texts_of(turn: Turn, seen: Record, language: str) -> list[str]:
+def texts_of(turn: Turn, lists: Lists, language: str) -> list[str]:
     """How many books wait, and where each request stands, in the words that patrons know, when they are asked for (R35)."""
-    waiting = sum([line.position is P.RECEIVED for line in seen.lines])
+    waiting = len(lists["AS"])
     texts = [_waiting(waiting, language)] if waiting else []
-    asked = turn.message.get("summary")[: len(LISTINGS)].find("Y")
-    if asked < 0 or LISTINGS[asked].tag not in REQUESTS:
-        return texts
-    listed = LISTINGS[asked].lines(seen)
-    return [*texts, *(f"{line.title}: {line.label}" for line in listed if isinstance(line, LoanLine))]
+    row = asked_list(turn.message)
+    if row is not None and row.tag in REQUESTS:
+        texts += [f"{line.request.title}: {line.label}" for line in lists[row.tag] if isinstance(line, LoanLine)]
+    return texts
+
+
+def asked_list(asked: Message) -> Listing | None:
+    """The one list that a 63 asks for: the first Y of its summary. None where it asks for none that we have."""
+    return _asked_by(asked.get("summary"))
+
+
+@lru_cache(maxsize=64)
+def _asked_by(summary: str) -> Listing | None:
+    at = summary[: len(LISTINGS)].find("Y")
+    return LISTINGS[at] if at >= 0 else None
 
 
 @lru_cache(maxsize=64)
@@ -152,13 +185,13 @@ def _waiting(count: int, language: str) -> str:
     return tell(News.WAITING, language, count=count)
 
 
-def _details(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
+def _details(turn: Turn, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
     most = turn.door.desk.house.policy.block.max_debt_cents
     said: dict[str, Value] = {"CB": f"{seen.loans_limit}", "CC": "" if most is None else dollars(most)}
     if seen.pin_ok or (seen.pin_ok is None and turn.session.dialect.contact_without_pin):
         said["BE"] = seen.email.reveal()
     if _trusted(turn, seen):
-        said |= {**_asked_list(turn, seen), "PA": f"{seen.expires:%Y%m%d}" if seen.expires else "", "PC": seen.category}
+        said |= {**_list(turn, lists), "PA": f"{seen.expires:%Y%m%d}" if seen.expires else "", "PC": seen.category}
     return said
 
 
@@ -171,7 +204,8 @@ def _blocked(seen: PatronSeen) -> bool:
 
 
 def _full(seen: PatronSeen) -> bool:
-    return 0 < seen.loans_limit <= sum(line.position is P.ON_LOAN for line in seen.lines)
+    limit = seen.loans_limit
+    return 0 < limit <= len(seen.lines) and limit <= sum(line.request.position is P.ON_LOAN for line in seen.lines)
 
 
 def _trusted(turn: Turn, seen: PatronSeen) -> bool:
@@ -179,25 +213,29 @@ def _trusted(turn: Turn, seen: PatronSeen) -> bool:
     return bool(seen.pin_ok) or (seen.pin_ok is None and not turn.session.dialect.pin_required)
 
 
-def _asked_list(turn: Turn, seen: PatronSeen) -> dict[str, Value]:
-    asked = turn.message.get("summary")[: len(LISTINGS)].find("Y")
-    if asked < 0:
+def _list(turn: Turn, lists: Lists) -> dict[str, Value]:
+    row = asked_list(turn.message)
+    if row is None:
         return {}
-    row = LISTINGS[asked]
-    return {row.tag: tuple(line_text(turn, line) for line in _page(turn.message, row.lines(seen)))}
+    return {row.tag: tuple([line_text(turn, line) for line in _page(turn.message, lists[row.tag])])}
 
 
 def line_text(turn: Turn, line: Line) -> str:
     """One line of a list: the barcode, by which the terminal may ask on; a sum where it is about money."""
-    barcode = line.item.barcode if line.item else ""
-    # Nobody knows yet which copy will come.
-    words = [barcode or line.title, line.title if barcode and turn.session.dialect.list_titles else ""]
     if isinstance(line, ChargeLine):
+        named, cents = _named(turn, line.item.barcode if line.item else "", line.title), line.left_cents
         # The number is what CG of 37 names.
-        words = [f"#{line.fine}", *words, f"{turn.session.dialect.currency} {dollars(line.left_cents)}", line.kind]
-    elif turn.message.get("summary").find("Y") == FINES:
-        words += [f"{turn.session.dialect.currency} {dollars(line.fine_cents)}"]
-    return " ".join(filter(None, words))
+        return " ".join(filter(None, (f"#{line.fine}", named, turn.session.dialect.currency, dollars(cents), line.kind)))
+    named = _named(turn, line.request.item_barcode, line.request.title)
+    if asked_list(turn.message) is not LISTINGS[FINES]:
+        return named
+    return " ".join(filter(None, (named, turn.session.dialect.currency, dollars(line.fine_cents))))
+
+
+def _named(turn: Turn, barcode: str, title: str) -> str:
+    if not barcode:  # nobody knows yet which copy will come
+        return title
+    return f"{barcode} {title}" if title and turn.session.dialect.list_titles else barcode
 
 
 def _page(asked: Message, lines: Sequence[Line]) -> Sequence[Line]:

@@ -18,7 +18,7 @@ from hkall_gateway.rules.vocabulary import Position, Why
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, body_of, decode
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.holds import MODES, asked_hold
-from hkall_gateway.sip2.patrons import FINES, LISTINGS, Line, line_text, texts_of
+from hkall_gateway.sip2.patrons import FINES, LISTINGS, Line, asked_list, line_text, lists_of, texts_of
 from hkall_gateway.sip2.turns import Handler, Reply, Turn, dollars, refuse_by
 from hkall_gateway.sip2.upstream import Beyond
 from hkall_gateway.sip2.words import News, tell
@@ -75,7 +75,7 @@ async def _whose(turn: Turn, beyond: Beyond) -> Whose:
 async def _of_title(turn: Turn) -> Whose:
     """A renewal by title: ours if the patron has such a book of ours."""
     had = await turn.door.desk.had(turn.message.get("AA"))
-    mine = any(line.title == turn.message.get("AJ") and line.position is Position.ON_LOAN for line in had.lines)
+    mine = any(line.request.title == turn.message.get("AJ") and line.request.position is Position.ON_LOAN for line in had.lines)
     return Whose.OURS if mine else Whose.THEIRS
 
 
@@ -118,18 +118,17 @@ async def _patron(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
 
 def _joined(turn: Turn, theirs: bytes, record: Message, had: Had) -> bytes:
     """Their line with our counts added, our books behind theirs, and a word about what waits or is owed here."""
-    owed = sum(line.left_cents for line in had.charges)
-    texts = [*texts_of(turn, had, turn.language()), *([tell(News.OWED, turn.language(), owed=dollars(owed))] if owed else [])]
+    owed, lists = sum(line.left_cents for line in had.charges), lists_of(had)
+    texts = [*texts_of(turn, lists, turn.language()), *([tell(News.OWED, turn.language(), owed=dollars(owed))] if owed else [])]
     tags = [("AF", text) for text in texts]
     if turn.message.code != "63":
         return grafted(theirs, {}, tags, turn.session.dialect)
     rows = [row for row in LISTINGS if not _counted_there(turn) or row is LISTINGS[FINES]]
-    more = {row.count: len(row.lines(had)) for row in rows if row.lines(had)}
+    more = {row.count: len(lists[row.tag]) for row in rows if lists[row.tag]}
     counts = {name: f"{_number(record.get(name)) + count:04}" for name, count in more.items()}
-    asked = turn.message.get("summary")[: len(LISTINGS)].find("Y")
-    if asked >= 0 and LISTINGS[asked] in rows:
-        row = LISTINGS[asked]
-        page = _rest(turn.message, row.lines(had), _number(record.get(row.count)))
+    row = asked_list(turn.message)
+    if row in rows:
+        page = _rest(turn.message, lists[row.tag], _number(record.get(row.count)))
         tags = [*((row.tag, line_text(turn, line)) for line in page), *tags]
     return grafted(theirs, counts, tags, turn.session.dialect)
 

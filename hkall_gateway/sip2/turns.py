@@ -181,15 +181,17 @@ NEGATIVE: Final[Mapping[str, Mapping[str, Value]]] = {
 def reply(turn: Turn, said: Mapping[str, Value], no: Refused | None = None, request: str = "") -> Reply:
     """A reply with what every reply repeats, and of `said` what this reply has a place for. Text comes last."""
     asked = turn.message
-    common: dict[str, Value] = {
+    whole: dict[str, Value] = {
         "transaction_date": turn.date18(turn.now),
-        "language": said.get("language") or turn.language_code(),
+        "language": "",
         "AO": turn.door.agency,
         "AA": asked.get("AA"),
         "AB": asked.get("AB"),
+        **said,
     }
-    always, if_said = _places(turn.reply_code)
-    fields = {name: value for name, value in {**common, **said}.items() if name in always or (value and name in if_said)}
+    whole["language"] = whole["language"] or turn.language_code()
+    always, all_places = _places(turn.reply_code)
+    fields = {name: value for name, value in whole.items() if (value and name in all_places) or name in always}
     return Reply(fields, no, request)
 
 
@@ -214,10 +216,11 @@ def dollars(cents: int) -> str:
 
 @cache
 def _places(code: str) -> tuple[frozenset[str], frozenset[str]]:
-    """What a reply always has, and what it has where there is something to say."""
+    """What a reply always has, and all that it has where there is something to say."""
     shape = SHAPES[code]
     extensions = (row.tag for row in TAGS.values() if row.extension)
-    return frozenset({*shape.required, *(part.name for part in shape.fixed)}), frozenset({*shape.optional, *extensions})
+    always = frozenset({*shape.required, *(part.name for part in shape.fixed)})
+    return always, always.union(shape.optional, extensions)
 
 
 @cache
