@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from hashlib import blake2b
+from math import floor
 from typing import Any, BinaryIO, Final, Protocol, cast
 from zoneinfo import ZoneInfo
 
@@ -111,7 +112,7 @@ def configure(
 
 
 def _placed(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    placed = {**told(), **event}
+    placed = {**place, **event} if (place := told()) else event
     return structlog.processors.format_exc_info(logger, method, placed) if "exc_info" in placed else placed
 
 
@@ -231,18 +232,20 @@ class _Stamp:
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
-        self._day = ("", "")
 
     def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        stamp = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        head = {"ts": stamp, "hkt_date": self._hkt_date(stamp[:13]), "level": _LEVELS.get(method, method)}
+        instant = self._now()
+        second, day = _told_of(floor(instant.timestamp()))
+        stamp = f"{second}.{instant.microsecond // 1000:03}Z"
+        head = {"ts": stamp, "hkt_date": day, "level": _LEVELS.get(method, method)}
         return {**head, "event": event.pop("event", ""), **event, **head}
 
-    def _hkt_date(self, hour: str) -> str:
-        # Hong Kong is whole hours from Greenwich, so its day is reckoned once an hour and not once a line.
-        if self._day[0] != hour:
-            self._day = hour, datetime.fromisoformat(f"{hour}:00+00:00").astimezone(_HKT).date().isoformat()
-        return self._day[1]
+
+@lru_cache(maxsize=4)
+def _told_of(second: int) -> tuple[str, str]:
+    """A second in UTC, and its day in Hong Kong: reckoned once for all lines that it brings."""
+    instant = datetime.fromtimestamp(second, UTC)
+    return f"{instant:%Y-%m-%dT%H:%M:%S}", f"{instant.astimezone(_HKT):%Y-%m-%d}"
 
 
 _LEVELS: Final = {"warn": "warning", "exception": "error", "fatal": "critical"}

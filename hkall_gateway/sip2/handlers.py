@@ -57,7 +57,7 @@ async def respond(door: Door, session: Session, piece: Message | Refuse, peer: s
     """
     message = piece.message if isinstance(piece, Refuse) else piece
     turn = _turn(door, session, message, peer, beyond)
-    with _told(turn):
+    with about(**_told(turn)):
         try:
             answer = await _answer(turn, piece)
             line = _line(turn, answer)
@@ -117,21 +117,21 @@ def _note(turn: Turn, answer: Reply, took: timedelta) -> None:
     outcome = no.why.value if no else "relayed" if answer.body else "ok"
     counters.add("sip2_messages_total", turn.terminal.login, code, outcome)
     about_no = {"refused": no.why.value, "rule": no.rule} if no else {}
-    with _told(turn):
-        LOG.info(
-            "sip2.answered",
-            code=turn.reply_code,
-            ok=no is None,
-            ms=took // _MS,
-            peer=turn.peer,
-            request_id=answer.request,
-            **about_no,
-        )
+    LOG.info(
+        "sip2.answered",
+        **_told(turn),
+        code=turn.reply_code,
+        ok=no is None,
+        ms=took // _MS,
+        peer=turn.peer,
+        request_id=answer.request,
+        **about_no,
+    )
 
 
-def _told(turn: Turn) -> about:
+def _told(turn: Turn) -> Mapping[str, str]:
     """What every line of the log says of a message."""
-    return about(channel="sip2", terminal=turn.terminal.login, corr_id=turn.corr)
+    return {"channel": "sip2", "terminal": turn.terminal.login, "corr_id": turn.corr}
 
 
 _MS: Final = timedelta(milliseconds=1)
