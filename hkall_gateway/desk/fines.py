@@ -70,7 +70,7 @@ def _take_back(unit: Unit, request: Request, charged: Charged, now: datetime, by
 
 def charge_lines(unit: Unit, charged: Sequence[Charged]) -> tuple[ChargeLine, ...]:
     """What a patron owes, charge by charge in the order given; those that are settled left out."""
-    return tuple(_line(unit, one) for one in charged if one.left_cents > 0)
+    return tuple([_line(unit, one) for one in charged if one.left_cents > 0])
 
 
 def _line(unit: Unit, charged: Charged) -> ChargeLine:

@@ -40,7 +40,7 @@ def see_patron(
         valid=isinstance(answer, Grant),
         refusal=refused(answer, borrower.language) if isinstance(answer, Refusal) else None,
         pin_ok=pin_ok,
-        lines=tuple(loan_line(unit, request, house, now) for request in has),
+        lines=tuple([loan_line(unit, request, house, now) for request in has]),
         loans_limit=category.quota if category else 0,
         owed_cents=max(0, owed_cents),
         expires=borrower.expires,

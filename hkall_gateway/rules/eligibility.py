@@ -30,7 +30,11 @@ def category_of(borrower: Borrower, policy: Policy) -> Category | None:
 
     Source: HKALL rules R2, R18.
     """
-    return next((c for c in policy.categories if borrower.category and borrower.category in (c.key, *c.ils_groups)), None)
+    group = borrower.category
+    for category in policy.categories if group else ():
+        if group == category.key or group in category.ils_groups:
+            return category
+    return None
 
 
 def may_use(borrower: Borrower, policy: Policy, now: datetime, standing: Standing = GOOD_STANDING) -> Grant | Refusal:
@@ -54,8 +58,10 @@ def may_use_as(
 def _study_mode(borrower: Borrower, category: Category, policy: Policy) -> Refusal | None:
     # The part-time tutor is staff: only a category that asks for a study mode may refuse one.
     needed = category.study_mode_required
+    if not needed:
+        return None
     mode = borrower.study_mode.strip().lower().replace("-", "_").replace(" ", "_")
-    if not needed or mode == needed:
+    if mode == needed:
         return None
     if mode:
         return Refusal(Why.NOT_ELIGIBLE_PART_TIME_SPACE, facts={"study_mode": mode})
@@ -70,10 +76,12 @@ def _card(borrower: Borrower, now: datetime) -> Refusal | None:
 
 def _threshold(standing: Standing, policy: Policy) -> Refusal | None:
     block = policy.block
-    over = {
-        "debt": block.max_debt_cents is not None and standing.owed_cents > block.max_debt_cents,
-        "overdue recall": block.on_overdue_recall and standing.overdue_recalls > 0,
-        "long overdue": block.max_long_overdue is not None and standing.long_overdue > block.max_long_overdue,
-    }
-    reason = next((name for name, is_over in over.items() if is_over), None)
-    return Refusal(Why.PATRON_BLOCKED, facts={"block": reason}) if reason else None
+    over = (
+        ("debt", block.max_debt_cents is not None and standing.owed_cents > block.max_debt_cents),
+        ("overdue recall", block.on_overdue_recall and standing.overdue_recalls > 0),
+        ("long overdue", block.max_long_overdue is not None and standing.long_overdue > block.max_long_overdue),
+    )
+    for reason, is_over in over:
+        if is_over:
+            return Refusal(Why.PATRON_BLOCKED, facts={"block": reason})
+    return None

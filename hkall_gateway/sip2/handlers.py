@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, timedelta
-from functools import partial
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
+from math import floor
 from typing import Final
 
 import structlog
@@ -92,12 +93,13 @@ def _line(turn: Turn, answer: Reply) -> bytes:
 
 def _turn(door: Door, session: Session, message: Message, peer: str, beyond: Beyond | None) -> Turn:
     terminal, now = door.terminals.get(session.terminal or "", NOBODY), door.now()
-    # The same instant has the same number, whatever zone it is told in.
-    second = now.astimezone(UTC).isoformat(timespec="microseconds")[:26].translate(_BARE)
-    return Turn(door, session, message, terminal, peer, now, f"{terminal.login or peer}/{second}", beyond)
+    corr = f"{terminal.login or peer}/{_second(floor(now.timestamp()))}.{now.microsecond:06}"
+    return Turn(door, session, message, terminal, peer, now, corr, beyond)
 
 
-_BARE: Final = str.maketrans("", "", "-:")
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y%m%dT%H%M%S}"
 
 
 async def _answer(turn: Turn, piece: Message | Refuse) -> Reply:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, cast
 
 import structlog
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -15,6 +14,7 @@ from twisted.python.failure import Failure
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.proxy import BadHeader, strip
+from hkall_gateway.edge.steps import drive
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.handlers import Door, respond, struck_out, welcome
 from hkall_gateway.sip2.listeners import Listener
@@ -205,7 +205,7 @@ class Line(TwistedProtocol):
         self._waiting.extend(self._events(data))
         if not self._serving and self._waiting:
             self._serving = True
-            Deferred.fromCoroutine(self._serve())
+            drive(self._serve())
         self._hold_back()
 
     def _events(self, data: bytes) -> Iterable[Event]:

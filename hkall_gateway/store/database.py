@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from hkall_gateway.store.group import Job, at_ease, read_group, refuse, run_group, steady
 from hkall_gateway.store.lane import Lane, Nook, Turn, give
 from hkall_gateway.store.locks import NO_LOCKS, Locks
+from hkall_gateway.store.waiter import Waiter
 
 T = TypeVar("T")
 
@@ -112,17 +113,8 @@ def _at_hand(engine: Engine) -> Connection:
 
 
 def _put(lane: Lane[Job[Any]], work: Callable[..., T], args: tuple[Any, ...], locks: Locks, repeatable: bool) -> Deferred[T]:
-    waiter: Deferred[T] = Deferred()
-
-    def settle(result: T, error: BaseException | None) -> None:
-        if waiter.called:  # the waiter gave up; what it asked for is committed all the same
-            return
-        if error is None:
-            waiter.callback(result)
-        else:
-            waiter.errback(error)
-
-    lane.put(Job(work, args, locks, settle, repeatable))
+    waiter: Waiter[T] = Waiter()
+    lane.put(Job(work, args, locks, waiter.settle, repeatable))
     return waiter
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -182,6 +181,11 @@ class Nook(Generic[J]):
 
 def give(answers: Sequence[Answer]) -> None:
     """Every answer, in order, also when one of them raises; that error goes to the caller at the end."""
-    with ExitStack() as all_of_them:
-        for answer in reversed(answers):
-            all_of_them.callback(answer)
+    raised: BaseException | None = None
+    for answer in answers:
+        try:
+            answer()
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the others are not made to wait for it
+            raised = error
+    if raised is not None:
+        raise raised

@@ -1,0 +1,108 @@
+"""A coroutine is taken from one wait to the next, whatever it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+
+from hkall_gateway.edge.context import about, told
+from hkall_gateway.edge.steps import drive
+from hkall_gateway.store.waiter import Waiter
+
+Settle = Callable[[object, BaseException | None], None]
+
+
+def _deferred() -> tuple[Deferred[object], Settle]:
+    waits: Deferred[object] = Deferred()
+
+    def settle(result: object, error: BaseException | None) -> None:
+        waits.callback(result) if error is None else waits.errback(error)
+
+    return waits, settle
+
+
+def _waiter() -> tuple[Waiter[object], Settle]:
+    waits: Waiter[object] = Waiter()
+    return waits, waits.settle
+
+
+BOTH = pytest.mark.parametrize("make", [_deferred, _waiter])
+Make = Callable[[], tuple[Deferred[object], Settle]]
+
+
+async def _heard(waits: Deferred[object], said: list[object]) -> None:
+    try:
+        said.append(await waits)
+    except KeyError as error:
+        said.append(error)
+    said.append("done")
+
+
+@BOTH
+def test_it_goes_on_with_what_it_waited_for(make: Make) -> None:
+    said: list[object] = []
+    waits, settle = make()
+    drive(_heard(waits, said))
+    assert said == []
+    settle("answer", None)
+    assert said == ["answer", "done"]
+
+
+@BOTH
+def test_an_error_is_raised_where_it_waits(make: Make) -> None:
+    said: list[object] = []
+    waits, settle = make()
+    drive(_heard(waits, said))
+    settle(None, error := KeyError("gone"))
+    assert said == [error, "done"]
+
+
+@BOTH
+def test_what_is_there_already_is_not_waited_for(make: Make) -> None:
+    said: list[object] = []
+    waits, settle = make()
+    settle("answer", None)
+    drive(_heard(waits, said))
+    assert said == ["answer", "done"]
+
+
+@BOTH
+def test_each_has_a_context_of_its_own(make: Make) -> None:
+    said: list[str] = []
+
+    async def speak(terminal: str, waits: Deferred[object]) -> None:
+        with about(terminal=terminal):
+            await waits
+            said.append(told()["terminal"])
+
+    (one, settle_one), (two, settle_two) = make(), make()
+    drive(speak("counter-1", one))
+    drive(speak("counter-2", two))
+    settle_two(None, None)
+    settle_one(None, None)
+    assert said == ["counter-2", "counter-1"]
+    assert told() == {}
+
+
+def test_what_it_raises_goes_to_whoever_brought_the_answer() -> None:
+    async def fail(waits: Deferred[object]) -> None:
+        await waits
+        raise KeyError("a bug")
+
+    waits, settle = _waiter()
+    drive(fail(waits))
+    with pytest.raises(KeyError, match="a bug"):
+        settle(None, None)
+
+
+def test_who_gave_up_is_told_nothing_more() -> None:
+    said: list[object] = []
+    waits, settle = _waiter()
+    waits.addErrback(said.append)
+    waits.cancel()
+    settle("too late", None)
+    assert len(said) == 1
+    drive(_heard(succeed("others"), said))
+    assert said[1:] == ["others", "done"]
