@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, case, exists, func, or_, select, update
@@ -17,6 +17,7 @@ from hkall_gateway.rules.tidings import Letter, Telling, is_letter
 from hkall_gateway.store.locks import try_line
 from hkall_gateway.store.prepared import Prepared, adding
 from hkall_gateway.store.tables import ATTEMPTS, EARLIER_UNSETTLED, IS_UNSETTLED, IS_WAITING, LINKS, OUTBOX
+from hkall_gateway.store.turns import at_once
 
 WAITING = ("waiting", "unsure")
 UNSETTLED = (*WAITING, "dead")
@@ -134,7 +135,9 @@ class Outbox:
 
         What is under way is counted once more: only when a line is ours does nobody add to it.
         """
-        ours = {line for line in {_line(row) for row in found} if try_line(self._connection, line)}
+        lines = sorted({_line(row) for row in found})
+        tried = at_once(self._connection, [partial(try_line, self._connection, line) for line in lines])
+        ours = {line for line, got in zip(lines, tried, strict=True) if got}
         mine = [row for row in found if _line(row) in ours]
         return _first(room, mine, self.under_way(now)) if mine else []
 
