@@ -61,12 +61,18 @@ def _postgresql(url: str, limits: Limits) -> Engine:
     engine = create_engine(url, **_OURS, pool_pre_ping=True, connect_args=connect)
     event.listen(engine, "connect", partial(_postgresql_limits, limits))
     event.listen(engine, "connect", partial(_with_trips, engine.dialect))
+    event.listen(engine, "reset", _forget_what_was_written)
     event.listen(engine, "before_cursor_execute", _after_what_was_written)
     return engine
 
 
 def _with_trips(dialect: Dialect, connection: Any, record: Any) -> None:
     record.info[TRIPS] = Trips(connection, dialect)
+
+
+def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> None:
+    """Whoever lets go of a connection before COMMIT has undone what it wrote, also what is not at the database yet."""
+    record.info[TRIPS].forget()
 
 
 def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: object, context: object, _many: bool) -> None:

@@ -71,6 +71,12 @@ def test_what_was_written_is_there_for_whoever_asks_next(connection: Connection,
     assert _seen(postgres_engine) == 1
 
 
+def test_what_was_written_by_one_who_let_go_of_the_connection_is_not_done_by_the_next(postgres_engine: Engine) -> None:
+    with postgres_engine.connect() as left:
+        ADD.write(left, barcode="P1", name="x")
+    assert _seen(postgres_engine) == 0
+
+
 def test_what_sqlalchemy_says_itself_comes_after_what_was_written(connection: Connection) -> None:
     ADD.write(connection, barcode="P1", name="x")
     assert connection.execute(update(PATRONS).values(name="y")).rowcount == 1
