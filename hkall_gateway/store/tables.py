@@ -115,7 +115,8 @@ _UNSETTLED = "state IN ('waiting', 'unsure', 'dead')"
 _IS_LEASED = text("lease_until IS NOT NULL")
 IS_UNSETTLED = text("outbox." + _UNSETTLED)
 IS_WAITING = text(f"{IS_UNSETTLED} AND outbox.state <> 'dead'")
-EARLIER_UNSETTLED = text("earlier." + _UNSETTLED)
+# In other words than the index's: an earlier message is found by its request, and never among all that is still to tell.
+EARLIER_UNSETTLED = text("earlier.state NOT IN ('sent', 'done', 'dropped')")
 _HAS_CARD = text("card <> ''")
 IS_RESTING = text("rests_until IS NOT NULL")
 IS_USED = text("state <> ''")
