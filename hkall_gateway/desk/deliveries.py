@@ -13,7 +13,8 @@ from hkall_gateway.rules.breaker import Link, Patience
 from hkall_gateway.rules.lifecycle import FINAL, Event, Send
 from hkall_gateway.rules.tidings import Letter
 from hkall_gateway.rules.vocabulary import By, Request
-from hkall_gateway.store.outbox import MAIL, UNSETTLED, Attempt, OutboxRow
+from hkall_gateway.store.outbox import UNSETTLED, Attempt, OutboxRow
+from hkall_gateway.store.outgoing import MAIL
 from hkall_gateway.store.unit import Unit
 
 TOLD = frozenset({"accepted", "already", "refused", "undeliverable"})

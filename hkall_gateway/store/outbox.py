@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import Connection, bindparam, case, func, or_, select, update
 
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.records import from_json, to_json
 from hkall_gateway.rules.tidings import Letter, Telling, is_letter
 from hkall_gateway.store.locks import try_line
+from hkall_gateway.store.outgoing import LINE, MAIL, NEXT, UNDER_WAY, Found, Room, due, line_of, with_room
 from hkall_gateway.store.prepared import Prepared, adding
-from hkall_gateway.store.tables import ATTEMPTS, EARLIER_UNSETTLED, IS_UNSETTLED, IS_WAITING, LINKS, OUTBOX
+from hkall_gateway.store.tables import ATTEMPTS, IS_UNSETTLED, OUTBOX
 from hkall_gateway.store.turns import at_once
 
 WAITING = ("waiting", "unsure")
 UNSETTLED = (*WAITING, "dead")
-MAIL = "mail"
-"""What stands for all patrons together where letters are counted or held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +58,6 @@ class Attempt:
     kind: str
     problem: str
     detail: str
-
-
-_Found = Mapping[str, Any]
-"""A row as the database has it."""
-Room = Callable[[str, int], int]
-"""How many more may leave by a line, where so many are under way."""
 
 
 def _always(_line: str, _under_way: int) -> int:
@@ -112,8 +104,8 @@ class Outbox:
         under_way, shared = self.under_way(now), self._connection.dialect.name != "sqlite"
         full = {line for line, count in under_way.items() if room(line, count) < 1}
         lines = {f"full_{n}": line for n, line in enumerate(sorted({*resting, *full}))}
-        found = _due(tuple(lines), shared).rows(self._connection, now=now, most=limit, **lines)
-        taken = self._within(room, found, now) if shared else _first(room, found, under_way)
+        found = due(tuple(lines), shared).rows(self._connection, now=now, most=limit, **lines)
+        taken = self._within(room, found, now) if shared else with_room(room, found, under_way)
         if not taken:
             return ()
         self.interrupted([r["id"] for r in taken if r["claimed_by"]], now)
@@ -123,23 +115,23 @@ class Outbox:
 
     def under_way(self, now: datetime) -> Mapping[str, int]:
         """How many rows of each line are leased now, by whichever gateway."""
-        return {row["line"]: row["count"] for row in _UNDER_WAY.rows(self._connection, now=now)}
+        return {row["line"]: row["count"] for row in UNDER_WAY.rows(self._connection, now=now)}
 
     def held_by(self, instance: str) -> int:
         """How many rows a gateway has in hand."""
         held = select(func.count()).where(OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance)
         return int(self._connection.execute(held).scalar_one())
 
-    def _within(self, room: Room, found: Sequence[_Found], now: datetime) -> list[_Found]:
-        """The same as `_first`, of the lines that no other gateway is busy with.
+    def _within(self, room: Room, found: Sequence[Found], now: datetime) -> list[Found]:
+        """The same as `with_room`, of the lines that no other gateway is busy with.
 
         What is under way is counted once more: only when a line is ours does nobody add to it.
         """
-        lines = sorted({_line(row) for row in found})
+        lines = sorted({line_of(row) for row in found})
         tried = at_once(self._connection, [partial(try_line, self._connection, line) for line in lines])
         ours = {line for line, got in zip(lines, tried, strict=True) if got}
-        mine = [row for row in found if _line(row) in ours]
-        return _first(room, mine, self.under_way(now)) if mine else []
+        mine = [row for row in found if line_of(row) in ours]
+        return with_room(room, mine, self.under_way(now)) if mine else []
 
     def sent(self, row: int, now: datetime) -> None:
         """It was told; the lane's next row may leave."""
@@ -239,36 +231,20 @@ class Outbox:
 
     def next_due(self) -> datetime | None:
         """When the courier has something to do next: the first row of a lane is due and its line does not rest."""
-        found = _NEXT.rows(self._connection)
+        found = NEXT.rows(self._connection)
         return min((max(at for at in row.values() if at is not None) for row in found), default=None)
 
     def depths(self) -> tuple[tuple[str, str, int, datetime], ...]:
         """(recipient, state, count, oldest) of everything unsettled; letters are counted under "mail"."""
         found = self._connection.execute(
-            select(_LINE, OUTBOX.c.state, func.count(), func.min(OUTBOX.c.made_at))
+            select(LINE, OUTBOX.c.state, func.count(), func.min(OUTBOX.c.made_at))
             .where(IS_UNSETTLED)
-            .group_by(_LINE, OUTBOX.c.state)
+            .group_by(LINE, OUTBOX.c.state)
         )
         return tuple((who, state, count, oldest) for who, state, count, oldest in found)
 
     def _settle(self, row: int, made: int = 1, **values: Any) -> None:
         _settling(tuple(values)).write(self._connection, number=row, made=made, **values)
-
-
-def _first(room: Room, found: Sequence[_Found], under_way: Mapping[str, int]) -> list[_Found]:
-    """The first rows of each line, as many as there is room for. What they tell is not read before they are taken."""
-    taken = Counter(under_way)
-    kept = []
-    for row in found:
-        line = _line(row)
-        if room(line, taken[line]) > 0:
-            taken[line] += 1
-            kept.append(row)
-    return kept
-
-
-def _line(found: _Found) -> str:
-    return MAIL if found["kind"] == MAIL else str(found["recipient"])
 
 
 def _row(found: Any, claimed: int = 0) -> OutboxRow:
@@ -302,33 +278,7 @@ def _settling(columns: tuple[str, ...]) -> Prepared:
 
 _ROW = Prepared(select(OUTBOX).where(_THIS))
 _STANDING = Prepared(select(OUTBOX.c.state, OUTBOX.c.attempts).where(_THIS))
-_EARLIER = OUTBOX.alias("earlier")
-_SAME_LANE = and_(_EARLIER.c.request == OUTBOX.c.request, _EARLIER.c.recipient == OUTBOX.c.recipient)
-_IS_FIRST = ~exists().where(_SAME_LANE, _EARLIER.c.id < OUTBOX.c.id, EARLIER_UNSETTLED)
-_LINE = case((OUTBOX.c.kind == "mail", MAIL), else_=OUTBOX.c.recipient)
-_UNDER_WAY = Prepared(
-    select(_LINE.label("line"), func.count().label("count"))
-    .where(OUTBOX.c.lease_until >= bindparam("now", type_=OUTBOX.c.lease_until.type))
-    .group_by(_LINE)
-)
 _PUT = adding(OUTBOX, "kind", "send", "recipient", "request", "payload", "corr", "state", "made_at", "next_at")
 
-
-@cache
-def _due(full: tuple[str, ...], shared: bool) -> Prepared:
-    """The first row of each lane that may leave now; none for the lines named by `full`. `shared`: others claim beside us."""
-    now = OUTBOX.c.next_at <= bindparam("now")
-    free = or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until < bindparam("now"))
-    elsewhere = (bindparam(name) != _LINE for name in full)
-    found = select(OUTBOX).where(IS_WAITING, now, free, _IS_FIRST, *elsewhere)
-    found = found.order_by(OUTBOX.c.next_at, OUTBOX.c.id).limit(bindparam("most"))
-    return Prepared(found.with_for_update(skip_locked=True) if shared else found)
-
-
-_NEXT = Prepared(
-    select(OUTBOX.c.next_at, LINKS.c.rests_until)
-    .select_from(OUTBOX.outerjoin(LINKS, and_(LINKS.c.agency == OUTBOX.c.recipient, OUTBOX.c.kind != "mail")))
-    .where(IS_WAITING, _IS_FIRST)
-)
 _UNTIL = bindparam("until", type_=OUTBOX.c.lease_until.type)
 _LEASE = Prepared(update(OUTBOX).where(_THIS).values(claimed_by=bindparam("who"), lease_until=_UNTIL))
