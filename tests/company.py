@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +23,7 @@ from hkall_gateway.lab.terminal import Terminal, call
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.rules.calendar import HONG_KONG
 from tests import databases
+from tests.ports import free_ports
 
 T = TypeVar("T")
 
@@ -56,7 +55,7 @@ class Gateway:
         shared: int = 0,
     ) -> None:
         self._reactor, self._folder, self._under = reactor, folder, under
-        self.ports = free_ports()
+        self.ports = gateway_ports()
         if beside is not None:
             self.ports = replace(self.ports, smtp=beside.ports.smtp, partners=beside.ports.partners)
         self.database: str = beside.database if beside is not None else database or databases.url("sqlite:///hkall.db")
@@ -142,16 +141,9 @@ class Gateway:
         return self.do(lambda: self.party.discovery.say("RequestItem", *words))
 
 
-def free_ports() -> setup.Ports:
+def gateway_ports() -> setup.Ports:
     """Seven ports of this machine that nobody uses now."""
-    found: list[int] = []
-    draw = random.Random()
-    while len(found) < 7:
-        port = draw.randrange(20000, 32000)
-        with socket.socket() as trial:
-            if port not in found and trial.connect_ex(("127.0.0.1", port)) != 0:
-                found.append(port)
-    sip2, ncip, ops, smtp, *partners = found
+    sip2, ncip, ops, smtp, *partners = free_ports(7)
     return setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)))
 
 

@@ -17,7 +17,7 @@ from hkall_gateway.connectors.exports import read_patrons
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.script import MANNERS
 from hkall_gateway.lab.terminal import Terminal
-from tests.company import CARD, COMMAND, COPY, PATIENCE_S, PIN, Gateway, free_ports, stamp, until
+from tests.company import CARD, COMMAND, COPY, PATIENCE_S, PIN, Gateway, gateway_ports, stamp, until
 
 XSD = Path(__file__).parents[2] / "shared/ncip/xsd/ncip_v2_02.xsd"
 
@@ -160,7 +160,7 @@ def test_sigterm_answers_what_is_in_hand_and_exits_with_nought(gateway: Gateway)
 
 
 def test_a_database_of_another_revision_is_named_with_the_command_that_mends_it(reactor: Any, tmp_path: Path) -> None:
-    ports = free_ports()
+    ports = gateway_ports()
     path = setup.write_config(tmp_path, ports)
     done = subprocess.run(
         [COMMAND, "serve", "--config", path],

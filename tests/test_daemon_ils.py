@@ -20,7 +20,8 @@ from hkall_gateway.lab import setup
 from hkall_gateway.lab.ils import Book, LocalSystem, Reader, listening
 from hkall_gateway.lab.ils_ncip import Page, Responder
 from hkall_gateway.lab.terminal import Terminal, call
-from tests.company import free_ports
+from tests.company import gateway_ports
+from tests.ports import free_ports
 
 CARD = "P0001"
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
@@ -67,7 +68,7 @@ class Site:
 
 def opened(reactor: Any, folder: Path, ils: dict[str, Any], listener: Callable[[LocalSystem], Any]) -> Iterator[Site]:
     """A gateway with these keys of [ils], and its local system behind what `listener` makes of it."""
-    ports, where = free_ports(), next(iter(free_ports().partners.values()))
+    ports, (where,) = gateway_ports(), free_ports(1)
     told = {name: value.format(where) if isinstance(value, str) else value for name, value in ils.items()}
     told |= {"port": where} if "host" in ils else {}
     environ = {**setup.environment(ports), "HKALL_ILS": "s3cret"}

@@ -25,6 +25,7 @@ from hkall_gateway.lab import setup
 from hkall_gateway.ncip.codec import decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Fields, Message
+from tests.ports import free_ports
 
 COMMAND = Path(sys.executable).parent / "hkall-gateway"
 PATIENCE_S = 20
@@ -39,12 +40,6 @@ class Site:
     raw: int
     tls: int
     plain: int
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def identity(folder: Path, name: str) -> Path:
@@ -65,8 +60,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("doors")
     for name in ("gateway", "hkust", "stranger"):
         identity(folder, name)
-    made = Site(folder, free_port(), free_port(), free_port())
-    ports = setup.Ports(free_port(), free_port(), free_port(), free_port())
+    made = Site(folder, *free_ports(3))
+    sip2, ncip, ops, smtp = free_ports(4)
+    ports = setup.Ports(sip2, ncip, ops, smtp)
     path = setup.write_config(folder, ports)
     tls = f"ssl:{made.tls}:privateKey=gateway.pem:certKey=gateway.pem:interface=127.0.0.1"
     doors = f'listen = ["{tls}", "tcp:{made.plain}:interface=127.0.0.1"]\nclient_ca = "hkust.pem"\n'

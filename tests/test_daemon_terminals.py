@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from hkall_gateway.lab import setup
+from tests.ports import free_ports
 
 COMMAND = Path(sys.executable).parent / "hkall-gateway"
 PATIENCE_S = 20
@@ -81,21 +82,11 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
     return folder / "key.pem", folder / "cert.pem"
 
 
-def _free_ports(count: int) -> list[int]:
-    taken = [socket.socket() for _ in range(count)]
-    for one in taken:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in taken]
-    for one in taken:
-        one.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("terminals")
     key, certificate = _certificate(folder)
-    plain, ncip, ops, smtp, tls, without = _free_ports(6)
+    plain, ncip, ops, smtp, tls, without = free_ports(6)
     ports = setup.Ports(plain, ncip, ops, smtp)
     config = setup.write_config(folder, ports)
     listeners = f"""

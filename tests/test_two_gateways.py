@@ -28,7 +28,7 @@ from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.problems import TRY_LATER
-from tests.company import CARD, COPY, PIN, Gateway, free_ports, stamp, until
+from tests.company import CARD, COPY, PIN, Gateway, gateway_ports, stamp, until
 
 FIGHTS = int(os.environ.get("HKALL_FIGHTS", "1"))
 KILLS = int(os.environ.get("HKALL_KILLS", "1"))
@@ -47,7 +47,7 @@ class Pair:
     """Two gateways with one database, one set of partners and one discovery system that speaks to either."""
 
     def __init__(self, reactor: Any, folder: Path, server: postgres.Server) -> None:
-        self.server, self.shared = server, free_ports().ncip
+        self.server, self.shared = server, gateway_ports().ncip
         common: dict[str, Any] = {"courier": PATIENT, "shared": self.shared}
         self.first = Gateway(reactor, folder / "one", database=server.url(), **common)
         self.second = Gateway(reactor, folder / "two", beside=self.first, number=2, **common)

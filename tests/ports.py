@@ -1,0 +1,32 @@
+"""Ports of this machine for tests: each process of a suite has a range of its own and hands out none twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from itertools import count, islice
+from typing import Final
+
+WORKERS: Final = 8
+EACH: Final = 1500
+FIRST: Final = 20_000
+"""With all that follow it is below the ports that the kernel gives to whoever calls out."""
+_WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_BEGIN: Final = random.Random().randrange(EACH)  # another one for a suite beside this
+_ALL: Final = (FIRST + _WORKER % WORKERS * EACH + number % EACH for number in count(_BEGIN))
+
+
+def free_ports(number: int) -> list[int]:
+    """So many that nobody uses now."""
+    return list(islice(filter(_is_free, _ALL), number))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the gateway's own
+        try:
+            trial.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
