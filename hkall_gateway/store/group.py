@@ -24,7 +24,7 @@ from hkall_gateway.store.lane import Answer, Turn
 from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.trips import TRIPS, forget, settle
-from hkall_gateway.store.turns import Raised, run_wave, waves
+from hkall_gateway.store.turns import BrokenOff, Raised, run_wave, waves
 
 T = TypeVar("T")
 MakeUnit = Callable[[Connection], Any]
@@ -54,10 +54,6 @@ class Job(Generic[T]):
     repeatable: bool = False
     tries: int = 0
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
-
-
-class BrokenOff(Exception):
-    """The transaction ended inside a unit that said nothing of it."""
 
 
 class _Uncommitted(Exception):
@@ -105,7 +101,8 @@ def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[A
         answers = _all(connection, lambda _: unit, jobs, _ASK, _read, partial(_ROLLBACK.change, connection))
     except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
         return _undone(connection, jobs, error, False, steady)
-    return Turn([answer for answer in answers if answer is not None])
+    again = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
+    return Turn([answer for answer in answers if answer is not None], again, _pause_s(again, steady))
 
 
 def refuse(job: Job[Any], error: BaseException) -> Answer:

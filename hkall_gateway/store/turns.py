@@ -8,7 +8,7 @@ another never takes turns with it, so that units share a transaction as two gate
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -29,6 +29,10 @@ class Raised(Exception):
     def __init__(self, place: int, error: Exception) -> None:
         super().__init__(place, error)
         self.place, self.error = place, error
+
+
+class BrokenOff(Exception):
+    """The transaction ended inside a unit that said nothing of it."""
 
 
 class _Unsettled(Exception):
@@ -105,12 +109,13 @@ def at_once(connection: Connection, works: Sequence[Work]) -> list[Any]:
 def by_itself(connection: Connection) -> Iterator[None]:
     """What is said inside is said at once, and no other unit runs meanwhile: for whoever may undo what was done inside."""
     settle(connection)
-    turns = connection.info.pop(TURNS, None)
+    info = connection.info  # a connection that breaks meanwhile does not give it any more
+    turns = info.pop(TURNS, None)
     try:
         yield
     finally:
         if turns is not None:
-            connection.info[TURNS] = turns
+            info[TURNS] = turns
 
 
 class Stage:
@@ -207,16 +212,18 @@ class Turns:
 
     def take(self, wave: Sequence[int], works: Sequence[Work]) -> None:
         """As run_wave; what they wrote last goes with what the connection is asked next."""
-        self._connection.info[TURNS] = self
+        info = self._connection.info
+        info[TURNS] = self
         try:
             ready = [(place, self._stage.free(), works[place]) for place in wave]
             self._busy = {place: greenlet for place, greenlet, _ in ready}
             while ready:
                 ready = self._answered(self._until_they_ask(ready))
         finally:
-            del self._connection.info[TURNS]
+            info.pop(TURNS, None)
             for greenlet in self._busy.values():
-                greenlet.throw()  # whoever still waits for an answer ends here
+                with suppress(Exception):
+                    greenlet.throw()  # whoever still waits for an answer ends here
 
     def send(self) -> None:
         """Hand over what was written: first what each unit wrote first, alike together, and so on."""
@@ -248,11 +255,14 @@ class Turns:
     def _run(self, place: int, greenlet: Any, told: Any) -> Any:
         self._place = place
         try:
-            return greenlet.switch(told)
+            said = greenlet.switch(told)
         except _Unsettled as unsettled:
             raise unsettled.__cause__ from None  # type: ignore[misc]  # always raised from one
         except Exception as error:
             raise Raised(place, error) from error
+        if not self._connection.info[TRIPS].in_transaction:
+            raise Raised(place, BrokenOff())
+        return said
 
     def _answered(self, asking: Sequence[_Asking]) -> list[_Ready]:
         """Say what was written, and ask each statement once, for all who ask it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,11 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, event, insert, select
+from sqlalchemy import Connection, Engine, event, insert, select, text
+from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
 from hkall_gateway.store.apart import apart
+from hkall_gateway.store.faults import Unavailable
 from hkall_gateway.store.group import Job, read_group, run_group
 from hkall_gateway.store.locks import NO_LOCKS, Locks
 from hkall_gateway.store.prepared import adding
@@ -269,3 +272,50 @@ def test_waves_keep_the_order_of_those_who_share_something(decided: list[set[str
 
 def test_who_shares_nothing_is_in_the_first_wave() -> None:
     assert waves([{"a"}, {"b"}, {"a", "c"}, {"d"}, {"c"}]) == [[0, 1, 3], [2], [4]]
+
+
+# ---- what breaks off
+
+
+def _name(unit: Unit, card: str) -> str | None:
+    found = unit.patron(card)
+    return found.barcode if found else None
+
+
+def _swallow(unit: Unit, card: str) -> str:
+    with suppress(DBAPIError):
+        unit.execute(text("SELECT 1 / 0"))
+    return card
+
+
+def test_a_question_that_is_in_somebody_s_way_is_asked_again_and_answered(desk: Desk, postgres_engine: Engine) -> None:
+    desk.connection.execute(text("SET lock_timeout = 100"))
+    with postgres_engine.connect() as other:
+        other.execute(text("BEGIN"))
+        other.execute(text("LOCK TABLE patrons IN ACCESS EXCLUSIVE MODE"))
+        heard = desk.group(*[(_name, NO_LOCKS, card) for card in CARDS[:2]], do=read_group)
+        other.execute(text("ROLLBACK"))
+    assert [type(answer) for answer in heard] == [Unavailable, Unavailable]
+
+
+@pytest.mark.parametrize("do", [run_group, read_group])
+def test_who_waited_while_another_lost_the_connection_is_asked_again(desk: Desk, do: Callable[..., Any]) -> None:
+    lost: list[str] = []
+
+    def lose(unit: Unit, card: str) -> str:
+        if not lost:
+            lost.append(card)
+            unit.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        return card
+
+    locks = [Locks(patron=card) if do is run_group else NO_LOCKS for card in CARDS[:3]]
+    works = (_name, lose, _name)
+    assert desk.group(*zip(works, locks, CARDS, strict=False), do=do) == CARDS[:3]
+
+
+@pytest.mark.parametrize("places", [(0, 1), (1, 0)])
+def test_an_error_that_one_has_swallowed_is_nobody_else_s(desk: Desk, places: tuple[int, int]) -> None:
+    jobs = [(lambda _, card: card, Locks(patron=CARDS[0]), CARDS[0]), (_swallow, Locks(patron=CARDS[1]), CARDS[1])]
+    heard = desk.group(*[jobs[place] for place in places])
+    assert heard[places.index(0)] == CARDS[0]
+    assert isinstance(heard[places.index(1)], Exception)
