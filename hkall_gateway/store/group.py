@@ -23,8 +23,8 @@ from hkall_gateway.store.faults import Fault, certainly_undone, fault_of, told, 
 from hkall_gateway.store.lane import Answer, Turn
 from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.prepared import Prepared
-from hkall_gateway.store.trips import TRIPS, forget, settle
-from hkall_gateway.store.turns import BrokenOff, Raised, run_wave, waves
+from hkall_gateway.store.trips import forget, settle
+from hkall_gateway.store.turns import Raised, run_wave, waves
 
 T = TypeVar("T")
 MakeUnit = Callable[[Connection], Any]
@@ -90,8 +90,7 @@ def run_group(
         return _undone(connection, jobs, failed.error, failed.sent and not certainly_undone(failed.error), draw)
     except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
         return _undone(connection, jobs, error, False, draw)
-    again = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
-    return Turn([answer for answer in answers if answer is not None], again, _pause_s(again, draw))
+    return _turn(jobs, answers, draw)
 
 
 def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
@@ -101,8 +100,7 @@ def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[A
         answers = _all(connection, lambda _: unit, jobs, _ASK, _read, partial(_ROLLBACK.change, connection))
     except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
         return _undone(connection, jobs, error, False, steady)
-    again = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
-    return Turn([answer for answer in answers if answer is not None], again, _pause_s(again, steady))
+    return _turn(jobs, answers, steady)
 
 
 def refuse(job: Job[Any], error: BaseException) -> Answer:
@@ -185,8 +183,6 @@ def _together(
     results: list[Any] = [None] * len(jobs)
     for wave in in_waves:
         run_wave(connection, wave, works, results)
-        if not _unbroken(connection):
-            raise Raised(wave[0], BrokenOff())
     return [answer(job, unit, result) for job, unit, result in zip(jobs, units, results, strict=True)]
 
 
@@ -207,14 +203,6 @@ def _alone(connection: Connection, make_unit: MakeUnit, job: Job[Any], answer: M
         _RELEASE.change(connection)
         return _failed(job, error, fault)
     return answer(job, unit, result)
-
-
-def _unbroken(connection: Connection) -> bool:
-    """Whether the transaction that we began is still open and takes statements. Asks the driver alone, not the database."""
-    if connection.dialect.name == "sqlite":
-        driver: Any = connection.connection.dbapi_connection
-        return bool(driver.in_transaction)
-    return bool(connection.info[TRIPS].in_transaction)
 
 
 def _written(job: Job[Any], unit: Any, result: Any) -> Answer:
@@ -259,9 +247,7 @@ def _undone(
         fault = Fault.LOST
     if fault is Fault.LOST:
         return _lost(connection, jobs, error, committing)
-    answers = [(job, _failed(job, error, fault)) for job in jobs]
-    again = [job for job, answer in answers if answer is None]
-    return Turn([answer for _, answer in answers if answer is not None], again, _pause_s(again, draw))
+    return _turn(jobs, [_failed(job, error, fault) for job in jobs], draw)
 
 
 def _lost(connection: Connection, jobs: Sequence[Job[Any]], error: BaseException, committing: bool) -> Turn[Job[Any]]:
@@ -283,6 +269,12 @@ def _left(connection: Connection) -> bool:
     except Exception:  # noqa: BLE001  # whatever the reason
         return connection.dialect.name == "sqlite"  # nothing is open there: BEGIN failed, or it has rolled back by itself
     return True
+
+
+def _turn(jobs: Sequence[Job[Any]], answers: Sequence[Answer | None], draw: Callable[[], float]) -> Turn[Job[Any]]:
+    """What the waiters hear; those for whom there is no answer are tried again."""
+    again = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
+    return Turn([answer for answer in answers if answer is not None], again, _pause_s(again, draw))
 
 
 def _pause_s(again: Sequence[Job[Any]], draw: Callable[[], float]) -> float:

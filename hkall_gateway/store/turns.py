@@ -97,6 +97,14 @@ def run_wave(connection: Connection, wave: Sequence[int], works: Sequence[Work],
             results[place] = works[place]()
         except Exception as error:
             raise Raised(place, error) from error
+        _check_unbroken(connection, place)
+
+
+def _check_unbroken(connection: Connection, place: int) -> None:
+    """Raises Raised if the transaction is no longer open and takes no statements. Asks the driver alone, not the database."""
+    here: Any = connection.connection.dbapi_connection if connection.dialect.name == "sqlite" else connection.info[TRIPS]
+    if not here.in_transaction:
+        raise Raised(place, BrokenOff())
 
 
 def at_once(connection: Connection, works: Sequence[Work]) -> list[Any]:
@@ -260,8 +268,7 @@ class Turns:
             raise unsettled.__cause__ from None  # type: ignore[misc]  # always raised from one
         except Exception as error:
             raise Raised(place, error) from error
-        if not self._connection.info[TRIPS].in_transaction:
-            raise Raised(place, BrokenOff())
+        _check_unbroken(self._connection, place)
         return said
 
     def _answered(self, asking: Sequence[_Asking]) -> list[_Ready]:
