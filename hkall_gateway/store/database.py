@@ -16,9 +16,12 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import StaticPool
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.store.group import Job, at_ease, read_group, refuse, run_group, steady
+from hkall_gateway.store.engine import BUSY_MS
+from hkall_gateway.store.group import End, at_ease, begin_group, read_group, refuse, run_group, steady
+from hkall_gateway.store.job import Job
 from hkall_gateway.store.lane import Lane, Nook, Turn, give
 from hkall_gateway.store.locks import NO_LOCKS, Locks
+from hkall_gateway.store.tandem import Tandem
 from hkall_gateway.store.waiter import Waiter
 
 T = TypeVar("T")
@@ -27,7 +30,7 @@ BATCH_UNITS = 256
 Watch = Callable[[str, int], AbstractContextManager[None]]
 
 GLANCE_MS = 100
-"""So long the reactor itself waits for a file that another process has locked."""
+"""So long the reactor waits to read a file that another process has locked. Readers wait for nobody else."""
 
 
 def unwatched(_lane: str, _units: int) -> AbstractContextManager[None]:
@@ -46,7 +49,7 @@ class Store(Protocol):
 
 
 class Database:
-    """The daemon's store: a writer thread with group commit and a reader thread beside it.
+    """The daemon's store: one writer with group commit, a thread that reads, and what the reactor does itself with a file.
 
     `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread. `batch=1` is one commit each, for the
     benchmark; `draw` is a random number in [0, 1) for pauses; `watch` is put around each group, in its thread, and told
@@ -63,19 +66,19 @@ class Database:
         draw: Callable[[], float] = steady,
         watch: Watch = unwatched,
     ) -> None:
-        def writes(connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
-            with watch("writer", len(jobs)):
-                return run_group(connection, make_unit, jobs, draw=draw)
-
-        def reads(connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
-            with watch("reader", len(jobs)):
-                return read_group(connection, make_unit, jobs)
-
-        self._writer = Lane(engine, writes, refuse, in_reactor, "writer", batch)
-        alone = engine.dialect.name == "sqlite" and isinstance(engine.pool, StaticPool)
-        self._reader = self._writer if alone else Lane(engine, reads, refuse, in_reactor, "reader", batch)
-        by_hand = engine.dialect.name == "sqlite" and not alone
-        self._here: Any = Nook(_at_hand(engine), reads, in_reactor, batch) if by_hand else self._reader
+        groups = _Groups(make_unit, draw, watch)
+        in_memory = isinstance(engine.pool, StaticPool)
+        self._writer: Any
+        self._here: Any
+        if engine.dialect.name == "sqlite" and not in_memory:
+            hand, counted = _at_hand(engine, 0), partial(watch, "writer")
+            self._writer = Tandem(hand, groups.begin, groups.write_patiently, _is_short, counted, in_reactor, "writer", batch)
+            self._reader = Lane(engine, groups.read, refuse, in_reactor, "reader", batch)
+            self._here = Nook(_at_hand(engine, GLANCE_MS), groups.read, in_reactor, batch)
+        else:
+            self._writer = Lane(engine, groups.write, refuse, in_reactor, "writer", batch)
+            self._reader = self._writer if in_memory else Lane(engine, groups.read, refuse, in_reactor, "reader", batch)
+            self._here = self._reader
 
     def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False) -> Deferred[T]:
         """`work(unit, *args)` in a transaction of its own inside the group; fires after the durable commit.
@@ -105,14 +108,49 @@ class Database:
         return self._writer.units / self._writer.groups if self._writer.groups else 0.0
 
 
-def _at_hand(engine: Engine) -> Connection:
-    """A connection for the reactor's own thread. Readers of a file wait for nobody; should one have to, then not for long."""
+def _at_hand(engine: Engine, wait_ms: int) -> Connection:
+    """A connection to a file for the reactor's own thread, which waits no longer for another process."""
     connection = engine.connect()
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={GLANCE_MS}")
+    _wait(connection, wait_ms)
     return connection
 
 
-def _put(lane: Lane[Job[Any]], work: Callable[..., T], args: tuple[Any, ...], locks: Locks, repeatable: bool) -> Deferred[T]:
+class _Groups:
+    """What is done with a group, whoever does it."""
+
+    def __init__(self, make_unit: Callable[[Connection], Any], draw: Callable[[], float], watch: Watch) -> None:
+        self._make_unit, self._draw, self._watch = make_unit, draw, watch
+
+    def read(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
+        with self._watch("reader", len(jobs)):
+            return read_group(connection, self._make_unit, jobs)
+
+    def write(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
+        with self._watch("writer", len(jobs)):
+            return run_group(connection, self._make_unit, jobs, draw=self._draw)
+
+    def begin(self, connection: Connection, jobs: Sequence[Job[Any]]) -> End | None:
+        return begin_group(connection, self._make_unit, jobs, self._draw)
+
+    def write_patiently(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
+        """On a thread, which has time to wait for another process."""
+        _wait(connection, BUSY_MS)
+        try:
+            return run_group(connection, self._make_unit, jobs, draw=self._draw)
+        finally:
+            _wait(connection, 0)
+
+
+def _wait(connection: Connection, wait_ms: int) -> None:
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={wait_ms}")
+
+
+def _is_short(job: Job[Any]) -> bool:
+    """Whether it says what it decides about: then it is some rows, found by their keys."""
+    return job.locks is not NO_LOCKS
+
+
+def _put(lane: Any, work: Callable[..., T], args: tuple[Any, ...], locks: Locks, repeatable: bool) -> Deferred[T]:
     waiter: Waiter[T] = Waiter()
     lane.put(Job(work, args, locks, waiter.settle, repeatable))
     return waiter

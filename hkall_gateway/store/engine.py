@@ -42,16 +42,20 @@ SILENCE: Final[Mapping[str, int]] = {
 """A server whose machine or line died says nothing: a connection that is silent for about ten seconds is given up (libpq)."""
 
 
+BUSY_MS: Final = 5000
+"""So long SQLite waits for a file in which another process writes."""
+
+
 def open_engine(url: str, limits: Limits = Limits()) -> Engine:  # frozen
     """An engine that leaves BEGIN, SAVEPOINT and COMMIT to us.
 
     With the driver's own handling a released savepoint is visible to others and ROLLBACK does not undo it (pysqlite).
-    SQLite: WAL and synchronous=FULL, so that a commit is on disk when it returns; busy timeout 5 s for the command line.
+    SQLite: WAL and synchronous=FULL, so that a commit is on disk when it returns; BUSY_MS for the command line.
     """
     if not url.startswith("sqlite"):
         return _postgresql(url, limits)
     extra: dict[str, Any] = {"poolclass": StaticPool} if _in_memory(url) else {}
-    engine = create_engine(url, **_OURS, connect_args={"check_same_thread": False, "timeout": 5}, **extra)
+    engine = create_engine(url, **_OURS, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000}, **extra)
     event.listen(engine, "connect", _sqlite_pragmas)
     return engine
 
@@ -97,5 +101,5 @@ def _in_memory(url: str) -> bool:
 
 
 def _sqlite_pragmas(connection: Any, _record: object) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "secure_delete=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")

@@ -9,26 +9,25 @@ has done everything or nothing, and nobody can tell: only what may be asked twic
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.rules.vocabulary import LostRace
 from hkall_gateway.store.faults import Fault, certainly_undone, fault_of, told, unavailable
+from hkall_gateway.store.job import Job
 from hkall_gateway.store.lane import Answer, Turn
-from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.trips import forget, settle
 from hkall_gateway.store.turns import Raised, run_wave, waves
 
-T = TypeVar("T")
 MakeUnit = Callable[[Connection], Any]
-MakeAnswer = Callable[["Job[Any]", Any, Any], Answer]
+MakeAnswer = Callable[[Job[Any], Any, Any], Answer]
+End = Callable[[], Turn[Job[Any]]]
+"""What a group still needs when its units are done: its commit, and what became of it."""
 
 _BEGIN = {"sqlite": Prepared(text("BEGIN IMMEDIATE")), "postgresql": Prepared(text("BEGIN"))}
 _ASK = {"sqlite": Prepared(text("BEGIN")), "postgresql": Prepared(text("BEGIN ISOLATION LEVEL REPEATABLE READ"))}
@@ -38,22 +37,6 @@ _BACK = Prepared(text("ROLLBACK TO SAVEPOINT unit"))
 
 TRIES = 4
 FIRST_PAUSE_S = 0.005
-
-
-@dataclass(slots=True, eq=False)
-class Job(Generic[T]):
-    """One unit of work, waiting; `settle` tells its waiter, in the reactor's thread.
-
-    `repeatable`: done twice it has one effect and one answer, so that it may be tried again after an unknown outcome.
-    """
-
-    work: Callable[..., T]
-    args: tuple[Any, ...]
-    locks: Locks
-    settle: Callable[[Any, BaseException | None], None]
-    repeatable: bool = False
-    tries: int = 0
-    context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
 
 class _Uncommitted(Exception):
@@ -90,6 +73,33 @@ def run_group(
         return _undone(connection, jobs, failed.error, failed.sent and not certainly_undone(failed.error), draw)
     except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
         return _undone(connection, jobs, error, False, draw)
+    return _turn(jobs, answers, draw)
+
+
+def begin_group(
+    connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], draw: Callable[[], float] = steady
+) -> End | None:
+    """The same but for the commit, on a database in this process: what is left to do, in whichever thread.
+
+    None where another process has the file, and nothing is done yet.
+    """
+    try:
+        answers = _all(connection, make_unit, jobs, _BEGIN, _written, at_ease)
+    except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
+        if fault_of(connection, error) is Fault.BUSY and _left(connection):
+            return None
+        turn = _undone(connection, jobs, error, False, draw)
+        return lambda: turn
+    return partial(_ended, connection, jobs, answers, draw)
+
+
+def _ended(
+    connection: Connection, jobs: Sequence[Job[Any]], answers: Sequence[Answer | None], draw: Callable[[], float]
+) -> Turn[Job[Any]]:
+    try:
+        _commit(connection, at_ease)
+    except _Uncommitted as failed:
+        return _undone(connection, jobs, failed.error, not certainly_undone(failed.error), draw)
     return _turn(jobs, answers, draw)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -36,6 +36,37 @@ class Turn(Generic[J]):
     lost: BaseException | None = None
 
 
+class Waiting(Generic[J]):
+    """Jobs in their order; in turns with all that wait, one that is tried again, by itself, so that it holds up nobody."""
+
+    def __init__(self) -> None:
+        self._new: deque[J] = deque()
+        self._again: deque[J] = deque()
+        self._taken = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._new or self._again)
+
+    def put(self, job: J) -> None:
+        """The last of all."""
+        self._new.append(job)
+
+    def put_again(self, jobs: Iterable[J]) -> None:
+        """What was tried already."""
+        self._again.extend(jobs)
+
+    def all(self) -> list[J]:
+        """Whatever waits."""
+        return [*self._again, *self._new]
+
+    def take(self, most: int) -> list[J]:
+        """The next group, of at most so many; empty if nothing waits."""
+        self._taken += 1
+        if self._again and (self._taken % 2 == 0 or not self._new):
+            return [self._again.popleft()]
+        return [self._new.popleft() for _ in range(min(most, len(self._new)))]
+
+
 class Lane(Generic[J]):
     """Jobs in, answers out, in order. There is no timer: a group is what came in while the last one was being done.
 
@@ -55,8 +86,7 @@ class Lane(Generic[J]):
         self._engine = engine
         self._connection = engine.connect()  # here, so that who starts the lane hears of a database that is not there
         self._do_group, self._refuse, self._in_reactor, self._batch = do_group, refuse, in_reactor, batch
-        self._waiting: deque[J] = deque()
-        self._alone: deque[J] = deque()
+        self._waiting: Waiting[J] = Waiting()
         self._wake = threading.Condition()
         self._stopping = False
         self._away: BaseException | None = None
@@ -72,7 +102,7 @@ class Lane(Generic[J]):
                 raise RuntimeError("the database is closed")
             away = self._away
             if away is None:
-                self._waiting.append(job)
+                self._waiting.put(job)
                 self._wake.notify()
         if away is not None:
             self._refuse(job, away)()
@@ -89,7 +119,7 @@ class Lane(Generic[J]):
             turn = self._do_group(self._connection, jobs)
             self.groups, self.units = self.groups + 1, self.units + len(jobs)
             self._in_reactor(lambda answers=turn.answers: give(answers))  # type: ignore[misc]
-            self._alone.extend(turn.again)
+            self._waiting.put_again(turn.again)
             if turn.lost is not None:
                 self._connect_again(turn.lost)
             elif turn.pause_s:
@@ -97,13 +127,11 @@ class Lane(Generic[J]):
         self._connection.close()
 
     def _take(self) -> list[J]:
-        """All that waits; in turns with it, one that is to be tried again, by itself, so that it holds up nobody."""
+        """The next group; empty once the lane was stopped and nothing waits."""
         with self._wake:
-            while not self._waiting and not self._alone and not self._stopping:
+            while not self._waiting and not self._stopping:
                 self._wake.wait()
-            if self._alone and (self.groups % 2 or not self._waiting):
-                return [self._alone.popleft()]
-            return [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+            return self._waiting.take(self._batch)
 
     # ---- while the database is away
 
@@ -132,10 +160,8 @@ class Lane(Generic[J]):
     def _refuse_all(self, error: BaseException) -> list[Answer]:
         with self._wake:
             self._away = error
-            waiting = [*self._alone, *self._waiting]
-            self._alone.clear()
-            self._waiting.clear()
-        return [self._refuse(job, error) for job in waiting]
+            waiting, self._waiting = self._waiting, Waiting()
+        return [self._refuse(job, error) for job in waiting.all()]
 
 
 class Nook(Generic[J]):

@@ -20,7 +20,8 @@ from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
 from hkall_gateway.store.apart import apart
 from hkall_gateway.store.faults import Unavailable
-from hkall_gateway.store.group import Job, read_group, run_group
+from hkall_gateway.store.group import read_group, run_group
+from hkall_gateway.store.job import Job
 from hkall_gateway.store.locks import NO_LOCKS, Locks
 from hkall_gateway.store.prepared import adding
 from hkall_gateway.store.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
