@@ -102,7 +102,7 @@ class Courier:
         self._clock, self._now, self._instance, self._terms, self._patience = clock, now, instance, terms, patience
         self._under_way: dict[Deferred[None], int] = {}
         self._running = self._looking = self._again = self._unsure = False
-        self._looked_s = 0.0
+        self._looked_s = self._timer_s = 0.0
         self._timer: Any = None
 
     async def start(self) -> None:
@@ -123,16 +123,18 @@ class Courier:
         """Something was just put into the outbox: look now, or a moment after the last look."""
         self._again = True
         if self._running and not self._looking:
-            self._look_in(self._looked_s + APART_S - self._clock.seconds())
+            self._look_at(self._looked_s + APART_S)
 
-    def _look_in(self, wait_s: float) -> None:
-        """Look after so many seconds, or sooner if that was said before."""
+    def _look_at(self, second: float) -> None:
+        """Look when the clock shows that second, or sooner if that was said before."""
+        wait_s = second - self._clock.seconds()
         if wait_s <= 0:
             self._look_now()
         elif self._timer is None or not self._timer.active():
-            self._timer = self._clock.callLater(wait_s, self._look_now)
-        elif self._timer.getTime() > self._clock.seconds() + wait_s:
+            self._timer, self._timer_s = self._clock.callLater(wait_s, self._look_now), second
+        elif second < self._timer_s:
             self._timer.reset(wait_s)
+            self._timer_s = second
 
     def _look_now(self) -> None:
         if self._running and not self._looking:
@@ -151,7 +153,7 @@ class Courier:
         finally:
             self._looking, self._looked_s = False, self._clock.seconds()
             if self._running:
-                self._look_in(APART_S if self._again else LOOK_S)
+                self._look_at(self._looked_s + (APART_S if self._again else LOOK_S))
 
     async def _claimed(self) -> tuple[OutboxRow, ...]:
         """What may leave now; nothing once we end. What a lost answer of the database left in our name is free again, but for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -165,6 +166,35 @@ def test_nudged_often_it_looks_a_moment_after_the_last_time_and_takes_what_came_
     assert post.carried == []
     post.clock.advance(APART_S)
     assert len(post.carried) == 20
+
+
+class Restless(Clock):
+    """A clock that has gone on, by a little more or less, whenever it is looked at, as a real one has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._draw = Random(1)
+
+    def seconds(self) -> float:
+        self.rightNow += self._draw.random() / 1_000_000
+        return self.rightNow
+
+
+def test_its_timer_is_set_once_for_all_who_nudge_it_meanwhile() -> None:
+    post = Post()
+    post.clock = Restless()
+    post.courier = post.beside("test")
+    post.start()
+    post.courier.nudge()
+    timers: Any = post.clock.getDelayedCalls()
+    moved: list[float] = []
+    timers[0].reset = moved.append
+    for _ in range(40):
+        post.courier.nudge()
+    assert (len(timers), moved) == (1, [])
+    post.put("R1", "CUHK")
+    post.clock.advance(APART_S)
+    assert post.carried == ["R1/CUHK/ask_lender"]
 
 
 def test_a_lane_leaves_in_order_and_waits_for_its_first() -> None:
