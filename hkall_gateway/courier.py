@@ -178,12 +178,13 @@ class Courier:
 
     def claim(self, unit: Unit) -> tuple[OutboxRow, ...]:
         """Take what may leave now, inside a unit of work. Of a line that is down, one row an interval."""
-        now, links = self._now(), _Lines(unit)
+        now, links = self._now(), dict[str, Link]()
 
-        def room(line: str, under_way: int) -> int:
-            return breaker.room(links[line], self._terms(line).in_flight, under_way, now)
+        def room(link: Link, under_way: int) -> int:
+            links[link.agency] = link
+            return breaker.room(link, self._terms(link.agency).in_flight, under_way, now)
 
-        rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room, unit.links.resting(now))
+        rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room)
         until = now + timedelta(seconds=self._patience.probe_s)
         lost = {r.line for r in rows if links[r.line].state == DOWN and not _try(unit, r.line, now, until)}
         unit.outbox.give_back([r.id for r in rows if r.line in lost])
@@ -221,18 +222,6 @@ class Courier:
         except Exception:  # a bug on the way out must not lose the row: it is tried again, and shown
             LOG.exception("courier.carrier_failed", kind=row.kind, send=row.send.value)
             return Answer("unknown", detail="a bug; see the log")
-
-
-class _Lines(dict[str, Link]):
-    """The lines that one claim looks at, each asked for once; nobody reads those of the whole directory."""
-
-    def __init__(self, unit: Unit) -> None:
-        super().__init__()
-        self._unit = unit
-
-    def __missing__(self, line: str) -> Link:
-        self[line] = self._unit.links.one(line)
-        return self[line]
 
 
 def _release(unit: Unit, instance: str, now: datetime, in_hand: Sequence[int]) -> None:

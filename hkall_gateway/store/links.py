@@ -12,19 +12,17 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 
 from hkall_gateway.rules.breaker import UP, Link
 from hkall_gateway.store.prepared import Prepared, changing
-from hkall_gateway.store.tables import IS_RESTING, IS_USED, LINKS
+from hkall_gateway.store.tables import IS_USED, LINKS
 
-_COLUMNS = (LINKS.c.agency, LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until)
+HOW = (LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until)
+"""What is kept of how a line is."""
 
 MOST = 1_000
 
-_KEPT = ("state", "failures", "down_since", "heard_at", "rests_until")
+_KEPT = tuple(column.name for column in HOW)
 _KEEP = changing(LINKS, ("agency",), _KEPT)
 _USED = Prepared(select(LINKS.c.agency).where(IS_USED).order_by(LINKS.c.agency).limit(MOST))
-_RESTING = Prepared(
-    select(LINKS.c.agency).where(IS_RESTING, LINKS.c.rests_until > bindparam("now", type_=LINKS.c.rests_until.type))
-)
-_ONE = Prepared(select(*_COLUMNS).where(LINKS.c.agency == bindparam("of")))
+_ONE = Prepared(select(LINKS.c.agency, *HOW).where(LINKS.c.agency == bindparam("of")))
 _FREE = or_(LINKS.c.rests_until.is_(None), LINKS.c.rests_until <= bindparam("now"))
 _UNTIL = bindparam("until", type_=LINKS.c.rests_until.type)
 _TRY = Prepared(update(LINKS).where(LINKS.c.agency == bindparam("of"), _FREE).values(rests_until=_UNTIL))
@@ -40,13 +38,9 @@ class Links:
         """The agencies to which anything was ever sent, at most MOST, by name."""
         return tuple(row["agency"] for row in _USED.rows(self._connection))
 
-    def resting(self, now: datetime) -> tuple[str, ...]:
-        """The agencies to which nothing may leave now."""
-        return tuple(agency for (agency,) in _RESTING.cells(self._connection, now=now))
-
     def one(self, agency: str) -> Link:
         """The line to one partner."""
-        return next((_link(*cells) for cells in _ONE.cells(self._connection, of=agency)), Link(agency))
+        return next((link_of(*cells) for cells in _ONE.cells(self._connection, of=agency)), Link(agency))
 
     def keep(self, link: Link) -> None:
         """Write down how a line is now."""
@@ -57,6 +51,6 @@ class Links:
         return _TRY.change(self._connection, of=agency, now=now, until=until) == 1
 
 
-def _link(agency: str, state: str, *others: Any) -> Link:
-    """A line from its cells, which stand in the order of its fields."""
-    return Link(agency, state or UP, *others)
+def link_of(agency: str, state: str | None, failures: int | None, *others: Any) -> Link:
+    """A line from what is kept of it, which stands in the order of HOW; nothing is kept of one that is in no directory."""
+    return Link(agency, state or UP, failures or 0, *others)

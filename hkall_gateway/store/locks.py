@@ -119,9 +119,10 @@ def take(connection: Connection, wanted: Sequence[Locks]) -> list[set[str]]:
     return held
 
 
-def try_line(connection: Connection, line: str) -> bool:
-    """Whether the line to a partner is ours until the transaction ends; False at once where another gateway has it."""
-    return connection.dialect.name == "sqlite" or bool(_TRY.cells(connection, number=_number(_name(LINE, "", line)))[0][0])
+def try_lines(connection: Connection, lines: Sequence[str]) -> set[str]:
+    """Those of the lines that are ours until the transaction ends, without those that another gateway has. PostgreSQL only."""
+    tried = _TRY.cells(connection, numbers=[_number(_name(LINE, "", line)) for line in lines])
+    return {line for line, (ours,) in zip(lines, tried, strict=True) if ours}
 
 
 def _meant(wanted: Sequence[Locks]) -> Meant:
@@ -189,8 +190,7 @@ def _lock(ways: tuple[str, ...], fits: Fits) -> Prepared:
 
 
 _FORMER = Prepared(select(CANDIDATES.c.wire_id, CANDIDATES.c.request).where(_is_any_of(CANDIDATES.c.wire_id, "ids")))
+_EACH = func.unnest(bindparam("numbers", type_=ARRAY(BigInteger)))
 # One by one in the order given: in any other order a lock could meet another gateway's half-way.
-_BY_NAME = Prepared(
-    select(func.pg_advisory_xact_lock(func.unnest(bindparam("numbers", type_=ARRAY(BigInteger)))).label("locked"))
-)
-_TRY = Prepared(select(func.pg_try_advisory_xact_lock(bindparam("number", type_=BigInteger)).label("ours")))
+_BY_NAME = Prepared(select(func.pg_advisory_xact_lock(_EACH).label("locked")))
+_TRY = Prepared(select(func.pg_try_advisory_xact_lock(_EACH).label("ours")))

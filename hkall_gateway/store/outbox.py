@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache, partial
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, case, func, or_, select, update
+from sqlalchemy import Connection, bindparam, case, func, or_, select, true, update
 
+from hkall_gateway.rules.breaker import Link
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.records import from_json, to_json
 from hkall_gateway.rules.tidings import Letter, Telling, is_letter
-from hkall_gateway.store.locks import try_line
-from hkall_gateway.store.outgoing import LINE, MAIL, NEXT, UNDER_WAY, Found, Room, due, line_of, with_room
+from hkall_gateway.store.links import link_of
+from hkall_gateway.store.locks import try_lines
+from hkall_gateway.store.outgoing import DUE, DUE_LINES, NEXT, UNDER_WAY, Room
 from hkall_gateway.store.prepared import Prepared, adding
-from hkall_gateway.store.tables import ATTEMPTS, IS_UNSETTLED, OUTBOX
-from hkall_gateway.store.turns import at_once
+from hkall_gateway.store.tables import ATTEMPTS, IS_DEAD, IS_WAITING, OUTBOX
 
 WAITING = ("waiting", "unsure")
 UNSETTLED = (*WAITING, "dead")
+_INDEXED: Final = {"waiting": IS_WAITING, "unsure": IS_WAITING, "dead": IS_DEAD}
+"""What is not settled is found by these small indexes."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
     """One thing to tell. `kind` is ncip or mail; `attempts` counts those already made, this one included once claimed.
 
+    `line` is what it travels on: the one to its partner, or the one for all letters.
     `state`: waiting; unsure (it left, and nobody knows whether it arrived); dead (given up, a person must look); sent; and
     what a person said of it, done (told by hand) or dropped (not to be told).
     """
@@ -35,6 +39,7 @@ class OutboxRow:
     kind: str
     send: Send
     recipient: str
+    line: str
     request: str
     payload: Telling | Letter
     corr: str
@@ -43,11 +48,6 @@ class OutboxRow:
     next_at: datetime
     attempts: int
     last_error: str
-
-    @property
-    def line(self) -> str:
-        """What it travels on: the line to its partner, or the mail."""
-        return MAIL if self.kind == "mail" else self.recipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Attempt:
     detail: str
 
 
-def _always(_line: str, _under_way: int) -> int:
+def _always(_link: Link, _under_way: int) -> int:
     return 1_000_000
 
 
@@ -86,26 +86,17 @@ class Outbox:
             next_at=now,
         )
 
-    def claim(
-        self,
-        now: datetime,
-        instance: str,
-        lease_s: int,
-        limit: int,
-        room: Room = _always,
-        resting: Collection[str] = (),
-    ) -> tuple[OutboxRow, ...]:
-        """The oldest unsent row of each lane that is due, at most `limit`, leased to `instance` for `lease_s` seconds.
+    def claim(self, now: datetime, instance: str, lease_s: int, limit: int, room: Room = _always) -> tuple[OutboxRow, ...]:
+        """The oldest unsent rows of lanes that are due, at most `limit`, leased to `instance` for `lease_s` seconds.
 
-        Nothing is taken for the lines of `resting`, and at most `room(line, under_way)` rows for any other, where so many are
+        A line that has waited longer goes first. For each at most `room(link, under_way)` rows are taken, where so many are
         under way to it from all gateways together. A row whose lease has run out belonged to a gateway that died; it is handed
         out again, as one that may have arrived.
         """
-        under_way, shared = self.under_way(now), self._connection.dialect.name != "sqlite"
-        full = {line for line, count in under_way.items() if room(line, count) < 1}
-        lines = {f"full_{n}": line for n, line in enumerate(sorted({*resting, *full}))}
-        found = due(tuple(lines), shared).rows(self._connection, now=now, most=limit, **lines)
-        taken = self._within(room, found, now) if shared else with_room(room, found, under_way)
+        taken: list[dict[str, Any]] = []
+        for line, most in self._rooms(room, now):
+            if len(taken) < limit:
+                taken += DUE.rows(self._connection, of=line, now=now, most=min(most, limit - len(taken)))
         if not taken:
             return ()
         self.interrupted([r["id"] for r in taken if r["claimed_by"]], now)
@@ -122,16 +113,22 @@ class Outbox:
         held = select(func.count()).where(OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance)
         return int(self._connection.execute(held).scalar_one())
 
-    def _within(self, room: Room, found: Sequence[Found], now: datetime) -> list[Found]:
-        """The same as `with_room`, of the lines that no other gateway is busy with.
+    def _rooms(self, room: Room, now: datetime) -> list[tuple[str, int]]:
+        """The lines on which something is due and may leave, and how much; of those that no other gateway is busy with.
 
-        What is under way is counted once more: only when a line is ours does nobody add to it.
+        What is under way is counted once more for these: only when a line is ours does nobody add to it.
         """
-        lines = sorted({line_of(row) for row in found})
-        tried = at_once(self._connection, [partial(try_line, self._connection, line) for line in lines])
-        ours = {line for line, got in zip(lines, tried, strict=True) if got}
-        mine = [row for row in found if line_of(row) in ours]
-        return with_room(room, mine, self.under_way(now)) if mine else []
+        links = [link_of(*cells) for cells in DUE_LINES.cells(self._connection, now=now)]
+        found = self._with_room(links, room, now)
+        if not found or self._connection.dialect.name == "sqlite":
+            return found
+        ours = try_lines(self._connection, [line for line, _ in found])
+        return self._with_room([link for link in links if link.agency in ours], room, now)
+
+    def _with_room(self, links: Iterable[Link], room: Room, now: datetime) -> list[tuple[str, int]]:
+        under_way = self.under_way(now)
+        rooms = ((link.agency, room(link, under_way.get(link.agency, 0))) for link in links)
+        return [(line, most) for line, most in rooms if most > 0]
 
     def sent(self, row: int, now: datetime) -> None:
         """It was told; the lane's next row may leave."""
@@ -221,27 +218,24 @@ class Outbox:
     ) -> tuple[OutboxRow, ...]:
         """Rows in these states, oldest first; of one partner, one request, or with this text in the last error."""
         wanted: list[Any] = [OUTBOX.c.state.in_(states)]
-        wanted += [IS_UNSETTLED] if set(states) <= set(UNSETTLED) else []  # names the small index of what is still to tell
         wanted += [OUTBOX.c.recipient == partner] if partner else []
         wanted += [OUTBOX.c.request == request] if request else []
         wanted += [OUTBOX.c.last_error.icontains(error, autoescape=True)] if error else []
-        # Not the key as it stands: SQLite would walk through all that was ever told, in order, to spare itself the sorting.
-        found = self._connection.execute(select(OUTBOX).where(*wanted).order_by(OUTBOX.c.id + 0)).mappings()
-        return tuple(_row(r) for r in found)
+        apart = {_INDEXED[state] for state in states} if set(states) <= set(UNSETTLED) else {true()}
+        found = (self._connection.execute(select(OUTBOX).where(those, *wanted)).mappings() for those in apart)
+        return tuple(sorted((_row(r) for each in found for r in each), key=lambda row: row.id))
 
     def next_due(self) -> datetime | None:
         """When the courier has something to do next: the first row of a lane is due and its line does not rest."""
-        found = NEXT.rows(self._connection)
-        return min((max(at for at in row.values() if at is not None) for row in found), default=None)
+        found = NEXT.cells(self._connection)
+        return min((max(at, rests_until or at) for at, rests_until in found if at is not None), default=None)
 
     def depths(self) -> tuple[tuple[str, str, int, datetime], ...]:
         """(recipient, state, count, oldest) of everything unsettled; letters are counted under "mail"."""
-        found = self._connection.execute(
-            select(LINE, OUTBOX.c.state, func.count(), func.min(OUTBOX.c.made_at))
-            .where(IS_UNSETTLED)
-            .group_by(LINE, OUTBOX.c.state)
-        )
-        return tuple((who, state, count, oldest) for who, state, count, oldest in found)
+        line, state = OUTBOX.c.line, OUTBOX.c.state
+        counted = select(line, state, func.count(), func.min(OUTBOX.c.made_at)).group_by(line, state)
+        found = [self._connection.execute(counted.where(those)) for those in (IS_WAITING, IS_DEAD)]
+        return tuple((who, state, count, oldest) for each in found for who, state, count, oldest in each)
 
     def _settle(self, row: int, made: int = 1, **values: Any) -> None:
         _settling(tuple(values)).write(self._connection, number=row, made=made, **values)
@@ -253,6 +247,7 @@ def _row(found: Any, claimed: int = 0) -> OutboxRow:
         kind=found["kind"],
         send=Send(found["send"]),
         recipient=found["recipient"],
+        line=found["line"],
         request=found["request"],
         payload=from_json(found["payload"]),
         corr=found["corr"],

@@ -1,65 +1,57 @@
-"""Which messages may leave: of each lane (one request, one recipient) the first that is not settled, if it is due and free."""
+"""Which messages may leave: line by line, of each lane (one request, one recipient) the first that is not settled.
+
+The lines on which something waits are found by jumping from one to the next in the index that begins with the line, and only
+of those that have room is anything else read: what waits for a partner that rests costs nothing.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, case, exists, func, or_, select
+from sqlalchemy import and_, bindparam, func, literal_column, or_, select
 
+from hkall_gateway.rules.breaker import Link
+from hkall_gateway.store.links import HOW
 from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import EARLIER_UNSETTLED, IS_WAITING, LINKS, OUTBOX
 
 MAIL: Final = "mail"
-"""What stands for all patrons together where letters are counted or held back."""
-Found = Mapping[str, Any]
-"""A row as the database has it."""
-Room = Callable[[str, int], int]
+"""The line that stands for all patrons together."""
+Room = Callable[[Link, int], int]
 """How many more may leave by a line, where so many are under way."""
 
+_ROWS = OUTBOX.c
+_NOW: Any = bindparam("now", type_=_ROWS.next_at.type)
 _EARLIER = OUTBOX.alias("earlier")
-_SAME_LANE = and_(_EARLIER.c.request == OUTBOX.c.request, _EARLIER.c.recipient == OUTBOX.c.recipient)
-_IS_FIRST = ~exists().where(_SAME_LANE, _EARLIER.c.id < OUTBOX.c.id, EARLIER_UNSETTLED)
-LINE = case((OUTBOX.c.kind == MAIL, MAIL), else_=OUTBOX.c.recipient)
-UNDER_WAY = Prepared(
-    select(LINE.label("line"), func.count().label("count"))
-    .where(OUTBOX.c.lease_until >= bindparam("now", type_=OUTBOX.c.lease_until.type))
-    .group_by(LINE)
+# Each lane is looked up by itself (OFFSET 0) and by its request (BETWEEN: of a range PostgreSQL always believes that it is
+# small). By what it has counted, perhaps when there were few, it would join everything, or go through the numbers.
+_SAME_LANE = and_(_EARLIER.c.request.between(_ROWS.request, _ROWS.request), _EARLIER.c.recipient == _ROWS.recipient)
+_HOLDING = select(_EARLIER.c.id).where(_SAME_LANE, _EARLIER.c.id < _ROWS.id, EARLIER_UNSETTLED)
+_IS_FIRST = ~_HOLDING.offset(literal_column("0")).exists()
+_IS_FREE = or_(_ROWS.lease_until.is_(None), _ROWS.lease_until < _NOW)
+
+_JUMP = select(func.min(_ROWS.line).label("line")).where(IS_WAITING)
+_BEGUN = _JUMP.cte("lines", recursive=True)
+_LINES = _BEGUN.union_all(select(_JUMP.where(_ROWS.line > _BEGUN.c.line).scalar_subquery()).where(_BEGUN.c.line.is_not(None)))
+_LINKED = _LINES.outerjoin(LINKS, LINKS.c.agency == _LINES.c.line)
+_ON_IT = and_(IS_WAITING, _ROWS.line == _LINES.c.line)
+_FIRST_AT = select(func.min(_ROWS.next_at)).where(_ON_IT).scalar_subquery()
+_FIRST_LANE = select(_ROWS.next_at).where(_ON_IT, _IS_FIRST).order_by(_ROWS.next_at, _ROWS.id).limit(literal_column("1"))
+
+DUE_LINES = Prepared(select(_LINES.c.line, *HOW).select_from(_LINKED).where(_FIRST_AT <= _NOW).order_by(_FIRST_AT))
+"""The lines on which something is due, the one that has waited longest first, and how they are."""
+
+DUE = Prepared(
+    select(OUTBOX)
+    .where(IS_WAITING, _ROWS.line == bindparam("of"), _ROWS.next_at <= _NOW, _IS_FREE, _IS_FIRST)
+    .order_by(_ROWS.next_at, _ROWS.id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
 )
+"""The first `most` rows of a line that may leave now. On PostgreSQL they are ours until the transaction ends."""
 
+NEXT = Prepared(select(_FIRST_LANE.scalar_subquery().label("next_at"), LINKS.c.rests_until).select_from(_LINKED))
+"""Of each line, when the first of a lane is due and until when it rests."""
 
-@cache
-def due(full: tuple[str, ...], shared: bool) -> Prepared:
-    """The first row of each lane that may leave now; none for the lines named by `full`. `shared`: others claim beside us."""
-    now = OUTBOX.c.next_at <= bindparam("now")
-    free = or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until < bindparam("now"))
-    elsewhere = (bindparam(name) != LINE for name in full)
-    found = select(OUTBOX).where(IS_WAITING, now, free, _IS_FIRST, *elsewhere)
-    found = found.order_by(OUTBOX.c.next_at, OUTBOX.c.id).limit(bindparam("most"))
-    return Prepared(found.with_for_update(skip_locked=True) if shared else found)
-
-
-NEXT = Prepared(
-    select(OUTBOX.c.next_at, LINKS.c.rests_until)
-    .select_from(OUTBOX.outerjoin(LINKS, and_(LINKS.c.agency == OUTBOX.c.recipient, OUTBOX.c.kind != MAIL)))
-    .where(IS_WAITING, _IS_FIRST)
-)
-
-
-def with_room(room: Room, found: Sequence[Found], under_way: Mapping[str, int]) -> list[Found]:
-    """The first of these rows on each line, as many as there is room for. What they tell is not read before they are taken."""
-    taken = Counter(under_way)
-    kept = []
-    for row in found:
-        line = line_of(row)
-        if room(line, taken[line]) > 0:
-            taken[line] += 1
-            kept.append(row)
-    return kept
-
-
-def line_of(found: Found) -> str:
-    """What a row travels on: the line to its partner, or the mail."""
-    return MAIL if found["kind"] == MAIL else str(found["recipient"])
+UNDER_WAY = Prepared(select(_ROWS.line, func.count().label("count")).where(_ROWS.lease_until >= _NOW).group_by(_ROWS.line))

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Date,
     Dialect,
     Engine,
@@ -111,14 +112,14 @@ IS_PERSONAL = text(f"{IS_CLOSED} AND NOT anonymised")
 STANDS_ALONE = text("request = ''")
 NAMES_ALONE = text("request = '' AND patron <> ''")
 HAS_PATRON = text("patron <> ''")
-_UNSETTLED = "state IN ('waiting', 'unsure', 'dead')"
+_WAITING = "state IN ('waiting', 'unsure')"
+_DEAD = "state = 'dead'"
 _IS_LEASED = text("lease_until IS NOT NULL")
-IS_UNSETTLED = text("outbox." + _UNSETTLED)
-IS_WAITING = text(f"{IS_UNSETTLED} AND outbox.state <> 'dead'")
-# In other words than the index's: an earlier message is found by its request, and never among all that is still to tell.
+IS_WAITING = text("outbox." + _WAITING)
+IS_DEAD = text("outbox." + _DEAD)
+# In other words than the indexes': an earlier message is found by its request, and never among all that is still to tell.
 EARLIER_UNSETTLED = text("earlier.state NOT IN ('sent', 'done', 'dropped')")
 _HAS_CARD = text("card <> ''")
-IS_RESTING = text("rests_until IS NOT NULL")
 IS_USED = text("state <> ''")
 IS_FLAGGED = text("flags <> ''")
 IS_CLOSED_OF = text(f"{IS_CLOSED} AND {HAS_PATRON}")
@@ -305,6 +306,7 @@ OUTBOX = Table(
     _text("kind"),
     _text("send"),
     _text("recipient"),
+    Column("line", Text, Computed("CASE kind WHEN 'mail' THEN kind ELSE recipient END", persisted=True), nullable=False),
     _text("request", index=True),
     _text("payload"),
     _text("corr"),
@@ -316,9 +318,11 @@ OUTBOX = Table(
     _text("last_error"),
     _text("claimed_by"),
     _instant("lease_until"),
-    Index("ix_outbox_unsettled", "next_at", sqlite_where=text(_UNSETTLED), postgresql_where=text(_UNSETTLED)),
+    Index("ix_outbox_waiting", "line", "next_at", "id", sqlite_where=text(_WAITING), postgresql_where=text(_WAITING)),
+    Index("ix_outbox_dead", "line", sqlite_where=text(_DEAD), postgresql_where=text(_DEAD)),
     Index("ix_outbox_leased", "lease_until", sqlite_where=_IS_LEASED, postgresql_where=_IS_LEASED),
-    comment="What must be told to others, in our words; a lane (one request, one recipient) leaves in order.",
+    comment="What must be told to others, in our words; a lane (one request, one recipient) leaves in order. "
+    "`line` is what it travels on, one to each partner and one for all letters.",
 )
 
 ATTEMPTS = Table(
@@ -458,7 +462,6 @@ LINKS = Table(
     _instant("rests_until"),
     _number("failures"),
     Index("ix_links_card", "card", sqlite_where=_HAS_CARD, postgresql_where=_HAS_CARD),
-    Index("ix_links_resting", "rests_until", sqlite_where=IS_RESTING, postgresql_where=IS_RESTING),
     Index("ix_links_used", "agency", sqlite_where=IS_USED, postgresql_where=IS_USED),
     comment="One row a partner: its directory entry as a record, the card that stands for it here, and how the line to it is; "
     "there may be millions, of which few are ever used.",

@@ -55,7 +55,7 @@ def plans(engine: Engine, store: Immediate, ask: Ask, now: datetime) -> list[str
     asked: list[tuple[str, Any]] = []
 
     def listen(_c: object, _cursor: object, statement: str, parameters: Any, *_more: object) -> None:
-        asked.extend([(statement, parameters)] if statement.startswith("SELECT") else [])
+        asked.extend([(statement, parameters)] if statement.startswith(("SELECT", "WITH")) else [])
 
     event.listen(engine, "before_cursor_execute", listen)
     store.now(ask, now)

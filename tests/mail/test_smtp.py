@@ -50,7 +50,7 @@ def answer(
     house = House("HKU", "HKU Libraries", Policy(), ("MAIN",))
     mailer = Mailer(store, post, Sender("lending@lib.hk", "HKU Libraries"), lambda: house, lambda: now)
     letter = Letter(Send.LETTER_PICKUP.value, "R1", "P1", "Dune", now)
-    row = OutboxRow(1, "mail", Send.LETTER_PICKUP, "P1", "R1", letter, "c1", "waiting", now, now, 1, "")
+    row = OutboxRow(1, "mail", Send.LETTER_PICKUP, "P1", "mail", "R1", letter, "c1", "waiting", now, now, 1, "")
     return finished(mailer.deliver(row)), sent
 
 

@@ -67,7 +67,7 @@ def plan(engine: Engine, store: Immediate) -> Callable[..., str]:
         asked: list[tuple[str, Any]] = []
 
         def listen(_c: object, _cursor: object, statement: str, parameters: Any, *_more: object) -> None:
-            asked.extend([(statement, parameters)] if statement.startswith("SELECT") else [])
+            asked.extend([(statement, parameters)] if statement.startswith(("SELECT", "WITH")) else [])
 
         event.listen(engine, "before_cursor_execute", listen)
         store.now(work, *args)

@@ -234,13 +234,6 @@ def upgrade() -> None:
             "ix_links_card", ["card"], unique=False, sqlite_where=sa.text("card <> ''"), postgresql_where=sa.text("card <> ''")
         )
         batch_op.create_index(
-            "ix_links_resting",
-            ["rests_until"],
-            unique=False,
-            sqlite_where=sa.text("rests_until IS NOT NULL"),
-            postgresql_where=sa.text("rests_until IS NOT NULL"),
-        )
-        batch_op.create_index(
             "ix_links_used",
             ["agency"],
             unique=False,
@@ -272,6 +265,12 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), server_default="", nullable=False),
         sa.Column("send", sa.Text(), server_default="", nullable=False),
         sa.Column("recipient", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "line",
+            sa.Text(),
+            sa.Computed("CASE kind WHEN 'mail' THEN kind ELSE recipient END", persisted=True),
+            nullable=False,
+        ),
         sa.Column("request", sa.Text(), server_default="", nullable=False),
         sa.Column("payload", sa.Text(), server_default="", nullable=False),
         sa.Column("corr", sa.Text(), server_default="", nullable=False),
@@ -284,9 +283,17 @@ def upgrade() -> None:
         sa.Column("claimed_by", sa.Text(), server_default="", nullable=False),
         sa.Column("lease_until", hkall_gateway.store.tables.UtcDateTime(length=32), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
-        comment="What must be told to others, in our words; a lane (one request, one recipient) leaves in order.",
+        comment="What must be told to others, in our words; a lane (one request, one recipient) leaves in order. "
+        "`line` is what it travels on, one to each partner and one for all letters.",
     )
     with op.batch_alter_table("outbox", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_outbox_dead",
+            ["line"],
+            unique=False,
+            sqlite_where=sa.text("state = 'dead'"),
+            postgresql_where=sa.text("state = 'dead'"),
+        )
         batch_op.create_index(
             "ix_outbox_leased",
             ["lease_until"],
@@ -296,11 +303,11 @@ def upgrade() -> None:
         )
         batch_op.create_index(batch_op.f("ix_outbox_request"), ["request"], unique=False)
         batch_op.create_index(
-            "ix_outbox_unsettled",
-            ["next_at"],
+            "ix_outbox_waiting",
+            ["line", "next_at", "id"],
             unique=False,
-            sqlite_where=sa.text("state IN ('waiting', 'unsure', 'dead')"),
-            postgresql_where=sa.text("state IN ('waiting', 'unsure', 'dead')"),
+            sqlite_where=sa.text("state IN ('waiting', 'unsure')"),
+            postgresql_where=sa.text("state IN ('waiting', 'unsure')"),
         )
 
     op.create_table(
