@@ -24,6 +24,8 @@ from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.fields import TAGS
 from hkall_gateway.store.moves import Move
 
+LOG = structlog.get_logger()
+
 DOT: Final = "•"
 
 HIDDEN_WORDS: Final = frozenset(
@@ -269,7 +271,7 @@ def _as_line(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
 
 def moved(move: Move) -> None:
     """One line for a committed step of a request, or for a refusal with the rule behind it."""
-    structlog.get_logger().info(
+    LOG.info(
         "decision.refused" if move.event == "REFUSED" else "transition",
         request_id=move.request,
         step=move.event,

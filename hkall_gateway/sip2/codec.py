@@ -38,7 +38,8 @@ class Message:
 
     def get(self, name: str) -> str:
         """The value, the first one of a repeated tag, "" when absent."""
-        return first(self.fields.get(name, ""))
+        value = self.fields.get(name, "")
+        return value if isinstance(value, str) else first(value)  # not by the call alone: this is asked all the time
 
     def all(self, name: str) -> tuple[str, ...]:
         """Every value of a tag, in order; empty when absent."""

@@ -217,17 +217,17 @@ def _list(turn: Turn, lists: Lists) -> dict[str, Value]:
     row = asked_list(turn.message)
     if row is None:
         return {}
-    return {row.tag: tuple([line_text(turn, line) for line in _page(turn.message, lists[row.tag])])}
+    return {row.tag: tuple([line_text(turn, row, line) for line in _page(turn.message, lists[row.tag])])}
 
 
-def line_text(turn: Turn, line: Line) -> str:
-    """One line of a list: the barcode, by which the terminal may ask on; a sum where it is about money."""
+def line_text(turn: Turn, row: Listing, line: Line) -> str:
+    """One line of a list: the barcode, by which the terminal may ask on; a sum where the list is about money."""
     if isinstance(line, ChargeLine):
         named, cents = _named(turn, line.item.barcode if line.item else "", line.title), line.left_cents
         # The number is what CG of 37 names.
         return " ".join(filter(None, (f"#{line.fine}", named, turn.session.dialect.currency, dollars(cents), line.kind)))
     named = _named(turn, line.request.item_barcode, line.request.title)
-    if asked_list(turn.message) is not LISTINGS[FINES]:
+    if row is not LISTINGS[FINES]:
         return named
     return " ".join(filter(None, (named, turn.session.dialect.currency, dollars(line.fine_cents))))
 

@@ -129,7 +129,7 @@ def _joined(turn: Turn, theirs: bytes, record: Message, had: Had) -> bytes:
     row = asked_list(turn.message)
     if row in rows:
         page = _rest(turn.message, lists[row.tag], _number(record.get(row.count)))
-        tags = [*((row.tag, line_text(turn, line)) for line in page), *tags]
+        tags = [*((row.tag, line_text(turn, row, line)) for line in page), *tags]
     return grafted(theirs, counts, tags, turn.session.dialect)
 
 
