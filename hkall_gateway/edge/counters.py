@@ -155,7 +155,8 @@ class Counters:
         metric = _checked(name, Kind.HISTOGRAM, labels)
         with self._lock:
             series = self._all.tallies.setdefault(name, {})
-            tally = series.setdefault(_room(series, labels), _Tally([0] * (len(metric.buckets) + 1)))
+            room = _room(series, labels)
+            tally = series.get(room) or series.setdefault(room, _Tally([0] * (len(metric.buckets) + 1)))
             tally.counts[bisect_left(metric.buckets, value)] += 1
             tally.total += value
 
