@@ -20,9 +20,9 @@ from datetime import datetime, timedelta
 from email.message import EmailMessage
 from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-from sqlalchemy import Connection, Engine, insert
+from sqlalchemy import Connection, Engine
 from twisted.internet.task import Clock
 from twisted.mail.smtp import SMTPDeliveryError
 
@@ -41,6 +41,7 @@ from hkall_gateway.desk.ports import LocalIls
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge.health import Health
 from hkall_gateway.lab.documents import Documents
+from hkall_gateway.lab.furnish import begin, furnish
 from hkall_gateway.lab.grounds import Ground, Memory
 from hkall_gateway.lab.ils import Direct, LocalSystem
 from hkall_gateway.lab.ils_ncip import URL, Responder
@@ -56,11 +57,11 @@ from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.transport import Post
 from hkall_gateway.rules.breaker import Patience
-from hkall_gateway.rules.vocabulary import By, Request, Sensitive
+from hkall_gateway.rules.vocabulary import Request, Sensitive
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.moves import Move
 from hkall_gateway.store.outbox import OutboxRow
-from hkall_gateway.store.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS, create_all
+from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
 
 INSTANCE: Final = "lab"
@@ -125,9 +126,9 @@ class World:
         if not self._alone:
             create_all(self._engine)
         with self._engine.connect() as connection:
-            _furnish(connection, start)
+            furnish(connection, start)
         self._boot()
-        self.store.now(_begin, start)
+        self.store.now(begin, start)
 
     @classmethod
     def open(cls, path: Path, engine: Engine | None = None) -> World:
@@ -280,29 +281,6 @@ def _highest(requests: Sequence[Request]) -> int:
 
 async def _right_pin(_card: str, stored: Sensitive, pin: Sensitive) -> bool:
     return stored.reveal() == cheap_hash(pin.reveal())
-
-
-def _furnish(connection: Connection, start: Start) -> None:
-    """The people and the books of the world file."""
-    for table, rows in (
-        (PATRONS, [_row(patron) for patron in start.patrons]),
-        (HOLDINGS, [_row(copy) for copy in start.holdings]),
-        (CLOSURES, [{"agency": a, "day": day, "reason": why} for a, day, why in start.closures]),
-        (CANDIDATES, [_row(candidate) for candidate in start.candidates]),
-    ):
-        if rows:
-            connection.execute(insert(table), rows)
-
-
-def _begin(unit: Unit, start: Start) -> None:
-    unit.write_partners(start.partners)
-    for request in start.requests:
-        unit.open(request, start.time, By("world", "world"))
-
-
-def _row(record: Any) -> dict[str, Any]:
-    values = {name: getattr(record, name) for name in record.__slots__}
-    return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in values.items()}
 
 
 def _next_due(unit: Unit) -> datetime | None:

@@ -1,0 +1,36 @@
+"""What a world file tells, put into an empty database: people, copies, closed days, partners, and what is open already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from hkall_gateway.lab.worldfile import Start
+from hkall_gateway.rules.vocabulary import By, Sensitive
+from hkall_gateway.store.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS
+from hkall_gateway.store.unit import Unit
+
+
+def furnish(connection: Connection, start: Start) -> None:
+    """The people and the books, and which lenders a request had in mind."""
+    for table, rows in (
+        (PATRONS, [_row(patron) for patron in start.patrons]),
+        (HOLDINGS, [_row(copy) for copy in start.holdings]),
+        (CLOSURES, [{"agency": a, "day": day, "reason": why} for a, day, why in start.closures]),
+        (CANDIDATES, [_row(candidate) for candidate in start.candidates]),
+    ):
+        if rows:
+            connection.execute(insert(table), rows)
+
+
+def begin(unit: Unit, start: Start) -> None:
+    """The partners, and the requests that are open already."""
+    unit.write_partners(start.partners)
+    for request in start.requests:
+        unit.open(request, start.time, By("world", "world"))
+
+
+def _row(record: Any) -> dict[str, Any]:
+    values = {name: getattr(record, name) for name in record.__slots__}
+    return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in values.items()}
