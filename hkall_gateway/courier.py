@@ -104,6 +104,7 @@ class Courier:
         self._running = self._looking = self._again = self._unsure = False
         self._looked_s = self._timer_s = 0.0
         self._timer: Any = None
+        self._look_under_way: Deferred[None] | None = None
 
     async def start(self) -> None:
         """Take back what this gateway had in hand when it died, then begin."""
@@ -116,6 +117,8 @@ class Courier:
         self._running = False
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        if self._look_under_way is not None:
+            await self._look_under_way
         for waiting in list(self._under_way):
             await waiting
 
@@ -139,11 +142,14 @@ class Courier:
     def _look_now(self) -> None:
         if self._running and not self._looking:
             self._looking = True
-            contextvars.Context().run(lambda: ensureDeferred(self._look()))  # not in the log context of who nudged
+            # Not in the log context of who nudged.
+            self._look_under_way = contextvars.Context().run(lambda: ensureDeferred(self._look()))
 
     async def _look(self) -> None:
         try:
             while rows := await self._claimed():
+                if not self._running:
+                    return await self._store.run(_give_back, [row.id for row in rows])
                 for row in rows:
                     self._send_off(row)  # a lane's next row may be free when this one is told
         except Unavailable:  # the store has said why
@@ -222,6 +228,10 @@ class Courier:
         except Exception:  # a bug on the way out must not lose the row: it is tried again, and shown
             LOG.exception("courier.carrier_failed", kind=row.kind, send=row.send.value)
             return Answer("unknown", detail="a bug; see the log")
+
+
+def _give_back(unit: Unit, rows: Sequence[int]) -> None:
+    unit.outbox.give_back(rows)
 
 
 def _release(unit: Unit, instance: str, now: datetime, in_hand: Sequence[int]) -> None:

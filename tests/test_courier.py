@@ -22,7 +22,7 @@ from hkall_gateway.rules.breaker import Patience, circuit
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Partner
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.faults import Unavailable
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
@@ -336,6 +336,29 @@ def test_stopping_waits_for_what_is_under_way() -> None:
     post.slow[0].callback(Answer("accepted"))
     assert ended == [None]
     assert post.states() == [("R1", "sent")]
+
+
+def test_what_is_claimed_while_it_stops_is_given_back_and_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    post, claims = Post(), list[tuple[Deferred[Any], Any]]()
+    run = post.store.run
+
+    def late(work: Any, *args: Any, **how: Any) -> Any:
+        answer = run(work, *args, **how)
+        if work != post.courier.claim:
+            return answer
+        claims.append((Deferred(), finished(answer)))
+        return claims[-1][0]
+
+    monkeypatch.setattr(post.store, "run", late)
+    post.put("R1", "CUHK")
+    post.start()
+    ended: list[None] = []
+    ensureDeferred(post.courier.stop()).addCallback(ended.append)
+    assert ended == []
+    waiting, rows = claims[0]
+    waiting.callback(rows)
+    assert (ended, post.carried, post.states()) == ([None], [], [("R1", "waiting")])
+    assert post.store.now(lambda unit: unit.outbox.held_by("test")) == 0
 
 
 @pytest.mark.parametrize(("made", "seconds"), [(1, 15), (2, 30), (3, 60), (8, 1800), (11, 1800)])

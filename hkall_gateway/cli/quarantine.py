@@ -124,7 +124,14 @@ class _Store:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    async def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False) -> T:  # noqa: ARG002
+    async def run(
+        self,
+        work: Callable[..., T],
+        *args: Any,
+        locks: Locks = NO_LOCKS,  # noqa: ARG002
+        repeatable: bool = False,  # noqa: ARG002
+        short: bool = False,  # noqa: ARG002
+    ) -> T:
         return self._site.run(work, *args)
 
     async def read(self, work: Callable[..., T], *args: Any) -> T:

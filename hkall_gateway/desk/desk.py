@@ -59,21 +59,22 @@ class Desk(PartnerDesk):
         """Lend a copy, or ship it when the card is a partner's."""
         if self._loaded and not ask.pin:
             locks = locks_for(patron=ask.card, item=ask.barcode)
-            return await self._store.run(_check_out_loaded, ask, self.house, self._now(), locks=locks)
+            return await self._store.run(_check_out_loaded, ask, self.house, self._now(), locks=locks, short=True)
         shipped = await self._store.glance(_is_partner_card, ask.card)
         if shipped:
-            return await self._store.run(_ship, ask, self.house, self._now(), locks=locks_for(item=ask.barcode))
+            return await self._store.run(_ship, ask, self.house, self._now(), locks=locks_for(item=ask.barcode), short=True)
         facts = await self._facts(ask.card)
         if not facts.reachable:
             return TRY_AGAIN
         if not ask.no_block and (no := await self._pin_refused(ask.card, ask.pin)):
             return no
         locks = locks_for(patron=ask.card, item=ask.barcode)
-        return await self._store.run(circulation.check_out, ask, facts, self.house, self._now(), locks=locks)
+        return await self._store.run(circulation.check_out, ask, facts, self.house, self._now(), locks=locks, short=True)
 
     async def check_in(self, ask: CheckIn) -> Outcome:
         """Take a copy in."""
-        return await self._store.run(returning.check_in, ask, self.house, self._now(), locks=locks_for(item=ask.barcode))
+        locks = locks_for(item=ask.barcode)
+        return await self._store.run(returning.check_in, ask, self.house, self._now(), locks=locks, short=True)
 
     async def renew(self, ask: Renew) -> Outcome:
         """Keep it longer."""
@@ -142,7 +143,7 @@ class Desk(PartnerDesk):
         """The courier says how a delivery went, and when it would try again."""
         locks, now = locks_for(request=row.request, line=row.line), self._now()
         what = (row, answer, retry_at, patience, self.house, now)
-        await self._store.run(deliveries.delivered, *what, locks=locks, repeatable=True)
+        await self._store.run(deliveries.delivered, *what, locks=locks, repeatable=True, short=True)
 
 
 def _is_partner_card(unit: Any, card: str) -> bool:

@@ -7,7 +7,7 @@ committed, so a lone message waits for nobody.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
@@ -41,7 +41,9 @@ def unwatched(_lane: str, _units: int) -> AbstractContextManager[None]:
 class Store(Protocol):
     """Something that runs a function of a unit in one transaction; `Database` with a thread, `Immediate` at once."""
 
-    def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False) -> Awaitable[T]: ...
+    def run(
+        self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False, short: bool = False
+    ) -> Awaitable[T]: ...
 
     def read(self, work: Callable[..., T], *args: Any) -> Awaitable[T]: ...
 
@@ -71,8 +73,8 @@ class Database:
         self._writer: Any
         self._here: Any
         if engine.dialect.name == "sqlite" and not in_memory:
-            hand, counted = _at_hand(engine, 0), partial(watch, "writer")
-            self._writer = Tandem(hand, groups.begin, groups.write_patiently, _is_short, counted, in_reactor, "writer", batch)
+            hand = _at_hand(engine, 0)
+            self._writer = Tandem(hand, groups.begin, groups.write_patiently, _is_short, in_reactor, "writer", batch)
             self._reader = Lane(engine, groups.read, refuse, in_reactor, "reader", batch)
             self._here = Nook(_at_hand(engine, GLANCE_MS), groups.read, in_reactor, batch)
         else:
@@ -80,12 +82,15 @@ class Database:
             self._reader = self._writer if in_memory else Lane(engine, groups.read, refuse, in_reactor, "reader", batch)
             self._here = self._reader
 
-    def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False) -> Deferred[T]:
+    def run(
+        self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False, short: bool = False
+    ) -> Deferred[T]:
         """`work(unit, *args)` in a transaction of its own inside the group; fires after the durable commit.
 
-        `work` may run more than once, and only its last run counts. `repeatable`: committed twice it has one effect.
+        `work` may run more than once, and only its last run counts. `repeatable`: committed twice it has one effect. `short`:
+        it looks at few rows, by their keys, and is over in a fraction of a millisecond, so that the reactor may do it itself.
         """
-        return _put(self._writer, work, args, locks, repeatable)
+        return _put(self._writer, work, args, locks, repeatable, short)
 
     def read(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
         """`work(unit, *args)` that only asks."""
@@ -130,15 +135,24 @@ class _Groups:
             return run_group(connection, self._make_unit, jobs, draw=self._draw)
 
     def begin(self, connection: Connection, jobs: Sequence[Job[Any]]) -> End | None:
-        return begin_group(connection, self._make_unit, jobs, self._draw)
+        """But for its commit; see begin_group. Of a group that was not begun nothing is told."""
+        watching = ExitStack()
+        watching.enter_context(self._watch("writer", len(jobs)))
+        end = begin_group(connection, self._make_unit, jobs, self._draw)
+        return partial(_ended, end, watching) if end else None
 
     def write_patiently(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
         """On a thread, which has time to wait for another process."""
         _wait(connection, BUSY_MS)
         try:
-            return run_group(connection, self._make_unit, jobs, draw=self._draw)
+            return self.write(connection, jobs)
         finally:
             _wait(connection, 0)
+
+
+def _ended(end: End, watching: ExitStack) -> Turn[Job[Any]]:
+    with watching:
+        return end()
 
 
 def _wait(connection: Connection, wait_ms: int) -> None:
@@ -146,13 +160,14 @@ def _wait(connection: Connection, wait_ms: int) -> None:
 
 
 def _is_short(job: Job[Any]) -> bool:
-    """Whether it says what it decides about: then it is some rows, found by their keys."""
-    return job.locks is not NO_LOCKS
+    return job.short
 
 
-def _put(lane: Any, work: Callable[..., T], args: tuple[Any, ...], locks: Locks, repeatable: bool) -> Deferred[T]:
+def _put(
+    lane: Any, work: Callable[..., T], args: tuple[Any, ...], locks: Locks, repeatable: bool, short: bool = False
+) -> Deferred[T]:
     waiter: Waiter[T] = Waiter()
-    lane.put(Job(work, args, locks, waiter.settle, repeatable))
+    lane.put(Job(work, args, locks, waiter.settle, repeatable, short))
     return waiter
 
 
@@ -184,7 +199,14 @@ class Immediate:
         self._make_unit = make_unit
         self._run_group = partial(run_group, before_commit=before_commit)
 
-    def run(self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False) -> _Now[T]:  # noqa: ARG002
+    def run(
+        self,
+        work: Callable[..., T],
+        *args: Any,
+        locks: Locks = NO_LOCKS,
+        repeatable: bool = False,  # noqa: ARG002
+        short: bool = False,  # noqa: ARG002
+    ) -> _Now[T]:
         return self._at_once(self._run_group, work, args, locks)
 
     def read(self, work: Callable[..., T], *args: Any) -> _Now[T]:

@@ -16,7 +16,8 @@ T = TypeVar("T")
 class Job(Generic[T]):
     """One unit of work, waiting; `settle` tells its waiter, in the reactor's thread.
 
-    `repeatable`: done twice it has one effect and one answer, so that it may be tried again after an unknown outcome.
+    `repeatable`: done twice it has one effect and one answer, so that it may be tried again after an unknown outcome. `short`:
+    it is over in a fraction of a millisecond.
     """
 
     work: Callable[..., T]
@@ -24,5 +25,6 @@ class Job(Generic[T]):
     locks: Locks
     settle: Callable[[Any, BaseException | None], None]
     repeatable: bool = False
+    short: bool = False
     tries: int = 0
     context: contextvars.Context = field(default_factory=contextvars.copy_context)

@@ -181,15 +181,19 @@ class Nook(Generic[J]):
         self._connection, self._do_group, self._in_reactor = connection, do_group, in_reactor
         self._batch = batch
         self._waiting: list[J] = []
+        self._stopped = False
 
     def put(self, job: J) -> None:
-        """Wait for the next turn."""
+        """Wait for the next turn. RuntimeError once it was stopped."""
+        if self._stopped:
+            raise RuntimeError("the database is closed")
         self._waiting.append(job)
         if len(self._waiting) == 1:
             self._in_reactor(self._do)
 
     def stop(self) -> None:
         """Finish what waits. Called once, from the reactor's thread."""
+        self._stopped = True
         while self._waiting:
             self._do()
         self._connection.close()

@@ -8,7 +8,6 @@ a whole table: that stays on the thread, for the reactor has lines to read.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -16,7 +15,7 @@ from typing import Generic, TypeVar
 
 from sqlalchemy import Connection
 
-from hkall_gateway.store.lane import Turn, Waiting, give
+from hkall_gateway.store.lane import Answer, Turn, Waiting, give
 
 J = TypeVar("J")
 
@@ -28,8 +27,8 @@ class Tandem(Generic[J]):
     """Jobs in, answers out, in order, as a `Lane`; called from the reactor's thread alone.
 
     `begin` does a group but for its end, which it answers; None where it would have to wait for another process. `do_group`
-    does a whole one on the thread. `is_short`: a job that asks for some rows by their keys. `watch` is put around each group
-    and told how many jobs it has. `in_reactor` and `batch` as for a Lane; `groups` and `units` count what was done.
+    does a whole one on the thread. `is_short`: a job that is over in a fraction of a millisecond. `in_reactor` and `batch` as
+    for a Lane; `groups` and `units` count what was done.
     """
 
     def __init__(
@@ -38,14 +37,13 @@ class Tandem(Generic[J]):
         begin: Callable[[Connection, Sequence[J]], Callable[[], Turn[J]] | None],
         do_group: Callable[[Connection, Sequence[J]], Turn[J]],
         is_short: Callable[[J], bool],
-        watch: Callable[[int], AbstractContextManager[None]],
         in_reactor: Callable[[Callable[[], None]], object],
         name: str,
         batch: int,
     ) -> None:
         self._connection, self._begin, self._do_group, self._is_short = connection, begin, do_group, is_short
-        self._watch, self._in_reactor, self._batch = watch, in_reactor, batch
-        self._ends: SimpleQueue[tuple[Callable[[], Turn[J]], ExitStack] | None] = SimpleQueue()
+        self._in_reactor, self._batch = in_reactor, batch
+        self._ends: SimpleQueue[Callable[[], Turn[J]] | None] = SimpleQueue()
         self._thread = Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
         self._waiting: Waiting[J] = Waiting()
@@ -89,29 +87,31 @@ class Tandem(Generic[J]):
             return
         self._busy = True
         jobs = self._waiting.take(min(self._batch, UNITS_A_TURN))
-        self.groups, self.units = self.groups + 1, self.units + len(jobs)
-        watching = ExitStack()
-        watching.enter_context(self._watch(len(jobs)))
         end = self._begin(self._connection, jobs) if all(map(self._is_short, jobs)) else None
-        self._ends.put((end or partial(self._do_group, self._connection, jobs), watching))
+        if end is None:  # on the thread, with all that wait: who must wait for another process does so once
+            jobs += self._waiting.take(max(0, self._batch - len(jobs)))
+            end = partial(self._do_group, self._connection, jobs)
+        self.groups, self.units = self.groups + 1, self.units + len(jobs)
+        self._ends.put(end)
 
     # ---- on the thread
 
     def _loop(self) -> None:
-        while (task := self._ends.get()) is not None:
-            self._finish(*task)
+        while (end := self._ends.get()) is not None:
+            self._finish(end())
 
-    def _finish(self, end: Callable[[], Turn[J]], watching: ExitStack) -> None:
-        with watching:
-            turn = end()
+    def _finish(self, turn: Turn[J]) -> None:
         self._waiting.put_again(turn.again)
-        self._in_reactor(partial(self._finished, turn))
-        if turn.pause_s:
+        answers = turn.answers
+        if turn.pause_s:  # before the next group begins, which would hold its locks meanwhile
+            self._in_reactor(partial(give, answers))
+            answers = ()
             Event().wait(turn.pause_s)
+        self._in_reactor(partial(self._finished, answers))
 
     # ---- in the reactor again
 
-    def _finished(self, turn: Turn[J]) -> None:
+    def _finished(self, answers: Sequence[Answer]) -> None:
         self._busy = False
         self._soon()
-        give(turn.answers)
+        give(answers)

@@ -29,7 +29,7 @@ class Store:
     def glance(self, work: Any, *args: Any, patron: str = "") -> Deferred[Any]:
         return self.read(work, *args)
 
-    def run(self, work: Any, *args: Any, locks: Any = None, repeatable: bool = False) -> Deferred[Any]:
+    def run(self, work: Any, *args: Any, locks: Any = None, repeatable: bool = False, short: bool = False) -> Deferred[Any]:
         return self.read(work, *args)
 
 

@@ -1,4 +1,4 @@
-"""The writer of a file: units that say what they are about run in the reactor's turn; commits, and what may last, on a thread.
+"""The writer of a file: short units run in the reactor's turn; commits, and what may last, on a thread.
 
 The reactor here is a queue of turns that the test takes itself.
 """
@@ -20,9 +20,9 @@ from sqlalchemy.exc import IntegrityError
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.rules.vocabulary import LostRace
+from hkall_gateway.store import tandem
 from hkall_gateway.store.database import Database
 from hkall_gateway.store.engine import open_engine
-from hkall_gateway.store.locks import NO_LOCKS, Locks
 from hkall_gateway.store.schema import upgrade
 from hkall_gateway.store.tables import INBOX
 from hkall_gateway.store.tandem import UNITS_A_TURN
@@ -30,7 +30,6 @@ from hkall_gateway.store.unit import Unit
 
 PATIENCE_S = 20.0
 DAY = datetime(2017, 3, 1, tzinfo=UTC)
-ONE = Locks(patron="P0001")
 
 
 class Site:
@@ -56,8 +55,13 @@ class Site:
         self.groups.append((lane, units))
         return nullcontext()
 
-    def run(self, name: str, work: Callable[..., Any] | None = None, locks: Locks = ONE) -> Deferred[Any]:
-        return self.database.run(work or write, name, locks=locks)
+    def run(self, name: str, work: Callable[..., Any] | None = None, *, short: bool = True) -> Deferred[Any]:
+        return self.database.run(work or write, name, short=short)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the reactor has nothing to do."""
+        return self._turns.empty()
 
     def turn(self) -> None:
         self._turns.get(timeout=PATIENCE_S)()
@@ -136,8 +140,8 @@ def test_a_crowd_keeps_the_reactor_for_no_more_than_some_units_at_a_time(site: S
     assert site.groups == [("writer", UNITS_A_TURN), ("writer", 1)]
 
 
-def test_what_does_not_say_what_it_is_about_is_done_on_the_thread_with_all_that_wait(site: Site) -> None:
-    waiters = [site.run("a"), site.run("b", locks=NO_LOCKS)]
+def test_what_may_last_is_done_on_the_thread_with_all_that_wait(site: Site) -> None:
+    waiters = [site.run("a"), site.run("b", short=False)]
     assert site.told(*waiters) == ["a", "b"]
     assert [who for what, who in site.said if what in {"BEGIN", "INSERT", "COMMIT"}] == [False] * 4
 
@@ -155,6 +159,17 @@ def test_who_writes_from_elsewhere_does_not_hold_up_the_reactor(site: Site) -> N
     assert site.told(site.run("b")) == ["b"]
     assert site.said[-1] == ("COMMIT", False)
     assert site.said[-2] == ("INSERT", True)
+
+
+def test_all_who_wait_for_another_process_wait_once(site: Site) -> None:
+    other = sqlite3.connect(site.path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    names = [f"{number:03}" for number in range(2 * UNITS_A_TURN)]
+    waiters = [site.run(name) for name in names]
+    site.before("PRAGMA", lambda: other.execute("COMMIT"))
+    assert site.told(*waiters) == names
+    assert site.groups[-1] == ("writer", 2 * UNITS_A_TURN)
+    other.close()
 
 
 def test_a_unit_that_raises_is_rolled_back_alone(site: Site) -> None:
@@ -191,12 +206,36 @@ def test_a_unit_that_was_outrun_is_tried_again_by_itself(site: Site) -> None:
     assert site.groups == [("writer", 3), ("writer", 1)]
 
 
+def test_the_next_group_does_not_begin_while_one_who_was_outrun_pauses(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries, over = iter((True, False)), Event()
+
+    class Pause:
+        def wait(self, _seconds: float) -> None:
+            over.wait(PATIENCE_S)
+
+    def outrun(unit: Unit, name: str) -> str:
+        if next(tries):
+            raise LostRace(name)
+        return write(unit, name)
+
+    monkeypatch.setattr(tandem, "Event", Pause)
+    again = site.run("a", outrun)
+    site.turn()
+    site.turn()  # nobody is told anything yet
+    other = site.run("b")
+    assert site.is_idle
+    over.set()
+    assert site.told(other, again) == ["b", "a"]
+
+
 def test_nothing_that_waits_is_lost_when_it_ends(site: Site) -> None:
     begun = site.run("a")
     site.turn()
-    waiting = [site.run("b"), site.run("c", locks=NO_LOCKS)]
+    waiting = [site.run("b"), site.run("c", short=False)]
     site.database.close()
     assert site.kept() == ["a", "b", "c"]
     assert site.told(begun, *waiting) == ["a", "b", "c"]
     with pytest.raises(RuntimeError, match="closed"):
         site.run("d")
+    with pytest.raises(RuntimeError, match="closed"):
+        site.database.glance(lambda unit: unit.patron("P0001"))
