@@ -35,7 +35,8 @@ def serve(path: Path, beside: Callable[[Any], Any] | None = None) -> int:
     config = gateway.load(path, os.environ)
     log = _begin_log(config)
     ended: list[int] = []
-    ensureDeferred(_live(path, config, reactor, beside, ended, log))
+    # Once it runs: what fails at once stops the reactor, and one that does not run yet cannot be stopped.
+    reactor.callWhenRunning(lambda: ensureDeferred(_live(path, config, reactor, beside, ended, log)))
     try:
         reactor.run(installSignalHandlers=False)
     finally:

@@ -49,6 +49,8 @@ CERTAIN: Final = frozenset({"25P03"})
 """Said only to a session that is silent inside its transaction: a COMMIT that follows is not read any more."""
 
 SQLITE_BUSY: Final = 5
+_PRIMARY: Final = 0xFF
+"""The bits of SQLite's code that tell the kind of error; the others tell it more closely, as when another process recovers."""
 
 
 def fault_of(connection: Connection, error: BaseException) -> Fault:
@@ -58,7 +60,7 @@ def fault_of(connection: Connection, error: BaseException) -> Fault:
     if _is_gone(connection):
         return Fault.LOST
     cause = error.orig if isinstance(error, DBAPIError) else error
-    if getattr(cause, "sqlite_errorcode", None) == SQLITE_BUSY:
+    if getattr(cause, "sqlite_errorcode", 0) & _PRIMARY == SQLITE_BUSY:
         return Fault.BUSY
     state = _state(error)
     return STATES.get(state) or STATES.get(state[:2], Fault.BUG)

@@ -5,6 +5,7 @@ PostgreSQL's own sessions are ended from another one; what cannot be timed so is
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from queue import Queue
@@ -90,6 +91,14 @@ def at(site: Site, word: str, work: Callable[[], None]) -> None:
             work()
 
     event.listen(site.engine, "before_cursor_execute", listen)
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_BUSY_TIMEOUT])
+def test_a_file_in_which_another_process_works_is_busy_whatever_it_does(code: int) -> None:
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorcode = code
+    with open_engine("sqlite://").connect() as connection:
+        assert fault_of(connection, error) is Fault.BUSY
 
 
 # ---- the connection
