@@ -21,6 +21,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from hkall_gateway.store.database import Database
 from hkall_gateway.store.tables import INBOX
 from hkall_gateway.store.unit import Unit
+from tests import turns
 
 PATIENCE_S = 20.0
 TERMINAL: ContextVar[str] = ContextVar("terminal", default="nobody")
@@ -42,12 +43,7 @@ class Reactor:
 
     def until(self, waiters: list[Deferred[Any]]) -> list[Any]:
         """Take turns until every waiter has fired; results and errors, in the order of the waiters."""
-        while not all(w.called for w in waiters):
-            self.turn()
-        outcomes: list[Any] = []
-        for waiter in waiters:
-            waiter.addCallbacks(outcomes.append, lambda failure: outcomes.append(failure.value))
-        return outcomes
+        return turns.told(waiters, self.turn)
 
 
 class Gate:

@@ -24,6 +24,7 @@ from hkall_gateway.store.faults import STATES, Fault, Unavailable, fault_of
 from hkall_gateway.store.group import TRIES
 from hkall_gateway.store.tables import INBOX, PATRONS
 from hkall_gateway.store.unit import Unit
+from tests import turns
 
 PATIENCE_S = 20.0
 DAY = datetime(2017, 3, 1, tzinfo=UTC)
@@ -45,12 +46,7 @@ class Site:
         return 0.0
 
     def all(self, *waiters: Deferred[Any]) -> list[Any]:
-        while not all(waiter.called for waiter in waiters):
-            self._turns.get(timeout=PATIENCE_S)()
-        told: list[Any] = []
-        for waiter in waiters:
-            waiter.addCallbacks(told.append, lambda failure: told.append(failure.value))
-        return told
+        return turns.told(waiters, lambda: self._turns.get(timeout=PATIENCE_S)())
 
     def run(self, *work: Any, **how: Any) -> Any:
         return self.all(self.database.run(*work, **how))[0]

@@ -27,6 +27,7 @@ from hkall_gateway.store.schema import upgrade
 from hkall_gateway.store.tables import INBOX
 from hkall_gateway.store.tandem import UNITS_A_TURN
 from hkall_gateway.store.unit import Unit
+from tests import turns
 
 PATIENCE_S = 20.0
 DAY = datetime(2017, 3, 1, tzinfo=UTC)
@@ -68,12 +69,7 @@ class Site:
 
     def told(self, *waiters: Deferred[Any]) -> list[Any]:
         """What they hear, after as many turns as that takes."""
-        while not all(waiter.called for waiter in waiters):
-            self.turn()
-        heard: list[Any] = []
-        for waiter in waiters:
-            waiter.addCallbacks(heard.append, lambda failure: heard.append(failure.value))
-        return heard
+        return turns.told(waiters, self.turn)
 
     def kept(self) -> list[str]:
         """What another connection sees."""
