@@ -216,17 +216,16 @@ def bridge() -> ILogObserver:
 
 
 def _retold(event: LogEvent) -> None:
-    log = structlog.get_logger()
     said, room = formatEvent(event), event.get("log_namespace", "")
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
-        log.error("twisted.failed", said=said, room=room, exception=failure.getTraceback())
+        LOG.error("twisted.failed", said=said, room=room, exception=failure.getTraceback())
     elif event.get("log_level") in (LogLevel.error, LogLevel.critical):
-        log.error("twisted.failed", said=said, room=room)
+        LOG.error("twisted.failed", said=said, room=room)
     elif event.get("log_level") is LogLevel.warn:
-        log.warning("twisted.warned", said=said, room=room)
+        LOG.warning("twisted.warned", said=said, room=room)
     else:
-        log.debug("twisted.said", said=said, room=room)
+        LOG.debug("twisted.said", said=said, room=room)
 
 
 class _Stamp:

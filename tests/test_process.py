@@ -27,25 +27,33 @@ sys.exit(serve(Path(sys.argv[1]), lambda _reactor: Company()))
 """
 
 
+class Site:
+    """A configured gateway that nobody has started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ports = gateway_ports()
+        self._environ = {**os.environ, **setup.environment(self.ports)}
+        self.path = setup.write_config(folder, self.ports)
+        setup.furnish(self.path, self._environ)
+
+    def ends(self, *command: str | Path) -> tuple[int, bytes]:
+        """The exit code and the log of a command that is expected to end by itself."""
+        ended = subprocess.run(command, env=self._environ, capture_output=True, timeout=PATIENCE_S, check=False)
+        return ended.returncode, ended.stdout
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
 @pytest.mark.parametrize("door", ["sip2", "ncip", "ops"])
-def test_a_door_whose_port_is_taken(tmp_path: Path, door: str) -> None:
-    ports = gateway_ports()
-    environ = {**os.environ, **setup.environment(ports)}
-    path = setup.write_config(tmp_path, ports)
-    setup.furnish(path, environ)
-    with socket.create_server(("127.0.0.1", getattr(ports, door))):
-        ended = subprocess.run(
-            [COMMAND, "serve", "--config", path], env=environ, capture_output=True, timeout=PATIENCE_S, check=False
-        )
-    assert (ended.returncode, ended.stdout.count(b"daemon.not_started")) == (1, 1), ended.stdout
+def test_a_door_whose_port_is_taken(site: Site, door: str) -> None:
+    with socket.create_server(("127.0.0.1", getattr(site.ports, door))):
+        code, log = site.ends(COMMAND, "serve", "--config", site.path)
+    assert (code, log.count(b"daemon.not_started")) == (1, 1), log
 
 
-def test_what_runs_beside_it_cannot_begin(tmp_path: Path) -> None:
-    ports = gateway_ports()
-    environ = {**os.environ, **setup.environment(ports)}
-    path = setup.write_config(tmp_path, ports)
-    setup.furnish(path, environ)
-    ended = subprocess.run(
-        [sys.executable, "-c", BESIDE, path], env=environ, capture_output=True, timeout=PATIENCE_S, check=False
-    )
-    assert (ended.returncode, ended.stdout.count(b"daemon.not_started")) == (1, 1), ended.stdout
+def test_what_runs_beside_it_cannot_begin(site: Site) -> None:
+    code, log = site.ends(sys.executable, "-c", BESIDE, site.path)
+    assert (code, log.count(b"daemon.not_started")) == (1, 1), log

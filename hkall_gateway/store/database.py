@@ -54,7 +54,7 @@ class Database:
     """The daemon's store: one writer with group commit, a thread that reads, and what the reactor does itself with a file.
 
     `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread. `batch=1` is one commit each, for the
-    benchmark; `draw` is a random number in [0, 1) for pauses; `watch` is put around each group, in its thread, and told
+    benchmark; `draw` is a random number in [0, 1) for pauses; `watch` is put around each group, in whichever thread, and told
     which lane it is, "writer" or "reader", and how many units it has. `run` and `read` answer a Deferred that fires in the
     reactor's thread, with Unavailable where the database is away or another gateway was in the way for too long.
     """
