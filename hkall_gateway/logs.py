@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -47,7 +47,6 @@ PATRON_KEYS: Final = PATRON_TAGS | {"patron", "borrower", "card"}
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _HKT: Final = ZoneInfo("Asia/Hong_Kong")
 
-_MARK: Final = re.compile(r"[|=:@<]|\$argon2")
 _NAMED: Final = (
     r"(?i)((?:(?<![a-z])pin(?![a-z])|passw(?:or)?d|secret|token)\w{0,40}['\"]?\s{0,9}[=:]\s{0,9})(['\"]?)[^\s'\",;)|&]+"
 )
@@ -66,6 +65,7 @@ _SPOTS: Final = tuple(
         (("@",), r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", DOT),
     )
 )
+_MARKS: Final = frozenset(mark for marks, _, _ in _SPOTS for mark in marks)
 
 
 def patron_ref(barcode: str, key: bytes) -> str:
@@ -106,11 +106,23 @@ def configure(
             _Stamp(now),
             _as_line,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=_straight(level),
         logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, stream)),  # of which it asks no more than a Stream has
         # A logger that was kept goes on writing to the stream and at the level of an earlier call.
         cache_logger_on_first_use=for_good,
     )
+
+
+def _straight(level: str) -> type[Any]:
+    """structlog's logger at this level without its copies of every entry: a line is made from what it was given alone."""
+
+    def told(logger: Any, method: str, event: str | None = None, **said: Any) -> None:
+        line: Any = {**logger._context, **said, "event": event}
+        for process in logger._processors:
+            line = process(logger._logger, method, line)
+        logger._logger.msg(line)
+
+    return type("Straight", (structlog.make_filtering_bound_logger(level),), {"_proxy_to_logger": told})
 
 
 def _placed(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
@@ -128,16 +140,14 @@ class Scrubber:
         self._key = key
         self._hidden = hidden
         self._known: dict[str, bool] = {}
+        self._open: set[str] = set()
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """`event` with nothing in it that must not be read, and patrons as `patron_ref`."""
-        # Nearly every entry of nearly every line: a name that is known to be open, a value that can hide nothing.
-        known = self._known
-        doubtful = [name for name, value in event.items() if known.get(name) is not False or not _harmless(value)]
-        for name in doubtful:
-            key, seen = self._entry(name, event.pop(name))
-            event[key] = seen
-        return event
+        # Nearly every line has names that are known to be open, and values that can hide nothing.
+        if event.keys() <= self._open and _harmless(event.values()):
+            return event
+        return self._table(event)
 
     def _table(self, table: Mapping[Any, Any]) -> dict[str, Any]:
         shown = {}
@@ -165,6 +175,7 @@ class Scrubber:
             known = name in self._hidden or not words.isdisjoint(self._hidden)
             if len(self._known) < 1000:
                 self._known[name] = known
+                self._open |= set() if known or name in PATRON_KEYS else {name}
         return known
 
     def _shown(self, value: object) -> object:
@@ -179,24 +190,20 @@ class Scrubber:
         return DOT if isinstance(value, Sensitive) else scrubbed(_plain(value))
 
 
-def _harmless(value: object) -> bool:
-    """Whether a value can hide nothing, whatever it is about: a number, or a text in which no secret can be recognised."""
-    if isinstance(value, str):
-        return _clean_word(value) if len(value) < _WORDS else _clean(value)
-    return type(value) in _NUMBERS
+def _harmless(values: Iterable[Any]) -> bool:
+    """Whether values can hide nothing, whatever they are about: numbers, and texts in which no secret can be recognised."""
+    try:
+        return _clean(" ".join([value for value in values if type(value) not in _NUMBERS]))
+    except TypeError:  # one of them is no text
+        return False
 
 
 _NUMBERS: Final = frozenset({bool, int, float, type(None)})
-_WORDS: Final = 32
-"""Texts that are shorter come again and again: names of events, terminals, outcomes."""
 
 
 def _clean(text: str) -> bool:
     """Whether there is none of the marks by which a secret in running text is known."""
-    return text.isalnum() or not _MARK.search(text)
-
-
-_clean_word: Final = lru_cache(maxsize=2048)(_clean)
+    return not any(map(text.__contains__, _MARKS))
 
 
 def scrubbed(text: str) -> str:
@@ -239,7 +246,8 @@ class _Stamp:
         second, day = _told_of(floor(instant.timestamp()))
         stamp = f"{second}.{instant.microsecond // 1000:03}Z"
         head = {"ts": stamp, "hkt_date": day, "level": _LEVELS.get(method, method)}
-        return {**head, "event": event.pop("event", ""), **event, **head}
+        line = {**head, "event": event.pop("event", ""), **event}
+        return line if len(line) == len(head) + 1 + len(event) else {**line, **head}
 
 
 @lru_cache(maxsize=4)

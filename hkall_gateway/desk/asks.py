@@ -33,7 +33,7 @@ class Place:
 # ---- asks of a terminal or of staff
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class SeePatron:
     """Who is this, and what do they have? `pin_given` tells an empty PIN from none; `wants` names lists (held, charged …)."""
 

@@ -27,7 +27,7 @@ def see_patron(
     if borrower is None:
         return _nobody(ask, facts)
     has, charged = unit.open_lines(borrower.barcode), unit.charges(borrower.barcode)
-    owed_cents = sum(one.left_cents for one in charged)
+    owed_cents = sum([one.left_cents for one in charged])
     category = eligibility.category_of(borrower, house.policy)
     answer = eligibility.may_use_as(category, borrower, house.policy, now, standing_of(has, owed_cents, house, now))
     return PatronSeen(

@@ -22,7 +22,8 @@ class about:  # noqa: N801  # it is used as a word: with about(channel="sip2"):
         self._token: Token[Mapping[str, str]] | None = None
 
     def __enter__(self) -> None:
-        self._token = _ABOUT.set({**_ABOUT.get(), **self._named})
+        around = _ABOUT.get()
+        self._token = _ABOUT.set({**around, **self._named} if around else self._named)
 
     def __exit__(self, *_: object) -> None:
         if self._token is not None:

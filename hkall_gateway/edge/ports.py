@@ -89,8 +89,9 @@ class Prompt(Server):
         data, self._held = self._held, b""
         if not data or not self.connected:
             return
-        sent = self.writeSomeData(data)
-        # An error is met again by the reactor, which knows how a connection ends.
-        rest = data[sent:] if isinstance(sent, int) else data
-        if rest:
-            super().write(rest)  # type: ignore[no-untyped-call]
+        try:
+            sent = self.socket.send(data)
+        except OSError:  # is met again by the reactor, which knows how a connection ends
+            sent = 0
+        if sent < len(data):
+            super().write(data[sent:])  # type: ignore[no-untyped-call]

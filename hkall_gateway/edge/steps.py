@@ -23,9 +23,6 @@ def drive(work: Coroutine[Any, Any, None]) -> None:
         if isinstance(awaited, Waiter):
             awaited.go_on = go_on
         else:
-            awaited.addBoth(heard)
-
-    def heard(result: object) -> None:
-        go_on(result.value if isinstance(result, Failure) else None)
+            awaited.addBoth(lambda result: go_on(result.value if isinstance(result, Failure) else None))
 
     go_on()

@@ -76,12 +76,14 @@ def _card(borrower: Borrower, now: datetime) -> Refusal | None:
 
 def _threshold(standing: Standing, policy: Policy) -> Refusal | None:
     block = policy.block
-    over = (
-        ("debt", block.max_debt_cents is not None and standing.owed_cents > block.max_debt_cents),
-        ("overdue recall", block.on_overdue_recall and standing.overdue_recalls > 0),
-        ("long overdue", block.max_long_overdue is not None and standing.long_overdue > block.max_long_overdue),
-    )
-    for reason, is_over in over:
-        if is_over:
-            return Refusal(Why.PATRON_BLOCKED, facts={"block": reason})
+    if block.max_debt_cents is not None and standing.owed_cents > block.max_debt_cents:
+        return _over("debt")
+    if block.on_overdue_recall and standing.overdue_recalls > 0:
+        return _over("overdue recall")
+    if block.max_long_overdue is not None and standing.long_overdue > block.max_long_overdue:
+        return _over("long overdue")
     return None
+
+
+def _over(threshold: str) -> Refusal:
+    return Refusal(Why.PATRON_BLOCKED, facts={"block": threshold})

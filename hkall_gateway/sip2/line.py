@@ -216,23 +216,24 @@ class Line(TwistedProtocol):
     async def _serve(self) -> None:
         try:
             while self._waiting:
-                await self._do(self._waiting.popleft())
+                event = self._waiting.popleft()
+                if isinstance(event, Say):
+                    self._socket.write(event.data)
+                elif isinstance(event, Hang):
+                    self.hang(event.why)
+                else:
+                    known = self._session.terminal
+                    self._answered(await respond(self._port.door(), self._session, event, self._peer, self._beyond), known)
                 self._hold_back()
         except Exception:  # noqa: BLE001  # whatever it is, it must not reach the other lines
             self._failed(Failure())  # type: ignore[no-untyped-call]  # it has no types
         finally:
             self._serving = False
 
-    async def _do(self, event: Event) -> None:
-        if isinstance(event, Hang):
-            self.hang(event.why)
-        elif isinstance(event, Say):
-            self._socket.write(event.data)
-        else:
-            known = self._session.terminal
-            answer = await respond(self._port.door(), self._session, event, self._peer, self._beyond)
-            if not self._closing:
-                self._write(self._in_words(answer), came_in=known is None and self._session.terminal is not None)
+    def _answered(self, answer: bytes, known: str | None) -> None:
+        """Send it, unless nobody is there any more. `known` is who was logged in before."""
+        if not self._closing:
+            self._write(self._in_words(answer), came_in=known is None and self._session.terminal is not None)
 
     def _in_words(self, answer: bytes) -> bytes:
         """The answer itself, or, while the prompts last, what they say to it."""

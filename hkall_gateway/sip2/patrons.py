@@ -40,6 +40,10 @@ def _recalled(line: LoanLine) -> bool:
     return line.request.recalled_on is not None
 
 
+def _recall_overdue(line: LoanLine) -> bool:
+    return line.overdue and _recalled(line)
+
+
 def _at(*positions: Position) -> frozenset[Position]:
     return frozenset(positions)
 
@@ -63,7 +67,7 @@ FACTS: Final[Mapping[str, Callable[[PatronSeen], bool]]] = {
     "unknown":        lambda seen: not _known(seen),
     "full":           lambda seen: _full(seen),
     "owing":          lambda seen: seen.owed_cents > 0 and _blocked(seen),
-    "recall overdue": lambda seen: any(line.overdue and _recalled(line) for line in seen.lines),
+    "recall overdue": lambda seen: any(map(_recall_overdue, seen.lines)),
 }
 """What a terminal asks of a patron."""
 
@@ -131,25 +135,25 @@ def lists_of(record: Record) -> Lists:
 
 def standing(turn: Turn, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
     """What 24, 26 and 64 share. CQ is Y for a PIN that came and was right, and for nothing else: NYPL circulation PR 756."""
-    language = turn.language(seen.language)
+    language, trusted = turn.language(seen.language), _trusted(turn, seen)
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
     return {
         "patron_status": _marks(seen),
-        "language": turn.language_code(seen.language),
-        "AE": name.reveal() if _trusted(turn, seen) else "",
+        "language": turn.code_of(language),
+        "AE": name.reveal() if trusted else "",
         "BL": "Y" if _known(seen) else "N",
         "CQ": "Y" if seen.pin_ok else "N",
         "BH": turn.session.dialect.currency,
-        "BV": dollars(seen.owed_cents) if _trusted(turn, seen) else "",
+        "BV": dollars(seen.owed_cents) if trusted else "",
         "AF": _texts(turn, seen, lists, language),
     }
 
 
 def _marks(seen: PatronSeen) -> str:
-    true = {fact for fact, holds in FACTS.items() if holds(seen)}
+    true = [fact for fact, holds in FACTS.items() if holds(seen)]
     if not true:
         return " " * POSITIONS
-    return "".join([" " if true.isdisjoint(MARKS.get(at, ())) else "Y" for at in range(POSITIONS)])
+    return "".join(["Y" if any(fact in true for fact in MARKS.get(at, ())) else " " for at in range(POSITIONS)])
 
 
 def _texts(turn: Turn, seen: PatronSeen, lists: Lists, language: str) -> tuple[str, ...]:
@@ -245,6 +249,8 @@ def _page(asked: Message, lines: Sequence[Line]) -> Sequence[Line]:
 
 
 def _number(text: str, otherwise: int) -> int:
+    if not text:
+        return otherwise
     digits = text.strip()
     # Nobody has a thousand million books, and int() of a very long number is slow or refused.
     return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else otherwise

@@ -109,7 +109,7 @@ class Session:
         line = data.rstrip(b"\r\n")
         # Nearly always one line comes, and it whole.
         whole = len(line) < len(data) and line[:1] > b" " and not self._length and not self._broken
-        if not whole or len(line) > self.dialect.max_line or _TERMINATOR.search(line):
+        if not whole or len(line) > self.dialect.max_line or b"\r" in line or b"\n" in line:
             return self._piece_by_piece(data)
         self.counters["received"] += 1
         event = self._read(line)
@@ -255,5 +255,5 @@ class Session:
         for at, turn in enumerate(self._turns):
             if turn.message is request:
                 turn.answer = line
-                self._turns = [before for before in self._turns[:at] if before.answer is None] + self._turns[at:]
+                self._turns[:at] = [before for before in self._turns[:at] if before.answer is None]
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, Protocol
 
 from hkall_gateway.desk.asks import Place
@@ -123,9 +123,10 @@ class Turn:
         chosen = language_of(self._code, patron, self.terminal.language)
         return chosen if chosen == EN or _shows_chinese(self.session.dialect.encoding) else EN
 
-    def language_code(self, patron: str = "") -> str:
-        """SIP2's number of it: the one that was asked for, or ours where none was."""
-        return CODES[self.language(patron)] if self._code in UNSAID else self._code
+    def code_of(self, language: str) -> str:
+        """SIP2's number of the language that is written in; or the one that was asked for, where one was."""
+        code = self._code
+        return CODES[language] if code in UNSAID else code
 
     @property
     def _code(self) -> str:
@@ -181,7 +182,7 @@ NEGATIVE: Final[Mapping[str, Mapping[str, Value]]] = {
 def reply(turn: Turn, said: Mapping[str, Value], no: Refused | None = None, request: str = "") -> Reply:
     """A reply with what every reply repeats, and of `said` what this reply has a place for. Text comes last."""
     asked = turn.message
-    whole: dict[str, Value] = {
+    fields: dict[str, Value] = {
         "transaction_date": turn.date18(turn.now),
         "language": "",
         "AO": turn.door.agency,
@@ -189,9 +190,13 @@ def reply(turn: Turn, said: Mapping[str, Value], no: Refused | None = None, requ
         "AB": asked.get("AB"),
         **said,
     }
-    whole["language"] = whole["language"] or turn.language_code()
-    always, all_places = _places(turn.reply_code)
-    fields = {name: value for name, value in whole.items() if (value and name in all_places) or name in always}
+    fields["language"] = fields["language"] or turn.code_of(turn.language())
+    optional, strange = _places(turn.reply_code, tuple(fields))
+    for name in optional:
+        if not fields[name]:
+            del fields[name]
+    for name in strange:
+        del fields[name]
     return Reply(fields, no, request)
 
 
@@ -209,18 +214,20 @@ def refuse_by(turn: Turn, why: Why) -> Reply:
     return refuse(turn, Refused(why))
 
 
+@lru_cache(maxsize=1024)
 def dollars(cents: int) -> str:
     """An amount as BV has it: 1250 cents are "12.50"."""
     return f"{cents // 100}.{cents % 100:02}"
 
 
-@cache
-def _places(code: str) -> tuple[frozenset[str], frozenset[str]]:
-    """What a reply always has, and all that it has where there is something to say."""
+@lru_cache(maxsize=1024)
+def _places(code: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of these names those that a reply has only where there is something to say, and those that it has no place for."""
     shape = SHAPES[code]
-    extensions = (row.tag for row in TAGS.values() if row.extension)
-    always = frozenset({*shape.required, *(part.name for part in shape.fixed)})
-    return always, always.union(shape.optional, extensions)
+    always = {*shape.required, *(part.name for part in shape.fixed)}
+    optional = {*shape.optional, *(row.tag for row in TAGS.values() if row.extension)} - always
+    strange = (name for name in names if name not in always | optional)
+    return tuple(name for name in names if name in optional), tuple(strange)
 
 
 @cache
