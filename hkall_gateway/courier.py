@@ -190,7 +190,7 @@ class Courier:
             links[link.agency] = link
             return breaker.room(link, self._terms(link.agency).in_flight, under_way, now)
 
-        rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room)
+        rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room, tuple(self._under_way.values()))
         until = now + timedelta(seconds=self._patience.probe_s)
         lost = {r.line for r in rows if links[r.line].state == DOWN and not _try(unit, r.line, now, until)}
         unit.outbox.give_back([r.id for r in rows if r.line in lost])

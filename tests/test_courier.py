@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from hkall_gateway.config.policy import load
-from hkall_gateway.courier import APART_S, Courier, Schedule, Terms
+from hkall_gateway.courier import APART_S, LEASE_S, Courier, Schedule, Terms
 from hkall_gateway.desk.deliveries import PATIENCE, delivered
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
@@ -312,6 +312,17 @@ def test_a_claim_whose_answer_was_lost_is_made_again_and_what_is_in_hand_stays()
     post.store.now(lambda unit: unit.outbox.claim(post.now(), "test", 600, 10))  # committed, and the connection broke
     post.pass_time(2)
     assert post.carried == ["R1/CUHK/ask_lender", "R2/CUHK/ask_lender"]
+
+
+def test_what_is_still_in_hand_after_its_lease_is_not_sent_once_more_by_the_same_gateway() -> None:
+    post = Post()
+    post.slow = []
+    post.put("R1", "CUHK")
+    post.start()
+    post.pass_time(LEASE_S + 5)
+    assert post.carried == ["R1/CUHK/ask_lender"]
+    post.slow[0].callback(Answer("accepted"))
+    assert post.states() == [("R1", "sent")]
 
 
 def test_what_is_said_twice_of_one_try_counts_once() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from hkall_gateway.config.loading import Fault, Table, dotted, listed, nearest
 from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.store.outgoing import MAIL
 
 BUILT_IN: Final = ("snapshot", "sip2", "ncip", "manual")
 """The connectors of the package."""
@@ -34,7 +35,7 @@ def _twice(tables: Table) -> Iterator[Fault]:
     others = [
         (dotted((kind, i, "agency")), row.get("agency")) for kind in ("partners", "clients") for i, row in _rows(tables, kind)
     ]
-    yield from _repeated([ours, *others])
+    yield from _repeated([("the line of all letters", MAIL), ours, *others])
     terminals = _rows(_table(tables, "sip2"), "terminals")
     yield from _repeated([(dotted(("sip2", "terminals", i, "login")), row.get("login")) for i, row in terminals])
 

@@ -50,7 +50,7 @@ def counted(counters: Counters, deliver: Callable[[OutboxRow], Awaitable[Answer]
 
 
 def timed(counters: Counters, seconds: Callable[[], float]) -> Watch:
-    """How many units each group had and how long it took; `seconds` is a clock that is never set back."""
+    """How many units each group had and how long it took by the clock `seconds`."""
 
     @contextmanager
     def watch(lane: str, units: int) -> Iterator[None]:

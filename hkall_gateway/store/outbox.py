@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, case, func, or_, select, true, update
+from sqlalchemy import Connection, bindparam, case, func, select, true, update
 
 from hkall_gateway.rules.breaker import Link
 from hkall_gateway.rules.lifecycle import Send
@@ -86,17 +86,20 @@ class Outbox:
             next_at=now,
         )
 
-    def claim(self, now: datetime, instance: str, lease_s: int, limit: int, room: Room = _always) -> tuple[OutboxRow, ...]:
+    def claim(
+        self, now: datetime, instance: str, lease_s: int, limit: int, room: Room = _always, in_hand: Collection[int] = ()
+    ) -> tuple[OutboxRow, ...]:
         """The oldest unsent rows of lanes that are due, at most `limit`, leased to `instance` for `lease_s` seconds.
 
         A line that has waited longer goes first. For each at most `room(link, under_way)` rows are taken, where so many are
         under way to it from all gateways together. A row whose lease has run out belonged to a gateway that died; it is handed
-        out again, as one that may have arrived.
+        out again, as one that may have arrived, unless this very gateway still has it `in_hand`.
         """
         taken: list[dict[str, Any]] = []
         for line, most in self._rooms(room, now):
             if len(taken) < limit:
-                taken += DUE.rows(self._connection, of=line, now=now, most=min(most, limit - len(taken)))
+                found = DUE.rows(self._connection, of=line, now=now, most=min(most, limit - len(taken)))
+                taken += [r for r in found if r["id"] not in in_hand]
         if not taken:
             return ()
         self.interrupted([r["id"] for r in taken if r["claimed_by"]], now)
@@ -164,24 +167,30 @@ class Outbox:
     # ---- what a person says
 
     def retry(self, row: int, now: datetime) -> bool:
-        """A person says: again, at once, with a fresh count. False if there is no such unsettled row."""
+        """A person says: again, at once, with a fresh count. False if there is no such unsettled row, or it is under way."""
+        self._take_back(row, now)
         state = case((OUTBOX.c.state == "dead", self._revived(row)), else_=OUTBOX.c.state)
         found = self._connection.execute(
             update(OUTBOX)
-            .where(OUTBOX.c.id == row, OUTBOX.c.state.in_(UNSETTLED))
-            .values(state=state, next_at=now, attempts=0, claimed_by="", lease_until=None)
+            .where(OUTBOX.c.id == row, OUTBOX.c.state.in_(UNSETTLED), OUTBOX.c.lease_until.is_(None))
+            .values(state=state, next_at=now, attempts=0)
         )
         return found.rowcount == 1
 
     def close(self, row: int, state: str, reason: str, now: datetime) -> bool:
         """A person settles it: `done` or `dropped`. False if it is settled already, or under way at this moment."""
-        free = or_(OUTBOX.c.lease_until.is_(None), OUTBOX.c.lease_until < now)
+        self._take_back(row, now)
         found = self._connection.execute(
             update(OUTBOX)
-            .where(OUTBOX.c.id == row, OUTBOX.c.state.in_(UNSETTLED), free)
-            .values(state=state, last_error=reason[:500], claimed_by="", lease_until=None)
+            .where(OUTBOX.c.id == row, OUTBOX.c.state.in_(UNSETTLED), OUTBOX.c.lease_until.is_(None))
+            .values(state=state, last_error=reason[:500])
         )
         return found.rowcount == 1
+
+    def _take_back(self, row: int, now: datetime) -> None:
+        """A row whose lease has run out: the gateway that had it in hand is gone, and may have sent it."""
+        gone = select(OUTBOX.c.id).where(OUTBOX.c.id == row, OUTBOX.c.lease_until < now)
+        self.interrupted(self._connection.execute(gone).scalars().all(), now)
 
     def _revived(self, row: int) -> str:
         return "unsure" if any(one.kind == "unknown" for one in self.attempts(row)) else "waiting"

@@ -45,3 +45,8 @@ def test_names_that_are_taken_or_unknown_are_told_beside_rows_of_the_wrong_shape
 def test_two_agencies_that_differ_only_in_case_are_one() -> None:
     told = dict(crossed({"library": {"agency": "HKU"}, "partners": [{"agency": "hku"}]}, {}))
     assert told == {"partners[0].agency": "'hku' already stands at library.agency"}
+
+
+def test_no_partner_is_called_as_the_line_of_all_letters_is() -> None:
+    told = dict(crossed({"library": {"agency": "HKU"}, "partners": [{"agency": "Mail"}]}, {}))
+    assert told == {"partners[0].agency": "'Mail' already stands at the line of all letters"}

@@ -71,6 +71,17 @@ def test_a_wish_that_was_told_by_hand_waits_for_its_lender(world: World) -> None
     assert "OUTBOX_DONE" in journal(world)
 
 
+def test_a_wish_that_a_gateway_had_in_hand_when_it_died_may_have_arrived_when_it_is_dropped(world: World) -> None:
+    world.tell("HKU-DISCOVERY", WISH)
+    (row,) = world.store.now(lambda unit: unit.outbox.claim(world.now, "gone", 600, 10))
+
+    assert isinstance(say(world, "drop", row.id), Refused)  # it may be alive and sending
+    world.now += timedelta(seconds=601)
+    assert isinstance(say(world, "drop", row.id), Noted)
+
+    assert world.peers.unasked() == ["CUHK CancelRequestItem", "HKUST RequestItem"]
+
+
 def test_a_dropped_wish_that_may_have_arrived_is_withdrawn_before_the_next_lender_is_asked(world: World) -> None:
     row = give_up(world, "silence")
 

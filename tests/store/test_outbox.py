@@ -144,6 +144,16 @@ def test_only_what_is_not_settled_can_be_tried_again(store: Immediate, now: date
     assert not store.now(lambda unit: unit.outbox.retry(99, now))
 
 
+def test_what_is_under_way_cannot_be_tried_again_until_its_lease_is_over(store: Immediate, now: datetime) -> None:
+    _filled(store, now, ("R1", "CUHK"))
+    _claim(store, now)
+    assert not store.now(lambda unit: unit.outbox.retry(1, now))
+    later = now + timedelta(seconds=LEASE_S + 1)
+    assert store.now(lambda unit: unit.outbox.retry(1, later))
+    (row,) = store.now(_taken, later, "gw2", 1)
+    assert (row.state, row.attempts) == ("unsure", 1)  # whoever had it may have sent it
+
+
 @pytest.mark.parametrize("state", ["done", "dropped"])
 def test_what_a_person_settled_frees_its_lane(store: Immediate, now: datetime, state: str) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"))
