@@ -125,6 +125,7 @@ def _letter_left(unit: Unit, send: Send, letter: Letter, answer: Answer, now: da
     request = unit.request(letter.request)
     if send is not Send.LETTER_PICKUP or state != "sent" or request is None or not unit.can(request, Event.NOTIFY):
         return
-    # The days to collect count from a letter that left late, too: what had expired waits again.
-    told = {"notified_on": answer.sent_on, "pickup_last": answer.last_day, "expired_pickup": False}
+    # The days to collect count from a letter that left late, too: what had expired waits again. More days than that stay given.
+    last = max(filter(None, (answer.last_day, request.pickup_last)), default=None)
+    told = {"notified_on": answer.sent_on, "pickup_last": last, "expired_pickup": False}
     unit.advance(request, Event.NOTIFY, now, by, rule="R14", **told)

@@ -70,7 +70,7 @@ def _factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferr
 
 
 class Mailer:
-    """Carries letters. The address is looked up now, and the last day to collect is counted from today (R14)."""
+    """Carries letters. The address is looked up now; the days to collect count from today, unless more were given (R14)."""
 
     def __init__(
         self,
@@ -86,11 +86,11 @@ class Mailer:
         """Send one letter. A patron without an address, or a refused one, is an answer for the operators (R42)."""
         letter = row.payload
         assert isinstance(letter, Letter)
-        borrower, closed = await self._store.read(_addressee, letter.patron, self._house().agency)
+        borrower, closed, given = await self._store.read(_addressee, letter, self._house().agency)
         if borrower is None or not is_address(borrower.email.reveal()):
             return Answer("undeliverable", detail="no address")
         today, rules = calendar.civil(self._now()), self._house().policy
-        last = policy.pickup_last(today, rules, closed)
+        last = max(policy.pickup_last(today, rules, closed), given or date.min)
         cents = rules.fine.recalled_cents if letter.recalled else rules.fine.overdue_cents
         return await self._send(compose(letter, borrower, self._sender, last, cents), today, last)
 
@@ -117,5 +117,7 @@ def _refused(code: int) -> Answer:
     return Answer(kind, detail=f"smtp {code}")
 
 
-def _addressee(unit: Unit, card: str, agency: str) -> tuple[Borrower | None, calendar.Closures]:
-    return unit.patron(card), unit.closed_days(agency)
+def _addressee(unit: Unit, letter: Letter, agency: str) -> tuple[Borrower | None, calendar.Closures, date | None]:
+    """The reader, our closed days, and until when the book waits as it is."""
+    request = unit.request(letter.request)
+    return unit.patron(letter.patron), unit.closed_days(agency), request.pickup_last if request else None

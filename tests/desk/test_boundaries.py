@@ -399,6 +399,7 @@ ROWS: tuple[Row, ...] = (
     Row("R14 where the letter's day counts",          then(standing(P.IN_TRANSIT), returned("2017-03-06 10:00"), fact("pickup_last")), date(2017, 3, 10), changed(pickup=Pickup(count_notice_day=True))),
     Row("R14 the letter leaves two days later",       then(standing(P.IN_TRANSIT), returned("2017-03-06 10:00"), letter_leaves("2017-03-08 10:00"), fact("pickup_last")), date(2017, 3, 13)),
     Row("R14 the sixth day, where everybody may",     on_shelf("2017-03-12 00:00:00"), "2017-03-27", changed(pickup=Pickup(late_pickup="allow"))),
+    Row("R14 it takes back no day that staff have given",   then(standing(P.IN_TRANSIT), returned("2017-03-06 10:00"), act("extend", "2017-03-06 11:00", on=date(2017, 3, 20), reason="x"), letter_leaves("2017-03-08 10:00"), fact("pickup_last")), date(2017, 3, 20)),
     Row("R14 lent by hand, where no patron is late",  then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), act("lend", "2017-03-12 10:00")), "2017-03-27", changed(pickup=Pickup(late_pickup="staff_only"))),
     Row("R14 lent by hand, where nobody is late",     then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), act("lend", "2017-03-12 10:00")), Why.PICKUP_EXPIRED, changed(pickup=Pickup(late_pickup="deny"))),
     Row("R13 lent by hand before it came",            then(standing(P.IN_TRANSIT), act("lend")), Why.WRONG_POSITION),

@@ -20,7 +20,7 @@ from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.tidings import Letter
-from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.rules.vocabulary import By, Position, Request, Sensitive, Side
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import PATRONS
@@ -32,7 +32,7 @@ MORNING = datetime(2017, 3, 6, 16, 0, 0, tzinfo=UTC)
 
 
 def answer(
-    fail: Exception | None = None, now: datetime = NIGHT, email: str = "p1@example.hk"
+    fail: Exception | None = None, now: datetime = NIGHT, email: str = "p1@example.hk", given: date | None = None
 ) -> tuple[Answer, list[EmailMessage]]:
     engine = databases.empty()
     with engine.connect() as connection:
@@ -47,6 +47,8 @@ def answer(
         sent.append(message)
 
     store = Immediate(engine, lambda c: Unit(c, lambda: "R1"))
+    held = Request("R1", Side.BORROWING, Position.RECEIVED, "Dune", "b-dune", patron="P1", pickup_last=given)
+    store.now(Unit.open, held, now, By("test", "world"))
     house = House("HKU", "HKU Libraries", Policy(), ("MAIN",))
     mailer = Mailer(store, post, Sender("lending@lib.hk", "HKU Libraries"), lambda: house, lambda: now)
     letter = Letter(Send.LETTER_PICKUP.value, "R1", "P1", "Dune", now)
@@ -63,6 +65,19 @@ def test_a_letter_that_left_starts_the_pickup_clock_on_its_own_day() -> None:
 def test_a_second_later_it_is_another_day() -> None:
     left, _ = answer(now=MORNING)
     assert (left.sent_on, left.last_day) == (date(2017, 3, 7), date(2017, 3, 12))
+
+
+@pytest.mark.parametrize(
+    ("given", "last", "told"),
+    [
+        (date(2017, 3, 10), date(2017, 3, 11), "Saturday 11 March 2017"),
+        (date(2017, 3, 20), date(2017, 3, 20), "Monday 20 March 2017"),
+    ],
+)
+def test_r14_a_letter_that_leaves_late_names_the_days_that_staff_have_given(given: date, last: date, told: str) -> None:
+    left, (message,) = answer(given=given)
+    assert left.last_day == last
+    assert told in message.as_string()
 
 
 def test_r42_a_patron_without_an_address_is_an_answer_and_no_error() -> None:
