@@ -47,9 +47,9 @@ def renew_at_home(staff: Staff, agency: str, request: Request) -> bool:
     return reply is not None and not reply.has("Problem")
 
 
-def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:  # noqa: ARG001  # every act has the same shape
+def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:
     """A reader leaves the book at the counter of the library that owns it."""
-    book = _with_its_reader(staff, request)
+    book = _with_its_reader(staff, agency, request)
     if book is None:
         return False
     staff.take_in(book.item.agency, book)
@@ -58,17 +58,17 @@ def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:  # 
 
 def claim(staff: Staff, agency: str, request: Request) -> bool:
     """A reader is sure to have brought it back, and finds it later."""
-    return _with_its_reader(staff, request) is not None and staff.deed(agency, "claim", request)
+    return _with_its_reader(staff, agency, request) is not None and staff.deed(agency, "claim", request)
 
 
 def damage(staff: Staff, agency: str, request: Request) -> bool:
     """A reader has spilt tea on it."""
-    return _with_its_reader(staff, request) is not None and staff.deed(agency, "damaged", request)
+    return _with_its_reader(staff, agency, request) is not None and staff.deed(agency, "damaged", request)
 
 
 def lose(staff: Staff, agency: str, request: Request) -> bool:
     """A reader has lost it: it turns up some days later, or the two libraries settle it between them."""
-    book = _with_its_reader(staff, request)
+    book = _with_its_reader(staff, agency, request)
     if book is None or not staff.deed(agency, "lost", request):
         return False
     book.place = "lost"
@@ -109,10 +109,10 @@ def cancel_recall(staff: Staff, agency: str, request: Request) -> bool:
     return request.side is Side.LENDING and request.recalled_on is not None and staff.deed(agency, "cancel_recall", request)
 
 
-def _with_its_reader(staff: Staff, request: Request) -> Book | None:
-    """The book of a loan, if its reader really has it."""
+def _with_its_reader(staff: Staff, agency: str, request: Request) -> Book | None:
+    """The book of a loan, if a reader of this library really has it: it may be home already, and lent to another library."""
     book = staff.books[request.item] if request.item else None
-    return book if book and book.place == "reader" else None
+    return book if book and (book.place, book.holder) == ("reader", agency) else None
 
 
 _LENT = frozenset({P.SHIPPED, P.AT_BORROWER})
