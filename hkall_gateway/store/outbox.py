@@ -168,24 +168,18 @@ class Outbox:
 
     def retry(self, row: int, now: datetime) -> bool:
         """A person says: again, at once, with a fresh count. False if there is no such unsettled row, or it is under way."""
-        self._take_back(row, now)
         state = case((OUTBOX.c.state == "dead", self._revived(row)), else_=OUTBOX.c.state)
-        found = self._connection.execute(
-            update(OUTBOX)
-            .where(OUTBOX.c.id == row, OUTBOX.c.state.in_(UNSETTLED), OUTBOX.c.lease_until.is_(None))
-            .values(state=state, next_at=now, attempts=0)
-        )
-        return found.rowcount == 1
+        return self._by_hand(row, now, state=state, next_at=now, attempts=0)
 
     def close(self, row: int, state: str, reason: str, now: datetime) -> bool:
         """A person settles it: `done` or `dropped`. False if it is settled already, or under way at this moment."""
+        return self._by_hand(row, now, state=state, last_error=reason[:500])
+
+    def _by_hand(self, row: int, now: datetime, **values: Any) -> bool:
+        """Change a row that is not settled; False if it is, or if it is under way at this moment."""
         self._take_back(row, now)
-        found = self._connection.execute(
-            update(OUTBOX)
-            .where(OUTBOX.c.id == row, OUTBOX.c.state.in_(UNSETTLED), OUTBOX.c.lease_until.is_(None))
-            .values(state=state, last_error=reason[:500])
-        )
-        return found.rowcount == 1
+        free = (OUTBOX.c.id == row, OUTBOX.c.state.in_(UNSETTLED), OUTBOX.c.lease_until.is_(None))
+        return self._connection.execute(update(OUTBOX).where(*free).values(**values)).rowcount == 1
 
     def _take_back(self, row: int, now: datetime) -> None:
         """A row whose lease has run out: the gateway that had it in hand is gone, and may have sent it."""
