@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
-from math import floor
 from typing import Final
 
 LONGEST: Final = 255
@@ -181,6 +180,9 @@ NEAREST: Final = {
 }
 # fmt: on
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND: Final = timedelta(seconds=1)
+
 _DATE18: Final = re.compile(r"([0-9]{8})(.{0,5}?)([0-9]{6})")
 _OFFSET: Final = re.compile(r"([+-]?)([0-9]{2})([0-9]{0,2})")
 _MILITARY: Final = {letter: hour for hour, letter in enumerate("YXWVUTSRQPONZABCDEFGHIKLM", start=-12)}
@@ -194,7 +196,7 @@ def date18(when: datetime, zone: tzinfo) -> str:
     """
     if when.tzinfo is None:
         raise ValueError(f"{when.isoformat()} has no time zone")
-    return _date18(floor(when.timestamp()), zone)
+    return _date18((when - _EPOCH) // _SECOND, zone)
 
 
 @lru_cache(maxsize=256)
