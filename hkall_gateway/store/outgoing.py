@@ -39,8 +39,10 @@ _ON_IT = and_(IS_WAITING, _ROWS.line == _LINES.c.line)
 _FIRST_AT = select(func.min(_ROWS.next_at)).where(_ON_IT).scalar_subquery()
 _FIRST_LANE = select(_ROWS.next_at).where(_ON_IT, _IS_FIRST).order_by(_ROWS.next_at, _ROWS.id).limit(literal_column("1"))
 
-DUE_LINES = Prepared(select(_LINES.c.line, *HOW).select_from(_LINKED).where(_FIRST_AT <= _NOW).order_by(_FIRST_AT))
-"""The lines on which something is due, the one that has waited longest first, and how they are."""
+DUE_LINES = Prepared(
+    select(_LINES.c.line, *HOW).select_from(_LINKED).where(_FIRST_AT <= _NOW).order_by(_FIRST_AT, _LINES.c.line)
+)
+"""The lines on which something is due, the one that has waited longest first (then by name), and how they are."""
 
 DUE = Prepared(
     select(OUTBOX)

@@ -14,6 +14,7 @@ from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Letter, Telling, is_letter
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.tables import LINKS
 from hkall_gateway.store.trips import settle
 from hkall_gateway.store.unit import Unit
 from tests import databases
@@ -69,6 +70,29 @@ def test_a_lane_leaves_in_order_one_at_a_time(store: Immediate, now: datetime) -
 def test_lanes_do_not_wait_for_each_other(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"), ("R1", "PolyU"))
     assert _claim(store, now) == [1, 3, 4]
+
+
+@pytest.mark.parametrize("counted", [5_000, 20_000])
+def test_lines_that_are_due_at_once_leave_by_their_names(
+    postgres_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime, counted: int
+) -> None:
+    store = Immediate(postgres_engine, make_unit)
+    store.now(_listed_and_counted, counted)
+    _filled(store, now, *[("R1", f"A{n:05}") for n in (7, 3, 9, 1, 8, 2, 6, 4)])
+    claimed = store.now(_taken_by_hashing, now)
+    store.close()
+    assert claimed == [4, 6, 2, 8, 7, 1, 5, 3]
+
+
+def _listed_and_counted(unit: Unit, partners: int) -> None:
+    unit.execute(LINKS.insert(), [{"agency": f"A{n:05}"} for n in reversed(range(partners))])
+    unit.connection.exec_driver_sql("ANALYZE links")
+
+
+def _taken_by_hashing(unit: Unit, now: datetime) -> list[int]:
+    # As PostgreSQL does of itself for a directory of some size: then the lines come in the order of their hashes.
+    unit.connection.exec_driver_sql("SET LOCAL enable_nestloop = off")
+    return [row.id for row in _taken(unit, now, "gw1", 100)]
 
 
 def test_a_claim_takes_no_more_than_it_may(store: Immediate, now: datetime) -> None:
