@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPSConnection
@@ -118,11 +119,9 @@ def over_tls(site: Site, body: bytes, who: str) -> Message:
     context.load_verify_locations(site.folder / "gateway.pem")
     if who:
         context.load_cert_chain(site.folder / f"{who}.pem")
-    line = HTTPSConnection("127.0.0.1", site.tls, timeout=PATIENCE_S, context=context)
-    line.request("POST", "/ncip", body)
-    reply = line.getresponse().read()
-    line.close()
-    return decode(reply)
+    with closing(HTTPSConnection("127.0.0.1", site.tls, timeout=PATIENCE_S, context=context)) as line:
+        line.request("POST", "/ncip", body)
+        return decode(line.getresponse().read())
 
 
 @pytest.mark.parametrize(

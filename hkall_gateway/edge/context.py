@@ -25,8 +25,9 @@ class about:  # noqa: N801  # it is used as a word: with about(channel="sip2"):
         around = _ABOUT.get()
         self._token = _ABOUT.set({**around, **self._named} if around else self._named)
 
-    def __exit__(self, *_: object) -> None:
-        if self._token is not None:
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
+        # A coroutine that is thrown away is closed wherever that happens; the context it ran in goes with it.
+        if self._token is not None and raised is not GeneratorExit:
             _ABOUT.reset(self._token)
 
 

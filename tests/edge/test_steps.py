@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -84,6 +86,20 @@ def test_each_has_a_context_of_its_own(make: Make) -> None:
     settle_one(None, None)
     assert said == ["counter-2", "counter-1"]
     assert told() == {}
+
+
+@BOTH
+def test_one_that_is_thrown_away_goes_without_a_word(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+
+    async def speak(waits: Deferred[object]) -> None:
+        with about(terminal="counter-1"):
+            await waits
+
+    drive(speak(make()[0]))
+    gc.collect()
+    assert (complaints, told()) == ([], {})
 
 
 def test_what_it_raises_goes_to_whoever_brought_the_answer() -> None:
