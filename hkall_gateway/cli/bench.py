@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -142,4 +144,15 @@ def _measured(context: click.Context, chosen: Sequence[Row], how: Plan) -> Repor
         if done.exit_code:
             raise Broken(f"{' '.join(words)}: {done.output}")
 
-    return measure(chosen, how, Means(now, time.perf_counter, lambda text: click.echo(text, err=True), command))
+    with _ended_as_by_hand():
+        return measure(chosen, how, Means(now, time.perf_counter, lambda text: click.echo(text, err=True), command))
+
+
+@contextmanager
+def _ended_as_by_hand() -> Iterator[None]:
+    """Who is told to end (SIGTERM) ends its servers first, as with Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -30,6 +30,7 @@ from hkall_gateway.rules.vocabulary import By, Partner
 from hkall_gateway.store import schema
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.outbox import Newer
 
 T = TypeVar("T")
 
@@ -165,7 +166,10 @@ def with_site(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def opened(*args: Any, config: Path, **options: Any) -> Any:
         site = click.get_current_context().find_object(Site) or open_site(config)
-        return command(site, *args, **options)
+        try:
+            return command(site, *args, **options)
+        except Newer as newer:
+            raise Ending(f"{newer}: use that one here too", WRONG) from None
 
     return opened
 

@@ -60,6 +60,10 @@ class Attempt:
     detail: str
 
 
+class Newer(Exception):
+    """A row that a newer version of the program wrote: another kind of message, or a fact that this one does not know."""
+
+
 def _always(_link: Link, _under_way: int) -> int:
     return 1_000_000
 
@@ -93,19 +97,21 @@ class Outbox:
 
         A line that has waited longer goes first. For each at most `room(link, under_way)` rows are taken, where so many are
         under way to it from all gateways together. A row whose lease has run out belonged to a gateway that died; it is handed
-        out again, as one that may have arrived, unless this very gateway still has it `in_hand`.
+        out again, as one that may have arrived, unless this very gateway still has it `in_hand`. What a newer version of the
+        program wrote, and this one cannot read, is left to it, and counts as one of those that its line has room for.
         """
-        taken: list[dict[str, Any]] = []
+        taken: list[tuple[OutboxRow, str]] = []
         for line, most in self._rooms(room, now):
             if len(taken) < limit:
                 found = DUE.rows(self._connection, of=line, now=now, most=min(most, limit - len(taken)))
-                taken += [r for r in found if r["id"] not in in_hand]
+                ours = ((_understood(r), r["claimed_by"]) for r in found if r["id"] not in in_hand)
+                taken += [(row, before) for row, before in ours if row]
         if not taken:
             return ()
-        self.interrupted([r["id"] for r in taken if r["claimed_by"]], now)
+        self.interrupted([row.id for row, before in taken if before], now)
         until = now + timedelta(seconds=lease_s)
-        _LEASE.write_all(self._connection, [{"number": r["id"], "who": instance, "until": until} for r in taken])
-        return tuple(_row(r, claimed=1) for r in taken)
+        _LEASE.write_all(self._connection, [{"number": row.id, "who": instance, "until": until} for row, _ in taken])
+        return tuple(row for row, _ in taken)
 
     def under_way(self, now: datetime) -> Mapping[str, int]:
         """How many rows of each line are leased now, by whichever gateway."""
@@ -208,7 +214,7 @@ class Outbox:
     # ---- what waits
 
     def row(self, number: int) -> OutboxRow | None:
-        """One row, whatever its state."""
+        """One row, whatever its state. Raises Newer, as `rows` does."""
         found = _ROW.first(self._connection, number=number)
         return _row(found) if found else None
 
@@ -244,22 +250,30 @@ class Outbox:
         _settling(tuple(values)).write(self._connection, number=row, made=made, **values)
 
 
+def _understood(found: Any) -> OutboxRow | None:
+    """The row as one that is claimed; None if it is a newer version's."""
+    try:
+        return _row(found, claimed=1)
+    except Newer:
+        return None
+
+
+_AS_IT_IS: Final = ("id", "kind", "recipient", "line", "request", "corr", "made_at", "next_at", "last_error")
+
+
 def _row(found: Any, claimed: int = 0) -> OutboxRow:
-    return OutboxRow(
-        id=found["id"],
-        kind=found["kind"],
-        send=Send(found["send"]),
-        recipient=found["recipient"],
-        line=found["line"],
-        request=found["request"],
-        payload=from_json(found["payload"]),
-        corr=found["corr"],
-        state="unsure" if claimed and found["claimed_by"] else found["state"],
-        made_at=found["made_at"],
-        next_at=found["next_at"],
-        attempts=found["attempts"] + claimed,
-        last_error=found["last_error"],
-    )
+    kept = {name: found[name] for name in _AS_IT_IS}
+    state = "unsure" if claimed and found["claimed_by"] else found["state"]
+    send, payload = _told(found)
+    return OutboxRow(**kept, send=send, payload=payload, state=state, attempts=found["attempts"] + claimed)
+
+
+def _told(found: Any) -> tuple[Send, Telling | Letter]:
+    """What there is to tell. Raises Newer."""
+    try:
+        return Send(found["send"]), from_json(found["payload"])
+    except (KeyError, TypeError, ValueError):
+        raise Newer(f"row {found['id']} of the outbox was written by a newer version of this program") from None
 
 
 _TRIED = adding(ATTEMPTS, "row", "at", "kind", "problem", "detail")

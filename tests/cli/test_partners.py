@@ -75,6 +75,17 @@ def test_one_row_is_shown_with_its_tries_its_document_and_what_would_follow(conf
     assert "the next lender is asked" in done.stdout
 
 
+@pytest.mark.parametrize("words", [("list",), ("show", "1"), ("retry", "1")])
+def test_what_a_newer_version_wrote_is_for_the_newer_version_to_show(config: Path, words: tuple[str, ...]) -> None:
+    engine = open_engine(gateway.load(config, setup.environment(PORTS)).database.url)
+    with engine.connect() as line:
+        line.exec_driver_sql("UPDATE outbox SET send = 'tell_lender_of_tomorrow'")
+    engine.dispose()
+    done = run(config, "outbox", *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "row 1 of the outbox was written by a newer version of this program: use that one here too\n"
+
+
 def test_no_secret_is_shown(config: Path) -> None:
     done = run(config, "outbox", "show", "1")
     assert f">{SECRET}<" not in done.stdout

@@ -14,7 +14,7 @@ from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Letter, Telling, is_letter
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.outbox import OutboxRow
-from hkall_gateway.store.tables import LINKS
+from hkall_gateway.store.tables import LINKS, OUTBOX
 from hkall_gateway.store.trips import settle
 from hkall_gateway.store.unit import Unit
 from tests import databases
@@ -56,6 +56,25 @@ def test_what_is_put_comes_out_as_it_was(store: Immediate, now: datetime, send: 
     (row,) = store.now(_taken, now, "gw1", 10)
     assert (row.send, row.payload, row.corr, row.attempts, row.made_at) == (send, payload, "c-1", 1, now)
     assert (row.kind, row.recipient) == (("mail", "P1") if letter else ("ncip", "CUHK"))
+
+
+# fmt: off
+NEWER: dict[str, dict[str, str]] = {
+    "a message of another kind": {"send": "tell_lender_of_tomorrow"},
+    "a fact of another name":    {"payload": '{"_":"Telling","tomorrow":"x"}'},
+    "a record of another name":  {"payload": '{"_":"Telegram"}'},
+    "another way of writing":    {"payload": "<Telling/>"},
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_what_a_newer_version_wrote_is_left_to_it_and_stops_nothing_else(store: Immediate, now: datetime, name: str) -> None:
+    _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"), ("R1", "PolyU"))
+    store.now(lambda unit: unit.execute(OUTBOX.update().where(OUTBOX.c.id == 1).values(**NEWER[name])))
+    assert _claim(store, now) == [2, 3]
+    assert store.now(lambda unit: unit.outbox.standing(1)) == ("waiting", 0)
+    assert store.now(lambda unit: unit.outbox.held_by("gw1")) == 2
 
 
 def test_a_lane_leaves_in_order_one_at_a_time(store: Immediate, now: datetime) -> None:

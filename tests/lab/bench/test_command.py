@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,21 @@ def test_one_row_is_measured_at_a_real_gateway_beside_a_real_echo() -> None:
     assert (batches["gateway"] >= 1, batches["echo"]) == (True, 0)
     assert ratio["demand"] == "≥ 0.15"
     assert said["machine"]["cores"] >= 1
+
+
+def test_one_that_is_told_to_end_leaves_no_server_behind() -> None:
+    words = ("bench", "--quick", "--only", "sip2_63_vs_echo", *TINY, "--seconds", "60")
+    with subprocess.Popen([Path(sys.executable).with_name("hkall-gateway"), *words], stderr=subprocess.DEVNULL) as running:
+        while not (started := _children(running.pid)) and running.poll() is None:
+            time.sleep(0.05)
+        running.terminate()
+        assert running.wait(60) == 1  # as click ends what Ctrl-C ended
+    assert started
+    assert not any(Path(f"/proc/{child}").exists() for child in started)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
 
 def test_what_was_measured_before_is_judged_and_written_without_measuring_again(tmp_path: Path) -> None:
