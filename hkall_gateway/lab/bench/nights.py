@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -105,6 +106,7 @@ LAG: Final = "hkall_reactor_lag_seconds_bucket"
 class Watch:
     """What was seen of the daemon, once a second."""
 
+    cpu_s: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
     descriptors: list[float] = field(default_factory=list)
     wal_mib: list[float] = field(default_factory=list)
@@ -112,6 +114,7 @@ class Watch:
     def look(self, gateway: Gateway) -> None:
         process = gateway.daemons[0].process
         wal = Path(gateway.url.removeprefix("sqlite:///") + "-wal")
+        self.cpu_s.append(process.cpu_s())
         self.memory.append(process.rss_kib())
         self.descriptors.append(process.descriptors())
         self.wal_mib.append(wal.stat().st_size / MIB if wal.exists() else 0.0)
@@ -133,6 +136,7 @@ def soak(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
         lag_s = lag(before, gateway.daemons[0].metrics(), 0.99)
         (rate, waits_s), (lookups, _) = (future.result() for future in asked)
     return {
+        "cpu": [growth([after - before for before, after in pairwise(watch.cpu_s)])],
         "memory": [growth(watch.memory)],
         "descriptors": [growth(watch.descriptors)],
         "wal": [growth(watch.wal_mib)],
