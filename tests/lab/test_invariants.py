@@ -13,7 +13,7 @@ import structlog
 from hkall_gateway.lab.at_the_end import AT_THE_END
 from hkall_gateway.lab.crew import Book
 from hkall_gateway.lab.each_step import EACH_STEP
-from hkall_gateway.lab.simulate import Cast, Setting, be_quiet, cast
+from hkall_gateway.lab.simulate import Cast, be_quiet
 from hkall_gateway.lab.world import Letter, World
 from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.lifecycle import Event, Send
@@ -23,7 +23,6 @@ from hkall_gateway.store.unit import Unit
 
 P = Position
 HKU, DEFECT = "HKU", By("test", "world")
-CALM = Setting(libraries=3, days=1, loss=0, crash=False)
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +31,6 @@ def _quiet() -> Iterator[None]:
     be_quiet()
     yield
     structlog.configure(**before)
-
-
-@pytest.fixture
-def story() -> Iterator[Cast]:
-    made = cast(CALM)
-    yield made
-    made.consortium.close()
 
 
 # ---- a wish and its way, without chance

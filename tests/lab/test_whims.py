@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hkall_gateway.lab.crew import Book
-from hkall_gateway.lab.simulate import Setting, cast
+from hkall_gateway.lab.simulate import Cast
 from hkall_gateway.lab.whims import WHIMS, Act, bring_to_its_owner, claim, damage, lose
 from hkall_gateway.rules.lifecycle import FINAL, TABLE
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
@@ -27,16 +27,14 @@ def test_a_whim_is_about_something_that_is_open() -> None:
 
 @pytest.mark.parametrize("act", [bring_to_its_owner, claim, damage, lose])
 def test_nobody_loses_a_book_that_is_home_already_and_lent_to_another_library(
-    act: Act, monkeypatch: pytest.MonkeyPatch
+    act: Act, story: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HKU has not heard yet that its owner has the book back, which lends it to CUHK meanwhile (seed 335)."""
-    made = cast(Setting(libraries=3, days=1, loss=0, crash=False))
-    monkeypatch.setattr(made.people, "deed", lambda *_: True)  # whatever they would tell the gateway, it takes
+    monkeypatch.setattr(story.people, "deed", lambda *_: True)  # whatever they would tell the gateway, it takes
     copy = ItemKey("HKUST", "HKUST0001")
-    book = made.people.books[copy] = Book(copy, "b1", "reader", "CUHK")
+    book = story.people.books[copy] = Book(copy, "b1", "reader", "CUHK")
     stale = Request(
         "R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", partner="HKUST", item_agency="HKUST", item_barcode=copy.barcode
     )
-    assert not act(made.people, "HKU", stale)
+    assert not act(story.people, "HKU", stale)
     assert (book.place, book.holder) == ("reader", "CUHK")
-    made.consortium.close()

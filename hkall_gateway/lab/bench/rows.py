@@ -147,7 +147,7 @@ _FIGURES: Final = (
     Row("soak_descriptors",   most(1.1),  Figure(SOAK,     "descriptors", "open files, late to early")),
     Row("soak_wal",           most(1.25), Figure(SOAK,     "wal",         "the write-ahead log, late to early")),
     Row("soak_waits",         most(1.25), Figure(SOAK,     "waits",       "the median waiting time, late to early")),
-    Row("soak_cpu",           REPORTED,   Figure(SOAK,     "cpu",         "CPU time an answer, late to early")),
+    Row("soak_cpu",           REPORTED,   Figure(SOAK,     "cpu",         "CPU time a second at that rate, late to early")),
     Row("soak_lag_ms",        most(20),   Figure(SOAK,     "lag_ms",      "p99 of the reactor's lag in ms")),
     Row("soak_p99_ms",        REPORTED,   Figure(SOAK,     "p99_ms",      "p99 of the waiting time in ms")),
     Row("soak_wal_mib",       REPORTED,   Figure(SOAK,     "wal_mib",     "the write-ahead log at its longest")),
