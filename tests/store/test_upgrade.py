@@ -1,0 +1,146 @@
+"""Databases of released versions, with open work in them, are brought to the present revision and worked on.
+
+The files are in fixtures/databases; its README says what is in them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, func, select, text
+from sqlalchemy.engine import make_url
+
+from hkall_gateway.desk import staff
+from hkall_gateway.desk.deeds import Deed
+from hkall_gateway.desk.house import House
+from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import By, Position
+from hkall_gateway.store import schema
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.tables import METADATA
+from hkall_gateway.store.unit import Unit
+
+RELEASES = Path(__file__).parents[2] / "fixtures" / "databases"
+VERSIONS = sorted(file.name.removesuffix(".sql") for file in RELEASES.glob("*.sql"))
+CLERK = By("mei", "cli", "request")
+HKU = House("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
+NEXT_DAY = datetime(2017, 3, 21, 2, 0, tzinfo=UTC)
+ON_THE_HOLD_SHELF = "C00020"
+WAITING = [
+    ("ask_lender", "CUHK"),
+    ("tell_lender_on_its_way", "CUHK"),
+    ("tell_lender_received", "CUHK"),
+    ("letter_pickup", "P0009"),
+]
+
+
+@pytest.fixture(params=[(version, database) for version in VERSIONS for database in ("sqlite", "postgresql")], ids="-".join)
+def released(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A database as a release left it."""
+    version, database = request.param
+    if database == "sqlite":
+        file = tmp_path / "hkall.db"
+        file.write_bytes(gzip.decompress((RELEASES / f"{version}.db.gz").read_bytes()))
+        engine = open_engine(f"sqlite:///{file}")
+        yield engine
+        engine.dispose()
+        return
+    programs, url = request.getfixturevalue("postgres_programs"), request.getfixturevalue("postgres_url")
+    yield from _restored(url, programs / "psql", RELEASES / f"{version}.sql")
+
+
+def _restored(url: str, psql: Path, dump: Path) -> Iterator[Engine]:
+    server, name = open_engine(url), "released"
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    where = make_url(url)
+    reached = ["--host", str(where.query["host"]), "--username", str(where.username), "--dbname", name]
+    command = [str(psql), "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", *reached, "--file", str(dump)]
+    subprocess.run(command, check=True, capture_output=True)
+    engine = open_engine(where.set(database=name).render_as_string(hide_password=False))
+    yield engine
+    engine.dispose()
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name}")
+    server.dispose()
+
+
+@pytest.fixture
+def upgraded(released: Engine) -> Iterator[Immediate]:
+    """The same, brought to the present revision and opened."""
+    schema.upgrade(released)
+    store = Immediate(released, lambda connection: Unit(connection, lambda: "R-NEW"))
+    yield store
+    store.close()
+
+
+def _counts(engine: Engine) -> dict[str, int]:
+    with engine.connect() as connection:
+        there = set(connection.dialect.get_table_names(connection)) & set(METADATA.tables)
+        return {name: connection.execute(select(func.count()).select_from(text(name))).scalar_one() for name in sorted(there)}
+
+
+def test_there_is_a_database_of_every_release_on_both() -> None:
+    assert VERSIONS[0] == "0.1.0"
+    assert sorted(file.name.removesuffix(".db.gz") for file in RELEASES.glob("*.db.gz")) == VERSIONS
+
+
+def test_every_row_is_kept_and_the_tables_are_todays(released: Engine) -> None:
+    before = _counts(released)
+    assert min(before[name] for name in ("requests", "journal", "outbox", "inbox", "fines", "quarantine")) > 0
+
+    schema.upgrade(released)
+
+    after = _counts(released)
+    assert {name: after[name] for name in before} == before
+    assert (schema.revision(released), schema.drift(released)) == (schema.head(), [])
+
+
+def test_every_open_request_and_its_history_can_be_read(upgraded: Immediate) -> None:
+    found = upgraded.now(Unit.open_list)
+
+    assert {request.position for request in found} >= {
+        Position.REQUESTED,
+        Position.RECEIVED,
+        Position.ON_LOAN,
+        Position.RETURN_TRANSIT,
+        Position.PAGED,
+        Position.AT_BORROWER,
+    }
+    assert all(upgraded.now(Unit.history, request.id) for request in found)
+    assert not {request.position for request in found} & FINAL
+
+
+def test_what_had_not_been_told_is_handed_out_again(upgraded: Immediate) -> None:
+    taken = _told(upgraded) + _told(upgraded)
+    assert [(row.send.value, row.recipient) for row in sorted(taken, key=lambda row: row.id)] == WAITING
+
+
+def _told(store: Immediate) -> tuple[OutboxRow, ...]:
+    """What leaves next: the first message of each request to each recipient, and what waited behind it."""
+
+    def leave(unit: Unit) -> tuple[OutboxRow, ...]:
+        rows = unit.outbox.claim(NEXT_DAY, "gw-2", 60, 100)
+        for row in rows:
+            unit.outbox.sent(row.id, NEXT_DAY)
+        return rows
+
+    return store.now(leave)
+
+
+def test_a_book_from_the_hold_shelf_is_lent_and_comes_back(upgraded: Immediate) -> None:
+    assert _position_after(upgraded, "lend") == Position.ON_LOAN
+    assert _position_after(upgraded, "return") == Position.RETURN_TRANSIT
+
+
+def _position_after(store: Immediate, deed: str) -> Position:
+    store.now(staff.act, Deed(CLERK, barcode=ON_THE_HOLD_SHELF), deed, HKU, NEXT_DAY)
+    return next(request.position for request in store.now(Unit.open_list) if request.item_barcode == ON_THE_HOLD_SHELF)
