@@ -11,7 +11,12 @@ import click
 
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, with_site
 from hkall_gateway.connectors import exports
-from hkall_gateway.rules.vocabulary import By
+from hkall_gateway.connectors.columns import lines_of
+from hkall_gateway.connectors.exports import PatronRow
+from hkall_gateway.rules.eligibility import category_of
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.study_modes import study_mode_of
+from hkall_gateway.rules.vocabulary import Borrower, By
 from hkall_gateway.store import loading
 from hkall_gateway.store.unit import Unit
 
@@ -46,9 +51,9 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     Example: hkall-gateway load patrons patrons.csv --full
     Example: hkall-gateway load patrons users_20261125.zip --full --dry-run
     """
-    rows = _checked(exports.read_patrons, file)
-    _warn_unmapped(site, rows)
-    _load(site, "patrons", rows, dry_run=dry_run, full=full, force=force)
+    rows = _checked(exports.read_patron_rows, file)
+    _warn_of_words(rows, site.house.policy)
+    _load(site, "patrons", [row.borrower for row in rows], dry_run=dry_run, full=full, force=force)
 
 
 @load.command()
@@ -113,12 +118,31 @@ def _checked(read: Callable[[Path], Any], file: Path) -> Any:
         raise Ending(f"{error}\nnothing was loaded", WRONG) from None
 
 
-def _warn_unmapped(site: Site, rows: Sequence[Any]) -> None:
-    """Patrons whose category the policy does not know cannot borrow (R2); name the categories once."""
-    known = {c.key for c in site.house.policy.categories} | {g for c in site.house.policy.categories for g in c.ils_groups}
-    for category in sorted({r.category for r in rows} - known):
-        count = sum(r.category == category for r in rows)
-        click.echo(f"category {category!r} is not in the policy: {count} patrons are not eligible (R2)", err=True)
+def _warn_of_words(rows: Sequence[PatronRow], policy: Policy) -> None:
+    """Name each category and study mode that the policy does not know, with its lines: such patrons may not borrow (R2)."""
+    categories = _places(rows, lambda borrower: "" if category_of(borrower, policy) else borrower.category)
+    for word, places in categories.items():
+        _warn(places, f"category {word!r} is not in the policy: {len(places)} patrons are not eligible (R2)")
+    modes = _places(rows, lambda borrower: "" if _understood(borrower, policy) else borrower.study_mode)
+    for word, places in modes.items():
+        _warn(places, f"study_mode {word!r} is not in the policy: unknown for {len(places)} patrons (R2)")
+
+
+def _understood(borrower: Borrower, policy: Policy) -> bool:
+    return study_mode_of(borrower.study_mode, policy.study_modes) is not None
+
+
+def _places(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> dict[str, list[str]]:
+    """The unknown words, sorted, each with the places of its rows; `unknown` answers "" for a row without one."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if word := unknown(row.borrower):
+            found.setdefault(word, []).append(row.where)
+    return dict(sorted(found.items()))
+
+
+def _warn(places: Sequence[str], what: str) -> None:
+    click.echo(f"{lines_of(places)}: {what}", err=True)
 
 
 def _load(site: Site, kind: str, rows: Sequence[Any], *, dry_run: bool, full: bool, force: bool) -> None:

@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, create_model
 
 from hkall_gateway.config.loading import ConfigErrors, Fault, Strict, Table, model, nearest, read
 from hkall_gateway.rules.settings import Category, Policy
+from hkall_gateway.rules.study_modes import StudyMode, folded
 
 IDENTITIES: Final = {"categories": "key", "roles": "role"}
 """Lists whose rows have a name: a row of the site changes the row of that name, or is a new one."""
@@ -30,7 +31,7 @@ def load(file: Path | None) -> Policy:
     named = file or Path("hkall.toml")
     _, faults = model(_mirror(Policy, partial=True), site, named)
     told = dict(faults)
-    for path, message in (*_rows_of(site, base), *_labels_of(site, base), *_dates_of(site)):
+    for path, message in (*_rows_of(site, base), *_labels_of(site, base), *_dates_of(site), *_modes_of(site, base)):
         told.setdefault(path, message)
     if told:
         raise ConfigErrors(named, told.items())
@@ -101,6 +102,20 @@ def _dates_of(site: Table) -> Iterator[Fault]:
             start, end = str(row.get("start", "")), str(row.get("end", ""))
             if start and end and end < start:
                 yield f"{path}.end", "is before the start"
+
+
+def _modes_of(site: Table, base: Table) -> Iterator[Fault]:
+    """Words that would mean both modes of study."""
+    told = site.get("study_modes")
+    modes = {**base["study_modes"], **told} if isinstance(told, dict) else base["study_modes"]
+    full, part = ({folded(str(word)) for word in _listed(modes, mode.value)} for mode in StudyMode)
+    for word in sorted(full & part):
+        yield "study_modes", f"{word!r} stands in full_time and in part_time"
+
+
+def _listed(modes: Table, mode: str) -> Iterator[object]:
+    words = modes[mode]
+    yield from (mode, *words) if isinstance(words, list) else (mode,)
 
 
 def _tables(site: Table, kind: str) -> Iterator[tuple[str, Table]]:

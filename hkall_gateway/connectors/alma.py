@@ -1,7 +1,8 @@
 """Patrons as Alma writes them (user XML, version 2), one file or several in a zip, as the rows that patrons.csv would have.
 
 Source: the schema of Alma's user object; what follows it in the field is in any order, with or without a namespace. A patron's
-barcode is the active identifier of type BARCODE, else the primary id. Alma does not say how many books a patron has.
+barcode is the active identifier of type BARCODE, else the primary id; inactive ones are former cards. Alma does not say how
+many books a patron has.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ User = etree._Element
 
 _DAY: Final = re.compile(r"(\d{4}-\d{2}-\d{2})(Z|[+-]\d{2}:\d{2})?")
 _CHINESE: Final = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
-_MODES: Final[Mapping[str, str]] = {"FT": "full_time", "PT": "part_time"}
 
 
 def is_alma(path: Path) -> bool:
@@ -72,13 +72,20 @@ def _users(name: str, file: IO[bytes]) -> Iterator[Row]:
 
 
 def _barcode(user: User) -> str:
-    found = (_text(one, "value") for one in _each(user, "user_identifier") if _is_barcode(one))
-    return next((value for value in found if value), _text(user, "primary_id"))
+    return next(_barcodes(user, active=True), _text(user, "primary_id"))
 
 
-def _is_barcode(identifier: User) -> bool:
-    active = _text(identifier, "status").upper() in {"", "ACTIVE"}
-    return active and _text(identifier, "id_type").upper() == "BARCODE"
+def _former_barcodes(user: User) -> str:
+    present = _barcode(user)
+    return ";".join(value for value in _barcodes(user, active=False) if value != present)
+
+
+def _barcodes(user: User, *, active: bool) -> Iterator[str]:
+    """The identifiers of type BARCODE that have a value, the active or the inactive ones."""
+    for one in _each(user, "user_identifier"):
+        is_active = _text(one, "status").upper() in {"", "ACTIVE"}
+        if is_active is active and _text(one, "id_type").upper() == "BARCODE" and _text(one, "value"):
+            yield _text(one, "value")
 
 
 def _name(user: User) -> str:
@@ -96,8 +103,7 @@ def _study_mode(user: User) -> str:
     """The statistical category of a type with STUDY in its name."""
     for statistic in _each(user, "user_statistic"):
         if "STUDY" in _text(statistic, "category_type").upper():
-            mode = _text(statistic, "statistic_category")
-            return _MODES.get(mode.upper(), mode)
+            return _text(statistic, "statistic_category")
     return ""
 
 
@@ -125,15 +131,16 @@ def _blocked(user: User) -> str:
 
 # fmt: off
 COLUMNS: Final[Mapping[str, Callable[[User], str]]] = {
-    "barcode":    _barcode,
-    "name":       _name,
-    "name_zh":    _name_zh,
-    "category":   lambda user: _text(user, "user_group"),
-    "study_mode": _study_mode,
-    "expires":    _expires,
-    "email":      _email,
-    "language":   _language,
-    "blocked":    _blocked,
+    "barcode":        _barcode,
+    "name":           _name,
+    "name_zh":        _name_zh,
+    "category":       lambda user: _text(user, "user_group"),
+    "study_mode":     _study_mode,
+    "expires":        _expires,
+    "email":          _email,
+    "language":       _language,
+    "blocked":        _blocked,
+    "former_barcode": _former_barcodes,
 }
 # fmt: on
 """Column of patrons.csv -> what it is in a user."""

@@ -72,6 +72,11 @@ def day(value: str) -> date | None:
         raise ValueError(f"{value!r} is not a date (YYYY-MM-DD)") from None
 
 
+def cards(value: str) -> tuple[str, ...]:
+    """Barcodes with semicolons between them, each once."""
+    return tuple(dict.fromkeys(card for part in text(value).split(";") if (card := part.strip())))
+
+
 def count(value: str) -> int | None:
     """A number of books; nothing is unknown."""
     if not value:
@@ -113,8 +118,19 @@ def records(
 
     Raises BadFile with every mistake of all rows.
     """
+    return tuple(record for _, record in placed_records(rows, columns, make, key, check))
+
+
+def placed_records(
+    rows: Iterable[Row],
+    columns: Sequence[Column],
+    make: Callable[[dict[str, Any]], T],
+    key: Sequence[str],
+    check: Callable[[Mapping[str, Any]], Iterable[str]] = agree,
+) -> tuple[tuple[str, T], ...]:
+    """The same, each record with the FILE:LINE where it stands."""
     mistakes: list[str] = []
-    made: list[T] = []
+    made: list[tuple[str, T]] = []
     seen: dict[tuple[str, ...], str] = {}
     for where, row in rows:
         values = _values(where, row, columns, mistakes)
@@ -125,10 +141,20 @@ def records(
         wrong = [f"{where}: {what}" for what in check(values)] if values is not None else []
         mistakes += wrong
         if values is not None and not wrong:
-            made.append(make(values))
+            made.append((where, make(values)))
     if mistakes:
         raise BadFile(mistakes)
     return tuple(made)
+
+
+def lines_of(places: Sequence[str], most: int = 5) -> str:
+    """Places of one or several files in short: `patrons.csv:3, 7, 12 and 40 more`."""
+    shown, file = [], ""
+    for place in places[:most]:
+        before, (file, _, line) = file, place.rpartition(":")
+        shown.append(line if file == before else place)
+    more = f" and {len(places) - most} more" if len(places) > most else ""
+    return ", ".join(shown) + more
 
 
 def _beside(other: str, where: str) -> str:

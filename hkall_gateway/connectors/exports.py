@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from hkall_gateway.connectors.columns import (
     BadFile,
     Column,
     Row,
+    cards,
     count,
     csv_rows,
     day,
+    placed_records,
     position,
     records,
     secret,
@@ -31,18 +34,19 @@ __all__ = ["BadFile"]
 
 # fmt: off
 PATRONS: tuple[Column, ...] = (
-    Column("barcode",     text, required=True),
-    Column("name",        secret),
-    Column("name_zh",     secret),
-    Column("category",    text, required=True),
-    Column("study_mode",  text),
-    Column("expires",     day),
-    Column("email",       secret),
-    Column("language",    text),
-    Column("blocked",     yes),
-    Column("local_loans", count),
-    Column("total_quota", count),
-    Column("pin_hash",    secret),
+    Column("barcode",        text, required=True),
+    Column("name",           secret),
+    Column("name_zh",        secret),
+    Column("category",       text, required=True),
+    Column("study_mode",     text),
+    Column("expires",        day),
+    Column("email",          secret),
+    Column("language",       text),
+    Column("blocked",        yes),
+    Column("local_loans",    count),
+    Column("total_quota",    count),
+    Column("pin_hash",       secret),
+    Column("former_barcode", cards),
 )
 
 HOLDINGS: tuple[Column, ...] = (
@@ -102,11 +106,29 @@ BORROWING = (frozenset(Position) - LENDING) | {Position.RETURN_TRANSIT, Position
 """Where a book that we borrow may stand; the way home and the end are the same on both sides."""
 
 
+@dataclass(frozen=True, slots=True)
+class PatronRow:
+    """A patron, the cards that were theirs before, oldest first, and the FILE:LINE that says so."""
+
+    where: str
+    borrower: Borrower
+    former: tuple[str, ...] = ()
+
+
 def read_patrons(path: Path) -> tuple[Borrower, ...]:
     """patrons.csv, or Alma's user XML, plain or in a zip file. Raises BadFile."""
-    return records(
-        _patron_rows(path), PATRONS, lambda row: Borrower(**{**row, "language": row["language"] or "en"}), ("barcode",)
-    )
+    return tuple(row.borrower for row in read_patron_rows(path))
+
+
+def read_patron_rows(path: Path) -> tuple[PatronRow, ...]:
+    """The same, with former cards and places. Raises BadFile."""
+    placed = placed_records(_patron_rows(path), PATRONS, _patron, ("barcode",))
+    return tuple(PatronRow(where, borrower, former) for where, (borrower, former) in placed)
+
+
+def _patron(row: dict[str, Any]) -> tuple[Borrower, tuple[str, ...]]:
+    former = row.pop("former_barcode")
+    return Borrower(**{**row, "language": row["language"] or "en"}), former
 
 
 def _patron_rows(path: Path) -> Iterable[Row]:

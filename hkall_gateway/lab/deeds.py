@@ -35,6 +35,9 @@ class Told(Protocol):
     def outbox(self) -> Sequence[OutboxRow]: ...
 
 
+FILES = (".csv", ".xml")
+"""What a word of a `cli` line ends in that is a file beside the scenario, or in the folder files/."""
+
 Round = Callable[[World], None]
 CommandLine = Callable[[Told, list[str]], str]
 
@@ -69,8 +72,13 @@ class Stage:
 def set_up(stage: Stage, line: Line) -> None:
     if stage.made is not None:
         raise BadLine(line.where, "there is a world already")
-    near = [folder / line.get("file") for folder in (stage.folder, stage.folder.parent / "worlds")]
-    stage.made = World.open(next((path for path in near if path.exists()), near[-1]), stage.engine)
+    stage.made = World.open(_near(stage, line.get("file"), "worlds"), stage.engine)
+
+
+def _near(stage: Stage, name: str, room: str) -> Path:
+    """A file beside the scenario, or in the folder of that name beside its own."""
+    beside = stage.folder / name
+    return beside if beside.exists() else stage.folder.parent / room / name
 
 
 def move_time(stage: Stage, line: Line) -> None:
@@ -138,4 +146,5 @@ def command(stage: Stage, line: Line) -> None:
     if stage.command_line is None:
         raise BadLine(line.where, "there is no command line here")
     stage.speaker = "cli"
-    stage.replies[stage.speaker] = stage.command_line(stage.gateway(line), shlex.split(line.get("said")))
+    words = [str(_near(stage, word, "files")) if word.endswith(FILES) else word for word in shlex.split(line.get("said"))]
+    stage.replies[stage.speaker] = stage.command_line(stage.gateway(line), words)

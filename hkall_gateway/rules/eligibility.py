@@ -7,6 +7,7 @@ from datetime import datetime
 
 from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.settings import Category, Policy
+from hkall_gateway.rules.study_modes import study_mode_of
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Refusal, Why
 
 
@@ -60,12 +61,14 @@ def _study_mode(borrower: Borrower, category: Category, policy: Policy) -> Refus
     needed = category.study_mode_required
     if not needed:
         return None
-    mode = borrower.study_mode.strip().lower().replace("-", "_").replace(" ", "_")
+    mode = study_mode_of(borrower.study_mode, policy.study_modes)
     if mode == needed:
         return None
     if mode:
-        return Refusal(Why.NOT_ELIGIBLE_PART_TIME_SPACE, facts={"study_mode": mode})
-    return None if policy.unknown_study_mode == "allow" else Refusal(Why.ELIGIBILITY_UNKNOWN)
+        return Refusal(Why.NOT_ELIGIBLE_PART_TIME_SPACE, facts={"study_mode": mode.value})
+    if policy.unknown_study_mode == "allow":
+        return None
+    return Refusal(Why.ELIGIBILITY_UNKNOWN, facts={"study_mode": borrower.study_mode})
 
 
 def _card(borrower: Borrower, now: datetime) -> Refusal | None:

@@ -65,6 +65,16 @@ class Category:
 
 
 @dataclass(frozen=True, slots=True)
+class StudyModes:
+    """The words of the local system for the two modes of study. Case, blanks, hyphens and full stops do not count."""
+
+    full_time: tuple[str, ...] = _key(("full_time", "FT", "F", "全日制"), "R2", "Words that mean full time.")
+    part_time: tuple[str, ...] = _key(
+        ("part_time", "PT", "P", "兼讀制", "部分時間制"), "R2", "Words that mean part time; any other word is unknown."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Role:
     """What a kind of terminal may do with books of other libraries."""
 
@@ -288,12 +298,15 @@ class Policy:
         default="allow_and_flag", metadata=_must("R6", "When our own copies cannot be asked.")
     )
     lendable_statuses: tuple[str, ...] = _key(AVAILABLE, "R7", "Statuses of a copy that may be asked for, or lent.")
-    unknown_study_mode: Literal["deny", "allow"] = _key("deny", "R2", "A SPACE student whose study mode nobody knows.")
+    unknown_study_mode: Literal["deny", "allow"] = _key(
+        "deny", "R2", "A SPACE student whose study mode is missing or a word that study_modes does not list."
+    )
     duplicates: Literal["deny", "allow"] = _key("deny", "R11a", "A second request for the same title by the same patron.")
     service_windows: tuple[Window, ...] = _key(WINDOWS, "R1", "Days on which something is suspended.")
     fine_free: tuple[FineFree, ...] = _key((), "R41", "Days without fines.")
     categories: tuple[Category, ...] = _key(CATEGORIES, "R18", "Who may borrow, how many and how long.")
     roles: tuple[Role, ...] = _key(ROLES, "R16", "What each kind of terminal may do.")
+    study_modes: StudyModes = field(default_factory=StudyModes, metadata=_must("R2", "Words for the mode of study."))
     block: Block = field(default_factory=Block, metadata=_must("R2", "Our own thresholds."))
     quota: Quota = field(default_factory=Quota, metadata=_must("R20", "How places are counted."))
     pickup: Pickup = field(default_factory=Pickup, metadata=_must("R14", "The hold shelf."))

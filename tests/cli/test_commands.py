@@ -103,7 +103,18 @@ def test_an_unmapped_category_is_listed(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "patrons.csv"
     file.write_text("barcode,category\nX1,circle_of_friends\n")
     done = run("load", "patrons", str(file), "--dry-run", config=config)
-    assert "'circle_of_friends' is not in the policy: 1 patrons are not eligible (R2)" in done.output
+    assert f"{file}:2: category 'circle_of_friends' is not in the policy: 1 patrons are not eligible (R2)" in done.output
+
+
+def test_unknown_words_are_named_with_the_first_lines_and_stop_nothing(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "patrons.csv"
+    rows = "".join(f"X{n},space_cdp,evening\n" for n in range(7))
+    file.write_text(f"barcode,category,study_mode\n{rows}")
+    done = run("load", "patrons", str(file), "--dry-run", config=config)
+    assert done.exit_code == 0
+    told = f"{file}:2, 3, 4, 5, 6 and 2 more: study_mode 'evening' is not in the policy: unknown for 7 patrons (R2)"
+    assert told in done.output
+    assert "patrons: 7 new" in done.output
 
 
 def test_explain_says_no_with_the_rule_and_leaves_no_trace(config: Path) -> None:

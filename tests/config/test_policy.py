@@ -116,6 +116,9 @@ start = 2026-12-26
 end = 2026-12-24
 [[fine_free]]
 start = 2026-12-26
+[study_modes]
+full_time = ["F.T.", "day"]
+part_time = ["FT", "part_time"]
 [labels]
 RECIEVED = "READY"
 ON_LOAN = 5
@@ -142,6 +145,7 @@ SAID = {
     "service_windows[0].scope": "must be borrow_request, lend_request, checkout, renew or all",
     "service_windows[0].end": "is before the start",
     "fine_free[0].end": "is missing",
+    "study_modes": "'ft' stands in full_time and in part_time",
     "labels.RECIEVED": "is not a known key (did you mean `RECEIVED`?)",
     "labels.ON_LOAN": "must be text, in quotation marks",
 }

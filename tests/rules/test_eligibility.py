@@ -99,7 +99,10 @@ def test_r2_every_published_category_may_use_the_service(key: str) -> None:
         ("Full-time", None),
         ("part_time", Why.NOT_ELIGIBLE_PART_TIME_SPACE),
         ("part-time", Why.NOT_ELIGIBLE_PART_TIME_SPACE),
+        ("FT", None),
+        ("PT", Why.NOT_ELIGIBLE_PART_TIME_SPACE),
         ("", Why.ELIGIBILITY_UNKNOWN),
+        ("evening", Why.ELIGIBILITY_UNKNOWN),
     ],
 )
 def test_r2_a_space_student_must_study_full_time(key: str, mode: str, reason: Why | None) -> None:
@@ -111,9 +114,10 @@ def test_r2_a_part_time_tutor_is_staff_and_eligible() -> None:
     assert why(may_use(tutor, POLICY, NOW)) is None
 
 
-def test_r2_an_unknown_study_mode_may_be_let_pass() -> None:
+@pytest.mark.parametrize("mode", ["", "evening"])
+def test_r2_an_unknown_study_mode_may_be_let_pass(mode: str) -> None:
     policy = replace(POLICY, unknown_study_mode="allow")
-    assert why(may_use(replace(STUDENT, category="space_cdp"), policy, NOW)) is None
+    assert why(may_use(replace(STUDENT, category="space_cdp", study_mode=mode), policy, NOW)) is None
 
 
 @pytest.mark.parametrize("category", ["alumni", "circle_of_friends", "julac_card", "", "Undergraduates"])

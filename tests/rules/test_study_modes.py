@@ -1,0 +1,50 @@
+"""Words for the mode of study: those of the policy are understood however they are written, all others are unknown."""
+
+from __future__ import annotations
+
+import pytest
+
+from hkall_gateway.rules.settings import StudyModes
+from hkall_gateway.rules.study_modes import StudyMode, folded, study_mode_of
+
+WORDS = StudyModes()
+FULL, PART = StudyMode.FULL_TIME, StudyMode.PART_TIME
+
+
+@pytest.mark.parametrize(
+    ("word", "mode"),
+    [
+        ("full_time", FULL),
+        ("FT", FULL),
+        (" ft ", FULL),
+        ("F/T", FULL),
+        ("F", FULL),
+        ("full time", FULL),
+        ("Full-Time", FULL),
+        ("FULLTIME", FULL),
+        ("全日制", FULL),
+        ("PT", PART),
+        ("P", PART),
+        ("part time", PART),
+        ("Part-time", PART),
+        ("兼讀制", PART),
+        ("", None),
+        ("-", None),
+        ("evening", None),
+        ("FTX", None),
+    ],
+)
+def test_r2_a_mode_of_study_is_known_by_the_words_of_the_policy(word: str, mode: StudyMode | None) -> None:
+    assert study_mode_of(word, WORDS) is mode
+
+
+@pytest.mark.parametrize("mode", StudyMode)
+def test_a_site_s_own_words_keep_the_name_of_the_mode(mode: StudyMode) -> None:
+    words = StudyModes(full_time=("day",), part_time=("evening",))
+    assert [study_mode_of(word, words) for word in ("Day", "EVENING", mode.value)] == [FULL, PART, mode]
+
+
+def test_every_word_of_the_table_means_one_mode() -> None:
+    listed = [folded(word) for word in (*WORDS.full_time, *WORDS.part_time)]
+    assert len(set(listed)) == len(listed)
+    assert all(listed)
