@@ -93,4 +93,5 @@ def _partner(row: gateway.Partner, secret: str) -> Caller:
 
 def _client(row: gateway.Client, secret: str) -> Caller:
     told = Caller(row.agency, secret, "client", row.allow_from)
-    return replace(told, certificate=row.certificate, by_address=row.by_address)
+    labels = row.request_status == "label"
+    return replace(told, certificate=row.certificate, by_address=row.by_address, labels=labels)

@@ -15,9 +15,11 @@ from hkall_gateway.ncip.dialects import SUPPORTED
 from hkall_gateway.ncip.documents import DOCUMENTS
 from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.messages import SHAPES as SERVICES
+from hkall_gateway.ncip.status_words import LABELS_SCHEME, status_of
 from hkall_gateway.rules.lifecycle import TABLE, Send, diagram, side_of
+from hkall_gateway.rules.settings import LABELS
 from hkall_gateway.rules.tidings import Telling
-from hkall_gateway.rules.vocabulary import ItemKey, Partner, Side
+from hkall_gateway.rules.vocabulary import ItemKey, Partner, Position, Side
 from hkall_gateway.sip2 import profile as sip2_profile
 from hkall_gateway.sip2.fields import TAGS, Tag
 from hkall_gateway.sip2.messages import SHAPES as MESSAGES
@@ -32,6 +34,15 @@ ABOUT_CALLERS = (
     "Class L looks up, U asks for an action, N reports what was done. Each flow (the dialect of a partner's row) says who may"
     " call a service there. One that nobody may call gets its own response with a Problem: `Unsupported Service` where nobody"
     " at all may, `Unauthorized Service For Agency` where others may. Versions: "
+)
+
+
+ABOUT_STATUS = (
+    "RequestedItem of LookupUserResponse, and LookupRequestResponse. RequestStatusType is of NISO's list; the word of the"
+    " patron's record (the policy's `[labels]`) stands beside it as Ext/RequestStatusType with the Scheme "
+    f'`{LABELS_SCHEME}`. A client whose row says `request_status = "label"` gets that word, with that Scheme, in'
+    " RequestStatusType itself, and no Ext. NCIP 1 has no Ext there. LookupUser tells the requests that wait; the others are"
+    " told by LookupRequest."
 )
 
 
@@ -62,11 +73,18 @@ def profile() -> str:
         "## NCIP services, as responder",
         _table(("service", "class", *ncip_profile.FLOWS, "what for, and why so"), ncip),
         ABOUT_CALLERS + ", ".join(SUPPORTED) + ".",
+        "## Where a request stands, in NCIP",
+        ABOUT_STATUS,
+        _table(("position", "RequestStatusType", "the record's word"), _status_words()),
         "## NCIP services, as initiator",
         _table(("what is told", *FLOWS), [(send, *_documents(send)) for send in DOCUMENTS]),
         "A dash: the flow has no document for it, and it counts as told.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _status_words() -> list[tuple[str, ...]]:
+    return [(position, status_of(Position(position)), label) for position, label in LABELS.items()]
 
 
 def _marks(tag: Tag) -> str:

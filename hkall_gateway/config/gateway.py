@@ -208,6 +208,10 @@ class Client(Strict):
     certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
     by_address: bool = Field(default=False, description="its address alone proves who it is, where no secret comes")
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
+    request_status: Literal["niso", "label"] = Field(
+        default="niso",
+        description="RequestStatusType: NISO's value with the record's word (HKALL REQUESTD …) in Ext, or that word itself",
+    )
 
 
 class Smtp(Strict):

@@ -138,7 +138,10 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class RequestSeen:
-    """A request as it stands. `patron` is empty where we lend; `copy` is what its copy is doing, if it has one."""
+    """A request as it stands. `patron` is empty where we lend; `copy` is what its copy is doing, if it has one.
+
+    `label` is the word of the patron's record (R35), "" where we lend.
+    """
 
     request: str
     side: Side
@@ -151,6 +154,7 @@ class RequestSeen:
     placed_at: datetime | None
     need_before: date | None
     copy: ItemSeen | None
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

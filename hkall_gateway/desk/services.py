@@ -64,6 +64,7 @@ def see_request(unit: Unit, ask: SeeRequest, house: House) -> RequestSeen | Refu
         placed_at=found.placed_at,
         need_before=found.need_before,
         copy=copy if isinstance(copy, ItemSeen) else None,
+        label=house.policy.labels.get(found.position, "") if found.side is Side.BORROWING else "",
     )
 
 

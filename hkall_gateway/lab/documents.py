@@ -65,4 +65,4 @@ def _callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:
         agreed = secret(partner.agency)
         yield Caller(partner.agency, agreed, "partner", (HERE,), date_semantics=partner.date_semantics)
     for client in start.clients:
-        yield Caller(client, secret(client), "client", (HERE,))
+        yield Caller(client, secret(client), "client", (HERE,), labels=client in start.label_readers)

@@ -65,6 +65,8 @@ class Ils:
 class Start:
     """Everything with which a world begins. `clients` are agencies; `closures` are (agency, day, reason).
 
+    `label_readers` are the clients that read RequestStatusType in the words of the patron's record.
+
     `readers` and `books` are those of the library's own system, which the gateway knows only by asking.
     """
 
@@ -84,6 +86,7 @@ class Start:
     ils: Ils = Ils()
     readers: tuple[Reader, ...] = ()
     books: tuple[Book, ...] = ()
+    label_readers: frozenset[str] = frozenset()
 
 
 def secret_of(agency: str) -> str:
@@ -150,6 +153,7 @@ def _start(world: Table) -> Start:
         ils=Ils(**world.get("ils", {})),
         readers=_rows(world, "readers", lambda row: Reader(**row)),
         books=_rows(world, "books", lambda row: Book(**row)),
+        label_readers=frozenset(row["agency"] for row in world.get("clients", ()) if row.get("request_status") == "label"),
     )
 
 

@@ -45,7 +45,7 @@ def frame(call: Call) -> Frame:
     named = call.message.text("UserId/UserIdentifierValue")
     agency = call.message.text("UserId/AgencyId") or call.door.agency
     institution = user_id(agency, named) if named else user_id(call.door.agency, INSTITUTION.format(call.caller.agency))
-    return Frame(call.door.agency, call.door.timezone, institution)
+    return Frame(call.door.agency, call.door.timezone, institution, call.caller.labels)
 
 
 def facts(outcome: Answerable, frame: Frame) -> Fields:

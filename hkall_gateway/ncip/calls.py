@@ -64,7 +64,8 @@ class Caller:
 
     Proof is the `secret` bound to it ("" admits nobody), its `certificate` (a fingerprint, or the common name), or, where
     `by_address` is set, its address alone. `zone` is meant by its dates without an offset; `date_semantics` "date_only" takes
-    the day of a date as it is written. `lookups_per_minute`: 0 = as many as it likes.
+    the day of a date as it is written. `lookups_per_minute`: 0 = as many as it likes. `labels`: it reads where a request stands
+    in the words of the patron's record, and not in NISO's.
     """
 
     agency: str
@@ -76,6 +77,7 @@ class Caller:
     certificate: str = ""
     by_address: bool = False
     lookups_per_minute: int = 0
+    labels: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ def _reply(door: Door, asked: Asked, said: Fields | Trouble) -> Message:
     if asked.service is None:
         return Message("Problem", problem, was.version, *manner)
     service = REPLIES.get(asked.service) or SHAPES[asked.service].reply
-    fields = {**_swapped(door, asked.header), **problem, **_extras(asked)}
+    fields = {**_swapped(door, asked.header), **problem, **_extras(asked, problem)}
     return Message(service, fields, _version(was, service), *manner)
 
 
@@ -203,17 +203,17 @@ def _version(asked: Message, reply: str) -> str:
 REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}
 
 
-def _extras(asked: Asked) -> Fields:
-    """What stood in the question's own Ext, as it came: NNCIPP and crosslink know their requests by it.
+def _extras(asked: Asked, said: Fields) -> Fields:
+    """What stood in the question's own Ext, as it came: NNCIPP and crosslink know their requests by it. `said` may add to it.
 
     What is not NCIP's own goes back in the reply to a notification alone; elsewhere it asks for something that is not done.
     """
-    said = asked.message.fields.get("Ext")
-    if not isinstance(said, Mapping):
+    theirs, ours = asked.message.fields.get("Ext"), said.get("Ext", {})
+    if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
         return {}
     told = asked.service is not None and asked.service in SHAPES and SHAPES[asked.service].kind == "N"
-    kept = {name: value for name, value in said.items() if told or name != "Ext"}
-    return {"Ext": kept} if kept else {}
+    kept = {name: value for name, value in theirs.items() if told or name != "Ext"}
+    return {"Ext": {**kept, **ours}} if kept else {}
 
 
 def _swapped(door: Door, header: Header) -> Fields:

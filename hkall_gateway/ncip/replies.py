@@ -12,6 +12,7 @@ from typing import Final
 from hkall_gateway.desk.outcomes import Cancelled, ItemSeen, LoanLine, Noted, Outcome, Paged, PatronSeen, Renewed, Requested
 from hkall_gateway.ncip.documents import CATALOGUE, item_id, request_id, user_id
 from hkall_gateway.ncip.messages import Fields, Value, stamp
+from hkall_gateway.ncip.status_words import request_status
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import Position
 
@@ -38,11 +39,15 @@ STATUS: Final[Mapping[Position, str]] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What every reply may need besides its outcome: our agency, our zone, and the user that a partner's request names."""
+    """What every reply may need besides its outcome: our agency, our zone, and the user that a partner's request names.
+
+    `labels`: the reader takes RequestStatusType in the words of the patron's record.
+    """
 
     agency: str
     zone: tzinfo
     institution: Fields
+    labels: bool = False
 
 
 def fields(outcome: Outcome, frame: Frame) -> Fields:
@@ -149,7 +154,7 @@ def _wait(line: LoanLine, frame: Frame) -> Fields:
         **({"ItemId": item_id(item)} if item else {}),
         "BibliographicId": _title(wait.bib_id),
         "RequestType": "Loan",
-        "RequestStatusType": "Available For Pickup" if wait.position is P.RECEIVED else "In Process",
+        **request_status(wait.position, line.label, as_label=frame.labels),
         **placed,
         "PickupLocation": wait.pickup_location,
         **expiry,

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import groupby
-from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.desk.errands import RequestSeen, Shelf, ShelvesSeen
 from hkall_gateway.ncip.documents import CATALOGUE, item_id, user_id
 from hkall_gateway.ncip.messages import Fields, Value, stamp
 from hkall_gateway.ncip.replies import Frame, copy, until
-from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.ncip.status_words import request_status
 
-P = Position
 SCHEME: Final = "Permanent Location"
 PROFILES: Final = ("HKALL direct", "HKALL broker", "INN-Reach DCB")
-
-# fmt: off
-STATUS: Final[Mapping[Position, str]] = MappingProxyType({
-    P.RECEIVED:  "Available For Pickup",
-    P.UNFILLED:  "Cannot Fulfill Request",
-    P.DECLINED:  "Cannot Fulfill Request",
-    P.CANCELLED: "Expired",
-    P.WITHDRAWN: "Expired",
-})
-"""A request's RequestStatusType by its position; "In Process" everywhere else. Source: NCIP v1 schemes, requeststatustype."""
-# fmt: on
 
 
 # ---- a request
@@ -34,7 +20,7 @@ STATUS: Final[Mapping[Position, str]] = MappingProxyType({
 
 def request(seen: RequestSeen, number: Fields, wanted: frozenset[str], frame: Frame) -> Fields:
     """A request's state: `wanted` are RequestElementTypes in lower case, all if there are none."""
-    parts = {"user id": _user(seen, frame), **_kinds(seen), **_times(seen, frame)}
+    parts = {"user id": _user(seen, frame), **_kinds(seen, frame), **_times(seen, frame)}
     told = {name: value for kind, part in parts.items() if not wanted or kind in wanted for name, value in part.items()}
     more = copy(seen.copy, frozenset(), {}, frame)["ItemOptionalFields"] if seen.copy else _title(seen.title)
     return {"RequestId": number, **({"ItemId": item_id(seen.item)} if seen.item else {}), **told, "ItemOptionalFields": more}
@@ -44,11 +30,11 @@ def _user(seen: RequestSeen, frame: Frame) -> Fields:
     return {"UserId": user_id(frame.agency, seen.patron) if seen.patron else frame.institution}
 
 
-def _kinds(seen: RequestSeen) -> dict[str, Fields]:
+def _kinds(seen: RequestSeen, frame: Frame) -> dict[str, Fields]:
     return {
         "request type": {"RequestType": "Loan"},
         "request scope type": {"RequestScopeType": "Item" if seen.item else "Bibliographic Item"},
-        "request status type": {"RequestStatusType": STATUS.get(seen.position, "In Process")},
+        "request status type": request_status(seen.position, seen.label, as_label=frame.labels),
         "pickup location": {"PickupLocation": seen.pickup_location},
     }
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from hkall_gateway.ncip import replies, shelves
+from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.documents import item_id, request_id
 from hkall_gateway.ncip.messages import Fields, Message
+from hkall_gateway.ncip.status_words import IN_PROCESS, STATUS, status_of
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Partner, Position, Request, Side
 
 P = Position
-IN_PROCESS: Final = "In Process"
 SHELF: Final = "Available On Shelf"
-KNOWN_WORDS: Final = frozenset({IN_PROCESS, SHELF, *shelves.STATUS.values(), *replies.STATUS.values()})
+KNOWN_WORDS: Final = frozenset({IN_PROCESS, SHELF, *STATUS.values(), *replies.STATUS.values()})
 """What our tables can read; a partner's other words say nothing."""
 
 BORROWING: Final = frozenset(P) - LENDING | {P.RETURN_TRANSIT, P.CLOSED}
@@ -50,4 +50,4 @@ def positions(reply: Message, ours: Side) -> tuple[str, ...] | None:
 def _fits(position: Position, status: str, copy: str) -> bool:
     usual = replies.STATUS.get(position)
     about_copy = copy == usual if usual else position in FINAL or copy in {"", SHELF}
-    return status in {"", shelves.STATUS.get(position, IN_PROCESS)} and (not copy or about_copy)
+    return status in {"", status_of(position)} and (not copy or about_copy)

@@ -54,7 +54,7 @@ def test_only_the_elements_that_were_asked_for_are_told(world: World) -> None:
     reply = world.ask(
         DISCOVERY, "LookupRequest", RequestId=number(DISCOVERY, "d-1"), RequestElementType=["Request Status Type"]
     )
-    assert reply.fields.keys() == {"ResponseHeader", "RequestId", "ItemId", "RequestStatusType", "ItemOptionalFields"}
+    assert reply.fields.keys() == {"ResponseHeader", "RequestId", "ItemId", "RequestStatusType", "Ext", "ItemOptionalFields"}
 
 
 def test_a_request_is_found_by_its_copy(world: World) -> None:

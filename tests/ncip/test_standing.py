@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.ncip import replies, shelves
+from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.standing import BORROWING, positions, question
+from hkall_gateway.ncip.status_words import status_of
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Partner, Position, Request, Side
 
@@ -58,7 +59,7 @@ def test_what_we_say_of_a_position_fits_that_position(side: Side, position: Posi
     theirs = LENDING if side is Side.BORROWING else BORROWING
     if position not in theirs:
         return
-    status, copy = shelves.STATUS.get(position, "In Process"), replies.STATUS.get(position, "")
+    status, copy = status_of(position), replies.STATUS.get(position, "")
 
     found = positions(reply(status, copy), side)
 

@@ -1,0 +1,45 @@
+"""The words for where a request stands: NISO's list, and the words of the patron's record that this consortium shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.ncip.messages import Coded, Fields
+from hkall_gateway.rules.vocabulary import Position
+
+P = Position
+IN_PROCESS: Final = "In Process"
+LABELS_SCHEME: Final = "urn:x-hkall:requeststatustype"
+"""The Scheme of the record's own words: HKALL REQUESTD, TRANSFERRED, HKALL RECVD."""
+
+# fmt: off
+STATUS: Final[Mapping[Position, str]] = MappingProxyType({
+    P.RECEIVED:  "Available For Pickup",
+    P.UNFILLED:  "Cannot Fulfill Request",
+    P.DECLINED:  "Cannot Fulfill Request",
+    P.CANCELLED: "Expired",
+    P.WITHDRAWN: "Expired",
+})
+"""A request's RequestStatusType by its position; IN_PROCESS everywhere else. Source: NCIP v1 schemes, requeststatustype."""
+# fmt: on
+
+
+def status_of(position: Position) -> str:
+    """NISO's word for a position."""
+    return STATUS.get(position, IN_PROCESS)
+
+
+def request_status(position: Position, label: str, *, as_label: bool) -> Fields:
+    """RequestStatusType, and where it is NISO's word the record's `label` beside it, as Ext/RequestStatusType.
+
+    `as_label`: the reader wants the record's word in RequestStatusType itself. An Ext takes declared elements only (xs:any is
+    strict), so the word has the name of the element that it belongs to. Source: HKALL rules R35.
+    """
+    if not label:
+        return {"RequestStatusType": status_of(position)}
+    word = Coded(label, LABELS_SCHEME)
+    if as_label:
+        return {"RequestStatusType": word}
+    return {"RequestStatusType": status_of(position), "Ext": {"RequestStatusType": word}}

@@ -1,0 +1,106 @@
+"""Where a request stands: in NISO's words, and in those of the patron's record (R35). Every reply is checked by its schema."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hkall_gateway.ncip.codec import decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS, SUPPORTED
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.replies import WAITING
+from hkall_gateway.ncip.status_words import IN_PROCESS, LABELS_SCHEME, STATUS, request_status
+from hkall_gateway.rules.settings import LABELS
+from hkall_gateway.rules.vocabulary import Position
+
+if TYPE_CHECKING:
+    from tests.ncip.conftest import World
+
+P = Position
+DISCOVERY, CUHK = "HKU-DISCOVERY", "CUHK"
+UG1 = {"AgencyId": "HKU", "UserIdentifierValue": "UG1"}
+NUMBER = {"AgencyId": DISCOVERY, "RequestIdentifierValue": "d-1"}
+NISO_LIST = {
+    *("Available For Pickup", "Cannot Fulfill Request", "Expired"),
+    *("In Process", "Need to Accept Conditions", "Requested Via ILL"),
+}
+WAITS = sorted(WAITING)
+
+
+def shown(world: World) -> None:
+    """From here on the discovery system's row says request_status = "label"."""
+    callers = {**world.door.callers, DISCOVERY: replace(world.door.callers[DISCOVERY], labels=True)}
+    world.door = replace(world.door, callers=callers)
+
+
+def record(world: World) -> Message:
+    return next(iter(world.ask(DISCOVERY, "LookupUser", UserId=UG1, RequestedItemsDesired=True).each("RequestedItem")))
+
+
+def scheme(value: Any) -> str | None:
+    return getattr(value, "scheme", None)
+
+
+def test_every_word_of_the_table_is_of_niso_s_list() -> None:
+    assert {IN_PROCESS, *STATUS.values()} <= NISO_LIST
+
+
+@pytest.mark.parametrize("position", WAITS)
+def test_r35_the_record_s_word_stands_beside_niso_s_in_a_patron_s_record(world: World, position: Position) -> None:
+    world.put(position)
+    wait = record(world)
+    assert wait.text("RequestStatusType") == STATUS.get(position, IN_PROCESS)
+    assert wait.texts("Ext/RequestStatusType") == (LABELS[position],)
+    assert scheme(wait.texts("Ext/RequestStatusType")[0]) == LABELS_SCHEME
+    assert wait.fields["Ext"].keys() == {"RequestStatusType"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("position", WAITS)
+def test_r35_a_client_may_have_the_record_s_word_in_the_status_itself(world: World, position: Position) -> None:
+    world.put(position)
+    shown(world)
+    asked = world.ask(DISCOVERY, "LookupRequest", RequestId=NUMBER)
+    for said in (record(world), asked):
+        assert (said.text("RequestStatusType"), said.has("Ext")) == (LABELS[position], False)
+        assert scheme(said.texts("RequestStatusType")[0]) == LABELS_SCHEME
+
+
+@pytest.mark.parametrize("position", sorted(LABELS))
+def test_r35_a_request_that_is_looked_up_says_both(world: World, position: str) -> None:
+    world.put(P(position))
+    reply = world.ask(DISCOVERY, "LookupRequest", RequestId=NUMBER)
+    said = (reply.text("RequestStatusType"), reply.text("Ext/RequestStatusType"))
+    assert said == (STATUS.get(P(position), IN_PROCESS), LABELS[position])
+
+
+def test_what_was_not_asked_for_is_not_told(world: World) -> None:
+    world.put(P.RECEIVED)
+    reply = world.ask(DISCOVERY, "LookupRequest", RequestId=NUMBER, RequestElementType=["Pickup Location"])
+    assert not reply.has("RequestStatusType")
+    assert not reply.has("Ext")
+
+
+def test_what_a_peer_put_into_its_ext_comes_back_beside_the_word(world: World) -> None:
+    world.put(P.RECEIVED)
+    ext = {"RequestId": [{"AgencyId": CUHK, "RequestIdentifierValue": "theirs"}]}
+    reply = world.ask(DISCOVERY, "LookupRequest", RequestId=NUMBER, Ext=ext)
+    assert reply.text("Ext/RequestStatusType") == "HKALL RECVD"
+    assert reply.text("Ext/RequestId/RequestIdentifierValue") == "theirs"
+
+
+@pytest.mark.parametrize("version", SUPPORTED)
+@pytest.mark.parametrize("label", [False, True], ids=["niso", "label"])
+def test_both_forms_are_valid_in_every_version(world: World, version: str, label: bool) -> None:
+    world.put(P.RECEIVED)
+    if label:
+        shown(world)
+    asked = decode(world.document(DISCOVERY, "LookupUser", UserId=UG1, RequestedItemsDesired=True))
+    dialect = replace(DIALECTS["innreach" if "v1_" in version else "direct"], version=version)
+    reply = world.send(encode(replace(asked, version=version), dialect))
+    assert reply.text("RequestedItem/RequestStatusType") == ("HKALL RECVD" if label else "Available For Pickup")
+
+
+def test_a_position_without_a_word_in_the_record_says_niso_s_alone() -> None:
+    assert request_status(P.PAGED, "", as_label=True) == {"RequestStatusType": IN_PROCESS}
