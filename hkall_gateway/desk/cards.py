@@ -97,7 +97,7 @@ def _of_copy(unit: Unit, barcode: str, house: House) -> tuple[str, str] | Why:
 def is_ours(unit: Unit, ask: Hold, house: House) -> bool:
     """Whether a terminal's hold is a wish of HKALL, or for a book of HKALL, and not one for the library's own list."""
     if ask.mode is not HoldMode.PLACE:
-        return _mine(unit, ask, house) is not Why.UNKNOWN_REQUEST
+        return _mine(unit, ask, house) not in {Why.UNKNOWN_REQUEST, Why.WRONG_POSITION}
     if ask.barcode:
         return bool(unit.requests_with(ask.barcode))
     return bool(cards.titles(unit, ask.title))
@@ -129,14 +129,20 @@ def _change(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: date
 
 
 def _mine(unit: Unit, ask: Hold, house: House) -> Request | Why:
-    """The one waiting request of this patron that the ask means."""
-    waiting = [r for r in unit.open_requests(ask.card) if r.side is Side.BORROWING and r.position in WAITING]
+    """The one waiting request of this patron that the ask means; a loan that it means can be neither changed nor cancelled."""
     ours = unit.holding(ItemKey(house.agency, ask.barcode)) if ask.barcode else None
     names = {name for name in (ours.bib_id if ours else "", "" if ask.barcode else ask.title) if name}
-    meant = [r for r in waiting if (ask.barcode and r.item_barcode == ask.barcode) or names & {r.bib_id, r.title, r.id}]
-    if len(meant) == 1:
-        return meant[0]
-    return Why.AMBIGUOUS_ITEM if meant else Why.UNKNOWN_REQUEST
+    meant = [r for r in unit.open_requests(ask.card) if r.side is Side.BORROWING and _means(ask, names, r)]
+    waiting = [r for r in meant if r.position in WAITING]
+    if len(waiting) == 1:
+        return waiting[0]
+    return Why.AMBIGUOUS_ITEM if waiting else Why.WRONG_POSITION if meant else Why.UNKNOWN_REQUEST
+
+
+def _means(ask: Hold, names: set[str], request: Request) -> bool:
+    """Whether a request is named by its copy, by one of these names, or by what the terminal was told of it."""
+    copy = bool(ask.barcode) and request.item_barcode == ask.barcode
+    return copy or bool(names & {request.bib_id, request.title, request.id}) or request.id in ask.told
 
 
 _HOLDS: dict[HoldMode, Callable[[Unit, Hold, BorrowerFacts, House, datetime], Held | Refused]] = {

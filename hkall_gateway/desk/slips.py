@@ -44,7 +44,8 @@ class Hold:
     """A patron at a terminal wants a title, wants it no more, or wants it elsewhere or for longer.
 
     The title is named by a copy's `barcode`, else by `title`: its name, or its number in the union catalogue. `this_copy`:
-    no other copy will do. Nobody wants it after `need_before`.
+    no other copy will do. Nobody wants it after `need_before`. `told` are the requests that the terminal's own words may mean,
+    by number: what it was told of them before, in a list of the patron's record, is what it sends now.
     """
 
     by: By
@@ -55,6 +56,7 @@ class Hold:
     pickup_location: str = ""
     need_before: date | None = None
     this_copy: bool = False
+    told: frozenset[str] = frozenset()
     pin: Sensitive = NOTHING
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.outcomes import LoanLine, Refused
 from hkall_gateway.desk.slips import Held, Hold, HoldMode
 from hkall_gateway.rules.calendar import civil, end_of
 from hkall_gateway.rules.vocabulary import Position, Why
 from hkall_gateway.sip2.codec import Value
+from hkall_gateway.sip2.patrons import LISTINGS, line_text
 from hkall_gateway.sip2.turns import Reply, Turn, refuse, refuse_by, reply
 from hkall_gateway.sip2.words import News, tell
+from hkall_gateway.sip2.writing import as_sent
 
 # fmt: off
 MODES: Final[Mapping[str, tuple[HoldMode, News]]] = {
@@ -34,12 +36,13 @@ async def hold(turn: Turn) -> Reply:
     if turn.pin_missing:
         return refuse_by(turn, Why.WRONG_PIN)
     mode, news = MODES[asked.get("hold_mode")]
-    outcome = await turn.door.desk.hold(asked_hold(turn, mode))
+    outcome = await turn.door.desk.hold(await asked_hold(turn, mode))
     return refuse(turn, outcome) if isinstance(outcome, Refused) else _held(turn, outcome, news)
 
 
-def asked_hold(turn: Turn, mode: HoldMode) -> Hold:
+async def asked_hold(turn: Turn, mode: HoldMode) -> Hold:
     """What a terminal's 15 asks of the desk."""
+    told = frozenset[str]() if mode is HoldMode.PLACE else await _told_before(turn)
     asked, last = turn.message, turn.instant("BW")
     return Hold(
         by=turn.by,
@@ -50,8 +53,24 @@ def asked_hold(turn: Turn, mode: HoldMode) -> Hold:
         pickup_location=asked.get("BS").strip(),
         need_before=civil(last) if last else None,
         this_copy=asked.get("BY").strip() == THIS_COPY,
+        told=told,
         pin=turn.pin,
     )
+
+
+async def _told_before(turn: Turn) -> frozenset[str]:
+    """The requests of the patron that a list of 64 tells this terminal in the very words that it now sends, in AB or in AJ."""
+    had = await turn.door.desk.had(turn.message.get("AA"))
+    sent = [turn.message.get(tag).strip() for tag in ("AB", "AJ")]
+    for text in filter(None, sent):
+        if found := frozenset(line.request.id for line in had.lines if text in _as_told(turn, line)):
+            return found
+    return frozenset()
+
+
+def _as_told(turn: Turn, line: LoanLine) -> set[str]:
+    """How the lists of 64 tell a line to this terminal."""
+    return {as_sent(row.tag, line_text(turn, row, line), turn.session.dialect).strip() for row in LISTINGS}
 
 
 def _held(turn: Turn, held: Held, news: News) -> Reply:

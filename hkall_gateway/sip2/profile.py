@@ -40,7 +40,7 @@ MESSAGES: Final[Mapping[str, Row]] = {
     "11": _row(Y, "Lends what waits for this patron (R13 to R21). Again: a renewal if the terminal allows it and "
                   "it is not the same scan, else the same success. BI undoes a check-in. No block is taken, and flagged."),
     "15": _row(Y, "+ places a request with other libraries, - cancels it (R34), * changes place or last day. A "
-                  "copy that is here for somebody cannot be held (R22)."),
+                  "copy that is here for somebody cannot be held (R22). - and * take what a list of 64 told, in AB or AJ."),
     "17": _row(Y, "Status by where the request stands: 08 held, 04 lent, 05 minimum use, 07 recalled, 10 on its "
                   "way, 11 claimed, 12 lost. Never for whom a copy is kept."),
     "19": _row(Y, "What a terminal says of a copy's make is kept, and given back in 18 and 10."),

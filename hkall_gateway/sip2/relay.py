@@ -175,7 +175,7 @@ async def _both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
 async def _hold(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
     """15: a wish that is ours, or a title that the union catalogue knows; a barcode of the local system is a local hold."""
     mode = MODES.get(turn.message.get("hold_mode"))
-    if mode is None or await turn.door.desk.is_our_wish(asked_hold(turn, mode[0])):
+    if mode is None or await turn.door.desk.is_our_wish(await asked_hold(turn, mode[0])):
         return await handler(turn)
     return await _passed_on(turn, beyond)
 

@@ -156,6 +156,11 @@ def _values(tag: str, value: Value) -> tuple[str, ...]:
     return value if TAGS[tag].repeats else value[:1] or ("",)
 
 
+def as_sent(tag: str, value: str, dialect: Dialect) -> str:
+    """A value as the terminal reads it: in its own letters, and no longer than a field."""
+    return _field(tag, value, dialect)[len(tag) : -len(dialect.delimiter)]
+
+
 def _field(tag: str, value: str, dialect: Dialect) -> str:
     """A field as it is sent: tag, text, delimiter; several fields where a tag is made for lines of text."""
     row = TAGS[tag]

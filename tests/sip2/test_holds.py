@@ -131,6 +131,58 @@ def test_a_hold_that_is_not_there_is_neither_changed_nor_cancelled(place: Place,
     assert fields("counter-1", _15(mode)).all("AF") == ("There is no such request",)
 
 
+# ---- what 64 told
+
+TOO_LATE = "Too late to cancel: the book is on its way (R34)"
+NOT_NOW = "Not possible with this book now. Please ask at the counter"
+LATE = {"first_checkout": date(2017, 2, 1), "due": date(2017, 2, 16), "recalled_on": date(2017, 2, 10)}
+NO_COPY = {"item_agency": "", "item_barcode": ""}
+LISTS = [
+    ("CD", "     Y", P.REQUESTED, NO_COPY, "The request is cancelled"),
+    ("CD", "     Y", P.IN_TRANSIT, {}, TOO_LATE),
+    ("AS", "Y     ", P.RECEIVED, {}, TOO_LATE),
+    ("AT", " Y    ", P.ON_LOAN, LATE, NOT_NOW),
+    ("AU", "  Y   ", P.ON_LOAN, LATE, NOT_NOW),
+    ("AV", "   Y  ", P.ON_LOAN, LATE, NOT_NOW),
+    ("BU", "    Y ", P.ON_LOAN, LATE, NOT_NOW),
+]
+
+
+@pytest.mark.parametrize("title", ["Emma", "紅樓夢 | 卷一", "Cœur “simple”", "long " * 80])
+@pytest.mark.parametrize("login", ["counter-1", "staff-1", "ascii-1", "big5-1"])
+@pytest.mark.parametrize(("tag", "summary", "position", "facts", "text"), LISTS)
+@pytest.mark.parametrize("sent_in", ["AB", "AJ"])
+def test_r34_what_a_list_told_is_understood_when_it_is_sent_back(
+    place: Place,
+    fields: Fields,
+    sent_in: str,
+    tag: str,
+    summary: str,
+    position: Position,
+    facts: dict[str, Any],
+    text: str,
+    login: str,
+    title: str,
+) -> None:
+    place(position, **{"title": title, "bib_id": "b2", **facts})
+    (told,) = fields(login, f"63001{DATE}{summary:10}AOHKU|AAP1|").all(tag)
+    reply = fields(login, f"15-{DATE}AOHKU|AAP1|{sent_in}{told}|")
+    assert reply.get("ok") == ("1" if position is P.REQUESTED else "0")
+    if login in {"counter-1", "staff-1"}:  # the others speak Chinese
+        assert reply.all("AF") == (text,)
+
+
+@pytest.mark.parametrize("sent_in", ["AB", "AJ"])
+def test_what_was_told_of_two_requests_alike_is_a_clear_no(place: Place, fields: Fields, sent_in: str) -> None:
+    place(P.REQUESTED, title="詩", bib_id="b4", **NO_COPY)
+    place(P.REQUESTED, title="集", bib_id="b5", **NO_COPY)
+    told = fields("ascii-1", f"63001{DATE}     Y    AOHKU|AAP1|").all("CD")
+    assert told == ("?", "?")
+    reply = fields("ascii-1", f"15-{DATE}AOHKU|AAP1|{sent_in}?|")
+    assert reply.get("ok") == "0"
+    assert fields("counter-1", f"15-{DATE}AOHKU|AAP1|{sent_in}詩|").get("ok") == "1"
+
+
 # ---- changed
 
 
