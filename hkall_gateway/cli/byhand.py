@@ -13,13 +13,14 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.desk import borrowing, staff
 from hkall_gateway.desk.asks import RequestTitle
-from hkall_gateway.desk.base import TRY_AGAIN
+from hkall_gateway.desk.base import TRY_AGAIN, as_present
 from hkall_gateway.desk.deeds import Deed
 from hkall_gateway.desk.local import LOADED
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.words import say
+from hkall_gateway.store.former_cards import card_now
 from hkall_gateway.store.unit import Unit
 
 
@@ -156,9 +157,10 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
 
     Example: hkall-gateway request place --patron P1 --bib b1
     """
+    patron = site.run(card_now, patron)
     ask = RequestTitle(by_staff("place"), patron, bib, volume, pickup, staff=True)
     facts = site.known(patron, bib)
-    _tell(site.run(_place, ask, facts, site) if facts.reachable else TRY_AGAIN, as_json)
+    _tell(site.run(_place, as_present(ask, facts), facts, site) if facts.reachable else TRY_AGAIN, as_json)
 
 
 def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Any:

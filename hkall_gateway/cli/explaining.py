@@ -8,9 +8,10 @@ from datetime import datetime
 
 from hkall_gateway.desk import tally
 from hkall_gateway.desk.house import House
-from hkall_gateway.desk.local import LOADED
+from hkall_gateway.desk.local import LOADED, loaded_facts
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.eligibility import category_of
+from hkall_gateway.store.former_cards import card_now
 from hkall_gateway.store.loading import loaded_at
 from hkall_gateway.store.unit import Unit
 
@@ -52,13 +53,24 @@ def of_patron(unit: Unit, card: str, facts: BorrowerFacts, house: House, now: da
     since = loaded_at(unit, "patrons") if source == LOADED else facts.as_of
     if facts.flag or not facts.reachable:
         yield Fact("local system", "away", OURS, now)
+    if facts.replaced:
+        yield from _of_the_owner_now(unit, card, house, now)
+        return
     if borrower is None:
         yield Fact(f"card {card}", "not known" if facts.reachable else "nobody can tell", source or OURS, since)
         return
     for name in PATRON:
         yield Fact(name, getattr(borrower, name), source, since)
     yield Fact("hkall_used", tally.counts(unit, borrower, house).hkall_used, OURS, now)
-    yield Fact("owed_cents", max(0, unit.owed_cents(card)), OURS, now)
+    yield Fact("owed_cents", max(0, unit.owed_cents(borrower.barcode)), OURS, now)
+
+
+def _of_the_owner_now(unit: Unit, card: str, house: House, now: datetime) -> Iterator[Fact]:
+    """By which card this one was replaced, and what was loaded of its owner under that one."""
+    present = card_now(unit, card)
+    yield Fact(f"card {card}", f"replaced by {present}", OURS, now)
+    if unit.patron(present):
+        yield from of_patron(unit, present, loaded_facts(unit, present), house, now)
 
 
 def of_copy(unit: Unit, barcode: str, agency: str, now: datetime) -> Iterator[Fact]:

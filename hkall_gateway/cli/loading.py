@@ -5,20 +5,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, with_site
 from hkall_gateway.connectors import exports
 from hkall_gateway.connectors.columns import lines_of
-from hkall_gateway.connectors.exports import PatronRow
 from hkall_gateway.rules.eligibility import category_of
+from hkall_gateway.rules.replaced_cards import PatronRow, Replacements
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.study_modes import study_mode_of
 from hkall_gateway.rules.vocabulary import Borrower, By
-from hkall_gateway.store import loading
+from hkall_gateway.store import former_cards, loading
+from hkall_gateway.store.loading import Report
 from hkall_gateway.store.unit import Unit
+
+NO_CARDS: Final = Replacements()
+REPLACING: Final = 50
+"""Rows of a transaction in which cards are replaced: each of them moves all that is kept of a person."""
 
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -53,7 +58,14 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     """
     rows = _checked(exports.read_patron_rows, file)
     _warn_of_words(rows, site.house.policy)
-    _load(site, "patrons", [row.borrower for row in rows], dry_run=dry_run, full=full, force=force)
+    cards = site.run(former_cards.judge, rows)
+    for where, why in cards.refused.items():
+        click.echo(f"{where}: {why}; the row is left out", err=True)
+    taken = [row.borrower for row in rows if row.where not in cards.refused]
+    spared = [row.card for row in rows if row.where in cards.refused]
+    _load(site, "patrons", taken, cards, spared, dry_run=dry_run, full=full, force=force)
+    if spared:
+        raise Ending(f"{len(spared)} of {len(rows)} rows were left out")
 
 
 @load.command()
@@ -145,21 +157,47 @@ def _warn(places: Sequence[str], what: str) -> None:
     click.echo(f"{lines_of(places)}: {what}", err=True)
 
 
-def _load(site: Site, kind: str, rows: Sequence[Any], *, dry_run: bool, full: bool, force: bool) -> None:
-    report = site.run(loading.compare, kind, rows)
-    click.echo(
-        f"{kind}: {report.new} new, {report.changed} changed, {report.same} as before, {report.vanishing if full else 0} vanish"
-    )
+def _load(
+    site: Site,
+    kind: str,
+    rows: Sequence[Any],
+    cards: Replacements = NO_CARDS,
+    spared: Sequence[str] = (),
+    *,
+    dry_run: bool,
+    full: bool,
+    force: bool,
+) -> None:
+    report = site.run(loading.compare, kind, rows, cards.present, spared)
+    click.echo(_told(kind, report, full=full))
     if full and report.too_many_vanish and not force:
         raise Ending(f"{report.vanishing} of {report.before} would vanish, more than 20 %: nothing loaded; --force loads it")
     if dry_run:
         return
     number = site.run(loading.begin, kind)
-    with click.progressbar(range(0, len(rows), loading.CHUNK), label=kind, hidden=not _on_terminal()) as chunks:
-        for start in chunks:
-            site.run(loading.write, kind, rows[start : start + loading.CHUNK], number)
+    _write(site, kind, rows, number, cards)
+    if spared:
+        site.run(loading.spare, spared, number)
     site.run(loading.finish, kind, number, full, site.now())
     click.echo(f"{kind}: import {number} is current")
+
+
+def _told(kind: str, report: Report, *, full: bool) -> str:
+    gone = report.vanishing if full else 0
+    counts = f"{report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
+    return f"{kind}: {counts}" + (f", {report.replaced} cards replaced" if report.replaced else "")
+
+
+def _write(site: Site, kind: str, rows: Sequence[Any], number: int, cards: Replacements) -> None:
+    """In short transactions; a card is replaced together with the row that says so."""
+    step = REPLACING if cards.present else loading.CHUNK
+    with click.progressbar(range(0, len(rows), step), label=kind, hidden=not _on_terminal()) as chunks:
+        for start in chunks:
+            chunk = rows[start : start + step]
+            if kind == "patrons":
+                site.run(loading.write_patrons, chunk, number, cards.present, site.now(), by_staff("load"))
+            else:
+                site.run(loading.write, kind, chunk, number)
 
 
 def _on_terminal() -> bool:

@@ -14,6 +14,7 @@ from hkall_gateway.desk.deeds import Pay, Waive
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.sip2.words import say
 from hkall_gateway.store import lists
+from hkall_gateway.store.former_cards import card_now
 
 LISTED = ("id", "patron", "request", "kind", "cents", "paid_cents", "waived_cents", "left_cents", "reason", "at")
 
@@ -27,7 +28,7 @@ def fines() -> None:
 
 
 @fines.command("list")
-@click.option("--patron", default="", help="Only this card.")
+@click.option("--patron", default="", help="Only this card, or the one that replaced it.")
 @with_site
 @json_option
 def list_(site: Site, patron: str, as_json: bool) -> None:
@@ -35,7 +36,7 @@ def list_(site: Site, patron: str, as_json: bool) -> None:
 
     Example: hkall-gateway fines list
     """
-    show(site.run(lists.charges, patron), as_json, LISTED)
+    show(site.run(lists.charges, site.run(card_now, patron)), as_json, LISTED)
 
 
 @fines.command()
@@ -50,7 +51,8 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
 
     Example: hkall-gateway fines pay P1 600
     """
-    _tell(site.run(desk.pay, Pay(by_staff("pay"), patron, cents, transaction, fine), site.house, site.now()), as_json)
+    ask = Pay(by_staff("pay"), site.run(card_now, patron), cents, transaction, fine)
+    _tell(site.run(desk.pay, ask, site.house, site.now()), as_json)
 
 
 @fines.command()

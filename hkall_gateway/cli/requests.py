@@ -12,6 +12,7 @@ import click
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Ending, Site, json_option, with_site
 from hkall_gateway.rules.vocabulary import Candidate, Request
+from hkall_gateway.store import former_cards
 from hkall_gateway.store.unit import Unit
 
 LISTED = ("id", "side", "position", "partner", "patron", "item_agency", "item_barcode", "title", "due", "moved_at")
@@ -53,11 +54,12 @@ def show_(site: Site, request: str, as_json: bool) -> None:
     found = site.run(Unit.request, request)
     if found is None:
         raise Ending(f"{request}: no such request")
-    _print_one(found, site.run(Unit.candidates, request), as_json)
+    cards = site.run(former_cards.cards_of, found.patron) if found.patron else ()
+    _print_one(found, cards[1:], site.run(Unit.candidates, request), as_json)
 
 
-def _print_one(found: Request, candidates: Sequence[Candidate], as_json: bool) -> None:
-    facts, listed = asdict(found), [asdict(c) for c in candidates]
+def _print_one(found: Request, former: Sequence[str], candidates: Sequence[Candidate], as_json: bool) -> None:
+    facts, listed = {**asdict(found), "former_cards": ", ".join(former)}, [asdict(c) for c in candidates]
     if as_json:
         show([{**facts, "candidates": listed}], as_json)
         return
@@ -71,11 +73,11 @@ def _print_one(found: Request, candidates: Sequence[Candidate], as_json: bool) -
 @with_site
 @json_option
 def trace(site: Site, what: str, as_json: bool) -> None:
-    """The whole history of a request, a barcode or a patron's card, with the rules behind every no.
+    """The whole history of a request, a barcode or a patron's card, a former one too, with the rules behind every no.
 
     Example: hkall-gateway requests trace P1
     """
-    lines = site.run(Unit.history, what)
+    lines = site.run(former_cards.history, what)
     if not lines:
         raise Ending(f"{what}: no request, copy or patron of that name in the journal")
     show((_readable(line) for line in lines), as_json, TRACED)

@@ -37,6 +37,11 @@ class Ils(Strict):
         default="refuse",
         description="where it cannot check a PIN: none is right, the hash of the loaded file decides, or any is taken",
     )
+    answered_card: Literal["follow", "ignore"] = Field(
+        default="follow",
+        description="sip2, ncip: another card in the answer than was asked about is the one that the reader has now, or it "
+        "is no card",
+    )
     relay: bool = Field(default=False, description="lines of terminals that are not about HKALL go to its SIP2 server")
     relay_login: Literal["terminal", "gateway"] = Field(
         default="terminal", description="relay: each terminal's own login and password there, or `login` for all"

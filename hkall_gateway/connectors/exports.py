@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from hkall_gateway.connectors.columns import (
 )
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.lifecycle import HOLDS_ITEM, LENDING
+from hkall_gateway.rules.replaced_cards import PatronRow
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Partner, Position, Request, Side
 
 __all__ = ["BadFile"]
@@ -104,15 +104,6 @@ REQUESTS: tuple[Column, ...] = (
 MOST_CLOSED_DAYS = 400
 BORROWING = (frozenset(Position) - LENDING) | {Position.RETURN_TRANSIT, Position.CLOSED}
 """Where a book that we borrow may stand; the way home and the end are the same on both sides."""
-
-
-@dataclass(frozen=True, slots=True)
-class PatronRow:
-    """A patron, the cards that were theirs before, oldest first, and the FILE:LINE that says so."""
-
-    where: str
-    borrower: Borrower
-    former: tuple[str, ...] = ()
 
 
 def read_patrons(path: Path) -> tuple[Borrower, ...]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Final
 
-from hkall_gateway.connectors.live import Told, copies_at_home, over_loaded
+from hkall_gateway.connectors.live import FOLLOW, Told, copies_at_home, over_loaded
 from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.ncip.client import Client
@@ -46,6 +46,7 @@ class Ncip:
             dialect=str(told.get("ncip_dialect", "direct")),
             timeout_s=max(1, round(told.get("timeout_s", 3))),
         )
+        self._follows = told.get("answered_card", FOLLOW) == FOLLOW
         secrets = {self._there.agency: self._outside.password.reveal()}
         self._client = Client(self._outside.post, tools.agency, secrets)
 
@@ -56,7 +57,8 @@ class Ncip:
         reply = await self._said("LookupUser", {"UserId": user_id(self._there.agency, card), **wanted}, NO_SUCH_USER)
         if reply is None:
             return BorrowerFacts(None, "ncip", now)
-        return await over_loaded(self._store, card, told(reply, now), "ncip", now)
+        theirs = told(reply, now)
+        return await over_loaded(self._store, card, theirs if self._follows else replace(theirs, card=""), "ncip", now)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         """Whether the responder knows the user by card and PIN."""
@@ -104,7 +106,15 @@ def told(reply: Message, now: datetime) -> Told:
         email=Sensitive(next((_address(one) for one in person), "")),
         category=next((found for one in person for found in _categories(one)), ""),
         expires=_last_day(person),
+        card=_card(reply),
+        former=tuple(text for one in person for text in one.texts("PreviousUserId/UserIdentifierValue") if text),
     )
+
+
+def _card(reply: Message) -> str:
+    """The barcode of the user that is told; "" where the number says of itself that it is another kind of number."""
+    users = [one for one in reply.each("UserId") if "barcode" in (one.text("UserIdentifierType") or "barcode").casefold()]
+    return next((one.text("UserIdentifierValue") for one in users), "")
 
 
 def _blocked(person: Message, now: datetime) -> bool:

@@ -10,7 +10,7 @@ from typing import Final
 
 from twisted.internet.defer import DeferredSemaphore
 
-from hkall_gateway.connectors.live import Told, copies_at_home, over_loaded
+from hkall_gateway.connectors.live import FOLLOW, Told, copies_at_home, over_loaded
 from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.rules.calendar import HONG_KONG
@@ -41,6 +41,7 @@ class Sip2:
     def __init__(self, tools: Tools) -> None:
         outside = tools.abroad()
         self._store, self._agency, self._now, self._dialect = tools.store, tools.agency, outside.now, outside.dialect
+        self._follows = tools.settings.get("answered_card", FOLLOW) == FOLLOW
         self._institution = str(tools.settings.get("institution") or tools.agency)
         self._ask: Ask = Lines(outside.line, int(tools.settings.get("connections", 1)))
 
@@ -50,7 +51,8 @@ class Sip2:
         reply = await self._said("63", now, {"AA": card})
         if reply.get("BL") == "N":
             return BorrowerFacts(None, "sip2", now)
-        return await over_loaded(self._store, card, told(reply), "sip2", now)
+        answered = reply.get("AA").strip() if self._follows else ""
+        return await over_loaded(self._store, card, replace(told(reply), card=answered), "sip2", now)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         """CQ is Y for a right PIN, and for nothing else."""

@@ -18,6 +18,7 @@ from hkall_gateway.store.database import Store
 from hkall_gateway.store.locks import Locks
 
 Said = TypeVar("Said")
+Asked = TypeVar("Asked")
 
 WRONG_PIN = Refused(Why.WRONG_PIN, RULES[Why.WRONG_PIN])
 TRY_AGAIN = Refused(Why.TRY_AGAIN)
@@ -65,11 +66,16 @@ class Base:
 
     async def _facts(self, card: str) -> BorrowerFacts:
         """What is known of a borrower; `reachable` False is answered by TRY_AGAIN."""
-        return await self._local.borrower(card)
+        return await self._followed(card, await self._local.borrower(card))
 
     async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """The same, and how our own copies of a title stand: what a wish is decided by, and what is explained."""
-        return await self._local.for_wish(card, bib_id)
+        return await self._followed(card, await self._local.for_wish(card, bib_id))
+
+    async def _followed(self, card: str, facts: BorrowerFacts) -> BorrowerFacts:
+        """The same, once all that is kept of the borrower is under the card that they have now."""
+        await self._local.follow(card, facts)
+        return facts
 
     async def _pin_ok(self, card: str, pin: Sensitive) -> bool | None:
         """None where nobody can tell at the moment. An empty PIN is never right."""
@@ -78,6 +84,14 @@ class Base:
     async def _pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
         """Why a PIN is no good; None if it is right, or if none came."""
         return _PIN_ANSWERS[await self._pin_ok(card, pin)] if pin else None
+
+
+def as_present(ask: Asked, facts: BorrowerFacts) -> Asked:
+    """The ask under the card that its borrower has now: the local system may answer another than it was asked about."""
+    name = "patron" if hasattr(ask, "patron") else "card"
+    if facts.borrower is None or getattr(ask, name) == facts.borrower.barcode:
+        return ask
+    return replace(ask, **{name: facts.borrower.barcode})  # type: ignore[type-var]  # every ask is a dataclass
 
 
 def locks_for(patron: str = "", request: str = "", item: str = "", line: str = "") -> Locks:

@@ -10,6 +10,7 @@ from hkall_gateway.desk.asks import CancelRequest, RequestTitle
 from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.outcomes import Answer, Cancelled, Outcome, Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.desk.seeing import not_theirs
 from hkall_gateway.desk.standing import standing
 from hkall_gateway.desk.tally import counts
 from hkall_gateway.rules import policy
@@ -41,9 +42,9 @@ def request_title(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, house: Ho
     """Place a request and ask the first lender, or say why not. The same RequestId again gets the same request."""
     known = unit.request_placed(ask.placed_by, ask.placed_id) if ask.placed_id else None
     if known:
-        return _placed(known) if known.patron == ask.patron else no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
+        return _placed(known) if known.patron == ask.patron else no(unit, not_theirs(unit, ask.patron), ask.by, now)
     if facts.borrower is None:
-        return no(unit, Why.UNKNOWN_BORROWER, ask.by, now, patron=ask.patron)
+        return no(unit, facts.stranger, ask.by, now, patron=ask.patron)
     return _decide(unit, ask, facts, facts.borrower, house, now)
 
 
@@ -191,7 +192,7 @@ def cancel(unit: Unit, ask: CancelRequest, house: House, now: datetime) -> Outco
     """The patron no longer wants it; only while the lender has not sent it (R34)."""
     request = unit.request(ask.request) if ask.request else unit.request_placed(ask.placed_by, ask.placed_id)
     if request is None or request.side is not Side.BORROWING or (ask.patron and ask.patron != request.patron):
-        return no(unit, Why.UNKNOWN_REQUEST, ask.by, now, patron=ask.patron)
+        return no(unit, not_theirs(unit, ask.patron), ask.by, now, patron=ask.patron)
     if request.position in {P.CANCELLING, P.CANCELLED}:
         return _cancelled(request)
     answer = policy.may_cancel(request, house.policy)

@@ -65,7 +65,7 @@ def may_have_one_more(unit: Unit, ask: Errand, facts: BorrowerFacts, house: Hous
     """The no to a book for this patron; None where nothing speaks against it."""
     borrower = facts.borrower
     if borrower is None:
-        return no(unit, Why.UNKNOWN_BORROWER, ask, now)
+        return no(unit, facts.stranger, ask, now)
     answer = eligibility.may_use(borrower, house.policy, now, standing(unit, borrower.barcode, house, now))
     room = answer if isinstance(answer, Refusal) else policy.quota(borrower, counts(unit, borrower, house), house.policy)
     if not isinstance(room, Refusal):

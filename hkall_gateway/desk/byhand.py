@@ -7,7 +7,7 @@ from typing import Any
 
 from hkall_gateway.desk import borrowing, fines, staff
 from hkall_gateway.desk.asks import RequestTitle
-from hkall_gateway.desk.base import TRY_AGAIN, Base, locks_for
+from hkall_gateway.desk.base import TRY_AGAIN, Base, as_present, locks_for
 from hkall_gateway.desk.deeds import Answered, Deed, Paid, Pay, Waive, Waived
 from hkall_gateway.desk.outcomes import Outcome, Refused
 from hkall_gateway.store.fines import charge_numbered
@@ -26,6 +26,7 @@ class ByHand(Base):
         facts = await self.known(ask.patron, ask.bib_id)
         if not facts.reachable:
             return TRY_AGAIN
+        ask = as_present(ask, facts)
         locks = locks_for(patron=ask.patron)
         return await self._once(ask.inbox, locks, borrowing.request_title, replace(ask, staff=True), facts)
 

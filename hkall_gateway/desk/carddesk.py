@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hkall_gateway.desk import cards, whose
-from hkall_gateway.desk.base import TRY_AGAIN, locks_for
+from hkall_gateway.desk.base import TRY_AGAIN, as_present, locks_for
 from hkall_gateway.desk.byhand import ByHand
 from hkall_gateway.desk.deeds import Paid, Pay
 from hkall_gateway.desk.outcomes import Had, Refused, Whose
@@ -30,6 +30,7 @@ class CardDesk(ByHand):
         facts = await self._facts(ask.card)
         if not facts.reachable:
             return TRY_AGAIN
+        ask = as_present(ask, facts)
         return await self._once(None, locks_for(patron=ask.card), cards.block_card, ask, facts)
 
     async def enable_card(self, ask: EnableCard) -> CardSet | Refused:
@@ -39,6 +40,7 @@ class CardDesk(ByHand):
         facts = await self._facts(ask.card)
         if not facts.reachable:
             return TRY_AGAIN
+        ask = as_present(ask, facts)
         return await self._once(None, locks_for(patron=ask.card), cards.enable_card, ask, facts)
 
     async def hold(self, ask: Hold) -> Held | Refused:
@@ -48,6 +50,7 @@ class CardDesk(ByHand):
         facts = await self._facts(ask.card)
         if not facts.reachable:
             return TRY_AGAIN
+        ask = as_present(ask, facts)
         return await self._once(None, Locks(ask.card, whole=True), cards.hold, ask, facts)
 
     async def renew_all(self, ask: RenewAll) -> AllRenewed | Refused:
@@ -57,6 +60,7 @@ class CardDesk(ByHand):
         facts = await self._facts(ask.card)
         if not facts.reachable:
             return TRY_AGAIN
+        ask = as_present(ask, facts)
         return await self._once(None, Locks(ask.card, whole=True), cards.renew_all, ask, facts)
 
     async def note_properties(self, ask: NoteProperties) -> PropertiesNoted | Refused:

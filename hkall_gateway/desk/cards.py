@@ -42,14 +42,14 @@ NOT_HERE_YET = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT})
 def block_card(unit: Unit, ask: BlockCard, facts: BorrowerFacts, _house: House, now: datetime) -> CardSet | Refused:
     """A terminal blocks a card, once; who is not known is not blocked."""
     if facts.borrower is None:
-        return _no(unit, Why.UNKNOWN_BORROWER, ask, now)
+        return _no(unit, facts.stranger, ask, now)
     return CardSet(ask.card, again=not cards.block(unit, ask.card, ask.text, now, ask.by, retained=ask.retained))
 
 
 def enable_card(unit: Unit, ask: EnableCard, facts: BorrowerFacts, _house: House, now: datetime) -> CardSet | Refused:
     """What a terminal blocked here is lifted."""
     if facts.borrower is None:
-        return _no(unit, Why.UNKNOWN_BORROWER, ask, now)
+        return _no(unit, facts.stranger, ask, now)
     return CardSet(ask.card, again=not cards.lift(unit, ask.card, now, ask.by))
 
 
@@ -58,6 +58,8 @@ def enable_card(unit: Unit, ask: EnableCard, facts: BorrowerFacts, _house: House
 
 def hold(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
     """Place, cancel or change a patron's request from a terminal (R4 to R7, R22, R34)."""
+    if facts.replaced:
+        return _no(unit, facts.stranger, ask, now)
     return _HOLDS[ask.mode](unit, ask, facts, house, now)
 
 
@@ -170,7 +172,7 @@ def _held(request: Request, facts: BorrowerFacts) -> Held:
 def renew_all(unit: Unit, ask: RenewAll, facts: BorrowerFacts, house: House, now: datetime) -> AllRenewed | Refused:
     """Renew every loan of a patron that may be renewed (R27 to R33)."""
     if facts.borrower is None:
-        return _no(unit, Why.UNKNOWN_BORROWER, ask, now)
+        return _no(unit, facts.stranger, ask, now)
     loans = [r for r in unit.open_requests(ask.card) if r.position is P.ON_LOAN and r.item]
     answers = [circulation.renew(unit, _renewal(ask, loan), facts, house, now) for loan in loans]
     return AllRenewed(

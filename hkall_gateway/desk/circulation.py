@@ -44,7 +44,7 @@ def lend(
     if ask.undo:
         return _undo_checkout(unit, ask, found, facts, now)
     if facts.borrower is None:
-        stranger = Why.UNKNOWN_BORROWER
+        stranger = facts.stranger
         return _refuse(unit, Refusal(stranger), ask, _for_staff(unit, ask, found, stranger, now), facts, now)
     if found.position is P.ON_LOAN and found.patron == ask.card:
         return _again(unit, ask, found, facts, house, now)
@@ -161,6 +161,8 @@ def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, house: House, now: datet
     found = _to_renew(unit, ask)
     if isinstance(found, Refused):
         return found
+    if ask.card and facts.replaced:
+        return _refuse(unit, Refusal(facts.stranger), ask, None, facts, now)
     if found is None or found.position is not P.ON_LOAN:
         return _refuse(unit, Refusal(Why.NOT_ON_LOAN), ask, found, facts, now)
     if ask.card and found.patron != ask.card:

@@ -18,7 +18,7 @@ from hkall_gateway.desk.asks import (
     SeeItem,
     SeePatron,
 )
-from hkall_gateway.desk.base import TRY_AGAIN, heard_locks, locks_for
+from hkall_gateway.desk.base import TRY_AGAIN, as_present, heard_locks, locks_for
 from hkall_gateway.desk.deeds import Recalled
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.local import loaded_facts
@@ -66,6 +66,7 @@ class Desk(PartnerDesk):
         facts = await self._facts(ask.card)
         if not facts.reachable:
             return TRY_AGAIN
+        ask = as_present(ask, facts)
         if not ask.no_block and (no := await self._pin_refused(ask.card, ask.pin)):
             return no
         locks = locks_for(patron=ask.card, item=ask.barcode)
@@ -79,6 +80,7 @@ class Desk(PartnerDesk):
     async def renew(self, ask: Renew) -> Outcome:
         """Keep it longer."""
         facts = await self._facts(ask.card) if ask.card else BorrowerFacts(None, "staff")
+        ask = as_present(ask, facts)
         if no := await self._pin_refused(ask.card, ask.pin):
             return no
         locks = Locks(ask.card, item=("", ask.barcode), whole=not ask.barcode)
@@ -93,6 +95,7 @@ class Desk(PartnerDesk):
         facts = await self.known(ask.patron, ask.bib_id)
         if not facts.reachable:
             return TRY_AGAIN
+        ask = as_present(ask, facts)
         return await self._once(ask.inbox, locks_for(patron=ask.patron), borrowing.request_title, ask, facts)
 
     async def cancel(self, ask: CancelRequest) -> Outcome:

@@ -18,6 +18,7 @@ from hkall_gateway.rules.records import from_json, to_json
 from hkall_gateway.rules.vocabulary import By, Refusal, Request, Why
 from hkall_gateway.store import fines
 from hkall_gateway.store.fines import CURRENCY, OVERDUE
+from hkall_gateway.store.former_cards import card_now
 from hkall_gateway.store.patrons import Charged
 from hkall_gateway.store.unit import Unit
 
@@ -84,9 +85,12 @@ def _line(unit: Unit, charged: Charged) -> ChargeLine:
 
 def pay(unit: Unit, ask: Pay, _house: House, now: datetime) -> Paid | Refused:
     """Take money for what a patron owes. The same transaction of the same device again gets the same answer."""
-    known = fines.payment_known(unit, ask.card, ask.by.who, ask.transaction_id)
+    card = card_now(unit, ask.card)
+    known = fines.payment_known(unit, card, ask.by.who, ask.transaction_id)
     if known:
         return _paid_before(unit, ask, known, now)
+    if card != ask.card:
+        return _no(unit, ask, Refusal(Why.CARD_REPLACED), now)
     owed = max(0, unit.owed_cents(ask.card))
     wanted = [one for one in unit.charges(ask.card) if one.left_cents > 0 and ask.fine in (None, one.id)]
     most = min(owed, sum(one.left_cents for one in wanted))

@@ -12,15 +12,19 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, Unreachable, Verb
-from hkall_gateway.rules.vocabulary import Holding, Sensitive
+from hkall_gateway.rules.vocabulary import By, Holding, Sensitive
 from hkall_gateway.store.cards import is_blocked
 from hkall_gateway.store.database import Store
+from hkall_gateway.store.former_cards import has_anything, present_card, replace_card
+from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.unit import Unit
 
 LOADED: Final = "snapshot"
 """The source of facts that are rows of ours."""
 FLAG: Final = "ils:away"
 """What staff find on a request that was decided without the local system."""
+BY_ILS: Final = By("ils", "ils")
+"""Who says that a card was replaced."""
 MOST_KEPT: Final = 5_000
 """Borrowers that are remembered; a library has no more readers within a quarter of an hour."""
 
@@ -68,14 +72,38 @@ class Local:
         return Verb.COPIES in self._ils.supports and not self.loaded
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        """What is known of a borrower. A card that a terminal blocked here is blocked, whoever says otherwise."""
+        """What is known of a borrower. A card that a terminal blocked here is blocked, whoever says otherwise.
+
+        A card that the system itself does not know may be one that was replaced.
+        """
         try:
             facts = await self._ils.borrower(card)
         except Unreachable:
             facts = await self._without_it(card)
         else:
             self._keep(card, facts)
+        if facts.borrower is None and facts.reachable:
+            facts = replace(facts, replaced=await self._store.glance(_is_replaced, card))
         return facts if facts.source == LOADED else await self._with_blocks(facts)
+
+    async def follow(self, card: str, facts: BorrowerFacts) -> None:
+        """Move what is kept under former cards of a borrower to the present one, where the system tells of another card.
+
+        `facts` are its answer to a question about `card`: the card that it names is the present one.
+        """
+        present = facts.borrower.barcode if facts.borrower else ""
+        for one in sorted({card, *facts.former} - {present} if present else ()):
+            if await self._store.glance(has_anything, one) and (one == card or not await self._is_of_another(one, present)):
+                locks = Locks(one, whole=True)
+                await self._store.run(replace_card, one, present, self._now(), BY_ILS, locks=locks)
+
+    async def _is_of_another(self, former: str, present: str) -> bool:
+        """Whether a card that somebody had before is in use again, or nobody can tell at the moment."""
+        try:
+            owner = (await self._ils.borrower(former)).borrower
+        except Unreachable:
+            return True
+        return owner is not None and owner.barcode != present
 
     async def for_wish(self, card: str, bib_id: str) -> BorrowerFacts:
         """The same, and how our own copies of the title stand (R6); "" is no title."""
@@ -138,6 +166,11 @@ class Local:
             self._kept.popitem(last=False)
 
 
+def _is_replaced(unit: Unit, card: str) -> bool:
+    return bool(present_card(unit, card))
+
+
 def loaded_facts(unit: Unit, card: str) -> BorrowerFacts:
     """What was loaded of a borrower."""
-    return BorrowerFacts(unit.patron(card), LOADED)
+    borrower = unit.patron(card)
+    return BorrowerFacts(borrower, LOADED, replaced=borrower is None and bool(present_card(unit, card)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
 from hkall_gateway.desk import lending, owners, services
 from hkall_gateway.desk.asks import Heard
-from hkall_gateway.desk.base import TRY_AGAIN, heard_locks, locks_for
+from hkall_gateway.desk.base import TRY_AGAIN, as_present, heard_locks, locks_for
 from hkall_gateway.desk.brokered import ERRANDS, Work
 from hkall_gateway.desk.carddesk import CardDesk
 from hkall_gateway.desk.deeds import Answered, Done
@@ -34,6 +35,7 @@ from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import By, Why
 from hkall_gateway.store import quarantine
+from hkall_gateway.store.former_cards import card_now
 from hkall_gateway.store.locks import NO_LOCKS, Locks
 
 WORKS: Final[Mapping[str, Work]] = MappingProxyType({**ERRANDS, **EVENTS})
@@ -48,9 +50,12 @@ class PartnerDesk(CardDesk):
     async def errand(self, name: str, ask: Errand) -> Answered:
         """One row of brokered.ERRANDS or mirrored.EVENTS. KeyError for a name that is none."""
         work = WORKS[name]
+        if ask.card:  # another system may still know a card that was replaced since
+            ask = replace(ask, card=await self._store.glance(card_now, ask.card))
         facts = await self._facts(ask.card) if ask.card else NOBODY
         if not facts.reachable:
             return TRY_AGAIN
+        ask = as_present(ask, facts)
         wires = ((ask.wire_agency or ask.partner, ask.wire_id), (ask.partner, ask.number))
         locks = Locks(ask.card, item=("", ask.barcode), wires=wires)
         return await self._once(ask.inbox, locks, work, ask, facts)

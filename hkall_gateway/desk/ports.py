@@ -8,7 +8,7 @@ from enum import StrEnum, auto
 from typing import Any, Protocol
 
 from hkall_gateway.rules.fixed import fixed
-from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
+from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive, Why
 
 
 class Clock(Protocol):
@@ -41,7 +41,8 @@ class BorrowerFacts:
 
     `reachable` False: nobody can say anything at the moment, which is no "unknown". `flag` is what a request keeps that was
     decided without the local system. `looked`: its shelves were looked at, and `at_home` are the statuses of our own copies
-    there; None where they could not be seen.
+    there; None where they could not be seen. `replaced`: nobody has this card any more, and its owner has another one.
+    `former` are cards that the local system says the borrower had before.
     """
 
     borrower: Borrower | None
@@ -51,6 +52,13 @@ class BorrowerFacts:
     flag: str = ""
     looked: bool = False
     at_home: tuple[Holding, ...] | None = None
+    replaced: bool = False
+    former: tuple[str, ...] = ()
+
+    @property
+    def stranger(self) -> Why:
+        """Why there is no borrower: the card was replaced, or nobody ever had it."""
+        return Why.CARD_REPLACED if self.replaced else Why.UNKNOWN_BORROWER
 
 
 AWAY = BorrowerFacts(None, "", reachable=False)

@@ -13,6 +13,7 @@ from hkall_gateway.desk.standing import standing_of
 from hkall_gateway.rules import calendar, eligibility
 from hkall_gateway.rules.vocabulary import NOTHING, RULES, Grant, ItemKey, Position, Refusal, Request, RequestLine, Side, Why
 from hkall_gateway.store.cards import properties_of
+from hkall_gateway.store.former_cards import card_now
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -49,10 +50,15 @@ def see_patron(
 
 
 def _nobody(ask: SeePatron, facts: BorrowerFacts) -> PatronSeen:
-    """A card that nobody knows; or nobody can say, which is another thing."""
-    why = Why.UNKNOWN_BORROWER if facts.reachable else Why.TRY_AGAIN
+    """A card that nobody has, or has any more; or nobody can say, which is another thing."""
+    why = facts.stranger if facts.reachable else Why.TRY_AGAIN
     no = Refused(why, RULES.get(why, ""))
     return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None)
+
+
+def not_theirs(unit: Unit, card: str) -> Why:
+    """Why a card cannot act on a request: it was replaced, or it has no such request."""
+    return Why.CARD_REPLACED if card and card_now(unit, card) != card else Why.UNKNOWN_REQUEST
 
 
 def loan_line(unit: Unit, request: RequestLine, house: House, now: datetime) -> LoanLine:

@@ -28,10 +28,11 @@ from hkall_gateway.desk.errands import (
 from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.naming import done
 from hkall_gateway.desk.outcomes import ItemSeen, Refused
-from hkall_gateway.desk.seeing import see_item
+from hkall_gateway.desk.seeing import not_theirs, see_item
 from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.rules.windows import over
 from hkall_gateway.store import fines
+from hkall_gateway.store.former_cards import card_now
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.wires import borrowed_under, held_with
 
@@ -103,7 +104,7 @@ def change_request(unit: Unit, ask: ChangeRequest, house: House, now: datetime) 
     """Deliver it elsewhere, while it is not here yet, or until another day. The same wish again is the same success (R4)."""
     found = _of(unit, ask, house)
     if found is None or (ask.client and ask.card and ask.card != found.patron):
-        return _no(unit, Refusal(Why.UNKNOWN_REQUEST), ask.by, now)
+        return _no(unit, Refusal(not_theirs(unit, ask.card)), ask.by, now)
     place, need = ask.pickup_location or found.pickup_location, ask.need_before or found.need_before
     if (place, need) == (found.pickup_location, found.need_before):
         return _changed(found)
@@ -209,7 +210,8 @@ def _has_it(request: Request, ask: Report) -> bool:
 
 
 def bill(unit: Unit, ask: Bill, _house: House, now: datetime) -> Billed | Refused:
-    """One of our patrons owes what another system says, once for each of its references."""
+    """One of our patrons owes what another system says, once for each of its references; it may know a former card."""
+    ask = replace(ask, card=card_now(unit, ask.card))
     if unit.patron(ask.card) is None:
         return _no(unit, Refusal(Why.UNKNOWN_BORROWER), ask.by, now, patron=ask.card)
     if ask.cents <= 0:

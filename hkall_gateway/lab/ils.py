@@ -27,6 +27,7 @@ READ: Final[Mapping[str, Callable[[str], object]]] = {
     "blocked": lambda text: text == "yes",
     "loans": int,
     "limit": int,
+    "former": str,
 }
 """How a scenario says each fact of a reader."""
 STATES: Final = ("here", "away", "silent")
@@ -35,7 +36,10 @@ STATES: Final = ("here", "away", "silent")
 
 @dataclass(slots=True)
 class Reader:
-    """One of its readers. `loans` counts further books than those of its own list; `limit` is how many they may have."""
+    """One of its readers. `loans` counts further books than those of its own list; `limit` is how many they may have.
+
+    Asked about a `former` card it answers the reader with the present one.
+    """
 
     card: str
     name: str = ""
@@ -43,6 +47,7 @@ class Reader:
     blocked: bool = False
     loans: int = 0
     limit: int = 60
+    former: str = ""
 
 
 @dataclass(slots=True)
@@ -98,6 +103,12 @@ class LocalSystem:
             if name not in READ:
                 raise ValueError(f"a reader has {', '.join(READ)}, not {name!r}")
             setattr(reader, name, READ[name](text))
+        self.readers.pop(reader.former, None)
+
+    def reader(self, card: str) -> Reader | None:
+        """Whose card it is, or was."""
+        was = next((reader for reader in self.readers.values() if card and reader.former == card), None)
+        return self.readers.get(card, was)
 
     # ---- what it does
 
@@ -110,7 +121,7 @@ class LocalSystem:
         return {"on_line_status": "Y", "protocol_version": "2.00", "BX": "Y" * 16, **patience}
 
     def _patron(self, asked: Message) -> dict[str, Value]:
-        reader = self.readers.get(asked.get("AA"))
+        reader = self.reader(asked.get("AA"))
         if reader is None:
             return {"patron_status": "YYYY", "language": "001", "AE": "", "BL": "N", "CQ": "N", "AF": ("No such reader",)}
         loans, right = self.loans_of(reader.card), reader.pin == asked.get("AD")
@@ -118,6 +129,7 @@ class LocalSystem:
         said: dict[str, Value] = {
             "patron_status": ("Y" if reader.blocked or full else " ") + "    " + ("Y" if full else " "),
             "language": "001",
+            "AA": reader.card,
             "charged_items_count": f"{reader.loans + len(loans)}",
             "AE": reader.name,
             "BL": "Y",

@@ -58,15 +58,15 @@ def _user(system: LocalSystem, asked: Message) -> Fields:
         one.text("AuthenticationInputType"): one.text("AuthenticationInputData") for one in asked.each("AuthenticationInput")
     }
     card = asked.text("UserId/UserIdentifierValue") or shown.get("Barcode Id", "")
-    reader = system.readers.get(card)
+    reader = system.reader(card)
     if reader is None:
         return _problem("Unknown User")
     if "PIN" in shown and shown["PIN"] != reader.pin:
         return _problem("User Authentication Failed")
-    loans = [{"ItemId": _item(system, book.barcode)} for book in system.loans_of(card)]
+    loans = [{"ItemId": _item(system, book.barcode)} for book in system.loans_of(reader.card)]
     count = {"CirculationStatus": "On Loan", "LoanedItemCountValue": str(reader.loans + len(loans))}
     return {
-        "UserId": {"AgencyId": system.agency, "UserIdentifierValue": card},
+        "UserId": {"AgencyId": system.agency, "UserIdentifierValue": reader.card},
         **({"LoanedItemsCount": [count]} if asked.has("LoanedItemsDesired") else {}),
         "UserOptionalFields": _person(system, reader),
     }

@@ -120,4 +120,5 @@ def _refused(code: int) -> Answer:
 def _addressee(unit: Unit, letter: Letter, agency: str) -> tuple[Borrower | None, calendar.Closures, date | None]:
     """The reader, our closed days, and until when the book waits as it is."""
     request = unit.request(letter.request)
-    return unit.patron(letter.patron), unit.closed_days(agency), request.pickup_last if request else None
+    card = request.patron if request and request.patron else letter.patron  # replaced since the letter was taken in hand
+    return unit.patron(card), unit.closed_days(agency), request.pickup_last if request else None

@@ -35,7 +35,7 @@ async def lookup_user(call: Call) -> Said:
         return seen.refusal
     if pin is not None and not seen.pin_ok:
         return refused(Why.WRONG_PIN)
-    if seen.refusal and seen.refusal.why is Why.UNKNOWN_BORROWER:
+    if seen.refusal and seen.refusal.why in {Why.UNKNOWN_BORROWER, Why.CARD_REPLACED}:
         return seen.refusal
     flags = frozenset(name for name in DESIRED if call.message.has(name))
     return replies.patron(seen, desired(call, "UserElementType"), flags, frame(call))

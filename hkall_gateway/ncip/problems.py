@@ -101,6 +101,7 @@ ROWS: Final = (
     # Who.
     Row(W.SERVICE_SUSPENDED,            _MAY_NOT,       "UserId",            "suspended until {end}: {message}", _BARRED),
     Row(W.UNKNOWN_BORROWER,             "Unknown User", "UserId",            "no such user"),
+    Row(W.CARD_REPLACED,                "Unknown User", "UserId",            "this card was replaced by another one"),
     Row(W.WRONG_PIN,                    _WRONG_PIN,     "AuthenticationInput", "the credentials do not fit"),
     Row(W.NOT_ELIGIBLE,                 _MAY_NOT,       "UserId",            "this category may not use HKALL", _BARRED),
     Row(W.NOT_ELIGIBLE_PART_TIME_SPACE, _MAY_NOT,       "UserId",            "part-time students may not use it", _BARRED),

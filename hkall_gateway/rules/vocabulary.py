@@ -74,6 +74,7 @@ class Why(StrEnum):
 
     SERVICE_SUSPENDED = "service_suspended"
     UNKNOWN_BORROWER = "unknown_borrower"
+    CARD_REPLACED = "card_replaced"
     WRONG_PIN = "wrong_pin"
     NOT_ELIGIBLE = "not_eligible"
     NOT_ELIGIBLE_PART_TIME_SPACE = "not_eligible_part_time_space"
@@ -128,6 +129,7 @@ class Why(StrEnum):
 RULES: Mapping[Why, str] = {
     Why.SERVICE_SUSPENDED: "R1",
     Why.UNKNOWN_BORROWER: "R2",
+    Why.CARD_REPLACED: "R2",
     Why.WRONG_PIN: "R10",
     Why.NOT_ELIGIBLE: "R2",
     Why.NOT_ELIGIBLE_PART_TIME_SPACE: "R2",

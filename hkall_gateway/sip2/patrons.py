@@ -89,6 +89,9 @@ Source: SIP2 2.00, patron status.
 REQUESTS: Final = frozenset({"AS", "CD"})
 """The lists of what the patron does not have yet."""
 
+STRANGERS: Final = frozenset({Why.UNKNOWN_BORROWER, Why.CARD_REPLACED, Why.TRY_AGAIN})
+"""Of whom there is no record to show."""
+
 POSITIONS: Final = 14
 FINES: Final = 3
 """The position of the fines in the summary."""
@@ -200,7 +203,7 @@ def _details(turn: Turn, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
 
 
 def _known(seen: PatronSeen) -> bool:
-    return seen.refusal is None or seen.refusal.why not in {Why.UNKNOWN_BORROWER, Why.TRY_AGAIN}
+    return seen.refusal is None or seen.refusal.why not in STRANGERS
 
 
 def _blocked(seen: PatronSeen) -> bool:

@@ -68,6 +68,8 @@ WORDS: Final[Mapping[Why, Words]] = {
                                             "HKALL 服務暫停至 {end}，{message_zh}"),
     Why.UNKNOWN_BORROWER:             _both("This card is not known. Please ask at the counter",
                                             "沒有此讀者證的紀錄，請向櫃檯查詢"),
+    Why.CARD_REPLACED:                _both("This card was replaced. Please use the new card",
+                                            "此證已更換，請使用新證"),
     Why.WRONG_PIN:                    _both("The PIN is missing or wrong", "未輸入密碼或密碼錯誤"),
     Why.NOT_ELIGIBLE:                 _both("Your card may not use HKALL", "閣下的讀者證不能使用 HKALL 服務"),
     Why.NOT_ELIGIBLE_PART_TIME_SPACE: _both("Part-time HKU SPACE students may not use HKALL",

@@ -23,7 +23,7 @@ def block(unit: Unit, card: str, text: str, now: datetime, by: By, *, retained: 
         return False
     row = {"card": card, "who": by.who, "at": now, "reason": text, "retained": retained}
     unit.execute(insert(CARD_BLOCKS).values(**row))
-    unit.note(_about(card), "BLOCK_CARD", {"because": text, "retained": retained}, now, by)
+    unit.note(about_card(card), "BLOCK_CARD", {"because": text, "retained": retained}, now, by)
     return True
 
 
@@ -31,7 +31,7 @@ def lift(unit: Unit, card: str, now: datetime, by: By) -> bool:
     """Lift what a terminal blocked; False if nothing was."""
     lifted = unit.execute(delete(CARD_BLOCKS).where(CARD_BLOCKS.c.card == card)).rowcount > 0
     if lifted:
-        unit.note(_about(card), "LIFT_BLOCK", {}, now, by)
+        unit.note(about_card(card), "LIFT_BLOCK", {}, now, by)
     return lifted
 
 
@@ -65,6 +65,6 @@ def _this(item: ItemKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return PROPERTIES.c.agency == item.agency, PROPERTIES.c.barcode == item.barcode
 
 
-def _about(card: str) -> Request:
+def about_card(card: str) -> Request:
     """A line of the journal that is about a card and no request."""
     return Request("", Side.BORROWING, Position.NEW, "", "", patron=card)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, delete, func, select
+from sqlalchemy import Table, bindparam, delete, func, select, update
 
 from hkall_gateway.rules.vocabulary import Borrower, By, Holding, Request, Sensitive, Side
+from hkall_gateway.store import former_cards
 from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import CLOSURES, HOLDINGS, JOBS, PATRONS
 from hkall_gateway.store.unit import Unit
@@ -17,6 +19,7 @@ from hkall_gateway.store.upsert import insert_or_write_over
 
 CHUNK: Final = 500
 MOST_VANISHING: Final = 0.2
+NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +39,40 @@ KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a file would change: counts of rows."""
+    """What a file would change: counts of rows. `replaced` are cards that get another number."""
 
     before: int
     new: int
     changed: int
     same: int
     vanishing: int
+    replaced: int = 0
 
     @property
     def too_many_vanish(self) -> bool:
         return self.vanishing > self.before * MOST_VANISHING
 
 
-def compare(unit: Unit, kind: str, rows: Sequence[Any]) -> Report:
-    """What loading these rows would change; nothing is written."""
+def compare(
+    unit: Unit, kind: str, rows: Sequence[Any], present: Mapping[str, str] = NONE, spared: Collection[str] = ()
+) -> Report:
+    """What loading these rows would change; nothing is written.
+
+    `present` are the new numbers of replaced cards, by the former ones; `spared` are cards that stay though no row names them.
+    """
     what = KINDS[kind]
     columns = [what.table.c[f.name] for f in fields(what.record)]
     found = unit.execute(select(*columns)).mappings()
     there = {tuple(row[k] for k in what.key): dict(row) for row in found}
+    for former, card in present.items():
+        if was := there.pop((former,), None):
+            there.setdefault((card,), was)
     coming = {tuple(getattr(row, k) for k in what.key): _values(row) for row in rows}
     shared = there.keys() & coming.keys()
     same = sum(there[key] == coming[key] for key in shared)
     new = len(coming) - len(shared)
-    return Report(len(there), new, len(shared) - same, same, len(there) - len(shared))
+    kept = sum((card,) in there and (card,) not in coming for card in spared)
+    return Report(len(there), new, len(shared) - same, same, len(there) - len(shared) - kept, len(present))
 
 
 def begin(unit: Unit, kind: str) -> int:
@@ -82,9 +95,24 @@ def write(unit: Unit, kind: str, rows: Sequence[Any], number: int) -> None:
     unit.execute(insert_or_write_over(what.table, unit.dialect, written[0]), written)
 
 
+def write_patrons(unit: Unit, rows: Sequence[Borrower], number: int, present: Mapping[str, str], now: datetime, by: By) -> None:
+    """The same for patrons, whose cards replace former ones: both in one unit of work."""
+    cards = {row.barcode for row in rows}
+    former_cards.is_present_again(unit, cards)
+    write(unit, "patrons", rows, number)
+    former_cards.replace_cards(unit, {former: card for former, card in present.items() if card in cards}, now, by)
+
+
+def spare(unit: Unit, cards: Collection[str], number: int) -> None:
+    """These patrons stay as they were loaded before, though the file says nothing of them that can be taken."""
+    unit.execute(update(PATRONS).where(PATRONS.c.barcode.in_(cards)).values(load=number))
+
+
 def finish(unit: Unit, kind: str, number: int, full: bool, now: datetime | None = None) -> int:
     """The import is current, as of `now`. After a full one, what it did not name vanishes; how many did."""
     what, name = KINDS[kind], f"load {kind}"
+    if full and what.table is PATRONS:
+        former_cards.forget_former_cards_of(unit, number)
     gone = unit.execute(delete(what.table).where(what.table.c.load < number)).rowcount if full else 0
     count = unit.execute(select(func.count()).select_from(what.table)).scalar_one()
     values = {"cursor": str(number), "count": count, "last_run": now}
@@ -122,6 +150,7 @@ def write_opening(unit: Unit, requests: Sequence[Request], agency: str, now: dat
         unit.open(
             replace(
                 request,
+                patron=former_cards.present_card(unit, request.patron) or request.patron,
                 item_agency=agency if lending and request.item_barcode else request.item_agency,
                 wire_agency=request.wire_agency if lending else agency,
             ),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, case, func, select, true, update
+from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, true, update
 
 from hkall_gateway.rules.breaker import Link
 from hkall_gateway.rules.lifecycle import Send
@@ -210,6 +210,19 @@ class Outbox:
         for row in sorted(rows):
             self._settle(row, 0, state="unsure")
             self.tried(row, Attempt(now, "unknown", "", "the gateway ended while it was under way"))
+
+    def readdress(self, former: str, present: str, requests: Sequence[str]) -> None:
+        """A patron's card was replaced: letters that are not settled go to the new one, and so does what these requests still
+        have to tell. What may have reached a partner already is repeated as it was."""
+        for state in (IS_WAITING, IS_DEAD):
+            letters = and_(OUTBOX.c.kind == "mail", OUTBOX.c.recipient == former)
+            untold = and_(OUTBOX.c.kind == "ncip", OUTBOX.c.state == "waiting", OUTBOX.c.request.in_(requests))
+            for found in self._connection.execute(select(OUTBOX).where(state, or_(letters, untold))).mappings().all():
+                row = _understood(found)
+                if row and row.payload.patron == former:
+                    values = {"payload": to_json(replace(row.payload, patron=present))}
+                    values |= {"recipient": present} if row.kind == "mail" else {}
+                    self._connection.execute(update(OUTBOX).where(OUTBOX.c.id == row.id).values(values))
 
     # ---- what waits
 

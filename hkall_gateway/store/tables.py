@@ -439,6 +439,16 @@ CARD_BLOCKS = Table(
     comment="Cards that a terminal blocked here; the local library system knows nothing of it, and a terminal lifts it again.",
 )
 
+FORMER_CARDS = Table(
+    "former_cards",
+    METADATA,
+    Column("card", Text, primary_key=True),
+    _text("present", index=True),
+    _instant("at", required=True),
+    _text("who"),
+    comment="Cards that were replaced; `present` is the card that their owner has now, the same for all former ones.",
+)
+
 PROPERTIES = Table(
     "item_properties",
     METADATA,

@@ -35,6 +35,7 @@ from hkall_gateway.store.prepared import Prepared, adding, changing
 from hkall_gateway.store.tables import (
     CANDIDATES,
     HOLDINGS,
+    IS_CLOSED_OF,
     JOURNAL,
     LINKS,
     NOTICES,
@@ -161,6 +162,11 @@ class Unit(Overview):
         """These ended requests know no more who borrowed or placed them, nor why."""
         blank = {"patron": "", "placed_by": "", "placed_id": "", "reason": "", "flags": "", "anonymised": True}
         self._connection.execute(update(REQUESTS).where(REQUESTS.c.id.in_(requests)).values(blank))
+
+    def hand_over(self, former: str, present: str) -> None:
+        """The ended requests of a former card are those of the card that replaced it; what is open is amended one by one."""
+        ended = update(REQUESTS).where(IS_CLOSED_OF, REQUESTS.c.patron == former)
+        self._connection.execute(ended.values(patron=present))
 
     def erase(self, requests: Sequence[str]) -> None:
         """These requests are here no more."""

@@ -22,6 +22,7 @@ from hkall_gateway.rules.keys import names_of
 from hkall_gateway.rules.vocabulary import RULES, By, Position, Request, Side, Why
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.former_cards import replace_card
 from hkall_gateway.store.tables import JOURNAL, METADATA
 from hkall_gateway.store.unit import Unit
 
@@ -88,6 +89,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = opened(path)
     for request in STANDING:
         store.now(Unit.open, request, OPENED, By("world", "world"))
+    store.now(replace_card, "UG-OLD", "UG", OPENED, By("world", "world"))
     store.close()
     return path
 
@@ -131,6 +133,7 @@ JUNE = "--at 2017-06-06T00:00+08:00"
 ROWS = (
     Row(Why.SERVICE_SUSPENDED,            f"request --patron UG --bib b1 {JUNE}",              "category",       "snapshot"),
     Row(Why.UNKNOWN_BORROWER,             f"request --patron NOBODY --bib b1 {NOW}",           "card NOBODY",    "snapshot"),
+    Row(Why.CARD_REPLACED,                f"request --patron UG-OLD --bib b1 {NOW}",           "card UG-OLD",    "our record"),
     Row(Why.NOT_ELIGIBLE,                 f"request --patron ALUMNI --bib b1 {NOW}",           "category",       "snapshot"),
     Row(Why.NOT_ELIGIBLE_PART_TIME_SPACE, f"request --patron PART --bib b1 {NOW}",             "study_mode",     "snapshot"),
     Row(Why.ELIGIBILITY_UNKNOWN,          f"request --patron MODE --bib b1 {NOW}",             "study_mode",     "snapshot"),
@@ -242,7 +245,7 @@ def test_nothing_is_left_behind(config: Path) -> None:
         return counts
 
     before = rows()
-    assert before[JOURNAL.name] == len(STANDING)
+    assert before[JOURNAL.name] == len(STANDING) + 1  # a card was replaced
     for words in (f"request --patron UG --bib b1 {NOW}", f"borrow --patron UG --item W1 {NOW}", f"recall --item CUHK/L1 {NOW}"):
         explained(config, words)
     assert rows() == before

@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from hkall_gateway.connectors.exports import BadFile, read_patrons
+from hkall_gateway.connectors.exports import BadFile, read_patron_rows, read_patrons
 from hkall_gateway.rules.vocabulary import Borrower, Sensitive
 
 CHAN = """
@@ -106,6 +106,14 @@ def test_several_files_come_in_one_zip(tmp_path: Path) -> None:
 def test_what_a_user_may_say_otherwise(tmp_path: Path, before: str, after: str, facts: dict[str, object]) -> None:
     assert before in CHAN
     assert read(tmp_path, users(CHAN.replace(before, after))) == (replace(PATRON, **facts),)  # type: ignore[arg-type]
+
+
+def test_inactive_barcodes_are_former_cards(tmp_path: Path) -> None:
+    again = "<user_identifier><id_type>BARCODE</id_type><value>P0001</value><status>INACTIVE</status></user_identifier>"
+    path = tmp_path / "users.xml"
+    path.write_text(users(CHAN.replace("</user_identifiers>", f"{again}</user_identifiers>")))
+    (row,) = read_patron_rows(path)
+    assert (row.card, row.former, row.where) == ("P0001", ("P0000",), f"{path}:2")
 
 
 def test_mistakes_are_named_by_file_line_and_column(tmp_path: Path) -> None:

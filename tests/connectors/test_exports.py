@@ -14,6 +14,7 @@ from hkall_gateway.connectors.exports import (
     BadFile,
     read_closures,
     read_holdings,
+    read_patron_rows,
     read_patrons,
     read_requests,
 )
@@ -46,6 +47,14 @@ def test_a_patron_is_read_with_what_the_columns_say(tmp_path: Path) -> None:
 def test_an_empty_number_of_loans_is_unknown_and_not_nought(tmp_path: Path) -> None:
     (patron,) = read_patrons(file(tmp_path, "barcode,category,local_loans\nP1,undergraduates,\n"))
     assert patron.local_loans is None
+
+
+@pytest.mark.parametrize(
+    ("text", "former"), [("", ()), ("P0", ("P0",)), (" P0 ; P00;", ("P0", "P00")), ("P0;P0", ("P0",)), (";", ())]
+)
+def test_former_cards_stand_in_a_column_of_their_own(tmp_path: Path, text: str, former: tuple[str, ...]) -> None:
+    (row,) = read_patron_rows(file(tmp_path, f"barcode,category,former_barcode\nP1,undergraduates,{text}\n"))
+    assert (row.card, row.former) == ("P1", former)
 
 
 def test_a_byte_order_mark_and_blanks_do_no_harm(tmp_path: Path) -> None:

@@ -74,6 +74,13 @@ def test_blocks_and_counts_are_of_now_and_the_rest_as_it_was_loaded(ils: LocalIl
     assert (facts.borrower.category, facts.borrower.name.reveal()) == ("undergraduates", "Chan")
 
 
+def test_another_card_in_the_answer_is_the_one_that_the_reader_has_now(ils: LocalIls, system: LocalSystem) -> None:
+    system.readers["P1-NEW"] = Reader("P1-NEW", "CHAN", former="P1")
+    facts = finished(ils.borrower("P1"))
+    assert facts.borrower is not None
+    assert (facts.borrower.barcode, facts.borrower.category) == ("P1-NEW", "undergraduates")
+
+
 def test_an_unknown_user_is_unknown_whatever_was_loaded(ils: LocalIls) -> None:
     assert finished(ils.borrower("P1")).borrower is None
 
@@ -137,6 +144,19 @@ def test_both_connectors_tell_the_same_of_the_same_system(store: Immediate, syst
 
 
 # ---- what a LookupUserResponse means
+
+
+@pytest.mark.parametrize(
+    ("kind", "card"), [("", "P2"), ("Barcode", "P2"), ("Barcode Id", "P2"), ("Institution Id Number", ""), ("User Id", "")]
+)
+def test_the_user_that_is_told_is_a_card_where_it_is_a_barcode(kind: str, card: str) -> None:
+    user = {"UserIdentifierType": kind, "UserIdentifierValue": "P2"}
+    assert told(reply(UserId=user), NOW).card == card
+
+
+def test_former_cards_are_told_where_the_responder_knows_them() -> None:
+    before = [{"AgencyId": "HKU", "UserIdentifierValue": card} for card in ("A", "B")]
+    assert told(reply(UserOptionalFields={"PreviousUserId": before}), NOW).former == ("A", "B")
 
 
 def reply(**fields: Any) -> Message:

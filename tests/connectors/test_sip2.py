@@ -40,7 +40,13 @@ def system() -> LocalSystem:
 
 
 @pytest.fixture
-def ils(system: LocalSystem) -> Iterator[LocalIls]:
+def settings() -> dict[str, str]:
+    """What the [ils] table says beside the institution."""
+    return {}
+
+
+@pytest.fixture
+def ils(system: LocalSystem, settings: dict[str, str]) -> Iterator[LocalIls]:
     engine = databases.MEMORY.fresh()
     with engine.connect() as connection:
         connection.execute(
@@ -59,7 +65,7 @@ def ils(system: LocalSystem) -> Iterator[LocalIls]:
         connection.execute(insert(HOLDINGS), {"agency": "CUHK", "barcode": "C1", "bib_id": "b1", "title": "Dune"})
     store, health = Immediate(engine, lambda c: Unit(c, lambda: "R1")), Health("connector", lambda: NOW)
     outside = Outside(lambda: NOW, health, lambda: Direct(system, health), nowhere)
-    yield Sip2(Tools(store, "HKU", never, {"institution": "MAIN"}, outside))
+    yield Sip2(Tools(store, "HKU", never, {"institution": "MAIN", **settings}, outside))
     store.close()
 
 
@@ -81,6 +87,25 @@ def test_a_reader_whom_nobody_loaded_is_known_without_a_category(ils: LocalIls, 
     facts = finished(ils.borrower("P2"))
     assert facts.borrower is not None
     assert (facts.borrower.name.reveal(), facts.borrower.category) == ("Lee", "")
+
+
+def test_another_card_in_the_answer_is_the_one_that_the_reader_has_now(ils: LocalIls, system: LocalSystem) -> None:
+    system.readers["P1-NEW"] = Reader("P1-NEW", "CHAN, TAI MAN", former="P1")
+    facts = finished(ils.borrower("P1"))
+    assert facts.borrower is not None
+    assert (facts.borrower.barcode, facts.borrower.category, facts.borrower.name.reveal()) == (
+        "P1-NEW",
+        "undergraduates",
+        "Chan",
+    )
+
+
+@pytest.mark.parametrize("settings", [{"answered_card": "ignore"}])
+def test_where_the_answer_is_another_kind_of_number_the_card_stays(ils: LocalIls, system: LocalSystem) -> None:
+    system.readers["77123"] = Reader("77123", "CHAN, TAI MAN", former="P1")
+    facts = finished(ils.borrower("P1"))
+    assert facts.borrower is not None
+    assert facts.borrower.barcode == "P1"
 
 
 def test_a_card_that_it_calls_invalid_is_unknown_whatever_was_loaded(ils: LocalIls) -> None:

@@ -16,6 +16,7 @@ from hkall_gateway.desk.deeds import Paid, Pay, Waive, Waived
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.rules.settings import Block, Policy, Renewal
 from hkall_gateway.rules.vocabulary import By, Position, Why
+from hkall_gateway.store.former_cards import replace_card
 from hkall_gateway.store.unit import Unit
 
 if TYPE_CHECKING:
@@ -216,6 +217,16 @@ def test_payments_without_a_number_are_all_taken(library: Library) -> None:
     pay(library, 200)
 
     assert library.owed() == 200
+
+
+def test_a_payment_that_is_repeated_after_the_card_was_replaced_is_the_same_one(library: Library) -> None:
+    late(library, 1, 3)
+    pay(library, 200, "BK1")
+    library.store.now(replace_card, "UG1", "UG1-NEW", library.now, CLERK)
+
+    assert pay(library, 200, "BK1").again
+    assert pay(library, 200, "BK2").why is Why.CARD_REPLACED
+    assert pay(library, 400, "BK3", card="UG1-NEW").cents == 400
 
 
 @pytest.mark.parametrize("cents", [0, -1, 601, 1_000_000])

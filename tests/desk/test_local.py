@@ -11,8 +11,8 @@ from sqlalchemy import insert
 
 from hkall_gateway.desk.local import FLAG, MOST_KEPT, Local, Terms
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
-from hkall_gateway.rules.vocabulary import NOTHING, Borrower, By, Holding, Sensitive
-from hkall_gateway.store import cards
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, By, Holding, Position, Request, Sensitive, Side, Why
+from hkall_gateway.store import cards, former_cards
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit
@@ -193,3 +193,78 @@ def test_shelves_that_cannot_be_seen_are_not_empty(store: Immediate, system: Sys
 
 def _block(unit: Unit) -> None:
     cards.block(unit, "P1", "found in the street", BEGIN, By("counter-1", "sip2"), retained=True)
+
+
+# ---- another card than the one asked about
+
+
+@dataclass
+class Renumbering(System):
+    """A system in which some readers have another card now, and tell of former ones."""
+
+    present: dict[str, str] = field(default_factory=dict)
+    former: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    strangers: frozenset[str] = frozenset()
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        self._answer(card)
+        now = self.present.get(card, card)
+        known = None if card in self.strangers else Borrower(now, NOTHING, "living", local_loans=3)
+        return BorrowerFacts(known, "sip2", self.now, former=self.former.get(now, ()))
+
+
+def asked(store: Immediate, system: System, card: str) -> BorrowerFacts:
+    """What the desk hears of a card, once everything is followed."""
+    one = local(store, system)
+    facts = finished(one.borrower(card))
+    finished(one.follow(card, facts))
+    return facts
+
+
+def wish_of(store: Immediate, card: str) -> str:
+    """A request of this card; its number."""
+    wish = Request("", Side.BORROWING, Position.RECEIVED, "Dune", "b1", patron=card)
+    return store.now(Unit.open, wish, BEGIN, By("test", "world")).id
+
+
+def patron_of(store: Immediate, number: str) -> str:
+    request = store.now(Unit.request, number)
+    assert request is not None
+    return request.patron
+
+
+def test_what_is_kept_under_the_card_asked_about_follows_to_the_one_answered(store: Immediate) -> None:
+    number = wish_of(store, "P1")
+    facts = asked(store, Renumbering(present={"P1": "P2"}), "P1")
+    assert facts.borrower is not None
+    assert (facts.borrower.barcode, patron_of(store, number)) == ("P2", "P2")
+    assert store.now(former_cards.card_now, "P1") == "P2"
+
+
+def test_a_number_under_which_nothing_is_kept_is_no_former_card(store: Immediate) -> None:
+    asked(store, Renumbering(present={"student-77": "P1"}), "student-77")
+    assert store.now(former_cards.cards_of, "P1") == ("P1",)
+
+
+@pytest.mark.parametrize(
+    ("system", "follows"),
+    [
+        (Renumbering(former={"P2": ("P1",)}, strangers=frozenset({"P1"})), True),
+        (Renumbering(former={"P2": ("P1",)}, present={"P1": "P2"}), True),
+        (Renumbering(former={"P2": ("P1",)}), False),
+    ],
+    ids=["nobody has it any more", "it is answered by the new one", "it was issued to somebody else"],
+)
+def test_a_former_card_that_the_system_tells_of_is_followed_unless_it_is_in_use_again(
+    store: Immediate, system: System, follows: bool
+) -> None:
+    number = wish_of(store, "P1")
+    asked(store, system, "P2")
+    assert patron_of(store, number) == ("P2" if follows else "P1")
+
+
+def test_a_replaced_card_that_the_system_does_not_know_is_said_to_be_replaced(store: Immediate) -> None:
+    store.now(former_cards.replace_card, "P1", "P2", BEGIN, By("test", "world"))
+    facts = asked(store, Renumbering(strangers=frozenset({"P1", "P9"})), "P1")
+    assert (facts.replaced, facts.stranger) == (True, Why.CARD_REPLACED)
+    assert asked(store, Renumbering(strangers=frozenset({"P9"})), "P9").stranger is Why.UNKNOWN_BORROWER

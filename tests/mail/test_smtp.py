@@ -32,7 +32,11 @@ MORNING = datetime(2017, 3, 6, 16, 0, 0, tzinfo=UTC)
 
 
 def answer(
-    fail: Exception | None = None, now: datetime = NIGHT, email: str = "p1@example.hk", given: date | None = None
+    fail: Exception | None = None,
+    now: datetime = NIGHT,
+    email: str = "p1@example.hk",
+    given: date | None = None,
+    letter_to: str = "P1",
 ) -> tuple[Answer, list[EmailMessage]]:
     engine = databases.empty()
     with engine.connect() as connection:
@@ -51,7 +55,7 @@ def answer(
     store.now(Unit.open, held, now, By("test", "world"))
     house = House("HKU", "HKU Libraries", Policy(), ("MAIN",))
     mailer = Mailer(store, post, Sender("lending@lib.hk", "HKU Libraries"), lambda: house, lambda: now)
-    letter = Letter(Send.LETTER_PICKUP.value, "R1", "P1", "Dune", now)
+    letter = Letter(Send.LETTER_PICKUP.value, "R1", letter_to, "Dune", now)
     row = OutboxRow(1, "mail", Send.LETTER_PICKUP, "P1", "mail", "R1", letter, "c1", "waiting", now, now, 1, "")
     return finished(mailer.deliver(row)), sent
 
@@ -60,6 +64,11 @@ def test_a_letter_that_left_starts_the_pickup_clock_on_its_own_day() -> None:
     left, (message,) = answer(now=NIGHT)
     assert (left.kind, left.sent_on, left.last_day) == ("accepted", date(2017, 3, 6), date(2017, 3, 11))
     assert "Saturday 11 March 2017" in message.as_string()
+
+
+def test_a_letter_in_hand_finds_the_reader_whose_card_was_replaced_meanwhile() -> None:
+    left, (message,) = answer(letter_to="P1-OLD")
+    assert (left.kind, message["To"]) == ("accepted", "p1@example.hk")
 
 
 def test_a_second_later_it_is_another_day() -> None:

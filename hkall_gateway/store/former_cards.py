@@ -1,0 +1,146 @@
+"""Cards that were replaced: which number a person has now, and how all that is kept of them moves to it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Table, bindparam, delete, exists, select, update
+
+from hkall_gateway.rules.replaced_cards import KnownCards, PatronRow, Replacements, replacements
+from hkall_gateway.rules.vocabulary import By
+from hkall_gateway.store import patrons
+from hkall_gateway.store.cards import about_card, is_blocked
+from hkall_gateway.store.locks import Locks
+from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.tables import (
+    CARD_BLOCKS,
+    FINES,
+    FORMER_CARDS,
+    NOTICES,
+    PATRONS,
+    PAYMENTS,
+)
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.upsert import insert_or_write_over
+
+F = FORMER_CARDS.c
+MOST_ASKED: Final = 500
+"""Cards of one question."""
+
+
+def present_card(unit: Unit, card: str) -> str:
+    """The card by which this one was replaced; "" where it was not."""
+    row = _PRESENT.first(unit.connection, card=card)
+    return str(row["present"]) if row else ""
+
+
+def card_now(unit: Unit, card: str) -> str:
+    """The card that the owner of this one has now: this one, unless it was replaced and nobody else was given it."""
+    return card if unit.patron(card) else present_card(unit, card) or card
+
+
+def has_anything(unit: Unit, card: str) -> bool:
+    """Whether something is kept under this number: a loaded patron, requests, charges, a block."""
+    known = patrons.known(unit.connection, [card])[card]
+    return _has_anything(known) or is_blocked(unit, card)
+
+
+def cards_of(unit: Unit, card: str) -> tuple[str, ...]:
+    """All cards of the person who has, or had, this one: the present card first, then the former ones."""
+    present = card_now(unit, card)
+    return (present, *(former for (former,) in _FORMER.cells(unit.connection, present=present)))
+
+
+def history(unit: Unit, what: str) -> tuple[dict[str, Any], ...]:
+    """As `unit.history`; of a card with what is known of its owner's other cards."""
+    lines = {line["id"]: line for one in cards_of(unit, what) for line in unit.history(one)}
+    return tuple(lines[number] for number in sorted(lines))
+
+
+# ---- a patron file
+
+
+def judge(unit: Unit, rows: Sequence[PatronRow]) -> Replacements:
+    """What these rows replace and is not replaced yet, and which of them are refused."""
+    replaced = {row["card"]: row["present"] for row in unit.execute(select(F.card, F.present)).mappings()}
+    former = {card for row in rows for card in row.former}
+    named = sorted(former | {replaced[card] for card in former & replaced.keys()})
+    known: dict[str, patrons.Known] = {}
+    for start in range(0, len(named), MOST_ASKED):
+        known.update(patrons.known(unit.connection, named[start : start + MOST_ASKED]))
+    loaded = {card: one.borrower for card, one in known.items() if one.borrower}
+    judged = replacements(rows, KnownCards(loaded, replaced))
+    to_do = {card: now for card, now in judged.present.items() if replaced.get(card) != now or _has_anything(known.get(card))}
+    return Replacements(to_do, judged.refused)
+
+
+def _has_anything(known: patrons.Known | None) -> bool:
+    return known is not None and bool(known.borrower or known.lines or known.charges)
+
+
+def is_present_again(unit: Unit, cards: Collection[str]) -> None:
+    """These cards are in use: what was known of an earlier owner's replacement is forgotten."""
+    unit.execute(delete(FORMER_CARDS).where(F.card.in_(cards)))
+
+
+def forget_former_cards_of(unit: Unit, load_before: int) -> None:
+    """The former cards of patrons whom an import before this number named last."""
+    gone = select(PATRONS.c.barcode).where(PATRONS.c.load < load_before)
+    unit.execute(delete(FORMER_CARDS).where(F.present.in_(gone)))
+
+
+# ---- one person
+
+
+def replace_cards(unit: Unit, present: Mapping[str, str], now: datetime, by: By) -> None:
+    """Replace cards, former -> present, with everything that is kept of their owners."""
+    unit.lock([Locks(card, whole=True) for card in sorted({*present, *present.values()})])
+    for former, card in present.items():
+        replace_card(unit, former, card, now, by)
+
+
+def replace_card(unit: Unit, former: str, present: str, now: datetime, by: By) -> None:
+    """A person has another card: requests, money, letters and blocks are theirs under the new number from here on.
+
+    The journal keeps its lines; they are found by both numbers. What a block of the former card was for is a person's to
+    judge, so it follows.
+    """
+    requests = unit.open_requests(former)
+    for request in requests:
+        unit.amend(request, now, by, patron=present)
+    unit.hand_over(former, present)
+    unit.outbox.readdress(former, present, [request.id for request in requests])
+    for table in (FINES, NOTICES):
+        unit.execute(update(table).where(table.c.patron == former).values(patron=present))
+    _move_payments(unit, former, present)
+    _move_row(unit, CARD_BLOCKS, CARD_BLOCKS.c.card, former, present, there=is_blocked(unit, present))
+    _move_row(unit, PATRONS, PATRONS.c.barcode, former, present, there=patrons.borrower(unit.connection, present) is not None)
+    _remember(unit, former, present, now, by)
+    unit.note(about_card(present), "REPLACE_CARD", {"former": former}, now, by)
+
+
+def _move_payments(unit: Unit, former: str, present: str) -> None:
+    """A payment stays where the new card has one of the same device and number: a transaction is taken once for a card."""
+    other = PAYMENTS.alias()
+    same = (other.c.patron == present, other.c.who == PAYMENTS.c.who, other.c.transaction_id == PAYMENTS.c.transaction_id)
+    taken = exists().where(*same, PAYMENTS.c.transaction_id != "")
+    unit.execute(update(PAYMENTS).where(PAYMENTS.c.patron == former, ~taken).values(patron=present))
+
+
+def _move_row(unit: Unit, table: Table, key: ColumnElement[str], former: str, present: str, *, there: bool) -> None:
+    """The one row of a card gets the new number, or goes where there is a row under it already."""
+    unit.execute(delete(table).where(key == former) if there else update(table).where(key == former).values({key: present}))
+
+
+def _remember(unit: Unit, former: str, present: str, now: datetime, by: By) -> None:
+    """Every former card names the present one, however often it was replaced between."""
+    unit.execute(delete(FORMER_CARDS).where(F.card == present))
+    unit.execute(update(FORMER_CARDS).where(F.present == former).values(present=present))
+    row = {"card": former, "present": present, "at": now, "who": by.who}
+    unit.execute(insert_or_write_over(FORMER_CARDS, unit.dialect, row), row)
+
+
+_PRESENT = Prepared(select(F.present).where(F.card == bindparam("card")))
+_FORMER = Prepared(select(F.card).where(F.present == bindparam("present")).order_by(F.at, F.card))

@@ -1,0 +1,94 @@
+"""load patrons with former cards: what it says, what it refuses by line, and that the rest goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import select
+
+from hkall_gateway.cli import main
+from hkall_gateway.config import gateway
+from hkall_gateway.lab import setup
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import FORMER_CARDS, PATRONS
+
+PORTS = setup.Ports()
+HEAD = "barcode,name,category,email,former_barcode\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = setup.write_config(tmp_path / "site", PORTS)
+    setup.furnish(path, setup.environment(PORTS))
+    return path
+
+
+def run(config: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, [*words, "--config", str(config)], env=setup.environment(PORTS))
+
+
+def load(config: Path, rows: str, *options: str) -> Result:
+    file = config.parent / "new.csv"
+    file.write_text(HEAD + rows)
+    return run(config, "load", "patrons", str(file), *options)
+
+
+def cards(config: Path) -> dict[str, str]:
+    """Former card -> present one."""
+    engine = open_engine(gateway.load(config, setup.environment(PORTS)).database.url)
+    with engine.connect() as connection:
+        found = {row.card: row.present for row in connection.execute(select(FORMER_CARDS))}
+    engine.dispose()
+    return found
+
+
+def loaded(config: Path, *wanted: str) -> set[str]:
+    engine = open_engine(gateway.load(config, setup.environment(PORTS)).database.url)
+    with engine.connect() as connection:
+        found = set(connection.execute(select(PATRONS.c.barcode).where(PATRONS.c.barcode.in_(wanted))).scalars())
+    engine.dispose()
+    return found
+
+
+def test_a_dry_run_says_how_many_and_changes_nothing(config: Path) -> None:
+    done = load(config, "N1,,undergraduates,,P0001\n", "--dry-run")
+    assert (done.exit_code, "1 cards replaced" in done.output) == (0, True)
+    assert (cards(config), loaded(config, "P0001", "N1")) == ({}, {"P0001"})
+
+
+def test_the_same_file_twice_replaces_once(config: Path) -> None:
+    first, second = (load(config, "N1,,undergraduates,,P0001\n") for _ in range(2))
+    assert "0 new, 1 changed, 0 as before, 0 vanish, 1 cards replaced" in first.output
+    assert "0 new, 0 changed, 1 as before, 0 vanish\n" in second.output
+    assert (cards(config), loaded(config, "P0001", "N1")) == ({"P0001": "N1"}, {"N1"})
+
+
+def test_rows_that_contradict_are_left_out_by_line_and_the_rest_goes_on(config: Path) -> None:
+    good, bad = "N1,,undergraduates,,P0001\n", "N2,,undergraduates,,P0002\nP0002,,undergraduates,,\n"
+    done = load(config, f"{good}{bad}N3,Nobody,undergraduates,x@y.z,P0003\n")
+    assert done.exit_code == 1
+    assert "new.csv:3: former_barcode: 'P0002' is the present card of " in done.output
+    assert "new.csv:5: former_barcode: 'P0003' is the card of another person" in done.output
+    assert "2 of 4 rows were left out" in done.output
+    assert cards(config) == {"P0001": "N1"}
+    assert loaded(config, "N1", "N2", "N3", "P0002", "P0003") == {"N1", "P0002", "P0003"}
+
+
+def test_a_whole_library_may_get_new_cards_at_once(config: Path) -> None:
+    old = [f"P{n:04}" for n in range(1, 121)]
+    assert loaded(config, *old) == set(old)
+    done = load(config, "".join(f"X{card},,undergraduates,,{card}\n" for card in old), "--full")
+    assert (done.exit_code, "0 vanish, 120 cards replaced" in done.output) == (0, True)
+    assert loaded(config, *old) == set()
+
+
+def test_commands_find_the_person_by_the_former_card(config: Path) -> None:
+    load(config, "N1,,undergraduates,,P0001\n")
+    assert "REPLACE_CARD" in run(config, "requests", "trace", "P0001").output
+    assert run(config, "fines", "list", "--patron", "P0001").output == "nothing\n"
+    said = run(config, "explain", "request", "--patron", "P0001", "--bib", "b9001")
+    assert (said.exit_code, "card_replaced" in said.output, "replaced by N1" in said.output) == (1, True, True)
+    placed = run(config, "request", "place", "--patron", "P0001", "--bib", "b9001")
+    assert "No library has a copy to lend now (R7)" in placed.output  # the rules decide about the person

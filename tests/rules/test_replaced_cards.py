@@ -1,0 +1,105 @@
+"""Which cards of a file of patrons replace which, and which rows are refused because a card is somebody else's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hkall_gateway.rules.replaced_cards import KnownCards, PatronRow, replacements
+from hkall_gateway.rules.vocabulary import Borrower, Sensitive
+
+
+def person(card: str, name: str = "", email: str = "", name_zh: str = "") -> Borrower:
+    return Borrower(card, Sensitive(name), "undergraduates", Sensitive(name_zh), email=Sensitive(email))
+
+
+def row(line: int, card: str, *former: str, **facts: str) -> PatronRow:
+    return PatronRow(f"p.csv:{line}", person(card, **facts), former)
+
+
+def known(*people: Borrower, **replaced: str) -> KnownCards:
+    return KnownCards({one.barcode: one for one in people}, replaced)
+
+
+NOTHING = known()
+CHAN, LEE = {"name": "Chan Tai Man", "email": "chan@hku.test"}, {"name": "Lee Wai", "email": "lee@hku.test"}
+AGREEING: list[Any] = [
+    ({"name": "CHAN  tai man"}, "the same name in other letters"),
+    ({"name": "Chan-Lee Tai Man", "email": "chan@hku.test"}, "another name, the same address"),
+    ({}, "nothing to compare"),
+    ({"name_zh": "陳大文"}, "a Chinese name that was not known before"),
+]
+
+
+def test_a_former_card_is_replaced_by_the_present_one() -> None:
+    found = replacements([row(2, "B", "A"), row(3, "X")], NOTHING)
+    assert (found.present, found.refused) == ({"A": "B"}, {})
+
+
+def test_several_former_cards_are_all_replaced() -> None:
+    assert replacements([row(2, "C", "A", "B")], NOTHING).present == {"A": "C", "B": "C"}
+
+
+def test_the_card_itself_is_no_former_one() -> None:
+    found = replacements([row(2, "A", "A")], NOTHING)
+    assert (found.present, found.refused) == ({}, {})
+
+
+@pytest.mark.parametrize(("facts", "why"), AGREEING, ids=[why for _, why in AGREEING])
+def test_a_record_that_agrees_or_says_nothing_is_the_same_person_s(facts: dict[str, str], why: str) -> None:
+    found = replacements([row(2, "B", "A", **facts)], known(person("A", **CHAN)))
+    assert (found.present, found.refused) == ({"A": "B"}, {}), why
+
+
+def test_a_card_of_another_person_is_refused_by_line() -> None:
+    found = replacements([row(2, "B", "A", **LEE), row(3, "D", "C")], known(person("A", **CHAN)))
+    assert found.present == {"C": "D"}
+    assert found.refused == {"p.csv:2": "former_barcode: 'A' is the card of another person: neither name nor e-mail agree"}
+
+
+def test_a_former_card_that_another_row_has_now_is_refused() -> None:
+    found = replacements([row(2, "B", "A"), row(3, "A")], NOTHING)
+    assert found.present == {}
+    assert found.refused == {"p.csv:2": "former_barcode: 'A' is the present card of p.csv:3"}
+
+
+def test_two_people_who_would_have_swapped_their_cards_are_both_refused() -> None:
+    found = replacements([row(2, "B", "A"), row(3, "A", "B")], NOTHING)
+    assert (found.present, list(found.refused)) == ({}, ["p.csv:2", "p.csv:3"])
+
+
+def test_a_card_that_two_rows_name_is_nobody_s() -> None:
+    found = replacements([row(2, "B", "A"), row(3, "C", "A")], NOTHING)
+    assert (found.present, list(found.refused)) == ({}, ["p.csv:2", "p.csv:3"])
+    assert found.refused["p.csv:2"].endswith("is named by p.csv:3 too")
+
+
+def test_a_row_with_one_bad_former_card_replaces_none() -> None:
+    found = replacements([row(2, "C", "A", "B"), row(3, "B")], NOTHING)
+    assert (found.present, list(found.refused)) == ({}, ["p.csv:2"])
+
+
+def test_a_chain_over_two_files_ends_at_the_last_card() -> None:
+    assert replacements([row(2, "C", "B")], known(A="B")).present == {"B": "C"}
+    assert replacements([row(2, "C", "A", **CHAN)], known(person("B", **CHAN), A="B")).present == {"A": "C", "B": "C"}
+    assert replacements([row(2, "C", "A")], known(A="B")).present == {"A": "C", "B": "C"}
+
+
+@pytest.mark.parametrize("facts", [LEE, {}], ids=["another name", "nothing to compare"])
+def test_a_card_that_another_person_s_card_has_replaced_is_refused(facts: dict[str, str]) -> None:
+    found = replacements([row(2, "C", "A", **facts)], known(person("B", **CHAN), A="B"))
+    assert (found.present, list(found.refused)) == ({}, ["p.csv:2"])
+
+
+def test_a_card_that_was_replaced_by_another_row_s_card_is_refused() -> None:
+    found = replacements([row(2, "C", "A"), row(3, "B")], known(A="B"))
+    assert found.refused == {"p.csv:2": "former_barcode: 'A' was replaced by the present card of p.csv:3"}
+
+
+def test_a_card_that_comes_back_replaces_the_one_between() -> None:
+    assert replacements([row(2, "A", "B")], known(A="B")).present == {"B": "A"}
+
+
+def test_the_same_file_again_says_the_same() -> None:
+    assert replacements([row(2, "B", "A")], known(A="B")).present == {"A": "B"}
