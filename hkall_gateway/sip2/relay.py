@@ -111,9 +111,16 @@ async def _patron(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
     record = _taken_apart(theirs, turn)
     if record is None or record.get("BL") == "N" or (turn.pin and record.get("CQ") != "Y"):
         return Reply({}, body=theirs)
-    had = await turn.door.desk.had(turn.message.get("AA"))
+    had = await _had(turn, record)
     trusted = bool(turn.pin) or not turn.session.dialect.pin_required
     return Reply({}, body=_joined(turn, theirs, record, had if trusted else Had()))
+
+
+async def _had(turn: Turn, record: Message) -> Had:
+    """What the reader has here, under the card that was read, or under the one that the local system answers instead."""
+    cards = dict.fromkeys([turn.message.get("AA"), record.get("AA").strip()])
+    found = [await turn.door.desk.had(card) for card in cards if card]
+    return next((had for had in found if had.lines or had.charges), Had())
 
 
 def _joined(turn: Turn, theirs: bytes, record: Message, had: Had) -> bytes:

@@ -8,16 +8,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, update
+from sqlalchemy import Connection, Engine, Table, update
 
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.replaced_cards import PatronRow
 from hkall_gateway.rules.tidings import letter, telling
 from hkall_gateway.rules.vocabulary import Borrower, By, Position, Refusal, Request, Sensitive, Side, Why
 from hkall_gateway.store import cards, fines, former_cards, loading
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.database import Database, Immediate
+from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.tables import CARD_BLOCKS, FORMER_CARDS, NOTICES, OUTBOX, PATRONS, PAYMENTS, REQUESTS
 from hkall_gateway.store.unit import Unit
+from tests.store.test_database import Reactor
 
 P = Position
 Standing = Callable[..., Request]
@@ -144,6 +146,25 @@ def test_the_history_is_found_by_every_card(store: Immediate, standing: Standing
     told = [[line["event"] for line in store.now(former_cards.history, card)] for card in ("P1", "P2", "P3")]
     assert told[0] == told[1] == told[2] == ["OPEN", "REFUSED", "AMEND", "REPLACE_CARD", "AMEND", "REPLACE_CARD"]
     assert store.now(former_cards.cards_of, "P1") == ("P3", "P1", "P2")
+
+
+def test_it_is_one_unit_among_others_of_a_running_gateway(
+    shared_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime, by: By
+) -> None:
+    reactor, world = Reactor(), By("test", "world")
+    database = Database(shared_engine, make_unit, reactor.call)
+    wishes = [Request("", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron=f"P{n}") for n in range(6)]
+    opened = reactor.until([database.run(Unit.open, wish, now, world) for wish in wishes])
+    work: list[Any] = []
+    for number, request in enumerate(opened):
+        former = request.patron
+        locks = Locks(former, whole=True)
+        work += [database.run(former_cards.replace_card, former, f"Q{number}", now, by, locks=locks)]
+        work += [database.run(Unit.open, replace(wishes[number], patron=f"Q{number}"), now, world)]
+    assert not [one for one in reactor.until(work) if isinstance(one, Exception)]
+    kept = reactor.until([database.read(Unit.open_requests, f"Q{number}") for number in range(6)])
+    database.close()
+    assert [len(requests) for requests in kept] == [2] * 6
 
 
 # ---- which card it is now
