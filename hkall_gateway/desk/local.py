@@ -15,7 +15,7 @@ from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, Unreachable,
 from hkall_gateway.rules.vocabulary import By, Holding, Sensitive
 from hkall_gateway.store.cards import is_blocked
 from hkall_gateway.store.database import Store
-from hkall_gateway.store.former_cards import has_anything, present_card, replace_card
+from hkall_gateway.store.former_cards import follow_card, has_anything, is_present_again, present_card, who_replaced
 from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.unit import Unit
 
@@ -74,7 +74,8 @@ class Local:
     async def borrower(self, card: str) -> BorrowerFacts:
         """What is known of a borrower. A card that a terminal blocked here is blocked, whoever says otherwise.
 
-        A card that the system itself does not know may be one that was replaced.
+        A card that the system itself does not know may be one that was replaced; one that a file says was replaced is nobody's,
+        also where the system still knows it.
         """
         try:
             facts = await self._ils.borrower(card)
@@ -82,8 +83,8 @@ class Local:
             facts = await self._without_it(card)
         else:
             self._keep(card, facts)
-        if facts.borrower is None and facts.reachable:
-            facts = replace(facts, replaced=await self._store.glance(_is_replaced, card))
+        if facts.reachable:
+            facts = await self._unless_replaced(card, facts)
         return facts if facts.source == LOADED else await self._with_blocks(facts)
 
     async def follow(self, card: str, facts: BorrowerFacts) -> None:
@@ -95,7 +96,18 @@ class Local:
         for one in sorted({card, *facts.former} - {present} if present else ()):
             if await self._store.glance(has_anything, one) and (one == card or not await self._is_of_another(one, present)):
                 locks = Locks(one, whole=True)
-                await self._store.run(replace_card, one, present, self._now(), BY_ILS, locks=locks)
+                await self._store.run(follow_card, one, present, self._now(), BY_ILS, locks=locks)
+        if present == card and await self._store.glance(who_replaced, card) == BY_ILS.who:
+            await self._store.run(is_present_again, [card])  # it was issued to somebody else
+
+    async def _unless_replaced(self, card: str, facts: BorrowerFacts) -> BorrowerFacts:
+        if facts.source == LOADED and facts.borrower:
+            return facts
+        who = await self._store.glance(who_replaced, card)
+        if facts.borrower is None:
+            return replace(facts, replaced=bool(who))
+        kept = facts.borrower.barcode != card or who in {"", BY_ILS.who}
+        return facts if kept else replace(facts, borrower=None, replaced=True)
 
     async def _is_of_another(self, former: str, present: str) -> bool:
         """Whether a card that somebody had before is in use again, or nobody can tell at the moment."""
@@ -164,10 +176,6 @@ class Local:
         self._kept.move_to_end(card)
         if len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
-
-
-def _is_replaced(unit: Unit, card: str) -> bool:
-    return bool(present_card(unit, card))
 
 
 def loaded_facts(unit: Unit, card: str) -> BorrowerFacts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -103,5 +104,6 @@ def _compared(before: Borrower, now: Borrower) -> list[bool]:
     return [_plain(one.reveal()) == _plain(other.reveal()) for one, other in pairs if one and other]
 
 
-def _plain(text: str) -> str:
-    return "".join(text.casefold().split())
+def _plain(text: str) -> list[str]:
+    """The words of a name in any order and case: CHAN, Tai-man is Tai Man Chan."""
+    return sorted(re.findall(r"[^\W_]+", text.casefold()))

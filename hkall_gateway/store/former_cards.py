@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Table, bindparam, delete, exists, select, update
+from sqlalchemy import bindparam, delete, exists, select, update
 
 from hkall_gateway.rules.replaced_cards import KnownCards, PatronRow, Replacements, replacements
 from hkall_gateway.rules.vocabulary import By
@@ -32,8 +32,13 @@ MOST_ASKED: Final = 500
 
 def present_card(unit: Unit, card: str) -> str:
     """The card by which this one was replaced; "" where it was not."""
-    row = _PRESENT.first(unit.connection, card=card)
-    return str(row["present"]) if row else ""
+    return next((present for present, _who in _PRESENT.cells(unit.connection, card=card)), "")
+
+
+def who_replaced(unit: Unit, card: str) -> str:
+    """Who said that this card was replaced; "" where nobody did, or where it is a loaded patron's again."""
+    who = next((who for _present, who in _PRESENT.cells(unit.connection, card=card)), "")
+    return "" if who and unit.patron(card) else who
 
 
 def card_now(unit: Unit, card: str) -> str:
@@ -42,9 +47,8 @@ def card_now(unit: Unit, card: str) -> str:
 
 
 def has_anything(unit: Unit, card: str) -> bool:
-    """Whether something is kept under this number: a loaded patron, requests, charges, a block."""
-    known = patrons.known(unit.connection, [card])[card]
-    return _has_anything(known) or is_blocked(unit, card)
+    """Whether something is kept under this number: open requests, charges, a block."""
+    return bool(unit.open_lines(card) or unit.charges(card)) or is_blocked(unit, card)
 
 
 def cards_of(unit: Unit, card: str) -> tuple[str, ...]:
@@ -72,12 +76,9 @@ def judge(unit: Unit, rows: Sequence[PatronRow]) -> Replacements:
         known.update(patrons.known(unit.connection, named[start : start + MOST_ASKED]))
     loaded = {card: one.borrower for card, one in known.items() if one.borrower}
     judged = replacements(rows, KnownCards(loaded, replaced))
-    to_do = {card: now for card, now in judged.present.items() if replaced.get(card) != now or _has_anything(known.get(card))}
+    in_use = {card for card, one in known.items() if one.borrower or one.lines or one.charges}
+    to_do = {card: now for card, now in judged.present.items() if replaced.get(card) != now or card in in_use}
     return Replacements(to_do, judged.refused)
-
-
-def _has_anything(known: patrons.Known | None) -> bool:
-    return known is not None and bool(known.borrower or known.lines or known.charges)
 
 
 def is_present_again(unit: Unit, cards: Collection[str]) -> None:
@@ -95,10 +96,19 @@ def forget_former_cards_of(unit: Unit, load_before: int) -> None:
 
 
 def replace_cards(unit: Unit, present: Mapping[str, str], now: datetime, by: By) -> None:
-    """Replace cards, former -> present, with everything that is kept of their owners."""
+    """Replace cards of loaded patrons, former -> present, with everything that is kept of their owners."""
     unit.lock([Locks(card, whole=True) for card in sorted({*present, *present.values()})])
     for former, card in present.items():
         replace_card(unit, former, card, now, by)
+    unit.execute(delete(PATRONS).where(PATRONS.c.barcode.in_(list(present))))
+
+
+def follow_card(unit: Unit, former: str, present: str, now: datetime, by: By) -> None:
+    """The local system says that a card was replaced: what was loaded of its owner stands under the new one until the next load
+    names it."""
+    replace_card(unit, former, present, now, by)
+    if unit.patron(present) is None:
+        unit.execute(update(PATRONS).where(PATRONS.c.barcode == former).values(barcode=present))
 
 
 def replace_card(unit: Unit, former: str, present: str, now: datetime, by: By) -> None:
@@ -115,8 +125,7 @@ def replace_card(unit: Unit, former: str, present: str, now: datetime, by: By) -
     for table in (FINES, NOTICES):
         unit.execute(update(table).where(table.c.patron == former).values(patron=present))
     _move_payments(unit, former, present)
-    _move_row(unit, CARD_BLOCKS, CARD_BLOCKS.c.card, former, present, there=is_blocked(unit, present))
-    _move_row(unit, PATRONS, PATRONS.c.barcode, former, present, there=patrons.borrower(unit.connection, present) is not None)
+    _move_block(unit, former, present)
     _remember(unit, former, present, now, by)
     unit.note(about_card(present), "REPLACE_CARD", {"former": former}, now, by)
 
@@ -129,9 +138,11 @@ def _move_payments(unit: Unit, former: str, present: str) -> None:
     unit.execute(update(PAYMENTS).where(PAYMENTS.c.patron == former, ~taken).values(patron=present))
 
 
-def _move_row(unit: Unit, table: Table, key: ColumnElement[str], former: str, present: str, *, there: bool) -> None:
-    """The one row of a card gets the new number, or goes where there is a row under it already."""
-    unit.execute(delete(table).where(key == former) if there else update(table).where(key == former).values({key: present}))
+def _move_block(unit: Unit, former: str, present: str) -> None:
+    """A card is blocked once: where the new one is already, the block of the former one goes."""
+    of_former = CARD_BLOCKS.c.card == former
+    there = is_blocked(unit, present)
+    unit.execute(delete(CARD_BLOCKS).where(of_former) if there else update(CARD_BLOCKS).where(of_former).values(card=present))
 
 
 def _remember(unit: Unit, former: str, present: str, now: datetime, by: By) -> None:
@@ -142,5 +153,5 @@ def _remember(unit: Unit, former: str, present: str, now: datetime, by: By) -> N
     unit.execute(insert_or_write_over(FORMER_CARDS, unit.dialect, row), row)
 
 
-_PRESENT = Prepared(select(F.present).where(F.card == bindparam("card")))
+_PRESENT = Prepared(select(F.present, F.who).where(F.card == bindparam("card")))
 _FORMER = Prepared(select(F.card).where(F.present == bindparam("present")).order_by(F.at, F.card))

@@ -16,7 +16,7 @@ from hkall_gateway.desk.deeds import Paid, Pay, Waive, Waived
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.rules.settings import Block, Policy, Renewal
 from hkall_gateway.rules.vocabulary import By, Position, Why
-from hkall_gateway.store.former_cards import replace_card
+from hkall_gateway.store.former_cards import replace_cards
 from hkall_gateway.store.unit import Unit
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def test_payments_without_a_number_are_all_taken(library: Library) -> None:
 def test_a_payment_that_is_repeated_after_the_card_was_replaced_is_the_same_one(library: Library) -> None:
     late(library, 1, 3)
     pay(library, 200, "BK1")
-    library.store.now(replace_card, "UG1", "UG1-NEW", library.now, CLERK)
+    library.store.now(replace_cards, {"UG1": "UG1-NEW"}, library.now, CLERK)
 
     assert pay(library, 200, "BK1").again
     assert pay(library, 200, "BK2").why is Why.CARD_REPLACED

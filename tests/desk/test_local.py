@@ -264,7 +264,21 @@ def test_a_former_card_that_the_system_tells_of_is_followed_unless_it_is_in_use_
 
 
 def test_a_replaced_card_that_the_system_does_not_know_is_said_to_be_replaced(store: Immediate) -> None:
-    store.now(former_cards.replace_card, "P1", "P2", BEGIN, By("test", "world"))
+    store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, By("mei", "cli"))
     facts = asked(store, Renumbering(strangers=frozenset({"P1", "P9"})), "P1")
     assert (facts.replaced, facts.stranger) == (True, Why.CARD_REPLACED)
     assert asked(store, Renumbering(strangers=frozenset({"P9"})), "P9").stranger is Why.UNKNOWN_BORROWER
+
+
+def test_a_card_that_a_file_says_was_replaced_is_nobody_s_though_the_system_still_knows_it(store: Immediate) -> None:
+    store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, By("mei", "cli", "load"))
+    assert asked(store, Renumbering(), "P1").stranger is Why.CARD_REPLACED
+    assert asked(store, Renumbering(present={"P1": "P2"}), "P1").borrower is not None
+
+
+def test_a_card_that_the_system_had_replaced_and_issues_again_is_the_new_reader_s(store: Immediate) -> None:
+    wish_of(store, "P7")
+    asked(store, Renumbering(present={"P7": "P8"}), "P7")
+    assert store.now(former_cards.card_now, "P7") == "P8"
+    assert asked(store, Renumbering(), "P7").borrower is not None
+    assert store.now(former_cards.card_now, "P7") == "P7"

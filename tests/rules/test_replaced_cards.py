@@ -26,6 +26,7 @@ NOTHING = known()
 CHAN, LEE = {"name": "Chan Tai Man", "email": "chan@hku.test"}, {"name": "Lee Wai", "email": "lee@hku.test"}
 AGREEING: list[Any] = [
     ({"name": "CHAN  tai man"}, "the same name in other letters"),
+    ({"name": "Tai-man, Chan"}, "the same name in another order"),
     ({"name": "Chan-Lee Tai Man", "email": "chan@hku.test"}, "another name, the same address"),
     ({}, "nothing to compare"),
     ({"name_zh": "陳大文"}, "a Chinese name that was not known before"),

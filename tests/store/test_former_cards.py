@@ -131,11 +131,15 @@ def test_what_a_newer_version_wrote_is_left_alone(
     assert [one["recipient"] for one in rows(OUTBOX)] == ["P1"]
 
 
-def test_a_loaded_patron_gets_the_new_number_where_none_has_it(store: Immediate, replaced: Any) -> None:
-    store.now(loading.write, "patrons", [P1], 1)
-    replaced("P1", "P2")
-    assert store.now(Unit.patron, "P1") is None
-    assert store.now(Unit.patron, "P2") == replace(P1, barcode="P2")
+@pytest.mark.parametrize("loaded", [("P1",), ("P1", "P2")])
+def test_a_patron_whom_a_living_system_renumbers_keeps_what_was_loaded(
+    store: Immediate, now: datetime, by: By, loaded: tuple[str, ...]
+) -> None:
+    store.now(loading.write, "patrons", [replace(P1, barcode=card, category=card) for card in loaded], 1)
+    store.now(former_cards.follow_card, "P1", "P2", now, by)
+    found = store.now(Unit.patron, "P2")
+    assert found is not None
+    assert (found.category, store.now(Unit.patron, "P1") is None) == (loaded[-1], loaded == ("P1",))
 
 
 def test_the_history_is_found_by_every_card(store: Immediate, standing: Standing, replaced: Any, now: datetime, by: By) -> None:
