@@ -1,4 +1,4 @@
-"""The nine o'clock questions: pull-list, expected, expired-pickups, stuck, flagged, overdues, recalls, notices."""
+"""The nine o'clock questions: pull-list, expected, expired-pickups, stuck, flagged, overdues, recalls, renewals, notices."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from hkall_gateway.store import lists, rounds
 from hkall_gateway.store.unit import Unit
 
 STANDING = ("position", "moved_at", "set_aside")
+LENT = ("patron", "due", "lender_due")
 BOOK = ("id", "partner", "item_agency", "item_barcode", "title")
 
 
@@ -56,6 +57,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question("overdues",        _overdues,                   ("patron", "due"),          "Loans whose due date is over (R39)."),
     Question("recalls",         _now(lists.recalls),         ("patron", "recalled_on"),  "What its owner wants back (R23)."),
     Question("renewals",        _now(lists.renewals),        ("patron", "renewal_sync"), "Renewals pending or denied (R28)."),
+    Question("lender-dates",    _now(lists.lender_dates),    LENT,                       "Loans past a lender's date (R32)."),
     Question("stuck",           _stuck,                      STANDING,                   "What stands still for too long."),
     Question("flagged",         _now(lists.flagged),         ("position", "flags"),      "What staff should look at, and why."),
 )

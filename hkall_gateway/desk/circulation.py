@@ -72,6 +72,7 @@ def _lend(
     due = ask.due_told if conflict and ask.due_told else allowed
     flags = flagged(request, f"offline:{conflict}" if conflict else "", facts.flag)
     lent = _record_loan(unit, ask, request, borrower, due, happened, house, now, flags)
+    renewing.ask_for_later_date(unit, lent, now, ask.by)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
     return CheckedOut(lent.id, item, ask.card, lent.title, due, borrower.language, conflict=conflict, recalled=recalled)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from hkall_gateway.desk import renewing
 from hkall_gateway.desk.deeds import Deed, Done
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.naming import done
@@ -17,8 +18,8 @@ from hkall_gateway.store.unit import Unit
 def move(unit: Unit, deed: Deed, house: House, now: datetime, after: str, limit: int) -> tuple[tuple[Done, ...], str | None]:
     """Move the dates of at most `limit` requests after that number; what moved and until when, and the number to go on from.
 
-    Each move stands in the journal with who said so and `deed.reason`. Nothing moves past what the lender has given, a
-    recalled loan not past the date that it had before.
+    Each move stands in the journal with who said so and `deed.reason`. The lender's date does not count; a recalled loan
+    moves no further than the date that it had before.
     """
     closed = frozenset(day for day in closed_days(unit, house) if day >= calendar.civil(now))
     found = falling_on(unit, sorted(closed), after, limit)
@@ -33,4 +34,5 @@ def _moved(unit: Unit, deed: Deed, request: Request, closed: calendar.Closures, 
     held = request.position is Position.RECEIVED
     changed = {"pickup_last" if held else "due": until}
     rule = "R14" if held else "R19"
-    return done(unit.amend(request, now, deed.by, rule, reason=deed.reason, **changed), due=until)
+    after = unit.amend(request, now, deed.by, rule, reason=deed.reason, **changed)
+    return done(renewing.ask_for_later_date(unit, after, now, deed.by), due=until)

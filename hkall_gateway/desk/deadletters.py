@@ -140,6 +140,7 @@ _WORDS: Mapping[Send, tuple[str, str]] = {
     Send.ASK_LENDER: ("the request waits for this lender's copy", "the next lender is asked"),
     Send.CANCEL_AT_LENDER: ("the request is cancelled", "the request is cancelled; a copy that comes is sent home"),
     Send.ASK_LENDER_TO_RENEW: ("the loan is renewed as asked", "the loan is not renewed"),
+    Send.ASK_LENDER_LATER_DATE: ("the lender expects the book on the patron's date", "its own date stays"),
     Send.LETTER_PICKUP: ("the days to collect count from today", "they count from the day of arrival"),
 }
 _ELSE = ("nothing more", "nothing more; the partner does not know")

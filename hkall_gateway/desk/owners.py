@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from hkall_gateway.desk import renewing
 from hkall_gateway.desk.asks import Heard
 from hkall_gateway.desk.borrowing import move_on, no
 from hkall_gateway.desk.fines import fix_fine, pay_back
@@ -89,7 +90,7 @@ def _take_shipment(unit: Unit, ask: Heard, request: Request, item: ItemKey, now:
 def _filled(unit: Unit, ask: Heard, request: Request, came: dict[str, Any], now: datetime) -> Request:
     """A shipment that is told after the copy came says only what we do not know yet: which copy, and until when."""
     missing = {name: value for name, value in came.items() if value and not getattr(request, name)}
-    return unit.amend(request, now, ask.by, **missing) if missing else request
+    return renewing.ask_for_later_date(unit, unit.amend(request, now, ask.by, **missing), now, ask.by) if missing else request
 
 
 def _ship(unit: Unit, ask: Heard, request: Request, came: dict[str, Any], *, active: bool, now: datetime) -> Request:

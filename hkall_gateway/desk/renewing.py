@@ -11,6 +11,7 @@ from hkall_gateway.desk.fines import fix_fine
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.rules import calendar
+from hkall_gateway.rules.due import past_lender
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import By, Position, Request
@@ -33,6 +34,16 @@ def lender_decides(unit: Unit, request: Request) -> bool:
 def uncapped(request: Request) -> Request:
     """The loan without the date on which the lender expects it: the lender is about to name another one."""
     return replace(request, lender_due=None)
+
+
+def ask_for_later_date(unit: Unit, request: Request, now: datetime, by: By) -> Request:
+    """Ask a lender that answers RenewItem for the patron's date, where its own is earlier; the loan itself stays as it is.
+
+    A lender that has recalled the book is not asked. Source: HKALL rules R19, R32.
+    """
+    if not past_lender(request) or request.recalled_on is not None or not lender_decides(unit, request):
+        return request
+    return unit.advance(request, Event.ASK_LATER_DATE, now, by, rule="R32")
 
 
 def ask(unit: Unit, request: Request, until: date, now: datetime, by: By) -> Request:
@@ -63,7 +74,8 @@ def _grant(
 ) -> None:
     """The days until the patron asked cost what they cost; those in which the lender thought about it cost nothing (R40)."""
     fix_fine(unit, request, asked_on, house, now, by)
-    facts = {"due": until, "lender_due": lender_due or request.lender_due, "renewals": request.renewals + 1}
+    expected = lender_due or (request.lender_due and max(request.lender_due, until))
+    facts = {"due": until, "lender_due": expected, "renewals": request.renewals + 1}
     unit.advance(request, Event.RENEWAL_GRANTED, now, by, rule="R32", renewed_at=now, **facts, **NOT_ASKED)
 
 
@@ -73,10 +85,13 @@ def _deny(unit: Unit, request: Request, answer: Answer, now: datetime, by: By, *
     unit.advance(request, Event.RENEWAL_DENIED, now, by, rule="R28", **denied)
 
 
-def _told(unit: Unit, request: Request, telling: Telling, answer: Answer, _house: House, now: datetime, by: By) -> None:
+def _told(unit: Unit, request: Request, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
     """It refuses what we granted: the earlier date again, but never one that has passed before the patron could know."""
     before = request.due_before_renewal
-    if answer.kind != "refused" or before is None or not request.due or request.renewals != telling.renewals:
+    if answer.kind != "refused":
+        _later_date(unit, request, telling, answer, house, now, by)
+        return
+    if before is None or not request.due or request.renewals != telling.renewals:
         return
     until = max(before, calendar.civil(now))
     later = request.due_before_recall
@@ -93,9 +108,19 @@ def _told(unit: Unit, request: Request, telling: Telling, answer: Answer, _house
     )
 
 
+def _later_date(unit: Unit, request: Request, telling: Telling, answer: Answer, _house: House, now: datetime, by: By) -> None:
+    """The lender has agreed to the patron's date, or named its own: from now on it expects the book then, never earlier."""
+    agreed = answer.due or telling.due
+    if answer.kind == "refused" or answer.pending or answer.untold or agreed is None or request.lender_due is None:
+        return
+    if agreed > request.lender_due:
+        unit.amend(request, now, by, "R32", lender_due=agreed)
+
+
 Answered = Callable[[Unit, Request, Telling, Answer, House, datetime, By], None]
 
 _ANSWERED: Mapping[Send, Answered] = {
     Send.ASK_LENDER_TO_RENEW: _asked,
     Send.TELL_LENDER_RENEWED: _told,
+    Send.ASK_LENDER_LATER_DATE: _later_date,
 }

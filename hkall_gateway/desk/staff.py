@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from hkall_gateway.desk import borrowing, circulation, lending, losses, paging, recalls, shortlist
+from hkall_gateway.desk import borrowing, circulation, lending, losses, paging, recalls, renewing, shortlist
 from hkall_gateway.desk.asks import CheckOut, Place, Renew, RequestTitle
 from hkall_gateway.desk.awaited import Awaited
 from hkall_gateway.desk.deeds import Answered, Deed
@@ -208,7 +208,8 @@ def extend(unit: Unit, deed: Deed, request: Request, _house: House, now: datetim
         return no(unit, Refusal(Why.WRONG_DATE, {"on": until}), deed.by, now, request)
     held = request.position is P.RECEIVED
     facts: dict[str, Any] = {"pickup_last": until, "expired_pickup": False} if held else {"due": until}
-    return done(unit.amend(request, now, deed.by, "R14" if held else "", reason=deed.reason, **facts), due=until)
+    after = unit.amend(request, now, deed.by, "R14" if held else "", reason=deed.reason, **facts)
+    return done(renewing.ask_for_later_date(unit, after, now, deed.by), due=until)
 
 
 def _latest(request: Request, now: datetime) -> date:

@@ -10,6 +10,7 @@ from hkall_gateway.lab.consortium import Moved
 from hkall_gateway.lab.crew import Book
 from hkall_gateway.lab.look import Look
 from hkall_gateway.rules import eligibility
+from hkall_gateway.rules.calendar import after, civil
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.policy import quota_positions
 from hkall_gateway.rules.tidings import Telling
@@ -92,18 +93,18 @@ def quota_holds(look: Look, moved: Moved) -> Iterator[str]:
         yield f"{card} has {used} books"
 
 
-def owner_agrees(look: Look, moved: Moved) -> Iterator[str]:
-    """No reader is given a date on which the owner wants the book back already: as far as we know, and as it says itself.
+def whole_period(look: Look, moved: Moved) -> Iterator[str]:
+    """A loan and a renewal that no lender was asked for have the published period, whatever date the owner has named.
 
-    A recall may be on its way, and so may what we tell of a renewal that we grant.
+    Only a recall shortens it.
     """
     request = look.request(moved.agency, moved.move.request)
-    if request is None or request.due is None:
+    if request is None or request.due is None or request.recalled_on is not None:
         return
-    owner = look.lent(request.partner, moved.agency, request.wire_id) if moved.move.event != "RENEW" else None
-    for known in (request, owner):
-        if known and known.lender_due and request.due > known.lender_due and known.recalled_on is None:
-            yield f"{request.id} is lent until {request.due}, and {request.partner} wants it on {known.lender_due}"
+    renewed_on = civil(request.renewed_at) if request.renewed_at else None
+    began = renewed_on if moved.move.event == "RENEW" else request.first_checkout
+    if began and request.due < after(began, request.loan_days):
+        yield f"{request.id} is lent for {request.loan_days} days from {began}, and is due on {request.due}"
 
 
 def _total(borrower: Borrower) -> int:
@@ -115,14 +116,14 @@ IN_HAND: Final = frozenset({"ARRIVE", "ARRIVE_UNANNOUNCED", "ARRIVE_UNWANTED", "
                             "UNDO_CHECK_OUT", "UNDO_RETURN"})
 """Events at which somebody has the copy in hand."""
 
-DATED: Final = frozenset({"CHECK_OUT", "RENEW", "RENEWAL_GRANTED"})
-"""Events at which a reader is given a date."""
+DATED: Final = frozenset({"CHECK_OUT", "RENEW"})
+"""Events at which a reader is given a date by our own rules."""
 
 EACH_STEP: Final[tuple[Truth, ...]] = (
     Truth("a book is in one place",            IN_HAND,                                                  in_one_place),
     Truth("one lender ships for a wish",       frozenset({"LEND"}),                                      one_lender_ships),
     Truth("a lender is given up for a reason", frozenset({"ASK_NEXT"}),                                  went_on_with_reason),
-    Truth("a date is within the owner's",      DATED,                                                    owner_agrees),
+    Truth("a loan has its whole period",       DATED,                                                    whole_period),
     Truth("quotas hold",                       frozenset({"OPEN", "UNDO_RETURN", "UNDO_CHECK_OUT"}),     quota_holds),
 )
 # fmt: on

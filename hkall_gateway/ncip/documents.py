@@ -122,6 +122,7 @@ DOCUMENTS: Final[Mapping[Send, Document]] = MappingProxyType({
     Send.TELL_LENDER_ON_LOAN:            item_checked_out,
     Send.TELL_LENDER_RENEWED:            item_renewed,
     Send.ASK_LENDER_TO_RENEW:            renew_item,
+    Send.ASK_LENDER_LATER_DATE:          renew_item,
     Send.TELL_LENDER_RETURNED:           nothing,            # the way home says it
     Send.TELL_LENDER_ON_ITS_WAY:         item_sent_home,
     Send.TELL_LENDER_CLAIMED:            item_claimed,

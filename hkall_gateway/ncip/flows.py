@@ -95,6 +95,7 @@ BROKER: Final[Mapping[Send, Document]] = MappingProxyType({
     Send.ASK_LENDER:                     page,
     Send.CANCEL_AT_LENDER:               unpage,
     Send.ASK_LENDER_TO_RENEW:            renew_item,
+    Send.ASK_LENDER_LATER_DATE:          renew_item,
     Send.TELL_BORROWER_RECALLED:         recall_item,
     Send.TELL_BORROWER_RECALL_CANCELLED: cancel_recall_item,
 })
@@ -104,6 +105,7 @@ INNREACH: Final[Mapping[Send, Document]] = MappingProxyType({
     Send.ASK_LENDER:                     item_requested,
     Send.CANCEL_AT_LENDER:               request_withdrawn,
     Send.ASK_LENDER_TO_RENEW:            renew_item,
+    Send.ASK_LENDER_LATER_DATE:          renew_item,
 })
 # fmt: on
 

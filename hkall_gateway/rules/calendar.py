@@ -61,7 +61,7 @@ def roll(day: date, closures: Closures, how: How, latest: date | None = None) ->
     """The day itself where it is open, else the next or the previous open one, but never later than `latest`.
 
     Where the next open day would be too late the answer is `latest`, although it may be closed: a borrower keeps every day
-    that the lender has given. Source: HKALL rules, due date on a closure.
+    that was given. Source: HKALL rules, due date on a closure.
     """
     rolled = _rolled(day, closures, how)
     return rolled if latest is None else min(rolled, latest)

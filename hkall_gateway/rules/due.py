@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from hkall_gateway.rules.calendar import ALWAYS_OPEN, Closures, after, civil, roll
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.rules.vocabulary import Position, Request, Side
 
 
 def lent_until(
@@ -14,10 +14,10 @@ def lent_until(
 ) -> date:
     """The due date of a loan that begins today, which is day 0; a recall that came before it shortens it.
 
-    Never past the lender's date, but never before today either: a book that is late at its lender goes out for the day.
+    The published period is the patron's. Where the policy caps it to the lender's date, the days of minimum use stay.
     Source: HKALL rules R19, R25, R33.
     """
-    latest = _earliest(request.lender_due, _card(card_expires, policy))
+    latest = _earliest(_lender(request, today, policy), _card(card_expires, policy))
     full = max(today, roll(after(today, days), closures, policy.due.on_closure, latest))
     if request.recalled_on is None:
         return full
@@ -75,13 +75,26 @@ def restored_due(request: Request, policy: Policy) -> date | None:
 def next_open(request: Request, closures: Closures) -> date | None:
     """The day to which a date moves that has become a closed day: the due date of a loan, the last day to collect else.
 
-    None where it stays: it is open, the lender gives no further day, or a recall leaves none. Source: HKALL rules R14, R19.
+    None where it stays: it is open, or a recall leaves no further day. The lender's date does not count.
+    Source: HKALL rules R14, R19.
     """
     held = request.position is Position.RECEIVED
     day = request.pickup_last if held else request.due
-    latest = None if held else _earliest(request.lender_due, request.due_before_recall)
-    until = roll(day, closures, "roll_forward", latest) if day else None
+    until = roll(day, closures, "roll_forward", None if held else request.due_before_recall) if day else None
     return until if day and until and until > day else None
+
+
+def past_lender(request: Request) -> bool:
+    """Whether a loan that we borrow runs past the date on which its lender expects the book. Source: HKALL rules R19, R32."""
+    on_loan = request.side is Side.BORROWING and request.position is Position.ON_LOAN
+    return on_loan and request.due is not None and request.lender_due is not None and request.due > request.lender_due
+
+
+def _lender(request: Request, today: date, policy: Policy) -> date | None:
+    """The lender's date as a cap on a loan that begins today; None where it caps nothing."""
+    if request.lender_due is None or not policy.due.cap_to_lender_due:
+        return None
+    return max(request.lender_due, after(request.first_checkout or today, policy.recall.min_use_days))
 
 
 def _caps(request: Request, policy: Policy) -> tuple[date | None, date | None]:

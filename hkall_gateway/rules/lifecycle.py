@@ -41,6 +41,7 @@ class Event(StrEnum):
     RENEWAL_GRANTED = auto()
     RENEWAL_DENIED = auto()
     OWNER_RENEW = auto()
+    ASK_LATER_DATE = auto()
     RECALL = auto()
     RECALL_NOTED = auto()
     CANCEL_RECALL = auto()
@@ -83,6 +84,7 @@ class Send(StrEnum):
     TELL_LENDER_ON_LOAN = auto()
     TELL_LENDER_RENEWED = auto()
     ASK_LENDER_TO_RENEW = auto()
+    ASK_LENDER_LATER_DATE = auto()
     TELL_LENDER_RETURNED = auto()
     TELL_LENDER_ON_ITS_WAY = auto()
     TELL_LENDER_CLAIMED = auto()
@@ -156,6 +158,7 @@ TABLE: tuple[Step, ...] = (
     Step(P.ON_LOAN,        E.RENEWAL_GRANTED,        P.ON_LOAN),
     Step(P.ON_LOAN,        E.RENEWAL_DENIED,         P.ON_LOAN,        (S.LETTER_RENEWAL_DENIED,)),
     Step(P.ON_LOAN,        E.OWNER_RENEW,            P.ON_LOAN),
+    Step(P.ON_LOAN,        E.ASK_LATER_DATE,         P.ON_LOAN,        (S.ASK_LENDER_LATER_DATE,)),
     Step(P.ON_LOAN,        E.RECALL,                 P.ON_LOAN,        (S.LETTER_RECALLED,)),
     Step(P.REQUESTED,      E.RECALL_NOTED,           P.REQUESTED),
     Step(P.IN_TRANSIT,     E.RECALL_NOTED,           P.IN_TRANSIT),

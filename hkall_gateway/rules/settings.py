@@ -123,6 +123,9 @@ class Due:
 
     on_closure: OnClosure = field(default="roll_forward", metadata=_must("R19", "A due date on a closed day."))
     cap_to_patron_expiry: bool = _key(False, "R19", "Whether a loan ends with the borrower's card.")
+    cap_to_lender_due: bool = _key(
+        False, "R19", "Whether a loan ends with the lender's own date; the days of minimum use stay in any case."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ class Renewal:
     window_days: int = _key(7, "R29", "How many days before the due date it may be renewed.")
     base: Literal["renewal_date", "due_date"] = _key("renewal_date", "R32", "From where the new period counts.")
     overdue: Literal["deny", "staff_only", "allow"] = _key("staff_only", "R29", "Who may renew an overdue loan.")
-    cap_to_lender_due: bool = _key(True, "R32", "Never past the date on which the lender expects the book.")
+    cap_to_lender_due: bool = _key(False, "R32", "Whether a renewal ends with the lender's own date.")
     repeat_window_s: int = _key(600, "R27", "The same renewal again within it gets the same answer.")
 
 

@@ -67,6 +67,11 @@ def renewals(unit: Overview) -> tuple[Request, ...]:
     return _open(unit, R.position == P.ON_LOAN, R.renewal_sync.in_(("pending", "denied")))
 
 
+def lender_dates(unit: Overview) -> tuple[Request, ...]:
+    """Loans that run past the date on which their lender expects the book (R19, R32)."""
+    return _open(unit, R.position == P.ON_LOAN, R.due > R.lender_due)
+
+
 def standing(
     unit: Overview, since: Mapping[Position, datetime], due_before: date, after: str, most: int
 ) -> tuple[Request, ...]:

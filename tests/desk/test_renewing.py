@@ -66,13 +66,13 @@ def test_the_lender_is_asked_for_the_whole_period_whenever_it_expected_the_book(
 
 ANSWERS = [
     # the lender's answer                                 due, lender_due, renewals, sync
-    (YES, (29, 20, 1, "none")),
+    (YES, (29, 29, 1, "none")),
     (replace(YES, due=date(2017, 3, 31)), (29, 31, 1, "none")),
     (replace(YES, due=date(2017, 3, 25)), (25, 25, 1, "none")),
     (replace(YES, due=date(2017, 3, 16)), (16, 20, 0, "denied")),
     (replace(YES, due=date(2017, 3, 10)), (16, 20, 0, "denied")),
     (replace(YES, pending=True), (16, 20, 0, "pending")),
-    (Answer("already"), (29, 20, 1, "none")),
+    (Answer("already"), (29, 29, 1, "none")),
     (NO, (16, 20, 0, "denied")),
 ]
 

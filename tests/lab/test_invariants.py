@@ -112,13 +112,13 @@ def the_next_is_asked_without_a_reason(story: Cast) -> None:
     write(story, HKU, lambda unit, world: unit.advance(wish, Event.ASK_NEXT, world.now, DEFECT, wire_id="R1-2"))
 
 
-def a_reader_may_keep_it_longer_than_its_owner_lends_it(story: Cast) -> None:
+def a_loan_ends_with_the_owners_date(story: Cast) -> None:
     wish, book = shipped(story)
     step(story, lambda: story.people.check_in(HKU, book))
     received = story.consortium.worlds[HKU].request(wish.id)
     today = civil(story.consortium.now)
-    late: dict[str, Any] = {"due": today + timedelta(days=60), "lender_due": today + timedelta(days=30)}
-    write(story, HKU, lambda unit, world: unit.advance(received, Event.CHECK_OUT, world.now, DEFECT, **late))
+    cut: dict[str, Any] = {"first_checkout": today, "loan_days": 15, "due": today + timedelta(days=9)}
+    write(story, HKU, lambda unit, world: unit.advance(received, Event.CHECK_OUT, world.now, DEFECT, **cut))
 
 
 def one_book_too_many(story: Cast) -> None:
@@ -179,7 +179,7 @@ DEFECTS: tuple[tuple[str, Callable[[Cast], None], str], ...] = (
     ("a book is in one place",            two_libraries_say_that_they_have_it,       "both say that they have"),
     ("one lender ships for a wish",       two_lenders_ship,                          "and so does"),
     ("a lender is given up for a reason", the_next_is_asked_without_a_reason,        "went on from"),
-    ("a date is within the owner's",      a_reader_may_keep_it_longer_than_its_owner_lends_it, "wants it on"),
+    ("a loan has its whole period",       a_loan_ends_with_the_owners_date,          "is lent for 15 days"),
     ("quotas hold",                       one_book_too_many,                         "has 16 books"),
     ("each letter once",                  a_letter_comes_again,                      "came 2 times"),
     ("each letter once",                  there_are_two_letters_for_one_arrival,     "2 different letters letter_pickup"),

@@ -56,11 +56,13 @@ ASKED = {
     ("broker",   Send.ASK_LENDER):                     ("RequestItem", "Page"),
     ("broker",   Send.CANCEL_AT_LENDER):               ("CancelRequestItem", "Loan"),
     ("broker",   Send.ASK_LENDER_TO_RENEW):            ("RenewItem", ""),
+    ("broker",   Send.ASK_LENDER_LATER_DATE):          ("RenewItem", ""),
     ("broker",   Send.TELL_BORROWER_RECALLED):         ("RecallItem", ""),
     ("broker",   Send.TELL_BORROWER_RECALL_CANCELLED): ("CancelRecallItem", ""),
     ("innreach", Send.ASK_LENDER):                     ("ItemRequested", "Loan"),
     ("innreach", Send.CANCEL_AT_LENDER):               ("ItemRequestCancelled", "Loan"),
     ("innreach", Send.ASK_LENDER_TO_RENEW):            ("RenewItem", ""),
+    ("innreach", Send.ASK_LENDER_LATER_DATE):          ("RenewItem", ""),
 }
 # fmt: on
 

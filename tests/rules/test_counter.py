@@ -177,25 +177,40 @@ JULY = date(2017, 7, 1)
 
 
 @pytest.mark.parametrize(
-    ("how", "closed", "lender", "last"),
+    ("how", "closed", "last"),
     [
-        ("roll_forward", set(), None, JULY),
-        ("roll_forward", {JULY}, None, date(2017, 7, 2)),
-        ("roll_forward", {JULY, date(2017, 7, 2)}, None, date(2017, 7, 3)),
-        ("keep", {JULY}, None, JULY),
-        ("roll_back", {JULY}, None, date(2017, 6, 30)),
-        ("roll_forward", {JULY}, JULY, JULY),
-        ("roll_forward", set(), date(2017, 6, 25), date(2017, 6, 25)),
-        ("roll_forward", set(), date(2017, 8, 1), JULY),
-        ("roll_forward", set(), date(2017, 6, 10), date(2017, 6, 16)),
+        ("roll_forward", set(), JULY),
+        ("roll_forward", {JULY}, date(2017, 7, 2)),
+        ("roll_forward", {JULY, date(2017, 7, 2)}, date(2017, 7, 3)),
+        ("keep", {JULY}, JULY),
+        ("roll_back", {JULY}, date(2017, 6, 30)),
     ],
 )
-def test_r19_a_closed_due_date_rolls_but_never_past_the_lenders(
+@pytest.mark.parametrize("lender", [None, date(2017, 6, 10), date(2017, 6, 25), JULY, date(2017, 8, 1)])
+def test_r19_a_closed_due_date_rolls_whatever_the_lenders_date(
     how: str, closed: set[date], lender: date | None, last: date
 ) -> None:
     policies = {h: replace(POLICY, due=Due(on_closure=h)) for h in ("roll_forward", "keep", "roll_back")}
     request = replace(REQUEST, lender_due=lender, pickup_last=date(2017, 6, 20))
     assert loan_due(STUDENT, request, policies[how], at("2017-06-16T12:00:00"), frozenset(closed)) == last
+
+
+@pytest.mark.parametrize(
+    ("days_of", "lender", "last"),
+    [
+        ("undergraduates", date(2017, 3, 10), date(2017, 3, 22)),
+        ("postgraduates", date(2017, 3, 10), date(2017, 3, 22)),
+        ("postgraduates", date(2017, 3, 22), date(2017, 3, 22)),
+        ("postgraduates", date(2017, 3, 23), date(2017, 3, 23)),
+        ("postgraduates", date(2017, 5, 1), date(2017, 4, 6)),
+        ("postgraduates", None, date(2017, 4, 6)),
+    ],
+)
+def test_r19_a_loan_that_the_policy_caps_to_the_lenders_date_keeps_its_minimum_use(
+    days_of: str, lender: date | None, last: date
+) -> None:
+    policy = replace(POLICY, due=Due(cap_to_lender_due=True))
+    assert due(borrow(replace(REQUEST, lender_due=lender), replace(STUDENT, category=days_of), policy=policy)) == last
 
 
 @pytest.mark.parametrize(("capped", "last"), [(False, date(2017, 3, 22)), (True, date(2017, 3, 10))])
@@ -213,10 +228,15 @@ def test_a_loan_taken_offline_by_a_stranger_has_the_shortest_period() -> None:
     assert loan_due(replace(STUDENT, category="alumni"), REQUEST, POLICY, NOW) == date(2017, 3, 22)
 
 
-@given(st.dates(date(2017, 3, 7), date(2017, 6, 1)), st.frozensets(st.dates(date(2017, 3, 15), date(2017, 4, 10))))
-def test_r19_no_loan_passes_the_lenders_date(lender: date, closed: frozenset[date]) -> None:
-    last = loan_due(STUDENT, replace(REQUEST, lender_due=lender), POLICY, NOW, closed)
-    assert date(2017, 3, 7) <= last <= lender
+@given(
+    st.none() | st.dates(date(2017, 1, 1), date(2017, 6, 1)),
+    st.frozensets(st.dates(date(2017, 3, 15), date(2017, 4, 10))),
+    st.none() | st.dates(date(2017, 3, 1), date(2017, 3, 7)),
+)
+def test_r19_no_lenders_date_shortens_a_loan(lender: date | None, closed: frozenset[date], recalled_on: date | None) -> None:
+    request = replace(REQUEST, recalled_on=recalled_on)
+    without = loan_due(STUDENT, request, POLICY, NOW, closed)
+    assert loan_due(STUDENT, replace(request, lender_due=lender), POLICY, NOW, closed) == without >= date(2017, 3, 22)
 
 
 # ---- R16, R17: the return

@@ -146,14 +146,15 @@ def test_r32_two_renewals_reach_day_31_at_the_earliest_and_day_45_at_the_last(wa
     ("renewal", "lender", "last"),
     [
         (Renewal(), None, date(2017, 3, 24)),
-        (Renewal(), date(2017, 3, 20), date(2017, 3, 20)),
-        (Renewal(), date(2017, 5, 1), date(2017, 3, 24)),
-        (Renewal(cap_to_lender_due=False), date(2017, 3, 20), date(2017, 3, 24)),
+        (Renewal(), date(2017, 3, 20), date(2017, 3, 24)),
+        (Renewal(), date(2017, 3, 1), date(2017, 3, 24)),
+        (Renewal(cap_to_lender_due=True), date(2017, 3, 20), date(2017, 3, 20)),
+        (Renewal(cap_to_lender_due=True), date(2017, 5, 1), date(2017, 3, 24)),
         (Renewal(max_total_days=20), None, date(2017, 3, 21)),
         (Renewal(max_total_days=45), None, date(2017, 3, 24)),
     ],
 )
-def test_r32_a_renewal_is_capped_by_the_lenders_date_and_the_longest_loan(
+def test_r32_a_renewal_is_capped_by_the_longest_loan_and_the_lenders_date_only_where_the_policy_says_so(
     renewal: Renewal, lender: date | None, last: date
 ) -> None:
     answer = may_renew(replace(LOAN, lender_due=lender), replace(POLICY, renewal=renewal), NOW)
@@ -166,14 +167,17 @@ def test_r32_a_renewal_ends_with_the_card_where_the_policy_says_so(capped: bool,
     assert due(may_renew(LOAN, policy, NOW, card_expires=date(2017, 3, 18))) == last
 
 
+CAPPED = replace(POLICY, renewal=Renewal(cap_to_lender_due=True))
+
+
 @pytest.mark.parametrize("lender", [date(2017, 3, 16), date(2017, 3, 10)])
 def test_r32_a_renewal_that_gains_no_day_is_refused(lender: date) -> None:
-    assert why(may_renew(replace(LOAN, lender_due=lender), POLICY, NOW)) == Why.RENEWAL_DENIED
+    assert why(may_renew(replace(LOAN, lender_due=lender), CAPPED, NOW)) == Why.RENEWAL_DENIED
 
 
 @pytest.mark.parametrize("lender", [date(2017, 3, 16), date(2017, 3, 10)])
 def test_r32_a_cap_before_the_due_date_leaves_the_due_date(lender: date) -> None:
-    assert renewed_until(replace(LOAN, lender_due=lender), POLICY, date(2017, 3, 9), frozenset()) == date(2017, 3, 16)
+    assert renewed_until(replace(LOAN, lender_due=lender), CAPPED, date(2017, 3, 9), frozenset()) == date(2017, 3, 16)
 
 
 def test_a_renewed_due_date_on_a_closed_day_rolls_forward() -> None:
@@ -191,15 +195,19 @@ DAYS = st.dates(date(2017, 3, 1), date(2017, 5, 30))
     closed=st.frozensets(DAYS, max_size=20),
     how=st.sampled_from(["roll_forward", "keep", "roll_back"]),
     base=st.sampled_from(["renewal_date", "due_date"]),
+    capped=st.booleans(),
 )
-def test_r32_a_renewal_never_shortens_a_loan_and_never_passes_the_lenders_date(
-    loan_due: date, today: date, days: int, lender: date | None, closed: frozenset[date], how: str, base: str
+def test_r32_a_renewal_never_shortens_a_loan_and_passes_the_lenders_date_unless_it_is_capped(
+    loan_due: date, today: date, days: int, lender: date | None, closed: frozenset[date], how: str, base: str, capped: bool
 ) -> None:
-    renewal = Renewal(base="due_date" if base == "due_date" else "renewal_date", overdue="allow")
+    renewal = Renewal(base="due_date" if base == "due_date" else "renewal_date", overdue="allow", cap_to_lender_due=capped)
     on_closure = {h: Due(on_closure=h) for h in ("roll_forward", "keep", "roll_back")}[how]
     loan = replace(LOAN, due=loan_due, loan_days=days, lender_due=lender)
     answer = may_renew(loan, replace(POLICY, renewal=renewal, due=on_closure), start_of(today), closed)
     if isinstance(answer, Grant):
         assert answer.due is not None
         assert loan_due < answer.due
-        assert lender is None or answer.due <= lender
+        assert lender is None or not capped or answer.due <= lender
+    if not capped:
+        free = replace(loan, lender_due=None)
+        assert answer == may_renew(free, replace(POLICY, renewal=renewal, due=on_closure), start_of(today), closed)

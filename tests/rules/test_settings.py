@@ -103,7 +103,7 @@ RECOMMENDED: list[tuple[str, object]] = [
     ("pickup.late_pickup", "staff_only"),
     ("due.on_closure", "roll_forward"), ("due.cap_to_patron_expiry", False),
     ("renewal.max_count", 2), ("renewal.max_total_days", None), ("renewal.window_days", 7), ("renewal.base", "renewal_date"),
-    ("renewal.overdue", "staff_only"), ("renewal.cap_to_lender_due", True),
+    ("renewal.overdue", "staff_only"), ("renewal.cap_to_lender_due", False), ("due.cap_to_lender_due", False),
     ("recall.min_use_days", 15), ("recall.return_days", 7), ("recall.before_pickup", "warn"),
     ("recall.restore_on_cancel", True),
     ("fine.overdue_cents", 200), ("fine.recalled_cents", 400), ("fine.recall_scope", "per_day"),
