@@ -19,6 +19,7 @@ from hkall_gateway.desk.tally import closed_days, counts
 from hkall_gateway.rules import calendar, eligibility, policy
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.policy import Terminal
+from hkall_gateway.rules.renewals import is_repetition
 from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.store.unit import Unit
 
@@ -158,7 +159,7 @@ def _refuse(
 
 
 def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """A later due date (R27 to R33). The same wish again within the policy's window gets the same answer."""
+    """A later due date (R27 to R33). The same renewal again gets the same answer, while it is still what happened last."""
     found = _to_renew(unit, ask)
     if isinstance(found, Refused):
         return found
@@ -168,7 +169,7 @@ def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, house: House, now: datet
         return _refuse(unit, Refusal(Why.NOT_ON_LOAN), ask, found, facts, now)
     if ask.card and found.patron != ask.card:
         return _refuse(unit, Refusal(Why.ON_LOAN_TO_ANOTHER), ask, found, facts, now)
-    if _just(found.renewed_at, house, now) or found.renewal_sync == renewing.PENDING:
+    if is_repetition(found, house.policy, now) or found.renewal_sync == renewing.PENDING:
         return _renewed(found, facts)
     first = renewing.lender_decides(unit, found)
     loan = renewing.uncapped(found) if first else found

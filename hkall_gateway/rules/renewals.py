@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime, timedelta
 
 from hkall_gateway.rules.calendar import after
 from hkall_gateway.rules.settings import Policy
@@ -12,6 +12,18 @@ from hkall_gateway.rules.vocabulary import Refusal, Request, Why
 def renewal_refused(request: Request, due: date, policy: Policy, today: date, staff: bool) -> Refusal | None:
     """The first reason against a renewal today, or None. Source: HKALL rules R27 to R29."""
     return _held_back(request, policy, staff) or _outside(due, policy, today, staff)
+
+
+def is_repetition(request: Request, policy: Policy, now: datetime) -> bool:
+    """Whether the same renewal asked again is a repetition: within the window, while nothing else has happened to the loan.
+
+    A recall, a loss, a claim or a return in between closes the window. Source: HKALL rules R27, R28.
+    """
+    renewed_at = request.renewed_at
+    if renewed_at is None or now - renewed_at >= timedelta(seconds=policy.renewal.repeat_window_s):
+        return False
+    moved = request.moved_at is not None and request.moved_at > renewed_at
+    return not moved and request.recalled_on is None and request.lost_on is None and request.claimed_on is None
 
 
 def _held_back(request: Request, policy: Policy, staff: bool) -> Refusal | None:

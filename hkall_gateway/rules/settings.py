@@ -138,7 +138,9 @@ class Renewal:
     base: Literal["renewal_date", "due_date"] = _key("renewal_date", "R32", "From where the new period counts.")
     overdue: Literal["deny", "staff_only", "allow"] = _key("staff_only", "R29", "Who may renew an overdue loan.")
     cap_to_lender_due: bool = _key(False, "R32", "Whether a renewal ends with the lender's own date.")
-    repeat_window_s: int = _key(600, "R27", "The same renewal again within it gets the same answer.")
+    repeat_window_s: int = _key(
+        600, "R27", "Seconds within which the same renewal gets the same answer, if nothing else happened."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hkall_gateway.rules.calendar import start_of
 from hkall_gateway.rules.due import renewed_until
 from hkall_gateway.rules.policy import may_renew
+from hkall_gateway.rules.renewals import is_repetition
 from hkall_gateway.rules.settings import Due, Policy, Renewal, Window
 from hkall_gateway.rules.vocabulary import Grant, Position, Refusal, Request, Side, Why
 
@@ -211,3 +213,35 @@ def test_r32_a_renewal_never_shortens_a_loan_and_passes_the_lenders_date_unless_
     if not capped:
         free = replace(loan, lender_due=None)
         assert answer == may_renew(free, replace(POLICY, renewal=renewal, due=on_closure), start_of(today), closed)
+
+
+# ---- asked again
+
+
+RENEWED = replace(LOAN, renewed_at=NOW, renewals=1, moved_at=at("2017-03-01T10:00:00"))
+
+
+@pytest.mark.parametrize(("seconds", "again"), [(0, True), (599, True), (600, False)])
+def test_r27_the_same_renewal_within_the_window_is_a_repetition(seconds: int, again: bool) -> None:
+    assert is_repetition(RENEWED, POLICY, NOW + timedelta(seconds=seconds)) is again
+
+
+def test_r27_what_was_never_renewed_is_not_repeated() -> None:
+    assert not is_repetition(LOAN, POLICY, NOW)
+
+
+@pytest.mark.parametrize(
+    ("since", "again"),
+    [
+        ({"recalled_on": date(2017, 3, 9)}, False),
+        ({"lost_on": date(2017, 3, 9)}, False),
+        ({"claimed_on": date(2017, 3, 9)}, False),
+        ({"moved_at": NOW + timedelta(seconds=1)}, False),
+        ({"moved_at": NOW}, True),
+        ({"damaged": True}, True),
+        ({"flags": "refused:tell_lender_renewed"}, True),
+        ({"recall_was_on": date(2017, 3, 9), "recall_cancelled_on": date(2017, 3, 9)}, True),
+    ],
+)
+def test_r28_what_happened_to_the_loan_since_closes_the_window(since: dict[str, Any], again: bool) -> None:
+    assert is_repetition(replace(RENEWED, **since), POLICY, NOW + timedelta(minutes=1)) is again
