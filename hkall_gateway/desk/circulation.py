@@ -173,9 +173,11 @@ def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, house: House, now: datet
         return _renewed(found, facts)
     first = renewing.lender_decides(unit, found)
     loan = renewing.uncapped(found) if first else found
-    card = facts.borrower or unit.patron(found.patron)
-    expires = card.expires if card else None
-    answer = policy.may_renew(loan, house.policy, now, closed_days(unit, house), staff=ask.staff, card_expires=expires)
+    borrower = facts.borrower or unit.patron(found.patron)
+    known = standing(unit, found.patron, house, now)
+    answer = policy.may_renew(
+        loan, house.policy, now, closed_days(unit, house), staff=ask.staff, borrower=borrower, standing=known
+    )
     if isinstance(answer, Refusal):
         return _refuse(unit, answer, ask, found, facts, now)
     cents = 0 if ask.fee_acknowledged else left_to_charge(unit, found, calendar.civil(now), house)

@@ -78,6 +78,7 @@ class Had:
 class PatronSeen:
     """A patron's record. `owed_cents` is the sum of `charges`, less what we owe the patron.
 
+    `may_renew`: the card itself speaks against no renewal (R2).
     `pin_ok` is None where no PIN came; names and addresses stay wrapped until a reply needs them. Not frozen: see RequestLine.
     """
 
@@ -95,6 +96,7 @@ class PatronSeen:
     owed_cents: int
     expires: date | None
     charges: tuple[ChargeLine, ...] = ()
+    may_renew: bool = False
 
 
 @dataclass(frozen=True, slots=True)

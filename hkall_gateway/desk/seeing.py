@@ -46,6 +46,7 @@ def see_patron(
         owed_cents=max(0, owed_cents),
         expires=borrower.expires,
         charges=charge_lines(unit, charged),
+        may_renew=isinstance(answer, Grant) or house.policy.renewal.expired_or_blocked == "allow",
     )
 
 

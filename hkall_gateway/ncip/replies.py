@@ -20,7 +20,8 @@ P = Position
 CURRENCY: Final = "HKD"
 WAITING: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED})
 LANGUAGES: Final[Mapping[str, str]] = MappingProxyType({"en": "eng", "zh-Hant": "chi"})
-BLOCKS: Final = ("Block Request Item", "Block Check Out", "Block Renewal")
+BLOCKS: Final = ("Block Request Item", "Block Check Out")
+NO_RENEWAL: Final = "Block Renewal"
 
 # fmt: off
 STATUS: Final[Mapping[Position, str]] = MappingProxyType({
@@ -202,8 +203,9 @@ def _fact(key: str, value: str, expires: date | None, frame: Frame) -> Fields:
 
 
 def _blocks(seen: PatronSeen, frame: Frame) -> Fields:
-    blocks: list[Value] = [{"AgencyId": frame.agency, "BlockOrTrapType": block} for block in BLOCKS]
-    return {"BlockOrTrap": blocks} if not seen.valid else {}
+    names = () if seen.valid else BLOCKS if seen.may_renew else (*BLOCKS, NO_RENEWAL)
+    blocks: list[Value] = [{"AgencyId": frame.agency, "BlockOrTrapType": name} for name in names]
+    return {"BlockOrTrap": blocks} if blocks else {}
 
 
 def _cards(seen: PatronSeen, frame: Frame) -> Fields:

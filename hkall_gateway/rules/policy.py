@@ -192,20 +192,29 @@ def may_renew(
     closures: Closures = ALWAYS_OPEN,
     *,
     staff: bool = False,
-    card_expires: date | None = None,
+    borrower: Borrower | None = None,
+    standing: Standing = GOOD_STANDING,
 ) -> Grant | Refusal:
     """Whether a loan may be renewed, and until when. A renewal that would gain no day is refused.
 
-    Source: HKALL rules R27 to R29, R32, R33.
+    `borrower` is who has the loan, None where that is not known. Source: HKALL rules R2, R27 to R29, R32, R33.
     """
     today = civil(now)
     if request.position is not P.ON_LOAN or request.due is None:
         return Refusal(Why.NOT_ON_LOAN)
-    no = suspended("renew", policy, now) or renewal_refused(request, request.due, policy, today, staff)
+    no = suspended("renew", policy, now) or _barred(borrower, standing, policy, now, staff)
+    no = no or renewal_refused(request, request.due, policy, today, staff)
     if no:
         return no
-    until = renewed_until(request, policy, today, closures, card_expires)
+    until = renewed_until(request, policy, today, closures, borrower.expires if borrower else None)
     return Grant(until) if until > request.due else Refusal(Why.RENEWAL_DENIED, {"due": request.due}, {"latest": until})
+
+
+def _barred(borrower: Borrower | None, standing: Standing, policy: Policy, now: datetime, staff: bool) -> Refusal | None:
+    rule = policy.renewal.expired_or_blocked
+    if borrower is None or rule == "allow" or (rule == "staff_only" and staff):
+        return None
+    return _no(may_use(borrower, policy, now, standing))
 
 
 def _no(answer: Grant | Refusal) -> Refusal | None:

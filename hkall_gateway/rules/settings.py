@@ -137,6 +137,9 @@ class Renewal:
     window_days: int = _key(7, "R29", "How many days before the due date it may be renewed.")
     base: Literal["renewal_date", "due_date"] = _key("renewal_date", "R32", "From where the new period counts.")
     overdue: Literal["deny", "staff_only", "allow"] = _key("staff_only", "R29", "Who may renew an overdue loan.")
+    expired_or_blocked: Literal["deny", "staff_only", "allow"] = _key(
+        "deny", "R2", "Who may renew with a card that has expired, is blocked or may not use HKALL any more."
+    )
     cap_to_lender_due: bool = _key(False, "R32", "Whether a renewal ends with the lender's own date.")
     repeat_window_s: int = _key(
         600, "R27", "Seconds within which the same renewal gets the same answer, if nothing else happened."

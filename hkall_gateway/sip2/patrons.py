@@ -64,7 +64,7 @@ _AT: Final = {position: tuple(row for row in LISTINGS if position in row.positio
 
 FACTS: Final[Mapping[str, Callable[[PatronSeen], bool]]] = {
     "barred":         lambda seen: not seen.valid,
-    "unknown":        lambda seen: not _known(seen),
+    "no renewals":    lambda seen: not seen.may_renew,
     "full":           lambda seen: _full(seen),
     "owing":          lambda seen: seen.owed_cents > 0 and _blocked(seen),
     "recall overdue": lambda seen: any(map(_recall_overdue, seen.lines)),
@@ -73,7 +73,7 @@ FACTS: Final[Mapping[str, Callable[[PatronSeen], bool]]] = {
 
 MARKS: Final = {
     0:  ("barred", "full"),     # charge denied
-    1:  ("unknown",),           # renewal denied
+    1:  ("no renewals",),       # renewal denied
     2:  ("barred",),            # recall denied
     3:  ("barred",),            # hold denied
     5:  ("full",),              # too many items charged

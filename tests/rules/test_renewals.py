@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from hkall_gateway.rules.calendar import start_of
 from hkall_gateway.rules.due import renewed_until
+from hkall_gateway.rules.eligibility import GOOD_STANDING, Standing
 from hkall_gateway.rules.policy import may_renew
 from hkall_gateway.rules.renewals import is_repetition
-from hkall_gateway.rules.settings import Due, Policy, Renewal, Window
-from hkall_gateway.rules.vocabulary import Grant, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.settings import Block, Due, Policy, Renewal, Window
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side, Why
 
 POLICY = Policy()
 P = Position
@@ -40,6 +41,7 @@ def at(text: str) -> datetime:
 
 
 NOW = at("2017-03-09T10:00:00")
+STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
 
 
 def why(answer: Grant | Refusal) -> Why | None:
@@ -166,7 +168,7 @@ def test_r32_a_renewal_is_capped_by_the_longest_loan_and_the_lenders_date_only_w
 @pytest.mark.parametrize(("capped", "last"), [(False, date(2017, 3, 24)), (True, date(2017, 3, 18))])
 def test_r32_a_renewal_ends_with_the_card_where_the_policy_says_so(capped: bool, last: date) -> None:
     policy = replace(POLICY, due=Due(cap_to_patron_expiry=capped))
-    assert due(may_renew(LOAN, policy, NOW, card_expires=date(2017, 3, 18))) == last
+    assert due(may_renew(LOAN, policy, NOW, borrower=replace(STUDENT, expires=date(2017, 3, 18)))) == last
 
 
 CAPPED = replace(POLICY, renewal=Renewal(cap_to_lender_due=True))
@@ -245,3 +247,52 @@ def test_r27_what_was_never_renewed_is_not_repeated() -> None:
 )
 def test_r28_what_happened_to_the_loan_since_closes_the_window(since: dict[str, Any], again: bool) -> None:
     assert is_repetition(replace(RENEWED, **since), POLICY, NOW + timedelta(minutes=1)) is again
+
+
+# ---- whose card may renew
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [("2017-03-10T23:59:59", None), ("2017-03-11T00:00:00", Why.PATRON_EXPIRED)],
+)
+def test_r2_a_card_renews_until_the_end_of_its_last_day(now: str, reason: Why | None) -> None:
+    ends = replace(STUDENT, expires=date(2017, 3, 10))
+    assert why(may_renew(LOAN, POLICY, at(now), borrower=ends)) == reason
+
+
+BARRED = {
+    "expired": (replace(STUDENT, expires=date(2017, 3, 8)), GOOD_STANDING, Why.PATRON_EXPIRED),
+    "blocked": (replace(STUDENT, blocked=True), GOOD_STANDING, Why.PATRON_BLOCKED),
+    "not eligible any more": (replace(STUDENT, category="alumni"), GOOD_STANDING, Why.NOT_ELIGIBLE),
+    "owing too much": (STUDENT, Standing(owed_cents=5001), Why.PATRON_BLOCKED),
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "staff", "refused"),
+    [
+        ("deny", False, True),
+        ("deny", True, True),
+        ("staff_only", False, True),
+        ("staff_only", True, False),
+        ("allow", False, False),
+    ],
+)
+@pytest.mark.parametrize("card", BARRED)
+def test_r2_a_card_that_may_not_borrow_may_not_renew_unless_the_policy_says_so(
+    card: str, rule: Literal["deny", "staff_only", "allow"], staff: bool, refused: bool
+) -> None:
+    borrower, standing, reason = BARRED[card]
+    policy = replace(POLICY, renewal=Renewal(expired_or_blocked=rule), block=Block(max_debt_cents=5000))
+    answer = may_renew(LOAN, policy, NOW, staff=staff, borrower=borrower, standing=standing)
+    assert why(answer) == (reason if refused else None)
+
+
+def test_r2_a_card_that_nobody_knows_is_not_judged() -> None:
+    assert why(may_renew(LOAN, POLICY, NOW, borrower=None)) is None
+
+
+def test_r2_who_may_not_renew_hears_that_before_what_the_loan_says() -> None:
+    recalled = replace(LOAN, recalled_on=date(2017, 3, 5))
+    assert why(may_renew(recalled, POLICY, NOW, borrower=replace(STUDENT, blocked=True))) is Why.PATRON_BLOCKED

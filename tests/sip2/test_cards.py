@@ -15,8 +15,8 @@ from hkall_gateway.store.unit import Unit
 
 P = Position
 DATE = "20170301    100000"
-UNKNOWN, DENIED, FINE = "YYYY" + " " * 10, "Y YY" + " " * 10, " " * 14
-"""What is denied to whom: a blocked card may still renew, since no rule forbids it."""
+DENIED, FINE = "YYYY" + " " * 10, " " * 14
+"""What is denied to a card that is blocked or unknown: all four privileges."""
 Place = Callable[..., Request]
 Fields = Callable[[str, str], Message]
 
@@ -89,7 +89,7 @@ def test_enabling_a_card_that_is_not_blocked_changes_nothing(store: Immediate, f
 @pytest.mark.parametrize("said", [_01("P404"), _25("P404"), _01(""), _25("")])
 def test_an_unknown_card_is_neither_blocked_nor_enabled(store: Immediate, fields: Fields, said: str) -> None:
     reply = fields("counter-1", said)
-    assert (reply.get("BL"), reply.get("CQ"), reply.get("patron_status")) == ("N", "N", UNKNOWN)
+    assert (reply.get("BL"), reply.get("CQ"), reply.get("patron_status")) == ("N", "N", DENIED)
     assert store.now(_rows) == []
 
 

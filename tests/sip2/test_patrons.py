@@ -7,6 +7,7 @@ from datetime import date
 
 import pytest
 
+from hkall_gateway.rules.settings import Policy, Renewal
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec import Message
 from hkall_gateway.sip2.messages import SHAPES
@@ -82,8 +83,19 @@ def test_an_unknown_card_is_neither_valid_nor_has_a_valid_pin(fields: Fields, as
 def test_an_expired_card_is_known_and_may_not_charge(fields: Fields) -> None:
     seen = fields("counter-1", _63("P3"))
     assert seen.get("BL") == "Y"
-    assert seen.get("patron_status") == "Y YY          "
+    assert seen.get("patron_status") == "YYYY          "
     assert seen.all("AF") == ("Your card expired on 2017-01-31 (R2)",)
+
+
+@pytest.mark.parametrize(
+    ("policy", "marks"),
+    [
+        (Policy(renewal=Renewal(expired_or_blocked="staff_only")), "YYYY"),
+        (Policy(renewal=Renewal(expired_or_blocked="allow")), "Y YY"),
+    ],
+)
+def test_an_expired_card_is_denied_renewals_as_the_policy_says(fields: Fields, marks: str) -> None:
+    assert fields("counter-1", _63("P3")).get("patron_status") == f"{marks:14}"
 
 
 def test_the_counts_are_digits_by_where_the_books_are(place: Place, fields: Fields) -> None:
