@@ -33,6 +33,7 @@ LOAN = (
     "recalled_on",
     "due_before_recall",
     "claimed_on",
+    "dropped_on",
     "lost_on",
 )
 

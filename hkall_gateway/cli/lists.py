@@ -19,6 +19,7 @@ from hkall_gateway.store import lists, rounds
 from hkall_gateway.store.unit import Unit
 
 STANDING = ("position", "moved_at", "set_aside")
+FLAGGED = ("position", "flags", "dropped_on")
 LENT = ("patron", "due", "lender_due")
 BOOK = ("id", "partner", "item_agency", "item_barcode", "title")
 
@@ -59,7 +60,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question("renewals",        _now(lists.renewals),        ("patron", "renewal_sync"), "Renewals pending or denied (R28)."),
     Question("lender-dates",    _now(lists.lender_dates),    LENT,                       "Loans past a lender's date (R32)."),
     Question("stuck",           _stuck,                      STANDING,                   "What stands still for too long."),
-    Question("flagged",         _now(lists.flagged),         ("position", "flags"),      "What staff should look at, and why."),
+    Question("flagged",         _now(lists.flagged),         FLAGGED,                    "What staff should look at, and why."),
 )
 # fmt: on
 

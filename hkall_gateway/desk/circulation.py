@@ -139,7 +139,13 @@ def _undo_checkout(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerF
         return _refuse(unit, Refusal(Why.NOT_REQUESTER), ask, request, facts, now)
     after = request
     if unit.can(request, Event.UNDO_CHECK_OUT):
-        blank: dict[str, Any] = {"due": None, "due_before_recall": None, "first_checkout": None, "used": False}
+        blank: dict[str, Any] = {
+            "due": None,
+            "due_before_recall": None,
+            "first_checkout": None,
+            "used": False,
+            "dropped_on": None,
+        }
         after = unit.advance(request, Event.UNDO_CHECK_OUT, now, ask.by, **blank)
     elif request.position is not P.RECEIVED:
         return _refuse(unit, Refusal(Why.NOT_ON_LOAN), ask, request, facts, now)

@@ -15,8 +15,8 @@ from hkall_gateway.desk.naming import done, elsewhere
 from hkall_gateway.desk.outcomes import Refused, Renewed
 from hkall_gateway.desk.tally import closed_days
 from hkall_gateway.rules import calendar, due
-from hkall_gateway.rules.lifecycle import Event
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.lifecycle import Event, Send
+from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.store.awaited import asked_for
 from hkall_gateway.store.unit import Unit
 
@@ -60,6 +60,12 @@ def _recall_loan(unit: Unit, ask: Heard, request: Request, house: House, now: da
     }
     after = unit.advance(request, Event.RECALL, now, ask.by, rule="R25", **facts)
     return replace(_answer(after, ask), old_due=request.due)
+
+
+def tell_late(unit: Unit, request: Request, now: datetime, by: By) -> None:
+    """Write the letter of a recall that rested while the book lay in the drop; one that was written before stays (R24)."""
+    known = replace(request, due=request.due_before_recall or request.due)
+    unit.tell(Send.LETTER_RECALLED, request, now, by, known)
 
 
 def _not_asked(request: Request) -> Mapping[str, Any]:

@@ -50,9 +50,11 @@ def _marked(unit: Unit, ask: CheckIn, request: Request, answer: Grant, now: date
 
 
 def _task(unit: Unit, ask: CheckIn, request: Request, why: Why, now: datetime) -> Request:
-    """A book in the drop is fetched by staff: they find it in their list until the counter takes it in (R17)."""
-    left_there = why is Why.NOT_IN_BOOK_DROP and request.position is P.ON_LOAN and IN_BOOK_DROP not in request.flags
-    return unit.amend(request, now, ask.by, "R17", flags=flagged(request, IN_BOOK_DROP)) if left_there else request
+    """A book in the drop is fetched by staff: they find it in their list, with the day, until the counter takes it in (R17)."""
+    if why is not Why.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
+        return request
+    left_there = {"flags": flagged(request, IN_BOOK_DROP), "dropped_on": calendar.civil(now)}
+    return unit.amend(request, now, ask.by, "R17", **left_there)
 
 
 def _unannounced(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outcome:
@@ -142,7 +144,7 @@ def come_back(unit: Unit, by: By, request: Request, day: date, house: House, now
     """
     cents = fix_fine(unit, request, day, house, now, by)
     pay_back(unit, request, day, now, by)
-    found: dict[str, Any] = {"returned_on": day, "claimed_on": None, "lost_on": None, **facts}
+    found: dict[str, Any] = {"returned_on": day, "claimed_on": None, "lost_on": None, "dropped_on": None, **facts}
     after = unit.advance(request, Event.RETURN, now, by, rule="R16", **found)
     return taken(go_home(unit, by, after, house, now), "returned", cents=cents, alert=True)
 

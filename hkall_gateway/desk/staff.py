@@ -184,11 +184,17 @@ def reopen(unit: Unit, deed: Deed, facts: BorrowerFacts, house: House, now: date
 
 
 def seen(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
-    """What `flagged` says of it is looked at and settled: it is off the list, its flags and the reason in the journal."""
+    """What `flagged` says of it is looked at and settled: it is off the list, its flags and the reason in the journal.
+
+    A book that is not in the drop after all gets the letters that rested: that of a recall now, that of its due date tonight.
+    """
     if not request.flags:
         return done(request, again=True)
     unit.note(request, "SEEN", {"flags": request.flags, "reason": deed.reason}, now, deed.by)
-    return done(unit.amend(request, now, deed.by, flags=""))
+    after = unit.amend(request, now, deed.by, flags="", dropped_on=None)
+    if request.dropped_on is not None and after.position is P.ON_LOAN and after.recalled_on is not None:
+        recalls.tell_late(unit, after, now, deed.by)
+    return done(after)
 
 
 # ---- dates, and the way out of everything

@@ -29,7 +29,6 @@ def fine_cents(request: Request, day: date, house: House, closures: Closures) ->
     """
     if request.due is None:
         return 0
-    stopped = min((d for d in (request.claimed_on, request.lost_on) if d), default=None)
     return money.fine(
         request.due,
         day,
@@ -38,7 +37,7 @@ def fine_cents(request: Request, day: date, house: House, closures: Closures) ->
         house.policy,
         closures,
         recall_cancelled_on=None if request.recalled_on else request.recall_cancelled_on,
-        stopped_on=stopped,
+        stopped_on=money.stopped_on(request, house.policy),
     )
 
 

@@ -32,7 +32,7 @@ def fine(
 ) -> int:
     """Cents of Hong Kong dollars for the days from the one after `due` up to and with `returned_on` (today, if still out).
 
-    `stopped_on`: the day on which the book was declared lost or claimed returned; later days cost nothing. Never negative.
+    `stopped_on`: the day on which the fine stopped (see the function of that name); later days cost nothing. Never negative.
     Source: HKALL rules R40, R41.
     """
     last = returned_on if stopped_on is None else min(returned_on, stopped_on)
@@ -66,8 +66,17 @@ def fine_for(
         policy,
         closures,
         recall_cancelled_on=recall_cancelled_on,
-        stopped_on=min((day for day in (request.claimed_on, request.lost_on) if day), default=None),
+        stopped_on=stopped_on(request, policy),
     )
+
+
+def stopped_on(request: Request, policy: Policy) -> date | None:
+    """The last day that a loan can cost: it was lost or claimed, or, where the policy says so, put into the book drop.
+
+    None while the fine runs on. Source: HKALL rules R17, R41.
+    """
+    dropped_on = request.dropped_on if policy.bookdrop.fine == "until_drop" else None
+    return min((day for day in (request.claimed_on, request.lost_on, dropped_on) if day), default=None)
 
 
 def rate(day: date, recall: RecallFacts, policy: Policy) -> int:

@@ -198,6 +198,9 @@ class Bookdrop:
     """What happens to a book of another library in our book drop."""
 
     policy: Literal["refuse", "accept_and_flag"] = _key("refuse", "R17", "Whether the drop ends the loan.")
+    fine: Literal["until_counter", "until_drop"] = _key(
+        "until_counter", "R17", "Until when a loan in the drop costs a fine; staff may back-date its return in any case."
+    )
 
 
 @dataclass(frozen=True, slots=True)

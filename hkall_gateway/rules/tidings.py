@@ -57,6 +57,15 @@ def is_letter(send: Send) -> bool:
     return send.name.startswith("LETTER_")
 
 
+REST_IN_THE_DROP = frozenset({Send.LETTER_OVERDUE, Send.LETTER_RECALLED})
+"""Letters that ask for a book back: none is written while it lies in the book drop."""
+
+
+def rests(send: Send, about: Request) -> bool:
+    """Whether a letter is not written since the book lies in the book drop. Source: HKALL rules R17, R39."""
+    return about.dropped_on is not None and send in REST_IN_THE_DROP
+
+
 ABOUT_THE_CHOSEN = frozenset({Send.ASK_LENDER, Send.CANCEL_AT_LENDER})
 """What is told of the copy that a lender is asked for; everything else is about a copy that the request has."""
 

@@ -249,6 +249,7 @@ class Request:
     a recall is in force; one that was taken back is kept for the fine alone, as `recall_was_on` and `recall_cancelled_on`.
     `due_before_recall` is the date that a recall shortened: `due` where we borrow, `lender_due` where we lend.
     `due_before_renewal` is the date that the last renewal moved, `due_asked` the one for which a lender is being asked.
+    `dropped_on`: the day on which it was put into the book drop, while it is on loan and the counter does not have it.
     Nobody wants the book any more after `need_before`. `anonymised`: it is over, and who borrowed is forgotten.
     """
 
@@ -296,6 +297,7 @@ class Request:
     claimed_on: date | None = None
     lost_on: date | None = None
     damaged: bool = False
+    dropped_on: date | None = None
     overdue_notice_for: date | None = None
     need_before: date | None = None
     reopened_from: str = ""

@@ -36,7 +36,7 @@ def pickups_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Requ
 def loans_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Overdue loans whose letter for this due date is not written yet, by due date, after `cursor` ("DATE NUMBER").
 
-    A lost book and one that the patron claims to have returned get no letter.
+    A lost book, one that the patron claims to have returned and one in the book drop get no letter.
     """
     if not cursor:
         return unit.asked(_LOANS_OVER, limit, today=today)
@@ -84,6 +84,7 @@ _DUE = (
     R.due < bindparam("today"),
     R.claimed_on.is_(None),
     R.lost_on.is_(None),
+    R.dropped_on.is_(None),
     or_(R.overdue_notice_for.is_(None), R.overdue_notice_for != R.due),
 )
 _DAY, _NUMBER = bindparam("day", type_=R.due.type), bindparam("after", type_=R.id.type)

@@ -226,6 +226,7 @@ REQUESTS = Table(
     _date("claimed_on"),
     _date("lost_on"),
     _flag("damaged"),
+    _date("dropped_on"),
     _date("overdue_notice_for"),
     _date("need_before"),
     _text("reopened_from"),

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FIRST, STAGES, Event, Send
 from hkall_gateway.rules.records import to_json
-from hkall_gateway.rules.tidings import ABOUT_THE_CHOSEN, is_letter, letter, occasion, telling
+from hkall_gateway.rules.tidings import ABOUT_THE_CHOSEN, is_letter, letter, occasion, rests, telling
 from hkall_gateway.rules.vocabulary import (
     BadStep,
     By,
@@ -109,9 +109,9 @@ class Unit(Overview):
         """A line of the journal about something that is kept elsewhere: money, or a message that came too late."""
         self._note(request, event, request.position, rule, "ok", to_json(shown(facts)), now, by)
 
-    def tell(self, send: Send, request: Request, now: datetime, by: By) -> None:
-        """Tell a partner something that is not a step, such as a withdrawn attempt."""
-        self._tell(send, request, request, now, by)
+    def tell(self, send: Send, request: Request, now: datetime, by: By, before: Request | None = None) -> None:
+        """Tell something that is not a step, such as a withdrawn attempt. `before`: the request as its patron knows it."""
+        self._tell(send, before or request, request, now, by)
 
     def refuse(self, refusal: Refusal, now: datetime, by: By, request: Request | None = None, patron: str = "") -> None:
         """Write into the journal that the answer was no, and by which rule."""
@@ -241,7 +241,7 @@ class Unit(Overview):
 
     def _write_letter(self, send: Send, before: Request, after: Request, now: datetime, by: By) -> None:
         """One letter an occasion, whatever is repeated."""
-        if send in self._silent or not after.patron:
+        if send in self._silent or not after.patron or rests(send, after):
             return
         fresh = _queueing(self.dialect).cells(
             self._connection,

@@ -179,6 +179,10 @@ def dropped(at: str) -> Callable[[Library], object]:
     return do
 
 
+def undone(library: Library) -> object:
+    return library.check_in(undo=True)
+
+
 def act(name: str, when: str = "2017-03-20 10:00", **more: Any) -> Callable[[Library], object]:
     return then(at(when), lambda library: library.act(name, **more))
 
@@ -307,6 +311,7 @@ def closure(how: OnClosure) -> Policy:
     return changed(due=Due(on_closure=how))
 
 
+STOPS = changed(bookdrop=Bookdrop(fine="until_drop"))
 LITERAL = changed(recall=Recall(return_days=0))
 A_MONTH = loan(days=30)
 RENEWED = loan(due=date(2017, 3, 25), renewals=1)
@@ -421,6 +426,17 @@ ROWS: tuple[Row, ...] = (
     Row("R17 until the counter has it",               then(loan(), dropped("2017-03-16 22:00"), returned("2017-03-17 09:00"), fact("flags")), ""),
     Row("R17 which is a day late",                    then(loan(), dropped("2017-03-16 22:00"), returned("2017-03-17 09:00")), 200),
     Row("R17 unless staff date it back",              then(loan(), dropped("2017-03-16 22:00"), act("return", "2017-03-17 09:00", on=date(2017, 3, 16), reason="drop"), owed), 0),
+    Row("R17 until the next second",                  then(loan(), dropped("2017-03-16 22:00"), returned("2017-03-16 23:59:59")), 0),
+    Row("R17 since which day",                        then(loan(), dropped("2017-03-16 22:00"), dropped("2017-03-17 00:00"), fact("dropped_on")), date(2017, 3, 16)),
+    Row("R17 the counter has it",                     then(loan(), dropped("2017-03-16 22:00"), returned("2017-03-17 09:00"), fact("dropped_on")), None),
+    Row("R17 where the fine stops at the drop",       then(loan(), dropped("2017-03-16 23:59:59"), returned("2017-03-20 09:00")), 0, STOPS),
+    Row("R17 a second later it costs a day",          then(loan(), dropped("2017-03-17 00:00:00"), returned("2017-03-20 09:00")), 200, STOPS),
+    Row("R17 nor does the terminal show more",        then(loan(), dropped("2017-03-17 08:00"), at("2017-03-20 09:00"), record("fine_cents")), 200, STOPS),
+    Row("R17 no overdue letter from the drop on",     then(loan(), dropped("2017-03-16 22:00"), round_at("overdue", "2017-03-17 00:00"), ALL_LETTERS), 0),
+    Row("R17 nor for a recall",                       then(loan(), dropped("2017-03-16 22:00"), recalled("2017-03-17 10:00"), ALL_LETTERS), 0),
+    Row("R17 the counter had it, and undid it: letters again", then(loan(), dropped("2017-03-16 22:00"), returned("2017-03-17 09:00"), undone, round_at("overdue", "2017-03-18 00:00"), ALL_LETTERS), 1),
+    Row("R17 settled as not there: letters again",    then(loan(), dropped("2017-03-16 22:00"), act("seen", "2017-03-17 10:00", reason="not there"), round_at("overdue", "2017-03-18 00:00"), ALL_LETTERS), 1),
+    Row("R17 and that of a recall, with its old date", then(loan(), dropped("2017-03-16 22:00"), recalled("2017-03-16 23:00"), act("seen", "2017-03-17 10:00", reason="not there"), lambda lib: lib.letter(Send.LETTER_RECALLED).old_due), date(2017, 3, 16)),
     Row("R17 where the drop takes it",                then(loan(), dropped("2017-03-16 22:00")), 0, changed(bookdrop=Bookdrop("accept_and_flag"))),
     Row("R17 it is flagged there too",                then(loan(), dropped("2017-03-16 22:00"), fact("flags")), "HKALL_IN_BOOKDROP", changed(bookdrop=Bookdrop("accept_and_flag"))),
     # ---- quotas and periods
@@ -576,6 +592,8 @@ ROWS: tuple[Row, ...] = (
     Row("R41 taken back: normal from that day",       then(loan(), recalled("2017-03-04 10:00"), unrecalled("2017-03-18 10:00"), returned("2017-03-19 10:00")), 800),
     Row("R41 the most for one book",                  then(loan(), returned("2017-03-26 10:00")), 1500, changed(fine=Fine(max_per_item_cents=1500))),
     Row("R41 fine-free days",                         then(loan(), returned("2017-03-19 10:00")), 200, changed(fine_free=(FineFree(date(2017, 3, 17), date(2017, 3, 18)),))),
+    Row("R41 the last second of the recall's own day", then(loan(), recalled("2017-03-18 09:00"), returned("2017-03-18 23:59:59")), 400),
+    Row("R41 the first second of the next",           then(loan(), recalled("2017-03-18 09:00"), returned("2017-03-19 00:00:00")), 800),
     Row("R41 recalled on the day it comes back",      then(loan(), recalled("2017-03-19 09:00"), returned("2017-03-19 10:00")), 600),
     Row("R41 lost: no further day",                   then(loan(), act("lost", "2017-03-18 10:00", cents=0), act("settle", "2017-03-30 10:00", reason="x"), lambda lib: [f for f in lib.fines() if f[0] == "overdue"]), [("overdue", 400)]),
     Row("R41 claimed: no further day",                then(loan(), act("claim", "2017-03-18 10:00", on=date(2017, 3, 17)), returned("2017-03-25 10:00")), 200),

@@ -114,7 +114,8 @@ RECOMMENDED: list[tuple[str, object]] = [
     ("block.max_debt_cents", None), ("block.on_overdue_recall", False), ("block.max_long_overdue", None),
     ("materials", ("book",)), ("local_available_statuses", ("Available On Shelf",)),
     ("local_availability_unknown", "allow_and_flag"), ("unknown_study_mode", "deny"), ("duplicates", "deny"),
-    ("bookdrop.policy", "refuse"), ("cancel.in_rerequested", True), ("return_.announce", "at_checkin"),
+    ("bookdrop.policy", "refuse"), ("bookdrop.fine", "until_counter"),
+    ("cancel.in_rerequested", True), ("return_.announce", "at_checkin"),
 ]
 # fmt: on
 

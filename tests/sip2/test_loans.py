@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -160,22 +161,25 @@ def test_our_own_copy_comes_home_to_its_shelf(place: Place, fields: Fields) -> N
     assert reply.all("AF") == ("Our own book is home: re-shelve it",)
 
 
+LEFT_THERE = {"flags": "HKALL_IN_BOOKDROP", "dropped_on": date(2017, 3, 1)}
+
+
 @pytest.mark.parametrize(
-    ("login", "text", "flags"),
+    ("login", "text", "left_there"),
     [
-        ("bookdrop-1", "Not returned. HKALL books must go to the Lending Services counter (R17)", "HKALL_IN_BOOKDROP"),
-        ("selfcheck-1", "HKALL books: please go to the Lending Services counter HKU-MAIN-LENDING (R16)", ""),
+        ("bookdrop-1", "Not returned. HKALL books must go to the Lending Services counter (R17)", LEFT_THERE),
+        ("selfcheck-1", "HKALL books: please go to the Lending Services counter HKU-MAIN-LENDING (R16)", {}),
     ],
 )
 def test_where_a_return_is_not_taken_the_book_goes_to_the_exception_bin(
-    place: Place, store: Immediate, fields: Fields, login: str, text: str, flags: str
+    place: Place, store: Immediate, fields: Fields, login: str, text: str, left_there: dict[str, Any]
 ) -> None:
     request = place(P.ON_LOAN, due=date(2017, 3, 16))
     reply = fields(login, _09())
     assert [reply.get(name) for name in ("ok", "resensitize", "alert", "CL", "CV")] == ["0", "N", "Y", "exception", "99"]
     assert [reply.get(tag) for tag in ("AQ", "AJ")] == ["CUHK", "Dune"]
     assert reply.all("AF") == (text,)
-    assert store.now(Unit.request, request.id) == replace(request, flags=flags)
+    assert store.now(Unit.request, request.id) == replace(request, **left_there)
 
 
 def test_a_check_in_without_a_barcode_cannot_be_read(fields: Fields) -> None:

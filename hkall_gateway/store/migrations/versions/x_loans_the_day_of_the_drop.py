@@ -1,0 +1,11 @@
+"""the day on which a book on loan was put into the book drop"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "x_loans"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("requests", sa.Column("dropped_on", sa.Date(), nullable=True))
