@@ -12,7 +12,7 @@ from hkall_gateway.desk.outcomes import Answer, Cancelled, Outcome, Refused, Req
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.seeing import not_theirs
 from hkall_gateway.desk.standing import standing
-from hkall_gateway.desk.tally import counts
+from hkall_gateway.desk.tally import closed_days, counts
 from hkall_gateway.rules import policy
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Send
 from hkall_gateway.rules.policy import Wish
@@ -51,7 +51,7 @@ def request_title(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, house: Ho
 def _decide(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower, house: House, now: datetime) -> Outcome:
     copies = unit.copies(ask.bib_id)
     ranked = choosing.ranked(unit, copies, ask.placed_id, house, now, ask.volume)
-    wish = _wish(unit, ask, facts, copies, ranked, house)
+    wish = _wish(unit, ask, facts, copies, ranked, house, now)
     took, known = counts(unit, borrower, house), standing(unit, borrower.barcode, house, now)
     answer = policy.may_request(borrower, wish, took, house.policy, now, staff=ask.staff, standing=known)
     if isinstance(answer, Refusal):
@@ -67,6 +67,7 @@ def _wish(
     copies: tuple[Holding, ...],
     ranked: tuple[Candidate, ...],
     house: House,
+    now: datetime,
 ) -> Wish:
     available = sum(not c.skip for c in ranked)
     return Wish(
@@ -76,7 +77,7 @@ def _wish(
         materials=tuple(sorted({c.material for c in copies})),
         statuses_at_home=_at_home(ask, facts.at_home if facts.looked else copies, house),
         candidates=available,
-        duplicate=any(_same(r, ask) for r in unit.open_requests(ask.patron)),
+        duplicate=any(_same(r, ask) and not _given_back(unit, r, house, now) for r in unit.open_requests(ask.patron)),
         hold=ask.hold and not available,  # many systems call every request a hold; without a copy it would be one
         need_before=ask.need_before,
     )
@@ -93,6 +94,11 @@ def _same(request: Request, ask: RequestTitle) -> bool:
     """Whether a request is for the same title and still alive; what the patron gave back or cancelled is not (R11a)."""
     alive = request.position in TAKES_QUOTA and not request.unwanted
     return alive and request.bib_id == ask.bib_id and request.volume == ask.volume
+
+
+def _given_back(unit: Unit, request: Request, house: House, now: datetime) -> bool:
+    """Whether the patron has left a book on the hold shelf past its last day: it counts as given back (R11a, R14)."""
+    return request.position is P.RECEIVED and policy.waited_too_long(request, house.policy, now, closed_days(unit, house))
 
 
 def _unchecked(grant: Grant, facts: BorrowerFacts) -> str:

@@ -141,6 +141,7 @@ class RequestSeen:
     """A request as it stands. `patron` is empty where we lend; `copy` is what its copy is doing, if it has one.
 
     `label` is the word of the patron's record (R35), "" where we lend.
+    `uncollected`, for the patron's own system: its last day on the hold shelf is over (R14).
     """
 
     request: str
@@ -155,6 +156,7 @@ class RequestSeen:
     need_before: date | None
     copy: ItemSeen | None
     label: str = ""
+    uncollected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

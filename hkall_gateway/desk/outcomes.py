@@ -35,13 +35,15 @@ class Refused:
 class LoanLine:
     """One line of a patron's record: a loan, or a request that waits, under the `label` that patrons see.
 
-    `fine_cents` is what it costs so far and was not charged yet. Not frozen, and not changed: see RequestLine.
+    `fine_cents` is what it costs so far and was not charged yet; `uncollected`: its last day on the hold shelf is over.
+    Not frozen, and not changed: see RequestLine.
     """
 
     request: RequestLine
     label: str
     overdue: bool
     fine_cents: int = 0
+    uncollected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +149,9 @@ class CheckedOut:
 @record
 @fixed(frozen=True, slots=True)
 class CheckedIn:
-    """The copy is in our hands. `what`: received, again, returned, unwanted, paged, home. `destination` is where it goes next.
+    """The copy is in our hands. `what`: received, again, returned, unwanted, uncollected, paged, home.
 
-    `recalled`: its owner wants it back; `fine_cents` is what this return costs.
+    `destination` is where it goes next; `recalled`: its owner wants it back; `fine_cents` is what this return costs.
     """
 
     request: str

@@ -85,11 +85,11 @@ class PartnerDesk(CardDesk):
 
     async def see_request(self, ask: SeeRequest) -> RequestSeen | Refused:
         """How a request is."""
-        return await self._store.read(services.see_request, ask, self.house)
+        return await self._store.read(services.see_request, ask, self.house, self._now())
 
     async def see_copy_of(self, ask: SeeRequest) -> ItemSeen | Refused:
         """What the copy of a request is doing."""
-        return await self._store.read(services.copy_of, ask, self.house)
+        return await self._store.read(services.copy_of, ask, self.house, self._now())
 
     async def see_shelves(self, ask: SeeShelves) -> ShelvesSeen | Refused:
         """What stands on which shelf."""

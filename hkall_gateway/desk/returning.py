@@ -22,6 +22,7 @@ from hkall_gateway.rules.vocabulary import By, Grant, ItemKey, Position, Refusal
 from hkall_gateway.store.unit import Unit
 
 P = Position
+NOT_COLLECTED = "not collected"
 Arrival = Callable[[Unit, By, Request, House, datetime], CheckedIn]
 
 
@@ -71,6 +72,8 @@ def _unannounced(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outco
 def _take_in(unit: Unit, ask: CheckIn, found: Request, house: House, now: datetime) -> CheckedIn:
     if found.position is P.ON_LOAN and ask.no_block and ask.happened_at:
         return come_back(unit, ask.by, found, calendar.civil(ask.happened_at), house, now)
+    if found.position is P.RECEIVED and ask.no_block:  # scanned while the line was down: nobody could say that it goes home
+        return _as_before(unit, ask.by, found, house, now)
     return arrival_of(found)(unit, ask.by, found, house, now)
 
 
@@ -167,6 +170,18 @@ def come_home(unit: Unit, by: By, request: Request, _house: House, now: datetime
     return taken(after, "home", alert=bool(skipped))
 
 
+def return_unused(unit: Unit, by: By, request: Request, reason: str, house: House, now: datetime) -> Request:
+    """Send a book home from the hold shelf: nobody collected it, or nobody wants it (R15)."""
+    return go_home(unit, by, unit.advance(request, Event.RETURN_UNUSED, now, by, rule="R15", reason=reason), house, now)
+
+
+def _on_hold_shelf(unit: Unit, by: By, request: Request, house: House, now: datetime) -> CheckedIn:
+    """It stays there until its last day; from the next one on a check-in without a card sends it home (R14, R15)."""
+    if not policy.waited_too_long(request, house.policy, now, closed_days(unit, house)):
+        return _as_before(unit, by, request, house, now)
+    return taken(return_unused(unit, by, request, NOT_COLLECTED, house, now), "uncollected", alert=True)
+
+
 def _wanted_elsewhere(_unit: Unit, _by: By, request: Request, _house: House, _now: datetime) -> CheckedIn:
     """Our copy on its way from the shelf to the bag: it leaves when it is checked out to its borrower's card."""
     return taken(request, "paged", alert=True)
@@ -179,6 +194,7 @@ def _as_before(_unit: Unit, _by: By, request: Request, _house: House, _now: date
 
 _ARRIVALS: dict[Position, Arrival] = {
     P.IN_TRANSIT: arrive,
+    P.RECEIVED: _on_hold_shelf,
     P.ON_LOAN: _come_back_today,
     P.PAGED: _wanted_elsewhere,
     P.SHIPPED: come_home,

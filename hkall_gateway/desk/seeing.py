@@ -64,10 +64,11 @@ def not_theirs(unit: Unit, card: str) -> Why:
 
 def loan_line(unit: Unit, request: RequestLine, house: House, now: datetime) -> LoanLine:
     """One line of a patron's record, with the label that patrons see (R35), and what a loan costs that is not charged yet."""
-    position = request.position
-    overdue = position in LENT and request.due is not None and calendar.civil(now) > request.due
+    position, today = request.position, calendar.civil(now)
+    overdue = position in LENT and request.due is not None and today > request.due
     fine_cents = _fine_cents(unit, request.id, house, now) if overdue else 0
-    return LoanLine(request, house.policy.labels.get(position, position), overdue, fine_cents)
+    uncollected = position is P.RECEIVED and request.pickup_last is not None and today > request.pickup_last
+    return LoanLine(request, house.policy.labels.get(position, position), overdue, fine_cents, uncollected)
 
 
 def _fine_cents(unit: Unit, number: str, house: House, now: datetime) -> int:

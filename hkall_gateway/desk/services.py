@@ -29,6 +29,8 @@ from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.naming import done
 from hkall_gateway.desk.outcomes import ItemSeen, Refused
 from hkall_gateway.desk.seeing import not_theirs, see_item
+from hkall_gateway.desk.tally import closed_days
+from hkall_gateway.rules import policy
 from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.rules.windows import over
 from hkall_gateway.store import fines
@@ -47,7 +49,7 @@ FEE: Final = "fee"
 # ---- a request
 
 
-def see_request(unit: Unit, ask: SeeRequest, house: House) -> RequestSeen | Refused:
+def see_request(unit: Unit, ask: SeeRequest, house: House, now: datetime) -> RequestSeen | Refused:
     """A request as it stands, to those it belongs to; to everybody else there is none."""
     found = _of(unit, ask, house)
     if found is None:
@@ -66,12 +68,13 @@ def see_request(unit: Unit, ask: SeeRequest, house: House) -> RequestSeen | Refu
         need_before=found.need_before,
         copy=copy if isinstance(copy, ItemSeen) else None,
         label=house.policy.labels.get(found.position, "") if found.side is Side.BORROWING else "",
+        uncollected=ask.client and policy.waited_too_long(found, house.policy, now, closed_days(unit, house)),
     )
 
 
-def copy_of(unit: Unit, ask: SeeRequest, house: House) -> ItemSeen | Refused:
+def copy_of(unit: Unit, ask: SeeRequest, house: House, now: datetime) -> ItemSeen | Refused:
     """What the copy is doing that a request is about; a request without a copy knows of none."""
-    seen = see_request(unit, ask, house)
+    seen = see_request(unit, ask, house, now)
     if isinstance(seen, Refused):
         return seen
     return seen.copy or Refused(Why.UNKNOWN_ITEM)

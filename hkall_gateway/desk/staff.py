@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from hkall_gateway.desk import borrowing, circulation, lending, losses, paging, recalls, renewing, shortlist
+from hkall_gateway.desk import borrowing, circulation, lending, losses, paging, recalls, renewing, returning, shortlist
 from hkall_gateway.desk.asks import CheckOut, Place, Renew, RequestTitle
 from hkall_gateway.desk.awaited import Awaited
 from hkall_gateway.desk.deeds import Answered, Deed
@@ -18,7 +18,7 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.desk.naming import day_of, done, elsewhere, named, no
 from hkall_gateway.desk.outcomes import Outcome, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.desk.returning import arrival_of, arrive_unannounced, come_back, come_home, fetched, go_home
+from hkall_gateway.desk.returning import arrival_of, arrive_unannounced, come_back, come_home, fetched
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
@@ -120,9 +120,8 @@ def return_unused(unit: Unit, deed: Deed, request: Request, house: House, now: d
         return done(request, again=True)
     if not unit.can(request, Event.RETURN_UNUSED):
         return elsewhere(unit, deed, request, now)
-    reason = deed.reason or ("not collected" if request.expired_pickup else "not wanted")
-    after = unit.advance(request, Event.RETURN_UNUSED, now, deed.by, rule="R15", reason=reason)
-    return done(go_home(unit, deed.by, after, house, now))
+    reason = deed.reason or (returning.NOT_COLLECTED if request.expired_pickup else "not wanted")
+    return done(returning.return_unused(unit, deed.by, request, reason, house, now))
 
 
 def dispatch(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:

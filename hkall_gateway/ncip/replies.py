@@ -155,7 +155,7 @@ def _wait(line: LoanLine, frame: Frame) -> Fields:
         **({"ItemId": item_id(item)} if item else {}),
         "BibliographicId": _title(wait.bib_id),
         "RequestType": "Loan",
-        **request_status(wait.position, line.label, as_label=frame.labels),
+        **request_status(wait.position, line.label, as_label=frame.labels, uncollected=line.uncollected),
         **placed,
         "PickupLocation": wait.pickup_location,
         **expiry,

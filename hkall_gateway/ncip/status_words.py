@@ -24,22 +24,23 @@ STATUS: Final[Mapping[Position, str]] = MappingProxyType({
 })
 """A request's RequestStatusType by its position; IN_PROCESS everywhere else. Source: NCIP v1 schemes, requeststatustype."""
 # fmt: on
+UNCOLLECTED: Final = "Expired"
 
 
-def status_of(position: Position) -> str:
-    """NISO's word for a position."""
-    return STATUS.get(position, IN_PROCESS)
+def status_of(position: Position, *, uncollected: bool = False) -> str:
+    """NISO's word for a position. `uncollected`: the book is on the hold shelf, and its last day there is over (R14)."""
+    return UNCOLLECTED if uncollected else STATUS.get(position, IN_PROCESS)
 
 
-def request_status(position: Position, label: str, *, as_label: bool) -> Fields:
+def request_status(position: Position, label: str, *, as_label: bool, uncollected: bool = False) -> Fields:
     """RequestStatusType, and where it is NISO's word the record's `label` beside it, as Ext/RequestStatusType.
 
     `as_label`: the reader wants the record's word in RequestStatusType itself. An Ext takes declared elements only (xs:any is
     strict), so the word has the name of the element that it belongs to. Source: HKALL rules R35.
     """
     if not label:
-        return {"RequestStatusType": status_of(position)}
+        return {"RequestStatusType": status_of(position, uncollected=uncollected)}
     word = Coded(label, LABELS_SCHEME)
     if as_label:
         return {"RequestStatusType": word}
-    return {"RequestStatusType": status_of(position), "Ext": {"RequestStatusType": word}}
+    return {"RequestStatusType": status_of(position, uncollected=uncollected), "Ext": {"RequestStatusType": word}}

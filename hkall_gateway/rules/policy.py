@@ -134,6 +134,15 @@ def pickup_expired(request: Request, policy: Policy, now: datetime, closures: Cl
     return last is not None and civil(now) > last
 
 
+def waited_too_long(request: Request, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
+    """Whether a book on our hold shelf was not collected in time; a check-in without a card then sends it home.
+
+    Source: HKALL rules R14, R15.
+    """
+    held = request.position is P.RECEIVED
+    return held and (request.expired_pickup or pickup_expired(request, policy, now, closures))
+
+
 def may_borrow(
     borrower: Borrower,
     request: Request,
@@ -297,7 +306,7 @@ def _too_late(
     staffed = staff or terminal.role == "counter"
     if rule == "allow" or (rule == "staff_only" and staffed):
         return None
-    late = request.expired_pickup or pickup_expired(request, policy, now, closures)
+    late = waited_too_long(request, policy, now, closures)
     return Refusal(Why.PICKUP_EXPIRED, {"pickup_last": request.pickup_last}) if late else None
 
 

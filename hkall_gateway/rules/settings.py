@@ -113,7 +113,9 @@ class Pickup:
     count_notice_day: bool = _key(False, "R14", "Whether the letter's own day is the first of them.")
     last_day_closed: Literal["roll_forward", "keep"] = _key("roll_forward", "R14", "When the last day is a closed day.")
     late_pickup: Literal["staff_only", "deny", "allow"] = _key(
-        "staff_only", "R14", "Collecting after the last day, if still there."
+        "staff_only",
+        "R14",
+        "Who lends a book after its last day while it is still here; a check-in without a card sends it home.",
     )
 
 

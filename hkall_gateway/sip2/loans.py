@@ -32,6 +32,7 @@ ROUTES: Final[Mapping[str, Route]] = {
     "held":     Route(News.AGAIN_HELD, "01", "hold"),
     "again":    Route(News.AGAIN,      "04"),
     "unwanted": Route(News.UNWANTED,   "04"),
+    "uncollected": Route(News.UNCOLLECTED, "04"),
     "returned": Route(News.RETURNED,   "04"),
     "late":     Route(News.RETURNED_LATE, "04"),
     "paged":    Route(News.PAGED,      "04"),

@@ -50,7 +50,7 @@ def _at(*positions: Position) -> frozenset[Position]:
 
 # fmt: off
 LISTINGS: Final = (
-    Listing("hold_items_count",        "AS", _at(P.RECEIVED),                       _always),
+    Listing("hold_items_count",        "AS", _at(P.RECEIVED),                       lambda line: not line.uncollected),
     Listing("overdue_items_count",     "AT", _at(P.ON_LOAN),                        lambda line: line.overdue),
     Listing("charged_items_count",     "AU", _at(P.ON_LOAN),                        _always),
     Listing("fine_items_count",        "AV", _at(*P),                               lambda line: line.fine_cents > 0),

@@ -38,6 +38,7 @@ class News(StrEnum):
     AGAIN_HELD = "again_held"
     AGAIN = "again"
     UNWANTED = "unwanted"
+    UNCOLLECTED = "uncollected"
     RETURNED = "returned"
     RETURNED_LATE = "returned_late"
     RETURN_UNDONE = "return_undone"
@@ -150,6 +151,7 @@ GOOD: Final[Mapping[News, Words]] = {
     News.AGAIN_HELD:       _both("Received before: it belongs on the hold shelf", "先前已收到，應放在預約書架"),
     News.AGAIN:            _both("Scanned before: nothing has changed", "先前已處理，紀錄沒有改變"),
     News.UNWANTED:         _both("Nobody waits for it any more: send to {destination}", "已無讀者等候，請送往 {destination}"),
+    News.UNCOLLECTED:      _both("Not collected in time: send to {destination}", "逾期未取，請送往 {destination}"),
     News.RETURNED:         _both("Returned: send to {destination}", "已歸還，請送往 {destination}"),
     News.RETURNED_LATE:    _both("Returned: send to {destination}. Fine HKD {fine}",
                                  "已歸還，請送往 {destination}。罰款 HKD {fine}"),

@@ -32,6 +32,7 @@ from hkall_gateway.rules.settings import (
     Quota,
     Recall,
     Renewal,
+    Return,
     Scope,
     Window,
 )
@@ -177,6 +178,11 @@ def dropped(at: str) -> Callable[[Library], object]:
         return library.ask(library.desk.check_in(CheckIn(By("drop", "sip2", "09"), Place("bookdrop", "DROP"), "C1")))
 
     return do
+
+
+def scanned(when: str, **more: Any) -> Callable[[Library], object]:
+    """What a check-in at the counter was, in the desk's word."""
+    return then(at(when), lambda library: library.check_in(**more).what)
 
 
 def undone(library: Library) -> object:
@@ -382,6 +388,9 @@ ROWS: tuple[Row, ...] = (
     Row("R11a cancelled, and not yet confirmed",      then(wish(), cancelled, wish("2017-03-02 11:00")), YES),
     Row("R11a another reader",                        then(wish(), wish("2017-03-02 10:00", "UG2")), YES),
     Row("R11a where the site allows it",              then(wish(), wish("2017-03-02 10:00")), YES, changed(duplicates="allow")),
+    Row("R11a waiting on the hold shelf",             then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), wish("2017-03-11 23:59:59")), Why.DUPLICATE_REQUEST),
+    Row("R11a not collected in time",                 then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), wish("2017-03-12 00:00:00")), YES),
+    Row("R11a given more time",                       then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), act("extend", "2017-03-12 09:00", on=date(2017, 3, 13), reason="x"), wish("2017-03-13 10:00")), Why.DUPLICATE_REQUEST),
     Row("R11a another volume of it",                  then(with_copies(copy("CUHK", volume="1"), copy("HKUST", volume="2"), volume="1"), wish("2017-03-02 10:00", bib="new", volume="2")), YES),
     Row("R11a staff may place it twice",              then(wish(), wish("2017-03-02 10:00", staff=True)), YES),
     # ---- the hold shelf
@@ -397,6 +406,17 @@ ROWS: tuple[Row, ...] = (
     Row("R14 the sixth day, where nobody is late",    on_shelf("2017-03-12 00:00:00"), Why.PICKUP_EXPIRED, changed(pickup=Pickup(late_pickup="deny"))),
     Row("R14 on the fifth day nothing expires",       then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), round_at("pickup_expiry", "2017-03-11 23:59:59")), 0),
     Row("R14 at midnight of the sixth it does",       then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), round_at("pickup_expiry", "2017-03-12 00:00:00")), 1),
+    Row("R14 scanned in the last second, without a card", then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), scanned("2017-03-11 23:59:59")), "again"),
+    Row("R14 scanned a second later",                 then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), scanned("2017-03-12 00:00:00")), "uncollected"),
+    Row("R14 scanned on the sixth day, given more time", then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), act("extend", "2017-03-12 09:00", on=date(2017, 3, 12), reason="x"), scanned("2017-03-12 10:00")), "again"),
+    Row("R14 and its letter left late",               then(standing(P.IN_TRANSIT), scanned("2017-03-06 10:00"), letter_leaves("2017-03-08 10:00"), scanned("2017-03-13 10:00")), "again"),
+    Row("R14 scanned off line on the sixth day",      then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), scanned("2017-03-13 10:00", no_block=True)), "again"),
+    Row("R15 it is on its way home",                  then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), scanned("2017-03-12 10:00"), fact("position")), P.RETURN_TRANSIT),
+    Row("R15 where its dispatch is told by hand",     then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), scanned("2017-03-12 10:00"), fact("position")), P.TO_RETURN, changed(return_=Return("on_dispatch"))),
+    Row("R15 without a letter",                       then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), scanned("2017-03-12 10:00"), ALL_LETTERS), 0),
+    Row("R14 scanned again, it is on its way already", then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), scanned("2017-03-12 10:00"), scanned("2017-03-12 10:01")), "again"),
+    Row("R14 in the record until its last second",    then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), at("2017-03-11 23:59:59"), record("uncollected")), False),
+    Row("R14 in the record a second later",           then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), at("2017-03-12 00:00:00"), record("uncollected")), True),
     Row("R14 received on a Monday",                   then(standing(P.IN_TRANSIT), returned("2017-03-06 23:59:00"), fact("pickup_last")), date(2017, 3, 11)),
     Row("R14 received two minutes later",             then(standing(P.IN_TRANSIT), returned("2017-03-07 00:01:00"), fact("pickup_last")), date(2017, 3, 12)),
     Row("R14 the fifth day is closed",                then(closed("2017-03-11"), standing(P.IN_TRANSIT), returned("2017-03-06 10:00"), fact("pickup_last")), date(2017, 3, 12)),

@@ -207,7 +207,7 @@ def test_a_terminal_that_knows_only_the_standard_gets_no_extension(place: Place,
 
 
 def test_every_way_that_the_desk_knows_has_a_route() -> None:
-    assert set(ROUTES) == {"received", "held", "again", "unwanted", "returned", "late", "paged", "home"}
+    assert set(ROUTES) == {"received", "held", "again", "unwanted", "uncollected", "returned", "late", "paged", "home"}
     assert len({route.news for route in ROUTES.values()}) == len(ROUTES)
 
 
