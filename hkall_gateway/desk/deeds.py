@@ -83,7 +83,10 @@ class Recalled:
 @record
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A deed is done. `again`: it was before, nothing changed. `due` and `cents` where the deed is about a date or money."""
+    """A deed is done. `again`: it was before, nothing changed. `due` and `cents` where the deed is about a date or money.
+
+    `note`: what staff must know or do now, in English; "" = nothing.
+    """
 
     request: str
     item: ItemKey | None
@@ -92,6 +95,7 @@ class Done:
     again: bool = False
     due: date | None = None
     cents: int = 0
+    note: str = ""
 
 
 @record

@@ -10,6 +10,6 @@ def flagged(request: Request, *flags: str) -> str:
     return " ".join(dict.fromkeys([*request.flags.split(), *filter(None, flags)]))
 
 
-def unflagged(request: Request, flag: str) -> str:
-    """The flags of a request without this one."""
-    return " ".join(one for one in request.flags.split() if one != flag)
+def unflagged(request: Request, *flags: str) -> str:
+    """The flags of a request without these."""
+    return " ".join(one for one in request.flags.split() if one not in flags)

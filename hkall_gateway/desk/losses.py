@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 
 from hkall_gateway.desk.deeds import Deed, Done
-from hkall_gateway.desk.fines import DAMAGE, PROCESSING, REPLACEMENT, fix_fine
-from hkall_gateway.desk.flags import flagged
+from hkall_gateway.desk.fines import DAMAGE, LOST_WITHOUT_PRICE, PROCESSING, REPLACEMENT, fix_fine
+from hkall_gateway.desk.flags import flagged, unflagged
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.naming import day_of, done, elsewhere
 from hkall_gateway.desk.outcomes import Refused
@@ -18,6 +20,11 @@ from hkall_gateway.store.unit import Unit
 P = Position
 NO_CHARGES = Charges()
 OWNER_UNKNOWN = "owner_unknown"
+NO_PRICE: Mapping[str, str] = {REPLACEMENT: LOST_WITHOUT_PRICE, DAMAGE: "no_price:damaged"}
+"""The flags of a book that is lost or damaged while no price is known, by the kind of the charge."""
+NO_PRICE_KNOWN = "nothing is charged for the book: no price is known; say it later with --cents"
+PRICED_BEFORE = "nothing more is charged: a price was charged before"
+NOT_THEIRS = "nothing is charged: the patron does not answer for it"
 SEARCH = "look_on_our_shelf"
 """The flag of a copy of ours that its borrower says it has sent home."""
 
@@ -25,13 +32,14 @@ SEARCH = "look_on_our_shelf"
 def lose(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Done | Refused:
     """The book is lost. The patron who has it pays its price, the owner's fee, and the fine until that day, no further.
 
-    What was lost on the way home is not the patron's. `deed.cents`: the price that the owner has named for this book.
+    What was lost on the way home is not the patron's. `deed.cents`: the price that the owner has named for this book. Where
+    no price is known the answer says so and the request is flagged; the same deed again with a price charges it.
     """
     event = Event.LOSE if request.side is Side.BORROWING else Event.BORROWER_LOST
     if not unit.can(request, event):
         return elsewhere(unit, deed, request, now)
     if request.lost_on is not None:
-        return done(request, again=True)
+        return _priced_later(unit, deed, request, REPLACEMENT, now)
     day = day_of(unit, deed, request, now)
     if isinstance(day, Refused):
         return day
@@ -39,31 +47,66 @@ def lose(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) 
     after = unit.advance(request, event, now, deed.by, rule="R45", lost_on=day, reason=deed.reason, flags=flags)
     if after.side is Side.LENDING:
         unit.set_status(after.item or ItemKey("", ""), "Lost")
-    return done(after, cents=_bill(unit, deed, after, day, house, now) if after.position is P.ON_LOAN else 0)
+    return _bill(unit, deed, after, day, house, now) if _is_theirs(after, REPLACEMENT) else _not_theirs(deed, after)
 
 
-def _bill(unit: Unit, deed: Deed, request: Request, day: date, house: House, now: datetime) -> int:
+def _bill(unit: Unit, deed: Deed, request: Request, day: date, house: House, now: datetime) -> Done:
     charges = _charges(unit, request)
-    price = charges.replacement_cents if deed.cents is None else deed.cents
-    total = fix_fine(unit, request, day, house, now, deed.by)
-    for kind, cents in ((REPLACEMENT, price), (PROCESSING, charges.processing_cents)):
-        if cents:
-            fines.charge(unit, request, kind, cents, "R45", now, deed.by)
-    return total + price + charges.processing_cents
+    overdue_cents = fix_fine(unit, request, day, house, now, deed.by)
+    priced = _price(unit, deed, request, REPLACEMENT, charges.replacement_cents, now)
+    if charges.processing_cents:
+        fines.charge(unit, request, PROCESSING, charges.processing_cents, "R45", now, deed.by)
+    return replace(priced, cents=overdue_cents + priced.cents + charges.processing_cents)
 
 
 def damage(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Done | Refused:
-    """The patron has damaged it: the owner's charge, or `deed.cents` where the owner has named one."""
+    """The patron has damaged it: the owner's charge, or `deed.cents` where the owner has named one.
+
+    It may be found until the book is back at its owner. A book that was never lent is not the patron's to pay for.
+    """
     if not unit.can(request, Event.DAMAGE):
         return elsewhere(unit, deed, request, now)
     if request.damaged:
-        return done(request, again=True)
+        return _priced_later(unit, deed, request, DAMAGE, now)
     flags = _flags(unit, request)
     after = unit.advance(request, Event.DAMAGE, now, deed.by, rule="R45", damaged=True, reason=deed.reason, flags=flags)
-    cents = _charges(unit, request).damage_cents if deed.cents is None else deed.cents
+    if not _is_theirs(after, DAMAGE):
+        return _not_theirs(deed, after)
+    return _price(unit, deed, after, DAMAGE, _charges(unit, request).damage_cents, now)
+
+
+def _not_theirs(deed: Deed, request: Request) -> Done:
+    return done(request, note=NOT_THEIRS if deed.cents else "")
+
+
+def _price(unit: Unit, deed: Deed, request: Request, kind: str, listed_cents: int, now: datetime) -> Done:
+    """Charge what the owner has named, else what its list says; where neither is known, say so and flag it (R45)."""
+    cents = listed_cents if deed.cents is None else deed.cents
+    if deed.cents is None and not listed_cents:
+        unpriced = unit.amend(request, now, deed.by, "R45", flags=flagged(request, NO_PRICE[kind]))
+        return done(unpriced, note=NO_PRICE_KNOWN)
     if cents:
-        fines.charge(unit, after, DAMAGE, cents, "R45", now, deed.by)
-    return done(after, cents=cents)
+        fines.charge(unit, request, kind, cents, "R45", now, deed.by)
+    return done(request, cents=cents)
+
+
+def _priced_later(unit: Unit, deed: Deed, request: Request, kind: str, now: datetime) -> Done:
+    """It was declared before: a price that was missing then is charged now, and nothing is charged twice."""
+    missing = NO_PRICE[kind] in request.flags.split()
+    if deed.cents is None:
+        return done(request, again=True, note=NO_PRICE_KNOWN if missing else "")
+    if not _is_theirs(request, kind):
+        return done(request, again=True, note=NOT_THEIRS)
+    if not missing and fines.charges_for(unit, request.id, kind):
+        return done(request, again=True, note=PRICED_BEFORE)
+    priced = unit.amend(request, now, deed.by, "R45", flags=unflagged(request, NO_PRICE[kind]))
+    return _price(unit, deed, priced, kind, 0, now)
+
+
+def _is_theirs(request: Request, kind: str) -> bool:
+    """Whether the patron answers for it: not for what was lost on the way home, nor for a book that was never lent."""
+    on_loan = request.side is Side.BORROWING and request.position is P.ON_LOAN
+    return on_loan or (kind == DAMAGE and request.used)
 
 
 def claim(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Done | Refused:

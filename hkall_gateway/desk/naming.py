@@ -34,9 +34,9 @@ def elsewhere(unit: Unit, deed: Deed, request: Request, now: datetime) -> Refuse
     return no(unit, Refusal(Why.WRONG_POSITION, {"position": request.position}), deed.by, now, request)
 
 
-def done(request: Request, *, again: bool = False, due: date | None = None, cents: int = 0) -> Done:
+def done(request: Request, *, again: bool = False, due: date | None = None, cents: int = 0, note: str = "") -> Done:
     """The answer for a deed."""
-    return Done(request.id, request.item, request.position, request.title, again, due, cents)
+    return Done(request.id, request.item, request.position, request.title, again, due, cents, note)
 
 
 def day_of(unit: Unit, deed: Deed, request: Request, now: datetime) -> date | Refused:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hkall_gateway.desk.asks import CheckIn
 from hkall_gateway.desk.awaited import Awaited, awaited
-from hkall_gateway.desk.fines import fix_fine, pay_back
+from hkall_gateway.desk.fines import LOST_WITHOUT_PRICE, fix_fine, pay_back
 from hkall_gateway.desk.flags import flagged, unflagged
 from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.outcomes import CheckedIn, Outcome, Refused
@@ -83,8 +83,8 @@ def _against_the_rule(unit: Unit, ask: CheckIn, found: Request, why: Why, house:
 
 
 def fetched(request: Request) -> str:
-    """The flags of a request whose book is not in the drop any more."""
-    return unflagged(request, IN_BOOK_DROP)
+    """The flags of a request whose book is in hand: not in the drop, and not lost."""
+    return unflagged(request, IN_BOOK_DROP, LOST_WITHOUT_PRICE)
 
 
 def arrival_of(request: Request) -> Arrival:
@@ -147,7 +147,8 @@ def come_back(unit: Unit, by: By, request: Request, day: date, house: House, now
     """
     cents = fix_fine(unit, request, day, house, now, by)
     pay_back(unit, request, day, now, by)
-    found: dict[str, Any] = {"returned_on": day, "claimed_on": None, "lost_on": None, "dropped_on": None, **facts}
+    found: dict[str, Any] = {"returned_on": day, "claimed_on": None, "lost_on": None, "dropped_on": None}
+    found |= {"flags": unflagged(request, LOST_WITHOUT_PRICE), **facts}
     after = unit.advance(request, Event.RETURN, now, by, rule="R16", **found)
     return taken(go_home(unit, by, after, house, now), "returned", cents=cents, alert=True)
 

@@ -183,6 +183,7 @@ TABLE: tuple[Step, ...] = (
     Step(P.TO_RETURN,      E.HOME,                   P.CLOSED),
     Step(P.RETURN_TRANSIT, E.UNDO_RETURN,            P.ON_LOAN,        (S.TELL_LENDER_ON_LOAN,)),
     Step(P.RETURN_TRANSIT, E.CLAIM_RETURNED,         P.RETURN_TRANSIT, (S.TELL_LENDER_CLAIMED,)),
+    Step(P.RETURN_TRANSIT, E.DAMAGE,                 P.RETURN_TRANSIT),
     Step(P.RETURN_TRANSIT, E.LOSE,                   P.RETURN_TRANSIT, (S.TELL_LENDER_LOST,)),
     Step(P.RETURN_TRANSIT, E.SETTLE,                 P.CLOSED),
     Step(P.RETURN_TRANSIT, E.HOME,                   P.CLOSED),

@@ -626,7 +626,7 @@ ROWS: tuple[Row, ...] = (
     Row("R45 found when its owner's days are over",   then(loan(), act("lost", "2017-03-10 10:00"), returned("2017-04-10 10:00"), owed), 40_000),
     Row("R45 found on the last of them",              then(loan(), act("lost", "2017-03-10 10:00"), returned("2017-04-09 10:00"), owed), 10_000),
     Row("R45 its owner names a price",                then(loan(), act("lost", "2017-03-10 10:00", cents=12_300), lambda lib: lib.fines()), [("replacement", 12_300), ("processing", 10_000)]),
-    Row("R45 nobody knows its owner's prices",        then(loan(partner="NOWHERE"), act("lost", "2017-03-10 10:00"), fact("flags")), "owner_unknown"),
+    Row("R45 nobody knows its owner's prices",        then(loan(partner="NOWHERE"), act("lost", "2017-03-10 10:00"), fact("flags")), "owner_unknown no_price:lost"),
     Row("R44 lost on the way home: not the reader's", then(loan(), returned("2017-03-10 10:00"), act("lost", "2017-03-20 10:00"), owed), 0),
     Row("R45 damaged",                                then(loan(), act("damaged", "2017-03-10 10:00"), owed), 5_000),
 )

@@ -288,6 +288,7 @@ def test_r45_a_book_lost_on_its_way_home_is_not_the_patrons(library: Library) ->
     library.given(P.RETURN_TRANSIT, **ON_LOAN)
 
     assert library.act("lost").cents == 0
+    assert "does not answer for it" in library.act("lost", cents=40_000).note
     assert library.fines() == []
 
 
@@ -296,7 +297,71 @@ def test_r45_a_book_of_an_owner_that_nobody_knows_is_flagged(library: Library) -
 
     library.act("lost")
 
-    assert (library.fines(), library.request().flags) == ([], "owner_unknown")
+    assert (library.fines(), library.request().flags) == ([], "owner_unknown no_price:lost")
+
+
+UNLISTED = (Partner("CUHK", "Chinese University", charges=Charges(processing_cents=10_000)),)
+
+
+@pytest.mark.parametrize(
+    ("deed", "flag", "kind", "at_once"),
+    [("lost", "no_price:lost", "replacement", [("processing", 10_000)]), ("damaged", "no_price:damaged", "damage", [])],
+)
+def test_r45_a_price_that_nobody_knows_is_said_flagged_and_charged_later_once(
+    make_library: Callable[..., Library], deed: str, flag: str, kind: str, at_once: list[tuple[str, int]]
+) -> None:
+    library = make_library(partners=UNLISTED)
+    library.lent_out()
+
+    first, again = library.act(deed), library.act(deed)
+
+    assert "no price is known" in first.note
+    assert (again.again, again.note, library.fines(), library.request().flags) == (True, first.note, at_once, flag)
+
+    priced, twice = library.act(deed, cents=40_000), library.act(deed, cents=50_000)
+
+    assert (priced.cents, priced.note, library.request().flags) == (40_000, "", "")
+    assert (twice.again, twice.cents, library.fines()) == (True, 0, [*at_once, (kind, 40_000)])
+    assert "nothing more is charged" in twice.note
+
+
+def test_r45_a_price_is_charged_also_when_the_flag_was_settled_before(make_library: Callable[..., Library]) -> None:
+    library = make_library(partners=UNLISTED)
+    library.lent_out()
+    library.act("lost")
+    library.act("seen", reason="asked its owner")
+
+    assert library.act("lost", cents=40_000).cents == 40_000
+
+
+def test_r45_the_owner_may_ask_for_nothing(make_library: Callable[..., Library]) -> None:
+    library = make_library(partners=UNLISTED)
+    library.lent_out()
+
+    answer = library.act("damaged", cents=0)
+
+    assert (answer.note, library.fines(), library.request().flags) == ("", [], "")
+
+
+def test_r45_a_lost_book_that_is_found_needs_no_price(make_library: Callable[..., Library]) -> None:
+    library = make_library(partners=UNLISTED)
+    library.lent_out()
+    library.act("lost")
+
+    library.check_in()
+
+    assert library.request().flags == ""
+
+
+@pytest.mark.parametrize("position", [P.TO_RETURN, P.RETURN_TRANSIT])
+@pytest.mark.parametrize(("used", "owed"), [(True, 5_000), (False, 0)])
+def test_r44_damage_is_declared_until_the_book_is_home_and_paid_by_who_had_it(
+    library: Library, position: Position, used: bool, owed: int
+) -> None:
+    library.given(position, **{**ON_LOAN, "used": used})
+
+    assert library.act("damaged", reason="coffee").cents == owed
+    assert (library.owed(), library.request().damaged, library.request().position) == (owed, True, position)
 
 
 @pytest.mark.parametrize(("on", "owed"), [("2017-04-17", 10_000), ("2017-04-18", 40_000)])
