@@ -1,4 +1,4 @@
-"""docs/rules.md: every published rule with the functions that cite it, the keys that set it and the tests that hold it."""
+"""docs/rules.md: every published rule with what cites it, sets it and holds it; then every choice that the page leaves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hkall_gateway.rules.keys import names_of
+from hkall_gateway.rules.keys import choices, names_of
 from hkall_gateway.rules.published import PUBLISHED
 
 PACKAGE = Path(__file__).parents[1]
@@ -17,6 +17,7 @@ SCENARIOS = PACKAGE.parent / "fixtures" / "scenarios"
 _RULE = re.compile(r"\bR(\d+a?)\b(?:\s+to\s+R(\d+))?")
 _ROW = re.compile(r"R\d+a? \w")
 _MOST_SHOWN = 4
+LETTERS = "notices."
 
 
 def rules_page() -> str:
@@ -24,7 +25,18 @@ def rules_page() -> str:
     functions, tests = _by_rule(_functions()), _by_rule(_tests())
     rows = [_row(number, said, functions, tests) for number, said in PUBLISHED.items()]
     head = "| rule | what it says | where | policy keys | held by |\n| --- | --- | --- | --- | --- |"
-    return "\n".join(["# The rules", "", "<!-- written by `make docs`; change the code instead -->", "", head, *rows]) + "\n"
+    top = ["# The rules", "", "<!-- written by `make docs`; change the code instead -->", ""]
+    return "\n".join([*top, head, *rows, "", *_readings()]) + "\n"
+
+
+def _readings() -> Iterator[str]:
+    """Where the published page leaves a choice: which key makes it, and what else a site may say."""
+    yield from ("## Where the page leaves a choice", "")
+    yield "The default is the reading of the published page. Which letters are sent is in [policy.md](policy.md)."
+    yield from ("", "| key | rule | default | or | what it decides |", "| --- | --- | --- | --- | --- |")
+    for one in choices():
+        if not one.key.startswith(LETTERS):
+            yield f"| `{one.key}` | {one.rule} | {one.default} | {', '.join(one.others)} | {one.doc} |"
 
 
 def _row(number: str, said: str, functions: Mapping[str, list[str]], tests: Mapping[str, list[str]]) -> str:

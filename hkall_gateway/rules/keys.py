@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from hkall_gateway.rules.settings import Policy
 
@@ -24,6 +25,22 @@ def names_of(rules: Iterable[str]) -> tuple[str, ...]:
     """Every key of these rules by its name alone, those of rows among them: `categories.quota`."""
     wanted = set(rules)
     return tuple(name for name, rule in _named(Policy, "") if rule in wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A key with a fixed set of values: its default is the published page's reading, `others` what a site may say instead."""
+
+    key: str
+    rule: str
+    default: str
+    others: tuple[str, ...]
+    doc: str
+
+
+def choices() -> tuple[Choice, ...]:
+    """Every key of the policy that chooses between readings of the page, in the order of the file."""
+    return tuple(_choices(Policy, Policy(), ""))
 
 
 def record_of(hint: Any) -> Any:
@@ -50,6 +67,23 @@ def _rows(rows: tuple[Any, ...], about: Collection[str]) -> Iterator[tuple[objec
         name = getattr(row, "key", getattr(row, "role", None))
         if name is None or name in about:
             yield place if name is None else name, row
+
+
+def _choices(record: Any, packaged: Any, prefix: str) -> Iterator[Choice]:
+    hints = typing.get_type_hints(record)
+    for field in dataclasses.fields(record):
+        value, name, hint = getattr(packaged, field.name), prefix + field.name.rstrip("_"), hints[field.name]
+        values = (True, False) if hint is bool else typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+        if dataclasses.is_dataclass(value):
+            yield from _choices(type(value), value, f"{name}.")
+        elif len(values) > 1:
+            others = tuple(_written(one) for one in values if one != value)
+            yield Choice(name, field.metadata["rule"], _written(value), others, field.metadata["doc"])
+
+
+def _written(value: object) -> str:
+    """A value as the file has it, without quotes."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _named(record: Any, prefix: str) -> Iterator[tuple[str, str]]:

@@ -97,8 +97,8 @@ class Block:
 class Quota:
     """How the places that a borrower takes are counted."""
 
-    count_from: Literal["request", "checkout"] = _key("request", "R21", "When a place is taken.")
-    release_at: Literal["hku_checkin", "lender_checkin"] = _key("hku_checkin", "R21", "When it is free again.")
+    count_from: Literal["request", "checkout"] = _key("request", "R21", "When a book takes one of its borrower's places.")
+    release_at: Literal["hku_checkin", "lender_checkin"] = _key("hku_checkin", "R21", "When that place is free again.")
     unknown: Literal["allow_and_flag", "deny"] = _key(
         "allow_and_flag", "R21", "When the local loans or the total quota are unknown."
     )
@@ -111,7 +111,9 @@ class Pickup:
 
     days: int = _key(5, "R14", "Calendar days to collect after the letter.")
     count_notice_day: bool = _key(False, "R14", "Whether the letter's own day is the first of them.")
-    last_day_closed: Literal["roll_forward", "keep"] = _key("roll_forward", "R14", "When the last day is a closed day.")
+    last_day_closed: Literal["roll_forward", "keep"] = _key(
+        "roll_forward", "R14", "What becomes of the last day to collect when it is a closed day."
+    )
     late_pickup: Literal["staff_only", "deny", "allow"] = _key(
         "staff_only",
         "R14",
@@ -123,7 +125,7 @@ class Pickup:
 class Due:
     """How a due date meets the calendar."""
 
-    on_closure: OnClosure = field(default="roll_forward", metadata=_must("R19", "A due date on a closed day."))
+    on_closure: OnClosure = field(default="roll_forward", metadata=_must("R19", "What becomes of a due date on a closed day."))
     cap_to_patron_expiry: bool = _key(False, "R19", "Whether a loan ends with the borrower's card.")
     cap_to_lender_due: bool = _key(
         False, "R19", "Whether a loan ends with the lender's own date; the days of minimum use stay in any case."
@@ -137,7 +139,7 @@ class Renewal:
     max_count: int = _key(2, "R27", "Renewals of one loan.")
     max_total_days: int | None = _key(None, "R27", "Longest loan in all, from the first checkout.")
     window_days: int = _key(7, "R29", "How many days before the due date it may be renewed.")
-    base: Literal["renewal_date", "due_date"] = _key("renewal_date", "R32", "From where the new period counts.")
+    base: Literal["renewal_date", "due_date"] = _key("renewal_date", "R32", "From which day the new period counts.")
     overdue: Literal["deny", "staff_only", "allow"] = _key("staff_only", "R29", "Who may renew an overdue loan.")
     expired_or_blocked: Literal["deny", "staff_only", "allow"] = _key(
         "deny", "R2", "Who may renew with a card that has expired, is blocked or may not use HKALL any more."
@@ -154,7 +156,9 @@ class Recall:
 
     min_use_days: int = _key(15, "R25", "Days of use from the first checkout that no recall takes away.")
     return_days: int = _key(7, "R26", "Days to bring it back after the recall; 0 is the literal reading.")
-    before_pickup: Literal["warn", "return"] = _key("warn", "R24", "A recall before the borrower has the book.")
+    before_pickup: Literal["warn", "return"] = _key(
+        "warn", "R24", "What a recall does before the borrower has the book: staff are warned, or it goes home."
+    )
     restore_on_cancel: bool = _key(True, "R26", "Whether the earlier due date comes back when the recall is cancelled.")
 
 
@@ -192,7 +196,9 @@ class Notices:
 class Return:
     """How the way home is announced."""
 
-    announce: Literal["at_checkin", "on_dispatch"] = _key("at_checkin", "R16", "When the lender is told.")
+    announce: Literal["at_checkin", "on_dispatch"] = _key(
+        "at_checkin", "R16", "When the lender is told that its book is on its way home."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +215,7 @@ class Bookdrop:
 class Cancel:
     """When a patron may still cancel."""
 
-    in_rerequested: bool = _key(True, "R34", "Also when a second lender is being asked.")
+    in_rerequested: bool = _key(True, "R34", "Whether a patron may still cancel when a second lender is being asked.")
 
 
 @dataclass(frozen=True, slots=True)
