@@ -178,7 +178,8 @@ class Partner(Strict):
     institutional_card: str = Field(default="", description="the card to which its loans are charged at our counter")
     user_sent: Literal["institution", "patron"] = Field(default="institution", description="who the lender is told borrows")
     renewal_mode: Literal["local_then_notify", "ask_first"] = Field(
-        default="local_then_notify", description="whether it is told of a renewal or asked for it"
+        default="local_then_notify",
+        description="whether it is told of a renewal or asked for it; also for the patron's date where its own is earlier",
     )
     can_lookup_request: bool = Field(default=False, description="it answers LookupRequest")
     can_lookup_items: bool = Field(default=False, description="it answers LookupItemSet")

@@ -86,7 +86,7 @@ def _deny(unit: Unit, request: Request, answer: Answer, now: datetime, by: By, *
 
 
 def _told(unit: Unit, request: Request, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
-    """It refuses what we granted: the earlier date again, but never one that has passed before the patron could know."""
+    """It takes the news; or it refuses: the earlier date again, but never one that has passed before the patron could know."""
     before = request.due_before_renewal
     if answer.kind != "refused":
         _later_date(unit, request, telling, answer, house, now, by)

@@ -94,7 +94,7 @@ FIELDS: Final[Mapping[str, Row]] = {
     "AO": _row(Y, "Ours in every reply; what comes is not compared, since one gateway serves one library."),
     "AP": _row(Y, "Read in 09, where the login's own location counts; in 18 the hold shelf's."),
     "AQ": _row(Y, "The agency that owns the copy."),
-    "AS": _row(Y, "HKALL books that wait on the hold shelf."),
+    "AS": _row(Y, "HKALL books that wait on the hold shelf, until the end of their last day."),
     "AT": _row(Y, "Overdue loans."),
     "AU": _row(Y, "Loans."),
     "AV": _row(Y, "Charges with their number for CG, then what runs on for books that are not back."),
