@@ -34,9 +34,7 @@ def _kinds(seen: RequestSeen, frame: Frame) -> dict[str, Fields]:
     return {
         "request type": {"RequestType": "Loan"},
         "request scope type": {"RequestScopeType": "Item" if seen.item else "Bibliographic Item"},
-        "request status type": request_status(
-            seen.position, seen.label, as_label=frame.labels, uncollected=seen.uncollected
-        ),
+        "request status type": request_status(seen.position, seen.label, as_label=frame.labels, uncollected=seen.uncollected),
         "pickup location": {"PickupLocation": seen.pickup_location},
     }
 
