@@ -7,7 +7,7 @@ from alembic import op
 
 import hkall_gateway.store.tables
 
-revision = "x_patrons"
+revision = "0002"
 down_revision = "0001"
 
 

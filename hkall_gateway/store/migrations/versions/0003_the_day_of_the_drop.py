@@ -1,10 +1,10 @@
-"""the day on which a book on loan was put into the book drop"""
+"""The day on which a book on loan was put into the book drop."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "x_loans"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
