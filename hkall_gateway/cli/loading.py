@@ -12,11 +12,12 @@ import click
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, with_site
 from hkall_gateway.connectors import exports
 from hkall_gateway.connectors.columns import lines_of
+from hkall_gateway.rules.availability import is_known
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.rules.replaced_cards import PatronRow, Replacements
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.study_modes import study_mode_of
-from hkall_gateway.rules.vocabulary import Borrower, By
+from hkall_gateway.rules.vocabulary import Borrower, By, Holding
 from hkall_gateway.store import former_cards, loading
 from hkall_gateway.store.loading import Report
 from hkall_gateway.store.unit import Unit
@@ -71,11 +72,13 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
 @load.command()
 @_options
 def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> None:
-    """Read holdings.csv.
+    """Read holdings.csv. Words for a copy's state that are not known are warned of, with their lines.
 
     Example: hkall-gateway load holdings holdings.csv
     """
-    _load(site, "holdings", _checked(exports.read_holdings, file), dry_run=dry_run, full=full, force=force)
+    placed = _checked(exports.read_placed_holdings, file)
+    _warn_of_states(placed, site)
+    _load(site, "holdings", [copy for _, copy in placed], dry_run=dry_run, full=full, force=force)
 
 
 @load.command()
@@ -151,6 +154,19 @@ def _places(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> di
         if word := unknown(row.borrower):
             found.setdefault(word, []).append(row.where)
     return dict(sorted(found.items()))
+
+
+def _warn_of_states(placed: Sequence[tuple[str, Holding]], site: Site) -> None:
+    """Name each state that neither the table of availability nor the policy knows, with its lines (R6, R7)."""
+    policy, unknown = site.house.policy, dict[tuple[bool, str], list[str]]()
+    for where, copy in placed:
+        ours = copy.agency == site.house.agency
+        listed = (*policy.lendable_statuses, *(policy.local_available_statuses if ours else ()))
+        if not is_known(copy.status, listed):
+            unknown.setdefault((ours, copy.status), []).append(where)
+    for (ours, word), places in sorted(unknown.items()):
+        means = "of ours, not known to be available or not (R6)" if ours else "count as not available (R7)"
+        _warn(places, f"status {word!r} is not known: {len(places)} copies {means}")
 
 
 def _warn(places: Sequence[str], what: str) -> None:

@@ -128,11 +128,16 @@ def _patron_rows(path: Path) -> Iterable[Row]:
 
 def read_holdings(path: Path) -> tuple[Holding, ...]:
     """holdings.csv. Raises BadFile."""
+    return tuple(copy for _, copy in read_placed_holdings(path))
+
+
+def read_placed_holdings(path: Path) -> tuple[tuple[str, Holding], ...]:
+    """The same, each copy with the FILE:LINE where it stands. Raises BadFile."""
 
     def make(row: dict[str, Any]) -> Holding:
         return Holding(**{**row, "material": row["material"] or "book"})
 
-    return records(csv_rows(path, HOLDINGS), HOLDINGS, make, ("agency", "barcode"))
+    return placed_records(csv_rows(path, HOLDINGS), HOLDINGS, make, ("agency", "barcode"))
 
 
 def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:

@@ -13,6 +13,7 @@ from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.ncip.client import Client
 from hkall_gateway.ncip.documents import item_id, user_id
 from hkall_gateway.ncip.messages import Fields, Message, instant
+from hkall_gateway.rules.availability import ON_SHELF, circulation_status
 from hkall_gateway.rules.calendar import HONG_KONG, civil
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Sensitive
 
@@ -28,7 +29,6 @@ LAPSED: Final = frozenset({"blocked", "expired", "inactive", "suspended"})
 NO_CATEGORY: Final = frozenset({"status", "library"})
 """Privileges that are no reader's category, in the habit of FOLIO: its key in the type, its value in the status."""
 ELEMENTS: Final = ("Block Or Trap", "Name Information", "User Address Information", "User Privilege")
-ON_SHELF: Final = "available on shelf"
 
 
 class Ncip:
@@ -75,7 +75,7 @@ class Ncip:
             reply = await self._said("LookupItem", fields, NO_SUCH_ITEM)
             if reply is not None:
                 seen.append(replace(copy, status=reply.text("ItemOptionalFields/CirculationStatus") or copy.status))
-            if seen and seen[-1].status.casefold() == ON_SHELF:
+            if seen and circulation_status(seen[-1].status) == ON_SHELF:
                 break
         return tuple(seen)
 

@@ -13,6 +13,7 @@ from twisted.internet.defer import DeferredSemaphore
 from hkall_gateway.connectors.live import FOLLOW, Told, copies_at_home, over_loaded
 from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
+from hkall_gateway.rules.availability import UNDEFINED
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode
@@ -28,8 +29,12 @@ MOST_WAITING: Final = 64
 CHARGE_DENIED, CARD_LOST, TOO_MANY = 0, 4, 5
 """Positions of the patron status. Source: SIP2 2.00, patron status."""
 
-STATUS: Final[Mapping[str, str]] = {code: name.title() for name, code in ON_SHELF.items()}
-"""NCIP's CirculationStatus by SIP2's number of it."""
+STATUS: Final[Mapping[str, str]] = {
+    **{code: name.title() for name, code in ON_SHELF.items()},
+    "01": UNDEFINED,  # other
+    "05": "On Loan",  # charged, and not to be recalled yet
+}
+"""NCIP's CirculationStatus by SIP2's number of it. Source: SIP2 2.00, circulation status."""
 AVAILABLE: Final = "03"
 
 
@@ -64,8 +69,9 @@ class Sip2:
         seen: list[Holding] = []
         for copy in await copies_at_home(self._store, bib_id, self._agency):
             reply = await self._said("17", self._now(), {"AB": copy.barcode})
-            seen.append(replace(copy, status=STATUS.get(reply.get("circulation_status"), copy.status)))
-            if reply.get("circulation_status") == AVAILABLE:
+            code = reply.get("circulation_status")
+            seen.append(replace(copy, status=STATUS.get(code, f"SIP2 {code}")))
+            if code == AVAILABLE:
                 break
         return tuple(seen)
 

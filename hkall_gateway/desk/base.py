@@ -13,6 +13,7 @@ from hkall_gateway.desk.local import USUAL, Local, Terms
 from hkall_gateway.desk.once import once
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.ports import BorrowerFacts, LocalIls
+from hkall_gateway.desk.unknown_words import UnknownWords
 from hkall_gateway.rules.vocabulary import RULES, Sensitive, Why
 from hkall_gateway.store.database import Store
 from hkall_gateway.store.locks import Locks
@@ -43,6 +44,7 @@ class Base:
     ) -> None:
         self._store, self._house, self._now = store, house, now
         self._local = Local(store, ils, now, terms)
+        self._words = UnknownWords()
 
     @property
     def house(self) -> House:
@@ -70,7 +72,10 @@ class Base:
 
     async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """The same, and how our own copies of a title stand: what a wish is decided by, and what is explained."""
-        return await self._followed(card, await self._local.for_wish(card, bib_id))
+        facts = await self._followed(card, await self._local.for_wish(card, bib_id))
+        listed = self.house.policy.local_available_statuses
+        self._words.check(facts.source, [copy.status for copy in facts.at_home or ()], listed)
+        return facts
 
     async def _followed(self, card: str, facts: BorrowerFacts) -> BorrowerFacts:
         """The same, once all that is kept of the borrower is under the card that they have now."""

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Final
 
 from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.unknown_words import UnknownWords
 from hkall_gateway.ncip import looking
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
@@ -60,6 +61,7 @@ class Client:
     ) -> None:
         self._post, self._agency, self._secrets = post, agency, secrets
         self._told, self._seconds = told, seconds
+        self._words = UnknownWords()
 
     async def deliver(
         self, telling: Telling, partner: Partner, *, unsure: bool = False, look_for: Collection[str] = ()
@@ -101,7 +103,10 @@ class Client:
         if not fields:
             return looking.UNSEEN
         reply = await self.ask("LookupItem" if one_copy else "LookupItemSet", fields, partner)
-        return looking.seen(reply, telling, partner, look_for) if reply else looking.UNSEEN
+        if reply is None:
+            return looking.UNSEEN
+        self._words.check(partner.agency, looking.copies_in(reply).values(), look_for)
+        return looking.seen(reply, telling, partner, look_for)
 
     async def look_up(self, telling: Telling, partner: Partner) -> Answer:
         """Whether the partner knows the request: "already", or what it says; "refused" where it does not or cannot tell."""

@@ -19,18 +19,12 @@ from hkall_gateway.ncip.answers import Said, answer
 from hkall_gateway.ncip.calls import Call, day, heard, item, patron, refused, request_id
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
+from hkall_gateway.rules import availability
 from hkall_gateway.rules.vocabulary import Why
 
 BORROWED_DUE: Final = "ItemOptionalFields/DateDue"
 
 # fmt: off
-CIRCULATION_STATUS: Final = (
-    "Available For Pickup", "Available On Shelf", "Circulation Status Undefined", "Claimed Returned Or Never Borrowed",
-    "In Process", "In Transit Between Library Locations", "Lost", "Missing", "Not Available", "On Loan", "On Order",
-    "Pending Transfer", "Recalled", "Waiting To Be Reshelved",
-)
-"""Source: NCIP v1 schemes, circulationstatus."""
-
 REPORTED: Final[Mapping[str, str]] = MappingProxyType({
     "ItemReportedReturned":      "claim",
     "ItemReportedNeverBorrowed": "claim",
@@ -39,9 +33,6 @@ REPORTED: Final[Mapping[str, str]] = MappingProxyType({
 })
 """What is reported of a book, and the deed that it amounts to."""
 # fmt: on
-
-_STATUS: Final = MappingProxyType({name.casefold(): name for name in CIRCULATION_STATUS})
-
 
 # ---- on the way
 
@@ -112,8 +103,8 @@ async def circulation_status(call: Call) -> Said:
     """A library says what its own copy is doing; our own system says it of ours."""
     owner = call.door.agency if call.from_client else call.caller.agency
     named, said = item(call, owner), call.message.text("CirculationStatus")
-    status = _STATUS.get(said.casefold())
-    if status is None:
+    status = availability.circulation_status(said)
+    if not status:
         return Trouble("Unknown Value From Known Scheme", "not a circulation status", "CirculationStatus", said)
     if named is None or named.agency != owner:
         return refused(Why.AGENCY_NOT_OWNER if named else Why.UNKNOWN_ITEM)

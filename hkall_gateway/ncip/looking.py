@@ -9,6 +9,7 @@ from typing import Final
 
 from hkall_gateway.ncip.documents import item_id, record_id
 from hkall_gateway.ncip.messages import Fields, Message
+from hkall_gateway.rules.availability import UNDEFINED, Availability, availability, circulation_status
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
 
@@ -47,22 +48,31 @@ def seen(reply: Message, telling: Telling, partner: Partner, statuses: Collectio
     """What a reply says of the shelf. `statuses` are those of a copy that can be had.
 
     Another copy of the title will do, except where a volume is wanted (R8). A reply that has no statuses, or is not the whole
-    list, or is another problem than "there is no such thing", says nothing.
+    list, or is another problem than "there is no such thing", says nothing. Each title of the reply speaks for itself.
     """
-    problems = {one.text("ProblemType") for path in ("Problem", "BibInformation/Problem") for one in reply.each(path)}
-    if problems:
-        return Look(Shelf.NONE) if problems == {UNKNOWN_ITEM} else UNSEEN
-    copies = _copies(reply)
-    free = [barcode for barcode, status in copies.items() if status.casefold() in {s.casefold() for s in statuses}]
+    if reply.has("Problem"):
+        return Look(Shelf.NONE) if _problems(reply) == {UNKNOWN_ITEM} else UNSEEN
+    unseen = [_problems(one) for one in reply.each("BibInformation") if one.has("Problem")]
+    copies = copies_in(reply)
+    free = [code for code, status in copies.items() if availability(status, statuses) is Availability.AVAILABLE]
     if telling.item and telling.item.barcode in free:
         return Look(Shelf.HERE, telling.item)
     if free and not telling.volume:
         return Look(Shelf.ANOTHER, ItemKey(partner.agency, min(free)))
-    told = bool(copies) and all(copies.values()) and not reply.has("NextItemToken")
-    return Look(Shelf.NONE) if told else UNSEEN
+    says_so = all(_says_something(status) for status in copies.values()) and all(one == {UNKNOWN_ITEM} for one in unseen)
+    whole = bool(copies or unseen) and not reply.has("NextItemToken")
+    return Look(Shelf.NONE) if says_so and whole else UNSEEN
 
 
-def _copies(reply: Message) -> dict[str, str]:
+def _problems(message: Message) -> set[str]:
+    return {one.text("ProblemType") for one in message.each("Problem")}
+
+
+def _says_something(status: str) -> bool:
+    return bool(status) and circulation_status(status) != UNDEFINED
+
+
+def copies_in(reply: Message) -> dict[str, str]:
     """Barcode -> CirculationStatus, "" where none is said."""
     found = [*reply.each("BibInformation/HoldingsSet/ItemInformation"), *([reply] if reply.has("ItemId") else [])]
     return {one.text("ItemId/ItemIdentifierValue"): one.text("ItemOptionalFields/CirculationStatus") for one in found}

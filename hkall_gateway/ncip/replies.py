@@ -14,6 +14,7 @@ from hkall_gateway.ncip.documents import CATALOGUE, item_id, request_id, user_id
 from hkall_gateway.ncip.messages import Fields, Value, stamp
 from hkall_gateway.ncip.status_words import request_status
 from hkall_gateway.rules import calendar
+from hkall_gateway.rules.availability import UNDEFINED, circulation_status
 from hkall_gateway.rules.vocabulary import Position
 
 P = Position
@@ -256,4 +257,4 @@ def status(seen: ItemSeen) -> str:
     if seen.recalled_on and seen.position in {P.ON_LOAN, P.AT_BORROWER}:
         return "Recalled"
     by_position = STATUS.get(seen.position) if seen.position else None
-    return by_position or seen.status or "Circulation Status Undefined"
+    return by_position or circulation_status(seen.status) or UNDEFINED

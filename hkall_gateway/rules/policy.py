@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from hkall_gateway.rules.availability import Availability, availability
 from hkall_gateway.rules.calendar import ALWAYS_OPEN, Closures, after, civil, roll
 from hkall_gateway.rules.due import lent_until, renewed_until
 from hkall_gateway.rules.eligibility import GOOD_STANDING, Standing, category_of, may_use
@@ -86,7 +87,7 @@ def may_request(
     room = quota(borrower, counts, policy)
     no = suspended("borrow_request", policy, now) or _no(who) or _unfit(wish, policy) or _doubled(wish, policy, staff)
     no = no or over(wish.need_before, now) or _at_home(wish, policy) or _nowhere(wish) or _no(room)
-    return no or Grant(facts={**who.facts, **room.facts, **_unchecked(wish)})
+    return no or Grant(facts={**who.facts, **room.facts, **_unchecked(wish, policy)})
 
 
 def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal:
@@ -231,8 +232,6 @@ def _no(answer: Grant | Refusal) -> Refusal | None:
 
 
 def _unfit(wish: Wish, policy: Policy) -> Refusal | None:
-    if wish.hold:
-        return Refusal(Why.HOLDS_NOT_ALLOWED)
     if wish.pickup_location and wish.pickup_location not in wish.pickup_locations:
         return Refusal(Why.PICKUP_LOCATION, {"place": ", ".join(wish.pickup_locations)})
     if not wish.known_title:
@@ -246,18 +245,31 @@ def _doubled(wish: Wish, policy: Policy, staff: bool) -> Refusal | None:
 
 
 def _at_home(wish: Wish, policy: Policy) -> Refusal | None:
-    if wish.statuses_at_home is None:
+    here = at_home(wish.statuses_at_home, policy)
+    if here is Availability.UNKNOWN:
         return Refusal(Why.AVAILABILITY_UNKNOWN) if policy.local_availability_unknown == "deny" else None
-    here = any(status in policy.local_available_statuses for status in wish.statuses_at_home)
-    return Refusal(Why.AVAILABLE_LOCALLY) if here else None
+    return Refusal(Why.AVAILABLE_LOCALLY) if here is Availability.AVAILABLE else None
+
+
+def at_home(statuses: tuple[str, ...] | None, policy: Policy) -> Availability:
+    """Whether one of our own copies is on its shelf, by the words for their states; None = nobody could be asked.
+
+    One that is on its shelf decides, then one whose word is not known. Source: HKALL rules R6.
+    """
+    if statuses is None:
+        return Availability.UNKNOWN
+    found = {availability(status, policy.local_available_statuses) for status in statuses}
+    return next((one for one in (Availability.AVAILABLE, Availability.UNKNOWN) if one in found), Availability.OUT)
 
 
 def _nowhere(wish: Wish) -> Refusal | None:
+    if wish.hold:
+        return Refusal(Why.HOLDS_NOT_ALLOWED)
     return None if wish.candidates > 0 else Refusal(Why.NO_AVAILABLE_COPY)
 
 
-def _unchecked(wish: Wish) -> dict[str, object]:
-    return {"local_check": "unknown"} if wish.statuses_at_home is None else {}
+def _unchecked(wish: Wish, policy: Policy) -> dict[str, object]:
+    return {"local_check": "unknown"} if at_home(wish.statuses_at_home, policy) is Availability.UNKNOWN else {}
 
 
 def _total(category: Category, counts: Counts, policy: Policy) -> Grant | Refusal:

@@ -312,11 +312,16 @@ class Policy:
     """The whole policy file. `Policy()` is the published rules with the defaults where they are silent."""
 
     materials: tuple[str, ...] = _key(("book",), "R5", "Kinds of material that may be requested or lent.")
-    local_available_statuses: tuple[str, ...] = _key(AVAILABLE, "R6", "Statuses of our own copies that count as available.")
-    local_availability_unknown: Doubt = field(
-        default="allow_and_flag", metadata=_must("R6", "When our own copies cannot be asked.")
+    local_available_statuses: tuple[str, ...] = _key(
+        AVAILABLE, "R6", "States of our own copies that count as available, each with its synonyms."
     )
-    lendable_statuses: tuple[str, ...] = _key(AVAILABLE, "R7", "Statuses of a copy that may be asked for, or lent.")
+    local_availability_unknown: Doubt = field(
+        default="allow_and_flag",
+        metadata=_must("R6", "When our own copies cannot be asked, or have a state that nobody knows."),
+    )
+    lendable_statuses: tuple[str, ...] = _key(
+        AVAILABLE, "R7", "States of a copy that may be asked for, or lent, each with its synonyms."
+    )
     unknown_study_mode: Literal["deny", "allow"] = _key(
         "deny", "R2", "A SPACE student whose study mode is missing or a word that study_modes does not list."
     )

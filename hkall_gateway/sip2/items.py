@@ -9,6 +9,7 @@ from typing import Final
 from hkall_gateway.desk.asks import SeeItem
 from hkall_gateway.desk.outcomes import ItemSeen, Refused
 from hkall_gateway.desk.slips import NoteProperties
+from hkall_gateway.rules.availability import circulation_status
 from hkall_gateway.rules.calendar import civil, end_of, start_of
 from hkall_gateway.rules.vocabulary import Position, Why
 from hkall_gateway.sip2.turns import Reply, Turn, refuse, refuse_by, reply
@@ -97,7 +98,7 @@ def circulation(seen: ItemSeen, today: date) -> str:
     if seen.lost or seen.claimed:
         return "12" if seen.lost else "11"
     if seen.position is None:
-        return ON_SHELF.get(seen.status.lower(), OTHER)
+        return ON_SHELF.get(circulation_status(seen.status).lower(), OTHER)
     status = AT_POSITION.get(seen.position, OTHER)
     if status != CHARGED:
         return status

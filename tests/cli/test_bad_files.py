@@ -81,3 +81,17 @@ def test_a_policy_that_is_wrong_is_refused_by_every_command_with_every_path(conf
     wrong = ("categories[0].quota", "fine.ovrdue_cents", "did you mean `overdue_cents`", "fine.recalled_cents", "pickup.days")
     assert [text for text in wrong if text not in done.output] == []
     assert run(config, "explain", "request", "--patron", "P0001", "--bib", "b9001").exit_code == 0
+
+
+def test_a_state_that_nobody_knows_is_warned_of_with_its_lines_and_the_file_is_loaded(config: Path, tmp_path: Path) -> None:
+    rows = ["LU,n1,New,N1,AVAILABLE", *(f"LU,n{n},New,N{n},Green dot" for n in range(2, 14)), "HKU,n1,New,K1,Green dot"]
+    file = tmp_path / "holdings.csv"
+    file.write_text("\n".join(["agency,bib_id,title,barcode,status", *rows, ""]))
+
+    done = run(config, "load", "holdings", str(file), "--dry-run")
+
+    assert done.exit_code == 0
+    assert done.stderr.splitlines() == [
+        f"{file}:3, 4, 5, 6, 7 and 7 more: status 'Green dot' is not known: 12 copies count as not available (R7)",
+        f"{file}:15: status 'Green dot' is not known: 1 copies of ours, not known to be available or not (R6)",
+    ]

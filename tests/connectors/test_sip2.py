@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import insert
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.connectors.sip2 import MOST_WAITING, Lines, Sip2, told
+from hkall_gateway.connectors.sip2 import MOST_WAITING, STATUS, Lines, Sip2, told
 from hkall_gateway.connectors.tools import Outside, Tools
 from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
 from hkall_gateway.edge.health import Health
 from hkall_gateway.lab.ils import Book, Direct, LocalSystem, Reader
 from hkall_gateway.ncip.transport import Posted
+from hkall_gateway.rules.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import decode
 from hkall_gateway.sip2.dialects import DIALECTS
@@ -132,6 +133,18 @@ def test_copies_are_looked_at_until_one_is_on_the_shelf(ils: LocalIls, system: L
     copies = finished(ils.copies("b1"))
     assert copies is not None
     assert [(c.barcode, c.status) for c in copies] == [("B1", "On Loan"), ("B2", "Available On Shelf")]
+
+
+def test_a_copy_of_which_it_says_nothing_is_not_what_was_loaded(ils: LocalIls, system: LocalSystem) -> None:
+    system.books = {"B2": Book("B2", reader="P1"), "B3": Book("B3", reader="P1")}  # it answers 01, other, for B1
+    copies = finished(ils.copies("b1"))
+    assert copies is not None
+    assert [(c.barcode, c.status) for c in copies][:2] == [("B1", "Circulation Status Undefined"), ("B2", "On Loan")]
+
+
+def test_every_circulation_status_of_the_standard_means_one_of_nisos() -> None:
+    assert sorted(STATUS) == [f"{number:02}" for number in range(1, 14)]
+    assert set(STATUS.values()) <= set(CIRCULATION_STATUS)
 
 
 def test_a_title_that_is_not_ours_needs_no_question(ils: LocalIls, system: LocalSystem) -> None:

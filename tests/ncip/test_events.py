@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.ncip.codec import decode
-from hkall_gateway.ncip.events import CIRCULATION_STATUS, REPORTED, amount
+from hkall_gateway.ncip.events import REPORTED, amount
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.innreach import central_number, without_library
 from hkall_gateway.ncip.messages import Message
+from hkall_gateway.rules.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
 from hkall_gateway.store.database import finished
 from hkall_gateway.store.tables import FINES

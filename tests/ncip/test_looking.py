@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.lab.script import OK, Manner, Peers
@@ -43,6 +44,14 @@ def problem(*types: str) -> list[dict[str, str]]:
     return [{"ProblemType": one} for one in types]
 
 
+def several(problems: tuple[str, ...], copies: tuple[tuple[str, str], ...]) -> Message:
+    """A LookupItemSetResponse with a title of which there is a problem, beside one with these copies."""
+    told = shelf(*copies).each("BibInformation") if copies else []
+    return Message(
+        "LookupItemSetResponse", {"BibInformation": [{"Problem": problem(*problems)}, *(one.fields for one in told)]}
+    )
+
+
 HERE, NONE, UNKNOWN = Look(Shelf.HERE, C1), Look(Shelf.NONE), Look(Shelf.UNKNOWN)
 ON, OUT = "Available On Shelf", "On Loan"
 
@@ -61,6 +70,16 @@ SEEN = (
     (Message("LookupItemSetResponse", {"BibInformation": [{"Problem": problem("Unknown Item")}]}), NONE),
     (Message("LookupItemSetResponse", {"Problem": problem("Unsupported Service")}), UNKNOWN),
     (Message("LookupItemSetResponse", {"Problem": problem("Unknown Item", "Temporary Processing Failure")}), UNKNOWN),
+    (several(("Unknown Item",), (("C1", ON),)),                                HERE),
+    (several(("Unknown Item",), (("C2", ON),)),                                Look(Shelf.ANOTHER, C2)),
+    (several(("Unknown Item",), (("C1", OUT),)),                               NONE),
+    (several(("Temporary Processing Failure",), (("C1", ON),)),                HERE),
+    (several(("Temporary Processing Failure",), (("C1", OUT),)),               UNKNOWN),  # the other title may be there
+    (several(("Unknown Item",), ()),                                           NONE),
+    (shelf(("C1", "AVAILABLE")),                                               HERE),
+    (shelf(("C1", "Item in place")),                                           HERE),
+    (shelf(("C1", "Green dot")),                                               NONE),
+    (shelf(("C1", "Circulation Status Undefined")),                            UNKNOWN),
     (one_copy(ON),                                                             HERE),
     (one_copy(OUT),                                                            NONE),
 )
@@ -139,6 +158,16 @@ def test_what_may_have_arrived_is_not_looked_for_since_the_copy_may_be_put_aside
     answer, told = asked(peers(OUT), unsure=True)
 
     assert (answer.kind, services(told)) == ("accepted", ["RequestItem"])
+
+
+def test_a_word_that_nobody_knows_is_warned_of_once_and_not_with_every_look() -> None:
+    client = Client(peers("Green dot", "Green dot").post, "HKU", {"CUHK": "s"})
+    with capture_logs() as logs:
+        for _ in range(3):
+            finished(client.deliver(WISH, CUHK, look_for=FREE))
+
+    warned = [(log["source"], log["word"], log["copies"]) for log in logs if log["event"] == "availability.word_unknown"]
+    assert warned == [("CUHK", "Green dot", 2)]
 
 
 def test_nobody_looks_where_the_holdings_are_fresh() -> None:

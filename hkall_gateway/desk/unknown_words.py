@@ -1,0 +1,33 @@
+"""Words for a copy's state that the table of availability does not have: each is warned of once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from typing import Final
+
+import structlog
+
+from hkall_gateway.rules.availability import is_known
+
+LOG = structlog.get_logger()
+
+MOST_KEPT: Final = 1_000
+"""Words that are remembered; a system that sends others without end is not logged without end."""
+
+
+class UnknownWords:
+    """Remembers the words that were warned of, by the system that used them."""
+
+    def __init__(self) -> None:
+        self._warned: set[tuple[str, str]] = set()
+
+    def check(self, source: str, words: Iterable[str], listed: Collection[str]) -> None:
+        """Warn of the unknown words among these, once per word, with how many copies of this answer have it.
+
+        `source` is the partner or the local system; `listed` the words that the policy knows beside the table's.
+        """
+        for word, copies in Counter(word for word in words if word and not is_known(word, listed)).items():
+            if (source, word) not in self._warned and len(self._warned) < MOST_KEPT:
+                self._warned.add((source, word))
+                LOG.warning("availability.word_unknown", source=source, word=word[:80], copies=copies)

@@ -1,0 +1,169 @@
+"""What a system's word for a copy's state means: one table, for holdings, look-ups and the local system alike.
+
+Every word becomes a CirculationStatus of NISO's list, and the status says whether the copy can be had. Case, blanks, hyphens
+and underscores do not count. Source: NISO Z39.83, circulationstatus; HKALL rules R6, R7; the systems' own lists.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
+
+# fmt: off
+CIRCULATION_STATUS: Final = (
+    "Available For Pickup", "Available On Shelf", "Circulation Status Undefined", "Claimed Returned Or Never Borrowed",
+    "In Process", "In Transit Between Library Locations", "Lost", "Missing", "Not Available", "On Loan", "On Order",
+    "Pending Transfer", "Recalled", "Waiting To Be Reshelved",
+)
+"""Source: NCIP v1 schemes, circulationstatus."""
+
+ON_SHELF:  Final = "Available On Shelf"
+UNDEFINED: Final = "Circulation Status Undefined"
+_WAITS, _CLAIMED, _PROCESS = "Available For Pickup", "Claimed Returned Or Never Borrowed", "In Process"
+_WAY, _SHELVING, _RECALLED = "In Transit Between Library Locations", "Waiting To Be Reshelved", "Recalled"
+_LOST, _MISSING, _NOT, _LOAN, _ORDER = "Lost", "Missing", "Not Available", "On Loan", "On Order"
+
+_ROWS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
+    # The status AVAILABLE of the published page, and what OPACs commonly show.
+    ("page",       ON_SHELF,  ("AVAILABLE", "Available on the shelf", "On shelf")),
+    ("page",       _NOT,      ("Unavailable",)),
+    # What the Alma of a library tells: the base status in words or as a number, else a process type.
+    ("alma",       ON_SHELF,  ("Item in place", "1")),
+    ("alma",       _NOT,      ("Item not in place", "0", "ILL", "Resource sharing request")),
+    ("alma",       _LOAN,     ("Loan",)),
+    ("alma",       _ORDER,    ("ACQ", "Acquisition")),
+    ("alma",       _WAITS,    ("HOLDSHELF", "On hold shelf", "REQUESTED")),
+    ("alma",       _WAY,      ("TRANSIT", "TRANSIT_TO_REMOTE_STORAGE")),
+    ("alma",       _LOST,     ("LOST_LOAN", "LOST_ILL", "LOST_LOAN_AND_PAID")),
+    ("alma",       _CLAIMED,  ("CLAIM_RETURNED_LOAN",)),
+    ("alma",       _PROCESS,  ("TECHNICAL", "WORK_ORDER_DEPARTMENT")),
+    # FOLIO, item status names.
+    ("folio",      _SHELVING, ("Recently returned",)),
+    ("folio",      _LOAN,     ("Checked out", "Awaiting delivery")),
+    ("folio",      _WAITS,    ("Awaiting pickup", "Paged")),
+    ("folio",      _WAY,      ("In transit",)),
+    ("folio",      _LOST,     ("Declared lost", "Aged to lost", "Lost and paid")),
+    ("folio",      _MISSING,  ("Long missing",)),
+    ("folio",      _CLAIMED,  ("Claimed returned",)),
+    ("folio",      _PROCESS,  ("In process (non-requestable)",)),
+    ("folio",      _ORDER,    ("Order closed",)),
+    ("folio",      _NOT,      ("Restricted", "Withdrawn", "Intellectual item")),
+    # Koha, as its OPAC and ILS-DI say it.
+    ("koha",       _NOT,      ("Not for loan", "Damaged", "Restricted access", "Item withdrawn")),
+    ("koha",       _WAITS,    ("Waiting", "On hold", "Item waiting")),
+    ("koha",       _LOST,     ("Item lost", "Long overdue (lost)")),
+    ("koha",       _LOAN,     ("Checked out to a patron", "Onloan")),
+    # Sierra and Millennium: the code of the item's status, and what the WebPAC shows for it.
+    ("sierra",     ON_SHELF,  ("-", "Check shelf", "Check shelves")),
+    ("sierra",     _LOAN,     ("DUE *", "Charged", "Billed", "n", "Off campus", "@")),
+    ("sierra",     _WAITS,    ("!", "On holdshelf", "Hold shelf")),
+    ("sierra",     _WAY,      ("t",)),
+    ("sierra",     _MISSING,  ("m", "On search", "Trace")),
+    ("sierra",     _CLAIMED,  ("z", "Clms retd", "Claims returned", "Claims retd")),
+    ("sierra",     _LOST,     ("$",)),
+    ("sierra",     _NOT,      ("o", "Lib use only", "Library use only", "Use in library", "d", "On display")),
+    ("sierra",     _PROCESS,  ("p", "Cataloguing", "Binding")),
+    # Symphony, current locations.
+    ("symphony",   ON_SHELF,  ("STACKS", "ONSHELF")),
+    ("symphony",   _LOAN,     ("CHECKEDOUT", "LONGOVRDUE")),
+    ("symphony",   _WAITS,    ("HOLDS", "AVAIL_HOLD")),
+    ("symphony",   _WAY,      ("INTRANSIT",)),
+    ("symphony",   _LOST,     ("LOST-ASSUM", "LOST-PAID", "ASSMD-LOST", "STOLEN")),
+    ("symphony",   _CLAIMED,  ("LOST-CLAIM",)),
+    ("symphony",   _NOT,      ("DISCARD", "DAMAGE", "REPAIR")),
+    # Evergreen, copy statuses.
+    ("evergreen",  _WAITS,    ("On holds shelf", "On reservation shelf")),
+    ("evergreen",  _SHELVING, ("Reshelving",)),
+    ("evergreen",  _PROCESS,  ("Bindery", "Cataloging")),
+    ("evergreen",  _NOT,      ("Reserves", "Discard/Weed", "Temporarily unavailable")),
+    ("evergreen",  _LOST,     ("Long overdue",)),
+    ("evergreen",  _WAY,      ("Canceled transit",)),
+    # Polaris, item statuses.
+    ("polaris",    ON_SHELF,  ("In",)),
+    ("polaris",    _LOAN,     ("Out", "Out-ILL")),
+    ("polaris",    _WAITS,    ("Held",)),
+    ("polaris",    _WAY,      ("Transferred", "Returned-ILL", "Routed")),
+    ("polaris",    _CLAIMED,  ("Claim returned", "Claim missing parts")),
+    ("polaris",    _SHELVING, ("Shelving",)),
+    ("polaris",    _PROCESS,  ("In-Repair",)),
+    ("polaris",    _NOT,      ("Non-circulating",)),
+    # XC's NCIP toolkit, xccirculationstatus.
+    ("xc",         ON_SHELF,  ("Not charged",)),
+    ("xc",         _SHELVING, ("Discharged",)),
+    ("xc",         _LOAN,     ("Renewed", "Overdue")),
+    ("xc",         _RECALLED, ("Recall request",)),
+    ("xc",         _WAITS,    ("Hold request", "Call slip request", "Short loan request", "Remote storage request")),
+    ("xc",         _WAY,      ("In transit discharged", "In transit on hold")),
+    ("xc",         _LOST,     ("Lost--Library applied", "Lost--System applied")),
+    ("xc",         _PROCESS,  ("At bindery", "Cataloging review", "Circulation review", "Scheduled")),
+)
+# fmt: on
+
+
+@lru_cache(maxsize=4096)
+def folded(word: str) -> str:
+    """The word as it is compared: one case, and one blank where blanks, hyphens or underscores stand."""
+    return " ".join(re.split(r"[\s_-]+", word.strip())).strip().casefold() or word.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One row: whose word it is, as that system spells it, and the CirculationStatus that it means.
+
+    A word that ends with " *" means whatever begins so: "DUE 03-16-17".
+    """
+
+    system: str
+    word: str
+    status: str
+
+
+WORDS: Final = (
+    *(Word("niso", status, status) for status in CIRCULATION_STATUS),
+    *(Word(system, word, status) for system, status, words in _ROWS for word in words),
+)
+_BEGINNINGS: Final = {folded(row.word.removesuffix("*")): row.status for row in WORDS if row.word.endswith(" *")}
+_MEANT: Final[Mapping[str, str]] = MappingProxyType(
+    {folded(row.word): row.status for row in WORDS if not row.word.endswith(" *")}
+)
+
+
+class Availability(Enum):
+    """Whether a copy in that state can be had. `UNKNOWN`: its word says nothing we know."""
+
+    AVAILABLE = "available"
+    OUT = "not available"
+    UNKNOWN = "not known"
+
+
+def circulation_status(word: str) -> str:
+    """The CirculationStatus that a system's word means; "" for a word that the table does not have."""
+    said = folded(word)
+    return _MEANT.get(said) or _BEGINNINGS.get(said.partition(" ")[0]) or ""
+
+
+def availability(word: str, listed: Collection[str]) -> Availability:
+    """Whether a copy with this word for its state can be had.
+
+    `listed` are the words that the policy counts as available; each stands for all words of the same meaning.
+    Source: HKALL rules R6, R7.
+    """
+    meant = _meaning(word)
+    if meant in {_meaning(one) for one in listed}:
+        return Availability.AVAILABLE
+    known = meant in CIRCULATION_STATUS and meant != UNDEFINED
+    return Availability.OUT if known else Availability.UNKNOWN
+
+
+def is_known(word: str, listed: Collection[str] = ()) -> bool:
+    """Whether the table or a policy has this word; one that neither has is warned of where it comes in."""
+    return bool(circulation_status(word)) or folded(word) in {folded(one) for one in listed}
+
+
+def _meaning(word: str) -> str:
+    return circulation_status(word) or folded(word)
