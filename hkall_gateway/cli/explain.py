@@ -225,7 +225,7 @@ def _facts(unit: Unit, question: Question, borrower: BorrowerFacts, site: Site) 
         agency, barcode = question.item
         yield from explaining.of_copy(unit, barcode, agency, site.now())
     if question.title[0]:
-        yield from explaining.of_title(unit, *question.title)
+        yield from explaining.of_title(unit, *question.title, site.now())
 
 
 def _readable(outcome: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from hkall_gateway.desk.local import LOADED, loaded_facts
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.store.former_cards import card_now
+from hkall_gateway.store.in_use import copies_in_use
 from hkall_gateway.store.loading import loaded_at
 from hkall_gateway.store.unit import Unit
 
@@ -86,14 +87,18 @@ def of_copy(unit: Unit, barcode: str, agency: str, now: datetime) -> Iterator[Fa
                 yield Fact(name, value, f"{OURS} {request.id}", now)
 
 
-def of_title(unit: Unit, bib: str, volume: str) -> Iterator[Fact]:
-    """Where the copies of a title are, ours and the others'."""
+def of_title(unit: Unit, bib: str, volume: str, now: datetime) -> Iterator[Fact]:
+    """Where the copies of a title are, ours and the others', and which of them our own requests have."""
     copies, loaded = unit.copies(bib), loaded_at(unit, "holdings")
     if not copies:
         yield Fact(f"title {bib}", "not known", LOADED, loaded)
+    held = copies_in_use(unit, bib).held
     for copy in copies:
         if not volume or copy.volume == volume:
-            yield Fact(f"copy {copy.agency}/{copy.barcode}", copy.status, LOADED, loaded)
+            name = f"copy {copy.agency}/{copy.barcode}"
+            yield Fact(name, copy.status, LOADED, loaded)
+            if copy.key in held:
+                yield Fact(name, f"in use: {held[copy.key]}", OURS, now)
 
 
 def of_lenders(unit: Unit, request: str, now: datetime) -> Iterator[Fact]:

@@ -14,6 +14,7 @@ from hkall_gateway.desk.seeing import not_theirs
 from hkall_gateway.desk.standing import standing
 from hkall_gateway.desk.tally import closed_days, counts
 from hkall_gateway.rules import policy
+from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Send
 from hkall_gateway.rules.policy import Wish
 from hkall_gateway.rules.vocabulary import (
@@ -29,6 +30,7 @@ from hkall_gateway.rules.vocabulary import (
     Side,
     Why,
 )
+from hkall_gateway.store.in_use import copies_in_use
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -49,9 +51,9 @@ def request_title(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, house: Ho
 
 
 def _decide(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower, house: House, now: datetime) -> Outcome:
-    copies = unit.copies(ask.bib_id)
-    ranked = choosing.ranked(unit, copies, ask.placed_id, house, now, ask.volume)
-    wish = _wish(unit, ask, facts, copies, ranked, house, now)
+    copies, in_use = unit.copies(ask.bib_id), copies_in_use(unit, ask.bib_id)
+    ranked = choosing.ranked(unit, copies, ask.placed_id, house, now, ask.volume, in_use)
+    wish = _wish(unit, ask, facts, copies, ranked, in_use, house, now)
     took, known = counts(unit, borrower, house), standing(unit, borrower.barcode, house, now)
     answer = policy.may_request(borrower, wish, took, house.policy, now, staff=ask.staff, standing=known)
     if isinstance(answer, Refusal):
@@ -66,6 +68,7 @@ def _wish(
     facts: BorrowerFacts,
     copies: tuple[Holding, ...],
     ranked: tuple[Candidate, ...],
+    in_use: InUse,
     house: House,
     now: datetime,
 ) -> Wish:
@@ -75,7 +78,7 @@ def _wish(
         pickup_location=ask.pickup_location or house.pickup_locations[0],
         pickup_locations=house.pickup_locations,
         materials=tuple(sorted({c.material for c in copies})),
-        statuses_at_home=_at_home(ask, facts.at_home if facts.looked else copies, house),
+        statuses_at_home=_at_home(ask, facts.at_home if facts.looked else copies, in_use, house),
         candidates=available,
         duplicate=any(_same(r, ask) and not _given_back(unit, r, house, now) for r in unit.open_requests(ask.patron)),
         hold=ask.hold and not available,  # many systems call every request a hold; without a copy it would be one
@@ -83,11 +86,15 @@ def _wish(
     )
 
 
-def _at_home(ask: RequestTitle, copies: tuple[Holding, ...] | None, house: House) -> tuple[str, ...] | None:
-    """The statuses of our own copies, of the wanted volume where one is; None where nobody can see them."""
+def _at_home(ask: RequestTitle, copies: tuple[Holding, ...] | None, in_use: InUse, house: House) -> tuple[str, ...] | None:
+    """The statuses of our own copies, of the wanted volume where one is; None where nobody can see them.
+
+    One that goes to another library, or is there, is not at home whatever its status says.
+    """
     if copies is None:
         return None
-    return tuple(c.status for c in copies if c.agency == house.agency and (not ask.volume or c.volume == ask.volume))
+    ours = [c for c in copies if c.agency == house.agency and c.key not in in_use.held]
+    return tuple(c.status for c in ours if not ask.volume or c.volume == ask.volume)
 
 
 def _same(request: Request, ask: RequestTitle) -> bool:

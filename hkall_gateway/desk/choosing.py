@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from hkall_gateway.desk.house import House
 from hkall_gateway.rules import calendar, lenders
 from hkall_gateway.rules.calendar import ALWAYS_OPEN
-from hkall_gateway.rules.lenders import SPARE, UNKNOWN_RECORD, Record
+from hkall_gateway.rules.lenders import NOT_IN_USE, SPARE, UNKNOWN_RECORD, InUse, Record
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Partner, Request
 from hkall_gateway.store import loading
+from hkall_gateway.store.in_use import copies_in_use
 from hkall_gateway.store.partners import records
 from hkall_gateway.store.unit import Unit
 
 
 def ranked(
-    unit: Unit, copies: Sequence[Holding], seed: str, house: House, now: datetime, volume: str = ""
+    unit: Unit, copies: Sequence[Holding], seed: str, house: House, now: datetime, volume: str = "", in_use: InUse = NOT_IN_USE
 ) -> tuple[Candidate, ...]:
     """Every copy in the order in which its library is asked, each with the reason if it is passed over.
 
@@ -26,10 +28,10 @@ def ranked(
     """
     agencies = {c.agency for c in copies}
     known = records(unit, now, agencies, weighed=_rivals(unit, agencies))
-    asked = _chosen(unit, copies, known, seed, house, now, volume)
+    asked = _chosen(unit, copies, known, seed, house, now, volume, in_use)
     if any(not c.skip for c in asked):
         return asked
-    return _chosen(unit, copies, _open(known), seed, house, now, volume)
+    return _chosen(unit, copies, _open(known), seed, house, now, volume, in_use)
 
 
 def _rivals(unit: Unit, agencies: Collection[str]) -> bool:
@@ -46,10 +48,10 @@ def _chosen(
     house: House,
     now: datetime,
     volume: str,
+    in_use: InUse,
 ) -> tuple[Candidate, ...]:
-    return lenders.choose_lender(
-        copies, unit.partners(c.agency for c in copies), house.policy, now, seed, own=house.agency, volume=volume, records=known
-    )
+    facts: Any = {"own": house.agency, "volume": volume, "records": known, "in_use": in_use}
+    return lenders.choose_lender(copies, unit.partners(c.agency for c in copies), house.policy, now, seed, **facts)
 
 
 def _open(known: Mapping[str, Record]) -> dict[str, Record]:
@@ -59,16 +61,17 @@ def _open(known: Mapping[str, Record]) -> dict[str, Record]:
 def next_lender(unit: Unit, request: Request, house: House, now: datetime) -> Candidate | None:
     """The best copy whose library was not asked yet and which is still to be had; None when there is none left.
 
-    A copy that has gone since the list was made is passed over for good, with the reason, and another copy of its library
-    takes its place. A library closed today comes last.
+    A copy that has gone since the list was made, or that is with us, is passed over for good, with the reason, and another
+    copy of its library takes its place. One that another request has been asked for comes late, a library closed today last.
     """
     listed = unit.candidates(request.id)
     tried = {c.agency for c in listed if c.wire_id}
     known = records(unit, now, {c.agency for c in listed}, weighed=False)  # their order stands since the list was made
-    for candidate in _in_turn(listed, known, now):
+    in_use = copies_in_use(unit, request.bib_id, request.id)
+    for candidate in _in_turn(listed, known, in_use, now):
         if candidate.agency in tried:
             continue
-        why = _gone(unit, candidate, request, _open(known), house, now)
+        why = _gone(unit, candidate, request, _open(known), in_use, house, now)
         if why or candidate.skip:
             unit.mark(candidate, skip=why)
         if not why:
@@ -87,22 +90,33 @@ def lender(unit: Unit, agency: str, house: House, now: datetime) -> tuple[Partne
     return partner, house.policy.lendable_statuses if looked_at else ()
 
 
-def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], now: datetime) -> list[Candidate]:
-    """Those still possible: by the rank of their library, its further copies behind the first, closed libraries last."""
+def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: InUse, now: datetime) -> list[Candidate]:
+    """Those still possible: by the rank of their library, its further copies behind the first; then copies that another
+    request was asked for; closed libraries last."""
     possible = [c for c in listed if c.skip in {"", SPARE}]
     first = {c.agency: c.rank for c in reversed(possible)}
     today = calendar.civil(now)
 
-    def turn(c: Candidate) -> tuple[bool, int, int]:
-        return today in known.get(c.agency, UNKNOWN_RECORD).closures, first[c.agency], c.rank
+    def turn(c: Candidate) -> tuple[bool, bool, int, int]:
+        closed, asked = today in known.get(c.agency, UNKNOWN_RECORD).closures, ItemKey(c.agency, c.barcode) in in_use.asked
+        return closed, asked, first[c.agency], c.rank
 
     return sorted(possible, key=turn)
 
 
-def _gone(unit: Unit, candidate: Candidate, request: Request, known: Mapping[str, Record], house: House, now: datetime) -> str:
+def _gone(
+    unit: Unit,
+    candidate: Candidate,
+    request: Request,
+    known: Mapping[str, Record],
+    in_use: InUse,
+    house: House,
+    now: datetime,
+) -> str:
     """Why a copy cannot be asked for any more; "" where it can. One that the catalogue never knew is asked for."""
     copy = unit.holding(ItemKey(candidate.agency, candidate.barcode))
     if copy is None:
         return ""
     partners = unit.partners([candidate.agency])
-    return lenders.passed_over(copy, partners, house.policy, now, own=house.agency, volume=request.volume, records=known)
+    facts: Any = {"own": house.agency, "volume": request.volume, "records": known, "in_use": in_use}
+    return lenders.passed_over(copy, partners, house.policy, now, **facts)

@@ -29,18 +29,24 @@ def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -
         return _no(unit, Refusal(Why.AGENCY_NOT_ALLOWED), ask.by, now)
     if late := over(ask.need_before, now):
         return _no(unit, late, ask.by, now)
-    answer = lenders.may_lend(partner, _free_copies(unit, ask, house), house.policy, now)
+    ours = _our_copies(unit, ask, house)
+    answer = lenders.may_lend(partner, _free_copies(unit, ask, ours), house.policy, now, known=bool(ours))
     if isinstance(answer, Refusal):
         return _no(unit, answer, ask.by, now)
     return _paged(_page(unit, ask, answer, now))
 
 
-def _free_copies(unit: Unit, ask: BorrowFromUs, house: House) -> tuple[Holding, ...]:
-    """Our copies of the title that no other request holds: the named one if one is named, of the volume if one is."""
+def _our_copies(unit: Unit, ask: BorrowFromUs, house: House) -> tuple[Holding, ...]:
+    """Our copies of the title, or the named one if one is named."""
     copies = unit.copies(ask.bib_id, house.agency) if ask.bib_id else ()
     if ask.item:
         named = unit.holding(ask.item) if ask.item.agency in {"", house.agency} else None
         copies = (named,) if named else copies
+    return copies
+
+
+def _free_copies(unit: Unit, ask: BorrowFromUs, copies: tuple[Holding, ...]) -> tuple[Holding, ...]:
+    """Those that no other request holds, of the volume if one is named."""
     fitting = [c for c in copies if not ask.volume or c.volume == ask.volume]
     return tuple(c for c in fitting if not unit.requests_with(c.barcode, c.agency))
 

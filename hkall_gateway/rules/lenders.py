@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
+from hkall_gateway.rules.availability import Availability, availability
 from hkall_gateway.rules.calendar import ALWAYS_OPEN, Closures, after, civil
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import Candidate, Grant, Holding, Partner, Refusal, Why
+from hkall_gateway.rules.vocabulary import Candidate, Grant, Holding, ItemKey, Partner, Refusal, Why
 from hkall_gateway.rules.windows import stopped_with, suspended
 
 
@@ -28,11 +30,25 @@ class Record:
     down: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """Copies of a title that our open requests have: `held`, each with where it is, and `asked` for and not sent yet.
+
+    A held copy is available to nobody, whatever its library's catalogue says. One that is asked for will likely be sent for
+    that other request: any other copy is asked for before it.
+    """
+
+    held: Mapping[ItemKey, str] = field(default_factory=dict)
+    asked: frozenset[ItemKey] = frozenset()
+
+
+NOT_IN_USE = InUse()
 UNKNOWN_RECORD = Record()
 SPARE = "another copy of this library is asked for"
 NO_RECORDS: Mapping[str, Record] = {}
 
-Rank = tuple[int, bool, float, float, str, str]
+_Worth = tuple[int, bool, float, float, str, str]
+Rank = tuple[bool, int, bool, float, float, str, str]
 
 
 def choose_lender(
@@ -46,6 +62,7 @@ def choose_lender(
     volume: str = "",
     tried: Collection[str] = (),
     records: Mapping[str, Record] = NO_RECORDS,
+    in_use: InUse = NOT_IN_USE,
 ) -> tuple[Candidate, ...]:
     """Every copy in the order in which its library is asked, then those passed over, each with the reason in `skip`.
 
@@ -54,9 +71,11 @@ def choose_lender(
     """
 
     def rank(copy: Holding) -> Rank:
-        return _rank(copy, partners[copy.agency], records.get(copy.agency, UNKNOWN_RECORD), now, request_id)
+        record = records.get(copy.agency, UNKNOWN_RECORD)
+        return copy.key in in_use.asked, *_rank(copy, partners[copy.agency], record, now, request_id)
 
-    reasons = {c: passed_over(c, partners, policy, now, own=own, volume=volume, tried=tried, records=records) for c in copies}
+    known: Any = {"own": own, "volume": volume, "tried": tried, "records": records, "in_use": in_use}
+    reasons = {c: passed_over(c, partners, policy, now, **known) for c in copies}
     fit = sorted((c for c in reasons if not reasons[c]), key=rank)
     asked = list({c.agency: c for c in reversed(fit)}.values())[::-1]
     spare = [c for c in fit if c not in asked]
@@ -69,11 +88,18 @@ def choose_lender(
 
 
 def may_lend(
-    partner: Partner | None, copies: Sequence[Holding], policy: Policy, now: datetime, volume: str = ""
+    partner: Partner | None,
+    copies: Sequence[Holding],
+    policy: Policy,
+    now: datetime,
+    volume: str = "",
+    *,
+    known: bool = True,
 ) -> Holding | Refusal:
     """The copy of ours that goes to a partner, the lowest barcode first, or why none does.
 
-    `copies` are our own of the title, without those that another request holds. Source: HKALL rules R1, R5, R7, R8.
+    `copies` are our own of the title, without those that another request holds; `known`: we have any at all.
+    Source: HKALL rules R1, R5, R7, R8.
     """
     if partner is None:
         return Refusal(Why.AGENCY_NOT_ALLOWED)
@@ -81,6 +107,8 @@ def may_lend(
         return Refusal(Why.LENDING_SUSPENDED)
     if no := suspended("lend_request", policy, now, partner.agency):
         return Refusal(Why.LENDING_SUSPENDED, no.detail)
+    if not known:
+        return Refusal(Why.UNKNOWN_TITLE)
     wanted = sorted((c for c in copies if not volume or c.volume == volume), key=lambda c: c.barcode)
     answers = [(c, may_leave(c, policy)) for c in wanted]
     free = next((c for c, answer in answers if isinstance(answer, Grant)), None)
@@ -94,7 +122,8 @@ def may_leave(copy: Holding, policy: Policy) -> Grant | Refusal:
         return Refusal(Why.MATERIAL_NOT_REQUESTABLE, {"material": copy.material})
     if not copy.lendable:
         return Refusal(Why.ITEM_NOT_LENDABLE)
-    return Grant() if copy.status in policy.lendable_statuses else Refusal(Why.NO_AVAILABLE_COPY, {"status": copy.status})
+    free = availability(copy.status, policy.lendable_statuses) is Availability.AVAILABLE
+    return Grant() if free else Refusal(Why.NO_AVAILABLE_COPY, {"status": copy.status})
 
 
 def passed_over(
@@ -107,13 +136,16 @@ def passed_over(
     volume: str = "",
     tried: Collection[str] = (),
     records: Mapping[str, Record] = NO_RECORDS,
+    in_use: InUse = NOT_IN_USE,
 ) -> str:
-    """Why this copy is not asked for, in words for staff; "" where it can be. Source: HKALL rules R3, R5, R7, R8."""
+    """Why this copy is not asked for, in words for staff; "" where it can be. Source: HKALL rules R3, R5, R7, R8, R22."""
     if copy.agency == own:
         return "our own copy"
     partner = partners.get(copy.agency)
     if partner is None:
         return "not a partner"
+    if copy.key in in_use.held:
+        return f"with us: {in_use.held[copy.key]}"
     return _library(partner, policy, now, tried, records.get(copy.agency, UNKNOWN_RECORD)) or _copy(copy, policy, volume)
 
 
@@ -142,7 +174,7 @@ def _copy(copy: Holding, policy: Policy, volume: str) -> str:
     return ""
 
 
-def _rank(copy: Holding, partner: Partner, record: Record, now: datetime, request_id: str) -> Rank:
+def _rank(copy: Holding, partner: Partner, record: Record, now: datetime, request_id: str) -> _Worth:
     tomorrow = after(civil(now), 1)
     balance = record.lent / (record.borrowed + 1)
     chance = sha256(f"{request_id}|{copy.agency}".encode()).hexdigest()
@@ -151,6 +183,7 @@ def _rank(copy: Holding, partner: Partner, record: Record, now: datetime, reques
 
 def _words(rank: Rank) -> str:
     """What decided a copy's place, in the order in which it decides."""
-    priority, closed_tomorrow, balance, declines, *_chance = rank
+    asked, priority, closed_tomorrow, balance, declines, *_chance = rank
     closed = "closed tomorrow, " if closed_tomorrow else ""
-    return f"priority {priority}, {closed}balance {balance:.2f}, declines {declines:.0%}"
+    rivals = "asked for by another request, " if asked else ""
+    return f"{rivals}priority {priority}, {closed}balance {balance:.2f}, declines {declines:.0%}"

@@ -126,7 +126,7 @@ IS_CLOSED_OF = text(f"{IS_CLOSED} AND {HAS_PATRON}")
 _OPEN_FLAGGED = text(f"{IS_OPEN} AND {IS_FLAGGED}")
 _OPEN_DUE = text(f"{IS_OPEN} AND due IS NOT NULL")
 _WAS_ASKED = text("wire_id <> ''")
-_HOLDS_ITEM = text(f"stage = '{Stage.IN_HAND}' AND item_barcode <> ''")
+IS_IN_HAND = text(f"stage = '{Stage.IN_HAND}' AND item_barcode <> ''")
 
 PATRONS = Table(
     "patrons",
@@ -239,8 +239,8 @@ REQUESTS = Table(
         "item_agency",
         "item_barcode",
         unique=True,
-        sqlite_where=_HOLDS_ITEM,
-        postgresql_where=_HOLDS_ITEM,
+        sqlite_where=IS_IN_HAND,
+        postgresql_where=IS_IN_HAND,
     ),
     # With the order in which they are read, so that SQLite takes it before ix_requests_item, which has the closed ones too.
     Index("ix_requests_open_barcode", "item_barcode", "placed_at", "id", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.lenders import Record, choose_lender, may_lend
+from hkall_gateway.rules.lenders import InUse, Record, choose_lender, may_lend
 from hkall_gateway.rules.settings import Lending, Policy, Window
 from hkall_gateway.rules.vocabulary import Candidate, Holding, Partner, Refusal, Why
 
@@ -151,6 +151,23 @@ def test_equals_share_many_requests_evenly() -> None:
     assert all(60 <= firsts[a] <= 140 for a in PARTNERS)
 
 
+# ---- copies in use
+
+
+def test_a_copy_that_is_with_us_is_passed_over_and_another_of_its_library_is_asked_for() -> None:
+    in_use = InUse(held={copy("CUHK").key: "ON_LOAN, R9"})
+    found = choose_lender([copy("CUHK"), copy("CUHK", "2")], PARTNERS, POLICY, NOW, "R1", own="HKU", in_use=in_use)
+    assert [(c.barcode, c.skip) for c in found] == [("2", ""), ("1", "with us: ON_LOAN, R9")]
+
+
+def test_a_copy_that_another_request_was_asked_for_comes_after_all_others() -> None:
+    near = {**PARTNERS, "LU": replace(PARTNERS["LU"], priority=1)}
+    in_use = InUse(asked=frozenset({copy("LU").key}))
+    found = choose_lender([copy("LU"), copy("CUHK")], near, POLICY, NOW, "R1", own="HKU", in_use=in_use)
+    assert asked(found) == ["CUHK", "LU"]
+    assert [c.reason.startswith("asked for by another request, priority 1") for c in found] == [False, True]
+
+
 # ---- we lend
 
 CUHK = PARTNERS["CUHK"]
@@ -203,3 +220,9 @@ def test_r1_nothing_goes_to_a_stranger_nor_while_lending_is_suspended(
 
 def test_r1_a_suspension_of_wishes_does_not_suspend_lending() -> None:
     assert may_lend(CUHK, [copy("HKU")], POLICY, datetime(2017, 6, 10, 4, tzinfo=UTC)) == copy("HKU")
+
+
+def test_r7_a_title_of_which_we_have_no_copy_is_unknown() -> None:
+    answer = may_lend(CUHK, [], POLICY, NOW, known=False)
+    assert isinstance(answer, Refusal)
+    assert answer.why == Why.UNKNOWN_TITLE

@@ -1,0 +1,46 @@
+"""Which copies of a title are in use: held by an open request of ours, or asked for by one at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import and_, bindparam, select, text
+
+from hkall_gateway.rules.lenders import InUse
+from hkall_gateway.rules.vocabulary import ItemKey, Position
+from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.tables import CANDIDATES, HOLDINGS, IS_IN_HAND, REQUESTS
+from hkall_gateway.store.unit import Unit
+
+H, R, C = HOLDINGS.c, REQUESTS.c, CANDIDATES.c
+_WAS_ASKED = text("candidates.wire_id <> ''")  # the words of the small index, which a bound value would not match
+
+_HELD = Prepared(
+    select(H.agency, H.barcode, R.id, R.position)
+    .select_from(HOLDINGS.join(REQUESTS, and_(R.item_barcode == H.barcode, R.item_agency == H.agency)))
+    .where(H.bib_id == bindparam("bib"), IS_IN_HAND)
+)
+_ASKED = Prepared(
+    select(H.agency, H.barcode, R.id)
+    .select_from(
+        HOLDINGS.join(CANDIDATES, and_(C.barcode == H.barcode, C.agency == H.agency)).join(
+            REQUESTS, and_(R.id == C.request, R.wire_id == C.wire_id)
+        )
+    )
+    # Not `position = …` as it stands: the database would walk through all that is asked, instead of the title's copies.
+    .where(H.bib_id == bindparam("bib"), _WAS_ASKED, R.position + "" == Position.REQUESTED.value)
+)
+
+
+def copies_in_use(unit: Unit, bib_id: str, request: str = "") -> InUse:
+    """The copies of a title that are with us or with a library that borrows ours, and those asked for by other requests.
+
+    `request` is the one that asks: what itself was asked for does not count.
+    """
+    held, asked = unit.at_once(lambda: _held(unit, bib_id), lambda: _ASKED.cells(unit.connection, bib=bib_id))
+    return InUse(held, frozenset(ItemKey(agency, barcode) for agency, barcode, number in asked if number != request))
+
+
+def _held(unit: Unit, bib_id: str) -> Mapping[ItemKey, str]:
+    rows = _HELD.cells(unit.connection, bib=bib_id)
+    return {ItemKey(agency, barcode): f"{position}, {number}" for agency, barcode, number, position in rows}
