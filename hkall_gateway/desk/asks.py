@@ -174,7 +174,7 @@ class Heard:
     """A partner tells what it did: shipped, received, declined, withdrew, renewed, recalled … `what` is an event's name.
 
     `item` and the RequestId may each be absent; one of them names the request. `due` is what it wishes (asked), what it has
-    granted its reader (told), or what a central has settled (decided).
+    granted its reader (told), or what a central has settled (decided). `reason` and `detail`: why it declines, in its words.
     """
 
     by: By
@@ -185,5 +185,6 @@ class Heard:
     at: datetime | None = None
     due: date | None = None
     reason: str = ""
+    detail: str = ""
     inbox: InboxKey | None = None
     due_is: Literal["asked", "told", "decided"] = "told"

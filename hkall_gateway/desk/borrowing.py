@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
 
 from hkall_gateway.desk import choosing
 from hkall_gateway.desk.asks import CancelRequest, RequestTitle
@@ -14,6 +17,7 @@ from hkall_gateway.desk.seeing import not_theirs
 from hkall_gateway.desk.standing import standing
 from hkall_gateway.desk.tally import closed_days, counts
 from hkall_gateway.rules import policy
+from hkall_gateway.rules.decline_reasons import LENT_TO_ANOTHER, SILENCE, decline_reason
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Send
 from hkall_gateway.rules.policy import Wish
@@ -24,17 +28,25 @@ from hkall_gateway.rules.vocabulary import (
     Candidate,
     Grant,
     Holding,
+    ItemKey,
     Position,
     Refusal,
     Request,
     Side,
     Why,
 )
+from hkall_gateway.rules.windows import suspended
+from hkall_gateway.store.awaited import asked_by_barcode
 from hkall_gateway.store.in_use import copies_in_use
 from hkall_gateway.store.unit import Unit
 
 P = Position
-SILENCE = "silence"
+ACCEPTED: Final = "accepted"
+"""The outcome of a candidate whose library has taken our request."""
+NOBODY_ASKED: Final[Mapping[str, Any]] = MappingProxyType(
+    {"partner": "", "wire_agency": "", "wire_id": "", "item_agency": "", "item_barcode": "", "lender_due": None}
+)
+"""The facts of a request that no lender is asked for."""
 
 
 # ---- the wish
@@ -143,7 +155,8 @@ def _place(
         ask.by,
     )
     unit.shortlist([replace(c, request=request.id) for c in ranked])
-    return _ask_lender(unit, request, Event.ASK, house, now, ask.by) or request
+    lender = choosing.next_lender(unit, request, house, now)
+    return _ask(unit, request, lender, Event.ASK, house, now, ask.by) if lender else request
 
 
 def _placed(request: Request) -> Requested:
@@ -153,22 +166,19 @@ def _placed(request: Request) -> Requested:
 # ---- lenders, one after another
 
 
-def _ask_lender(
-    unit: Unit, request: Request, event: Event, house: House, now: datetime, by: By, reason: str = ""
-) -> Request | None:
-    """Ask the best library that was not asked yet, by `event`; None when there is none left."""
-    left = choosing.next_lender(unit, request, house, now)
-    if left is None:
-        return None
+def _ask(
+    unit: Unit, request: Request, lender: Candidate, event: Event, house: House, now: datetime, by: By, reason: str = ""
+) -> Request:
+    """Ask this library for its copy, by `event`."""
     attempt = request.attempt + 1
     wire_id = f"{request.id}-{attempt}"
-    unit.mark(left, wire_id=wire_id)
+    unit.mark(lender, wire_id=wire_id)
     return unit.advance(
         request,
         event,
         now,
         by,
-        partner=left.agency,
+        partner=lender.agency,
         wire_agency=house.agency,
         wire_id=wire_id,
         attempt=attempt,
@@ -183,19 +193,54 @@ def _ask_lender(
 def move_on(unit: Unit, request: Request, reason: str, house: House, now: datetime, by: By) -> Request:
     """The lender asked will not supply: the next one, or the end of the list with one letter (R37, R38)."""
     event = Event.NOT_SENT if request.position is P.IN_TRANSIT else Event.ASK_NEXT
-    asked = _ask_lender(unit, request, event, house, now, by, reason)
-    return asked or unit.advance(
-        request, Event.END_OF_LIST, now, by, rule="R38", reason=reason, item_agency="", item_barcode=""
-    )
+    return _ask_next(unit, request, event, reason, house, now, by)
 
 
-def give_up_on(unit: Unit, request: Request, house: House, now: datetime, by: By) -> Request:
-    """The lender asked is silent: it is told to stop, and the next one is asked (R11). Its copy may come all the same."""
-    asked = _ask_lender(unit, request, Event.ASK_NEXT_AFTER_SILENCE, house, now, by, SILENCE)
-    if asked is not None:
-        return asked
-    unit.tell(Send.CANCEL_AT_LENDER, request, now, by)
-    return unit.advance(request, Event.END_OF_LIST, now, by, rule="R38", reason=SILENCE, item_agency="", item_barcode="")
+def give_up_on(unit: Unit, request: Request, house: House, now: datetime, by: By, reason: str = SILENCE) -> Request:
+    """The lender asked is told to stop, and the next one is asked (R11). Its copy may come all the same."""
+    return _ask_next(unit, request, Event.ASK_NEXT_AFTER_SILENCE, reason, house, now, by)
+
+
+def _ask_next(unit: Unit, request: Request, event: Event, reason: str, house: House, now: datetime, by: By) -> Request:
+    """The next lender by `event`. While requests are suspended nobody is asked, and the request waits or ends (R1)."""
+    left = choosing.next_lender(unit, request, house, now)
+    rests = suspended("borrow_request", house.policy, now) is not None
+    if left and not rests:
+        return _ask(unit, request, left, event, house, now, by, reason)
+    if event is Event.ASK_NEXT_AFTER_SILENCE:
+        unit.tell(Send.CANCEL_AT_LENDER, request, now, by)
+    if left and house.policy.declined_while_suspended == "wait":
+        return unit.advance(request, Event.POSTPONE, now, by, rule="R1", reason=reason, **NOBODY_ASKED)
+    return unit.advance(request, Event.END_OF_LIST, now, by, rule="R38", reason=reason, item_agency="", item_barcode="")
+
+
+def resume(unit: Unit, request: Request, house: House, now: datetime, by: By) -> Request:
+    """Requests are not suspended any more: the next lender is asked, or the list has ended, with one letter (R1, R38)."""
+    left = choosing.next_lender(unit, request, house, now)
+    if left:
+        return _ask(unit, request, left, Event.ASK, house, now, by)
+    return unit.advance(request, Event.NO_LENDER, now, by, rule="R38")
+
+
+# ---- one copy, two requests
+
+
+def release_rivals(unit: Unit, item: ItemKey, holder: str, house: House, now: datetime, by: By) -> None:
+    """A copy has come to the request `holder`: other requests for which its library has accepted the same copy go on (R7, R11).
+
+    One whose library has another copy to send waits for that one. A question that is not answered yet goes on by its answer.
+    """
+    for rival, lender in asked_by_barcode(unit, item.barcode):
+        waits = rival.position is P.REQUESTED and rival.wire_id == lender.wire_id and lender.outcome == ACCEPTED
+        if waits and lender.agency == item.agency and rival.id != holder and not _another(unit, rival, lender, house, now):
+            give_up_on(unit, rival, house, now, by, LENT_TO_ANOTHER)
+
+
+def _another(unit: Unit, rival: Request, lender: Candidate, house: House, now: datetime) -> bool:
+    """Whether the lender has a copy for the rival that no request of ours has, and for which none was asked."""
+    in_use = copies_in_use(unit, rival.bib_id)
+    copies = [c for c in unit.copies(rival.bib_id) if c.agency == lender.agency and c.key not in in_use.asked]
+    return any(not skip for skip in choosing.reasons(unit, copies, rival, in_use, house, now))
 
 
 # ---- the patron cancels
@@ -247,13 +292,31 @@ def _asked_lender_answered(
     if answer.looked:
         unit.note(request, "LOOKED", {"agency": asked[1].agency, "found": answer.looked}, now, by, "R7")
     if answer.kind != "refused":
-        unit.mark(asked[1], outcome="accepted")
+        unit.mark(asked[1], outcome=ACCEPTED)
         return
     unit.mark(asked[1], outcome=answer.looked or f"refused: {answer.problem}")
+    _will_not_come(unit, request, wire_id, decline_reason(answer.looked or answer.problem, answer.detail), house, now, by)
+
+
+def not_reached(
+    unit: Unit, number: str, wire_id: str, reason: str, error: str, house: House, now: datetime, by: By
+) -> Request | None:
+    """A lender certainly never took a wish: the next one is asked. It has not declined, and is not counted as if."""
+    asked = unit.request_asked(wire_id)
+    request = unit.request(number)
+    if asked is None or request is None:
+        return request
+    unit.mark(asked[1], outcome=f"{reason}: {error}")
+    _will_not_come(unit, request, wire_id, reason, house, now, by)
+    return unit.request(number)
+
+
+def _will_not_come(unit: Unit, request: Request, wire_id: str, reason: str, house: House, now: datetime, by: By) -> None:
+    """Nothing comes of what was asked under `wire_id`; of a former lender that is no news."""
     if request.wire_id != wire_id:
         return
     if request.position is P.REQUESTED:
-        move_on(unit, request, answer.problem, house, now, by)
+        move_on(unit, request, reason, house, now, by)
     elif request.position is P.CANCELLING:
         unit.advance(request, Event.CANCEL_SETTLED, now, by, rule="R34")
 

@@ -104,6 +104,14 @@ def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: I
     return sorted(possible, key=turn)
 
 
+def reasons(unit: Unit, copies: Sequence[Holding], request: Request, in_use: InUse, house: House, now: datetime) -> list[str]:
+    """Why each of these copies cannot be had for a request, "" where it can; a library that is closed today will open."""
+    known = _open(records(unit, now, {c.agency for c in copies}, weighed=False))
+    facts: Any = {"own": house.agency, "volume": request.volume, "records": known, "in_use": in_use}
+    partners = unit.partners(c.agency for c in copies)
+    return [lenders.passed_over(copy, partners, house.policy, now, **facts) for copy in copies]
+
+
 def _gone(
     unit: Unit,
     candidate: Candidate,

@@ -22,6 +22,7 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Answer, Noted, Outcome, Refused
 from hkall_gateway.desk.tally import closed_days
 from hkall_gateway.rules import calendar, policy
+from hkall_gateway.rules.decline_reasons import DROPPED
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Letter, is_letter
 from hkall_gateway.rules.vocabulary import By, Position, Why
@@ -97,7 +98,7 @@ def _no_wish(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By) ->
     if request.position is P.REQUESTED and may_have_arrived(unit, row):
         give_up_on(unit, request, house, now, by)
     else:
-        deliveries.never_arrived(unit, row, house, now, by, "dropped by staff")
+        deliveries.never_arrived(unit, row, house, now, by, row.last_error, DROPPED)
 
 
 def _no_withdrawal(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By) -> None:

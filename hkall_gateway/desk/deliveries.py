@@ -10,6 +10,7 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.rules import breaker
 from hkall_gateway.rules.breaker import Link, Patience
+from hkall_gateway.rules.decline_reasons import NOT_REACHED
 from hkall_gateway.rules.lifecycle import FINAL, Event, Send
 from hkall_gateway.rules.tidings import Letter
 from hkall_gateway.rules.vocabulary import By, Request
@@ -107,15 +108,18 @@ def _again_or_dead(
         never_arrived(unit, row, house, now, by, error)
 
 
-def never_arrived(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By, reason: str) -> Request | None:
+def never_arrived(
+    unit: Unit, row: OutboxRow, house: House, now: datetime, by: By, error: str, reason: str = NOT_REACHED
+) -> Request | None:
     """A wish that certainly did not reach its lender: the next one is asked. Whatever else it is, it only waits.
+
+    `error` is for staff, `reason` one of decline_reasons for the patron's letter.
 
     Where the outcome is not known nobody else is asked, or two lenders might ship; a person or the silence settles it.
     """
     if row.send is not Send.ASK_LENDER or isinstance(row.payload, Letter):
         return None
-    borrowing.answered(unit, row.send, row.request, row.payload.wire_id, Answer("refused", reason), house, now, by)
-    return unit.request(row.request)
+    return borrowing.not_reached(unit, row.request, row.payload.wire_id, reason, error, house, now, by)
 
 
 def _letter_left(unit: Unit, send: Send, letter: Letter, answer: Answer, now: datetime, by: By) -> None:

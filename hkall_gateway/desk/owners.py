@@ -7,12 +7,13 @@ from typing import Any
 
 from hkall_gateway.desk import renewing
 from hkall_gateway.desk.asks import Heard
-from hkall_gateway.desk.borrowing import move_on, no
+from hkall_gateway.desk.borrowing import move_on, no, release_rivals
 from hkall_gateway.desk.fines import fix_fine, pay_back
 from hkall_gateway.desk.flags import flagged
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Noted, Outcome
 from hkall_gateway.rules import calendar
+from hkall_gateway.rules.decline_reasons import NEVER_SENT, OTHER, decline_reason
 from hkall_gateway.rules.lifecycle import FINAL, Event, Send
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Side, Why
 from hkall_gateway.store import wires
@@ -26,7 +27,7 @@ DECLINED_AFTER_SHIPMENT = "declined_after_shipment"
 HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
 
 
-def shipped(unit: Unit, ask: Heard, _house: House, now: datetime) -> Outcome:
+def shipped(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
     """The lender has sent a copy. Late, early or twice, it is taken as what it is: the copy is on its way."""
     asked = _stray_under(unit, ask) or unit.request_asked(ask.wire_id) or _by_item(unit, ask)
     if asked is None:
@@ -40,7 +41,7 @@ def shipped(unit: Unit, ask: Heard, _house: House, now: datetime) -> Outcome:
         return _came_for_another(unit, ask, request, holder, now)
     if item is None or holder is not None:
         return no(unit, Why.UNKNOWN_ITEM, ask.by, now, request=request)
-    return _take_shipment(unit, ask, request, item, now)
+    return _take_shipment(unit, ask, request, item, house, now)
 
 
 def _by_item(unit: Unit, ask: Heard) -> tuple[Request, None] | None:
@@ -72,13 +73,15 @@ def _came_for_another(unit: Unit, ask: Heard, request: Request, holder: Request,
     return _noted(request, note=f"here for {holder.id}")
 
 
-def _take_shipment(unit: Unit, ask: Heard, request: Request, item: ItemKey, now: datetime) -> Outcome:
+def _take_shipment(unit: Unit, ask: Heard, request: Request, item: ItemKey, house: House, now: datetime) -> Outcome:
     active = not ask.wire_id or request.wire_id == ask.wire_id
     came: dict[str, Any] = {"item_agency": item.agency, "item_barcode": item.barcode, "lender_due": ask.due}
     if request.position is P.CANCELLING and active:
         return _noted(unit.advance(request, Event.SHIP_UNWANTED, now, ask.by, rule="R34", unwanted=True, **came))
-    if request.position is P.REQUESTED:
-        return _noted(_ship(unit, ask, request, came, active=active, now=now))
+    if request.position in {P.NEW, P.REQUESTED}:
+        sent = _ship(unit, ask, request, came, active=active, now=now)
+        release_rivals(unit, item, sent.id, house, now, ask.by)
+        return _noted(sent)
     if request.position in HERE | {P.IN_TRANSIT} and request.item in {None, item}:
         filled = _filled(unit, ask, request, came, now)
         return _noted(filled, note="already under way" if request.position is P.IN_TRANSIT else "already here")
@@ -97,8 +100,10 @@ def _ship(unit: Unit, ask: Heard, request: Request, came: dict[str, Any], *, act
     """The copy comes. From a former lender too, while no other has shipped: then the present one is told to stop."""
     if active:
         return unit.advance(request, Event.SHIP, now, ask.by, **came)
-    unit.tell(Send.CANCEL_AT_LENDER, request, now, ask.by)
-    return unit.advance(request, Event.SHIP, now, ask.by, partner=ask.partner, wire_id=ask.wire_id, **came)
+    if request.position is P.REQUESTED:
+        unit.tell(Send.CANCEL_AT_LENDER, request, now, ask.by)
+    lender = {"partner": ask.partner, "wire_agency": ask.wire_agency or request.wire_agency, "wire_id": ask.wire_id}
+    return unit.advance(request, Event.SHIP, now, ask.by, **lender, **came)
 
 
 def _stray(unit: Unit, ask: Heard, request: Request, item: ItemKey, now: datetime) -> Outcome:
@@ -144,9 +149,8 @@ def _declined_by_active(unit: Unit, ask: Heard, request: Request, candidate: Can
         return _noted(unit.advance(request, Event.CANCEL_SETTLED, now, ask.by, rule="R34"))
     if request.position is not P.REQUESTED:
         return _too_late(unit, ask, request, now)
-    reason = ask.reason or "other"
-    unit.mark(candidate, outcome=f"declined: {reason}")
-    return _noted(move_on(unit, request, reason, house, now, ask.by))
+    unit.mark(candidate, outcome=f"declined: {ask.reason or OTHER}")
+    return _noted(move_on(unit, request, decline_reason(ask.reason, ask.detail), house, now, ask.by))
 
 
 def _too_late(unit: Unit, ask: Heard, request: Request, now: datetime) -> Outcome:
@@ -164,7 +168,7 @@ def home(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
     if request.partner != ask.partner:
         return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
     if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # it never left the lender
-        return _noted(move_on(unit, request, "never sent", house, now, ask.by), note="never sent")
+        return _noted(move_on(unit, request, NEVER_SENT, house, now, ask.by), note="never sent")
     if request.position is P.CANCELLING:
         return _noted(unit.advance(request, Event.CANCEL_SETTLED, now, ask.by, rule="R34"), note="never sent")
     if not unit.can(request, Event.HOME):

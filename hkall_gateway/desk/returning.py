@@ -9,6 +9,7 @@ from typing import Any
 
 from hkall_gateway.desk.asks import CheckIn
 from hkall_gateway.desk.awaited import Awaited, awaited
+from hkall_gateway.desk.borrowing import release_rivals
 from hkall_gateway.desk.fines import LOST_WITHOUT_PRICE, fix_fine, pay_back
 from hkall_gateway.desk.flags import flagged, unflagged
 from hkall_gateway.desk.house import House, refused
@@ -136,8 +137,10 @@ def arrive_unannounced(unit: Unit, by: By, coming: Awaited, house: House, now: d
     if lender.wire_id != request.wire_id and request.position is P.REQUESTED:
         unit.tell(Send.CANCEL_AT_LENDER, request, now, by)
     came: dict[str, Any] = {"item_agency": coming.item.agency, "item_barcode": coming.item.barcode, "unannounced": True}
-    came |= {"partner": lender.agency, "wire_id": lender.wire_id, **facts}
-    return arrive(unit, by, request, house, now, Event.ARRIVE_UNANNOUNCED, **came)
+    came |= {"partner": lender.agency, "wire_agency": house.agency, "wire_id": lender.wire_id, **facts}
+    taken_in = arrive(unit, by, request, house, now, Event.ARRIVE_UNANNOUNCED, **came)
+    release_rivals(unit, coming.item, request.id, house, now, by)
+    return taken_in
 
 
 def come_back(unit: Unit, by: By, request: Request, day: date, house: House, now: datetime, **facts: Any) -> CheckedIn:

@@ -23,8 +23,10 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.desk.retention import purge
 from hkall_gateway.rules import calendar
+from hkall_gateway.rules.decline_reasons import SILENCE
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request
+from hkall_gateway.rules.windows import suspended
 from hkall_gateway.store import rounds as found
 from hkall_gateway.store.apart import apart
 from hkall_gateway.store.database import Store
@@ -93,15 +95,21 @@ def silence(unit: Unit, house: House, now: datetime, cursor: str, limit: int) ->
     """
     waiting, by = found.asked_before(unit, now - timedelta(days=1), cursor, limit), _by("silence")
     partners = unit.partners(r.partner for r in waiting)
-    silent = [r for r in waiting if _silent(unit, r, partners.get(r.partner), house, now)]
+    rests = suspended("borrow_request", house.policy, now) is not None
+    silent = [r for r in waiting if _silent(unit, r, partners.get(r.partner), house, now) and not _keeps(r, rests)]
 
     def give_up(request: Request) -> None:
         if request.position is Position.CANCELLING:
-            unit.advance(request, Event.CANCEL_SETTLED, now, by, rule="R34", reason=borrowing.SILENCE)
+            unit.advance(request, Event.CANCEL_SETTLED, now, by, rule="R34", reason=SILENCE)
         else:
             borrowing.give_up_on(unit, request, house, now, by)
 
     return _batch(waiting, limit), _each(unit, silent, by, now, give_up)
+
+
+def _keeps(request: Request, rests: bool) -> bool:
+    """While requests are suspended a silent lender keeps its chance: nobody else could be asked (R1)."""
+    return rests and request.position is Position.REQUESTED
 
 
 def _silent(unit: Unit, request: Request, partner: Partner | None, house: House, now: datetime) -> bool:
@@ -117,6 +125,18 @@ def _accepted(unit: Unit, request: Request) -> bool:
     """A cancellation was not accepted by anybody yet, whatever its question was."""
     asked = unit.request_asked(request.wire_id)
     return request.position is Position.REQUESTED and asked is not None and asked[1].outcome == "accepted"
+
+
+def postponed(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> Batch:
+    """A lender said no while requests were suspended: once they are not, the next one is asked (R1)."""
+    if suspended("borrow_request", house.policy, now):
+        return None, 0
+    waiting, by = found.postponed(unit, cursor, limit), _by("postponed")
+
+    def ask(request: Request) -> None:
+        borrowing.resume(unit, request, house, now, by)
+
+    return _batch(waiting, limit), _each(unit, waiting, by, now, ask)
 
 
 def not_needed_after(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -> Batch:
@@ -177,6 +197,7 @@ ROUNDS: Final[Mapping[str, Round]] = {
     "pickup_expiry":    Round(pickup_expiry),
     "overdue":          Round(overdue),
     "not_needed_after": Round(not_needed_after),
+    "postponed":        Round(postponed,     every=HOUR),
     "silence":          Round(silence,       every=HOUR),
     "stuck":            Round(stuck),
     "inbox_cleanup":    Round(inbox_cleanup, every=HOUR),

@@ -21,17 +21,22 @@ from hkall_gateway.rules.vocabulary import Borrower
 CHINESE = "zh-Hant"
 LANGUAGES = ("en", CHINESE)
 
-NO_REASON: Mapping[str, str] = {"en": "", "zh-Hant": ""}
 # fmt: off
 REASONS: Mapping[str, Mapping[str, str]] = {
     "not_on_shelf":        {"en": "it was not found on the shelf",         "zh-Hant": "未能在書架上找到此書"},
     "checked_out_locally": {"en": "a reader of that library has it",       "zh-Hant": "此書已由該館讀者借出"},
     "not_suitable":        {"en": "it is not fit to be lent",              "zh-Hant": "此書不宜外借"},
+    "none on the shelf":   {"en": "it was not found on the shelf",         "zh-Hant": "未能在書架上找到此書"},
     "silence":             {"en": "that library did not answer",           "zh-Hant": "該圖書館沒有回覆"},
+    "not reached":         {"en": "that library could not be reached",     "zh-Hant": "未能聯絡該圖書館"},
     "never sent":          {"en": "it did not leave that library",         "zh-Hant": "此書未有寄出"},
+    "lent to another":     {"en": "another of our readers has borrowed it", "zh-Hant": "此書已由本館另一讀者借得"},
+    "dropped by staff":    {"en": "",                                      "zh-Hant": ""},
+    "other":               {"en": "",                                      "zh-Hant": ""},
 }
 # fmt: on
-"""Why a library did not lend, in words for patrons; what a partner's program says otherwise is for staff (R37, R38)."""
+"""Why a library did not lend, in words for patrons; a reason without a row is the library's own words, told as they are
+(R37, R38). Source: rules.decline_reasons."""
 
 
 class _Headers(HeaderRegistry):
@@ -97,6 +102,12 @@ def language_of(borrower: Borrower, sender: Sender) -> str:
     return borrower.language if borrower.language in sender.languages else sender.languages[0]
 
 
+def reason_in_words(reason: str, language: str) -> str:
+    """Why a library did not lend; where it is none of the page's reasons, the library's own words without their full stop."""
+    row = REASONS.get(reason)
+    return row[language] if row else reason.rstrip(". ")
+
+
 def compose(letter: Letter, borrower: Borrower, sender: Sender, last_day: date | None, day_cents: int) -> EmailMessage:
     """The message to send. `last_day` is the last day to collect, counted from today (R14); `day_cents` what a late day costs
     in cents of Hong Kong dollars (R40, R41), 0 = nothing."""
@@ -111,7 +122,7 @@ def compose(letter: Letter, borrower: Borrower, sender: Sender, last_day: date |
         "due": in_words(letter.due, language),
         "old_due": in_words(letter.old_due, language),
         "late": letter.due is not None and letter.due < calendar.civil(letter.at),
-        "reason": REASONS.get(letter.reason, NO_REASON)[language],
+        "reason": reason_in_words(letter.reason, language),
     }
     kind = letter.send.removeprefix("letter_")
     subject, _, text = _TEXT.get_template(f"{kind}.{language}.txt").render(words).partition("\n")

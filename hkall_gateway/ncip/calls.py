@@ -37,6 +37,10 @@ OCCASION: Final = (
 )
 IDENTITY: Final = frozenset({"barcode id", "barcode", "user id", "username", "institution id number"})
 CREDENTIAL: Final = frozenset({"pin", "password"})
+DECLINED: Final = ("Ext/Problem/ProblemType", "Ext/ProblemType", "ItemOptionalFields/CirculationStatus")
+DECLINED_IN_WORDS: Final = ("Ext/Problem/ProblemDetail", "Ext/ProblemDetail", "Ext/ItemNote")
+"""Where a lender says why it declines: ItemRequestCancelled has no element for it. Alma notes it in Ext/ItemNote."""
+
 MOMENTS: Final = ("DateShipped", "DateReceived", "MandatedAction/DateEventOccurred")
 VOLUME: Final = (
     "ItemOptionalFields/ItemDescription/HoldingsInformation/UnstructuredHoldingsData",
@@ -221,7 +225,7 @@ def bib_id(call: Call) -> str:
 
 def volume(call: Call) -> str:
     """The volume wanted; "" for a title in one."""
-    return next((text for path in VOLUME if (text := call.message.text(path))), "")
+    return _first_of(call.message, VOLUME)
 
 
 def heard(call: Call, due: str = "") -> Heard:
@@ -232,17 +236,22 @@ def heard(call: Call, due: str = "") -> Heard:
     """
     agency, value = call.message.text("RequestId/AgencyId"), call.message.text("RequestId/RequestIdentifierValue")
     owner = call.door.agency if agency == call.caller.agency else call.caller.agency
-    moment = next((text for path in MOMENTS if (text := call.message.text(path))), "")
     return Heard(
         by=call.by,
         partner=call.caller.agency,
         wire_agency=agency,
         wire_id=value,
         item=item(call, owner),
-        at=instant(moment, call.caller.zone),
+        at=instant(_first_of(call.message, MOMENTS), call.caller.zone),
+        reason=_first_of(call.message, DECLINED),
+        detail=_first_of(call.message, DECLINED_IN_WORDS),
         due=day(call.message.text(due), call.caller) if due else None,
         inbox=call.inbox,
     )
+
+
+def _first_of(message: Message, paths: tuple[str, ...]) -> str:
+    return next((text for path in paths if (text := message.text(path))), "")
 
 
 def day(text: str, caller: Caller) -> date | None:

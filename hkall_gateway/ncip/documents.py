@@ -9,6 +9,7 @@ from typing import Final
 
 from hkall_gateway.ncip.messages import Fields, Message, Value
 from hkall_gateway.rules import calendar
+from hkall_gateway.rules.decline_reasons import CHECKED_OUT_LOCALLY, NOT_ON_SHELF, NOT_SUITABLE
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
@@ -21,6 +22,12 @@ CATALOGUE: Final = "HKALL"
 
 INSTITUTION: Final = "{}-INST"
 """The card on which a library borrows from another; the lender never learns the patron."""
+
+
+DECLINED_AS: Final[Mapping[str, str]] = MappingProxyType(
+    {NOT_ON_SHELF: "Missing", CHECKED_OUT_LOCALLY: "On Loan", NOT_SUITABLE: "Not Available"}
+)
+"""A copy's CirculationStatus by the published reason for which we decline."""
 
 
 # ---- we borrow
@@ -95,9 +102,16 @@ def item_shipped(telling: Telling, partner: Partner, _agency: str) -> Message:
 
 
 def item_request_cancelled(telling: Telling, partner: Partner, agency: str) -> Message:
-    """We decline."""
+    """We decline; the state of our copy says why, where it is one of the published reasons (R37)."""
     borrower = user_id(agency, INSTITUTION.format(partner.agency))
-    return _message("ItemRequestCancelled", UserId=borrower, RequestId=_request_id(telling), RequestType="Loan")
+    state: Fields = {"CirculationStatus": DECLINED_AS[telling.reason]} if telling.reason in DECLINED_AS else {}
+    return _message(
+        "ItemRequestCancelled",
+        UserId=borrower,
+        RequestId=_request_id(telling),
+        RequestType="Loan",
+        ItemOptionalFields=state,
+    )
 
 
 def item_recalled(telling: Telling, _partner: Partner, _agency: str) -> Message:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.edge.counters import Counters
+from hkall_gateway.rules import decline_reasons
 from hkall_gateway.rules.lifecycle import FINAL, Event, side_of
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.database import Watch
@@ -14,8 +15,10 @@ from hkall_gateway.store.moves import Move
 from hkall_gateway.store.outbox import OutboxRow
 
 EVENTS = frozenset(event.name for event in Event)
-DECLINES = frozenset(event.name for event in (Event.ASK_NEXT, Event.ASK_NEXT_AFTER_SILENCE, Event.NOT_SENT, Event.END_OF_LIST))
-REASONS = frozenset({"not_on_shelf", "checked_out_locally", "not_suitable", "silence", "never sent"})
+DECLINES = frozenset(
+    event.name for event in (Event.ASK_NEXT, Event.ASK_NEXT_AFTER_SILENCE, Event.NOT_SENT, Event.POSTPONE, Event.END_OF_LIST)
+)
+REASONS = decline_reasons.OURS | set(decline_reasons.PUBLISHED)
 """The reasons that are told apart; whatever a library says in words of its own is "other" (R37)."""
 
 

@@ -23,6 +23,7 @@ class Event(StrEnum):
     NO_LENDER = auto()
     ASK_NEXT = auto()
     ASK_NEXT_AFTER_SILENCE = auto()
+    POSTPONE = auto()
     END_OF_LIST = auto()
     CANCEL = auto()
     CANCEL_SETTLED = auto()
@@ -130,8 +131,11 @@ TABLE: tuple[Step, ...] = (
     Step(P.NEW,            E.ASK,                    P.REQUESTED,      (S.ASK_LENDER,)),
     Step(P.NEW,            E.NO_LENDER,              P.UNFILLED,       (S.LETTER_UNFILLED,)),
     Step(P.NEW,            E.CANCEL,                 P.CANCELLED),
+    Step(P.NEW,            E.SHIP,                   P.IN_TRANSIT),    # a lender that said no sends it all the same
+    Step(P.NEW,            E.ARRIVE_UNANNOUNCED,     P.RECEIVED,       (S.TELL_LENDER_RECEIVED, S.LETTER_PICKUP)),
     Step(P.REQUESTED,      E.ASK_NEXT,               P.REQUESTED,      (S.ASK_LENDER, S.LETTER_DECLINED)),
     Step(P.REQUESTED,      E.ASK_NEXT_AFTER_SILENCE, P.REQUESTED,      (S.CANCEL_AT_LENDER, S.ASK_LENDER)),
+    Step(P.REQUESTED,      E.POSTPONE,               P.NEW),           # no lender is asked while the service rests
     Step(P.REQUESTED,      E.END_OF_LIST,            P.UNFILLED,       (S.LETTER_UNFILLED,)),
     Step(P.REQUESTED,      E.CANCEL,                 P.CANCELLING,     (S.CANCEL_AT_LENDER,)),
     Step(P.CANCELLING,     E.CANCEL_SETTLED,         P.CANCELLED),
@@ -139,6 +143,7 @@ TABLE: tuple[Step, ...] = (
     # ---- the way here
     Step(P.REQUESTED,      E.SHIP,                   P.IN_TRANSIT),
     Step(P.IN_TRANSIT,     E.NOT_SENT,               P.REQUESTED,      (S.ASK_LENDER,)),
+    Step(P.IN_TRANSIT,     E.POSTPONE,               P.NEW),
     Step(P.IN_TRANSIT,     E.END_OF_LIST,            P.UNFILLED,       (S.LETTER_UNFILLED,)),
     Step(P.IN_TRANSIT,     E.HOME,                   P.CLOSED),        # nobody waits for it here, and it never left
     Step(P.IN_TRANSIT,     E.ARRIVE,                 P.RECEIVED,       (S.TELL_LENDER_RECEIVED, S.LETTER_PICKUP)),

@@ -326,6 +326,11 @@ class Policy:
         "deny", "R2", "A SPACE student whose study mode is missing or a word that study_modes does not list."
     )
     duplicates: Literal["deny", "allow"] = _key("deny", "R11a", "A second request for the same title by the same patron.")
+    declined_while_suspended: Literal["wait", "end"] = _key(
+        "wait",
+        "R1",
+        "A lender says no while requests are suspended: wait and ask the next one after it, or end with the letter.",
+    )
     service_windows: tuple[Window, ...] = _key(WINDOWS, "R1", "Days on which something is suspended.")
     fine_free: tuple[FineFree, ...] = _key((), "R41", "Days without fines.")
     categories: tuple[Category, ...] = _key(CATEGORIES, "R18", "Who may borrow, how many and how long.")

@@ -14,7 +14,7 @@ from hkall_gateway.store.unit import Unit
 
 R, C = REQUESTS.c, CANDIDATES.c
 WAS_ASKED = text("candidates.wire_id <> ''")  # the words of the small index, which a bound value would not match
-WAITING = (Position.REQUESTED, Position.CANCELLING)
+WAITING = (Position.NEW, Position.REQUESTED, Position.CANCELLING)
 
 Asked = tuple[Request, Candidate]
 

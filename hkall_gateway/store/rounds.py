@@ -58,6 +58,11 @@ def asked_before(unit: Unit, since: datetime, cursor: str, limit: int) -> tuple[
     return unit.asked(_ASKED_BEFORE, limit, since=since, after=cursor)
 
 
+def postponed(unit: Unit, cursor: str, limit: int) -> tuple[Request, ...]:
+    """Requests that wait for the end of a suspension, no lender being asked, by number, after `cursor`."""
+    return unit.asked(_POSTPONED, limit, after=cursor)
+
+
 def needed_before(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Requests that were wanted up to a day that is over, by number, after `cursor`."""
     return unit.asked(_NEEDED_BEFORE, limit, today=today, after=cursor)
@@ -93,6 +98,7 @@ _MORE_LOANS_OVER = Batch(*_DUE, R.due >= _DAY, tuple_(R.due, R.id) > tuple_(_DAY
 _ASKED_BEFORE = Batch(
     IS_OPEN, text(any_of(frozenset({P.REQUESTED, P.CANCELLING}))), R.moved_at < bindparam("since"), _AFTER, order=(R.id,)
 )
+_POSTPONED = Batch(IS_OPEN, R.position == P.NEW, R.attempt > 0, _AFTER, order=(R.id,))
 _NEEDED_BEFORE = Batch(
     IS_OPEN, text(any_of(frozenset({P.NEW, P.REQUESTED}))), R.need_before < bindparam("today"), _AFTER, order=(R.id,)
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from hkall_gateway.lab.world import Letter, World
 from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.tidings import telling
-from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -46,6 +47,12 @@ def write(story: Cast, agency: str, what: Callable[[Unit, World], object]) -> No
     """A defect, written into the database of a library."""
     world = story.consortium.worlds[agency]
     step(story, lambda: world.store.now(lambda unit: what(unit, world)))
+
+
+def _asked_before(unit: Unit, _world: World, item: ItemKey) -> None:
+    """The library of this copy was asked for it for R2, too, and has not supplied it."""
+    lender = next(one for one in unit.candidates("R2") if (one.agency, one.barcode) == item)
+    unit.mark(lender, wire_id="R2-0", outcome="refused: Item Not Available By Need Before Date")
 
 
 def asked(story: Cast) -> tuple[Request, Book]:
@@ -218,6 +225,7 @@ def test_a_copy_that_was_sent_for_one_wish_and_received_for_another_is_one_loan(
     wish, book = asked(story)
     said = f"RequestItem user=HKU-P1 bib={book.bib_id} request=d-2"
     step(story, lambda: story.consortium.worlds[HKU].tell("HKU-DISCOVERY", said))
+    write(story, HKU, partial(_asked_before, item=book.item))
     story.consortium.cut_off(HKU, timedelta(hours=1))
     step(story, lambda: story.people.check_out(wish.partner, "HKU-INST", book))
     other = story.consortium.worlds[HKU].request("R2")
@@ -226,7 +234,7 @@ def test_a_copy_that_was_sent_for_one_wish_and_received_for_another_is_one_loan(
     step(story, lambda: story.people.check_in(HKU, book))
     story.consortium.run_until(story.consortium.now + timedelta(days=1))
     step(story, lambda: story.people.check_in(book.item.agency, book))
-    assert [story.consortium.worlds[HKU].request(number).position for number in ("R1", "R2")] == [P.REQUESTED, P.CLOSED]
+    assert [story.consortium.worlds[HKU].request(number).position for number in ("R1", "R2")] == [P.UNFILLED, P.CLOSED]
     assert [*AT_THE_END["the borrower agrees"](story.watcher.look), *AT_THE_END["the lender agrees"](story.watcher.look)] == []
 
 

@@ -134,3 +134,17 @@ def test_every_letter_exists_in_every_language(send: Send, language: str) -> Non
 )
 def test_dates_are_said_in_words(day: date | None, language: str, words: str) -> None:
     assert in_words(day, language) == words
+
+
+def test_r38_a_lenders_own_words_are_told_as_plain_text() -> None:
+    words = replace(letter(Send.LETTER_UNFILLED), reason='Rebound <b>until</b> May & "checked".')
+    text, html = parts(compose(words, reader("en"), SENDER, None, RATE))
+    assert 'says: Rebound <b>until</b> May & "checked".' in text
+    assert "Rebound &lt;b&gt;until&lt;/b&gt; May &amp;" in html
+
+
+@pytest.mark.parametrize(("reason", "told"), [("other", False), ("not_on_shelf", True), ("dropped by staff", False)])
+def test_r38_a_reason_that_says_nothing_to_a_patron_is_left_out(reason: str, told: bool) -> None:
+    for language in LANGUAGES:
+        text, _ = parts(compose(replace(letter(Send.LETTER_UNFILLED), reason=reason), reader(language), SENDER, None, RATE))
+        assert ("last library" in text or "最後一所圖書館" in text) is told

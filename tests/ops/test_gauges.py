@@ -131,7 +131,7 @@ def test_how_long_it_stood_and_who_declined_is_counted(library: Library) -> None
     library.listen = heard.extend
     library.wish()
     library.now += timedelta(hours=30)
-    library.say("request_cancelled", library.request(), reason="too fragile")
+    library.say("request_cancelled", library.request(), reason="ask us again in May")
     library.say("request_cancelled", library.request(), reason="not_on_shelf")
     count(counters, heard)
 

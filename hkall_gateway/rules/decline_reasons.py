@@ -1,0 +1,137 @@
+"""Why a lender does not supply, as one of the published page's three reasons, or in the lender's own words.
+
+Source: HKALL rules R37, R38; NISO Z39.83 processing errors; ISO 10161 and ISO 18626 reasons unfilled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.rules.availability import circulation_status, folded
+
+NOT_ON_SHELF: Final = "not_on_shelf"
+CHECKED_OUT_LOCALLY: Final = "checked_out_locally"
+NOT_SUITABLE: Final = "not_suitable"
+PUBLISHED: Final = (NOT_ON_SHELF, CHECKED_OUT_LOCALLY, NOT_SUITABLE)
+"""The page's three reasons: (i) not found on shelf, (ii) checked out by local users, (iii) not suitable for loan."""
+
+OTHER: Final = "other"
+SILENCE: Final = "silence"
+NEVER_SENT: Final = "never sent"
+NONE_ON_SHELF: Final = "none on the shelf"
+NOT_REACHED: Final = "not reached"
+LENT_TO_ANOTHER: Final = "lent to another"
+DROPPED: Final = "dropped by staff"
+OURS: Final = frozenset({OTHER, SILENCE, NEVER_SENT, NONE_ON_SHELF, NOT_REACHED, LENT_TO_ANOTHER, DROPPED})
+"""Reasons that this gateway finds itself: nothing said, a copy that did not leave, an empty shelf seen before asking, a lender
+that a message never reached, a copy that came for another request, a message that staff dropped."""
+
+MOST_LETTERS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One reason of another system, as it spells it, and which of the page's three it is; "" is none of them.
+
+    A row without a page's reason keeps a technical word from being told to patrons.
+    """
+
+    system: str
+    said: str
+    reason: str
+
+
+# fmt: off
+_ROWS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
+    ("page",     NOT_ON_SHELF,        ("not_on_shelf", "Not found on shelf")),
+    ("page",     CHECKED_OUT_LOCALLY, ("checked_out_locally", "Being checked out by the local users")),
+    ("page",     NOT_SUITABLE,        ("not_suitable", "Found not suitable for loan", "Not suitable for loan")),
+    ("niso",     NOT_ON_SHELF,        ("Unknown Item",)),
+    ("niso",     CHECKED_OUT_LOCALLY, ("Item Not Available By Need Before Date",)),
+    ("niso",     NOT_SUITABLE,        ("Item Does Not Circulate", "Item Access Denied")),
+    ("niso",     "",                  ("Element Rule Violated", "Resource Cannot Be Provided", "Cannot Accept Item")),
+    ("niso",     "",                  ("Cannot Fulfill Request", "Needed Data Missing", "Invalid Date", "Unknown Request")),
+    ("niso",     "",                  ("Unknown User", "User Blocked", "User Ineligible To Request This Item")),
+    ("niso",     "",                  ("User Authentication Failed", "Duplicate Request", "Request Already Processed")),
+    ("koha",     CHECKED_OUT_LOCALLY, ("Check Out Not Allowed - Item Has Outstanding Requests", "itemAlreadyOnHold", "recall")),
+    ("koha",     NOT_SUITABLE,        ("notReservable", "damaged", "cannotBeTransferred")),
+    ("folio",    NOT_SUITABLE,        tuple(f"{kind} requests are not allowed for this patron and item combination"
+                                            for kind in ("Page", "Hold", "Recall"))),
+    ("iso10161", NOT_ON_SHELF,        ("lost", "not-owned", "lacking", "not-found-as-cited", "locations-not-found")),
+    ("iso10161", CHECKED_OUT_LOCALLY, ("in-use-on-loan", "on-reserve", "on-hold")),
+    ("iso10161", NOT_SUITABLE,        ("in-process", "non-circulating", "at-bindery", "poor-condition", "policy-problem")),
+    ("iso18626", NOT_ON_SHELF,        ("NotHeld", "NotOnShelf")),
+    ("iso18626", NOT_SUITABLE,        ("NonCirculating", "NotAvailableForILL", "PolicyProblem", "PoorCondition")),
+    ("ours",     "",                  tuple(sorted(OURS))),
+)
+
+_BY_STATUS: Final[Mapping[str, str]] = MappingProxyType({
+    "On Loan":                            CHECKED_OUT_LOCALLY,
+    "Recalled":                           CHECKED_OUT_LOCALLY,
+    "Available For Pickup":               CHECKED_OUT_LOCALLY,
+    "Missing":                            NOT_ON_SHELF,
+    "Lost":                               NOT_ON_SHELF,
+    "Claimed Returned Or Never Borrowed": NOT_ON_SHELF,
+    "In Process":                         NOT_SUITABLE,
+    "Not Available":                      NOT_SUITABLE,
+})
+"""A copy's CirculationStatus as a reason, for who tells that alone."""
+
+PHRASES: Final = (
+    ("checked out",         CHECKED_OUT_LOCALLY),
+    ("on loan",             CHECKED_OUT_LOCALLY),
+    ("not on shelf",        NOT_ON_SHELF),
+    ("not on the shelf",    NOT_ON_SHELF),
+    ("cannot be found",     NOT_ON_SHELF),
+    ("not found",           NOT_ON_SHELF),
+    ("missing",             NOT_ON_SHELF),
+    ("fragile",             NOT_SUITABLE),
+    ("poor condition",      NOT_SUITABLE),
+    ("not for loan",        NOT_SUITABLE),
+    ("not suitable",        NOT_SUITABLE),
+    ("non circulating",     NOT_SUITABLE),
+    ("does not circulate",  NOT_SUITABLE),
+    ("reference only",      NOT_SUITABLE),
+    ("library use only",    NOT_SUITABLE),
+)
+"""What a sentence of a lender's staff or system holds, and the reason that it is. The first that is found counts."""
+# fmt: on
+
+_NO_WORD: Final = re.compile(r"[^\w\s-]")
+
+ROWS: Final = tuple(Row(system, said, reason) for system, reason, all_said in _ROWS for said in all_said)
+_REASONS: Final[Mapping[str, str]] = MappingProxyType({folded(row.said): row.reason for row in ROWS})
+
+
+def decline_reason(kind: str, detail: str = "") -> str:
+    """The page's reason that a lender's `kind` (a problem type, a status) and `detail` (a sentence) say.
+
+    Where it is none of the three: the lender's own words, one line of at most 200 characters; OTHER where it has none.
+    """
+    kind, detail = _one_line(kind), _one_line(detail)
+    if kind in OURS:
+        return kind
+    return _published(kind) or _published(detail) or _by_phrase(f"{kind} {detail}") or detail or _own_word(kind) or OTHER
+
+
+def _published(said: str) -> str:
+    return _REASONS.get(folded(said)) or _BY_STATUS.get(circulation_status(said), "") if said else ""
+
+
+def _by_phrase(said: str) -> str:
+    words = f" {folded(_NO_WORD.sub(' ', said))} "
+    return next((reason for phrase, reason in PHRASES if f" {phrase} " in words), "")
+
+
+def _own_word(kind: str) -> str:
+    """A problem type of its own, in its own words; not one that says nothing to a patron."""
+    return "" if folded(kind) in _REASONS else kind
+
+
+def _one_line(text: str) -> str:
+    printed = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(printed.split())[:MOST_LETTERS]

@@ -1,0 +1,82 @@
+"""Why a lender does not supply: the page's three reasons, and otherwise its own words."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hkall_gateway.mail.letters import REASONS
+from hkall_gateway.rules.availability import folded
+from hkall_gateway.rules.decline_reasons import (
+    CHECKED_OUT_LOCALLY,
+    MOST_LETTERS,
+    NOT_ON_SHELF,
+    NOT_SUITABLE,
+    OTHER,
+    OURS,
+    PHRASES,
+    PUBLISHED,
+    ROWS,
+    SILENCE,
+    Row,
+    decline_reason,
+)
+
+
+def test_no_word_stands_there_twice() -> None:
+    assert [word for word, times in Counter(folded(row.said) for row in ROWS).items() if times > 1] == []
+
+
+def test_every_reason_is_one_of_the_pages_or_none() -> None:
+    assert {row.reason for row in ROWS} == {*PUBLISHED, ""}
+    assert {reason for _, reason in PHRASES} == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.reason], ids=lambda row: f"{row.system}: {row.said}")
+def test_a_systems_word_means_its_reason_in_any_case_as_type_or_as_detail(row: Row) -> None:
+    said = {decline_reason(row.said), decline_reason(row.said.upper()), decline_reason("Problem", row.said)}
+
+    assert said == {row.reason}
+
+
+@pytest.mark.parametrize("phrase", [phrase for phrase, _ in PHRASES])
+def test_a_sentence_that_holds_a_phrase_has_its_reason(phrase: str) -> None:
+    assert decline_reason("", f"Sorry: {phrase.capitalize()}!") in PUBLISHED
+    assert decline_reason("", f"x{phrase}x") not in PUBLISHED
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "reason"),
+    [
+        ("On Loan", "", CHECKED_OUT_LOCALLY),
+        ("Missing", "", NOT_ON_SHELF),
+        ("", "The item has been checked out.", CHECKED_OUT_LOCALLY),
+        ("too fragile", "", NOT_SUITABLE),
+        ("Item Does Not Circulate", "LU says no", NOT_SUITABLE),
+        ("User Blocked", "", OTHER),
+        ("Element Rule Violated", "Please ask us again in May", "Please ask us again in May"),
+        ("Closed for the summer", "", "Closed for the summer"),
+        ("Odd", " two\nlines\x00 and\x1b more ", "two lines and more"),
+        (SILENCE, "", SILENCE),
+        ("", "", OTHER),
+    ],
+)
+def test_a_reason_is_the_pages_or_the_lenders_own_words(kind: str, detail: str, reason: str) -> None:
+    assert decline_reason(kind, detail) == reason
+
+
+@given(st.text(), st.text())
+def test_own_words_are_one_short_line(kind: str, detail: str) -> None:
+    said = decline_reason(kind, detail)
+
+    assert said
+    assert len(said) <= MOST_LETTERS
+    assert said == " ".join(said.split())
+    assert said.isprintable()
+
+
+def test_every_reason_of_ours_and_of_the_page_has_its_words_for_patrons() -> None:
+    assert {*OURS, *PUBLISHED} == REASONS.keys()
