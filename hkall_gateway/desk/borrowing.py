@@ -56,10 +56,19 @@ def request_title(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, house: Ho
     """Place a request and ask the first lender, or say why not. The same RequestId again gets the same request."""
     known = unit.request_placed(ask.placed_by, ask.placed_id) if ask.placed_id else None
     if known:
-        return _placed(known) if known.patron == ask.patron else no(unit, not_theirs(unit, ask.patron), ask.by, now)
+        return _known(unit, known, ask, now)
     if facts.borrower is None:
         return no(unit, facts.stranger, ask.by, now, patron=ask.patron)
     return _decide(unit, ask, facts, facts.borrower, house, now)
+
+
+def _known(unit: Unit, known: Request, ask: RequestTitle, now: datetime) -> Outcome:
+    """The RequestId came before. One that was cancelled is no success any more, and its number names no new request."""
+    if known.patron != ask.patron:
+        return no(unit, not_theirs(unit, ask.patron), ask.by, now)
+    if known.position in {P.CANCELLING, P.CANCELLED}:
+        return no(unit, Why.DUPLICATE_REQUEST, ask.by, now, request=known)
+    return _placed(known)
 
 
 def _decide(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower, house: House, now: datetime) -> Outcome:

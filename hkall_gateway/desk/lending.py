@@ -23,7 +23,7 @@ def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -
     """Page a copy of ours for a partner. The same RequestId again gets the same copy."""
     known = unit.request_lent(ask.wire_agency, ask.wire_id)
     if known and known.partner == ask.partner:
-        return _paged(known)
+        return _known(unit, known, ask, now)
     partner = unit.partner(ask.partner)
     if known or partner is None:
         return _no(unit, Refusal(Why.AGENCY_NOT_ALLOWED), ask.by, now)
@@ -34,6 +34,13 @@ def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -
     if isinstance(answer, Refusal):
         return _no(unit, answer, ask.by, now)
     return _paged(_page(unit, ask, answer, now))
+
+
+def _known(unit: Unit, known: Request, ask: BorrowFromUs, now: datetime) -> Outcome:
+    """The RequestId came before. What was declined or withdrawn since does not come: the borrower asks another library."""
+    if known.position in {P.DECLINED, P.WITHDRAWN}:
+        return _no(unit, Refusal(Why.NO_AVAILABLE_COPY), ask.by, now, known)
+    return _paged(known)
 
 
 def _our_copies(unit: Unit, ask: BorrowFromUs, house: House) -> tuple[Holding, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, tzinfo
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Final, Literal
 
 from hkall_gateway.desk.asks import Heard, InboxKey, SeePatron
@@ -27,6 +28,8 @@ Kind = Literal["partner", "client"]
 LONG_S: Final = 30 * 24 * 3600
 SHORT_S: Final = 15 * 60
 """How long the outcome of a document is kept: one that names its occasion, and one that may mean a new wish."""
+AT_ONCE_S: Final[Mapping[str, int]] = MappingProxyType({"RequestItem": 10})
+"""Services whose document, if it names no occasion, is a repetition for seconds only: a button pressed twice."""
 
 CORR: Final = 12
 """So many digits of a document's digest follow it through log and journal."""
@@ -134,7 +137,8 @@ class Call:
     @property
     def inbox(self) -> InboxKey:
         occasion = any(self.message.has(name) for name in OCCASION)
-        return InboxKey(self.caller.agency, self.digest, LONG_S if occasion else SHORT_S)
+        keep_s = LONG_S if occasion else AT_ONCE_S.get(self.message.service, SHORT_S)
+        return InboxKey(self.caller.agency, self.digest, keep_s)
 
 
 def digest(message: Message) -> str:

@@ -62,8 +62,14 @@ def test_a_request_without_a_number_is_answered_with_ours(world: World) -> None:
     assert (reply.text("RequestId/AgencyId"), reply.text("RequestId/RequestIdentifierValue")) == ("HKU", "R1")
 
 
-def test_a_document_without_an_occasion_is_forgotten_after_a_quarter_of_an_hour(world: World) -> None:
+def test_a_wish_without_a_number_is_a_repetition_for_ten_seconds(world: World) -> None:
     world.ask(DISCOVERY, "RequestItem", UserId=UG1, BibliographicId=[DUNE], **LOAN)
+    assert world.rows(INBOX)[0]["keep_until"] == NOW + timedelta(seconds=10)
+
+
+def test_another_document_without_an_occasion_is_forgotten_after_a_quarter_of_an_hour(world: World) -> None:
+    world.put(P.ON_LOAN, due=date(2017, 3, 3), first_checkout=date(2017, 2, 15), loan_days=15, used=True)
+    world.ask(DISCOVERY, "RenewItem", UserId=UG1, ItemId={"AgencyId": "CUHK", "ItemIdentifierValue": "C1"})
     assert world.rows(INBOX)[0]["keep_until"] == NOW + timedelta(minutes=15)
 
 

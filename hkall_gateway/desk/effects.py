@@ -1,0 +1,67 @@
+"""Whether what an outcome promised still stands: then the same document again is a repetition, else it is a new wish. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.desk.outcomes import Cancelled, CheckedIn, CheckedOut, Paged, Renewed, Requested
+from hkall_gateway.rules.lifecycle import TAKES_QUOTA
+from hkall_gateway.rules.vocabulary import Position, Request, Side
+
+P = Position
+
+# fmt: off
+TAKEN_IN: Final[Mapping[str, frozenset[Position]]] = MappingProxyType({
+    "received": frozenset({P.RECEIVED}),
+    "returned": frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
+    "unwanted": frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
+    "paged":    frozenset({P.PAGED}),
+    "home":     frozenset({P.CLOSED}),
+    "undone":   frozenset({P.ON_LOAN}),
+})
+"""Where a request stands after a check-in, by what the check-in was; `again` did nothing that could stand."""
+# fmt: on
+
+OUT: Final = frozenset({P.ON_LOAN, P.SHIPPED, P.AT_BORROWER})
+
+
+def request_of(outcome: object) -> str:
+    """The number of the request that an outcome is about; "" for one whose effect is not looked at."""
+    looked_at = isinstance(outcome, Requested | Cancelled | Renewed | CheckedOut | CheckedIn | Paged)
+    return outcome.request if looked_at else ""  # type: ignore[attr-defined]  # each of them has one
+
+
+def stands(outcome: object, request: Request) -> bool:
+    """Whether the effect of `outcome` on this request still stands, nothing else having happened to it since."""
+    match outcome:
+        case Requested():
+            return request.position in TAKES_QUOTA and not request.unwanted
+        case Cancelled():
+            return request.position in {P.CANCELLING, P.CANCELLED} or request.unwanted
+        case Paged():
+            return request.position not in {P.DECLINED, P.WITHDRAWN}
+        case Renewed():
+            return (
+                _is_out(request)
+                and (outcome.due, outcome.renewals) == (_due(request), request.renewals)
+                and not _recalled(request)
+            )
+        case CheckedOut():
+            return _is_out(request) and outcome.due == _due(request) and outcome.recalled is _recalled(request)
+        case CheckedIn():
+            return request.position in TAKEN_IN.get(outcome.what, ())
+    return True
+
+
+def _is_out(request: Request) -> bool:
+    return request.position in OUT and request.lost_on is None and request.claimed_on is None
+
+
+def _recalled(request: Request) -> bool:
+    return request.recalled_on is not None
+
+
+def _due(request: Request) -> object:
+    return request.due if request.side is Side.BORROWING else request.lender_due
