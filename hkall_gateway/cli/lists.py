@@ -18,7 +18,7 @@ from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store import lists, rounds
 from hkall_gateway.store.unit import Unit
 
-STANDING = ("position", "moved_at", "set_aside")
+STANDING = ("position", "moved_at", "set_aside", "fault")
 FLAGGED = ("position", "flags", "dropped_on")
 LENT = ("patron", "due", "lender_due")
 BOOK = ("id", "partner", "item_agency", "item_barcode", "title")
@@ -35,11 +35,18 @@ class Question:
 
 
 def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
-    """What stands still, longest first, and what a round could not do."""
+    """What stands still, longest first, what a round could not do, and what a partner that refuses us is not told."""
     found = waiting.still(unit, waiting.standing(unit, policy.waits, when), policy.waits, when)
     still = sorted(found, key=lambda request: request.moved_at or when)
     aside = [unit.request(one.request) for one in rounds.all_aside(unit)]
-    return tuple({request.id: request for request in (*still, *aside) if request}.values())
+    untold = [unit.request(number) for number in _not_taken(unit)]
+    return tuple({request.id: request for request in (*still, *aside, *untold) if request}.values())
+
+
+def _not_taken(unit: Unit) -> dict[str, str]:
+    """Requests about which a partner refuses to hear anything, by number, each with the partner's fault."""
+    faults = [link for agency in unit.links.used() if (link := unit.links.one(agency)).fault]
+    return {row.request: link.fault for link in faults for row in unit.outbox.rows(partner=link.agency)}
 
 
 def _overdues(unit: Unit, _policy: Policy, when: datetime) -> tuple[Request, ...]:
@@ -68,7 +75,9 @@ QUESTIONS: tuple[Question, ...] = (
 def _rows(unit: Unit, question: Question, policy: Policy, when: datetime) -> list[dict[str, Any]]:
     """The requests with the round that could not do them, and the error."""
     aside = {one.request: f"{one.round}: {one.error}" for one in rounds.all_aside(unit)}
-    return [asdict(r) | {"set_aside": aside.get(r.id, "")} for r in question.ask(unit, policy, when)]
+    faults = _not_taken(unit)
+    told = question.ask(unit, policy, when)
+    return [asdict(r) | {"set_aside": aside.get(r.id, ""), "fault": faults.get(r.id, "")} for r in told]
 
 
 def _command(question: Question) -> click.Command:

@@ -17,7 +17,7 @@ from hkall_gateway.store.partners import Answers
 from hkall_gateway.store.unit import Unit
 
 COLUMNS = ("partner", "line", "breaker", "down_since", "heard_at", "waiting", "oldest", "dead", "lent_us", "we_lent")
-RATES = ("balance", "asked", "fill_percent", "decline_percent", "turnaround_days")
+RATES = ("balance", "asked", "fill_percent", "decline_percent", "turnaround_days", "fault")
 
 
 @click.command()
@@ -52,6 +52,7 @@ def lines(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence
             "we_lent": borrowed.get(agency, 0),
             "balance": borrowed.get(agency, 0) - lent.get(agency, 0),
             **_rates(said.get(agency, Answers())),
+            "fault": link.fault,
             "turnaround_days": round(took[agency], 1) if agency in took else None,
         }
         for agency in named or sorted({*configured, *unit.links.used()})

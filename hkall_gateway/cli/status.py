@@ -48,7 +48,7 @@ def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[st
     open_now = [_line("requests", side, position, count, oldest) for side, position, count, oldest in unit.open_by_position()]
     waiting = [_line("outbox", who, state, count, oldest) for who, state, count, oldest in unit.outbox.depths()]
     known = [_line("partner", p.agency, p.dialect, 1, None) for p in unit.partners([*configured, *unit.links.used()]).values()]
-    return there + open_now + waiting + _quarantined(unit) + known + _jobs(unit, when) + _aside(unit)
+    return there + open_now + waiting + _faults(unit) + _quarantined(unit) + known + _jobs(unit, when) + _aside(unit)
 
 
 def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, Any]:
@@ -57,6 +57,12 @@ def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, Any]:
     detail = f"{one.version}, process {one.pid} on {one.host}, seen {seen}"
     held = {"version": one.version, "host": one.host, "pid": one.pid, "seen_at": one.seen_at}
     return _line("gateway", one.name, state, unit.outbox.held_by(one.name), one.since) | {"detail": detail} | held
+
+
+def _faults(unit: Unit) -> list[dict[str, Any]]:
+    """The partners that refuse our agency, version or service: a person must mend what is agreed with them."""
+    links = [link for agency in unit.links.used() if (link := unit.links.one(agency)).fault]
+    return [_line("fault", link.agency, link.state, link.failures, link.down_since) | {"detail": link.fault} for link in links]
 
 
 def _quarantined(unit: Unit) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from hkall_gateway.desk.seeing import not_theirs
 from hkall_gateway.desk.standing import standing
 from hkall_gateway.desk.tally import closed_days, counts
 from hkall_gateway.rules import policy
-from hkall_gateway.rules.decline_reasons import LENT_TO_ANOTHER, SILENCE, decline_reason
+from hkall_gateway.rules.decline_reasons import LENT_TO_ANOTHER, NOT_REACHED, SILENCE, decline_reason
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Send
 from hkall_gateway.rules.policy import Wish
@@ -302,9 +302,13 @@ def _asked_lender_answered(
         unit.note(request, "LOOKED", {"agency": asked[1].agency, "found": answer.looked}, now, by, "R7")
     if answer.kind != "refused":
         unit.mark(asked[1], outcome=ACCEPTED)
-        return
-    unit.mark(asked[1], outcome=answer.looked or f"refused: {answer.problem}")
-    _will_not_come(unit, request, wire_id, decline_reason(answer.looked or answer.problem, answer.detail), house, now, by)
+    elif answer.untold:  # nothing was asked of it: it has no address
+        unit.mark(asked[1], outcome=f"{NOT_REACHED}: {answer.detail}")
+        _will_not_come(unit, request, wire_id, NOT_REACHED, house, now, by)
+    else:
+        unit.mark(asked[1], outcome=answer.looked or f"refused: {answer.problem}")
+        reason = decline_reason(answer.looked or answer.problem, answer.detail)
+        _will_not_come(unit, request, wire_id, reason, house, now, by)
 
 
 def not_reached(

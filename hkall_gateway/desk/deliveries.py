@@ -58,6 +58,9 @@ def _line(unit: Unit, row: OutboxRow, answer: Answer, patience: Patience, now: d
     link = unit.links.one(row.line)
     if row.line == MAIL or answer.untold:
         return link
+    if answer.kind == "fault":
+        unit.links.keep(after := breaker.faulted(link, patience, now, _said(answer)[:200]))
+        return after
     lost = answer.kind in {"unreachable", "unknown"} or (answer.kind == "later" and not answer.problem)
     after = breaker.missed(link, patience, now, answer.retry_after_s) if lost else breaker.heard(link, now)
     unit.links.keep(after)
@@ -95,7 +98,7 @@ def _again_or_dead(
     now: datetime,
     by: By,
 ) -> None:
-    error = ": ".join(filter(None, [answer.kind, answer.problem, answer.detail]))
+    error = f"{answer.kind}: {_said(answer)}".removesuffix(": ")
     unsure = row.state == "unsure" or answer.kind == "unknown"
     if answer.kind != "unknown" and not breaker.counts(link, patience, now):
         unit.outbox.later(row.id, link.rests_until or now, error, unsure=unsure, counted=False)
@@ -106,6 +109,10 @@ def _again_or_dead(
     else:  # nobody may try it again: the request has moved on, and two lenders would ship
         unit.outbox.dropped(row.id, error)
         never_arrived(unit, row, house, now, by, error)
+
+
+def _said(answer: Answer) -> str:
+    return ": ".join(filter(None, [answer.problem, answer.detail]))
 
 
 def never_arrived(

@@ -244,8 +244,9 @@ Outcome = Refused | CheckedOut | CheckedIn | Renewed | Requested | Cancelled | P
 class Answer:
     """How a delivery went.
 
-    `kind`: accepted, already (they knew), refused (a final no, `problem` says which), later (a temporary no),
-    unreachable (never sent), unknown (sent, no usable answer), undeliverable (no address). `untold`: nothing was even
+    `kind`: accepted, already (they knew), refused (a final no, `problem` says which), later (a temporary no), fault (the
+    partner does not take us, our version or the service: nothing is decided, and a person must mend it), unreachable (never
+    sent), unknown (sent, no usable answer), undeliverable (no address). `untold`: nothing was even
     tried, since there is no document or no address for it, so the answer says nothing about the line. `pending`: accepted,
     and what was asked will be decided later. `looked`: what was seen on the lender's shelf before it was asked, if anybody
     looked; a refusal is then ours, and the lender was not asked.

@@ -66,6 +66,7 @@ _ROWS: Final = (
     _gauge(  "dead_letters",               "partner",               "Messages given up, for staff to settle."),
     _gauge(  "gateways",                   "state",                 "Gateways on this database: up, left, gone."),
     _gauge(  "partner_up",                 "partner",               "1 if the last attempt reached the partner, else 0."),
+    _gauge(  "partner_fault",              "partner",               "1 while it refuses our agency, version or service."),
     _gauge(  "circuit_state",              "partner",               "0 sending, 1 trying again, 2 resting."),
     _gauge(  "sip2_sessions",              "",                      "Terminals connected."),
     _timing( "sip2_latency_seconds",       "msg",                   "From a SIP2 message to its answer."),

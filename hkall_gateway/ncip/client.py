@@ -197,9 +197,9 @@ def _unreadable(posted: Posted, bad: BadMessage) -> Answer:
 
 
 def _problems(service: str, reply: Message, posted: Posted) -> Answer:
-    """The gravest of the Problems: one that may pass holds the document back, a final one goes before "you told me"."""
+    """The gravest of the Problems: a fault of the channel first, one that may pass, a final one, then "you told me"."""
     said = {_meaning(problem.text("ProblemType"), service): problem for problem in reversed(reply.each("Problem"))}
-    kind = next(kind for kind in ("later", "refused", "already") if kind in said)
+    kind = next(kind for kind in ("fault", "later", "refused", "already") if kind in said)
     problem = said[kind]
     detail = problem.text("ProblemDetail")[:200]
     return Answer(kind, spelled(problem.text("ProblemType")), detail, posted.retry_after_s)

@@ -201,27 +201,36 @@ class _Blanks(dict[str, str]):
 
 # ---- what a peer's problem means
 
-Meaning = Literal["later", "refused", "already"]
+Meaning = Literal["fault", "later", "refused", "already"]
 
 # "already": the peer is where we want it, nothing more is to be said. "later": the same document may succeed. "refused": it
-# never will. A service named beside the type goes before the type alone. A type of ours that is not listed, and any that
-# nobody knows, is a final no: sent again it would be answered the same and hold back what is to be told after it.
+# never will. "fault": the peer speaks of our agency, our version or the service, and not of the book: the channel is wrong, a
+# person must mend a configuration, and the document is kept for that. A service named beside the type goes before the type
+# alone. A type of ours that is not listed, and any that nobody knows, is a final no: sent again it would be answered the same
+# and hold back what is to be told after it.
+ASKING: Final = ("RequestItem", "CancelRequestItem", "RenewItem")
+"""Services whose answer decides something here."""
+NOT_UNDERSTOOD: Final = (
+    *(UNSUPPORTED_SERVICE, UNKNOWN_SERVICE, UNAUTHORIZED_SERVICE, "Unauthorized Service For System"),
+    *(UNAUTHORIZED_VALUES, "Unauthorized Combination Of Element Values For System"),
+    *("Unknown Element", "Unknown Scheme", "Unknown Value From Known Scheme"),
+)
+
 # fmt: off
 _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     (TRY_LATER,                                                   "",                     "later"),
     ("Patron Record is Busy",                                     "",                     "later"),  # Relais
     ("",                                                          "",                     "later"),  # mod-ncip's last resort
-    # Somebody must mend a configuration: keep the document for that. A patron's wish goes to the next lender instead.
-    (AUTHENTICATION_FAILED,                                       "",                     "later"),
-    ("System Authentication Failed",                              "",                     "later"),
-    (UNKNOWN_AGENCY,                                              "",                     "later"),
-    ("Unknown System",                                            "",                     "later"),
-    ("Unknown partner",                                           "",                     "later"),  # Alma
-    (AUTHENTICATION_FAILED,                                       "RequestItem",          "refused"),
-    ("System Authentication Failed",                              "RequestItem",          "refused"),
-    (UNKNOWN_AGENCY,                                              "RequestItem",          "refused"),
-    ("Unknown System",                                            "RequestItem",          "refused"),
-    ("Unknown partner",                                           "RequestItem",          "refused"),
+    # Who we are: no document of ours is taken.
+    (AUTHENTICATION_FAILED,                                       "",                     "fault"),
+    ("System Authentication Failed",                              "",                     "fault"),
+    (UNKNOWN_AGENCY,                                              "",                     "fault"),
+    ("Unknown System",                                            "",                     "fault"),
+    ("Unknown partner",                                           "",                     "fault"),  # Alma
+    ("Unsupported Version",                                       "",                     "fault"),
+    ("Unknown Version",                                           "",                     "fault"),
+    # What we may ask and how we say it: a question that is not understood is not answered by no. Of news it is the answer.
+    *((problem, asked, "fault") for asked in ASKING for problem in NOT_UNDERSTOOD),
     # The first of two identical documents has arrived, only its reply was lost.
     ("Duplicate Request",                                         "RequestItem",          "already"),
     ("Request Already Processed",                                 "",                     "already"),

@@ -57,6 +57,7 @@ def _lines(unit: Unit, now: datetime) -> Mapping[str, Rows]:
     links: list[Link] = [unit.links.one(agency) for agency in unit.links.used()]
     return {
         "partner_up": {(link.agency,): int(link.state == UP and not link.failures) for link in links},
+        "partner_fault": {(link.agency,): int(bool(link.fault)) for link in links},
         "circuit_state": {(link.agency,): CIRCUIT[circuit(link, now)] for link in links},
     }
 

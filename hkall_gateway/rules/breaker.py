@@ -1,7 +1,8 @@
 """How the line to a partner is, and how many messages may leave to it now: a circuit breaker as plain values.
 
 A line goes down after so many failures in a row. From then on one message an interval tries it, whichever is due first;
-the first answer of any kind, a no included, brings it up again.
+the first answer of any kind, a no included, brings it up again. A line whose partner does not take us is down at once: its
+fault is for a person to mend, and the line is tried ever more seldom.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 UP, DOWN = "up", "down"
+LONGEST_REST_S = 900
+"""The longest wait between two tries at a partner that does not take us: peers lock out who guesses at secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,10 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The line to one partner. `failures` in a row since `heard_at`; nothing leaves before `rests_until`."""
+    """The line to one partner. `failures` in a row since `heard_at`; nothing leaves before `rests_until`.
+
+    `fault`: what the partner says of our agency, version or service, while it takes nothing of us; "" for none.
+    """
 
     agency: str
     state: str = UP
@@ -31,11 +37,12 @@ class Link:
     down_since: datetime | None = None
     heard_at: datetime | None = None
     rests_until: datetime | None = None
+    fault: str = ""
 
 
 def heard(link: Link, now: datetime) -> Link:
     """The partner answered."""
-    return replace(link, state=UP, failures=0, down_since=None, heard_at=now, rests_until=None)
+    return replace(link, state=UP, failures=0, down_since=None, heard_at=now, rests_until=None, fault="")
 
 
 def missed(link: Link, patience: Patience, now: datetime, retry_after_s: int = 0) -> Link:
@@ -47,6 +54,14 @@ def missed(link: Link, patience: Patience, now: datetime, retry_after_s: int = 0
     wait_s = max(wait_s, patience.probe_s)
     since = link.down_since or now
     return replace(link, state=DOWN, failures=failures, down_since=since, rests_until=_later(None, now, wait_s))
+
+
+def faulted(link: Link, patience: Patience, now: datetime, fault: str) -> Link:
+    """The partner does not take us: the line is down at once, and is tried after `probe_s`, twice that, and so on."""
+    failures = link.failures + 1 if link.fault else 1
+    wait_s = min(patience.probe_s * 2 ** (failures - 1), max(LONGEST_REST_S, patience.probe_s))
+    rests = {"rests_until": _later(None, now, wait_s), "down_since": link.down_since or now}
+    return replace(link, state=DOWN, failures=failures, fault=fault, **rests)  # type: ignore[arg-type]  # instants, both
 
 
 def room(link: Link, in_flight: int, under_way: int, now: datetime) -> int:

@@ -6,7 +6,6 @@ Nothing reads them all: the directory may name every library on earth.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
@@ -14,7 +13,7 @@ from hkall_gateway.rules.breaker import UP, Link
 from hkall_gateway.store.prepared import Prepared, changing
 from hkall_gateway.store.tables import IS_USED, LINKS
 
-HOW = (LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until)
+HOW = (LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until, LINKS.c.fault)
 """What is kept of how a line is."""
 
 MOST = 1_000
@@ -51,6 +50,14 @@ class Links:
         return _TRY.change(self._connection, of=agency, now=now, until=until) == 1
 
 
-def link_of(agency: str, state: str | None, failures: int | None, *others: Any) -> Link:
+def link_of(
+    agency: str,
+    state: str | None,
+    failures: int | None,
+    down_since: datetime | None,
+    heard_at: datetime | None,
+    rests_until: datetime | None,
+    fault: str | None,
+) -> Link:
     """A line from what is kept of it, which stands in the order of HOW; nothing is kept of one that is in no directory."""
-    return Link(agency, state or UP, failures or 0, *others)
+    return Link(agency, state or UP, failures or 0, down_since, heard_at, rests_until, fault or "")

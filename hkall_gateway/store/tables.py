@@ -472,6 +472,7 @@ LINKS = Table(
     _instant("heard_at"),
     _instant("rests_until"),
     _number("failures"),
+    _text("fault"),
     Index("ix_links_card", "card", sqlite_where=_HAS_CARD, postgresql_where=_HAS_CARD),
     Index("ix_links_used", "agency", sqlite_where=IS_USED, postgresql_where=IS_USED),
     comment="One row a partner: its directory entry as a record, the card that stands for it here, and how the line to it is; "

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.breaker import DOWN, UP, Link, Patience, circuit, counts, heard, missed, room
+from hkall_gateway.rules.breaker import DOWN, LONGEST_REST_S, UP, Link, Patience, circuit, counts, faulted, heard, missed, room
 
 NOON = datetime(2017, 3, 1, 4, tzinfo=UTC)
 PATIENCE = Patience(failures=3, probe_s=60, give_up_s=600)
@@ -71,3 +71,27 @@ def test_whatever_happened_the_line_is_down_exactly_after_the_third_failure_in_a
         link = heard(link, NOON) if answered else missed(link, PATIENCE, NOON)
         row = 0 if answered else row + 1
         assert (link.state == DOWN) is (row >= PATIENCE.failures)
+
+
+# ---- a partner that does not take us
+
+
+def refused(times: int) -> Link:
+    link = after(2)
+    for _ in range(times):
+        link = faulted(link, PATIENCE, NOON, "Agency Authentication Failed")
+    return link
+
+
+def test_a_partner_that_does_not_take_us_is_down_at_once_with_its_words() -> None:
+    assert (refused(1).state, refused(1).fault, refused(1).down_since) == (DOWN, "Agency Authentication Failed", NOON)
+
+
+@pytest.mark.parametrize(("times", "wait_s"), [(1, 60), (2, 120), (3, 240), (5, LONGEST_REST_S), (99, LONGEST_REST_S)])
+def test_it_is_tried_ever_more_seldom(times: int, wait_s: int) -> None:
+    assert [room(refused(times), 4, 0, seconds(at_s)) for at_s in (wait_s - 1, wait_s)] == [0, 1]
+
+
+def test_its_messages_keep_their_attempts_and_the_first_answer_mends_it() -> None:
+    assert counts(refused(1), PATIENCE, seconds(599)) is False
+    assert (heard(refused(3), NOON).state, heard(refused(3), NOON).fault) == (UP, "")
