@@ -247,9 +247,7 @@ def _log(row: OutboxRow, answer: Answer, retry_at: datetime | None) -> None:
     facts = {"kind": row.kind, "send": row.send.value, "attempt": row.attempts, "outcome": answer.kind}
     if answer.kind in TOLD:
         LOG.info("courier.sent", **facts, problem=answer.problem)
-    elif (
-        answer.kind == "fault"
-    ):  # a person must mend it: the secret, the agency, the version or the service agreed with the partner
+    elif answer.kind == "fault":  # a person must mend the secret, the agency, the version or the service
         LOG.error("courier.channel_fault", **facts, problem=answer.problem, why=answer.detail)
     elif retry_at is not None:
         LOG.warning("courier.failed", **facts, why=answer.detail or answer.problem, retry_at=retry_at.isoformat())

@@ -14,7 +14,7 @@ from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.edge.counters import METRICS, Counters
 from hkall_gateway.ops.counting import count, counted
 from hkall_gateway.ops.gauges import SELDOM, Gauges
-from hkall_gateway.rules.breaker import Link, Patience, missed
+from hkall_gateway.rules.breaker import Link, Patience, faulted, missed
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.vocabulary import By, Position
 from hkall_gateway.store.database import finished
@@ -123,6 +123,17 @@ def test_a_request_is_counted_once_when_it_ends() -> None:
     assert counters.read("requests_total", "borrow", "CUHK", "CLOSED") == 1
     assert counters.read("requests_total", "lend", "CUHK", "WITHDRAWN") == 1
     assert counters.read("transitions_total", "REQUESTED", "IN_TRANSIT") == 1
+
+
+def test_a_partner_that_refuses_us_is_told_apart_from_one_that_is_away(library: Library, gauges: Gauges) -> None:
+    away = missed(Link("HKUST"), Patience(failures=1), library.now)
+    refusing = faulted(Link("CUHK"), Patience(), library.now, "Agency Authentication Failed")
+    for link in (away, refusing):
+        library.store.now(lambda unit, link=link: unit.links.keep(link))
+
+    told = look(library, gauges)
+    assert told["partner_fault"] == {("CUHK",): 1, ("HKUST",): 0}
+    assert told["partner_up"] == {("CUHK",): 0, ("HKUST",): 0}
 
 
 def test_how_long_it_stood_and_who_declined_is_counted(library: Library) -> None:
