@@ -169,7 +169,7 @@ class Daemon:
 
     def _doors(self) -> tuple[sip2.Door, ncip.Door]:
         library = self.config.library
-        terminals = rows.terminals(self.config)
+        terminals = rows.terminals(self.config, self.house.policy)
         sip2_door = sip2.Door(
             self.desk,
             terminals,

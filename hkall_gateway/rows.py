@@ -13,15 +13,17 @@ from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.mail.letters import Sender
 from hkall_gateway.ncip.handlers import Caller
+from hkall_gateway.rules.policy import messages_of
+from hkall_gateway.rules.settings import Policy
 from hkall_gateway.sip2.dialects import DIALECTS, TERMINATORS, Dialect
 from hkall_gateway.sip2.handlers import TerminalRow
 from hkall_gateway.sip2.listeners import Framing, Listener
 
 
-def terminals(config: Gateway) -> dict[str, TerminalRow]:
+def terminals(config: Gateway, policy: Policy) -> dict[str, TerminalRow]:
     """Who may log in, by login; a terminal speaks the library's first language unless its row names one."""
     usual, makes = config.library.languages[0], makes_of_terminals(config.sip2)
-    return {row.login: _terminal(row, makes[row.dialect], row.language or usual) for row in config.sip2.terminals}
+    return {row.login: _terminal(row, makes[row.dialect], row.language or usual, policy) for row in config.sip2.terminals}
 
 
 def makes_of_terminals(door: gateway.Sip2) -> dict[str, Dialect]:
@@ -71,9 +73,10 @@ def sender(config: Gateway, address: str) -> Sender:
     return Sender(address, *names, library.languages)
 
 
-def _terminal(row: gateway.Terminal, make: Dialect, language: str) -> TerminalRow:
-    allowed = AllowList(row.allow_from)
-    return TerminalRow(row.login, row.secret_hash, row.role, row.location, make, allowed, language)
+def _terminal(row: gateway.Terminal, make: Dialect, language: str, policy: Policy) -> TerminalRow:
+    allowed, messages = AllowList(row.allow_from), messages_of(row.role, policy, takes_money=bool(row.takes_money))
+    named = (row.login, row.secret_hash, row.role, row.location)
+    return TerminalRow(*named, make, allowed, language, messages, bool(row.offline))
 
 
 def _make(row: SiteDialect) -> Dialect:

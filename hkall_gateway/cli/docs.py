@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hkall_gateway.cli.rulesdoc import rules_page
+from hkall_gateway.config.crosschecks import OF_ROLES
 from hkall_gateway.config.docs import describe, describe_policy
 from hkall_gateway.ncip import handlers as ncip_handlers
 from hkall_gateway.ncip import profile as ncip_profile
@@ -17,7 +18,8 @@ from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.messages import SHAPES as SERVICES
 from hkall_gateway.ncip.status_words import LABELS_SCHEME, status_of
 from hkall_gateway.rules.lifecycle import TABLE, Send, diagram, side_of
-from hkall_gateway.rules.settings import LABELS
+from hkall_gateway.rules.policy import PAYMENT
+from hkall_gateway.rules.settings import LABELS, ROLES, Role
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import ItemKey, Partner, Position, Side
 from hkall_gateway.sip2 import profile as sip2_profile
@@ -45,6 +47,13 @@ ABOUT_STATUS = (
     " told by LookupRequest."
 )
 
+ABOUT_ROLES = (
+    "`[[roles]]` of the [policy](policy.md) changes it. What a role may not send is refused by the message's own reply before"
+    " the library's own system is asked, and is N in 98. *R16*, *R17*: books of HKALL as those rules say. *till*: where the"
+    " terminal's row says `takes_money = true`. No block: where its row says `offline = true`, for the reader for whom the book"
+    " waits alone, and never for longer than the policy."
+)
+
 
 def lifecycle() -> str:
     """docs/lifecycle.md: the diagrams and every row of the table."""
@@ -67,6 +76,9 @@ def profile() -> str:
         "## SIP2 2.00 messages",
         _table(("code", "message", "reply", "supported", "how, and why so"), sip2),
         "What a dialect withholds from its terminals gets its own negative reply; 98 says so in BX and its flags.",
+        "## What each kind of terminal may send",
+        _table(("message", *(row.role for row in ROLES)), list(_roles())),
+        ABOUT_ROLES,
         "## SIP2 fields",
         _table(("tag", "field", "", "supported", "how, and why so"), tags),
         f"*{HIDDEN}*: never in a log. *extension*: not in 2.00, sent only where the dialect lists it.",
@@ -85,6 +97,22 @@ def profile() -> str:
 
 def _status_words() -> list[tuple[str, ...]]:
     return [(position, status_of(Position(position)), label) for position, label in LABELS.items()]
+
+
+def _roles() -> Iterator[tuple[str, ...]]:
+    """One row a message, one column a role."""
+    yield ("93 97 99", *("yes" for _ in ROLES))
+    for code in sorted({code for row in ROLES for code in row.messages}):
+        yield (f"{code} {MESSAGES[code].name}", *(_may(row, code) for row in ROLES))
+    yield ("no block", *("`offline`" if row.role in OF_ROLES["offline"] else "no" for row in ROLES))
+
+
+def _may(row: Role, code: str) -> str:
+    if code not in row.messages:
+        return "till" if code == PAYMENT and row.role in OF_ROLES["takes_money"] else "no"
+    if code == "09" and not row.checkin:
+        return "R17" if row.role == "bookdrop" else "R16"
+    return "R16" if code == "11" and not row.checkout else "yes"
 
 
 def _marks(tag: Tag) -> str:

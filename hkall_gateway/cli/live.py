@@ -33,7 +33,7 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
         call=lambda: connected(terminals_at, timeout_s),
         post=send,
         password=password,
-        encodings={login: row.dialect.encoding for login, row in rows.terminals(config).items()},
+        encodings={login: row.dialect.encoding for login, row in rows.terminals(config, house.policy).items()},
         secrets=rows.agreed_secrets(config, os.environ),
         dialects=rows.dialects(config),
         request=lambda number: site.run(Unit.request, number),

@@ -8,6 +8,7 @@ import click
 
 from hkall_gateway import process
 from hkall_gateway.cli.site import config_option, load_config, open_database
+from hkall_gateway.config.notes import notes
 from hkall_gateway.edge import secrets
 
 
@@ -28,10 +29,13 @@ def serve(config: Path) -> None:
 def check_config(config: Path) -> None:
     """Name every error of the configuration and of the policy file at once.
 
+    Notes say what terminals may not do unless the site says so; they are no errors.
     Example: hkall-gateway check-config --config gateway.toml
     """
-    found, _house = load_config(config)
+    found, house = load_config(config)
     click.echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
+    for where, what in notes(found, house.policy):
+        click.echo(f"note: {where}: {what}")
 
 
 @click.command("hash-secret")

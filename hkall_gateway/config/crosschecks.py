@@ -17,6 +17,8 @@ BUILT_IN: Final = ("snapshot", "sip2", "ncip", "manual")
 """The connectors of the package."""
 NEEDED: Final = {"sip2": ("host", "the sip2 connector"), "ncip": ("url", "the ncip connector")}
 """The key that a connector cannot do without."""
+OF_ROLES: Final = {"takes_money": ("counter", "selfcheck"), "offline": ("counter", "selfcheck")}
+"""Keys of a terminal's row, and the roles that have a use for them: a book drop ends no loan, off line or not (R17)."""
 
 
 def crossed(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
@@ -27,6 +29,7 @@ def crossed(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
     yield from _ils(tables)
     yield from _listeners(tables)
     yield from _proofs(tables)
+    yield from _terminals(tables)
     yield from _dialects(tables)
 
 
@@ -105,6 +108,14 @@ def _proofs(tables: Table) -> Iterator[Fault]:
     for index, row in _rows(tables, "clients"):
         if not any(row.get(name) for name in ("secret_env", "certificate", "by_address")):
             yield dotted(("clients", index, "secret_env")), "is missing; or name its certificate, or say by_address = true"
+
+
+def _terminals(tables: Table) -> Iterator[Fault]:
+    """Keys of a terminal that its role has no use for."""
+    for index, row in _rows(_table(tables, "sip2"), "terminals"):
+        for key, roles in OF_ROLES.items():
+            if row.get(key) is True and row.get("role") not in roles:
+                yield dotted(("sip2", "terminals", index, key)), f"is for {listed(roles)}, not for {row.get('role')!r}"
 
 
 def _dialects(tables: Table) -> Iterator[Fault]:

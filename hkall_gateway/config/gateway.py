@@ -103,13 +103,23 @@ class Terminal(Strict):
 
     login: Text = Field(description="93 CN")
     secret_hash: Argon2Hash = Field(repr=False, description="Argon2id hash of 93 CO, from `hash-secret`")
-    role: Literal["counter", "selfcheck", "bookdrop"] = Field(description="what it may do")
+    role: Literal["counter", "selfcheck", "bookdrop", "lookup"] = Field(
+        description="what it may do: a row of `[[roles]]` of the policy; lookup: an e-book platform that checks readers"
+    )
     location: Text = Field(description="where it stands")
     dialect: Text = Field(default="standard", description="row of sip2/dialects.py, or of [[sip2.dialects]]")
     language: Language | None = Field(
         default=None, description="its screen's, where neither message nor patron names one; without it our usual one"
     )
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
+    takes_money: bool | None = Field(
+        default=None, description="selfcheck: it has a till, and may send 37 (fee paid); not said means no"
+    )
+    offline: bool | None = Field(
+        default=None,
+        description="counter, selfcheck: it goes on while the line is down; what it tells as done (no block) is taken, "
+        "for the holder alone and never for longer than the policy; not said means no",
+    )
 
 
 class Listener(Strict):

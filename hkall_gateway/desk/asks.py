@@ -24,7 +24,7 @@ class InboxKey:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a terminal stands and what it is: `role` is counter, selfcheck or bookdrop."""
+    """Where a terminal stands and what it is: `role` is counter, selfcheck, bookdrop or lookup."""
 
     role: str
     location: str

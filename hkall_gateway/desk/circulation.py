@@ -62,15 +62,17 @@ def _lend(
         lambda: standing(unit, borrower.barcode, house, now),
     )
     answer = policy.may_borrow(borrower, request, took, terminal, house.policy, now, closures, staff=ask.staff, standing=known)
+    if ask.no_block:  # whatever happened off line, the loan is the requester's alone
+        answer = policy.not_theirs(borrower, request) or answer
     conflict = ""
     if isinstance(answer, Refusal):
-        if not ask.no_block or not unit.can(request, Event.CHECK_OUT):
+        if not ask.no_block or request.patron != borrower.barcode or not unit.can(request, Event.CHECK_OUT):
             return _refuse(unit, answer, ask, _for_staff(unit, ask, request, answer.why, now), BorrowerFacts(borrower, ""), now)
         conflict = answer.why.value  # it happened while the line was down: taken, and shown to staff
     happened = ask.happened_at if ask.no_block and ask.happened_at else now
     granted = answer.due if isinstance(answer, Grant) and happened == now else None
     allowed = granted or policy.loan_due(borrower, request, house.policy, happened, closures)
-    due = ask.due_told if conflict and ask.due_told else allowed
+    due = min(ask.due_told, allowed) if conflict and ask.due_told else allowed
     flags = flagged(request, f"offline:{conflict}" if conflict else "", facts.flag)
     lent = _record_loan(unit, ask, request, borrower, due, happened, house, now, flags)
     renewing.ask_for_later_date(unit, lent, now, ask.by)

@@ -10,6 +10,7 @@ from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.outcomes import CheckedOut, Noted, Outcome, Paged, Refused, Renewed
 from hkall_gateway.rules import calendar, lenders
 from hkall_gateway.rules.lifecycle import FINAL, Event
+from hkall_gateway.rules.policy import lends
 from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.rules.windows import over
 from hkall_gateway.store.unit import Unit
@@ -108,6 +109,8 @@ def ship_at_counter(unit: Unit, ask: CheckOut, house: House, now: datetime) -> O
     held = [r for r in unit.requests_with(ask.barcode, house.agency) if r.partner == partner.agency]
     if not held:
         return _no(unit, Refusal(Why.UNKNOWN_ITEM), ask.by, now)
+    if not lends(ask.place.role, house.policy):
+        return _no(unit, Refusal(Why.COUNTER_ONLY, {"place": house.pickup_locations[0]}), ask.by, now, held[0])
     if held[0].position is P.SHIPPED:
         return _shipped(held[0], ask, again=True)
     if not unit.can(held[0], Event.LEND):

@@ -13,6 +13,8 @@ from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.lab.worldfile import Start, Terminal
 from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.policy import messages_of
+from hkall_gateway.rules.settings import Policy
 from hkall_gateway.sip2 import handlers as sip2
 from hkall_gateway.sip2.codec import checksum
 from hkall_gateway.sip2.dialects import DIALECTS
@@ -79,7 +81,7 @@ class Terminals:
         self._lines: dict[str, Line] = {}
         self._door = sip2.Door(
             desk=desk,
-            terminals={login: _row(terminal) for login, terminal in self._rows.items()},
+            terminals={login: _row(terminal, start.policy) for login, terminal in self._rows.items()},
             secrets=PlainSecrets(),
             agency=start.agency,
             library_name=start.name,
@@ -119,7 +121,7 @@ class Terminals:
         return line
 
 
-def _row(terminal: Terminal) -> sip2.TerminalRow:
+def _row(terminal: Terminal, policy: Policy) -> sip2.TerminalRow:
     return sip2.TerminalRow(
         login=terminal.login,
         secret_hash=terminal.login,
@@ -128,4 +130,6 @@ def _row(terminal: Terminal) -> sip2.TerminalRow:
         dialect=DIALECTS[terminal.dialect],
         allow_from=LOOPBACK,
         language=terminal.language,
+        messages=messages_of(terminal.role, policy, takes_money=terminal.takes_money),
+        offline=terminal.offline,
     )

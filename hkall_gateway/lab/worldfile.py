@@ -48,6 +48,8 @@ class Terminal:
     location: str = "HKU-MAIN-LENDING"
     dialect: str = "standard"
     language: str = "en"
+    takes_money: bool = False
+    offline: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,8 @@ ROWS: Final = (
     Row(W.FEE_NOT_ACKNOWLEDGED,         _BROKEN,        "AcknowledgedFeeAmount", "the fee is not acknowledged"),
     # The conversation.
     Row(W.NOT_SUPPORTED,                _NO_SERVICE,    "",                  "not supported here"),
+    Row(W.NOT_AT_THIS_TERMINAL,         _NO_SERVICE,    "",                  "not for this kind of terminal"),
+    Row(W.TOO_MANY_WRONG_PINS,          TRY_LATER,      "AuthenticationInput", "too many wrong PINs; ask again later"),
     Row(W.LOG_IN_FIRST,                 _WHO,           "FromAgencyId",      "who asks is not known"),
     Row(W.UNUSABLE_MESSAGE,             _MISSING,       "",                  "the message cannot be acted upon"),
     Row(W.TRY_AGAIN,                    TRY_LATER,      "",                  "please send it again later"),

@@ -55,7 +55,7 @@ class Counts:
 
 @fixed(frozen=True, slots=True)
 class Terminal:
-    """Where a copy is scanned: `role` is a row of the policy's roles (counter, selfcheck, bookdrop)."""
+    """Where a copy is scanned: `role` is a row of the policy's roles (counter, selfcheck, bookdrop, lookup)."""
 
     role: str
     location: str = ""
@@ -119,6 +119,23 @@ def may_cancel(request: Request, policy: Policy) -> Grant | Refusal:
     return Refusal(Why.TOO_LATE_TO_CANCEL, {"position": policy.labels.get(request.position, request.position)})
 
 
+# ---- terminals
+
+
+PAYMENT = "37"
+
+
+def messages_of(role: str, policy: Policy, *, takes_money: bool = False) -> frozenset[str]:
+    """The SIP2 messages that a terminal of this role may send beside login, status and resend; one with a till, 37 too."""
+    named = frozenset(code for row in policy.roles if row.role == role for code in row.messages)
+    return named | {PAYMENT} if takes_money else named
+
+
+def lends(role: str, policy: Policy) -> bool:
+    """Whether terminals of this role lend books of other libraries. Source: HKALL rules R16."""
+    return any(row.checkout for row in policy.roles if row.role == role)
+
+
 # ---- the hold shelf and the counter
 
 
@@ -160,11 +177,18 @@ def may_borrow(
 
     `staff` may lend what waited too long or was recalled since, unless nobody may. Source: HKALL rules R13 to R21.
     """
-    no = suspended("checkout", policy, now) or _no_counter(request, terminal, policy) or _not_theirs(borrower, request)
+    no = suspended("checkout", policy, now) or _no_counter(request, terminal, policy) or not_theirs(borrower, request)
     no = no or _not_here(request) or _no(may_use(borrower, policy, now, standing))
     no = no or _too_late(request, terminal, policy, now, closures, staff) or _sent_back(request, policy, staff)
     room = quota(borrower, counts, policy)
     return no or _no(room) or Grant(loan_due(borrower, request, policy, now, closures), room.facts)
+
+
+def not_theirs(borrower: Borrower, request: Request) -> Refusal | None:
+    """The no to a borrower for whom a copy was not fetched; None for the one for whom it was. Source: HKALL rules R13."""
+    if request.patron == borrower.barcode:
+        return None
+    return Refusal(Why.ON_LOAN_TO_ANOTHER if request.position is P.ON_LOAN else Why.NOT_REQUESTER)
 
 
 def loan_due(
@@ -293,15 +317,8 @@ def _books(local: int, counts: Counts, policy: Policy) -> int:
 
 
 def _no_counter(request: Request, terminal: Terminal, policy: Policy) -> Refusal | None:
-    lends = any(row.checkout for row in policy.roles if row.role == terminal.role)
     here = not request.pickup_location or terminal.location in ("", request.pickup_location)
-    return None if lends and here else Refusal(Why.COUNTER_ONLY, {"place": request.pickup_location})
-
-
-def _not_theirs(borrower: Borrower, request: Request) -> Refusal | None:
-    if request.patron == borrower.barcode:
-        return None
-    return Refusal(Why.ON_LOAN_TO_ANOTHER if request.position is P.ON_LOAN else Why.NOT_REQUESTER)
+    return None if lends(terminal.role, policy) and here else Refusal(Why.COUNTER_ONLY, {"place": request.pickup_location})
 
 
 def _not_here(request: Request) -> Refusal | None:

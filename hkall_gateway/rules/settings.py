@@ -17,6 +17,8 @@ T = TypeVar("T")
 Scope = Literal["borrow_request", "lend_request", "checkout", "renew", "all"]
 Doubt = Literal["allow_and_flag", "deny"]
 OnClosure = Literal["roll_forward", "keep", "roll_back"]
+TerminalMessage = Literal["01", "09", "11", "15", "17", "19", "23", "25", "29", "35", "37", "63", "65"]
+"""What a terminal may send once it is logged in; 93, 97 and 99 are open to all. Source: SIP2 2.00."""
 
 
 def _key(default: T, rule: str, doc: str) -> T:
@@ -76,11 +78,14 @@ class StudyModes:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a kind of terminal may do with books of other libraries."""
+    """What a kind of terminal may do. `checkout` and `checkin` are about books of other libraries alone."""
 
-    role: str = field(metadata=_must("R16", "counter, selfcheck or bookdrop."))
+    role: str = field(metadata=_must("R16", "counter, selfcheck, bookdrop or lookup."))
     checkout: bool = field(metadata=_must("R16", "Whether it lends them."))
     checkin: bool = field(metadata=_must("R16", "Whether it takes them back."))
+    messages: tuple[TerminalMessage, ...] = field(
+        metadata=_must("R16", "SIP2 messages that it may send beside 93, 97 and 99, also about the library's own books.")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,9 +291,12 @@ CATEGORIES: tuple[Category, ...] = (
 )
 
 ROLES: tuple[Role, ...] = (
-    Role("counter",   checkout=True,  checkin=True),
-    Role("selfcheck", checkout=False, checkin=False),
-    Role("bookdrop",  checkout=False, checkin=False),
+    Role("counter",   checkout=True,  checkin=True,
+         messages=("01", "09", "11", "15", "17", "19", "23", "25", "29", "35", "37", "63", "65")),
+    Role("selfcheck", checkout=False, checkin=False,
+         messages=("09", "11", "15", "17", "23", "29", "35", "63", "65")),
+    Role("bookdrop",  checkout=False, checkin=False, messages=("09", "17")),
+    Role("lookup",    checkout=False, checkin=False, messages=("17", "23", "35", "63")),
 )
 
 LABELS: Mapping[str, str] = {

@@ -121,6 +121,8 @@ class Why(StrEnum):
     REASON_NEEDED = "reason_needed"
     WRONG_DATE = "wrong_date"
     NOT_SUPPORTED = "not_supported"
+    NOT_AT_THIS_TERMINAL = "not_at_this_terminal"
+    TOO_MANY_WRONG_PINS = "too_many_wrong_pins"
     LOG_IN_FIRST = "log_in_first"
     UNUSABLE_MESSAGE = "unusable_message"
     TRY_AGAIN = "try_again"

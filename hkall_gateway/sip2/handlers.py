@@ -108,6 +108,8 @@ async def _answer(turn: Turn, piece: Message | Refuse) -> Reply:
         return refuse_by(turn, Why.LOG_IN_FIRST)
     if code not in HANDLERS or code in turn.session.dialect.withheld:
         return refuse_by(turn, Why.NOT_SUPPORTED)
+    if not turn.offers(code):
+        return refuse_by(turn, Why.NOT_AT_THIS_TERMINAL)
     if isinstance(piece, Refuse) and code not in ASKS_NOTHING:
         return refuse_by(turn, Why.UNUSABLE_MESSAGE)
     return await relay.answer(turn, HANDLERS[code])
@@ -191,7 +193,7 @@ async def _status(turn: Turn) -> Reply:
     said = {
         "on_line_status": "Y",
         **{flag: "Y" if all(_offered(turn, code) for code in codes) else "N" for flag, codes in OFFERS.items()},
-        "off_line_ok": "Y" if dialect.offline else "N",
+        "off_line_ok": "Y" if dialect.offline and turn.terminal.offline else "N",
         "timeout_period": f"{dialect.timeout_tenths}",
         "retries_allowed": f"{dialect.retries}",
         "date_time_sync": turn.date18(turn.now),
@@ -205,7 +207,7 @@ async def _status(turn: Turn) -> Reply:
 
 def _offered(turn: Turn, code: str) -> bool:
     """Whether this terminal may send that message; 97 is answered by the session."""
-    return (code in HANDLERS or code == RESEND) and code not in turn.session.dialect.withheld
+    return (code in HANDLERS or code == RESEND) and turn.offers(code)
 
 
 # fmt: off

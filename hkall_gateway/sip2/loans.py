@@ -52,7 +52,7 @@ async def check_out(turn: Turn) -> Reply:
         return refuse_by(turn, Why.UNUSABLE_MESSAGE)
     if turn.says("BI"):
         return await _undo_return(turn)
-    if turn.pin_missing and not turn.says("no_block"):
+    if turn.pin_missing and not turn.no_block:
         return refuse_by(turn, Why.WRONG_PIN)
     outcome = await turn.door.desk.check_out(_checkout(turn))
     return _lent(turn, outcome) if isinstance(outcome, CheckedOut) else refuse(turn, outcome, **_fee(turn, outcome))
@@ -67,7 +67,7 @@ def _checkout(turn: Turn, *, undo: bool = False) -> CheckOut:
         barcode=turn.message.get("AB"),
         pin=turn.pin,
         pin_given=bool(turn.pin),
-        no_block=turn.says("no_block"),
+        no_block=turn.no_block,
         renewal_allowed=turn.says("sc_renewal_policy"),
         fee_acknowledged=turn.says("BO"),
         happened_at=turn.happened("transaction_date"),
@@ -107,7 +107,7 @@ def _loan(turn: Turn, title: str, due: date | None, texts: Sequence[str], *, had
 
 async def _undo_return(turn: Turn) -> Reply:
     asked = turn.message
-    ask = CheckIn(turn.by, turn.place, asked.get("AB"), no_block=turn.says("no_block"), undo=True, card=asked.get("AA"))
+    ask = CheckIn(turn.by, turn.place, asked.get("AB"), no_block=turn.no_block, undo=True, card=asked.get("AA"))
     outcome = await turn.door.desk.check_in(ask)
     if not isinstance(outcome, CheckedIn):
         return refuse(turn, outcome)
@@ -127,7 +127,7 @@ async def check_in(turn: Turn) -> Reply:
     if turn.says("BI"):
         return await _undo_loan(turn)
     happened = turn.happened("return_date", "transaction_date")
-    ask = CheckIn(turn.by, turn.place, asked.get("AB"), no_block=turn.says("no_block"), happened_at=happened)
+    ask = CheckIn(turn.by, turn.place, asked.get("AB"), no_block=turn.no_block, happened_at=happened)
     outcome = await turn.door.desk.check_in(ask)
     if not isinstance(outcome, CheckedIn):
         return refuse(turn, outcome)

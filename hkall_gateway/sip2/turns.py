@@ -26,10 +26,19 @@ from hkall_gateway.sip2.words import CODES, EN, UNSAID, language_of, say
 
 NOWHERE: Final = AllowList(())
 
+OPEN: Final = frozenset({"93", "97", "99"})
+"""Messages of every terminal, whatever its role."""
+ASKED: Final = frozenset(code for code, shape in SHAPES.items() if shape.reply) - OPEN
+"""All others that a terminal may send."""
+
 
 @dataclass(frozen=True, slots=True)
 class TerminalRow:
-    """One login of the configuration. `role` is counter, selfcheck or bookdrop; `dialect` its make."""
+    """One login of the configuration.
+
+    `role` is a row of the policy's roles; `dialect` its make. `messages` are the codes that it may send beside 93, 97 and 99.
+    `offline`: what it did while the line was down (no block) is taken as done.
+    """
 
     login: str
     secret_hash: str = field(repr=False)
@@ -38,6 +47,8 @@ class TerminalRow:
     dialect: Dialect = DIALECTS["standard"]
     allow_from: AllowList = NOWHERE
     language: str = EN
+    messages: frozenset[str] = ASKED
+    offline: bool = False
 
 
 NOBODY: Final = TerminalRow("", "", "", "")
@@ -113,6 +124,15 @@ class Turn:
     def pin_missing(self) -> bool:
         """Whether this make of terminal asks for a PIN and none came."""
         return self.session.dialect.pin_required and not self.pin
+
+    @property
+    def no_block(self) -> bool:
+        """Whether it has happened already, off line; said by a terminal that cannot be off line, it means nothing."""
+        return self.terminal.offline and self.says("no_block")
+
+    def offers(self, code: str) -> bool:
+        """Whether this terminal may send that message: its make is offered it, and its role allows it."""
+        return code not in self.session.dialect.withheld and (code in self.terminal.messages or code in OPEN)
 
     def says(self, flag: str) -> bool:
         """Whether the terminal said Y."""

@@ -39,6 +39,12 @@ def test_a_right_configuration_is_said_to_be_right(config: Path) -> None:
     assert (done.exit_code, "no errors" in done.output) == (0, True)
 
 
+def test_what_a_terminal_may_do_no_more_is_noted_beside_a_right_configuration(config: Path) -> None:
+    done = run("check-config", config=config)
+    assert done.exit_code == 0
+    assert "note: sip2.terminals bookdrop-1: bookdrop: 01 11 15 19 23 25 29 35 37 63 65 are refused" in done.output
+
+
 def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = run("check-config", config=tmp_path / "none.toml")
     assert done.exit_code == 2

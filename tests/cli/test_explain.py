@@ -171,6 +171,8 @@ NEVER_ASKED: Mapping[Why, str] = {
     Why.LOG_IN_FIRST:         "a terminal's",
     Why.UNUSABLE_MESSAGE:     "a terminal's or a partner's",
     Why.NOT_SUPPORTED:        "a terminal's or a partner's",
+    Why.NOT_AT_THIS_TERMINAL: "a terminal's",
+    Why.TOO_MANY_WRONG_PINS:  "a terminal's or a partner's",
     Why.TRY_AGAIN:            "a line is down",
     Why.AVAILABILITY_UNKNOWN: "a local system that cannot be asked; explain reads what was loaded",
     Why.NOT_IN_BOOK_DROP:     "a return's",

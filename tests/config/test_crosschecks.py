@@ -50,3 +50,11 @@ def test_two_agencies_that_differ_only_in_case_are_one() -> None:
 def test_no_partner_is_called_as_the_line_of_all_letters_is() -> None:
     told = dict(crossed({"library": {"agency": "HKU"}, "partners": [{"agency": "Mail"}]}, {}))
     assert told == {"partners[0].agency": "'Mail' already stands at the line of all letters"}
+
+
+@pytest.mark.parametrize("key", ["offline", "takes_money"])
+@pytest.mark.parametrize("role", ["bookdrop", "lookup"])
+def test_a_book_drop_and_a_look_up_have_no_use_for_a_till_or_for_working_off_line(role: str, key: str) -> None:
+    told = dict(crossed({"sip2": {"terminals": [{"login": "a", "role": role, key: True}]}}, {}))
+    assert told == {f"sip2.terminals[0].{key}": f"is for counter or selfcheck, not for '{role}'"}
+    assert not list(crossed({"sip2": {"terminals": [{"login": "a", "role": role, key: False}]}}, {}))

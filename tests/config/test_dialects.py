@@ -11,6 +11,7 @@ from hkall_gateway.config import ConfigErrors, Gateway, load
 from hkall_gateway.config import dialects as own
 from hkall_gateway.edge.secrets import hash_secret
 from hkall_gateway.rows import listeners, makes_of_terminals, terminals
+from hkall_gateway.rules.settings import Policy
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 
 HASH = hash_secret("terminal")
@@ -51,14 +52,14 @@ def test_every_column_of_a_dialect_may_be_said_and_nothing_else() -> None:
 
 
 def test_a_site_says_only_what_differs_from_a_packaged_row(tmp_path: Path) -> None:
-    lobby = terminals(_read(tmp_path, LOBBY))["counter-1"].dialect
+    lobby = terminals(_read(tmp_path, LOBBY), Policy())["counter-1"].dialect
     changed = {"name": "lobby", "terminator": b"\r\n", "pin_required": True, "hidden": frozenset({"BE"})}
     assert lobby == replace(DIALECTS["big5"], **changed)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("row", "language"), [('language = "zh-Hant"', "zh-Hant"), ("", "en")])
 def test_a_terminal_speaks_the_usual_language_unless_its_row_names_another(tmp_path: Path, row: str, language: str) -> None:
-    assert terminals(_read(tmp_path, row))["counter-1"].language == language
+    assert terminals(_read(tmp_path, row), Policy())["counter-1"].language == language
 
 
 def test_a_row_that_says_nothing_is_the_standard_one_by_another_name(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_the_page_on_configuration_names_every_key() -> None:
         "[[clients]]",
     ):
         assert f"## `{table}`" in page
-    assert "| `role` | counter, selfcheck or bookdrop | **needed** | what it may do |" in page
+    assert "| `role` | counter, selfcheck, bookdrop or lookup | **needed** | what it may do: a row of" in page
 
 
 def test_every_row_of_the_page_has_four_cells_and_a_meaning() -> None:

@@ -239,7 +239,7 @@ SAID = {
     "sip2.idle_timeout_s": "must be a whole number",
     "sip2.max_conections": "is not a known key (did you mean `max_connections`?)",
     "sip2.terminals[0].secret_hash": "must be an Argon2id hash, as `hkall-gateway hash-secret` prints it",
-    "sip2.terminals[0].role": "must be counter, selfcheck or bookdrop",
+    "sip2.terminals[0].role": "must be counter, selfcheck, bookdrop or lookup",
     "sip2.terminals[1].login": "'counter-1' already stands at sip2.terminals[0].login",
     "sip2.terminals[1].allow_from[0]": "'127.0.0.1/8' is not a network: 127.0.0.1/8 has host bits set",
     "ncip.max_body_bytes": "must be at least 1",

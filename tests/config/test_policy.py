@@ -66,6 +66,7 @@ def test_a_role_is_changed_by_its_name(tmp_path: Path) -> None:
         ("counter", True, True),
         ("selfcheck", True, False),
         ("bookdrop", False, False),
+        ("lookup", False, False),
     ]
 
 

@@ -103,7 +103,7 @@ def test_r14_without_a_printed_day_the_letter_counts_and_without_a_letter_the_ar
 
 
 LATE = at("2017-03-12T09:00:00")
-OPEN_SELFCHECK = replace(POLICY, roles=(Role("counter", True, True), Role("selfcheck", True, False)))
+OPEN_SELFCHECK = replace(POLICY, roles=(Role("counter", True, True, ("11",)), Role("selfcheck", True, False, ("11",))))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hkall_gateway.rules.lifecycle import LENDING, TABLE
+from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import CATEGORIES, LABELS, ROLES, Category, Policy
 from hkall_gateway.rules.vocabulary import Position
 
@@ -70,7 +71,25 @@ def test_r2_only_the_two_groups_of_space_students_need_full_time_study() -> None
 
 
 def test_r16_each_role_of_a_terminal_has_one_row() -> None:
-    assert sorted(r.role for r in ROLES) == ["bookdrop", "counter", "selfcheck"]
+    assert sorted(r.role for r in ROLES) == ["bookdrop", "counter", "lookup", "selfcheck"]
+
+
+@pytest.mark.parametrize(
+    ("role", "messages"),
+    [
+        ("counter", "01 09 11 15 17 19 23 25 29 35 37 63 65"),
+        ("selfcheck", "09 11 15 17 23 29 35 63 65"),
+        ("bookdrop", "09 17"),
+        ("lookup", "17 23 35 63"),
+    ],
+)
+def test_each_role_may_send_what_the_published_table_says(role: str, messages: str) -> None:
+    assert " ".join(sorted(messages_of(role, Policy()))) == messages
+    assert messages_of(role, Policy(), takes_money=True) == messages_of(role, Policy()) | {"37"}
+
+
+def test_a_role_that_no_row_names_may_send_nothing() -> None:
+    assert messages_of("kiosk", Policy()) == frozenset()
 
 
 def test_r35_every_borrowing_position_has_a_label() -> None:

@@ -26,6 +26,7 @@ from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import By, Holding, Partner, Position, Request, Sensitive, Side, Why
 from hkall_gateway.sip2.codec import Message, decode
@@ -105,15 +106,21 @@ class PlainSecrets:
         return stored == secret
 
 
-def _row(login: str, role: str = "counter", dialect: str = "standard", language: str = "en") -> TerminalRow:
-    make, allowed = DIALECTS[dialect], AllowList(["10.0.0.0/8"])
-    return TerminalRow(login, f"{login}-pw", role, "HKU-MAIN-LENDING", make, allowed, language)
+def _row(
+    login: str, role: str = "counter", dialect: str = "standard", language: str = "en", offline: bool = False
+) -> TerminalRow:
+    make, allowed, messages = DIALECTS[dialect], AllowList(["10.0.0.0/8"]), messages_of(role, Policy())
+    return TerminalRow(login, f"{login}-pw", role, "HKU-MAIN-LENDING", make, allowed, language, messages, offline)
 
 
 TERMINALS = (
     _row("counter-1"),
     _row("selfcheck-1", "selfcheck"),
     _row("bookdrop-1", "bookdrop"),
+    _row("lookup-1", "lookup"),
+    _row("counter-2"),
+    _row("offline-1", "selfcheck", offline=True),
+    _row("offline-2", offline=True),
     _row("pin-1", dialect="pin"),
     _row("staff-1", dialect="counter"),
     _row("zh-1", language="zh-Hant"),

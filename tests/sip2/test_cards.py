@@ -55,13 +55,13 @@ def test_a_blocked_card_is_shown_blocked_and_kept_with_the_reason(store: Immedia
 
 def test_a_blocked_card_borrows_nothing_at_any_terminal(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
-    fields("selfcheck-1", _01())
+    fields("counter-2", _01())
     assert fields("counter-1", _11()).get("ok") == "0"
 
 
 def test_what_a_terminal_blocked_is_lifted_by_any_other(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
-    fields("selfcheck-1", _01())
+    fields("counter-2", _01())
     lifted = fields("counter-1", _25())
     assert (lifted.code, lifted.get("patron_status"), lifted.get("BL")) == ("26", FINE, "Y")
     assert fields("counter-1", _11()).get("ok") == "1"

@@ -70,7 +70,7 @@ def test_another_sum_under_the_same_number_is_refused(owe: Owe, store: Immediate
 def test_the_same_number_at_another_terminal_is_another_payment(owe: Owe, store: Immediate, fields: Fields) -> None:
     owe(1000)
     fields("counter-1", _37("2.00", "BKt-1|"))
-    assert fields("selfcheck-1", _37("2.00", "BKt-1|")).get("payment_accepted") == "Y"
+    assert fields("counter-2", _37("2.00", "BKt-1|")).get("payment_accepted") == "Y"
     assert _owed(store) == 600
 
 

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from hkall_gateway.desk.asks import SeePatron
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import PatronSeen
+from hkall_gateway.rules.settings import ROLES
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec import Message, decode
 from hkall_gateway.sip2.dialects import DIALECTS
@@ -127,18 +128,42 @@ def test_a_terminal_that_was_taken_out_of_the_configuration_must_log_in_again(do
 
 def test_the_status_is_answered_before_the_login(door: Door, session: Session) -> None:
     reply = _said(door, session, "9900302.00")
-    assert reply == (f"98YYYYYY100003{DATE}2.00AOHKU|AMThe University of Hong Kong Libraries|BXYYYYYYYYYYYYYYYY|")
+    assert reply == (f"98YYYYYN100003{DATE}2.00AOHKU|AMThe University of Hong Kong Libraries|BXYYYYYYYYYYYYYYYY|")
 
 
 def test_the_status_names_where_the_terminal_stands(fields: Fields) -> None:
     assert fields("counter-1", "9900302.00").get("AN") == "HKU-MAIN-LENDING"
 
 
+NOT_OFFERED = {("Not supported here",), ("Not possible at this terminal. Please ask at the counter",)}
+ROLES_OF = {"counter-1": "counter", "selfcheck-1": "selfcheck", "bookdrop-1": "bookdrop", "lookup-1": "lookup"}
+
+
+@pytest.mark.parametrize("login", [*ROLES_OF, "public-1"])
 @pytest.mark.parametrize("position", [at for at, code in enumerate(BX) if code != "97"])
-def test_bx_promises_exactly_what_is_supported(fields: Fields, samples: dict[str, str], position: int) -> None:
-    promised = fields("counter-1", "9900302.00").get("BX")[position]
-    reply = fields("counter-1", samples[BX[position]])
-    assert (promised == "N") == (reply.all("AF") == ("Not supported here",))
+def test_bx_promises_exactly_what_is_answered_at_this_terminal(
+    fields: Fields, samples: dict[str, str], login: str, position: int
+) -> None:
+    promised = fields(login, "9900302.00").get("BX")[position]
+    reply = fields(login, samples[BX[position]])
+    assert (promised == "N") == (reply.all("AF") in NOT_OFFERED)
+
+
+@pytest.mark.parametrize("code", sorted(set(ASKED) - {"93", "99"}))
+@pytest.mark.parametrize(("login", "role"), ROLES_OF.items())
+def test_what_a_role_may_not_send_gets_the_message_s_own_no(
+    fields: Fields, samples: dict[str, str], login: str, role: str, code: str
+) -> None:
+    reply = fields(login, samples[code])
+    refused = reply.all("AF") == ("Not possible at this terminal. Please ask at the counter",)
+    assert refused == (code not in next(row.messages for row in ROLES if row.role == role))
+    assert reply.code == SHAPES[code].reply
+    assert not refused or _no_in(reply)
+
+
+@pytest.mark.parametrize(("login", "flag"), [("counter-1", "N"), ("offline-1", "Y"), ("offline-2", "Y")])
+def test_a_terminal_is_told_that_it_may_work_off_line_where_its_row_says_so(fields: Fields, login: str, flag: str) -> None:
+    assert fields(login, "9900302.00").get("off_line_ok") == flag
 
 
 def test_bx_has_a_position_for_every_message_that_a_terminal_may_send() -> None:

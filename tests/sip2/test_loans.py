@@ -93,14 +93,14 @@ def test_the_due_date_is_written_as_the_terminal_wants_it(place: Place, fields: 
 
 def test_what_happened_off_line_is_taken_with_its_own_day_and_flagged_where_it_conflicts(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
-    reply = fields("selfcheck-1", f"11YY20170227    180000{DATE}AOHKU|AAP1|ABC1|AC|")
+    reply = fields("offline-1", f"11YY20170227    180000{DATE}AOHKU|AAP1|ABC1|AC|")
     assert (reply.get("ok"), reply.get("AH")) == ("1", "20170301    235959")
     assert reply.all("AF") == ("Taken, but staff must look at it",)
 
 
 def test_a_clock_that_runs_ahead_does_not_lengthen_an_off_line_loan(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
-    reply = fields("counter-1", _11(no_block="Y", date="20990101    000000"))
+    reply = fields("offline-2", _11(no_block="Y", date="20990101    000000"))
     assert reply.get("AH") == "20170316    235959"
 
 
@@ -190,7 +190,7 @@ def test_a_check_in_without_a_barcode_cannot_be_read(fields: Fields) -> None:
 
 def test_a_return_that_happened_off_line_counts_on_its_own_day(place: Place, fields: Fields) -> None:
     place(P.ON_LOAN, due=date(2017, 2, 26))
-    reply = fields("counter-1", _09(no_block="Y", returned="20170227    180000"))
+    reply = fields("offline-2", _09(no_block="Y", returned="20170227    180000"))
     assert reply.all("AF") == ("Returned: send to CUHK. Fine HKD 2.00",)
 
 

@@ -8,6 +8,7 @@ from datetime import date
 
 import pytest
 from sqlalchemy import insert
+from structlog.testing import capture_logs
 
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec import Message
@@ -77,48 +78,77 @@ def test_a_stranger_s_loans_are_not_renewed(place: Place, fields: Fields, login:
 # ---- while the line was down
 
 
-@pytest.mark.parametrize("login", ["selfcheck-1", "bookdrop-1"])
 def test_a_return_where_none_is_taken_is_taken_offline_and_shown_to_staff(
-    place: Place, store: Immediate, fields: Fields, login: str
+    place: Place, store: Immediate, fields: Fields
 ) -> None:
     request = place(P.ON_LOAN, due=date(2017, 3, 16), used=True)
-    reply = fields(login, _09("Y"))
+    reply = fields("offline-1", _09("Y"))
     assert (reply.get("ok"), reply.get("alert")) == ("1", "Y")
     assert reply.all("AF")[-1] == "Taken, but staff must look at it"
     after = store.now(Unit.request, request.id)
     assert after is not None
     assert (after.position, after.returned_on) == (P.RETURN_TRANSIT, date(2017, 2, 28))
-    assert after.flags in {"offline:counter_only", "offline:not_in_book_drop"}
+    assert after.flags == "offline:counter_only"
 
 
-def test_a_return_at_the_book_drop_with_the_line_up_is_still_refused(place: Place, store: Immediate, fields: Fields) -> None:
+@pytest.mark.parametrize("no_block", ["N", "Y"])
+def test_a_return_at_the_book_drop_is_refused_with_the_line_up_or_down(
+    place: Place, store: Immediate, fields: Fields, no_block: str
+) -> None:
     request = place(P.ON_LOAN, due=date(2017, 3, 16), used=True)
-    assert fields("bookdrop-1", _09()).get("ok") == "0"
+    assert fields("bookdrop-1", _09(no_block)).get("ok") == "0"
     left_there = replace(request, flags="HKALL_IN_BOOKDROP", dropped_on=date(2017, 3, 1))
     assert store.now(Unit.request, request.id) == left_there
 
 
-def test_an_offline_loan_that_conflicts_is_taken_with_the_date_that_was_told(
-    place: Place, store: Immediate, fields: Fields
+@pytest.mark.parametrize(
+    ("told", "due"),
+    [
+        ("20170310    235959", "20170310    235959"),  # shorter than the policy: what stands on the slip
+        ("20170315    235959", "20170315    235959"),  # the policy's own
+        ("20170316    000000", "20170315    235959"),
+        ("20190101    235959", "20170315    235959"),
+    ],
+)
+def test_an_offline_loan_that_conflicts_is_due_as_told_but_never_later_than_the_policy_says(
+    place: Place, store: Immediate, fields: Fields, told: str, due: str
 ) -> None:
     request = place(P.RECEIVED)
-    reply = fields("selfcheck-1", _11("P1", "Y", told="20170320    235959"))
-    assert [reply.get(name) for name in ("ok", "AH")] == ["1", "20170320    235959"]
+    reply = fields("offline-1", _11("P1", "Y", told=told))
+    assert [reply.get(name) for name in ("ok", "AH")] == ["1", due]
     assert reply.all("AF") == ("Taken, but staff must look at it",)
     after = store.now(Unit.request, request.id)
     assert after is not None
     assert (after.position, after.flags) == (P.ON_LOAN, "offline:counter_only")
 
 
+@pytest.mark.parametrize(
+    ("login", "card", "why", "flags"),
+    [
+        ("offline-1", "P2", "not_requester", "offline:not_requester"),
+        ("selfcheck-1", "P1", "counter_only", ""),
+        ("selfcheck-1", "P2", "counter_only", ""),
+    ],
+)
+def test_no_block_lends_to_the_requester_alone_and_only_where_the_terminal_may_be_off_line(
+    place: Place, store: Immediate, fields: Fields, login: str, card: str, why: str, flags: str
+) -> None:
+    request = place(P.RECEIVED)
+    with capture_logs() as logs:
+        assert fields(login, _11(card, "Y", told="20190101    235959")).get("ok") == "0"
+    assert [line["refused"] for line in logs if "refused" in line] == [why]
+    assert store.now(Unit.request, request.id) == replace(request, flags=flags)
+
+
 def test_an_offline_loan_with_a_wrong_pin_is_taken(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
-    assert fields("counter-1", _11(no_block="Y", more="AD9999|")).get("ok") == "1"
+    assert fields("offline-2", _11(no_block="Y", more="AD9999|")).get("ok") == "1"
 
 
 def test_an_offline_loan_that_cannot_be_is_refused_and_shown_to_staff(place: Place, store: Immediate, fields: Fields) -> None:
     request = place(P.IN_TRANSIT)
-    assert fields("counter-1", _11(no_block="Y")).get("ok") == "0"
-    assert fields("counter-1", _11(no_block="Y")).get("ok") == "0"
+    assert fields("offline-2", _11(no_block="Y")).get("ok") == "0"
+    assert fields("offline-2", _11(no_block="Y")).get("ok") == "0"
     after = store.now(Unit.request, request.id)
     assert after is not None
     assert (after.position, after.flags) == (P.IN_TRANSIT, "offline:not_yet_arrived")

@@ -46,7 +46,7 @@ class Scripted(Desk):
 
 def _asked(door: Door, desk: Desk, line: str) -> str:
     session = Session(DIALECTS["standard"])
-    session.log_in("counter-1")
+    session.log_in("offline-2")
     (piece,) = session.receive(line.encode() + b"\r")
     assert isinstance(piece, Message)
     return finished(respond(replace(door, desk=desk), session, piece, "10.0.0.7")).decode()
@@ -69,7 +69,7 @@ def test_an_off_line_checkout_hands_the_desk_its_instant_and_the_due_date_that_w
     assert (ask.no_block, ask.renewal_allowed, ask.pin_given, ask.due_told) == (True, False, True, date(2017, 3, 14))
     assert ask.happened_at == datetime(2017, 2, 27, 10, tzinfo=UTC)
     assert (ask.place.role, ask.place.location) == ("counter", "HKU-MAIN-LENDING")
-    assert (ask.by.who, ask.by.channel, ask.by.message) == ("counter-1", "sip2", "11")
+    assert (ask.by.who, ask.by.channel, ask.by.message) == ("offline-2", "sip2", "11")
 
 
 def test_a_check_in_that_cancels_a_checkout_undoes_the_loan(door: Door) -> None:
@@ -93,4 +93,4 @@ def test_a_message_has_the_number_of_its_instant_whatever_zone_the_clock_is_in(d
     for zone in (HONG_KONG, UTC):
         clock[0] = datetime(2017, 3, 1, 2, 0, 7, tzinfo=UTC).astimezone(zone)
         _asked(door, desk, _checkin())
-    assert [asked.by.corr for asked in desk.asked] == ["counter-1/20170301T020007.000000"] * 2
+    assert [asked.by.corr for asked in desk.asked] == ["offline-2/20170301T020007.000000"] * 2

@@ -1,0 +1,42 @@
+"""What check-config notes: what terminals may not do unless the site says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hkall_gateway.config import load
+from hkall_gateway.config.notes import notes
+from hkall_gateway.daemon import house_of
+from hkall_gateway.lab import setup
+
+
+def noted(folder: Path, policy: str = "", *changes: tuple[str, str]) -> list[str]:
+    ports = setup.Ports()
+    path = setup.write_config(folder, ports, policy)
+    text = path.read_text()
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    path.write_text(text)
+    config = load(path, setup.environment(ports))
+    return [f"{where}: {what}" for where, what in notes(config, house_of(config).policy)]
+
+
+def test_a_site_that_says_nothing_is_told_what_each_kind_of_terminal_may_not_do(tmp_path: Path) -> None:
+    told = noted(tmp_path)
+    heads = [line.partition(" ")[2].split("; ")[0] for line in told]
+    assert heads == [
+        "counter-1: offline is not said: what is told as done while the line was down (no block) is decided as if asked now",
+        "selfcheck-1: selfcheck: 01 19 25 37 are refused, also about the library's own books",
+        "selfcheck-1: takes_money is not said: payments (37) are refused",
+        "selfcheck-1: offline is not said: what is told as done while the line was down (no block) is decided as if asked now",
+        "bookdrop-1: bookdrop: 01 11 15 19 23 25 29 35 37 63 65 are refused, also about the library's own books",
+    ]
+
+
+def test_a_site_that_has_decided_is_told_nothing(tmp_path: Path) -> None:
+    roles = '[[roles]]\nrole = "selfcheck"\nmessages = ["09", "11", "17", "63"]\n\n'
+    roles += '[[roles]]\nrole = "bookdrop"\nmessages = ["09"]\n'
+    counter = ('role = "counter"', 'role = "counter"\noffline = true')
+    selfcheck = ('role = "selfcheck"', 'role = "selfcheck"\noffline = false\ntakes_money = false')
+    assert noted(tmp_path, roles, counter, selfcheck) == []
