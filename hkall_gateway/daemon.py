@@ -29,6 +29,8 @@ from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.balanced import Balanced
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
+from hkall_gateway.edge.fair import Fair
+from hkall_gateway.edge.guesses import Guesses
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.ports import entrance, numbered, prompt
 from hkall_gateway.edge.secrets import Secrets, WrongPins
@@ -61,6 +63,7 @@ LOG = structlog.get_logger()
 
 PIN_ATTEMPTS, PIN_WINDOW_S = 5, 900.0
 HASHING_THREADS = 1
+"""For PINs, and as many for logins, so that strangers who log in delay no reader."""
 
 
 def now() -> datetime:
@@ -124,10 +127,11 @@ class Daemon:
         self._reactor, self._clock, self._environ = reactor, clock, environ
         self.config, self.house = config, house_of(config)
         self.counters = Counters()
-        self._hashing = ThreadPool(0, HASHING_THREADS, "hashing")
+        self._hashing, self._hashing_logins = (ThreadPool(0, HASHING_THREADS, name) for name in ("hashing", "logins"))
         self._means = Means(reactor, clock, environ, self.counters, lambda: self.config)
         self._local = Local(self._means, self._verify_pin)
-        self.secrets = self._make_secrets()
+        self.secrets, self._logins = self._make_secrets(self._hashing), self._make_secrets(self._hashing_logins)
+        self._fair, self._guesses = Fair(), Guesses()
         self._soon = Soon(reactor)
         engine = open_engine(config.database.url, config.database.limits())
         watch = counting.timed(self.counters, reactor.seconds)
@@ -146,8 +150,8 @@ class Daemon:
 
     # ---- what it is made of
 
-    def _make_secrets(self) -> Secrets:
-        in_thread: Any = partial(deferToThreadPool, self._reactor, self._hashing)
+    def _make_secrets(self, pool: ThreadPool) -> Secrets:
+        in_thread: Any = partial(deferToThreadPool, self._reactor, pool)
         return Secrets(in_thread, self._reactor.seconds, secrets.token_bytes(32), self._wrong_pins())
 
     def _wrong_pins(self) -> WrongPins:
@@ -173,14 +177,17 @@ class Daemon:
         sip2_door = sip2.Door(
             self.desk,
             terminals,
-            self.secrets,
+            self._logins,
             library.agency,
             library.name,
             HONG_KONG,
             self.counters,
             self._clock,
             *self._local.beyond(),
-            soon=self._soon,
+            self._soon,
+            self._fair,
+            self._guesses,
+            self.config.sip2.wrong_pins_per_address,
         )
         callers, dialects = rows.callers(self.config, self._environ), rows.dialects(self.config)
         deadline = Deadline(self._reactor, self.config.ncip.answer_within_s)
@@ -220,6 +227,7 @@ class Daemon:
     async def start(self) -> None:
         """Write the configured partners over the directory, open every door, and let the courier go. Raises NameTaken."""
         self._hashing.start()
+        self._hashing_logins.start()
         await self.presence.start()
         await self.store.run(Unit.write_partners, [p.plain() for p in self.config.partners])
         gauges = Gauges(self.house.agency, self._clock)
@@ -279,6 +287,7 @@ class Daemon:
         await self.presence.stop()
         self.store.close()
         self._hashing.stop()
+        self._hashing_logins.stop()
         LOG.info("daemon.stopped")
 
     # ---- what is heard of every committed unit of work

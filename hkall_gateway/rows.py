@@ -23,7 +23,9 @@ from hkall_gateway.sip2.listeners import Framing, Listener
 def terminals(config: Gateway, policy: Policy) -> dict[str, TerminalRow]:
     """Who may log in, by login; a terminal speaks the library's first language unless its row names one."""
     usual, makes = config.library.languages[0], makes_of_terminals(config.sip2)
-    return {row.login: _terminal(row, makes[row.dialect], row.language or usual, policy) for row in config.sip2.terminals}
+    rows = {row.login: _terminal(row, makes[row.dialect], row.language or usual, policy) for row in config.sip2.terminals}
+    allowed = {row.login: row.wrong_pins or config.sip2.wrong_pins for row in config.sip2.terminals}
+    return {login: replace(row, wrong_pins=allowed[login]) for login, row in rows.items()}
 
 
 def makes_of_terminals(door: gateway.Sip2) -> dict[str, Dialect]:

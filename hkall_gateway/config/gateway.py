@@ -31,6 +31,7 @@ from hkall_gateway.config.values import (
     Zone,
 )
 from hkall_gateway.rules import vocabulary
+from hkall_gateway.sip2.turns import WRONG_PINS, WRONG_PINS_OF_AN_ADDRESS
 from hkall_gateway.store.engine import Limits
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
@@ -115,6 +116,9 @@ class Terminal(Strict):
     takes_money: bool | None = Field(
         default=None, description="selfcheck: it has a till, and may send 37 (fee paid); not said means no"
     )
+    wrong_pins: Natural | None = Field(
+        default=None, description="as `wrong_pins` of `[sip2]`, for this terminal: many readers log in by an e-book platform"
+    )
     offline: bool | None = Field(
         default=None,
         description="counter, selfcheck: it goes on while the line is down; what it tells as done (no block) is taken, "
@@ -146,6 +150,13 @@ class Sip2(Door):
 
     idle_timeout_s: Natural = Field(default=900, description="a silent terminal is hung up on after so many seconds")
     login_timeout_s: Natural = Field(default=60, description="time to log in")
+    wrong_pins: Natural = Field(
+        default=WRONG_PINS,
+        description="wrong PINs of one terminal within a quarter of an hour; then no PIN that comes from it is looked at",
+    )
+    wrong_pins_per_address: Natural = Field(
+        default=WRONG_PINS_OF_AN_ADDRESS, description="the same for all terminals of one address together"
+    )
     listeners: tuple[Listener, ...] = Field(default=(), description="further ports with settings of their own")
     framings: tuple[Framing, ...] = Field(default=(), description="framing by address")
     terminals: tuple[Terminal, ...] = Field(default=(), description="who may log in")

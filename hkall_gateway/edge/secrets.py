@@ -18,6 +18,10 @@ T = TypeVar("T")
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
+DECOY: Final = "$argon2id$v=19$m=19456,t=2,p=1$aGthbGwtZ2F0ZXdheS1ubw$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+"""The hash of no secret, as costly to compare as those of `hash_secret`: an unknown name takes as long as a known one."""
+
+
 class InThread(Protocol):
     """Runs slow work away from the reactor: `deferToThreadPool` with a small pool of its own."""
 

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from hkall_gateway.edge.context import about
+from hkall_gateway.edge.secrets import DECOY
 from hkall_gateway.rules.vocabulary import Sensitive, Why
 from hkall_gateway.sip2 import relay
 from hkall_gateway.sip2.cards import block, enable
@@ -35,11 +36,17 @@ BEFORE_LOGIN: Final = frozenset({"93", "99"})
 ASKS_NOTHING: Final = frozenset({"99"})
 """Answered even where the message was cut short: there is nothing in it that an answer needs."""
 
+ASKS_NO_PIN: Final = frozenset({"35"})
+"""Answered whatever PIN comes with it: there is nothing to end."""
+
 STRUCK_OUT: Final = "struck_out"
 """The session's count of third wrong logins."""
 
 BX: Final = ("23", "11", "09", "01", "99", "97", "93", "63", "35", "37", "17", "19", "25", "15", "29", "65")
 """What the positions of BX mean. Source: SIP2 2.00, supported messages."""
+
+LONGEST_NAME: Final = 100
+"""So much of a name that nobody has is remembered."""
 
 OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
     "checkin_ok": ("09",),
@@ -112,7 +119,29 @@ async def _answer(turn: Turn, piece: Message | Refuse) -> Reply:
         return refuse_by(turn, Why.NOT_AT_THIS_TERMINAL)
     if isinstance(piece, Refuse) and code not in ASKS_NOTHING:
         return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+    if turn.message.get("AD") and code not in ASKS_NO_PIN:
+        return await _with_pin(turn)
     return await relay.answer(turn, HANDLERS[code])
+
+
+async def _with_pin(turn: Turn) -> Reply:
+    """The answer to a message that brings a PIN. After too many wrong ones not even a right one is looked at."""
+    guesses = turn.door.guesses
+    if guesses.shut(turn.ways, turn.now):
+        return refuse_by(turn, Why.TOO_MANY_WRONG_PINS)
+    answer = await relay.answer(turn, HANDLERS[turn.message.code])
+    if _found_wrong(answer):
+        guesses.count(turn.ways, turn.now)
+        turn.door.counters.add("wrong_pins_total", "sip2", turn.terminal.login)
+        LOG.warning("sip2.pin_wrong", code=turn.message.code, card=Sensitive(turn.message.get("AA")), peer=turn.peer)
+    return answer
+
+
+def _found_wrong(answer: Reply) -> bool:
+    """Whether the PIN was looked at and is not this card's: a refusal says so, or the record of a card that is known."""
+    if answer.no is not None and answer.no.why is Why.WRONG_PIN:
+        return True
+    return answer.wrong_pin or (answer.fields.get("BL") == "Y" and answer.fields.get("CQ") == "N")
 
 
 def _note(turn: Turn, answer: Reply, took: timedelta) -> None:
@@ -176,15 +205,18 @@ def _log_in_beyond(turn: Turn) -> None:
 
 
 async def _login_refused(turn: Turn, row: TerminalRow) -> str:
-    """Why a login is wrong, for the log; "" if it is right. Only plain text is agreed: other algorithms are not known."""
+    """Why a login is wrong, for the log; "" if it is right. Only plain text is agreed: other algorithms are not known.
+
+    Wrong passwords count by name and address together, so that nobody shuts out a terminal that is somewhere else.
+    """
     if any(turn.message.get(name).strip() not in ("", "0") for name in ("uid_algorithm", "pwd_algorithm")):
         return "algorithm"
-    if row is NOBODY:
-        return "unknown"
-    if not row.allow_from.admits(turn.peer):
-        return "address"
-    right = await turn.door.secrets.verify(f"terminal {row.login}", row.secret_hash, turn.message.get("CO"))
-    return "" if right else "secret"
+    why = "unknown" if row is NOBODY else "" if row.allow_from.admits(turn.peer) else "address"
+    # A name that is unknown, or may not come from there, costs a hash too: the time does not tell which names there are.
+    stored, secret = DECOY if why else row.secret_hash, turn.message.get("CO")
+    name = f"terminal {turn.message.get('CN').strip()[:LONGEST_NAME]} at {turn.peer}"
+    right = await turn.door.fair.done(turn.peer, lambda: turn.door.secrets.verify(name, stored, secret))
+    return why or ("" if right else "secret")
 
 
 async def _status(turn: Turn) -> Reply:

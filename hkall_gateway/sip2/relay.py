@@ -109,8 +109,10 @@ async def _patron(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
     if theirs is None:
         return _with_text(await handler(turn), tell(News.ILS_AWAY, turn.language()))
     record = _taken_apart(theirs, turn)
-    if record is None or record.get("BL") == "N" or (turn.pin and record.get("CQ") != "Y"):
+    if record is None or record.get("BL") == "N":
         return Reply({}, body=theirs)
+    if turn.pin and record.get("CQ") != "Y":
+        return Reply({}, body=theirs, wrong_pin=True)
     had = await _had(turn, record)
     trusted = bool(turn.pin) or not turn.session.dialect.pin_required
     return Reply({}, body=_joined(turn, theirs, record, had if trusted else Had()))

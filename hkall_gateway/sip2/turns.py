@@ -13,6 +13,8 @@ from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.fair import Fair
+from hkall_gateway.edge.guesses import Guesses, Ways
 from hkall_gateway.edge.soon import at_once
 from hkall_gateway.rules.calendar import end_of
 from hkall_gateway.rules.vocabulary import By, Sensitive, Why
@@ -26,6 +28,10 @@ from hkall_gateway.sip2.words import CODES, EN, UNSAID, language_of, say
 
 NOWHERE: Final = AllowList(())
 
+WRONG_PINS: Final = 30
+"""Wrong PINs within a quarter of an hour at one terminal; a busy counter has a few."""
+WRONG_PINS_OF_AN_ADDRESS: Final = 100
+
 OPEN: Final = frozenset({"93", "97", "99"})
 """Messages of every terminal, whatever its role."""
 ASKED: Final = frozenset(code for code, shape in SHAPES.items() if shape.reply) - OPEN
@@ -37,7 +43,8 @@ class TerminalRow:
     """One login of the configuration.
 
     `role` is a row of the policy's roles; `dialect` its make. `messages` are the codes that it may send beside 93, 97 and 99.
-    `offline`: what it did while the line was down (no block) is taken as done.
+    `offline`: what it did while the line was down (no block) is taken as done. `wrong_pins`: so many within a quarter of an
+    hour, and no further PIN that comes from it is looked at.
     """
 
     login: str
@@ -49,6 +56,7 @@ class TerminalRow:
     language: str = EN
     messages: frozenset[str] = ASKED
     offline: bool = False
+    wrong_pins: int = WRONG_PINS
 
 
 NOBODY: Final = TerminalRow("", "", "", "")
@@ -66,7 +74,8 @@ class Door:
     """All that answering a terminal needs. `terminals` is by login; `now` answers the aware UTC instant.
 
     `beyond()` is a line to the local system for one more terminal; None where lines are not passed on. `own_logins`: each
-    terminal logs in there as it did here. `soon` does what can wait until the answer is out.
+    terminal logs in there as it did here. `soon` does what can wait until the answer is out. `secrets` looks at logins, `fair`
+    at those of one address one after the other. `guesses` are the wrong PINs of late, at most `wrong_pins` from one address.
     """
 
     desk: Desk
@@ -80,6 +89,9 @@ class Door:
     beyond: Callable[[], Beyond] | None = None
     own_logins: bool = True
     soon: Callable[[Callable[[], object]], None] = at_once
+    fair: Fair = field(default_factory=Fair)
+    guesses: Guesses = field(default_factory=Guesses)
+    wrong_pins: int = WRONG_PINS_OF_AN_ADDRESS
 
     def admits(self, address: str) -> bool:
         """Whether any terminal may come from this address."""
@@ -134,6 +146,12 @@ class Turn:
         """Whether this terminal may send that message: its make is offered it, and its role allows it."""
         return code not in self.session.dialect.withheld and (code in self.terminal.messages or code in OPEN)
 
+    @property
+    def ways(self) -> Ways:
+        """How a PIN came here, and how many wrong ones may come that way; where a terminal may bring more, its address may."""
+        most = self.terminal.wrong_pins
+        return {f"terminal {self.terminal.login}": most, f"address {self.peer}": max(most, self.door.wrong_pins)}
+
     def says(self, flag: str) -> bool:
         """Whether the terminal said Y."""
         return self.message.get(flag) == "Y"
@@ -174,13 +192,15 @@ class Turn:
 class Reply:
     """The fields of an answer, and for the log why it is a no, and about which request. Nobody changes it.
 
-    `body` is the answer of the local system, which goes out as it is; then there are no fields.
+    `body` is the answer of the local system, which goes out as it is; then there are no fields. `wrong_pin`: it said so of
+    the PIN.
     """
 
     fields: Mapping[str, Value]
     no: Refused | None = None
     request: str = ""
     body: bytes = field(default=b"", repr=False)
+    wrong_pin: bool = False
 
 
 Handler = Callable[[Turn], Awaitable[Reply]]

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pytest
+from argon2 import extract_parameters
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 
-from hkall_gateway.edge.secrets import Secrets, WrongPins, hash_secret, is_hash, same
+from hkall_gateway.edge.secrets import DECOY, Secrets, WrongPins, hash_secret, is_hash, same
 
 T = TypeVar("T")
 
@@ -114,6 +115,12 @@ def test_no_more_secrets_are_remembered_than_there_is_room_for() -> None:
     asked(store, "1234", "patron P2")
     asked(store, "1234", "patron P1")
     assert bench.ran == 3
+
+
+def test_the_decoy_is_compared_at_the_cost_of_a_hash_of_ours_and_fits_nothing() -> None:
+    assert is_hash(DECOY)
+    assert extract_parameters(DECOY) == extract_parameters(hash_secret("1234"))
+    assert asked(secrets(Bench()), "1234", stored=DECOY) == [False]
 
 
 def test_after_too_many_wrong_pins_the_right_one_is_refused_too() -> None:

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from hkall_gateway.desk.asks import SeePatron
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import PatronSeen
+from hkall_gateway.edge.secrets import DECOY
 from hkall_gateway.rules.settings import ROLES
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec import Message, decode
@@ -97,6 +98,40 @@ def test_a_wrong_login_is_refused_and_its_reason_goes_to_the_log_alone(
         reply = _said(door, session, said, peer)
     assert (reply, session.terminal) == ("940", None)
     assert [log["reason"] for log in logs if log["event"] == "sip2.login_refused"] == [reason]
+
+
+class Watched:
+    """The secrets of terminals, with what was asked of them."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    async def verify(self, subject: str, stored: str, secret: str) -> bool:
+        self.asked.append((subject, stored))
+        return stored == secret
+
+
+@pytest.mark.parametrize(
+    ("name", "peer", "stored"),
+    [
+        ("counter-1", HOME, "counter-1-pw"),
+        ("counter-1", "192.0.2.1", DECOY),
+        ("counter-9", HOME, DECOY),
+        ("", HOME, DECOY),
+    ],
+)
+def test_each_login_costs_one_comparison_by_name_and_address_whether_the_name_is_known_or_not(
+    door: Door, session: Session, name: str, peer: str, stored: str
+) -> None:
+    watched = Watched()
+    _said(replace(door, secrets=watched), session, f"9300CN{name}|COguess|", peer)
+    assert watched.asked == [(f"terminal {name} at {peer}", stored)]
+
+
+def test_a_long_name_that_nobody_has_is_not_remembered_whole(door: Door, session: Session) -> None:
+    watched = Watched()
+    _said(replace(door, secrets=watched), session, f"9300CN{'x' * 5000}|COguess|")
+    assert len(watched.asked[0][0]) < 200
 
 
 def test_the_third_wrong_login_strikes_the_terminal_out(door: Door, session: Session) -> None:

@@ -1,0 +1,85 @@
+"""PINs that do not fit: seen, counted, and after too many by one way no longer looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.sip2.codec import Message
+from hkall_gateway.sip2.handlers import Door
+from hkall_gateway.sip2.turns import WRONG_PINS, WRONG_PINS_OF_AN_ADDRESS
+
+DATE = "20170301    100000"
+BLANK = " " * 18
+TOO_MANY = ("Too many wrong PINs here. Please try again later, or ask at the counter",)
+Fields = Callable[[str, str], Message]
+
+
+def _63(pin: str, card: str = "P1") -> str:
+    return f"63001{DATE}          AOHKU|AA{card}|AC|AD{pin}|"
+
+
+def guess(fields: Fields, times: int, login: str = "counter-1") -> None:
+    for number in range(times):
+        fields(login, _63(f"9{number:03}", f"P{1 + number % 3}"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        _63("9999"),
+        f"23001{DATE}AOHKU|AAP1|AC|AD9999|",
+        f"11NN{DATE}{BLANK}AOHKU|AAP1|ABC1|AC|AD9999|",
+        f"29NN{DATE}{BLANK}AOHKU|AAP1|ABC1|AC|AD9999|",
+        f"65{DATE}AOHKU|AAP1|AC|AD9999|",
+        f"37{DATE}0400HKDBV1.00|AOHKU|AAP1|AD9999|",
+        f"15+{DATE}AOHKU|AAP1|AD9999|AJDune|",
+        f"25{DATE}AOHKU|AAP1|AC|AD9999|",
+    ],
+)
+def test_a_wrong_pin_is_an_event_and_a_number_whichever_message_brings_it(door: Door, fields: Fields, said: str) -> None:
+    with capture_logs() as logs:
+        fields("counter-1", said)
+    (wrong,) = [log for log in logs if log["event"] == "sip2.pin_wrong"]
+    assert (wrong["log_level"], wrong["card"], wrong["peer"]) == ("warning", Sensitive("P1"), "10.0.0.7")
+    assert door.counters.read("wrong_pins_total", "sip2", "counter-1") == 1
+
+
+@pytest.mark.parametrize("said", [_63("1234"), _63(""), _63("9999", "NOBODY"), f"35{DATE}AOHKU|AAP1|AC|AD9999|"])
+def test_a_right_pin_and_none_and_that_of_an_unknown_card_are_no_wrong_ones(fields: Fields, said: str) -> None:
+    with capture_logs() as logs:
+        fields("counter-1", said)
+    assert [log for log in logs if log["event"] == "sip2.pin_wrong"] == []
+
+
+def test_a_busy_counter_with_a_few_mistyped_pins_goes_on_working(fields: Fields) -> None:
+    guess(fields, WRONG_PINS - 1)
+    assert fields("counter-1", _63("1234")).get("CQ") == "Y"
+
+
+def test_after_too_many_wrong_pins_a_terminal_s_pins_are_not_looked_at_and_all_else_goes_on(fields: Fields) -> None:
+    guess(fields, WRONG_PINS)
+    for pin in ("1234", "9999"):
+        reply = fields("counter-1", _63(pin))
+        assert (reply.get("AE"), reply.get("CQ"), reply.all("AF")) == ("", "N", TOO_MANY)
+    assert fields("counter-1", f"11NN{DATE}{BLANK}AOHKU|AAP1|ABC1|AC|AD1234|").all("AF") == TOO_MANY
+    assert fields("counter-1", _63("")).get("BL") == "Y"
+    assert fields("counter-1", f"35{DATE}AOHKU|AAP1|AC|AD1234|").get("end_session") == "Y"
+    assert fields("counter-2", _63("1234")).get("CQ") == "Y"
+
+
+def test_after_a_quarter_of_an_hour_they_are_looked_at_again(fields: Fields, clock: list[datetime]) -> None:
+    guess(fields, WRONG_PINS)
+    clock[0] += timedelta(minutes=15)
+    assert fields("counter-1", _63("1234")).get("CQ") == "Y"
+
+
+def test_an_address_that_guesses_by_many_terminals_is_limited_too(fields: Fields) -> None:
+    logins = ("counter-1", "selfcheck-1", "zh-1", "iso-1")
+    for login in logins:
+        guess(fields, WRONG_PINS_OF_AN_ADDRESS // len(logins), login)
+    assert fields("counter-2", _63("1234")).all("AF") == TOO_MANY
