@@ -131,7 +131,7 @@ class Daemon:
         self._means = Means(reactor, clock, environ, self.counters, lambda: self.config)
         self._local = Local(self._means, self._verify_pin)
         self.secrets, self._logins = self._make_secrets(self._hashing), self._make_secrets(self._hashing_logins)
-        self._fair, self._guesses = Fair(), Guesses()
+        self._fair, self._guesses, self._proofs = Fair(), Guesses(), Guesses()
         self._soon = Soon(reactor)
         engine = open_engine(config.database.url, config.database.limits())
         watch = counting.timed(self.counters, reactor.seconds)
@@ -201,6 +201,9 @@ class Daemon:
             self._clock,
             deadline=deadline,
             soon=self._soon,
+            other_names=self.config.ncip.other_names,
+            proofs=self._proofs,
+            guesses=self._guesses,
         )
         return sip2_door, ncip_door
 

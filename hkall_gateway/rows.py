@@ -52,8 +52,9 @@ def framing_of_ils(config: Gateway) -> Dialect:
 def callers(config: Gateway, environ: Mapping[str, str]) -> dict[str, Caller]:
     """Who may speak NCIP to us, by agency."""
     secret = agreed_secrets(config, environ)
-    partners = [_partner(p, secret[p.agency]) for p in config.partners]
-    clients = [_client(c, secret[c.agency]) for c in config.clients]
+    usual = config.ncip.wrong_pins
+    partners = [_partner(p, secret[p.agency], usual) for p in config.partners]
+    clients = [_client(c, secret[c.agency], usual) for c in config.clients]
     return {caller.agency: caller for caller in (*partners, *clients)}
 
 
@@ -90,13 +91,15 @@ def _make(row: SiteDialect) -> Dialect:
     return replace(DIALECTS[row.like], **own)
 
 
-def _partner(row: gateway.Partner, secret: str) -> Caller:
+def _partner(row: gateway.Partner, secret: str, wrong_pins: int) -> Caller:
     zone, most = ZoneInfo(row.timezone), row.lookups_per_minute
     proof = (row.certificate, row.by_address)
-    return Caller(row.agency, secret, "partner", row.allow_from, zone, row.date_semantics, *proof, most)
+    told = Caller(row.agency, secret, "partner", row.allow_from, zone, row.date_semantics, *proof, most)
+    told = replace(told, request_agencies=row.request_agencies, sees_patrons=row.sees_patrons)
+    return replace(told, wrong_pins=row.wrong_pins or wrong_pins)
 
 
-def _client(row: gateway.Client, secret: str) -> Caller:
-    told = Caller(row.agency, secret, "client", row.allow_from)
-    labels = row.request_status == "label"
-    return replace(told, certificate=row.certificate, by_address=row.by_address, labels=labels)
+def _client(row: gateway.Client, secret: str, wrong_pins: int) -> Caller:
+    told = Caller(row.agency, secret, "client", row.allow_from, request_agencies=row.request_agencies)
+    proof = replace(told, certificate=row.certificate, by_address=row.by_address)
+    return replace(proof, labels=row.request_status == "label", wrong_pins=row.wrong_pins or wrong_pins)

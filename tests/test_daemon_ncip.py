@@ -129,7 +129,7 @@ def over_tls(site: Site, body: bytes, who: str) -> Message:
     [
         ("hkust", "HKUST", "", "Unknown Item"),
         ("", "HKUST", "", "Agency Authentication Failed"),
-        ("hkust", "CUHK", "", "Unauthorized Combination Of Element Values For Agency"),
+        ("hkust", "CUHK", "", "Agency Authentication Failed"),
         ("", "CUHK", setup.PASSWORD, "Unknown Item"),
     ],
 )

@@ -30,6 +30,7 @@ from hkall_gateway.config.values import (
     WebUrl,
     Zone,
 )
+from hkall_gateway.ncip.calls import WRONG_PINS as WRONG_PINS_OF_A_CALLER
 from hkall_gateway.rules import vocabulary
 from hkall_gateway.sip2.turns import WRONG_PINS, WRONG_PINS_OF_AN_ADDRESS
 from hkall_gateway.store.engine import Limits
@@ -169,6 +170,13 @@ class Ncip(Door):
     listen_v1_tcp: tuple[Endpoint, ...] = Field(default=(), description="raw TCP endpoints for NCIP version 1")
     max_body_bytes: Natural = Field(default=1_048_576, description="a longer document is refused with HTTP 413")
     answer_within_s: Seconds = Field(default=20.0, description="then 'try again' is answered; peers wait about 30 s")
+    other_names: tuple[Agency, ...] = Field(
+        default=(), description="AgencyIds by which partners may address us (ToAgencyId) beside `[library] agency`"
+    )
+    wrong_pins: Natural = Field(
+        default=WRONG_PINS_OF_A_CALLER,
+        description="wrong PINs by one partner or client within a quarter of an hour; then no PIN that it brings is looked at",
+    )
     client_ca: File | None = Field(default=None, description="authorities of the certificates that callers may show over TLS")
 
 
@@ -213,6 +221,15 @@ class Partner(Strict):
     date_semantics: Literal["instant", "date_only"] = Field(default="instant", description="what its 00:00:00Z means")
     lookups_per_minute: Natural = Field(default=60, description="look-ups that it may ask of us")
     timeout_s: Natural = Field(default=20, description="how long one document may take")
+    request_agencies: tuple[Agency, ...] = Field(
+        default=(),
+        description="further AgencyIds under which it numbers its requests; a broker's libraries, ours if it uses ours",
+    )
+    sees_patrons: bool = Field(
+        default=False,
+        description="a broker: it is told names, addresses, loans and debts also without a PIN or an open request",
+    )
+    wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this partner")
     charges: Charges = Field(default=Charges(), description="loss and damage")
 
     def plain(self) -> vocabulary.Partner:
@@ -234,6 +251,10 @@ class Client(Strict):
         default="niso",
         description="RequestStatusType: NISO's value with the record's word (HKALL REQUESTD …) in Ext, or that word itself",
     )
+    request_agencies: tuple[Agency, ...] = Field(
+        default=(), description="further AgencyIds under which it numbers its requests"
+    )
+    wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this client")
 
 
 class Smtp(Strict):

@@ -35,6 +35,8 @@ def shipped(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
     request, candidate = asked
     if candidate is not None and candidate.agency != ask.partner:
         return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
+    if ask.item is not None and ask.item.agency != ask.partner:  # a lender sends its own copies, never ours nor another's
+        return no(unit, Why.NOT_THEIR_COPY, ask.by, now, request=request)
     item = ask.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else request.item)
     holder = _other_holder(unit, item, request) if item else None
     if holder is not None and _came_without_a_word(holder, ask):

@@ -87,6 +87,10 @@ class PartnerDesk(CardDesk):
         """How a request is."""
         return await self._store.read(services.see_request, ask, self.house, self._now())
 
+    async def serves(self, partner: str, card: str) -> bool:
+        """Whether this partner has an open request for this patron in hand."""
+        return await self._store.read(_serves, partner, card)
+
     async def see_copy_of(self, ask: SeeRequest) -> ItemSeen | Refused:
         """What the copy of a request is doing."""
         return await self._store.read(services.copy_of, ask, self.house, self._now())
@@ -110,6 +114,10 @@ class PartnerDesk(CardDesk):
     async def bill(self, ask: Bill) -> Billed | Refused:
         """Charge one of our patrons."""
         return await self._once(ask.inbox, locks_for(patron=ask.card), services.bill, ask)
+
+
+def _serves(unit: Any, partner: str, card: str) -> bool:
+    return any(request.partner == partner for request in unit.open_requests(card))
 
 
 def _borrower_has_it(unit: Any, ask: Heard, house: House, now: datetime) -> Outcome:

@@ -72,6 +72,8 @@ _ROWS: Final = (
     _timing( "sip2_latency_seconds",       "msg",                   "From a SIP2 message to its answer."),
     _counter("sip2_messages_total",        "terminal msg outcome",  "SIP2 messages by what came of them."),
     _counter("sip2_events_total",          "event",                 "What sessions count: received, replayed and so on."),
+    _counter("wrong_proofs_total",         "partner",               "Documents whose proof did not fit."),
+    _counter("patron_lookups_total",       "partner told",          "Patrons looked up: whole, or eligibility alone."),
     _counter("wrong_pins_total",           "door who",              "Wrong PINs by terminal, or by partner or client."),
     _counter("connections_refused_total",  "door why",              "Connections that were not let in."),
     _gauge(  "ils_snapshot_age_seconds",   "",                      "Age of the loaded patron file."),

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from hkall_gateway.desk.asks import Heard
 from hkall_gateway.desk.errands import Errand
 from hkall_gateway.ncip.answers import Said, answer
-from hkall_gateway.ncip.calls import Call, bib_id, day, request_id
+from hkall_gateway.ncip.calls import Call, bib_id, day, request_id, strange_number
 from hkall_gateway.ncip.messages import instant
 from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
 from hkall_gateway.rules.vocabulary import ItemKey
@@ -18,6 +18,10 @@ from hkall_gateway.rules.vocabulary import ItemKey
 TITLES = ("ItemOptionalFields/BibliographicDescription/Title", "BibliographicDescription/Title")
 TITLES_GIVEN = (*TITLES, "AddItemFields/BibliographicDescription/Title")
 DUES = ("DateDue", "DateForReturn", "DesiredDateDue", "ItemOptionalFields/DateDue")
+
+
+BEGIN = frozenset({"announce"})
+"""Errands that begin a request, and so give it its number."""
 
 
 def errand(call: Call) -> Errand:
@@ -54,6 +58,8 @@ def sends(name: str) -> Callable[[Call], Awaitable[Said]]:
         ask = errand(call)
         if not ask.barcode and not ask.wire_id:
             return Trouble(NEEDED_DATA_MISSING, "which book?", "ItemId")
+        if name in BEGIN and (strange := strange_number(call)):
+            return strange
         return answer(call, await call.door.desk.errand(name, ask))
 
     return handle
@@ -79,4 +85,6 @@ async def accept_item(call: Call) -> Said:
     ask = errand(call)
     if not ask.card:
         return Trouble(NEEDED_DATA_MISSING, "for whom?", "UserId")
+    if strange := strange_number(call):
+        return strange
     return answer(call, await call.door.desk.errand("accept", ask))

@@ -10,18 +10,24 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final, Literal
 
+import structlog
+
 from hkall_gateway.desk.asks import Heard, InboxKey, SeePatron
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.outcomes import PatronSeen, Refused
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
+from hkall_gateway.edge.guesses import Guesses
 from hkall_gateway.edge.rate import Rate
 from hkall_gateway.edge.soon import at_once
 from hkall_gateway.ncip.dialects import DIALECTS, Dialect
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.ncip.messages import STRUCTURE, Coded, Message, Value, instant, many
+from hkall_gateway.ncip.problems import PROBLEMS, UNAUTHORIZED_VALUES, Trouble
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import RULES, By, ItemKey, Sensitive, Why
+
+LOG = structlog.get_logger()
 
 Kind = Literal["partner", "client"]
 
@@ -39,6 +45,8 @@ OCCASION: Final = (
     "FiscalTransactionInformation/FiscalTransactionReferenceId",
 )
 IDENTITY: Final = frozenset({"barcode id", "barcode", "user id", "username", "institution id number"})
+WRONG_PINS: Final = 300
+"""Wrong PINs within a quarter of an hour by one caller: a discovery system has all readers behind it."""
 CREDENTIAL: Final = frozenset({"pin", "password"})
 DECLINED: Final = ("Ext/Problem/ProblemType", "Ext/ProblemType", "ItemOptionalFields/CirculationStatus")
 DECLINED_IN_WORDS: Final = ("Ext/Problem/ProblemDetail", "Ext/ProblemDetail", "Ext/ItemNote")
@@ -72,7 +80,9 @@ class Caller:
     Proof is the `secret` bound to it ("" admits nobody), its `certificate` (a fingerprint, or the common name), or, where
     `by_address` is set, its address alone. `zone` is meant by its dates without an offset; `date_semantics` "date_only" takes
     the day of a date as it is written. `lookups_per_minute`: 0 = as many as it likes. `labels`: it reads where a request stands
-    in the words of the patron's record, and not in NISO's.
+    in the words of the patron's record, and not in NISO's. `request_agencies` are further
+    AgencyIds under which it numbers its requests. `sees_patrons`: it is told names and addresses also without a PIN or an open
+    request. `wrong_pins`: so many within a quarter of an hour, and no further PIN that it brings is looked at.
     """
 
     agency: str
@@ -85,13 +95,17 @@ class Caller:
     by_address: bool = False
     lookups_per_minute: int = 0
     labels: bool = False
+    request_agencies: tuple[str, ...] = ()
+    sees_patrons: bool = False
+    wrong_pins: int = WRONG_PINS
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
     """What answering needs. `callers` and `dialects` (names of rows of dialects.py) are by agency; `now` is aware, in UTC.
 
-    Without a `deadline` an answer takes as long as it takes. `soon` does what can wait until the answer is out.
+    Without a `deadline` an answer takes as long as it takes. `soon` does what can wait until the answer is out. `other_names`
+    are AgencyIds by which peers may address us beside `agency`. `proofs` and `guesses` are the wrong proofs and PINs of late.
     """
 
     desk: Desk
@@ -104,6 +118,9 @@ class Door:
     rate: Rate = field(default_factory=Rate)
     deadline: Deadline | None = None
     soon: Callable[[Callable[[], object]], None] = at_once
+    other_names: tuple[str, ...] = ()
+    proofs: Guesses = field(default_factory=Guesses)
+    guesses: Guesses = field(default_factory=Guesses)
 
     def dialect(self, agency: str) -> Dialect:
         """How this agency writes NCIP, and which flow it follows."""
@@ -176,9 +193,14 @@ def _open(value: Value) -> object:
 # ---- the patron
 
 
-def credentials(call: Call) -> tuple[str, Sensitive | None] | Refused:
-    """The card of one of our patrons, and the PIN if one was given. UserId goes before AuthenticationInput: peers send both."""
+def credentials(call: Call) -> tuple[str, Sensitive | None] | Refused | Trouble:
+    """The card of one of our patrons, and the PIN if one was given. UserId goes before AuthenticationInput: peers send both.
+
+    A value of a type that is not known here is a proof that failed: it may have been meant as a PIN.
+    """
     message = call.message
+    if strange := _strange_proof(message):
+        return strange
     inputs = {part.text("AuthenticationInputType").casefold(): part for part in message.each("AuthenticationInput")}
     agency = message.text("UserId/AgencyId")
     card = message.text("UserId/UserIdentifierValue") or _first(inputs, IDENTITY)
@@ -188,14 +210,39 @@ def credentials(call: Call) -> tuple[str, Sensitive | None] | Refused:
     return card, pin
 
 
-async def patron(call: Call) -> str | Refused:
+def _strange_proof(message: Message) -> Trouble | None:
+    for part in message.each("AuthenticationInput"):
+        kind = part.text("AuthenticationInputType")
+        if kind.casefold() not in IDENTITY | CREDENTIAL and part.text("AuthenticationInputData"):
+            known = "a card is a Barcode Id, a PIN is a PIN or a Password"
+            return Trouble(PROBLEMS[Why.WRONG_PIN].problem, f"this type of proof is not known; {known}", STRANGE, kind)
+    return None
+
+
+STRANGE: Final = "AuthenticationInputType"
+
+
+async def patron(call: Call) -> str | Refused | Trouble:
     """The card of one of our patrons, its PIN found right where one was given."""
     found = credentials(call)
-    if isinstance(found, Refused) or found[1] is None:
-        return found if isinstance(found, Refused) else found[0]
-    card, pin = found
-    seen = await call.door.desk.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=True))
-    return card if seen.pin_ok else refused(Why.WRONG_PIN)
+    if isinstance(found, Refused | Trouble) or found[1] is None:
+        return found if isinstance(found, Refused | Trouble) else found[0]
+    seen = await seen_with(call, *found)
+    return seen if isinstance(seen, Refused) else found[0] if seen.pin_ok else refused(Why.WRONG_PIN)
+
+
+async def seen_with(call: Call, card: str, pin: Sensitive | None) -> PatronSeen | Refused:
+    """A patron's record, the PIN compared where one was given. After too many wrong ones not even a right one is looked at."""
+    ways = {f"pins of {call.caller.agency}": call.caller.wrong_pins}
+    if pin is not None and call.door.guesses.shut(ways, call.door.now()):
+        return refused(Why.TOO_MANY_WRONG_PINS)
+    seen = await call.door.desk.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
+    away = seen.refusal is not None and seen.refusal.why is Why.TRY_AGAIN
+    if pin is not None and not seen.pin_ok and not away:
+        call.door.guesses.count(ways, call.door.now())
+        call.door.counters.add("wrong_pins_total", "ncip", call.caller.agency)
+        LOG.warning("ncip.pin_wrong", peer=call.caller.agency, service=call.message.service, card=card)
+    return seen
 
 
 def refused(why: Why) -> Refused:
@@ -213,6 +260,22 @@ def request_id(call: Call) -> tuple[str, str]:
     """Agency and value of the RequestId; one without an agency is the caller's own."""
     value = call.message.text("RequestId/RequestIdentifierValue")
     return (call.message.text("RequestId/AgencyId") or call.caller.agency) if value else "", value
+
+
+def strange_number(call: Call) -> Trouble | None:
+    """The no to a new request whose number is another's: each numbers its own, under its AgencyId or one that its row names.
+
+    A broker passes on the numbers of libraries that nobody knows here; those of an agency that has a row, or ours, it does not.
+    """
+    agency, _value = request_id(call)
+    named, door = call.caller, call.door
+    broker = named.kind == "partner" and door.dialect(named.agency).flow != DIRECT
+    if agency in ("", named.agency, *named.request_agencies) or (broker and agency not in (door.agency, *door.callers)):
+        return None
+    return Trouble(UNAUTHORIZED_VALUES, f"{named.agency} numbers its requests under its own AgencyId", "RequestId", agency)
+
+
+DIRECT: Final = "direct"
 
 
 def item(call: Call, default_agency: str) -> ItemKey | None:

@@ -116,7 +116,7 @@ async def reported(call: Call) -> Said:
     what = next((name for name in REPORTED if call.message.has(name)), "")
     named = item(call, "" if call.from_client else call.door.agency)
     card = await patron(call) if call.from_client else ""
-    if isinstance(card, Refused):
+    if isinstance(card, Refused | Trouble):
         return card
     if not what or named is None:
         return Trouble(NEEDED_DATA_MISSING, "what is reported, and of which copy?", "ItemId")
@@ -132,7 +132,7 @@ async def reported(call: Call) -> Said:
 async def fiscal_transaction(call: Call) -> Said:
     """One of our patrons is charged, or has paid: FiscalActionType says which; the reference says that it is once."""
     card, about = await patron(call), next(iter(call.message.each("FiscalTransactionInformation")), None)
-    if isinstance(card, Refused):
+    if isinstance(card, Refused | Trouble):
         return card
     cents = amount(about) if about else None
     if about is None or cents is None:

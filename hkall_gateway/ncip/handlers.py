@@ -17,7 +17,7 @@ from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.edge.context import about
 from hkall_gateway.edge.deadline import TooLate
 from hkall_gateway.ncip import problems, quarantine
-from hkall_gateway.ncip.admission import authenticated, overdone
+from hkall_gateway.ncip.admission import LONGEST_CLAIM, authenticated, misaddressed, overdone
 from hkall_gateway.ncip.answers import Said
 from hkall_gateway.ncip.calls import CORR, Call, Caller, Door, Peer, digest, spelled
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
@@ -35,8 +35,6 @@ __all__ = ["HANDLERS", "Caller", "Door", "Peer", "Service", "authenticated", "re
 LOG = structlog.get_logger()
 
 ABOUT_VERSIONS: Final = "LookupVersion"
-LONGEST_CLAIM: Final = 40
-"""So much of an agency that nobody knows is logged: who set a partner up wrongly sees what it says of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +151,8 @@ async def _said(door: Door, message: Message, mark: str, peer: Peer) -> Said:
     caller = authenticated(door, message, peer)
     if isinstance(caller, Trouble):
         return caller
+    if elsewhere := misaddressed(door, message):
+        return elsewhere
     service = service_for(door, caller, message.service)
     if service is None:
         return Trouble(problems.UNSUPPORTED_SERVICE, f"{message.service} is not done here")

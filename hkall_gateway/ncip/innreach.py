@@ -14,11 +14,13 @@ from typing import Final
 from hkall_gateway.desk.errands import Errand
 from hkall_gateway.ncip.answers import Said, answer
 from hkall_gateway.ncip.broker import errand
-from hkall_gateway.ncip.calls import Call
+from hkall_gateway.ncip.calls import Call, strange_number
 from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
 
 PRINTED: Final = "ItemOptionalFields/ItemDescription/Ext/ItemId/ItemIdentifierValue"
 CARDS: Final = ("UserOptionalFields/UserId/UserIdentifierValue", "Ext/UserId/UserIdentifierValue", "UserId/UserIdentifierValue")
+BEGIN: Final = frozenset({"mirror_request"})
+"""Events that begin a request."""
 PLACE: Final = "ShippingInformation/PhysicalAddress/UnstructuredAddress/UnstructuredAddressData"
 _CENTRAL: Final = re.compile(r"\.?i[0-9]")
 
@@ -53,6 +55,8 @@ def mirrors(name: str) -> Callable[[Call], Awaitable[Said]]:
         ask = mirrored(call)
         if not (ask.barcode or ask.number or ask.wire_id):
             return Trouble(NEEDED_DATA_MISSING, "which book?", "ItemId")
+        if name in BEGIN and (strange := strange_number(call)):
+            return strange
         return answer(call, await call.door.desk.errand(name, ask))
 
     return handle

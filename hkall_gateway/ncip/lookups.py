@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from hkall_gateway.desk.asks import SeeItem, SeePatron
+from hkall_gateway.desk.asks import SeeItem
 from hkall_gateway.desk.errands import SeeRequest, SeeShelves
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.outcomes import PatronSeen, Refused
 from hkall_gateway.ncip import replies, shelves
 from hkall_gateway.ncip.answers import Said, frame
-from hkall_gateway.ncip.calls import Call, credentials, item, refused, request_id
+from hkall_gateway.ncip.calls import Call, credentials, item, refused, request_id, seen_with
 from hkall_gateway.ncip.dialects import SUPPORTED
 from hkall_gateway.ncip.documents import request_id as written_request
 from hkall_gateway.ncip.messages import Fields, Message
 from hkall_gateway.ncip.problems import UNKNOWN_AGENCY, Trouble
-from hkall_gateway.rules.vocabulary import ItemKey, Sensitive, Why
+from hkall_gateway.rules.vocabulary import ItemKey, Why
 
 DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAccountDesired")
+ELIGIBILITY: Final = frozenset({"user privilege", "block or trap", "user id"})
+"""UserElementTypes that say who may borrow, and nothing of who it is."""
 MOST_COPIES: Final = 100
 """So many copies are told at once; the rest is asked for with the token."""
 
@@ -27,18 +29,30 @@ MOST_COPIES: Final = 100
 async def lookup_user(call: Call) -> Said:
     """A patron of ours, as far as was desired. With a PIN a wrong card and a wrong PIN read the same."""
     found = credentials(call)
-    if isinstance(found, Refused):
+    if isinstance(found, Refused | Trouble):
         return found
     card, pin = found
-    seen = await call.door.desk.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
+    seen = await seen_with(call, card, pin)
+    if isinstance(seen, Refused):
+        return seen
     if seen.refusal and seen.refusal.why is Why.TRY_AGAIN:
         return seen.refusal
     if pin is not None and not seen.pin_ok:
         return refused(Why.WRONG_PIN)
     if seen.refusal and seen.refusal.why in {Why.UNKNOWN_BORROWER, Why.CARD_REPLACED}:
         return seen.refusal
-    flags = frozenset(name for name in DESIRED if call.message.has(name))
-    return replies.patron(seen, desired(call, "UserElementType"), flags, frame(call))
+    return await _told(call, seen)
+
+
+async def _told(call: Call, seen: PatronSeen) -> Fields:
+    """To one of our own systems all that is desired; to a broker without a PIN or an open request eligibility and blocks."""
+    wanted, flags = desired(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
+    whole = call.from_client or call.caller.sees_patrons or bool(seen.pin_ok)
+    whole = whole or await call.door.desk.serves(call.caller.agency, seen.card)
+    call.door.counters.add("patron_lookups_total", call.caller.agency, "whole" if whole else "eligibility")
+    if not whole:
+        wanted, flags = wanted & ELIGIBILITY, frozenset()
+    return replies.patron(seen, wanted, flags, frame(call))
 
 
 async def lookup_item(call: Call) -> Said:

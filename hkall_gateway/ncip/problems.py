@@ -92,6 +92,7 @@ VALUE_AT: Final[Mapping[str, str]] = MappingProxyType(
         "RequestId": "RequestId/RequestIdentifierValue",
         "BibliographicId": "BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier",
         "FromAgencyId": "InitiationHeader/FromAgencyId/AgencyId",
+        "ToAgencyId": "InitiationHeader/ToAgencyId/AgencyId",
     }
 )
 """Where the value of a structure at fault stands; an element without a row is its own value."""
@@ -141,6 +142,7 @@ ROWS: Final = (
     Row(W.TOO_LATE_TO_CANCEL,           _TOO_LATE,      "RequestId",         "it has been sent already"),
     Row(W.ALREADY_SHIPPED,              _TOO_LATE,      "RequestId",         "it has been sent already"),
     Row(W.AGENCY_NOT_OWNER,             _VALUES,        "RequestId",         "another library has the request"),
+    Row(W.NOT_THEIR_COPY,               _VALUES,        "ItemId",            "the copy is not the sender's own"),
     Row(W.AGENCY_NOT_ALLOWED,           _VALUES,        "FromAgencyId",      "not for this library to ask"),
     Row(W.ITEM_NOT_LENDABLE,            _STAYS,         "ItemId",            "it is not lent to other libraries"),
     Row(W.LENDING_SUSPENDED,            _STAYS,         "ItemId",            "lending is suspended until {end}"),

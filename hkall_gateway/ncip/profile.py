@@ -10,7 +10,7 @@ from typing import Final
 from hkall_gateway.ncip import broker, events, lookups, services
 from hkall_gateway.ncip.answers import Said
 from hkall_gateway.ncip.broker import sends
-from hkall_gateway.ncip.calls import Call, Caller, Door, Kind
+from hkall_gateway.ncip.calls import DIRECT, Call, Caller, Door, Kind
 from hkall_gateway.ncip.innreach import mirrors
 
 
@@ -25,7 +25,6 @@ class Service:
 CLIENT: Final[frozenset[Kind]] = frozenset({"client"})
 PARTNER: Final[frozenset[Kind]] = frozenset({"partner"})
 BOTH: Final = CLIENT | PARTNER
-DIRECT: Final = "direct"
 
 # fmt: off
 HANDLERS: Final[Mapping[str, Service]] = MappingProxyType({

@@ -6,7 +6,7 @@ from hkall_gateway.desk.asks import BorrowFromUs, CancelRequest, Renew, RequestT
 from hkall_gateway.desk.errands import ChangeRequest
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.ncip.answers import Said, answer
-from hkall_gateway.ncip.calls import Call, bib_id, day, heard, item, patron, refused, request_id, volume
+from hkall_gateway.ncip.calls import Call, bib_id, day, heard, item, patron, refused, request_id, strange_number, volume
 from hkall_gateway.ncip.events import renewed
 from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
 from hkall_gateway.rules.vocabulary import Why
@@ -16,12 +16,14 @@ from hkall_gateway.rules.vocabulary import Why
 
 async def request_item(call: Call) -> Said:
     """A client places a patron's wish for a book of another library; a partner borrows one of ours."""
+    if strange := strange_number(call):
+        return strange
     return await (_place(call) if call.from_client else _borrow(call))
 
 
 async def _place(call: Call) -> Said:
     card, title = await patron(call), bib_id(call)
-    if isinstance(card, Refused):
+    if isinstance(card, Refused | Trouble):
         return card
     if not title:
         return Trouble(NEEDED_DATA_MISSING, "the title is named by its record number", "BibliographicId")
@@ -65,7 +67,7 @@ async def cancel_request_item(call: Call) -> Said:
     if not call.from_client:
         return answer(call, await call.door.desk.request_cancelled(heard(call)))
     card, (agency, value) = await patron(call), request_id(call)
-    if isinstance(card, Refused):
+    if isinstance(card, Refused | Trouble):
         return card
     if not value:
         return Trouble(NEEDED_DATA_MISSING, "the request is named by its number", "RequestId")
@@ -82,7 +84,7 @@ async def renew_item(call: Call) -> Said:
 
 async def _renew_for_patron(call: Call) -> Said:
     card, copy = await patron(call), item(call, "")
-    if isinstance(card, Refused):
+    if isinstance(card, Refused | Trouble):
         return card
     if copy is None:
         return refused(Why.UNKNOWN_ITEM)
@@ -94,7 +96,7 @@ async def update_request_item(call: Call) -> Said:
     """Another place of collection, or another last day on which it is wanted; by whoever placed the wish."""
     agency, value = request_id(call)
     card = await patron(call) if call.from_client and _names_user(call) else ""
-    if isinstance(card, Refused):
+    if isinstance(card, Refused | Trouble):
         return card
     ask = ChangeRequest(
         by=call.by,

@@ -110,6 +110,7 @@ class Why(StrEnum):
     TOO_LATE_TO_CANCEL = "too_late_to_cancel"
     ALREADY_SHIPPED = "already_shipped"
     AGENCY_NOT_OWNER = "agency_not_owner"
+    NOT_THEIR_COPY = "not_their_copy"
     AGENCY_NOT_ALLOWED = "agency_not_allowed"
     ITEM_NOT_LENDABLE = "item_not_lendable"
     LENDING_SUSPENDED = "lending_suspended"

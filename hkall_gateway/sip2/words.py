@@ -123,6 +123,7 @@ WORDS: Final[Mapping[Why, Words]] = {
     Why.TOO_LATE_TO_CANCEL:           _both("Too late to cancel: the book is on its way", "圖書已在途中，不能取消申請"),
     Why.ALREADY_SHIPPED:              _both("The book has been sent already", "圖書已寄出"),
     Why.AGENCY_NOT_OWNER:             _both("This book belongs to another library", "此書屬於其他圖書館"),
+    Why.NOT_THEIR_COPY:               _both("This copy belongs to another library", "此館藏屬於其他圖書館"),
     Why.AGENCY_NOT_ALLOWED:           _both("This library may not do this", "此圖書館不可進行此項操作"),
     Why.ITEM_NOT_LENDABLE:            _both("This book is not lent", "此書不外借"),
     Why.LENDING_SUSPENDED:            _both("Lending is suspended until {end}", "外借服務暫停至 {end}"),

@@ -170,6 +170,7 @@ NEVER_ASKED: Mapping[Why, str] = {
     Why.WRONG_PIN:            "explain asks for no PIN",
     Why.LOG_IN_FIRST:         "a terminal's",
     Why.UNUSABLE_MESSAGE:     "a terminal's or a partner's",
+    Why.NOT_THEIR_COPY:       "a partner's",
     Why.NOT_SUPPORTED:        "a terminal's or a partner's",
     Why.NOT_AT_THIS_TERMINAL: "a terminal's",
     Why.TOO_MANY_WRONG_PINS:  "a terminal's or a partner's",

@@ -51,7 +51,7 @@ def test_every_row_of_the_table_is_a_known_service() -> None:
     [
         (DISCOVERY, "wrong", "10.0.0.7", "Agency Authentication Failed"),
         (DISCOVERY, "d-key", "192.0.2.1", "Agency Authentication Failed"),
-        (DISCOVERY, "c-key", "10.0.0.7", "Unauthorized Combination Of Element Values For Agency"),
+        (DISCOVERY, "c-key", "10.0.0.7", "Agency Authentication Failed"),
         ("NOBODY", "d-key", "10.0.0.7", "Unknown Agency"),
         ("MUTE", "", "10.0.0.7", "Agency Authentication Failed"),
     ],

@@ -1,0 +1,247 @@
+"""Who is who in a document: whose request, whose copy, for whom it is, who is told of a patron, and what proves a patron."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from hkall_gateway.ncip.admission import WRONG_PROOFS, WRONG_PROOFS_OF_AN_ADDRESS
+from hkall_gateway.ncip.calls import Peer
+from hkall_gateway.ncip.codec import encode
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.rules.vocabulary import Position
+
+if TYPE_CHECKING:
+    from tests.ncip.conftest import World
+
+P = Position
+CUHK, LU, BROKER, CENTRAL, DISCOVERY = "CUHK", "LU", "RESHARE", "HKALL1", "HKU-DISCOVERY"
+UG1 = {"AgencyId": "HKU", "UserIdentifierType": "Barcode Id", "UserIdentifierValue": "UG1"}
+OURS = [{"BibliographicRecordId": {"BibliographicRecordIdentifier": "blend", "AgencyId": "HKALL"}}]
+LOAN = {"RequestType": "Loan", "RequestScopeType": "Bibliographic Item"}
+VALUES = "Unauthorized Combination Of Element Values For Agency"
+FAILED = "Agency Authentication Failed"
+LATER = "Temporary Processing Failure"
+NAME = "UserOptionalFields/NameInformation/PersonalNameInformation/UnstructuredPersonalUserName"
+
+
+def admit(world: World, agency: str, **facts: Any) -> None:
+    rows = {**world.door.callers, agency: replace(world.door.callers[agency], **facts)}
+    world.door = replace(world.door, callers=rows)
+
+
+def problem(reply: Message) -> str:
+    return reply.text("Problem/ProblemType")
+
+
+# ---- whose request
+
+
+def number(agency: str, value: str = "c-2") -> dict[str, str]:
+    return {"AgencyId": agency, "RequestIdentifierValue": value}
+
+
+def borrow(world: World, agency: str, numbered: str) -> Message:
+    named = number(numbered) if numbered else {"RequestIdentifierValue": "c-2"}
+    return world.ask(agency, "RequestItem", UserId=UG1, BibliographicId=OURS, RequestId=named, **LOAN)
+
+
+@pytest.mark.parametrize("numbered", ["LU", "HKU", "RESHARE", "ATLANTIS", "hku"])
+def test_a_library_opens_no_request_under_the_name_of_another(world: World, numbered: str) -> None:
+    reply = borrow(world, CUHK, numbered)
+    assert (problem(reply), reply.text("Problem/ProblemElement")) == (VALUES, "RequestId")
+    assert problem(borrow(world, CUHK, CUHK)) == ""
+
+
+@pytest.mark.parametrize("numbered", ["CUHK", "cuhk", ""])
+def test_it_numbers_its_own_however_it_spells_itself(world: World, numbered: str) -> None:
+    assert problem(borrow(world, CUHK, numbered)) == ""
+
+
+def test_a_further_agency_is_its_own_where_its_row_says_so(world: World) -> None:
+    admit(world, CUHK, request_agencies=("CUHK-LAW",))
+    assert problem(borrow(world, CUHK, "CUHK-LAW")) == ""
+
+
+ACCEPT = {"RequestedActionType": "Hold For Pickup", "UserId": UG1}
+
+
+@pytest.mark.parametrize(
+    ("numbered", "row", "says"),
+    [
+        ("RESHARE", (), ""),
+        ("LIBRARY-AFAR", (), ""),
+        ("CUHK", (), VALUES),
+        ("HKU", (), VALUES),
+        ("HKU", ("HKU",), ""),
+        ("CUHK", ("CUHK",), ""),
+    ],
+)
+def test_a_broker_passes_on_the_numbers_of_libraries_without_a_row_and_of_those_that_its_row_names(
+    world: World, numbered: str, row: tuple[str, ...], says: str
+) -> None:
+    admit(world, BROKER, request_agencies=row)
+    copy = {"AgencyId": BROKER, "ItemIdentifierValue": "T1"}
+    assert problem(world.ask(BROKER, "AcceptItem", RequestId=number(numbered), ItemId=copy, **ACCEPT)) == says
+
+
+def test_a_client_places_no_request_under_the_name_of_another(world: World) -> None:
+    for numbered, says in (("CUHK", VALUES), (DISCOVERY, "")):
+        book = [{"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKALL"}}]
+        reply = world.ask(DISCOVERY, "RequestItem", UserId=UG1, BibliographicId=book, RequestId=number(numbered), **LOAN)
+        assert problem(reply) == says
+
+
+# ---- whose copy
+
+
+@pytest.mark.parametrize("service", ["ItemShipped", "CheckOutItem", "AcceptItem"])
+@pytest.mark.parametrize("owner", ["HKU", "LU", "ATLANTIS"])
+def test_a_lender_sends_copies_of_its_own_alone(world: World, service: str, owner: str) -> None:
+    world.place()
+    more = ACCEPT if service == "AcceptItem" else {"UserId": UG1} if service == "CheckOutItem" else {}
+    copy = {"AgencyId": owner, "ItemIdentifierValue": "K9"}
+    reply = world.ask(CUHK, service, RequestId=number("HKU", world.request("R1").wire_id), ItemId=copy, **more)
+    assert (problem(reply), reply.text("Problem/ProblemElement")) == (VALUES, "ItemId")
+    assert (world.request("R1").position, world.request("R1").item) == (P.REQUESTED, None)
+
+
+# ---- for whom
+
+
+def to(world: World, *agencies: str) -> Message:
+    header: dict[str, Any] = {"FromAgencyId": {"AgencyId": CUHK}, "FromAgencyAuthentication": "c-key"}
+    if agencies:
+        header["ToAgencyId"] = [{"AgencyId": agency} for agency in agencies]
+    copy = {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}
+    return world.send(encode(Message("LookupItem", {"InitiationHeader": header, "ItemId": copy}), DIALECTS["direct"]))
+
+
+@pytest.mark.parametrize("agencies", [("HKU",), ("hku",), (), ("HKU-ILL",)])
+def test_a_document_for_us_is_answered_by_whichever_of_our_names(world: World, agencies: tuple[str, ...]) -> None:
+    world.door = replace(world.door, other_names=("hku-ill",))
+    assert problem(to(world, *agencies)) == ""
+
+
+@pytest.mark.parametrize("agency", ["LU", "CUHK", "HKU-ILL", "HKU2"])
+def test_a_document_for_somebody_else_is_refused_and_says_who_we_are(world: World, agency: str) -> None:
+    reply = to(world, agency)
+    told = [reply.text(f"Problem/{name}") for name in ("ProblemType", "ProblemElement", "ProblemValue")]
+    assert told == ["Unknown Agency", "ToAgencyId", agency]
+    assert "this is HKU" in reply.text("Problem/ProblemDetail")
+
+
+# ---- what proves a patron
+
+
+def proof(kind: str, value: str) -> dict[str, Any]:
+    return {"AuthenticationInputType": kind, "AuthenticationInputData": value, "AuthenticationDataFormatType": "text"}
+
+
+@pytest.mark.parametrize("kind", ["Pin Number", "Passcode", "", "Last Name"])
+@pytest.mark.parametrize("value", ["1234", "9999"])
+@pytest.mark.parametrize("service", ["LookupUser", "RenewItem"])
+def test_a_value_of_an_unknown_type_is_a_proof_that_failed(world: World, kind: str, value: str, service: str) -> None:
+    world.put(P.ON_LOAN)
+    more = {"ItemId": {"AgencyId": "CUHK", "ItemIdentifierValue": "C1"}} if service == "RenewItem" else {}
+    inputs = [proof("Barcode Id", "UG1"), proof(kind, value)]
+    reply = world.ask(DISCOVERY, service, UserId=UG1, AuthenticationInput=inputs, **more)
+    assert (problem(reply), reply.text("Problem/ProblemElement")) == ("User Authentication Failed", "AuthenticationInputType")
+    assert "PIN" in reply.text("Problem/ProblemDetail")
+
+
+def test_an_unknown_type_without_a_value_proves_nothing_and_spoils_nothing(world: World) -> None:
+    reply = world.ask(DISCOVERY, "LookupUser", UserId=UG1, AuthenticationInput=[proof("Passcode", "")])
+    assert problem(reply) == ""
+
+
+def with_pin(world: World, pin: str, agency: str = DISCOVERY) -> Message:
+    return world.ask(agency, "LookupUser", AuthenticationInput=[proof("Barcode Id", "UG1"), proof("PIN", pin)])
+
+
+def test_wrong_pins_are_events_and_beyond_a_number_none_is_looked_at(world: World) -> None:
+    admit(world, DISCOVERY, wrong_pins=3)
+    with capture_logs() as logs:
+        found = [problem(with_pin(world, pin)) for pin in ("1", "1234", "2", "3", "1234")]
+    wrong = "User Authentication Failed"
+    assert found == [wrong, "", wrong, wrong, LATER]
+    seen = [(log["log_level"], log["peer"]) for log in logs if log["event"] == "ncip.pin_wrong"]
+    assert seen == [("warning", DISCOVERY)] * 3
+    assert world.door.counters.read("wrong_pins_total", "ncip", DISCOVERY) == 3
+    assert problem(world.ask(DISCOVERY, "LookupUser", UserId=UG1)) == ""
+    world.now += timedelta(minutes=15)
+    assert problem(with_pin(world, "1234")) == ""
+
+
+# ---- who is told of a patron
+
+
+def seen_by(world: World, agency: str, **more: Any) -> Message:
+    wanted = ["Name Information", "User Address Information", "User Language", "User Privilege", "Block Or Trap"]
+    flags = {"LoanedItemsDesired": True, "UserFiscalAccountDesired": True, "RequestedItemsDesired": True}
+    return world.ask(agency, "LookupUser", UserElementType=wanted, **flags, **{"UserId": UG1, **more})
+
+
+@pytest.mark.parametrize("agency", [BROKER, CENTRAL])
+def test_a_broker_without_a_pin_or_an_open_request_hears_eligibility_and_blocks_alone(world: World, agency: str) -> None:
+    world.put(P.ON_LOAN)
+    world.put(P.CLOSED, partner=agency, item_barcode="T1", item_agency=agency)
+    reply = seen_by(world, agency)
+    assert reply.fields.keys() == {"ResponseHeader", "UserId", "UserOptionalFields"}
+    assert next(iter(reply.each("UserOptionalFields"))).fields.keys() == {"UserPrivilege"}
+    barred = seen_by(world, agency, UserId={**UG1, "UserIdentifierValue": "LATE"})
+    assert barred.text("UserOptionalFields/BlockOrTrap/BlockOrTrapType") == "Block Request Item"
+    assert world.door.counters.read("patron_lookups_total", agency, "eligibility") == 2
+
+
+def test_with_the_pin_or_an_open_request_of_its_own_or_by_its_row_a_broker_hears_the_name(world: World) -> None:
+    assert "Chan Tai Man" in with_name(world, AuthenticationInput=[proof("PIN", "1234")])
+    world.put(P.RECEIVED, partner=CENTRAL, item_barcode="T1", item_agency=CENTRAL)
+    assert with_name(world) == ""
+    world.put(P.RECEIVED, partner=BROKER, item_barcode="T2", item_agency=BROKER)
+    assert "Chan Tai Man" in with_name(world)
+    admit(world, CENTRAL, sees_patrons=True)
+    assert "Chan Tai Man" in seen_by(world, CENTRAL).text(NAME)
+    assert world.door.counters.read("patron_lookups_total", BROKER, "whole") == 2
+
+
+def with_name(world: World, **more: Any) -> str:
+    return seen_by(world, BROKER, **more).text(NAME)
+
+
+# ---- what proves an agency
+
+
+def guess(world: World, agency: str, secret: str, address: str = "10.0.0.7") -> Message:
+    copy = {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}
+    return world.send(world.document(agency, "LookupItem", secret, ItemId=copy), Peer(address))
+
+
+@pytest.mark.parametrize("secret", ["guess", "l-key", "d-key"])
+def test_a_wrong_secret_and_that_of_another_read_the_same(world: World, secret: str) -> None:
+    reply, other = guess(world, CUHK, secret), guess(world, CUHK, "nothing like it")
+    assert problem(reply) == FAILED
+    assert reply.fields == other.fields
+
+
+def test_after_too_many_wrong_proofs_from_an_address_none_for_that_agency_is_looked_at(world: World) -> None:
+    found = [problem(guess(world, CUHK, f"guess {number}")) for number in range(WRONG_PROOFS)]
+    assert found == [FAILED] * WRONG_PROOFS
+    assert problem(guess(world, CUHK, "c-key")) == problem(guess(world, CUHK, "guess")) == LATER
+    assert problem(guess(world, LU, "l-key")) == ""
+    assert problem(guess(world, CUHK, "c-key", "10.0.0.8")) == ""
+    world.now += timedelta(minutes=15)
+    assert problem(guess(world, CUHK, "c-key")) == ""
+    assert world.door.counters.read("wrong_proofs_total", CUHK) == WRONG_PROOFS
+
+
+def test_an_address_that_tries_many_agencies_is_shut_out_as_a_whole(world: World) -> None:
+    for attempt in range(WRONG_PROOFS_OF_AN_ADDRESS):
+        guess(world, f"ATLANTIS-{attempt}", "guess")
+    assert problem(guess(world, CUHK, "c-key")) == LATER
+    assert problem(guess(world, CUHK, "c-key", "10.0.0.8")) == ""
