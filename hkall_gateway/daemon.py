@@ -131,7 +131,7 @@ class Daemon:
         self._means = Means(reactor, clock, environ, self.counters, lambda: self.config)
         self._local = Local(self._means, self._verify_pin)
         self.secrets, self._logins = self._make_secrets(self._hashing), self._make_secrets(self._hashing_logins)
-        self._fair, self._guesses, self._proofs = Fair(), Guesses(), Guesses()
+        self._login_turns, self._guesses, self._proofs = Fair(), Guesses(), Guesses()
         self._soon = Soon(reactor)
         engine = open_engine(config.database.url, config.database.limits())
         watch = counting.timed(self.counters, reactor.seconds)
@@ -185,7 +185,7 @@ class Daemon:
             self._clock,
             *self._local.beyond(),
             self._soon,
-            self._fair,
+            self._login_turns,
             self._guesses,
             self.config.sip2.wrong_pins_per_address,
         )

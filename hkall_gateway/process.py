@@ -21,6 +21,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.daemon import Daemon, now, the_reactor
 from hkall_gateway.presence import NameTaken
+from hkall_gateway.store.files import GROUP_READS, private
 
 LOG = structlog.get_logger()
 
@@ -46,6 +47,8 @@ def serve(path: Path, beside: Callable[[Any], Any] | None = None) -> int:
 
 def _begin_log(config: Gateway) -> Behind:
     key = os.environ.get(config.logs.patron_key_env or "", "").encode() or secrets.token_bytes(32)
+    if config.logs.file:
+        private(config.logs.file, GROUP_READS)
     stream = open(config.logs.file, "ab") if config.logs.file else sys.stdout.buffer  # noqa: SIM115  # for the whole life
     log = Behind(stream)
     logs.configure(log, now, config.logs.level, key, config.logs.titles, for_good=True)

@@ -15,6 +15,7 @@ from hkall_gateway.edge.secrets import hash_secret
 from hkall_gateway.store import loading, schema
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.files import private
 
 PASSWORD = "demo"  # noqa: S105  # every secret of the demo world; it listens on loopback only
 LOCATION = "HKU-MAIN-LENDING"
@@ -56,6 +57,7 @@ def write_environment(config: Path, ports: Ports) -> Path:
     """A file beside the configuration that a shell reads: where it is, its secrets, and the terminals' password."""
     variables = {"HKALL_CONFIG": str(config.resolve()), "PASSWORD": PASSWORD, **environment(ports)}
     path = config.with_name("environment")
+    private(path)
     path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()), encoding="utf-8")
     return path
 

@@ -67,7 +67,14 @@ def parsed(text: str) -> etree._Element:
     try:
         return etree.fromstring(text.encode(), PARSER)
     except etree.XMLSyntaxError as error:
-        raise BadMessage(SYNTAX, str(error)[:200]) from error
+        raise BadMessage(SYNTAX, place_of(error)) from None
+
+
+def place_of(error: etree.XMLSyntaxError) -> str:
+    """What is wrong and where. libxml2's own text quotes the document, which may be a secret or a name."""
+    line, column = error.position
+    last = error.error_log.last_error
+    return f"not well-formed: {last.type_name if last else 'error'} ({error.code}) in line {line}, column {column}"
 
 
 def measure(root: etree._Element, length: int) -> None:

@@ -6,6 +6,7 @@ ROUTES; a message that is not in it is ours alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -224,7 +225,7 @@ async def _said(turn: Turn, beyond: Beyond, body: bytes) -> Message | None:
 async def _exchanged(turn: Turn, beyond: Beyond, body: bytes) -> bytes | None:
     here, there = turn.session.dialect, beyond.dialect
     try:
-        return _across(await beyond(_across(body, here, there)), there, here)
+        return _across(await beyond(_across(_blanked(body, here), here, there)), there, here)
     except Unreachable:
         return None
 
@@ -246,7 +247,21 @@ def _across(body: bytes, one: Dialect, other: Dialect) -> bytes:
     if (one.encoding, one.delimiter) == (other.encoding, other.delimiter):
         return body
     text = body.decode(one.encoding, "replace")
-    return text.replace(one.delimiter, other.delimiter).encode(other.encoding, "replace")
+    if one.delimiter != other.delimiter:  # what is a mere sign here must not end a field there
+        text = text.replace(other.delimiter, " ").replace(one.delimiter, other.delimiter)
+    return text.encode(other.encoding, "replace")
+
+
+def _blanked(body: bytes, dialect: Dialect) -> bytes:
+    """A body with a blank for every control and every line end that some system may see in it; all else as it came."""
+    text = body.decode(dialect.encoding, "surrogateescape")
+    if text.isprintable():
+        return body
+    return _CONTROLS.sub(" ", text).encode(dialect.encoding, "surrogateescape")
+
+
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udc9f]")
+"""C0, C1 (NEL among them) and Unicode's line ends; bytes of C1 that are no character of the dialect's alphabet."""
 
 
 def _with_text(ours: Reply, text: str) -> Reply:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, Engine, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.pool import StaticPool
 
+from hkall_gateway.store.files import private
 from hkall_gateway.store.trips import TRIPS, Trips, settle
 
 # Errors reach the log: they must not carry what stood in the row, which may be a name or an address.
@@ -55,6 +57,7 @@ def open_engine(url: str, limits: Limits = Limits()) -> Engine:  # frozen
     if not url.startswith("sqlite"):
         return _postgresql(url, limits)
     extra: dict[str, Any] = {"poolclass": StaticPool} if _in_memory(url) else {}
+    _make_private(url)
     engine = create_engine(url, **_OURS, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000}, **extra)
     event.listen(engine, "connect", _sqlite_pragmas)
     return engine
@@ -94,6 +97,16 @@ def _postgresql_limits(limits: Limits, connection: Any, _record: object) -> None
     }
     asked = ", ".join(f"set_config('{name}', '{seconds * 1000:.0f}', false)" for name, seconds in values.items())
     connection.execute(f"SELECT {asked}")
+
+
+def _make_private(url: str) -> None:
+    """The file of a SQLite database is nobody else's; what SQLite puts beside it has the file's mode."""
+    file = make_url(url).database
+    if file and not _in_memory(url):
+        private(Path(file))
+        for beside in (Path(f"{file}-wal"), Path(f"{file}-shm")):
+            if beside.exists():
+                private(beside)
 
 
 def _in_memory(url: str) -> bool:

@@ -138,3 +138,28 @@ def test_a_flipped_byte_does_no_worse_than_a_refusal(at: int, byte: int) -> None
     body = bytearray(fixture("item-shipped.xml"))
     body[at % len(body)] = byte
     assert outcome(bytes(body)) in {"ItemShipped", SYNTAX, "Unknown Service", "Needed Data Missing"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "<NCIPMessage><FromAgencyAuthentication>hunter2</b></NCIPMessage>",
+        "<NCIPMessage><hunter2>x</b>",
+        "<NCIPMessage hunter2>",
+        "<NCIPMessage a='hunter2' a='x'/>",
+        "<NCIPMessage>&hunter2;</NCIPMessage>",
+        "<NCIPMessage><x:hunter2/></NCIPMessage>",
+        "<NCIPMessage>x</NCIPMessage>hunter2",
+    ],
+)
+def test_what_is_wrong_with_a_document_is_said_by_its_place_and_never_by_its_content(document: str) -> None:
+    with pytest.raises(BadMessage) as refused:
+        decode(document.encode())
+    assert "hunter2" not in f"{refused.value.detail} {refused.value!r} {refused.value.__cause__!r}"
+    assert refused.value.__suppress_context__
+
+
+def test_a_place_is_a_name_a_number_a_line_and_a_column() -> None:
+    with pytest.raises(BadMessage) as refused:
+        decode(b"<NCIPMessage>\n<a><b></a></NCIPMessage>")
+    assert refused.value.detail == "not well-formed: ERR_TAG_NAME_MISMATCH (76) in line 2, column 11"

@@ -1,0 +1,32 @@
+"""Files that hold what people borrow: readable by the gateway's user, at most by its group, whatever the umask says."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+OWNER: Final = 0o600
+GROUP_READS: Final = 0o640
+
+
+def private(path: Path, fresh: int = OWNER) -> None:
+    """Make the file where there is none, with the mode `fresh`; from one that is there take what others may do.
+
+    A file of another user is left as it is, and so is one that cannot be made: opening it will say why.
+    """
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, fresh))
+    except FileExistsError:
+        _closed_to_others(path)
+    except OSError:
+        return
+
+
+def _closed_to_others(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & ~GROUP_READS and path.is_file():
+        with suppress(PermissionError):
+            path.chmod(mode & GROUP_READS)
