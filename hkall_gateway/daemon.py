@@ -7,6 +7,7 @@ import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from hkall_gateway.courier import Courier, Schedule
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.rounds import Rounds
+from hkall_gateway.edge import tls
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.balanced import Balanced
 from hkall_gateway.edge.counters import Counters
@@ -36,7 +38,6 @@ from hkall_gateway.edge.ports import entrance, numbered, prompt
 from hkall_gateway.edge.secrets import Secrets, WrongPins
 from hkall_gateway.edge.soon import Soon
 from hkall_gateway.ncip import handlers as ncip
-from hkall_gateway.ncip import peers
 from hkall_gateway.ncip.rawtcp import NcipLines
 from hkall_gateway.ncip.server import NcipSite, ncip_site
 from hkall_gateway.ops import counting
@@ -51,7 +52,7 @@ from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import handlers as sip2
-from hkall_gateway.sip2.listeners import Listener
+from hkall_gateway.sip2.listeners import NOBODY_ELSE, Listener
 from hkall_gateway.sip2.server import Terminals
 from hkall_gateway.store.database import Database
 from hkall_gateway.store.engine import open_engine
@@ -110,6 +111,10 @@ def house_of(config: Gateway) -> House:
     return House(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
 
 
+def _as_it_is(factory: Any) -> Any:
+    return factory
+
+
 def make_unit(house: House) -> Callable[[Connection], Unit]:
     """A unit that makes real request numbers and sends only the letters that the policy sends."""
     return lambda connection: Unit(connection, new_request_id, house.silent)
@@ -146,6 +151,7 @@ class Daemon:
         self._terminals = self._make_terminals()
         self._partners, self._lines = self._make_partners(ncip_door)
         self._ports: list[Any] = []
+        self._certificates: list[tls.Certificates] = []
         self._pulse = Pulse(reactor, self.counters)
 
     # ---- what it is made of
@@ -236,7 +242,7 @@ class Daemon:
         gauges = Gauges(self.house.agency, self._clock)
         ops = ops_site(self.store, self.counters, gauges.look, lambda: bool(self._ports), self._reactor)
         for text, terminals in self._terminals:
-            await self._listen(text, terminals, shared=self.config.sip2.share_ports)
+            await self._listen_to_terminals(text, terminals)
         for text, factory in self._ncip_ports():
             await self._listen_to_partners(text, factory)
         for text in self.config.ops.listen:
@@ -250,19 +256,43 @@ class Daemon:
         listens = self.config.ncip
         return [*((text, self._partners) for text in listens.listen), *((text, self._lines) for text in listens.listen_v1_tcp)]
 
-    async def _listen_to_partners(self, text: str, factory: Any) -> None:
-        listens = self.config.ncip
-        made = peers.endpoint(self._reactor, numbered(text, number()), listens.client_ca, shared=listens.share_ports)
-        if listens.proxy_from:
-            factory = Balanced(factory, AllowList(listens.proxy_from), "ncip", self.counters, self._reactor)
-        self._ports.append(prompt(await made.listen(factory), self._soon.first))
+    async def _listen_to_terminals(self, text: str, terminals: Terminals) -> None:
+        """A balancer's header comes below TLS; without TLS a terminal's line takes it off itself."""
+        listens, balancers = self.config.sip2, terminals.listener.proxy_from
+        if text.startswith(tls.KIND):
+            terminals.listener = replace(terminals.listener, proxy_from=NOBODY_ELSE)
+        around = self._behind(balancers, "sip2")
+        await self._listen(text, terminals, shared=listens.share_ports, around=around)
 
-    async def _listen(self, text: str, factory: Any, *, shared: bool = False) -> None:
-        made = entrance(self._reactor, numbered(text, number()), shared=shared)
-        self._ports.append(prompt(await made.listen(factory), self._soon.first))
+    async def _listen_to_partners(self, text: str, factory: Any) -> None:
+        listens, plain = self.config.ncip, not text.startswith(tls.KIND)
+        around = self._behind(AllowList(listens.proxy_from), "ncip") if listens.proxy_from else _as_it_is
+        named: dict[str, Any] = {"authorities": listens.client_ca, "around": around}
+        await self._listen(text, around(factory) if plain else factory, shared=listens.share_ports, **named)
+
+    def _behind(self, balancers: AllowList, door: str) -> Callable[[Any], Any]:
+        return lambda factory: Balanced(factory, balancers, door, self.counters, self._reactor)
+
+    async def _listen(self, text: str, factory: Any, *, shared: bool = False, **of_tls: Any) -> None:
+        text = numbered(text, number())
+        made = tls.tls_entrance(self._reactor, text, shared=shared, **of_tls) if text.startswith(tls.KIND) else None
+        if made is not None:
+            self._certificates.append(made.certificates)
+        endpoint: Any = made or entrance(self._reactor, text, shared=shared)
+        self._ports.append(prompt(await endpoint.listen(factory), self._soon.first))
+
+    def _renew_certificates(self) -> None:
+        for port in self._certificates:
+            try:
+                port.renew()
+            except tls.ERRORS as error:
+                LOG.error("tls.not_renewed", why=f"{type(error).__name__}: {error}")
+        if self._certificates:
+            LOG.info("tls.renewed", ports=len(self._certificates))
 
     def reload(self, path: Path) -> None:
-        """Read the configuration and the policy again; with errors the old ones stay in force."""
+        """Read the configuration, the policy and the certificates again; with errors the old ones stay in force."""
+        self._renew_certificates()
         try:
             config = gateway.load(path, self._environ)
             house = house_of(config)

@@ -12,13 +12,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
-from twisted.internet.testing import MemoryReactor, StringTransport
+from twisted.internet.testing import StringTransport
 
+from hkall_gateway.edge.tls import server_context
 from hkall_gateway.ncip.calls import Peer
-from hkall_gateway.ncip.peers import endpoint, peer_of
-
-# Twisted hands its certificate to OpenSSL in a form that OpenSSL's binding wants no more.
-pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+from hkall_gateway.ncip.peers import peer_of
 
 START = datetime(2017, 1, 1, tzinfo=UTC)
 
@@ -50,12 +48,9 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
 
 
 def server(people: dict[str, Identity], authorities: Path | None) -> SSL.Context:
-    """The context that the endpoint of the gateway makes."""
-    reactor: Any = MemoryReactor()  # type: ignore[no-untyped-call]  # twisted.testing has no types
+    """The context of a port of the gateway."""
     ours = people["gateway.test"]
-    made = endpoint(reactor, f"ssl:0:privateKey={ours.key_pem}:certKey={ours.pem}", authorities)
-    context: SSL.Context = made._sslContextFactory.getContext()
-    return context
+    return server_context({"privateKey": str(ours.key_pem), "certKey": str(ours.pem)}, authorities)
 
 
 def shaken(context: SSL.Context, who: Identity | None) -> SSL.Connection:
@@ -127,12 +122,6 @@ def test_without_authorities_nobody_is_asked(people: dict[str, Identity]) -> Non
 def test_a_plain_line_has_an_address_and_nothing_else() -> None:
     line: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted.testing has no types
     assert peer_of(line) == Peer(str(line.getPeer().host))
-
-
-def test_a_plain_endpoint_is_made_as_ever(people: dict[str, Identity]) -> None:
-    reactor: Any = MemoryReactor()  # type: ignore[no-untyped-call]  # nor here
-    made = endpoint(reactor, "tcp:8080:interface=127.0.0.1", people["authority"].pem)
-    assert (type(made).__name__, made._port) == ("TCP4ServerEndpoint", 8080)
 
 
 def test_a_fingerprint_is_the_one_that_openssl_prints_without_its_colons(people: dict[str, Identity]) -> None:

@@ -1,0 +1,134 @@
+"""TLS on our own ports: modern parameters, certificates that are read again while a port is open, a balancer's header first.
+
+Source: Mozilla's server side TLS guidelines, "intermediate": TLS 1.2 with ECDHE and an AEAD cipher, TLS 1.3.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import Certificate, load_pem_x509_certificates
+from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolNegotiationFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import implementer
+
+from hkall_gateway.edge.ports import entrance
+
+KIND: Final = "ssl:"
+CIPHERS: Final = (
+    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+    b"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
+"""Of TLS 1.2; those of TLS 1.3 are all modern."""
+CURVE: Final = ec.SECP256R1()
+"""Every client knows it. OpenSSL's own list has curves that the guidelines do not, and its binding takes one alone."""
+OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Certificates:
+    """Our certificate on one port, and whose certificates callers may show. `read` makes the context from the files."""
+
+    def __init__(self, read: Callable[[], SSL.Context]) -> None:
+        self._read = read
+        self._context = read()
+
+    def renew(self) -> None:
+        """Read the files again. Connections that are open stay as they are; where the files are wrong nothing changes.
+
+        Raises OSError, ValueError or OpenSSL's errors for files that cannot be used.
+        """
+        self._context = self._read()
+
+    def serverConnectionForTLS(self, _protocol: Any) -> SSL.Connection:  # noqa: N802  # Twisted's own name
+        """The TLS of one new connection."""
+        return SSL.Connection(self._context, None)
+
+
+class TlsEndpoint:
+    """An `ssl:` port. `around` wraps what lies below TLS: a balancer's header comes in the clear, before the handshake."""
+
+    def __init__(self, plain: Any, certificates: Certificates, around: Callable[[Any], Any] = lambda factory: factory) -> None:
+        self._plain, self.certificates, self._around = plain, certificates, around
+
+    def listen(self, factory: Any) -> Any:
+        """A Deferred of the listening port."""
+        made: Any = self.certificates  # to mypy a zope interface is a class
+        return self._plain.listen(self._around(TLSMemoryBIOFactory(made, False, factory)))
+
+
+def tls_entrance(
+    reactor: Any,
+    text: str,
+    *,
+    shared: bool = False,
+    authorities: Path | None = None,
+    around: Callable[[Any], Any] = lambda factory: factory,
+) -> TlsEndpoint:
+    """The server endpoint of an `ssl:` description. Raises OSError, ValueError and OpenSSL's errors for unusable files.
+
+    With `authorities` callers are asked for a certificate that one of them has signed; whoever shows none is let in all the
+    same, and must prove by other means who it is.
+    """
+    port, named = arguments(text)
+    plain = ":".join(("tcp", port, *(f"{key}={_quoted(named[key])}" for key in ("interface", "backlog") if key in named)))
+    return TlsEndpoint(
+        entrance(reactor, plain, shared=shared), Certificates(lambda: server_context(named, authorities)), around
+    )
+
+
+def arguments(text: str) -> tuple[str, Mapping[str, str]]:
+    """Port and named arguments of `ssl:6443:privateKey=key.pem:…`, as Twisted's endpoint strings write them."""
+    _kind, *parts = re.split(r"(?<!\\):", text)
+    pairs = [part.partition("=") for part in parts]
+    named = {key: re.sub(r"\\(.)", r"\1", value) for key, equals, value in pairs if equals}
+    port = next((key for key, equals, _ in pairs if not equals), named.get("port", ""))
+    return port, named
+
+
+def server_context(named: Mapping[str, str], authorities: Path | None = None) -> SSL.Context:
+    """The context of a port with these arguments: privateKey, certKey (with the chain behind it), extraCertChain."""
+    key = named.get("privateKey", "server.pem")
+    made = SSL.Context(SSL.TLS_SERVER_METHOD)
+    made.set_min_proto_version(SSL.TLS1_2_VERSION)
+    made.set_options(OPTIONS)
+    made.set_session_id(secrets.token_hex(7).encode())
+    made.set_tmp_ecdh(CURVE)
+    made.use_privatekey_file(key)
+    own, *chain = _certificates(named.get("certKey", key))
+    made.use_certificate(own)
+    for one in (*chain, *_certificates(named.get("extraCertChain", ""))):
+        made.add_extra_chain_cert(one)
+    made.check_privatekey()
+    if authorities is not None:
+        made.load_verify_locations(str(authorities))
+        made.set_verify(SSL.VERIFY_PEER, lambda _line, _shown, _error, _depth, ok: bool(ok))
+    made.set_alpn_select_callback(_spoken)
+    made.set_cipher_list(CIPHERS)  # last: it makes a connection to try them, and a context with one changes no more
+    return made
+
+
+def _certificates(file: str) -> Sequence[Certificate]:
+    return load_pem_x509_certificates(Path(file).read_bytes()) if file else ()
+
+
+def _spoken(line: SSL.Connection, offered: Sequence[bytes]) -> Any:
+    """The protocol for a client that offers some (ALPN). One that offers none of ours is served all the same."""
+    factory = line.get_app_data().factory.wrappedFactory
+    ours: Any = IProtocolNegotiationFactory(factory, None)
+    known = ours.acceptableProtocols() if ours else ()
+    return next((name for name in known if name in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+
+
+def _quoted(value: str) -> str:
+    return re.sub(r"([:=\\])", r"\\\1", value)
+
+
+ERRORS: Final = (OSError, ValueError, SSL.Error, crypto.Error)
+"""What unusable files are told by."""
