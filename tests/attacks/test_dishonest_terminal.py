@@ -1,0 +1,121 @@
+"""A terminal that does more than it may: other messages, other people's books, other people's PINs, other terminals' names."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hkall_gateway.lab import setup
+from hkall_gateway.sip2.turns import WRONG_PINS
+from tests.attacks.conftest import source, until
+
+if TYPE_CHECKING:
+    from tests.attacks.conftest import Site
+
+DATE = "20261127    120000"
+BLANK = " " * 18
+REFUSED = "AFNot possible at this terminal. Please ask at the counter|"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"63001{DATE}  Y       AOHKU|AAP0001|AC|AD1234|",
+        f"23001{DATE}AOHKU|AAP0001|AC|AD1234|",
+        f"37{DATE}0400HKDBV500.00|AOHKU|AAP0001|",
+        f"01N{DATE}AOHKU|ALtaken|AAP0001|AC|",
+        f"25{DATE}AOHKU|AAP0001|AC|",
+        f"15+{DATE}AOHKU|AAP0001|AJDune|",
+        f"11NN{DATE}{BLANK}AOHKU|AAP0001|ABHKU77|AC|",
+        f"29NN{DATE}{BLANK}AOHKU|AAP0001|ABHKU77|AC|",
+    ],
+)
+def test_a_book_drop_sends_nothing_but_returns_and_none_of_it_reaches_the_local_system(site: Site, line: str) -> None:
+    drop, before = site.terminal("bookdrop-1"), len(site.ils.lines)
+    assert REFUSED in drop.ask(line)
+    assert "Chan" not in drop.ask(line)
+    assert site.ils.lines[before:] == []
+    assert "BXNNYNYYYNNNYNNNNN|" in drop.ask("9900302.00")
+
+
+def test_a_self_check_takes_no_money_and_blocks_no_card(site: Site) -> None:
+    selfcheck = site.terminal("selfcheck-1")
+    for line in (
+        f"37{DATE}0400HKDBV500.00|AOHKU|AAP0001|",
+        f"01N{DATE}AOHKU|ALtaken|AAP0001|AC|",
+        f"25{DATE}AOHKU|AAP0001|AC|",
+    ):
+        assert REFUSED in selfcheck.ask(line)
+    assert site.rows("SELECT count(*) FROM card_blocks") == [(0,)]
+
+
+def test_no_block_lends_nothing_at_a_terminal_that_is_not_meant_to_be_off_line(site: Site) -> None:
+    selfcheck = site.terminal("selfcheck-1")
+    assert selfcheck.ask("9900302.00").startswith("98YYYYNN")
+    assert selfcheck.ask(f"11YY{DATE}20300101    235959AOHKU|AAP0002|ABC09001|AC|").startswith("120")
+
+
+# ---- logins
+
+
+def wrong(site: Site, name: str, at: str, times: int) -> list[str]:
+    heard: list[str] = []
+    while len(heard) < times:
+        line = site.terminal(at=at)
+        heard += [line.ask(f"9300CN{name}|COwrong {len(heard)} {number}|") for number in range(min(3, times - len(heard)))]
+    return heard
+
+
+def test_wrong_logins_from_one_address_shut_out_that_address_alone(site: Site) -> None:
+    here = source()
+    assert wrong(site, "counter-1", here, 6) == ["940"] * 6
+    assert site.terminal(at=here).ask(f"9300CNcounter-1|CO{setup.PASSWORD}|") == "940"
+    assert site.terminal(at=here).ask(f"9300CNselfcheck-1|CO{setup.PASSWORD}|") == "941"
+    assert site.terminal(at=source()).ask(f"9300CNcounter-1|CO{setup.PASSWORD}|") == "941"
+
+
+def seconds(site: Site, name: str) -> float:
+    """The median time of a first wrong login with this name, each from an address of its own."""
+    took: list[float] = []
+    for number in range(9):
+        line = site.terminal(at=source())
+        began = time.perf_counter()
+        assert line.ask(f"9300CN{name}|COwrong {number}|") == "940"
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
+def test_the_time_of_a_wrong_login_does_not_tell_a_known_name_from_an_unknown_one(site: Site) -> None:
+    known, unknown = seconds(site, "counter-1"), seconds(site, "no-such-terminal")
+    assert 0.4 < unknown / known < 2.5, f"known {known * 1000:.1f} ms, unknown {unknown * 1000:.1f} ms"
+
+
+# ---- PINs
+
+
+def test_pin_guessing_from_card_to_card_is_seen_counted_and_stopped(site: Site) -> None:
+    terminal = site.terminal("selfcheck-1")
+    counted = 'hkall_wrong_pins_total{door="sip2",who="selfcheck-1"}'
+    before = site.metric(counted)
+    heard = [terminal.ask(f"63001{DATE}          AOHKU|AAP{1 + n:04}|AC|AD99{n:02}|") for n in range(90)]
+    looked_at = [reply for reply in heard if "Too many wrong PINs here" not in reply]
+    assert looked_at == heard[:WRONG_PINS]
+    assert "Too many wrong PINs here" in heard[-1]
+    assert site.metric(counted) - before == WRONG_PINS
+    assert len(until(lambda: site.events("sip2.pin_wrong"))) >= 1
+    assert "AD99" not in site.log
+    assert "CQN" in site.terminal("counter-1").ask(f"63001{DATE}          AOHKU|AAP0001|AC|AD1234|")
+
+
+# ---- the relay
+
+
+@pytest.mark.parametrize("control", [b"\x00", b"\x0b", b"\x0c", b"\x1c", b"\xc2\x85", b"\x85", b"\xe2\x80\xa8"])
+def test_what_looks_like_a_line_end_to_somebody_does_not_reach_the_local_system(site: Site, control: bytes) -> None:
+    line = site.terminal("counter-1")
+    line.ask(f"17{DATE}AOHKU|ABHKU".encode() + control + f"99|XX9300CNroot{control.hex()}|AC|".encode())
+    (told,) = until(lambda: [heard for heard in site.ils.lines if f"root{control.hex()}".encode() in heard])
+    assert b"ABHKU 99|" in told

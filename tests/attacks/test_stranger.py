@@ -1,0 +1,179 @@
+"""A stranger on the machine or on the wire: files, certificates, ciphers, a balancer's header over TLS."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import ssl
+import stat
+import subprocess
+import sys
+import time
+import venv
+from contextlib import closing
+from http.client import HTTPSConnection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.attacks.conftest import BALANCER, PATIENCE_S, until
+
+if TYPE_CHECKING:
+    from tests.attacks.conftest import Site
+
+
+def test_what_people_borrow_is_readable_by_the_gateway_s_user_and_group_alone(site: Site) -> None:
+    files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in site.folder.glob("hkall.db*")}
+    assert {"hkall.db", "hkall.db-wal"} <= files.keys()
+    assert {mode & 0o137 for mode in files.values()} == {0}
+    assert stat.S_IMODE((site.folder / "gateway.log").stat().st_mode) == 0o640
+
+
+# ---- strangers' programs
+
+
+def program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        _missing(f"{name} is not on this machine")
+    return str(found)
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"CI is set: {what}, and this test must run here")
+    pytest.skip(what)
+
+
+def run(*words: str | Path, typed: bytes = b"") -> str:
+    done = subprocess.run(words, input=typed, capture_output=True, timeout=PATIENCE_S * 4, check=False)
+    return (done.stdout + done.stderr).decode(errors="replace")
+
+
+def curl(site: Site, *words: str) -> str:
+    ask = (
+        "--silent",
+        "--show-error",
+        "--cacert",
+        site.authority.pem,
+        "--data",
+        "<a/>",
+        f"https://localhost:{site.ncip_tls}/ncip",
+    )
+    return run(program("curl"), *words, *ask)
+
+
+@pytest.mark.parametrize("alpn", [(), ("--no-alpn",), ("--http2",), ("--http1.1",)])
+def test_curl_posts_over_tls_whatever_protocols_it_offers(site: Site, alpn: tuple[str, ...]) -> None:
+    assert "<Problem>" in curl(site, *alpn).replace("ns1:", "")
+
+
+@pytest.mark.parametrize("alpn", [(), ("--no-alpn",)])
+def test_curl_behind_a_balancer_sends_the_header_before_the_handshake(site: Site, alpn: tuple[str, ...]) -> None:
+    named = ("--interface", BALANCER, "--haproxy-protocol", "--haproxy-clientip", "192.0.2.77")
+    assert "<Problem>" in curl(site, *alpn, *named).replace("ns1:", "")
+    assert "<Problem>" not in curl(site, "--interface", BALANCER, "--max-time", "2").replace("ns1:", "")
+
+
+def s_client(site: Site, port: int, *words: str, typed: bytes = b"9900302.00\r") -> str:
+    # A shell holds the input open, as a terminal's line is.
+    ask = [program("openssl"), "s_client", "-connect", f"127.0.0.1:{port}", "-CAfile", str(site.authority.pem), *words]
+    with subprocess.Popen(ask, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        client.stdin.write(typed)
+        client.stdin.flush()
+        heard, end = b"", time.monotonic() + PATIENCE_S
+        os.set_blocking(client.stdout.fileno(), False)
+        while time.monotonic() < end and client.poll() is None and b"98YY" not in heard:
+            heard += client.stdout.read() or b""
+            time.sleep(0.02)
+        client.kill()
+        return (heard + (client.stdout.read() or b"")).decode(errors="replace")
+
+
+@pytest.mark.parametrize("words", [(), ("-alpn", "h2,http/1.1"), ("-tls1_2",), ("-tls1_3",)])
+def test_openssl_speaks_sip2_over_tls_whatever_protocols_it_offers(site: Site, words: tuple[str, ...]) -> None:
+    heard = s_client(site, site.sip2_tls, *words)
+    assert "98YY" in heard, heard
+    assert "Verify return code: 0 (ok)" in heard or "verify return:1" in heard
+
+
+@pytest.mark.parametrize("suite", ["AES128-SHA", "AES256-GCM-SHA384", "ECDHE-ECDSA-AES256-SHA384", "ECDHE-ECDSA-AES128-SHA"])
+@pytest.mark.parametrize("port", ["sip2_tls", "ncip_tls"])
+def test_openssl_is_refused_cbc_and_static_rsa(site: Site, suite: str, port: str) -> None:
+    heard = s_client(site, getattr(site, port), "-tls1_2", "-cipher", suite)
+    assert "98YY" not in heard
+    assert "handshake failure" in heard
+
+
+# ---- certificates
+
+
+def serial(port: int, authority: Path) -> int:
+    context = ssl.create_default_context(cafile=authority)
+    with closing(HTTPSConnection("localhost", port, timeout=PATIENCE_S, context=context)) as line:
+        line.connect()
+        shown: Any = line.sock.getpeercert()
+        return int(shown["serialNumber"], 16)
+
+
+def test_a_new_certificate_is_shown_after_a_signal_and_no_line_is_lost(site: Site) -> None:
+    assert site.process is not None
+    kept = site.terminal("counter-1")
+    context = ssl.create_default_context(cafile=site.authority.pem)
+    with closing(HTTPSConnection("localhost", site.ncip_tls, timeout=PATIENCE_S, context=context)) as line:
+        line.request("POST", "/ncip", b"<a/>")
+        line.getresponse().read()
+        new = site.authority.issue("site")
+        site.process.send_signal(signal.SIGHUP)
+        until(lambda: serial(site.ncip_tls, site.authority.pem) == new)
+        assert serial(site.sip2_tls, site.authority.pem) == new
+        line.request("POST", "/ncip", b"<a/>")
+        assert b"Problem" in line.getresponse().read()
+    assert kept.ask("9900302.00").startswith("98YY")
+
+
+def test_a_certificate_that_cannot_be_read_leaves_the_old_one_in_force(site: Site) -> None:
+    assert site.process is not None
+    before, file = serial(site.ncip_tls, site.authority.pem), site.folder / "site.pem"
+    kept, told = file.read_bytes(), len(site.events("tls.not_renewed"))
+    file.write_text("half a certificate")
+    site.process.send_signal(signal.SIGHUP)
+    until(lambda: len(site.events("tls.not_renewed")) >= told + 2)
+    file.write_bytes(kept)
+    assert serial(site.ncip_tls, site.authority.pem) == before
+    assert "half a certificate" not in site.log
+
+
+# ---- sslyze
+
+
+@pytest.fixture(scope="session")
+def sslyze() -> Path:
+    """sslyze in an environment of its own, since it pins older libraries; made once in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hkall-gateway-tests"
+    folder = cache / f"sslyze-{sys.version_info.major}.{sys.version_info.minor}"
+    found = folder / "bin" / "sslyze"
+    if not found.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        done = subprocess.run(
+            [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "sslyze"],
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            shutil.rmtree(folder)
+            _missing("sslyze could not be installed from PyPI")
+    return found
+
+
+@pytest.mark.parametrize("port", ["sip2_tls", "ncip_tls"])
+def test_sslyze_finds_nothing_by_mozilla_s_intermediate_profile(site: Site, sslyze: Path, port: str, tmp_path: Path) -> None:
+    words = ("--mozilla_config", "intermediate", "--certinfo_ca_file", site.authority.pem, "--json_out", tmp_path / "found")
+    said = run(sslyze, *words, f"localhost:{getattr(site, port)}")
+    assert json.loads((tmp_path / "found").read_text())["server_scan_results"][0]["scan_status"] == "COMPLETED", said
+    assert "OK - Compliant" in said, said
