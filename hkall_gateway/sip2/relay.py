@@ -239,7 +239,11 @@ def _taken_apart(body: bytes, turn: Turn) -> Message | None:
 
 
 def _asked(turn: Turn) -> bytes:
-    return body_of(turn.message.line, turn.session.dialect.delimiter)
+    """The terminal's line as it is passed on; its "no block" only where the terminal may be off line."""
+    body = body_of(turn.message.line, turn.session.dialect.delimiter)
+    if turn.says("no_block") and not turn.no_block:
+        return grafted(body, {"no_block": "N"}, (), turn.session.dialect)
+    return body
 
 
 def _across(body: bytes, one: Dialect, other: Dialect) -> bytes:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.handlers import Door
 from hkall_gateway.sip2.relay import _across, _blanked
+from tests.sip2.test_relay import DATE, LENT, Beyond, ask
 
 UTF8, CP850, LATIN, BIG5 = (DIALECTS[name] for name in ("standard", "cp850", "latin-1", "big5"))
 
@@ -39,7 +43,15 @@ def test_bytes_that_are_no_letter_here_pass_unless_they_may_be_a_control_there()
 
 
 def test_a_sign_that_ends_a_field_there_and_not_here_is_no_field_there() -> None:
-    from dataclasses import replace
-
     caret = replace(UTF8, name="caret", delimiter="^")
     assert _across(b"17AOHKU^ABone|BIY^", caret, UTF8) == b"17AOHKU|ABone BIY|"
+
+
+@pytest.mark.parametrize(("login", "told"), [("selfcheck-1", b"N"), ("offline-1", b"Y")])
+@pytest.mark.parametrize("said", [f"11NY{DATE}{DATE}AOHKU|AAP1|ABLOCAL1|AC|", f"09Y{DATE}{DATE}AP|AOHKU|ABLOCAL1|AC|"])
+def test_no_block_is_passed_on_for_a_terminal_that_may_be_off_line_and_for_no_other(
+    door: Door, login: str, told: bytes, said: str
+) -> None:
+    beyond = Beyond(LENT.encode())
+    ask(door, said.encode(), beyond, login)
+    assert beyond.asked == [said.encode().replace(b"Y", told, 1)]
