@@ -27,11 +27,11 @@ from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge import tls
+from hkall_gateway.edge.address_queue import AddressQueue
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.balanced import Balanced
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
-from hkall_gateway.edge.fair import Fair
 from hkall_gateway.edge.guesses import Guesses
 from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.ports import entrance, numbered, prompt
@@ -136,7 +136,7 @@ class Daemon:
         self._means = Means(reactor, clock, environ, self.counters, lambda: self.config)
         self._local = Local(self._means, self._verify_pin)
         self.secrets, self._logins = self._make_secrets(self._hashing), self._make_secrets(self._hashing_logins)
-        self._login_turns, self._guesses, self._proofs = Fair(), Guesses(), Guesses()
+        self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
         self._soon = Soon(reactor)
         engine = open_engine(config.database.url, config.database.limits())
         watch = counting.timed(self.counters, reactor.seconds)
@@ -191,7 +191,7 @@ class Daemon:
             self._clock,
             *self._local.beyond(),
             self._soon,
-            self._login_turns,
+            self._login_queue,
             self._guesses,
             self.config.sip2.wrong_pins_per_address,
         )
@@ -282,11 +282,11 @@ class Daemon:
         self._ports.append(prompt(await endpoint.listen(factory), self._soon.first))
 
     def _renew_certificates(self) -> None:
-        for port in self._certificates:
+        for shown in self._certificates:
             try:
-                port.renew()
+                shown.renew()
             except tls.ERRORS as error:
-                LOG.error("tls.not_renewed", why=f"{type(error).__name__}: {error}")
+                LOG.error("tls.not_renewed", port=shown.port, why=f"{type(error).__name__}: {error}")
         if self._certificates:
             LOG.info("tls.renewed", ports=len(self._certificates))
 

@@ -33,10 +33,10 @@ OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
 
 @implementer(IOpenSSLServerConnectionCreator)
 class Certificates:
-    """Our certificate on one port, and whose certificates callers may show. `read` makes the context from the files."""
+    """Our certificate on `port`, and whose certificates callers may show. `read` makes the context from the files."""
 
-    def __init__(self, read: Callable[[], SSL.Context]) -> None:
-        self._read = read
+    def __init__(self, read: Callable[[], SSL.Context], port: str = "") -> None:
+        self._read, self.port = read, port
         self._context = read()
 
     def renew(self) -> None:
@@ -79,7 +79,7 @@ def tls_entrance(
     port, named = arguments(text)
     plain = ":".join(("tcp", port, *(f"{key}={_quoted(named[key])}" for key in ("interface", "backlog") if key in named)))
     return TlsEndpoint(
-        entrance(reactor, plain, shared=shared), Certificates(lambda: server_context(named, authorities)), around
+        entrance(reactor, plain, shared=shared), Certificates(lambda: server_context(named, authorities), port), around
     )
 
 

@@ -215,7 +215,7 @@ async def _login_refused(turn: Turn, row: TerminalRow) -> str:
     # A name that is unknown, or may not come from there, costs a hash too: the time does not tell which names there are.
     stored, secret = DECOY if why else row.secret_hash, turn.message.get("CO")
     name = f"terminal {turn.message.get('CN').strip()[:LONGEST_NAME]} at {turn.peer}"
-    right = await turn.door.fair.done(turn.peer, lambda: turn.door.secrets.verify(name, stored, secret))
+    right = await turn.door.logins.run(turn.peer, lambda: turn.door.secrets.verify(name, stored, secret))
     return why or ("" if right else "secret")
 
 

@@ -11,9 +11,9 @@ from typing import Final, Protocol
 from hkall_gateway.desk.asks import Place
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.edge.address_queue import AddressQueue
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.counters import Counters
-from hkall_gateway.edge.fair import Fair
 from hkall_gateway.edge.guesses import Guesses, Ways
 from hkall_gateway.edge.soon import at_once
 from hkall_gateway.rules.calendar import end_of
@@ -74,8 +74,8 @@ class Door:
     """All that answering a terminal needs. `terminals` is by login; `now` answers the aware UTC instant.
 
     `beyond()` is a line to the local system for one more terminal; None where lines are not passed on. `own_logins`: each
-    terminal logs in there as it did here. `soon` does what can wait until the answer is out. `secrets` looks at logins, `fair`
-    at those of one address one after the other. `guesses` are the wrong PINs of late, at most `wrong_pins` from one address.
+    terminal logs in there as it did here. `soon` does what can wait until the answer is out. `secrets` looks at logins; those
+    of one address wait for each other in `logins`. `guesses` are the wrong PINs of late, at most `wrong_pins` of an address.
     """
 
     desk: Desk
@@ -89,7 +89,7 @@ class Door:
     beyond: Callable[[], Beyond] | None = None
     own_logins: bool = True
     soon: Callable[[Callable[[], object]], None] = at_once
-    fair: Fair = field(default_factory=Fair)
+    logins: AddressQueue = field(default_factory=AddressQueue)
     guesses: Guesses = field(default_factory=Guesses)
     wrong_pins: int = WRONG_PINS_OF_AN_ADDRESS
 

@@ -1,4 +1,4 @@
-"""Slow work for strangers: each address has one piece of it under way, and what else it wants done waits behind that."""
+"""Slow work for strangers: of each address one piece at a time is done, so that none holds up another."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MOST_WAITING: Final = 1000
 """Pieces of one address that may wait; a campus whose terminals all come back at once has fewer."""
 
 
-class Fair:
-    """Lets the addresses take turns, so that one that asks for much delays its own answers alone."""
+class AddressQueue:
+    """Runs one piece of work of each address at a time; an address that asks for much delays its own answers alone."""
 
     __slots__ = ("_locks", "_most", "_wanted")
 
@@ -24,8 +24,8 @@ class Fair:
         self._locks: dict[str, Any] = {}  # Twisted's locks have no types
         self._wanted: Counter[str] = Counter()
 
-    async def done(self, address: str, work: Callable[[], Awaitable[T]]) -> T | None:
-        """What `work` answers, once it is the turn of `address`; None where too much of that address waits already."""
+    async def run(self, address: str, work: Callable[[], Awaitable[T]]) -> T | None:
+        """The result of `work`, once nothing else of `address` is under way; None where too much of it waits already."""
         if self._wanted[address] >= self._most:
             return None
         self._wanted[address] += 1

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.edge.fair import Fair
+from hkall_gateway.edge.address_queue import AddressQueue
 
 
 class Bench:
     """Work that is done when the test says so."""
 
     def __init__(self, most: int = 10) -> None:
-        self.fair = Fair(most)
+        self.queue = AddressQueue(most)
         self.under_way: list[tuple[str, Deferred[str]]] = []
         self.answers: list[tuple[str, str | None]] = []
 
@@ -22,7 +22,7 @@ class Bench:
             return await done
 
         async def asked() -> None:
-            self.answers.append((address, await self.fair.done(address, work)))
+            self.answers.append((address, await self.queue.run(address, work)))
 
         return Deferred.fromCoroutine(asked())
 
@@ -62,5 +62,5 @@ def test_work_that_fails_lets_the_next_one_go_on_and_nothing_is_remembered() -> 
     bench.under_way.pop(0)[1].errback(ValueError("broken"))
     bench.finish()
     assert bench.answers == [("failed", "broken"), ("a", "done")]
-    assert not bench.fair._locks
-    assert not bench.fair._wanted
+    assert not bench.queue._locks
+    assert not bench.queue._wanted
