@@ -95,7 +95,7 @@ def _partner(row: gateway.Partner, secret: str, wrong_pins: int) -> Caller:
     zone, most = ZoneInfo(row.timezone), row.lookups_per_minute
     proof = (row.certificate, row.by_address)
     told = Caller(row.agency, secret, "partner", row.allow_from, zone, row.date_semantics, *proof, most)
-    told = replace(told, request_agencies=row.request_agencies, sees_patrons=row.sees_patrons)
+    told = replace(told, request_agencies=row.request_agencies, sees_patrons=bool(row.sees_patrons))
     return replace(told, wrong_pins=row.wrong_pins or wrong_pins)
 
 

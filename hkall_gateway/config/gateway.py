@@ -81,7 +81,7 @@ class PolicyFile(Strict):
     file: File | None = Field(default=None, description="overlays the rules that the package ships")
 
 
-BALANCERS: Final = "load balancers that must send a PROXY header, in the clear: TLS then ends at them"
+BALANCERS: Final = "load balancers that must send a PROXY header, in the clear: on an ssl: port before the handshake"
 
 
 class Door(Strict):
@@ -225,9 +225,10 @@ class Partner(Strict):
         default=(),
         description="further AgencyIds under which it numbers its requests; a broker's libraries, ours if it uses ours",
     )
-    sees_patrons: bool = Field(
-        default=False,
-        description="a broker: it is told names, addresses, loans and debts also without a PIN or an open request",
+    sees_patrons: bool | None = Field(
+        default=None,
+        description="a broker: it is told names, addresses, loans and debts also without a PIN or an open request; "
+        "not said means no",
     )
     wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this partner")
     charges: Charges = Field(default=Charges(), description="loss and damage")

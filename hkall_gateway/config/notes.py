@@ -7,6 +7,8 @@ from typing import Final
 
 from hkall_gateway.config.gateway import Gateway, Terminal
 from hkall_gateway.config.loading import Fault, Table, read
+from hkall_gateway.ncip.calls import DIRECT
+from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import ROLES, Policy
 
@@ -17,7 +19,10 @@ GOES_ON: Final = frozenset({"counter", "selfcheck"})
 
 
 def notes(config: Gateway, policy: Policy) -> Iterator[Fault]:
-    """Where in the file, and what a terminal may do no more unless the site says so. What is said explicitly has no note."""
+    """Where in the file, and what a terminal or a broker may do no more unless the site says so.
+
+    What is said explicitly has no note.
+    """
     site = read(config.policy.file) if config.policy.file else {}
     decided = {row.get("role") for row in _rows(site, "roles") if "messages" in row}
     for role in dict.fromkeys(row.role for row in config.sip2.terminals):
@@ -25,6 +30,15 @@ def notes(config: Gateway, policy: Policy) -> Iterator[Fault]:
         if role not in decided:
             yield from _lost(role, mine, policy)
         yield from _silent(role, mine)
+    for partner in config.partners:
+        if partner.sees_patrons is None and DIALECTS[partner.dialect].flow != DIRECT:
+            yield f"partners {partner.agency}", BROKER
+
+
+BROKER: Final = (
+    "sees_patrons is not said: without a PIN or an open request it is told eligibility and blocks alone; "
+    "true tells it names, addresses, loans and debts, false ends this note"
+)
 
 
 def _lost(role: str, terminals: list[Terminal], policy: Policy) -> Iterator[Fault]:

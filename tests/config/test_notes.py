@@ -40,3 +40,10 @@ def test_a_site_that_has_decided_is_told_nothing(tmp_path: Path) -> None:
     counter = ('role = "counter"', 'role = "counter"\noffline = true')
     selfcheck = ('role = "selfcheck"', 'role = "selfcheck"\noffline = false\ntakes_money = false')
     assert noted(tmp_path, roles, counter, selfcheck) == []
+
+
+def test_a_broker_s_row_that_does_not_say_what_it_is_told_of_patrons_has_a_note(tmp_path: Path) -> None:
+    broker = ('agency = "LU"', 'agency = "LU"\ndialect = "broker"')
+    assert [line.partition(":")[0] for line in noted(tmp_path, "", broker) if "partners" in line] == ["partners LU"]
+    decided = ('agency = "LU"', 'agency = "LU"\ndialect = "broker"\nsees_patrons = false')
+    assert not [line for line in noted(tmp_path, "", decided) if "partners" in line]
