@@ -10,11 +10,9 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final, Literal
 
-import structlog
-
-from hkall_gateway.desk.asks import Heard, InboxKey, SeePatron
+from hkall_gateway.desk.asks import Heard, InboxKey
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.outcomes import PatronSeen, Refused
+from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.guesses import Guesses
@@ -23,11 +21,9 @@ from hkall_gateway.edge.soon import at_once
 from hkall_gateway.ncip.dialects import DIALECTS, Dialect
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.ncip.messages import STRUCTURE, Coded, Message, Value, instant, many
-from hkall_gateway.ncip.problems import PROBLEMS, UNAUTHORIZED_VALUES, Trouble
+from hkall_gateway.ncip.problems import UNAUTHORIZED_VALUES, Trouble
 from hkall_gateway.rules import calendar
-from hkall_gateway.rules.vocabulary import RULES, By, ItemKey, Sensitive, Why
-
-LOG = structlog.get_logger()
+from hkall_gateway.rules.vocabulary import RULES, By, ItemKey, Why
 
 Kind = Literal["partner", "client"]
 
@@ -44,10 +40,8 @@ OCCASION: Final = (
     *("RequestId", "DateShipped", "DateReceived", "DateSent", "MandatedAction", "ItemReportedReturned"),
     "FiscalTransactionInformation/FiscalTransactionReferenceId",
 )
-IDENTITY: Final = frozenset({"barcode id", "barcode", "user id", "username", "institution id number"})
 WRONG_PINS: Final = 300
 """Wrong PINs within a quarter of an hour by one caller: a discovery system has all readers behind it."""
-CREDENTIAL: Final = frozenset({"pin", "password"})
 DECLINED: Final = ("Ext/Problem/ProblemType", "Ext/ProblemType", "ItemOptionalFields/CirculationStatus")
 DECLINED_IN_WORDS: Final = ("Ext/Problem/ProblemDetail", "Ext/ProblemDetail", "Ext/ItemNote")
 """Where a lender says why it declines: ItemRequestCancelled has no element for it. Alma notes it in Ext/ItemNote."""
@@ -190,67 +184,8 @@ def _open(value: Value) -> object:
     return [_open(one) for one in many(value)]
 
 
-# ---- the patron
-
-
-def credentials(call: Call) -> tuple[str, Sensitive | None] | Refused | Trouble:
-    """The card of one of our patrons, and the PIN if one was given. UserId goes before AuthenticationInput: peers send both.
-
-    A value of a type that is not known here is a proof that failed: it may have been meant as a PIN.
-    """
-    message = call.message
-    if strange := _strange_proof(message):
-        return strange
-    inputs = {part.text("AuthenticationInputType").casefold(): part for part in message.each("AuthenticationInput")}
-    agency = message.text("UserId/AgencyId")
-    card = message.text("UserId/UserIdentifierValue") or _first(inputs, IDENTITY)
-    if not card or agency not in ("", call.door.agency):
-        return refused(Why.UNKNOWN_BORROWER)
-    pin = Sensitive(_first(inputs, CREDENTIAL)) if CREDENTIAL & inputs.keys() else None
-    return card, pin
-
-
-def _strange_proof(message: Message) -> Trouble | None:
-    for part in message.each("AuthenticationInput"):
-        kind = part.text("AuthenticationInputType")
-        if kind.casefold() not in IDENTITY | CREDENTIAL and part.text("AuthenticationInputData"):
-            known = "a card is a Barcode Id, a PIN is a PIN or a Password"
-            return Trouble(PROBLEMS[Why.WRONG_PIN].problem, f"this type of proof is not known; {known}", STRANGE, kind)
-    return None
-
-
-STRANGE: Final = "AuthenticationInputType"
-
-
-async def patron(call: Call) -> str | Refused | Trouble:
-    """The card of one of our patrons, its PIN found right where one was given."""
-    found = credentials(call)
-    if isinstance(found, Refused | Trouble) or found[1] is None:
-        return found if isinstance(found, Refused | Trouble) else found[0]
-    seen = await seen_with(call, *found)
-    return seen if isinstance(seen, Refused) else found[0] if seen.pin_ok else refused(Why.WRONG_PIN)
-
-
-async def seen_with(call: Call, card: str, pin: Sensitive | None) -> PatronSeen | Refused:
-    """A patron's record, the PIN compared where one was given. After too many wrong ones not even a right one is looked at."""
-    ways = {f"pins of {call.caller.agency}": call.caller.wrong_pins}
-    if pin is not None and call.door.guesses.shut(ways, call.door.now()):
-        return refused(Why.TOO_MANY_WRONG_PINS)
-    seen = await call.door.desk.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
-    away = seen.refusal is not None and seen.refusal.why is Why.TRY_AGAIN
-    if pin is not None and not seen.pin_ok and not away:
-        call.door.guesses.count(ways, call.door.now())
-        call.door.counters.add("wrong_pins_total", "ncip", call.caller.agency)
-        LOG.warning("ncip.pin_wrong", peer=call.caller.agency, service=call.message.service, card=card)
-    return seen
-
-
 def refused(why: Why) -> Refused:
     return Refused(why, RULES.get(why, ""))
-
-
-def _first(inputs: Mapping[str, Message], kinds: frozenset[str]) -> str:
-    return next((part.text("AuthenticationInputData") for kind, part in inputs.items() if kind in kinds), "")
 
 
 # ---- the request, the copy, the title

@@ -16,7 +16,8 @@ from hkall_gateway.desk.deeds import Pay
 from hkall_gateway.desk.errands import Bill, Report, SetStatus
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.ncip.answers import Said, answer
-from hkall_gateway.ncip.calls import Call, day, heard, item, patron, refused, request_id
+from hkall_gateway.ncip.calls import Call, day, heard, item, refused, request_id
+from hkall_gateway.ncip.credentials import patron
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
 from hkall_gateway.rules import availability

@@ -9,7 +9,8 @@ from hkall_gateway.desk.errands import SeeRequest, SeeShelves
 from hkall_gateway.desk.outcomes import PatronSeen, Refused
 from hkall_gateway.ncip import replies, shelves
 from hkall_gateway.ncip.answers import Said, frame
-from hkall_gateway.ncip.calls import Call, credentials, item, refused, request_id, seen_with
+from hkall_gateway.ncip.calls import Call, item, refused, request_id
+from hkall_gateway.ncip.credentials import credentials, seen_with
 from hkall_gateway.ncip.dialects import SUPPORTED
 from hkall_gateway.ncip.documents import request_id as written_request
 from hkall_gateway.ncip.messages import Fields, Message

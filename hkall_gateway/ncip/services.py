@@ -6,7 +6,8 @@ from hkall_gateway.desk.asks import BorrowFromUs, CancelRequest, Renew, RequestT
 from hkall_gateway.desk.errands import ChangeRequest
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.ncip.answers import Said, answer
-from hkall_gateway.ncip.calls import Call, bib_id, day, heard, item, patron, refused, request_id, strange_number, volume
+from hkall_gateway.ncip.calls import Call, bib_id, day, heard, item, refused, request_id, strange_number, volume
+from hkall_gateway.ncip.credentials import patron
 from hkall_gateway.ncip.events import renewed
 from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
 from hkall_gateway.rules.vocabulary import Why

@@ -1,0 +1,74 @@
+"""The patron in a document, and what proves that it is they: a card, and a PIN that is compared and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+
+from hkall_gateway.desk.asks import SeePatron
+from hkall_gateway.desk.outcomes import PatronSeen, Refused
+from hkall_gateway.ncip.calls import Call, refused
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.problems import PROBLEMS, Trouble
+from hkall_gateway.rules.vocabulary import Sensitive, Why
+
+LOG = structlog.get_logger()
+
+IDENTITY: Final = frozenset({"barcode id", "barcode", "user id", "username", "institution id number"})
+CREDENTIAL: Final = frozenset({"pin", "password"})
+STRANGE: Final = "AuthenticationInputType"
+
+
+def credentials(call: Call) -> tuple[str, Sensitive | None] | Refused | Trouble:
+    """The card of one of our patrons, and the PIN if one was given. UserId goes before AuthenticationInput: peers send both.
+
+    A value of a type that is not known here is a proof that failed: it may have been meant as a PIN.
+    """
+    message = call.message
+    if strange := _strange_proof(message):
+        return strange
+    inputs = {part.text("AuthenticationInputType").casefold(): part for part in message.each("AuthenticationInput")}
+    agency = message.text("UserId/AgencyId")
+    card = message.text("UserId/UserIdentifierValue") or _first(inputs, IDENTITY)
+    if not card or agency not in ("", call.door.agency):
+        return refused(Why.UNKNOWN_BORROWER)
+    pin = Sensitive(_first(inputs, CREDENTIAL)) if CREDENTIAL & inputs.keys() else None
+    return card, pin
+
+
+def _strange_proof(message: Message) -> Trouble | None:
+    for part in message.each("AuthenticationInput"):
+        kind = part.text("AuthenticationInputType")
+        if kind.casefold() not in IDENTITY | CREDENTIAL and part.text("AuthenticationInputData"):
+            known = "a card is a Barcode Id, a PIN is a PIN or a Password"
+            return Trouble(PROBLEMS[Why.WRONG_PIN].problem, f"this type of proof is not known; {known}", STRANGE, kind)
+    return None
+
+
+async def patron(call: Call) -> str | Refused | Trouble:
+    """The card of one of our patrons, its PIN found right where one was given."""
+    found = credentials(call)
+    if isinstance(found, Refused | Trouble) or found[1] is None:
+        return found if isinstance(found, Refused | Trouble) else found[0]
+    seen = await seen_with(call, *found)
+    return seen if isinstance(seen, Refused) else found[0] if seen.pin_ok else refused(Why.WRONG_PIN)
+
+
+async def seen_with(call: Call, card: str, pin: Sensitive | None) -> PatronSeen | Refused:
+    """A patron's record, the PIN compared where one was given. After too many wrong ones not even a right one is looked at."""
+    ways = {f"pins of {call.caller.agency}": call.caller.wrong_pins}
+    if pin is not None and call.door.guesses.shut(ways, call.door.now()):
+        return refused(Why.TOO_MANY_WRONG_PINS)
+    seen = await call.door.desk.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
+    away = seen.refusal is not None and seen.refusal.why is Why.TRY_AGAIN
+    if pin is not None and not seen.pin_ok and not away:
+        call.door.guesses.count(ways, call.door.now())
+        call.door.counters.add("wrong_pins_total", "ncip", call.caller.agency)
+        LOG.warning("ncip.pin_wrong", peer=call.caller.agency, service=call.message.service, card=card)
+    return seen
+
+
+def _first(inputs: Mapping[str, Message], kinds: frozenset[str]) -> str:
+    return next((part.text("AuthenticationInputData") for kind, part in inputs.items() if kind in kinds), "")
