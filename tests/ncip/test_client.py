@@ -152,7 +152,7 @@ ANSWERS: dict[str, tuple[Posted | Exception, Answer]] = {
     "too many": (Posted(429, "text/html", b"<p>slow", 5), Answer("later", detail="HTTP 429", retry_after_s=5)),
     "its answer was lost": (
         Posted(502, "text/html", b"Bad Gateway", 0),
-        Answer("unknown", detail="HTTP 502, Start tag expected, '<' not found, line 1, column 1 (<string>, line 1)"),
+        Answer("unknown", detail="HTTP 502, not well-formed: ERR_DOCUMENT_EMPTY (4) in line 1, column 1"),
     ),
     "another's reply": (
         replied(RequestId={**NUMBER, "RequestIdentifierValue": "X"}),
