@@ -15,7 +15,7 @@ from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, Unreachable,
 from hkall_gateway.rules.vocabulary import By, Holding, Sensitive
 from hkall_gateway.store.cards import is_blocked
 from hkall_gateway.store.database import Store
-from hkall_gateway.store.former_cards import follow_card, has_anything, is_present_again, present_card, who_replaced
+from hkall_gateway.store.former_cards import follow_card, has_anything, present_card, reinstate, who_replaced
 from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.unit import Unit
 
@@ -98,7 +98,7 @@ class Local:
                 locks = Locks(one, whole=True)
                 await self._store.run(follow_card, one, present, self._now(), BY_ILS, locks=locks)
         if present == card and await self._store.glance(who_replaced, card) == BY_ILS.who:
-            await self._store.run(is_present_again, [card])  # it was issued to somebody else
+            await self._store.run(reinstate, [card])  # it was issued to somebody else
 
     async def _unless_replaced(self, card: str, facts: BorrowerFacts) -> BorrowerFacts:
         if facts.source == LOADED and facts.borrower:

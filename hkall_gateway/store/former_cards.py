@@ -81,7 +81,7 @@ def judge(unit: Unit, rows: Sequence[PatronRow]) -> Replacements:
     return Replacements(to_do, judged.refused)
 
 
-def is_present_again(unit: Unit, cards: Collection[str]) -> None:
+def reinstate(unit: Unit, cards: Collection[str]) -> None:
     """These cards are in use: what was known of an earlier owner's replacement is forgotten."""
     unit.execute(delete(FORMER_CARDS).where(F.card.in_(cards)))
 

@@ -98,7 +98,7 @@ def write(unit: Unit, kind: str, rows: Sequence[Any], number: int) -> None:
 def write_patrons(unit: Unit, rows: Sequence[Borrower], number: int, present: Mapping[str, str], now: datetime, by: By) -> None:
     """The same for patrons, whose cards replace former ones: both in one unit of work."""
     cards = {row.barcode for row in rows}
-    former_cards.is_present_again(unit, cards)
+    former_cards.reinstate(unit, cards)
     write(unit, "patrons", rows, number)
     former_cards.replace_cards(unit, {former: card for former, card in present.items() if card in cards}, now, by)
 

@@ -180,7 +180,7 @@ def test_a_chain_of_cards_leads_to_the_last(store: Immediate, replaced: Any, row
     assert [store.now(former_cards.card_now, card) for card in "ABCDX"] == ["D", "D", "D", "D", "X"]
 
 
-def test_a_card_that_comes_back_is_present_again(store: Immediate, standing: Standing, replaced: Any, rows: Rows) -> None:
+def test_a_card_that_comes_back_reinstate(store: Immediate, standing: Standing, replaced: Any, rows: Rows) -> None:
     standing(P.RECEIVED, "C1", patron="A")
     replaced("A", "B")
     replaced("B", "A")
