@@ -59,6 +59,7 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     """
     rows = _checked(exports.read_patron_rows, file)
     _warn_of_words(rows, site.house.policy)
+    _warn_of_languages(rows, site.languages)
     cards = site.run(former_cards.judge, rows)
     for where, why in cards.refused.items():
         click.echo(f"{where}: {why}; the row is left out", err=True)
@@ -141,6 +142,12 @@ def _warn_of_words(rows: Sequence[PatronRow], policy: Policy) -> None:
     modes = _places(rows, lambda borrower: "" if _understood(borrower, policy) else borrower.study_mode)
     for word, places in modes.items():
         _warn(places, f"study_mode {word!r} is not in the policy: unknown for {len(places)} patrons (R2)")
+
+
+def _warn_of_languages(rows: Sequence[PatronRow], written: Sequence[str]) -> None:
+    """Name each language that the library does not write, with its lines: such patrons get letters in the usual one."""
+    for word, places in _places(rows, lambda borrower: "" if borrower.language in written else borrower.language).items():
+        _warn(places, f"language {word!r} is not written here: {len(places)} patrons get letters in {written[0]}")
 
 
 def _understood(borrower: Borrower, policy: Policy) -> bool:

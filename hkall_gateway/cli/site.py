@@ -24,9 +24,10 @@ from hkall_gateway.daemon import house_of, make_unit, now
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.local import loaded_facts
 from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.mail.letters import LANGUAGES
 from hkall_gateway.ncip.calls import Caller
 from hkall_gateway.ncip.transport import Post, Posted
-from hkall_gateway.rules.vocabulary import By, Partner
+from hkall_gateway.rules.vocabulary import NOTHING, By, Partner, Sensitive
 from hkall_gateway.store import schema
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
@@ -56,7 +57,8 @@ class Site:
 
     `transact(work, *args)` does `work(unit, *args)` in a short transaction of its own, beside a running daemon; `partners` are
     the configured ones, `secrets` is the FromAgencyAuthentication that each expects of us; `now` is the aware UTC instant;
-    `local` asks the library's own system, None where borrowers are what was loaded.
+    `local` asks the library's own system, None where borrowers are what was loaded. `languages` are those of letters, the
+    usual one first; `bounce_key` signs their Message-IDs.
     """
 
     house: House
@@ -67,6 +69,8 @@ class Site:
     post: Post
     callers: Mapping[str, Caller] = field(default_factory=dict)
     local: Known | None = None
+    languages: tuple[str, ...] = LANGUAGES
+    bounce_key: Sensitive = NOTHING
 
     def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """What is known of a borrower now; asked before the unit of work that decides."""
@@ -116,7 +120,9 @@ def open_site(path: Path) -> Site:
     partners = tuple(partner.plain() for partner in config.partners)
     secrets, callers = rows.agreed_secrets(config, os.environ), rows.callers(config, os.environ)
     asked = known(config, house, engine, _post) if config.ils.connector not in LOADED_ONLY else None
-    return Site(house, transact, now, partners, secrets, _post, callers, asked)
+    key = os.environ.get(config.smtp.bounce_key_env or "", "") if config.smtp else ""
+    languages = config.library.languages
+    return Site(house, transact, now, partners, secrets, _post, callers, asked, languages, Sensitive(key))
 
 
 async def _post(url: str, body: bytes, timeout_s: float) -> Posted:

@@ -120,10 +120,6 @@ def _email(user: User) -> str:
     return _text(chosen, "email_address")
 
 
-def _language(user: User) -> str:
-    return "zh-Hant" if _text(user, "preferred_language").lower().startswith("zh") else "en"
-
-
 def _blocked(user: User) -> str:
     blocks = (_text(block, "block_status").upper() for block in _each(user, "user_block"))
     return "yes" if _text(user, "status").upper() == "INACTIVE" or "ACTIVE" in blocks else "no"
@@ -138,7 +134,7 @@ COLUMNS: Final[Mapping[str, Callable[[User], str]]] = {
     "study_mode":     _study_mode,
     "expires":        _expires,
     "email":          _email,
-    "language":       _language,
+    "language":       lambda user: _text(user, "preferred_language"),
     "blocked":        _blocked,
     "former_barcode": _former_barcodes,
 }

@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hkall_gateway.rules import languages
 from hkall_gateway.rules.vocabulary import Position, Sensitive, Side
 
 T = TypeVar("T")
@@ -47,6 +48,11 @@ def text(value: str) -> str:
 def secret(value: str) -> Sensitive:
     """What is not printed."""
     return Sensitive(text(value))
+
+
+def language(value: str) -> str:
+    """A tag or a code of a language as the one that we write, English where there is none; one that we do not write stays."""
+    return languages.written(text(value)) or languages.ENGLISH
 
 
 def yes(value: str) -> bool:

@@ -16,6 +16,7 @@ from hkall_gateway.connectors.columns import (
     count,
     csv_rows,
     day,
+    language,
     placed_records,
     position,
     records,
@@ -41,7 +42,7 @@ PATRONS: tuple[Column, ...] = (
     Column("study_mode",     text),
     Column("expires",        day),
     Column("email",          secret),
-    Column("language",       text),
+    Column("language",       language),
     Column("blocked",        yes),
     Column("local_loans",    count),
     Column("total_quota",    count),
@@ -119,7 +120,7 @@ def read_patron_rows(path: Path) -> tuple[PatronRow, ...]:
 
 def _patron(row: dict[str, Any]) -> tuple[Borrower, tuple[str, ...]]:
     former = row.pop("former_barcode")
-    return Borrower(**{**row, "language": row["language"] or "en"}), former
+    return Borrower(**row), former
 
 
 def _patron_rows(path: Path) -> Iterable[Row]:

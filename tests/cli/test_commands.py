@@ -123,6 +123,18 @@ def test_unknown_words_are_named_with_the_first_lines_and_stop_nothing(config: P
     assert "patrons: 7 new" in done.output
 
 
+def test_languages_that_no_letter_is_written_in_are_listed_with_their_number(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "patrons.csv"
+    rows = "X1,undergraduates,fr\nX2,undergraduates,fr\nX3,undergraduates,yue\nX4,undergraduates,\nX5,undergraduates,de\n"
+    file.write_text(f"barcode,category,language\n{rows}")
+    done = run("load", "patrons", str(file), "--dry-run", config=config)
+    assert done.exit_code == 0
+    assert [line for line in done.output.splitlines() if "language" in line] == [
+        f"{file}:6: language 'de' is not written here: 1 patrons get letters in en",
+        f"{file}:2, 3: language 'fr' is not written here: 2 patrons get letters in en",
+    ]
+
+
 def test_explain_says_no_with_the_rule_and_leaves_no_trace(config: Path) -> None:
     done = run("explain", "request", "--patron", "P0001", "--bib", "b9002", "--json", config=config)
     assert done.exit_code == 1

@@ -44,6 +44,12 @@ def test_a_patron_is_read_with_what_the_columns_say(tmp_path: Path) -> None:
     assert (patron.expires, patron.blocked, patron.local_loans, patron.total_quota) == (date(2036, 8, 31), True, 3, 60)
 
 
+@pytest.mark.parametrize(("told", "kept"), [("", "en"), ("zh-HK", "zh-Hant"), ("chi", "zh-Hant"), ("eng", "en"), ("fr", "fr")])
+def test_a_language_is_kept_as_the_one_that_letters_are_written_in(tmp_path: Path, told: str, kept: str) -> None:
+    (patron,) = read_patrons(file(tmp_path, f"barcode,category,language\nP1,undergraduates,{told}\n"))
+    assert patron.language == kept
+
+
 def test_an_empty_number_of_loans_is_unknown_and_not_nought(tmp_path: Path) -> None:
     (patron,) = read_patrons(file(tmp_path, "barcode,category,local_loans\nP1,undergraduates,\n"))
     assert patron.local_loans is None
