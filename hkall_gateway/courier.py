@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from hkall_gateway.desk.deliveries import PATIENCE, TOLD
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.context import about
 from hkall_gateway.rules import breaker
@@ -245,7 +245,9 @@ def _try(unit: Unit, line: str, now: datetime, until: datetime) -> bool:
 
 def _log(row: OutboxRow, answer: Answer, retry_at: datetime | None) -> None:
     facts = {"kind": row.kind, "send": row.send.value, "attempt": row.attempts, "outcome": answer.kind}
-    if answer.kind in TOLD:
+    if answer.kind == NOT_NEEDED:
+        LOG.info("courier.not_needed", **facts, why=answer.detail)
+    elif answer.kind in TOLD:
         LOG.info("courier.sent", **facts, problem=answer.problem)
     elif answer.kind == "fault":  # a person must mend the secret, the agency, the version or the service
         LOG.error("courier.channel_fault", **facts, problem=answer.problem, why=answer.detail)

@@ -15,6 +15,7 @@ from hkall_gateway.mail.letters import Sender
 from hkall_gateway.ncip.handlers import Caller
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.dialects import DIALECTS, TERMINATORS, Dialect
 from hkall_gateway.sip2.handlers import TerminalRow
 from hkall_gateway.sip2.listeners import Framing, Listener
@@ -69,11 +70,11 @@ def dialects(config: Gateway) -> dict[str, str]:
     return {p.agency: p.dialect for p in config.partners}
 
 
-def sender(config: Gateway, address: str) -> Sender:
-    """Whom our letters come from, in the library's languages."""
+def sender(config: Gateway, address: str, key: Sensitive) -> Sender:
+    """Whom our letters come from, in the library's languages; `key` signs their Message-IDs."""
     library = config.library
     names = (library.name, library.place_names, library.name_zh, library.place_names_zh)
-    return Sender(address, *names, library.languages)
+    return Sender(address, *names, library.languages, key)
 
 
 def _terminal(row: gateway.Terminal, make: Dialect, language: str, policy: Policy) -> TerminalRow:

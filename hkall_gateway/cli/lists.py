@@ -97,11 +97,11 @@ COMMANDS: tuple[click.Command, ...] = tuple(_command(question) for question in Q
 @with_site
 @json_option
 def notices(site: Site, failed: bool, as_json: bool) -> None:
-    """Letters, and what became of them.
+    """Letters, and what became of them. One whose reason was gone before it left was not sent: not_needed.
 
     Example: hkall-gateway notices --failed
     """
-    states = ("undeliverable",) if failed else ("queued", "sent", "undeliverable")
+    states = ("undeliverable",) if failed else ("queued", "sent", "not_needed", "undeliverable")
     columns = ("id", "state", "kind", "about", "request", "patron", "made_at", "sent_at", "error")
     rows: tuple[dict[str, Any], ...] = site.run(lists.notices, states)
     show(rows, as_json, columns)

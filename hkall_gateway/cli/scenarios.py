@@ -17,7 +17,7 @@ from hkall_gateway.lab.deeds import CommandLine, Told
 from hkall_gateway.lab.live import play_live
 from hkall_gateway.lab.scenario import Played
 from hkall_gateway.lab.scenario import replay as run_files
-from hkall_gateway.lab.world import World
+from hkall_gateway.lab.world import LETTER_KEY, World
 from hkall_gateway.store.database import finished
 
 
@@ -75,7 +75,8 @@ def _site(world: World) -> Site:
     partners = tuple(world.start.partners)
     secrets = {partner.agency: world.secret(partner.agency) for partner in partners}
     asked = None if world.start.ils.connector == "snapshot" else lambda card, bib: finished(world.desk.known(card, bib))
-    return Site(world.desk.house, world.store.now, lambda: world.now, partners, secrets, world.post, local=asked)
+    house, now = world.desk.house, lambda: world.now
+    return Site(house, world.store.now, now, partners, secrets, world.post, local=asked, bounce_key=LETTER_KEY)
 
 
 def _live(

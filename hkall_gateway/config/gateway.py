@@ -267,6 +267,9 @@ class Smtp(Strict):
     login: str = Field(default="", description="our login there, if it wants one")
     password_env: Variable | None = Field(default=None, description="variable with our password there")
     starttls: bool = Field(default=False, description="encrypt after the greeting")
+    bounce_key_env: Variable | None = Field(
+        default=None, description="variable with the key that signs Message-IDs; without it `bounce` believes no mail server"
+    )
 
 
 class Ops(Strict):

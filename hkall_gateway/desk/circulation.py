@@ -17,7 +17,7 @@ from hkall_gateway.desk.seeing import one_with
 from hkall_gateway.desk.standing import standing
 from hkall_gateway.desk.tally import closed_days, counts
 from hkall_gateway.rules import calendar, eligibility, policy
-from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.policy import Terminal
 from hkall_gateway.rules.renewals import is_repetition
 from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Position, Refusal, Request, Side, Why
@@ -77,6 +77,8 @@ def _lend(
     lent = _record_loan(unit, ask, request, borrower, due, happened, house, now, flags)
     renewing.ask_for_later_date(unit, lent, now, ask.by)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
+    if recalled:
+        unit.tell(Send.LETTER_RECALLED, lent, now, ask.by)  # before the loan nobody was told (R24)
     return CheckedOut(lent.id, item, ask.card, lent.title, due, borrower.language, conflict=conflict, recalled=recalled)
 
 

@@ -7,18 +7,19 @@ from datetime import datetime
 from hkall_gateway.desk import borrowing, renewing
 from hkall_gateway.desk.flags import flagged
 from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
 from hkall_gateway.rules import breaker
 from hkall_gateway.rules.breaker import Link, Patience
 from hkall_gateway.rules.decline_reasons import NOT_REACHED
 from hkall_gateway.rules.lifecycle import FINAL, Event, Send
 from hkall_gateway.rules.tidings import Letter
 from hkall_gateway.rules.vocabulary import By, Request
+from hkall_gateway.store import notices
 from hkall_gateway.store.outbox import UNSETTLED, Attempt, OutboxRow
 from hkall_gateway.store.outgoing import MAIL
 from hkall_gateway.store.unit import Unit
 
-TOLD = frozenset({"accepted", "already", "refused", "undeliverable"})
+TOLD = frozenset({"accepted", "already", "refused", "undeliverable", NOT_NEEDED})
 PATIENCE = Patience()
 ANSWERED = frozenset({Send.ASK_LENDER, Send.CANCEL_AT_LENDER, Send.ASK_LENDER_TO_RENEW, Send.TELL_LENDER_RENEWED})
 """What may be answered by a no, on which the request moves on; everything else has happened."""
@@ -47,10 +48,17 @@ def delivered(
         return
     by = By(row.recipient if row.kind == "ncip" else MAIL, "courier", row.send.name, row.corr)
     if answer.kind in TOLD:
-        unit.outbox.sent(row.id, now)
+        _settle(unit, row, answer, now)
         told(unit, row, answer, house, now, by)
     else:
         _again_or_dead(unit, row, answer, retry_at, link, patience, house, now, by)
+
+
+def _settle(unit: Unit, row: OutboxRow, answer: Answer, now: datetime) -> None:
+    if answer.kind == NOT_NEEDED:
+        unit.outbox.dropped(row.id, answer.detail)
+    else:
+        unit.outbox.sent(row.id, now)
 
 
 def _line(unit: Unit, row: OutboxRow, answer: Answer, patience: Patience, now: datetime) -> Link:
@@ -131,10 +139,10 @@ def never_arrived(
 
 def _letter_left(unit: Unit, send: Send, letter: Letter, answer: Answer, now: datetime, by: By) -> None:
     """A letter that left starts the pickup clock on its day; one that could not is on the operators' list (R12, R14, R42)."""
-    state = "undeliverable" if answer.kind == "undeliverable" else "sent"
+    state = answer.kind if answer.kind in {notices.UNDELIVERABLE, notices.NOT_NEEDED} else notices.SENT
     unit.notice_state(letter.notice, state, answer.detail, now)
     request = unit.request(letter.request)
-    if send is not Send.LETTER_PICKUP or state != "sent" or request is None or not unit.can(request, Event.NOTIFY):
+    if send is not Send.LETTER_PICKUP or state != notices.SENT or request is None or not unit.can(request, Event.NOTIFY):
         return
     # The days to collect count from a letter that left late, too: what had expired waits again. More days than that stay given.
     last = max(filter(None, (answer.last_day, request.pickup_last)), default=None)

@@ -31,6 +31,7 @@ def _silent(notices: Notices) -> frozenset[Send]:
     wanted = {
         Send.LETTER_PICKUP: notices.pickup,
         Send.LETTER_RECALLED: notices.recall,
+        Send.LETTER_RECALL_CANCELLED: notices.recall,
         Send.LETTER_OVERDUE: notices.overdue,
         Send.LETTER_UNFILLED: notices.cancelled_final,
         Send.LETTER_RENEWAL_DENIED: notices.renewal_denied,

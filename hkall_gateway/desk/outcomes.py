@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Final
 
 from hkall_gateway.rules.fixed import fixed
 from hkall_gateway.rules.records import record
@@ -240,13 +241,18 @@ Outcome = Refused | CheckedOut | CheckedIn | Renewed | Requested | Cancelled | P
 # ---- what the courier brings back
 
 
+NOT_NEEDED: Final = "not_needed"
+"""The kind of an answer: a letter that is not true any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """How a delivery went.
 
     `kind`: accepted, already (they knew), refused (a final no, `problem` says which), later (a temporary no), fault (the
     partner does not take us, our version or the service: nothing is decided, and a person must mend it), unreachable (never
-    sent), unknown (sent, no usable answer), undeliverable (no address). `untold`: nothing was even
+    sent), unknown (sent, no usable answer), undeliverable (no address), not_needed (a letter whose
+    reason is gone, never sent). `untold`: nothing was even
     tried, since there is no document or no address for it, so the answer says nothing about the line. `pending`: accepted,
     and what was asked will be decided later. `looked`: what was seen on the lender's shelf before it was asked, if anybody
     looked; a refusal is then ours, and the lender was not asked.

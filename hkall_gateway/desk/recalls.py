@@ -121,6 +121,8 @@ def owner_renewed(unit: Unit, ask: Heard, _house: House, now: datetime) -> Renew
             facts |= {"renewals": request.renewals + 1, "renewed_at": now}
         if (until, longer) != (request.due, request.lender_due):
             request = unit.advance(request, Event.OWNER_RENEW, now, ask.by, lender_due=longer, **facts)
+            if "recalled_on" in facts:  # the recall is over with it
+                unit.tell(Send.LETTER_RECALL_CANCELLED, request, now, ask.by)
     elif unit.can(request, Event.RECALL_NOTED):
         request = unit.amend(request, now, ask.by, lender_due=longer)
     else:

@@ -10,6 +10,8 @@ from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.lifecycle import TABLE, Send
 from hkall_gateway.rules.tidings import is_letter
 from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.store import lists
+from hkall_gateway.store.notices import NOT_NEEDED
 
 P = Position
 
@@ -83,9 +85,10 @@ def _same_copy(had: Request, lent: Request) -> bool:
 
 
 def letters_came(look: Look) -> Iterator[str]:
-    """Whoever was to be told of something was told."""
+    """Every letter came that was still true when it left."""
     for agency, world in look.all.worlds.items():
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
+        came |= {(row["request"], row["kind"]) for row in look.ask(agency, lambda unit: lists.notices(unit, (NOT_NEEDED,)))}
         for request in look.requests(agency, Side.BORROWING):
             due = _due(look, agency, request) - world.desk.house.silent
             yield from (f"{agency} {request.id}: no {kind}" for kind in sorted(due) if (request.id, kind) not in came)

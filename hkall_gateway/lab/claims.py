@@ -80,6 +80,9 @@ def outbox(stage: Stage, line: Line) -> None:
 
 def mail(stage: Stage, line: Line) -> None:
     letters, patron = stage.world(line).letters, line.get("patron")
+    if line.get("state"):
+        stage.world(line).mail_away = line.get("state") == "away"
+        return
     if not patron:
         if letters:
             raise _differ(line, "nothing", "; ".join(f"{one.patron}: {one.subject}" for one in letters))

@@ -11,7 +11,9 @@ from hkall_gateway.lab.consortium import Consortium, Moved
 from hkall_gateway.lab.each_step import EACH_STEP
 from hkall_gateway.lab.look import Look
 from hkall_gateway.lab.people import People
+from hkall_gateway.mail.message_id import read_message_id
 from hkall_gateway.rules.vocabulary import Side
+from hkall_gateway.store import notices
 
 ONCE: Final = ("letter_pickup", "letter_unfilled")
 """Letters of which a request has one at most, whatever happens to it."""
@@ -38,7 +40,7 @@ class Invariants:
         """Each letter once; a mail server drops a second one with the number of the first, which a death may cause."""
         read, letters = self._mail[agency], self.look.all.worlds[agency].letters
         while letters:
-            number = letters.popleft().number.strip("<>").partition("@")[0]
+            number = self._number(agency, letters.popleft().number)
             read[number] += 1
             request, _, kind = number.split(".", 2)
             same = [n for n in read if n.startswith(f"{request}.") and n.endswith(kind)]
@@ -46,6 +48,12 @@ class Invariants:
                 self._broke(agency, f"{request}: {len(same)} different letters {kind}")
             if read[number] > 1 + self.look.all.deaths[agency]:
                 self._broke(agency, f"{number} came {read[number]} times")
+
+    def _number(self, agency: str, message_id: str) -> str:
+        """REQUEST.NUMBER.KIND of a letter, by the register of letters."""
+        named = read_message_id(message_id)
+        found = self.look.ask(agency, lambda unit: notices.notice(unit, named.notice)) if named else None
+        return f"{found.request}.{found.id}.{found.kind}" if found else f"?.{message_id}.?"
 
     # ---- the end
 

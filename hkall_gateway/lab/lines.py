@@ -29,13 +29,14 @@ GRAMMAR: Final[Mapping[str, str]] = {
     "ils":     rf"is\s+(?P<state>\S+)|reader\s+(?P<card>\S+){_WORDS}|{_LENDS}|hears\s+(?P<heard>\S.*)",
     "expect":  _EXPECTED,
     "outbox":  rf"nothing|(?P<count>[0-9]+)|{_EXPECTED}",
-    "mail":    r"nothing|(?P<patron>\S+)\s+contains\s+(?P<text>\S.*)",
+    "mail":    r"nothing|server\s+is\s+(?P<state>away|here)|(?P<patron>\S+)\s+contains\s+(?P<text>\S.*)",
     "state":   rf"(?P<request>\S+)\s+(?P<position>\S+){_WORDS}",
 }
 """Verb -> the rest of its line. `crash 2` is the second commit from here; `state R2 none`: there is no such request;
-`partner LU has L1 On Loan`: what its own shelf shows, whatever the catalogue says. `ils is away|silent|here`: how the
-library's own system is; `ils reader UG1 blocked=yes loans=14`: what it knows of a reader; `ils lends AB77 UG1`: at a desk of
-its own; `ils hears 11*AB77*`: the oldest line that it took and nobody has asked for yet, or `nothing`."""
+`partner LU has L1 On Loan`: what its own shelf shows, whatever the catalogue says. `mail server is away`: letters wait until
+it `is here`. `ils is away|silent|here`: how the library's own system is; `ils reader UG1 blocked=yes loans=14`: what it knows
+of a reader; `ils lends AB77 UG1`: at a desk of its own; `ils hears 11*AB77*`: the oldest line that it took and nobody has
+asked for yet, or `nothing`."""
 # fmt: on
 
 RAW: Final = frozenset({"sip2", "<"})

@@ -23,6 +23,7 @@ from hkall_gateway.store.unit import Unit
 PORTS = setup.Ports(16001, 18080, 18081, 12525, {"CUHK": 19101, "HKUST": 19102, "LU": 19103})
 CARD, BIB, COPY, REQUEST = "P0001", "b9001", "C09001", "demo-1"
 PATIENCE_S = 10
+LAST_DAY = ("The last day to collect it", "最後領取日期")
 
 
 class Teller:
@@ -134,7 +135,8 @@ async def _arrival(story: Story, counter: Terminal, cuhk: PartnerLibrary, number
     await story.heard(cuhk, "ItemReceived", seen)
     letter = (await story.until(lambda: story.party.mailbox.messages, "the letter"))[-1]
     story.tell.fact(f"letter: {letter['Subject']}")
-    story.tell.fact(f"        {letter.get_body(('plain',)).get_content().splitlines()[7]}")
+    lines = letter.get_body(("plain",)).get_content().splitlines()
+    story.tell.fact(f"        {next(line for line in lines if any(words in line for words in LAST_DAY))}")
 
 
 async def _loan(story: Story, counter: Terminal, cuhk: PartnerLibrary) -> None:

@@ -67,6 +67,7 @@ from hkall_gateway.store.unit import Unit
 INSTANCE: Final = "lab"
 BOUNCES: Final = "@bounces.test"
 """No reader of this domain exists: the mail server says so."""
+LETTER_KEY: Final = Sensitive("lab")
 CONNECTORS: Final[Mapping[str, Connector]] = {"manual": Manual, "ncip": Ncip, "sip2": Sip2, "snapshot": Snapshot}
 
 
@@ -110,6 +111,7 @@ class World:
         self.start, self.secret, self._listen, self._patience = start, secret, listen, patience
         self.now = start.time
         self.letters: deque[Letter] = deque()
+        self.mail_away = False
         self.replies: list[bytes] = []
         self.peers = Peers({partner.url: partner.agency for partner in start.partners}, secret_of, start.holdings)
         self.post = post or self.peers.post
@@ -239,7 +241,7 @@ class World:
         relay = Health("relay", lambda: self.now)
         self.terminals = Terminals(self.start, self.desk, lambda: self.now, self._beyond(relay))
         self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret)
-        sender = Sender("lending@lib.test", self.start.name)
+        sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: house, lambda: self.now)
         carriers = {"ncip": self._documents.carry, "mail": mailer.deliver}
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
@@ -267,6 +269,8 @@ class World:
     async def _take_letter(self, message: EmailMessage, _sender: str) -> None:
         body = message.get_body(("plain",))
         text = body.get_content() if body else ""
+        if self.mail_away:
+            raise ConnectionRefusedError
         if str(message["To"]).endswith(BOUNCES):
             raise SMTPDeliveryError(550, b"nobody here has that name")
         readers = {patron.email.reveal(): patron.barcode for patron in self.start.patrons}

@@ -1,26 +1,25 @@
-"""A letter as text and HTML, in the patron's language. Pure: the same letter and the same day give the same words."""
+"""A letter as text and HTML, in the patron's language. Pure: the same letter and the same facts give the same words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
-from email.headerregistry import HeaderRegistry
+from datetime import date, datetime
 from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import formataddr
-from functools import lru_cache
-from typing import Any
+from email.utils import format_datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from hkall_gateway.mail.headers import POLICY, one_line
+from hkall_gateway.mail.message_id import message_id
 from hkall_gateway.rules import calendar
+from hkall_gateway.rules.languages import CHINESE, ENGLISH
 from hkall_gateway.rules.tidings import Letter
-from hkall_gateway.rules.vocabulary import Borrower
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Sensitive
 
-CHINESE = "zh-Hant"
-LANGUAGES = ("en", CHINESE)
+LANGUAGES = (ENGLISH, CHINESE)
 
+NO_TITLE: Mapping[str, str] = {"en": "(without a title)", "zh-Hant": "（沒有書名）"}
 # fmt: off
 REASONS: Mapping[str, Mapping[str, str]] = {
     "not_on_shelf":        {"en": "it was not found on the shelf",         "zh-Hant": "未能在書架上找到此書"},
@@ -38,19 +37,6 @@ REASONS: Mapping[str, Mapping[str, str]] = {
 """Why a library did not lend, in words for patrons; a reason without a row is the library's own words, told as they are
 (R37, R38). Source: rules.decline_reasons."""
 
-
-class _Headers(HeaderRegistry):
-    """Most headers say the same in every letter: what was taken apart once is used again."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._made = lru_cache(maxsize=128)(super().__call__)
-
-    def __call__(self, name: str, value: Any) -> Any:
-        return self._made(name, value)
-
-
-_POLICY = SMTP.clone(header_factory=_Headers())
 _WEEKDAYS_ZH = "一二三四五六日"
 _TEXT = Environment(
     loader=PackageLoader("hkall_gateway.mail"),
@@ -69,6 +55,7 @@ class Sender:
     """Whom a letter comes from: its names for people, and the languages that it writes, the usual one first.
 
     `places`: what people call a place of collection, by its code. What has no Chinese name is written as in English.
+    `key` signs the Message-IDs.
     """
 
     address: str
@@ -77,6 +64,7 @@ class Sender:
     library_zh: str = ""
     places_zh: Mapping[str, str] = field(default_factory=dict)
     languages: tuple[str, ...] = LANGUAGES
+    key: Sensitive = NOTHING
 
     def named(self, language: str) -> str:
         """The library's name in that language."""
@@ -86,6 +74,25 @@ class Sender:
         """The name of a place of collection in that language; its code where nobody has named it."""
         found = self.places_zh.get(code) if language == CHINESE else None
         return found or self.places.get(code, code)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a letter says as things stand when it leaves, `at`, beside what it was queued with.
+
+    `last_day` is the last day to collect (R14). `day_cents` is what a late day costs from now on in cents of Hong Kong
+    dollars, 0 = nothing (R40, R41); `from_tomorrow`: today costs another rate. `lender` is a name, "" where none is known.
+    """
+
+    at: datetime
+    due: date | None = None
+    last_day: date | None = None
+    day_cents: int = 0
+    from_tomorrow: bool = False
+    author: str = ""
+    volume: str = ""
+    lender: str = ""
+    barcode: str = ""
 
 
 def in_words(day: date | None, language: str) -> str:
@@ -108,39 +115,54 @@ def reason_in_words(reason: str, language: str) -> str:
     return row[language] if row else reason.rstrip(". ")
 
 
-def compose(letter: Letter, borrower: Borrower, sender: Sender, last_day: date | None, day_cents: int) -> EmailMessage:
-    """The message to send. `last_day` is the last day to collect, counted from today (R14); `day_cents` what a late day costs
-    in cents of Hong Kong dollars (R40, R41), 0 = nothing."""
+def compose(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts) -> EmailMessage:
+    """The message to send, with LF at the ends of lines. What a catalogue or a file of patrons says is one line of text."""
     language = language_of(borrower, sender)
-    words = {
-        "name": borrower.name_zh.reveal() if language == CHINESE and borrower.name_zh else borrower.name.reveal(),
-        "title": letter.title,
-        "library": sender.named(language),
-        "place": sender.place(letter.pickup_location, language),
-        "rate": f"HK${day_cents / 100:.2f}" if day_cents else "",
-        "last_day": in_words(last_day, language),
-        "due": in_words(letter.due, language),
-        "old_due": in_words(letter.old_due, language),
-        "late": letter.due is not None and letter.due < calendar.civil(letter.at),
-        "reason": reason_in_words(letter.reason, language),
-    }
-    kind = letter.send.removeprefix("letter_")
-    subject, _, text = _TEXT.get_template(f"{kind}.{language}.txt").render(words).partition("\n")
-    message = _headers(letter, borrower, sender, subject.removeprefix("Subject:").strip())
-    message.set_content(text.strip() + "\n")
-    paragraphs = [p.splitlines() for p in text.strip().split("\n\n")]
-    shown = {"paragraphs": paragraphs, "language": language, "subject": message["Subject"], "title": letter.title}
-    message.add_alternative(_HTML.get_template("letter.html").render(shown), subtype="html")
+    words = _words(letter, borrower, sender, facts, language)
+    book = [line for line in _TEXT.get_template(f"book.{language}.txt").render(words).split("\n") if line]
+    kind, shown = letter.send.removeprefix("letter_"), {**words, "book": "\n".join(book)}
+    subject, _, rest = _TEXT.get_template(f"{kind}.{language}.txt").render(shown).partition("\n")
+    text = rest.strip("\n")
+    message = _headers(letter, borrower, sender, facts, subject.removeprefix("Subject:").strip(), language)
+    message.set_content(f"{text}\n")
+    paragraphs = [paragraph.split("\n") for paragraph in text.split("\n\n")]
+    of_html = {"paragraphs": paragraphs, "language": language, "subject": str(message["Subject"]), "book": book}
+    message.add_alternative(_HTML.get_template("letter.html").render(of_html), subtype="html")
     return message
 
 
-def _headers(letter: Letter, borrower: Borrower, sender: Sender, subject: str) -> EmailMessage:
-    message = EmailMessage(policy=_POLICY)
-    message["Subject"] = subject
-    message["From"] = formataddr((sender.library, sender.address))
+def _words(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts, language: str) -> dict[str, object]:
+    """Everything that a template may say; texts are one line each."""
+    due, name_zh = facts.due or letter.due, borrower.name_zh.reveal() if language == CHINESE else ""
+    texts = {
+        "name": name_zh or borrower.name.reveal(),
+        "title": one_line(letter.title) or NO_TITLE[language],
+        "author": facts.author,
+        "volume": facts.volume,
+        "lender": facts.lender,
+        "barcode": facts.barcode,
+        "library": sender.named(language),
+        "place": sender.place(letter.pickup_location, language),
+        "rate": f"HK${facts.day_cents / 100:.2f}" if facts.day_cents else "",
+        "last_day": in_words(facts.last_day, language),
+        "due": in_words(due, language),
+        "old_due": in_words(letter.old_due, language),
+        "reason": reason_in_words(letter.reason, language),
+    }
+    late = due is not None and due < calendar.civil(facts.at)
+    claims = {"late": late, "recalled": letter.recalled, "from_tomorrow": facts.from_tomorrow}
+    return {**{name: one_line(text) for name, text in texts.items()}, **claims}
+
+
+def _headers(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts, subject: str, language: str) -> EmailMessage:
+    """RFC 5322; RFC 3834: a program wrote it, and no other program is to answer."""
+    message = EmailMessage(policy=POLICY)
+    domain = sender.address.partition("@")[2]
+    message["Date"] = format_datetime(facts.at.astimezone(calendar.HONG_KONG))
+    message["From"] = f"{one_line(sender.named(language))} <{sender.address}>"
     message["To"] = borrower.email.reveal()
-    message["Message-ID"] = (
-        f"<{letter.request}.{letter.notice}.{letter.send}@{sender.address.partition('@')[2] or 'localhost'}>"
-    )
+    message["Subject"] = subject
+    message["Message-ID"] = message_id(letter.notice, letter.send, letter.request, sender.key, domain)
     message["Auto-Submitted"] = "auto-generated"
+    message["Content-Language"] = language
     return message

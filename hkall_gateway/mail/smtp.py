@@ -10,22 +10,28 @@ from email.message import EmailMessage
 from io import BytesIO
 from typing import Any
 
+import structlog
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError, SMTPDeliveryError, SMTPSenderFactory
 
 from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Answer
-from hkall_gateway.mail.letters import Sender, compose
-from hkall_gateway.rules import calendar, policy
+from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
+from hkall_gateway.mail.letters import Facts, Sender, compose
+from hkall_gateway.rules import calendar, letters, money, policy
 from hkall_gateway.rules.tidings import Letter
-from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Sensitive
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Request, Sensitive
+from hkall_gateway.store import notices
 from hkall_gateway.store.database import Store
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 
+LOG = structlog.get_logger()
+
 TIMEOUT_S = 30
-_ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+@[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+")
+_ADDRESS = re.compile(r"(?!.*=\?)[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+@[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+")
+"""No blanks, no control characters, nothing that would be read as a comment, a list or an encoded word."""
+_SHOWN_ADDRESS = re.compile(r"<?[^\s<>@]+@[^\s<>@]+>?")
 _plain: Any = SMTPSenderFactory  # twisted.mail has no types
 _extended: Any = ESMTPSenderFactory
 
@@ -39,6 +45,19 @@ class MailServer:
     login: str = ""
     password: Sensitive = NOTHING
     starttls: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class _Whole(BytesIO):
+    """A file that is read in one piece.
+
+    Twisted's client doubles the dot at the head of a line piece by piece, and would miss one at the head of a piece.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002  # as much as there is, whatever is asked for
+        return super().read()
 
 
 def smtp_post(reactor: Any, server: MailServer) -> Callable[[EmailMessage, str], Deferred[Any]]:
@@ -54,7 +73,8 @@ def smtp_post(reactor: Any, server: MailServer) -> Callable[[EmailMessage, str],
 
 
 def _factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[Any]) -> Any:
-    envelope = (sender.encode(), [to.encode()], BytesIO(body), done)
+    """`body` has LF at the ends of its lines; Twisted's client writes CRLF for each."""
+    envelope = (sender.encode(), [to.encode()], _Whole(body), done)
     if not server.login and not server.starttls:
         return _plain(*envelope, retries=0, timeout=TIMEOUT_S)
     return _extended(
@@ -69,8 +89,23 @@ def _factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferr
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a letter needs to know when it leaves; `left` are the kinds of letters about this request that have left."""
+
+    borrower: Borrower | None
+    request: Request | None
+    left: frozenset[str]
+    closed: calendar.Closures
+    copy: Holding | None
+    lender: str
+
+
 class Mailer:
-    """Carries letters. The address is looked up now; the days to collect count from today, unless more were given (R14)."""
+    """Carries letters. The address is looked up now; the days to collect count from today, unless more were given (R14).
+
+    `server` is the mail server's name for people.
+    """
 
     def __init__(
         self,
@@ -79,31 +114,50 @@ class Mailer:
         sender: Sender,
         house: Callable[[], House],
         now: Callable[[], datetime],
+        server: str = "the mail server",
     ) -> None:
         self._store, self._post, self._sender, self._house, self._now = store, post, sender, house, now
+        self._server = server
 
     async def deliver(self, row: OutboxRow) -> Answer:
-        """Send one letter. A patron without an address, or a refused one, is an answer for the operators (R42)."""
+        """Send one letter, if it is still true. A patron without an address, or a refused one, is an answer (R42)."""
         letter = row.payload
         assert isinstance(letter, Letter)
-        borrower, closed, given = await self._store.read(_addressee, letter, self._house().agency)
-        if borrower is None or not is_address(borrower.email.reveal()):
+        found = await self._store.read(_look_up, letter, self._house().agency)
+        if found.request is None or not letters.reason_stands(letter, found.request, found.left):
+            return Answer(NOT_NEEDED, detail=_standing(found.request))
+        if found.borrower is None or not is_address(found.borrower.email.reveal()):
             return Answer("undeliverable", detail="no address")
-        today, rules = calendar.civil(self._now()), self._house().policy
-        last = max(policy.pickup_last(today, rules, closed), given or date.min)
-        cents = rules.fine.recalled_cents if letter.recalled else rules.fine.overdue_cents
-        return await self._send(compose(letter, borrower, self._sender, last, cents), today, last)
+        now, last = self._now(), self._last_day(found)
+        try:
+            message = compose(letter, found.borrower, self._sender, _facts(found, found.request, last, self._house(), now))
+        except Exception as error:
+            LOG.exception("mail.letter_not_composed", notice=letter.notice, letter=letter.send)
+            return Answer("undeliverable", detail=f"it cannot be composed: {type(error).__name__}; see the log")
+        return await self._send(message, calendar.civil(now), last)
+
+    def _last_day(self, found: _Found) -> date:
+        today, given = calendar.civil(self._now()), found.request.pickup_last if found.request else None
+        return max(policy.pickup_last(today, self._house().policy, found.closed), given or date.min)
 
     async def _send(self, message: EmailMessage, today: date, last: date) -> Answer:
         try:
             await self._post(message, self._sender.address)
         except SMTPDeliveryError as error:
-            return _refused(error.code)
+            return Answer(_refused(error.code), detail=self._told(f"smtp {error.code}", error.resp, message))
         except SMTPClientError as error:
-            return Answer("unknown", detail=f"smtp: {type(error).__name__}")
+            return Answer("unknown", detail=self._told(f"smtp {error.code} {type(error).__name__}", error.resp, message))
         except (OSError, ConnectError) as error:
-            return Answer("unreachable", detail=f"smtp: {type(error).__name__}")
+            return Answer("unreachable", detail=self._told(f"smtp {type(error).__name__}", str(error), message))
         return Answer("accepted", sent_on=today, last_day=last)
+
+    def _told(self, what: str, text: bytes | str, message: EmailMessage) -> str:
+        """What went wrong at which server, in its own words; the patron's address is not for the log."""
+        words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        user = str(message["To"]).partition("@")[0]
+        shown = _SHOWN_ADDRESS.sub("…", words)
+        shown = re.sub(rf"(?<!\w){re.escape(user)}(?!\w)", "…", shown, flags=re.IGNORECASE)
+        return f"{what} from {self._server}: {' '.join(shown.split())}"[:300]
 
 
 def is_address(text: str) -> bool:
@@ -111,14 +165,51 @@ def is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(text) is not None
 
 
-def _refused(code: int) -> Answer:
+def _refused(code: int) -> str:
     """5xx is the server's last word about this address; 4xx is worth another try."""
-    kind = "undeliverable" if code >= 500 else "later"
-    return Answer(kind, detail=f"smtp {code}")
+    return "undeliverable" if code >= 500 else "later"
 
 
-def _addressee(unit: Unit, letter: Letter, agency: str) -> tuple[Borrower | None, calendar.Closures, date | None]:
-    """The reader, our closed days, and until when the book waits as it is."""
+def _standing(request: Request | None) -> str:
+    """Why a letter is not needed, for staff."""
+    if request is None:
+        return "the request is not here any more"
+    due = f", due on {request.due}" if request.due else ""
+    return f"it holds no more: the request is {request.position}{due}"
+
+
+def _look_up(unit: Unit, letter: Letter, agency: str) -> _Found:
     request = unit.request(letter.request)
     card = request.patron if request and request.patron else letter.patron  # replaced since the letter was taken in hand
-    return unit.patron(card), unit.closed_days(agency), request.pickup_last if request else None
+    partner = unit.partner(letter.lender or (request.partner if request else ""))
+    return _Found(
+        unit.patron(card),
+        request,
+        notices.left(unit, letter.request),
+        unit.closed_days(agency),
+        _copy(unit, request) if request else None,
+        partner.name if partner else "",
+    )
+
+
+def _copy(unit: Unit, request: Request) -> Holding | None:
+    """The copy that the request has, else any copy of the title: its author is the same."""
+    found = unit.holding(request.item) if request.item else None
+    return found or next(iter(unit.copies(request.bib_id)), None)
+
+
+def _facts(found: _Found, request: Request, last: date, house: House, now: datetime) -> Facts:
+    today = calendar.civil(now)
+    tomorrow = calendar.after(max(today, request.due or today), 1)
+    cents, today_cents = (money.rate_for(request, day, house.policy) for day in (tomorrow, today))
+    return Facts(
+        at=now,
+        due=request.due,
+        last_day=last,
+        day_cents=cents,
+        from_tomorrow=cents != today_cents,
+        author=found.copy.author if found.copy else "",
+        volume=request.volume,
+        lender=found.lender,
+        barcode=request.item_barcode,
+    )

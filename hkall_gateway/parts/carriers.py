@@ -55,7 +55,8 @@ def _mailer(means: Means, store: Store, house: Callable[[], House]) -> Carrier:
     if smtp is None:
         return _no_mail
     server = MailServer(smtp.host, smtp.port, smtp.login, means.secret(smtp.password_env), smtp.starttls)
-    return Mailer(store, smtp_post(means.reactor, server), rows.sender(config, smtp.sender), house, means.clock).deliver
+    sender = rows.sender(config, smtp.sender, means.secret(smtp.bounce_key_env))
+    return Mailer(store, smtp_post(means.reactor, server), sender, house, means.clock, str(server)).deliver
 
 
 async def _no_mail(_row: OutboxRow) -> Answer:

@@ -98,6 +98,7 @@ class Send(StrEnum):
     LETTER_PICKUP = auto()
     LETTER_UNFILLED = auto()
     LETTER_RECALLED = auto()
+    LETTER_RECALL_CANCELLED = auto()
     LETTER_OVERDUE = auto()
     LETTER_RENEWAL_DENIED = auto()
     LETTER_EXPIRED = auto()
@@ -171,7 +172,7 @@ TABLE: tuple[Step, ...] = (
     Step(P.REQUESTED,      E.CANCEL_RECALL,          P.REQUESTED),
     Step(P.IN_TRANSIT,     E.CANCEL_RECALL,          P.IN_TRANSIT),
     Step(P.RECEIVED,       E.CANCEL_RECALL,          P.RECEIVED),
-    Step(P.ON_LOAN,        E.CANCEL_RECALL,          P.ON_LOAN),
+    Step(P.ON_LOAN,        E.CANCEL_RECALL,          P.ON_LOAN,        (S.LETTER_RECALL_CANCELLED,)),
     Step(P.ON_LOAN,        E.FALL_DUE,               P.ON_LOAN,        (S.LETTER_OVERDUE,)),
     Step(P.ON_LOAN,        E.CLAIM_RETURNED,         P.ON_LOAN,        (S.TELL_LENDER_CLAIMED,)),
     Step(P.ON_LOAN,        E.LOSE,                   P.ON_LOAN,        (S.TELL_LENDER_LOST,)),

@@ -84,6 +84,13 @@ def rate(day: date, recall: RecallFacts, policy: Policy) -> int:
     return policy.fine.recalled_cents if _recalled(day, recall, policy) else policy.fine.overdue_cents
 
 
+def rate_for(request: Request, day: date, policy: Policy) -> int:
+    """Cents for one overdue day of a loan, if it is still out then. Source: HKALL rules R40, R41."""
+    before, due = request.due_before_recall, request.due
+    shortened = before is not None and due is not None and before > due
+    return rate(day, RecallFacts(request.recalled_on, shortened, request.recall_cancelled_on), policy)
+
+
 def costs(day: date, policy: Policy, closures: Closures = ALWAYS_OPEN) -> bool:
     """Whether an overdue day is charged at all. Source: HKALL rules R40, fine-free dates."""
     free = any(span.start <= day <= span.end for span in policy.fine_free)

@@ -37,7 +37,10 @@ class Telling:
 @record
 @fixed(frozen=True, slots=True)
 class Letter:
-    """A letter to a patron. Who they are and where they live is looked up when it is sent, never kept in the outbox."""
+    """A letter to a patron. Who they are and where they live is looked up when it is sent, never kept in the outbox.
+
+    `lender` is the library of which it speaks: the one that declined, where it tells of that; else the one asked now.
+    """
 
     send: str
     request: str
@@ -50,6 +53,7 @@ class Letter:
     pickup_location: str = ""
     reason: str = ""
     recalled: bool = False
+    lender: str = ""
 
 
 def is_letter(send: Send) -> bool:
@@ -68,6 +72,8 @@ def rests(send: Send, about: Request) -> bool:
 
 ABOUT_THE_CHOSEN = frozenset({Send.ASK_LENDER, Send.CANCEL_AT_LENDER})
 """What is told of the copy that a lender is asked for; everything else is about a copy that the request has."""
+ABOUT_A_NO = frozenset({Send.LETTER_DECLINED, Send.LETTER_UNFILLED})
+"""Letters about a lender that said no, and is the present one no more."""
 
 
 def telling(send: Send, about: Request, now: datetime, chosen: Candidate | None = None) -> Telling:
@@ -108,13 +114,17 @@ def letter(send: Send, about: Request, before: Request, now: datetime, notice: i
         pickup_location=about.pickup_location,
         reason=about.reason,
         recalled=about.recalled_on is not None,
+        lender=before.partner if send in ABOUT_A_NO else about.partner,
     )
 
 
-def occasion(send: Send, about: Request) -> str:
+def occasion(send: Send, about: Request, before: Request) -> str:
     """What a letter is about, so that one event never sends two: the due date, the day of arrival, a recall's date."""
-    if send is Send.LETTER_RECALLED:  # a second recall counts where it names an earlier date
-        return f"{about.recalled_on} {about.due}"
+    if send is Send.LETTER_RECALLED:  # a second recall counts where it names an earlier date, or follows a cancellation
+        after = f" after {before.recall_cancelled_on}" if before.recall_cancelled_on else ""
+        return f"{about.recalled_on} {about.due}{after}"
+    if send is Send.LETTER_RECALL_CANCELLED:
+        return f"{about.recall_was_on} {about.recall_cancelled_on} {about.due}"
     if send is Send.LETTER_DECLINED:
         return str(about.attempt)
     day = {

@@ -29,6 +29,7 @@ from hkall_gateway.store.facts import BLANK, NAMES, facts_of, news, shown, with_
 from hkall_gateway.store.links import Links
 from hkall_gateway.store.locks import Locks, take
 from hkall_gateway.store.moves import Move, nobody_listens
+from hkall_gateway.store.notices import NOT_NEEDED
 from hkall_gateway.store.outbox import Outbox
 from hkall_gateway.store.overview import Overview
 from hkall_gateway.store.prepared import Prepared, adding, changing
@@ -41,7 +42,7 @@ from hkall_gateway.store.tables import (
     NOTICES,
     REQUESTS,
 )
-from hkall_gateway.store.upsert import insert_or_leave, insert_or_write_over
+from hkall_gateway.store.upsert import insert_or_write_over
 
 
 class Unit(Overview):
@@ -247,7 +248,7 @@ class Unit(Overview):
             self._connection,
             request=after.id,
             kind=send.value,
-            about=occasion(send, after),
+            about=occasion(send, after, before),
             patron=after.patron,
             state="queued",
             made_at=now,
@@ -270,10 +271,12 @@ _STATUS = changing(HOLDINGS, ("agency", "barcode"), ("status",))
 
 @cache
 def _queueing(dialect: str) -> Prepared:
-    """A letter's row, if it is not there yet; its number where it was made."""
+    """A letter's row, if it is not there yet, or was not needed then; its number where it is to be sent."""
     columns = ("request", "kind", "about", "patron", "state", "made_at")
     values = {name: bindparam(name, type_=NOTICES.c[name].type) for name in columns}
-    return Prepared(insert_or_leave(NOTICES, dialect).values(values).returning(NOTICES.c.id))
+    never_sent = NOTICES.c.state == NOT_NEEDED
+    row = insert_or_write_over(NOTICES, dialect, ("state", "made_at"), never_sent, columns[:3])
+    return Prepared(row.values(values).returning(NOTICES.c.id))
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Table
@@ -16,12 +16,12 @@ def insert_or_leave(table: Table, dialect: str) -> Any:
     return _INSERT[dialect](table).on_conflict_do_nothing()
 
 
-def insert_or_write_over(table: Table, dialect: str, columns: Iterable[str], where: Any = None) -> Any:
-    """What is there already under the same primary key gets these columns too, if `where` holds of it.
+def insert_or_write_over(table: Table, dialect: str, columns: Iterable[str], where: Any = None, key: Sequence[str] = ()) -> Any:
+    """What is there already under the same `key`, else the primary one, gets these columns too, if `where` holds of it.
 
     The rows are given when it is executed.
     """
     adding = _INSERT[dialect](table)
-    key = [column.name for column in table.primary_key]
+    key = key or [column.name for column in table.primary_key]
     changed = {name: adding.excluded[name] for name in columns if name not in key}
     return adding.on_conflict_do_update(index_elements=key, set_=changed, where=where)

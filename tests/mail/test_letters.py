@@ -9,7 +9,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from hkall_gateway.mail.letters import LANGUAGES, Sender, compose, in_words
+from hkall_gateway.mail.letters import LANGUAGES, Facts, Sender, compose, in_words
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Letter, is_letter
 from hkall_gateway.rules.vocabulary import Borrower, Sensitive
@@ -21,8 +21,8 @@ SENDER = Sender(
     "香港大學圖書館",
     {"HKU-MAIN-LENDING": "總館借還服務櫃檯"},
 )
-RATE = 200
-LAST = date(2017, 3, 11)
+AT = datetime(2017, 3, 6, 2, tzinfo=UTC)
+FACTS = Facts(AT, last_day=date(2017, 3, 11), day_cents=200)
 
 
 def reader(language: str) -> Borrower:
@@ -37,8 +37,7 @@ def reader(language: str) -> Borrower:
 
 
 def letter(send: Send = Send.LETTER_PICKUP, title: str = "紅樓夢 & <Dream>") -> Letter:
-    at = datetime(2017, 3, 6, 2, tzinfo=UTC)
-    return Letter(send.value, "R1", "P1", title, at, 7, date(2017, 3, 16), date(2017, 3, 31), "HKU-MAIN-LENDING")
+    return Letter(send.value, "R1", "P1", title, AT, 7, date(2017, 3, 16), date(2017, 3, 31), "HKU-MAIN-LENDING")
 
 
 def parts(message: EmailMessage) -> tuple[str, str]:
@@ -50,7 +49,7 @@ def parts(message: EmailMessage) -> tuple[str, str]:
 
 
 def test_r43_the_pickup_letter_says_what_where_until_when_and_not_overseas() -> None:
-    text, _ = parts(compose(letter(), reader("en"), SENDER, LAST, RATE))
+    text, _ = parts(compose(letter(), reader("en"), SENDER, FACTS))
     assert "紅樓夢 & <Dream>" in text
     assert "the Lending Services counter" in text
     assert "Saturday 11 March 2017" in text
@@ -58,7 +57,7 @@ def test_r43_the_pickup_letter_says_what_where_until_when_and_not_overseas() -> 
 
 
 def test_the_pickup_letter_speaks_chinese_to_who_asked_for_it() -> None:
-    message = compose(letter(), reader("zh-Hant"), SENDER, LAST, RATE)
+    message = compose(letter(), reader("zh-Hant"), SENDER, FACTS)
     text, _ = parts(message)
     assert "陳小芳：" in text
     assert "2017年3月11日（星期六）" in text
@@ -66,18 +65,18 @@ def test_the_pickup_letter_speaks_chinese_to_who_asked_for_it() -> None:
 
 
 def test_a_language_that_the_library_does_not_write_becomes_its_usual_one() -> None:
-    text, _ = parts(compose(letter(), reader("fr"), SENDER, LAST, RATE))
+    text, _ = parts(compose(letter(), reader("fr"), SENDER, FACTS))
     assert text.startswith("Dear Chan Siu Fong")
     chinese = replace(SENDER, languages=("zh-Hant",))
-    text, _ = parts(compose(letter(), reader("en"), chinese, LAST, RATE))
+    text, _ = parts(compose(letter(), reader("en"), chinese, FACTS))
     assert text.startswith("陳小芳：")
 
 
 def test_a_place_and_a_library_are_called_what_people_call_them() -> None:
-    text, _ = parts(compose(letter(), reader("zh-Hant"), SENDER, LAST, RATE))
+    text, _ = parts(compose(letter(), reader("zh-Hant"), SENDER, FACTS))
     assert "到總館借還服務櫃檯領取" in text
     assert text.rstrip().endswith("香港大學圖書館")
-    text, _ = parts(compose(letter(), reader("zh-Hant"), Sender("a@b.hk", "HKU Libraries"), LAST, RATE))
+    text, _ = parts(compose(letter(), reader("zh-Hant"), Sender("a@b.hk", "HKU Libraries"), FACTS))
     assert "到HKU-MAIN-LENDING領取" in text
     assert text.rstrip().endswith("HKU Libraries")
 
@@ -85,31 +84,31 @@ def test_a_place_and_a_library_are_called_what_people_call_them() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("send", [Send.LETTER_OVERDUE, Send.LETTER_RECALLED])
 def test_r40_r41_a_letter_says_what_a_late_day_costs_as_the_policy_has_it(send: Send, language: str) -> None:
-    dear, _ = parts(compose(letter(send), reader(language), SENDER, LAST, 450))
-    free, _ = parts(compose(letter(send), reader(language), SENDER, LAST, 0))
+    dear, _ = parts(compose(letter(send), reader(language), SENDER, replace(FACTS, day_cents=450)))
+    free, _ = parts(compose(letter(send), reader(language), SENDER, replace(FACTS, day_cents=0)))
     assert "HK$4.50" in dear
     assert "HK$" not in free
 
 
 def test_r26_a_recall_of_an_overdue_book_asks_for_it_at_once() -> None:
-    text, _ = parts(compose(replace(letter(Send.LETTER_RECALLED), due=date(2017, 3, 5)), reader("en"), SENDER, LAST, RATE))
+    text, _ = parts(compose(replace(letter(Send.LETTER_RECALLED), due=date(2017, 3, 5)), reader("en"), SENDER, FACTS))
     assert "It was due on Sunday 5 March 2017. Please return it at once" in text
     assert "by Sunday" not in text
 
 
 def test_the_title_stands_out_in_the_html_part() -> None:
-    _, html = parts(compose(letter(title="Dune"), reader("en"), SENDER, LAST, RATE))
-    assert 'font-weight:bold">Dune</p>' in html
+    _, html = parts(compose(letter(title="Dune"), reader("en"), SENDER, FACTS))
+    assert "<strong>Dune</strong>" in html
 
 
 def test_a_title_cannot_bring_markup_into_the_html_part() -> None:
-    _, html = parts(compose(letter(title="<script>alert(1)</script>"), reader("en"), SENDER, LAST, RATE))
+    _, html = parts(compose(letter(title="<script>alert(1)</script>"), reader("en"), SENDER, FACTS))
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
 
 
 def test_a_title_cannot_bring_another_header_into_the_letter() -> None:
-    message = compose(letter(title="Dune\r\nBcc: all@example.hk"), reader("en"), SENDER, LAST, RATE)
+    message = compose(letter(title="Dune\r\nBcc: all@example.hk"), reader("en"), SENDER, FACTS)
     assert message["Bcc"] is None
     assert "\n" not in str(message["Subject"])
 
@@ -117,7 +116,7 @@ def test_a_title_cannot_bring_another_header_into_the_letter() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("send", [s for s in Send if is_letter(s)])
 def test_every_letter_exists_in_every_language(send: Send, language: str) -> None:
-    text, html = parts(compose(letter(send), reader(language), SENDER, LAST, RATE))
+    text, html = parts(compose(letter(send), reader(language), SENDER, FACTS))
     assert "紅樓夢" in text
     assert "紅樓夢" in html
     assert "{" not in text + html.partition("<body")[2].replace("style=", "")

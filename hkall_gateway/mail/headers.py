@@ -1,0 +1,81 @@
+"""Header fields and words of a letter: text stays text, whatever a title, a name or an address holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from email.header import Header
+from email.headerregistry import BaseHeader, HeaderRegistry, UniqueUnstructuredHeader
+from email.policy import EmailPolicy, default
+from email.utils import quote
+from functools import lru_cache
+from typing import Any, Final
+
+_BREAKS: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
+"""Control characters, blanks and line ends. Marks of direction (U+200E to U+202E) are part of a title and stay."""
+_SHORT: Final = 76
+"""RFC 2047: at most so many characters in a line with an encoded word. RFC 5322 wants fewer than 78."""
+
+
+def one_line(text: str) -> str:
+    """The text with every run of blanks and control characters as one blank, and without what UTF-8 cannot hold."""
+    return _BREAKS.sub(" ", text).strip().encode("utf-8", "replace").decode("utf-8")
+
+
+class TextHeader(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc]  # typeshed keeps the two apart
+    """An unstructured header whose value is taken as it stands.
+
+    The email package decodes encoded words in a value that a program sets (seen in Python 3.11.7), so that
+    `=?utf-8?q?=0D=0ABcc=3A_x?=` in a title would become a header of its own. Here it is encoded once more, as any other text.
+    """
+
+    @classmethod
+    def parse(cls, value: str, kwds: dict[str, Any]) -> None:
+        super().parse("", kwds)
+        kwds["decoded"] = one_line(value)
+
+    def fold(self, *, policy: Any) -> str:
+        """The header's lines: as it is where it is short plain ASCII, else in encoded words."""
+        text = str(self)
+        plain = _is_plain(text) and len(f"{self.name}: {text}") <= _SHORT
+        return f"{self.name}: {text if plain else _encoded(text, self.name, policy)}{policy.linesep}"
+
+
+class MailboxHeader(TextHeader):
+    """One mailbox, `Name <address>` or the address alone; the name is text, as above."""
+
+    def fold(self, *, policy: Any) -> str:
+        """The header's lines: the name as a quoted string where it is short plain ASCII, else in encoded words."""
+        name, _, address = str(self).rpartition(" <")
+        if not name:
+            return f"{self.name}: {address}{policy.linesep}"
+        quoted = f'"{quote(name)}"'
+        plain = _is_plain(name) and len(f"{self.name}: {quoted}") <= _SHORT
+        words = quoted if plain else _encoded(name, self.name, policy)
+        return f"{self.name}: {words}{policy.linesep} <{address}{policy.linesep}"
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and "=?" not in text
+
+
+def _encoded(text: str, name: str, policy: Any) -> str:
+    return Header(text, "utf-8", maxlinelen=_SHORT, header_name=name).encode(linesep=policy.linesep)
+
+
+class _Registry(HeaderRegistry):
+    """Most headers say the same in every letter: what was taken apart once is used again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map_to_type("subject", TextHeader)
+        self.map_to_type("from", MailboxHeader)
+        self.map_to_type("to", MailboxHeader)
+        self._made: Callable[[str, Any], Any] = lru_cache(maxsize=128)(super().__call__)
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return self._made(name, value)
+
+
+POLICY: Final[EmailPolicy[Any]] = default.clone(header_factory=_Registry(), cte_type="7bit")
+"""Lines end with LF, which the SMTP client makes CRLF; bodies are encoded, so that every mail server can carry them."""

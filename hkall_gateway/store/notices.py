@@ -1,0 +1,40 @@
+"""The register of letters: which have left about a request, and what became of one of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, select
+
+from hkall_gateway.store.overview import Overview
+from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.tables import NOTICES
+
+SENT = "sent"
+UNDELIVERABLE = "undeliverable"
+NOT_NEEDED = "not_needed"
+N = NOTICES.c
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One row of the register. `kind` is the letter's Send; `state` queued, sent, undeliverable, not_needed or dropped."""
+
+    id: int
+    request: str
+    kind: str
+    state: str
+
+
+def notice(unit: Overview, number: int) -> Notice | None:
+    """The letter with this number."""
+    return next((Notice(*cells) for cells in _NOTICE.cells(unit.connection, number=number)), None)
+
+
+def left(unit: Overview, request: str) -> frozenset[str]:
+    """The kinds of letters about a request that have left, and have not come back."""
+    return frozenset(kind for (kind,) in _LEFT.cells(unit.connection, of=request))
+
+
+_NOTICE = Prepared(select(N.id, N.request, N.kind, N.state).where(N.id == bindparam("number")))
+_LEFT = Prepared(select(N.kind).where(N.request == bindparam("of"), N.state == SENT))
