@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from hkall_gateway.desk import borrowing, renewing
+from hkall_gateway.desk import borrowing, recalls, renewing
 from hkall_gateway.desk.flags import flagged
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
@@ -81,7 +81,10 @@ def told(unit: Unit, row: OutboxRow, answer: Answer, house: House, now: datetime
         _letter_left(unit, row.send, row.payload, answer, now, by)
     else:
         borrowing.answered(unit, row.send, row.request, row.payload.wire_id, answer, house, now, by)
-        renewing.answered(unit, row.payload, answer, house, now, by)
+        if row.send is Send.TELL_LENDER_RENEWED and renewing.because_of_a_recall(answer):
+            recalls.renewal_refused(unit, row.payload, answer, house, now, by)
+        else:
+            renewing.answered(unit, row.payload, answer, house, now, by)
         _not_believed(unit, row, answer, now, by)
 
 

@@ -12,10 +12,11 @@ from hkall_gateway.desk.asks import Heard
 from hkall_gateway.desk.deeds import Deed, Done, Recalled
 from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.naming import done, elsewhere
-from hkall_gateway.desk.outcomes import Refused, Renewed
+from hkall_gateway.desk.outcomes import Answer, Refused, Renewed
 from hkall_gateway.desk.tally import closed_days
 from hkall_gateway.rules import calendar, due
 from hkall_gateway.rules.lifecycle import Event, Send
+from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.store.awaited import asked_for
 from hkall_gateway.store.unit import Unit
@@ -44,12 +45,24 @@ def recalled(unit: Unit, ask: Heard, house: House, now: datetime) -> Recalled | 
 
 
 def _recall_loan(unit: Unit, ask: Heard, request: Request, house: House, now: datetime) -> Recalled:
-    """A second recall changes something only where it names an earlier date."""
+    after = _shorten(unit, request, ask.due, ask.by, house, now)
+    return replace(_answer(after, ask), old_due=request.due) if after else _answer(request, ask, again=True)
+
+
+def renewal_refused(unit: Unit, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
+    """The owner refuses a renewal that we granted, since a reader of its own has asked for the book: that is a recall (R28)."""
+    request = unit.request(telling.request)
+    if request and request.position is P.ON_LOAN and renewing.took_back(request, telling, answer):
+        _shorten(unit, request, None, by, house, now)
+
+
+def _shorten(unit: Unit, request: Request, wanted: date | None, by: By, house: House, now: datetime) -> Request | None:
+    """The loan with the recall; None where it was recalled already and `wanted`, the owner's date, makes it no shorter."""
     today, again = calendar.civil(now), request.recalled_on is not None
     loan = replace(request, first_checkout=request.first_checkout or today)
-    until = due.recall_due(loan, house.policy, now, ask.due, closed_days(unit, house))
+    until = due.recall_due(loan, house.policy, now, wanted, closed_days(unit, house))
     if again and until == request.due:
-        return _answer(request, ask, again=True)
+        return None
     facts: dict[str, Any] = {
         "due": until,
         "due_before_recall": request.due_before_recall if again else request.due,
@@ -58,8 +71,7 @@ def _recall_loan(unit: Unit, ask: Heard, request: Request, house: House, now: da
         "recall_cancelled_on": None,
         **_not_asked(request),
     }
-    after = unit.advance(request, Event.RECALL, now, ask.by, rule="R25", **facts)
-    return replace(_answer(after, ask), old_due=request.due)
+    return unit.advance(request, Event.RECALL, now, by, rule="R25", **facts)
 
 
 def tell_late(unit: Unit, request: Request, now: datetime, by: By) -> None:

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from hkall_gateway.desk.fines import fix_fine
+from hkall_gateway.desk.flags import flagged
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.rules import calendar
@@ -23,6 +24,8 @@ DENIED: Final = "denied"
 ASK_FIRST: Final = "ask_first"
 NOT_ASKED: Final[Mapping[str, Any]] = {"renewal_sync": NONE, "due_asked": None}
 """The facts of a loan about which no lender is being asked."""
+RECALLED: Final = ("recall", "outstanding requests")
+"""Words of a refusal whose reason is a recall. NISO's list has "Item Has Outstanding Requests" alone for it."""
 
 
 def lender_decides(unit: Unit, request: Request) -> bool:
@@ -85,13 +88,39 @@ def _deny(unit: Unit, request: Request, answer: Answer, now: datetime, by: By, *
     unit.advance(request, Event.RENEWAL_DENIED, now, by, rule="R28", **denied)
 
 
+def because_of_a_recall(answer: Answer) -> bool:
+    """Whether a lender refuses a renewal since a reader of its own has asked for the book (R28)."""
+    said = f"{answer.problem} {answer.detail}".lower()
+    return answer.kind == "refused" and any(words in said for words in RECALLED)
+
+
+def took_back(request: Request, telling: Telling, answer: Answer) -> bool:
+    """Whether a lender refuses the renewal that was granted last."""
+    last = request.due_before_renewal is not None and request.renewals == telling.renewals
+    return answer.kind == "refused" and telling.send == Send.TELL_LENDER_RENEWED.value and last and request.due is not None
+
+
 def _told(unit: Unit, request: Request, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
-    """It takes the news; or it refuses: the earlier date again, but never one that has passed before the patron could know."""
-    before = request.due_before_renewal
+    """It takes the news; or it refuses what we granted."""
     if answer.kind != "refused":
         _later_date(unit, request, telling, answer, house, now, by)
+    elif took_back(request, telling, answer):
+        _refused(unit, request, telling, answer, house, now, by)
+
+
+def _refused(unit: Unit, request: Request, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
+    """Staff are shown a renewal that its lender refuses, or the earlier date is in force again, as the policy says."""
+    if house.policy.renewal.on_lender_refusal == "revert":
+        _take_back(unit, request, answer, now, by)
         return
-    if before is None or not request.due or request.renewals != telling.renewals:
+    unit.note(request, "RENEWAL_REFUSED", {"problem": answer.problem, "detail": answer.detail}, now, by, rule="R28")
+    unit.amend(request, now, by, rule="R28", flags=flagged(request, f"refused:{telling.send}"))
+
+
+def _take_back(unit: Unit, request: Request, answer: Answer, now: datetime, by: By) -> None:
+    """The earlier date again, but never one that has passed before the patron could know."""
+    before, due = request.due_before_renewal, request.due
+    if before is None or due is None:
         return
     until = max(before, calendar.civil(now))
     later = request.due_before_recall
@@ -101,7 +130,7 @@ def _told(unit: Unit, request: Request, telling: Telling, answer: Answer, house:
         answer,
         now,
         by,
-        due=min(request.due, until),
+        due=min(due, until),
         due_before_recall=min(later, until) if later else None,
         renewals=request.renewals - 1,
         renewed_at=None,

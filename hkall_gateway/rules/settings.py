@@ -153,6 +153,9 @@ class Renewal:
     repeat_window_s: int = _key(
         600, "R27", "Seconds within which the same renewal gets the same answer, if nothing else happened."
     )
+    on_lender_refusal: Literal["keep", "revert"] = _key(
+        "keep", "R28", "Whether a renewal stands that the lender refuses for no recall; otherwise the old date is in force."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +191,13 @@ class Notices:
     """Which letters are sent."""
 
     pickup: bool = _key(True, "R12", "The book is here.")
-    recall: bool = _key(True, "R24", "The lender wants it back.")
+    recall: bool = _key(True, "R24", "The lender wants it back, or no longer.")
     overdue: bool = _key(True, "R39", "The loan period is over.")
     cancelled_final: bool = _key(True, "R38", "No library can lend it.")
     renewal: Literal[False] = _key(False, "R30", "Must stay off: the record shows the new date.")
     pickup_expired: bool = _key(False, "R15", "The book goes back.")
     each_decline: bool = _key(False, "R38", "One library of several said no.")
-    renewal_denied: bool = _key(False, "R28", "The lender took a renewal back.")
+    renewal_denied: bool = _key(True, "R28", "The lender did not grant a renewal, or took one back.")
 
 
 @dataclass(frozen=True, slots=True)

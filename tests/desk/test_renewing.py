@@ -14,7 +14,7 @@ from hkall_gateway.desk.asks import InboxKey
 from hkall_gateway.desk.deliveries import PATIENCE
 from hkall_gateway.desk.outcomes import Answer, CheckedOut, Refused, Renewed
 from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.settings import Notices, Policy
+from hkall_gateway.rules.settings import Notices, Policy, Renewal
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Why
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 P = Position
 ASKED = (Partner("CUHK", "Chinese University", renewal_mode="ask_first"),)
 YES, NO = Answer("accepted"), Answer("refused", "Renewal Not Allowed - Item Has Outstanding Requests")
+NO_MORE = Answer("refused", "Maximum Renewals Exceeded")
+REVERT = Renewal(on_lender_refusal="revert")
 CLERK = By("mei", "cli", "outbox")
 
 
@@ -33,6 +35,12 @@ def asking(make_library: Callable[..., Library]) -> Library:
     made.lent_out(lender_due=date(2017, 3, 20))
     made.go_to("2017-03-14 10:00")
     return made
+
+
+@pytest.fixture
+def taking_back(make_library: Callable[..., Library]) -> Library:
+    """A library that takes a renewal back when the lender refuses it."""
+    return make_library(Policy(renewal=REVERT))
 
 
 def told(library: Library, answer: Answer) -> Request:
@@ -173,58 +181,105 @@ def test_a_question_that_never_got_through_is_settled_by_staff(asking: Library, 
 # ---- told, and refusing
 
 
-def test_a_lender_that_refuses_gets_the_earlier_date_again(library: Library) -> None:
-    library.lent_out()
-    library.go_to("2017-03-14 10:00")
-    renewed(library)
+def test_a_lender_that_refuses_gets_the_earlier_date_again(taking_back: Library) -> None:
+    taking_back.lent_out()
+    taking_back.go_to("2017-03-14 10:00")
+    renewed(taking_back)
 
-    after = told(library, NO)
+    after = told(taking_back, NO_MORE)
 
     assert (after.due, after.renewals, after.renewal_sync) == (date(2017, 3, 16), 0, "denied")
-    assert after.reason == NO.problem
+    assert after.reason == NO_MORE.problem
 
 
-def test_no_patron_is_late_because_a_lender_answered_late(library: Library) -> None:
-    library.lent_out()
-    library.go_to("2017-03-14 10:00")
-    renewed(library)
-    library.go_to("2017-03-21 10:00")
+def test_no_patron_is_late_because_a_lender_answered_late(taking_back: Library) -> None:
+    taking_back.lent_out()
+    taking_back.go_to("2017-03-14 10:00")
+    renewed(taking_back)
+    taking_back.go_to("2017-03-21 10:00")
 
-    assert told(library, NO).due == date(2017, 3, 21)
-
-
-def test_a_refusal_of_the_renewal_before_the_last_changes_nothing(library: Library) -> None:
-    library.lent_out()
-    library.go_to("2017-03-14 10:00")
-    renewed(library)
-    library.go_to("2017-03-27 10:00")
-    renewed(library)
-    before = library.request()
-
-    assert told_first(library, NO) == before
+    assert told(taking_back, NO_MORE).due == date(2017, 3, 21)
 
 
-def test_a_recall_that_is_taken_back_does_not_bring_the_refused_date_back(library: Library) -> None:
-    library.lent_out()
-    library.go_to("2017-03-14 10:00")
-    renewed(library)
-    library.ask(library.desk.recalled(library.heard()))
-    told_first(library, NO)
+def test_a_refusal_of_the_renewal_before_the_last_changes_nothing(taking_back: Library) -> None:
+    taking_back.lent_out()
+    taking_back.go_to("2017-03-14 10:00")
+    renewed(taking_back)
+    taking_back.go_to("2017-03-27 10:00")
+    renewed(taking_back)
+    before = taking_back.request()
 
-    library.ask(library.desk.recall_cancelled(library.heard()))
+    assert told_first(taking_back, NO_MORE) == before
 
-    assert library.request().due == date(2017, 3, 16)
+
+def test_a_recall_that_is_taken_back_does_not_bring_the_refused_date_back(taking_back: Library) -> None:
+    taking_back.lent_out()
+    taking_back.go_to("2017-03-14 10:00")
+    renewed(taking_back)
+    taking_back.ask(taking_back.desk.recalled(taking_back.heard()))
+    told_first(taking_back, NO_MORE)
+
+    taking_back.ask(taking_back.desk.recall_cancelled(taking_back.heard()))
+
+    assert taking_back.request().due == date(2017, 3, 16)
 
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_r30_a_denied_renewal_is_told_by_letter_only_where_the_policy_says_so(
     make_library: Callable[..., Library], wanted: bool
 ) -> None:
-    library = make_library(Policy(notices=Notices(renewal_denied=wanted)))
+    library = make_library(Policy(notices=Notices(renewal_denied=wanted), renewal=REVERT))
     library.lent_out()
     library.go_to("2017-03-14 10:00")
     renewed(library)
 
-    told(library, NO)
+    told(library, NO_MORE)
 
     assert library.letters(Send.LETTER_RENEWAL_DENIED) == int(wanted)
+
+
+def test_r28_a_renewal_that_the_lender_refuses_stands_and_is_shown_to_staff(library: Library) -> None:
+    library.lent_out()
+    library.go_to("2017-03-14 10:00")
+    renewed(library)
+
+    after = told(library, NO_MORE)
+
+    assert (after.due, after.renewals, after.renewal_sync) == (date(2017, 3, 29), 1, "none")
+    assert after.flags == "refused:tell_lender_renewed"
+    assert library.letters(Send.LETTER_RENEWAL_DENIED) == 0
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        NO,
+        Answer("refused", "Item Not Renewable", "the item is recalled by another user"),
+        Answer("refused", "Recalled"),
+    ],
+)
+@pytest.mark.parametrize("policy", [Policy(), Policy(renewal=REVERT)])
+def test_r28_a_refusal_because_of_a_recall_is_a_recall(
+    make_library: Callable[..., Library], refusal: Answer, policy: Policy
+) -> None:
+    library = make_library(policy)
+    library.lent_out()
+    library.go_to("2017-03-14 10:00")
+    renewed(library)
+
+    after = told(library, refusal)
+
+    assert (after.due, after.recalled_on, after.due_before_recall) == (date(2017, 3, 21), date(2017, 3, 14), date(2017, 3, 29))
+    assert (after.renewals, after.flags) == (1, "")
+    assert (library.letters(Send.LETTER_RECALLED), library.letters(Send.LETTER_RENEWAL_DENIED)) == (1, 0)
+
+
+def test_r28_a_refusal_because_of_a_recall_that_was_told_already_changes_nothing(library: Library) -> None:
+    library.lent_out()
+    library.go_to("2017-03-14 10:00")
+    renewed(library)
+    library.ask(library.desk.recalled(library.heard()))
+    before = library.request()
+
+    assert told_first(library, NO) == before
+    assert library.letters(Send.LETTER_RECALLED) == 1
