@@ -7,6 +7,7 @@ import click
 from hkall_gateway import __version__
 from hkall_gateway.cli import lists
 from hkall_gateway.cli.bench import bench
+from hkall_gateway.cli.bounce import bounce
 from hkall_gateway.cli.byhand import request
 from hkall_gateway.cli.closures import closures
 from hkall_gateway.cli.database import db
@@ -64,5 +65,6 @@ for command in (
     *lists.COMMANDS,
     slips,
     lists.notices,
+    bounce,
 ):
     main.add_command(command)

@@ -151,3 +151,18 @@ def _letter_left(unit: Unit, send: Send, letter: Letter, answer: Answer, now: da
     last = max(filter(None, (answer.last_day, request.pickup_last)), default=None)
     told = {"notified_on": answer.sent_on, "pickup_last": last, "expired_pickup": False}
     unit.advance(request, Event.NOTIFY, now, by, rule="R14", **told)
+
+
+def bounced(unit: Unit, number: int, status: str, by: By, now: datetime) -> bool:
+    """A letter that had left came back for good: it is on the operators' list, and its request goes on (R42).
+
+    False where that is known already. `status` is the mail server's code of RFC 3463.
+    """
+    found = notices.notice(unit, number)
+    if found is None or found.state == notices.UNDELIVERABLE:
+        return False
+    unit.notice_state(number, notices.UNDELIVERABLE, f"bounced {status}".strip(), now)
+    request = unit.request(found.request)
+    if request is not None:
+        unit.note(request, "LETTER_BOUNCED", {"letter": found.kind, "status": status}, now, by, rule="R42")
+    return True

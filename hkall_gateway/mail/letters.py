@@ -123,11 +123,12 @@ def compose(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts) ->
     kind, shown = letter.send.removeprefix("letter_"), {**words, "book": "\n".join(book)}
     subject, _, rest = _TEXT.get_template(f"{kind}.{language}.txt").render(shown).partition("\n")
     text = rest.strip("\n")
-    message = _headers(letter, borrower, sender, facts, subject.removeprefix("Subject:").strip(), language)
+    message = _headers(letter, borrower, sender, facts, subject.removeprefix("Subject:").strip(), sender.named(language))
     message.set_content(f"{text}\n")
     paragraphs = [paragraph.split("\n") for paragraph in text.split("\n\n")]
     of_html = {"paragraphs": paragraphs, "language": language, "subject": str(message["Subject"]), "book": book}
     message.add_alternative(_HTML.get_template("letter.html").render(of_html), subtype="html")
+    message["Content-Language"] = language  # last: a new body takes the fields about the old one away
     return message
 
 
@@ -154,15 +155,14 @@ def _words(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts, lan
     return {**{name: one_line(text) for name, text in texts.items()}, **claims}
 
 
-def _headers(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts, subject: str, language: str) -> EmailMessage:
+def _headers(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts, subject: str, library: str) -> EmailMessage:
     """RFC 5322; RFC 3834: a program wrote it, and no other program is to answer."""
     message = EmailMessage(policy=POLICY)
     domain = sender.address.partition("@")[2]
     message["Date"] = format_datetime(facts.at.astimezone(calendar.HONG_KONG))
-    message["From"] = f"{one_line(sender.named(language))} <{sender.address}>"
+    message["From"] = f"{one_line(library)} <{sender.address}>"
     message["To"] = borrower.email.reveal()
     message["Subject"] = subject
     message["Message-ID"] = message_id(letter.notice, letter.send, letter.request, sender.key, domain)
     message["Auto-Submitted"] = "auto-generated"
-    message["Content-Language"] = language
     return message

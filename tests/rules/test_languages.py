@@ -13,7 +13,8 @@ def test_every_english_is_english(tag: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "tag", ["zh", "zh-HK", "zh_TW", "ZH-hant", "zh-Hant-HK", "zh-Hans", "zh-CN", "zh-SG", "chi", "zho", "yue", "yue-Hant", "cmn"]
+    "tag",
+    ["zh", "zh-HK", "zh_TW", "ZH-hant", "zh-Hant-HK", "zh-Hans", "zh-CN", "zh-SG", "chi", "zho", "yue", "yue-Hant", "cmn"],
 )
 def test_every_chinese_is_the_one_that_is_written_here(tag: str) -> None:
     assert written(tag) == CHINESE

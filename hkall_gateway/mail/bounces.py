@@ -1,0 +1,81 @@
+"""A delivery status notification, as a mail server writes it, read for what became of one letter. Pure.
+
+Source: RFC 3464 (the report), RFC 3462 (its three parts), RFC 3463 (status codes), RFC 6533 (the same for UTF-8 addresses).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email import message_from_bytes
+from email.message import Message
+from typing import Any, Final
+
+from hkall_gateway.mail.message_id import LetterId, read_message_id
+
+STATUS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
+WHOLE: Final = frozenset({"message/rfc822", "message/global"})
+HEAD: Final = frozenset({"text/rfc822-headers", "message/global-headers"})
+FAILED: Final = "failed"
+
+
+class NotABounce(Exception):
+    """These bytes are no delivery status notification about a letter of ours; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounce:
+    """What a mail server says of a letter. `action` as RFC 3464 has it: failed, delayed, delivered, relayed, expanded."""
+
+    letter: LetterId
+    action: str
+    status: str
+
+    @property
+    def final(self) -> bool:
+        """Whether the mail server has given up; everything else may still arrive, or has."""
+        return self.action == FAILED
+
+
+def read_bounce(data: bytes) -> Bounce:
+    """The notification in `data`. Raises NotABounce."""
+    report = message_from_bytes(data)  # the old policy: a header is text, whatever is wrong with it
+    kind = str(report.get_param("report-type", "")).lower()
+    if report.get_content_type() != "multipart/report" or kind != "delivery-status" or not report.is_multipart():
+        raise NotABounce("this is no delivery status notification (multipart/report)")
+    parts: list[Any] = [part for part in report.get_payload() if isinstance(part, Message)]
+    return Bounce(_letter(parts), *_outcome(parts))
+
+
+def _letter(parts: list[Any]) -> LetterId:
+    named = next(_message_ids(parts), "")
+    if not named:
+        raise NotABounce("it does not say which message it is about")
+    letter = read_message_id(named)
+    if letter is None:
+        raise NotABounce("it is about a message that is none of our letters")
+    return letter
+
+
+def _message_ids(parts: list[Any]) -> Iterator[str]:
+    """The Message-ID of the message that came back: the whole of it, or its head."""
+    for part in parts:
+        kind = part.get_content_type()
+        if kind in WHOLE and part.is_multipart():
+            yield str(part.get_payload(0).get("Message-ID", ""))
+        elif kind in WHOLE | HEAD:
+            yield str(message_from_bytes(part.get_payload(decode=True) or b"").get("Message-ID", ""))
+
+
+def _outcome(parts: list[Any]) -> tuple[str, str]:
+    """The action and the status of the one recipient that a letter has; a failure where several are told of."""
+    reports = [part.get_payload() for part in parts if part.get_content_type() in STATUS and part.is_multipart()]
+    told = [(_word(of, "Action").lower(), _word(of, "Status")) for report in reports for of in report if of.get("Action")]
+    if not told:
+        raise NotABounce("it does not say what became of the message")
+    return next((one for one in told if one[0] == FAILED), told[0])
+
+
+def _word(of: Any, name: str) -> str:
+    """The first word of a field, a few characters of it: RFC 3464 lets a comment follow."""
+    return next(iter(str(of.get(name, "")).split()), "")[:20]

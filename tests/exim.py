@@ -1,0 +1,136 @@
+"""A real mail server for the tests: Debian's exim4, as a process of its own, which delivers into a folder.
+
+Its configuration and its spool are in a temporary folder; it listens on a high port of this machine and sends nothing
+anywhere else. Where the package is not installed the tests are skipped and say so; under CI they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+PROGRAM: Final = shutil.which("exim4", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+PACKAGE: Final = "exim4-daemon-light"
+GONE: Final = "gone.test"
+"""A domain in which nobody has a mailbox: exim takes the letter and sends a bounce."""
+BUSY: Final = "busy.test"
+"""A domain whose mailboxes are busy: exim keeps the letter and sends word of the delay."""
+PATIENCE_S: Final = 20
+
+_CONFIGURATION = r"""
+primary_hostname = mail.example.test
+qualify_domain = example.test
+exim_path = {program}
+spool_directory = {folder}/spool
+log_file_path = {folder}/log/%slog
+pid_file_path =
+local_interfaces = 127.0.0.1
+daemon_smtp_ports = {port}
+tls_advertise_hosts =
+keep_environment =
+deliver_drop_privilege = true
+delay_warning = 1s
+delay_warning_condition = yes
+acl_smtp_rcpt = everybody
+
+begin acl
+everybody:
+  accept
+
+begin routers
+gone:
+  driver = redirect
+  domains = {gone}
+  allow_fail
+  data = :fail: nobody here has that name
+busy:
+  driver = redirect
+  domains = {busy}
+  allow_defer
+  data = :defer: the mailbox is busy
+keep:
+  driver = accept
+  transport = folder
+
+begin transports
+folder:
+  driver = appendfile
+  directory = {folder}/mail
+  maildir_format
+  create_directory
+
+begin retry
+* * F,4d,1s
+"""
+
+
+def refuse_or_skip() -> None:
+    """Skip where there is no exim; fail under CI, which installs it."""
+    if PROGRAM is not None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"CI is set and exim4 was not found (Debian's {PACKAGE}): letters must meet a real mail server here")
+    pytest.skip(f"exim4 was not found (Debian's {PACKAGE}): no real mail server to send letters to")
+
+
+class Exim:
+    """The server. What it has delivered is in `delivered()`."""
+
+    def __init__(self, port: int) -> None:
+        assert PROGRAM is not None
+        self.port, self._program = port, PROGRAM
+        self.folder = Path(tempfile.mkdtemp(prefix="hkall-exim-"))
+        for name in ("spool", "log", "mail"):
+            (self.folder / name).mkdir()
+        self._configuration = self.folder / "exim.conf"
+        words = {"program": PROGRAM, "folder": self.folder, "port": port, "gone": GONE, "busy": BUSY}
+        self._configuration.write_text(_CONFIGURATION.format(**words), encoding="utf-8")
+        self._hand_over()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.folder / "output").open("wb") as output:
+            self._process = subprocess.Popen(self._command("-bdf"), stdout=output, stderr=output)
+        end = time.monotonic() + PATIENCE_S
+        while "listening for SMTP" not in self.log():
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"exim4 did not start: {(self.folder / 'output').read_text()}{self.log()}")
+            time.sleep(0.05)
+
+    def run_queue(self) -> None:
+        """Try what waits once more."""
+        subprocess.run(self._command("-qff"), check=True, timeout=PATIENCE_S)
+
+    def delivered(self) -> list[bytes]:
+        """Every message that was delivered, as it stands in its file, oldest first."""
+        return [path.read_bytes() for path in sorted((self.folder / "mail").glob("new/*"), key=lambda p: p.stat().st_mtime_ns)]
+
+    def log(self) -> str:
+        path = self.folder / "log" / "mainlog"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(PATIENCE_S)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _command(self, *words: str) -> list[str]:
+        return [self._program, "-C", str(self._configuration), *words]
+
+    def _hand_over(self) -> None:
+        """Started by root, exim goes on as its own user, to whom the folder must belong; its configuration stays root's."""
+        if os.geteuid() != 0:
+            return
+        user = pwd.getpwnam("Debian-exim")
+        for path in (self.folder, *(self.folder / name for name in ("spool", "log", "mail"))):
+            os.chown(path, user.pw_uid, user.pw_gid)
+        self._configuration.chmod(0o644)
