@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email import message_from_bytes
+from email import message_from_bytes, message_from_string
 from email.message import Message
 from typing import Any, Final
 
 from hkall_gateway.mail.message_id import LetterId, read_message_id
 
 STATUS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
-WHOLE: Final = frozenset({"message/rfc822", "message/global"})
-HEAD: Final = frozenset({"text/rfc822-headers", "message/global-headers"})
+ORIGINAL: Final = frozenset({"message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"})
 FAILED: Final = "failed"
 
 
@@ -60,20 +59,28 @@ def _letter(parts: list[Any]) -> LetterId:
 def _message_ids(parts: list[Any]) -> Iterator[str]:
     """The Message-ID of the message that came back: the whole of it, or its head."""
     for part in parts:
-        kind = part.get_content_type()
-        if kind in WHOLE and part.is_multipart():
+        if part.get_content_type() not in ORIGINAL:
+            continue
+        if part.is_multipart():
             yield str(part.get_payload(0).get("Message-ID", ""))
-        elif kind in WHOLE | HEAD:
+        else:
             yield str(message_from_bytes(part.get_payload(decode=True) or b"").get("Message-ID", ""))
 
 
 def _outcome(parts: list[Any]) -> tuple[str, str]:
     """The action and the status of the one recipient that a letter has; a failure where several are told of."""
-    reports = [part.get_payload() for part in parts if part.get_content_type() in STATUS and part.is_multipart()]
-    told = [(_word(of, "Action").lower(), _word(of, "Status")) for report in reports for of in report if of.get("Action")]
+    blocks = [block for part in parts if part.get_content_type() in STATUS and part.is_multipart() for block in _blocks(part)]
+    told = [(_word(of, "Action").lower(), _word(of, "Status")) for of in blocks if of.get("Action")]
     if not told:
         raise NotABounce("it does not say what became of the message")
     return next((one for one in told if one[0] == FAILED), told[0])
+
+
+def _blocks(part: Any) -> list[Any]:
+    """One message a block of fields. The email package takes message/global-delivery-status for one message with a body."""
+    first, *others = part.get_payload()
+    body = first.get_payload()
+    return [first, *others, *map(message_from_string, body.split("\n\n") if isinstance(body, str) else ())]
 
 
 def _word(of: Any, name: str) -> str:

@@ -8,8 +8,11 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from hkall_gateway.mail.letters import LANGUAGES, Facts, Sender, compose, in_words
+from hkall_gateway.mail.headers import one_line
+from hkall_gateway.mail.letters import LANGUAGES, NO_TITLE, Facts, Sender, compose, in_words
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Letter, is_letter
 from hkall_gateway.rules.vocabulary import Borrower, Sensitive
@@ -96,6 +99,32 @@ def test_r26_a_recall_of_an_overdue_book_asks_for_it_at_once() -> None:
     assert "by Sunday" not in text
 
 
+@pytest.mark.parametrize(
+    ("due", "from_tomorrow", "told"),
+    [
+        (date(2017, 3, 7), False, "Each day after that costs HK$2.00."),
+        (date(2017, 3, 6), False, "Each day after that costs HK$2.00."),
+        (date(2017, 3, 5), True, "From tomorrow each day costs HK$2.00."),
+        (date(2017, 3, 5), False, "Each late day costs HK$2.00."),
+    ],
+)
+def test_r41_a_recall_says_from_which_day_on_it_costs_what(due: date, from_tomorrow: bool, told: str) -> None:
+    recalled = replace(letter(Send.LETTER_RECALLED), due=due)
+    text, _ = parts(compose(recalled, reader("en"), SENDER, replace(FACTS, from_tomorrow=from_tomorrow)))
+    assert told in text
+    text, _ = parts(compose(recalled, reader("zh-Hant"), SENDER, replace(FACTS, from_tomorrow=from_tomorrow)))
+    assert ("由明天起每日罰款" in text) == from_tomorrow
+
+
+def test_a_letter_names_the_book_by_its_title_volume_author_lender_and_barcode() -> None:
+    facts = replace(FACTS, author="曹雪芹", volume="第二冊", lender="CUHK Library", barcode="C00001")
+    text, html = parts(compose(letter(title="紅樓夢"), reader("en"), SENDER, facts))
+    assert "\n\n紅樓夢, 第二冊\n曹雪芹\nLent by CUHK Library\nBarcode C00001\n\n" in text
+    assert "<strong>紅樓夢, 第二冊</strong><br>曹雪芹<br>Lent by CUHK Library<br>Barcode C00001</p>" in html
+    text, _ = parts(compose(letter(title="紅樓夢"), reader("zh-Hant"), SENDER, facts))
+    assert "\n\n紅樓夢，第二冊\n曹雪芹\n借出圖書館：CUHK Library\n條碼：C00001\n\n" in text
+
+
 def test_the_title_stands_out_in_the_html_part() -> None:
     _, html = parts(compose(letter(title="Dune"), reader("en"), SENDER, FACTS))
     assert "<strong>Dune</strong>" in html
@@ -107,10 +136,68 @@ def test_a_title_cannot_bring_markup_into_the_html_part() -> None:
     assert "&lt;script&gt;" in html
 
 
-def test_a_title_cannot_bring_another_header_into_the_letter() -> None:
-    message = compose(letter(title="Dune\r\nBcc: all@example.hk"), reader("en"), SENDER, FACTS)
-    assert message["Bcc"] is None
-    assert "\n" not in str(message["Subject"])
+# ---- titles and names are text, whatever they hold
+
+EVIL = [
+    "\r",
+    "\n",
+    "\0",
+    "\x1b",
+    "\u2028",
+    "\u202e",
+    "\u200f",
+    "\ud800",
+    "=?utf-8?q?=0D=0ABcc=3A_x=40evil.test?=",
+    "=?",
+    "Bcc: x",
+    "\n\n.",
+]
+TITLES = st.lists(st.sampled_from(EVIL) | st.text(max_size=20), max_size=20).map("".join)
+
+
+@given(TITLES | st.text(min_size=2000, max_size=2000), st.text(max_size=60), st.sampled_from(LANGUAGES))
+@example("=?utf-8?q?=0D=0AReply-To=3A_x=40evil=0D=0A?=", "Chan", "en")
+@example("x" * 2000, "陳", "zh-Hant")
+@example("紅" * 2000, "陳", "zh-Hant")
+@example("\r\n.\r\nQUIT", "=?utf-8?q?=0D=0A?=", "en")
+def test_whatever_a_title_and_a_name_hold_the_letter_comes_back_as_it_was_written(title: str, name: str, language: str) -> None:
+    borrower = replace(reader(language), name=Sensitive(name), name_zh=Sensitive(name))
+    message = compose(letter(title=title), borrower, replace(SENDER, library=f"Library {name}", library_zh=f"館 {name}"), FACTS)
+    raw = message.as_bytes()
+
+    back = message_from_bytes(raw, policy=policy.default)
+
+    assert [part.defects for part in back.walk()] == [[]] * 3
+    assert back.keys() == message.keys()
+    assert str(back["Subject"]) == str(message["Subject"])
+    assert str(back["Subject"]).endswith(one_line(title) or NO_TITLE[language])
+    assert back["From"].addresses[0].addr_spec == SENDER.address
+    text = back.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert f"\n{one_line(title)}" in text
+    assert one_line(name) in text.split("\n")[0]
+    assert raw.isascii()
+    assert b"\r" not in raw
+    assert max(map(len, raw.split(b"\n"))) <= 998
+
+
+@given(TITLES)
+def test_one_line_is_one_line_and_done_twice_the_same(text: str) -> None:
+    line = one_line(text)
+    assert len(line.splitlines()) <= 1
+    assert one_line(line) == line
+    assert line.encode().decode() == line
+
+
+def test_marks_of_direction_stay_in_a_title() -> None:
+    assert one_line("\u200fאבג\u200e 1") == "\u200fאבג\u200e 1"
+
+
+def test_a_book_without_a_title_and_a_reader_without_a_name_are_addressed_all_the_same() -> None:
+    nameless = replace(reader("en"), name=Sensitive(""))
+    message = compose(letter(title="\r\n"), nameless, SENDER, FACTS)
+    text, _ = parts(message)
+    assert text.startswith("Dear reader,\n")
+    assert message["Subject"] == "Ready for you: (without a title)"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
