@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -26,19 +27,24 @@ class House:
         return _silent(self.policy.notices)
 
 
+# fmt: off
+NOTICE_KEYS: Mapping[Send, str] = {
+    Send.LETTER_PICKUP:           "pickup",
+    Send.LETTER_RECALLED:         "recall",
+    Send.LETTER_RECALL_CANCELLED: "recall",
+    Send.LETTER_OVERDUE:          "overdue",
+    Send.LETTER_UNFILLED:         "cancelled_final",
+    Send.LETTER_RENEWAL_DENIED:   "renewal_denied",
+    Send.LETTER_EXPIRED:          "pickup_expired",
+    Send.LETTER_DECLINED:         "each_decline",
+}
+# fmt: on
+"""The key of `[notices]` that says whether a kind of letter is sent."""
+
+
 @cache
 def _silent(notices: Notices) -> frozenset[Send]:
-    wanted = {
-        Send.LETTER_PICKUP: notices.pickup,
-        Send.LETTER_RECALLED: notices.recall,
-        Send.LETTER_RECALL_CANCELLED: notices.recall,
-        Send.LETTER_OVERDUE: notices.overdue,
-        Send.LETTER_UNFILLED: notices.cancelled_final,
-        Send.LETTER_RENEWAL_DENIED: notices.renewal_denied,
-        Send.LETTER_EXPIRED: notices.pickup_expired,
-        Send.LETTER_DECLINED: notices.each_decline,
-    }
-    return frozenset(send for send, sent in wanted.items() if not sent)
+    return frozenset(send for send, key in NOTICE_KEYS.items() if not getattr(notices, key))
 
 
 def refused(refusal: Refusal, language: str = "", title: str = "") -> Refused:

@@ -42,13 +42,17 @@ class TextHeader(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc]  #
 
 
 class MailboxHeader(TextHeader):
-    """One mailbox, `Name <address>` or the address alone; the name is text, as above."""
+    """One mailbox, `Name <address>` or the address alone; the name is text, as above.
+
+    RFC 5322 has no address that is not ASCII: it stands as an encoded word, and the server is asked by the address itself.
+    """
 
     def fold(self, *, policy: Any) -> str:
         """The header's lines: the name as a quoted string where it is short plain ASCII, else in encoded words."""
         name, _, address = str(self).rpartition(" <")
         if not name:
-            return f"{self.name}: {address}{policy.linesep}"
+            shown = address if address.isascii() else _encoded(address, self.name, policy)
+            return f"{self.name}: {shown}{policy.linesep}"
         quoted = f'"{quote(name)}"'
         plain = _is_plain(name) and len(f"{self.name}: {quoted}") <= _SHORT
         words = quoted if plain else _encoded(name, self.name, policy)

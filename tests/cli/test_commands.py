@@ -13,6 +13,7 @@ from hkall_gateway.lab import setup
 from hkall_gateway.store.engine import open_engine
 
 PORTS = setup.Ports()
+CHINESE_NAME = 'place_names_zh = { HKU-MAIN-LENDING = "總館" }'
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,32 @@ def test_what_a_terminal_may_do_no_more_is_noted_beside_a_right_configuration(co
     done = run("check-config", config=config)
     assert done.exit_code == 0
     assert "note: sip2.terminals bookdrop-1: bookdrop: 01 11 15 19 23 25 29 35 37 63 65 are refused" in done.output
+
+
+@pytest.mark.parametrize(
+    ("names", "languages", "told"),
+    [
+        ("", '"en", "zh-Hant"', "is missing; letters in en and zh-Hant say 'HKU-MAIN-LENDING'"),
+        (
+            'place_names_zh = { HKU-MAIN-LENDING = "總館" }',
+            '"zh-Hant", "en"',
+            "is missing; letters in en say 'HKU-MAIN-LENDING'",
+        ),
+        ('place_names_zh = { HKU-MAIN-LENDING = "總館" }', '"zh-Hant"', ""),
+        ('place_names = { HKU-MAIN-LENDING = "the counter" }', '"en", "zh-Hant"', ""),
+    ],
+)
+def test_a_place_that_letters_would_call_by_its_code_is_warned_of(
+    config: Path, tmp_path: Path, names: str, languages: str, told: str
+) -> None:
+    lines = [line for line in config.read_text(encoding="utf-8").splitlines() if not line.startswith("place_names")]
+    (tmp_path / "policy.toml").write_text("")
+    text = "\n".join(lines).replace("[library]\n", f"[library]\nlanguages = [{languages}]\n{names}\n")
+    (tmp_path / "gateway.toml").write_text(text, encoding="utf-8")
+    done = run("check-config", config=tmp_path / "gateway.toml")
+    assert done.exit_code == 0
+    assert ("warning: library.place_names.HKU-MAIN-LENDING: " + told in done.output) == bool(told)
+    assert ("warning" in done.output) == bool(told)
 
 
 def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from twisted.internet.testing import MemoryReactor
 from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
 
 from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Answer
-from hkall_gateway.mail.letters import Sender
+from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
+from hkall_gateway.mail.letters import LANGUAGES, Sender
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.settings import Policy
@@ -37,6 +37,8 @@ def answer(
     email: str = "p1@example.hk",
     given: date | None = None,
     letter_to: str = "P1",
+    position: Position = Position.RECEIVED,
+    languages: tuple[str, ...] = LANGUAGES,
 ) -> tuple[Answer, list[EmailMessage]]:
     engine = databases.empty()
     with engine.connect() as connection:
@@ -51,10 +53,11 @@ def answer(
         sent.append(message)
 
     store = Immediate(engine, lambda c: Unit(c, lambda: "R1"))
-    held = Request("R1", Side.BORROWING, Position.RECEIVED, "Dune", "b-dune", patron="P1", pickup_last=given)
+    held = Request("R1", Side.BORROWING, position, "Dune", "b-dune", patron="P1", pickup_last=given)
     store.now(Unit.open, held, now, By("test", "world"))
     house = House("HKU", "HKU Libraries", Policy(), ("MAIN",))
-    mailer = Mailer(store, post, Sender("lending@lib.hk", "HKU Libraries"), lambda: house, lambda: now)
+    sender = Sender("lending@lib.hk", "HKU Libraries", languages=languages)
+    mailer = Mailer(store, post, sender, lambda: house, lambda: now, "mail.test:25")
     letter = Letter(Send.LETTER_PICKUP.value, "R1", letter_to, "Dune", now)
     row = OutboxRow(1, "mail", Send.LETTER_PICKUP, "P1", "mail", "R1", letter, "c1", "waiting", now, now, 1, "")
     return finished(mailer.deliver(row)), sent
@@ -110,7 +113,17 @@ def test_what_the_mail_server_said_decides_about_another_try(error: Exception, k
 
 
 @pytest.mark.parametrize(
-    "email", ["nobody", "p1@", "@example.hk", "p1 @example.hk", "p1@example.hk\nBcc: all@example.hk", "p1@@hk", " "]
+    "email",
+    [
+        "=?utf-8?q?=0D=0ABcc:?=@example.hk",
+        "nobody",
+        "p1@",
+        "@example.hk",
+        "p1 @example.hk",
+        "p1@example.hk\nBcc: all@example.hk",
+        "p1@@hk",
+        " ",
+    ],
 )
 def test_r42_what_is_no_address_is_an_answer_and_is_not_sent(email: str) -> None:
     left, sent = answer(email=email)
@@ -120,11 +133,50 @@ def test_r42_what_is_no_address_is_an_answer_and_is_not_sent(email: str) -> None
 def test_an_address_in_letters_of_its_own_country_is_left_to_the_mail_server() -> None:
     left, (message,) = answer(email="陳@example.hk")
     assert (left.kind, message["To"]) == ("accepted", "陳@example.hk")
+    assert message.as_bytes().isascii()
 
 
-def test_no_answer_shows_an_address() -> None:
-    left, _ = answer(SMTPDeliveryError(550, b"<p1@example.hk> unknown"))
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            SMTPDeliveryError(550, b"5.1.1 <p1@example.hk>: user P1 is\r\n unknown"),
+            "smtp 550 from mail.test:25: 5.1.1 …: user … is unknown",
+        ),
+        (SMTPDeliveryError(451, b"busy, p1@example.hk"), "smtp 451 from mail.test:25: busy, …"),
+        (SMTPConnectError(-1, b"gone"), "smtp -1 SMTPConnectError from mail.test:25: gone"),  # type: ignore[no-untyped-call]
+        (
+            ConnectionRefusedError(111, "Connection refused"),
+            "smtp ConnectionRefusedError from mail.test:25: [Errno 111] Connection refused",
+        ),
+        (SMTPDeliveryError(550, b"\xff\xfe" * 400), "smtp 550 from mail.test:25: "),
+    ],
+)
+def test_a_failure_names_the_server_the_code_and_its_words_and_no_address(error: Exception, told: str) -> None:
+    left, _ = answer(error)
+    assert left.detail.startswith(told)
     assert "@" not in left.detail
+    assert len(left.detail) <= 300
+
+
+@pytest.mark.parametrize("position", [p for p in Position if p is not Position.RECEIVED])
+def test_r12_a_book_that_waits_no_more_is_not_announced(position: Position) -> None:
+    left, sent = answer(position=position)
+    assert (left.kind, sent) == (NOT_NEEDED, [])
+    assert position.value in left.detail
+
+
+def test_a_letter_that_cannot_be_composed_is_named_and_holds_up_nothing() -> None:
+    left, sent = answer(languages=("tlh",))
+    assert (left.kind, sent) == ("undeliverable", [])
+    assert left.detail.startswith("it cannot be composed: ")
+
+
+def test_dots_at_the_head_of_a_line_reach_the_client_in_one_piece() -> None:
+    body = b"." + b"x" * 20_000 + b"\n.\n"
+    factory = factory_for(MailServer("mail", 25))
+    assert factory.file.read(16) == factory.file.getvalue()
+    assert type(factory.file)(body).read(16) == body
 
 
 def factory_for(server: MailServer) -> Any:

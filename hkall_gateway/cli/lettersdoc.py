@@ -1,0 +1,124 @@
+"""docs/letters.md: every kind of letter in every language, from the templates that the gateway uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from hkall_gateway.desk.house import NOTICE_KEYS
+from hkall_gateway.mail.letters import LANGUAGES, Facts, Sender, compose
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.settings import Notices
+from hkall_gateway.rules.tidings import Letter
+from hkall_gateway.rules.vocabulary import Borrower, Sensitive
+
+NAMES: Final[Mapping[str, str]] = {"en": "English", "zh-Hant": "Traditional Chinese"}
+AT: Final = datetime(2017, 3, 6, 2, tzinfo=UTC)
+SENDER: Final = Sender(
+    "lending@lib.example.hk",
+    "The University of Hong Kong Libraries",
+    {"HKU-MAIN-LENDING": "the Lending Services counter of the Main Library"},
+    "香港大學圖書館",
+    {"HKU-MAIN-LENDING": "總館借還服務櫃檯"},
+)
+READER: Final = Borrower("P0001", Sensitive("Chan Siu Fong"), "undergraduates", Sensitive("陳小芳"), email=Sensitive("p@x.hk"))
+LETTER: Final = Letter("", "R1", "P0001", "紅樓夢", AT, 1, pickup_location="HKU-MAIN-LENDING")
+LENDER: Final = "The Chinese University of Hong Kong Library"
+WITH_COPY: Final = Facts(AT, author="曹雪芹", lender=LENDER, barcode="C09001")
+WITHOUT_COPY: Final = Facts(AT, author="曹雪芹", lender=LENDER)
+
+HEAD: Final = """\
+# Letters to patrons
+
+<!-- written by `make docs`; change the templates in the code instead -->
+
+The gateway writes these letters, in the language of the patron's record (`en` or `zh-Hant`; what a record says in BCP 47 or in
+MARC codes is mapped, and `load patrons` names what is neither). Each is plain text with the same words in HTML. `[notices]` of
+the policy file says which are sent; `[smtp]` of gateway.toml says how. A letter is held against its request at the moment it
+leaves: one whose reason is gone is not sent, and `hkall-gateway notices` shows it as `not_needed`.
+
+Titles and names are data: control characters and line ends in them become blanks, everything else stands as it is.
+
+## A letter that comes back
+
+Let the mail server hand what comes to the address in `smtp.from` to `hkall-gateway bounce`. It needs the daemon's environment:
+put a key into `/etc/hkall/environment` (`openssl rand -hex 32`), name its variable in `smtp.bounce_key_env`, and write a script
+
+```sh
+#!/bin/sh
+set -a
+. /etc/hkall/environment
+hkall-gateway bounce --config /etc/hkall/gateway.toml
+```
+
+that an alias of exim or postfix names, `lending: "|/etc/hkall/bounce"`. The script must run as the daemon's user: `user =` of
+exim's pipe transport, the owner of postfix's file of aliases.
+
+The Message-ID of every letter holds its number and a check that is made with the key, so that nobody else can mark a letter.
+A final failure marks the letter undeliverable (`hkall-gateway notices --failed`); the request goes on as before (R42). Word of
+a delay marks nothing. The same bounce twice is no error. Exit code 1: nothing was marked, and one line says why.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One letter of the page: when it is sent, in words, and what it says."""
+
+    send: Send
+    when: str
+    facts: Facts
+    letter: Mapping[str, Any]
+
+
+_RECALL: Final = {"due": date(2017, 3, 16), "recalled": True}
+_LATE: Final = replace(WITH_COPY, day_cents=400, from_tomorrow=True)
+
+# fmt: off
+SAMPLES: Final[tuple[Sample, ...]] = (
+    Sample(Send.LETTER_PICKUP, "The book has arrived (R12).",
+           replace(WITH_COPY, last_day=date(2017, 3, 11)), {}),
+    Sample(Send.LETTER_RECALLED, "The lender wants the book back from a patron who has it (R24).",
+           replace(WITH_COPY, day_cents=400), {**_RECALL, "old_due": date(2017, 3, 31)}),
+    Sample(Send.LETTER_RECALLED, "The book was recalled before the patron borrowed it: at the loan (R24).",
+           replace(WITH_COPY, day_cents=400), _RECALL),
+    Sample(Send.LETTER_RECALLED, "The book is recalled when it is overdue already (R26, R41).",
+           _LATE, {**_RECALL, "due": date(2017, 3, 3)}),
+    Sample(Send.LETTER_RECALL_CANCELLED, "The lender takes a recall back of which the patron has had a letter (R26).",
+           WITH_COPY, {"due": date(2017, 3, 31)}),
+    Sample(Send.LETTER_OVERDUE, "The loan period is over (R39).",
+           replace(WITH_COPY, day_cents=200), {"due": date(2017, 3, 5)}),
+    Sample(Send.LETTER_OVERDUE, "The same for a recalled book (R39, R41).",
+           replace(WITH_COPY, day_cents=400), {"due": date(2017, 3, 5), "recalled": True}),
+    Sample(Send.LETTER_RENEWAL_DENIED, "The lender was asked for a renewal and says no, or takes one back (R28).",
+           WITH_COPY, {"due": date(2017, 3, 16)}),
+    Sample(Send.LETTER_UNFILLED, "No library can lend it (R38).",
+           WITHOUT_COPY, {"reason": "not_on_shelf"}),
+    Sample(Send.LETTER_DECLINED, "One library of several said no, and the next is asked (R38).",
+           WITHOUT_COPY, {"reason": "checked_out_locally"}),
+    Sample(Send.LETTER_EXPIRED, "The days to collect are over (R15).",
+           WITH_COPY, {}),
+)
+# fmt: on
+
+
+def letters_page() -> str:
+    """The page, from today's templates."""
+    return "\n".join([HEAD, *(_section(sample) for sample in SAMPLES)])
+
+
+def _section(sample: Sample) -> str:
+    key = NOTICE_KEYS[sample.send]
+    usual = "on" if getattr(Notices(), key) else "off"
+    head = f"## {sample.when.rstrip('.')}\n\n`{sample.send}`; `notices.{key}`, {usual} by default.\n"
+    return "\n".join([head, *_in_every_language(sample)])
+
+
+def _in_every_language(sample: Sample) -> Iterator[str]:
+    for language in LANGUAGES:
+        letter = replace(LETTER, send=sample.send.value, **sample.letter)
+        message = compose(letter, replace(READER, language=language), SENDER, sample.facts)
+        body = message.get_body(("plain",))
+        text = body.get_content() if body else ""
+        yield f"{NAMES[language]}:\n\n```text\nSubject: {message['Subject']}\n\n{text}```\n"
