@@ -10,16 +10,19 @@ from typing import Any
 
 import pytest
 import structlog
+from sqlalchemy import insert
 
 from hkall_gateway.lab.at_the_end import AT_THE_END
 from hkall_gateway.lab.crew import Book
 from hkall_gateway.lab.each_step import EACH_STEP
 from hkall_gateway.lab.simulate import Cast, be_quiet
-from hkall_gateway.lab.world import Letter, World
+from hkall_gateway.lab.world import LETTER_KEY, Letter, World
+from hkall_gateway.mail.message_id import message_id
 from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.tidings import telling
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side
+from hkall_gateway.store.tables import NOTICES
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -136,12 +139,20 @@ def one_book_too_many(story: Cast) -> None:
 
 
 def a_letter_comes_again(story: Cast) -> None:
-    again = Letter("HKU-P0", "Ready", "", "<R1.1.letter_overdue@lib.test>")
+    again = letter(story, 900, "letter_overdue")
     step(story, lambda: story.consortium.worlds[HKU].letters.extend([again, again]))
 
 
+def letter(story: Cast, number: int, kind: str) -> Letter:
+    """A letter about R1 that the register knows."""
+    world = story.consortium.worlds[HKU]
+    row = {"id": number, "request": "R1", "kind": kind, "about": str(number), "state": "sent", "made_at": world.now}
+    world.store.now(lambda unit: unit.execute(insert(NOTICES).values(row)))
+    return Letter("HKU-P0", "Ready", "", message_id(number, kind, "R1", LETTER_KEY, "lib.test"))
+
+
 def there_are_two_letters_for_one_arrival(story: Cast) -> None:
-    two = [Letter("HKU-P0", "Ready", "", f"<R1.{number}.letter_pickup@lib.test>") for number in (1, 2)]
+    two = [letter(story, number, "letter_pickup") for number in (901, 902)]
     step(story, lambda: story.consortium.worlds[HKU].letters.extend(two))
 
 
