@@ -247,6 +247,8 @@ def _log(row: OutboxRow, answer: Answer, retry_at: datetime | None) -> None:
     facts = {"kind": row.kind, "send": row.send.value, "attempt": row.attempts, "outcome": answer.kind}
     if answer.kind == NOT_NEEDED:
         LOG.info("courier.not_needed", **facts, why=answer.detail)
+    elif answer.kind == "undeliverable":
+        LOG.warning("courier.sent", **facts, problem=answer.problem, why=answer.detail)
     elif answer.kind in TOLD:
         LOG.info("courier.sent", **facts, problem=answer.problem)
     elif answer.kind == "fault":  # a person must mend the secret, the agency, the version or the service

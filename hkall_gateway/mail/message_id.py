@@ -14,7 +14,8 @@ from typing import Final
 from hkall_gateway.rules.vocabulary import Sensitive
 
 _CHECK_DIGITS: Final = 20
-_OURS: Final = re.compile(rf"<?([0-9]{{1,15}})\.(letter_[a-z_]+)\.([0-9a-f]{{{_CHECK_DIGITS}}})@")
+# Nine digits: a longer number is none of the register's, and PostgreSQL would refuse the question.
+_OURS: Final = re.compile(rf"<?([0-9]{{1,9}})\.(letter_[a-z_]+)\.([0-9a-f]{{{_CHECK_DIGITS}}})@")
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,8 @@ class Mailer:
         assert isinstance(letter, Letter)
         found = await self._store.read(_look_up, letter, self._house().agency)
         if found.request is None or not letters.reason_stands(letter, found.request, found.left):
-            return Answer(NOT_NEEDED, detail=_standing(found.request))
+            # One that may have arrived counts as sent, so that what takes it back is told.
+            return Answer("accepted" if row.state == "unsure" else NOT_NEEDED, detail=_standing(found.request))
         if found.borrower is None or not is_address(found.borrower.email.reveal()):
             return Answer("undeliverable", detail="no address")
         now, last = self._now(), self._last_day(found)

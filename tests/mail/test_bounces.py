@@ -113,7 +113,9 @@ def test_no_bytes_do_more_than_be_refused(noise: bytes, at: int) -> None:
             assert isinstance(read_bounce(data), Bounce)
 
 
-@pytest.mark.parametrize("text", ["", "<7.letter_pickup@lib.hk>", "<R1.7.letter_pickup@lib.hk>", f"x{OURS}", "<7.pickup.0@x>"])
+@pytest.mark.parametrize(
+    "text", ["", "<7.letter_pickup@lib.hk>", "<R1.7.letter_pickup@lib.hk>", f"x{OURS}", "<7.pickup.0@x>", f"<{7:010}{OURS[2:]}"]
+)
 def test_a_message_id_of_another_make_is_not_ours(text: str) -> None:
     assert read_message_id(text) is None
 

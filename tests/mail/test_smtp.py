@@ -39,6 +39,7 @@ def answer(
     letter_to: str = "P1",
     position: Position = Position.RECEIVED,
     languages: tuple[str, ...] = LANGUAGES,
+    state: str = "waiting",
 ) -> tuple[Answer, list[EmailMessage]]:
     engine = databases.empty()
     with engine.connect() as connection:
@@ -60,6 +61,7 @@ def answer(
     mailer = Mailer(store, post, sender, lambda: house, lambda: now, "mail.test:25")
     letter = Letter(Send.LETTER_PICKUP.value, "R1", letter_to, "Dune", now)
     row = OutboxRow(1, "mail", Send.LETTER_PICKUP, "P1", "mail", "R1", letter, "c1", "waiting", now, now, 1, "")
+    state: str = "waiting",
     return finished(mailer.deliver(row)), sent
 
 
@@ -164,6 +166,11 @@ def test_r12_a_book_that_waits_no_more_is_not_announced(position: Position) -> N
     left, sent = answer(position=position)
     assert (left.kind, sent) == (NOT_NEEDED, [])
     assert position.value in left.detail
+
+
+def test_a_letter_that_may_have_arrived_counts_as_sent_when_its_reason_is_gone() -> None:
+    left, sent = answer(position=Position.ON_LOAN, state="unsure")
+    assert (left.kind, sent) == ("accepted", [])
 
 
 def test_a_letter_that_cannot_be_composed_is_named_and_holds_up_nothing() -> None:

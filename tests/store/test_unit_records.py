@@ -70,6 +70,18 @@ def test_how_a_letter_went_is_written_down(store: Immediate, standing: Standing,
     assert [(n["state"], n["sent_at"]) for n in rows(NOTICES)] == [("sent", now)]
 
 
+@pytest.mark.parametrize(("state", "letters"), [("not_needed", 2), ("sent", 1), ("queued", 1), ("undeliverable", 1)])
+def test_an_occasion_whose_letter_was_not_needed_may_come_again(
+    store: Immediate, standing: Standing, now: datetime, by: By, rows: Rows, state: str, letters: int
+) -> None:
+    loan = standing(Position.ON_LOAN, copy="C1", due=date(2017, 3, 16))
+    store.now(Unit.advance, loan, Event.FALL_DUE, now, by)
+    store.now(Unit.notice_state, rows(NOTICES)[0]["id"], state, "", now)
+    store.now(Unit.advance, loan, Event.FALL_DUE, now + timedelta(days=1), by)
+    assert len(rows(OUTBOX)) == letters
+    assert [n["state"] for n in rows(NOTICES)] == ["queued" if letters == 2 else state]
+
+
 # ---- the journal
 
 
