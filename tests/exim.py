@@ -37,6 +37,7 @@ daemon_smtp_ports = {port}
 tls_advertise_hosts =
 keep_environment =
 deliver_drop_privilege = true
+{own}
 delay_warning = 1s
 delay_warning_condition = yes
 acl_smtp_rcpt = everybody
@@ -72,6 +73,14 @@ begin retry
 """
 
 
+def _own() -> str:
+    """What a person who is not root must say to run exim under their own name."""
+    if os.geteuid() == 0:
+        return ""
+    user = pwd.getpwuid(os.geteuid())
+    return f"admin_groups = {user.pw_gid}\nexim_user = {user.pw_uid}\nexim_group = {user.pw_gid}"
+
+
 def refuse_or_skip() -> None:
     """Skip where there is no exim; fail under CI, which installs it."""
     if PROGRAM is not None:
@@ -91,7 +100,7 @@ class Exim:
         for name in ("spool", "log", "mail"):
             (self.folder / name).mkdir()
         self._configuration = self.folder / "exim.conf"
-        words = {"program": PROGRAM, "folder": self.folder, "port": port, "gone": GONE, "busy": BUSY}
+        words = {"program": PROGRAM, "folder": self.folder, "port": port, "gone": GONE, "busy": BUSY, "own": _own()}
         self._configuration.write_text(_CONFIGURATION.format(**words), encoding="utf-8")
         self._hand_over()
         self._process: subprocess.Popen[bytes] | None = None
