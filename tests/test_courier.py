@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
@@ -17,7 +18,7 @@ from hkall_gateway.courier import APART_S, LEASE_S, Courier, Schedule, Terms
 from hkall_gateway.desk.deliveries import PATIENCE, delivered
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
 from hkall_gateway.rules.breaker import Patience, circuit
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling
@@ -257,6 +258,25 @@ def test_a_bug_in_a_carrier_loses_nothing() -> None:
     post.courier._carriers = {"ncip": broken}
     post.start()
     assert post.states() == [("R1", "unsure")]  # where the bug struck is not known
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (Answer("unreachable", detail="smtp: no"), {"event": "courier.failed", "log_level": "warning", "why": "smtp: no"}),
+        (Answer("undeliverable", detail="smtp 550"), {"event": "courier.sent", "log_level": "warning", "why": "smtp 550"}),
+        (Answer(NOT_NEEDED, detail="it is lent"), {"event": "courier.not_needed", "log_level": "info", "why": "it is lent"}),
+        (Answer("accepted"), {"event": "courier.sent", "log_level": "info"}),
+    ],
+)
+def test_the_log_says_why_something_was_not_sent(answer: Answer, line: dict[str, str]) -> None:
+    post = Post()
+    post.put("R1", "CUHK")
+    post.answers = [answer]
+    with capture_logs() as logged:
+        post.start()
+    (found,) = [entry for entry in logged if entry["event"].startswith("courier.")]
+    assert {name: found[name] for name in line} == line
 
 
 def test_what_a_dead_gateway_had_in_hand_is_taken_up_at_the_next_start() -> None:

@@ -16,7 +16,7 @@ from hkall_gateway.config import policy as policies
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 FIRST_SITE = ROOT / "docs" / "first-site.md"
-VARIABLES = {"HKALL_SECRET_CUHK": "a", "HKALL_SECRET_DISCOVERY": "b", "HKALL_LOG_KEY": "c"}
+VARIABLES = {"HKALL_SECRET_CUHK": "a", "HKALL_SECRET_DISCOVERY": "b", "HKALL_LOG_KEY": "c", "HKALL_BOUNCE_KEY": "d"}
 
 
 def _blocks(page: Path, language: str) -> list[str]:

@@ -60,8 +60,7 @@ def answer(
     sender = Sender("lending@lib.hk", "HKU Libraries", languages=languages)
     mailer = Mailer(store, post, sender, lambda: house, lambda: now, "mail.test:25")
     letter = Letter(Send.LETTER_PICKUP.value, "R1", letter_to, "Dune", now)
-    row = OutboxRow(1, "mail", Send.LETTER_PICKUP, "P1", "mail", "R1", letter, "c1", "waiting", now, now, 1, "")
-    state: str = "waiting",
+    row = OutboxRow(1, "mail", Send.LETTER_PICKUP, "P1", "mail", "R1", letter, "c1", state, now, now, 1, "")
     return finished(mailer.deliver(row)), sent
 
 
