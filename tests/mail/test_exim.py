@@ -7,7 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from email import message_from_bytes, policy
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -20,6 +20,7 @@ from sqlalchemy import insert
 from twisted.internet.threads import blockingCallFromThread
 from twisted.protocols import portforward
 
+from hkall_gateway import daemon
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway as configuration
 from hkall_gateway.lab import setup
@@ -42,29 +43,30 @@ P = Position
 KINDS: Final = tuple(send for send in Send if is_letter(send))
 TITLE: Final = "紅樓夢 & <Dream> =?utf-8?q?=0D=0ABcc=3A_all=40evil.test?= \u202eabc"
 AUTHOR: Final = "曹雪芹"
-NOW: Final = datetime.now(UTC)  # noqa: TID251  # the daemon in its process has a clock
-TODAY: Final = calendar.civil(NOW)
 KEY: Final = "opensesame-of-the-letters"
 
 
-def day(number: int) -> date:
-    """So many days from today."""
-    return TODAY + timedelta(days=number)
+def facts(send: Send, today: date) -> dict[str, Any]:
+    """Where a request stands of which this kind of letter is true."""
+
+    def day(number: int) -> date:
+        return today + timedelta(days=number)
+
+    # fmt: off
+    rows: dict[Send, dict[str, Any]] = {
+        Send.LETTER_PICKUP:           {"position": P.RECEIVED, "received_on": today},
+        Send.LETTER_UNFILLED:         {"position": P.UNFILLED, "reason": "not_on_shelf"},
+        Send.LETTER_RECALLED:         {"position": P.ON_LOAN, "due": day(7), "recalled_on": today},
+        Send.LETTER_RECALL_CANCELLED: {"position": P.ON_LOAN, "due": day(20), "recall_was_on": today},
+        Send.LETTER_OVERDUE:          {"position": P.ON_LOAN, "due": day(-1)},
+        Send.LETTER_RENEWAL_DENIED:   {"position": P.ON_LOAN, "due": day(5), "renewal_sync": "denied"},
+        Send.LETTER_EXPIRED:          {"position": P.RECEIVED, "expired_pickup": True},
+        Send.LETTER_DECLINED:         {"position": P.REQUESTED, "reason": "not_suitable"},
+    }
+    # fmt: on
+    return rows[send]
 
 
-# fmt: off
-FACTS: Final[Mapping[Send, dict[str, Any]]] = {
-    Send.LETTER_PICKUP:           {"position": P.RECEIVED, "received_on": TODAY},
-    Send.LETTER_UNFILLED:         {"position": P.UNFILLED, "reason": "not_on_shelf"},
-    Send.LETTER_RECALLED:         {"position": P.ON_LOAN, "due": day(7), "due_before_recall": day(20), "recalled_on": TODAY},
-    Send.LETTER_RECALL_CANCELLED: {"position": P.ON_LOAN, "due": day(20), "recall_was_on": TODAY},
-    Send.LETTER_OVERDUE:          {"position": P.ON_LOAN, "due": day(-1)},
-    Send.LETTER_RENEWAL_DENIED:   {"position": P.ON_LOAN, "due": day(5), "renewal_sync": "denied"},
-    Send.LETTER_EXPIRED:          {"position": P.RECEIVED, "expired_pickup": True},
-    Send.LETTER_DECLINED:         {"position": P.REQUESTED, "reason": "not_suitable"},
-}
-# fmt: on
-"""Where a request stands of which each kind of letter is true."""
 WITHOUT_COPY: Final = {P.UNFILLED, P.REQUESTED}
 RETURNED: Final = {Send.LETTER_RECALLED, Send.LETTER_RECALL_CANCELLED, Send.LETTER_OVERDUE, Send.LETTER_RENEWAL_DENIED}
 """Letters that say where the book is to be returned."""
@@ -110,6 +112,11 @@ class Sent:
     server: Exim
     relay: Relay
     letters: Mapping[tuple[str, str], Read]
+    began: datetime
+
+    @property
+    def today(self) -> date:
+        return calendar.civil(self.began)
 
     def letter(self, send: Send, language: str) -> EmailMessage:
         """The letter of this kind to the reader of this language."""
@@ -138,21 +145,21 @@ def sent(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sen
     exim.refuse_or_skip()
     server = Exim(free_ports(1)[0])
     server.start()
-    made = Gateway(reactor, tmp_path_factory.mktemp("letters"))
+    made, began = Gateway(reactor, tmp_path_factory.mktemp("letters")), daemon.now()
     relay = Relay(server.port)
     listening = blockingCallFromThread(reactor, reactor.listenTCP, made.ports.smtp, relay, 50, "127.0.0.1")
     try:
-        _prepare(made)
+        _prepare(made, began)
         made.start()
         until(lambda: len(server.delivered()) > len(EVERY), "all letters and a bounce are delivered")
-        yield Sent(made, server, relay, _letters(server))
+        yield Sent(made, server, relay, _letters(server), began)
     finally:
         made.end()
         blockingCallFromThread(reactor, listening.stopListening)
         server.stop()
 
 
-def _prepare(made: Gateway) -> None:
+def _prepare(made: Gateway, now: datetime) -> None:
     """A letter of each kind to a reader of each language, one to an address that is gone, one to a busy one."""
     text = made.path.read_text(encoding="utf-8")
     made.path.write_text(text.replace("[smtp]\n", '[smtp]\nbounce_key_env = "HKALL_BOUNCE_KEY"\n'), encoding="utf-8")
@@ -166,13 +173,13 @@ def _prepare(made: Gateway) -> None:
             connection.execute(insert(PATRONS), row | {"email": address, "language": language})
         for language in LANGUAGES:  # the end of a recall is told to a person who has heard of it
             heard = {"request": f"{Send.LETTER_RECALL_CANCELLED.value}-{language}", "kind": Send.LETTER_RECALLED.value}
-            connection.execute(insert(NOTICES), heard | {"patron": language, "about": "", "state": "sent", "made_at": NOW})
+            connection.execute(insert(NOTICES), heard | {"patron": language, "about": "", "state": "sent", "made_at": now})
     store = Immediate(engine, lambda connection: Unit(connection, lambda: "unused"))
     for send in KINDS:
         for language in LANGUAGES:
-            store.now(_write, send, f"{send.value}-{language}", language)
+            store.now(_write, send, f"{send.value}-{language}", language, now)
     for card in ("GONE", "BUSY"):
-        store.now(_write, Send.LETTER_PICKUP, card, card)
+        store.now(_write, Send.LETTER_PICKUP, card, card, now)
     store.close()
     engine.dispose()
 
@@ -182,14 +189,12 @@ def _patrons() -> list[tuple[str, str, str]]:
     return [*readers, ("GONE", "en", f"reader@{GONE}"), ("BUSY", "en", f"reader@{BUSY}")]
 
 
-def _write(unit: Unit, send: Send, number: str, card: str) -> None:
-    by, facts = By("test", "world"), FACTS[send]
-    of_copy: dict[str, Any] = (
-        {} if facts["position"] in WITHOUT_COPY else {"item_agency": "CUHK", "item_barcode": f"C-{number}"}
-    )
-    request = Request(number, Side.BORROWING, title=TITLE, bib_id="b-dream", patron=card, partner="CUHK", **facts)
-    opened = unit.open(replace(request, pickup_location=setup.LOCATION, **of_copy), NOW, by)
-    unit.tell(send, opened, NOW, by)
+def _write(unit: Unit, send: Send, number: str, card: str, now: datetime) -> None:
+    by, told = By("test", "world"), facts(send, calendar.civil(now))
+    of_copy: dict[str, Any] = {} if told["position"] in WITHOUT_COPY else {"item_agency": "CUHK", "item_barcode": f"C-{number}"}
+    request = Request(number, Side.BORROWING, title=TITLE, bib_id="b-dream", patron=card, partner="CUHK", **told)
+    opened = unit.open(replace(request, pickup_location=setup.LOCATION, **of_copy), now, by)
+    unit.tell(send, opened, now, by)
 
 
 EVERY = [(send, language) for send in KINDS for language in LANGUAGES]
@@ -216,7 +221,7 @@ def test_a_letter_has_the_headers_of_the_standards_each_once(sent: Sent, send: S
     found = sent.letter(send, language)
     once = ("Date", "Message-ID", "From", "To", "Subject", "Auto-Submitted", "Content-Language", "MIME-Version")
     assert {name: len(found.get_all(name, [])) for name in once} == dict.fromkeys(once, 1)
-    assert abs(found["Date"].datetime - NOW) < timedelta(seconds=PATIENCE_S)
+    assert timedelta(seconds=-1) < found["Date"].datetime - sent.began < timedelta(seconds=PATIENCE_S)
     assert found["Date"].datetime.utcoffset() == timedelta(hours=8)
     assert found["From"].addresses == (Address(SIGNED[language], addr_spec="lending@lib.example.hk"),)
     assert found["To"].addresses == (Address("", addr_spec=_reader(language)),)
@@ -229,19 +234,19 @@ def test_a_letter_has_the_headers_of_the_standards_each_once(sent: Sent, send: S
 
 @every_letter
 def test_a_letter_says_what_was_written(sent: Sent, send: Send, language: str) -> None:
-    found, facts = sent.letter(send, language), FACTS[send]
+    found, told = sent.letter(send, language), facts(send, sent.today)
     text, html = (found.get_body((kind,)).get_content() for kind in ("plain", "html"))  # type: ignore[union-attr]
     assert str(found["Subject"]).endswith(TITLE)
     assert text.startswith({"en": "Dear Chan Siu Fong,\n\n", "zh-Hant": "陳小芳：\n\n"}[language])
     assert text.endswith(f"\n\n{SIGNED[language]}\n")
     assert f"\n{TITLE}\n{AUTHOR}\n" in text
     assert "紅樓夢 &amp; &lt;Dream&gt; =?utf-8?q?" in html
-    with_copy = facts["position"] not in WITHOUT_COPY
-    assert (LENDER in text) == (with_copy or facts.get("reason", "") != "")
+    with_copy = told["position"] not in WITHOUT_COPY
+    assert (LENDER in text) == (with_copy or told.get("reason", "") != "")
     assert (f"C-{send.value}-{language}\n" in text) == with_copy
     assert (DROP[language] in text) == (send in RETURNED | {Send.LETTER_PICKUP})
     assert (PLACE[language] in text) == (send in RETURNED | {Send.LETTER_PICKUP})
-    assert "due" not in facts or in_words(facts["due"], language) in text
+    assert "due" not in told or in_words(told["due"], language) in text
 
 
 @every_letter
