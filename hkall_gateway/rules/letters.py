@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Letter
+from hkall_gateway.rules.tidings import Letter, rests
 from hkall_gateway.rules.vocabulary import Position, Request
 
 P = Position
@@ -15,8 +15,9 @@ Stands = Callable[[Letter, Request, Collection[str]], bool]
 
 
 def reason_stands(letter: Letter, request: Request, left: Collection[str]) -> bool:
-    """Whether what a letter says is still so. `left` are the kinds of letters that have left about this request."""
-    return STANDS[Send(letter.send)](letter, request, left)
+    """Whether what a letter says is still so, and may be said. `left` are the kinds of letters about it that have left."""
+    send = Send(letter.send)
+    return not rests(send, request) and STANDS[send](letter, request, left)
 
 
 def _recalled(letter: Letter, request: Request, _left: Collection[str]) -> bool:
