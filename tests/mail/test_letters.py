@@ -224,7 +224,7 @@ def test_dates_are_said_in_words(day: date | None, language: str, words: str) ->
 
 def test_r38_a_lenders_own_words_are_told_as_plain_text() -> None:
     words = replace(letter(Send.LETTER_UNFILLED), reason='Rebound <b>until</b> May & "checked".')
-    text, html = parts(compose(words, reader("en"), SENDER, None, RATE))
+    text, html = parts(compose(words, reader("en"), SENDER, FACTS))
     assert 'says: Rebound <b>until</b> May & "checked".' in text
     assert "Rebound &lt;b&gt;until&lt;/b&gt; May &amp;" in html
 
@@ -232,5 +232,5 @@ def test_r38_a_lenders_own_words_are_told_as_plain_text() -> None:
 @pytest.mark.parametrize(("reason", "told"), [("other", False), ("not_on_shelf", True), ("dropped by staff", False)])
 def test_r38_a_reason_that_says_nothing_to_a_patron_is_left_out(reason: str, told: bool) -> None:
     for language in LANGUAGES:
-        text, _ = parts(compose(replace(letter(Send.LETTER_UNFILLED), reason=reason), reader(language), SENDER, None, RATE))
+        text, _ = parts(compose(replace(letter(Send.LETTER_UNFILLED), reason=reason), reader(language), SENDER, FACTS))
         assert ("last library" in text or "最後一所圖書館" in text) is told
