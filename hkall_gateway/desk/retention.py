@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hkall_gateway.desk.house import House
 from hkall_gateway.rules.calendar import after, civil, start_of
@@ -75,7 +75,7 @@ def _archive(unit: Unit, terms: Retention, now: datetime, place: str, limit: int
         return NOTHING
     found = kept.closed(unit, last_instant(now, terms.archive_days), _read(place), limit)
     if found:
-        archive.append(Path(terms.archive_file), kept.records(unit, found))
+        _to_the_archive(unit, terms, now, kept.records(unit, found))
         kept.remove(unit, found)
     return _begin(found, limit), len(found)
 
@@ -85,9 +85,15 @@ def _archive_lines(unit: Unit, terms: Retention, now: datetime, _place: str, lim
         return NOTHING
     found = kept.lines(unit, last_instant(now, terms.archive_days), limit)
     if found:
-        archive.append(Path(terms.archive_file), found)
+        _to_the_archive(unit, terms, now, found)
         kept.remove_lines(unit, found)
     return (MORE if len(found) == limit else None), len(found)
+
+
+def _to_the_archive(unit: Unit, terms: Retention, now: datetime, found: Sequence[Mapping[str, Any]]) -> None:
+    path = Path(terms.archive_file)
+    archive.append(path, found)
+    kept.note_archive(unit, str(path.absolute()), now)
 
 
 # ---- what was told

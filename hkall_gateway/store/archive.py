@@ -1,18 +1,23 @@
 """The archive: a file of compressed JSON lines that grows by whole blocks, each on disk before `append` returns.
 
 Every block is a gzip member of its own, so that `zcat` reads the file from end to end. Its header says how long it is: a block
-that a crash cut off is found without reading the others, and cut away before the next one is written.
+that a crash cut off is found without reading the others, and cut away before the next one is written. `rewrite` makes a new
+file beside the old one and renames it; the lock on the file keeps an `append` of another process from being lost meanwhile.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+
+Record = dict[str, Any]
 
 # RFC 1952: magic, deflate, FEXTRA, no time, no hint, unknown system; then the extra field: "HK" and the length of the block.
 _HEAD: Final = bytes([0x1F, 0x8B, 8, 4, 0, 0, 0, 0, 0, 255]) + struct.pack("<H2sH", 8, b"HK", 4)
@@ -28,7 +33,7 @@ def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Add records, one line each, and return when they are on disk. Raises NotAnArchive, OSError."""
     block = _block("".join(_line(record) for record in records).encode())
     fresh = not path.exists()
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+    with _locked(path, os.O_RDWR | os.O_CREAT) as file:
         file.truncate(_whole(file, path))
         file.seek(0, os.SEEK_END)
         file.write(block)
@@ -36,6 +41,76 @@ def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         os.fsync(file.fileno())
     if fresh:
         _keep_name(path)
+
+
+def records(path: Path) -> Iterator[Record]:
+    """Every record of the file, in order; a block that a crash cut off is left out. Raises NotAnArchive, OSError."""
+    with path.open("rb") as file:
+        for block in _blocks(file, path, 0):
+            yield from _lines(block)
+
+
+def rewrite(path: Path, change: Callable[[Record], Record]) -> int:
+    """Put `change(record)` in the place of each record; how many are new. Blocks without a change stay as they are.
+
+    The file is the old one until the new one is on disk whole. Others may append meanwhile: the lock is held only for what
+    they have added. Raises NotAnArchive, OSError.
+    """
+    new = path.with_name(path.name + ".new")
+    with path.open("rb") as old, os.fdopen(os.open(new, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        count = _copy(old, path, file, change)
+        with _locked(path, os.O_RDWR) as current:
+            if not os.path.samestat(os.fstat(old.fileno()), os.fstat(current.fileno())):
+                raise OSError(f"{path}: another process has rewritten it at this moment; try again")
+            count += _copy(old, path, file, change)
+            file.flush()
+            os.fsync(file.fileno())
+            new.replace(path)
+            _keep_name(path)
+    return count
+
+
+def _copy(old: BinaryIO, path: Path, new: BinaryIO, change: Callable[[Record], Record]) -> int:
+    """Copy what `old` holds from where it stands; how many records `change` has changed."""
+    count = 0
+    for block in _blocks(old, path, old.tell()):
+        found = list(_lines(block))
+        wanted = [change(record) for record in found]
+        changed = sum(a != b for a, b in zip(found, wanted, strict=True))
+        new.write(_block("".join(map(_line, wanted)).encode()) if changed else block)
+        count += changed
+    return count
+
+
+def _blocks(file: BinaryIO, path: Path, start: int) -> Iterator[bytes]:
+    """Each whole block from `start` on; the file then stands behind the last one."""
+    size = os.fstat(file.fileno()).st_size
+    while start + _START <= size:
+        file.seek(start)
+        length = _length_of(file.read(_START), path, start)
+        if start + length > size:
+            break
+        file.seek(start)
+        yield file.read(length)
+        start += length
+    file.seek(start)
+
+
+def _lines(block: bytes) -> Iterator[Record]:
+    yield from map(json.loads, zlib.decompress(block[_START:-8], -zlib.MAX_WBITS).decode().split("\n")[:-1])
+
+
+@contextmanager
+def _locked(path: Path, flags: int) -> Iterator[BinaryIO]:
+    """The file with this name, ours alone until the end; the name may come to mean another file while we wait."""
+    while True:
+        with os.fdopen(os.open(path, flags, 0o600), "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                yield file
+                return
 
 
 def _line(record: Mapping[str, Any]) -> str:
@@ -54,14 +129,18 @@ def _whole(file: BinaryIO, path: Path) -> int:
     size, end = file.seek(0, os.SEEK_END), 0
     while end + _START <= size:
         file.seek(end)
-        head = file.read(_START)
-        if not head.startswith(_HEAD):
-            raise NotAnArchive(f"{path}: byte {end} begins no block of an archive")
-        (length,) = _LENGTH.unpack(head[len(_HEAD) :])
+        length = _length_of(file.read(_START), path, end)
         if end + length > size:
             break
         end += length
     return end
+
+
+def _length_of(head: bytes, path: Path, place: int) -> int:
+    """The length of the block that this head begins."""
+    if not head.startswith(_HEAD):
+        raise NotAnArchive(f"{path}: byte {place} begins no block of an archive")
+    return int(_LENGTH.unpack(head[len(_HEAD) :])[0])
 
 
 def _keep_name(path: Path) -> None:

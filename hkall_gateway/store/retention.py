@@ -5,7 +5,7 @@ Every question takes at most `limit` rows by an index on what is over, and begin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,14 +13,17 @@ from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, exists, fu
 
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.outbox import UNSETTLED
+from hkall_gateway.store.overview import Overview
 from hkall_gateway.store.prepared import Prepared
 from hkall_gateway.store.tables import (
+    ARCHIVES,
     ATTEMPTS,
     CANDIDATES,
     FINES,
     HAS_PATRON,
     INBOX,
     IS_CLOSED,
+    IS_OPEN,
     IS_PERSONAL,
     JOURNAL,
     NAMES_ALONE,
@@ -30,11 +33,23 @@ from hkall_gateway.store.tables import (
     REQUESTS,
     STANDS_ALONE,
 )
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.unit import NO_PERSON, Unit
+from hkall_gateway.store.upsert import insert_or_write_over
 
 R = REQUESTS.c
 Place = tuple[datetime, str]
 """Where a batch ended: (moved_at, number) of its last request."""
+
+NO_PERSON_IN: Final[Mapping[Table, Mapping[str, str]]] = {
+    JOURNAL: {"patron": "", "detail": ""},
+    CANDIDATES: {"skip": ""},
+    NOTICES: {"patron": "", "error": ""},
+    FINES: {"patron": ""},
+}
+"""What else names the patron of a request, as it stands once that is forgotten; the messages go."""
+
+NO_PAYER: Final[Mapping[str, str]] = {"patron": "", "transaction_id": "", "outcome": ""}
+"""A payment, as it stands once its patron is forgotten."""
 
 PARTS: Final[tuple[Table, ...]] = (JOURNAL, CANDIDATES, NOTICES, FINES, OUTBOX)
 """What belongs to a request and goes where it goes."""
@@ -44,6 +59,12 @@ _UNPAID = and_(FINES.c.request == R.id, FINES.c.cents != FINES.c.paid_cents + FI
 _UNTOLD = and_(OUTBOX.c.request == R.id, OUTBOX.c.state.in_(UNSETTLED))
 _CLAIMED = and_(R.claimed_on.is_not(None), R.returned_on.is_(None))
 _HELD: ColumnElement[bool] = or_(_CLAIMED, exists().where(_UNPAID), exists().where(_UNTOLD))
+_HOLDS: Final[Mapping[str, Any]] = {
+    "it has not ended": IS_OPEN,
+    "money is open": exists().where(_UNPAID),
+    "the patron claims to have returned it": _CLAIMED,
+    "a message about it is not told yet": exists().where(_UNTOLD),
+}
 
 
 def closed(unit: Unit, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
@@ -74,11 +95,38 @@ def anonymise(unit: Unit, requests: Sequence[Request]) -> None:
     """Forget who borrowed. Library, dates, title, positions and rule numbers stay; what was told goes."""
     ids = [request.id for request in requests]
     unit.forget_people(ids)
-    unit.execute(update(JOURNAL).where(JOURNAL.c.request.in_(ids)).values(patron="", detail=""))
-    unit.execute(update(CANDIDATES).where(CANDIDATES.c.request.in_(ids)).values(skip=""))
-    unit.execute(update(NOTICES).where(NOTICES.c.request.in_(ids)).values(patron="", error=""))
-    unit.execute(update(FINES).where(FINES.c.request.in_(ids)).values(patron=""))
-    _delete_messages(unit, OUTBOX.c.request.in_(ids))
+    for part, blank in NO_PERSON_IN.items():
+        unit.execute(update(part).where(part.c.request.in_(ids)).values(**blank))
+    delete_messages(unit, OUTBOX.c.request.in_(ids))
+
+
+def anonymous(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of the archive as `anonymise` would have left it; a line of the journal that stands alone likewise."""
+    if PARTS[0].name not in record:
+        return {**record, **NO_PERSON_IN[JOURNAL]}
+    parts = {part.name: [{**row, **blank} for row in record[part.name]] for part, blank in NO_PERSON_IN.items()}
+    return {**record, **NO_PERSON, **parts, OUTBOX.name: []}
+
+
+def held(unit: Unit, requests: Sequence[Request]) -> dict[str, str]:
+    """Those of these requests that have to keep their patron, and why, in words for people."""
+    ids = [request.id for request in requests]
+    found: dict[str, str] = {}
+    for why, condition in _HOLDS.items():
+        asked = select(R.id).where(R.id.in_(ids), condition)
+        found = dict.fromkeys(unit.execute(asked).scalars(), why) | found
+    return found
+
+
+def note_archive(unit: Unit, path: str, now: datetime) -> None:
+    """Remember that this file holds requests, so that an erasure looks there too."""
+    values = {"path": path, "written_at": now}
+    unit.execute(insert_or_write_over(ARCHIVES, unit.dialect, values), values)
+
+
+def archives(unit: Overview) -> tuple[str, ...]:
+    """Every file into which requests were moved."""
+    return tuple(unit.execute(select(ARCHIVES.c.path).order_by(ARCHIVES.c.path)).scalars())
 
 
 def records(unit: Unit, requests: Sequence[Request]) -> list[dict[str, Any]]:
@@ -96,7 +144,7 @@ def records(unit: Unit, requests: Sequence[Request]) -> list[dict[str, Any]]:
 def remove(unit: Unit, requests: Sequence[Request]) -> None:
     """Delete requests with all that belongs to them."""
     ids = [request.id for request in requests]
-    _delete_messages(unit, OUTBOX.c.request.in_(ids))
+    delete_messages(unit, OUTBOX.c.request.in_(ids))
     for part in PARTS:
         unit.execute(delete(part).where(part.c.request.in_(ids)))
     unit.erase(ids)
@@ -122,8 +170,7 @@ def remove_lines(unit: Unit, found: Sequence[dict[str, Any]]) -> None:
 def anonymise_payments(unit: Unit, before: datetime, limit: int) -> int:
     """Money taken before that instant: who paid, the transaction's number and its answer are forgotten. How many."""
     old = select(PAYMENTS.c.id).where(HAS_PATRON, PAYMENTS.c.at < before).order_by(PAYMENTS.c.at).limit(limit)
-    nobody = {"patron": "", "transaction_id": "", "outcome": ""}
-    return unit.execute(update(PAYMENTS).where(PAYMENTS.c.id.in_(_numbers(unit, old))).values(nobody)).rowcount
+    return unit.execute(update(PAYMENTS).where(PAYMENTS.c.id.in_(_numbers(unit, old))).values(**NO_PAYER)).rowcount
 
 
 def forget_outcomes(unit: Unit, before: datetime, limit: int) -> int:
@@ -141,7 +188,7 @@ def forget_messages(unit: Unit, before: datetime, after: int, limit: int) -> tup
     old = [(number, state) for number, made_at, state in rows if made_at < before]
     told = [number for number, state in old if state not in UNSETTLED]
     if told:
-        _delete_messages(unit, OUTBOX.c.id.in_(told))
+        delete_messages(unit, OUTBOX.c.id.in_(told))
     return (old[-1][0] if len(old) == limit else None), len(told)
 
 
@@ -161,7 +208,7 @@ def _numbers(unit: Unit, question: Any) -> list[int]:
     return list(unit.execute(question).scalars())
 
 
-def _delete_messages(unit: Unit, which: ColumnElement[bool]) -> None:
+def delete_messages(unit: Unit, which: ColumnElement[bool]) -> None:
     """Messages, with how each try went."""
     unit.execute(delete(ATTEMPTS).where(ATTEMPTS.c.row.in_(select(OUTBOX.c.id).where(which))))
     unit.execute(delete(OUTBOX).where(which))

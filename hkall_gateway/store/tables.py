@@ -516,6 +516,25 @@ INSTANCES = Table(
     comment="The gateways that work on this database, and when each was heard of last.",
 )
 
+ARCHIVES = Table(
+    "archives",
+    METADATA,
+    Column("path", Text, primary_key=True),
+    _instant("written_at", required=True),
+    comment="The archive files that `purge` wrote, with the time of the last write, so that an erasure reads all of them.",
+)
+
+ERASED = Table(
+    "erased",
+    METADATA,
+    Column("mark", Text, primary_key=True),
+    _text("salt"),
+    _text("key"),
+    _instant("at", required=True),
+    comment="One mark for each erased card: a slow hash of the card under `salt` and the key with the fingerprint `key`. "
+    "A restore compares its cards with the marks and erases those that match again.",
+)
+
 
 def create_all(engine: Engine) -> None:
     """Every table at once, for tests in memory; a real database is made by the migrations."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
@@ -43,6 +43,16 @@ from hkall_gateway.store.tables import (
     REQUESTS,
 )
 from hkall_gateway.store.upsert import insert_or_write_over
+
+NO_PERSON: Final[Mapping[str, Any]] = {
+    "patron": "",
+    "placed_by": "",
+    "placed_id": "",
+    "reason": "",
+    "flags": "",
+    "anonymised": True,
+}
+"""The columns of a request that say who borrowed it, as they stand once that is forgotten."""
 
 
 class Unit(Overview):
@@ -161,8 +171,7 @@ class Unit(Overview):
 
     def forget_people(self, requests: Sequence[str]) -> None:
         """These ended requests know no more who borrowed or placed them, nor why."""
-        blank = {"patron": "", "placed_by": "", "placed_id": "", "reason": "", "flags": "", "anonymised": True}
-        self._connection.execute(update(REQUESTS).where(REQUESTS.c.id.in_(requests)).values(blank))
+        self._connection.execute(update(REQUESTS).where(REQUESTS.c.id.in_(requests)).values(**NO_PERSON))
 
     def hand_over(self, former: str, present: str) -> None:
         """The ended requests of a former card are those of the card that replaced it; what is open is amended one by one."""

@@ -1,0 +1,210 @@
+"""Finds one person in every table: by card number, and by a name or an address that nobody else has.
+
+The walk goes over METADATA, so a table that a later revision adds is searched without a change here. NOT_A_PERSON lists the
+columns in which a value that looks like a card number or a name is something else, such as a copy's barcode or a title.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from sqlalchemy import Column, ColumnElement, String, Table, Text, func, or_, select, text
+
+from hkall_gateway.store.overview import Overview
+from hkall_gateway.store.tables import METADATA, OUTBOX, PATRONS, REQUESTS, UtcDateTime
+
+Row = dict[str, Any]
+EVERY: Final = "every column"
+DOT: Final = "•"
+
+# fmt: off
+NOT_A_PERSON: Final[Mapping[str, Sequence[str]]] = {
+    "archives":        (EVERY,),
+    "closures":        (EVERY,),
+    "erased":          (EVERY,),
+    "holdings":        (EVERY,),
+    "instances":       (EVERY,),
+    "jobs":            (EVERY,),
+    "links":           (EVERY,),
+    "patrons":         ("category", "study_mode", "language", "pin_hash"),
+    "requests":        ("id", "side", "position", "stage", "kind", "partner", "wire_agency", "wire_id", "item_agency",
+                        "item_barcode", "title", "bib_id", "volume", "pickup_location", "placed_by", "renewal_sync",
+                        "skipped", "reopened_from"),
+    "candidates":      ("request", "agency", "barcode", "local_bib_id", "wire_id"),
+    "journal":         ("request", "channel", "message", "event", "source", "target", "rule", "outcome"),
+    "outbox":          ("kind", "send", "line", "request", "state", "claimed_by"),
+    "attempts":        ("kind",),
+    "inbox":           ("agency", "digest"),
+    "quarantine":      ("agency", "digest", "service", "state"),
+    "notices":         ("request", "kind", "about", "state"),
+    "fines":           ("request", "kind", "currency"),
+    "payments":        ("currency",),
+    "item_properties": ("agency", "barcode"),
+    "set_aside":       ("round", "request"),
+}
+# fmt: on
+
+NOT_IN_JSON: Final = frozenset({"_", "id", "item", "item_barcode", "barcode", "title", "author", "volume", "bib_id"})
+"""Keys inside a JSON text whose values are things."""
+
+_CARDS: Final = re.compile("card|patron|barcode")
+"""What a column of card numbers has in its name."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """The card numbers of one person, and the names and addresses that nobody else has.
+
+    `shared` are names or addresses that another patron has too: a text with one of them may be about that patron.
+    """
+
+    cards: tuple[str, ...]
+    words: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        return self.cards + self.words
+
+    @cached_property
+    def _spot(self) -> re.Pattern[str]:
+        longest_first = sorted(map(re.escape, self.marks), key=len, reverse=True)
+        return re.compile(rf"(?<![0-9A-Za-z])(?:{'|'.join(longest_first)})(?![0-9A-Za-z])", re.IGNORECASE)
+
+    def is_in(self, value: object) -> bool:
+        """Whether a cell names this person."""
+        return isinstance(value, str) and self.without(value) != value
+
+    def without(self, text: str) -> str:
+        """The text without this person: "" where it is nothing else, a dot for each place inside. JSON stays JSON."""
+        if not self._spot.search(text):
+            return text
+        whole = _parsed(text)
+        if whole is None:
+            return self._plain(text)
+        rest = self.inside(whole)
+        return text if rest == whole else json.dumps(rest, ensure_ascii=False, separators=(",", ":"))
+
+    def inside(self, value: Any) -> Any:
+        """A JSON value without this person; things keep their names."""
+        if isinstance(value, dict):
+            return {key: one if key in NOT_IN_JSON else self.inside(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self.inside(one) for one in value]
+        return self.without(value) if isinstance(value, str) else value
+
+    def _plain(self, text: str) -> str:
+        return "" if self._spot.fullmatch(text) else self._spot.sub(DOT, text)
+
+
+def _parsed(text: str) -> Any:
+    """The object or list that a text is in JSON, else None."""
+    if text[:1] not in "{[":
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+# ---- who is meant
+
+
+def person(unit: Overview, card: str, former: Sequence[str] = ()) -> Person:
+    """The person with this card, and with these `former` ones."""
+    cards = tuple(dict.fromkeys((card, *former)))
+    p = PATRONS.c
+    found = unit.execute(select(p.name, p.name_zh, p.email).where(p.barcode.in_(cards))).all()
+    words = tuple(dict.fromkeys(word for row in found for word in row if word))
+    shared = tuple(word for word in words if _others(unit, word, cards))
+    return Person(cards, tuple(word for word in words if word not in shared), shared)
+
+
+def _others(unit: Overview, word: str, cards: Sequence[str]) -> bool:
+    p = PATRONS.c
+    same = or_(*(func.lower(column) == word.lower() for column in (p.name, p.name_zh, p.email)))
+    return unit.execute(select(p.barcode).where(same, p.barcode.not_in(cards)).limit(1)).first() is not None
+
+
+def cards(unit: Overview) -> Iterator[str]:
+    """Every card number that any table knows."""
+    patiently(unit)
+    columns = [c for table in METADATA.sorted_tables for c in personal(table) if _CARDS.search(c.name)]
+    for column in (*columns, OUTBOX.c.recipient):
+        yield from unit.execute(select(column).where(column != "").distinct()).scalars()
+
+
+# ---- where
+
+
+def personal(table: Table) -> list[Column[Any]]:
+    """The columns of a table that may name a person."""
+    things = NOT_A_PERSON.get(table.name, ())
+    return [] if EVERY in things else [c for c in table.c if _is_text(c) and c.name not in things]
+
+
+def _is_text(column: Column[Any]) -> bool:
+    return isinstance(column.type, String | Text) and not isinstance(column.type, UtcDateTime)
+
+
+def mentioning(unit: Overview, who: Person) -> Iterator[tuple[Table, Row]]:
+    """Every row of every table that names this person."""
+    patiently(unit)
+    for table in METADATA.sorted_tables:
+        columns = personal(table)
+        if columns:
+            asked = select(table).where(_may_name(columns, who)).order_by(*table.primary_key)
+            rows = [dict(row) for row in unit.execute(asked).mappings()]
+            yield from ((table, row) for row in rows if names(table, row, who))
+
+
+def about(unit: Overview, who: Person) -> Iterator[tuple[Table, Row]]:
+    """The same, and every row that belongs to a request of theirs."""
+    theirs = select(REQUESTS.c.id).where(REQUESTS.c.patron.in_(who.cards))
+    seen = set()
+    for table, row in mentioning(unit, who):
+        seen.add((table.name, key_of(table, row)))
+        yield table, row
+    for table in METADATA.sorted_tables:
+        belongs = _belongs(table, theirs)
+        if belongs is not None:
+            rows = [dict(row) for row in unit.execute(select(table).where(belongs).order_by(*table.primary_key)).mappings()]
+            yield from ((table, row) for row in rows if (table.name, key_of(table, row)) not in seen)
+
+
+def names(table: Table, row: Mapping[str, Any], who: Person) -> bool:
+    """Whether this row names the person."""
+    return any(who.is_in(row[column.name]) for column in personal(table))
+
+
+def key_of(table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells the row from all others of its table."""
+    return tuple(row[column.name] for column in table.primary_key)
+
+
+def this(table: Table, row: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    """The condition that a row is this one."""
+    return [column == row[column.name] for column in table.primary_key]
+
+
+def patiently(unit: Overview) -> None:
+    """Let PostgreSQL take its time in this transaction: the walk reads whole tables."""
+    if unit.dialect == "postgresql":
+        unit.execute(text("SET LOCAL statement_timeout = 0"))
+
+
+def _may_name(columns: Sequence[Column[Any]], who: Person) -> ColumnElement[bool]:
+    return or_(*(column.icontains(mark, autoescape=True) for column in columns for mark in who.marks))
+
+
+def _belongs(table: Table, theirs: Any) -> ColumnElement[bool] | None:
+    if "request" in table.c:
+        return table.c.request.in_(theirs)
+    if table.name == "attempts":
+        return table.c.row.in_(select(OUTBOX.c.id).where(OUTBOX.c.request.in_(theirs)))
+    return None

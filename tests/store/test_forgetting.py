@@ -1,0 +1,202 @@
+"""After an erasure no table, no byte of the file and no record of the archive names the person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, delete, insert, select
+
+from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.store import archive, forgetting, leftovers, persons
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.forgetting import Done
+from hkall_gateway.store.persons import EVERY, NOT_A_PERSON, Person, person, personal
+from hkall_gateway.store.tables import CARD_BLOCKS, JOURNAL, METADATA, PATRONS, REQUESTS, create_all
+from hkall_gateway.store.unit import Unit
+from tests.store.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
+
+CLERK = By("mei", "cli", "erase")
+TABLES = METADATA.sorted_tables
+
+
+@pytest.fixture
+def store(shared_engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[Immediate]:
+    opened = Immediate(shared_engine, make_unit)
+    yield opened
+    opened.close()
+
+
+def erase(store: Immediate, now: datetime, card: str = CARD) -> Done:
+    who = store.now(person, card)
+    found = store.now(forgetting.find, who)
+    return store.now(forgetting.forget, who, found, (), f"asked by {NAME}", now, CLERK)
+
+
+def naming(store: Immediate) -> list[tuple[str, Any]]:
+    """Every row of every table, things included, in which one of the marks stands."""
+
+    def look(unit: Unit) -> list[tuple[str, Any]]:
+        rows = ((table.name, dict(row)) for table in TABLES for row in unit.execute(select(table)).mappings())
+        return [(name, row) for name, row in rows if any(mark in str(row) for mark in PERSON)]
+
+    return store.now(look)
+
+
+# ---- everywhere
+
+
+def test_a_person_who_stands_in_every_column_is_gone_from_all_of_them(store: Immediate, now: datetime) -> None:
+    planted = store.now(plant)
+    assert len(naming(store)) == planted > 500
+
+    done = erase(store, now)
+
+    stays = [one.what for one in done.stays]
+    assert set(stays) == {"card_block", "patron"}
+    assert {name for name, _ in naming(store)} == {"card_blocks", "patrons"}
+
+    store.now(lambda unit: unit.execute(delete(CARD_BLOCKS)))
+    assert erase(store, now).stays == ()
+    assert naming(store) == []
+
+
+def test_the_file_and_its_log_have_none_of_it_after_a_vacuum(
+    tmp_path: Path, make_unit: Callable[[Connection], Unit], now: datetime
+) -> None:
+    engine = _file(tmp_path)
+    file = leftovers.file_of(engine)
+    assert file is not None
+    store = Immediate(engine, make_unit)
+    store.now(plant)
+    assert min(leftovers.count(file, [mark]) for mark in PERSON) > 100
+    store.now(lambda unit: unit.execute(delete(CARD_BLOCKS)))
+    erase(store, now)
+    store.close()
+
+    assert leftovers.vacuum(engine)
+
+    assert leftovers.count(file, PERSON) == 0
+    assert b"ERASE_PATRON" in file.read_bytes()
+    engine.dispose()
+
+
+def _file(folder: Path) -> Engine:
+    engine = open_engine(f"sqlite:///{folder / 'hkall.db'}")
+    create_all(engine)
+    return engine
+
+
+def test_what_is_no_person_names_a_column_that_there_is() -> None:
+    for name, columns in NOT_A_PERSON.items():
+        assert set(columns) - {EVERY} <= set(METADATA.tables[name].c.keys()), name
+
+
+@pytest.mark.parametrize("column", ["patrons.barcode", "requests.patron", "payments.transaction_id", "quarantine.document"])
+def test_where_a_card_may_stand_is_searched(column: str) -> None:
+    table, _, name = column.partition(".")
+    assert name in [found.name for found in personal(METADATA.tables[table])]
+
+
+# ---- who it is
+
+
+def test_the_number_of_another_card_is_left_alone(store: Immediate, now: datetime) -> None:
+    rows = [{"barcode": CARD}, {"barcode": CARD + "5"}, {"barcode": "1" + CARD}]
+    store.now(lambda unit: unit.execute(insert(PATRONS), rows))
+    erase(store, now)
+
+    assert sorted(card for card in store.now(lambda unit: list(persons.cards(unit)))) == ["1" + CARD, CARD + "5"]
+
+
+def test_a_name_that_another_patron_has_proves_nothing(store: Immediate, now: datetime) -> None:
+    rows = [{"barcode": CARD, "name": NAME, "email": EMAIL}, {"barcode": "2", "name": NAME.upper(), "email": ""}]
+    store.now(lambda unit: unit.execute(insert(PATRONS), rows))
+    who = store.now(person, CARD)
+
+    assert (who.words, who.shared) == ((EMAIL,), (NAME,))
+
+
+def test_a_former_card_is_the_same_person(store: Immediate) -> None:
+    store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": "new", "name": NAME}))
+    assert store.now(person, "new", ["old"]) == Person(("new", "old"), (NAME,))
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (CARD, ""),
+        (f"called {NAME.upper()}, {EMAIL}", "called •, •"),
+        (f"請電{NAME_ZH}女士", "請電•女士"),
+        (f'{{"patron":"{CARD}","title":"Letters of {NAME}","n":1}}', f'{{"patron":"","title":"Letters of {NAME}","n":1}}'),
+        (f'{{"title":"{NAME}"}}', f'{{"title":"{NAME}"}}'),
+        (f'{{"broken": "{CARD}"', '{"broken": "•"'),
+        (f"X{CARD}", f"X{CARD}"),
+    ],
+)
+def test_a_text_without_the_person(text: str, left: str) -> None:
+    assert Person((CARD,), (NAME, NAME_ZH, EMAIL)).without(text) == left
+
+
+def test_who_erased_and_why_stands_in_the_journal_and_not_whom(store: Immediate, now: datetime) -> None:
+    store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": CARD, "name": NAME}))
+    erase(store, now)
+    (line,) = store.now(lambda unit: [dict(row) for row in unit.execute(select(JOURNAL)).mappings()])
+
+    assert (line["event"], line["who"], line["patron"]) == ("ERASE_PATRON", "mei", "")
+    assert line["detail"] == '{"because":"asked by •","requests":0,"rows":1,"stays":0}'
+
+
+# ---- the archive
+
+
+def test_the_archive_keeps_its_records_and_loses_the_person(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    parts = {"journal": [_line(CARD)], "candidates": [], "notices": [], "fines": [], "outbox": [{"recipient": CARD}]}
+    mine = {"id": "R1", "patron": CARD, "title": "Dune", "reason": "", "moved_at": "2017-03-01T02:00:00+00:00", **parts}
+    other = {**mine, "id": "R2", "patron": "UG2", "reason": f"ask {NAME}", "journal": [], "outbox": []}
+    alone = _line(CARD) | {"request": ""}
+    archive.append(file, [mine, other])
+    archive.append(file, [{**other, "id": "R3", "reason": ""}])
+    archive.append(file, [alone])
+    who = Person((CARD,), (NAME,))
+    assert [record["id"] for record in forgetting.in_archive(file, who)] == ["R1", "R2", 7]
+
+    assert forgetting.forget_in_archive(file, who) == 3
+
+    found = list(archive.records(file))
+    assert [(r["id"], r["patron"]) for r in found] == [("R1", ""), ("R2", "UG2"), ("R3", "UG2"), (7, "")]
+    assert (found[0]["title"], found[0]["anonymised"], found[0]["outbox"]) == ("Dune", True, [])
+    assert [line["event"] for line in found[0]["journal"]] == ["OPEN"]
+    assert found[1]["reason"] == "ask •"
+    assert not any(mark in str(found) for mark in PERSON)
+    assert forgetting.forget_in_archive(file, who) == 0
+
+
+def _line(card: str) -> dict[str, Any]:
+    return {
+        "id": 7,
+        "at": "2017-03-01T02:00:00+00:00",
+        "request": "R1",
+        "patron": card,
+        "event": "OPEN",
+        "detail": f'{{"p":"{card}"}}',
+    }
+
+
+def test_open_requests_of_the_person_stay_with_all_that_belongs_to_them(store: Immediate, now: datetime) -> None:
+    store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": CARD, "name": NAME}))
+    for position in (Position.ON_LOAN, Position.CLOSED):
+        store.now(Unit.open, Request("", Side.BORROWING, position, "Dune", "b1", patron=CARD), now, By("test", "world"))
+
+    done = erase(store, now)
+
+    assert [(one.what, one.which) for one in done.stays] == [("request", "R1"), ("patron", "")]
+    assert done.requests == 1
+    assert store.now(lambda unit: unit.execute(select(REQUESTS.c.patron).order_by(REQUESTS.c.id)).scalars().all()) == [CARD, ""]
+    lines = store.now(lambda unit: unit.execute(select(JOURNAL.c.request, JOURNAL.c.patron).order_by(JOURNAL.c.id)).all())
+    assert [tuple(line) for line in lines] == [("R1", CARD), ("R2", ""), ("", "")]
