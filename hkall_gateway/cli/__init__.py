@@ -17,6 +17,7 @@ from hkall_gateway.cli.money import fines
 from hkall_gateway.cli.ncip import ncip
 from hkall_gateway.cli.outbox import outbox
 from hkall_gateway.cli.partners import partners
+from hkall_gateway.cli.patron import patron
 from hkall_gateway.cli.policy import policy
 from hkall_gateway.cli.purge import purge
 from hkall_gateway.cli.quarantine import quarantine
@@ -62,6 +63,7 @@ for command in (
     fines,
     policy,
     purge,
+    patron,
     *lists.COMMANDS,
     slips,
     lists.notices,

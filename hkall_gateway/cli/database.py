@@ -1,4 +1,4 @@
-"""db upgrade, db check."""
+"""db upgrade, db check, db vacuum."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.cli.site import Ending, config_option, open_database, require_known
-from hkall_gateway.store import schema
+from hkall_gateway.store import leftovers, schema
 
 
 @click.group()
@@ -48,3 +48,24 @@ def check(config: Path) -> None:
     if drift:
         raise Ending("\n".join(f"differs: {change}" for change in drift))
     click.echo(f"revision {schema.head()}, no differences")
+
+
+@db.command()
+@config_option
+def vacuum(config: Path) -> None:
+    """Write an SQLite file anew, so that its free space holds no copies of rows that are gone; terminals wait meanwhile.
+
+    Example: hkall-gateway db vacuum
+    """
+    engine = open_database(config)
+    file = leftovers.file_of(engine)
+    if file is None:
+        raise Ending("only an SQLite file is written anew; on PostgreSQL: VACUUM FULL, in a quiet hour")
+    before = file.stat().st_size
+    try:
+        emptied = leftovers.vacuum(engine)
+    except OperationalError as error:
+        raise Ending(f"nothing was changed, try again: {error.orig}") from None
+    if not emptied:
+        raise Ending("the file is written anew, but a reader holds on to the log: run it again")
+    click.echo(f"{file}: {before:,} -> {file.stat().st_size:,} bytes")

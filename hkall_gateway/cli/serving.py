@@ -10,6 +10,7 @@ from hkall_gateway import process
 from hkall_gateway.cli.site import config_option, load_config, open_database
 from hkall_gateway.config.cautions import cautions
 from hkall_gateway.config.notes import notes
+from hkall_gateway.config.privacy_notes import privacy_notes
 from hkall_gateway.edge import secrets
 
 
@@ -37,7 +38,7 @@ def check_config(config: Path) -> None:
     for path, what in cautions(found):
         click.echo(f"{config}: warning: {path}: {what}", err=True)
     click.echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
-    for where, what in notes(found, house.policy):
+    for where, what in (*notes(found, house.policy), *privacy_notes(found, house.policy)):
         click.echo(f"note: {where}: {what}")
 
 

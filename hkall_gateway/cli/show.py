@@ -14,7 +14,7 @@ def show(rows: Iterable[Mapping[str, Any]], as_json: bool, columns: Sequence[str
     """Print rows under their column names, or as a JSON array."""
     found = [dict(row) for row in rows]
     if as_json:
-        click.echo(json.dumps(found, default=_plain, ensure_ascii=False, indent=1))
+        click.echo(json.dumps(found, default=plain, ensure_ascii=False, indent=1))
         return
     if not found:
         click.echo("nothing")
@@ -31,10 +31,11 @@ def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> N
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else str(_plain(value))
+    return "" if value is None else str(plain(value))
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """A value that JSON has no form for, as text."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     if isinstance(value, date):

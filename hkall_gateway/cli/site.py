@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway import rows
@@ -29,7 +31,7 @@ from hkall_gateway.ncip.calls import Caller
 from hkall_gateway.ncip.transport import Post, Posted
 from hkall_gateway.rules.vocabulary import NOTHING, By, Partner, Sensitive
 from hkall_gateway.store import schema
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.outbox import Newer
 
@@ -58,7 +60,9 @@ class Site:
     `transact(work, *args)` does `work(unit, *args)` in a short transaction of its own, beside a running daemon; `partners` are
     the configured ones, `secrets` is the FromAgencyAuthentication that each expects of us; `now` is the aware UTC instant;
     `local` asks the library's own system, None where borrowers are what was loaded. `languages` are those of letters, the
-    usual one first; `bounce_key` signs their Message-IDs.
+    usual one first; `bounce_key` signs their Message-IDs. `looking` does the same as `transact` without a lock, for work that
+    only reads. `engine` and `erased_file` (the marks of the erased, under `erased_key`) are there where the site is a
+    configured one.
     """
 
     house: House
@@ -71,6 +75,10 @@ class Site:
     local: Known | None = None
     languages: tuple[str, ...] = LANGUAGES
     bounce_key: Sensitive = NOTHING
+    looking: Callable[..., Any] | None = None
+    engine: Engine | None = None
+    erased_file: Path | None = None
+    erased_key: bytes = b""
 
     def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """What is known of a borrower now; asked before the unit of work that decides."""
@@ -80,6 +88,11 @@ class Site:
         """What `work(unit, *args)` answers, once it is committed."""
         done: T = self.transact(work, *args)
         return done
+
+    def look(self, work: Callable[..., T], *args: Any) -> T:
+        """What `work(unit, *args)` answers, which only reads, for however long."""
+        seen: T = (self.looking or self.transact)(work, *args)
+        return seen
 
 
 def by_staff(message: str) -> By:
@@ -111,18 +124,32 @@ def open_site(path: Path) -> Site:
     config, house = load_config(path)
 
     def transact(work: Callable[..., T], *args: Any) -> T:
-        store = Immediate(engine, make_unit(house))
-        try:
+        with closing(Immediate(engine, make_unit(house))) as store:
             return store.now(work, *args)
-        finally:
-            store.close()
+
+    def looking(work: Callable[..., T], *args: Any) -> T:
+        with closing(Immediate(engine, make_unit(house))) as store:
+            return finished(store.read(work, *args))
 
     partners = tuple(partner.plain() for partner in config.partners)
     secrets, callers = rows.agreed_secrets(config, os.environ), rows.callers(config, os.environ)
     asked = known(config, house, engine, _post) if config.ils.connector not in LOADED_ONLY else None
-    key = os.environ.get(config.smtp.bounce_key_env or "", "") if config.smtp else ""
-    languages = config.library.languages
-    return Site(house, transact, now, partners, secrets, _post, callers, asked, languages, Sensitive(key))
+    bounces = os.environ.get(config.smtp.bounce_key_env or "", "") if config.smtp else ""
+    marks, key = erased_file(config, path), erased_key(config)
+    told = (config.library.languages, Sensitive(bounces))
+    return Site(house, transact, now, partners, secrets, _post, callers, asked, *told, looking, engine, marks, key)
+
+
+def erased_file(config: Gateway, path: Path) -> Path:
+    """Where the marks of the erased are kept outside the database."""
+    url = make_url(config.database.url)
+    beside = Path(f"{url.database}.erased") if url.get_backend_name() == "sqlite" else path.absolute().with_name("hkall.erased")
+    return config.privacy.erased_file or beside
+
+
+def erased_key(config: Gateway) -> bytes:
+    """The key of these marks, b"" where the site has none."""
+    return os.environ.get(config.privacy.erased_key_env or "", "").encode()
 
 
 async def _post(url: str, body: bytes, timeout_s: float) -> Posted:

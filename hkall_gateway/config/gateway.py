@@ -302,6 +302,19 @@ class Logs(Strict):
     titles: bool = Field(default=False, description="show titles of books")
 
 
+class Privacy(Strict):
+    """Patrons who were erased (`patron erase`)."""
+
+    erased_file: File | None = Field(
+        default=None,
+        description="their marks, for a restore; best on another disk. Without it FILE.erased beside an SQLite database, or "
+        "hkall.erased beside this file",
+    )
+    erased_key_env: Variable | None = Field(
+        default=None, description="variable with the key of these marks; without it a mark can be found by trying card numbers"
+    )
+
+
 class Gateway(Strict):
     """The whole file."""
 
@@ -317,6 +330,7 @@ class Gateway(Strict):
     ops: Ops = Ops()
     courier: Courier = Courier()
     logs: Logs = Logs()
+    privacy: Privacy = Privacy()
 
 
 def load(file: Path, environ: Mapping[str, str]) -> Gateway:

@@ -263,7 +263,7 @@ class Waits:
 class Retention:
     """How long what is over is remembered. What is not paid, claimed or not told yet is never touched."""
 
-    anonymise_days: int = _key(0, "R44", "Days after its end that a request forgets its patron; 0 = never.")
+    anonymise_days: int = _key(180, "R44", "Days after its end that a request forgets its patron; 0 = never.")
     archive_days: int = _key(0, "R44", "Days after its end that a request moves to the archive; 0 = never.")
     archive_file: str = _key("", "R44", "The archive, compressed JSON lines; empty = only the command archives.")
     messages_days: int = _key(90, "R44", "Days that a message is kept after it was made, once it is told; 0 = always.")

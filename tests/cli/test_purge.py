@@ -32,7 +32,7 @@ OWED = bulk.at(MANY, 0, now()).id
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Twenty ended requests, placed over a thousand days; something is owed for the oldest."""
-    path = setup.write_config(tmp_path, PORTS)
+    path = setup.write_config(tmp_path, PORTS, "[retention]\nanonymise_days = 0\n")
     setup.furnish(path, setup.environment(PORTS))
     engine = open_engine(f"sqlite:///{next(tmp_path.glob('*.db'))}")
     bulk.fill(engine, MANY, now())

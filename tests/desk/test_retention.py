@@ -50,7 +50,7 @@ LAST_SECOND, MIDNIGHT = "2017-03-30 23:59:59", "2017-03-31 00:00:00"
 
 def keeping(library: Library, **terms: Any) -> None:
     """The policy's section [retention]."""
-    policy = replace(library.house.policy, retention=Retention(**{"messages_days": 0, **terms}))
+    policy = replace(library.house.policy, retention=Retention(**{"anonymise_days": 0, "messages_days": 0, **terms}))
     library.house = replace(library.house, policy=policy)
 
 
@@ -105,8 +105,18 @@ def test_thirty_days_after_its_last_day_a_request_goes_to_the_archive(
     assert library.count() == 1 - count
 
 
-def test_without_days_nothing_is_ever_forgotten(library: Library) -> None:
+@pytest.mark.parametrize(("when", "count"), [("2017-08-27 23:59:59", 0), ("2017-08-28 00:00:00", 1)])
+def test_unless_the_site_says_otherwise_a_patron_is_forgotten_after_180_days(library: Library, when: str, count: int) -> None:
     ended(library)
+    library.go_to(when)
+    library.round("purge")
+
+    assert library.request().anonymised is (count == 1)
+
+
+def test_with_0_days_nothing_is_ever_forgotten(library: Library) -> None:
+    ended(library)
+    keeping(library, anonymise_days=0)
     library.go_to("2067-03-01 10:00")
 
     assert library.round("purge") == 0

@@ -1,0 +1,193 @@
+"""patron export, patron erase: all that is known of one person, and forgetting it (Hong Kong's PDPO: access, erasure)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from hkall_gateway.cli.show import plain, show
+from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
+from hkall_gateway.store import erased, forgetting, leftovers, persons, retention
+from hkall_gateway.store.archive import NotAnArchive
+from hkall_gateway.store.erased import Mark
+from hkall_gateway.store.forgetting import Done, Stays
+from hkall_gateway.store.persons import DOT, Person, Row
+from hkall_gateway.store.unit import Unit
+
+SMALL: Final = 256 << 20
+"""A file of so many bytes is written anew within seconds; terminals wait meanwhile."""
+COLUMNS: Final = ("what", "which", "state", "count", "why", "then")
+
+_FORMER = click.option("--former", multiple=True, metavar="CARD", help="An earlier card of the same person; may be repeated.")
+_ARCHIVES = click.option(
+    "--archive", "archives", multiple=True, type=click.Path(path_type=Path), help="A further archive; may be repeated."
+)
+
+
+@click.group()
+def patron() -> None:
+    """What is known of one person: all of it as JSON, or forgotten.
+
+    Example: hkall-gateway patron export P0001
+    """
+
+
+@patron.command()
+@click.argument("card")
+@_FORMER
+@_ARCHIVES
+@with_site
+def export(site: Site, card: str, former: Sequence[str], archives: Sequence[Path]) -> None:
+    """Print everything that any table or archive has about the person with this CARD, as one JSON object.
+
+    Example: hkall-gateway patron export P0001 > p0001.json
+    """
+    who = site.look(persons.person, card, former)
+    files = _archives(site, archives)
+    tables, records = site.look(_rows, who), _in_archives(who, files)
+    if not tables and not any(records.values()):
+        raise Ending("nothing is known of this card")
+    missing = [str(file) for file in files if not file.exists()]
+    told = {"cards": who.cards, "exported_at": site.now(), "tables": tables, "archives": records, "not_read": missing}
+    click.echo(json.dumps(told, default=plain, ensure_ascii=False, indent=1))
+
+
+def _rows(unit: Unit, who: Person) -> dict[str, list[Row]]:
+    """Rows by table; a hash of a PIN is a secret, not a fact."""
+    found: dict[str, list[Row]] = {}
+    for table, row in persons.about(unit, who):
+        hidden = {"pin_hash": DOT} if row.get("pin_hash") else {}
+        found.setdefault(table.name, []).append(row | hidden)
+    return found
+
+
+def _in_archives(who: Person, files: Sequence[Path]) -> dict[str, list[Row]]:
+    return {str(file): _reading(partial(forgetting.in_archive, file, who)) for file in files if file.exists()}
+
+
+@patron.command()
+@click.argument("card")
+@click.option("--reason", required=True, help="Why, for the journal; without the person's name.")
+@_FORMER
+@_ARCHIVES
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--vacuum/--no-vacuum", default=None, help="Write the SQLite file anew; without it where it is below 256 MB.")
+@with_site
+@json_option
+def erase(
+    site: Site,
+    card: str,
+    reason: str,
+    former: Sequence[str],
+    archives: Sequence[Path],
+    yes: bool,
+    vacuum: bool | None,
+    as_json: bool,
+) -> None:
+    """Forget the person with this CARD; what is open stays and is listed, with what ends it.
+
+    Example: hkall-gateway patron erase P0001 --reason "asked on 3 March" --yes
+    """
+    who = _person(site, card, former)
+    found = site.look(forgetting.find, who)
+    _confirm(len(found), yes)
+    marks = _marked(site, who)
+    files = [_erased_from(file, who) for file in _archives(site, archives)]
+    done = site.run(forgetting.forget, who, found, marks, reason, site.now(), by_staff("erase"))
+    show(_told(who, done, [*files, *_written_anew(site.engine, vacuum)]), as_json, COLUMNS)
+
+
+def _person(site: Site, card: str, former: Sequence[str]) -> Person:
+    who = site.look(persons.person, card, former)
+    for one in who.cards:
+        partner = site.look(Unit.partner_with_card, one)
+        if partner is not None:
+            raise Ending(f"{one} stands for {partner.agency} at our counter and for no person")
+    return who
+
+
+def _confirm(rows: int, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Ending("--yes is needed where nobody can be asked", WRONG)
+    click.confirm(f"{rows} rows name this person. Erase what is not open?", abort=True, err=True)
+
+
+def _marked(site: Site, who: Person) -> Sequence[Mark]:
+    """Marks of the person's cards, on disk before anything is erased: else a restore could bring back what a crash left out."""
+    known = site.look(erased.kept)
+    if site.erased_file is None:
+        return erased.made(who.cards, known, site.erased_key, site.now())
+    try:
+        known = erased.merged(known, erased.read(site.erased_file))
+        return erased.add(site.erased_file, [*known, *erased.made(who.cards, known, site.erased_key, site.now())])
+    except (OSError, ValueError) as error:
+        raise Ending(f"{error}\nnothing was erased ([privacy] erased_file)") from None
+
+
+def _archives(site: Site, further: Sequence[Path]) -> list[Path]:
+    """Every archive that the policy, the database or the command names; the policy's only once it has been written."""
+    policy = site.house.policy.retention.archive_file
+    found = [Path(name) for name in site.look(retention.archives)]
+    found += [Path(policy)] if policy and Path(policy).exists() else []
+    return list(dict.fromkeys(file.absolute() for file in (*found, *further)))
+
+
+def _erased_from(file: Path, who: Person) -> dict[str, Any]:
+    if not file.exists():
+        return _stays(Stays("archive", str(file), "it is not here", "run this again with --archive FILE where it is"))
+    return _forgot("archive", _reading(partial(forgetting.forget_in_archive, file, who)), str(file))
+
+
+def _reading(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except (NotAnArchive, OSError) as error:
+        raise Ending(str(error)) from None
+
+
+def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[str, Any]]:
+    """The SQLite file, without what deleted rows left in its free space."""
+    file = leftovers.file_of(engine) if engine else None
+    if engine is None or file is None:
+        return
+    small = file.stat().st_size < SMALL
+    if (small if wanted is None else wanted) and _vacuumed(engine):
+        return
+    then = "hkall-gateway db vacuum, in a quiet hour"
+    yield _stays(Stays("file", str(file), "its free space may hold older copies of rows", then))
+
+
+def _vacuumed(engine: Engine) -> bool:
+    try:
+        return leftovers.vacuum(engine)
+    except OperationalError:  # another process has written for longer than we wait
+        return False
+
+
+def _told(who: Person, done: Done, files: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    yield _forgot("requests", done.requests)
+    yield _forgot("rows", done.rows)
+    yield from files
+    yield from map(_stays, done.stays)
+    if who.shared:
+        why = "another patron has the same name or address"
+        yield _stays(Stays("texts", "", why, "look through patron export of both"))
+
+
+def _forgot(what: str, count: int, which: str = "") -> dict[str, Any]:
+    return {"what": what, "which": which, "state": "forgotten", "count": count, "why": "", "then": ""}
+
+
+def _stays(one: Stays) -> dict[str, Any]:
+    return {**asdict(one), "state": "stays", "count": 1}
