@@ -6,6 +6,7 @@ import click
 
 from hkall_gateway import __version__
 from hkall_gateway.cli import lists
+from hkall_gateway.cli.backup import backup, restore
 from hkall_gateway.cli.bench import bench
 from hkall_gateway.cli.bounce import bounce
 from hkall_gateway.cli.byhand import request
@@ -64,6 +65,8 @@ for command in (
     policy,
     purge,
     patron,
+    backup,
+    restore,
     *lists.COMMANDS,
     slips,
     lists.notices,

@@ -40,7 +40,7 @@ def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         file.flush()
         os.fsync(file.fileno())
     if fresh:
-        _keep_name(path)
+        sync_folder(path.parent)
 
 
 def records(path: Path) -> Iterator[Record]:
@@ -68,7 +68,7 @@ def rewrite(path: Path, change: Callable[[Record], Record]) -> int:
             file.flush()
             os.fsync(file.fileno())
             new.replace(path)
-            _keep_name(path)
+            sync_folder(path.parent)
     return count
 
 
@@ -143,10 +143,10 @@ def _length_of(head: bytes, path: Path, place: int) -> int:
     return int(_LENGTH.unpack(head[len(_HEAD) :])[0])
 
 
-def _keep_name(path: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A new file's name is on disk when its folder is."""
-    folder = os.open(path.parent, os.O_RDONLY)
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)

@@ -22,6 +22,7 @@ from typing import Final
 
 from sqlalchemy import select
 
+from hkall_gateway.store.archive import sync_folder
 from hkall_gateway.store.overview import Overview
 from hkall_gateway.store.tables import ERASED
 from hkall_gateway.store.unit import Unit
@@ -121,15 +122,6 @@ def add(path: Path, marks: Iterable[Mark]) -> tuple[Mark, ...]:
         new.replace(path)
         sync_folder(path.parent)
     return found
-
-
-def sync_folder(folder: Path) -> None:
-    """A new name is on disk when its folder is."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _mark(line: str, path: Path) -> Mark:

@@ -169,7 +169,8 @@ def _scrub(unit: Unit, table: Table, row: Row, who: Person, _stays: Sequence[Sta
     if any(who.is_in(value) for value in persons.key_of(table, row)):
         _gone(unit, table, row)
         return
-    new = {c.name: who.without(row[c.name]) for c in persons.personal(table) if who.is_in(row[c.name])}
+    named = [c.name for c in persons.personal(table) if c.computed is None and who.is_in(row[c.name])]
+    new = {name: who.without(row[name]) for name in named}
     unit.execute(update(table).where(*persons.this(table, row)).values(**new))
 
 

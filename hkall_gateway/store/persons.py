@@ -37,7 +37,7 @@ NOT_A_PERSON: Final[Mapping[str, Sequence[str]]] = {
                         "skipped", "reopened_from"),
     "candidates":      ("request", "agency", "barcode", "local_bib_id", "wire_id"),
     "journal":         ("request", "channel", "message", "event", "source", "target", "rule", "outcome"),
-    "outbox":          ("kind", "send", "line", "request", "state", "claimed_by"),
+    "outbox":          ("kind", "send", "request", "state", "claimed_by"),
     "attempts":        ("kind",),
     "inbox":           ("agency", "digest"),
     "quarantine":      ("agency", "digest", "service", "state"),

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from hkall_gateway.store.tables import METADATA
 
@@ -37,17 +37,22 @@ def knows(revision: str) -> bool:
     return not revision or any(found.revision == revision for found in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
+def bring_to(connection: Connection, revision: str) -> None:
+    """Make or upgrade the tables inside the caller's transaction, to a revision or to "head"."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
 def upgrade(engine: Engine) -> None:
     """Bring the database to `head()`, in one transaction where the database can; of two at once one waits, and does nothing."""
-    config = _config()
     with engine.connect() as connection:
         connection.exec_driver_sql("BEGIN")
         if connection.dialect.name == "postgresql":
             # An index on many rows takes as long as it takes; a table that is in use is waited for as for anything else.
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE})")
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        bring_to(connection, "head")
         connection.exec_driver_sql("COMMIT")
 
 

@@ -39,7 +39,7 @@ def plant(unit: Unit, marks: Sequence[str] = PERSON) -> int:
 
 def _rows(table: Table, marks: Sequence[str]) -> Iterator[dict[str, Any]]:
     numbers = count(1_000)
-    for column in personal(table):
+    for column in (column for column in personal(table) if column.computed is None):
         for text in TEXTS:
             for mark in marks:
                 yield {**_plain(table, next(numbers)), column.name: text.format(mark)}

@@ -1,0 +1,264 @@
+"""patron export and patron erase at the command line, on a site with a file, archives and a register of the erased."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import delete, insert
+
+from hkall_gateway.cli import main
+from hkall_gateway.daemon import now
+from hkall_gateway.lab import setup
+from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Side
+from hkall_gateway.store import erased, fines, leftovers, quarantine
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import CARD_BLOCKS, OUTBOX, PATRONS
+from hkall_gateway.store.unit import Unit
+from tests.store.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
+
+PORTS = setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
+STAFF = By("mei", "cli", "test")
+KEPT = "[retention]\nanonymise_days = 0\nmessages_days = 0\n"
+ERASE = ("erase", CARD, "--reason", "asked by letter", "--yes")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = setup.write_config(tmp_path, PORTS, KEPT, keys={"privacy": {"erased_key_env": "HKALL_ERASED_KEY"}})
+    setup.furnish(path, _environment())
+    return path
+
+
+def _environment() -> dict[str, str]:
+    return {**setup.environment(PORTS), "HKALL_ERASED_KEY": "a key of the site"}
+
+
+def do(config: Path, work: Callable[..., Any], *args: Any) -> Any:
+    engine = open_engine(f"sqlite:///{file_of(config)}")
+    store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+    try:
+        return store.now(work, *args)
+    finally:
+        store.close()
+        engine.dispose()
+
+
+def file_of(config: Path) -> Path:
+    return config.with_name("hkall.db")
+
+
+def run(config: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, ["patron", *words, "--config", str(config)], env=_environment())
+
+
+def told(config: Path, *words: str) -> list[dict[str, Any]]:
+    done = run(config, *words, "--json")
+    assert done.exit_code == 0, done.output
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def archive_into(config: Path, file: Path) -> None:
+    words = ["purge", "--older-than", "300", "--archive", str(file), "--config", str(config)]
+    assert CliRunner().invoke(main, words, env=_environment()).exit_code == 0
+
+
+def stays(rows: list[dict[str, Any]]) -> dict[str, str]:
+    return {row["what"]: row["why"] for row in rows if row["state"] == "stays"}
+
+
+def known(unit: Unit) -> None:
+    unit.execute(
+        insert(PATRONS), {"barcode": CARD, "name": NAME, "name_zh": NAME_ZH, "email": EMAIL, "pin_hash": "$argon2id$x"}
+    )
+
+
+def placed(unit: Unit, position: Position, **facts: Any) -> Request:
+    old = now() - timedelta(days=400)
+    made = Request(
+        "", Side.BORROWING, position, "Dune", "b1", partner="CUHK", patron=CARD, placed_at=old, moved_at=old, **facts
+    )
+    return unit.open(made, old, By("test", "world"))
+
+
+# ---- export
+
+
+def test_an_export_has_every_row_of_every_table(config: Path) -> None:
+    planted = do(config, plant)
+    found = json.loads(run(config, "export", CARD).stdout)
+
+    assert sum(map(len, found["tables"].values())) == planted
+    assert set(found["tables"]) >= {"patrons", "payments", "card_blocks", "inbox", "outbox", "quarantine", "notices"}
+    assert (found["archives"], found["not_read"]) == ({}, [])
+
+
+def test_an_export_has_the_records_of_the_archives_and_names_those_that_are_away(config: Path, tmp_path: Path) -> None:
+    do(config, placed, Position.CLOSED)
+    archive_into(config, tmp_path / "old.jsonl.gz")
+    found = json.loads(run(config, "export", CARD).stdout)
+
+    (records,) = found["archives"].values()
+    assert [(record["id"], record["patron"]) for record in records] == [("R1", CARD)]
+    (tmp_path / "old.jsonl.gz").rename(tmp_path / "moved.jsonl.gz")
+    do(config, known)
+    assert json.loads(run(config, "export", CARD).stdout)["not_read"] == [str(tmp_path / "old.jsonl.gz")]
+
+
+def test_an_export_shows_everything_about_a_request_and_no_hash_of_the_pin(config: Path) -> None:
+    do(config, known)
+    do(config, placed, Position.ON_LOAN)
+    found = json.loads(run(config, "export", CARD).stdout)
+
+    assert [row["name"] for row in found["tables"]["patrons"]] == [NAME]
+    assert [row["event"] for row in found["tables"]["journal"]] == ["OPEN"]
+    assert "$argon2id" not in json.dumps(found)
+
+
+def test_nothing_known_is_exit_1(config: Path) -> None:
+    done = run(config, "export", "no such card")
+    assert (done.exit_code, done.stderr) == (1, "nothing is known of this card\n")
+
+
+# ---- erase
+
+
+def test_after_an_erasure_the_file_the_log_and_the_archive_have_nothing(config: Path, tmp_path: Path) -> None:
+    do(config, plant)
+    do(config, lambda unit: unit.execute(delete(CARD_BLOCKS)))
+    file = tmp_path / "old.jsonl.gz"
+    do(config, placed, Position.CLOSED)
+    archive_into(config, file)
+    assert min(leftovers.count(file_of(config), [mark]) for mark in PERSON) > 100
+    assert all(mark in _archive(file) for mark in PERSON[:1])
+
+    rows = told(config, *ERASE)
+
+    assert stays(rows) == {}
+    assert leftovers.count(file_of(config), PERSON) == 0
+    assert not any(mark in _archive(file) for mark in PERSON)
+    assert [line["id"] for line in map(json.loads, _archive(file).splitlines()) if "journal" in line].count("R1") == 1
+    assert run(config, "export", CARD).exit_code == 1
+    assert not any(mark.encode() in path.read_bytes() for path in tmp_path.glob("*.erased") for mark in PERSON)
+
+
+def _archive(file: Path) -> str:
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        return lines.read()
+
+
+# fmt: off
+OPEN: dict[str, Callable[[Unit], object]] = {
+    "request":    lambda unit: placed(unit, Position.ON_LOAN),
+    "fine":       lambda unit: fines.charge(unit, placed(unit, Position.CLOSED), "overdue", 200, "R40", now(), STAFF),
+    "claim":      lambda unit: placed(unit, Position.CLOSED, claimed_on=now().date()),
+    "message":    lambda unit: unit.execute(insert(OUTBOX), _message(placed(unit, Position.CLOSED).id)),
+    "letter":     lambda unit: unit.execute(insert(OUTBOX), _message("")),
+    "quarantine": lambda unit: quarantine.keep(unit, "CUHK", "d", "ItemShipped", f"<UserId>{CARD}</UserId>", "", now()),
+    "card_block": lambda unit: unit.execute(insert(CARD_BLOCKS), {"card": CARD, "at": now()}),
+}
+WHY = {
+    "request":    ("request", "ON_LOAN: it has not ended"),
+    "fine":       ("request", "CLOSED: money is open"),
+    "claim":      ("request", "CLOSED: the patron claims to have returned it"),
+    "message":    ("request", "CLOSED: a message about it is not told yet"),
+    "letter":     ("message", "dead: it is not told yet"),
+    "quarantine": ("quarantine", "it waits to be judged"),
+    "card_block": ("card_block", "a terminal blocked the card"),
+}
+# fmt: on
+
+
+def _message(request: str) -> dict[str, Any]:
+    when = now()
+    letter = {"kind": "mail", "send": "letter_pickup", "recipient": CARD, "payload": "{}", "state": "dead"}
+    return {**letter, "request": request, "made_at": when, "next_at": when}
+
+
+@pytest.mark.parametrize("what", OPEN)
+def test_what_is_open_stays_and_is_listed_with_the_reason(config: Path, what: str) -> None:
+    do(config, known)
+    do(config, OPEN[what])
+
+    found = stays(told(config, *ERASE))
+
+    kind, why = WHY[what]
+    assert found == {kind: why, "patron": "name and address are needed for what stays"}
+    assert json.loads(run(config, "export", CARD).stdout)["tables"]["patrons"][0]["email"] == EMAIL
+
+
+def test_the_mark_is_in_the_table_and_in_the_file(config: Path) -> None:
+    do(config, known)
+    told(config, *ERASE)
+    marks = do(config, erased.kept)
+
+    assert len(marks) == 1
+    assert erased.read(config.with_name("hkall.db.erased")) == marks
+    assert [card for card, _ in erased.matching([CARD, "P1"], marks, b"a key of the site")] == [CARD]
+
+
+def test_an_archive_that_is_away_is_listed(config: Path, tmp_path: Path) -> None:
+    do(config, known)
+    do(config, placed, Position.CLOSED)
+    file = tmp_path / "old.jsonl.gz"
+    archive_into(config, file)
+    elsewhere = file.rename(tmp_path / "moved.jsonl.gz")
+
+    assert stays(told(config, *ERASE)) == {"archive": "it is not here"}
+    assert CARD in _archive(elsewhere)
+    told(config, *ERASE, "--archive", str(elsewhere))
+    assert CARD not in _archive(elsewhere)
+
+
+def test_without_a_vacuum_the_output_says_what_that_means(config: Path) -> None:
+    do(config, known)
+    assert stays(told(config, *ERASE, "--no-vacuum")) == {"file": "its free space may hold older copies of rows"}
+
+
+def test_beside_another_writer_it_is_told_that_the_file_was_not_written_anew(config: Path) -> None:
+    do(config, known)
+    engine = open_engine(f"sqlite:///{file_of(config)}")
+    with engine.connect() as reading:
+        reading.exec_driver_sql("BEGIN")
+        reading.exec_driver_sql("SELECT count(*) FROM patrons").all()
+        assert stays(told(config, *ERASE)) == {"file": "its free space may hold older copies of rows"}
+    engine.dispose()
+
+
+def test_nobody_can_be_asked_without_yes(config: Path) -> None:
+    do(config, known)
+    done = run(config, *ERASE[:-1])
+    assert (done.exit_code, done.stderr) == (2, "--yes is needed where nobody can be asked\n")
+    assert run(config, "export", CARD).exit_code == 0
+
+
+def test_a_card_that_stands_for_a_partner_is_no_person(config: Path) -> None:
+    do(config, Unit.write_partners, [Partner("CUHK", "Chinese University", institutional_card="CUHK-INST")])
+    done = run(config, "erase", "CUHK-INST", "--reason", "x", "--yes")
+    assert done.exit_code == 1
+    assert "stands for CUHK" in done.stderr
+
+
+def test_a_register_that_cannot_be_written_stops_it_before_anything_is_erased(config: Path) -> None:
+    do(config, known)
+    config.with_name("hkall.db.erased").write_text("notes\n")
+    done = run(config, *ERASE)
+    assert done.exit_code == 1
+    assert "nothing was erased" in done.stderr
+    assert run(config, "export", CARD).exit_code == 0
+
+
+def test_whoever_is_loaded_again_is_a_patron_without_a_history(config: Path) -> None:
+    do(config, known)
+    do(config, placed, Position.CLOSED)
+    told(config, *ERASE)
+    do(config, known)
+    assert set(json.loads(run(config, "export", CARD).stdout)["tables"]) == {"patrons"}

@@ -1,0 +1,93 @@
+"""Marks of the erased: they find a card again, tell nobody which one it was, and are not lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from hkall_gateway.store import erased
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.erased import OtherKey, fingerprint, made, matching, merged
+
+CARDS = ("7770001234", "7770001235")
+KEY = b"a key of the site"
+
+
+def test_a_mark_finds_its_card_again_and_no_other(now: datetime) -> None:
+    marks = made(CARDS[:1], (), KEY, now)
+    assert list(matching(CARDS, marks, KEY)) == [(CARDS[0], marks[0])]
+
+
+def test_a_mark_does_not_show_the_card_or_the_key(now: datetime) -> None:
+    text = str(made(CARDS, (), KEY, now))
+    assert not any(card in text for card in CARDS)
+    assert KEY.decode() not in text
+
+
+def test_the_marks_of_one_list_share_a_salt_and_those_of_two_sites_do_not(now: datetime) -> None:
+    first = made(CARDS[:1], (), b"", now)
+    second = made(CARDS[1:], first, b"", now)
+    other = made(CARDS[:1], (), b"", now)
+    assert first[0].salt == second[0].salt != other[0].salt
+    assert first[0].mark != other[0].mark
+
+
+def test_the_key_matters(now: datetime) -> None:
+    without = made(CARDS[:1], (), b"", now)
+    with_key = made(CARDS[:1], without, KEY, now)
+    assert without[0].mark != with_key[0].mark
+    assert (without[0].key, with_key[0].key) == ("", fingerprint(KEY))
+
+
+@pytest.mark.parametrize("key", [b"", b"another key"])
+def test_marks_under_another_key_are_an_error_and_not_no_match(now: datetime, key: bytes) -> None:
+    with pytest.raises(OtherKey, match="erased_key_env"):
+        list(matching(CARDS, made(CARDS, (), KEY, now), key))
+
+
+def test_without_marks_no_card_is_looked_at(now: datetime) -> None:
+    def asked() -> Iterator[str]:
+        raise AssertionError
+        yield ""
+
+    assert list(matching(asked(), (), KEY)) == []
+
+
+def test_a_second_erasure_is_the_later_one(now: datetime) -> None:
+    first = made(CARDS, (), KEY, now)
+    later = made(CARDS[:1], first, KEY, now + timedelta(days=1))
+    assert [mark.at for mark in merged(later, first)] == [now, now + timedelta(days=1)]
+
+
+# ---- where they are kept
+
+
+def test_the_database_keeps_them(store: Immediate, now: datetime) -> None:
+    marks = made(CARDS, (), KEY, now)
+    store.now(erased.keep, marks[:1])
+    store.now(erased.keep, marks)
+    assert store.now(erased.kept) == merged(marks)
+
+
+def test_a_file_keeps_them_and_only_we_may_read_it(tmp_path: Path, now: datetime) -> None:
+    file = tmp_path / "hkall.erased"
+    assert erased.read(file) == ()
+    first = erased.add(file, made(CARDS[:1], (), KEY, now))
+    assert erased.add(file, made(CARDS[1:], first, KEY, now)) == erased.read(file)
+    assert len(erased.read(file)) == 2
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["hkall.erased"]
+
+
+@pytest.mark.parametrize(
+    "text", ["something else\n", '{"mark": "1"}\n', "[]\n", '{"mark":"a","salt":"b","key":"","at":"noon"}\n']
+)
+def test_a_file_that_holds_something_else_is_named_and_left(tmp_path: Path, now: datetime, text: str) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"notes\.txt: is no list of erased marks"):
+        erased.add(file, made(CARDS, (), KEY, now))
+    assert file.read_text() == text
