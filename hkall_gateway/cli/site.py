@@ -198,11 +198,15 @@ def with_site(command: Callable[..., Any]) -> Callable[..., Any]:
     @config_option
     @functools.wraps(command)
     def opened(*args: Any, config: Path, **options: Any) -> Any:
-        site = click.get_current_context().find_object(Site) or open_site(config)
+        given = click.get_current_context().find_object(Site)
+        site = given or open_site(config)
         try:
             return command(site, *args, **options)
         except Newer as newer:
             raise Ending(f"{newer}: use that one here too", WRONG) from None
+        finally:
+            if given is None and site.engine is not None:
+                site.engine.dispose()
 
     return opened
 

@@ -57,21 +57,12 @@ def restore(engine: Engine, source: Path, work: Callable[[Connection, Counts], T
     Raises NotRestored, NoProgram, and the database's own errors; then nothing has changed.
     """
     revision = _revision_of(source)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("BEGIN")
-        try:
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-            _drop_all(connection)
-            schema.bring_to(connection, revision)
-            rows = _filled(connection, source)
-            schema.bring_to(connection, "head")
-            done = work(connection, rows)
-        except BaseException:
-            connection.exec_driver_sql("ROLLBACK")
-            raise
-        connection.exec_driver_sql("COMMIT")
-        return done
+    with schema.remaking(engine) as connection:
+        _drop_all(connection)
+        schema.bring_to(connection, revision)
+        rows = _filled(connection, source)
+        schema.bring_to(connection, "head")
+        return work(connection, rows)
 
 
 # ---- the tables

@@ -5,6 +5,8 @@ A revision only adds: while gateways are upgraded one after another, those of th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +46,26 @@ def bring_to(connection: Connection, revision: str) -> None:
     command.upgrade(config, revision)
 
 
-def upgrade(engine: Engine) -> None:
-    """Bring the database to `head()`, in one transaction where the database can; of two at once one waits, and does nothing."""
+@contextmanager
+def remaking(engine: Engine) -> Iterator[Connection]:
+    """One transaction in which tables are made or filled anew; if it raises, all is as it was, where the database can.
+
+    An index on many rows takes as long as it takes; a table that is in use is waited for as for anything else.
+    """
     with engine.connect() as connection:
         connection.exec_driver_sql("BEGIN")
         if connection.dialect.name == "postgresql":
-            # An index on many rows takes as long as it takes; a table that is in use is waited for as for anything else.
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE})")
-        bring_to(connection, "head")
+        yield connection
         connection.exec_driver_sql("COMMIT")
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the database to `head()`; of two at once one waits, and does nothing."""
+    with remaking(engine) as connection:
+        bring_to(connection, "head")
 
 
 def drift(engine: Engine) -> list[Any]:

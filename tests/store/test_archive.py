@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hkall_gateway.store.archive import NotAnArchive, append
+from hkall_gateway.store.archive import NotAnArchive, append, records, rewrite
 
 ONE, TWO, THREE = ({"id": f"R{n}", "title": "紅樓夢" * n} for n in (1, 2, 3))
 
@@ -66,3 +66,80 @@ def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path: Path, before: bytes)
     with pytest.raises(NotAnArchive, match="byte 0"):
         append(file, [ONE])
     assert file.read_bytes() == before
+
+
+# ---- rewritten
+
+
+def shout(record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "id": "R0"} if record["id"] == "R2" else record
+
+
+def test_what_is_changed_is_changed_and_the_rest_stays_byte_for_byte(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    append(file, [ONE])
+    first = file.read_bytes()
+    append(file, [TWO, THREE])
+    assert rewrite(file, shout) == 1
+    assert read(file) == list(records(file)) == [ONE, {**TWO, "id": "R0"}, THREE]
+    assert file.read_bytes().startswith(first)
+    assert (file.stat().st_mode & 0o777, [path.name for path in tmp_path.iterdir()]) == (0o600, ["old.jsonl.gz"])
+
+
+def test_lines_of_every_kind_come_through(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    odd = {"id": "R2", "title": "a\u2028b\x85c\nd"}
+    append(file, [odd])
+    assert rewrite(file, shout) == 1
+    assert read(file) == list(records(file)) == [{**odd, "id": "R0"}]
+
+
+def test_a_block_that_was_cut_off_does_not_come_along(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    append(file, [TWO])
+    with file.open("ab") as cut:
+        cut.write(file.read_bytes()[:-3])
+    assert list(records(file)) == [TWO]
+    assert rewrite(file, shout) == 1
+    assert read(file) == [{**TWO, "id": "R0"}]
+
+
+def test_what_others_append_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    append(file, [ONE])
+
+    def change(record: dict[str, Any]) -> dict[str, Any]:
+        if record["id"] == "R1":
+            append(file, [TWO])
+        return shout(record)
+
+    assert rewrite(file, change) == 1
+    append(file, [THREE])
+    assert [record["id"] for record in read(file)] == ["R1", "R0", "R3"]
+
+
+def test_a_rewrite_that_dies_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    append(file, [ONE, TWO])
+    before = file.read_bytes()
+
+    def die(record: dict[str, Any]) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rewrite(file, die)
+    assert file.read_bytes() == before
+    assert rewrite(file, shout) == 1
+
+
+def test_a_rewrite_meanwhile_stops_the_other_one(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    append(file, [TWO])
+
+    def change(record: dict[str, Any]) -> dict[str, Any]:
+        with pytest.raises(BlockingIOError):
+            rewrite(file, shout)
+        return shout(record)
+
+    assert rewrite(file, change) == 1
+    assert [record["id"] for record in read(file)] == ["R0"]

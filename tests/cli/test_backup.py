@@ -1,0 +1,459 @@
+"""backup and restore at the command line, on both databases: all comes back, but for those who were erased."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import Engine, delete, insert, select, text
+
+from hkall_gateway.cli import main
+from hkall_gateway.daemon import now
+from hkall_gateway.lab import setup
+from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.store import backup, dumps, erased, instances, leftovers, schema
+from hkall_gateway.store.backup import counts
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.instances import Instance
+from hkall_gateway.store.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS, REQUESTS
+from hkall_gateway.store.unit import Unit
+from tests.store.planting import CARD, EMAIL, NAME, PERSON, plant
+
+PORTS = setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
+KEPT = "[retention]\nanonymise_days = 0\nmessages_days = 0\n"
+SCHEMA = "backups"
+RELEASED = Path(__file__).parents[2] / "fixtures" / "databases" / "0.1.0.db.gz"
+
+
+@dataclass
+class Site:
+    """A configured site and its database."""
+
+    config: Path
+    url: str
+    environ: dict[str, str]
+
+    def run(self, *words: str) -> Result:
+        return CliRunner().invoke(main, [*words, "--config", str(self.config)], env=self.environ)
+
+    def done(self, *words: str) -> Any:
+        result = self.run(*words, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    def refused(self, *words: str) -> str:
+        result = self.run(*words)
+        assert result.exit_code == 1, result.output
+        return result.stderr
+
+    def do(self, work: Callable[..., Any], *args: Any) -> Any:
+        engine = self.engine()
+        store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+        try:
+            return store.now(work, *args)
+        finally:
+            store.close()
+            engine.dispose()
+
+    def engine(self) -> Engine:
+        return open_engine(self.url)
+
+    @property
+    def file(self) -> Path:
+        return self.config.with_name("hkall.db")
+
+    def knows(self) -> bool:
+        return self.run("patron", "export", CARD).exit_code == 0
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    folder = tmp_path / "site"
+    if request.param == "sqlite":
+        yield _site(folder, f"sqlite:///{folder / 'hkall.db'}")
+        return
+    server, programs = request.getfixturevalue("postgres_url"), request.getfixturevalue("postgres_programs")
+    engine = open_engine(server)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
+        made = _site(folder, f"{server}&options=-csearch_path%3D{SCHEMA}")
+        made.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        yield made
+        connection.exec_driver_sql(f"DROP SCHEMA {SCHEMA} CASCADE")
+    engine.dispose()
+
+
+@pytest.fixture
+def in_file(tmp_path: Path) -> Site:
+    folder = tmp_path / "site"
+    return _site(folder, f"sqlite:///{folder / 'hkall.db'}")
+
+
+def _site(folder: Path, url: str) -> Site:
+    keys = {"privacy": {"erased_key_env": "HKALL_ERASED_KEY"}, "database": {"url": url}}
+    config = setup.write_config(folder, PORTS, KEPT, keys=keys)
+    environ = {**setup.environment(PORTS), "HKALL_ERASED_KEY": "a key of the site"}
+    setup.furnish(config, environ)
+    return Site(config, url, environ)
+
+
+def known(unit: Unit) -> None:
+    unit.execute(insert(PATRONS), {"barcode": CARD, "name": NAME, "email": EMAIL})
+
+
+def placed(unit: Unit, position: Position = Position.CLOSED) -> Request:
+    made = Request("", Side.BORROWING, position, "Dune", "b1", partner="CUHK", patron=CARD)
+    return unit.open(made, now(), By("test", "world"))
+
+
+def erase(site: Site) -> None:
+    site.done("patron", "erase", CARD, "--reason", "asked by letter", "--yes")
+
+
+def rows_of(unit: Unit) -> dict[str, Any]:
+    """Everything but what the commands write themselves."""
+    return {name: count for name, count in counts(unit).items() if name not in {"jobs", "journal"}}
+
+
+# ---- there and back
+
+
+def test_all_comes_back(site: Site, tmp_path: Path) -> None:
+    site.do(known)
+    site.do(placed)
+    before = site.do(rows_of)
+    (said,) = site.done("backup", str(tmp_path / "copy"))
+    site.do(lambda unit: unit.execute(delete(REQUESTS)))
+    site.do(lambda unit: unit.execute(delete(PATRONS)))
+
+    site.done("restore", str(tmp_path / "copy"), "--force")
+
+    assert site.do(rows_of) == before
+    assert site.do(Unit.request, "R1").patron == CARD
+    assert said["bytes"] == (tmp_path / "copy").stat().st_size > 0
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
+
+
+def test_into_an_empty_database_it_needs_no_force(site: Site, tmp_path: Path) -> None:
+    site.do(placed)
+    site.done("backup", str(tmp_path / "copy"))
+    _emptied(site)
+
+    site.done("restore", str(tmp_path / "copy"))
+
+    assert site.do(Unit.request, "R1").patron == CARD
+
+
+def _emptied(site: Site) -> None:
+    """The disk is new."""
+    if site.url.startswith("sqlite"):
+        site.file.unlink()
+        return
+    with site.engine().connect() as connection:
+        connection.exec_driver_sql(f"DROP SCHEMA {SCHEMA} CASCADE")
+        connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
+
+
+def test_the_numbers_of_new_rows_go_on(site: Site, tmp_path: Path) -> None:
+    site.do(placed)
+    site.done("backup", str(tmp_path / "copy"))
+    site.done("restore", str(tmp_path / "copy"), "--force")
+    site.do(lambda unit: unit.note(unit.request("R1"), "SEEN", {}, now(), By("test", "world")))
+    assert [event for event in site.do(_events) if event in {"OPEN", "RESTORED", "SEEN"}] == ["OPEN", "RESTORED", "SEEN"]
+
+
+def _events(unit: Unit) -> list[str]:
+    return list(unit.execute(select(JOURNAL.c.event).order_by(JOURNAL.c.id)).scalars())
+
+
+# ---- nobody is brought back
+
+
+def test_a_backup_brings_nobody_back(site: Site, tmp_path: Path) -> None:
+    site.do(known)
+    site.do(placed)
+    site.do(plant_all)
+    site.done("backup", str(tmp_path / "copy"))
+    erase(site)
+
+    found = site.done("restore", str(tmp_path / "copy"), "--force")
+
+    assert [row["count"] for row in found if row["what"] == "erased again"] == [1]
+    assert not site.knows()
+    assert site.do(Unit.request, "R1").anonymised
+    if site.url.startswith("sqlite"):
+        assert leftovers.count(site.file, PERSON) == 0
+
+
+def plant_all(unit: Unit) -> None:
+    unit.execute(delete(PATRONS).where(PATRONS.c.barcode == CARD))
+    plant(unit)
+    unit.execute(delete(CARD_BLOCKS))
+
+
+def test_not_even_when_the_database_with_the_marks_is_lost(site: Site, tmp_path: Path) -> None:
+    site.do(known)
+    site.done("backup", str(tmp_path / "copy"))
+    erase(site)
+    _emptied(site)
+
+    site.done("restore", str(tmp_path / "copy"))
+
+    assert not site.knows()
+    assert len(site.do(erased.kept)) == 1
+
+
+def test_not_even_when_the_file_of_the_marks_is_lost_too_but_a_newer_backup_is_there(site: Site, tmp_path: Path) -> None:
+    site.do(known)
+    site.done("backup", str(tmp_path / "monday"))
+    erase(site)
+    site.done("backup", str(tmp_path / "tuesday"))
+    _emptied(site)
+    for file in site.config.parent.glob("*.erased"):
+        file.unlink()
+
+    site.done("restore", str(tmp_path / "monday"))
+
+    assert not site.knows()
+    assert [len(erased.read(file)) for file in site.config.parent.glob("*.erased")] == [1]
+
+
+def test_who_came_back_after_the_erasure_and_before_the_backup_stays(site: Site, tmp_path: Path) -> None:
+    site.do(known)
+    erase(site)
+    site.do(known)
+    site.done("backup", str(tmp_path / "copy"))
+
+    site.done("restore", str(tmp_path / "copy"), "--force")
+
+    assert site.knows()
+
+
+def test_what_was_open_then_stays_and_is_listed(site: Site, tmp_path: Path) -> None:
+    site.do(known)
+    site.do(placed, Position.ON_LOAN)
+    site.done("backup", str(tmp_path / "copy"))
+    erase(site)
+
+    found = site.done("restore", str(tmp_path / "copy"), "--force")
+
+    assert [row["what"] for row in found][-2:] == ["stays: request", "stays: patron"]
+
+
+def test_an_archive_that_was_put_back_loses_them_again(in_file: Site, tmp_path: Path) -> None:
+    archive, copy = tmp_path / "old.jsonl.gz", tmp_path / "copy.jsonl.gz"
+    in_file.do(_long_ago)
+    in_file.done("purge", "--older-than", "300", "--archive", str(archive))
+    shutil.copy(archive, copy)
+    in_file.done("backup", str(tmp_path / "copy"))
+    erase(in_file)
+    shutil.copy(copy, archive)
+    assert CARD in gzip.decompress(archive.read_bytes()).decode()
+
+    in_file.done("restore", str(tmp_path / "copy"), "--force")
+
+    assert CARD not in gzip.decompress(archive.read_bytes()).decode()
+
+
+def _long_ago(unit: Unit) -> None:
+    old = now() - timedelta(days=400)
+    made = Request("", Side.BORROWING, Position.CLOSED, "Dune", "b1", partner="CUHK", patron=CARD, placed_at=old, moved_at=old)
+    unit.open(made, old, By("test", "world"))
+
+
+def test_under_another_key_nothing_is_restored(site: Site, tmp_path: Path) -> None:
+    site.do(known)
+    site.done("backup", str(tmp_path / "copy"))
+    erase(site)
+    site.environ["HKALL_ERASED_KEY"] = "another one"
+
+    assert "erased_key_env" in site.refused("restore", str(tmp_path / "copy"), "--force")
+    assert not site.knows()
+
+
+# ---- refusals
+
+
+def test_a_database_with_work_in_it_is_not_replaced_by_accident(site: Site, tmp_path: Path) -> None:
+    site.done("backup", str(tmp_path / "copy"))
+    site.do(placed)
+    assert "it holds requests" in site.refused("restore", str(tmp_path / "copy"))
+    assert site.do(Unit.request, "R1") is not None
+
+
+def test_a_database_with_a_gateway_is_not_free(site: Site, tmp_path: Path) -> None:
+    site.done("backup", str(tmp_path / "copy"))
+    site.do(instances.here, Instance("gateway-1", "here", 1, "0", now(), now()))
+    assert "gateway gateway-1 works with it" in site.refused("restore", str(tmp_path / "copy"))
+
+
+def test_a_file_that_is_open_elsewhere_is_not_replaced_even_by_force(in_file: Site, tmp_path: Path) -> None:
+    in_file.done("backup", str(tmp_path / "copy"))
+    in_file.do(placed)
+    engine = in_file.engine()
+    with engine.connect() as idle:
+        idle.exec_driver_sql("SELECT count(*) FROM patrons").all()
+        assert "a gateway or a command uses it" in in_file.refused("restore", str(tmp_path / "copy"), "--force")
+    engine.dispose()
+    assert in_file.do(Unit.request, "R1") is not None
+
+
+def test_a_backup_is_not_written_over_without_force(site: Site, tmp_path: Path) -> None:
+    file = tmp_path / "copy"
+    file.write_text("something else")
+    assert "--force writes over it" in site.refused("backup", str(file))
+    assert file.read_text() == "something else"
+    site.done("backup", str(file), "--force")
+
+
+@pytest.mark.parametrize("content", [b"", b"something else" * 100, None], ids=["empty", "other", "cut off"])
+def test_what_is_no_backup_changes_nothing(site: Site, tmp_path: Path, content: bytes | None) -> None:
+    site.do(placed)
+    file = tmp_path / "copy"
+    site.done("backup", str(file))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if content is None else content)
+    assert str(file) in site.refused("restore", str(file), "--force")
+    assert site.do(Unit.request, "R1").patron == CARD
+
+
+def test_a_backup_of_a_newer_version_changes_nothing(site: Site, tmp_path: Path) -> None:
+    _at(site, "9999")
+    engine = site.engine()
+    (kept_save(site))(engine, tmp_path / "copy")
+    engine.dispose()
+    _at(site, schema.head())
+    site.do(placed)
+    assert "revision 9999" in site.refused("restore", str(tmp_path / "copy"), "--force")
+    assert site.do(Unit.request, "R1") is not None
+
+
+def kept_save(site: Site) -> Callable[[Engine, Path], None]:
+    def save(engine: Engine, file: Path) -> None:
+        os.environ["PATH"], before = site.environ.get("PATH", os.environ["PATH"]), os.environ["PATH"]
+        try:
+            (backup.save if engine.dialect.name == "sqlite" else dumps.save)(engine, file)
+        finally:
+            os.environ["PATH"] = before
+
+    return save
+
+
+def _at(site: Site, revision: str) -> None:
+    with site.engine().connect() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+
+
+def test_a_database_of_the_version_before_is_upgraded_on_the_way(in_file: Site, tmp_path: Path) -> None:
+    old = tmp_path / "0.1.0.db"
+    old.write_bytes(gzip.decompress(RELEASED.read_bytes()))
+    in_file.done("restore", str(old), "--force")
+
+    engine = in_file.engine()
+    assert (schema.revision(engine), schema.drift(engine)) == (schema.head(), [])
+    assert len(in_file.do(Unit.open_list)) > 10
+    engine.dispose()
+
+
+def test_without_pg_dump_the_message_says_what_to_install(site: Site, tmp_path: Path) -> None:
+    site.environ["PATH"] = str(tmp_path)
+    if site.url.startswith("sqlite"):
+        site.done("backup", str(tmp_path / "copy"))
+        return
+    assert "pg_dump is not on the PATH: install PostgreSQL's client programs" in site.refused("backup", str(tmp_path / "copy"))
+    assert [job for job in site.do(_jobs) if job == "backup"] == ["backup"]
+
+
+def _jobs(unit: Unit) -> list[str]:
+    return list(unit.execute(select(JOBS.c.name)).scalars())
+
+
+def test_a_damaged_file_is_replaced_by_force(in_file: Site, tmp_path: Path) -> None:
+    in_file.do(placed)
+    in_file.done("backup", str(tmp_path / "copy"))
+    in_file.file.write_bytes(b"the disk has died " * 1000)
+    in_file.file.with_name("hkall.db-wal").write_bytes(b"and left this")
+
+    assert "--force replaces it" in in_file.refused("restore", str(tmp_path / "copy"))
+    in_file.done("restore", str(tmp_path / "copy"), "--force")
+
+    assert in_file.do(Unit.request, "R1").patron == CARD
+
+
+# ---- killed in the middle
+
+
+@pytest.mark.parametrize("turn", range(int(os.environ.get("HKALL_KILLS", "2"))))
+def test_killed_in_the_middle_it_leaves_the_old_database_or_the_new_one(site: Site, tmp_path: Path, turn: int) -> None:
+    site.do(known)
+    site.do(placed)
+    site.done("backup", str(tmp_path / "copy"))
+    erase(site)
+    site.do(lambda unit: unit.execute(delete(REQUESTS)))
+    site.do(_numbered, "R-old")
+    _kill_a_restore(site, tmp_path / "copy", 0.1 * turn)
+
+    (mark,) = site.do(lambda unit: unit.execute(select(ERASED.c.mark)).scalars().all())
+    found = set(site.do(lambda unit: unit.execute(select(REQUESTS.c.id)).scalars().all()))
+    assert mark
+    assert (found == {"R-old"}) or ("R1" in found and "R-old" not in found)
+    assert not site.knows()
+    site.done("restore", str(tmp_path / "copy"), "--force")
+    assert site.do(Unit.request, "R1") is not None
+
+
+def _numbered(unit: Unit, number: str) -> None:
+    unit.open(Request(number, Side.BORROWING, Position.CLOSED, "Dune", "b1", partner="CUHK"), now(), By("test", "world"))
+
+
+def _kill_a_restore(site: Site, copy: Path, after_s: float) -> None:
+    """Kill it so long after it has begun to look at the backup."""
+    command = [sys.executable, "-c", "from hkall_gateway.cli import main; main()", "restore", str(copy), "--force"]
+    environ = {**os.environ, **site.environ, "HKALL_CONFIG": str(site.config)}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        _wait_until_it_works(site, running)
+        time.sleep(after_s)
+        running.send_signal(signal.SIGKILL)
+
+
+def _wait_until_it_works(site: Site, running: subprocess.Popen[bytes]) -> None:
+    while running.poll() is None and not (_restoring(site) if site.url.startswith("sqlite") else _has_pg_restore(running.pid)):
+        time.sleep(0.01)
+
+
+def _restoring(site: Site) -> bool:
+    return site.file.with_name("hkall.db.restoring").exists()
+
+
+def _has_pg_restore(pid: int) -> bool:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    return children.exists() and bool(children.read_text().split())
+
+
+# ---- beside a running gateway
+
+
+def test_a_backup_is_whole_while_others_write(in_file: Site, tmp_path: Path) -> None:
+    engine = in_file.engine()
+    writer = Immediate(engine, lambda connection: Unit(connection, lambda: ""))
+    for number in range(3):
+        writer.now(_numbered, f"R{number}")
+        in_file.done("backup", str(tmp_path / f"copy-{number}"))
+        with sqlite3.connect(tmp_path / f"copy-{number}") as copy:
+            assert copy.execute("SELECT count(*) FROM requests").fetchone() == (number + 1,)
+    writer.close()
+    engine.dispose()
