@@ -29,21 +29,20 @@ from hkall_gateway.cli.site import (
 )
 from hkall_gateway.daemon import make_unit, now
 from hkall_gateway.desk.house import House
-from hkall_gateway.store import backup as kept
-from hkall_gateway.store import dumps, erased, forgetting, instances, leftovers, retention
+from hkall_gateway.store import erased, forgetting, instances, leftovers, postgres_backup, restoring, retention, sqlite_backup
 from hkall_gateway.store.archive import NotAnArchive
-from hkall_gateway.store.backup import Counts, Marks, NotRestored, Restored
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.erased import Mark
 from hkall_gateway.store.persons import Person
+from hkall_gateway.store.restoring import Counts, Marks, NotRestored, Restored
 from hkall_gateway.store.unit import Unit
 
 BESIDE: Final = "hkall.erased"
 """The marks of the erased in the folder of the backups: an older backup there finds those of later erasures."""
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-_FAULTS: Final = (NotRestored, dumps.NoProgram, erased.OtherKey, NotAnArchive, OSError, ValueError, sqlite3.Error)
+_FAULTS: Final = (NotRestored, postgres_backup.NoProgram, erased.OtherKey, NotAnArchive, OSError, ValueError, sqlite3.Error)
 
 
 @click.command()
@@ -60,18 +59,18 @@ def backup(site: Site, file: Path, force: bool, as_json: bool) -> None:
         raise Ending("there is no database to copy here", WRONG)
     if file.exists() and not force:
         raise Ending(f"{file} is there already; --force writes over it")
-    last = site.run(kept.begun, site.now())
+    last = site.run(restoring.begun, site.now())
     try:
         _save(site.engine, file)
         marks = erased.add(file.absolute().with_name(BESIDE), _marks_of(site))
     except _FAULTS as error:
-        site.run(kept.made, last)
+        site.run(restoring.made, last)
         raise Ending(f"{error}\nno backup was made") from None
     show([{"file": str(file), "bytes": file.stat().st_size, "erased": len(marks)}], as_json)
 
 
 def _save(engine: Engine, file: Path) -> None:
-    (kept.save if engine.dialect.name == "sqlite" else dumps.save)(engine, file)
+    (sqlite_backup if engine.dialect.name == "sqlite" else postgres_backup).save(engine, file)
 
 
 def _marks_of(site: Site) -> tuple[Mark, ...]:
@@ -93,7 +92,7 @@ class _Target:
 
     def work(self, connection: Connection, rows: Counts) -> Restored:
         """What is done with the rows that came back, in the connection's open transaction."""
-        return kept.brought_back(self.unit(connection), rows, self.marks, now(), by_staff("restore"))
+        return restoring.brought_back(self.unit(connection), rows, self.marks, now(), by_staff("restore"))
 
     def unit(self, connection: Connection) -> Unit:
         return make_unit(self.house)(connection)
@@ -117,14 +116,13 @@ def restore(file: Path, force: bool, further: Path | None, config: Path, as_json
     target = _target(config, file, further, force)
     _require_free(target)
     try:
-        done = _restored(target, file)
         erased.add(target.erased_file, target.marks.known)
-        again = _again_in_archives(target)
+        done = _restored(target, file)
     except _FAULTS as error:
         raise Ending(str(error)) from None
     except DBAPIError as error:
         raise Ending(f"nothing was changed: {error.orig}") from None
-    show(_told(done, again), as_json)
+    show(_told(done, _again_in_archives(target)), as_json)
 
 
 def _target(config: Path, file: Path, further: Path | None, force: bool) -> _Target:
@@ -132,7 +130,7 @@ def _target(config: Path, file: Path, further: Path | None, force: bool) -> _Tar
     engine = open_engine(found.database.url, found.database.limits())
     files = [erased_file(found, config), file.absolute().with_name(BESIDE), *([further] if further else [])]
     try:
-        known = erased.merged(kept.readable_marks(engine, make_unit(house)), *map(erased.read, files))
+        known = erased.merged(restoring.readable_marks(engine, make_unit(house)), *map(erased.read, files))
     except (OSError, ValueError) as error:
         raise Ending(str(error)) from None
     engine.dispose()
@@ -144,7 +142,7 @@ def _require_free(target: _Target) -> None:
     if target.force or _is_new(target.engine):
         return
     why = _reading(target, _in_use, now()) or (
-        _reading(target, kept.holds_something) and "it holds requests, patrons or a journal"
+        _reading(target, restoring.holds_something) and "it holds requests, patrons or a journal"
     )
     target.engine.dispose()
     if why:
@@ -176,23 +174,26 @@ def _reading(target: _Target, work: Callable[..., Any], *args: Any) -> Any:
 
 def _restored(target: _Target, file: Path) -> Restored:
     if target.engine.dialect.name == "postgresql":
-        return dumps.restore(target.engine, file, target.work)
+        return postgres_backup.restore(target.engine, file, target.work)
     place = leftovers.file_of(target.engine)
     if place is None:
         raise NotRestored("a database in memory cannot be restored")
-    return kept.restore(file, place, partial(_in_file, target), damaged=target.force)
+    return sqlite_backup.restore(file, place, partial(_in_file, target), damaged=target.force)
 
 
 def _in_file(target: _Target, engine: Engine, rows: Counts) -> Restored:
     with closing(Immediate(engine, target.unit)) as store:
-        return store.now(kept.brought_back, rows, target.marks, now(), by_staff("restore"))
+        return store.now(restoring.brought_back, rows, target.marks, now(), by_staff("restore"))
 
 
 def _again_in_archives(target: _Target) -> int:
     """An archive that was put back from a copy may have records of the erased, from before they were; how many."""
     policy = target.house.policy.retention.archive_file
     files = {Path(name).absolute() for name in (*_reading(target, retention.archives), *([policy] if policy else []))}
-    return sum(_again_in(file, target.marks) for file in sorted(files) if file.exists())
+    try:
+        return sum(_again_in(file, target.marks) for file in sorted(files) if file.exists())
+    except (NotAnArchive, OSError) as error:
+        raise Ending(f"the database is restored, but {error}") from None
 
 
 def _again_in(file: Path, marks: Marks) -> int:

@@ -25,11 +25,11 @@ from hkall_gateway.cli import main
 from hkall_gateway.daemon import now
 from hkall_gateway.lab import setup
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
-from hkall_gateway.store import backup, dumps, erased, instances, leftovers, schema
-from hkall_gateway.store.backup import counts
+from hkall_gateway.store import erased, instances, leftovers, postgres_backup, schema, sqlite_backup
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.instances import Instance
+from hkall_gateway.store.restoring import counts
 from hkall_gateway.store.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS, REQUESTS
 from hkall_gateway.store.unit import Unit
 from tests.store.planting import CARD, EMAIL, NAME, PERSON, plant
@@ -346,7 +346,7 @@ def kept_save(site: Site) -> Callable[[Engine, Path], None]:
     def save(engine: Engine, file: Path) -> None:
         os.environ["PATH"], before = site.environ.get("PATH", os.environ["PATH"]), os.environ["PATH"]
         try:
-            (backup.save if engine.dialect.name == "sqlite" else dumps.save)(engine, file)
+            (sqlite_backup if engine.dialect.name == "sqlite" else postgres_backup).save(engine, file)
         finally:
             os.environ["PATH"] = before
 

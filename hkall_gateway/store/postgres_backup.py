@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from hkall_gateway.store import schema
 from hkall_gateway.store.archive import sync_folder
-from hkall_gateway.store.backup import Counts, NotRestored, require_known
+from hkall_gateway.store.restoring import Counts, NotRestored, require_known
 from hkall_gateway.store.tables import METADATA
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ def _drop_all(connection: Connection) -> None:
     there = set(inspect(connection).get_table_names())
     names = [name for name in (*(table.name for table in METADATA.sorted_tables), REVISIONS) if name in there]
     if names:
-        connection.exec_driver_sql(f"DROP TABLE {', '.join(names)} CASCADE")
+        connection.exec_driver_sql(f"DROP TABLE {', '.join(names)}")  # what a site has built on them is not dropped with them
 
 
 def _filled(connection: Connection, source: Path) -> Counts:
@@ -127,7 +127,7 @@ def _script(source: Path, *options: str) -> Iterator[Iterator[bytes]]:
         yield iter(lines)
         _output, errors = running.communicate()
     if running.returncode:
-        raise NotRestored(f"{source}: {errors.decode(errors='replace').strip().splitlines()[-1:]}")
+        raise NotRestored(f"{source}: {errors.decode(errors='replace').strip()}")
 
 
 def _program(name: str) -> str:
