@@ -27,7 +27,9 @@ SMALL: Final = 256 << 20
 """A file of so many bytes is written anew within seconds; terminals wait meanwhile."""
 COLUMNS: Final = ("what", "which", "state", "count", "why", "then")
 
-_FORMER = click.option("--former", multiple=True, metavar="CARD", help="An earlier card of the same person; may be repeated.")
+_FORMER = click.option(
+    "--former", multiple=True, metavar="CARD", help="An earlier card of the same person that no load told of; may be repeated."
+)
 _ARCHIVES = click.option(
     "--archive", "archives", multiple=True, type=click.Path(path_type=Path), help="A further archive; may be repeated."
 )

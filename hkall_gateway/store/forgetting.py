@@ -26,6 +26,7 @@ from hkall_gateway.store.tables import (
     ATTEMPTS,
     CARD_BLOCKS,
     FINES,
+    FORMER_CARDS,
     INBOX,
     JOURNAL,
     METADATA,
@@ -115,8 +116,8 @@ _TABLES: Final = {table.name: table for table in METADATA.sorted_tables}
 
 
 def _in_order(rows: Iterator[tuple[Table, Row]]) -> list[tuple[Table, Row]]:
-    """The patron's row comes last: whether it goes depends on what stays."""
-    return sorted(rows, key=lambda one: one[0] is PATRONS)
+    """The patron's row and what is known of former cards come last: whether they go depends on what stays."""
+    return sorted(rows, key=lambda one: one[0] in (PATRONS, FORMER_CARDS))
 
 
 def _is_part(unit: Unit, table: Table, row: Row, held: Mapping[str, str]) -> bool:
@@ -134,6 +135,16 @@ def _is_part(unit: Unit, table: Table, row: Row, held: Mapping[str, str]) -> boo
 def _patron(unit: Unit, table: Table, row: Row, _who: Person, stays: Sequence[Stays]) -> Stays | None:
     if stays:
         return Stays("patron", "", "name and address are needed for what stays", "patron erase, once it is settled")
+    _gone(unit, table, row)
+    return None
+
+
+def _former(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[Stays]) -> Stays | None:
+    if not {row["card"], row["present"]} & set(who.cards):
+        _scrub(unit, table, row, who, stays)
+        return None
+    if stays:
+        return Stays("former_card", "", "what stays is found by it too", "patron erase, once it is settled")
     _gone(unit, table, row)
     return None
 
@@ -194,6 +205,7 @@ def _fine(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[Stays
 _BLANK: Final = {JOURNAL.name: retention.NO_PERSON_IN[JOURNAL], PAYMENTS.name: retention.NO_PAYER}
 _WAYS: Final[Mapping[str, Way]] = {
     PATRONS.name: _patron,
+    FORMER_CARDS.name: _former,
     OUTBOX.name: _message,
     QUARANTINE.name: _news,
     CARD_BLOCKS.name: _block,

@@ -15,8 +15,10 @@ from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, String, Table, Text, func, or_, select, text
 
+from hkall_gateway.store.former_cards import cards_of
 from hkall_gateway.store.overview import Overview
 from hkall_gateway.store.tables import METADATA, OUTBOX, PATRONS, REQUESTS, UtcDateTime
+from hkall_gateway.store.unit import Unit
 
 Row = dict[str, Any]
 EVERY: Final = "every column"
@@ -115,9 +117,9 @@ def _parsed(text: str) -> Any:
 # ---- who is meant
 
 
-def person(unit: Overview, card: str, former: Sequence[str] = ()) -> Person:
-    """The person with this card, and with these `former` ones."""
-    cards = tuple(dict.fromkeys((card, *former)))
+def person(unit: Unit, card: str, former: Sequence[str] = ()) -> Person:
+    """The person with this card: with all cards that it replaced or was replaced by, and with these `former` ones."""
+    cards = tuple(dict.fromkeys(each for one in (card, *former) for each in (one, *cards_of(unit, one))))
     p = PATRONS.c
     found = unit.execute(select(p.name, p.name_zh, p.email).where(p.barcode.in_(cards))).all()
     words = tuple(dict.fromkeys(word for row in found for word in row if word))

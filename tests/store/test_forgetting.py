@@ -15,6 +15,7 @@ from hkall_gateway.store import archive, forgetting, leftovers, persons
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.forgetting import Done
+from hkall_gateway.store.former_cards import replace_card
 from hkall_gateway.store.persons import EVERY, NOT_A_PERSON, Person, person, personal
 from hkall_gateway.store.tables import CARD_BLOCKS, JOURNAL, METADATA, PATRONS, REQUESTS, create_all
 from hkall_gateway.store.unit import Unit
@@ -57,8 +58,8 @@ def test_a_person_who_stands_in_every_column_is_gone_from_all_of_them(store: Imm
     done = erase(store, now)
 
     stays = [one.what for one in done.stays]
-    assert set(stays) == {"card_block", "patron"}
-    assert {name for name, _ in naming(store)} == {"card_blocks", "patrons"}
+    assert set(stays) == {"card_block", "former_card", "patron"}
+    assert {name for name, _ in naming(store)} == {"card_blocks", "former_cards", "patrons"}
 
     store.now(lambda unit: unit.execute(delete(CARD_BLOCKS)))
     assert erase(store, now).stays == ()
@@ -124,6 +125,19 @@ def test_a_name_that_another_patron_has_proves_nothing(store: Immediate, now: da
 def test_a_former_card_is_the_same_person(store: Immediate) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": "new", "name": NAME}))
     assert store.now(person, "new", ["old"]) == Person(("new", "old"), (NAME,))
+
+
+@pytest.mark.parametrize("card", ["new", "old", "older"])
+def test_cards_that_were_replaced_are_the_same_person(store: Immediate, now: datetime, card: str) -> None:
+    store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": "new", "name": NAME}))
+    store.now(replace_card, "older", "old", now, CLERK)
+    store.now(replace_card, "old", "new", now, CLERK)
+    who = store.now(person, card)
+    assert (sorted(who.cards), who.words) == (["new", "old", "older"], (NAME,))
+
+    assert erase(store, now, card).stays == ()
+
+    assert store.now(lambda unit: list(persons.cards(unit))) == []
 
 
 @pytest.mark.parametrize(

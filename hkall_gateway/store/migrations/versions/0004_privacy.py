@@ -6,7 +6,7 @@ from alembic import op
 import hkall_gateway.store.tables
 
 revision = "x_privacy"
-down_revision = "0001"
+down_revision = "0003"
 
 
 def upgrade() -> None:
