@@ -61,8 +61,8 @@ def backup(site: Site, file: Path, force: bool, as_json: bool) -> None:
         raise Ending(f"{file} is there already; --force writes over it")
     last = site.run(restoring.begun, site.now())
     try:
-        _save(site.engine, file)
         marks = erased.add(file.absolute().with_name(BESIDE), _marks_of(site))
+        _save(site.engine, file)
     except _FAULTS as error:
         site.run(restoring.made, last)
         raise Ending(f"{error}\nno backup was made") from None
@@ -192,7 +192,7 @@ def _again_in_archives(target: _Target) -> int:
     files = {Path(name).absolute() for name in (*_reading(target, retention.archives), *([policy] if policy else []))}
     try:
         return sum(_again_in(file, target.marks) for file in sorted(files) if file.exists())
-    except (NotAnArchive, OSError) as error:
+    except (NotAnArchive, erased.OtherKey, OSError) as error:
         raise Ending(f"the database is restored, but {error}") from None
 
 

@@ -64,15 +64,15 @@ def made(cards: Iterable[str], known: Sequence[Mark], key: bytes, now: datetime)
 
 
 def matching(cards: Iterable[str], marks: Sequence[Mark], key: bytes) -> Iterator[tuple[str, Mark]]:
-    """Those of these cards that have a mark. Raises OtherKey where a mark cannot be compared."""
-    print_ = fingerprint(key)
-    if any(mark.key != print_ for mark in marks):
+    """Those of these cards that have a mark. Raises OtherKey where a mark was made under a key that is not the present one."""
+    keys = {"": b"", fingerprint(key): key}
+    if any(mark.key not in keys for mark in marks):
         raise OtherKey("erased patrons are marked under another key than the present one ([privacy] erased_key_env)")
     by_mark = {mark.mark: mark for mark in marks}
-    salts = sorted({mark.salt for mark in marks})
+    ways = sorted({(mark.salt, mark.key) for mark in marks})
     for card in dict.fromkeys(cards) if marks else ():
-        for salt in salts:
-            if found := by_mark.get(mark_of(card, salt, key)):
+        for salt, of in ways:
+            if found := by_mark.get(mark_of(card, salt, keys[of])):
                 yield card, found
 
 
@@ -114,6 +114,8 @@ def add(path: Path, marks: Iterable[Mark]) -> tuple[Mark, ...]:
     """Add marks to a file, and return all that it then has, once they are on disk. Raises OSError, ValueError."""
     with _alone(path):
         found = merged(read(path), marks)
+        if not found:
+            return ()
         new = path.with_name(path.name + ".new")
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.writelines(json.dumps(asdict(mark) | {"at": mark.at.isoformat()}) + "\n" for mark in found)

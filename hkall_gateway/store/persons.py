@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, String, Table, Text, func, or_, select, text
@@ -201,7 +201,10 @@ def patiently(unit: Overview) -> None:
 
 
 def _may_name(columns: Sequence[Column[Any]], who: Person) -> ColumnElement[bool]:
-    return or_(*(column.icontains(mark, autoescape=True) for column in columns for mark in who.marks))
+    """Sorts out most rows in the database: one look at all texts of a row for each mark, whatever stands around it."""
+    texts: list[ColumnElement[Any]] = [func.coalesce(column, "") for column in columns]
+    whole = reduce(lambda before, text: before + "\n" + text, texts[1:], texts[0])
+    return or_(*(whole.icontains(mark, autoescape=True) for mark in who.marks))
 
 
 def _belongs(table: Table, theirs: Any) -> ColumnElement[bool] | None:

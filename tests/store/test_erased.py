@@ -48,6 +48,12 @@ def test_marks_under_another_key_are_an_error_and_not_no_match(now: datetime, ke
         list(matching(CARDS, made(CARDS, (), KEY, now), key))
 
 
+def test_marks_from_before_the_site_had_a_key_are_still_compared(now: datetime) -> None:
+    old = made(CARDS[:1], (), b"", now)
+    marks = [*old, *made(CARDS[1:], old, KEY, now)]
+    assert [card for card, _ in matching(CARDS, marks, KEY)] == list(CARDS)
+
+
 def test_without_marks_no_card_is_looked_at(now: datetime) -> None:
     def asked() -> Iterator[str]:
         raise AssertionError
