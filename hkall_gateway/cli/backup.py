@@ -1,4 +1,4 @@
-"""backup FILE, restore FILE: the database as one file, and the way back, which brings none of the erased back."""
+"""backup FILE, restore FILE: copies the database into one file, and back without the patrons who were erased since."""
 
 from __future__ import annotations
 

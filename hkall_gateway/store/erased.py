@@ -1,9 +1,9 @@
-"""Marks of the erased: what a restored backup is compared with, so that it brings nobody back.
+"""Marks of erased patrons: a restored backup is compared with them, so that no erased patron comes back.
 
 A mark is a slow hash (scrypt) of a card number, under a salt that the marks of one database share and under the site's own
 key, if it has one. It stands in the table `erased` and in a file outside the database: a restore of an older backup loses
 the first, and a lost disk the second. Without a key, someone who has the marks and tries all card numbers of a known form
-finds those that were erased, at about ten milliseconds each; with a key that is kept elsewhere nobody does.
+finds those that were erased, at about ten milliseconds each; a key that is kept elsewhere prevents that.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def mark_of(card: str, salt: str, key: bytes) -> str:
 
 
 def fingerprint(key: bytes) -> str:
-    """What tells one key from another and says nothing about either."""
+    """A short hash that tells one key from another; "" for no key."""
     return blake2b(key, digest_size=4, person=b"hkall-erased").hexdigest() if key else ""
 
 

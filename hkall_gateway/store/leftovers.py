@@ -1,8 +1,8 @@
-"""What SQLite leaves in its file of rows that are gone, and how that is removed.
+"""Removes what SQLite leaves of deleted rows in its file and in its log.
 
 `secure_delete` overwrites a deleted row where it lies. Copies that SQLite made earlier, when it moved rows between pages, stay
 in the free space of those pages (seen 2026-11-27 with SQLite 3.46.1: in 26 of 60 random histories), and older pages stay in
-the log until it is emptied. VACUUM writes the file anew; meanwhile nobody else can write.
+the log until it is emptied. VACUUM writes the file anew; other processes cannot write meanwhile.
 """
 
 from __future__ import annotations

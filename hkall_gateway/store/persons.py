@@ -55,7 +55,7 @@ NOT_IN_JSON: Final = frozenset({"_", "id", "item", "item_barcode", "barcode", "t
 """Keys inside a JSON text whose values are things."""
 
 _CARDS: Final = re.compile("card|patron|barcode")
-"""What a column of card numbers has in its name."""
+"""Found in the name of a column of card numbers."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def names(table: Table, row: Mapping[str, Any], who: Person) -> bool:
 
 
 def key_of(table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What tells the row from all others of its table."""
+    """The values of the row's primary key."""
     return tuple(row[column.name] for column in table.primary_key)
 
 

@@ -1,4 +1,4 @@
-"""A backup of a PostgreSQL database by pg_dump, and the way back in one transaction.
+"""Backs up a PostgreSQL database by pg_dump, and restores it in one transaction.
 
 The dump is pg_dump's custom format. A restore takes only the rows from it: the tables are made by our own revisions, at the
 revision of the dump, and then upgraded. All of it, the erasing included, is one transaction: whatever ends it early leaves

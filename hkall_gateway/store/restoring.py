@@ -1,4 +1,4 @@
-"""What a backup knows of itself, and what is done with the rows that one brings back, on either database.
+"""The steps of a backup and of a restore that both databases share.
 
 A backup carries the time at which it was made, in a row of `jobs`, and the marks of those who were erased until then. Marks
 that it does not have are applied to it.
@@ -26,6 +26,7 @@ from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.upsert import insert_or_write_over
 
 JOB: Final = "backup"
+REASON: Final = "erased after this backup was made"
 Counts = Mapping[str, int]
 """Rows by table."""
 
@@ -103,11 +104,13 @@ def brought_back(unit: Unit, rows: Counts, marks: Marks, now: datetime, by: By) 
 
 
 def _again(unit: Unit, newer: Sequence[Mark], key: bytes, now: datetime, by: By) -> Iterator[Done]:
-    for card, mark in list(erased.matching(persons.cards(unit) if newer else (), newer, key)):
-        who = persons.person(unit, card)
-        yield forgetting.forget(
-            unit, who, forgetting.find(unit, who), [mark], "erased before this backup was restored", now, by
-        )
+    """Erase every patron who has one of these marks; a patron with several cards once."""
+    gone: set[str] = set()
+    for card, _mark in list(erased.matching(persons.cards(unit) if newer else (), newer, key)):
+        if card not in gone:
+            who = persons.person(unit, card)
+            gone.update(who.cards)
+            yield forgetting.forget(unit, who, forgetting.find(unit, who), (), REASON, now, by)
 
 
 def require_known(revision: str, source: Path) -> None:

@@ -1,4 +1,4 @@
-"""A backup of an SQLite file beside a running gateway, and the way back: the old database or the new one, never half.
+"""Backs up an SQLite file beside a running gateway, and restores it: the old database or the new one, never half.
 
 The copy is made by SQLite's online backup, and is a plain SQLite file. A restore makes the new file beside the old one,
 checks it, upgrades it, erases the erased again, and renames it.
@@ -109,7 +109,7 @@ def _check(copy: sqlite3.Connection, named: Path) -> None:
 
 @contextmanager
 def _alone(target: Path, *, damaged: bool) -> Iterator[None]:
-    """Nobody else has the file open, and all of it is in one file. Raises NotRestored."""
+    """Holds the file alone, with all of it in one file. Raises NotRestored where another process has it open."""
     if not target.exists():
         yield
         return
