@@ -6,7 +6,7 @@ from alembic import op
 import hkall_gateway.store.tables
 
 revision = "x_privacy"
-down_revision = "0003"
+down_revision = "0004"
 
 
 def upgrade() -> None:
