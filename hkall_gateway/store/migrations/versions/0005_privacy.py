@@ -5,7 +5,7 @@ from alembic import op
 
 import hkall_gateway.store.tables
 
-revision = "x_privacy"
+revision = "0005"
 down_revision = "0004"
 
 
