@@ -141,6 +141,7 @@ class Daemon:
         engine = open_engine(config.database.url, config.database.limits())
         watch = counting.timed(self.counters, reactor.seconds)
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, watch)
+        self._engine = engine
         ils = self._local.connector(self.store, self._wrong_pins())
         self.desk = Desk(self.store, ils, lambda: self.house, clock, self._local.terms)
         self.courier = self._make_courier()
@@ -319,6 +320,7 @@ class Daemon:
         await self.courier.stop()
         await self.presence.stop()
         self.store.close()
+        self._engine.dispose()
         self._hashing.stop()
         self._hashing_logins.stop()
         LOG.info("daemon.stopped")
