@@ -1,0 +1,304 @@
+"""The published page as a stage: one running gateway, the people around it, and a clock that the test sets.
+
+The gateway is the daemon's own wiring on real sockets, in this process: terminals by SIP2, the discovery system and seven
+lenders by NCIP over HTTP, letters by SMTP, staff by the commands of `hkall-gateway`. Only the time of day is the test's.
+"""
+
+from __future__ import annotations
+
+import csv
+import shlex
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from click.testing import CliRunner
+from sqlalchemy import Engine
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import blockingCallFromThread
+
+from hkall_gateway import logs
+from hkall_gateway.cli import main
+from hkall_gateway.cli.post import post
+from hkall_gateway.cli.site import Site
+from hkall_gateway.connectors.exports import read_patrons
+from hkall_gateway.daemon import Daemon, make_unit
+from hkall_gateway.lab import setup
+from hkall_gateway.lab.party import Party, start_gateway
+from hkall_gateway.ncip.transport import Posted
+from hkall_gateway.rows import agreed_secrets
+from hkall_gateway.rules import calendar
+from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.vocabulary import Borrower
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.unit import Unit
+from tests.leaks import leaks
+from tests.published.partners import Catalogue, Lender
+from tests.published.premises import HOLDINGS, LENDERS, PATRONS, Premises
+from tests.published.records import Copy, Letter, Reader, Title
+from tests.published.terminals import PATIENCE_S, Terminal
+
+T = TypeVar("T")
+
+OPENING: Final = "2017-03-01 10:00:00"
+"""A Wednesday."""
+QUOTA, DAYS = 0, 1
+# fmt: off
+CATEGORIES: Final = {
+    "non_academic_staff":       (15, 15),
+    "space_cdp":                (15, 15),
+    "space_community_college":  (15, 15),
+    "space_non_academic_staff": (15, 15),
+    "technicians":              (15, 15),
+    "undergraduates":           (15, 15),
+    "centennial_college":       (15, 15),
+    "honorary_staff":           (15, 15),
+    "academic_staff":           (30, 30),
+    "visiting_scholars":        (15, 30),
+    "postgraduates":            (15, 30),
+    "space_academic_staff":     (15, 30),
+}
+"""Eligible users, the maximum number of books and the loan period in days, as the page has them."""
+# fmt: on
+SHELF: Final = "Available On Shelf"
+AUTHOR: Final = "Cao Xueqin"
+PEOPLE: Final = read_patrons(setup.DEMO_FILES / "patrons.csv")
+"""Whose names and PIN the readers have."""
+
+
+class Page:
+    """One library, its readers and its books. Everything is named as on the page."""
+
+    def __init__(self, reactor: Any, premises: Premises, folder: Path) -> None:
+        self._reactor, self._folder, self._numbers = reactor, folder, count(1)
+        self._config = premises.copy(folder)
+        self._now, self._begun = _hong_kong(OPENING), False
+        self._log = BytesIO()
+        logs.configure(self._log, self.now, "info", b"a key of the tests", titles=False)
+        self._party = Party(reactor, premises.ports, self.now)
+        self._do(self._party.start)
+        self._daemon = self._do(lambda: start_gateway(self._config, premises.ports, reactor, self.now))
+        self._engine, self._site = _staff(self._daemon, premises, self.now)
+        self.counter, self.selfcheck, self.bookdrop = (
+            Terminal(login, premises.ports.sip2, self.now) for login in setup.TERMINALS
+        )
+        self.catalogue = Catalogue(self._party.discovery, self._do)
+        self.lenders = {agency: Lender(self._party.partners[agency], self._do, self.settle) for agency in LENDERS}
+
+    def close(self) -> None:
+        """Everybody goes home; nothing of them stands in the log."""
+        for terminal in (self.counter, self.selfcheck, self.bookdrop):
+            terminal.close()
+        self._do(self._daemon.stop)
+        self._do(self._party.stop)
+        self._engine.dispose()
+        assert leaks(self._log.getvalue().decode()) == []
+
+    # ---- time
+
+    def now(self) -> datetime:
+        """The time of day for everybody."""
+        return self._now
+
+    def clock(self, when: str) -> None:
+        """Let the time pass until `when` in Hong Kong, with every night between: the daily work is done at 00:00:00.
+
+        Before the first reader and the first title there is nothing to do at night.
+        """
+        until = _hong_kong(when)
+        assert until >= self._now, "time does not run backwards"
+        self.settle()
+        for midnight in _midnights(self._now, until) if self._begun else ():
+            self._at(midnight)
+        self._at(until)
+
+    def settle(self) -> None:
+        """Wait until everything that is due now has been told to lenders and readers."""
+        self._do(self._told)
+
+    def _at(self, when: datetime) -> None:
+        self._now = when
+        self._do(self._daemon.rounds.run_due)
+        self.settle()
+
+    async def _told(self) -> None:
+        self._daemon.courier.nudge()
+        end = time.monotonic() + PATIENCE_S
+        while await self._daemon.store.read(_something_is_due, self._now):
+            assert time.monotonic() < end, "the courier does not finish"
+            await deferLater(self._reactor, 0.002)
+
+    # ---- people and books
+
+    def reader(self, category: str = "undergraduates", **facts: object) -> Reader:
+        """A new user of this category. `facts` are further columns of patrons.csv."""
+        number = next(self._numbers)
+        reader = Reader(f"P{number:04}", f"p{number:04}@connect.example.hk")
+        person: Borrower = PEOPLE[number % len(PEOPLE)]
+        row = {
+            "barcode": reader.card,
+            "name": person.name.reveal(),
+            "name_zh": person.name_zh.reveal(),
+            "category": category,
+            "email": reader.email,
+            "language": "en",
+            "local_loans": 0,
+            "total_quota": 60,
+            "pin_hash": person.pin_hash.reveal(),
+        }
+        self._load("patrons", PATRONS, [row | facts])
+        return reader
+
+    def change(self, reader: Reader, category: str = "undergraduates", **facts: object) -> None:
+        """Say something new of a reader in the library's own system."""
+        row = {"barcode": reader.card, "name": "Reader", "category": category, "email": reader.email, "total_quota": 60}
+        self._load("patrons", PATRONS, [row | facts])
+
+    def title(self, material: str = "book", **statuses: str) -> Title:
+        """A new title. `statuses` are those of its copies by library; without any, Chinese University has it on the shelf."""
+        return self._titles(1, material, statuses)[0]
+
+    def titles(self, number: int) -> list[Title]:
+        """So many titles that Chinese University has on the shelf."""
+        return self._titles(number, "book", {})
+
+    def _titles(self, number: int, material: str, statuses: Mapping[str, str]) -> list[Title]:
+        where = statuses or {"CUHK": SHELF}
+        made = [_title(next(self._numbers), where) for _ in range(number)]
+        rows = [
+            _holding(t, copy) | {"material": material, "status": where[copy.library]}
+            for t in made
+            for copy in t.copies.values()
+        ]
+        self._load("holdings", HOLDINGS, rows)
+        return made
+
+    def _load(self, kind: str, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
+        self._begun = True
+        path = self._folder / f"{kind}-{next(self._numbers)}.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        self.staff(f"load {kind} {path}")
+
+    def close_library(self, first: str, last: str) -> None:
+        """Close HKU's library on these days, both included."""
+        self._load("closures", ("agency", "from", "to", "reason"), [{"agency": "HKU", "from": first, "to": last, "reason": ""}])
+
+    # ---- letters, and what staff do by hand
+
+    def letters_to(self, reader: Reader) -> list[Letter]:
+        """The letters that came to a reader since the mailbox was last opened."""
+        self.settle()
+        box = self._party.mailbox.messages
+        theirs = [message for message in box if message["To"] == reader.email]
+        for message in theirs:
+            box.remove(message)
+        return [Letter.of(message) for message in theirs]
+
+    def staff(self, command: str) -> str:
+        """What a command of `hkall-gateway` prints. It must succeed."""
+        done = CliRunner().invoke(main, shlex.split(command), obj=self._site)
+        assert done.exit_code == 0, done.output
+        self.settle()
+        return done.output
+
+    # ---- the way of a book, told at once
+
+    def requested(self, reader: Reader, title: Title | None = None) -> Title:
+        """A title that was requested just now."""
+        wanted = title or self.title()
+        answer = self.catalogue.request(reader, wanted)
+        assert answer.ok, answer.says
+        return wanted
+
+    def coming(self, reader: Reader, title: Title | None = None, **said: str) -> Copy:
+        """A copy that was requested, and that its lender has just sent. `said`: what it says with it, `due="2017-04-15"`."""
+        copy = self.requested(reader, title).elsewhere
+        self.lenders[copy.library].sends(copy, **said)
+        return copy
+
+    def arrived(self, reader: Reader, title: Title | None = None, **said: str) -> Copy:
+        """A copy that stands on the hold shelf since just now; its letter is in the reader's mailbox."""
+        copy = self.coming(reader, title, **said)
+        assert self.counter.check_in(copy).ok
+        self.settle()
+        return copy
+
+    def lent(self, reader: Reader, title: Title | None = None, **said: str) -> Copy:
+        """A copy that the reader has borrowed just now; its letter is read."""
+        copy = self.arrived(reader, title, **said)
+        screen = self.counter.check_out(reader, copy)
+        assert screen.ok, screen.says
+        self.letters_to(reader)
+        return copy
+
+    def _do(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run a coroutine in the reactor's thread."""
+        made: Any = lambda: ensureDeferred(work())  # type: ignore[arg-type]  # noqa: E731
+        found: T = blockingCallFromThread(self._reactor, made)
+        return found
+
+
+STAGES: Final[Mapping[str, Callable[[Page, Reader, Title], object]]] = {
+    "HKALL REQUESTD": Page.requested,
+    "TRANSFERRED": Page.coming,
+    "HKALL RECVD": Page.arrived,
+    "ON LOAN": Page.lent,
+}
+"""How a title comes to the status that the circulation record shows."""
+WITH_US: Final = ("TRANSFERRED", "HKALL RECVD", "ON LOAN")
+"""Where another library's copy is not on its shelf any more: on its way, on our hold shelf, with a reader."""
+
+
+def _staff(daemon: Daemon, premises: Premises, now: Callable[[], datetime]) -> tuple[Engine, Site]:
+    """The library as commands see it, beside the running gateway, at the time of the test."""
+    engine = open_engine(daemon.config.database.url)
+
+    def transact(work: Callable[..., T], *args: Any) -> T:
+        store = Immediate(engine, make_unit(daemon.house))
+        try:
+            return store.now(work, *args)
+        finally:
+            store.close()
+
+    partners, secrets = (partner.plain() for partner in daemon.config.partners), agreed_secrets(daemon.config, premises.environ)
+    return engine, Site(daemon.house, transact, now, tuple(partners), secrets, _post)
+
+
+async def _post(url: str, body: bytes, timeout_s: float) -> Posted:
+    return post(url, body, timeout_s)
+
+
+def _hong_kong(when: str) -> datetime:
+    return datetime.fromisoformat(when).replace(tzinfo=HONG_KONG).astimezone(UTC)
+
+
+def _midnights(since: datetime, until: datetime) -> Iterator[datetime]:
+    """Every 00:00:00 in Hong Kong after `since` and before `until`."""
+    midnight = calendar.start_of(calendar.after(calendar.civil(since), 1))
+    while midnight < until:
+        yield midnight
+        midnight += timedelta(days=1)
+
+
+def _something_is_due(unit: Unit, now: datetime) -> bool:
+    due = unit.outbox.next_due()
+    return (due is not None and due <= now) or bool(unit.outbox.under_way(now))
+
+
+def _title(number: int, libraries: Iterable[str]) -> Title:
+    name = f"The Story of the Stone, part {number}"
+    return Title(f"b{number}", name, {library: Copy(library, f"{library}{number:05}", name) for library in libraries})
+
+
+def _holding(title: Title, copy: Copy) -> dict[str, object]:
+    book = {"bib_id": title.number, "title": title.name, "author": AUTHOR}
+    return {**book, "agency": copy.library, "barcode": copy.barcode, "lendable": "yes"}

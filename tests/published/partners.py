@@ -1,0 +1,168 @@
+"""The other ends of NCIP: the discovery system in which readers request and renew, and a library that lends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from itertools import count
+from typing import Any
+
+from hkall_gateway.lab.partner import PartnerLibrary
+from hkall_gateway.lab.script import Manner
+from hkall_gateway.ncip.messages import Message, instant
+from hkall_gateway.rules import calendar
+from tests.published.records import Copy, Reader, Title
+
+Do = Callable[[Callable[[], Any]], Any]
+"""Runs a coroutine in the reactor's thread; its result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply. `ok`: it was done; `says`: why not, in the words that the other side can show."""
+
+    message: Message
+
+    @property
+    def ok(self) -> bool:
+        return not self.message.has("Problem")
+
+    @property
+    def says(self) -> str:
+        return " ".join(f"{one.text('ProblemType')}: {one.text('ProblemDetail')}" for one in self.message.each("Problem"))
+
+    @property
+    def rule(self) -> str:
+        """The rule that is behind a no, "" if none is named."""
+        found = re.search(r"\bR\d+a?(?=:)", self.says)
+        return found[0] if found else ""
+
+    @property
+    def due(self) -> date | None:
+        """The due date in the reply."""
+        return _day(self.message.text("DateDue"))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A reader's own circulation record. `due` by barcode; `status` by title; `owed_cents` what is to be paid now."""
+
+    due: dict[str, date | None]
+    status: dict[str, str]
+    owed_cents: int
+
+
+class Catalogue:
+    """HKALL on the web, as far as it speaks for a reader who has logged in there."""
+
+    def __init__(self, speaker: PartnerLibrary, do: Do) -> None:
+        self._speaker, self._do = speaker, do
+        self._placed: dict[tuple[str, str], str] = {}
+        self._numbers = count(1)
+
+    def request(self, reader: Reader, title: Title, *more: str, pin: str = "") -> Answer:
+        """Request a title. `pin` as on the authentication page; `more` are further words of the document, `pickup=…`."""
+        number = f"d-{next(self._numbers)}"
+        self._placed[reader.card, title.number] = number
+        asked = (f"user={reader.card}", f"bib={title.number}", f"request={number}")
+        return self._say("RequestItem", *asked, *(_authentication(pin) if pin else ()), *more)
+
+    def cancel(self, reader: Reader, title: Title) -> Answer:
+        """Cancel the request for a title."""
+        number = self._placed[reader.card, title.number]
+        return self._say("CancelRequestItem", f"user={reader.card}", f"request={number}")
+
+    def renew(self, reader: Reader, copy: Copy) -> Answer:
+        """Renew a loan."""
+        return self._say("RenewItem", f"user={reader.card}", f"item={copy.library}:{copy.barcode}")
+
+    def record(self, reader: Reader) -> Record:
+        """View the circulation record."""
+        wanted = ("LoanedItemsDesired=yes", "RequestedItemsDesired=yes", "UserFiscalAccountDesired=yes")
+        seen = self._say("LookupUser", f"user={reader.card}", *wanted).message
+        loans, requests = list(seen.each("LoanedItem")), list(seen.each("RequestedItem"))
+        return Record(
+            {one.text("ItemId/ItemIdentifierValue"): _day(one.text("DateDue")) for one in loans},
+            {one.text("Title"): " ".join(_texts(one.fields)) for one in requests},
+            int(seen.text("UserFiscalAccount/AccountBalance/MonetaryValue") or 0),
+        )
+
+    def _say(self, service: str, *words: str) -> Answer:
+        return Answer(self._do(lambda: self._speaker.say(service, *words)))
+
+
+class Lender:
+    """One of the other libraries: what it was told, and what it does."""
+
+    def __init__(self, library: PartnerLibrary, do: Do, settle: Callable[[], None]) -> None:
+        self._library, self._do, self._settle = library, do, settle
+
+    @property
+    def heard(self) -> list[str]:
+        """The services of all documents that it was sent."""
+        return [message.service for message in self.documents]
+
+    @property
+    def documents(self) -> list[Message]:
+        """All documents that it was sent."""
+        self._settle()
+        return list(self._library.seen)
+
+    def sends(self, copy: Copy, due: str = "2017-06-30") -> None:
+        """Put the copy that it was asked for into the courier's bag, due back there on a day."""
+        self._tell("ItemShipped", f"request=HKU:{self._asked(copy)}", f"item={copy.barcode}", f"due={due}")
+
+    def cancels(self, copy: Copy) -> None:
+        """Say that the copy it was asked for will not come."""
+        self._tell("ItemRequestCancelled", f"request=HKU:{self._asked(copy)}", f"item={copy.barcode}", "user=HKU-INST")
+
+    def receives(self, copy: Copy) -> None:
+        """Have the copy at home again."""
+        self._tell("ItemReceived", f"request=HKU:{self._asked(copy)}", f"item={copy.barcode}")
+
+    def recalls(self, copy: Copy, *more: str) -> Answer:
+        """Ask for a copy back, for a user of its own."""
+        return self.say("ItemRecalled", f"item={copy.library}:{copy.barcode}", *more)
+
+    def takes_recall_back(self, copy: Copy) -> None:
+        """Let the copy stay after all."""
+        self._tell("ItemRecallCancelled", f"item={copy.barcode}")
+
+    def will_answer(self, problem: str) -> None:
+        """Answer the next document with this problem."""
+        self._library.script.append(Manner("Problem", taken=True, problem=problem))
+
+    def say(self, service: str, *words: str) -> Answer:
+        """Send a document."""
+        return Answer(self._do(lambda: self._library.say(service, *words)))
+
+    def _tell(self, service: str, *words: str) -> None:
+        answer = self.say(service, *words)
+        assert answer.ok, answer.says
+
+    def _asked(self, copy: Copy) -> str:
+        """The number under which it was last asked for a copy."""
+        asked = [
+            m for m in self.documents if m.service == "RequestItem" and m.text("ItemId/ItemIdentifierValue") == copy.barcode
+        ]
+        return asked[-1].text("RequestId/RequestIdentifierValue")
+
+
+def _authentication(pin: str) -> tuple[str, ...]:
+    said = {"Type": "PIN", "Data": pin}
+    words = [f"AuthenticationInput/AuthenticationInput{name}={value}" for name, value in said.items()]
+    return (*words, "AuthenticationInput/AuthenticationDataFormatType=text")
+
+
+def _day(text: str) -> date | None:
+    when = instant(text, calendar.HONG_KONG) if text else None
+    return calendar.civil(when) if when else None
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [str(value)]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for part in parts for text in _texts(part)]

@@ -1,0 +1,68 @@
+"""The library that the published page is walked in: its configuration, its ports and its empty database, made once a module."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Final
+
+from hkall_gateway.lab import setup
+from tests import databases
+from tests.ports import free_ports
+
+LENDERS: Final = ("CUHK", "HKUST", "POLYU", "CITYU", "HKBU", "LU", "EDUHK")
+"""The other seven participating libraries, in the order in which they are asked."""
+
+LU_CHARGES: Final = "charges = { processing_cents = 10000, refund_if_found_days = 90 }\n"
+"""Lingnan charges the replacement and HK$100. Source: its page of loan rules."""
+
+PATRONS: Final = [
+    "barcode",
+    "name",
+    "name_zh",
+    "category",
+    "study_mode",
+    "expires",
+    "email",
+    "language",
+    "blocked",
+    "local_loans",
+    "total_quota",
+    "pin_hash",
+]
+HOLDINGS: Final = ["agency", "bib_id", "title", "author", "volume", "barcode", "status", "lendable", "material"]
+
+_OWN_FILE: Final = "sqlite:///hkall.db"
+
+
+class Premises:
+    """A configured library without patrons or titles. Every test gets a copy of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        sip2, ncip, ops, smtp, *partners = free_ports(4 + len(LENDERS))
+        self.ports = setup.Ports(sip2, ncip, ops, smtp, dict(zip(LENDERS, partners, strict=True)))
+        self.environ = setup.environment(self.ports)
+        self._folder, self._config = folder, setup.write_config(folder, self.ports)
+        text = self._config.read_text(encoding="utf-8")
+        self._config.write_text(text.replace('agency = "LU"\n', f'agency = "LU"\n{LU_CHARGES}'), encoding="utf-8")
+        self._patrons, self._holdings = _only_a_head(folder, PATRONS), _only_a_head(folder, HOLDINGS)
+        setup.furnish(self._config, self.environ, self._patrons, self._holdings)
+
+    def copy(self, folder: Path) -> Path:
+        """The configuration file of a new library in `folder`, with an empty database of its own."""
+        url, config = databases.url(_OWN_FILE), folder / self._config.name
+        text = self._config.read_text(encoding="utf-8")
+        config.write_text(text.replace(json.dumps(_OWN_FILE), json.dumps(url)), encoding="utf-8")
+        shutil.copy(self._config.with_name("policy.toml"), folder)
+        if url == _OWN_FILE:
+            shutil.copy(self._config.with_name("hkall.db"), folder)
+        else:
+            setup.furnish(config, self.environ, self._patrons, self._holdings)
+        return config
+
+
+def _only_a_head(folder: Path, columns: list[str]) -> Path:
+    path = folder / f"no-{columns[0]}.csv"
+    path.write_text(",".join(columns) + "\n", encoding="utf-8")
+    return path

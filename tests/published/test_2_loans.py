@@ -1,0 +1,196 @@
+"""Borrowing and returning, loan quotas and loan periods."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from tests.published.page import CATEGORIES, DAYS, QUOTA, SHELF, Page
+from tests.published.records import Copy, Reader, Title
+from tests.published.terminals import READY
+
+# ---- How a book is borrowed and returned
+
+
+def test_the_reader_is_notified_by_email_when_the_book_is_available(page: Page) -> None:
+    """R12. Not before it is here, and once however often it is scanned."""
+    reader = page.reader()
+    book = page.coming(reader)
+    assert page.letters_to(reader) == []
+    page.clock("2017-03-06 10:00:00")
+    assert page.counter.check_in(book).says == "Received: put on the hold shelf"
+    assert page.counter.check_in(book).ok
+    (letter,) = page.letters_to(reader)
+    assert letter.subject == f"Ready for you: {book.title}"
+    assert "collect it at the Lending Services counter of the Main Library" in letter.text
+    assert "The last day to collect it is Saturday 11 March 2017." in letter.text
+    assert page.counter.record(reader).says == f"HKALL books ready to collect: 1 / {book.title}: HKALL RECVD"
+
+
+def test_the_reader_who_was_notified_borrows_the_book_at_the_counter(page: Page) -> None:
+    """R13, R16. Nobody else does, not before it has arrived, and not at a self-check."""
+    reader, other = page.reader(), page.reader()
+    book = page.coming(reader)
+    assert page.counter.check_out(reader, book).says == "This book has not arrived yet (R13)"
+    assert page.counter.check_in(book).ok
+    assert page.counter.check_out(other, book).says == "This book was requested by somebody else (R13)"
+    assert "please go to the Lending Services counter" in page.selfcheck.check_out(reader, book).says
+    assert page.counter.check_out(reader, book).ok
+
+
+def test_the_reader_has_five_calendar_days_to_pick_the_book_up(page: Page) -> None:
+    """R14. The day of the letter is day 0; the fifth day lasts to its last second."""
+    reader, book = _on_the_shelf_since_6_march(page)
+    page.clock("2017-03-11 23:59:59")
+    assert page.counter.record(reader).count(READY) == 1
+    assert page.counter.check_in(book).field("CL") == "hold"
+    assert page.counter.check_out(reader, book).due == date(2017, 3, 26)
+
+
+def test_from_the_sixth_day_on_the_book_is_not_ready_any_more(page: Page) -> None:
+    """R14, R15. The circulation record does not count it, and the counter's scan sends it home."""
+    reader, book = _on_the_shelf_since_6_march(page)
+    page.clock("2017-03-12 00:00:00")
+    record = page.counter.record(reader)
+    assert record.count(READY) == 0
+    assert "ready to collect" not in record.says
+    home = page.counter.check_in(book)
+    assert home.ok
+    assert "send to CUHK" in home.says
+    assert home.field("CV") == "04", "the alert for a book of another library"
+
+
+def test_on_the_sixth_day_the_counter_may_still_lend_a_book_that_has_not_left(page: Page) -> None:
+    """R14. A choice of ours where the page is silent: the book is here, and so is its reader."""
+    reader, book = _on_the_shelf_since_6_march(page)
+    page.clock("2017-03-12 09:00:00")
+    assert page.counter.check_out(reader, book).due == date(2017, 3, 27)
+
+
+def test_staff_may_give_more_days(page: Page) -> None:
+    """R14. Then the last of them is the last, and the scan keeps the book on the hold shelf until then."""
+    reader, book = _on_the_shelf_since_6_march(page)
+    page.staff(f"request extend {book.barcode} --on 2017-03-14 --reason illness")
+    page.clock("2017-03-14 23:59:59")
+    assert page.counter.record(reader).count(READY) == 1
+    assert page.counter.check_in(book).field("CL") == "hold"
+    page.clock("2017-03-15 00:00:00")
+    assert page.counter.record(reader).count(READY) == 0
+
+
+def test_items_not_claimed_are_returned_to_the_lending_library_without_notification(page: Page) -> None:
+    """R15. The reader hears nothing, and may request the title again; the lender hears that its book is on the way."""
+    title = page.title(CUHK=SHELF, HKUST=SHELF)
+    reader, book = _on_the_shelf_since_6_march(page, title)
+    page.clock("2017-03-12 09:00:00")
+    assert book.barcode in page.staff("expired-pickups")
+    page.staff(f"request return-unused {book.barcode}")
+    page.staff(f"request dispatch {book.barcode}")
+    assert page.lenders["CUHK"].heard[-1] == "ItemShipped"
+    page.clock("2017-03-20 09:00:00")
+    assert page.letters_to(reader) == []
+    assert page.catalogue.request(reader, title).ok
+
+
+def _on_the_shelf_since_6_march(page: Page, title: Title | None = None) -> tuple[Reader, Copy]:
+    reader = page.reader()
+    page.clock("2017-03-06 10:00:00")
+    book = page.arrived(reader, title)
+    assert len(page.letters_to(reader)) == 1
+    return reader, book
+
+
+def test_books_are_returned_to_the_lending_services_counter(page: Page) -> None:
+    """R16. The screen says where they go from there; a self-check sends the reader to the counter."""
+    reader = page.reader()
+    book = page.lent(reader)
+    assert "please go to the Lending Services counter" in page.selfcheck.check_in(book).says
+    assert page.counter.check_in(book).says == "Returned: send to CUHK"
+    assert page.lenders["CUHK"].heard[-1] == "ItemShipped"
+    assert page.catalogue.record(reader).due == {}
+
+
+def test_the_book_drop_is_not_for_hkall_books(page: Page) -> None:
+    """R17. The loan goes on, and the fine with it, until the counter has the book; staff may date the return back."""
+    reader = page.reader()
+    book, late = page.lent(reader), page.lent(reader)
+    page.clock("2017-03-16 22:00:00")
+    for dropped in (book, late):
+        screen = page.bookdrop.check_in(dropped)
+        assert screen.says == "Not returned. HKALL books must go to the Lending Services counter (R17)"
+    page.clock("2017-03-18 10:00:00")
+    assert page.staff("flagged").count("HKALL_IN_BOOKDROP") == 2
+    assert page.counter.check_in(late).says == "Returned: send to CUHK. Fine HKD 4.00"
+    page.staff(f'request return {book.barcode} --on 2017-03-16 --reason "found in the drop"')
+    assert page.catalogue.record(reader).owed_cents == 400
+
+
+def test_a_book_in_the_book_drop_brings_no_overdue_letter(page: Page) -> None:
+    """R17, R39. Letters rest from the drop's scan on; what remains is the counter's task."""
+    reader = page.reader()
+    book = page.lent(reader)
+    page.clock("2017-03-16 22:00:00")
+    page.bookdrop.check_in(book)
+    page.clock("2017-03-20 10:00:00")
+    assert page.letters_to(reader) == []
+
+
+# ---- Loan quotas and loan periods
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_each_category_has_its_maximum_number_of_books(page: Page, category: str) -> None:
+    """R18, R20. The last one of the maximum is granted, the next one is not."""
+    reader, most = page.reader(category, study_mode="full_time"), CATEGORIES[category][QUOTA]
+    *within, last, beyond = page.titles(most + 1)
+    for title in within:
+        page.requested(reader, title)
+    assert page.counter.request(reader, last).ok
+    assert page.counter.request(reader, beyond).says == f"You have all the {most} HKALL books that you may have (R20)"
+    assert page.catalogue.request(reader, beyond).rule == "R20"
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_each_category_has_its_loan_period_in_calendar_days(page: Page, category: str) -> None:
+    """R19. The day of the checkout is day 0; the terminal and the record show the same due date."""
+    reader, days = page.reader(category, study_mode="full_time"), CATEGORIES[category][DAYS]
+    book = page.arrived(reader)
+    due = {15: date(2017, 3, 16), 30: date(2017, 3, 31)}[days]
+    assert page.counter.check_out(reader, book).due == due
+    assert page.catalogue.record(reader).due == {book.barcode: due}
+
+
+@pytest.mark.parametrize(("lent_at", "due"), [("2017-03-01 23:59:59", 16), ("2017-03-02 00:00:00", 17)])
+def test_the_loan_period_counts_from_the_day_in_hong_kong(page: Page, lent_at: str, due: int) -> None:
+    """R19. A book lent one second later is due one day later."""
+    reader = page.reader()
+    page.clock(lent_at)
+    assert page.counter.check_out(reader, page.arrived(reader)).due == date(2017, 3, due)
+
+
+def test_the_loan_period_is_the_borrowers_whatever_date_the_lender_writes(page: Page) -> None:
+    """R19. An earlier date of the lender is kept for staff, and shortens no loan."""
+    reader = page.reader()
+    book = page.arrived(reader, due="2017-03-10")
+    assert page.counter.check_out(reader, book).due == date(2017, 3, 16)
+
+
+def test_hkall_books_take_places_of_the_hku_library_quota(page: Page) -> None:
+    """R20, R21. With 59 of 60 places taken by our own books one HKALL book is granted, and none more."""
+    reader, wanted = page.reader(local_loans=59), page.title()
+    book = page.lent(reader)
+    assert page.counter.request(reader, wanted).says == "You have all the 60 books that you may have (R21)"
+    assert page.catalogue.request(reader, wanted).rule == "R21"
+    assert page.counter.check_in(book).ok
+    assert page.catalogue.request(reader, wanted).ok
+
+
+def test_the_quota_is_looked_at_again_when_the_book_is_borrowed(page: Page) -> None:
+    """R21. Who has filled it with our own books meanwhile does not get the HKALL book, until one of them is back."""
+    reader = page.reader(local_loans=59)
+    book = page.arrived(reader)
+    page.change(reader, local_loans=60)
+    assert page.counter.check_out(reader, book).says == "You have all the 60 books that you may have (R21)"
+    page.change(reader, local_loans=59)
+    assert page.counter.check_out(reader, book).ok

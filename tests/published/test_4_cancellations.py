@@ -1,0 +1,113 @@
+"""Cancellation of requests, by the reader and by the lending library."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from tests.published.page import SHELF, STAGES, Page
+
+# ---- Cancellation of requests
+
+
+ON_TIME: Final = "HKALL REQUESTD"
+STATUSES: Final = [ON_TIME, "TRANSFERRED", "HKALL RECVD"]
+"""What the circulation record says of a request, in the order of its way."""
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_requests_can_be_cancelled_while_the_status_is_hkall_requestd_and_not_later(page: Page, status: str) -> None:
+    """R34. Not any more when it is TRANSFERRED or HKALL RECVD; the catalogue says the same as the terminal."""
+    reader, online, here = page.reader(), page.title(), page.title()
+    for title in (online, here):
+        STAGES[status](page, reader, title)
+    answer, screen = page.catalogue.cancel(reader, online), page.counter.cancel(reader, here)
+    assert (answer.ok, screen.ok) == (status == ON_TIME, status == ON_TIME)
+    if status == ON_TIME:
+        assert screen.says == "The request is cancelled"
+    else:
+        assert answer.rule == "R34"
+        assert screen.says == "Too late to cancel: the book is on its way (R34)"
+
+
+def test_a_cancelled_request_is_off_the_record_and_its_lender_is_told(page: Page) -> None:
+    """R34, R21. Its place in the quota is free again; the reader, who knows, gets no letter."""
+    reader = page.reader(local_loans=59)
+    title = page.requested(reader)
+    assert page.catalogue.cancel(reader, title).ok
+    assert page.lenders["CUHK"].heard == ["RequestItem", "CancelRequestItem"]
+    assert page.counter.status(reader, title) == ""
+    assert page.letters_to(reader) == []
+    assert page.catalogue.request(reader, page.title()).ok
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_the_circulation_record_shows_the_status_of_a_request(page: Page, status: str) -> None:
+    """R35, R36. In the words of the page, at a terminal."""
+    reader, title = page.reader(), page.title()
+    STAGES[status](page, reader, title)
+    assert page.counter.status(reader, title) == status
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_the_circulation_record_online_shows_the_status_of_a_request(page: Page, status: str) -> None:
+    """R35, R36. In the words of the page, where the discovery system reads it."""
+    reader, title = page.reader(), page.title()
+    STAGES[status](page, reader, title)
+    assert status in page.catalogue.record(reader).status[title.name]
+
+
+def test_lending_libraries_may_cancel_and_the_user_is_notified_when_none_is_left(page: Page) -> None:
+    """R37, R38. The first cancellation moves the request on, without a letter; after the last one the reader is told."""
+    reader = page.reader()
+    title = page.requested(reader, page.title(CUHK=SHELF, LU=SHELF))
+    page.lenders["CUHK"].cancels(title.at("CUHK"))
+    assert page.letters_to(reader) == []
+    assert page.counter.status(reader, title) == "HKALL REQUESTD"
+    page.lenders["LU"].cancels(title.at("LU"))
+    (letter,) = page.letters_to(reader)
+    assert letter.subject == f"Not available: {title.name}"
+    assert "none of the other libraries can lend this book now" in letter.text
+    assert page.counter.status(reader, title) == ""
+
+
+# fmt: off
+THREE_REASONS: Final = {
+    "not_on_shelf":        "it was not found on the shelf",
+    "checked_out_locally": "a reader of that library has it",
+    "not_suitable":        "it is not fit to be lent",
+}
+"""What a lender answers, and what the letter says."""
+# fmt: on
+
+
+@pytest.mark.parametrize("reason", THREE_REASONS)
+def test_the_letter_names_the_lenders_reason(page: Page, reason: str) -> None:
+    """R37, R38. Not found on the shelf, checked out by a local user, not suitable for loan."""
+    reader = page.reader()
+    page.lenders["CUHK"].will_answer(reason)
+    page.requested(reader)
+    (letter,) = page.letters_to(reader)
+    assert THREE_REASONS[reason] in letter.text
+
+
+# fmt: off
+IN_OTHER_WORDS: Final = {
+    "NotOnShelf":                             THREE_REASONS["not_on_shelf"],
+    "Item Not Available By Need Before Date": THREE_REASONS["checked_out_locally"],
+    "Item Does Not Circulate":                THREE_REASONS["not_suitable"],
+    "The roof leaks":                         "CUHK says no",
+}
+"""What lenders' systems answer; where it is none of the three reasons, the letter has the sentence that came with it."""
+# fmt: on
+
+
+@pytest.mark.parametrize("answer", IN_OTHER_WORDS)
+def test_the_letter_names_the_reason_whatever_words_the_lenders_system_has(page: Page, answer: str) -> None:
+    """R37, R38. The three reasons in the words of several systems, and a fourth one in the lender's own."""
+    reader = page.reader()
+    page.lenders["CUHK"].will_answer(answer)
+    page.requested(reader)
+    (letter,) = page.letters_to(reader)
+    assert IN_OTHER_WORDS[answer] in letter.text

@@ -1,0 +1,60 @@
+"""The published page of HKALL Borrowing Services, statement by statement, in its order: how to read it, and that it is whole.
+
+For librarians. The five chapters stand in tests/published, in the order of the page:
+
+    test_1_requests.py               the suspension of 2017, who may borrow, what can be requested and how
+    test_2_loans.py                  borrowing and returning, loan quotas and loan periods
+    test_3_recalls_and_renewals.py   holds, recalls, renewals
+    test_4_cancellations.py          cancellation by the reader and by the lending library
+    test_5_fines_and_losses.py       overdue notices, fines, loss and damage, what letters say
+
+Each test is one statement. Its name says the statement in our words; the line below it begins with the numbers of its rules,
+which docs/rules.md lists. Its body plays a few minutes or weeks of a library: readers request in the discovery system, lenders
+send books and recall them, books are scanned at the counter, nights pass, letters arrive. It asserts what a person sees: the
+words on a screen, a letter, a status in the circulation record, a sum. The gateway is the real one and answers over real
+connections; only the time of day is set by the test.
+
+    page.clock("2017-03-16 23:59:59")        the time in Hong Kong; every night on the way does its work
+    reader = page.reader("undergraduates")   a new user of this category
+    book = page.lent(reader)                 requested, sent by its lender, received and lent, all just now
+    page.counter.check_in(book).says         the words on the counter's screen
+    page.letters_to(reader)                  the letters since the mailbox was last opened
+
+Every test begins on Wednesday, 1 March 2017, at ten in the morning. One marked `xfail` says what the gateway does not do yet.
+
+Run the whole page with `pytest tests/published`, one statement with some words of its name:
+`pytest tests/published -k five_calendar_days`.
+
+The choice of the home library, the search and the pages of the circulation record are walked where they are shown.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from hkall_gateway.rules.published import PUBLISHED
+
+CHAPTERS: Final = sorted((Path(__file__).parent / "published").glob("test_*.py"))
+ELSEWHERE: Final = {"R9"}
+"""The home library: the patron's own pages ask for it."""
+
+
+def statements() -> Iterator[tuple[str, str]]:
+    """The name and the first line of every test of the chapters."""
+    for path in CHAPTERS:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                yield node.name, (ast.get_docstring(node) or "").partition("\n")[0]
+
+
+def test_every_statement_names_its_rules() -> None:
+    assert [name for name, line in statements() if not re.match(r"R\d+a?(, R\d+a?)*\. [A-Z]", line)] == []
+
+
+def test_every_rule_of_the_page_is_walked() -> None:
+    walked = {rule for _, line in statements() for rule in re.findall(r"R\d+a?", line.partition(".")[0])}
+    assert walked == PUBLISHED.keys() - ELSEWHERE
