@@ -59,7 +59,6 @@ def test_the_user_receives_an_email_upon_recall(page: Page) -> None:
     assert "it can no longer be renewed" in letter.text
 
 
-@pytest.mark.xfail(strict=True, reason="the counter alone is told")
 @pytest.mark.parametrize("where", ["TRANSFERRED", "HKALL RECVD"])
 def test_who_borrows_a_book_that_was_recalled_before_receives_an_email(page: Page, where: str) -> None:
     """R24. At the checkout, with the date."""
@@ -116,7 +115,6 @@ def test_a_recall_that_is_taken_back_gives_the_due_date_back(page: Page) -> None
     assert page.catalogue.renew(reader, book).ok
 
 
-@pytest.mark.xfail(strict=True, reason="no letter is sent")
 def test_who_was_told_of_a_recall_is_told_when_it_is_taken_back(page: Page) -> None:
     """R24, R26. With the date that holds again."""
     reader = page.reader("postgraduates")
@@ -236,7 +234,6 @@ def test_a_renewed_book_is_still_subject_to_recall(page: Page) -> None:
     assert page.catalogue.record(reader).due == {book.barcode: date(2017, 3, 24)}
 
 
-@pytest.mark.xfail(strict=True, reason="any refusal of the lender takes the renewal back")
 def test_only_a_recall_stands_against_a_renewal(page: Page) -> None:
     """R28. A lender that will not hear of it for another reason is shown to staff, and the date that was told stays."""
     reader = page.reader()
