@@ -15,9 +15,10 @@ from lxml import etree
 
 from hkall_gateway.ncip import classic, forms, lookup_version, reading, trees, version1, writing
 from hkall_gateway.ncip.dialects import Dialect, Dtd, minor, version_1
+from hkall_gateway.ncip.document_limits import REPLY, DocumentLimits
 from hkall_gateway.ncip.elements import SERVICES
 from hkall_gateway.ncip.messages import BadMessage, Coded, Fields, Message
-from hkall_gateway.ncip.trees import NISO, Notes
+from hkall_gateway.ncip.trees import NISO, Notes, TooLarge
 
 __all__ = ["NISO", "BadMessage", "Coded", "Fields", "Message", "decode", "encode"]
 
@@ -25,8 +26,10 @@ __all__ = ["NISO", "BadMessage", "Coded", "Fields", "Message", "decode", "encode
 _DECLARATION: Final = "<?xml version='1.0' encoding='UTF-8'?>\n"
 
 
-def decode(body: bytes, charset: str | None = None) -> Message:
+def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REPLY) -> Message:
     """The message that a document holds; `charset` is the one named by HTTP and goes before the document's own.
+
+    What exceeds the `limits` is refused before it is parsed.
 
     `version` of a message in NCIP 1 is a `Dtd`, and so is that of the BadMessage, so that the reply can be written likewise.
     Raises BadMessage for what is not well-formed, is too large, brings its own entities, is not NCIP, or lacks what its
@@ -36,24 +39,24 @@ def decode(body: bytes, charset: str | None = None) -> Message:
     text = trees.unwrapped(body, charset, notes)
     pieces = forms.torn(text)
     form = _form(pieces[0]) if pieces else None
-    return form.filled(pieces[1], tuple(notes)) if pieces and form else _read(text, notes)
+    return form.filled(pieces[1], tuple(notes)) if pieces and form else _read(text, notes, limits)
 
 
 @lru_cache(maxsize=256)
 def _form(markup: tuple[str, ...]) -> forms.Form | None:
     """What a document with this markup says; None where that is for its texts to say."""
     try:
-        message = _read(forms.marked(markup), Notes())
+        message = _read(forms.marked(markup), Notes(), REPLY)
     except BadMessage:
         return None
     return None if message.service not in SERVICES or isinstance(message.version, Dtd) else forms.form(message)
 
 
-def _read(text: str, notes: Notes) -> Message:
-    root = _tree(text, notes)
+def _read(text: str, notes: Notes, limits: DocumentLimits) -> Message:
+    root = _tree(text, notes, limits)
     dtd = version1.dtd(root)
     try:
-        trees.measure(root, len(text))
+        trees.measure(root, len(text), limits)
         return _message(root, dtd, notes)
     except BadMessage as bad:
         bad.version = _version(root, notes) if dtd is None else dtd
@@ -88,18 +91,18 @@ def _written(message: Message, dialect: Dialect) -> bytes:
     return (_DECLARATION + writing.document(message, "" if bare else dialect.prefix, level, version)).encode()
 
 
-def _tree(text: str, notes: Notes) -> etree._Element:
+def _tree(text: str, notes: Notes, limits: DocumentLimits) -> etree._Element:
     try:
-        return trees.parsed(text)
+        return trees.parsed(text, limits)
     except BadMessage as bad:
         if not version1.likely(text):
             raise
         bad.version = version1.STANDARD
-        if (mended := version1.mended(text)) == text:
+        if isinstance(bad, TooLarge) or (mended := version1.mended(text)) == text:
             raise
     notes.add("bare & or < escaped")
     try:
-        return trees.parsed(mended)
+        return trees.parsed(mended, limits)
     except BadMessage as bad:
         bad.version = version1.STANDARD
         raise

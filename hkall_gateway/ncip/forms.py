@@ -18,6 +18,8 @@ from hkall_gateway.ncip.trees import clean
 
 LONGEST: Final = 8192
 """So many characters has a document at most that is taken for a form."""
+MOST_TAGS: Final = 256
+"""And so many tags: what is kept of 256 forms stays within a few MiB, whatever peers send."""
 _MARK: Final = "\ue000"
 _BLANK: Final = re.compile(r">(\s*+[^\s<][^<]*+)<")
 """A text, which goes into no markup: what is kept of a form holds nothing that was written into it."""
@@ -44,7 +46,7 @@ class Form:
 
 def torn(text: str) -> tuple[tuple[str, ...], list[str]] | None:
     """The markup of a document, in pieces, and the texts between them; None for one that is no form."""
-    if len(text) > LONGEST or text.find("<?", 1) > 0 or any(map(text.__contains__, _ODD)):
+    if len(text) > LONGEST or text.count("<") > MOST_TAGS or text.find("<?", 1) > 0 or any(map(text.__contains__, _ODD)):
         return None
     pieces = _BLANK.split(text)
     texts = pieces[1::2]

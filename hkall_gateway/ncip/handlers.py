@@ -22,6 +22,7 @@ from hkall_gateway.ncip.answers import Said
 from hkall_gateway.ncip.calls import CORR, Call, Caller, Door, Peer, digest, spelled
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
 from hkall_gateway.ncip.dialects import NCIP_2_02, minor
+from hkall_gateway.ncip.document_limits import QUESTION
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.ncip.lookups import versions
 from hkall_gateway.ncip.messages import NOBODY, SHAPES, Coded, Fields, Header, Message
@@ -105,7 +106,7 @@ def _mark(message: Message, now: datetime) -> str:
 
 def _read(body: bytes, charset: str | None) -> tuple[Asked, Trouble | None]:
     try:
-        message = decode(body, charset)
+        message = decode(body, charset, QUESTION)
     except BadMessage as bad:
         service = bad.service if bad.service in SHAPES else None
         asked = Asked(service, bad.header, Message("", {}, bad.version))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable
+from itertools import islice
+from typing import Final
 
 from lxml import etree
 
 from hkall_gateway.ncip.elements import ELEMENTS, SERVICES, Element, model, place
 from hkall_gateway.ncip.messages import SHAPES, BadMessage, Coded, Fields, Message, Value
 from hkall_gateway.ncip.trees import NISO, SYNTAX, Notes, attribute, header, local
+
+FOREIGN: Final = 256
+"""So many elements of other vocabularies may stand in the Ext elements of a document: each is written as a text of its own."""
 
 
 def message(root: etree._Element, version: str, notes: Notes, services: Collection[str] = SERVICES) -> Message:
@@ -24,6 +29,8 @@ def message(root: etree._Element, version: str, notes: Notes, services: Collecti
         inside = [node for wrap in wraps for node in wrap]
     service = _service(inside, root, services)
     nodes = [node for node in inside if local(node.tag) == service]
+    if not _few_foreign(root):
+        raise BadMessage(SYNTAX, f"more than {FOREIGN} foreign elements in Ext", service, header(root))
     fields = _fields(nodes if service == "Problem" else nodes[0], model(service), service, notes)
     if service in SHAPES and (missing := SHAPES[service].missing(fields)):
         raise BadMessage("Needed Data Missing", f"{service} lacks {', '.join(missing)}", service, header(root))
@@ -58,6 +65,11 @@ def _fields(nodes: Iterable[etree._Element], element: Element, path: str, notes:
         elif single.setdefault(name, value) is not value:
             notes.add(f"repeated element {path}/{name}")
     return {**single, **several}
+
+
+def _few_foreign(root: etree._Element) -> bool:
+    foreign = (node for ext in root.iter("{*}Ext") for node in ext if _foreign(node))
+    return next(islice(foreign, FOREIGN, None), None) is None
 
 
 def _foreign(node: etree._Element) -> bool:

@@ -10,10 +10,11 @@ from typing import Final
 
 from lxml import etree
 
+from hkall_gateway.ncip.document_limits import REPLY, DocumentLimits, exceeded
 from hkall_gateway.ncip.messages import BadMessage, Header
 
 NISO: Final = "http://www.niso.org/2008/ncip"
-DEPTH, ELEMENT_COUNT, STRING_LENGTH, NOTES = 64, 20_000, 65_536, 32
+NOTES: Final = 32
 SYNTAX: Final = "Invalid Message Syntax Error"
 
 # Codecs that Python knows and no peer needs (idna, punycode, unicode_escape) stay outside.
@@ -26,14 +27,18 @@ _MARKS: Final[Mapping[bytes, str]] = MappingProxyType(
 )
 _BARE_UTF16: Final[Mapping[bytes, str]] = MappingProxyType({b"<\0": "utf-16-le", b"\0<": "utf-16-be"})
 _DECLARED: Final = re.compile(rb"""\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*["']([\w.-]{1,40})""")
-# Possessive throughout: a peer's prologue must not be able to make this backtrack.
+# Possessive throughout: a peer's prologue must not be able to make this backtrack. A DOCTYPE has two quoted texts at most.
 _SUBSET: Final = re.compile(
-    r"""(?>\s++|<\?(?>.*?\?>)|<!--(?>.*?-->))*+<!DOCTYPE(?>[^\[>"']++|"[^"]*+"|'[^']*+')*+\[""", re.DOTALL
+    r"""(?>\s++|<\?(?>.*?\?>)|<!--(?>.*?-->))*+<!DOCTYPE(?>[^\[>"']++|"[^"]*+"|'[^']*+'){0,9}+\[""", re.DOTALL
 )
 PARSER: Final = etree.XMLParser(
     encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
 )  # huge_tree stays off: libxml2's own bounds on depth and amplification hold
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class TooLarge(BadMessage):
+    """A document that was refused unread, since it exceeds a limit."""
 
 
 class Notes(dict[str, None]):
@@ -58,14 +63,18 @@ def unwrapped(body: bytes, charset: str | None, notes: Notes) -> str:
     return text
 
 
-def parsed(text: str) -> etree._Element:
-    """The tree of a text; nothing is fetched, no entity is resolved, and declarations of the document's own are refused."""
-    if text.count("<") > 3 * ELEMENT_COUNT:  # refused before it costs a tree
-        raise BadMessage(SYNTAX, f"more than {ELEMENT_COUNT} elements")
+def parsed(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
+    """The tree of a text; nothing is fetched, no entity is resolved, and declarations of the document's own are refused.
+
+    Raises TooLarge, before it costs a tree, for a text that exceeds the `limits`.
+    """
+    document = text.encode()
+    if why := exceeded(document, limits):
+        raise TooLarge(SYNTAX, why)
     if _SUBSET.match(text):
         raise BadMessage(SYNTAX, "a DOCTYPE with declarations of its own is refused")
     try:
-        return etree.fromstring(text.encode(), PARSER)
+        return etree.fromstring(document, PARSER)
     except etree.XMLSyntaxError as error:
         raise BadMessage(SYNTAX, place_of(error)) from None
 
@@ -77,7 +86,7 @@ def place_of(error: etree.XMLSyntaxError) -> str:
     return f"not well-formed: {last.type_name if last else 'error'} ({error.code}) in line {line}, column {column}"
 
 
-def measure(root: etree._Element, length: int) -> None:
+def measure(root: etree._Element, length: int, limits: DocumentLimits = REPLY) -> None:
     """Refuse a tree that is too deep, too large, holds a text too long, or an entity. `length`: of the document it was."""
     # The parser left it unresolved; read on, and its text would be lost in silence.
     if next(root.iter(etree.Entity), None) is not None:
@@ -85,10 +94,10 @@ def measure(root: etree._Element, length: int) -> None:
     level, depth, count = [root], 0, 0
     while level:
         depth, count = depth + 1, count + len(level)
-        if depth > DEPTH or count > ELEMENT_COUNT:
-            raise BadMessage(SYNTAX, f"deeper than {DEPTH} or more than {ELEMENT_COUNT} elements", header=header(root))
-        if length > STRING_LENGTH:
-            _check(level, root)
+        if depth > limits.depth or count > limits.elements:
+            raise BadMessage(SYNTAX, f"deeper than {limits.depth} or more than {limits.elements} elements", header=header(root))
+        if length > limits.text:
+            _check(level, root, limits.text)
         level = [child for node in level for child in node]
 
 
@@ -129,16 +138,20 @@ def _declared(body: bytes) -> str:
     return declared[1].decode("ascii", "replace") if declared else "utf-8"
 
 
-def _check(level: Sequence[etree._Element], root: etree._Element) -> None:
+def _check(level: Sequence[etree._Element], root: etree._Element, most: int) -> None:
     texts = (text for node in level for text in (node.text or "", node.tail or "", *map(str, node.attrib.values())))
-    if max(map(len, texts)) > STRING_LENGTH:
-        raise BadMessage(SYNTAX, f"a text longer than {STRING_LENGTH} characters", header=header(root))
+    if max(map(len, texts)) > most:
+        raise BadMessage(SYNTAX, f"a text longer than {most} characters", header=header(root))
 
 
 def _agency(root: etree._Element, side: str) -> str:
-    texts = (
-        (node.text or "").strip()
-        for wrap in root.iter(f"{{*}}{side}")
-        for node in wrap.iter("{*}AgencyId", "{*}Value")  # NCIP 1: UniqueAgencyId with Scheme and Value
-    )
-    return next((text[:200] for text in texts if text), "")
+    """The first agency named inside an element `side`. Each node is visited once, however deeply such elements are nested."""
+    waiting: list[tuple[etree._Element, bool]] = [(root, False)]
+    while waiting:
+        node, inside = waiting.pop()
+        name = local(node.tag)
+        # NCIP 1 has UniqueAgencyId with Scheme and Value.
+        if inside and name in ("AgencyId", "Value") and (text := (node.text or "").strip()):
+            return text[:200]
+        waiting.extend((child, inside or name == side) for child in reversed(node))
+    return ""

@@ -7,7 +7,7 @@ at ItemOptionalFields/ItemDescription/Ext/ItemId.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from lxml import etree
@@ -55,6 +55,10 @@ def _doctype(system: str, public_id: str, version: str) -> tuple[str, str]:
 
 
 # Repairs for documents of NCIP 1 that are no XML. libxml2's recovery would cut off what stands behind the error.
+HEAD: Final = 4_096
+"""Within so many characters a document says that it is NCIP 1."""
+LONGEST_MENDED: Final = 32_768
+"""So many characters has a document at most that is repaired: one from INN-Reach has some thousand."""
 _LIKELY: Final = re.compile(r"<!DOCTYPE[^>]{0,300}NCIP DTD Version 1|<NCIPMessage[^>]{0,300}v1_|<UniqueAgencyId")
 _BARE: Final = re.compile(r"&(?!#?\w{1,32};)")
 _SCHEME: Final = re.compile(r"<Scheme([^<>]{0,100})>(.{0,500}?)</Scheme>", re.DOTALL)
@@ -62,12 +66,13 @@ _SCHEME: Final = re.compile(r"<Scheme([^<>]{0,100})>(.{0,500}?)</Scheme>", re.DO
 
 def likely(text: str) -> bool:
     """Whether a text that is no XML was meant to be NCIP 1."""
-    return NISO not in text and _LIKELY.search(text) is not None
+    head = text[:HEAD]
+    return NISO not in head and _LIKELY.search(head) is not None
 
 
 def mended(text: str) -> str:
     """The text with its schemes escaped: INN-Reach's `…IRCIRCD?target=…&scheme=…`, and a blank form's `<DCB SERVER>` in one."""
-    return _BARE.sub("&amp;", _SCHEME.sub(_escaped, text))
+    return _BARE.sub("&amp;", _SCHEME.sub(_escaped, text)) if len(text) <= LONGEST_MENDED else text
 
 
 def _escaped(scheme: re.Match[str]) -> str:
@@ -80,19 +85,25 @@ def _escaped(scheme: re.Match[str]) -> str:
 def modern(root: etree._Element, note: Callable[[str], None]) -> etree._Element:
     """The same document as NCIP 2 without a namespace would say it; `note` is told of liberties taken."""
     made = etree.Element(local(root.tag))
-    for child in root:
-        made.extend(_translated(child, note))
+    made.extend(_children(root, note))
     return made
 
 
-def _translated(node: etree._Element, note: Callable[[str], None]) -> list[etree._Element]:
+def _children(node: etree._Element, note: Callable[[str], None]) -> list[etree._Element]:
+    """What a node's children become."""
+    names = {local(child.tag) for child in node}
+    return [made for child in node for made in _translated(child, names, note)]
+
+
+def _translated(node: etree._Element, beside: Collection[str], note: Callable[[str], None]) -> list[etree._Element]:
+    """What one node becomes; `beside` are the names of its parent's children."""
     name = local(node.tag)
     if name in ERRORS:
         return [_problem(node, ERRORS[name])]
     if name in ("VisibleUserId", "VisibleItemId"):
-        return [_visible(node, name, note)]
+        return [_visible(node, name, beside, note)]
     if name == "UserTransaction" or (name == "Problem" and any(local(child.tag) in ERRORS for child in node)):
-        return [made for child in node for made in _translated(child, note)]
+        return _children(node, note)
     made = _renamed(node, RENAMED.get(name, name), note)
     return [made] if _says(made, name) else []
 
@@ -110,28 +121,30 @@ def _renamed(node: etree._Element, name: str, note: Callable[[str], None]) -> et
         made.text = pair.get("Value", node.text)
         made.set("Scheme", pair.get("Scheme") or "")
         return made
-    for child in node:
-        for inner in _translated(child, note):
-            _join(made, inner)
+    _put_in(made, _children(node, note))
     return made
 
 
-def _join(parent: etree._Element, child: etree._Element) -> None:
-    """Put a child in; the content of a second Ext joins the first."""
-    first = parent.find("Ext") if child.tag == "Ext" else None
-    if first is None:
-        parent.append(child)
-    else:
-        first.extend(list(child))
+def _put_in(parent: etree._Element, children: Iterable[etree._Element]) -> None:
+    """Append the children; the content of a second Ext joins the first."""
+    first: etree._Element | None = None
+    for child in children:
+        if child.tag != "Ext":
+            parent.append(child)
+        elif first is None:
+            first = child
+            parent.append(child)
+        else:
+            first.extend(list(child))
 
 
-def _visible(node: etree._Element, name: str, note: Callable[[str], None]) -> etree._Element:
+def _visible(node: etree._Element, name: str, beside: Collection[str], note: Callable[[str], None]) -> etree._Element:
     around = node.getparent()
     assert around is not None
     new = RENAMED[name]
     made = _renamed(node, new, note)
-    beside = around.find(name.replace("Visible", "Unique")) is not None
-    where = VISIBLE.get((local(around.tag), name), f"Ext/{new}" if beside else "")
+    unique = name.replace("Visible", "Unique") in beside
+    where = VISIBLE.get((local(around.tag), name), f"Ext/{new}" if unique else "")
     if not where:
         note(f"{name} read as {new}")
     if not where.startswith("Ext/"):

@@ -39,6 +39,7 @@ OPEN = '<?xml version="1.0"?><!DOCTYPE NCIPMessage '
 RENEWAL = "<NCIPMessage><ItemShipped><RequestId><RequestIdentifierValue>{}</RequestIdentifierValue></RequestId>"
 RENEWAL += "</ItemShipped></NCIPMessage>"
 BOMB = "".join(f'<!ENTITY b{n} "{f"&b{n - 1};" * 10}">' for n in range(1, 12))
+SIXTY_FIVE = " ".join(f'a{n}="1"' for n in range(65))
 HOSTILE: dict[str, bytes] = {
     "nothing": b"",
     "blanks": b" \r\n\0\x04",
@@ -58,8 +59,19 @@ HOSTILE: dict[str, bytes] = {
     "a bare ampersand": RENEWAL.format("R&D").encode(),
     "65 levels": RENEWAL.format("<a>" * 61 + "</a>" * 61).encode(),
     "100,000 levels": b"<NCIPMessage>" + b"<a>" * 100_000,
-    "20,001 elements": RENEWAL.format("<b/>" * 20_001).encode(),
+    "10,001 elements": RENEWAL.format("<b/>" * 10_001).encode(),
     "250,000 elements": RENEWAL.format("<b/>" * 250_000).encode(),
+    "65 attributes": RENEWAL.replace("<ItemShipped>", f"<ItemShipped {SIXTY_FIVE}>", 1).format("R1").encode(),
+    "40,000 attributes": b"<NCIPMessage " + b" ".join(b"b%d='x'" % n for n in range(40_000)) + b"/>",
+    "32,500 namespaces": b"<NCIPMessage " + b" ".join(b"xmlns:b%d='b'" % n for n in range(32_500)) + b"/>",
+    "60,000 comments": RENEWAL.format("<!---->" * 60_000).encode(),
+    "60,000 processing instructions": RENEWAL.format("<?a?>" * 60_000).encode(),
+    "200,000 references": RENEWAL.format("&lt;" * 200_000).encode(),
+    "a DOCTYPE of quotation marks": b"<!DOCTYPE " + b"a'" * 400_000,
+    "257 foreign elements": RENEWAL.replace("</ItemShipped>", f"<Ext>{'<odd/>' * 257}</Ext></ItemShipped>")
+    .format("1")
+    .encode(),
+    "an address inside addresses": b"<FromAgencyId>" * 60 + b"<a/>" * 9_900 + b"</FromAgencyId>" * 60,
     "a long text": RENEWAL.format("R" * 65_537).encode(),
     "a long attribute": RENEWAL.replace("ItemShipped", f'ItemShipped a="{"R" * 65_537}"', 1).format("R1").encode(),
     "a prologue made to backtrack": b"<!---->" * 10_000 + b"<!DOCTYPE x",
@@ -95,7 +107,7 @@ def test_a_charset_we_do_not_read_is_refused_by_name(charset: str) -> None:
 
 
 def test_what_lies_within_the_limits_is_read() -> None:
-    inside = "<x>" * 59 + "</x>" * 59 + "<y/>" * 19_000 + f"<z>{'1' * 65_536}</z>"
+    inside = "<x>" * 59 + "</x>" * 59 + "<y/>" * 9_900 + f"<z>{'1' * 65_536}</z>"
     assert decode(RENEWAL.replace("<ItemShipped>", f"<ItemShipped>{inside}").format("R1").encode()).text(R1) == "R1"
 
 
