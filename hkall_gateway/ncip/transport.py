@@ -22,8 +22,12 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from hkall_gateway import __version__
+from hkall_gateway.edge.bounded_replies import MOST_HEAD, BoundedEndpoints
 
-MOST_BYTES: Final = 10 * 1024 * 1024
+MOST_BYTES: Final = 1_048_576
+"""Of a reply's body. What frames it, chunk by chunk, may be as long again."""
+LONGEST_TYPE: Final = 256
+"""Bytes of a Content-Type: the longest in use has forty."""
 CONNECT_S: Final = 10.0
 LONGEST_WAIT_S: Final = 86_400
 CONTENT_TYPE: Final = 'application/xml; charset="utf-8"'
@@ -75,7 +79,7 @@ Post = Callable[[str, bytes, float], Awaitable[Posted]]
 def charset(content_type: str) -> str | None:
     """The charset parameter of an HTTP Content-Type; None when there is none."""
     headers = MimeHeaders()
-    headers["Content-Type"] = content_type
+    headers["Content-Type"] = content_type[:LONGEST_TYPE]
     return headers.get_content_charset()
 
 
@@ -88,7 +92,7 @@ class AgentPost:
 
     def __init__(self, reactor: Any, agent: Any = None, most_bytes: int = MOST_BYTES) -> None:
         self._reactor, self._most_bytes = reactor, most_bytes
-        self._agent: Any = agent or _agent(reactor)
+        self._agent: Any = agent or _agent(reactor, most_bytes)
 
     async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
         document = _Document(body)
@@ -103,9 +107,10 @@ class AgentPost:
             raise (NoReply(said, kind or "http") if document.left else NotSent(said, kind or "connect")) from failed
 
 
-def _agent(reactor: Any) -> Any:
+def _agent(reactor: Any, most_bytes: int) -> Any:
     pool = HTTPConnectionPool(reactor, persistent=False)  # type: ignore[no-untyped-call]  # twisted.web has no types here
-    return Agent(reactor, connectTimeout=CONNECT_S, pool=pool)  # type: ignore[no-untyped-call]  # nor here
+    endpoints = BoundedEndpoints(reactor, CONNECT_S, 2 * most_bytes + MOST_HEAD)
+    return Agent.usingEndpointFactory(reactor, endpoints, pool)  # type: ignore[no-untyped-call]  # nor here
 
 
 def _headers() -> Headers:
@@ -164,8 +169,8 @@ def _whole(response: Any, most_bytes: int) -> Deferred[Posted]:
 
 
 def _one(response: Any, name: str) -> str:
-    values: list[str] = response.headers.getRawHeaders(name, [])
-    return values[0] if values else ""
+    values: list[bytes] = response.headers.getRawHeaders(name.encode(), [])
+    return values[0].decode("utf-8", "replace") if values else ""
 
 
 def _wait(response: Any) -> int:

@@ -23,6 +23,8 @@ from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES
 
 MOST_BYTES: Final = 1_048_576
 """A reply that is longer is none."""
+MOST_LINES: Final = 64
+"""Lines that wait to be read; a system that says more is not answering us."""
 LOOKS: Final = frozenset({"17", "23", "63", "99"})
 """Questions that change nothing."""
 ANSWERED: Final = LOOKS | {"09", "11", "29", "37", "93"}
@@ -88,7 +90,7 @@ class Wire(TwistedProtocol):
 
     def __init__(self) -> None:
         self.closed = ""
-        self._buffer = b""
+        self._buffer = bytearray()
         self._lines: deque[bytes] = deque()
         self._waiter: Deferred[bytes] | None = None
 
@@ -112,9 +114,13 @@ class Wire(TwistedProtocol):
             cast(Any, self.transport).abortConnection()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        *lines, self._buffer = (self._buffer + data).replace(b"\n", b"\r").split(b"\r")
-        self._lines.extend(filter(None, lines))
-        if len(self._buffer) > MOST_BYTES:
+        first, *others = data.replace(b"\n", b"\r").split(b"\r")
+        self._buffer += first
+        for piece in others:
+            if self._buffer:
+                self._lines.append(bytes(self._buffer))
+            self._buffer = bytearray(piece)
+        if len(self._buffer) > MOST_BYTES or len(self._lines) > MOST_LINES:
             self.drop()
         if self._lines and self._waiter is not None and not self._waiter.called:
             self._waiter.callback(self._lines.popleft())
