@@ -28,18 +28,22 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge import tls
 from hkall_gateway.edge.address_queue import AddressQueue
+from hkall_gateway.edge.admission import Judge, Refusals, guarded
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.balanced import Balanced
+from hkall_gateway.edge.body_budget import BodyBudget
+from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
+from hkall_gateway.edge.connection_limit import ConnectionLimit
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
+from hkall_gateway.edge.fair_reads import FairReads
 from hkall_gateway.edge.guesses import Guesses
-from hkall_gateway.edge.limits import Gate
 from hkall_gateway.edge.ports import entrance, numbered, prompt
 from hkall_gateway.edge.secrets import Secrets, WrongPins
 from hkall_gateway.edge.soon import Soon
 from hkall_gateway.ncip import handlers as ncip
 from hkall_gateway.ncip.rawtcp import NcipLines
-from hkall_gateway.ncip.server import NcipSite, ncip_site
+from hkall_gateway.ncip.server import NcipSite
 from hkall_gateway.ops import counting
 from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.ops.pages import ops_site
@@ -65,6 +69,7 @@ LOG = structlog.get_logger()
 PIN_ATTEMPTS, PIN_WINDOW_S = 5, 900.0
 HASHING_THREADS = 1
 """For PINs, and as many for logins, so that strangers who log in delay no reader."""
+OPS_BODY, OPS_IDLE_S = 4096, 30.0
 
 
 def now() -> datetime:
@@ -120,6 +125,27 @@ def make_unit(house: House) -> Callable[[Connection], Unit]:
     return lambda connection: Unit(connection, new_request_id, house.silent)
 
 
+def _limit(door: gateway.Door) -> ConnectionLimit:
+    return ConnectionLimit(door.max_connections, door.max_connections_per_address, door.max_unproven_per_address)
+
+
+def _judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: AllowList) -> Judge:
+    """Why a connection is turned away at accept; a balancer is asked whom it speaks for first."""
+
+    def judge(address: str) -> str:
+        if balancers.admits(address):
+            return ""
+        if not admits(address):
+            return "address"
+        return "" if limit.has_room(address) else "full"
+
+    return judge
+
+
+Guard = tuple[Judge, Refusals]
+"""Who is turned away at a port, and who counts them."""
+
+
 class Daemon:
     """One running gateway: made from a configuration, started, reloaded, stopped.
 
@@ -137,7 +163,7 @@ class Daemon:
         self._local = Local(self._means, self._verify_pin)
         self.secrets, self._logins = self._make_secrets(self._hashing), self._make_secrets(self._hashing_logins)
         self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
-        self._soon = Soon(reactor)
+        self._soon, self._fair = Soon(reactor), FairReads(reactor)
         engine = open_engine(config.database.url, config.database.limits())
         watch = counting.timed(self.counters, reactor.seconds)
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, watch)
@@ -151,6 +177,7 @@ class Daemon:
         self._sip2_door, ncip_door = self._doors()
         self._terminals = self._make_terminals()
         self._partners, self._lines = self._make_partners(ncip_door)
+        self._ops = self._make_ops()
         self._ports: list[Any] = []
         self._certificates: list[tls.Certificates] = []
         self._pulse = Pulse(reactor, self.counters)
@@ -217,20 +244,30 @@ class Daemon:
     def _make_terminals(self) -> list[tuple[str, Terminals]]:
         """Each port for terminals and who makes its connections; all ports are one door with one limit."""
         door = self.config.sip2
-        gate = Gate(door.max_connections_per_address, door.max_connections)
+        limit, refusals = _limit(door), self._refusals("sip2")
 
         def port(listener: Listener) -> Terminals:
             waits = float(door.idle_timeout_s), float(door.login_timeout_s)
-            return Terminals(lambda: self._sip2_door, gate, self._reactor, *waits, listener)
+            return Terminals(lambda: self._sip2_door, limit, refusals, self._reactor, *waits, listener)
 
         return [(endpoint, port(listener)) for endpoint, listener in rows.listeners(door)]
 
     def _make_partners(self, first: ncip.Door) -> tuple[NcipSite, NcipLines]:
         """What answers over HTTP, and what answers NCIP 1 on a bare connection; one limit for both."""
         door = self.config.ncip
-        gate = Gate(door.max_connections_per_address, door.max_connections)
-        site = ncip_site(first, door.max_body_bytes, self._reactor, gate)
-        return site, NcipLines(first, door.max_body_bytes, self._reactor, gate)
+        bodies = BodyBudget(door.max_unfinished_bytes)
+        bounds = Bounds(_limit(door), bodies, self._refusals("ncip"), door.max_body_bytes)
+        return NcipSite(first, bounds, self._reactor), NcipLines(first, bounds, self._reactor)
+
+    def _make_ops(self) -> BoundedSite:
+        """What operators open; all of its callers are strangers."""
+        most = self.config.ops.max_connections
+        bounds = Bounds(ConnectionLimit(most, most, most), BodyBudget(0), self._refusals("ops"), OPS_BODY, OPS_IDLE_S)
+        gauges = Gauges(self.house.agency, self._clock)
+        return ops_site(self.store, self.counters, gauges.look, lambda: bool(self._ports), bounds, self._reactor)
+
+    def _refusals(self, protocol: str) -> Refusals:
+        return Refusals(protocol, self.counters, self._clock)
 
     # ---- its life
 
@@ -240,14 +277,12 @@ class Daemon:
         self._hashing_logins.start()
         await self.presence.start()
         await self.store.run(Unit.write_partners, [p.plain() for p in self.config.partners])
-        gauges = Gauges(self.house.agency, self._clock)
-        ops = ops_site(self.store, self.counters, gauges.look, lambda: bool(self._ports), self._reactor)
         for text, terminals in self._terminals:
             await self._listen_to_terminals(text, terminals)
         for text, factory in self._ncip_ports():
             await self._listen_to_partners(text, factory)
         for text in self.config.ops.listen:
-            await self._listen(text, ops)
+            await self._listen(text, self._ops)
         await self.courier.start()
         self.rounds.start()
         self._pulse.start()
@@ -263,24 +298,31 @@ class Daemon:
         if text.startswith(tls.KIND):
             terminals.listener = replace(terminals.listener, proxy_from=NOBODY_ELSE)
         around = self._behind(balancers, "sip2")
-        await self._listen(text, terminals, shared=listens.share_ports, around=around)
+        judge = _judge(lambda address: self._sip2_door.admits(address), terminals.limit, balancers)
+        named: dict[str, Any] = {"guard": (judge, terminals.refusals), "around": around}
+        await self._listen(text, terminals, shared=listens.share_ports, **named)
 
-    async def _listen_to_partners(self, text: str, factory: Any) -> None:
-        listens, plain = self.config.ncip, not text.startswith(tls.KIND)
-        around = self._behind(AllowList(listens.proxy_from), "ncip") if listens.proxy_from else _as_it_is
-        named: dict[str, Any] = {"authorities": listens.client_ca, "around": around}
+    async def _listen_to_partners(self, text: str, factory: NcipSite | NcipLines) -> None:
+        listens, plain, bounds = self.config.ncip, not text.startswith(tls.KIND), factory.bounds
+        balancers = AllowList(listens.proxy_from)
+        around = self._behind(balancers, "ncip") if listens.proxy_from else _as_it_is
+        judge = _judge(lambda address: factory.door.admits(address), bounds.connections, balancers)
+        named: dict[str, Any] = {"guard": (judge, bounds.refusals), "authorities": listens.client_ca, "around": around}
         await self._listen(text, around(factory) if plain else factory, shared=listens.share_ports, **named)
 
     def _behind(self, balancers: AllowList, door: str) -> Callable[[Any], Any]:
         return lambda factory: Balanced(factory, balancers, door, self.counters, self._reactor)
 
-    async def _listen(self, text: str, factory: Any, *, shared: bool = False, **of_tls: Any) -> None:
+    async def _listen(
+        self, text: str, factory: Any, *, shared: bool = False, guard: Guard | None = None, **of_tls: Any
+    ) -> None:
         text = numbered(text, number())
         made = tls.tls_entrance(self._reactor, text, shared=shared, **of_tls) if text.startswith(tls.KIND) else None
         if made is not None:
             self._certificates.append(made.certificates)
         endpoint: Any = made or entrance(self._reactor, text, shared=shared)
-        self._ports.append(prompt(await endpoint.listen(factory), self._soon.first))
+        port = prompt(await endpoint.listen(factory), self._soon.first, self._fair)
+        self._ports.append(guarded(port, *guard) if guard else port)
 
     def _renew_certificates(self) -> None:
         for shown in self._certificates:

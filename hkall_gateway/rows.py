@@ -80,7 +80,7 @@ def sender(config: Gateway, address: str, key: Sensitive) -> Sender:
 def _terminal(row: gateway.Terminal, make: Dialect, language: str, policy: Policy) -> TerminalRow:
     allowed, messages = AllowList(row.allow_from), messages_of(row.role, policy, takes_money=bool(row.takes_money))
     named = (row.login, row.secret_hash, row.role, row.location)
-    return TerminalRow(*named, make, allowed, language, messages, bool(row.offline))
+    return TerminalRow(*named, make, allowed, language, messages, bool(row.offline), max_connections=row.max_connections)
 
 
 def _make(row: SiteDialect) -> Dialect:
@@ -97,10 +97,12 @@ def _partner(row: gateway.Partner, secret: str, wrong_pins: int) -> Caller:
     proof = (row.certificate, row.by_address)
     told = Caller(row.agency, secret, "partner", row.allow_from, zone, row.date_semantics, *proof, most)
     told = replace(told, request_agencies=row.request_agencies, sees_patrons=bool(row.sees_patrons))
-    return replace(told, wrong_pins=row.wrong_pins or wrong_pins)
+    return replace(told, wrong_pins=row.wrong_pins or wrong_pins, max_connections=row.max_connections)
 
 
 def _client(row: gateway.Client, secret: str, wrong_pins: int) -> Caller:
-    told = Caller(row.agency, secret, "client", row.allow_from, request_agencies=row.request_agencies)
+    told = Caller(
+        row.agency, secret, "client", row.allow_from, request_agencies=row.request_agencies, max_connections=row.max_connections
+    )
     proof = replace(told, certificate=row.certificate, by_address=row.by_address)
     return replace(proof, labels=row.request_status == "label", wrong_pins=row.wrong_pins or wrong_pins)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPSConnection
@@ -147,10 +147,10 @@ def test_a_certificate_that_no_authority_of_ours_signed_is_turned_away(site: Sit
 
 BALANCED = {
     "named by the balancer":             (BALANCER,    "127.0.0.1", "Unknown Item"),
-    "from where no library is":          (BALANCER,    "192.0.2.77", "Agency Authentication Failed"),
+    "from where no library is":          (BALANCER,    "192.0.2.77", ""),
     "a caller that says it is another":  ("127.0.0.1", "127.0.0.2", ""),
 }  # fmt: skip
-"""From where the connection comes, whom its PROXY header names, and what a library with the right secret is told."""
+"""From where the connection comes, whom its PROXY header names, and what a library with the right secret is told, if it is."""
 
 
 @pytest.mark.parametrize("port", ["plain", "raw"])
@@ -162,8 +162,9 @@ def test_whom_the_balancer_names_is_the_caller_and_only_a_balancer_is_believed(s
     with socket.create_connection(("127.0.0.1", getattr(site, port)), PATIENCE_S, (source, 0)) as line:
         line.sendall(f"PROXY TCP4 {caller} 127.0.0.1 40000 80\r\n".encode() + head + body)
         data = b""
-        while b"</NCIPMessage>" not in data and (part := line.recv(65_536)):
-            data += part
+        with suppress(ConnectionResetError):
+            while b"</NCIPMessage>" not in data and (part := line.recv(65_536)):
+                data += part
     if problem:
         said = decode(data.partition(b"\r\n\r\n")[2] if port == "plain" else data)
         assert said.text("Problem/ProblemType") == problem

@@ -31,6 +31,7 @@ def crossed(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
     yield from _proofs(tables)
     yield from _terminals(tables)
     yield from _dialects(tables)
+    yield from _limits(tables)
 
 
 def _twice(tables: Table) -> Iterator[Fault]:
@@ -116,6 +117,23 @@ def _terminals(tables: Table) -> Iterator[Fault]:
         for key, roles in OF_ROLES.items():
             if row.get(key) is True and row.get("role") not in roles:
                 yield dotted(("sip2", "terminals", index, key)), f"is for {listed(roles)}, not for {row.get('role')!r}"
+
+
+def _limits(tables: Table) -> Iterator[Fault]:
+    """Numbers of connections and bytes that cannot be reached, since a smaller one stands in front of them."""
+    for kind in ("sip2", "ncip"):
+        door = _table(tables, kind)
+        most = _whole(door.get("max_connections"))
+        if most and (own := _whole(door.get("max_unproven_per_address"))) and own > most:
+            yield dotted((kind, "max_unproven_per_address")), f"must be at most max_connections ({most})"
+    ncip = _table(tables, "ncip")
+    body, held = _whole(ncip.get("max_body_bytes")), _whole(ncip.get("max_unfinished_bytes", 16_777_216))
+    if body and held and body > held:
+        yield dotted(("ncip", "max_unfinished_bytes")), f"must be at least max_body_bytes ({body})"
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _dialects(tables: Table) -> Iterator[Fault]:

@@ -97,6 +97,9 @@ class Door(Strict):
     )
     max_connections: Natural = Field(default=500, description="open connections in all")
     max_connections_per_address: Natural = Field(default=500, description="open connections of one address")
+    max_unproven_per_address: Natural = Field(
+        default=20, description="of these, connections that are not logged in or proven; behind a balancer, of its caller"
+    )
     proxy_from: tuple[Network, ...] = Field(default=(), description=BALANCERS)
 
 
@@ -125,6 +128,7 @@ class Terminal(Strict):
         description="counter, selfcheck: it goes on while the line is down; what it tells as done (no block) is taken, "
         "for the holder alone and never for longer than the policy; not said means no",
     )
+    max_connections: Natural = Field(default=100, description="open connections that are logged in with it")
 
 
 class Listener(Strict):
@@ -169,6 +173,10 @@ class Ncip(Door):
 
     listen_v1_tcp: tuple[Endpoint, ...] = Field(default=(), description="raw TCP endpoints for NCIP version 1")
     max_body_bytes: Natural = Field(default=1_048_576, description="a longer document is refused with HTTP 413")
+    max_unfinished_bytes: Natural = Field(
+        default=16_777_216,
+        description="memory for documents that have not ended, beyond 64 KiB of each; then the oldest is refused with HTTP 503",
+    )
     answer_within_s: Seconds = Field(default=20.0, description="then 'try again' is answered; peers wait about 30 s")
     other_names: tuple[Agency, ...] = Field(
         default=(), description="AgencyIds by which partners may address us (ToAgencyId) beside `[library] agency`"
@@ -220,6 +228,7 @@ class Partner(Strict):
     silence_days: Natural = Field(default=2, description="working days after which silence counts as no")
     date_semantics: Literal["instant", "date_only"] = Field(default="instant", description="what its 00:00:00Z means")
     lookups_per_minute: Natural = Field(default=60, description="look-ups that it may ask of us")
+    max_connections: Natural = Field(default=100, description="open connections that have proven to be its own")
     timeout_s: Natural = Field(default=20, description="how long one document may take")
     request_agencies: tuple[Agency, ...] = Field(
         default=(),
@@ -256,6 +265,7 @@ class Client(Strict):
         default=(), description="further AgencyIds under which it numbers its requests"
     )
     wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this client")
+    max_connections: Natural = Field(default=100, description="open connections that have proven to be its own")
 
 
 class Smtp(Strict):
@@ -276,8 +286,9 @@ class Ops(Strict):
     """What operators open: /healthz, /readyz, /metrics and the console."""
 
     listen: tuple[Endpoint, ...] = Field(
-        default=(), description="Twisted endpoints; of several gateways one each: tcp:808{instance}"
+        default=(), description="Twisted endpoints; of several gateways one each: tcp:808{instance}:interface=127.0.0.1"
     )
+    max_connections: Natural = Field(default=20, description="open connections; for one more the oldest is closed")
 
 
 class Courier(Strict):

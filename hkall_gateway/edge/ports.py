@@ -7,7 +7,9 @@ from typing import Any, Final, cast
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.tcp import Port, Server, makeBinding
+from twisted.python.failure import Failure
 
+from hkall_gateway.edge.fair_reads import FairReads
 from hkall_gateway.edge.soon import at_once
 
 _endpoint: Any = serverFromString  # it has no types
@@ -23,27 +25,45 @@ def numbered(text: str, number: str) -> str:
     return text.replace(NUMBER, number)
 
 
+BACKLOG: Final = 512
+"""Connections that the kernel holds until they are accepted, so that a burst of strangers delays nobody by a second."""
+
+
 def entrance(reactor: Any, text: str, *, shared: bool = False) -> Any:
     """The server endpoint of a description. `shared`: others may listen on its port too, and the kernel deals out the callers.
 
     Twisted's endpoint strings have no word for SO_REUSEPORT; the port of the endpoint that they make says it.
     """
-    made = _endpoint(reactor, text)
+    roomy = text.partition(":")[0] in SHARED and "backlog=" not in text
+    made = _endpoint(reactor, f"{text}:backlog={BACKLOG}" if roomy else text)
     if shared and text.partition(":")[0] in SHARED:
         made._port = makeBinding(made._interface, made._port, reuseAddress=True, reusePort=True)
     return made
 
 
-def prompt(port: Any, soon: Callable[[Callable[[], object]], None] = at_once) -> Any:
+def prompt(port: Any, soon: Callable[[Callable[[], object]], None] = at_once, fair: FairReads | None = None) -> Any:
     """The same port, on which callers from now on are answered without a detour (`Prompt`); a UNIX socket is left as it is.
 
-    `soon` sends what was written in one turn of the reactor in a row.
+    `soon` sends what was written in one turn of the reactor in a row. With `fair`, connections are strangers that read little
+    at a time and take turns, until `vouch` says whose they are.
     """
     if isinstance(port, Port):
-        port.transport = cast(Any, type)(
-            "Prompt", (Prompt,), {"soon": staticmethod(soon)}
-        )  # Twisted's own place for another kind
+        named = {"soon": staticmethod(soon), "fair": fair}
+        port.transport = cast(Any, type)("Prompt", (Prompt,), named)  # Twisted's own place for another kind
     return port
+
+
+def vouch(transport: Any, row: str) -> None:
+    """The connection below a transport has proven to be `row`. Harmless for one that is not of a `prompt` port."""
+    while transport is not None and not isinstance(transport, Prompt):
+        transport = getattr(transport, "transport", None)  # of TLS, or of a balancer's header
+    if transport is not None:
+        transport.row = row
+
+
+STRANGER_READ: Final = 1024
+KNOWN_READ: Final = 16_384
+"""Bytes that are read at a time: what a stranger may have worked off in one go, and what a proven peer may."""
 
 
 class Prompt(Server):
@@ -54,8 +74,35 @@ class Prompt(Server):
     """
 
     soon: Callable[[Callable[[], object]], None] = staticmethod(at_once)
+    fair: FairReads | None = None
+    row = ""
     _queued = False
-    _held: bytes = b""
+    _held: tuple[bytes, ...] | list[bytes] = ()
+
+    def doRead(self) -> Any:  # noqa: N802
+        """Read some of what came, if it is this connection's turn."""
+        fair = self.fair
+        if fair is None:
+            return super().doRead()
+        began_s = fair.seconds()
+        trusted = fair.trusts(self.row, began_s)
+        if not trusted and not fair.admits(self):
+            return None
+        self.bufferSize = KNOWN_READ if trusted else STRANGER_READ
+        try:
+            return super().doRead()
+        finally:
+            fair.used(self.row, fair.seconds() - began_s, trusted=trusted)
+
+    def stopReading(self) -> None:  # noqa: N802
+        if self.fair is not None:
+            self.fair.forget(self)
+        super().stopReading()  # type: ignore[no-untyped-call]  # it has no types
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        if self.fair is not None:
+            self.fair.forget(self)
+        super().connectionLost(reason)
 
     def startWriting(self) -> None:  # noqa: N802
         self._queued = True
@@ -68,10 +115,10 @@ class Prompt(Server):
     def write(self, data: bytes) -> None:
         if not self.connected or self._queued or self.TLS or self.disconnecting:
             super().write(data)  # type: ignore[no-untyped-call]
-        elif self._held:
-            self._held += data
+        elif isinstance(self._held, list):
+            self._held.append(data)
         else:
-            self._held = data
+            self._held = [data]
             self.soon(self._send)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:  # noqa: N802
@@ -86,7 +133,7 @@ class Prompt(Server):
         super().startTLS(*args, **named)  # type: ignore[no-untyped-call]
 
     def _send(self) -> None:
-        data, self._held = self._held, b""
+        data, self._held = b"".join(self._held), ()
         if not data or not self.connected:
             return
         try:

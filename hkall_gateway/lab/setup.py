@@ -63,17 +63,25 @@ def write_environment(config: Path, ports: Ports) -> Path:
 
 
 def write_config(
-    folder: Path, ports: Ports, policy: str = "", courier: Mapping[str, int] | None = None, keys: Keys | None = None
+    folder: Path,
+    ports: Ports,
+    policy: str = "",
+    courier: Mapping[str, int] | None = None,
+    keys: Keys | None = None,
+    callers: Mapping[str, object] | None = None,
 ) -> Path:
-    """gateway.toml and policy.toml in `folder`; the path of the first. `keys` are further ones, by their table's name."""
+    """gateway.toml and policy.toml in `folder`; the path of the first.
+
+    `keys` are further ones, by their table's name; `callers` are keys of each terminal and of the discovery system.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "policy.toml").write_text(policy, encoding="utf-8")
     path = folder / "gateway.toml"
     fixed = _FIXED.format(sip2=ports.sip2, ncip=ports.ncip, ops=ports.ops, smtp=ports.smtp, location=LOCATION)
     tables = [_with(fixed, keys or {})]
-    tables += [_terminal(login, role) for login, role in TERMINALS.items()]
+    tables += [_terminal(login, role, callers or {}) for login, role in TERMINALS.items()]
     tables += [_partner(agency, port, rank) for rank, (agency, port) in enumerate(ports.partners.items(), 1)]
-    tables += [_client()]
+    tables += [_client(callers or {})]
     tables += ["[courier]\n" + "".join(f"{key} = {value}\n" for key, value in (courier or {}).items())]
     path.write_text("\n".join(tables), encoding="utf-8")
     return path
@@ -147,8 +155,9 @@ def _with(text: str, keys: Keys) -> str:
     return text
 
 
-def _terminal(login: str, role: str) -> str:
-    return _table("[[sip2.terminals]]", login=login, role=role, location=LOCATION, secret_hash=hash_secret(PASSWORD))
+def _terminal(login: str, role: str, more: Mapping[str, object]) -> str:
+    own = {"login": login, "role": role, "location": LOCATION, "secret_hash": hash_secret(PASSWORD)}
+    return _table("[[sip2.terminals]]", **own, **more)
 
 
 def _partner(agency: str, port: int, rank: int) -> str:
@@ -163,8 +172,8 @@ def _partner(agency: str, port: int, rank: int) -> str:
     )
 
 
-def _client() -> str:
-    return _table("[[clients]]", agency=DISCOVERY, secret_env=secret_variable(DISCOVERY))
+def _client(more: Mapping[str, object]) -> str:
+    return _table("[[clients]]", agency=DISCOVERY, secret_env=secret_variable(DISCOVERY), **more)
 
 
 def _table(head: str, **values: object) -> str:

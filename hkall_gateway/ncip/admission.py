@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
-from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.guesses import Ways
 from hkall_gateway.edge.secrets import same
 from hkall_gateway.ncip import problems
-from hkall_gateway.ncip.calls import Caller, Door, Peer
+from hkall_gateway.ncip.calls import Caller, Door, Peer, admitted
 from hkall_gateway.ncip.messages import SHAPES, Message
 from hkall_gateway.ncip.problems import Trouble
 
@@ -51,7 +49,7 @@ def _proven(door: Door, claimed: str, secret: str, peer: Peer) -> Caller | Troub
     owners = [row.agency for row in door.callers.values() if _proved(row, secret, peer)]
     if caller is None:
         return Trouble(problems.UNKNOWN_AGENCY, "no such agency", "FromAgencyId")
-    if _admitted(caller.allow_from, peer.address) and (claimed in owners or (caller.by_address and not secret)):
+    if admitted(caller.allow_from, peer.address) and (claimed in owners or (caller.by_address and not secret)):
         return caller
     return Trouble(problems.AUTHENTICATION_FAILED, "the secret, the certificate or the address does not fit", "FromAgencyId")
 
@@ -76,8 +74,3 @@ def overdone(door: Door, caller: Caller, service: str) -> Trouble | None:
     if SHAPES[service].kind != "L" or door.rate.admits(caller.agency, caller.lookups_per_minute, door.now()):
         return None
     return Trouble(problems.TRY_LATER, f"{caller.lookups_per_minute} look-ups a minute are agreed; ask again in a minute")
-
-
-@lru_cache(maxsize=1024)
-def _admitted(networks: tuple[str, ...], address: str) -> bool:
-    return AllowList(networks).admits(address)

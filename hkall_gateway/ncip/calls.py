@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, tzinfo
+from functools import lru_cache
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final, Literal
@@ -13,6 +14,7 @@ from typing import Final, Literal
 from hkall_gateway.desk.asks import Heard, InboxKey
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.guesses import Guesses
@@ -77,6 +79,7 @@ class Caller:
     in the words of the patron's record, and not in NISO's. `request_agencies` are further
     AgencyIds under which it numbers its requests. `sees_patrons`: it is told names and addresses also without a PIN or an open
     request. `wrong_pins`: so many within a quarter of an hour, and no further PIN that it brings is looked at.
+    `max_connections` are open at one time.
     """
 
     agency: str
@@ -92,6 +95,7 @@ class Caller:
     request_agencies: tuple[str, ...] = ()
     sees_patrons: bool = False
     wrong_pins: int = WRONG_PINS
+    max_connections: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,10 @@ class Door:
     other_names: tuple[str, ...] = ()
     proofs: Guesses = field(default_factory=Guesses)
     guesses: Guesses = field(default_factory=Guesses)
+
+    def admits(self, address: str) -> bool:
+        """Whether any caller may come from this address."""
+        return any(admitted(row.allow_from, address) for row in self.callers.values())
 
     def dialect(self, agency: str) -> Dialect:
         """How this agency writes NCIP, and which flow it follows."""
@@ -150,6 +158,12 @@ class Call:
         occasion = any(self.message.has(name) for name in OCCASION)
         keep_s = LONG_S if occasion else AT_ONCE_S.get(self.message.service, SHORT_S)
         return InboxKey(self.caller.agency, self.digest, keep_s)
+
+
+@lru_cache(maxsize=4096)
+def admitted(networks: tuple[str, ...], address: str) -> bool:
+    """Whether an address is in one of the networks."""
+    return AllowList(networks).admits(address)
 
 
 def digest(message: Message) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,6 +38,13 @@ LOG = structlog.get_logger()
 ABOUT_VERSIONS: Final = "LookupVersion"
 
 
+Proven = Callable[[Caller], object]
+
+
+def _to_nobody(_caller: Caller) -> None:
+    """Where no connection is counted: in tests and in the simulation."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is known of a document when its reply is written. `service` is None where no service can be answered by its own."""
@@ -47,15 +54,18 @@ class Asked:
     message: Message = field(default_factory=lambda: Message("", {}))
 
 
-def respond(door: Door, body: bytes, charset: str | None, peer: Peer) -> Deferred[bytes]:
-    """The reply to one document, whatever it was; never fails. `charset` is the one that the transport names."""
+def respond(door: Door, body: bytes, charset: str | None, peer: Peer, proven: Proven = _to_nobody) -> Deferred[bytes]:
+    """The reply to one document, whatever it was; never fails. `charset` is the one that the transport names.
+
+    `proven` hears who sent it, once that is certain.
+    """
     began = door.now()
     asked, unread = _read(body, charset)
     turn = _Turn(door, asked, _mark(asked.message, began), peer, len(body), began)
     if unread:
         return succeed(turn.reply(unread))
     with turn.told():  # the work keeps what is told of it here, in a context of its own
-        work = _answered(door, asked.message, turn.mark, peer)
+        work = _answered(door, asked.message, turn.mark, peer, proven)
         said = door.deadline.hold(work) if door.deadline else Deferred.fromCoroutine(work)
     return said.addCallbacks(turn.reply, turn.too_late)
 
@@ -135,9 +145,9 @@ def _try_again() -> Trouble:
 # ---- answering
 
 
-async def _answered(door: Door, message: Message, mark: str, peer: Peer) -> Fields | Trouble:
+async def _answered(door: Door, message: Message, mark: str, peer: Peer, proven: Proven) -> Fields | Trouble:
     try:
-        said = await _said(door, message, mark, peer)
+        said = await _said(door, message, mark, peer, proven)
     except Unavailable:  # the store has said why
         return _try_again()
     except Exception:
@@ -146,12 +156,13 @@ async def _answered(door: Door, message: Message, mark: str, peer: Peer) -> Fiel
     return _trouble(said, message) if isinstance(said, Refused | Trouble) else said
 
 
-async def _said(door: Door, message: Message, mark: str, peer: Peer) -> Said:
+async def _said(door: Door, message: Message, mark: str, peer: Peer, proven: Proven) -> Said:
     if message.service == ABOUT_VERSIONS:
         return versions((ABOUT_VERSIONS, *HANDLERS))
     caller = authenticated(door, message, peer)
     if isinstance(caller, Trouble):
         return caller
+    proven(caller)
     if elsewhere := misaddressed(door, message):
         return elsewhere
     service = service_for(door, caller, message.service)

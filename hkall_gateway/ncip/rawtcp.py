@@ -14,15 +14,22 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from hkall_gateway.edge.limits import Gate
-from hkall_gateway.ncip.handlers import Door, respond
+from hkall_gateway.edge.bounded_http import Bounds
+from hkall_gateway.edge.connection_limit import Seat
+from hkall_gateway.edge.ports import vouch
+from hkall_gateway.ncip.handlers import Caller, Door, respond
 from hkall_gateway.ncip.peers import peer_of
 
 LOG = structlog.get_logger()
 
-IDLE_S: Final = 60.0
 MOST_WAITING: Final = 16
 """So many documents may wait for their turn on one connection; then nothing more is read until one is answered."""
+FLOOD: Final = 64
+"""So many that came in one piece are a flood: the connection is closed once they are answered."""
+AT_ONCE: Final = 4
+"""So many are answered in one reactor iteration."""
+CLOSE_S: Final = 15.0
+"""How long a peer has to take what was written before the connection is cut."""
 END: Final = re.compile(rb"</(?:[\w.-]{1,40}:)?NCIP(?:Version)?Message\s{0,100}>")
 LONGEST_END: Final = 160
 BLANK: Final = b" \t\r\n\0\x04"
@@ -37,48 +44,70 @@ class NcipLine(Protocol):
     def __init__(self, lines: NcipLines) -> None:
         self._lines, self._buffer, self._seen = lines, bytearray(), 0
         self._waiting, self._busy, self._last, self._gone = deque[bytes](), False, False, False
+        self._choked = self._paused = False
         self._timer: Any = None
-        self._let_in = False
+        self._seat: Seat | None = None
 
     @property
     def busy(self) -> bool:
         return self._busy or bool(self._waiting)
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
-        self._let_in = self._lines.enter(self)
-        if not self._let_in:
-            self.transport.loseConnection()
+        self._seat = self._lines.enter(self)
+        if self._seat is None:
+            self._last = True
+            self.transport.abortConnection()
             return
+        self.transport.registerProducer(self, True)
         self._rest()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
         self._wake()
         self._waiting.clear()
         self._last = self._gone = True
-        if self._let_in:
+        self._lines.bounds.bodies.release(self)
+        if self._seat is not None:
+            self._seat.leave()
             self._lines.leave(self)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         if self._last:
             return
         if not self._buffer:
+            data = data.lstrip(BLANK)
+            if not data:
+                return  # blanks are silence
             self._rest()  # a document begins, and all of it has as long as a silence may last
         self._buffer += data
-        while (document := self._next()) is not None:
+        while not self._last and (document := self._next()) is not None:
             self._rest()
             self._take(document)
-        if not self._buffer.strip(BLANK):
+        if self._last:
             self._buffer.clear()
-            self._seen = 0
-        if len(self._buffer) > self._lines.max_body_bytes:
+        elif len(self._buffer) > self._lines.bounds.max_body_bytes:
             LOG.warning("ncip.too_long", host=peer_of(self.transport).address, bytes=len(self._buffer))
             self._give_up()
+        else:
+            self._lines.bounds.bodies.hold(self, len(self._buffer), self._no_room)
 
     def close(self) -> None:
         """No further document; hang up when what is in hand is answered."""
         self._last = True
         if not self.busy:
-            self.transport.loseConnection()
+            self._hang_up()
+
+    # ---- the transport's own words: whether the peer takes what is written
+
+    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's own name
+        self._choked = True
+        self._hold_back()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._choked = False
+        self._hold_back()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """The connection is gone; connectionLost follows."""
 
     # ---- cutting
 
@@ -89,36 +118,65 @@ class NcipLine(Protocol):
             self._seen = len(self._buffer)
             return None
         document = bytes(self._buffer[: found.end()])
-        del self._buffer[: found.end()]
+        self._buffer = self._buffer[found.end() :].lstrip(BLANK)
+        self._lines.bounds.bodies.release(self)
         self._seen = 0
         return document
 
     def _take(self, document: bytes) -> None:
         self._waiting.append(document)
-        if len(self._waiting) > MOST_WAITING:
-            self.transport.pauseProducing()
+        self._last = self._last or len(self._waiting) > FLOOD
         if not self._busy:
             ensureDeferred(self._answer_all())
+        self._hold_back()
+
+    def _hold_back(self) -> None:
+        """Read no more from a peer that does not take its answers, or sends faster than it is answered."""
+        paused = self._choked or len(self._waiting) > MOST_WAITING
+        if paused == self._paused or self._last:
+            return
+        self._paused = paused
+        if paused:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
 
     async def _answer_all(self) -> None:
         self._busy = True
+        answered = 0
         while self._waiting:
             document = self._waiting.popleft()
-            reply = await respond(self._lines.door, document, None, peer_of(self.transport))
+            reply = await respond(self._lines.door, document, None, peer_of(self.transport), self._prove)
             if not self._gone:
                 self.transport.write(reply)
-            if len(self._waiting) == MOST_WAITING and not self._last:
-                self.transport.resumeProducing()
+            self._hold_back()
+            answered += 1
+            if self._waiting and not answered % AT_ONCE:
+                await self._next_iteration()
         self._busy = False
         if self._last and not self._gone:
-            self.transport.loseConnection()
+            self._hang_up()
         self._lines.rested()
 
-    # ---- silence
+    def _next_iteration(self) -> Deferred[None]:
+        """Fires when everybody else has had a turn."""
+        turn: Deferred[None] = Deferred()
+        self._lines.reactor.callLater(0, turn.callback, None)
+        return turn
+
+    def _prove(self, caller: Caller) -> None:
+        """A document has proven who is at the other end; beyond the caller's number it stays among the strangers."""
+        if self._seat is not None and self._seat.prove(caller.agency, caller.max_connections):
+            vouch(self.transport, f"ncip {caller.agency}")
+
+    # ---- silence, and the end
 
     def _rest(self) -> None:
+        self._wait(self._lines.bounds.idle_s, self._silent)
+
+    def _wait(self, seconds: float, then: Any) -> None:
         self._wake()
-        self._timer = self._lines.reactor.callLater(self._lines.idle_s, self._silent)
+        self._timer = self._lines.reactor.callLater(seconds, then)
 
     def _wake(self) -> None:
         if self._timer is not None and self._timer.active():
@@ -131,15 +189,28 @@ class NcipLine(Protocol):
         else:
             self._give_up()
 
-    def _give_up(self) -> None:
-        begun = bytes(self._buffer[: self._lines.max_body_bytes]).strip(BLANK)
+    def _no_room(self) -> None:
+        """There is no room for its unfinished document."""
+        self._lines.bounds.refusals.note("bodies", peer_of(self.transport).address, f"{len(self._buffer)} bytes")
         self._buffer.clear()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        begun = bytes(self._buffer[: self._lines.bounds.max_body_bytes]).strip(BLANK)
+        self._buffer.clear()
+        self._lines.bounds.bodies.release(self)
         self._wake()
         self._last = True
         if begun:
             self._take(begun)
         elif not self.busy:
-            self.transport.loseConnection()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close; a peer that does not take what was written is cut off after a while."""
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+        self._wait(CLOSE_S, self.transport.abortConnection)
 
 
 class NcipLines(Factory):
@@ -147,25 +218,27 @@ class NcipLines(Factory):
 
     noisy = False
 
-    def __init__(self, door: Door, max_body_bytes: int, reactor: Any, gate: Gate, idle_s: float = IDLE_S) -> None:
-        self.door, self.max_body_bytes, self.reactor, self.idle_s = door, max_body_bytes, reactor, idle_s
-        self._gate, self._lines, self._drained = gate, dict[NcipLine, str](), list[Deferred[None]]()
+    def __init__(self, door: Door, bounds: Bounds, reactor: Any) -> None:
+        self.door, self.bounds, self.reactor = door, bounds, reactor
+        self._lines, self._drained = set[NcipLine](), list[Deferred[None]]()
 
     def buildProtocol(self, addr: Any) -> NcipLine:  # noqa: ARG002, N802
         return NcipLine(self)
 
-    def enter(self, line: NcipLine) -> bool:
-        """Whether there is room for this connection."""
+    def enter(self, line: NcipLine) -> Seat | None:
+        """A place for this connection; None where its address is nobody's or there is no room."""
         address = peer_of(line.transport).address
-        if not self._gate.enter(address):
-            self.door.counters.add("connections_refused_total", "ncip", "limit")
-            return False
-        self._lines[line] = address
-        return True
+        if not self.door.admits(address):
+            self.bounds.refusals.note("address", address)
+            return None
+        seat = self.bounds.enter(address, line.transport)
+        if seat is not None:
+            self._lines.add(line)
+        return seat
 
     def leave(self, line: NcipLine) -> None:
         """This connection is gone."""
-        self._gate.leave(self._lines.pop(line))
+        self._lines.discard(line)
         self.rested()
 
     def rested(self) -> None:

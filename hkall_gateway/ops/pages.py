@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
-from twisted.web import pages, resource, server
+from twisted.web import pages, resource
 from twisted.web.server import NOT_DONE_YET
 
+from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.ops.gauges import Rows
 from hkall_gateway.store.database import Store
 from hkall_gateway.store.unit import Unit
 
-Site: Any = server.Site
 Look = Callable[[Unit], Mapping[str, Rows]]
 
 
@@ -106,10 +106,12 @@ class Metrics(resource.Resource):
         return Page(200, b"text/plain; version=0.0.4; charset=utf-8", self._counters.text().encode())
 
 
-def ops_site(store: Store, counters: Counters, gauges: Look, listening: Callable[[], bool], reactor: Any) -> Any:
+def ops_site(
+    store: Store, counters: Counters, gauges: Look, listening: Callable[[], bool], bounds: Bounds, reactor: Any
+) -> BoundedSite:
     """The whole little site; `gauges` looks at what the database knows."""
     root: Any = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", Health())  # type: ignore[no-untyped-call]
     root.putChild(b"readyz", Ready(store, listening))
     root.putChild(b"metrics", Metrics(store, counters, gauges))
-    return Site(root, reactor=reactor)
+    return BoundedSite(root, bounds, reactor)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 import structlog
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from hkall_gateway.desk.ports import Clock
-from hkall_gateway.edge.limits import Gate
+from hkall_gateway.edge.admission import Refusals
+from hkall_gateway.edge.connection_limit import ConnectionLimit, Seat
+from hkall_gateway.edge.ports import vouch
 from hkall_gateway.edge.proxy import BadHeader, strip
 from hkall_gateway.edge.steps import drive
 from hkall_gateway.sip2.dialects import DIALECTS
@@ -26,6 +30,12 @@ LOG = structlog.get_logger()
 
 MOST_WAITING: Final = 64
 """Messages of one terminal that may wait; beyond it nothing more is read from its socket."""
+MOST_BEFORE_LOGIN: Final = 16
+"""Messages that may wait on a connection that is not logged in; one with more is no terminal."""
+AT_ONCE: Final = 16
+"""Messages of one terminal that are answered in one reactor iteration, where nothing has to be waited for."""
+CLOSE_S: Final = 10.0
+"""How long a peer has to take what was written before the connection is cut."""
 
 
 class Socket(Protocol):
@@ -43,12 +53,17 @@ class Socket(Protocol):
 
     def resumeProducing(self) -> object: ...  # noqa: N802
 
+    def registerProducer(self, producer: Any, streaming: bool) -> object: ...  # noqa: N802
+
+    def unregisterProducer(self) -> object: ...  # noqa: N802
+
 
 class Port(Protocol):
     """What a line knows of the port that it came in by; `server.Terminals` is one."""
 
     door: Callable[[], Door]
-    gate: Gate
+    limit: ConnectionLimit
+    refusals: Refusals
     clock: Clock
     idle_s: float
     login_s: float
@@ -75,7 +90,8 @@ class Line(TwistedProtocol):
         self._prompts: Prompts | None = None
         self._waiting: deque[Event] = deque()
         self._counted: dict[str, int] = {}
-        self._serving = self._admitted = self._paused = self._closing = False
+        self._serving = self._paused = self._choked = self._closing = False
+        self._seat: Seat | None = None
         self._peer = self._why = ""
         self._timer: Any = None
 
@@ -88,6 +104,7 @@ class Line(TwistedProtocol):
     def connectionMade(self) -> None:  # noqa: N802
         self._peer = str(getattr(self._socket.getPeer(), "host", ""))  # a UNIX socket's peer has none
         self._port.opened(self)
+        self._socket.registerProducer(self, True)
         if self._port.listener.proxy_from.admits(self._peer):
             self._header = bytearray()
             self._timer = self._port.clock.callLater(self._port.login_s, self._too_late)
@@ -107,11 +124,11 @@ class Line(TwistedProtocol):
         self._waiting.clear()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        if self._admitted:
+        if self._seat is not None:
             self.tally()
             if self._beyond is not None:
                 self._beyond.close()
-            self._port.gate.leave(self._peer)
+            self._seat.leave()
             self._note_end(reason)
         self._port.closed(self)
 
@@ -127,12 +144,17 @@ class Line(TwistedProtocol):
 
     def hang(self, why: str, *, at_once: bool = False) -> None:
         """Close; what was written is still sent, unless it is at once."""
-        self._closing, self._why = True, self._why or why
+        closing, self._closing, self._why = self._closing, True, self._why or why
         self._waiting.clear()
         if at_once:
             self._socket.abortConnection()
-        else:
-            self._socket.loseConnection()
+        elif not closing:
+            self._lose()
+
+    def _lose(self) -> None:
+        self._socket.unregisterProducer()
+        self._socket.loseConnection()
+        self._wait(CLOSE_S, self._socket.abortConnection)
 
     def tally(self) -> None:
         """Tell the process's counters what this session counted since the last time: when they are read, and at the end."""
@@ -141,6 +163,19 @@ class Line(TwistedProtocol):
             if count > told:
                 self._port.door().counters.add("sip2_events_total", event, by=count - told)
                 self._counted[event] = count
+
+    # ---- the socket's own words: whether the peer takes what is written
+
+    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's own name
+        self._choked = True
+        self._hold_back()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._choked = False
+        self._hold_back()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """The connection is gone; connectionLost follows."""
 
     # ---- coming in
 
@@ -163,7 +198,6 @@ class Line(TwistedProtocol):
         if why := self._unwelcome():
             self._turn_away(why)
             return False
-        self._admitted = True
         self._port.count()
         dialect, framed = self._port.listener.framing_of(self._peer)
         self._session = Session(dialect, framed=framed)
@@ -171,6 +205,8 @@ class Line(TwistedProtocol):
         self._beyond = opens() if opens is not None else None
         welcome(self._port.door(), self._session, self._port.listener, self._peer)
         known = self._session.terminal is not None
+        if known and not self._prove():
+            return False
         self._wait_for(self._port.idle_s if known else self._port.login_s)
         if self._port.listener.login == "telnet":
             self._prompts = Prompts()
@@ -179,16 +215,26 @@ class Line(TwistedProtocol):
         return True
 
     def _unwelcome(self) -> str:
-        """Why this peer is not let in; "" if it is, and then the gate has counted it."""
+        """Why this peer is not let in; "" if it is, and then it has a seat."""
         if self._port.draining:
             return "draining"
         if not self._port.door().admits(self._peer):
             return "address"
-        return "" if self._port.gate.enter(self._peer) else "full"
+        self._seat = self._port.limit.enter(self._peer, partial(self._turn_away, "evicted"))
+        return "" if self._seat else "full"
+
+    def _prove(self) -> bool:
+        """The connection counts as that of its terminal; False where that has too many, and then it is turned away."""
+        terminal = self._session.terminal or ""
+        row = self._port.door().terminals.get(terminal)
+        if self._seat is None or row is None or not self._seat.prove(terminal, row.max_connections):
+            self._turn_away("terminal", f"{terminal} has as many connections as it may")
+            return False
+        vouch(self._socket, f"sip2 {terminal}")
+        return True
 
     def _turn_away(self, why: str, detail: str = "") -> None:
-        self._port.door().counters.add("connections_refused_total", "sip2", why)
-        LOG.warning("sip2.not_admitted", channel="sip2", peer=self._peer, why=why, detail=detail)
+        self._port.refusals.note(why, self._peer, detail)
         self.hang(why, at_once=True)
 
     def _wait_for(self, seconds: float) -> None:
@@ -197,12 +243,21 @@ class Line(TwistedProtocol):
         else:
             self._timer.reset(seconds)
 
+    def _wait(self, seconds: float, then: Callable[[], object]) -> None:
+        """Call this then, instead of what was to be called before."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._port.clock.callLater(seconds, then)
+
     # ---- taking turns
 
     def _take(self, data: bytes) -> None:
         if self._session.terminal is not None:
             self._timer.reset(self._port.idle_s)
         self._waiting.extend(self._events(data))
+        if self._session.terminal is None and len(self._waiting) > MOST_BEFORE_LOGIN:
+            self.hang("flood", at_once=True)
+            return
         if not self._serving and self._waiting:
             self._serving = True
             drive(self._serve())
@@ -214,6 +269,7 @@ class Line(TwistedProtocol):
         return [Say(piece) if isinstance(piece, bytes) else piece for piece in self._prompts.receive(data)]
 
     async def _serve(self) -> None:
+        served = 0
         try:
             while self._waiting:
                 event = self._waiting.popleft()
@@ -225,15 +281,25 @@ class Line(TwistedProtocol):
                     known = self._session.terminal
                     self._answered(await respond(self._port.door(), self._session, event, self._peer, self._beyond), known)
                 self._hold_back()
+                served += 1
+                if self._waiting and not served % AT_ONCE:
+                    await self._next_iteration()
         except Exception:  # noqa: BLE001  # whatever it is, it must not reach the other lines
             self._failed(Failure())  # type: ignore[no-untyped-call]  # it has no types
         finally:
             self._serving = False
 
+    def _next_iteration(self) -> Deferred[None]:
+        """Fires when everybody else has had a turn."""
+        turn: Deferred[None] = Deferred()
+        self._port.clock.callLater(0, partial(turn.callback, None))
+        return turn
+
     def _answered(self, answer: bytes, known: str | None) -> None:
         """Send it, unless nobody is there any more. `known` is who was logged in before."""
-        if not self._closing:
-            self._write(self._in_words(answer), came_in=known is None and self._session.terminal is not None)
+        came_in = self._session.terminal not in (None, known)
+        if not self._closing and (not came_in or self._prove()):
+            self._write(self._in_words(answer), came_in=came_in)
 
     def _in_words(self, answer: bytes) -> bytes:
         """The answer itself, or, while the prompts last, what they say to it."""
@@ -255,8 +321,8 @@ class Line(TwistedProtocol):
             self._timer.reset(self._port.idle_s)
 
     def _hold_back(self) -> None:
-        """Read no more from a terminal that does not wait for its answers, until there are fewer to give."""
-        crowded = len(self._waiting) > MOST_WAITING
+        """Read no more from a terminal that does not wait for its answers, or does not take them, until it does."""
+        crowded = self._choked or len(self._waiting) > MOST_WAITING
         if self._closing or crowded == self._paused:
             return
         self._paused = crowded

@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
 from hkall_gateway.desk.ports import Clock
-from hkall_gateway.edge.limits import Gate
+from hkall_gateway.edge.admission import Refusals
+from hkall_gateway.edge.connection_limit import ConnectionLimit
 from hkall_gateway.sip2.handlers import Door
 from hkall_gateway.sip2.line import MOST_WAITING, Line
 from hkall_gateway.sip2.listeners import PLAIN, Listener
@@ -26,7 +27,7 @@ DRAIN_S: Final = 4.0
 class Terminals(Factory):
     """Makes the connections of one port and counts them.
 
-    `door` answers what is configured now, so that a reload is seen by the next message; `gate` may be shared by several
+    `door` answers what is configured now, so that a reload is seen by the next message; `limit` may be shared by several
     ports; `idle_s` is the silence after which a logged-in terminal is hung up on, `login_s` the time to log in.
     """
 
@@ -35,13 +36,14 @@ class Terminals(Factory):
     def __init__(
         self,
         door: Callable[[], Door],
-        gate: Gate,
+        limit: ConnectionLimit,
+        refusals: Refusals,
         clock: Clock,
         idle_s: float,
         login_s: float = LOGIN_S,
         listener: Listener = PLAIN,
     ) -> None:
-        self.door, self.gate, self.clock = door, gate, clock
+        self.door, self.limit, self.refusals, self.clock = door, limit, refusals, clock
         self.idle_s, self.login_s, self.listener = idle_s, login_s, listener
         self.lines: set[Line] = set()
         self._drained: Deferred[None] | None = None
@@ -77,7 +79,7 @@ class Terminals(Factory):
 
     def count(self) -> None:
         """Tell the process's counters how many are inside."""
-        self.door().counters.put("sip2_sessions", self.gate.inside)
+        self.door().counters.put("sip2_sessions", self.limit.inside)
 
     def _tally(self) -> None:
         for line in self.lines:

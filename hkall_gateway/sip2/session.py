@@ -16,6 +16,8 @@ STRIKES: Final = 3
 """Wrong logins on one connection. Source: atz and Koha SIP servers, telnet style."""
 FLOOD: Final = 4
 """Caps that one line may run on before the peer is no terminal."""
+MOST_IDLE: Final = 64
+"""Lines in one piece that ask for nothing new (resends, 97, garbled or unknown ones) before the peer is no terminal."""
 
 _TERMINATOR: Final = re.compile(rb"[\r\n]")
 _BLANKS: Final = bytes(range(0x21))
@@ -104,7 +106,8 @@ class Session:
         """What to do about these bytes, in order. Run it to its end: the bytes are read as it goes.
 
         A line ends at CR or LF; blank lines and leading blanks are dropped, a line over the cap is dropped and counted.
-        `Hang("flood")` comes once, when a line is four caps long; nothing is read after it.
+        `Hang("flood")` comes once, when a line is four caps long or MOST_IDLE lines in a row ask for nothing new; nothing is
+        read after it.
         """
         line = data.rstrip(b"\r\n")
         # Nearly always one line comes, and it whole.
@@ -121,12 +124,15 @@ class Session:
         first, *others = _TERMINATOR.split(data)
         if flood := self._keep(first):
             yield flood
+        idle = 0
         for piece in others:
             if self._broken:
                 return
-            if event := self._end():
+            said, event = self._length > 0, self._end()
+            if event:
                 yield event
-            if flood := self._keep(piece):
+            idle = 0 if isinstance(event, Message | Refuse) else idle + said
+            if flood := self._idled() if idle > MOST_IDLE else self._keep(piece):
                 yield flood
 
     def reply(self, request: Message, code: str, fields: Mapping[str, Value]) -> bytes:
@@ -174,9 +180,13 @@ class Session:
         self._buffer += piece[: self.dialect.max_line - len(self._buffer)]
         if self._length <= FLOOD * self.dialect.max_line:
             return None
+        self.counters["too_long"] += 1
+        return self._idled()
+
+    def _idled(self) -> Event:
+        """The peer is no terminal: nothing more is read."""
         self._broken = True
         self._buffer.clear()
-        self.counters["too_long"] += 1
         return Hang("flood")
 
     def _end(self) -> Event | None:

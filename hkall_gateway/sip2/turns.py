@@ -45,6 +45,7 @@ class TerminalRow:
     `role` is a row of the policy's roles; `dialect` its make. `messages` are the codes that it may send beside 93, 97 and 99.
     `offline`: what it did while the line was down (no block) is taken as done. `wrong_pins`: so many within a quarter of an
     hour, and no further PIN that comes from it is looked at.
+    `max_connections` may be open under it at one time.
     """
 
     login: str
@@ -57,6 +58,7 @@ class TerminalRow:
     messages: frozenset[str] = ASKED
     offline: bool = False
     wrong_pins: int = WRONG_PINS
+    max_connections: int = 100
 
 
 NOBODY: Final = TerminalRow("", "", "", "")

@@ -22,12 +22,13 @@ from hkall_gateway.lab.memory import MemoryEndpoint
 from hkall_gateway.lab.world import World
 from hkall_gateway.lab.worldfile import read_world, secret_of
 from hkall_gateway.ncip.client import Client
-from hkall_gateway.ncip.server import ncip_site
+from hkall_gateway.ncip.server import NcipSite
 from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Position, Side
 from hkall_gateway.store.tables import REQUESTS
+from tests.bounds import bounds
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
@@ -153,7 +154,7 @@ class Lender:
     def open(cls, loss: float, seed: int) -> Lender:
         start = read_world(WORLDS / "consortium.toml")
         world, clock, trouble = World(replace(start, holdings=_copies())), Clock(), Trouble(loss, Random(seed))
-        site = ncip_site(world.door, 100_000, clock)
+        site = NcipSite(world.door, bounds(100_000), clock)
         line = LossyEndpoint(MemoryEndpoint(site, clock), trouble, clock)
         pool: Any = HTTPConnectionPool(clock, persistent=False)  # type: ignore[no-untyped-call]  # twisted.web has no types
         agent: Any = Agent.usingEndpointFactory(clock, _Everywhere(line), pool)  # type: ignore[no-untyped-call]

@@ -14,11 +14,12 @@ from twisted.internet.testing import StringTransport
 
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.ncip.handlers import Peer, respond
-from hkall_gateway.ncip.server import ncip_site
+from hkall_gateway.ncip.server import NcipSite
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store.database import finished
 from hkall_gateway.store.tables import JOURNAL, NOTICES, OUTBOX, REQUESTS
 from hkall_gateway.store.unit import Unit
+from tests.bounds import bounds
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -138,7 +139,7 @@ class Lines:
     """Connections of one site."""
 
     def __init__(self, world: World) -> None:
-        self._site = ncip_site(world.door, 65_536, Clock())
+        self._site = NcipSite(world.door, bounds(65_536), Clock())
 
     def connect(self) -> Any:
         address = IPv4Address("TCP", "10.0.0.7", 40000)

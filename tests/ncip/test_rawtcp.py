@@ -14,9 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from hkall_gateway.edge.limits import Gate
+from hkall_gateway.edge.bounded_http import IDLE_S, Bounds
 from hkall_gateway.ncip.codec import decode
-from hkall_gateway.ncip.rawtcp import IDLE_S, MOST_WAITING, NcipLines
+from hkall_gateway.ncip.rawtcp import MOST_WAITING, NcipLines
+from tests.bounds import bounds
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -30,9 +31,9 @@ CLOSED = b"</NCIPMessage>"
 class Raw:
     """The raw door of a world, on a fake clock."""
 
-    def __init__(self, world: World, gate: Gate | None = None) -> None:
+    def __init__(self, world: World, within: Bounds | None = None) -> None:
         self.clock = Clock()
-        self.lines = NcipLines(world.door, LIMIT, self.clock, gate or Gate(9, 9))
+        self.lines = NcipLines(world.door, within or bounds(LIMIT), self.clock)
 
     def connect(self) -> Any:
         address = IPv4Address("TCP", "10.0.0.7", 40000)
@@ -128,7 +129,7 @@ def test_silence_closes_the_line(raw: Raw) -> None:
 
 
 def test_a_full_house_lets_nobody_in(world: World) -> None:
-    raw = Raw(world, Gate(1, 9))
+    raw = Raw(world, bounds(LIMIT, per_address=1))
     first, second = raw.connect(), raw.connect()
     assert (first.disconnecting, second.disconnecting) == (False, True)
     first.protocol.connectionLost()
@@ -161,10 +162,12 @@ def test_the_next_document_waits_for_the_answer_of_the_one_before(world: World) 
 
 
 def test_a_sender_that_does_not_wait_is_read_no_further(world: World) -> None:
-    slow, line = Slow(world), Raw(world).say(LOOKUP * (MOST_WAITING + 3))
+    slow, raw = Slow(world), Raw(world)
+    line = raw.say(LOOKUP * (MOST_WAITING + 3))
     assert line.producerState == "paused"
     while slow.turns:
         slow.turns.pop().callback(None)
+        raw.clock.advance(0)  # others have their turns in between
     assert (line.producerState, len(services(line))) == ("producing", MOST_WAITING + 3)
 
 

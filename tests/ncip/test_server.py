@@ -17,17 +17,18 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.desk.asks import SeePatron
 from hkall_gateway.desk.outcomes import PatronSeen
+from hkall_gateway.edge.bounded_http import Bounds
 from hkall_gateway.edge.context import told
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
-from hkall_gateway.edge.limits import Gate
 from hkall_gateway.ncip.codec import decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.handlers import Caller, Door
 from hkall_gateway.ncip.messages import Fields, Message
-from hkall_gateway.ncip.server import NcipSite, ncip_site
+from hkall_gateway.ncip.server import NcipSite
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import NOTHING
+from tests.bounds import bounds
 
 LIMIT = 4096
 PROBLEM = (Path(__file__).parents[2] / "fixtures" / "ncip" / "problem.xml").read_bytes()
@@ -57,14 +58,14 @@ class SlowDesk:
 class House:
     """A site on a fake clock."""
 
-    def __init__(self, gate: Gate | None = None) -> None:
+    def __init__(self, within: Bounds | None = None) -> None:
         self.clock, self.desk, self.now = Clock(), SlowDesk(), NOW
         caller = Caller("HKU-DISCOVERY", "d-key", "client", ("127.0.0.1",))
         desk: Any = self.desk
         self.door = Door(
             desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Counters(), lambda: self.now, deadline=Deadline(self.clock, 20)
         )
-        self.site: NcipSite = ncip_site(self.door, LIMIT, self.clock, gate)
+        self.site = NcipSite(self.door, within or bounds(LIMIT), self.clock)
 
     def connect(self) -> Any:
         """A transport from 127.0.0.1 with its protocol."""
@@ -373,14 +374,15 @@ def test_who_waits_for_an_answer_is_not_silent(house: House) -> None:
 
 
 def test_a_full_house_lets_nobody_in() -> None:
-    house = House(Gate(per_address=1, in_all=10))
+    counters = Counters()
+    house = House(bounds(LIMIT, per_address=1, counters=counters))
     first, second = house.connect(), house.connect()
     assert (first.disconnecting, second.disconnecting) == (False, True)
-    assert house.door.counters.read("connections_refused_total", "ncip", "limit") == 1
+    assert counters.read("connections_refused_total", "ncip", "full") == 1
 
 
 def test_who_left_makes_room_for_the_next() -> None:
-    house = House(Gate(per_address=1, in_all=10))
+    house = House(bounds(LIMIT, per_address=1))
     house.connect().protocol.connectionLost()
     assert not house.connect().disconnecting
 

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.ops.pages import ops_site
+from tests.bounds import bounds
 
 
 class Store:
@@ -39,8 +40,8 @@ def nothing(_unit: Any) -> Any:
 
 
 def get(path: str, store: Store, *, listening: bool = True, counters: Counters | None = None) -> tuple[int, str]:
-    site = ops_site(store, counters or Counters(), nothing, lambda: listening, Clock())
-    protocol = site.buildProtocol(None)
+    site = ops_site(store, counters or Counters(), nothing, lambda: listening, bounds(protocol="ops"), Clock())
+    protocol = site.buildProtocol(None)  # type: ignore[no-untyped-call]  # twisted.web has no types
     transport: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
     protocol.makeConnection(transport)
     protocol.dataReceived(f"GET {path} HTTP/1.0\r\n\r\n".encode())
@@ -71,7 +72,7 @@ class SlowStore(Store):
 @pytest.mark.parametrize("path", ["/readyz", "/metrics"])
 def test_a_balancer_that_hangs_up_before_it_is_answered_does_no_harm(path: str) -> None:
     store = SlowStore()
-    protocol = ops_site(store, Counters(), nothing, lambda: True, Clock()).buildProtocol(None)
+    protocol = ops_site(store, Counters(), nothing, lambda: True, bounds(protocol="ops"), Clock()).buildProtocol(None)  # type: ignore[no-untyped-call]  # twisted.web has no types
     transport: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
     protocol.makeConnection(transport)
     protocol.dataReceived(f"GET {path} HTTP/1.0\r\n\r\n".encode())

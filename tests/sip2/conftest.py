@@ -23,8 +23,8 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import ItemSeen, Refused
 from hkall_gateway.desk.ports import BorrowerFacts, Verb
 from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.edge.connection_limit import ConnectionLimit
 from hkall_gateway.edge.counters import Counters
-from hkall_gateway.edge.limits import Gate
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
@@ -39,6 +39,7 @@ from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import databases
+from tests.bounds import refusals
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "sip2"
 SCHEMA = Path(__file__).parents[3] / "shared/sip2/schema.json"
@@ -244,6 +245,7 @@ class Port:
     door: Door
     per_address: int = 100
     in_all: int = 100
+    unproven: int = 100
     clock: Clock = field(default_factory=Clock)
     desk: SlowDesk = field(default_factory=SlowDesk)
     listener: Listener = PLAIN
@@ -251,8 +253,9 @@ class Port:
 
     def __post_init__(self) -> None:
         door = replace(self.door, desk=self.desk) if self.slow else self.door
-        self.gate = Gate(self.per_address, self.in_all)
-        self.terminals = Terminals(lambda: door, self.gate, self.clock, idle_s=900, listener=self.listener)
+        self.limit = ConnectionLimit(self.in_all, self.per_address, self.unproven)
+        refused = refusals("sip2", door.counters)
+        self.terminals = Terminals(lambda: door, self.limit, refused, self.clock, idle_s=900, listener=self.listener)
 
     def call(self, address: Any = HOME, *, log_in: bool = True) -> Caller:
         caller = Caller(self, address)

@@ -47,7 +47,7 @@ def test_who_was_not_let_in_does_not_leave(port: Port) -> None:
     small = replace(port, per_address=1)
     small.call()
     small.call(log_in=False).goes()
-    assert small.gate.inside == 1
+    assert small.limit.inside == 1
 
 
 def test_three_wrong_logins_are_answered_and_then_hung_up_on(port: Port) -> None:

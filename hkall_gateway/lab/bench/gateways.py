@@ -48,8 +48,9 @@ VARIANTS: Final[Mapping[str, Variant]] = {
 """`single`: one commit each; `quiet`: a log of errors only; `slow`: an fsync takes 3 ms longer; `_2`: two processes."""
 # fmt: on
 
-CROWD: Final = {"sip2": {"max_connections": 2000, "max_connections_per_address": 2000}}
-"""The whole consortium comes from one address here."""
+_MANY: Final = {"max_connections": 2000, "max_connections_per_address": 2000, "max_unproven_per_address": 2000}
+CROWD: Final = {"sip2": _MANY, "ncip": _MANY}
+"""The whole consortium comes from one address here, with one login."""
 
 
 class Daemon:
@@ -60,7 +61,7 @@ class Daemon:
         self.ports = setup.Ports(sip2, ncip, ops, smtp, dict(zip(setup.NAMES, others, strict=True)))
         tables = {**CROWD, **variant.keys}
         tables["database"] = {**tables.get("database", {}), "url": url}
-        self.config = setup.write_config(folder, self.ports, keys=tables)
+        self.config = setup.write_config(folder, self.ports, keys=tables, callers={"max_connections": 2000})
         self.environ = {**setup.environment(self.ports), "HKALL_INSTANCE": instance}
         if variant.slow:
             self.environ |= {"LD_PRELOAD": str(ground.slow_disk), "HKALL_FSYNC_MS": str(SLOW_MS)}

@@ -1,0 +1,226 @@
+"""HTTP by twisted.web within bounds: connections, the time of a request, its body, and answers that nobody takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Final
+
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web import http
+from twisted.web.server import Request, Site
+
+from hkall_gateway.edge.admission import Refusals
+from hkall_gateway.edge.body_budget import BodyBudget
+from hkall_gateway.edge.connection_limit import ConnectionLimit, Seat
+
+IDLE_S: Final = 60.0
+MOST_PIPELINED: Final = 16
+"""Requests that came in one piece and were answered in one go; behind them the connection is closed."""
+DRAINED: Final = 16
+"""A body of up to so many times the limit is read to its end and dropped, so that its sender is there to read the 413."""
+TOO_LONG: Final = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+NO_ROOM: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the connections of one protocol may take: their number, their unfinished bodies, and seconds for one request."""
+
+    connections: ConnectionLimit
+    bodies: BodyBudget
+    refusals: Refusals
+    max_body_bytes: int
+    idle_s: float = IDLE_S
+
+    def enter(self, address: str, transport: Any) -> Seat | None:
+        """A place for one more connection; None where there is no room, which is counted."""
+
+        def close() -> None:
+            self.refusals.note("evicted", address)
+            transport.abortConnection()
+
+        seat = self.connections.enter(address, close)
+        if seat is None:
+            self.refusals.note("full", address)
+        return seat
+
+
+class BoundedRequest(Request):
+    """A request whose body is counted while it comes, and kept only up to the limit."""
+
+    channel: Any
+    content: Any
+    received, hung_up, gone = 0, False, False
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's own name
+        self.content = BytesIO()
+        if length is not None and length > DRAINED * self._most_bytes:
+            self.hang_up(TOO_LONG)
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
+        self.received += len(data)
+        if self.hung_up:
+            return
+        if self.received > DRAINED * self._most_bytes:
+            self.hang_up(TOO_LONG)
+        elif self.too_long:
+            self._drop_body()
+        else:
+            self.content.write(data)
+            self._bounds.bodies.hold(self, self.received, self._give_up)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
+        self._bounds.bodies.release(self)
+        if not self.hung_up:
+            super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]  # twisted.web has no types
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        self.gone = True
+        self._drop_body()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    @property
+    def too_long(self) -> bool:
+        """Whether the body exceeds the limit."""
+        return self.received > self._most_bytes
+
+    @property
+    def client_address(self) -> str:
+        return str(getattr(self.getClientAddress(), "host", ""))  # type: ignore[no-untyped-call]
+
+    def hang_up(self, status: bytes) -> None:
+        """Answer with this status and close, whatever is still to come."""
+        if not self.hung_up:
+            self.hung_up = True
+            self._drop_body()
+            self.channel.site.hung_up(self)
+            self.channel.transport.write(status)
+            self.channel.loseConnection()
+
+    def _give_up(self) -> None:
+        self._bounds.refusals.note("bodies", self.client_address, f"{self.received} bytes of an unfinished body")
+        self.hang_up(NO_ROOM)
+
+    def _drop_body(self) -> None:
+        self._bounds.bodies.release(self)
+        self.content = BytesIO()
+
+    @property
+    def _bounds(self) -> Bounds:
+        found: Bounds = self.channel.site.bounds
+        return found
+
+    @property
+    def _most_bytes(self) -> int:
+        return self._bounds.max_body_bytes
+
+
+class BoundedChannel(http.HTTPChannel):
+    """One connection. `seat` is its place among all, None for one that was turned away."""
+
+    transport: Any
+    site: Any
+    persistent: Any
+    seat: Seat | None = None
+    _begun = _choked = _reading = False
+    _finished = 0
+    _closing: Any = None
+
+    # ---- coming and going
+
+    def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
+        super().connectionMade()  # type: ignore[no-untyped-call]  # twisted.web has no types
+        self.seat = self.site.enter(self)
+        if self.seat is None:
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
+        if self.seat is not None:
+            self.site.leave(self)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def loseConnection(self) -> Any:  # noqa: N802
+        """Close; who does not take what was written is cut off after a while."""
+        if self._closing is None and self.abortTimeout is not None:
+            self._closing = self.site.reactor.callLater(self.abortTimeout, self.transport.abortConnection)
+        return super().loseConnection()  # type: ignore[no-untyped-call]
+
+    # ---- time: silence ends when a request begins; from there on all of it has as long, however it drips
+
+    def resetTimeout(self) -> None:  # noqa: N802
+        if not self._begun:
+            self._begun = True
+            super().resetTimeout()  # type: ignore[no-untyped-call]
+
+    def allContentReceived(self) -> None:  # noqa: N802
+        self._begun = False
+        super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    # ---- work: who does not take its answers is not read any further, and what comes in one piece is not endless
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        if self.seat is None:  # turned away; a balancer's header may have brought the request along
+            return
+        outermost, self._reading = not self._reading, True
+        if outermost:
+            self._finished = 0
+        try:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
+        finally:
+            self._reading = not outermost
+
+    def requestDone(self, request: Any) -> None:  # noqa: N802
+        self._finished += self._reading
+        if self._finished > MOST_PIPELINED:
+            self.persistent = False
+        super().requestDone(request)  # type: ignore[no-untyped-call]
+        if self._choked:
+            self.pauseProducing()
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        self._choked = True
+        super().pauseProducing()  # type: ignore[no-untyped-call]
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._choked = False
+        super().resumeProducing()  # type: ignore[no-untyped-call]
+
+
+class BoundedSite(Site):
+    """A site whose connections are counted."""
+
+    noisy = False
+    protocol: Any = BoundedChannel
+
+    def __init__(self, root: Any, bounds: Bounds, reactor: Any, request: type[BoundedRequest] = BoundedRequest) -> None:
+        self.bounds, self.reactor = bounds, reactor
+        super().__init__(  # type: ignore[no-untyped-call]  # twisted.web has no types
+            root, requestFactory=request, timeout=bounds.idle_s, reactor=reactor, parsePOSTFormSubmission=False
+        )
+
+    def enter(self, channel: Any) -> Seat | None:
+        """A place for this connection, None where there is no room."""
+        address = str(getattr(channel.transport.getPeer(), "host", ""))
+        return self.bounds.enter(address, channel.transport)
+
+    def leave(self, channel: Any) -> None:
+        """This connection is gone."""
+        channel.seat.leave()
+
+    def hung_up(self, request: Any) -> None:
+        """A request was cut off."""
+
+    # ---- Twisted's access log is not kept
+
+    def log(self, request: Any) -> None:
+        """No access log."""
+
+    def startFactory(self) -> None:  # noqa: N802
+        """Without an access log there is no file to open and no clock to keep."""
+
+    def stopFactory(self) -> None:  # noqa: N802
+        """See startFactory."""

@@ -1,0 +1,111 @@
+"""How many connections may be open: of one address before it has proven who it is, of one configured row, and in all."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+UNPROVEN: Final = 20
+"""Connections of one address that are not logged in or proven, where the configuration says nothing else."""
+
+
+class ConnectionLimit:
+    """Counts the connections of one protocol.
+
+    `total` counts all of them, `per_address` those of one address, `unproven` those of one address that have not proven who
+    they are. Where the total is used up, the oldest unproven connection is closed for a new one, so that strangers who stay
+    silent keep nobody out.
+    """
+
+    __slots__ = ("_addresses", "_inside", "_per_address", "_rows", "_strangers", "_total", "_unproven", "_waiting")
+
+    def __init__(self, total: int, per_address: int, unproven: int = UNPROVEN) -> None:
+        self._total, self._per_address, self._unproven = total, per_address, unproven
+        self._inside = 0
+        self._addresses: Counter[str] = Counter()
+        self._strangers: Counter[str] = Counter()
+        self._rows: Counter[str] = Counter()
+        self._waiting: OrderedDict[Seat, None] = OrderedDict()
+
+    @property
+    def inside(self) -> int:
+        """Connections that are open now."""
+        return self._inside
+
+    def has_room(self, address: str) -> bool:
+        """Whether one more connection from `address` would be let in."""
+        if self._strangers[address] >= self._unproven or self._addresses[address] >= self._per_address:
+            return False
+        return self._inside < self._total or bool(self._waiting)
+
+    def enter(self, address: str, close: Callable[[], object]) -> Seat | None:
+        """Count one more connection; None where there is no room. `close` must close it, when another takes its place."""
+        if not self.has_room(address):
+            return None
+        if self._inside >= self._total:
+            next(iter(self._waiting)).give_way()
+        seat = Seat(self, address, close)
+        self._inside += 1
+        self._addresses[address] += 1
+        self._strangers[address] += 1
+        self._waiting[seat] = None
+        return seat
+
+    # ---- called by seats
+
+    def proven(self, seat: Seat, row: str, most: int) -> bool:
+        if self._rows[row] >= most:
+            return False
+        self._put_down(seat)
+        self._rows[row] += 1
+        return True
+
+    def left(self, seat: Seat) -> None:
+        self._put_down(seat)
+        self._inside -= 1
+        _less(self._addresses, seat.address)
+
+    def _put_down(self, seat: Seat) -> None:
+        """It no longer counts as what it was, a row or a stranger."""
+        if seat.row:
+            _less(self._rows, seat.row)
+        else:
+            del self._waiting[seat]
+            _less(self._strangers, seat.address)
+
+
+class Seat:
+    """The place of one connection. `row` is the configured row that it has proven to be, "" for none yet."""
+
+    __slots__ = ("_close", "_limit", "_open", "address", "row")
+
+    def __init__(self, limit: ConnectionLimit, address: str, close: Callable[[], object]) -> None:
+        self._limit, self.address, self._close = limit, address, close
+        self.row, self._open = "", True
+
+    def prove(self, row: str, most: int) -> bool:
+        """Count the connection as one of `row`; False, and nothing changes, where that has `most` already."""
+        if not self._open:
+            return False
+        if self.row != row and not self._limit.proven(self, row, most):
+            return False
+        self.row = row
+        return True
+
+    def leave(self) -> None:
+        """The connection has ended. Harmless when repeated."""
+        if self._open:
+            self._open = False
+            self._limit.left(self)
+
+    def give_way(self) -> None:
+        """Close the connection for another one."""
+        self.leave()
+        self._close()
+
+
+def _less(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

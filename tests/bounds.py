@@ -1,0 +1,32 @@
+"""Bounds for doors that tests open: as wide as a test wants them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hkall_gateway.edge.admission import Refusals
+from hkall_gateway.edge.body_budget import BodyBudget
+from hkall_gateway.edge.bounded_http import IDLE_S, Bounds
+from hkall_gateway.edge.connection_limit import ConnectionLimit
+from hkall_gateway.edge.counters import Counters
+
+NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
+
+
+def refusals(protocol: str, counters: Counters | None = None) -> Refusals:
+    return Refusals(protocol, counters or Counters(), lambda: NOW)
+
+
+def bounds(
+    max_body_bytes: int = 65_536,
+    *,
+    total: int = 100,
+    per_address: int = 100,
+    unproven: int = 100,
+    unfinished: int = 1_048_576,
+    counters: Counters | None = None,
+    protocol: str = "ncip",
+    idle_s: float = IDLE_S,
+) -> Bounds:
+    limit = ConnectionLimit(total, per_address, unproven)
+    return Bounds(limit, BodyBudget(unfinished), refusals(protocol, counters), max_body_bytes, idle_s)

@@ -1,0 +1,42 @@
+"""Callers who are turned away at accept: counted all, logged some."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from structlog.testing import capture_logs
+from twisted.internet.address import IPv4Address
+from twisted.internet.protocol import Factory, Protocol
+
+from hkall_gateway.edge.admission import LINES_A_MINUTE, AdmissionFactory
+from hkall_gateway.edge.counters import Counters
+from tests.bounds import refusals
+
+HOME, AWAY = IPv4Address("TCP", "10.0.0.7", 1), IPv4Address("TCP", "192.0.2.1", 1)
+
+
+def door(counters: Counters) -> Any:
+    inner: Any = Factory.forProtocol(Protocol)
+    return AdmissionFactory(inner, lambda address: "" if address == HOME.host else "address", refusals("ncip", counters))
+
+
+def test_no_protocol_is_made_for_who_is_turned_away() -> None:
+    counters = Counters()
+    with capture_logs() as logs:
+        assert door(counters).buildProtocol(AWAY) is None
+    assert counters.read("connections_refused_total", "ncip", "address") == 1
+    assert [(line["event"], line["peer"], line["why"]) for line in logs] == [("ncip.not_admitted", AWAY.host, "address")]
+
+
+def test_who_is_admitted_gets_the_inner_protocol() -> None:
+    assert isinstance(door(Counters()).buildProtocol(HOME), Protocol)
+
+
+def test_a_flood_of_callers_does_not_flood_the_log() -> None:
+    counters = Counters()
+    made = door(counters)
+    with capture_logs() as logs:
+        for _ in range(500):
+            made.buildProtocol(AWAY)
+    assert counters.read("connections_refused_total", "ncip", "address") == 500
+    assert len(logs) == LINES_A_MINUTE
