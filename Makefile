@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: run demo test test-postgres check fmt docs bench
+.PHONY: run demo test attack test-postgres check fmt docs bench
 
 .venv/.run: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -27,6 +27,10 @@ demo: .venv/.run
 # A file of tests stays with one core, so that what it starts is started once.
 test: .venv/.test
 	$(BIN)/pytest -n auto --dist loadfile
+
+# Long attacks on a daemon of this machine, one after the other, since they measure how long others wait.
+attack: .venv/.test
+	$(BIN)/pytest tests/attacks -m attack -p no:randomly
 
 test-postgres: .venv/.test
 	HKALL_TEST_DATABASE=postgresql $(BIN)/pytest -n auto --dist loadfile

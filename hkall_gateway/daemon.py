@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import replace
@@ -163,7 +164,7 @@ class Daemon:
         self._local = Local(self._means, self._verify_pin)
         self.secrets, self._logins = self._make_secrets(self._hashing), self._make_secrets(self._hashing_logins)
         self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
-        self._soon, self._fair = Soon(reactor), FairReads(reactor)
+        self._soon, self._fair = Soon(reactor), FairReads(reactor, time.thread_time)
         engine = open_engine(config.database.url, config.database.limits())
         watch = counting.timed(self.counters, reactor.seconds)
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, watch)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Final
 
 from hkall_gateway.desk.ports import Clock
 
-SHARE_S: Final = 0.002
-"""Time of one reactor iteration after which no further stranger is read."""
+SHARE_S: Final = 0.001
+"""CPU time of one reactor iteration after which no further stranger is read."""
 HEAVY_S: Final = 0.005
 """A read that took longer, with all that was answered in it, is heavy."""
 DEBT: Final = 20.0
@@ -18,22 +18,23 @@ MOST_ROWS: Final = 1000
 
 
 class FairReads:
-    """Says which connection may read now. `clock` has Twisted's `seconds` and `callLater`.
+    """Says which connection may read now.
 
     Proven connections always may. The others take turns, in the order in which they came to wait, and together get SHARE_S of
     each iteration and what the last one needs beyond. The reactor asks again by itself: what is not read stays readable.
+    `clock` has Twisted's `seconds` and `callLater`; `spent` answers the CPU seconds of this thread so far, since the time that a
+    read takes depends on what else the machine does.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.seconds = clock.seconds
+    def __init__(self, clock: Clock, spent: Callable[[], float]) -> None:
+        self._clock, self.spent = clock, spent
         self._waiting: OrderedDict[Hashable, None] = OrderedDict()
         self._debts: dict[str, float] = {}
         self._used_s, self._counting = 0.0, False
 
-    def trusts(self, row: str, now_s: float) -> bool:
+    def trusts(self, row: str) -> bool:
         """Whether connections of this row are read without waiting; "" is a stranger."""
-        return bool(row) and (not self._debts or self._debts.get(row, now_s) <= now_s)
+        return bool(row) and (row not in self._debts or self._debts[row] <= self._clock.seconds())
 
     def admits(self, connection: Hashable) -> bool:
         """Whether this connection may read now; otherwise it is queued."""
@@ -60,7 +61,7 @@ class FairReads:
             self._clock.callLater(0, self._next_iteration)
 
     def _owe(self, row: str, took_s: float) -> None:
-        now_s = self.seconds()
+        now_s = self._clock.seconds()
         if len(self._debts) >= MOST_ROWS:
             self._debts = {one: until for one, until in self._debts.items() if until > now_s}
         self._debts[row] = max(self._debts.get(row, 0.0), now_s) + DEBT * took_s

@@ -84,15 +84,15 @@ class Prompt(Server):
         fair = self.fair
         if fair is None:
             return super().doRead()
-        began_s = fair.seconds()
-        trusted = fair.trusts(self.row, began_s)
+        trusted = fair.trusts(self.row)
         if not trusted and not fair.admits(self):
             return None
         self.bufferSize = KNOWN_READ if trusted else STRANGER_READ
+        before_s = fair.spent()
         try:
             return super().doRead()
         finally:
-            fair.used(self.row, fair.seconds() - began_s, trusted=trusted)
+            fair.used(self.row, fair.spent() - before_s, trusted=trusted)
 
     def stopReading(self) -> None:  # noqa: N802
         if self.fair is not None:

@@ -24,8 +24,8 @@ class DocumentLimits:
     text: int = 65_536
 
 
-QUESTION: Final = DocumentLimits(elements=2_000, attributes=4_000, namespaces=500, references=20_000)
-"""What a peer asks of us. The largest sample of any system has 600 elements; reading 2,000 takes about 7 ms."""
+QUESTION: Final = DocumentLimits(elements=1_000, attributes=2_000, namespaces=250, references=10_000)
+"""What a peer asks of us. The largest sample of any system has 600 elements; reading 1,000 takes about 3 ms."""
 REPLY: Final = DocumentLimits(elements=10_000, attributes=20_000, namespaces=2_000, references=65_536)
 """What a peer answers: a patron's record with some hundred loans, a set of some hundred copies."""
 

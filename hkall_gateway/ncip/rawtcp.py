@@ -81,7 +81,9 @@ class NcipLine(Protocol):
         self._buffer += data
         while not self._last and (document := self._next()) is not None:
             self._rest()
-            self._take(document)
+            self._waiting.append(document)
+            self._last = len(self._waiting) > FLOOD
+        self._answer()
         if self._last:
             self._buffer.clear()
         elif len(self._buffer) > self._lines.bounds.max_body_bytes:
@@ -123,10 +125,9 @@ class NcipLine(Protocol):
         self._seen = 0
         return document
 
-    def _take(self, document: bytes) -> None:
-        self._waiting.append(document)
-        self._last = self._last or len(self._waiting) > FLOOD
-        if not self._busy:
+    def _answer(self) -> None:
+        """See to it that what waits is answered."""
+        if self._waiting and not self._busy:
             ensureDeferred(self._answer_all())
         self._hold_back()
 
@@ -202,7 +203,8 @@ class NcipLine(Protocol):
         self._wake()
         self._last = True
         if begun:
-            self._take(begun)
+            self._waiting.append(begun)
+            self._answer()
         elif not self.busy:
             self._hang_up()
 

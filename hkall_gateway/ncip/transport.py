@@ -26,6 +26,9 @@ from hkall_gateway.edge.bounded_replies import MOST_HEAD, BoundedEndpoints
 
 MOST_BYTES: Final = 1_048_576
 """Of a reply's body. What frames it, chunk by chunk, may be as long again."""
+FEWEST: Final = 1_000
+SMALLEST: Final = 16
+"""A body may come in so many pieces, and one more for each so many bytes: chunks of a byte cost far more than they bring."""
 LONGEST_TYPE: Final = 256
 """Bytes of a Content-Type: the longest in use has forty."""
 CONNECT_S: Final = 10.0
@@ -197,13 +200,16 @@ class _Reader(Protocol):
     transport: Any
 
     def __init__(self, most_bytes: int) -> None:
-        self._most_bytes, self._chunks, self._size = most_bytes, list[bytes](), 0
+        self._most_bytes, self._chunks, self._size, self._pieces = most_bytes, list[bytes](), 0, 0
         self.done: Deferred[Any] = Deferred(lambda _: self._hang_up())
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        self._size += len(data)
+        self._size, self._pieces = self._size + len(data), self._pieces + 1
+        most = FEWEST + self._size // SMALLEST
         if self._size > self._most_bytes:
             self._fail(NoReply(f"a reply of more than {self._most_bytes} bytes"))
+        elif self._pieces > most:
+            self._fail(NoReply(f"a reply in more than {most} pieces"))
         else:
             self._chunks.append(data)
 

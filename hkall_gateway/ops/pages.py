@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.web import pages, resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -28,7 +28,37 @@ class Page:
     body: bytes
 
 
-def _later(request: Any, making: Coroutine[Any, Any, Page]) -> int:
+KEPT_S: Final = 0.1
+"""So long a page is told again as it was: making one costs some ten milliseconds, and anybody may ask."""
+
+
+class Kept:
+    """A page that is made at most ten times a second. Who asks while it is made gets the same one."""
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, Page]], seconds: Callable[[], float]) -> None:
+        self._make, self._seconds = make, seconds
+        self._page: Page | None = None
+        self._made_s = 0.0
+        self._waiting: list[Deferred[Page]] = []
+
+    def __call__(self) -> Deferred[Page]:
+        """The page."""
+        if self._page is not None and self._seconds() - self._made_s < KEPT_S:
+            return succeed(self._page)
+        asked: Deferred[Page] = Deferred()
+        self._waiting.append(asked)
+        if len(self._waiting) == 1:
+            ensureDeferred(self._make()).addCallback(self._tell)
+        return asked
+
+    def _tell(self, page: Page) -> None:
+        self._page, self._made_s = page, self._seconds()
+        waiting, self._waiting = self._waiting, []
+        for asked in waiting:
+            asked.callback(page)
+
+
+def _later(request: Any, making: Deferred[Page]) -> int:
     """Answer once the page is made. A balancer that did not wait for it has hung up, and gets none."""
     gone: list[object] = []
     request.notifyFinish().addErrback(gone.append)
@@ -41,7 +71,7 @@ def _later(request: Any, making: Coroutine[Any, Any, Page]) -> int:
         request.write(page.body)
         request.finish()
 
-    ensureDeferred(making).addCallback(answer)
+    making.addCallback(answer)
     return NOT_DONE_YET
 
 
@@ -63,12 +93,13 @@ class Health(resource.Resource):
 class Ready(resource.Resource):
     """The database answers and the doors are open; 503 while they are not."""
 
-    def __init__(self, store: Store, listening: Callable[[], bool]) -> None:
+    def __init__(self, store: Store, listening: Callable[[], bool], seconds: Callable[[], float]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._store, self._listening = store, listening
+        self._page = Kept(self._answer, seconds)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        return _later(request, self._answer())
+        return _later(request, self._page())
 
     async def _answer(self) -> Page:
         try:
@@ -88,13 +119,14 @@ def _nothing(_unit: Unit) -> None:
 class Metrics(resource.Resource):
     """The counters of this process, and what the database knows now."""
 
-    def __init__(self, store: Store, counters: Counters, gauges: Look) -> None:
+    def __init__(self, store: Store, counters: Counters, gauges: Look, seconds: Callable[[], float]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._store, self._counters, self._gauges = store, counters, gauges
+        self._page = Kept(self._answer, seconds)
         self._told: Mapping[str, Rows] = {}
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        return _later(request, self._answer())
+        return _later(request, self._page())
 
     async def _answer(self) -> Page:
         try:
@@ -112,6 +144,6 @@ def ops_site(
     """The whole little site; `gauges` looks at what the database knows."""
     root: Any = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", Health())  # type: ignore[no-untyped-call]
-    root.putChild(b"readyz", Ready(store, listening))
-    root.putChild(b"metrics", Metrics(store, counters, gauges))
+    root.putChild(b"readyz", Ready(store, listening, reactor.seconds))
+    root.putChild(b"metrics", Metrics(store, counters, gauges, reactor.seconds))
     return BoundedSite(root, bounds, reactor)

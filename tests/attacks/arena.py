@@ -1,0 +1,188 @@
+"""A daemon to attack: a process of its own with every kind of port, and the honest terminal and partner beside the attack."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from hkall_gateway.lab import setup
+from hkall_gateway.lab.bench.questions import post
+from hkall_gateway.lab.setup import DISCOVERY, PASSWORD
+from hkall_gateway.ncip.codec import encode
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.messages import Fields, Message
+from tests.company import gateway_ports, until
+from tests.ports import free_ports
+from tests.test_daemon_ncip import identity
+
+COMMAND: Final = Path(sys.executable).parent / "hkall-gateway"
+HOST: Final = "127.0.0.1"
+HONEST: Final = "127.0.0.9"
+"""Where the honest terminal and the honest partner are."""
+PATIENCE_S: Final = 20.0
+PAUSE_S: Final = 0.004
+STATUS: Final = b"9900302.00\r"
+LOGIN: Final = f"9300CNcounter-1|CO{PASSWORD}|\r".encode()
+
+
+def lookup(card: str = "P0001", secret: str = PASSWORD) -> bytes:
+    """A LookupUser of the discovery system, as it is posted."""
+    header: Fields = {
+        "FromAgencyId": {"AgencyId": DISCOVERY},
+        "FromAgencyAuthentication": secret,
+        "ToAgencyId": {"AgencyId": "HKU"},
+    }
+    asked = Message("LookupUser", {"InitiationHeader": header, "UserId": {"UserIdentifierValue": card}})
+    return encode(asked, DIALECTS["direct"])
+
+
+class Arena:
+    """The daemon. `plain` and `secure` are its ports for terminals, `ncip`, `raw` and `ops` the others."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.ports = gateway_ports()
+        self.plain, self.ncip, self.ops = self.ports.sip2, self.ports.ncip, self.ports.ops
+        self.raw, self.secure = free_ports(2)
+        identity(folder, "door")
+        secure = f"ssl:{self.secure}:interface={HOST}:privateKey=door.pem:certKey=door.pem"
+        keys: dict[str, Any] = {
+            "sip2": {"listen": [f"tcp:{self.plain}:interface={HOST}", secure]},
+            "ncip": {"listen_v1_tcp": [f"tcp:{self.raw}:interface={HOST}"]},
+        }
+        self.environ = {**os.environ, **setup.environment(self.ports), "HKALL_INSTANCE": "1"}
+        self.path = setup.write_config(folder, self.ports, keys=keys)
+        setup.furnish(self.path, self.environ)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [COMMAND, "serve", "--config", self.path], stdout=log, stderr=log, env=self.environ
+            )
+        until(lambda: "daemon.started" in self.log(), "the daemon's start")
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "log.jsonl"
+
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def end(self) -> None:
+        """It still lives, ends when it is told to, and has met no bug of ours."""
+        assert self._process.poll() is None, self.log()[-3000:]
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            assert self._process.wait(PATIENCE_S) == 0
+        finally:
+            self._process.kill()
+        errors = [line for line in self.log().splitlines() if line.startswith("{") and json.loads(line)["level"] == "error"]
+        assert not errors, errors[:3]
+
+    def rss_mib(self) -> float:
+        """Its resident memory."""
+        cells = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
+        return int(cells[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def cpu_s(self) -> float:
+        """CPU seconds that it used so far."""
+        cells = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(cells[11]) + int(cells[12])) / os.sysconf("SC_CLK_TCK")
+
+    # ---- honest people
+
+    def terminal(self) -> Honest:
+        """A terminal elsewhere, logged in; it asks for the status."""
+        made = Honest(connected(self.plain, HONEST), STATUS, lambda heard: heard.endswith(b"\r"))
+        made.line.sendall(LOGIN)
+        assert made.line.recv(100).startswith(b"941")
+        return made
+
+    def partner(self) -> Honest:
+        """The discovery system elsewhere; it looks up a reader."""
+        return Honest(connected(self.ncip, HONEST), post(lookup()), lambda heard: heard.endswith(b"NCIPMessage>"))
+
+    @contextmanager
+    def asked_meanwhile(self) -> Iterator[list[float]]:
+        """The seconds that the honest terminal waited for each answer, from the beginning of the block to its end."""
+        terminal, waits, over = self.terminal(), list[float](), threading.Event()
+
+        def ask() -> None:
+            while not over.is_set():
+                waits.append(terminal.asks())
+                time.sleep(PAUSE_S)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            yield waits
+        finally:
+            over.set()
+            asking.join(PATIENCE_S)
+            terminal.line.close()
+
+
+class Honest:
+    """Somebody who asks the same thing again and again on one connection."""
+
+    def __init__(self, line: socket.socket, question: bytes, whole: Callable[[bytes], bool]) -> None:
+        self.line, self._question, self._whole = line, question, whole
+
+    def asks(self) -> float:
+        """Ask once; the seconds until the answer is there."""
+        began, heard = time.perf_counter(), b""
+        self.line.sendall(self._question)
+        while not self._whole(heard):
+            piece = self.line.recv(65_536)
+            assert piece, "an honest connection was closed"
+            heard += piece
+        return time.perf_counter() - began
+
+
+def connected(port: int, source: str = HOST, receive_buffer: int = 0) -> socket.socket:
+    """A connection from an address of this machine."""
+    line = socket.socket()
+    line.settimeout(PATIENCE_S)
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if receive_buffer:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    line.bind((source, 0))
+    line.connect((HOST, port))
+    return line
+
+
+def is_open(line: socket.socket) -> bool:
+    """Whether the other side has not closed this connection, on which it has said nothing."""
+    line.settimeout(0.05)
+    try:
+        return bool(line.recv(1))
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+
+
+def said(line: socket.socket, data: bytes) -> bytes:
+    """All that comes back until the other side closes, or is silent."""
+    heard = b""
+    try:
+        line.sendall(data)
+        while piece := line.recv(65_536):
+            heard += piece
+    except OSError:
+        pass
+    return heard
+
+
+def closing(document: bytes, kind: bytes = b"application/xml") -> bytes:
+    """A document on its way over HTTP, on a connection that is then closed."""
+    head = b"POST /ncip HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: " + kind
+    return head + b"\r\nContent-Length: %d\r\n\r\n" % len(document) + document

@@ -1,0 +1,204 @@
+"""Connections that are opened and not used, bodies that do not end, answers that nobody takes, and floods of resends."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+import pytest
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.threads import blockingCallFromThread
+
+from hkall_gateway.edge.bounded_replies import MOST_HEAD
+from hkall_gateway.edge.connection_limit import UNPROVEN
+from hkall_gateway.ncip.transport import AgentPost, NoReply
+from tests.attacks.arena import HOST, LOGIN, PATIENCE_S, Arena, connected, is_open, said
+
+NOTICED_S = 0.75
+
+
+def held_open(stack: ExitStack, port: int, source: str, number: int) -> list[socket.socket]:
+    """So many connections from one address, of which the daemon may have closed some."""
+    return [stack.enter_context(closing(connected(port, source))) for _ in range(number)]
+
+
+@pytest.mark.parametrize("door", ["plain", "secure", "ncip", "raw"])
+def test_one_address_has_few_connections_that_prove_nothing(arena: Arena, door: str) -> None:
+    with ExitStack() as stack:
+        lines = held_open(stack, getattr(arena, door), "127.0.0.2", 2 * UNPROVEN)
+        time.sleep(0.2)
+        alive = len(select.select(lines, [], [], 0)[0])
+        assert len(lines) - alive <= UNPROVEN  # what can be read is closed
+        assert arena.terminal().asks() < NOTICED_S
+        assert arena.partner().asks() < NOTICED_S
+
+
+def test_a_campus_behind_one_address_logs_in_one_by_one(arena: Arena) -> None:
+    with ExitStack() as stack:
+        for _ in range(2 * UNPROVEN):
+            line = stack.enter_context(closing(connected(arena.plain, "127.0.0.3")))
+            line.sendall(LOGIN)
+            assert line.recv(100).startswith(b"941")
+
+
+def test_operators_get_in_however_many_hold_their_port(arena: Arena) -> None:
+    with ExitStack() as stack:
+        for line in held_open(stack, arena.ops, "127.0.0.2", 60):
+            line.sendall(b"GET /metrics HTTP/1.1\r\n")
+        heard = said(connected(arena.ops), b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert heard.startswith(b"HTTP/1.0 200")
+
+
+def test_resends_before_a_login_in_one_packet_are_a_flood(arena: Arena) -> None:
+    with arena.asked_meanwhile() as waits:
+        heard = said(connected(arena.plain), b"97\r" * 65_000)
+    assert heard.count(b"96") <= 100
+    assert max(waits) < NOTICED_S
+
+
+def test_rubbish_before_a_login_is_a_flood(arena: Arena) -> None:
+    with arena.asked_meanwhile() as waits:
+        assert said(connected(arena.plain), b"zz\r" * 65_000) == b""
+    assert max(waits) < NOTICED_S
+
+
+@pytest.mark.parametrize("question", [b"97\r", b"9900302.00\r", b"zz\r9900302.00\r"])
+def test_who_does_not_take_its_answers_is_read_no_further(arena: Arena, question: bytes) -> None:
+    before = arena.rss_mib()
+    with closing(connected(arena.plain, "127.0.0.4", receive_buffer=4096)) as line:
+        line.sendall(LOGIN)
+        time.sleep(0.1)
+        assert _sent_until_blocked(line, question * 20) < 16 * 2**20
+        assert arena.terminal().asks() < NOTICED_S
+    assert arena.rss_mib() - before < 16
+
+
+def test_who_does_not_take_its_documents_is_read_no_further(arena: Arena) -> None:
+    before = arena.rss_mib()
+    with closing(connected(arena.ncip, "127.0.0.4", receive_buffer=4096)) as line:
+        assert _sent_until_blocked(line, b"GET /ncip HTTP/1.1\r\nHost:x\r\n\r\n") < 16 * 2**20
+    assert arena.rss_mib() - before < 16
+
+
+def _sent_until_blocked(line: socket.socket, data: bytes) -> int:
+    """Bytes that were taken until nothing more was for half a second; a connection that is closed takes nothing more."""
+    line.setblocking(False)
+    sent, since, end = 0, time.monotonic(), time.monotonic() + PATIENCE_S
+    while time.monotonic() - since < 0.5 and time.monotonic() < end:
+        try:
+            sent += line.send(data)
+            since = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.01)
+        except OSError:
+            return sent
+    return sent
+
+
+# ---- a partner that answers without end
+
+
+@contextmanager
+def answering(head: bytes, piece: bytes) -> Iterator[tuple[int, list[int]]]:
+    """A server that says `head` and then `piece` without end: its port, and how many bytes were taken from it."""
+    taken = [0]
+    with closing(socket.create_server((HOST, 0))) as server:
+
+        def serve() -> None:
+            line, _ = server.accept()
+            with closing(line):
+                line.settimeout(PATIENCE_S)
+                line.recv(65_536)
+                try:
+                    line.sendall(head)
+                    while taken[0] < 100 * 2**20:
+                        taken[0] += line.send(piece * 500)
+                except OSError:
+                    return
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield server.getsockname()[1], taken
+        serving.join(PATIENCE_S)
+
+
+ENDLESS = {
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X-More: and more\r\n"),
+    "one header": (b"HTTP/1.1 200 OK\r\nX-More: ", b"and more "),
+    "interim responses": (b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "headers behind an interim response": (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n", b"X-More: and more\r\n"),
+    "a body": (b"HTTP/1.1 200 OK\r\n\r\n", b"<a/>" * 100),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n" * 100),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_partner_s_reply_without_end_is_cut_off(reactor: object, name: str) -> None:
+    head, piece = ENDLESS[name]
+    post = AgentPost(reactor)
+    with answering(head, piece) as (port, taken):
+        began = time.monotonic()
+
+        async def ask() -> object:
+            return await post(f"http://{HOST}:{port}/ncip", b"<NCIPMessage/>", PATIENCE_S)
+
+        with pytest.raises(NoReply, match="more than"):
+            blockingCallFromThread(reactor, lambda: ensureDeferred(ask()))  # type: ignore[arg-type]
+        assert time.monotonic() - began < PATIENCE_S / 2
+    assert taken[0] < MOST_HEAD + 16 * 2**20  # what the kernel takes on the way is not ours
+
+
+# ---- long ones
+
+
+@pytest.mark.attack
+def test_unfinished_bodies_take_no_more_memory_than_is_set_aside(arena: Arena) -> None:
+    before, body = arena.rss_mib(), b"a" * 900_000
+    head = b"POST /ncip HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+    with ExitStack() as stack:
+        lines = [line for n in range(2, 9) for line in held_open(stack, arena.ncip, f"127.0.0.{n}0", UNPROVEN)]
+        for line in lines:
+            line.setblocking(False)
+        waiting = {line: memoryview(head + body) for line in lines}
+        end = time.monotonic() + 30
+        while waiting and time.monotonic() < end:
+            for line in select.select([], list(waiting), [], 1)[1]:
+                try:
+                    waiting[line] = waiting[line][line.send(waiting[line][:65_536]) :]
+                except OSError:
+                    del waiting[line]
+                else:
+                    if not waiting[line]:
+                        del waiting[line]
+        assert arena.partner().asks() < NOTICED_S
+        assert arena.rss_mib() - before < 48  # 155 MiB without a limit
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize(
+    ("door", "first", "drop"),
+    [
+        ("raw", b"", b" "),
+        ("raw", b"<NCIPMessage>", b"a"),
+        ("ncip", b"POST /ncip HTTP/1.1\r\n", b"X-A: b\r\n"),
+        ("ncip", b"POST /ncip HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", b"a"),
+        ("ops", b"GET /metrics HTTP/1.1\r\n", b"X-A: b\r\n"),
+        ("plain", b"", b"9"),
+        ("secure", b"", b"\x16"),
+    ],
+)
+def test_what_drips_is_hung_up_on_in_time(arena: Arena, door: str, first: bytes, drop: bytes) -> None:
+    with closing(connected(getattr(arena, door))) as line:
+        began = time.monotonic()
+        line.sendall(first)
+        while is_open(line):
+            assert time.monotonic() - began < 80
+            time.sleep(1)
+            try:
+                line.sendall(drop)
+            except OSError:
+                break

@@ -1,0 +1,60 @@
+"""Anonymous documents that are made to cost: each is answered, and a terminal elsewhere hardly notices."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.attacks.arena import Arena, closing, connected, said
+from tests.attacks.monsters import DOCUMENTS, END
+
+NOTICED_S = 0.75
+"""Far more than the gateway needs for the dearest of them, and far less than it used to: 0.3 to 37 seconds."""
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_made_to_cost_is_answered_with_a_problem_and_holds_up_nobody(arena: Arena, name: str) -> None:
+    used_s = arena.cpu_s()
+    with arena.asked_meanwhile() as waits:
+        heard = said(connected(arena.ncip), closing(DOCUMENTS[name]))
+    assert heard.startswith(b"HTTP/1.1 200")
+    assert b"Problem" in heard or b"MessagingError" in heard
+    assert waits
+    assert max(waits) < NOTICED_S, f"{max(waits):.3f} s, and {arena.cpu_s() - used_s:.3f} s of CPU time"
+
+
+@pytest.mark.parametrize("name", ["40,000 attributes", "32,500 namespaces"])
+def test_the_same_on_a_bare_connection(arena: Arena, name: str) -> None:
+    with arena.asked_meanwhile() as waits, connected(arena.raw) as line:
+        line.sendall(DOCUMENTS[name])
+        heard = b""
+        while not heard.endswith(b"NCIPMessage>") and (piece := line.recv(65_536)):
+            heard += piece
+    assert b"Problem" in heard
+    assert max(waits) < NOTICED_S
+
+
+def test_documents_of_some_bytes_by_the_thousand_in_one_piece_hold_up_nobody(arena: Arena) -> None:
+    with arena.asked_meanwhile() as waits:
+        heard = said(connected(arena.raw), END * 4_000)
+    assert heard.count(b"NCIPMessage>") <= 200  # it is a flood, and the connection is closed
+    assert max(waits) < NOTICED_S
+
+
+def test_requests_by_the_hundred_in_one_piece_hold_up_nobody(arena: Arena) -> None:
+    with arena.asked_meanwhile() as waits:
+        heard = said(connected(arena.ncip), b"GET /ncip HTTP/1.1\r\nHost:x\r\n\r\n" * 2_000)
+    assert heard.count(b"HTTP/1.1 200") < 2_000
+    assert max(waits) < NOTICED_S
+
+
+def test_a_content_type_that_is_no_utf_8_is_a_bad_request_whole_and_in_pieces(arena: Arena) -> None:
+    request = closing(b"<NCIPMessage/>", kind=b"\xff\xfe")
+    with connected(arena.ncip) as pieces:
+        for place in range(0, len(request) - 40, 40):
+            pieces.sendall(request[place : place + 40])
+            time.sleep(0.002)
+        in_pieces = said(pieces, request[place + 40 :])
+    whole = said(connected(arena.ncip), request)
+    assert (whole[:12], in_pieces[:12]) == (b"HTTP/1.1 400", b"HTTP/1.1 400")
