@@ -22,8 +22,8 @@ class FairReads:
 
     Proven connections always may. The others take turns, in the order in which they came to wait, and together get SHARE_S of
     each iteration and what the last one needs beyond. The reactor asks again by itself: what is not read stays readable.
-    `clock` has Twisted's `seconds` and `callLater`; `spent` answers the CPU seconds of this thread so far, since the time that a
-    read takes depends on what else the machine does.
+    `clock` has Twisted's `seconds` and `callLater`; `spent` answers the CPU seconds of this thread so far, since the time by
+    the clock depends on what else the machine does.
     """
 
     def __init__(self, clock: Clock, spent: Callable[[], float]) -> None:

@@ -58,3 +58,22 @@ def test_a_book_drop_and_a_look_up_have_no_use_for_a_till_or_for_working_off_lin
     told = dict(crossed({"sip2": {"terminals": [{"login": "a", "role": role, key: True}]}}, {}))
     assert told == {f"sip2.terminals[0].{key}": f"is for counter or selfcheck, not for '{role}'"}
     assert not list(crossed({"sip2": {"terminals": [{"login": "a", "role": role, key: False}]}}, {}))
+
+
+def test_more_strangers_than_connections_and_bodies_that_do_not_fit_are_told() -> None:
+    tables = {
+        "sip2": {"max_connections": 10, "max_unproven_per_address": 11},
+        "ncip": {"max_body_bytes": 20_000_000},
+    }
+    assert dict(crossed(tables, {})) == {
+        "sip2.max_unproven_per_address": "must be at most max_connections (10)",
+        "ncip.max_unfinished_bytes": "must be at least max_body_bytes (20000000)",
+    }
+
+
+def test_limits_that_can_be_reached_are_taken() -> None:
+    tables = {
+        "sip2": {"max_connections": 10, "max_unproven_per_address": 10},
+        "ncip": {"max_body_bytes": 16_777_216, "max_connections": True},
+    }
+    assert dict(crossed(tables, {})) == {}

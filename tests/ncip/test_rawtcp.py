@@ -16,7 +16,7 @@ from twisted.internet.testing import StringTransport
 
 from hkall_gateway.edge.bounded_http import IDLE_S, Bounds
 from hkall_gateway.ncip.codec import decode
-from hkall_gateway.ncip.rawtcp import MOST_WAITING, NcipLines
+from hkall_gateway.ncip.rawtcp import FLOOD, MOST_WAITING, NcipLines
 from tests.bounds import bounds
 
 if TYPE_CHECKING:
@@ -186,3 +186,54 @@ def test_who_is_gone_before_the_answer_harms_nobody(world: World) -> None:
     line.protocol.connectionLost()
     slow.turns[0].callback(None)
     assert line.value() == b""
+
+
+# ---- bounds
+
+
+def test_blanks_are_silence(raw: Raw) -> None:
+    line = raw.connect()
+    for _ in range(3):
+        raw.clock.advance(IDLE_S / 2 - 1)
+        line.protocol.dataReceived(b" \r\n")
+    raw.clock.advance(4)
+    assert line.disconnecting
+
+
+def test_a_connection_from_where_no_library_is_is_closed_at_once(world: World) -> None:
+    raw = Raw(world)
+    away = IPv4Address("TCP", "192.0.2.9", 40000)
+    line: Any = StringTransport(peerAddress=away)  # type: ignore[no-untyped-call]  # twisted.testing has no types here
+    line.protocol = raw.lines.buildProtocol(away)
+    line.protocol.makeConnection(line)
+    line.protocol.dataReceived(LOOKUP)
+    assert (line.disconnecting, line.value()) == (True, b"")
+
+
+def test_a_library_that_has_proven_who_it_is_is_no_stranger_any_more(world: World) -> None:
+    raw = Raw(world, bounds(LIMIT, unproven=1))
+    known = raw.say(LOOKUP)
+    assert raw.connect().disconnecting is False
+    assert raw.connect().disconnecting is True
+    assert services(known) == ["LookupUserResponse"]
+
+
+def test_documents_by_the_hundred_in_one_piece_are_a_flood(raw: Raw) -> None:
+    line = raw.say(CLOSED * 500)
+    raw.clock.pump([0] * FLOOD)
+    assert line.disconnecting
+    assert len(documents(line)) <= FLOOD + 1
+
+
+def test_a_line_is_read_no_further_while_its_answers_are_not_taken(raw: Raw) -> None:
+    line = raw.connect()
+    line.producer.pauseProducing()  # what a transport does whose buffer is full
+    assert line.producerState == "paused"
+    line.producer.resumeProducing()
+    assert line.producerState == "producing"
+
+
+def test_an_unfinished_document_gives_way_when_there_is_no_room(world: World) -> None:
+    raw = Raw(world, bounds(200_000, unfinished=50_000))
+    first, second = raw.say(b"<a>" + b"x" * 100_000), raw.say(b"<a>" + b"x" * 100_000)
+    assert (first.disconnecting, second.disconnecting) == (True, False)

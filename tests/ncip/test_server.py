@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.desk.asks import SeePatron
 from hkall_gateway.desk.outcomes import PatronSeen
-from hkall_gateway.edge.bounded_http import Bounds
+from hkall_gateway.edge.bounded_http import MOST_PIPELINED, Bounds
 from hkall_gateway.edge.context import told
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
@@ -422,3 +422,58 @@ def test_a_client_that_is_gone_before_its_answer_harms_nobody(house: House) -> N
     house.desk.go_on()
     assert house.site.in_hand == 0
     assert house.say(request(PROBLEM)).startswith(b"HTTP/1.1 200")
+
+
+# ---- bounds
+
+
+@pytest.mark.parametrize("piece", [1, 7, 10_000])
+def test_a_content_type_that_is_no_utf_8_is_a_bad_request_however_it_arrives(house: House, piece: int) -> None:
+    line, said = house.connect(), request(PROBLEM, b"Content-Type: \xff\xfe")
+    for place in range(0, len(said), piece):
+        line.protocol.dataReceived(said[place : place + piece])
+    assert line.value().startswith(b"HTTP/1.1 400")
+
+
+def test_a_content_type_of_a_kilobyte_is_a_bad_request(house: House) -> None:
+    assert house.say(request(PROBLEM, b"Content-Type: a/b" + b';"' * 500)).startswith(b"HTTP/1.1 400")
+
+
+def test_a_connection_from_where_no_caller_is_is_closed_before_it_is_read(house: House) -> None:
+    away = IPv4Address("TCP", "192.0.2.9", 40000)
+    line: Any = StringTransport(peerAddress=away)  # type: ignore[no-untyped-call]  # twisted.testing has no types here
+    line.protocol = house.site.buildProtocol(away)  # type: ignore[no-untyped-call]  # nor has twisted.web
+    line.protocol.makeConnection(line)
+    line.protocol.dataReceived(request(PROBLEM))
+    assert (line.disconnecting, line.value()) == (True, b"")
+
+
+def test_who_has_proven_who_it_is_is_no_stranger_any_more() -> None:
+    house = House(bounds(LIMIT, unproven=1))
+    known = house.connect()
+    known.protocol.dataReceived(request(lookup()))
+    assert [house.connect().disconnecting for _ in range(2)] == [False, True]
+
+
+def test_an_unfinished_body_gives_way_when_there_is_no_room() -> None:
+    house = House(bounds(200_000, unfinished=50_000))
+    first, second = house.connect(), house.connect()
+    for line in (first, second):
+        line.protocol.dataReceived(request(b"x" * 150_000)[:100_000])
+    assert first.value().startswith(b"HTTP/1.1 503")
+    assert (first.disconnecting, second.disconnecting) == (True, False)
+
+
+def test_requests_by_the_hundred_in_one_piece_end_the_connection(house: House) -> None:
+    line = house.connect()
+    line.protocol.dataReceived(request(b"", method=b"GET") * 500)
+    assert line.value().count(b"HTTP/1.1 200") == MOST_PIPELINED + 1
+    assert line.disconnecting
+
+
+def test_who_never_takes_its_last_answer_is_cut_off(house: House) -> None:
+    line = house.connect()
+    line.protocol.dataReceived(request(PROBLEM, b"Connection: close"))
+    assert (line.disconnecting, line.disconnected) == (True, False)
+    house.clock.advance(line.protocol.abortTimeout)
+    assert line.disconnected

@@ -201,3 +201,18 @@ def test_an_address_of_another_kind_sent_nothing() -> None:
 )
 def test_a_charset_is_read_from_the_content_type(said: str, named: str | None) -> None:
     assert charset(said) == named
+
+
+def test_a_reply_in_pieces_of_a_byte_is_given_up() -> None:
+    partner, sending = connected()
+    partner.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    partner.say(b"1\r\na\r\n" * 1_500)
+    assert isinstance(sending.result, NoReply)
+    assert "pieces" in str(sending.result) or "bytes" in str(sending.result)
+
+
+def test_a_content_type_of_a_reply_may_be_anything() -> None:
+    partner, sending = connected()
+    partner.say(b"HTTP/1.1 200 OK\r\nContent-Type: \xff\xfe\r\nContent-Length: 4\r\n\r\n<ok>")
+    assert sending.result.body == b"<ok>"
+    assert charset(sending.result.content_type) is None

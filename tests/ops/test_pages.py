@@ -14,7 +14,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from hkall_gateway.edge.counters import Counters
-from hkall_gateway.ops.pages import ops_site
+from hkall_gateway.ops.pages import KEPT_S, Kept, Page, ops_site
 from tests.bounds import bounds
 
 
@@ -118,3 +118,35 @@ def test_metrics_show_what_was_counted_and_what_waits() -> None:
 def test_another_page_is_not_found() -> None:
     status, _ = get("/nothing", Store())
     assert status == 404
+
+
+def test_a_head_that_drips_is_hung_up_on() -> None:
+    clock = Clock()
+    site = ops_site(Store(), Counters(), nothing, lambda: True, bounds(protocol="ops", idle_s=30), clock)
+    line: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
+    protocol = site.buildProtocol(None)  # type: ignore[no-untyped-call]  # nor has twisted.web
+    protocol.callLater = clock.callLater
+    protocol.makeConnection(line)
+    protocol.dataReceived(b"GET /metrics HTTP/1.1\r\n")
+    for _ in range(31):
+        protocol.dataReceived(b"X-More: and more\r\n")
+        clock.advance(1)
+    assert line.disconnecting
+
+
+def test_a_page_is_made_once_for_all_who_ask_at_the_same_time() -> None:
+    made, clock = list[Deferred[Page]](), Clock()
+
+    async def make() -> Page:
+        made.append(Deferred())
+        return await made[-1]
+
+    page, heard = Kept(make, clock.seconds), list[Page]()
+    for _ in range(5):
+        page().addCallback(heard.append)
+    made[0].callback(Page(200, b"text/plain", b"one"))
+    page().addCallback(heard.append)
+    assert (len(made), len(heard)) == (1, 6)
+    clock.advance(KEPT_S)
+    page()
+    assert len(made) == 2

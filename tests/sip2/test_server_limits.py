@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from structlog.testing import capture_logs
 from twisted.internet.address import IPv4Address, UNIXAddress
 
+from hkall_gateway.sip2.line import CLOSE_S, MOST_BEFORE_LOGIN
 from hkall_gateway.sip2.server import DRAIN_S
 
 if TYPE_CHECKING:
@@ -153,3 +154,57 @@ def test_the_counters_of_the_process_follow_every_message(port: Port) -> None:
     assert counters.read("sip2_sessions") == 1
     caller.goes()
     assert (counters.read("sip2_events_total", "answered"), counters.read("sip2_sessions")) == (2, 0)
+
+
+# ---- strangers, and those who do not take their answers
+
+
+def test_strangers_of_one_address_are_few_and_terminals_are_not(port: Port) -> None:
+    small = replace(port, unproven=2)
+    for _ in range(5):
+        small.call()  # logged in
+    first, second, third = (small.call(log_in=False) for _ in range(3))
+    assert (first.hung_up, second.hung_up, third.hung_up) == (False, False, True)
+    assert port.door.counters.read("connections_refused_total", "sip2", "full") == 1
+
+
+def test_the_oldest_stranger_gives_way_to_a_terminal_that_comes_when_all_is_taken(port: Port) -> None:
+    small = replace(port, in_all=2)
+    known, stranger = small.call(), small.call(log_in=False)
+    assert small.call().hears(END) == ENDED
+    assert (known.hung_up, stranger.hung_up) == (False, True)
+
+
+def test_one_login_has_no_more_connections_than_its_row_says(port: Port) -> None:
+    row = replace(port.door.terminals["counter-1"], max_connections=1)
+    door = replace(port.door, terminals={**port.door.terminals, "counter-1": row})
+    small = replace(port, door=door)
+    first, second = small.call(), small.call(log_in=False)
+    assert (second.hears(LOGIN), second.hung_up) == (b"", True)
+    assert first.hears(END) == ENDED
+    assert port.door.counters.read("connections_refused_total", "sip2", "terminal") == 1
+
+
+def test_many_messages_in_one_piece_before_a_login_are_a_flood(port: Port) -> None:
+    assert not port.call(log_in=False).line._closing
+    caller = port.call(log_in=False)
+    caller.hears(STATUS * (MOST_BEFORE_LOGIN + 1))
+    assert caller.hung_up
+
+
+def test_who_does_not_take_its_answers_is_read_no_further_until_it_does(port: Port) -> None:
+    caller = port.call()
+    caller.socket.producer.pauseProducing()  # what a transport does whose buffer is full
+    assert caller.socket.producerState == "paused"
+    caller.socket.producer.resumeProducing()
+    assert caller.socket.producerState == "producing"
+
+
+def test_who_never_takes_its_last_answer_is_cut_off(port: Port) -> None:
+    caller = port.call()
+    port.clock.advance(900)
+    assert (caller.hung_up, caller.socket.disconnected) == (True, False)
+    port.clock.advance(CLOSE_S)
+    assert caller.socket.disconnected
+    caller.goes()
+    assert port.clock.getDelayedCalls() == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hkall_gateway.sip2.codec import Message, checksum
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.messages import SHAPES
-from hkall_gateway.sip2.session import Event, Hang, Refuse, Say, Session
+from hkall_gateway.sip2.session import MOST_IDLE, Event, Hang, Refuse, Say, Session
 
 SMALL = replace(DIALECTS["standard"], name="small", max_line=64)
 DATE = "20260329    101500"
@@ -136,3 +136,17 @@ def test_how_bytes_are_cut_into_segments_changes_nothing(noise: bytes, cuts: lis
 
 def test_what_is_said_does_not_show_in_a_log() -> None:
     assert "Chan" not in repr(Say(b"64AEChan|"))
+
+
+@pytest.mark.parametrize("useless", [b"97\r", b"zz\r", b"97AZ0000\r"])
+def test_lines_in_one_piece_that_ask_for_nothing_new_are_a_flood(useless: bytes, session: Session) -> None:
+    assert Hang("flood") not in _heard(session, useless * MOST_IDLE)
+    events = _heard(session, useless * 10 * MOST_IDLE)
+    assert events[-1] == Hang("flood")
+    assert len(events) <= MOST_IDLE + 2
+    assert _heard(session, STATUS + b"\r") == []
+
+
+def test_blank_lines_and_questions_among_them_are_no_flood(session: Session) -> None:
+    events = _heard(session, (b"\r\n" * MOST_IDLE + b"97\r" * (MOST_IDLE - 1) + STATUS + b"\r") * 3)
+    assert _codes(events) == ["99"] * 3
