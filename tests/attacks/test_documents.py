@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from hkall_gateway.lab.monsters import DOCUMENTS, END
 from tests.attacks.arena import Arena, closing, connected, said
-from tests.attacks.monsters import DOCUMENTS, END
 
 NOTICED_S = 0.75
 """Far more than the gateway needs for the dearest of them, and far less than it used to: 0.3 to 37 seconds."""

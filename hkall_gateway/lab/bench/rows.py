@@ -8,7 +8,18 @@ from typing import Final
 
 from hkall_gateway.lab.bench.figures import Spread, middle
 from hkall_gateway.lab.bench.questions import WORKS
-from hkall_gateway.lab.bench.situations import CODECS, GROUPING, GROWTH, HOT_ROWS, IDLE, MIDNIGHT, NINE, SOAK, Situation
+from hkall_gateway.lab.bench.situations import (
+    ATTACKED,
+    CODECS,
+    GROUPING,
+    GROWTH,
+    HOT_ROWS,
+    IDLE,
+    MIDNIGHT,
+    NINE,
+    SOAK,
+    Situation,
+)
 from hkall_gateway.lab.bench.subjects import SUBJECTS
 from hkall_gateway.lab.bench.turns import Cell, Runs
 
@@ -140,6 +151,8 @@ _FIGURES: Final = (
     Row("hot_rows_p99",       most(3),    Figure(HOT_ROWS, "p99",         "its p99, to the same with 1,400 patrons")),
     Row("hot_rows_p99_ms",    REPORTED,   Figure(HOT_ROWS, "p99_ms",      "that p99 in ms")),
     Row("midnight",           most(5),    Figure(MIDNIGHT, "p99",         "p99 of 63 over 4 as 20,000 fall due, to before")),
+    Row("attacked_p99",       most(5),    Figure(ATTACKED, "p99",         "p99 of 99 while monsters are posted, to before")),
+    Row("attacked_lag_ms",    most(50),   Figure(ATTACKED, "lag_ms",      "the reactor's longest lag meanwhile in ms")),
     Row("idle_500",           most(1.1),  Figure(IDLE,     "memory",      "memory after 500 idle and 50 busy lines")),
     Row("nine_oclock",        most(3),    Figure(NINE,     "slowest",     "the slowest question at nine, --closed to 10,000")),
     Row("nine_oclock_scans",  most(0),    Figure(NINE,     "scans",       "statements at nine that read it all")),

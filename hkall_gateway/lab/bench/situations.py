@@ -1,4 +1,4 @@
-"""What is measured in a situation of its own: growth, midnight, the morning, crowds, hot rows, patience."""
+"""What is measured in a situation of its own: growth, midnight, the morning, crowds, hot rows, an attack, patience."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hkall_gateway.lab.bench import alone, crowds, growth, nights
+from hkall_gateway.lab.bench import alone, attacked, crowds, growth, nights
 from hkall_gateway.lab.bench.ground import Ground
 from hkall_gateway.lab.bench.turns import Plan
 
@@ -31,5 +31,6 @@ NINE:     Final = Situation("morning",   growth.morning)
 MIDNIGHT: Final = Situation("midnight",  nights.midnight)
 IDLE:     Final = Situation("idle",      crowds.idle)
 HOT_ROWS: Final = Situation("hot rows",  crowds.hot_rows, "PostgreSQL")
+ATTACKED: Final = Situation("attacked",  attacked.attacked)
 SOAK:     Final = Situation("soak",      nights.soak, patient=True)
 # fmt: on

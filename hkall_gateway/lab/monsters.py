@@ -1,8 +1,17 @@
-"""Documents, packets and heads that are made to cost whoever reads them."""
+"""Documents that are made to cost whoever reads them; a process of its own posts them without pause."""
 
 from __future__ import annotations
 
+import socket
+import sys
+import time
+from collections.abc import Callable
+from itertools import cycle
+from threading import Thread
 from typing import Final
+
+PATIENCE_S: Final = 20.0
+PIECE: Final = 65_536
 
 V1: Final = b'<NCIPMessage version="http://www.niso.org/ncip/v1_0/imp1/dtd/ncip_v1_0.dtd">'
 BARE: Final = b"<NCIPMessage>"
@@ -50,3 +59,40 @@ DOCUMENTS: Final = {
 def posted(document: bytes) -> bytes:
     """A document on its way over HTTP, on a connection that is kept."""
     return b"POST /ncip HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(document) + document
+
+
+def post_without_pause(port: int, connections: int, go_on: Callable[[], bool]) -> int:
+    """Post every document again and again over so many connections, until `go_on` says no: how many were answered."""
+    counts = [0] * connections
+
+    def post(mine: int) -> None:
+        for document in cycle(DOCUMENTS.values()):
+            if not go_on():
+                return
+            try:
+                counts[mine] += _answered(port, document)
+            except OSError:
+                continue
+
+    posting = [Thread(target=post, args=(mine,)) for mine in range(connections)]
+    for thread in posting:
+        thread.start()
+    for thread in posting:
+        thread.join()
+    return sum(counts)
+
+
+def _answered(port: int, document: bytes) -> bool:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as line:
+        line.sendall(posted(document))
+        return line.recv(PIECE).startswith(b"HTTP/1.1 200")
+
+
+def main(port: int, connections: int, seconds: float) -> None:
+    """Post for so many seconds, and print how many documents were answered."""
+    end = time.monotonic() + seconds
+    print(post_without_pause(port, connections, lambda: time.monotonic() < end))  # noqa: T201  # the process's answer
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
