@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -34,6 +35,7 @@ def serve(path: Path, beside: Callable[[Any], Any] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the process's exit code. `beside` makes what the demo runs in the same process."""
     reactor = the_reactor()
     config = gateway.load(path, os.environ)
+    _allow_files()
     log = _begin_log(config)
     ended: list[int] = []
     # Once it runs: what fails at once stops the reactor, and one that does not run yet cannot be stopped.
@@ -43,6 +45,12 @@ def serve(path: Path, beside: Callable[[Any], Any] | None = None) -> int:
     finally:
         log.close()
     return ended[0] if ended else 0
+
+
+def _allow_files() -> None:
+    """As many open files as the system allows: the usual 1,024 are fewer than the connections of both doors."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _begin_log(config: Gateway) -> Behind:

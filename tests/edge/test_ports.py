@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import blockingCallFromThread
 
-from hkall_gateway.edge.ports import entrance, numbered, prompt
+from hkall_gateway.edge.ports import Prompt, entrance, numbered, prompt
 
 
 class Counting(Factory):
@@ -131,3 +134,37 @@ def test_an_answer_is_sent_before_the_reactor_is_asked_again(doors: Doors, react
     port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
     with socket.create_connection(("127.0.0.1", port), 20) as caller, caller.makefile("rb") as said:
         assert said.read() == b"answer nothing waits"
+
+
+class Copied(bytes):
+    """Bytes that count what joining them one by one would copy."""
+
+    copied = 0
+
+    def __add__(self, other: Any) -> Copied:
+        Copied.copied += len(self) + len(other)
+        return Copied(bytes(self) + bytes(other))
+
+    def __radd__(self, other: bytes) -> Copied:
+        Copied.copied += len(self) + len(other)
+        return Copied(other + bytes(self))
+
+
+@given(sizes=st.lists(st.integers(0, 50), min_size=1, max_size=300))
+def test_what_is_written_in_one_turn_is_sent_at_once_and_copied_once(sizes: list[int]) -> None:
+    later, sent = list[Any](), list[bytes]()
+    line: Any = Prompt.__new__(Prompt)
+    line.connected, line.disconnecting, line.TLS, line.soon = True, False, False, later.append
+
+    def send(data: bytes) -> int:
+        sent.append(bytes(data))
+        return len(data)
+
+    line.socket = SimpleNamespace(send=send)
+    Copied.copied = 0
+    for size in sizes:
+        line.write(Copied(b"x" * size))
+    for work in later:
+        work()
+    assert b"".join(sent) == b"x" * sum(sizes)
+    assert (len(later), len(sent) <= 1, Copied.copied) == (1, True, 0)
