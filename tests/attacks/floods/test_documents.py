@@ -7,7 +7,7 @@ import time
 import pytest
 
 from hkall_gateway.lab.monsters import DOCUMENTS, END
-from tests.attacks.arena import Arena, closing, connected, said
+from tests.attacks.floods.arena import Arena, closing, connected, said
 
 NOTICED_S = 0.75
 """Far more than the gateway needs for the dearest of them, and far less than it used to: 0.3 to 37 seconds."""

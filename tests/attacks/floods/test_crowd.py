@@ -11,14 +11,14 @@ from threading import Thread
 import pytest
 
 from hkall_gateway.lab.bench.figures import quantile
-from tests.attacks.arena import PAUSE_S, Arena, Honest
+from tests.attacks.floods.arena import PAUSE_S, Arena, Honest
 
 NUMBER, ROUNDS = 2_000, 3
 QUIET_S, ATTACK_S, WARM_S = 4.0, 10, 4.0
 WORST_P99 = 3.0
 FLOOR_S = 0.002
 """A p99 below this is counted as this: what the machine itself takes."""
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def p99s(people: list[Honest], seconds: float) -> list[float]:
@@ -46,7 +46,7 @@ def test_two_thousand_hostile_connections_hurt_nobody_elsewhere(arena: Arena, ca
     ports = [arena.plain, arena.secure, arena.ncip, arena.raw, arena.ops]
     for _ in range(ROUNDS):
         quiet = p99s(people, QUIET_S)
-        words = [sys.executable, "-m", "tests.attacks.crowd", *map(str, ports), str(NUMBER), str(ATTACK_S)]
+        words = [sys.executable, "-m", "tests.attacks.floods.crowd", *map(str, ports), str(NUMBER), str(ATTACK_S)]
         crowd = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         time.sleep(WARM_S)
         attacked, memory = p99s(people, QUIET_S), arena.rss_mib()
