@@ -1,7 +1,8 @@
 """Two thousand hostile connections from four addresses, of every kind at once: a process of its own.
 
-`python -m tests.attacks.floods.crowd PLAIN SECURE NCIP RAW OPS NUMBER SECONDS` opens them, keeps each at its kind of attack, opens
-one again a second after it was closed, and ends by itself. It prints how many were open at most and how often it was refused.
+`python -m tests.attacks.floods.crowd PLAIN SECURE NCIP RAW OPS NUMBER SECONDS` opens them, keeps each at its kind of attack,
+opens one again a second after it was closed, and ends by itself. It prints how many were open at most and how often one was
+closed.
 """
 
 from __future__ import annotations
