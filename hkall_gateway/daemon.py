@@ -258,7 +258,8 @@ class Daemon:
         door = self.config.ncip
         bodies = BodyBudget(door.max_unfinished_bytes)
         bounds = Bounds(_limit(door), bodies, self._refusals("ncip"), door.max_body_bytes)
-        return NcipSite(first, bounds, self._reactor), NcipLines(first, bounds, self._reactor)
+        site = NcipSite(first, bounds, self._reactor, AllowList(door.proxy_from))
+        return site, NcipLines(first, bounds, self._reactor)
 
     def _make_ops(self) -> BoundedSite:
         """What operators open; all of its callers are strangers."""

@@ -14,6 +14,7 @@ from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
 from hkall_gateway.edge.connection_limit import Seat
 from hkall_gateway.edge.ports import vouch
@@ -23,6 +24,7 @@ from hkall_gateway.ncip.transport import CONTENT_TYPE, LONGEST_TYPE, charset
 
 LOG = structlog.get_logger()
 
+NOBODY_ELSE: Final = AllowList(())
 METHODS: Final = b"GET, HEAD, POST"
 ABOUT: Final = "This is the NCIP responder of {agency}. Post an NCIP document here, version 1 or 2, as application/xml.\n"
 
@@ -63,12 +65,15 @@ class NcipChannel(BoundedChannel):
 
 
 class NcipSite(BoundedSite):
-    """All connections of the door. `drain` ends it in good order. TLS comes with the endpoint that it is given to."""
+    """All connections of the door. `drain` ends it in good order. TLS comes with the endpoint that it is given to.
+
+    `balancers` may also look for themselves whether we live; they are no callers.
+    """
 
     protocol: Any = NcipChannel
 
-    def __init__(self, door: Door, bounds: Bounds, reactor: Any) -> None:
-        self.door = door
+    def __init__(self, door: Door, bounds: Bounds, reactor: Any, balancers: AllowList = NOBODY_ELSE) -> None:
+        self.door, self._balancers = door, balancers
         self._channels: set[NcipChannel] = set()
         self.in_hand, self.draining, self._drained = 0, False, list[Deferred[None]]()
         root: Any = _Root()
@@ -89,7 +94,7 @@ class NcipSite(BoundedSite):
 
     def enter(self, channel: NcipChannel) -> Seat | None:
         address = str(getattr(channel.transport.getPeer(), "host", ""))
-        if not self.door.admits(address):
+        if not self.door.admits(address) and not self._balancers.admits(address):
             self.bounds.refusals.note("address", address)
             return None
         seat = super().enter(channel)

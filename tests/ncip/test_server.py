@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.desk.asks import SeePatron
 from hkall_gateway.desk.outcomes import PatronSeen
+from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.bounded_http import MOST_PIPELINED, Bounds
 from hkall_gateway.edge.context import told
 from hkall_gateway.edge.counters import Counters
@@ -67,9 +68,9 @@ class House:
         )
         self.site = NcipSite(self.door, within or bounds(LIMIT), self.clock)
 
-    def connect(self) -> Any:
-        """A transport from 127.0.0.1 with its protocol."""
-        address = IPv4Address("TCP", "127.0.0.1", 40000)
+    def connect(self, source: str = "127.0.0.1") -> Any:
+        """A transport from an address, the client's own, with its protocol."""
+        address = IPv4Address("TCP", source, 40000)
         line: Any = StringTransport(peerAddress=address)  # type: ignore[no-untyped-call]  # twisted.testing has no types here
         line.protocol = self.site.buildProtocol(address)  # type: ignore[no-untyped-call]  # nor has twisted.web
         line.protocol.makeConnection(line)
@@ -440,12 +441,16 @@ def test_a_content_type_of_a_kilobyte_is_a_bad_request(house: House) -> None:
 
 
 def test_a_connection_from_where_no_caller_is_is_closed_before_it_is_read(house: House) -> None:
-    away = IPv4Address("TCP", "192.0.2.9", 40000)
-    line: Any = StringTransport(peerAddress=away)  # type: ignore[no-untyped-call]  # twisted.testing has no types here
-    line.protocol = house.site.buildProtocol(away)  # type: ignore[no-untyped-call]  # nor has twisted.web
-    line.protocol.makeConnection(line)
+    line = house.connect("192.0.2.9")
     line.protocol.dataReceived(request(PROBLEM))
     assert (line.disconnecting, line.value()) == (True, b"")
+
+
+def test_a_balancer_may_look_for_itself_whether_the_gateway_lives(house: House) -> None:
+    house.site = NcipSite(house.door, bounds(LIMIT), house.clock, AllowList(("192.0.2.0/24",)))
+    line = house.connect("192.0.2.9")
+    line.protocol.dataReceived(request(b"", method=b"GET"))
+    assert line.value().startswith(b"HTTP/1.1 200")
 
 
 def test_who_has_proven_who_it_is_is_no_stranger_any_more() -> None:
