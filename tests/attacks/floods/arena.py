@@ -160,14 +160,16 @@ def connected(port: int, source: str = HOST, receive_buffer: int = 0) -> socket.
 
 
 def is_open(line: socket.socket) -> bool:
-    """Whether the other side has not closed this connection, on which it has said nothing."""
+    """Whether the other side has not closed this connection; what it said is taken."""
     line.settimeout(0.05)
     try:
-        return bool(line.recv(1))
+        while line.recv(65_536):
+            pass
     except TimeoutError:
         return True
     except OSError:
         return False
+    return False
 
 
 def said(line: socket.socket, data: bytes) -> bytes:
