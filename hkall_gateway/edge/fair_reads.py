@@ -1,15 +1,16 @@
-"""A share of each reactor iteration for connections that have not proven who they are, and for those that cost too much."""
+"""A share of the processor for connections that have not proven who they are, and for those that cost too much."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 from hkall_gateway.desk.ports import Clock
 
-SHARE_S: Final = 0.001
-"""CPU time of one reactor iteration after which no further stranger is read."""
+SHARE: Final = 0.2
+"""Of the time, what strangers together may use. What is left of it keeps the process one that mostly waits, and so is served
+at once by a busy machine."""
 HEAVY_S: Final = 0.005
 """A read that took longer, with all that was answered in it, is heavy."""
 DEBT: Final = 20.0
@@ -17,54 +18,70 @@ DEBT: Final = 20.0
 MOST_ROWS: Final = 1000
 
 
+class Reader(Protocol):
+    """A connection; `startReading` has the reactor look again whether something came."""
+
+    def startReading(self) -> object: ...  # noqa: N802  # Twisted's own name
+
+
 class FairReads:
     """Says which connection may read now.
 
-    Proven connections always may. The others take turns, in the order in which they came to wait, and together get SHARE_S of
-    each iteration and what the last one needs beyond. The reactor asks again by itself: what is not read stays readable.
-    `clock` has Twisted's `seconds` and `callLater`; `spent` answers the CPU seconds of this thread so far, since the time by
-    the clock depends on what else the machine does.
+    Proven connections always may. The others take turns, in the order in which they came to wait, one read each; behind a read
+    that took a millisecond all of them pause for four. `clock` has Twisted's `seconds` and `callLater`; `spent` answers the CPU
+    seconds of this thread so far, since the time by the clock depends on what else the machine does.
     """
 
     def __init__(self, clock: Clock, spent: Callable[[], float]) -> None:
         self._clock, self.spent = clock, spent
-        self._waiting: OrderedDict[Hashable, None] = OrderedDict()
+        self._waiting: OrderedDict[Reader, None] = OrderedDict()
+        self._next: Reader | None = None
+        self._free_s = 0.0
+        self._timer: Any = None
         self._debts: dict[str, float] = {}
-        self._used_s, self._counting = 0.0, False
 
     def trusts(self, row: str) -> bool:
         """Whether connections of this row are read without waiting; "" is a stranger."""
         return bool(row) and (row not in self._debts or self._debts[row] <= self._clock.seconds())
 
-    def admits(self, connection: Hashable) -> bool:
-        """Whether this connection may read now; otherwise it is queued."""
-        first = next(iter(self._waiting), connection)
-        if first is connection and self._used_s < SHARE_S:
-            self._waiting.pop(connection, None)
+    def admits(self, connection: Reader) -> bool:
+        """Whether this connection may read now. Otherwise it must stop reading: it is started again when it has its turn."""
+        if connection is self._next:
+            self._next = None
+            return True
+        if self._next is None and not self._waiting and self._clock.seconds() >= self._free_s:
             return True
         self._waiting.setdefault(connection)
+        self._call_next()
         return False
 
-    def forget(self, connection: Hashable) -> None:
+    def forget(self, connection: Reader) -> None:
         """This connection reads no more, or not for now."""
         self._waiting.pop(connection, None)
+        if connection is self._next:
+            self._next = None
+            self._call_next()
 
     def used(self, row: str, took_s: float, *, trusted: bool) -> None:
         """A read took so long."""
         if took_s > HEAVY_S and row:
             self._owe(row, took_s)
-        if trusted:
-            return
-        self._used_s += took_s
-        if not self._counting:
-            self._counting = True
-            self._clock.callLater(0, self._next_iteration)
+        if not trusted:
+            self._free_s = max(self._clock.seconds(), self._free_s) + took_s * (1 / SHARE - 1)
+            self._call_next()
+
+    def _call_next(self) -> None:
+        if self._waiting and self._next is None and self._timer is None:
+            self._timer = self._clock.callLater(max(0.0, self._free_s - self._clock.seconds()), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._waiting and self._next is None:
+            self._next, _ = self._waiting.popitem(last=False)
+            self._next.startReading()
 
     def _owe(self, row: str, took_s: float) -> None:
         now_s = self._clock.seconds()
         if len(self._debts) >= MOST_ROWS:
             self._debts = {one: until for one, until in self._debts.items() if until > now_s}
         self._debts[row] = max(self._debts.get(row, 0.0), now_s) + DEBT * took_s
-
-    def _next_iteration(self) -> None:
-        self._used_s, self._counting = 0.0, False

@@ -86,6 +86,7 @@ class Prompt(Server):
             return super().doRead()
         trusted = fair.trusts(self.row)
         if not trusted and not fair.admits(self):
+            super().stopReading()  # type: ignore[no-untyped-call]  # it has no types
             return None
         self.bufferSize = KNOWN_READ if trusted else STRANGER_READ
         before_s = fair.spent()

@@ -1,62 +1,100 @@
-"""Strangers share a small part of each reactor iteration; whoever is proven reads at once."""
+"""Strangers share a small part of the time; whoever is proven reads at once."""
 
 from __future__ import annotations
 
+import pytest
 from twisted.internet.task import Clock
 
-from hkall_gateway.edge.fair_reads import HEAVY_S, SHARE_S, FairReads
+from hkall_gateway.edge.fair_reads import HEAVY_S, SHARE, FairReads
+
+READ_S = 0.001
+PAUSE_S = READ_S * (1 / SHARE - 1)
 
 
-def fair() -> tuple[FairReads, Clock]:
-    clock = Clock()
-    return FairReads(clock, clock.seconds), clock
+class Stranger:
+    """A connection on which something came; `started` counts its turns."""
+
+    def __init__(self) -> None:
+        self.started = 0
+
+    def startReading(self) -> None:  # noqa: N802  # Twisted's own name
+        self.started += 1
 
 
-def test_strangers_read_until_their_share_of_the_iteration_is_used() -> None:
-    reads, clock = fair()
-    assert reads.admits("a")
-    reads.used("", SHARE_S, trusted=False)
-    assert not reads.admits("b")
-    clock.advance(0)
-    assert reads.admits("b")
+class Room:
+    """Strangers around a fake clock."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.reads = FairReads(self.clock, self.clock.seconds)
+        self.strangers = [Stranger() for _ in range(3)]
+
+    def read(self, stranger: Stranger) -> bool:
+        """Whether it may read; a read takes READ_S."""
+        admitted = self.reads.admits(stranger)
+        if admitted:
+            self.reads.used("", READ_S, trusted=False)
+        return admitted
 
 
-def test_who_waited_longest_reads_first() -> None:
-    reads, clock = fair()
-    reads.used("", SHARE_S, trusted=False)
-    assert [reads.admits(name) for name in "abc"] == [False, False, False]
-    clock.advance(0)
-    assert [reads.admits(name) for name in "cbabc"] == [False, False, True, True, True]
+@pytest.fixture
+def room() -> Room:
+    return Room()
 
 
-def test_who_stops_reading_holds_up_nobody() -> None:
-    reads, clock = fair()
-    reads.used("", SHARE_S, trusted=False)
-    reads.admits("gone")
-    reads.admits("next")
-    reads.forget("gone")
-    clock.advance(0)
-    assert reads.admits("next")
+def test_a_stranger_alone_reads_at_once_and_then_pauses(room: Room) -> None:
+    first, second, _ = room.strangers
+    assert room.read(first)
+    assert not room.read(second)
+    room.clock.advance(PAUSE_S)
+    assert (second.started, room.read(second)) == (1, True)
 
 
-def test_the_proven_are_trusted_and_strangers_never() -> None:
-    reads, _ = fair()
-    assert reads.trusts("sip2 counter-1")
-    assert not reads.trusts("")
+def test_strangers_take_turns_in_the_order_in_which_they_came(room: Room) -> None:
+    assert room.read(room.strangers[0])
+    assert [room.read(stranger) for stranger in room.strangers] == [False] * 3
+    for turn in range(3):
+        room.clock.advance(PAUSE_S)
+        assert [stranger.started for stranger in room.strangers] == [int(number <= turn) for number in range(3)]
+        assert [room.read(stranger) for stranger in room.strangers][turn]
 
 
-def test_a_row_whose_reads_cost_much_waits_like_a_stranger_for_a_while() -> None:
-    reads, clock = fair()
-    reads.used("ncip CUHK", 10 * HEAVY_S, trusted=True)
-    assert not reads.trusts("ncip CUHK")
-    assert reads.trusts("ncip LU")
-    clock.advance(20 * 10 * HEAVY_S)
-    assert reads.trusts("ncip CUHK")
-
-
-def test_ordinary_reads_cost_no_trust_and_no_share() -> None:
-    reads, _ = fair()
+def test_strangers_together_get_no_more_than_their_share(room: Room) -> None:
+    count = 0
     for _ in range(1000):
-        reads.used("sip2 counter-1", HEAVY_S, trusted=True)
-    assert reads.trusts("sip2 counter-1")
-    assert reads.admits("a stranger")
+        room.clock.advance(READ_S)
+        count += sum(room.read(stranger) for stranger in room.strangers)
+    share = count / (1000 + count)  # the clock stands still while they read
+    assert 0.9 * SHARE <= share <= 1.02 * SHARE
+
+
+def test_who_stops_reading_holds_up_nobody(room: Room) -> None:
+    first, gone, following = room.strangers
+    assert room.read(first)
+    assert not room.read(gone)
+    assert not room.read(following)
+    room.clock.advance(PAUSE_S)
+    assert gone.started
+    room.reads.forget(gone)
+    room.clock.advance(0)
+    assert (following.started, room.read(following)) == (1, True)
+
+
+def test_the_proven_are_trusted_and_strangers_never(room: Room) -> None:
+    assert room.reads.trusts("sip2 counter-1")
+    assert not room.reads.trusts("")
+
+
+def test_a_row_whose_reads_cost_much_waits_like_a_stranger_for_a_while(room: Room) -> None:
+    room.reads.used("ncip CUHK", 10 * HEAVY_S, trusted=True)
+    assert not room.reads.trusts("ncip CUHK")
+    assert room.reads.trusts("ncip LU")
+    room.clock.advance(20 * 10 * HEAVY_S)
+    assert room.reads.trusts("ncip CUHK")
+
+
+def test_ordinary_reads_cost_no_trust_and_no_share(room: Room) -> None:
+    for _ in range(1000):
+        room.reads.used("sip2 counter-1", HEAVY_S, trusted=True)
+    assert room.reads.trusts("sip2 counter-1")
+    assert room.read(room.strangers[0])
