@@ -61,7 +61,7 @@ def vouch(transport: Any, row: str) -> None:
         transport.row = row
 
 
-STRANGER_READ: Final = 1024
+STRANGER_READ: Final = 4_096
 KNOWN_READ: Final = 16_384
 """Bytes that are read at a time: what a stranger may have worked off in one go, and what a proven peer may."""
 

@@ -155,7 +155,11 @@ def connected(port: int, source: str = HOST, receive_buffer: int = 0) -> socket.
     if receive_buffer:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     line.bind((source, 0))
-    line.connect((HOST, port))
+    try:
+        line.connect((HOST, port))
+    except OSError:
+        line.close()
+        raise
     return line
 
 
