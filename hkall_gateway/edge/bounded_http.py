@@ -57,14 +57,14 @@ class BoundedRequest(Request):
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's own name
         self.content = BytesIO()
         if length is not None and length > DRAINED * self._most_bytes:
-            self.hang_up(TOO_LONG)
+            self._endless()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         self.received += len(data)
         if self.hung_up:
             return
         if self.received > DRAINED * self._most_bytes:
-            self.hang_up(TOO_LONG)
+            self._endless()
         elif self.too_long:
             self._drop_body()
         else:
@@ -95,9 +95,12 @@ class BoundedRequest(Request):
         if not self.hung_up:
             self.hung_up = True
             self._drop_body()
-            self.channel.site.hung_up(self)
             self.channel.transport.write(status)
             self.channel.loseConnection()
+
+    def _endless(self) -> None:
+        self.channel.site.too_long(self)
+        self.hang_up(TOO_LONG)
 
     def _give_up(self) -> None:
         self._bounds.refusals.note("bodies", self.client_address, f"{self.received} bytes of an unfinished body")
@@ -211,8 +214,8 @@ class BoundedSite(Site):
         """This connection is gone."""
         channel.seat.leave()
 
-    def hung_up(self, request: Any) -> None:
-        """A request was cut off."""
+    def too_long(self, request: Any) -> None:
+        """The body of a request exceeds the limit."""
 
     # ---- Twisted's access log is not kept
 

@@ -106,7 +106,7 @@ class NcipSite(BoundedSite):
         super().leave(channel)
         self._channels.discard(channel)
 
-    def hung_up(self, request: Any) -> None:
+    def too_long(self, request: Any) -> None:
         LOG.warning("ncip.too_long", host=request.client_address, bytes=request.received)
 
     def answer(self, request: NcipRequest, body: bytes, content_type: str) -> None:
@@ -161,7 +161,7 @@ class Responder(Resource):
 
     def _post(self, request: Any) -> Any:
         if request.too_long:
-            self._site.hung_up(request)
+            self._site.too_long(request)
             return _plain(request, http.REQUEST_ENTITY_TOO_LARGE, f"At most {self._site.bounds.max_body_bytes} bytes.\n")
         if self._site.draining:
             request.setHeader(b"Retry-After", b"10")
