@@ -6,10 +6,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.web import pages, resource
 from twisted.web.server import NOT_DONE_YET
 
+from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.ops.gauges import Rows
@@ -28,31 +29,35 @@ class Page:
     body: bytes
 
 
-KEPT_S: Final = 0.1
-"""So long a page is told again as it was: making one costs some ten milliseconds, and anybody may ask."""
+EVERY_S: Final = 0.1
+"""A page is made at most once in so long: one costs some milliseconds, and anybody may ask."""
 
 
-class Kept:
-    """A page that is made at most ten times a second. Who asks while it is made gets the same one."""
+class Paced:
+    """A page that is made ten times a second at most. Who asks sooner waits; all who wait get the same one, freshly made."""
 
-    def __init__(self, make: Callable[[], Coroutine[Any, Any, Page]], seconds: Callable[[], float]) -> None:
-        self._make, self._seconds = make, seconds
-        self._page: Page | None = None
-        self._made_s = 0.0
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, Page]], clock: Clock) -> None:
+        self._make, self._clock = make, clock
+        self._free_s = 0.0
         self._waiting: list[Deferred[Page]] = []
 
     def __call__(self) -> Deferred[Page]:
         """The page."""
-        if self._page is not None and self._seconds() - self._made_s < KEPT_S:
-            return succeed(self._page)
         asked: Deferred[Page] = Deferred()
         self._waiting.append(asked)
         if len(self._waiting) == 1:
-            ensureDeferred(self._make()).addCallback(self._tell)
+            wait_s = self._free_s - self._clock.seconds()
+            if wait_s > 0:
+                self._clock.callLater(wait_s, self._begin)
+            else:
+                self._begin()
         return asked
 
+    def _begin(self) -> None:
+        ensureDeferred(self._make()).addCallback(self._tell)
+
     def _tell(self, page: Page) -> None:
-        self._page, self._made_s = page, self._seconds()
+        self._free_s = self._clock.seconds() + EVERY_S
         waiting, self._waiting = self._waiting, []
         for asked in waiting:
             asked.callback(page)
@@ -93,10 +98,10 @@ class Health(resource.Resource):
 class Ready(resource.Resource):
     """The database answers and the doors are open; 503 while they are not."""
 
-    def __init__(self, store: Store, listening: Callable[[], bool], seconds: Callable[[], float]) -> None:
+    def __init__(self, store: Store, listening: Callable[[], bool], clock: Clock) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._store, self._listening = store, listening
-        self._page = Kept(self._answer, seconds)
+        self._page = Paced(self._answer, clock)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
         return _later(request, self._page())
@@ -119,10 +124,10 @@ def _nothing(_unit: Unit) -> None:
 class Metrics(resource.Resource):
     """The counters of this process, and what the database knows now."""
 
-    def __init__(self, store: Store, counters: Counters, gauges: Look, seconds: Callable[[], float]) -> None:
+    def __init__(self, store: Store, counters: Counters, gauges: Look, clock: Clock) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._store, self._counters, self._gauges = store, counters, gauges
-        self._page = Kept(self._answer, seconds)
+        self._page = Paced(self._answer, clock)
         self._told: Mapping[str, Rows] = {}
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
@@ -144,6 +149,6 @@ def ops_site(
     """The whole little site; `gauges` looks at what the database knows."""
     root: Any = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", Health())  # type: ignore[no-untyped-call]
-    root.putChild(b"readyz", Ready(store, listening, reactor.seconds))
-    root.putChild(b"metrics", Metrics(store, counters, gauges, reactor.seconds))
+    root.putChild(b"readyz", Ready(store, listening, reactor))
+    root.putChild(b"metrics", Metrics(store, counters, gauges, reactor))
     return BoundedSite(root, bounds, reactor)

@@ -73,8 +73,9 @@ def test_curl_posts_over_tls_whatever_protocols_it_offers(site: Site, alpn: tupl
 
 @pytest.mark.parametrize("alpn", [(), ("--no-alpn",)])
 def test_curl_behind_a_balancer_sends_the_header_before_the_handshake(site: Site, alpn: tuple[str, ...]) -> None:
-    named = ("--interface", BALANCER, "--haproxy-protocol", "--haproxy-clientip", "192.0.2.77")
-    assert "<Problem>" in curl(site, *alpn, *named).replace("ns1:", "")
+    named = ("--interface", BALANCER, "--haproxy-protocol", "--haproxy-clientip")
+    assert "<Problem>" in curl(site, *alpn, *named, "127.0.0.77").replace("ns1:", "")
+    assert "<Problem>" not in curl(site, *alpn, *named, "192.0.2.77")  # from where no caller of ours is
     assert "<Problem>" not in curl(site, "--interface", BALANCER, "--max-time", "2").replace("ns1:", "")
 
 

@@ -14,7 +14,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from hkall_gateway.edge.counters import Counters
-from hkall_gateway.ops.pages import KEPT_S, Kept, Page, ops_site
+from hkall_gateway.ops.pages import EVERY_S, Paced, Page, ops_site
 from tests.bounds import bounds
 
 
@@ -134,19 +134,19 @@ def test_a_head_that_drips_is_hung_up_on() -> None:
     assert line.disconnecting
 
 
-def test_a_page_is_made_once_for_all_who_ask_at_the_same_time() -> None:
+def test_all_who_ask_at_the_same_time_get_one_page_and_who_asks_soon_again_waits_for_a_fresh_one() -> None:
     made, clock = list[Deferred[Page]](), Clock()
 
     async def make() -> Page:
         made.append(Deferred())
         return await made[-1]
 
-    page, heard = Kept(make, clock.seconds), list[Page]()
+    page, heard = Paced(make, clock), list[bytes]()
     for _ in range(5):
-        page().addCallback(heard.append)
+        page().addCallback(lambda found: heard.append(found.body))
     made[0].callback(Page(200, b"text/plain", b"one"))
-    page().addCallback(heard.append)
-    assert (len(made), len(heard)) == (1, 6)
-    clock.advance(KEPT_S)
-    page()
-    assert len(made) == 2
+    page().addCallback(lambda found: heard.append(found.body))
+    assert (len(made), heard) == (1, [b"one"] * 5)
+    clock.advance(EVERY_S)
+    made[1].callback(Page(200, b"text/plain", b"two"))
+    assert heard[5:] == [b"two"]
