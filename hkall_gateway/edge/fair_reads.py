@@ -44,8 +44,11 @@ class FairReads:
         """Whether connections of this row are read without waiting; "" is a stranger."""
         return bool(row) and (row not in self._debts or self._debts[row] <= self._clock.seconds())
 
-    def admits(self, connection: Reader) -> bool:
+    def admits(self, connection: Reader, *, trusted: bool) -> bool:
         """Whether this connection may read now. Otherwise it must stop reading: it is started again when it has its turn."""
+        if trusted:
+            self.forget(connection)  # it may have come to wait before it was trusted
+            return True
         if connection is self._next:
             self._next = None
             return True
@@ -56,7 +59,7 @@ class FairReads:
         return False
 
     def forget(self, connection: Reader) -> None:
-        """This connection reads no more, or not for now."""
+        """This connection reads no more, or not for now, or without waiting."""
         self._waiting.pop(connection, None)
         if connection is self._next:
             self._next = None

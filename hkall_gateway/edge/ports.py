@@ -58,7 +58,7 @@ def vouch(transport: Any, row: str) -> None:
     while transport is not None and not isinstance(transport, Prompt):
         transport = getattr(transport, "transport", None)  # of TLS, or of a balancer's header
     if transport is not None:
-        transport.row = row
+        transport.belong(row)
 
 
 STRANGER_READ: Final = 4_096
@@ -76,7 +76,7 @@ class Prompt(Server):
     soon: Callable[[Callable[[], object]], None] = staticmethod(at_once)
     fair: FairReads | None = None
     row = ""
-    _queued = False
+    _queued = _parked = False
     _held: tuple[bytes, ...] | list[bytes] = ()
 
     def doRead(self) -> Any:  # noqa: N802
@@ -85,9 +85,11 @@ class Prompt(Server):
         if fair is None:
             return super().doRead()
         trusted = fair.trusts(self.row)
-        if not trusted and not fair.admits(self):
+        if not fair.admits(self, trusted=trusted):
             super().stopReading()  # type: ignore[no-untyped-call]  # it has no types
+            self._parked = True
             return None
+        self._parked = False
         self.bufferSize = KNOWN_READ if trusted else STRANGER_READ
         before_s = fair.spent()
         try:
@@ -98,7 +100,14 @@ class Prompt(Server):
     def stopReading(self) -> None:  # noqa: N802
         if self.fair is not None:
             self.fair.forget(self)
+        self._parked = False
         super().stopReading()  # type: ignore[no-untyped-call]  # it has no types
+
+    def belong(self, row: str) -> None:
+        """The connection is `row` from here on. If it waits for its turn to read, it waits no longer."""
+        self.row = row
+        if self._parked:
+            self.startReading()  # type: ignore[no-untyped-call]  # it has no types
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
         if self.fair is not None:

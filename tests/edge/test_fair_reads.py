@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from hkall_gateway.edge.fair_reads import HEAVY_S, SHARE, FairReads
@@ -31,7 +33,7 @@ class Room:
 
     def read(self, stranger: Stranger) -> bool:
         """Whether it may read; a read takes READ_S."""
-        admitted = self.reads.admits(stranger)
+        admitted = self.reads.admits(stranger, trusted=False)
         if admitted:
             self.reads.used("", READ_S, trusted=False)
         return admitted
@@ -98,3 +100,72 @@ def test_ordinary_reads_cost_no_trust_and_no_share(room: Room) -> None:
         room.reads.used("sip2 counter-1", HEAVY_S, trusted=True)
     assert room.reads.trusts("sip2 counter-1")
     assert room.read(room.strangers[0])
+
+
+def test_who_was_trusted_while_it_waited_holds_up_nobody(room: Room) -> None:
+    first, known, following = room.strangers
+    assert room.read(first)
+    assert not room.read(known)
+    assert not room.read(following)
+    room.clock.advance(PAUSE_S)  # it is the turn of `known`, which reads as one of a row
+    assert room.reads.admits(known, trusted=True)
+    room.clock.advance(0)
+    assert (following.started, room.read(following)) == (1, True)
+
+
+class Line:
+    """A connection as the reactor has it: it is read while it is polled, not paused and something came."""
+
+    def __init__(self, room: Room) -> None:
+        self._reads = room.reads
+        self.data, self.polled, self.paused, self.trusted = 0, True, False, False
+
+    def startReading(self) -> None:  # noqa: N802  # Twisted's own name
+        self.polled = not self.paused
+
+    def pause(self) -> None:
+        self._reads.forget(self)
+        self.polled, self.paused = False, True
+
+    def resume(self) -> None:
+        self.polled, self.paused = True, False
+
+    def trust(self) -> None:
+        self.trusted = True
+        self.startReading()
+
+    def look(self) -> None:
+        """What the reactor does in one iteration."""
+        if not self.polled or not self.data:
+            return
+        if not self._reads.admits(self, trusted=self.trusted):
+            self.polled = False
+            return
+        self.data -= 1
+        self._reads.used("", READ_S, trusted=self.trusted)
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(["data", "pause", "resume", "trust", "distrust", "time"]), st.integers(0, 3)))
+
+
+@given(steps=STEPS)
+def test_whatever_happens_everything_that_came_is_read_in_the_end(steps: list[tuple[str, int]]) -> None:
+    room = Room()
+    lines = [Line(room) for _ in range(4)]
+    for step, number in steps:
+        line = lines[number]
+        if step == "data":
+            line.data += 1
+        elif step == "distrust":
+            line.trusted = False
+        elif step == "time":
+            room.clock.advance(PAUSE_S)
+        else:
+            getattr(line, step)()
+        for one in lines:
+            one.look()
+    for _ in range(2 * len(steps) + 8):
+        room.clock.advance(PAUSE_S)
+        for one in lines:
+            one.look()
+    assert [one.data for one in lines if not one.paused] == [0 for one in lines if not one.paused]
