@@ -62,7 +62,8 @@ _CARDS: Final = re.compile("card|patron|barcode")
 class Person:
     """The card numbers of one person, and the names and addresses that nobody else has.
 
-    `shared` are names or addresses that another patron has too: a text with one of them may be about that patron.
+    `shared` are names or addresses that another patron has too, alone or within a longer one: a text with one of them may be
+    about that patron.
     """
 
     cards: tuple[str, ...]
@@ -128,9 +129,12 @@ def person(unit: Unit, card: str, former: Sequence[str] = ()) -> Person:
 
 
 def _others(unit: Overview, word: str, cards: Sequence[str]) -> bool:
-    p = PATRONS.c
-    same = or_(*(func.lower(column) == word.lower() for column in (p.name, p.name_zh, p.email)))
-    return unit.execute(select(p.barcode).where(same, p.barcode.not_in(cards)).limit(1)).first() is not None
+    """Whether a word is found in the name or the address of another patron: "李明" is in "李明德"."""
+    p, one = PATRONS.c, Person((word,))
+    columns = (p.name, p.name_zh, p.email)
+    alike = or_(*(column.icontains(word, autoescape=True) for column in columns))
+    rows = unit.execute(select(*columns).where(alike, p.barcode.not_in(cards)))
+    return any(one.is_in(value) for row in rows for value in row)
 
 
 def cards(unit: Overview) -> Iterator[str]:
@@ -180,7 +184,9 @@ def about(unit: Overview, who: Person) -> Iterator[tuple[Table, Row]]:
 
 
 def names(table: Table, row: Mapping[str, Any], who: Person) -> bool:
-    """Whether this row names the person."""
+    """Whether this row names the person. A patron's row is about that patron, whatever stands in it."""
+    if table is PATRONS:
+        return row["barcode"] in who.cards
     return any(who.is_in(row[column.name]) for column in personal(table))
 
 

@@ -122,6 +122,32 @@ def test_a_name_that_another_patron_has_proves_nothing(store: Immediate, now: da
     assert (who.words, who.shared) == ((EMAIL,), (NAME,))
 
 
+@pytest.mark.parametrize(
+    ("column", "theirs", "another"),
+    [
+        ("name", "Chan", "Chan Tai Man"),
+        ("name_zh", "李明", "李明德"),
+        ("email", "chan@example.hk", "t.chan@example.hk"),
+        ("email", "chan@example.hk", "t.chan@example.hk.example"),
+        ("name", CARD, f"{CARD} (temporary)"),
+    ],
+)
+def test_a_patron_with_a_longer_name_or_address_keeps_their_row(
+    store: Immediate, now: datetime, column: str, theirs: str, another: str
+) -> None:
+    blank = {"name": "", "name_zh": "", "email": ""}
+    rows = [{**blank, "barcode": CARD, column: theirs}, {**blank, "barcode": "2", column: another}]
+    store.now(lambda unit: unit.execute(insert(PATRONS), rows))
+    who = store.now(person, CARD)
+    assert [row["barcode"] for _, row in store.now(lambda unit: list(persons.about(unit, who)))] == [CARD]
+
+    erase(store, now)
+
+    kept = store.now(lambda unit: unit.execute(select(PATRONS.c.barcode, PATRONS.c[column])).all())
+    assert [tuple(row) for row in kept] == [("2", another)]
+    assert theirs in who.shared or theirs == CARD
+
+
 def test_a_former_card_is_the_same_person(store: Immediate) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": "new", "name": NAME}))
     assert store.now(person, "new", ["old"]) == Person(("new", "old"), (NAME,))
