@@ -14,12 +14,13 @@ P = Position
 
 # fmt: off
 TAKEN_IN: Final[Mapping[str, frozenset[Position]]] = MappingProxyType({
-    "received": frozenset({P.RECEIVED}),
-    "returned": frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
-    "unwanted": frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
-    "paged":    frozenset({P.PAGED}),
-    "home":     frozenset({P.CLOSED}),
-    "undone":   frozenset({P.ON_LOAN}),
+    "received":    frozenset({P.RECEIVED}),
+    "returned":    frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
+    "unwanted":    frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
+    "uncollected": frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
+    "paged":       frozenset({P.PAGED}),
+    "home":        frozenset({P.CLOSED}),
+    "undone":      frozenset({P.ON_LOAN}),
 })
 """Where a request stands after a check-in, by what the check-in was; `again` did nothing that could stand."""
 # fmt: on

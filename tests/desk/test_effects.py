@@ -70,6 +70,8 @@ ROWS: tuple[tuple[object, Request, bool], ...] = (
     (came("returned"), at(P.CLOSED),                             True),
     (came("returned"), LOAN,                                     False),
     (came("again"),    at(P.RECEIVED),                           False),
+    (came("uncollected"), at(P.RETURN_TRANSIT),                  True),
+    (came("uncollected"), LOAN,                                  False),
     (Noted("R1"),      at(P.CANCELLED),                          True),
 )
 # fmt: on
