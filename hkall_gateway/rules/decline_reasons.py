@@ -115,7 +115,8 @@ def decline_reason(kind: str, detail: str = "") -> str:
     kind, detail = _one_line(kind), _one_line(detail)
     if kind in OURS:
         return kind
-    return _published(kind) or _published(detail) or _by_phrase(f"{kind} {detail}") or detail or _own_word(kind) or OTHER
+    own = _own_word(kind)
+    return _published(kind) or _published(detail) or _by_phrase(f"{own} {detail}") or detail or own or OTHER
 
 
 def _published(said: str) -> str:

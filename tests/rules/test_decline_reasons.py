@@ -80,3 +80,8 @@ def test_own_words_are_one_short_line(kind: str, detail: str) -> None:
 
 def test_every_reason_of_ours_and_of_the_page_has_its_words_for_patrons() -> None:
     assert {*OURS, *PUBLISHED} == REASONS.keys()
+
+
+def test_a_technical_word_is_not_searched_for_the_pages_reasons() -> None:
+    assert decline_reason("Needed Data Missing") == OTHER
+    assert decline_reason("Needed Data Missing", "UserId") == "UserId"
