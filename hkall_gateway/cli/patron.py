@@ -53,7 +53,7 @@ def export(site: Site, card: str, former: Sequence[str], archives: Sequence[Path
 
     Example: hkall-gateway patron export P0001 > p0001.json
     """
-    who = site.look(persons.person, card, former)
+    who = _named(site, card, former)
     files = _archives(site, archives)
     tables, records = site.look(_rows, who), _in_archives(who, files)
     if not tables and not any(records.values()):
@@ -108,8 +108,15 @@ def erase(
     show(_told(who, done, [*files, *_written_anew(site.engine, vacuum)]), as_json, COLUMNS)
 
 
+def _named(site: Site, card: str, former: Sequence[str]) -> Person:
+    """The person with these cards. An empty one, such as a variable of a script that was not set, is on every row of nobody."""
+    if not all(one.strip() for one in (card, *former)):
+        raise Ending("a card number is empty", WRONG)
+    return site.look(persons.person, card, former)
+
+
 def _person(site: Site, card: str, former: Sequence[str]) -> Person:
-    who = site.look(persons.person, card, former)
+    who = _named(site, card, former)
     for one in who.cards:
         partner = site.look(Unit.partner_with_card, one)
         if partner is not None:

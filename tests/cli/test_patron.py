@@ -262,3 +262,13 @@ def test_whoever_is_loaded_again_is_a_patron_without_a_history(config: Path) -> 
     told(config, *ERASE)
     do(config, known)
     assert set(json.loads(run(config, "export", CARD).stdout)["tables"]) == {"patrons"}
+
+
+@pytest.mark.parametrize("words", [("",), (" ",), (CARD, "--former", "")])
+def test_an_empty_card_is_nobodys(config: Path, words: tuple[str, ...]) -> None:
+    do(config, known)
+    erasing = run(config, "erase", *words, "--reason", "asked", "--yes")
+    showing = run(config, "export", *words)
+
+    assert [(done.exit_code, "empty" in done.output) for done in (erasing, showing)] == [(2, True)] * 2
+    assert do(config, lambda unit: unit.patron(CARD)) is not None
