@@ -39,6 +39,7 @@ from hkall_gateway.rules.settings import (
     Quota,
     Recall,
     Renewal,
+    Scope,
     Window,
 )
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Holding, Partner, Position, Refusal, Request, Sensitive, Side, Why
@@ -93,8 +94,8 @@ def renew(policy: Policy = POLICY, now: datetime = NOW, **facts: Any) -> Grant |
     return may_renew(replace(LOAN, **facts), policy, now)
 
 
-def closed(scope: Any, **words: str) -> Policy:
-    return changed(service_windows=(Window(scope, YESTERDAY, DAY, **words),))
+def closed(scope: Scope, message: str = "", message_zh: str = "") -> Policy:
+    return changed(service_windows=(Window(scope, YESTERDAY, DAY, message=message, message_zh=message_zh),))
 
 
 def total(most: int | None) -> Policy:
