@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hkall_gateway.rules.availability import Availability
 from hkall_gateway.rules.eligibility import Standing, may_use
 from hkall_gateway.rules.lenders import may_leave, may_lend
 from hkall_gateway.rules.policy import (
@@ -20,6 +21,8 @@ from hkall_gateway.rules.policy import (
     Counts,
     Terminal,
     Wish,
+    at_home,
+    loan_due,
     may_borrow,
     may_cancel,
     may_renew,
@@ -39,6 +42,7 @@ from hkall_gateway.rules.settings import (
     Quota,
     Recall,
     Renewal,
+    Role,
     Scope,
     Window,
 )
@@ -116,6 +120,7 @@ ASK_STAFF = {"start": YESTERDAY, "end": DAY, "message": "please ask at the count
 PLACES = {"place": "MAIN, LAW"}
 FULL = {"left": 12, "quota": 15, "hkall_used": 3}
 DENY = changed(quota=Quota(unknown="deny"))
+SELF_LENDING = changed(roles=(Role("selfcheck", True, False, ("11",)),))
 STRICT = changed(pickup=Pickup(late_pickup="deny"))
 BACK = changed(recall=Recall(before_pickup="return"))
 TWICE = changed(cancel=Cancel(in_rerequested=False))
@@ -232,3 +237,37 @@ def test_a_no_fills_every_blank_of_the_sentence_on_the_screen(no: No, language: 
     answer = no.answer()
     assert isinstance(answer, Refusal)
     assert UNKNOWN not in say(answer.why, language, answer.detail)
+
+
+def test_r2_what_a_borrower_owes_counts_at_the_checkout_too() -> None:
+    policy = changed(block=Block(max_debt_cents=500))
+    answer = may_borrow(STUDENT, HELD, COUNTS, COUNTER, policy, NOW, standing=Standing(owed_cents=501))
+    assert answer == Refusal(W.PATRON_BLOCKED, facts={"block": "debt"})
+
+
+def test_r14_a_self_check_is_not_staff() -> None:
+    assert may_borrow(STUDENT, replace(HELD, pickup_last=YESTERDAY), COUNTS, SELFCHECK, SELF_LENDING, NOW) == Refusal(
+        W.PICKUP_EXPIRED, {"pickup_last": YESTERDAY}
+    )
+
+
+def test_r14_a_last_day_that_was_never_printed_moves_over_closed_days_at_the_checkout_too() -> None:
+    told = replace(HELD, pickup_last=None, notified_on=date(2017, 3, 3))
+    open_all_days = may_borrow(STUDENT, told, COUNTS, COUNTER, STRICT, NOW)
+    closed_on_the_last = may_borrow(STUDENT, told, COUNTS, COUNTER, STRICT, NOW, frozenset({YESTERDAY}))
+    assert open_all_days == Refusal(W.PICKUP_EXPIRED, {"pickup_last": None})
+    assert isinstance(closed_on_the_last, Grant)
+
+
+def test_r19_without_any_category_a_loan_that_was_made_offline_ends_on_its_day() -> None:
+    assert loan_due(replace(STUDENT, category="alumni"), HELD, changed(categories=()), NOW) == DAY
+
+
+def test_r6_copies_that_are_all_out_are_out() -> None:
+    assert at_home(("On Loan", "Missing"), POLICY) is Availability.OUT
+    assert at_home((), POLICY) is Availability.OUT
+
+
+def test_r2_no_group_is_no_category_even_where_a_row_has_an_empty_code() -> None:
+    rows = tuple(replace(row, ils_groups=("",)) for row in CATEGORIES)
+    assert use(replace(STUDENT, category=""), changed(categories=rows)) == Refusal(W.NOT_ELIGIBLE, facts={"category": ""})

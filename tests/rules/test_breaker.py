@@ -95,3 +95,22 @@ def test_it_is_tried_ever_more_seldom(times: int, wait_s: int) -> None:
 def test_its_messages_keep_their_attempts_and_the_first_answer_mends_it() -> None:
     assert counts(refused(1), PATIENCE, seconds(599)) is False
     assert (heard(refused(3), NOON).state, heard(refused(3), NOON).fault) == (UP, "")
+
+
+def test_an_answer_ends_every_rest_and_every_fault() -> None:
+    assert heard(refused(3), NOON) == Link("CUHK", heard_at=NOON)
+
+
+def test_a_shorter_time_that_a_busy_server_names_later_does_not_end_its_rest() -> None:
+    busy = missed(Link("CUHK"), PATIENCE, NOON, retry_after_s=120)
+    assert missed(busy, PATIENCE, NOON, retry_after_s=10).rests_until == seconds(120)
+    assert missed(Link("CUHK"), PATIENCE, NOON).rests_until is None
+
+
+def test_a_line_that_is_down_goes_on_counting_its_failures() -> None:
+    assert [after(n).failures for n in (2, 3, 4, 9)] == [2, 3, 4, 9]
+
+
+def test_a_line_that_is_up_or_whose_fall_has_no_time_spares_no_message() -> None:
+    assert counts(Link("CUHK", down_since=NOON), PATIENCE, NOON)
+    assert counts(Link("CUHK", state=DOWN), PATIENCE, NOON)

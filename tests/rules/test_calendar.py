@@ -121,7 +121,7 @@ def test_working_days_leave_out_weekends_and_closures(start: date, count: int, c
 
 
 def test_a_library_without_working_days_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one working day"):
+    with pytest.raises(ValueError, match=r"^a library needs at least one working day a week$"):
         after_working_days(date(2017, 3, 1), 1, ())
 
 
@@ -130,3 +130,7 @@ def test_working_days_counted_are_the_working_days_added(
     day: date, count: int, work_days: set[str], closures: frozenset[date]
 ) -> None:
     assert working_days(day, after_working_days(day, count, work_days, closures), work_days, closures) == count
+
+
+def test_the_edges_of_a_day_are_instants_in_utc() -> None:
+    assert [edge(date(2017, 3, 16)).tzinfo for edge in (start_of, end_of)] == [UTC, UTC]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hkall_gateway.rules.keys import keys_of, names_of
+from hkall_gateway.rules.keys import Choice, choices, keys_of, names_of
 from hkall_gateway.rules.settings import Policy, Renewal
 
 
@@ -38,3 +38,36 @@ def test_windows_are_named_by_their_place() -> None:
 def test_the_names_of_a_rule_s_keys_include_those_of_rows() -> None:
     assert names_of(["R18"]) == ("categories.key", "categories.label", "categories.quota")
     assert names_of(["R35"]) == ("labels",)
+
+
+def test_a_choice_names_its_default_and_what_a_site_may_say_instead() -> None:
+    found = {one.key: one for one in choices()}
+    wanted = Choice("renewal.overdue", "R29", "staff_only", ("deny", "allow"), "Who may renew an overdue loan.")
+    assert found["renewal.overdue"] == wanted
+    flag = found["pickup.count_notice_day"]
+    assert (flag.rule, flag.default, flag.others) == ("R14", "false", ("true",))
+    assert (found["duplicates"].default, found["duplicates"].others) == ("deny", ("allow",))
+    assert (found["return.announce"].default, found["return.announce"].others) == ("at_checkin", ("on_dispatch",))
+
+
+def test_a_number_a_text_and_a_key_with_one_value_are_no_choices() -> None:
+    found = {one.key for one in choices()}
+    assert found.isdisjoint({"pickup.days", "materials", "notices.renewal", "labels", "fine.max_per_item_cents"})
+    assert "notices.pickup" in found
+
+
+def test_choices_come_in_the_order_of_the_file() -> None:
+    found = [one.key for one in choices()]
+    assert found[0] == "local_availability_unknown"
+    assert found.index("quota.count_from") < found.index("pickup.count_notice_day") < found.index("lending.open")
+
+
+def test_a_role_s_keys_are_shown_by_its_name() -> None:
+    shown = keys_of(Policy(), ["R16"], ["bookdrop"])
+    assert shown["roles[bookdrop].checkin"] is False
+    assert not any("counter" in name for name in shown)
+
+
+def test_labels_are_named_and_not_shown() -> None:
+    assert keys_of(Policy(), ["R35"]) == {}
+    assert "return.announce" in names_of(["R16"])

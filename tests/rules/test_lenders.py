@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.lenders import InUse, Record, choose_lender, may_lend
+from hkall_gateway.rules.lenders import InUse, Record, choose_lender, may_lend, passed_over
 from hkall_gateway.rules.settings import Lending, Policy, Window
 from hkall_gateway.rules.vocabulary import Candidate, Holding, Partner, Refusal, Why
 
@@ -226,3 +226,34 @@ def test_r7_a_title_of_which_we_have_no_copy_is_unknown() -> None:
     answer = may_lend(CUHK, [], POLICY, NOW, known=False)
     assert isinstance(answer, Refusal)
     assert answer.why == Why.UNKNOWN_TITLE
+
+
+@pytest.mark.parametrize(("partner", "lent"), [("CUHK", False), ("LU", True)])
+def test_r1_lending_may_be_suspended_for_one_partner_alone(partner: str, lent: bool) -> None:
+    one = replace(POLICY, service_windows=(Window("lend_request", date(2017, 7, 1), date(2017, 7, 1), partner="CUHK"),))
+    assert (may_lend(PARTNERS[partner], [copy("HKU")], one, NOW) == copy("HKU")) is lent
+
+
+def test_equal_priorities_are_ordered_by_what_was_lent_for_each_book_borrowed() -> None:
+    records = {"CUHK": Record(lent=6, borrowed=2), "LU": Record(lent=3, borrowed=0), "HKUST": Record(lent=5, borrowed=4)}
+    found = choose_lender([copy(a) for a in records], PARTNERS, POLICY, NOW, "R1", records=records)
+    assert [(c.agency, c.reason) for c in found] == [
+        ("HKUST", "priority 50, balance 1.00, declines 0%"),
+        ("CUHK", "priority 50, balance 2.00, declines 0%"),
+        ("LU", "priority 50, balance 3.00, declines 0%"),
+    ]
+
+
+def test_the_words_for_a_rank_name_a_library_that_is_closed_tomorrow_and_its_declines() -> None:
+    records = {"LU": Record(closures=frozenset({date(2017, 7, 2)}), declines=0.25)}
+    (found,) = choose_lender([copy("LU")], PARTNERS, POLICY, NOW, "R1", records=records)
+    assert found == Candidate("R1", 1, "LU", "1", reason="priority 50, closed tomorrow, balance 0.00, declines 25%")
+
+
+def test_a_copy_that_is_passed_over_has_no_rank_to_explain() -> None:
+    (found,) = choose_lender([copy("NLC")], PARTNERS, POLICY, NOW, "R1")
+    assert (found.skip, found.reason) == ("not a partner", "")
+
+
+def test_a_copy_that_can_be_asked_for_has_no_reason_against_it() -> None:
+    assert passed_over(copy("LU", volume="1"), PARTNERS, POLICY, NOW) == ""

@@ -83,3 +83,10 @@ def test_a_recall_after_one_that_was_cancelled_is_another_occasion() -> None:
 
     assert first != again
     assert occasion(S.LETTER_RECALL_CANCELLED, cancelled, recalled) == "2017-03-10 2017-03-10 2017-03-16"
+
+
+def test_a_letter_about_a_recall_that_names_no_date_is_still_true() -> None:
+    recalled = replace(REQUEST, recalled_on=ON)
+    undated = replace(letter(S.LETTER_RECALLED), due=None)
+    assert reason_stands(undated, recalled, HEARD)
+    assert reason_stands(letter(S.LETTER_RECALLED), replace(recalled, due=None), HEARD)

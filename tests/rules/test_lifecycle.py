@@ -137,3 +137,14 @@ def test_a_request_that_is_over_holds_no_copy() -> None:
 @pytest.mark.parametrize("row", TABLE, ids=lambda s: f"{s.source}-{s.event}")
 def test_the_diagram_shows_every_row(row: Step) -> None:
     assert f"{row.source} --> {row.target}: {row.event.lower()}" in diagram()
+
+
+def test_the_diagram_is_one_mermaid_block_a_side_from_its_first_positions_to_its_ends() -> None:
+    blocks = diagram().split("## ")[1:]
+    for side, block in zip(Side, blocks, strict=True):
+        title, *fence, last = block.strip("\n").split("\n")
+        assert (title, fence[:3], last) == (side.name.title(), ["", "```mermaid", "stateDiagram-v2"], "```")
+        lines = fence[3:]
+        assert lines[: len(FIRST[side])] == [f"    [*] --> {p}" for p in sorted(FIRST[side])]
+        assert {line for line in lines if line.endswith("[*]")} == {f"    {p} --> [*]" for p in reached(side) & FINAL}
+        assert sum(": " in line for line in lines) == sum(side_of(s.event) is side for s in TABLE)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.calendar import civil
-from hkall_gateway.rules.money import fine, fine_for
+from hkall_gateway.rules.money import fine, fine_for, rate_for
 from hkall_gateway.rules.settings import Fine, FineFree, Policy
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
@@ -174,3 +174,27 @@ def test_fines_add_up_over_days(
     last = middle + timedelta(days=second)
     parts = [fine(a, b, recall, shortened, policy, closed) for a, b in ((DUE, middle), (middle, last))]
     assert fine(DUE, last, recall, shortened, policy, closed) == sum(parts)
+
+
+def test_r40_a_loan_s_fine_leaves_out_closed_days_and_the_days_after_a_recall_was_taken_back() -> None:
+    free_days = replace(POLICY, fine=Fine(count_closed_days=False))
+    assert fine_for(LOAN, march(21), free_days, frozenset({march(18)})) == 800
+    assert fine_for(replace(LOAN, recalled_on=march(4)), march(21), POLICY, recall_cancelled_on=march(19)) == 2 * 400 + 3 * 200
+
+
+@pytest.mark.parametrize(
+    ("facts", "policy", "cents"),
+    [
+        ({}, POLICY, 200),
+        ({"recalled_on": march(4)}, POLICY, 400),
+        ({"recalled_on": march(17)}, POLICY, 200),
+        ({"recalled_on": march(4), "recall_cancelled_on": march(17)}, POLICY, 200),
+        ({"recalled_on": march(4), "recall_cancelled_on": march(18)}, POLICY, 400),
+        ({"recalled_on": march(4)}, STRICT, 200),
+        ({"recalled_on": march(4), "due_before_recall": march(31)}, STRICT, 400),
+        ({"recalled_on": march(4), "due_before_recall": DUE}, STRICT, 200),
+        ({"recalled_on": march(4), "due_before_recall": march(31), "due": None}, STRICT, 200),
+    ],
+)
+def test_r41_the_next_day_of_a_loan_costs_what_its_recall_says(facts: dict[str, object], policy: Policy, cents: int) -> None:
+    assert rate_for(replace(LOAN, **facts), march(17), policy) == cents  # type: ignore[arg-type]

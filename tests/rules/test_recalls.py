@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.calendar import start_of
-from hkall_gateway.rules.due import recall_due, restored_due
+from hkall_gateway.rules.due import next_open, past_lender, recall_due, restored_due
 from hkall_gateway.rules.settings import Due, Policy, Recall
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
@@ -143,3 +144,56 @@ def test_r26_the_earlier_due_date_comes_back_where_it_is_later(
 
 def test_r26_a_request_without_a_due_date_has_none_to_restore() -> None:
     assert restored_due(replace(loan(17), due=None, due_before_recall=day(30)), POLICY) is None
+
+
+# ---- dates that meet a closed day or the lender's date
+
+
+@pytest.mark.parametrize(
+    ("facts", "closed", "moved"),
+    [
+        pytest.param({}, set(), None, id="an open day stays"),
+        pytest.param({}, {16}, None, id="another day is closed"),
+        pytest.param({}, {15}, 16, id="the due date moves to the next open day"),
+        pytest.param({}, {15, 16}, 17, id="over two closed days"),
+        pytest.param({"due_before_recall": day(16)}, {15, 16}, 16, id="a recalled loan moves to its old date at most"),
+        pytest.param({"due_before_recall": day(15)}, {15}, None, id="a recall left no further day"),
+        pytest.param({"lender_due": day(15)}, {15}, 16, id="the lender's date does not count"),
+        pytest.param({"due": None}, {15}, None, id="no date, nothing to move"),
+        pytest.param({"position": Position.RECEIVED, "pickup_last": day(4)}, {4, 15}, 5, id="the last day to collect"),
+        pytest.param(
+            {"position": Position.RECEIVED, "pickup_last": day(4), "due_before_recall": day(4)},
+            {4},
+            5,
+            id="recalled on the shelf",
+        ),
+        pytest.param({"position": Position.RECEIVED}, {15}, None, id="no last day to collect yet"),
+    ],
+)
+def test_r14_r19_a_day_that_becomes_closed_moves_to_the_next_open_one(
+    facts: dict[str, Any], closed: set[int], moved: int | None
+) -> None:
+    wanted = None if moved is None else day(moved)
+    request = replace(loan(15), **facts)
+    assert next_open(request, frozenset(day(n) for n in closed)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("facts", "past"),
+    [
+        ({"lender_due": day(14)}, True),
+        ({"lender_due": day(15)}, False),
+        ({"lender_due": day(16)}, False),
+        ({"lender_due": None}, False),
+        ({"lender_due": day(14), "due": None}, False),
+        ({"lender_due": day(14), "position": Position.TO_RETURN}, False),
+        ({"lender_due": day(14), "side": Side.LENDING}, False),
+    ],
+)
+def test_r19_a_loan_of_ours_runs_past_the_day_on_which_its_lender_expects_it(facts: dict[str, Any], past: bool) -> None:
+    assert past_lender(replace(loan(15), **facts)) is past
+
+
+def test_r25_the_last_day_of_minimum_use_may_be_what_a_closed_day_rolls_back_to() -> None:
+    policy = replace(POLICY, due=Due(on_closure="roll_back"))
+    assert recalled(30, 9, policy, closed=frozenset({day(16)})) == 15

@@ -149,3 +149,33 @@ def test_every_rule_number_is_one_of_the_published_ones() -> None:
 
 def test_a_grant_without_facts_is_just_yes() -> None:
     assert Grant() == Grant(None, {})
+
+
+def test_a_record_that_is_seen_for_the_first_time_is_written_under_the_name_of_its_class() -> None:
+    @record
+    class Size(StrEnum):
+        BIG = "big"
+
+    @record
+    @dataclass(frozen=True)
+    class Parcel:
+        size: Size
+        number: int
+
+    text = '{"_":"Parcel","size":{"_":"Size","v":"big"},"number":3}'
+    assert to_json(Parcel(Size.BIG, 3)) == text
+    assert from_json(text) == Parcel(Size.BIG, 3)
+
+
+def test_a_plain_class_that_is_seen_for_the_first_time_is_written_as_its_kind() -> None:
+    class Label(str):
+        __slots__ = ()
+
+    assert to_json(Label("Dune")) == '"Dune"'
+
+
+def test_a_secret_is_the_same_only_with_the_same_text_and_prints_as_a_dot() -> None:
+    assert Sensitive("a") != Sensitive("b")
+    assert Sensitive("a") != "a"
+    assert hash(Sensitive("a")) != hash(Sensitive("b"))
+    assert (repr(Sensitive("a")), Sensitive().reveal()) == ("•", "")

@@ -11,7 +11,7 @@ import pytest
 
 from hkall_gateway.rules.lifecycle import LENDING, TABLE
 from hkall_gateway.rules.policy import messages_of
-from hkall_gateway.rules.settings import CATEGORIES, LABELS, ROLES, Category, Policy
+from hkall_gateway.rules.settings import CATEGORIES, LABELS, ROLES, Category, Policy, _key, _must
 from hkall_gateway.rules.vocabulary import Position
 
 
@@ -145,3 +145,9 @@ def test_where_the_rules_are_silent_the_recommended_default_stands(key: str, val
     for name in key.split("."):
         found = getattr(found, name)
     assert found == value
+
+
+def test_a_key_carries_its_default_its_rule_and_what_it_does() -> None:
+    made = dataclasses.make_dataclass("Made", [("days", int, _key(7, "R29", "How long."))])
+    assert made().days == 7
+    assert dict(dataclasses.fields(made)[0].metadata) == _must("R29", "How long.") == {"rule": "R29", "doc": "How long."}

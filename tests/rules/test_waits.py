@@ -66,3 +66,11 @@ def test_a_book_of_ours_is_long_overdue_from_the_midnight_in_hong_kong_after_a_f
 def test_a_loan_of_ours_is_a_matter_of_its_due_date() -> None:
     lent = replace(_request(P.ON_LOAN), due=date(2017, 3, 1), lender_due=date(2017, 3, 1))
     assert not waits.stands_still(lent, 2, LIMITS, MOVED + timedelta(days=365))
+
+
+def test_a_book_that_we_borrow_is_never_long_overdue_as_one_of_ours() -> None:
+    later = MOVED + timedelta(days=365)
+    borrowed = replace(_request(P.AT_BORROWER), lender_due=date(2017, 3, 1))
+    on_its_way = replace(_request(P.SHIPPED, Side.LENDING), lender_due=date(2017, 3, 1))
+    assert not waits.long_overdue(borrowed, LIMITS, later)
+    assert not waits.long_overdue(on_its_way, LIMITS, later)
