@@ -20,6 +20,7 @@ from hkall_gateway.rules.vocabulary import By, Request
 from hkall_gateway.store import archive, erased, persons, quarantine, retention
 from hkall_gateway.store.erased import Mark
 from hkall_gateway.store.facts import BLANK
+from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.outbox import UNSETTLED
 from hkall_gateway.store.persons import Person, Row
 from hkall_gateway.store.tables import (
@@ -73,8 +74,9 @@ def forget(
 ) -> Done:
     """Erase the person from the rows that were `found`, keep the marks, and write a line about it into the journal.
 
-    A row that has changed since it was found is judged as it is now.
+    A row that has changed since it was found is judged as it is now; another gateway decides nothing about the cards meanwhile.
     """
+    unit.lock([Locks(card, whole=True) for card in sorted(who.cards)])
     theirs = unit.batch(REQUESTS.c.patron.in_(who.cards), order=(REQUESTS.c.id,), limit=_ALL)
     held = retention.held(unit, theirs)
     ended = [request for request in theirs if request.id not in held]
