@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: run demo test attack test-postgres check fmt docs bench
+.PHONY: run demo test attack test-postgres check fmt docs bench mutate
 
 .venv/.run: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -47,6 +47,11 @@ fmt: .venv/.test
 
 docs: .venv/.test
 	$(BIN)/python -m hkall_gateway.cli.docs docs
+
+# Single changes to the rules, each of which their own tests must notice. Ten minutes; `.venv/bin/mutmut results` lists what lives.
+mutate: .venv/.test
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutate]'
+	$(BIN)/mutmut run --max-children 2
 
 bench: .venv/.bench
 	$(BIN)/hkall-gateway bench
