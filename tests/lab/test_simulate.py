@@ -93,5 +93,7 @@ NOT_PLAYED = {
     *("PRINT", "SUBSTITUTE"),  # staff here go by the list on the screen, and for the copy that it names
     "OWNER_RENEW",  # only another make of gateway renews so
     "RENEWAL_DENIED",  # a renewal that crosses with a recall: now and then
+    "ASK_LATER_DATE",  # lenders here give as long as the borrower's patron has
+    "POSTPONE",  # the service rests on no day of a story
     *("NO_LENDER", "FORCE"),
 }
