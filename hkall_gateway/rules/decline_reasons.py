@@ -120,7 +120,7 @@ def decline_reason(kind: str, detail: str = "") -> str:
 
 
 def _published(said: str) -> str:
-    return _REASONS.get(folded(said)) or _BY_STATUS.get(circulation_status(said), "") if said else ""
+    return _REASONS.get(folded(said)) or _BY_STATUS.get(circulation_status(said), "")
 
 
 def _by_phrase(said: str) -> str:

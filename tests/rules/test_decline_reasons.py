@@ -35,6 +35,19 @@ def test_every_reason_is_one_of_the_pages_or_none() -> None:
     assert {reason for _, reason in PHRASES} == set(PUBLISHED)
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ("Charged", CHECKED_OUT_LOCALLY),
+        ("DUE 12-12-26", CHECKED_OUT_LOCALLY),
+        ("Lost and paid", NOT_ON_SHELF),
+        ("Withdrawn", NOT_SUITABLE),
+    ],
+)
+def test_a_systems_word_for_a_copys_status_says_why_it_is_not_lent(status: str, reason: str) -> None:
+    assert {decline_reason(status), decline_reason("Item Not Available", status)} == {reason}
+
+
 @pytest.mark.parametrize("row", [row for row in ROWS if row.reason], ids=lambda row: f"{row.system}: {row.said}")
 def test_a_systems_word_means_its_reason_in_any_case_as_type_or_as_detail(row: Row) -> None:
     said = {decline_reason(row.said), decline_reason(row.said.upper()), decline_reason("Problem", row.said)}

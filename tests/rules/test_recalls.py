@@ -71,6 +71,11 @@ def test_r26_a_date_that_the_lender_names_counts_where_it_is_later_than_ours(say
     assert recalled(30, 10, says=says) == due
 
 
+def test_r26_a_recall_that_would_end_on_the_due_date_leaves_it_although_that_day_is_closed() -> None:
+    backwards = replace(POLICY, due=Due(on_closure="roll_back"))
+    assert recalled(23, 16, backwards, closed=frozenset({day(23)})) == 23
+
+
 def test_r26_a_second_recall_changes_nothing() -> None:
     first = recalled(30, 10)
     assert recalled(first, 12) == first

@@ -1,0 +1,76 @@
+"""A seeded sample of single changes to `desk/`, and whether the desk's tests and the scenarios notice them.
+
+`make mutate` tries every change to the rules; for the desk that would take hours. `make mutate-desk` draws some by a seed, so
+that the same ones can be tried again. Everything happens in a copy of the checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MUTMUT = Path(sys.executable).with_name("mutmut")
+MUTATED = '["hkall_gateway/desk/*.py"]'
+TESTS = '["tests/desk", "tests/test_scenarios.py", "-k", "not postgresql"]'
+ANY_ONE = "hkall_gateway.desk.awaited.*_1"
+"""A few changes that are tried first: mutmut finds the names of all changes on its way there."""
+LIVED, NOT_REACHED = 0, 33
+"""Exit codes of mutmut for one change; any other (a failed test, a time-out, a crash) counts as noticed."""
+
+
+def main(size: int = 300, seed: int = 1) -> None:
+    """Print how many of the sample were noticed, and what lives as a diff. Exit 1 where a change could not be tried."""
+    with tempfile.TemporaryDirectory(prefix="hkall-mutants-") as folder:
+        copy = Path(folder) / "checkout"
+        copied(copy)
+        mutmut(copy, "run", ANY_ONE)
+        names = sorted(exit_codes(copy))
+        sample = random.Random(seed).sample(names, size)
+        mutmut(copy, "run", "--max-children", "2", *sample)
+        codes = {name: code for name, code in exit_codes(copy).items() if name in sample}
+        lived = sorted(name for name, code in codes.items() if code in (LIVED, NOT_REACHED))
+        untried = sum(code is None for code in codes.values())
+        told = [
+            f"{'no test reaches it' if codes[name] == NOT_REACHED else 'it lives'}: {mutmut(copy, 'show', name)}"
+            for name in lived
+        ]
+    count = f"{len(names)} changes, {size} drawn with seed {seed}: {len(lived)} not noticed, {untried} not tried"
+    sys.stdout.write("\n".join([*told, count, ""]))
+    sys.exit(1 if untried else 0)
+
+
+def copied(copy: Path) -> None:
+    """A copy of the package and its tests whose configuration names the desk instead of the rules."""
+    for name in ("hkall_gateway", "tests", "fixtures"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    text, rooms = re.subn(r"(?m)^only_mutate = .*$", f"only_mutate = {MUTATED}", text)
+    text, tests = re.subn(
+        r"(?m)^pytest_add_cli_args_test_selection = .*$", f"pytest_add_cli_args_test_selection = {TESTS}", text
+    )
+    assert rooms == tests == 1, "pyproject.toml configures mutmut in other words"
+    (copy / "pyproject.toml").write_text(text, encoding="utf-8")
+
+
+def mutmut(copy: Path, *words: str) -> str:
+    """What mutmut prints; it tells by its exit code of changes that live, too, so only a missing result counts as an error."""
+    return subprocess.run([MUTMUT, *words], cwd=copy, capture_output=True, text=True, check=False).stdout
+
+
+def exit_codes(copy: Path) -> dict[str, int | None]:
+    """The exit code by the name of each change, None for those that were not tried."""
+    found: dict[str, int | None] = {}
+    for file in sorted((copy / "mutants").rglob("desk/*.meta")):
+        found |= json.loads(file.read_text(encoding="utf-8"))["exit_code_by_key"]
+    return found
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
