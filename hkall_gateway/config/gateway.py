@@ -12,17 +12,20 @@ from hkall_gateway.config.crosschecks import crossed
 from hkall_gateway.config.dialects import Dialect
 from hkall_gateway.config.ils import Ils
 from hkall_gateway.config.loading import ConfigErrors, Strict, model, read
+from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.config.values import (
     Agency,
     Argon2Hash,
     Cents,
     Certificate,
+    ClientSystem,
     DatabaseUrl,
     Endpoint,
     File,
     Natural,
     NcipDialect,
     Network,
+    PartnerSystem,
     PortNumber,
     Seconds,
     Text,
@@ -204,6 +207,9 @@ class Partner(Strict):
     agency: Agency = Field(description="its AgencyId")
     name: Text = Field(description="its name, for people")
     url: WebUrl = Field(description="where its NCIP responder listens")
+    system: PartnerSystem = Field(
+        default="", description="its system, a row of [systems](systems.md): what that row says holds where this one is silent"
+    )
     dialect: NcipDialect = Field(default="direct", description="row of ncip/dialects.py")
     secret_env: Variable | None = Field(default=None, description="variable with FromAgencyAuthentication, both ways")
     certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
@@ -253,6 +259,9 @@ class Client(Strict):
     """Who may speak NCIP to us without being a library: the discovery layer."""
 
     agency: Agency = Field(description="its AgencyId")
+    system: ClientSystem = Field(
+        default="", description="its system, a row of [systems](systems.md): what that row says holds where this one is silent"
+    )
     secret_env: Variable | None = Field(default=None, description="variable with its FromAgencyAuthentication")
     certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
     by_address: bool = Field(default=False, description="its address alone proves who it is, where no secret comes")
@@ -349,7 +358,7 @@ def load(file: Path, environ: Mapping[str, str]) -> Gateway:
 
     `environ` must hold the variables that `…_env` keys name; what they hold is read by whoever needs it.
     """
-    tables = read(file)
+    tables = with_defaults(read(file))
     gateway, faults = model(Gateway, tables, file)
     faults += crossed(tables, environ)
     if gateway is None or faults:

@@ -7,12 +7,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from hkall_gateway.config.loading import Strict
-from hkall_gateway.config.values import Natural, NcipDialect, PortNumber, Seconds, Text, Variable, WebUrl
+from hkall_gateway.config.values import IlsSystem, Natural, NcipDialect, PortNumber, Seconds, Text, Variable, WebUrl
 
 
 class Ils(Strict):
     """Our own library system: who is asked about borrowers, and what happens while it is away."""
 
+    system: IlsSystem = Field(
+        default="",
+        description="what it is, a row of [systems](systems.md), which holds where this table is silent",
+    )
     connector: Text = Field(default="snapshot", description="snapshot, sip2, ncip, manual or an installed one")
     host: str = Field(default="", description="sip2, relay: its host")
     port: PortNumber = Field(default=6001, description="sip2, relay: its port")

@@ -15,6 +15,7 @@ from hkall_gateway.edge.allow import network
 from hkall_gateway.edge.ports import NUMBER
 from hkall_gateway.edge.secrets import is_hash
 from hkall_gateway.ncip.dialects import DIALECTS as NCIP_DIALECTS
+from hkall_gateway.ncip.systems import Use, names
 
 FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
 """Arguments of an endpoint that name a file."""
@@ -114,6 +115,17 @@ def _ncip_dialect(name: str) -> str:
     return name
 
 
+def _system(use: Use) -> AfterValidator:
+    """Accepts "" and the systems that this table may name."""
+
+    def check(name: str) -> str:
+        if name and name not in (known := names(use)):
+            raise ValueError(f"must be {listed(known)}{nearest(name, known)}")
+        return name
+
+    return AfterValidator(check)
+
+
 def _certificate(text: str) -> str:
     """A fingerprint without its colons and in small letters; a common name as it is."""
     digits = text.replace(":", "").lower()
@@ -136,3 +148,6 @@ DatabaseUrl: TypeAlias = Annotated[str, AfterValidator(_database)]
 WebUrl: TypeAlias = Annotated[str, AfterValidator(_web)]
 Certificate: TypeAlias = Annotated[str, AfterValidator(_certificate)]
 NcipDialect: TypeAlias = Annotated[str, AfterValidator(_ncip_dialect)]
+PartnerSystem: TypeAlias = Annotated[str, _system(Use.PARTNER)]
+ClientSystem: TypeAlias = Annotated[str, _system(Use.CLIENT)]
+IlsSystem: TypeAlias = Annotated[str, _system(Use.ILS)]

@@ -1,0 +1,25 @@
+"""`system = "folio"`: the keys of a row that the file does not have are those of the system's row in ncip/systems.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hkall_gateway.config.loading import Table
+from hkall_gateway.ncip.systems import SYSTEMS, Use
+
+
+def with_defaults(tables: Table) -> Table:
+    """The tables of a file, each row that names a system with that system's keys beneath its own."""
+    return {key: _table(Use(key), value) if key in set(Use) else value for key, value in tables.items()}
+
+
+def _table(use: Use, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_row(use, row) if isinstance(row, dict) else row for row in value]
+    return _row(use, value) if isinstance(value, dict) else value
+
+
+def _row(use: Use, row: Table) -> Table:
+    named = row.get("system")
+    system = SYSTEMS.get(named) if isinstance(named, str) else None
+    return {**((system and system.defaults(use)) or {}), **row}
