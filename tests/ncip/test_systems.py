@@ -9,9 +9,10 @@ import pytest
 from hkall_gateway.config import ConfigErrors, load
 from hkall_gateway.config.gateway import Client, Partner
 from hkall_gateway.config.ils import Ils
+from hkall_gateway.config.loading import Strict
 from hkall_gateway.ncip.systems import SYSTEMS, System, Use, names
 
-MODELS = {Use.PARTNER: Partner, Use.CLIENT: Client, Use.ILS: Ils}
+MODELS: dict[Use, type[Strict]] = {Use.PARTNER: Partner, Use.CLIENT: Client, Use.ILS: Ils}
 ROWS = pytest.mark.parametrize("system", SYSTEMS.values(), ids=list(SYSTEMS))
 
 LEAST = """
