@@ -16,7 +16,7 @@ from hkall_gateway.store import former_cards
 from hkall_gateway.store.unit import Unit
 
 LISTED = ("id", "side", "position", "partner", "patron", "item_agency", "item_barcode", "title", "due", "moved_at")
-LENDERS = ("rank", "agency", "barcode", "wire_id", "outcome", "skip", "reason")
+LENDERS = ("rank", "agency", "barcode", "wire_id", "outcome", "skip", "reason", "their_number")
 TRACED = ("at", "request", "who", "channel", "message", "event", "source", "target", "rule", "outcome", "detail")
 
 

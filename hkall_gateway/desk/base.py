@@ -13,6 +13,7 @@ from hkall_gateway.desk.local import USUAL, Local, Terms
 from hkall_gateway.desk.once import once
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.ports import BorrowerFacts, LocalIls
+from hkall_gateway.desk.their_numbers import as_ours
 from hkall_gateway.desk.unknown_words import UnknownWords
 from hkall_gateway.rules.vocabulary import RULES, Sensitive, Why
 from hkall_gateway.store.database import Store
@@ -60,6 +61,12 @@ class Base:
         if ask.wire_id and ask.wire_agency:
             return ask.wire_agency == self.house.agency
         return ask.item is None or ask.item.agency != self.house.agency
+
+    async def _under_our_number(self, ask: Heard) -> Heard:
+        """A lender's news under our RequestId, whichever of the two numbers it names."""
+        if not ask.wire_id or ask.wire_agency == self.house.agency:
+            return ask
+        return await self._store.glance(as_ours, ask, self.house.agency)
 
     async def _once(self, key: InboxKey | None, locks: Locks, work: Callable[..., Said], ask: Any, *facts: Any) -> Said:
         now, kept = self._now(), key is not None

@@ -301,7 +301,7 @@ def _asked_lender_answered(
     if answer.looked:
         unit.note(request, "LOOKED", {"agency": asked[1].agency, "found": answer.looked}, now, by, "R7")
     if answer.kind != "refused":
-        unit.mark(asked[1], outcome=ACCEPTED)
+        unit.mark(asked[1], outcome=ACCEPTED, **({"their_number": answer.number} if answer.number else {}))
     elif answer.untold:  # nothing was asked of it: it has no address
         unit.mark(asked[1], outcome=f"{NOT_REACHED}: {answer.detail}")
         _will_not_come(unit, request, wire_id, NOT_REACHED, house, now, by)

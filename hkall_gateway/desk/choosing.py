@@ -11,6 +11,7 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.rules import calendar, lenders
 from hkall_gateway.rules.calendar import ALWAYS_OPEN
 from hkall_gateway.rules.lenders import NOT_IN_USE, SPARE, UNKNOWN_RECORD, InUse, Record
+from hkall_gateway.rules.tidings import ABOUT_THE_CHOSEN, Telling
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Partner, Request
 from hkall_gateway.store import loading
 from hkall_gateway.store.in_use import copies_in_use
@@ -79,15 +80,21 @@ def next_lender(unit: Unit, request: Request, house: House, now: datetime) -> Ca
     return None
 
 
-def lender(unit: Unit, agency: str, house: House, now: datetime) -> tuple[Partner | None, tuple[str, ...]]:
-    """A library of the directory, and the statuses to look for on its shelf before it is asked for a copy (R7).
+def addressed(unit: Unit, telling: Telling, house: House, now: datetime) -> tuple[Telling, Partner | None, tuple[str, ...]]:
+    """What is told, its library of the directory, and the statuses to look for there before a copy is asked for (R7).
 
-    No statuses where it answers no look-ups, or where the holdings were loaded a moment ago: they are as good as a look.
+    The number that a lender has given a request since is told with it. No statuses where it answers no look-ups, or where
+    the holdings were loaded a moment ago: they are as good as a look.
     """
-    partner, loaded = unit.partner(agency), loading.loaded_at(unit, "holdings")
+    partner, loaded = unit.partner(telling.partner), loading.loaded_at(unit, "holdings")
     fresh = loaded is not None and now - loaded <= timedelta(seconds=house.policy.availability.fresh_s)
     looked_at = partner is not None and partner.can_lookup_items and not fresh
-    return partner, house.policy.lendable_statuses if looked_at else ()
+    return _with_their_number(unit, telling), partner, house.policy.lendable_statuses if looked_at else ()
+
+
+def _with_their_number(unit: Unit, telling: Telling) -> Telling:
+    asked = unit.request_asked(telling.wire_id) if telling.send in ABOUT_THE_CHOSEN and telling.wire_id else None
+    return replace(telling, their_number=asked[1].their_number) if asked and asked[1].their_number else telling
 
 
 def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: InUse, now: datetime) -> list[Candidate]:

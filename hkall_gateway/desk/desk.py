@@ -112,29 +112,35 @@ class Desk(PartnerDesk):
 
     async def shipped(self, ask: Heard) -> Outcome:
         """The lender sent a copy to us, or the borrower sent ours back: who owns the request decides."""
+        ask = await self._under_our_number(ask)
         work = owners.shipped if self._we_borrow(ask) else _coming_home
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def received(self, ask: Heard) -> Outcome:
         """The borrower has our copy, or the lender has its own again."""
+        ask = await self._under_our_number(ask)
         work = owners.home if self._we_borrow(ask) else _borrower_has_it
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def request_cancelled(self, ask: Heard) -> Outcome:
         """The lender declines, or the borrower withdraws."""
+        ask = await self._under_our_number(ask)
         work = owners.declined if self._we_borrow(ask) else _withdraw
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def recalled(self, ask: Heard) -> Recalled | Refused:
         """The owner of a book that we borrow wants it back."""
+        ask = await self._under_our_number(ask)
         return await self._once(ask.inbox, heard_locks(ask), recalls.recalled, ask)
 
     async def recall_cancelled(self, ask: Heard) -> Recalled | Refused:
         """The owner does not need it any more."""
+        ask = await self._under_our_number(ask)
         return await self._once(ask.inbox, heard_locks(ask), recalls.recall_cancelled, ask)
 
     async def renewed(self, ask: Heard) -> Outcome:
         """The owner lets our patron keep it longer, or the borrower keeps ours: who owns the copy decides."""
+        ask = await self._under_our_number(ask)
         work = recalls.owner_renewed if self._we_borrow(ask) else lending.renewed_by_borrower
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 

@@ -255,7 +255,8 @@ class Answer:
     reason is gone, never sent). `untold`: nothing was even
     tried, since there is no document or no address for it, so the answer says nothing about the line. `pending`: accepted,
     and what was asked will be decided later. `looked`: what was seen on the lender's shelf before it was asked, if anybody
-    looked; a refusal is then ours, and the lender was not asked.
+    looked; a refusal is then ours, and the lender was not asked. `number`: the RequestId, as AGENCY:VALUE, that the lender
+    gave what was asked under ours.
     """
 
     kind: str
@@ -269,3 +270,4 @@ class Answer:
     untold: bool = False
     pending: bool = False
     looked: str = ""
+    number: str = ""

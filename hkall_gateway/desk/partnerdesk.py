@@ -64,11 +64,13 @@ class PartnerDesk(CardDesk):
 
     async def checked_out(self, ask: Heard) -> Outcome:
         """The lender has charged its copy to us, or the borrower ours to its reader."""
+        ask = await self._under_our_number(ask)
         work = owners.shipped if self._we_borrow(ask) else _borrower_has_it
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def checked_in(self, ask: Heard) -> Outcome:
         """The lender has its copy home, or the borrower's reader has returned ours."""
+        ask = await self._under_our_number(ask)
         work = owners.home if self._we_borrow(ask) else _coming_home
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 

@@ -54,10 +54,10 @@ class Documents:
         """Tell a partner what a row of the outbox holds."""
         assert isinstance(row.payload, Telling)
         desk, now = self.door.desk, self.door.now()
-        partner, look_for = await self._store.read(choosing.lender, row.recipient, desk.house, now)
+        telling, partner, look_for = await self._store.read(choosing.addressed, row.payload, desk.house, now)
         if partner is None:
             return Answer("refused", "Unknown Agency")
-        return await self._client.deliver(row.payload, partner, unsure=row.state == "unsure", look_for=look_for)
+        return await self._client.deliver(telling, partner, unsure=row.state == "unsure", look_for=look_for)
 
 
 def _callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:

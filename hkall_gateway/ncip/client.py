@@ -12,7 +12,7 @@ from hkall_gateway.desk.unknown_words import UnknownWords
 from hkall_gateway.ncip import looking
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.documents import DOCUMENTS, request_id
+from hkall_gateway.ncip.documents import DOCUMENTS, theirs_or_ours
 from hkall_gateway.ncip.exchanges import Exchange, Told, replied, to_nobody, untimed
 from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.looking import Look, Shelf
@@ -110,8 +110,7 @@ class Client:
 
     async def look_up(self, telling: Telling, partner: Partner) -> Answer:
         """Whether the partner knows the request: "already", or what it says; "refused" where it does not or cannot tell."""
-        number = request_id(telling.wire_agency, telling.wire_id)
-        asked = Message("LookupRequest", {**self._header(partner), "RequestId": number})
+        asked = Message("LookupRequest", {**self._header(partner), "RequestId": theirs_or_ours(telling)})
         found = await self._ask(asked, partner)
         return replace(found, kind="already", detail="LookupRequest: known") if found.kind == "accepted" else found
 
@@ -183,10 +182,18 @@ def answer(asked: Message, posted: Posted, reply: Message | BadMessage) -> Answe
         return _problems(asked.service, reply, posted)
     if reply.service != SHAPES[asked.service].reply:
         return Answer("unknown", detail=f"{asked.service} was answered by {reply.service}")
+    return Answer("accepted", due=_due(reply), item=_item(reply), pending=reply.has("Pending"), number=_number(asked, reply))
+
+
+def _number(asked: Message, reply: Message) -> str:
+    """The RequestId of a reply that has another than was asked under, as AGENCY:VALUE; "" where it has the same or none.
+
+    What comes back on the connection is about what was asked: FOLIO (mod-ncip 1.17) and Koha's NCIPServer number requests
+    themselves, with or without an AgencyId.
+    """
     ours, theirs = (m.text("RequestId/RequestIdentifierValue") for m in (asked, reply))
-    if ours and theirs and ours != theirs:
-        return Answer("unknown", detail="the reply is about another request")
-    return Answer("accepted", due=_due(reply), item=_item(reply), pending=reply.has("Pending"))
+    agency = reply.text("RequestId/AgencyId") or asked.text("InitiationHeader/ToAgencyId/AgencyId")
+    return f"{agency}:{theirs}" if ours and theirs and ours != theirs else ""
 
 
 def _unreadable(posted: Posted, bad: BadMessage) -> Answer:

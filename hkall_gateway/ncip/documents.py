@@ -52,7 +52,7 @@ def request_item(telling: Telling, partner: Partner, agency: str) -> Message:
 def cancel_request_item(telling: Telling, partner: Partner, agency: str) -> Message:
     """The patron, or we, want it no more."""
     borrower = _borrower(telling, partner, agency)
-    return _message("CancelRequestItem", UserId=borrower, RequestId=_request_id(telling), RequestType="Loan")
+    return _message("CancelRequestItem", UserId=borrower, RequestId=theirs_or_ours(telling), RequestType="Loan")
 
 
 def item_received(telling: Telling, _partner: Partner, _agency: str) -> Message:
@@ -199,6 +199,12 @@ def _due(telling: Telling) -> dict[str, Value]:
 
 def _request_id(telling: Telling) -> Fields:
     return request_id(telling.wire_agency, telling.wire_id) if telling.wire_id else {}
+
+
+def theirs_or_ours(telling: Telling) -> Fields:
+    """The request by the lender's own number where it has one, else by ours."""
+    agency, _, value = telling.their_number.partition(":")
+    return request_id(agency, value) if value else _request_id(telling)
 
 
 def _borrower(telling: Telling, partner: Partner, agency: str) -> Fields:

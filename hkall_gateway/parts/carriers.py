@@ -40,11 +40,11 @@ def _initiator(means: Means, store: Store, house: Callable[[], House]) -> Carrie
     client = Client(AgentPost(means.reactor), house().agency, agreed, told, means.reactor.seconds)
 
     async def tell(row: OutboxRow) -> Answer:
-        partner, look_for = await store.read(choosing.lender, row.recipient, house(), means.clock())
         assert isinstance(row.payload, Telling)
+        telling, partner, look_for = await store.read(choosing.addressed, row.payload, house(), means.clock())
         if partner is None:
             return Answer("unreachable", detail="no such partner")
-        return await client.deliver(row.payload, partner, unsure=row.state == "unsure", look_for=look_for)
+        return await client.deliver(telling, partner, unsure=row.state == "unsure", look_for=look_for)
 
     return tell
 

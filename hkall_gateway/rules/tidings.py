@@ -13,7 +13,10 @@ from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Request
 @record
 @fixed(frozen=True, slots=True)
 class Telling:
-    """What a partner must be told about a request, as the facts stood when it happened. Dates are civil dates."""
+    """What a partner must be told about a request, as the facts stood when it happened. Dates are civil dates.
+
+    `their_number` is the lender's own for the request, as AGENCY:VALUE, known when it is told.
+    """
 
     send: str
     request: str
@@ -32,6 +35,7 @@ class Telling:
     reason: str = ""
     patron: str = ""
     need_before: date | None = None
+    their_number: str = ""
 
 
 @record

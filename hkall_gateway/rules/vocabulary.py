@@ -344,6 +344,7 @@ class Candidate:
     """One copy that could fill a request, with its rank, or the reason why it was passed over.
 
     `wire_id` is the RequestId value under which its library was asked; empty until it was. `reason` is why it has its rank.
+    `their_number` is the RequestId that the library answered with instead, as AGENCY:VALUE; "" where it has none of its own.
     """
 
     request: str
@@ -355,6 +356,7 @@ class Candidate:
     wire_id: str = ""
     outcome: str = ""
     reason: str = ""
+    their_number: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,11 @@ class Reading:
         found = self.request(row["request"]) if row else None
         return (found, Candidate(**row)) if found and row else None
 
+    def request_numbered(self, lender: str, number: str) -> tuple[Request, Candidate] | None:
+        """The same, by the number (AGENCY:VALUE) that the lender gave it; of several the newest."""
+        rows = _NUMBERED.cells(self._connection, lender=lender, number=number)
+        return self.request_asked(rows[-1][0]) if rows else None
+
     def requests_with(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
         """Open requests that hold the copy with this barcode, of any agency unless one is given."""
         held = map(_request, _HELD_BY.cells(self._connection, barcode=barcode))
@@ -219,6 +224,12 @@ _LENT = Prepared(
 )
 _CLOSED = Prepared(select(CLOSURES.c.day).where(CLOSURES.c.agency == bindparam("agency")))
 _ASKED = Prepared(select(CANDIDATES).where(CANDIDATES.c.wire_id == bindparam("wire_id")))
+_NUMBERED = Prepared(
+    select(CANDIDATES.c.wire_id)
+    .join(REQUESTS, REQUESTS.c.id == CANDIDATES.c.request)
+    .where(CANDIDATES.c.their_number == bindparam("number"), CANDIDATES.c.agency == bindparam("lender"))
+    .order_by(REQUESTS.c.placed_at, CANDIDATES.c.request, CANDIDATES.c.rank)
+)
 _HELD_BY = Prepared(_oldest_first(REQUESTS.c.item_barcode == bindparam("barcode"), IS_OPEN))
 _OPEN_OF = Prepared(_oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
 _CANDIDATES = Prepared(select(*_LISTED).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))

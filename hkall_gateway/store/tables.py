@@ -271,6 +271,7 @@ CANDIDATES = Table(
     _text("wire_id", index=True),
     _text("outcome"),
     _text("reason"),
+    _text("their_number", index=True),
     Index("ix_candidates_asked_barcode", "barcode", sqlite_where=_WAS_ASKED, postgresql_where=_WAS_ASKED),
     comment="The copies that could fill a request, ranked when it was placed; the one asked last is the active lender.",
 )

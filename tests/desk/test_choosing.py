@@ -15,6 +15,8 @@ from hkall_gateway.desk.deeds import Answered, Deed, Done
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.breaker import DOWN
+from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side, Why
 from hkall_gateway.store import loading, partners
 from hkall_gateway.store.tables import CLOSURES, HOLDINGS
@@ -172,7 +174,8 @@ def test_no_library_is_asked_twice_for_one_wish(world: World) -> None:
 
 
 def look_for(world: World, agency: str) -> tuple[str, ...]:
-    return world.store.now(choosing.lender, agency, world.desk.house, world.now)[1]
+    told = Telling(Send.TELL_LENDER_RECEIVED.value, "R1", agency, "HKU", "R1-1", world.now)
+    return world.store.now(choosing.addressed, told, world.desk.house, world.now)[2]
 
 
 @pytest.mark.parametrize(("seconds", "looked"), [(900, False), (901, True)])

@@ -1,0 +1,43 @@
+"""Lenders that number our requests themselves: their news is about the request that has that number with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hkall_gateway.desk.asks import Heard
+from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Request
+from hkall_gateway.store.awaited import asked_for
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.wires import borrowed_under
+
+Asked = tuple[Request, Candidate]
+
+
+def as_ours(unit: Unit, ask: Heard, agency: str) -> Heard:
+    """The same news under the RequestId that `agency`, we, gave the request, where the lender names it by its own."""
+    if not ask.wire_id or ask.wire_agency == agency:
+        return ask
+    theirs = ask.wire_agency or ask.partner
+    asked = unit.request_numbered(ask.partner, f"{theirs}:{ask.wire_id}")
+    if asked is None and ask.wire_agency and not _known(unit, ask):
+        asked = _told_before_its_answer(unit, ask)
+    return _named(ask, agency, asked[1]) if asked else ask
+
+
+def _known(unit: Unit, ask: Heard) -> bool:
+    """Whether a request of the partner's own making has this number."""
+    lent = unit.request_lent(ask.wire_agency, ask.wire_id)
+    return lent is not None or borrowed_under(unit, ask.partner, ask.wire_id) is not None
+
+
+def _told_before_its_answer(unit: Unit, ask: Heard) -> Asked | None:
+    """The open request for which a copy of the lender's own was asked: its news may overtake its answer."""
+    asked = asked_for(unit, ask.item) if ask.item and ask.item.agency == ask.partner else None
+    return asked if asked and asked[0].position not in FINAL and asked[0].wire_id == asked[1].wire_id else None
+
+
+def _named(ask: Heard, agency: str, lender: Candidate) -> Heard:
+    # A copy without an agency was taken for ours, since the number is not.
+    copy = ItemKey(ask.partner, ask.item.barcode) if ask.item and ask.item.agency == agency else ask.item
+    return replace(ask, wire_agency=agency, wire_id=lender.wire_id, item=copy)
