@@ -94,18 +94,23 @@ def _writer(kind: type) -> Write:
 
 
 def _of_record(kind: type) -> Write:
-    """A writer for one dataclass: its keys are made once."""
-    head, keys = f'{{"_":"{kind.__name__}"', [(f',"{name}":', name) for name in _names(kind)]
+    """A writer for one dataclass: its keys are made once.
+
+    A field that has its default value is left out, so that a gateway of an older release can read what uses no new field.
+    """
+    head, keys = f'{{"_":"{kind.__name__}"', [(f',"{name}":', name, default) for name, default in _fields(kind)]
 
     def write(value: object) -> str:
-        return "".join([head, *[key + to_json(getattr(value, name)) for key, name in keys], "}"])
+        said = [(key, getattr(value, name), default) for key, name, default in keys]
+        return "".join([head, *[key + to_json(one) for key, one, default in said if one is not default and one != default], "}"])
 
     return write
 
 
 @cache
-def _names(cls: Any) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(cls))
+def _fields(cls: Any) -> tuple[tuple[str, Any], ...]:
+    """Each field's name and default; MISSING where it has none."""
+    return tuple((f.name, f.default) for f in dataclasses.fields(cls))
 
 
 # ---- read
