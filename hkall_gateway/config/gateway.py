@@ -35,6 +35,7 @@ from hkall_gateway.config.values import (
 )
 from hkall_gateway.ncip.calls import WRONG_PINS as WRONG_PINS_OF_A_CALLER
 from hkall_gateway.rules import vocabulary
+from hkall_gateway.rules.vocabulary import Meaning
 from hkall_gateway.sip2.turns import WRONG_PINS, WRONG_PINS_OF_AN_ADDRESS
 from hkall_gateway.store.engine import Limits
 
@@ -232,6 +233,19 @@ class Partner(Strict):
         default=("Mon", "Tue", "Wed", "Thu", "Fri"), min_length=1, description="days on which it works"
     )
     silence_days: Natural = Field(default=2, description="working days after which silence counts as no")
+    item_id_type: Text = Field(default="Barcode", description="ItemIdentifierType of a barcode in what is written to it")
+    request_type: str = Field(default="", description="RequestType with which it is asked for a copy; empty = its flow's own")
+    request_scope_type: str = Field(
+        default="", description="RequestScopeType with which it is asked for a copy; empty = by what is named"
+    )
+    request_id_in_ext: bool = Field(
+        default=False, description="its RequestId stands in the Ext of each reply, also beside a Problem"
+    )
+    problems: Mapping[Text, Meaning] = Field(
+        default={},
+        description="what a ProblemType of its own means, or words in its ProblemDetail or ProblemValue: refused, later, "
+        "already or fault (a person must mend the channel)",
+    )
     date_semantics: Literal["instant", "date_only"] = Field(default="instant", description="what its 00:00:00Z means")
     lookups_per_minute: Natural = Field(default=60, description="look-ups that it may ask of us")
     max_connections: Natural = Field(default=100, description="open connections that have proven to be its own")
@@ -252,6 +266,7 @@ class Partner(Strict):
         """The directory entry that the rules know."""
         shared = set(vocabulary.Partner.__dataclass_fields__) & set(type(self).model_fields)
         values = {name: getattr(self, name) for name in shared}
+        values["problems"] = tuple(self.problems.items())
         return vocabulary.Partner(**values | {"charges": vocabulary.Charges(**self.charges.model_dump())})
 
 

@@ -29,6 +29,26 @@ class Ils(Strict):
     url: WebUrl | None = Field(default=None, description="ncip: where its responder listens")
     agency: str = Field(default="", description="ncip: its AgencyId, if it is not ours")
     ncip_dialect: NcipDialect = Field(default="direct", description="ncip: row of ncip/dialects.py")
+    card_input_type: Text = Field(
+        default="Barcode Id", description="ncip: AuthenticationInputType of a card, where a PIN is checked with it"
+    )
+    pin_input_type: Text = Field(default="PIN", description="ncip: AuthenticationInputType of a PIN")
+    pin_with_user_id: bool = Field(
+        default=False, description="ncip: a PIN is checked beside the card's UserId, and not beside an input for the card"
+    )
+    unknown_user: tuple[Text, ...] = Field(
+        default=("Unknown User",),
+        description="ncip: a ProblemType, or words of a ProblemDetail or ProblemValue, that say that there is no such reader",
+    )
+    wrong_pin: tuple[Text, ...] = Field(
+        default=("User Authentication Failed", "Non-Unique User"), description="ncip: the same for a wrong PIN"
+    )
+    tells_loans: bool = Field(
+        default=True, description="ncip: no loan in its answer means that there is none; else the loaded count stands"
+    )
+    looks_up_items: bool = Field(
+        default=True, description="ncip: it answers LookupItem; else our shelves are as they were loaded"
+    )
     password_env: Variable | None = Field(default=None, description="variable with our password there")
     timeout_s: Seconds = Field(default=3.0, description="how long one question may take; shorter than a terminal waits")
     fallback: Literal["allow", "refuse"] = Field(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 
 from hkall_gateway.connectors.live import FOLLOW, Told, copies_at_home, over_loaded
 from hkall_gateway.connectors.tools import Tools
@@ -17,10 +17,8 @@ from hkall_gateway.rules.availability import ON_SHELF, circulation_status
 from hkall_gateway.rules.calendar import HONG_KONG, civil
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Sensitive
 
-NO_SUCH_USER: Final = frozenset({"unknown user"})
-WRONG_PIN: Final = NO_SUCH_USER | {"user authentication failed", "non-unique user"}
-NO_SUCH_ITEM: Final = frozenset({"unknown item"})
-"""The Problems that are an answer. Every other one, a secret that is not agreed among them, says nothing of the borrower."""
+NO_SUCH_ITEM: Final = ("unknown item",)
+"""The Problems of a look at a copy that are an answer. Every other one, also of a look at a reader, says nothing of it."""
 
 STOPS: Final = frozenset({"block check out", "block checkout", "block request item", "trap for lost card"})
 """The blocks that keep a reader from borrowing; others (renewals, holds, messages) do not. Source: NCIP, BlockOrTrapType."""
@@ -28,13 +26,12 @@ LAPSED: Final = frozenset({"blocked", "expired", "inactive", "suspended"})
 """What a privilege's status says of a reader who may not use it; FOLIO, mod-rs and XC each have their own word for "yes"."""
 NO_CATEGORY: Final = frozenset({"status", "library"})
 """Privileges that are no reader's category, in the habit of FOLIO: its key in the type, its value in the status."""
-ELEMENTS: Final = ("Block Or Trap", "Name Information", "User Address Information", "User Privilege")
+ELEMENTS: Final = ("Block Or Trap", "Name Information", "User Address Information", "User Id", "User Privilege")
+"""What is asked of a reader. FOLIO (mod-ncip) leaves out the UserId of its answer where it is not asked for."""
 
 
 class Ncip:
-    """Asks one responder, as a partner is asked."""
-
-    supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES})
+    """Asks one responder, as a partner is asked. How it differs from others is said by keys of [ils]."""
 
     def __init__(self, tools: Tools) -> None:
         self._outside, self._store, self._agency = tools.abroad(), tools.store, tools.agency
@@ -47,6 +44,9 @@ class Ncip:
             timeout_s=max(1, round(told.get("timeout_s", 3))),
         )
         self._follows = told.get("answered_card", FOLLOW) == FOLLOW
+        self._ways = _ways(told)
+        looks = {Verb.COPIES} if self._ways.looks_up_items else set()
+        self.supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, *looks})
         secrets = {self._there.agency: self._outside.password.reveal()}
         self._client = Client(self._outside.post, tools.agency, secrets)
 
@@ -54,16 +54,21 @@ class Ncip:
         """What LookupUserResponse says of a card; None for an unknown user."""
         now = self._outside.now()
         wanted: Fields = {"UserElementType": list(ELEMENTS), "LoanedItemsDesired": True}
-        reply = await self._said("LookupUser", {"UserId": user_id(self._there.agency, card), **wanted}, NO_SUCH_USER)
+        asked = {"UserId": user_id(self._there.agency, card), **wanted}
+        reply = await self._said("LookupUser", asked, self._ways.unknown_user)
         if reply is None:
             return BorrowerFacts(None, "ncip", now)
-        theirs = told(reply, now)
+        theirs = told(reply, now, tells_loans=self._ways.tells_loans)
         return await over_loaded(self._store, card, theirs if self._follows else replace(theirs, card=""), "ncip", now)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         """Whether the responder knows the user by card and PIN."""
-        inputs = [_input("Barcode Id", card), _input("PIN", pin.reveal())]
-        reply = await self._said("LookupUser", {"AuthenticationInput": inputs}, WRONG_PIN)
+        ways, code = self._ways, _input(self._ways.pin_input_type, pin.reveal())
+        who: Fields = {"UserId": user_id(self._there.agency, card), "AuthenticationInput": [code]}
+        if not ways.pin_with_user_id:
+            who = {"AuthenticationInput": [_input(ways.card_input_type, card), code]}
+        no = (*ways.unknown_user, *ways.wrong_pin)
+        reply = await self._said("LookupUser", {**who, "UserElementType": ["User Id"]}, no)
         return reply is not None and reply.has("UserId")
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
@@ -80,28 +85,59 @@ class Ncip:
         return tuple(seen)
 
     async def _said(self, service: str, fields: Fields, no: Collection[str]) -> Message | None:
-        """The reply; None for a Problem that is among `no`. Raises Unreachable for any other, and where none came."""
+        """The reply; None for a Problem that is among `no`, by its type or by words of its detail or value.
+
+        Raises Unreachable for any other, and where none came.
+        """
         health = self._outside.health
         if not health.may_ask():
             health.rested(service)
             raise Unreachable("it is down")
         began = self._outside.now()
         reply = await self._client.ask(service, fields, self._there)
-        problems = {one.text("ProblemType").casefold() for one in reply.each("Problem")} if reply else {"no reply"}
-        if reply is None or problems - set(no):
-            health.missed(service, ", ".join(sorted(problems)))
-            raise Unreachable(", ".join(sorted(problems)))
+        problems = reply.each("Problem") if reply else []
+        other = sorted(one.text("ProblemType") for one in problems if not _is(one, no))
+        if reply is None or other:
+            why = ", ".join(other) if reply else "no reply"
+            health.missed(service, why)
+            raise Unreachable(why)
         health.heard(service, (self._outside.now() - began).total_seconds())
-        return None if problems else reply
+        return None if reply.has("Problem") else reply
 
 
-def told(reply: Message, now: datetime) -> Told:
-    """What a LookupUserResponse says of a borrower. No loan told is none: the loans were asked for."""
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """How the responder is asked and understood: the keys of [ils] of these names."""
+
+    card_input_type: str = "Barcode Id"
+    pin_input_type: str = "PIN"
+    pin_with_user_id: bool = False
+    unknown_user: tuple[str, ...] = ("Unknown User",)
+    wrong_pin: tuple[str, ...] = ("User Authentication Failed", "Non-Unique User")
+    tells_loans: bool = True
+    looks_up_items: bool = True
+
+
+def _ways(settings: Mapping[str, Any]) -> _Ways:
+    return _Ways(**{field.name: settings[field.name] for field in fields(_Ways) if field.name in settings})
+
+
+def _is(problem: Message, no: Collection[str]) -> bool:
+    """Whether a Problem is among these, by its type or by words of its detail or value."""
+    kind, *told = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
+    return any(words.casefold() == kind or any(words.casefold() in text for text in told) for words in no)
+
+
+def told(reply: Message, now: datetime, *, tells_loans: bool = True) -> Told:
+    """What a LookupUserResponse says of a borrower.
+
+    No loan told is none where the system `tells_loans`, since they were asked for; else how many there are is not known.
+    """
     person = reply.each("UserOptionalFields")
     counted = [int(text) for text in reply.texts("LoanedItemsCount/LoanedItemCountValue") if text.isascii() and text.isdigit()]
     return Told(
         blocked=any(_blocked(one, now) for one in person),
-        local_loans=sum(counted) if counted else len(reply.each("LoanedItem")),
+        local_loans=sum(counted) if counted else len(reply.each("LoanedItem")) or (0 if tells_loans else None),
         name=Sensitive(next((_name(one) for one in person), "")),
         email=Sensitive(next((_address(one) for one in person), "")),
         category=next((found for one in person for found in _categories(one)), ""),
@@ -154,7 +190,7 @@ def _address(person: Message) -> str:
     found = (
         one.text("ElectronicAddress/ElectronicAddressData")
         for one in person.each("UserAddressInformation")
-        if one.text("ElectronicAddress/ElectronicAddressType").casefold() in ("mailto", "email", "electronic mail")
+        if "mail" in one.text("ElectronicAddress/ElectronicAddressType").casefold()
     )
     return next((text for text in found if "@" in text), "")
 

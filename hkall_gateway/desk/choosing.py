@@ -11,7 +11,7 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.rules import calendar, lenders
 from hkall_gateway.rules.calendar import ALWAYS_OPEN
 from hkall_gateway.rules.lenders import NOT_IN_USE, SPARE, UNKNOWN_RECORD, InUse, Record
-from hkall_gateway.rules.tidings import ABOUT_THE_CHOSEN, Telling
+from hkall_gateway.rules.tidings import ABOUT_THE_CHOSEN, DESCRIBED, Telling
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Partner, Request
 from hkall_gateway.store import loading
 from hkall_gateway.store.in_use import copies_in_use
@@ -89,12 +89,16 @@ def addressed(unit: Unit, telling: Telling, house: House, now: datetime) -> tupl
     partner, loaded = unit.partner(telling.partner), loading.loaded_at(unit, "holdings")
     fresh = loaded is not None and now - loaded <= timedelta(seconds=house.policy.availability.fresh_s)
     looked_at = partner is not None and partner.can_lookup_items and not fresh
-    return _with_their_number(unit, telling), partner, house.policy.lendable_statuses if looked_at else ()
+    return _as_known_now(unit, telling), partner, house.policy.lendable_statuses if looked_at else ()
 
 
-def _with_their_number(unit: Unit, telling: Telling) -> Telling:
+def _as_known_now(unit: Unit, telling: Telling) -> Telling:
+    """With what is looked up: the lender's own number, and the description of the copy."""
     asked = unit.request_asked(telling.wire_id) if telling.send in ABOUT_THE_CHOSEN and telling.wire_id else None
-    return replace(telling, their_number=asked[1].their_number) if asked and asked[1].their_number else telling
+    copy = unit.holding(telling.item) if telling.send in DESCRIBED and telling.item else None
+    if asked and asked[1].their_number:
+        telling = replace(telling, their_number=asked[1].their_number)
+    return replace(telling, author=copy.author, call_number=copy.call_number) if copy else telling
 
 
 def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: InUse, now: datetime) -> list[Candidate]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.desk.unknown_words import UnknownWords
 from hkall_gateway.ncip import looking
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.documents import DOCUMENTS, theirs_or_ours
+from hkall_gateway.ncip.documents import BARCODE, DOCUMENTS, theirs_or_ours
 from hkall_gateway.ncip.exchanges import Exchange, Told, replied, to_nobody, untimed
 from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.looking import Look, Shelf
@@ -21,15 +21,16 @@ from hkall_gateway.ncip.problems import (
     PROTOCOL_ERROR,
     SYNTAX_ERROR,
     UNKNOWN_AGENCY,
-    Meaning,
+    Meanings,
     meaning,
+    own_meaning,
     spelled,
 )
 from hkall_gateway.ncip.transport import AgentPost, NoReply, NotSent, Post, Posted, charset
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling
-from hkall_gateway.rules.vocabulary import ItemKey, Partner
+from hkall_gateway.rules.vocabulary import ItemKey, Meaning, Partner
 
 __all__ = ["DOCUMENTS", "AgentPost", "Client", "NoReply", "NotSent", "Post", "Posted", "answer", "document"]
 
@@ -132,7 +133,7 @@ class Client:
             return Answer("unreachable", detail=str(error))
         except NoReply as error:
             return Answer("unknown", detail=str(error))
-        return answer(message, posted, reply)
+        return answer(message, posted, reply, partner.problems)
 
     async def _exchanged(self, message: Message, partner: Partner) -> tuple[Posted, Message | BadMessage]:
         """What came back, and as it was read. Raises NotSent and NoReply."""
@@ -153,7 +154,16 @@ def document(telling: Telling, partner: Partner, agency: str, secret: str) -> Me
     message = row(telling, partner, agency) if row else None
     if message is None:
         return None
-    return Message(message.service, {**header(partner, agency, secret), **message.fields})
+    return Message(message.service, {**header(partner, agency, secret), **_typed(message.fields, partner)})
+
+
+def _typed(fields: Fields, partner: Partner) -> Fields:
+    """The same with the partner's own name for the type of a barcode."""
+    if partner.item_id_type == BARCODE or "ItemId" not in fields:
+        return fields
+    named: Any = fields["ItemId"]
+    typed = [{**one, "ItemIdentifierType": partner.item_id_type} for one in (named if isinstance(named, list) else [named])]
+    return {**fields, "ItemId": typed if isinstance(named, list) else typed[0]}
 
 
 def header(partner: Partner, agency: str, secret: str) -> Fields:
@@ -174,12 +184,15 @@ def read(posted: Posted) -> Message | BadMessage:
         return bad
 
 
-def answer(asked: Message, posted: Posted, reply: Message | BadMessage) -> Answer:
-    """What a response, and the `reply` that was read in it, says to the document `asked`."""
+def answer(asked: Message, posted: Posted, reply: Message | BadMessage, own: Meanings = ()) -> Answer:
+    """What a response, and the `reply` that was read in it, says to the document `asked`.
+
+    `own`: what the partner's own problems mean.
+    """
     if isinstance(reply, BadMessage):
         return _unreadable(posted, reply)
     if reply.has("Problem"):
-        return _problems(asked.service, reply, posted)
+        return _problems(asked.service, reply, posted, own)
     if reply.service != SHAPES[asked.service].reply:
         return Answer("unknown", detail=f"{asked.service} was answered by {reply.service}")
     return Answer("accepted", due=_due(reply), item=_item(reply), pending=reply.has("Pending"), number=_number(asked, reply))
@@ -203,18 +216,22 @@ def _unreadable(posted: Posted, bad: BadMessage) -> Answer:
     return Answer("unknown", detail=f"{status}, {bad.detail}"[:200], retry_after_s=posted.retry_after_s)
 
 
-def _problems(service: str, reply: Message, posted: Posted) -> Answer:
+def _problems(service: str, reply: Message, posted: Posted, own: Meanings) -> Answer:
     """The gravest of the Problems: a fault of the channel first, one that may pass, a final one, then "you told me"."""
-    said = {_meaning(problem.text("ProblemType"), service): problem for problem in reversed(reply.each("Problem"))}
+    said = {_meaning(problem, service, own): problem for problem in reversed(reply.each("Problem"))}
     kind = next(kind for kind in ("fault", "later", "refused", "already") if kind in said)
     problem = said[kind]
     detail = problem.text("ProblemDetail")[:200]
     return Answer(kind, spelled(problem.text("ProblemType")), detail, posted.retry_after_s)
 
 
-def _meaning(problem: str, service: str) -> Meaning:
+def _meaning(problem: Message, service: str, own: Meanings) -> Meaning:
+    told = own_meaning(problem, own)
+    if told:
+        return told
+    named = problem.text("ProblemType")
     # Our documents are well formed when they leave: one that arrives otherwise was garbled on the way and is sent again.
-    return "later" if spelled(problem) in GARBLED else meaning(problem, service)
+    return "later" if spelled(named) in GARBLED else meaning(named, service)
 
 
 def _due(reply: Message) -> date | None:

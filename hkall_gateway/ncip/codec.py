@@ -88,7 +88,8 @@ def _written(message: Message, dialect: Dialect) -> bytes:
         raise ValueError(f"dialect {dialect.name!r} writes {version!r}, for which there is no table of elements")
     # A dialect of NCIP 1 has no namespace; a document of NCIP 2 that reached its peer's row has one all the same.
     bare = dialect.minor is not None and (not dialect.namespaced or (dialect.mirrors and not message.namespaced))
-    return (_DECLARATION + writing.document(message, "" if bare else dialect.prefix, level, version)).encode()
+    prefix = "" if bare else dialect.prefix
+    return (_DECLARATION + writing.document(message, prefix, level, version, bare=bare, apart=dialect.apart)).encode()
 
 
 def _tree(text: str, notes: Notes, limits: DocumentLimits) -> etree._Element:

@@ -13,8 +13,9 @@ from types import MappingProxyType
 class Dialect:
     """What we write towards one kind of peer.
 
-    `version` goes into NCIPMessage/@version. `prefix` stands for the NISO namespace; `namespaced` is False for peers that
-    take elements and attributes bare, `mirrors` is True for those that are answered as they wrote: bare if they wrote bare.
+    `version` goes into NCIPMessage/@version. `prefix` stands for the NISO namespace, "" makes it the default one, with plain
+    attributes; `namespaced` is False for peers that take elements and attributes bare, `mirrors` is True for those that are
+    answered as they wrote: bare if they wrote bare. `apart`: a line of its own for NCIPMessage's tags.
     `flow` names which events become documents and which documents they become.
     """
 
@@ -24,6 +25,7 @@ class Dialect:
     prefix: str = "ns1"
     namespaced: bool = True
     mirrors: bool = False
+    apart: bool = False
 
     @property
     def minor(self) -> int | None:
@@ -44,7 +46,9 @@ SUPPORTED = (
 )
 """What a LookupVersion is answered with: the schemas that are spoken here."""
 
-# The prefix is ns1 for all: the NNCIPP clients tell failure by the very text "ns1:Problem", and XC and VuFind write it.
+# The prefix is ns1 where a peer does not mind: the NNCIPP clients tell failure by the very text "ns1:Problem", and XC and
+# VuFind write it. Koha's ncip-server looks for the name `NCIPMessage` as it stands, and its predecessor NCIPServer for the
+# service in the second node below it, which must be white space before it (both run 2026-11-27).
 # crosslink knows one version string and its paths differ from NISO's own; INN-Reach speaks 1.0 without a namespace. A broker
 # writes to a local system in that system's habit (ReShare to Koha: no namespace) and reads replies in the same.
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
@@ -54,6 +58,8 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
             Dialect("direct",   NCIP_2_02,                                                "direct"),
             Dialect("broker",   "http://www.niso.org/ncip/v2_02/imp1/xsd/ncip_v2_02.xsd", "broker", mirrors=True),
             Dialect("innreach", NCIP_1_0,                                                 "innreach", namespaced=False),
+            Dialect("koha",     NCIP_2_02,                                                "broker", prefix="", apart=True),
+            Dialect("openrs",   NCIP_2_02,                                                "openrs"),
         )
     }
 )  # fmt: skip

@@ -17,6 +17,9 @@ from hkall_gateway.rules.vocabulary import ItemKey, Partner
 Document = Callable[[Telling, Partner, str], Message | None]
 """(what to tell, whom, our agency) -> the message without its header; None where the flow says nothing."""
 
+BARCODE: Final = "Barcode"
+"""The ItemIdentifierType of a barcode, where a partner's row names no other."""
+
 CATALOGUE: Final = "HKALL"
 """The AgencyId of the union catalogue's own record numbers."""
 
@@ -41,9 +44,9 @@ def request_item(telling: Telling, partner: Partner, agency: str) -> Message:
         BibliographicId=[{"BibliographicRecordId": record_id(telling, partner)}] if telling.bib_id else [],
         ItemId=[item_id(telling.item)] if telling.item else [],
         RequestId=_request_id(telling),
-        RequestType="Loan",
-        RequestScopeType="Item" if telling.item else "Bibliographic Item",
-        ItemOptionalFields=_volume(telling.volume),
+        RequestType=partner.request_type or "Loan",
+        RequestScopeType=partner.request_scope_type or ("Item" if telling.item else "Bibliographic Item"),
+        ItemOptionalFields=_described(telling, _volume(telling.volume)),
         NeedBeforeDate=utc(calendar.end_of(telling.need_before)) if telling.need_before else "",
         PickupLocation=telling.pickup_location,
     )
@@ -52,7 +55,9 @@ def request_item(telling: Telling, partner: Partner, agency: str) -> Message:
 def cancel_request_item(telling: Telling, partner: Partner, agency: str) -> Message:
     """The patron, or we, want it no more."""
     borrower = _borrower(telling, partner, agency)
-    return _message("CancelRequestItem", UserId=borrower, RequestId=theirs_or_ours(telling), RequestType="Loan")
+    return _message(
+        "CancelRequestItem", UserId=borrower, RequestId=theirs_or_ours(telling), RequestType=partner.request_type or "Loan"
+    )
 
 
 def item_received(telling: Telling, _partner: Partner, _agency: str) -> Message:
@@ -98,7 +103,7 @@ def item_lost(telling: Telling, partner: Partner, agency: str) -> Message:
 def item_shipped(telling: Telling, partner: Partner, _agency: str) -> Message:
     """Our copy is on its way to the borrower's desk, and when we expect it back."""
     shipped = _shipped(telling, telling.pickup_location or partner.agency)
-    return _message("ItemShipped", **shipped.fields, ItemOptionalFields=_due(telling))
+    return _message("ItemShipped", **shipped.fields, ItemOptionalFields=_described(telling, _due(telling)))
 
 
 def item_request_cancelled(telling: Telling, partner: Partner, agency: str) -> Message:
@@ -159,7 +164,7 @@ def user_id(agency: str, card: str) -> Fields:
 
 def item_id(item: ItemKey) -> Fields:
     """A copy of a library."""
-    return {"AgencyId": item.agency, "ItemIdentifierType": "Barcode", "ItemIdentifierValue": item.barcode}
+    return {"AgencyId": item.agency, "ItemIdentifierType": BARCODE, "ItemIdentifierValue": item.barcode}
 
 
 def request_id(agency: str, value: str) -> Fields:
@@ -181,7 +186,7 @@ def utc(when: datetime) -> str:
 
 def _message(service: str, **fields: Value) -> Message:
     """A message of what is known: empty values are left out."""
-    return Message(service, {name: value for name, value in fields.items() if value not in ("", [], {})})
+    return Message(service, _known(**fields))
 
 
 def _reported(telling: Telling, partner: Partner, agency: str, **what: Value) -> Message:
@@ -211,6 +216,17 @@ def _borrower(telling: Telling, partner: Partner, agency: str) -> Fields:
     if partner.user_sent == "patron" and telling.patron:
         return user_id(agency, telling.patron)
     return user_id(partner.agency, INSTITUTION.format(agency))
+
+
+def _described(telling: Telling, more: Fields) -> Fields:
+    """ItemOptionalFields: what the copy is, as far as it is known, with `more`. iNCIPit and lib-ncip-client read it there."""
+    title = _known(Author=telling.author, Title=telling.title)
+    about = _known(CallNumber=telling.call_number, **more.get("ItemDescription", {}))  # type: ignore[arg-type]  # a structure
+    return {**more, **_known(BibliographicDescription=title, ItemDescription=about)}
+
+
+def _known(**parts: Value) -> dict[str, Value]:
+    return {name: value for name, value in parts.items() if value not in ("", [], {})}
 
 
 def _volume(volume: str) -> Fields:

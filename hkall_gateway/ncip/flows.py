@@ -35,7 +35,8 @@ def page(telling: Telling, partner: Partner, agency: str) -> Message | None:
     if theirs(telling, agency):
         return None
     asked = request_item(telling, partner, agency)
-    return replace(asked, fields={**asked.fields, "RequestType": "Page", "RequestScopeType": "Item"})
+    kinds = {"RequestType": partner.request_type or "Page", "RequestScopeType": partner.request_scope_type or "Item"}
+    return replace(asked, fields={**asked.fields, **kinds})
 
 
 def unpage(telling: Telling, partner: Partner, agency: str) -> Message | None:

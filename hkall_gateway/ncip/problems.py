@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
-from hkall_gateway.rules.vocabulary import RULES, Why
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.rules.vocabulary import RULES, Meaning, Why
 
 _ERRORS: Final = "http://www.niso.org/ncip/v1_0/schemes/processingerrortype/"
 MESSAGING_SCHEME: Final = "http://www.niso.org/ncip/v1_0/schemes/messagingerrortype/messagingerrortype.scm"
@@ -205,8 +206,6 @@ class _Blanks(dict[str, str]):
 
 # ---- what a peer's problem means
 
-Meaning = Literal["fault", "later", "refused", "already"]
-
 # "already": the peer is where we want it, nothing more is to be said. "later": the same document may succeed. "refused": it
 # never will. "fault": the peer speaks of our agency, our version or the service, and not of the book: the channel is wrong, a
 # person must mend a configuration, and the document is kept for that. A service named beside the type goes before the type
@@ -279,6 +278,18 @@ _SPELLED: Final[Mapping[str, str]] = MappingProxyType(
         )
     }
 )
+
+
+Meanings = tuple[tuple[str, Meaning], ...]
+"""Words of a partner's own, and what they mean: a ProblemType, or words inside a ProblemDetail or ProblemValue."""
+
+
+def own_meaning(problem: Message, own: Meanings) -> Meaning | None:
+    """What a Problem means by the partner's own words; what is said in detail goes before its type."""
+    kind, *told = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
+    in_detail = (meant for words, meant in own if any(words.casefold() in text for text in told))
+    of_its_kind = (meant for words, meant in own if words.casefold() == kind)
+    return next(in_detail, None) or next(of_its_kind, None)
 
 
 def meaning(problem: str, service: str) -> Meaning:

@@ -27,21 +27,25 @@ _ESCAPES: Final = str.maketrans(_ENTITIES)
 _IN_QUOTES: Final = str.maketrans({**_ENTITIES, '"': "&quot;", "\n": "&#10;", "\t": "&#9;"})
 
 
-def document(message: Message, prefix: str, level: int, version: str = "") -> str:
-    """The document that says `message` in NCIP 2.`level`, without its declaration; without a namespace when `prefix` is "".
+def document(message: Message, prefix: str, level: int, version: str = "", *, bare: bool = True, apart: bool = False) -> str:
+    """The document that says `message` in NCIP 2.`level`, without its declaration.
+
+    Without a `prefix` names and attributes are plain, in the default namespace, or if `bare` in none. `apart`: a line of its
+    own for the root's tags.
 
     Places younger than `level` are left out; "", False and an empty list are not written. `version` is what its root says
     of itself. Raises ValueError, naming the path, for what the model does not know.
     """
     writer = _Writer(f"{prefix}:" if prefix else "", level)
     root = f"{writer.mark}NCIPMessage"
-    space = f' xmlns:{prefix}="{NISO}"' if prefix else ""
+    space = f' xmlns:{prefix}="{NISO}"' if prefix else "" if bare else f' xmlns="{NISO}"'
     told = f' {writer.mark}version="{_quoted(version)}"' if version else ""
     writer.service(message)
     inside = "".join(writer.pieces)
     if message.extension:
         inside = f"<{writer.mark}Ext>{inside}</{writer.mark}Ext>"
-    return f"<{root}{space}{told}>{inside}</{root}>"
+    end = "\n" if apart else ""
+    return f"<{root}{space}{told}>{end}{inside}{end}</{root}>"
 
 
 @dataclass(frozen=True, slots=True)

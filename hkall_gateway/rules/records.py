@@ -102,7 +102,9 @@ def _of_record(kind: type) -> Write:
 
     def write(value: object) -> str:
         said = [(key, getattr(value, name), default) for key, name, default in keys]
-        return "".join([head, *[key + to_json(one) for key, one, default in said if one is not default and one != default], "}"])
+        return "".join(
+            [head, *[key + to_json(one) for key, one, default in said if one is not default and one != default], "}"]
+        )
 
     return write
 

@@ -15,7 +15,8 @@ from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Request
 class Telling:
     """What a partner must be told about a request, as the facts stood when it happened. Dates are civil dates.
 
-    `their_number` is the lender's own for the request, as AGENCY:VALUE, known when it is told.
+    `their_number` is the lender's own for the request, as AGENCY:VALUE; it, `author` and `call_number` are looked up when it
+    is told.
     """
 
     send: str
@@ -36,6 +37,8 @@ class Telling:
     patron: str = ""
     need_before: date | None = None
     their_number: str = ""
+    author: str = ""
+    call_number: str = ""
 
 
 @record
@@ -76,6 +79,8 @@ def rests(send: Send, about: Request) -> bool:
 
 ABOUT_THE_CHOSEN = frozenset({Send.ASK_LENDER, Send.CANCEL_AT_LENDER})
 """What is told of the copy that a lender is asked for; everything else is about a copy that the request has."""
+DESCRIBED = frozenset({Send.ASK_LENDER, Send.TELL_BORROWER_SHIPPED})
+"""What is told with the title, the author and the call number of its copy."""
 ABOUT_A_NO = frozenset({Send.LETTER_DECLINED, Send.LETTER_UNFILLED})
 """Letters about a lender that said no, and is the present one no more."""
 

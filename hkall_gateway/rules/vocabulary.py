@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hkall_gateway.rules.fixed import fixed
 
@@ -373,9 +373,18 @@ class Charges:
     currency: str = "HKD"
 
 
+Meaning = Literal["fault", "later", "refused", "already"]
+"""What a partner's no means: its channel is wrong and a person must mend it, it may pass, it is final, or it knew already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Partner:
-    """A library of the consortium, as the directory knows it. Source: the configuration page, [[partners]]."""
+    """A library of the consortium, as the directory knows it. Source: the configuration page, [[partners]].
+
+    `item_id_type`: the ItemIdentifierType of a barcode in what is written to it. `request_type` and `request_scope_type`: those
+    with which it is asked for a copy; "" where the flow's own will do. `problems`: what a ProblemType of its own, or words in
+    its ProblemDetail or ProblemValue, mean, as (words, meaning); they go before the standard's.
+    """
 
     agency: str
     name: str
@@ -395,6 +404,10 @@ class Partner:
     timeout_s: int = 20
     lending: bool = True
     charges: Charges = Charges()
+    item_id_type: str = "Barcode"
+    request_type: str = ""
+    request_scope_type: str = ""
+    problems: tuple[tuple[str, Meaning], ...] = ()
 
 
 @fixed(frozen=True, slots=True)

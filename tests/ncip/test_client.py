@@ -154,9 +154,9 @@ ANSWERS: dict[str, tuple[Posted | Exception, Answer]] = {
         Posted(502, "text/html", b"Bad Gateway", 0),
         Answer("unknown", detail="HTTP 502, not well-formed: ERR_DOCUMENT_EMPTY (4) in line 1, column 1"),
     ),
-    "another's reply": (
+    "a number of its own": (
         replied(RequestId={**NUMBER, "RequestIdentifierValue": "X"}),
-        Answer("unknown", detail="the reply is about another request"),
+        Answer("accepted", number="HKU:X"),
     ),
     "the wrong reply": (
         replied("ItemShippedResponse"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.ncip.dialects import DIALECTS, NCIP_1_0, NCIP_1_01, SUPPORTED, Dtd, minor, version_1
+from hkall_gateway.ncip.codec import encode
+from hkall_gateway.ncip.dialects import DIALECTS, NCIP_1_0, NCIP_1_01, NCIP_2_02, SUPPORTED, Dtd, minor, version_1
+from hkall_gateway.ncip.messages import Message
 
 VERSIONS = {
     "http://www.niso.org/schemas/ncip/v2_0/imp1/xsd/ncip_v2_0.xsd": 0,
@@ -25,11 +27,13 @@ def test_the_file_at_the_end_of_a_version_says_which_schema_it_is(version: str, 
     assert minor(version) == expected
 
 
-def test_the_configuration_can_name_three_dialects() -> None:
+def test_the_configuration_can_name_these_dialects() -> None:
     assert {name: row.flow for name, row in DIALECTS.items()} == {
         "direct": "direct",
         "broker": "broker",
         "innreach": "innreach",
+        "koha": "broker",
+        "openrs": "openrs",
     }
 
 
@@ -42,11 +46,23 @@ def test_only_inn_reach_is_spoken_to_in_ncip_1_and_without_a_namespace() -> None
         "direct": (2, True),
         "broker": (2, True),
         "innreach": (None, False),
+        "koha": (2, True),
+        "openrs": (2, True),
     }
 
 
 def test_the_prefix_is_the_one_that_clients_search_for() -> None:
-    assert {row.prefix for row in DIALECTS.values()} == {"ns1"}
+    assert {row.prefix for row in DIALECTS.values() if row.name != "koha"} == {"ns1"}
+
+
+def test_koha_finds_the_names_as_they_stand_and_white_space_before_the_service() -> None:
+    written = encode(Message("ItemShippedResponse", {}), DIALECTS["koha"]).decode()
+
+    assert written.splitlines()[1:] == [
+        f'<NCIPMessage xmlns="http://www.niso.org/2008/ncip" version="{NCIP_2_02}">',
+        "<ItemShippedResponse/>",
+        "</NCIPMessage>",
+    ]
 
 
 def test_only_a_broker_is_answered_bare_when_it_wrote_bare() -> None:
