@@ -12,6 +12,7 @@ import click
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, with_site
 from hkall_gateway.connectors import exports
 from hkall_gateway.connectors.columns import lines_of
+from hkall_gateway.connectors.exports import Export
 from hkall_gateway.rules.availability import is_known
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.rules.replaced_cards import PatronRow, Replacements
@@ -57,15 +58,16 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     Example: hkall-gateway load patrons patrons.csv --full
     Example: hkall-gateway load patrons users_20261125.zip --full --dry-run
     """
-    rows = _checked(exports.read_patron_rows, file)
+    export = _checked(exports.read_patron_rows, file)
+    rows = export.rows
     _warn_of_words(rows, site.house.policy)
-    _warn_of_languages(rows, site.languages)
+    if "language" in export.columns:
+        _warn_of_languages(rows, site.languages)
     cards = site.run(former_cards.judge, rows)
-    for where, why in cards.refused.items():
-        click.echo(f"{where}: {why}; the row is left out", err=True)
-    taken = [row.borrower for row in rows if row.where not in cards.refused]
+    _warn_of_refused(cards)
+    taken = tuple(row.borrower for row in rows if row.where not in cards.refused)
     spared = [row.card for row in rows if row.where in cards.refused]
-    _load(site, "patrons", taken, cards, spared, dry_run=dry_run, full=full, force=force)
+    _load(site, "patrons", Export(taken, export.columns), cards, spared, dry_run=dry_run, full=full, force=force)
     if spared:
         raise Ending(f"{len(spared)} of {len(rows)} rows were left out")
 
@@ -77,9 +79,10 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> 
 
     Example: hkall-gateway load holdings holdings.csv
     """
-    placed = _checked(exports.read_placed_holdings, file)
-    _warn_of_states(placed, site)
-    _load(site, "holdings", [copy for _, copy in placed], dry_run=dry_run, full=full, force=force)
+    export = _checked(exports.read_placed_holdings, file)
+    _warn_of_states(export.rows, site)
+    copies = tuple(copy for _, copy in export.rows)
+    _load(site, "holdings", Export(copies, export.columns), dry_run=dry_run, full=full, force=force)
 
 
 @load.command()
@@ -150,6 +153,15 @@ def _warn_of_languages(rows: Sequence[PatronRow], written: Sequence[str]) -> Non
         _warn(places, f"language {word!r} is not written here: {len(places)} patrons get letters in {written[0]}")
 
 
+def _warn_of_refused(cards: Replacements) -> None:
+    """Say why rows are left out, each reason once with its lines."""
+    reasons: dict[str, list[str]] = {}
+    for where, why in cards.refused.items():
+        reasons.setdefault(why, []).append(where)
+    for why, places in reasons.items():
+        _warn(places, f"{why}; {'the row is' if len(places) == 1 else f'{len(places)} rows are'} left out")
+
+
 def _understood(borrower: Borrower, policy: Policy) -> bool:
     return study_mode_of(borrower.study_mode, policy.study_modes) is not None
 
@@ -183,7 +195,7 @@ def _warn(places: Sequence[str], what: str) -> None:
 def _load(
     site: Site,
     kind: str,
-    rows: Sequence[Any],
+    export: Export[Any],
     cards: Replacements = NO_CARDS,
     spared: Sequence[str] = (),
     *,
@@ -191,14 +203,14 @@ def _load(
     full: bool,
     force: bool,
 ) -> None:
-    report = site.run(loading.compare, kind, rows, cards.present, spared)
+    report = site.run(loading.compare, kind, export.rows, cards.present, spared, export.columns)
     click.echo(_told(kind, report, full=full))
     if full and report.too_many_vanish and not force:
         raise Ending(f"{report.vanishing} of {report.before} would vanish, more than 20 %: nothing loaded; --force loads it")
     if dry_run:
         return
     number = site.run(loading.begin, kind)
-    _write(site, kind, rows, number, cards)
+    _write(site, kind, export, number, cards)
     if spared:
         site.run(loading.spare, spared, number)
     site.run(loading.finish, kind, number, full, site.now())
@@ -211,16 +223,17 @@ def _told(kind: str, report: Report, *, full: bool) -> str:
     return f"{kind}: {counts}" + (f", {report.replaced} cards replaced" if report.replaced else "")
 
 
-def _write(site: Site, kind: str, rows: Sequence[Any], number: int, cards: Replacements) -> None:
+def _write(site: Site, kind: str, export: Export[Any], number: int, cards: Replacements) -> None:
     """In short transactions; a card is replaced together with the row that says so."""
+    rows, columns = export.rows, export.columns
     step = REPLACING if cards.present else loading.CHUNK
     with click.progressbar(range(0, len(rows), step), label=kind, hidden=not _on_terminal()) as chunks:
         for start in chunks:
             chunk = rows[start : start + step]
             if kind == "patrons":
-                site.run(loading.write_patrons, chunk, number, cards.present, site.now(), by_staff("load"))
+                site.run(loading.write_patrons, chunk, number, cards.present, site.now(), by_staff("load"), columns)
             else:
-                site.run(loading.write, kind, chunk, number)
+                site.run(loading.write, kind, chunk, number, columns)
 
 
 def _on_terminal() -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from hkall_gateway.connectors import alma
 from hkall_gateway.connectors.columns import (
@@ -32,6 +34,17 @@ from hkall_gateway.rules.replaced_cards import PatronRow
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Partner, Position, Request, Side
 
 __all__ = ["BadFile"]
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Export(Generic[R]):
+    """What was read of a file, and the names of the columns that it has."""
+
+    rows: tuple[R, ...]
+    columns: frozenset[str]
+
 
 # fmt: off
 PATRONS: tuple[Column, ...] = (
@@ -109,13 +122,14 @@ BORROWING = (frozenset(Position) - LENDING) | {Position.RETURN_TRANSIT, Position
 
 def read_patrons(path: Path) -> tuple[Borrower, ...]:
     """patrons.csv, or Alma's user XML, plain or in a zip file. Raises BadFile."""
-    return tuple(row.borrower for row in read_patron_rows(path))
+    return tuple(row.borrower for row in read_patron_rows(path).rows)
 
 
-def read_patron_rows(path: Path) -> tuple[PatronRow, ...]:
+def read_patron_rows(path: Path) -> Export[PatronRow]:
     """The same, with former cards and places. Raises BadFile."""
-    placed = placed_records(_patron_rows(path), PATRONS, _patron, ("barcode",))
-    return tuple(PatronRow(where, borrower, former) for where, (borrower, former) in placed)
+    columns, rows = _with_columns(_patron_rows(path))
+    placed = placed_records(rows, PATRONS, _patron, ("barcode",))
+    return Export(tuple(PatronRow(where, borrower, former) for where, (borrower, former) in placed), columns)
 
 
 def _patron(row: dict[str, Any]) -> tuple[Borrower, tuple[str, ...]]:
@@ -127,18 +141,26 @@ def _patron_rows(path: Path) -> Iterable[Row]:
     return alma.rows(path) if alma.is_alma(path) else csv_rows(path, PATRONS)
 
 
+def _with_columns(rows: Iterable[Row]) -> tuple[frozenset[str], Iterable[Row]]:
+    """The columns that a file has, which each of its rows names, and its rows."""
+    coming = iter(rows)
+    first = list(islice(coming, 1))
+    return frozenset(chain.from_iterable(texts for _, texts in first)), chain(first, coming)
+
+
 def read_holdings(path: Path) -> tuple[Holding, ...]:
     """holdings.csv. Raises BadFile."""
-    return tuple(copy for _, copy in read_placed_holdings(path))
+    return tuple(copy for _, copy in read_placed_holdings(path).rows)
 
 
-def read_placed_holdings(path: Path) -> tuple[tuple[str, Holding], ...]:
+def read_placed_holdings(path: Path) -> Export[tuple[str, Holding]]:
     """The same, each copy with the FILE:LINE where it stands. Raises BadFile."""
 
     def make(row: dict[str, Any]) -> Holding:
         return Holding(**{**row, "material": row["material"] or "book"})
 
-    return placed_records(csv_rows(path, HOLDINGS), HOLDINGS, make, ("agency", "barcode"))
+    columns, rows = _with_columns(csv_rows(path, HOLDINGS))
+    return Export(placed_records(rows, HOLDINGS, make, ("agency", "barcode")), columns)
 
 
 def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from hkall_gateway.rules.vocabulary import Borrower
+
+UNNAMED: Final = "former_barcode: the row has no name and no e-mail to compare with those of that card's owner"
+"""Why a row is refused that may be of anybody: loans, charges and the PIN of a stranger would be theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Replacements:
 
 
 def replacements(rows: Sequence[PatronRow], known: KnownCards) -> Replacements:
-    """The cards that these rows replace. A row is refused whose former card is somebody else's."""
+    """The cards that these rows replace. A row is refused whose former card is, or may be, somebody else's."""
     owners = {row.card: row for row in rows}
     claims: dict[str, list[PatronRow]] = {}
     for row in rows:
@@ -76,8 +80,8 @@ def _why_not(
         return f"{said} is the present card of {owners[former].where}"
     if len(claims) > 1:
         return f"{said} is named by {next(one.where for one in claims if one is not row)} too"
-    if _is_another(known.patrons.get(former), row.borrower):
-        return f"{said} is the card of another person: neither name nor e-mail agree"
+    if (owner := known.patrons.get(former)) and (why := _why_another(owner, row.borrower, said)):
+        return why
     between = known.replaced.get(former, row.card)
     if between == row.card:
         return ""
@@ -88,10 +92,12 @@ def _why_not(
     return ""
 
 
-def _is_another(before: Borrower | None, now: Borrower) -> bool:
-    """Whether two records are of different people: something can be compared, and nothing agrees."""
-    agreeing = _compared(before, now) if before else []
-    return bool(agreeing) and not any(agreeing)
+def _why_another(before: Borrower, now: Borrower, said: str) -> str:
+    """Why two records are not taken for one person; "" where something agrees, or nothing is known of the owner before."""
+    if _is_same(before, now) or not any((before.name, before.name_zh, before.email)):
+        return ""
+    differs = bool(_compared(before, now))
+    return f"{said} is the card of another person: neither name nor e-mail agree" if differs else UNNAMED
 
 
 def _is_same(before: Borrower, now: Borrower) -> bool:

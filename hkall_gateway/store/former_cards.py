@@ -96,10 +96,13 @@ def forget_former_cards_of(unit: Unit, load_before: int) -> None:
 
 
 def replace_cards(unit: Unit, present: Mapping[str, str], now: datetime, by: By) -> None:
-    """Replace cards of loaded patrons, former -> present, with everything that is kept of their owners."""
+    """Replace cards, former -> present and a person's latest last, with everything that is kept of their owners.
+
+    What was loaded of a person under the latest card stands under the present one.
+    """
     unit.lock([Locks(card, whole=True) for card in sorted({*present, *present.values()})])
-    for former, card in present.items():
-        replace_card(unit, former, card, now, by)
+    for former, card in reversed(present.items()):
+        follow_card(unit, former, card, now, by)
     unit.execute(delete(PATRONS).where(PATRONS.c.barcode.in_(list(present))))
 
 

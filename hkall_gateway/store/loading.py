@@ -54,20 +54,26 @@ class Report:
 
 
 def compare(
-    unit: Unit, kind: str, rows: Sequence[Any], present: Mapping[str, str] = NONE, spared: Collection[str] = ()
+    unit: Unit,
+    kind: str,
+    rows: Sequence[Any],
+    present: Mapping[str, str] = NONE,
+    spared: Collection[str] = (),
+    columns: Collection[str] | None = None,
 ) -> Report:
     """What loading these rows would change; nothing is written.
 
-    `present` are the new numbers of replaced cards, by the former ones; `spared` are cards that stay though no row names them.
+    `present` are the new numbers of replaced cards, by the former ones, a person's latest card last. `spared` are cards that
+    stay though no row names them. `columns` are those that the file has, None for all.
     """
     what = KINDS[kind]
-    columns = [what.table.c[f.name] for f in fields(what.record)]
-    found = unit.execute(select(*columns)).mappings()
+    names = _names(what, columns)
+    found = unit.execute(select(*(what.table.c[name] for name in names))).mappings()
     there = {tuple(row[k] for k in what.key): dict(row) for row in found}
-    for former, card in present.items():
+    for former, card in reversed(present.items()):
         if was := there.pop((former,), None):
             there.setdefault((card,), was)
-    coming = {tuple(getattr(row, k) for k in what.key): _values(row) for row in rows}
+    coming = {tuple(getattr(row, k) for k in what.key): _values(row, names) for row in rows}
     shared = there.keys() & coming.keys()
     same = sum(there[key] == coming[key] for key in shared)
     new = len(coming) - len(shared)
@@ -86,21 +92,33 @@ def begin(unit: Unit, kind: str) -> int:
     return max(int(current or 0), written or 0) + 1
 
 
-def write(unit: Unit, kind: str, rows: Sequence[Any], number: int) -> None:
-    """At most CHUNK rows: new ones are added, known ones overwritten."""
+def write(unit: Unit, kind: str, rows: Sequence[Any], number: int, columns: Collection[str] | None = None) -> None:
+    """At most CHUNK rows: new ones are added; of known ones the columns that the file has are overwritten, None for all."""
     what = KINDS[kind]
     if not rows:
         return
-    written = [{**_values(row), "load": number} for row in rows]
-    unit.execute(insert_or_write_over(what.table, unit.dialect, written[0]), written)
+    written = [{**_values(row, _names(what)), "load": number} for row in rows]
+    changed = [*_names(what, columns), "load"]
+    unit.execute(insert_or_write_over(what.table, unit.dialect, changed), written)
 
 
-def write_patrons(unit: Unit, rows: Sequence[Borrower], number: int, present: Mapping[str, str], now: datetime, by: By) -> None:
-    """The same for patrons, whose cards replace former ones: both in one unit of work."""
+def write_patrons(
+    unit: Unit,
+    rows: Sequence[Borrower],
+    number: int,
+    present: Mapping[str, str],
+    now: datetime,
+    by: By,
+    columns: Collection[str] | None = None,
+) -> None:
+    """The same for patrons, whose cards replace former ones: both in one unit of work.
+
+    A card is replaced first, so that what the file does not say of its owner is kept under the new one.
+    """
     cards = {row.barcode for row in rows}
     former_cards.reinstate(unit, cards)
-    write(unit, "patrons", rows, number)
     former_cards.replace_cards(unit, {former: card for former, card in present.items() if card in cards}, now, by)
+    write(unit, "patrons", rows, number, columns)
 
 
 def spare(unit: Unit, cards: Collection[str], number: int) -> None:
@@ -129,8 +147,13 @@ def loaded_at(unit: Unit, kind: str) -> datetime | None:
 _LOADED_AT = Prepared(select(JOBS.c.last_run).where(JOBS.c.name == bindparam("name")))
 
 
-def _values(row: Borrower | Holding) -> dict[str, Any]:
-    values = {field.name: getattr(row, field.name) for field in fields(row)}
+def _names(what: Kind, columns: Collection[str] | None = None) -> list[str]:
+    """The fields of a record of this kind, or those of them that a file has."""
+    return [field.name for field in fields(what.record) if columns is None or field.name in columns]
+
+
+def _values(row: Borrower | Holding, names: Sequence[str]) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in names}
     return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in values.items()}
 
 

@@ -10,12 +10,14 @@ from sqlalchemy import select
 
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
+from hkall_gateway.connectors.exports import read_patrons
 from hkall_gateway.lab import setup
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.tables import FORMER_CARDS, PATRONS
 
 PORTS = setup.Ports()
 HEAD = "barcode,name,category,email,former_barcode\n"
+NEW_CARD = "N1,Ho Wai Man,undergraduates,,P0001\n"
 
 
 @pytest.fixture
@@ -53,21 +55,21 @@ def loaded(config: Path, *wanted: str) -> set[str]:
 
 
 def test_a_dry_run_says_how_many_and_changes_nothing(config: Path) -> None:
-    done = load(config, "N1,,undergraduates,,P0001\n", "--dry-run")
+    done = load(config, NEW_CARD, "--dry-run")
     assert (done.exit_code, "1 cards replaced" in done.output) == (0, True)
     assert (cards(config), loaded(config, "P0001", "N1")) == ({}, {"P0001"})
 
 
 def test_the_same_file_twice_replaces_once(config: Path) -> None:
-    first, second = (load(config, "N1,,undergraduates,,P0001\n") for _ in range(2))
+    first, second = (load(config, NEW_CARD) for _ in range(2))
     assert "0 new, 1 changed, 0 as before, 0 vanish, 1 cards replaced" in first.output
     assert "0 new, 0 changed, 1 as before, 0 vanish\n" in second.output
     assert (cards(config), loaded(config, "P0001", "N1")) == ({"P0001": "N1"}, {"N1"})
 
 
 def test_rows_that_contradict_are_left_out_by_line_and_the_rest_goes_on(config: Path) -> None:
-    good, bad = "N1,,undergraduates,,P0001\n", "N2,,undergraduates,,P0002\nP0002,,undergraduates,,\n"
-    done = load(config, f"{good}{bad}N3,Nobody,undergraduates,x@y.z,P0003\n")
+    bad = "N2,,undergraduates,,P0002\nP0002,,undergraduates,,\n"
+    done = load(config, f"{NEW_CARD}{bad}N3,Nobody,undergraduates,x@y.z,P0003\n")
     assert done.exit_code == 1
     assert "new.csv:3: former_barcode: 'P0002' is the present card of " in done.output
     assert "new.csv:5: former_barcode: 'P0003' is the card of another person" in done.output
@@ -76,16 +78,27 @@ def test_rows_that_contradict_are_left_out_by_line_and_the_rest_goes_on(config: 
     assert loaded(config, "N1", "N2", "N3", "P0002", "P0003") == {"N1", "P0002", "P0003"}
 
 
+def test_rows_without_a_name_take_over_no_named_person_s_card_and_are_counted(config: Path) -> None:
+    done = load(config, "N1,,undergraduates,,P0001\nN2,,undergraduates,,P0002\nN3,,undergraduates,,\n")
+    assert done.exit_code == 1
+    assert "new.csv:2, 3: former_barcode: the row has no name and no e-mail to compare with" in done.output
+    assert "2 rows are left out" in done.output
+    assert cards(config) == {}
+    assert loaded(config, "N1", "N2", "N3", "P0001", "P0002") == {"N3", "P0001", "P0002"}
+
+
 def test_a_whole_library_may_get_new_cards_at_once(config: Path) -> None:
     old = [f"P{n:04}" for n in range(1, 121)]
     assert loaded(config, *old) == set(old)
-    done = load(config, "".join(f"X{card},,undergraduates,,{card}\n" for card in old), "--full")
+    names = [one.name.reveal() for one in read_patrons(setup.DEMO_FILES / "patrons.csv")]
+    rows = (f'X{card},"{name}",undergraduates,,{card}\n' for card, name in zip(old, names, strict=True))
+    done = load(config, "".join(rows), "--full")
     assert (done.exit_code, "0 vanish, 120 cards replaced" in done.output) == (0, True)
     assert loaded(config, *old) == set()
 
 
 def test_commands_find_the_person_by_the_former_card(config: Path) -> None:
-    load(config, "N1,,undergraduates,,P0001\n")
+    load(config, NEW_CARD)
     assert "REPLACE_CARD" in run(config, "requests", "trace", "P0001").output
     assert run(config, "fines", "list", "--patron", "P0001").output == "nothing\n"
     said = run(config, "explain", "request", "--patron", "P0001", "--bib", "b9001")

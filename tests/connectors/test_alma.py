@@ -112,7 +112,7 @@ def test_inactive_barcodes_are_former_cards(tmp_path: Path) -> None:
     again = "<user_identifier><id_type>BARCODE</id_type><value>P0001</value><status>INACTIVE</status></user_identifier>"
     path = tmp_path / "users.xml"
     path.write_text(users(CHAN.replace("</user_identifiers>", f"{again}</user_identifiers>")))
-    (row,) = read_patron_rows(path)
+    (row,) = read_patron_rows(path).rows
     assert (row.card, row.former, row.where) == ("P0001", ("P0000",), f"{path}:2")
 
 

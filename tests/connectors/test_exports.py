@@ -59,7 +59,7 @@ def test_an_empty_number_of_loans_is_unknown_and_not_nought(tmp_path: Path) -> N
     ("text", "former"), [("", ()), ("P0", ("P0",)), (" P0 ; P00;", ("P0", "P00")), ("P0;P0", ("P0",)), (";", ())]
 )
 def test_former_cards_stand_in_a_column_of_their_own(tmp_path: Path, text: str, former: tuple[str, ...]) -> None:
-    (row,) = read_patron_rows(file(tmp_path, f"barcode,category,former_barcode\nP1,undergraduates,{text}\n"))
+    (row,) = read_patron_rows(file(tmp_path, f"barcode,category,former_barcode\nP1,undergraduates,{text}\n")).rows
     assert (row.card, row.former) == ("P1", former)
 
 
