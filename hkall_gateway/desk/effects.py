@@ -8,6 +8,7 @@ from typing import Final
 
 from hkall_gateway.desk.outcomes import Cancelled, CheckedIn, CheckedOut, Paged, Renewed, Requested
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
+from hkall_gateway.rules.renewals import is_out, renewal_stands
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
 P = Position
@@ -24,8 +25,6 @@ TAKEN_IN: Final[Mapping[str, frozenset[Position]]] = MappingProxyType({
 })
 """Where a request stands after a check-in, by what the check-in was; `again` did nothing that could stand."""
 # fmt: on
-
-OUT: Final = frozenset({P.ON_LOAN, P.SHIPPED, P.AT_BORROWER})
 
 
 def request_of(outcome: object) -> str:
@@ -44,24 +43,13 @@ def stands(outcome: object, request: Request) -> bool:
         case Paged():
             return request.position not in {P.DECLINED, P.WITHDRAWN}
         case Renewed():
-            return (
-                _is_out(request)
-                and (outcome.due, outcome.renewals) == (_due(request), request.renewals)
-                and not _recalled(request)
-            )
+            return renewal_stands(request) and (outcome.due, outcome.renewals) == (_due(request), request.renewals)
         case CheckedOut():
-            return _is_out(request) and outcome.due == _due(request) and outcome.recalled is _recalled(request)
+            recalled = request.recalled_on is not None
+            return is_out(request) and outcome.due == _due(request) and outcome.recalled is recalled
         case CheckedIn():
             return request.position in TAKEN_IN.get(outcome.what, ())
     return True
-
-
-def _is_out(request: Request) -> bool:
-    return request.position in OUT and request.lost_on is None and request.claimed_on is None
-
-
-def _recalled(request: Request) -> bool:
-    return request.recalled_on is not None
 
 
 def _due(request: Request) -> object:

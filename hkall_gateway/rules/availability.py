@@ -115,7 +115,7 @@ def folded(word: str) -> str:
 class Word:
     """One row: whose word it is, as that system spells it, and the CirculationStatus that it means.
 
-    A word that ends with " *" means whatever begins so: "DUE 03-16-17".
+    A word that ends with " *" means whatever begins so and goes on with a figure: "DUE 03-16-17".
     """
 
     system: str
@@ -144,7 +144,8 @@ class Availability(Enum):
 def circulation_status(word: str) -> str:
     """The CirculationStatus that a system's word means; "" for a word that the table does not have."""
     said = folded(word)
-    return _MEANT.get(said) or _BEGINNINGS.get(said.partition(" ")[0]) or ""
+    first, _, rest = said.partition(" ")
+    return _MEANT.get(said) or (_BEGINNINGS.get(first) if not rest or rest[0].isdigit() else "") or ""
 
 
 def availability(word: str, listed: Collection[str]) -> Availability:

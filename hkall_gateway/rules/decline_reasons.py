@@ -19,6 +19,9 @@ NOT_SUITABLE: Final = "not_suitable"
 PUBLISHED: Final = (NOT_ON_SHELF, CHECKED_OUT_LOCALLY, NOT_SUITABLE)
 """The page's three reasons: (i) not found on shelf, (ii) checked out by local users, (iii) not suitable for loan."""
 
+PATRON_OR_REQUEST: Final = "patron or request"
+"""What a reason is about that says nothing of the copy, whatever its details hold."""
+
 OTHER: Final = "other"
 SILENCE: Final = "silence"
 NEVER_SENT: Final = "never sent"
@@ -35,9 +38,10 @@ MOST_LETTERS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One reason of another system, as it spells it, and which of the page's three it is; "" is none of them.
+    """One reason of another system, as it spells it, and which of the page's three it is.
 
-    A row without a page's reason keeps a technical word from being told to patrons.
+    "" is none of them: the details may tell. PATRON_OR_REQUEST is none of them either, and no details are searched. Both keep a
+    technical word from being told to patrons.
     """
 
     system: str
@@ -51,19 +55,26 @@ _ROWS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ("page",     CHECKED_OUT_LOCALLY, ("checked_out_locally", "Being checked out by the local users")),
     ("page",     NOT_SUITABLE,        ("not_suitable", "Found not suitable for loan", "Not suitable for loan")),
     ("niso",     NOT_ON_SHELF,        ("Unknown Item",)),
-    ("niso",     CHECKED_OUT_LOCALLY, ("Item Not Available By Need Before Date",)),
     ("niso",     NOT_SUITABLE,        ("Item Does Not Circulate", "Item Access Denied")),
     ("niso",     "",                  ("Element Rule Violated", "Resource Cannot Be Provided", "Cannot Accept Item")),
-    ("niso",     "",                  ("Cannot Fulfill Request", "Needed Data Missing", "Invalid Date", "Unknown Request")),
-    ("niso",     "",                  ("Unknown User", "User Blocked", "User Ineligible To Request This Item")),
-    ("niso",     "",                  ("User Authentication Failed", "Duplicate Request", "Request Already Processed")),
-    ("koha",     CHECKED_OUT_LOCALLY, ("Check Out Not Allowed - Item Has Outstanding Requests", "itemAlreadyOnHold", "recall")),
+    ("niso",     "",                  ("Cannot Fulfill Request", "Item Not Available By Need Before Date")),
+    ("niso",     "",                  ("User Ineligible To Request This Item",)),
+    ("niso",     PATRON_OR_REQUEST,   ("Unknown User", "User Blocked", "User Authentication Failed", "Needed Data Missing")),
+    ("niso",     PATRON_OR_REQUEST,   ("Unknown Request", "Duplicate Request", "Request Already Processed", "Invalid Date")),
+    ("niso",     PATRON_OR_REQUEST,   ("Maximum Check Outs Exceeded", "Unknown Agency")),
+    ("koha",     CHECKED_OUT_LOCALLY, ("Check Out Not Allowed - Item Has Outstanding Requests",)),
+    # Koha, C4::Reserves: what `CanItemBeReserved` answers. It says "already on hold" and "recall" of this patron's own ones.
     ("koha",     NOT_SUITABLE,        ("notReservable", "damaged", "cannotBeTransferred")),
+    ("koha",     PATRON_OR_REQUEST,   ("itemAlreadyOnHold", "recall", "alreadypossession", "ageRestricted", "tooManyReserves",
+                                       "tooManyReservesToday", "tooManyHoldsForThisRecord", "noReservesAllowed",
+                                       "libraryNotFound", "libraryNotPickupLocation", "cannotReserveFromOtherBranches")),
     ("folio",    NOT_SUITABLE,        tuple(f"{kind} requests are not allowed for this patron and item combination"
                                             for kind in ("Page", "Hold", "Recall"))),
-    ("iso10161", NOT_ON_SHELF,        ("lost", "not-owned", "lacking", "not-found-as-cited", "locations-not-found")),
-    ("iso10161", CHECKED_OUT_LOCALLY, ("in-use-on-loan", "on-reserve", "on-hold")),
-    ("iso10161", NOT_SUITABLE,        ("in-process", "non-circulating", "at-bindery", "poor-condition", "policy-problem")),
+    ("iso10161", NOT_ON_SHELF,        ("lost", "not-owned", "lacking")),
+    ("iso10161", CHECKED_OUT_LOCALLY, ("in-use-on-loan", "on-hold")),
+    ("iso10161", NOT_SUITABLE,        ("in-process", "non-circulating", "at-bindery", "poor-condition", "policy-problem",
+                                       "on-reserve")),
+    ("iso10161", PATRON_OR_REQUEST,   ("not-found-as-cited", "locations-not-found", "cost-exceeds-limit")),
     ("iso18626", NOT_ON_SHELF,        ("NotHeld", "NotOnShelf")),
     ("iso18626", NOT_SUITABLE,        ("NonCirculating", "NotAvailableForILL", "PolicyProblem", "PoorCondition")),
     ("ours",     "",                  tuple(sorted(OURS))),
@@ -98,10 +109,19 @@ PHRASES: Final = (
     ("reference only",      NOT_SUITABLE),
     ("library use only",    NOT_SUITABLE),
 )
-"""What a sentence of a lender's staff or system holds, and the reason that it is. The first that is found counts."""
+"""What a sentence of a lender's staff or system holds, and the reason that it is. The first that is found of a copy counts."""
+VAGUE: Final = frozenset({"cannot be found", "not found", "missing"})
+"""Phrases that may be said of anything."""
 # fmt: on
 
 _NO_WORD: Final = re.compile(r"[^\w\s-]")
+_PERSON: Final = r"(?:patron|user|borrower|reader|member|customer|account|requester|library card)"
+_PATRON: Final = re.compile(rf"\b{_PERSON}")
+_OTHERS: Final = re.compile(rf"\b(?:another|other|different|local) {_PERSON}\w*")
+_QUOTA: Final = re.compile(r"\b(?:too many|maximum|limits?|quota)\b")
+_COPY: Final = re.compile(r"\b(?:item|copy|copies|book|volume|title|shelf|shelves|stacks?)\b")
+_ASKED: Final = re.compile(rf"\b(?:{_PERSON}|requests?\b|holds?\b|element|field|data\b|value)")
+_PLACE: Final = re.compile(r"\b(?:agency|library|location|branch|pickup)\b")
 
 ROWS: Final = tuple(Row(system, said, reason) for system, reason, all_said in _ROWS for said in all_said)
 _REASONS: Final[Mapping[str, str]] = MappingProxyType({folded(row.said): row.reason for row in ROWS})
@@ -116,6 +136,8 @@ def decline_reason(kind: str, detail: str = "") -> str:
     if kind in OURS:
         return kind
     own = _own_word(kind)
+    if PATRON_OR_REQUEST in {_REASONS.get(folded(kind)), _REASONS.get(folded(detail))}:
+        return detail or OTHER
     return _published(kind) or _published(detail) or _by_phrase(f"{own} {detail}") or detail or own or OTHER
 
 
@@ -125,7 +147,18 @@ def _published(said: str) -> str:
 
 def _by_phrase(said: str) -> str:
     words = f" {folded(_NO_WORD.sub(' ', said))} "
-    return next((reason for phrase, reason in PHRASES if f" {phrase} " in words), "")
+    return next((reason for phrase, reason in PHRASES if f" {phrase} " in words and _of_a_copy(phrase, reason, words)), "")
+
+
+def _of_a_copy(phrase: str, reason: str, words: str) -> bool:
+    """Whether a sentence says this of a copy, not of the patron, whose name stands before it, or of the request."""
+    if reason == CHECKED_OUT_LOCALLY:
+        words = _OTHERS.sub("", words)
+    before = words.partition(f" {phrase} ")[0]
+    if before.endswith(" not") or _PATRON.search(before) or _QUOTA.search(words):
+        return False
+    of_something_else = _ASKED.search(words) or _PLACE.search(before)
+    return phrase not in VAGUE or _COPY.search(words) is not None or not of_something_else
 
 
 def _own_word(kind: str) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from typing import Final
 
 from hkall_gateway.rules.calendar import after
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import Refusal, Request, Why
+from hkall_gateway.rules.vocabulary import Position, Refusal, Request, Why
+
+OUT: Final = frozenset({Position.ON_LOAN, Position.SHIPPED, Position.AT_BORROWER})
 
 
 def renewal_refused(request: Request, due: date, policy: Policy, today: date, staff: bool) -> Refusal | None:
@@ -15,15 +18,25 @@ def renewal_refused(request: Request, due: date, policy: Policy, today: date, st
 
 
 def is_repetition(request: Request, policy: Policy, now: datetime) -> bool:
-    """Whether the same renewal asked again is a repetition: within the window, while nothing else has happened to the loan.
+    """Whether the same renewal asked again is a repetition: within the window, while the renewal stands.
 
-    A recall, a loss, a claim or a return in between closes the window. Source: HKALL rules R27, R28.
+    Source: HKALL rules R27, R28.
     """
     renewed_at = request.renewed_at
-    if renewed_at is None or now - renewed_at >= timedelta(seconds=policy.renewal.repeat_window_s):
-        return False
-    moved = request.moved_at is not None and request.moved_at > renewed_at
-    return not moved and request.recalled_on is None and request.lost_on is None and request.claimed_on is None
+    within = renewed_at is not None and now - renewed_at < timedelta(seconds=policy.renewal.repeat_window_s)
+    return within and renewal_stands(request)
+
+
+def renewal_stands(request: Request) -> bool:
+    """Whether nothing else has happened to a loan since its last renewal: it is out, not returned in between, not recalled."""
+    renewed_at, moved_at = request.renewed_at, request.moved_at
+    moved = renewed_at is not None and moved_at is not None and moved_at > renewed_at
+    return is_out(request) and not moved and request.recalled_on is None
+
+
+def is_out(request: Request) -> bool:
+    """Whether a copy is with a patron, or with a partner of ours, and neither lost nor claimed to be returned."""
+    return request.position in OUT and request.lost_on is None and request.claimed_on is None
 
 
 def _held_back(request: Request, policy: Policy, staff: bool) -> Refusal | None:

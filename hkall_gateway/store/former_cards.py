@@ -101,7 +101,7 @@ def replace_cards(unit: Unit, present: Mapping[str, str], now: datetime, by: By)
     What was loaded of a person under the latest card stands under the present one.
     """
     unit.lock([Locks(card, whole=True) for card in sorted({*present, *present.values()})])
-    for former, card in reversed(present.items()):
+    for former, card in reversed(list(present.items())):
         follow_card(unit, former, card, now, by)
     unit.execute(delete(PATRONS).where(PATRONS.c.barcode.in_(list(present))))
 

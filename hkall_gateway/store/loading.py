@@ -70,7 +70,7 @@ def compare(
     names = _names(what, columns)
     found = unit.execute(select(*(what.table.c[name] for name in names))).mappings()
     there = {tuple(row[k] for k in what.key): dict(row) for row in found}
-    for former, card in reversed(present.items()):
+    for former, card in reversed(list(present.items())):
         if was := there.pop((former,), None):
             there.setdefault((card,), was)
     coming = {tuple(getattr(row, k) for k in what.key): _values(row, names) for row in rows}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 
 P = Position
+NOON = datetime(2017, 3, 9, 4, tzinfo=UTC)
 DUE, LATER = date(2017, 3, 24), date(2017, 4, 8)
 C1 = ItemKey("CUHK", "C1")
 LOAN = Request("R1", Side.BORROWING, P.ON_LOAN, "Dune", "b1", item_agency="CUHK", item_barcode="C1", due=DUE, renewals=1)
@@ -57,6 +58,8 @@ ROWS: tuple[tuple[object, Request, bool], ...] = (
     (RENEWED,          replace(LOAN, lost_on=DUE),               False),
     (RENEWED,          replace(LOAN, claimed_on=DUE),            False),
     (RENEWED,          at(P.RETURN_TRANSIT),                     False),
+    (RENEWED,          at(P.ON_LOAN, renewed_at=NOON, moved_at=NOON),                       True),
+    (RENEWED,          at(P.ON_LOAN, renewed_at=NOON, moved_at=NOON + timedelta(hours=1)),  False),
     (RENEWED,          LENT,                                     True),
     (RENEWED,          replace(LENT, lender_due=LATER),          False),
     (OUT,              LOAN,                                     True),

@@ -55,6 +55,7 @@ def test_every_word_means_the_niso_status_of_its_row_however_it_is_written(row: 
         ("Circulation Status Undefined", UNKNOWN),
         ("Eaten by a dog", UNKNOWN),
         ("duel", UNKNOWN),
+        ("Due to a fire", UNKNOWN),
         ("", UNKNOWN),
     ],
 )

@@ -17,6 +17,7 @@ from hkall_gateway.rules.decline_reasons import (
     NOT_SUITABLE,
     OTHER,
     OURS,
+    PATRON_OR_REQUEST,
     PHRASES,
     PUBLISHED,
     ROWS,
@@ -31,7 +32,7 @@ def test_no_word_stands_there_twice() -> None:
 
 
 def test_every_reason_is_one_of_the_pages_or_none() -> None:
-    assert {row.reason for row in ROWS} == {*PUBLISHED, ""}
+    assert {row.reason for row in ROWS} == {*PUBLISHED, PATRON_OR_REQUEST, ""}
     assert {reason for _, reason in PHRASES} == set(PUBLISHED)
 
 
@@ -48,7 +49,7 @@ def test_a_systems_word_for_a_copys_status_says_why_it_is_not_lent(status: str, 
     assert {decline_reason(status), decline_reason("Item Not Available", status)} == {reason}
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.reason], ids=lambda row: f"{row.system}: {row.said}")
+@pytest.mark.parametrize("row", [row for row in ROWS if row.reason in PUBLISHED], ids=lambda row: f"{row.system}: {row.said}")
 def test_a_systems_word_means_its_reason_in_any_case_as_type_or_as_detail(row: Row) -> None:
     said = {decline_reason(row.said), decline_reason(row.said.upper()), decline_reason("Problem", row.said)}
 
@@ -81,6 +82,48 @@ def test_a_reason_is_the_pages_or_the_lenders_own_words(kind: str, detail: str, 
     assert decline_reason(kind, detail) == reason
 
 
+OF_THE_PATRON_OR_THE_REQUEST = (
+    *(("Unknown User", detail) for detail in ("User not found", "not found", "missing", "On Loan")),
+    *(("", detail) for detail in ("User not found", "Patron 3500 cannot be found", "Not found: patron 3500", "UserId missing")),
+    *(("", detail) for detail in ("patron has too many checked out", "Too many items on loan", "The user has it on loan")),
+    *(("", detail) for detail in ("Patron limit: 5 books checked out", "Maximum number of items on loan reached")),
+    *(("", detail) for detail in ("Request not found", "Pickup location not found", "Missing element", "Data missing")),
+    *(("", detail) for detail in ("Due to a holiday", "itemAlreadyOnHold", "not-found-as-cited", "The item is not on loan")),
+    ("Element Rule Violated", "Borrower record not found"),
+    ("UserNotFound", "The user was not found"),
+)
+
+
+@pytest.mark.parametrize(("kind", "detail"), OF_THE_PATRON_OR_THE_REQUEST)
+def test_what_is_said_of_the_patron_or_the_request_is_no_reason_of_the_pages(kind: str, detail: str) -> None:
+    assert decline_reason(kind, detail) == detail
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.reason == PATRON_OR_REQUEST], ids=lambda row: row.said)
+def test_a_technical_word_about_the_patron_or_the_request_is_not_told(row: Row) -> None:
+    assert decline_reason(row.said) == OTHER
+
+
+OF_THE_COPY = (
+    ("Request denied: the item was not found", NOT_ON_SHELF),
+    ("Not found on the shelf of the Main Library", NOT_ON_SHELF),
+    ("Requested item not found", NOT_ON_SHELF),
+    ("It cannot be found", NOT_ON_SHELF),
+    ("Not found in the library", NOT_ON_SHELF),
+    ("Item not found for user 3500", NOT_ON_SHELF),
+    ("A local user has it on loan", CHECKED_OUT_LOCALLY),
+    ("Checked out to another patron", CHECKED_OUT_LOCALLY),
+    ("It is checked out to a patron", CHECKED_OUT_LOCALLY),
+    ("Request cancelled, item on loan", CHECKED_OUT_LOCALLY),
+    ("DUE 16-03-17", CHECKED_OUT_LOCALLY),
+)
+
+
+@pytest.mark.parametrize(("said", "reason"), OF_THE_COPY)
+def test_what_is_said_of_the_copy_is_a_reason_of_the_pages(said: str, reason: str) -> None:
+    assert decline_reason("", said) == reason
+
+
 @given(st.text(), st.text())
 def test_own_words_are_one_short_line(kind: str, detail: str) -> None:
     said = decline_reason(kind, detail)
@@ -98,3 +141,4 @@ def test_every_reason_of_ours_and_of_the_page_has_its_words_for_patrons() -> Non
 def test_a_technical_word_is_not_searched_for_the_pages_reasons() -> None:
     assert decline_reason("Needed Data Missing") == OTHER
     assert decline_reason("Needed Data Missing", "UserId") == "UserId"
+    assert decline_reason("Element Rule Violated") == OTHER

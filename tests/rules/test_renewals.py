@@ -240,6 +240,7 @@ def test_r27_what_was_never_renewed_is_not_repeated() -> None:
         ({"claimed_on": date(2017, 3, 9)}, False),
         ({"moved_at": NOW + timedelta(seconds=1)}, False),
         ({"moved_at": NOW}, True),
+        ({"position": Position.TO_RETURN}, False),
         ({"damaged": True}, True),
         ({"flags": "refused:tell_lender_renewed"}, True),
         ({"recall_was_on": date(2017, 3, 9), "recall_cancelled_on": date(2017, 3, 9)}, True),
