@@ -26,6 +26,7 @@ from hkall_gateway.rules.decline_reasons import DROPPED
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Letter, is_letter
 from hkall_gateway.rules.vocabulary import By, Position, Why
+from hkall_gateway.store import notices
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 
@@ -110,8 +111,10 @@ def _no_renewal(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By)
 
 
 def _no_letter(unit: Unit, row: OutboxRow, _house: House, now: datetime, _by: By) -> None:
+    """One that may have arrived counts as sent, so that a letter that takes it back is told."""
     if isinstance(row.payload, Letter):
-        unit.notice_state(row.payload.notice, "dropped", row.last_error, now)
+        state = notices.SENT if may_have_arrived(unit, row) else "dropped"
+        unit.notice_state(row.payload.notice, state, row.last_error, now)
 
 
 def _nothing(_unit: Unit, _row: OutboxRow, _house: House, _now: datetime, _by: By) -> None:
