@@ -15,7 +15,7 @@ from hkall_gateway.desk.outcomes import Answer, Cancelled, Outcome, Refused, Req
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.seeing import not_theirs
 from hkall_gateway.desk.standing import standing
-from hkall_gateway.desk.tally import closed_days, counts
+from hkall_gateway.desk.tally import counts, waited_too_long
 from hkall_gateway.rules import policy
 from hkall_gateway.rules.decline_reasons import LENT_TO_ANOTHER, NOT_REACHED, SILENCE, decline_reason
 from hkall_gateway.rules.lenders import InUse
@@ -126,7 +126,7 @@ def _same(request: Request, ask: RequestTitle) -> bool:
 
 def _given_back(unit: Unit, request: Request, house: House, now: datetime) -> bool:
     """Whether the patron has left a book on the hold shelf past its last day: it counts as given back (R11a, R14)."""
-    return request.position is P.RECEIVED and policy.waited_too_long(request, house.policy, now, closed_days(unit, house))
+    return waited_too_long(unit, request, house, now)
 
 
 def _unchecked(grant: Grant, facts: BorrowerFacts) -> str:

@@ -15,7 +15,7 @@ from hkall_gateway.desk.flags import flagged, unflagged
 from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.outcomes import CheckedIn, Outcome, Refused
 from hkall_gateway.desk.seeing import one_with
-from hkall_gateway.desk.tally import closed_days
+from hkall_gateway.desk.tally import closed_days, waited_too_long
 from hkall_gateway.rules import calendar, policy
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.policy import IN_BOOK_DROP, Terminal
@@ -181,7 +181,7 @@ def return_unused(unit: Unit, by: By, request: Request, reason: str, house: Hous
 
 def _on_hold_shelf(unit: Unit, by: By, request: Request, house: House, now: datetime) -> CheckedIn:
     """It stays there until its last day; from the next one on a check-in without a card sends it home (R14, R15)."""
-    if not policy.waited_too_long(request, house.policy, now, closed_days(unit, house)):
+    if not waited_too_long(unit, request, house, now):
         return _as_before(unit, by, request, house, now)
     return taken(return_unused(unit, by, request, NOT_COLLECTED, house, now), "uncollected", alert=True)
 

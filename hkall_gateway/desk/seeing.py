@@ -10,6 +10,7 @@ from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.outcomes import ItemSeen, LoanLine, PatronSeen, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.standing import standing_of
+from hkall_gateway.desk.tally import waited_too_long
 from hkall_gateway.rules import calendar, eligibility
 from hkall_gateway.rules.vocabulary import NOTHING, RULES, Grant, ItemKey, Position, Refusal, Request, RequestLine, Side, Why
 from hkall_gateway.store.cards import properties_of
@@ -67,8 +68,8 @@ def loan_line(unit: Unit, request: RequestLine, house: House, now: datetime) -> 
     position, today = request.position, calendar.civil(now)
     overdue = position in LENT and request.due is not None and today > request.due
     fine_cents = _fine_cents(unit, request.id, house, now) if overdue else 0
-    uncollected = position is P.RECEIVED and request.pickup_last is not None and today > request.pickup_last
-    return LoanLine(request, house.policy.labels.get(position, position), overdue, fine_cents, uncollected)
+    late = waited_too_long(unit, request, house, now)
+    return LoanLine(request, house.policy.labels.get(position, position), overdue, fine_cents, late)
 
 
 def _fine_cents(unit: Unit, number: str, house: House, now: datetime) -> int:

@@ -29,8 +29,7 @@ from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.naming import done
 from hkall_gateway.desk.outcomes import ItemSeen, Refused
 from hkall_gateway.desk.seeing import not_theirs, see_item
-from hkall_gateway.desk.tally import closed_days
-from hkall_gateway.rules import policy
+from hkall_gateway.desk.tally import waited_too_long
 from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.rules.windows import over
 from hkall_gateway.store import fines
@@ -68,7 +67,7 @@ def see_request(unit: Unit, ask: SeeRequest, house: House, now: datetime) -> Req
         need_before=found.need_before,
         copy=copy if isinstance(copy, ItemSeen) else None,
         label=house.policy.labels.get(found.position, "") if found.side is Side.BORROWING else "",
-        uncollected=ask.client and policy.waited_too_long(found, house.policy, now, closed_days(unit, house)),
+        uncollected=ask.client and waited_too_long(unit, found, house, now),
     )
 
 

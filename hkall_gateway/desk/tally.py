@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 
 from hkall_gateway.desk.house import House
-from hkall_gateway.rules import money
+from hkall_gateway.rules import calendar, money, policy
 from hkall_gateway.rules.calendar import Closures
 from hkall_gateway.rules.policy import Counts, quota_positions
-from hkall_gateway.rules.vocabulary import Borrower, Request
+from hkall_gateway.rules.vocabulary import Borrower, Position, Request, RequestLine
 from hkall_gateway.store.unit import Unit
 
 
@@ -38,6 +38,14 @@ def fine_cents(request: Request, day: date, house: House, closures: Closures) ->
         closures,
         recall_cancelled_on=None if request.recalled_on else request.recall_cancelled_on,
         stopped_on=money.stopped_on(request, house.policy),
+    )
+
+
+def waited_too_long(unit: Unit, request: Request | RequestLine, house: House, now: datetime) -> bool:
+    """Whether a book on the hold shelf was not collected in time (R14, R15). Most requests need no calendar for the answer."""
+    on_shelf = request.position is Position.RECEIVED
+    return on_shelf and policy.waited_too_long(
+        request, house.policy, now, calendar.ALWAYS_OPEN if request.pickup_last else closed_days(unit, house)
     )
 
 

@@ -13,7 +13,7 @@ from hkall_gateway.rules.fixed import fixed
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.renewals import renewal_refused
 from hkall_gateway.rules.settings import Category, Policy
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Why
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, RequestLine, Why
 from hkall_gateway.rules.windows import over, suspended
 
 P = Position
@@ -145,14 +145,14 @@ def pickup_last(notified_on: date, policy: Policy, closures: Closures = ALWAYS_O
     return roll(after(notified_on, days), closures, policy.pickup.last_day_closed)
 
 
-def pickup_expired(request: Request, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
+def pickup_expired(request: Request | RequestLine, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
     """Whether the last day to collect is over. Without a letter the day of arrival counts. Source: HKALL rules R14."""
     told = request.notified_on or request.received_on
     last = request.pickup_last or (told and pickup_last(told, policy, closures))
     return last is not None and civil(now) > last
 
 
-def waited_too_long(request: Request, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
+def waited_too_long(request: Request | RequestLine, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
     """Whether a book on our hold shelf was not collected in time; a check-in without a card then sends it home.
 
     Source: HKALL rules R14, R15.

@@ -327,7 +327,10 @@ class RequestLine:
     placed_by: str
     placed_id: str
     placed_at: datetime | None
+    received_on: date | None
+    notified_on: date | None
     pickup_last: date | None
+    expired_pickup: bool
     due: date | None
     renewals: int
     recalled_on: date | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from email.message import EmailMessage
 
 import pytest
@@ -50,12 +49,12 @@ class Post:
 
 
 @pytest.fixture
-def post(library: Library) -> Iterator[Post]:
+def post(library: Library) -> Post:
     library.set_patron("UG1", email="ug1@connect.test")
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
     library.ask(library.desk.recalled(library.heard()))
-    yield Post(library)
+    return Post(library)
 
 
 def take_back(library: Library) -> None:
