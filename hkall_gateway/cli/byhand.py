@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
@@ -18,7 +18,7 @@ from hkall_gateway.desk.deeds import Deed
 from hkall_gateway.desk.local import LOADED
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.rules.vocabulary import Position, Request, Why
 from hkall_gateway.sip2.words import say
 from hkall_gateway.store.former_cards import card_now
 from hkall_gateway.store.unit import Unit
@@ -26,15 +26,16 @@ from hkall_gateway.store.unit import Unit
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One deed on the command line: its name there, and what its help says."""
+    """One deed on the command line: its name there, what its help says, and which of OPTIONS it takes."""
 
     deed: str
     help: str
+    takes: tuple[str, ...] = ()
 
 
 # fmt: off
 COMMANDS: tuple[Command, ...] = (
-    Command("receive",       "The copy is here, announced by its lender or not."),
+    Command("receive",       "The copy is here, announced by its lender or not.", ("item",)),
     Command("lend",          "Its reader takes it at the counter, while no terminal works."),
     Command("return",        "The patron has returned it; --on an earlier day needs a --reason."),
     Command("renew",         "The patron keeps it longer, also when it is overdue; the fine until today is charged."),
@@ -43,18 +44,24 @@ COMMANDS: tuple[Command, ...] = (
     Command("cancel",        "The patron no longer wants it."),
     Command("decline",       "We do not lend it: --reason not_on_shelf, checked_out_locally or not_suitable."),
     Command("ship",          "Our paged copy leaves for the borrowing library."),
-    Command("substitute",    "Another copy of ours, --item AGENCY/BARCODE, goes instead; --reason as for decline."),
+    Command("substitute",    "Another copy of ours, --item AGENCY/BARCODE, goes instead; --reason as for decline.", ("item",)),
     Command("recall",        "A patron of ours wants our lent copy back."),
     Command("cancel_recall", "Our patron no longer wants it back."),
-    Command("lost",          "The patron has lost it; the owner's price list says what it costs."),
-    Command("damaged",       "It came back damaged."),
+    Command("lost",          "The patron has lost it; the owner's price list says what it costs.", ("cents",)),
+    Command("damaged",       "It came back damaged.", ("cents",)),
     Command("claim",         "The patron says that it was returned; the fine stops."),
     Command("seen",          "What `flagged` says of it is looked at and settled."),
     Command("settle",        "It is settled with the owner; the request ends."),
     Command("overseas",      "Its owner agrees, as --reason says, that it goes overseas, until --on."),
     Command("extend",        "More time, until --on."),
-    Command("force",         "Put it --to a position where no step leads; nobody is told."),
+    Command("force",         "Put it --to a position where no step leads; nobody is told.", ("to",)),
 )
+
+OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+    "cents": click.option("--cents", type=click.IntRange(min=0), default=None, help="The owner's price, in cents."),
+    "to":    click.option("--to", default="", help="The position."),
+    "item":  click.option("--item", default="", help="The copy, AGENCY/BARCODE."),
+}
 
 CHOICES: tuple[Command, ...] = (
     Command("pin",           "Keep to one lender: nobody else is asked, also when it declines."),
@@ -79,17 +86,20 @@ def _add(row: Command) -> None:
         click.argument("what"),
         click.option("--reason", default="", help="Why, for the journal."),
         click.option("--on", default="", help="The day it is about, YYYY-MM-DD."),
-        click.option("--cents", type=click.IntRange(min=0), default=None, help="The owner's price, in cents."),
-        click.option("--to", default="", help="force: the position."),
-        click.option("--item", default="", help="receive, substitute: the copy, AGENCY/BARCODE."),
+        *(OPTIONS[name] for name in row.takes),
         json_option,
         with_site,
     ]
 
-    def run(site: Site, what: str, reason: str, on: str, cents: int | None, to: str, item: str, as_json: bool) -> None:
+    def run(
+        site: Site, what: str, reason: str, on: str, as_json: bool, cents: int | None = None, to: str = "", item: str = ""
+    ) -> None:
         said = Deed(by_staff(row.deed), reason=reason, on=_day(on), cents=cents, position=_position(to))
         deed = _about(site, said, what, item)
-        _tell(site.run(staff.act, deed, row.deed, site.house, site.now()), as_json)
+        outcome = site.run(staff.act, deed, row.deed, site.house, site.now())
+        if isinstance(outcome, Refused) and outcome.why is Why.UNKNOWN_ITEM and not deed.request and _is_number(what):
+            raise Ending(f"{what}: no request with this number")
+        _tell(outcome, as_json)
 
     run.__doc__ = f"{row.help}\n\nExample: hkall-gateway request {_name(row)} C00001"
     command: Any = run
@@ -123,6 +133,11 @@ def _about(site: Site, deed: Deed, what: str, item: str) -> Deed:
     known = site.run(Unit.request, what) is not None
     agency, _, barcode = (item if known else what).rpartition("/")
     return replace(deed, request=what if known else "", barcode=barcode, agency=agency)
+
+
+def _is_number(what: str) -> bool:
+    """Whether it looks like the number that this gateway gives a request, and not like a barcode."""
+    return what.upper().startswith("R-")
 
 
 def _day(text: str) -> date | None:

@@ -75,13 +75,25 @@ def _functions() -> Iterator[tuple[str, str]]:
 
 
 def _tests() -> Iterator[tuple[str, str]]:
-    """Test files and scenarios, with what they say to a reader: elsewhere R1 is as a rule the number of a request."""
+    """Test files and scenarios, with what they say to a reader: elsewhere R1 is as a rule the number of a request.
+
+    The walk by the page comes first: it is what a librarian reads.
+    """
+    for path in sorted((TESTS / "published").glob("test_*.py")):
+        yield path.name, "\n".join(_statements(ast.parse(path.read_text(encoding="utf-8"))))
     for room in ("rules", "desk", "sip2", "ncip", "mail"):
         for path in sorted((TESTS / room).glob("test_*.py")):
             yield path.name, "\n".join(_sentences(ast.parse(path.read_text(encoding="utf-8"))))
     for path in sorted(SCENARIOS.glob("*.txt")):
         lines = path.read_text(encoding="utf-8").splitlines()
         yield path.name, "\n".join(line for line in lines if line.startswith("#"))
+
+
+def _statements(chapter: ast.AST) -> Iterator[str]:
+    """The numbers with which each statement of the published page begins: `R14, R15. …`."""
+    for node in ast.walk(chapter):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            yield (ast.get_docstring(node) or "").partition(".")[0]
 
 
 def _sentences(test: ast.AST) -> Iterator[str]:

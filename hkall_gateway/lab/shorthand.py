@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from hkall_gateway.ncip.elements import ELEMENTS, place
@@ -24,6 +25,7 @@ from hkall_gateway.rules import calendar
 Whose = Literal["speaker", "listener", "catalogue", ""]
 
 CATALOGUE = "HKALL"
+HEADER = "InitiationHeader"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,9 @@ FILLED: Mapping[str, tuple[tuple[str, str], ...]] = {
 def written(service: str, words: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> Message:
     """The message that a line says. Raises ValueError for a service or a key that NCIP does not have."""
     if service not in SHAPES:
-        raise ValueError(f"{service} is no NCIP service")
+        raise ValueError(f"{service} is no NCIP service; {_nearest(service, SHAPES)}")
     fields: dict[str, Any] = {
-        "InitiationHeader": {
+        HEADER: {
             "FromAgencyId": {"AgencyId": speaker},
             "FromAgencyAuthentication": secret,
             "ToAgencyId": {"AgencyId": listener},
@@ -129,7 +131,7 @@ def _say(fields: dict[str, Any], service: str, name: str, value: str, agencies: 
     key = KEYS.get(name, Key(name, (name,)))
     path = next((path for path in key.paths if _knows(service, path)), None)
     if path is None:
-        raise ValueError(f"{service} has no {name}")
+        raise ValueError(f"{service} has no {name}; {_nearest(name, _names(service))}")
     if not key.value:
         _put(fields, path, _instant_of(value))
         return
@@ -137,6 +139,19 @@ def _say(fields: dict[str, Any], service: str, name: str, value: str, agencies: 
     whose = (("AgencyId", agency or agencies[key.whose]),) if key.whose else ()
     for inner, said in (*whose, *key.fixed, (key.value, text)):
         _put(fields, f"{path}/{inner}", said)
+
+
+def _names(service: str) -> list[str]:
+    """The keys that a service takes, then the elements that stand in it."""
+    keys = [key.name for key in _KEYS if any(_knows(service, path) for path in key.paths)]
+    return keys + [name for name in ELEMENTS[service].children if name != HEADER]
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The known names that look like one that is not, else all of them."""
+    folded = {one.casefold(): one for one in known}
+    near = get_close_matches(name.casefold(), folded, n=3)
+    return f"did you mean {' or '.join(folded[one] for one in near)}?" if near else f"one of {', '.join(folded.values())}"
 
 
 def _knows(service: str, path: str) -> bool:

@@ -106,6 +106,26 @@ def test_nobody_at_the_address_is_one_line_and_exit_1() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("LookupItm", "item=HKU:K9"), "LookupItm is no NCIP service; did you mean LookupItem"),
+        (("Dance",), "Dance is no NCIP service; one of "),
+        (("LookupItem", "items=HKU:K9"), "LookupItem has no items; did you mean item"),
+        (("LookupUser", "LoanedItemsDesird=yes"), "LookupUser has no LoanedItemsDesird; did you mean LoanedItemsDesired"),
+        (("CancelRequestItem", "colour=red"), "CancelRequestItem has no colour; one of user, item, request, "),
+        (("LookupItem", "pickup=MAIN"), "LookupItem has no pickup; one of item, request, ItemId, "),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_known_ones(words: tuple[str, ...], said: str) -> None:
+    done = run("http://x.test", *words, *WHO)
+    assert (done.exit_code, said in done.output) == (2, True), done.output
+
+
+def test_all_services_are_named_where_none_is_near() -> None:
+    assert {"LookupItem", "ItemShipped"} <= set(run("http://x.test", "Dance", *WHO).output.replace(",", "").split())
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ("ftp://x.test", "LookupItem", "item=HKU:K9", *WHO),

@@ -36,6 +36,11 @@ def test_every_rule_is_held_by_a_test_or_a_scenario(number: str) -> None:
     assert columns(number)[4], f"{number} is cited by no test of the rules, the desk or the scenarios"
 
 
+def test_the_walk_by_the_page_is_named_first() -> None:
+    assert columns("R17")[4].startswith("`test_2_loans.py`")
+    assert columns("R45")[4].startswith("`test_5_fines_and_losses.py`")
+
+
 def test_every_choice_of_the_policy_is_one_row_with_a_sentence() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page() if line.startswith("| `")]
     assert len(rows) == len({row[0] for row in rows})

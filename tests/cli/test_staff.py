@@ -270,3 +270,24 @@ def test_explain_says_what_a_recall_and_a_return_would_do(config: Path) -> None:
     (said,) = json.loads(run(config, "explain", "fine", "--item", "C1", "--json").output)
     assert (said["cents"], said["policy"]["fine.overdue_cents"]) == (600, 200)
     assert listed(config, "recalls") == []
+
+
+@pytest.mark.parametrize("deed", ["cancel", "return", "recall", "lost"])
+def test_an_unknown_number_is_no_request_and_an_unknown_barcode_no_hkall_book(config: Path, deed: str) -> None:
+    number, barcode = (run(config, "request", deed, what) for what in ("R-NO", "NOWHERE"))
+    assert (number.exit_code, number.output) == (1, "R-NO: no request with this number\n")
+    assert (barcode.exit_code, barcode.output) == (1, "This is not an HKALL book\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("return", "R-LOAN", "--cents", "100"),
+        ("claim", "R-LOAN", "--cents", "100"),
+        ("lost", "R-LOAN", "--to", "CLOSED"),
+        ("dispatch", "R-SHELF", "--item", "CUHK/C2"),
+    ],
+)
+def test_an_option_without_a_meaning_for_the_deed_is_a_usage_error(config: Path, words: tuple[str, ...]) -> None:
+    done = run(config, "request", *words)
+    assert (done.exit_code, f"No such option '{words[2]}'" in done.output) == (2, True)
