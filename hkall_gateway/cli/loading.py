@@ -75,11 +75,13 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
 @load.command()
 @_options
 def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> None:
-    """Read holdings.csv. Words for a copy's state that are not known are warned of, with their lines.
+    """Read holdings.csv. Agencies that are no partners and words for a copy's state that are not known are warned of, with
+    their lines.
 
     Example: hkall-gateway load holdings holdings.csv
     """
     export = _checked(exports.read_placed_holdings, file)
+    _warn_of_agencies(export.rows, site)
     _warn_of_states(export.rows, site)
     copies = tuple(copy for _, copy in export.rows)
     _load(site, "holdings", Export(copies, export.columns), dry_run=dry_run, full=full, force=force)
@@ -173,6 +175,17 @@ def _places(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> di
         if word := unknown(row.borrower):
             found.setdefault(word, []).append(row.where)
     return dict(sorted(found.items()))
+
+
+def _warn_of_agencies(placed: Sequence[tuple[str, Holding]], site: Site) -> None:
+    """Name each agency that is neither ours nor a partner's, with its lines: it may join later, so its copies are kept (R3)."""
+    places: dict[str, list[str]] = {}
+    for where, copy in placed:
+        places.setdefault(copy.agency, []).append(where)
+    known = {site.house.agency, *(partner.agency for partner in site.partners), *site.run(Unit.partners, places)}
+    for agency in sorted(places.keys() - known):
+        copies = len(places[agency])
+        _warn(places[agency], f"agency {agency!r} is no partner: {copies} copies are kept and cannot be requested (R3)")
 
 
 def _warn_of_states(placed: Sequence[tuple[str, Holding]], site: Site) -> None:
