@@ -32,75 +32,87 @@ _ROWS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     # The status AVAILABLE of the published page, and what OPACs commonly show.
     ("page",       ON_SHELF,  ("AVAILABLE", "Available on the shelf", "On shelf")),
     ("page",       _NOT,      ("Unavailable",)),
-    # What the Alma of a library tells: the base status in words or as a number, else a process type.
+    # Alma: the base status in words or as a number, and the codes and texts of the code table PROCESSTYPE, as public clients of
+    # its REST interface have them (Princeton's bibdata, Michigan's catalogue, OpenRS).
     ("alma",       ON_SHELF,  ("Item in place", "1")),
     ("alma",       _NOT,      ("Item not in place", "0", "ILL", "Resource sharing request")),
     ("alma",       _LOAN,     ("Loan",)),
     ("alma",       _ORDER,    ("ACQ", "Acquisition")),
     ("alma",       _WAITS,    ("HOLDSHELF", "On hold shelf", "REQUESTED")),
-    ("alma",       _WAY,      ("TRANSIT", "TRANSIT_TO_REMOTE_STORAGE")),
-    ("alma",       _LOST,     ("LOST_LOAN", "LOST_ILL", "LOST_LOAN_AND_PAID")),
+    ("alma",       _WAY,      ("TRANSIT", "TRANSIT_TO_REMOTE_STORAGE", "In transit to remote storage")),
+    ("alma",       _LOST,     ("LOST_LOAN", "LOST_ILL", "Lost resource sharing item", "LOST_LOAN_AND_PAID")),
     ("alma",       _CLAIMED,  ("CLAIM_RETURNED_LOAN",)),
-    ("alma",       _PROCESS,  ("TECHNICAL", "WORK_ORDER_DEPARTMENT")),
-    # FOLIO, item status names.
+    ("alma",       _PROCESS,  ("TECHNICAL", "Technical - Migration", "WORK_ORDER_DEPARTMENT")),
+    # FOLIO: the item statuses of ui-inventory and ui-requests (mod-inventory-storage, item.json, has the older part of them).
+    ("folio",      ON_SHELF,  ("Available in ASR",)),
+    ("folio",      UNDEFINED, ("Unknown",)),
     ("folio",      _SHELVING, ("Recently returned",)),
-    ("folio",      _LOAN,     ("Checked out", "Awaiting delivery")),
-    ("folio",      _WAITS,    ("Awaiting pickup", "Paged")),
+    ("folio",      _LOAN,     ("Checked out",)),
+    ("folio",      _WAITS,    ("Awaiting pickup", "Awaiting delivery", "Paged", "Retrieving from ASR")),
     ("folio",      _WAY,      ("In transit",)),
     ("folio",      _LOST,     ("Declared lost", "Aged to lost", "Lost and paid")),
-    ("folio",      _MISSING,  ("Long missing",)),
+    ("folio",      _MISSING,  ("Long missing", "Missing from ASR")),
     ("folio",      _CLAIMED,  ("Claimed returned",)),
     ("folio",      _PROCESS,  ("In process (non-requestable)",)),
     ("folio",      _ORDER,    ("Order closed",)),
     ("folio",      _NOT,      ("Restricted", "Withdrawn", "Intellectual item")),
-    # Koha, as its OPAC and ILS-DI say it.
-    ("koha",       _NOT,      ("Not for loan", "Damaged", "Restricted access", "Item withdrawn")),
+    # Koha: C4::ILSDI::Services, the OPAC's item-status.inc, and the authorised values LOST, NOT_LOAN, DAMAGED and RESTRICTED of
+    # its installer.
+    ("koha",       _NOT,      ("Not for loan", "Damaged", "Item damaged", "Restricted access", "Item withdrawn",
+                               "Staff collection")),
     ("koha",       _WAITS,    ("Waiting", "On hold", "Item waiting")),
-    ("koha",       _LOST,     ("Item lost", "Long overdue (lost)")),
+    ("koha",       _LOST,     ("Item lost", "Long overdue (lost)", "Lost and paid for")),
     ("koha",       _LOAN,     ("Checked out to a patron", "Onloan")),
-    # Sierra and Millennium: the code of the item's status, and what the WebPAC shows for it.
+    ("koha",       _ORDER,    ("Ordered",)),
+    # Sierra and Millennium: codes that the system itself sets, or that most libraries give one meaning, and what catalogues
+    # show for them. Source: code lists of NYPL (nypl-core), Marmot, Mid-Hudson and Minuteman; Pika's Sierra driver.
+    # What a library has defined for itself belongs into its policy.
     ("sierra",     ON_SHELF,  ("-", "Check shelf", "Check shelves")),
-    ("sierra",     _LOAN,     ("DUE *", "Charged", "Billed", "n", "Off campus", "@")),
+    ("sierra",     _LOAN,     ("DUE *", "Charged", "Off campus", "@")),
     ("sierra",     _WAITS,    ("!", "On holdshelf", "Hold shelf")),
-    ("sierra",     _WAY,      ("t",)),
-    ("sierra",     _MISSING,  ("m", "On search", "Trace")),
+    ("sierra",     _WAY,      ("t", "ILL returned")),
+    ("sierra",     _MISSING,  ("m", "On search", "Missing in transit")),
     ("sierra",     _CLAIMED,  ("z", "Clms retd", "Claims returned", "Claims retd")),
-    ("sierra",     _LOST,     ("$",)),
-    ("sierra",     _NOT,      ("o", "Lib use only", "Library use only", "Use in library", "d", "On display")),
-    ("sierra",     _PROCESS,  ("p", "Cataloguing", "Binding")),
-    # Symphony, current locations.
-    ("symphony",   ON_SHELF,  ("STACKS", "ONSHELF")),
+    ("sierra",     _LOST,     ("$", "n", "Billed")),
+    ("sierra",     _NOT,      ("o", "Lib use only", "Library use only", "Use in library", "d", "p", "On display",
+                               "Noncirculating", "Staff use only", "Temporarily unavailable")),
+    ("sierra",     _PROCESS,  ("In processing", "Cataloguing", "Binding", "Mending")),
+    # Symphony: current locations; the policy names are a library's own, these are common. Source: WorkFlows help (Indiana
+    # University), Stanford's SearchWorks, TRLN's location map, Edmonton Public Library's reports.
+    ("symphony",   ON_SHELF,  ("STACKS",)),
     ("symphony",   _LOAN,     ("CHECKEDOUT", "LONGOVRDUE")),
-    ("symphony",   _WAITS,    ("HOLDS", "AVAIL_HOLD")),
-    ("symphony",   _WAY,      ("INTRANSIT",)),
+    ("symphony",   _WAITS,    ("HOLDS",)),
+    ("symphony",   _WAY,      ("INTRANSIT", "INSHIPPING")),
     ("symphony",   _LOST,     ("LOST-ASSUM", "LOST-PAID", "ASSMD-LOST", "STOLEN")),
     ("symphony",   _CLAIMED,  ("LOST-CLAIM",)),
+    ("symphony",   _PROCESS,  ("INPROCESS",)),
     ("symphony",   _NOT,      ("DISCARD", "DAMAGE", "REPAIR")),
-    # Evergreen, copy statuses.
+    # Evergreen: config.copy_status as its database is born (950.data.seed-values.sql), 0 to 18.
     ("evergreen",  _WAITS,    ("On holds shelf", "On reservation shelf")),
     ("evergreen",  _SHELVING, ("Reshelving",)),
     ("evergreen",  _PROCESS,  ("Bindery", "Cataloging")),
-    ("evergreen",  _NOT,      ("Reserves", "Discard/Weed", "Temporarily unavailable")),
+    ("evergreen",  _NOT,      ("Reserves", "Discard/Weed")),
     ("evergreen",  _LOST,     ("Long overdue",)),
     ("evergreen",  _WAY,      ("Canceled transit",)),
-    # Polaris, item statuses.
+    # Polaris: the descriptions of its item statuses interface, as OpenRS has them (PolarisConstants, PolarisItemMapperTests).
     ("polaris",    ON_SHELF,  ("In",)),
-    ("polaris",    _LOAN,     ("Out", "Out-ILL")),
+    ("polaris",    _LOAN,     ("Out", "Out-ILL", "EContent external loan")),
     ("polaris",    _WAITS,    ("Held",)),
     ("polaris",    _WAY,      ("Transferred", "Returned-ILL", "Routed")),
-    ("polaris",    _CLAIMED,  ("Claim returned", "Claim missing parts")),
+    ("polaris",    _CLAIMED,  ("Claim returned", "Claim never had", "Claim missing parts")),
     ("polaris",    _SHELVING, ("Shelving",)),
     ("polaris",    _PROCESS,  ("In-Repair",)),
     ("polaris",    _NOT,      ("Non-circulating",)),
-    # XC's NCIP toolkit, xccirculationstatus.
+    # XC's NCIP toolkit: XcCirculationStatus, which are Voyager's item statuses.
     ("xc",         ON_SHELF,  ("Not charged",)),
     ("xc",         _SHELVING, ("Discharged",)),
     ("xc",         _LOAN,     ("Renewed", "Overdue")),
     ("xc",         _RECALLED, ("Recall request",)),
-    ("xc",         _WAITS,    ("Hold request", "Call slip request", "Short loan request", "Remote storage request")),
+    ("xc",         _WAITS,    ("Hold request", "Call slip request", "Short loan request", "Remote storage request",
+                               "Scheduled")),
     ("xc",         _WAY,      ("In transit discharged", "In transit on hold")),
     ("xc",         _LOST,     ("Lost--Library applied", "Lost--System applied")),
-    ("xc",         _PROCESS,  ("At bindery", "Cataloging review", "Circulation review", "Scheduled")),
+    ("xc",         _PROCESS,  ("At bindery", "Cataloging review", "Circulation review")),
 )
 # fmt: on
 

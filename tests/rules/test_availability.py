@@ -34,6 +34,45 @@ def test_every_word_means_the_niso_status_of_its_row_however_it_is_written(row: 
     assert {circulation_status(way) for way in (said, said.upper(), said.lower(), f"  {said} ")} == {row.status}
 
 
+LISTS = {
+    "alma": "ACQ; CLAIM_RETURNED_LOAN; HOLDSHELF; ILL; LOAN; LOST_ILL; LOST_LOAN; LOST_LOAN_AND_PAID; MISSING; REQUESTED; "
+    "TECHNICAL; TRANSIT; TRANSIT_TO_REMOTE_STORAGE; WORK_ORDER_DEPARTMENT; Acquisition; Claimed Returned; Hold "
+    "Shelf; Resource Sharing Request; Loan; Lost Resource Sharing Item; Lost; Lost and paid; Missing; Requested; "
+    "Technical - Migration; Transit; In Transit to Remote Storage; In Process; Item in place; Item not in place; "
+    "0; 1",
+    "folio": "Aged to lost; Available; Awaiting pickup; Awaiting delivery; Checked out; Claimed returned; Declared lost; "
+    "In process; In process (non-requestable); In transit; Intellectual item; Long missing; Lost and paid; "
+    "Missing; On order; Order closed; Paged; Restricted; Unavailable; Unknown; Withdrawn; Recently returned; "
+    "Available in ASR; Retrieving from ASR; Missing from ASR",
+    "koha": "Available; not available; Not for loan; Checked out; Item lost; Item withdrawn; Item damaged; On hold; Long "
+    "Overdue (Lost); Lost; Lost and Paid For; Missing; Ordered; Staff Collection; Damaged; Restricted Access; "
+    "Withdrawn",
+    "sierra": "-; m; n; z; t; o; $; !; AVAILABLE; MISSING; BILLED; CLMS RETD; IN TRANSIT; ON SEARCH; LIB USE ONLY; LOST AND "
+    "PAID; ON HOLDSHELF; WITHDRAWN; DAMAGED; IN PROCESSING; MENDING; BINDERY; NONCIRCULATING; ILL RETURNED; ON "
+    "ORDER; DUE 03-16-17",
+    "evergreen": "Available; Checked out; Bindery; Lost; Missing; In process; In transit; Reshelving; On holds shelf; On "
+    "order; ILL; Cataloging; Reserves; Discard/Weed; Damaged; On reservation shelf; Long Overdue; Lost and Paid; "
+    "Canceled Transit",
+    "polaris": "In; Out; Bindery; Claim Missing Parts; Claim Never Had; Claim Returned; EContent External Loan; Held; "
+    "In-Process; In-Repair; In-Transit; Lost; Missing; Non-circulating; On-Order; Out-ILL; Returned-ILL; Routed; "
+    "Shelving; Transferred; Unavailable; Withdrawn",
+    "xc": "Not Charged; Charged; Renewed; Overdue; Recall Request; Hold Request; On Hold; In Transit; In Transit "
+    "Discharged; In Transit On Hold; Discharged; Missing; Lost--Library Applied; Lost--System Applied; Claims "
+    "Returned; Damaged; Withdrawn; At Bindery; Cataloging Review; Circulation Review; Scheduled; In Process; Call "
+    "Slip Request; Short Loan Request; Remote Storage Request",
+}
+"""The public lists of the systems, whole; where each comes from is said in the table."""
+TO_BE_HAD = {"1", "-", "Available", "AVAILABLE", "Item in place", "Available in ASR", "In", "Not Charged"}
+
+
+@pytest.mark.parametrize("system", LISTS)
+def test_every_word_of_a_systems_own_list_is_known_and_only_those_on_the_shelf_can_be_had(system: str) -> None:
+    words = LISTS[system].split("; ")
+
+    assert [word for word in words if not is_known(word)] == []
+    assert {word for word in words if availability(word, SHELF) is A} == TO_BE_HAD & set(words)
+
+
 @pytest.mark.parametrize(
     ("word", "means"),
     [
