@@ -42,7 +42,7 @@ class Answer:
     @property
     def due(self) -> date | None:
         """The due date in the reply."""
-        return _day(self.message.text("DateDue"))
+        return day(self.message.text("DateDue"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Catalogue:
         seen = self._say("LookupUser", f"user={reader.card}", *wanted).message
         loans, requests = list(seen.each("LoanedItem")), list(seen.each("RequestedItem"))
         return Record(
-            {one.text("ItemId/ItemIdentifierValue"): _day(one.text("DateDue")) for one in loans},
+            {one.text("ItemId/ItemIdentifierValue"): day(one.text("DateDue")) for one in loans},
             {one.text("Title"): " ".join(_texts(one.fields)) for one in requests},
             int(seen.text("UserFiscalAccount/AccountBalance/MonetaryValue") or 0),
         )
@@ -97,7 +97,7 @@ class Lender:
     """One of the other libraries: what it was told, and what it does."""
 
     def __init__(self, library: PartnerLibrary, do: Do, settle: Callable[[], None]) -> None:
-        self._library, self._do, self._settle = library, do, settle
+        self._library, self._do, self._settle, self._numbers = library, do, settle, count(1)
 
     @property
     def heard(self) -> list[str]:
@@ -121,6 +121,11 @@ class Lender:
     def receives(self, copy: Copy) -> None:
         """Have the copy at home again."""
         self._tell("ItemReceived", f"request=HKU:{self._asked(copy)}", f"item={copy.barcode}")
+
+    def borrows(self, title: Title) -> Answer:
+        """Ask for a title of HKU, for a user of its own."""
+        me = self._library.agency
+        return self.say("RequestItem", f"user=HKU:{me}-INST", f"bib={title.number}", f"request={me}:{next(self._numbers)}")
 
     def recalls(self, copy: Copy, *more: str) -> Answer:
         """Ask for a copy back, for a user of its own."""
@@ -156,7 +161,8 @@ def _authentication(pin: str) -> tuple[str, ...]:
     return (*words, "AuthenticationInput/AuthenticationDataFormatType=text")
 
 
-def _day(text: str) -> date | None:
+def day(text: str) -> date | None:
+    """The day in Hong Kong of an instant in a document."""
     when = instant(text, calendar.HONG_KONG) if text else None
     return calendar.civil(when) if when else None
 

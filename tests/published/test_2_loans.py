@@ -48,6 +48,17 @@ def test_the_reader_has_five_calendar_days_to_pick_the_book_up(page: Page) -> No
     assert page.counter.check_out(reader, book).due == date(2017, 3, 26)
 
 
+def test_a_last_day_on_which_the_counter_is_closed_is_followed_by_another(page: Page) -> None:
+    """R14. A choice of ours where the page is silent: nobody collects a book at a closed counter."""
+    page.close_library("2017-03-11", "2017-03-12")
+    reader, book = _on_the_shelf_since_6_march(page)
+    page.clock("2017-03-13 23:59:59")
+    assert page.counter.record(reader).count(READY) == 1
+    assert page.counter.check_in(book).field("CL") == "hold"
+    page.clock("2017-03-14 00:00:00")
+    assert page.counter.record(reader).count(READY) == 0
+
+
 def test_from_the_sixth_day_on_the_book_is_not_ready_any_more(page: Page) -> None:
     """R14, R15. The circulation record does not count it, and the counter's scan sends it home."""
     reader, book = _on_the_shelf_since_6_march(page)
@@ -169,6 +180,13 @@ def test_the_loan_period_counts_from_the_day_in_hong_kong(page: Page, lent_at: s
     assert page.counter.check_out(reader, page.arrived(reader)).due == date(2017, 3, due)
 
 
+def test_a_loan_that_would_end_on_a_closed_day_ends_on_the_next_open_one(page: Page) -> None:
+    """R19. A choice of ours where the page is silent: the book drop is not for HKALL books, so the counter must be open."""
+    page.close_library("2017-03-16", "2017-03-17")
+    reader = page.reader()
+    assert page.counter.check_out(reader, page.arrived(reader)).due == date(2017, 3, 18)
+
+
 def test_the_loan_period_is_the_borrowers_whatever_date_the_lender_writes(page: Page) -> None:
     """R19. An earlier date of the lender is kept for staff, and shortens no loan."""
     reader = page.reader()
@@ -184,6 +202,16 @@ def test_hkall_books_take_places_of_the_hku_library_quota(page: Page) -> None:
     assert page.catalogue.request(reader, wanted).rule == "R21"
     assert page.counter.check_in(book).ok
     assert page.catalogue.request(reader, wanted).ok
+
+
+@pytest.mark.parametrize(("category", "places"), [("undergraduates", 60), ("postgraduates", 120), ("academic_staff", 200)])
+def test_the_maximum_depends_on_the_library_quota_of_each_category(page: Page, category: str, places: int) -> None:
+    """R21. Whatever room its maximum of HKALL books leaves: the library's own system says how many places a reader has."""
+    full, beyond = (page.reader(category, total_quota=places, local_loans=taken) for taken in (places - 1, places))
+    title = page.title(CUHK=SHELF, LU=SHELF)
+    assert page.catalogue.request(full, title).ok
+    refused = page.counter.request(beyond, title)
+    assert refused.says == f"You have all the {places} books that you may have (R21)"
 
 
 def test_the_quota_is_looked_at_again_when_the_book_is_borrowed(page: Page) -> None:

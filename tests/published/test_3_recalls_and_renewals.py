@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.published.page import CATEGORIES, DAYS, STAGES, WITH_US, Page
+from tests.published.page import CATEGORIES, DAYS, SHELF, STAGES, WITH_US, Page
+from tests.published.partners import day
 from tests.published.records import Copy, Reader
 
 # ---- Holds and recalls
@@ -30,6 +31,18 @@ def test_the_owning_library_recalls_and_no_other(page: Page) -> None:
     assert page.letters_to(reader) == []
     assert page.lenders["CUHK"].recalls(book).ok
     assert page.catalogue.record(reader).due == {book.barcode: date(2017, 3, 16)}
+
+
+def test_hku_users_recall_what_hku_has_lent_to_another_library(page: Page) -> None:
+    """R23. HKU is an owning library, too: its user asks, staff recall, and the borrowing library hears the date."""
+    borrower, title = page.lenders["CUHK"], page.title(HKU=SHELF)
+    book = title.at("HKU")
+    assert borrower.borrows(title).ok
+    page.staff(f"request ship {book.barcode}")
+    page.staff(f"request recall {book.barcode} --reason 'wanted by a user of ours'")
+    recall = borrower.documents[-1]
+    assert (recall.service, recall.text("ItemId/ItemIdentifierValue")) == ("ItemRecalled", book.barcode)
+    assert day(recall.text("DateDue")) == date(2017, 3, 8)
 
 
 @pytest.mark.parametrize("where", WITH_US)

@@ -82,6 +82,19 @@ THREE_REASONS: Final = {
 # fmt: on
 
 
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [("not_on_shelf", "Missing"), ("checked_out_locally", "On Loan"), ("not_suitable", "Not Available")],
+)
+def test_hku_may_cancel_as_a_lending_library_for_the_same_three_reasons(page: Page, reason: str, status: str) -> None:
+    """R37. The library whose user asked hears the reason in the state of the copy."""
+    borrower, title = page.lenders["CUHK"], page.title(HKU=SHELF)
+    assert borrower.borrows(title).ok
+    page.staff(f"request decline {title.at('HKU').barcode} --reason {reason}")
+    answer = borrower.documents[-1]
+    assert (answer.service, answer.text("ItemOptionalFields/CirculationStatus")) == ("ItemRequestCancelled", status)
+
+
 @pytest.mark.parametrize("reason", THREE_REASONS)
 def test_the_letter_names_the_lenders_reason(page: Page, reason: str) -> None:
     """R37, R38. Not found on the shelf, checked out by a local user, not suitable for loan."""
