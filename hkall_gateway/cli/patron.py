@@ -55,9 +55,8 @@ def export(site: Site, card: str, former: Sequence[str], archives: Sequence[Path
     """
     who = _named(site, card, former)
     files = _archives(site, archives)
+    _require_known(site, (card, *former), files)
     tables, records = site.look(_rows, who), _in_archives(who, files)
-    if not tables and not any(records.values()):
-        raise Ending("nothing is known of this card")
     missing = [str(file) for file in files if not file.exists()]
     told = {"cards": who.cards, "exported_at": site.now(), "tables": tables, "archives": records, "not_read": missing}
     click.echo(json.dumps(told, default=plain, ensure_ascii=False, indent=1))
@@ -100,6 +99,7 @@ def erase(
     Example: hkall-gateway patron erase P0001 --reason "asked on 3 March" --yes
     """
     who = _person(site, card, former)
+    _require_known(site, (card, *former), _archives(site, archives))
     found = site.look(forgetting.find, who)
     _confirm(len(found), yes)
     marks = _marked(site, who)
@@ -122,6 +122,22 @@ def _person(site: Site, card: str, former: Sequence[str]) -> Person:
         if partner is not None:
             raise Ending(f"{one} stands for {partner.agency} at our counter and for no person")
     return who
+
+
+def _require_known(site: Site, cards: Sequence[str], files: Sequence[Path]) -> None:
+    """Exit 1 for a card that stands in no column of cards: a mistyped "2017" would be found in texts that mean the year."""
+    here = [file for file in files if file.exists()]
+    unknown = [card for card in cards if not site.look(persons.is_known, card)]
+    for file in here if unknown else ():
+        there = _reading(partial(_among, unknown, file))
+        unknown = [card for card in unknown if card not in there]
+    if unknown:
+        away = "".join(f"; {file} is not here and was not read" for file in files if file not in here)
+        raise Ending(f"{', '.join(unknown)}: no table and no archive knows this card; nothing was done{away}")
+
+
+def _among(cards: Sequence[str], file: Path) -> set[str]:
+    return set(cards).intersection(forgetting.cards_in_archive(file))
 
 
 def _confirm(rows: int, yes: bool) -> None:

@@ -179,11 +179,11 @@ def _gone(unit: Unit, table: Table, row: Row, *_more: object) -> None:
 
 def _scrub(unit: Unit, table: Table, row: Row, who: Person, _stays: Sequence[Stays]) -> None:
     """Any other row, of whatever table: the person is taken out of its texts. A row whose key is the person goes."""
-    if any(who.is_in(value) for value in persons.key_of(table, row)):
+    if any(who.is_in(row[column.name], column.name) for column in table.primary_key):
         _gone(unit, table, row)
         return
-    named = [c.name for c in persons.personal(table) if c.computed is None and who.is_in(row[c.name])]
-    new = {name: who.without(row[name]) for name in named}
+    named = [c.name for c in persons.personal(table) if c.computed is None and who.is_in(row[c.name], c.name)]
+    new = {name: who.out_of(row[name], name) for name in named}
     unit.execute(update(table).where(*persons.this(table, row)).values(**new))
 
 
@@ -246,7 +246,18 @@ def in_archive(path: Path, who: Person) -> list[Row]:
 
 def cards_in_archive(path: Path) -> Iterator[str]:
     """The card numbers in an archive. Raises NotAnArchive, OSError."""
-    yield from (record["patron"] for record in archive.records(path) if record["patron"])
+    for record in archive.records(path):
+        for table, row in _rows_of(record):
+            yield from (row[column.name] for column in persons.card_columns(table) if row.get(column.name))
+
+
+def _rows_of(record: Row) -> Iterator[tuple[Table, Row]]:
+    """A record's own row, and the rows of all that belongs to it."""
+    if JOURNAL.name not in record:
+        yield JOURNAL, record
+        return
+    yield REQUESTS, record
+    yield from ((part, row) for part in retention.PARTS for row in record[part.name])
 
 
 def _forgotten(record: Row, who: Person) -> Row:
@@ -263,7 +274,8 @@ def _without(record: Row, who: Person) -> Row:
 
 
 def _row_without(table: Table, row: Row, who: Person) -> Row:
-    return {**row, **{c.name: who.without(row[c.name]) for c in persons.personal(table) if who.is_in(row.get(c.name))}}
+    named = [c.name for c in persons.personal(table) if who.is_in(row.get(c.name), c.name)]
+    return {**row, **{name: who.out_of(row[name], name) for name in named}}
 
 
 def _ended(record: Row) -> datetime:

@@ -1,6 +1,7 @@
 """Finds one person in every table: by card number, and by a name or an address that nobody else has.
 
-The walk goes over METADATA, so a table that a later revision adds is searched without a change here. NOT_A_PERSON lists the
+The walk goes over METADATA, so a table that a later revision adds is searched without a change here. A column of card
+numbers is compared whole ("1234-5" is another card than "1234"), and any other text word by word. NOT_A_PERSON lists the
 columns in which a value that looks like a card number or a name is something else, such as a copy's barcode or a title.
 """
 
@@ -54,8 +55,8 @@ NOT_A_PERSON: Final[Mapping[str, Sequence[str]]] = {
 NOT_IN_JSON: Final = frozenset({"_", "id", "item", "item_barcode", "barcode", "title", "author", "volume", "bib_id"})
 """Keys inside a JSON text whose values are things."""
 
-_CARDS: Final = re.compile("card|patron|barcode")
-"""Found in the name of a column of card numbers."""
+_CARDS: Final = re.compile("card|patron|barcode|^present$|^former$|^recipient$")
+"""Found in the name of a column, or of a key inside a JSON text, whose values are card numbers."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,15 @@ class Person:
         longest_first = sorted(map(re.escape, self.marks), key=len, reverse=True)
         return re.compile(rf"(?<![0-9A-Za-z])(?:{'|'.join(longest_first)})(?![0-9A-Za-z])", re.IGNORECASE)
 
-    def is_in(self, value: object) -> bool:
-        """Whether a cell names this person."""
-        return isinstance(value, str) and self.without(value) != value
+    def is_in(self, value: object, name: str = "") -> bool:
+        """Whether a cell of the column with this name, "" for any text, names this person."""
+        return isinstance(value, str) and self.out_of(value, name) != value
+
+    def out_of(self, value: str, name: str) -> str:
+        """The value of the column, or of the JSON key, with this name without this person: a card number is compared whole."""
+        if _CARDS.search(name):
+            return "" if value in self.marks else value
+        return self.without(value)
 
     def without(self, text: str) -> str:
         """The text without this person: "" where it is nothing else, a dot for each place inside. JSON stays JSON."""
@@ -93,13 +100,13 @@ class Person:
         rest = self.inside(whole)
         return text if rest == whole else json.dumps(rest, ensure_ascii=False, separators=(",", ":"))
 
-    def inside(self, value: Any) -> Any:
-        """A JSON value without this person; things keep their names."""
+    def inside(self, value: Any, name: str = "") -> Any:
+        """A JSON value, that of the key with this name, without this person; things keep their names."""
         if isinstance(value, dict):
-            return {key: one if key in NOT_IN_JSON else self.inside(one) for key, one in value.items()}
+            return {key: one if key in NOT_IN_JSON else self.inside(one, key) for key, one in value.items()}
         if isinstance(value, list):
-            return [self.inside(one) for one in value]
-        return self.without(value) if isinstance(value, str) else value
+            return [self.inside(one, name) for one in value]
+        return self.out_of(value, name) if isinstance(value, str) else value
 
     def _plain(self, text: str) -> str:
         return "" if self._spot.fullmatch(text) else self._spot.sub(DOT, text)
@@ -140,9 +147,22 @@ def _others(unit: Overview, word: str, cards: Sequence[str]) -> bool:
 def cards(unit: Overview) -> Iterator[str]:
     """Every card number that any table knows."""
     patiently(unit)
-    columns = [c for table in METADATA.sorted_tables for c in personal(table) if _CARDS.search(c.name)]
-    for column in (*columns, OUTBOX.c.recipient):
+    for column in _card_columns():
         yield from unit.execute(select(column).where(column != "").distinct()).scalars()
+
+
+def is_known(unit: Overview, card: str) -> bool:
+    """Whether a column of card numbers has this one; the recipient of a message to a partner is no card."""
+    patiently(unit)
+    for column in _card_columns():
+        of_patrons = [OUTBOX.c.kind == "mail"] if column.table is OUTBOX else []
+        if unit.execute(select(column).where(column == card, *of_patrons).limit(1)).first():
+            return True
+    return False
+
+
+def _card_columns() -> list[Column[Any]]:
+    return [column for table in METADATA.sorted_tables for column in card_columns(table)]
 
 
 # ---- where
@@ -152,6 +172,11 @@ def personal(table: Table) -> list[Column[Any]]:
     """The columns of a table that may name a person."""
     things = NOT_A_PERSON.get(table.name, ())
     return [] if EVERY in things else [c for c in table.c if _is_text(c) and c.name not in things]
+
+
+def card_columns(table: Table) -> list[Column[Any]]:
+    """Those of them whose values are card numbers."""
+    return [column for column in personal(table) if _CARDS.search(column.name)]
 
 
 def _is_text(column: Column[Any]) -> bool:
@@ -187,7 +212,7 @@ def names(table: Table, row: Mapping[str, Any], who: Person) -> bool:
     """Whether this row names the person. A patron's row is about that patron, whatever stands in it."""
     if table is PATRONS:
         return row["barcode"] in who.cards
-    return any(who.is_in(row[column.name]) for column in personal(table))
+    return any(who.is_in(row[column.name], column.name) for column in personal(table))
 
 
 def key_of(table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:

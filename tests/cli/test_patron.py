@@ -123,9 +123,37 @@ def test_an_export_shows_everything_about_a_request_and_no_hash_of_the_pin(confi
     assert "$argon2id" not in json.dumps(found)
 
 
-def test_nothing_known_is_exit_1(config: Path) -> None:
-    done = run(config, "export", "no such card")
-    assert (done.exit_code, done.stderr) == (1, "nothing is known of this card\n")
+@pytest.mark.parametrize("words", [("export",), ("erase", "--reason", "asked", "--yes")], ids=["export", "erase"])
+def test_a_card_that_nothing_knows_is_refused(config: Path, words: tuple[str, ...]) -> None:
+    do(config, known)
+    do(config, lambda unit: placed(unit, Position.ON_LOAN, reason="the edition of 2017"))
+    wrong, also_wrong = run(config, words[0], "2017", *words[1:]), run(config, *words, CARD, "--former", "2017")
+
+    for done in (wrong, also_wrong):
+        assert (done.exit_code, done.stderr) == (1, "2017: no table and no archive knows this card; nothing was done\n")
+    assert do(config, Unit.request, "R1").reason == "the edition of 2017"
+    assert erased.read(config.with_name("hkall.db.erased")) == ()
+
+
+def test_a_partner_of_the_same_name_makes_no_card_known(config: Path) -> None:
+    message = {**_message(""), "kind": "ncip", "recipient": "CUHK"}
+    do(config, lambda unit: unit.execute(insert(OUTBOX), message))
+    assert run(config, "erase", "CUHK", "--reason", "asked", "--yes").exit_code == 1
+
+
+def test_a_card_that_an_archive_alone_knows_is_erased_there(config: Path, tmp_path: Path) -> None:
+    do(config, placed, Position.CLOSED)
+    archive_into(config, tmp_path / "old.jsonl.gz")
+    told(config, *ERASE)
+    assert CARD not in _archive(tmp_path / "old.jsonl.gz")
+
+
+def test_a_card_that_is_unknown_while_an_archive_is_away_is_told_so(config: Path, tmp_path: Path) -> None:
+    do(config, placed, Position.CLOSED)
+    file = tmp_path / "old.jsonl.gz"
+    archive_into(config, file)
+    file.rename(tmp_path / "moved.jsonl.gz")
+    assert f"; {file} is not here and was not read" in run(config, *ERASE).stderr
 
 
 # ---- erase

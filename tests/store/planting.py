@@ -11,7 +11,7 @@ from sqlalchemy import Boolean, Column, Integer, Table, insert
 
 from hkall_gateway.rules.lifecycle import Stage
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.store.persons import personal
+from hkall_gateway.store.persons import card_columns, personal
 from hkall_gateway.store.tables import METADATA, UtcDateTime
 from hkall_gateway.store.unit import Unit
 
@@ -28,7 +28,10 @@ TEXTS = (
 
 
 def plant(unit: Unit, marks: Sequence[str] = PERSON) -> int:
-    """A row for each column that may name a person, each of the marks and each kind of text; how many."""
+    """A row for each column that may name a person, each of the marks and each kind of text; how many.
+
+    A column of card numbers has nothing else around them.
+    """
     patron = {"barcode": CARD, "name": NAME, "name_zh": NAME_ZH, "email": EMAIL}
     unit.execute(insert(METADATA.tables["patrons"]), patron)
     rows = [(table, row) for table in METADATA.sorted_tables if table.name != "patrons" for row in _rows(table, marks)]
@@ -39,8 +42,9 @@ def plant(unit: Unit, marks: Sequence[str] = PERSON) -> int:
 
 def _rows(table: Table, marks: Sequence[str]) -> Iterator[dict[str, Any]]:
     numbers = count(1_000)
+    whole = [column.name for column in card_columns(table)]
     for column in (column for column in personal(table) if column.computed is None):
-        for text in TEXTS:
+        for text in TEXTS[:1] if column.name in whole else TEXTS:
             for mark in marks:
                 yield {**_plain(table, next(numbers)), column.name: text.format(mark)}
 

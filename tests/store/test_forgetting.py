@@ -191,6 +191,32 @@ def test_who_erased_and_why_stands_in_the_journal_and_not_whom(store: Immediate,
     assert line["detail"] == '{"because":"asked by •","requests":0,"rows":1,"stays":0}'
 
 
+def test_a_card_is_compared_whole_and_a_text_word_by_word(store: Immediate, now: datetime) -> None:
+    another = f"{CARD}-5"
+    store.now(lambda unit: unit.execute(insert(PATRONS), [{"barcode": CARD}, {"barcode": another}]))
+    loan = Request("", Side.BORROWING, Position.CLOSED, "Dune", "b1", patron=another, reason=f"lost by {CARD}, found")
+    store.now(Unit.open, loan, now, By("test", "world"))
+    store.now(lambda unit: unit.execute(insert(CARD_BLOCKS), {"card": another, "at": now}))
+    store.now(replace_card, "older", another, now, CLERK)
+    journal = store.now(lambda unit: [dict(row) for row in unit.execute(select(JOURNAL)).mappings()])
+
+    assert erase(store, now).stays == ()
+
+    assert set(store.now(lambda unit: list(persons.cards(unit)))) == {another, "older"}
+    (kept,) = store.now(lambda unit: unit.execute(select(REQUESTS.c.patron, REQUESTS.c.reason)).all())
+    assert tuple(kept) == (another, "lost by •, found")
+    after = store.now(lambda unit: [dict(row) for row in unit.execute(select(JOURNAL)).mappings()])
+    assert [line["patron"] for line in after[: len(journal)]] == [line["patron"] for line in journal]
+    assert all(f'"patron":"{another}"' in line["detail"] for line in after if line["event"] == "OPEN")
+
+
+@pytest.mark.parametrize("key", ["patron", "card", "former", "present", "recipient"])
+def test_a_card_in_json_is_compared_whole(key: str) -> None:
+    who = Person((CARD,))
+    assert who.without(f'{{"{key}":"{CARD}-5"}}') == f'{{"{key}":"{CARD}-5"}}'
+    assert who.without(f'{{"{key}":["{CARD}"]}}') == f'{{"{key}":[""]}}'
+
+
 # ---- the archive
 
 
