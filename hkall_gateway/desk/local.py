@@ -95,7 +95,7 @@ class Local:
         present = facts.borrower.barcode if facts.borrower else ""
         for one in sorted({card, *facts.former} - {present} if present else ()):
             if await self._store.glance(has_anything, one) and (one == card or not await self._is_of_another(one, present)):
-                locks = Locks(one, whole=True)
+                locks = Locks(present, former=one, whole=True)
                 await self._store.run(follow_card, one, present, self._now(), BY_ILS, locks=locks)
         if present == card and await self._store.glance(who_replaced, card) == BY_ILS.who:
             await self._store.run(reinstate, [card])  # it was issued to somebody else

@@ -37,7 +37,7 @@ class Locks:
 
     `request` is our number, `item` a copy's (agency, barcode), of which the barcode counts. `wires` are RequestIds between
     libraries and `placed` is a discovery system's, each (agency, value). `document` is a key of the inbox. `line` is the one
-    to a partner. `whole`: all open requests of the patron too.
+    to a partner. `whole`: all open requests of the patron too. `former` is another card of the patron, which `patron` replaces.
     """
 
     patron: str = ""
@@ -48,11 +48,13 @@ class Locks:
     document: Pair = NOTHING
     line: str = ""
     whole: bool = False
+    former: str = ""
 
     def names(self) -> Iterator[str]:
         """What one gateway at a time decides about, whether there is a row of it or not."""
         named = (
             ("card", ("", self.patron)),
+            ("card", ("", self.former)),
             ("copy", ("", self.item[1])),
             ("document", self.document),
             (LINE, ("", self.line)),
@@ -63,8 +65,9 @@ class Locks:
 
     def requests(self) -> Iterator[Named]:
         """The requests that it decides about, as a row of WAYS and its values."""
-        ones: dict[str, str] = {"number": self.request, "copy": self.item[1], "card": self.patron if self.whole else ""}
-        yield from ((way, (value,)) for way, value in ones.items() if value)
+        cards = (self.patron, self.former) if self.whole else ()
+        ones = (("number", self.request), ("copy", self.item[1]), *(("card", card) for card in cards))
+        yield from ((way, (value,)) for way, value in ones if value)
         yield from (("wire", wire) for wire in self.wires if wire[1])
         if self.placed[1]:
             yield "placed", self.placed

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Engine, insert
 
 from hkall_gateway.desk.local import FLAG, MOST_KEPT, Local, Terms
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, By, Holding, Position, Request, Sensitive, Side, Why
 from hkall_gateway.store import cards, former_cards
 from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine import Limits, open_engine
+from hkall_gateway.store.faults import Unavailable
+from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.tables import PATRONS
+from hkall_gateway.store.trips import settle
 from hkall_gateway.store.unit import Unit
 from tests import databases
 
@@ -282,3 +286,25 @@ def test_a_card_that_the_system_had_replaced_and_issues_again_is_the_new_reader_
     assert store.now(former_cards.card_now, "P7") == "P8"
     assert asked(store, Renumbering(), "P7").borrower is not None
     assert store.now(former_cards.card_now, "P7") == "P7"
+
+
+@pytest.mark.parametrize("held", ["P1", "P2", "P3"])
+def test_a_card_is_followed_only_when_no_other_gateway_decides_about_either(postgres_engine: Engine, held: str) -> None:
+    """The other gateway decides about one of the cards until it commits; in this test it never does."""
+    engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
+    store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+    number = wish_of(store, "P1")
+    with engine.connect() as other:
+        other.exec_driver_sql("BEGIN")
+        Unit(other, str).lock([Locks(held)])
+        settle(other)
+        if held == "P3":
+            asked(store, Renumbering(present={"P1": "P2"}), "P1")
+        else:
+            with pytest.raises(Unavailable):
+                asked(store, Renumbering(present={"P1": "P2"}), "P1")
+        other.exec_driver_sql("ROLLBACK")
+
+    assert patron_of(store, number) == ("P2" if held == "P3" else "P1")
+    store.close()
+    engine.dispose()

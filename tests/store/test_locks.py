@@ -69,6 +69,7 @@ WAYS = {
     "its RequestId at a former lender": Locks(wires=(("HKU", "R1-1"),)),
     "the discovery system's RequestId": Locks(placed=("D", "d-1")),
     "all of its patron's": Locks("P1", whole=True),
+    "all of its patron's, who has another card now": Locks("P9", former="P1", whole=True),
 }
 
 
@@ -92,6 +93,11 @@ ROWLESS = {
 @pytest.mark.parametrize("what", ROWLESS)
 def test_what_has_no_row_yet_is_decided_by_one_gateway_at_a_time_too(two: tuple[Connection, Connection], what: str) -> None:
     assert waits(two, ROWLESS[what], ROWLESS[what])
+
+
+@pytest.mark.parametrize("card", ["P8", "P9"])
+def test_both_cards_of_a_person_are_locked(two: tuple[Connection, Connection], card: str) -> None:
+    assert waits(two, Locks(card), Locks("P9", former="P8"))
 
 
 @pytest.mark.usefixtures("request_r1")
