@@ -57,18 +57,25 @@ def rewrite(path: Path, change: Callable[[Record], Record]) -> int:
     they have added. Raises NotAnArchive, OSError.
     """
     new = path.with_name(path.name + ".new")
-    with path.open("rb") as old, os.fdopen(os.open(new, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        file.truncate(0)
-        count = _copy(old, path, file, change)
-        with _locked(path, os.O_RDWR) as current:
-            if not os.path.samestat(os.fstat(old.fileno()), os.fstat(current.fileno())):
-                raise OSError(f"{path}: another process has rewritten it at this moment; try again")
-            count += _copy(old, path, file, change)
-            file.flush()
-            os.fsync(file.fileno())
-            new.replace(path)
-            sync_folder(path.parent)
+    with path.open("rb") as old, _locked(new, os.O_RDWR | os.O_CREAT, fcntl.LOCK_NB) as file:
+        try:
+            file.truncate(0)  # a rewrite that was killed has left it
+            return _put_in_place(old, path, file, new, change)
+        finally:
+            if _is_named(file, new):  # it has not taken the old one's place
+                new.unlink()
+
+
+def _put_in_place(old: BinaryIO, path: Path, file: BinaryIO, new: Path, change: Callable[[Record], Record]) -> int:
+    count = _copy(old, path, file, change)
+    with _locked(path, os.O_RDWR) as current:
+        if not os.path.samestat(os.fstat(old.fileno()), os.fstat(current.fileno())):
+            raise OSError(f"{path}: another process has rewritten it at this moment; try again")
+        count += _copy(old, path, file, change)
+        file.flush()
+        os.fsync(file.fileno())
+        new.replace(path)
+        sync_folder(path.parent)
     return count
 
 
@@ -103,14 +110,22 @@ def _lines(block: bytes) -> Iterator[Record]:
 
 
 @contextmanager
-def _locked(path: Path, flags: int) -> Iterator[BinaryIO]:
-    """The file with this name, ours alone until the end; the name may come to mean another file while we wait."""
+def _locked(path: Path, flags: int, how: int = 0) -> Iterator[BinaryIO]:
+    """The file with this name, ours alone until the end; the name may come to mean another file while we wait.
+
+    With LOCK_NB nobody is waited for: BlockingIOError.
+    """
     while True:
         with os.fdopen(os.open(path, flags, 0o600), "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            fcntl.flock(file, fcntl.LOCK_EX | how)
+            if _is_named(file, path):
                 yield file
                 return
+
+
+def _is_named(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file is the one that has this name now."""
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
 def _line(record: Mapping[str, Any]) -> str:

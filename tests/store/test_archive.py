@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
 from datetime import UTC, date, datetime
@@ -129,7 +130,36 @@ def test_a_rewrite_that_dies_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         rewrite(file, die)
     assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["old.jsonl.gz"]
     assert rewrite(file, shout) == 1
+
+
+def test_what_a_killed_rewrite_has_left_is_written_over(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    append(file, [ONE, TWO])
+    file.with_name("old.jsonl.gz.new").write_bytes(file.read_bytes() * 3 + b"and half a block")
+    assert rewrite(file, shout) == 1
+    assert [record["id"] for record in read(file)] == ["R1", "R0"]
+    assert [path.name for path in tmp_path.iterdir()] == ["old.jsonl.gz"]
+
+
+def test_a_rewrite_that_opened_the_new_file_of_another_does_not_empty_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one ends between opening and locking, so that what was opened is the archive itself by then."""
+    file = tmp_path / "old.jsonl.gz"
+    append(file, [TWO])
+    locking, left = fcntl.flock, [lambda: rewrite(file, shout)]
+
+    def lock(opened: int, how: int) -> None:
+        if left:
+            left.pop()()
+        locking(opened, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with pytest.raises(OSError, match="has rewritten it"):
+        rewrite(file, shout)
+    assert [record["id"] for record in read(file)] == ["R0"]
 
 
 def test_a_rewrite_meanwhile_stops_the_other_one(tmp_path: Path) -> None:
