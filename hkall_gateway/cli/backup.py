@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +34,6 @@ from hkall_gateway.store.archive import NotAnArchive
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.erased import Mark
-from hkall_gateway.store.persons import Person
 from hkall_gateway.store.restoring import Counts, Marks, NotRestored, Restored
 from hkall_gateway.store.unit import Unit
 
@@ -197,8 +196,8 @@ def _again_in_archives(target: _Target) -> int:
 
 
 def _again_in(file: Path, marks: Marks) -> int:
-    found: Sequence[tuple[str, Mark]] = list(erased.matching(forgetting.cards_in_archive(file), marks.known, marks.key))
-    return sum(forgetting.forget_in_archive(file, Person((card,)), mark.at) for card, mark in found)
+    found = erased.matching(forgetting.cards_in_archive(file), marks.known, marks.key)
+    return forgetting.forget_again_in_archive(file, [(card, mark.at) for card, mark in found])
 
 
 def _told(done: Restored, archived: int) -> list[dict[str, Any]]:

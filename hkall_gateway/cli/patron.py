@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -19,7 +20,7 @@ from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, w
 from hkall_gateway.store import erased, forgetting, leftovers, persons, retention
 from hkall_gateway.store.archive import NotAnArchive
 from hkall_gateway.store.erased import Mark
-from hkall_gateway.store.forgetting import Done, Stays
+from hkall_gateway.store.forgetting import Done, Found, Stays
 from hkall_gateway.store.persons import DOT, Person, Row
 from hkall_gateway.store.unit import Unit
 
@@ -103,8 +104,10 @@ def erase(
     found = site.look(forgetting.find, who)
     _confirm(len(found), yes)
     marks = _marked(site, who)
-    files = [_erased_from(file, who) for file in _archives(site, archives)]
-    done = site.run(forgetting.forget, who, found, marks, reason, site.now(), by_staff("erase"))
+    archived = _from_archives(site, archives, who)  # first, while a second try would still know the names
+    done = _from_tables(site, who, found, marks, reason)
+    archived += _from_archives(site, archives, who)  # and what a purge has moved meanwhile
+    files = [_archive_row(file, archived) for file in _archives(site, archives)]
     show(_told(who, done, [*files, *_written_anew(site.engine, vacuum)]), as_json, COLUMNS)
 
 
@@ -168,10 +171,23 @@ def _archives(site: Site, further: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(file.absolute() for file in (*found, *further)))
 
 
-def _erased_from(file: Path, who: Person) -> dict[str, Any]:
+def _from_tables(site: Site, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str) -> Done:
+    """Forget the rows that were found, and those that were written after the look and before the cards were locked."""
+    done = site.run(forgetting.forget, who, found, marks, reason, site.now(), by_staff("erase"))
+    late = site.look(forgetting.find, who, found)
+    return done.and_then(site.run(forgetting.forget, who, late, (), reason, site.now(), by_staff("erase"))) if late else done
+
+
+def _from_archives(site: Site, further: Sequence[Path], who: Person) -> Counter[Path]:
+    """How many records of each archive forgot the person, of those that are here."""
+    files = [file for file in _archives(site, further) if file.exists()]
+    return Counter({file: _reading(partial(forgetting.forget_in_archive, file, who)) for file in files})
+
+
+def _archive_row(file: Path, archived: Counter[Path]) -> dict[str, Any]:
     if not file.exists():
         return _stays(Stays("archive", str(file), "it is not here", "run this again with --archive FILE where it is"))
-    return _forgot("archive", _reading(partial(forgetting.forget_in_archive, file, who)), str(file))
+    return _forgot("archive", archived[file], str(file))
 
 
 def _reading(work: Callable[[], Any]) -> Any:

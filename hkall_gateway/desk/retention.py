@@ -73,6 +73,7 @@ def _by_days(forget: Callable[[Unit, datetime, int], int]) -> Stage:
 def _archive(unit: Unit, terms: Retention, now: datetime, place: str, limit: int) -> Done:
     if not (terms.archive_days and terms.archive_file):
         return NOTHING
+    unit.lock([kept.MOVING])
     found = kept.closed(unit, last_instant(now, terms.archive_days), _read(place), limit)
     if found:
         _to_the_archive(unit, terms, now, kept.records(unit, found))
@@ -83,6 +84,7 @@ def _archive(unit: Unit, terms: Retention, now: datetime, place: str, limit: int
 def _archive_lines(unit: Unit, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
     if not (terms.archive_days and terms.archive_file):
         return NOTHING
+    unit.lock([kept.MOVING])
     found = kept.lines(unit, last_instant(now, terms.archive_days), limit)
     if found:
         _to_the_archive(unit, terms, now, found)

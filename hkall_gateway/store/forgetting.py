@@ -8,9 +8,11 @@ The facts stay: library, title, dates, positions, rules and amounts.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,23 +62,34 @@ class Done:
     rows: int
     stays: tuple[Stays, ...]
 
+    def and_then(self, more: Done) -> Done:
+        """This erasure and another one of the same person that followed it."""
+        return Done(self.requests + more.requests, self.rows + more.rows, tuple(dict.fromkeys(self.stays + more.stays)))
+
+
+Found = tuple[str, Row]
+"""The name of a table, and a row of it."""
+
 
 # ---- in the tables
 
 
-def find(unit: Unit, who: Person) -> list[tuple[str, Row]]:
-    """Every row that names the person, by table; a look that writes nothing and reads whole tables."""
-    return [(table.name, row) for table, row in persons.mentioning(unit, who)]
+def find(unit: Unit, who: Person, but: Sequence[Found] = ()) -> list[Found]:
+    """Every row that names the person, but for these; a look that writes nothing and reads whole tables."""
+    known = {(name, persons.key_of(_TABLES[name], row)) for name, row in but}
+    mentioned = persons.mentioning(unit, who)
+    return [(table.name, row) for table, row in mentioned if (table.name, persons.key_of(table, row)) not in known]
 
 
 def forget(
-    unit: Unit, who: Person, found: Sequence[tuple[str, Row]], marks: Sequence[Mark], reason: str, now: datetime, by: By
+    unit: Unit, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: By
 ) -> Done:
     """Erase the person from the rows that were `found`, keep the marks, and write a line about it into the journal.
 
-    A row that has changed since it was found is judged as it is now; another gateway decides nothing about the cards meanwhile.
+    A row that has changed since it was found is judged as it is now. Until the end of the transaction no other gateway decides
+    about the cards, and nothing moves to an archive; so an archive that is read afterwards holds all that ever will move there.
     """
-    unit.lock([Locks(card, whole=True) for card in sorted(who.cards)])
+    unit.lock([retention.MOVING, *(Locks(card, whole=True) for card in sorted(who.cards))])
     theirs = unit.batch(REQUESTS.c.patron.in_(who.cards), order=(REQUESTS.c.id,), limit=_ALL)
     held = retention.held(unit, theirs)
     ended = [request for request in theirs if request.id not in held]
@@ -106,7 +119,7 @@ def _requests(theirs: Sequence[Request], held: Mapping[str, str]) -> Iterator[St
             yield Stays("request", request.id, f"{request.position}: {held[request.id]}", f"requests show {request.id}")
 
 
-def _as_they_are(unit: Unit, found: Sequence[tuple[str, Row]]) -> Iterator[tuple[Table, Row]]:
+def _as_they_are(unit: Unit, found: Sequence[Found]) -> Iterator[tuple[Table, Row]]:
     for name, row in found:
         table = _TABLES[name]
         now = unit.execute(select(table).where(*persons.this(table, row))).mappings().first()
@@ -227,16 +240,28 @@ def _note(unit: Unit, facts: Mapping[str, Any], now: datetime, by: By) -> None:
 # ---- in an archive
 
 
-def forget_in_archive(path: Path, who: Person, before: datetime | None = None) -> int:
-    """Make the person's records in an archive anonymous, those that ended before an instant if it is given; how many.
+def forget_in_archive(path: Path, who: Person) -> int:
+    """Make the person's records in an archive anonymous; how many. Raises NotAnArchive, OSError."""
+    return archive.rewrite(path, lambda record: _forgotten(record, who))
+
+
+def forget_again_in_archive(path: Path, erasures: Sequence[tuple[str, datetime]]) -> int:
+    """Make the records of each (card, when it was erased) that ended before that anonymous, in one pass; how many.
 
     Raises NotAnArchive, OSError.
     """
+    in_time = sorted(erasures, key=lambda erasure: erasure[1])
+    times = [at for _card, at in in_time]
+
+    @cache
+    def erased_from(place: int) -> Person:
+        return Person(tuple(card for card, _at in in_time[place:]))
 
     def change(record: Row) -> Row:
-        return record if before and _ended(record) >= before else _forgotten(record, who)
+        later = bisect_right(times, _ended(record))
+        return _forgotten(record, erased_from(later)) if later < len(times) else record
 
-    return archive.rewrite(path, change)
+    return archive.rewrite(path, change) if times else 0
 
 
 def in_archive(path: Path, who: Person) -> list[Row]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, exists, func, literal, or_, select, tuple_, update
 
 from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.outbox import UNSETTLED
 from hkall_gateway.store.overview import Overview
 from hkall_gateway.store.prepared import Prepared
@@ -50,6 +51,9 @@ NO_PERSON_IN: Final[Mapping[Table, Mapping[str, str]]] = {
 
 NO_PAYER: Final[Mapping[str, str]] = {"patron": "", "transaction_id": "", "outcome": ""}
 """A payment, as it stands once its patron is forgotten."""
+
+MOVING: Final = Locks(document=("", "archives"))
+"""Held while rows move to an archive and while a person is erased, so that none of that person's rows moves unseen."""
 
 PARTS: Final[tuple[Table, ...]] = (JOURNAL, CANDIDATES, NOTICES, FINES, OUTBOX)
 """What belongs to a request and goes where it goes."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,11 @@ from click.testing import CliRunner, Result
 from sqlalchemy import delete, insert
 
 from hkall_gateway.cli import main
+from hkall_gateway.cli.site import Site, open_site
 from hkall_gateway.daemon import now
 from hkall_gateway.lab import setup
-from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Side
-from hkall_gateway.store import erased, fines, leftovers, quarantine
+from hkall_gateway.rules.vocabulary import By, Partner, Position, Refusal, Request, Side, Why
+from hkall_gateway.store import erased, fines, forgetting, leftovers, quarantine
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.tables import CARD_BLOCKS, OUTBOX, PATRONS
@@ -244,6 +248,63 @@ def test_an_archive_that_is_away_is_listed(config: Path, tmp_path: Path) -> None
     assert CARD in _archive(elsewhere)
     told(config, *ERASE, "--archive", str(elsewhere))
     assert CARD not in _archive(elsewhere)
+
+
+@pytest.mark.parametrize("before", ["a look", "an erasure"])
+def test_what_a_purge_moves_beside_an_erasure_is_erased_in_the_archive(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """At the latest when the archives have been gone through once, just before the tables are."""
+    do(config, known)
+    do(config, placed, Position.CLOSED)
+    file = tmp_path / "old.jsonl.gz"
+
+    with open_as(config, monkeypatch) as site:
+        work = forgetting.find if before == "a look" else forgetting.forget
+        purged = interrupted(site, partial(archive_into, config, file), work)
+        done = CliRunner().invoke(main, ["patron", *ERASE, "--json"], obj=purged)
+
+    assert done.exit_code == 0, done.output
+    assert CARD not in _archive(file)
+    assert stays(json.loads(done.stdout)) == {}
+
+
+def test_what_is_written_after_the_look_is_forgotten_too(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A self-check was told no in between: a line of the journal about nothing but the card."""
+    do(config, known)
+
+    def refuse() -> None:
+        do(config, lambda unit: unit.refuse(Refusal(Why.UNKNOWN_TITLE), now(), STAFF, patron=CARD))
+
+    with open_as(config, monkeypatch) as site:
+        done = CliRunner().invoke(main, ["patron", *ERASE], obj=interrupted(site, refuse, forgetting.forget))
+
+    assert done.exit_code == 0, done.output
+    assert leftovers.count(file_of(config), PERSON) == 0
+
+
+@contextmanager
+def open_as(config: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """The site, as the command opens it."""
+    for name, value in _environment().items():
+        monkeypatch.setenv(name, value)
+    site = open_site(config)
+    yield site
+    assert site.engine is not None
+    site.engine.dispose()
+
+
+def interrupted(site: Site, other: Callable[[], object], work: object) -> Site:
+    """The site, on which another process does `other` just before the first `work`."""
+    left = [other]
+
+    def before(do: Callable[..., Any], asked: Callable[..., Any], *args: Any) -> Any:
+        if asked is work and left:
+            left.pop()()
+        return do(asked, *args)
+
+    assert site.looking is not None
+    return replace(site, transact=partial(before, site.transact), looking=partial(before, site.looking))
 
 
 def test_without_a_vacuum_the_output_says_what_that_means(config: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +252,26 @@ def _line(card: str) -> dict[str, Any]:
         "event": "OPEN",
         "detail": f'{{"p":"{card}"}}',
     }
+
+
+def test_an_archive_loses_all_who_were_erased_after_its_records_in_one_pass(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    archive.append(file, [_ended("R1", "P1", 1, "lent by P3"), _ended("R2", "P2", 1), _ended("R3", "P1", 3), _ended("R4", "P9", 1)])
+    erasures = [("P1", _day(2)), ("P2", _day(1)), ("P3", _day(4)), ("P9-1", _day(4))]
+
+    assert forgetting.forget_again_in_archive(file, erasures) == 1
+
+    found = [(record["id"], record["patron"], record["reason"]) for record in archive.records(file)]
+    assert found == [("R1", "", ""), ("R2", "P2", ""), ("R3", "P1", ""), ("R4", "P9", "")]
+
+
+def _day(number: int) -> datetime:
+    return datetime(2017, 3, number, tzinfo=UTC)
+
+
+def _ended(number: str, card: str, day: int, reason: str = "") -> dict[str, Any]:
+    parts: dict[str, list[Any]] = {"journal": [], "candidates": [], "notices": [], "fines": [], "outbox": []}
+    return {"id": number, "patron": card, "reason": reason, "moved_at": _day(day).isoformat(), **parts}
 
 
 def test_open_requests_of_the_person_stay_with_all_that_belongs_to_them(store: Immediate, now: datetime) -> None:

@@ -10,16 +10,21 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.exc import OperationalError
 from twisted.internet.defer import Deferred
 
+from hkall_gateway.desk.retention import STAGES
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
+from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Side
-from hkall_gateway.store import inbox
+from hkall_gateway.store import forgetting, inbox
 from hkall_gateway.store.database import Database
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine import Limits, open_engine
 from hkall_gateway.store.locks import Locks
+from hkall_gateway.store.persons import Person
 from hkall_gateway.store.tables import LINKS, PATRONS
+from hkall_gateway.store.trips import forget, settle
 from hkall_gateway.store.unit import Unit
 
 PATIENCE_S = 20.0
@@ -143,3 +148,65 @@ def test_a_gateway_that_starts_with_the_directory_as_it_is_waits_for_nobody(
         busy.execute(select(LINKS.c.agency).with_for_update())
         assert _outcomes(turns, [pair[1].run(Unit.write_partners, directory)]) == [None]
         busy.exec_driver_sql("ROLLBACK")
+
+
+def _request_if_known(unit: Unit, card: str, now: datetime, by: By) -> str:
+    if unit.patron(card) is None:
+        return "unknown"
+    return unit.open(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id
+
+
+def test_a_request_that_is_placed_beside_an_erasure_keeps_its_patron_or_finds_none(
+    pair: Pair, turns: Turns, postgres_engine: Engine, now: datetime, by: By
+) -> None:
+    with postgres_engine.connect() as connection:
+        connection.execute(insert(PATRONS), [{"barcode": card, "name": f"Cheung {card}"} for card in CARDS])
+    people = [Person((card,), (f"Cheung {card}",)) for card in CARDS]
+    found = _outcomes(turns, [pair[0].read(forgetting.find, who) for who in people])
+    with _at_the_same_time(pair):
+        erased = [
+            pair[0].run(forgetting.forget, who, rows, (), "asked", now, by) for who, rows in zip(people, found, strict=True)
+        ]
+        placed = [pair[1].run(_request_if_known, card, now, by, locks=Locks(card)) for card in CARDS]
+    done, numbers = _outcomes(turns, erased), _outcomes(turns, placed)
+
+    left = _outcomes(turns, [pair[0].read(Unit.patron, card) for card in CARDS])
+    for one, number, patron in zip(done, numbers, left, strict=True):
+        assert (number == "unknown") == (patron is None), (number, one)
+        assert [stay.which for stay in one.stays] == ([] if number == "unknown" else [number, ""])
+
+
+def test_an_erasure_holds_the_card_and_the_archives(postgres_engine: Engine, now: datetime, by: By) -> None:
+    """What another gateway would decide about the card, or move to an archive, waits."""
+    engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
+    with engine.connect() as erasing, engine.connect() as other:
+        erasing.exec_driver_sql("BEGIN")
+        forgetting.forget(Unit(erasing, str), Person(("P1", "P2")), [], (), "asked", now, by)
+        for work in (
+            lambda unit: unit.lock([Locks("P1")]),
+            lambda unit: unit.lock([Locks("P2", whole=True)]),
+            lambda unit: _purge(unit, "archive", now),
+            lambda unit: _purge(unit, "archive_lines", now),
+        ):
+            assert _waits(other, work)
+        assert not _waits(other, lambda unit: unit.lock([Locks("P3")]))
+    engine.dispose()
+
+
+def _purge(unit: Unit, stage: str, now: datetime) -> None:
+    STAGES[stage](unit, Retention(archive_days=1, archive_file="/nowhere"), now, "", 1)
+
+
+def _waits(connection: Connection, work: Callable[[Unit], object]) -> bool:
+    connection.exec_driver_sql("BEGIN")
+    try:
+        work(Unit(connection, str))
+        settle(connection)
+    except OperationalError as error:
+        if "lock timeout" not in str(error):
+            raise
+        return True
+    finally:
+        forget(connection)
+        connection.exec_driver_sql("ROLLBACK")
+    return False
