@@ -57,8 +57,8 @@ def open_engine(url: str, limits: Limits = Limits()) -> Engine:  # frozen
     if not url.startswith("sqlite"):
         return _postgresql(url, limits)
     extra: dict[str, Any] = {"poolclass": StaticPool} if _in_memory(url) else {}
-    _make_private(url)
     engine = create_engine(url, **_OURS, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000}, **extra)
+    event.listen(engine, "do_connect", lambda *_: _make_private(url))
     event.listen(engine, "connect", _sqlite_pragmas)
     return engine
 

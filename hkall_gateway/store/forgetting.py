@@ -81,9 +81,7 @@ def find(unit: Unit, who: Person, but: Sequence[Found] = ()) -> list[Found]:
     return [(table.name, row) for table, row in mentioned if (table.name, persons.key_of(table, row)) not in known]
 
 
-def forget(
-    unit: Unit, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: By
-) -> Done:
+def forget(unit: Unit, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: By) -> Done:
     """Erase the person from the rows that were `found`, keep the marks, and write a line about it into the journal.
 
     A row that has changed since it was found is judged as it is now. Until the end of the transaction no other gateway decides

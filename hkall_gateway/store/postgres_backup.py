@@ -44,10 +44,13 @@ def save(engine: Engine, target: Path) -> None:
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     where, environ = _connection_of(engine)
     ours = [f'--table="{place}"."{name}"' for name in (*METADATA.tables, REVISIONS)]
-    _run(_program("pg_dump"), "--format=custom", *ours, f"--file={new}", f"--dbname={where}", environ=environ)
-    with new.open("rb") as file:
-        os.fsync(file.fileno())
-    new.replace(target)
+    try:
+        _run(_program("pg_dump"), "--format=custom", *ours, f"--file={new}", f"--dbname={where}", environ=environ)
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        new.replace(target)
+    finally:
+        new.unlink(missing_ok=True)
     sync_folder(target.parent)
 
 
@@ -58,10 +61,12 @@ def restore(engine: Engine, source: Path, work: Callable[[Connection, Counts], T
     """
     revision = _revision_of(source)
     with schema.remaking(engine) as connection:
+        grants = _grants(connection)
         _drop_all(connection)
         schema.bring_to(connection, revision)
         rows = _filled(connection, source)
         schema.bring_to(connection, "head")
+        _grant_again(connection, grants)
         return work(connection, rows)
 
 
@@ -73,6 +78,31 @@ def _drop_all(connection: Connection) -> None:
     names = [name for name in (*(table.name for table in METADATA.sorted_tables), REVISIONS) if name in there]
     if names:
         connection.exec_driver_sql(f"DROP TABLE {', '.join(names)}")  # what a site has built on them is not dropped with them
+
+
+def _grants(connection: Connection) -> list[tuple[str, str]]:
+    """(table or sequence, SQL) of each privilege that somebody else has on it; those on single columns are not kept."""
+    return [(str(name), str(grant)) for name, grant in connection.execute(_GRANTS)]
+
+
+_GRANTS: Final = text("""
+    SELECT relname, format(
+        'GRANT %s ON %s %I TO %s%s', privilege_type, CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, relname,
+        CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+        CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM pg_class, aclexplode(relacl)
+    WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'S') AND grantee <> relowner
+        AND pg_has_role(relowner, 'USAGE')
+    ORDER BY relname, grantee, privilege_type
+""")
+
+
+def _grant_again(connection: Connection, grants: Sequence[tuple[str, str]]) -> None:
+    """Of what is there again; a table of another version may not be."""
+    there = {*inspect(connection).get_table_names(), *inspect(connection).get_sequence_names()}
+    for name, grant in grants:
+        if name in there:
+            connection.exec_driver_sql(grant)
 
 
 def _filled(connection: Connection, source: Path) -> Counts:

@@ -20,6 +20,7 @@ from hkall_gateway.store import erased, forgetting, persons, schema
 from hkall_gateway.store.erased import Mark
 from hkall_gateway.store.facts import BLANK
 from hkall_gateway.store.forgetting import Done
+from hkall_gateway.store.leftovers import file_of
 from hkall_gateway.store.overview import Overview
 from hkall_gateway.store.tables import JOBS, JOURNAL, METADATA, PATRONS, REQUESTS
 from hkall_gateway.store.unit import Unit
@@ -124,7 +125,10 @@ def require_known(revision: str, source: Path) -> None:
 
 
 def readable_marks(engine: Engine, make_unit: Callable[[Any], Unit]) -> tuple[Mark, ...]:
-    """The marks of a database that may be empty, old or damaged."""
+    """The marks of a database that may be missing, empty, old or damaged; none is made by the look."""
+    file = file_of(engine)
+    if file is not None and not file.exists():
+        return ()
     try:
         with engine.connect() as connection:
             return erased.kept(make_unit(connection)) if inspect(engine).has_table("erased") else ()

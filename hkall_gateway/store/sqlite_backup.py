@@ -28,13 +28,13 @@ T = TypeVar("T")
 
 def save(engine: Engine, target: Path) -> None:
     """Copy the database into `target`, whole and on disk, while others work with it. Raises OSError, sqlite3.Error."""
-    new = _fresh(target, ".new")
-    with closing(engine.raw_connection()) as source, closing(sqlite3.connect(new)) as copy:
-        driver: Any = source.driver_connection
-        driver.backup(copy)
-        _in_one_file(copy)
-        _check(copy, new)
-    _put(new, target)
+    with _beside(target, ".new") as new:
+        with closing(engine.raw_connection()) as source, closing(sqlite3.connect(new)) as copy:
+            driver: Any = source.driver_connection
+            driver.backup(copy)
+            _in_one_file(copy)
+            _check(copy, new)
+        _put(new, target)
 
 
 def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, damaged: bool) -> T:
@@ -44,17 +44,17 @@ def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, 
     """
     with _alone(target, damaged=damaged):
         pass  # refused at once, and not after the work
-    new = _fresh(target, ".restoring")
-    rows = _copy(source, new)
-    engine = open_engine(f"sqlite:///{new}")
-    try:
-        done = _made_ready(engine, source, partial(work, engine, rows))
-    finally:
-        engine.dispose()
-    with closing(sqlite3.connect(new)) as connection:
-        _in_one_file(connection)
-    with _alone(target, damaged=damaged):
-        _put(new, target)
+    with _beside(target, ".restoring") as new:
+        rows = _copy(source, new)
+        engine = open_engine(f"sqlite:///{new}")
+        try:
+            done = _made_ready(engine, source, partial(work, engine, rows))
+        finally:
+            engine.dispose()
+        with closing(sqlite3.connect(new)) as connection:
+            _in_one_file(connection)
+        with _alone(target, damaged=damaged):
+            _put(new, target)
     return done
 
 
@@ -132,13 +132,21 @@ def _without_log(target: Path) -> None:
         target.with_name(target.name + end).unlink(missing_ok=True)
 
 
-def _fresh(target: Path, end: str) -> Path:
-    """An empty file beside the target that only we may read."""
+@contextmanager
+def _beside(target: Path, end: str) -> Iterator[Path]:
+    """An empty file beside the target that only we may read. What has not taken the target's place is gone afterwards."""
     new = target.with_name(target.name + end)
-    _without_log(new)
-    new.unlink(missing_ok=True)
+    _remove(new)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    return new
+    try:
+        yield new
+    finally:
+        _remove(new)
+
+
+def _remove(file: Path) -> None:
+    _without_log(file)
+    file.unlink(missing_ok=True)
 
 
 def _put(new: Path, target: Path) -> None:

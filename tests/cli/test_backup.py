@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import Engine, delete, insert, select, text
+from sqlalchemy import Connection, Engine, delete, insert, select, text
 
 from hkall_gateway.cli import main
 from hkall_gateway.daemon import now
@@ -32,12 +32,12 @@ from hkall_gateway.store.instances import Instance
 from hkall_gateway.store.restoring import counts
 from hkall_gateway.store.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS, REQUESTS
 from hkall_gateway.store.unit import Unit
+from tests.store.releases import RELEASES, on_postgresql
 from tests.store.planting import CARD, EMAIL, NAME, PERSON, plant
 
 PORTS = setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 KEPT = "[retention]\nanonymise_days = 0\nmessages_days = 0\n"
 SCHEMA = "backups"
-RELEASED = Path(__file__).parents[2] / "fixtures" / "databases" / "0.1.0.db.gz"
 
 
 @dataclass
@@ -331,6 +331,31 @@ def test_what_is_no_backup_changes_nothing(site: Site, tmp_path: Path, content: 
     assert site.do(Unit.request, "R1").patron == CARD
 
 
+@pytest.mark.parametrize("content", [b"something else" * 100, None], ids=["other", "cut off"])
+def test_a_restore_that_fails_leaves_no_file(in_file: Site, tmp_path: Path, content: bytes | None) -> None:
+    """Neither an empty database, which would be taken for a new one, nor half a copy of patrons."""
+    in_file.do(known)
+    copy = tmp_path / "copy"
+    in_file.done("backup", str(copy))
+    copy.write_bytes(copy.read_bytes()[: copy.stat().st_size // 2] if content is None else content)
+    in_file.file.unlink()
+    before = sorted(path.name for path in in_file.config.parent.iterdir())
+
+    in_file.refused("restore", str(copy))
+
+    assert sorted(path.name for path in in_file.config.parent.iterdir()) == before
+
+
+def test_a_backup_that_fails_leaves_no_file(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pg_dump").symlink_to("/bin/false")
+    site.environ["PATH"] = str(tmp_path / "bin")
+    place = tmp_path / "copies"
+    (place / "copy").mkdir(parents=True)  # its name is taken by a folder
+    site.run("backup", str(place / "copy"), "--force")
+    assert {path.name for path in place.iterdir()} <= {"copy", "hkall.erased"}
+
+
 def test_a_backup_of_a_newer_version_changes_nothing(site: Site, tmp_path: Path) -> None:
     _at(site, "9999")
     engine = site.engine()
@@ -360,13 +385,65 @@ def _at(site: Site, revision: str) -> None:
 
 def test_a_database_of_the_version_before_is_upgraded_on_the_way(in_file: Site, tmp_path: Path) -> None:
     old = tmp_path / "0.1.0.db"
-    old.write_bytes(gzip.decompress(RELEASED.read_bytes()))
+    old.write_bytes(gzip.decompress((RELEASES / "0.1.0.db.gz").read_bytes()))
     in_file.done("restore", str(old), "--force")
 
     engine = in_file.engine()
     assert (schema.revision(engine), schema.drift(engine)) == (schema.head(), [])
     assert len(in_file.do(Unit.open_list)) > 10
     engine.dispose()
+
+
+@pytest.mark.parametrize("site", ["postgresql"], indirect=True)
+def test_a_dump_of_the_version_before_is_upgraded_on_the_way(
+    site: Site, tmp_path: Path, postgres_url: str, postgres_programs: Path
+) -> None:
+    """The tables are made as the dump's version had them, filled, and upgraded."""
+    with on_postgresql(postgres_url, postgres_programs, "0.1.0") as released:
+        (kept_save(site))(released, tmp_path / "copy")
+        before = schema.revision(released)
+
+    found = site.done("restore", str(tmp_path / "copy"), "--force")
+
+    engine = site.engine()
+    assert before not in {"", schema.head()}
+    assert (schema.revision(engine), schema.drift(engine)) == (schema.head(), [])
+    engine.dispose()
+    assert found[0]["count"] > 100
+    assert len(site.do(Unit.open_list)) > 10
+
+
+@pytest.mark.parametrize("site", ["postgresql"], indirect=True)
+def test_what_others_may_do_with_the_tables_stays(site: Site, tmp_path: Path) -> None:
+    site.do(placed)
+    site.done("backup", str(tmp_path / "copy"))
+    grants = (
+        'CREATE ROLE "Reports, monthly"',
+        'GRANT SELECT ON requests, journal TO "Reports, monthly"',
+        'GRANT UPDATE ON requests TO "Reports, monthly" WITH GRANT OPTION',
+        "GRANT SELECT ON holdings TO PUBLIC",
+        'GRANT USAGE ON SEQUENCE journal_id_seq TO "Reports, monthly"',
+    )
+    with site.engine().connect() as connection:
+        for grant in grants:
+            connection.exec_driver_sql(grant)
+        before = _grants(connection)
+
+    site.done("restore", str(tmp_path / "copy"), "--force")
+
+    with site.engine().connect() as connection:
+        assert _grants(connection) == before
+        assert len(before) > 4
+        connection.exec_driver_sql('DROP OWNED BY "Reports, monthly"')
+        connection.exec_driver_sql('DROP ROLE "Reports, monthly"')
+
+
+def _grants(connection: Connection) -> list[tuple[Any, ...]]:
+    asked = (
+        "SELECT relname, grantee, privilege_type, is_grantable FROM pg_class, aclexplode(relacl) "
+        f"WHERE relnamespace = '{SCHEMA}'::regnamespace AND grantee <> relowner ORDER BY 1, 2, 3"
+    )
+    return [tuple(row) for row in connection.exec_driver_sql(asked)]
 
 
 def test_without_pg_dump_the_message_says_what_to_install(site: Site, tmp_path: Path) -> None:

@@ -256,7 +256,9 @@ def _line(card: str) -> dict[str, Any]:
 
 def test_an_archive_loses_all_who_were_erased_after_its_records_in_one_pass(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
-    archive.append(file, [_ended("R1", "P1", 1, "lent by P3"), _ended("R2", "P2", 1), _ended("R3", "P1", 3), _ended("R4", "P9", 1)])
+    archive.append(
+        file, [_ended("R1", "P1", 1, "lent by P3"), _ended("R2", "P2", 1), _ended("R3", "P1", 3), _ended("R4", "P9", 1)]
+    )
     erasures = [("P1", _day(2)), ("P2", _day(1)), ("P3", _day(4)), ("P9-1", _day(4))]
 
     assert forgetting.forget_again_in_archive(file, erasures) == 1

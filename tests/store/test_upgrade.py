@@ -6,14 +6,12 @@ The files are in fixtures/databases; its README says what is in them.
 from __future__ import annotations
 
 import gzip
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, func, select, text
-from sqlalchemy.engine import make_url
 
 from hkall_gateway.desk import staff
 from hkall_gateway.desk.deeds import Deed
@@ -27,9 +25,8 @@ from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import METADATA
 from hkall_gateway.store.unit import Unit
+from tests.store.releases import RELEASES, VERSIONS, on_postgresql
 
-RELEASES = Path(__file__).parents[2] / "fixtures" / "databases"
-VERSIONS = sorted(file.name.removesuffix(".sql") for file in RELEASES.glob("*.sql"))
 CLERK = By("mei", "cli", "request")
 HKU = House("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
 NEXT_DAY = datetime(2017, 3, 21, 2, 0, tzinfo=UTC)
@@ -54,23 +51,8 @@ def released(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]
         engine.dispose()
         return
     programs, url = request.getfixturevalue("postgres_programs"), request.getfixturevalue("postgres_url")
-    yield from _restored(url, programs / "psql", RELEASES / f"{version}.sql")
-
-
-def _restored(url: str, psql: Path, dump: Path) -> Iterator[Engine]:
-    server, name = open_engine(url), "released"
-    with server.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    where = make_url(url)
-    reached = ["--host", str(where.query["host"]), "--username", str(where.username), "--dbname", name]
-    command = [str(psql), "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", *reached, "--file", str(dump)]
-    subprocess.run(command, check=True, capture_output=True)
-    engine = open_engine(where.set(database=name).render_as_string(hide_password=False))
-    yield engine
-    engine.dispose()
-    with server.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name}")
-    server.dispose()
+    with on_postgresql(url, programs, version) as engine:
+        yield engine
 
 
 @pytest.fixture
