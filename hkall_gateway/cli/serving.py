@@ -8,9 +8,7 @@ import click
 
 from hkall_gateway import process
 from hkall_gateway.cli.site import config_option, load_config, open_database
-from hkall_gateway.config.cautions import cautions
 from hkall_gateway.config.notes import notes
-from hkall_gateway.config.privacy_notes import privacy_notes
 from hkall_gateway.edge import secrets
 
 
@@ -29,16 +27,14 @@ def serve(config: Path) -> None:
 @click.command("check-config")
 @config_option
 def check_config(config: Path) -> None:
-    """Name every error of the configuration and of the policy file at once, and what people would stumble over.
+    """Name every error of the configuration and of the policy file at once.
 
-    Notes say what terminals may not do unless the site says so; they are no errors.
+    Notes say what people would stumble over and what the site has still to decide; they are no errors.
     Example: hkall-gateway check-config --config gateway.toml
     """
     found, house = load_config(config)
-    for path, what in cautions(found):
-        click.echo(f"{config}: warning: {path}: {what}", err=True)
     click.echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
-    for where, what in (*notes(found, house.policy), *privacy_notes(found, house.policy)):
+    for where, what in notes(found, house.policy):
         click.echo(f"note: {where}: {what}")
 
 

@@ -1,12 +1,16 @@
-"""What a site should know about its configuration though nothing is wrong with it: what `check-config` prints as notes."""
+"""What a site should know about its configuration though nothing is wrong with it: what `check-config` prints as notes.
+
+A note names what works and is perhaps meant otherwise, or what the site has still to decide. Whatever is said in one of the
+two files, the default too, has no note.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from hkall_gateway.config.gateway import Gateway, Terminal
-from hkall_gateway.config.loading import Fault, Table, read
+from hkall_gateway.config.gateway import Gateway, Library, Terminal
+from hkall_gateway.config.loading import Fault, Table, dotted, read
 from hkall_gateway.ncip.calls import DIRECT
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.rules.policy import messages_of
@@ -16,39 +20,51 @@ ALL: Final = frozenset(code for row in ROLES for code in row.messages)
 """What 0.1.0 took from a terminal of any role."""
 FOR_TILLS: Final = frozenset({"selfcheck"})
 GOES_ON: Final = frozenset({"counter", "selfcheck"})
+DAYS: Final = ("anonymise_days", "messages_days")
 
 
 def notes(config: Gateway, policy: Policy) -> Iterator[Fault]:
-    """Where in the file, and what a terminal or a broker may do no more unless the site says so.
-
-    What is said explicitly has no note.
-    """
+    """(where in the files, what people would meet there or what is to be decided)."""
     site = read(config.policy.file) if config.policy.file else {}
+    yield from _unnamed(config.library)
+    yield from _terminals(config.sip2.terminals, site, policy)
+    yield from _brokers(config)
+    yield from _retention(site, policy)
+
+
+# ---- places
+
+
+def _unnamed(library: Library) -> Iterator[Fault]:
+    """Places of collection that a letter would call by their code."""
+    for code in library.pickup_locations:
+        in_chinese = code in library.place_names or code in library.place_names_zh
+        known = {"en": code in library.place_names, "zh-Hant": in_chinese}
+        if unknown := [language for language in library.languages if not known[language]]:
+            yield dotted(("library", "place_names", code)), f"is missing; letters in {' and '.join(unknown)} say {code!r}"
+
+
+# ---- terminals
+
+
+def _terminals(terminals: Sequence[Terminal], site: Table, policy: Policy) -> Iterator[Fault]:
+    """What terminals may do no more unless the site says so."""
     decided = {row.get("role") for row in _rows(site, "roles") if "messages" in row}
-    for role in dict.fromkeys(row.role for row in config.sip2.terminals):
-        mine = [row for row in config.sip2.terminals if row.role == role]
+    for role in dict.fromkeys(row.role for row in terminals):
+        mine = [row for row in terminals if row.role == role]
         if role not in decided:
             yield from _lost(role, mine, policy)
         yield from _silent(role, mine)
-    for partner in config.partners:
-        if partner.sees_patrons is None and DIALECTS[partner.dialect].flow != DIRECT:
-            yield f"partners {partner.agency}", BROKER
 
 
-BROKER: Final = (
-    "sees_patrons is not said: without a PIN or an open request it is told eligibility and blocks alone; "
-    "true tells it names, addresses, loans and debts, false ends this note"
-)
-
-
-def _lost(role: str, terminals: list[Terminal], policy: Policy) -> Iterator[Fault]:
+def _lost(role: str, terminals: Sequence[Terminal], policy: Policy) -> Iterator[Fault]:
     lost = ALL - messages_of(role, policy)
     if lost:
         mend = f'[[roles]] role = "{role}" with a list of messages in the policy file changes that'
         yield _named(terminals), f"{role}: {' '.join(sorted(lost))} are refused, also about the library's own books; {mend}"
 
 
-def _silent(role: str, terminals: list[Terminal]) -> Iterator[Fault]:
+def _silent(role: str, terminals: Sequence[Terminal]) -> Iterator[Fault]:
     tills = [row for row in terminals if row.takes_money is None and role in FOR_TILLS]
     if tills:
         yield (
@@ -61,10 +77,38 @@ def _silent(role: str, terminals: list[Terminal]) -> Iterator[Fault]:
         yield _named(going), f"{what}; true for a terminal that goes on off line, false ends this note"
 
 
-def _named(terminals: list[Terminal]) -> str:
+def _named(terminals: Sequence[Terminal]) -> str:
     return f"sip2.terminals {', '.join(row.login for row in terminals)}"
 
 
 def _rows(tables: Table, key: str) -> list[Table]:
     found = tables.get(key)
     return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+
+
+# ---- brokers
+
+BROKER: Final = (
+    "sees_patrons is not said: without a PIN or an open request it is told eligibility and blocks alone; "
+    "true tells it names, addresses, loans and debts, false ends this note"
+)
+
+
+def _brokers(config: Gateway) -> Iterator[Fault]:
+    for partner in config.partners:
+        if partner.sees_patrons is None and DIALECTS[partner.dialect].flow != DIRECT:
+            yield f"partners {partner.agency}", BROKER
+
+
+# ---- how long patrons are remembered
+
+
+def _retention(site: Table, policy: Policy) -> Iterator[Fault]:
+    """Each period that the site has not set, or has set to 0."""
+    for key in DAYS:
+        days = getattr(policy.retention, key)
+        if not days:
+            yield f"retention.{key}", "is 0: patrons are remembered for ever; Hong Kong's PDPO wants a period"
+        elif key == "anonymise_days" and key not in site.get("retention", {}):
+            what = f"is not set: {days} days after its end a request forgets its patron, also what ended before the upgrade"
+            yield f"retention.{key}", f"{what}; setting it in the policy file ends this note"

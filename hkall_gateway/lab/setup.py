@@ -12,6 +12,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.connectors import exports
 from hkall_gateway.daemon import house_of, make_unit, now
 from hkall_gateway.edge.secrets import hash_secret
+from hkall_gateway.rules.settings import ROLES, Retention
 from hkall_gateway.store import loading, schema
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
@@ -21,6 +22,12 @@ PASSWORD = "demo"  # noqa: S105  # every secret of the demo world; it listens on
 LOCATION = "HKU-MAIN-LENDING"
 DISCOVERY = "HKU-DISCOVERY"
 TERMINALS = {"counter-1": "counter", "selfcheck-1": "selfcheck", "bookdrop-1": "bookdrop"}
+DECISIONS: Mapping[str, Mapping[str, object]] = {
+    "counter": {"offline": False},
+    "selfcheck": {"offline": False, "takes_money": False},
+    "bookdrop": {},
+}
+"""Keys of a terminal that a site has to decide, by its role."""
 DEMO_FILES = Path(__file__).parents[2] / "fixtures" / "demo"
 
 Keys = Mapping[str, Mapping[str, object]]
@@ -65,17 +72,18 @@ def write_environment(config: Path, ports: Ports) -> Path:
 def write_config(
     folder: Path,
     ports: Ports,
-    policy: str = "",
+    policy: str | None = None,
     courier: Mapping[str, int] | None = None,
     keys: Keys | None = None,
     callers: Mapping[str, object] | None = None,
 ) -> Path:
     """gateway.toml and policy.toml in `folder`; the path of the first.
 
-    `keys` are further ones, by their table's name; `callers` are keys of each terminal and of the discovery system.
+    The demo's policy decides, as published, what a site has to decide; any other text takes its place. `keys` are further
+    ones, by their table's name; `callers` are keys of each terminal and of the discovery system.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "policy.toml").write_text(policy, encoding="utf-8")
+    (folder / "policy.toml").write_text(_policy() if policy is None else policy, encoding="utf-8")
     path = folder / "gateway.toml"
     fixed = _FIXED.format(sip2=ports.sip2, ncip=ports.ncip, ops=ports.ops, smtp=ports.smtp, location=LOCATION)
     tables = [_with(fixed, keys or {})]
@@ -155,9 +163,15 @@ def _with(text: str, keys: Keys) -> str:
     return text
 
 
+def _policy() -> str:
+    decided = [row for row in ROLES if row.role in TERMINALS.values()]
+    roles = [_table("[[roles]]", role=row.role, messages=list(row.messages)) for row in decided]
+    return "\n".join([*roles, _table("[retention]", anonymise_days=Retention().anonymise_days)])
+
+
 def _terminal(login: str, role: str, more: Mapping[str, object]) -> str:
-    own = {"login": login, "role": role, "location": LOCATION, "secret_hash": hash_secret(PASSWORD)}
-    return _table("[[sip2.terminals]]", **own, **more)
+    own = {"login": login, "role": role, "location": LOCATION, "secret_hash": hash_secret(PASSWORD), **DECISIONS[role]}
+    return _table("[[sip2.terminals]]", **{**own, **more})
 
 
 def _partner(agency: str, port: int, rank: int) -> str:

@@ -32,8 +32,8 @@ from hkall_gateway.store.instances import Instance
 from hkall_gateway.store.restoring import counts
 from hkall_gateway.store.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS, REQUESTS
 from hkall_gateway.store.unit import Unit
-from tests.store.releases import RELEASES, on_postgresql
 from tests.store.planting import CARD, EMAIL, NAME, PERSON, plant
+from tests.store.releases import RELEASES, on_postgresql
 
 PORTS = setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 KEPT = "[retention]\nanonymise_days = 0\nmessages_days = 0\n"
@@ -441,9 +441,9 @@ def test_what_others_may_do_with_the_tables_stays(site: Site, tmp_path: Path) ->
 def _grants(connection: Connection) -> list[tuple[Any, ...]]:
     asked = (
         "SELECT relname, grantee, privilege_type, is_grantable FROM pg_class, aclexplode(relacl) "
-        f"WHERE relnamespace = '{SCHEMA}'::regnamespace AND grantee <> relowner ORDER BY 1, 2, 3"
+        "WHERE relnamespace = CAST(:place AS regnamespace) AND grantee <> relowner ORDER BY 1, 2, 3"
     )
-    return [tuple(row) for row in connection.exec_driver_sql(asked)]
+    return [tuple(row) for row in connection.execute(text(asked), {"place": SCHEMA})]
 
 
 def test_without_pg_dump_the_message_says_what_to_install(site: Site, tmp_path: Path) -> None:

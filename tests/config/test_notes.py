@@ -1,16 +1,21 @@
-"""What check-config notes: what terminals may not do unless the site says so."""
+"""What check-config notes: what a site has still to decide, and what people would stumble over."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import pytest
 
 from hkall_gateway.config import load
 from hkall_gateway.config.notes import notes
 from hkall_gateway.daemon import house_of
 from hkall_gateway.lab import setup
 
+UNSAID = [("\noffline = false", ""), ("\ntakes_money = false", "")]
+DAYS = "[retention]\nanonymise_days = 180\n"
 
-def noted(folder: Path, policy: str = "", *changes: tuple[str, str]) -> list[str]:
+
+def noted(folder: Path, policy: str | None = "", *changes: tuple[str, str]) -> list[str]:
     ports = setup.Ports()
     path = setup.write_config(folder, ports, policy)
     text = path.read_text()
@@ -23,7 +28,7 @@ def noted(folder: Path, policy: str = "", *changes: tuple[str, str]) -> list[str
 
 
 def test_a_site_that_says_nothing_is_told_what_each_kind_of_terminal_may_not_do(tmp_path: Path) -> None:
-    told = noted(tmp_path)
+    told = noted(tmp_path, DAYS, *UNSAID)
     heads = [line.partition(" ")[2].split("; ")[0] for line in told]
     assert heads == [
         "counter-1: offline is not said: what is told as done while the line was down (no block) is decided as if asked now",
@@ -36,10 +41,12 @@ def test_a_site_that_says_nothing_is_told_what_each_kind_of_terminal_may_not_do(
 
 def test_a_site_that_has_decided_is_told_nothing(tmp_path: Path) -> None:
     roles = '[[roles]]\nrole = "selfcheck"\nmessages = ["09", "11", "17", "63"]\n\n'
-    roles += '[[roles]]\nrole = "bookdrop"\nmessages = ["09"]\n'
-    counter = ('role = "counter"', 'role = "counter"\noffline = true')
-    selfcheck = ('role = "selfcheck"', 'role = "selfcheck"\noffline = false\ntakes_money = false')
-    assert noted(tmp_path, roles, counter, selfcheck) == []
+    roles += '[[roles]]\nrole = "bookdrop"\nmessages = ["09"]\n\n'
+    assert noted(tmp_path, roles + DAYS, ("offline = false", "offline = true")) == []
+
+
+def test_the_demo_has_decided(tmp_path: Path) -> None:
+    assert noted(tmp_path, None) == []
 
 
 def test_a_broker_s_row_that_does_not_say_what_it_is_told_of_patrons_has_a_note(tmp_path: Path) -> None:
@@ -47,3 +54,29 @@ def test_a_broker_s_row_that_does_not_say_what_it_is_told_of_patrons_has_a_note(
     assert [line.partition(":")[0] for line in noted(tmp_path, "", broker) if "partners" in line] == ["partners LU"]
     decided = ('agency = "LU"', 'agency = "LU"\ndialect = "broker"\nsees_patrons = false')
     assert not [line for line in noted(tmp_path, "", decided) if "partners" in line]
+
+
+# ---- how long patrons are remembered
+
+
+def retention(folder: Path, policy: str) -> dict[str, str]:
+    told = (line.partition(": ") for line in noted(folder, policy))
+    return {where: what for where, _, what in told if where.startswith("retention.")}
+
+
+def test_a_site_that_says_nothing_hears_of_180_days(tmp_path: Path) -> None:
+    found = retention(tmp_path, "")
+    assert list(found) == ["retention.anonymise_days"]
+    assert found["retention.anonymise_days"].startswith("is not set: 180 days")
+
+
+@pytest.mark.parametrize("days", [1, 180, 3650])
+def test_a_site_that_has_decided_hears_nothing(tmp_path: Path, days: int) -> None:
+    assert retention(tmp_path, f"[retention]\nanonymise_days = {days}\n") == {}
+
+
+@pytest.mark.parametrize("key", ["anonymise_days", "messages_days"])
+def test_for_ever_is_noted(tmp_path: Path, key: str) -> None:
+    others = "" if key == "anonymise_days" else "anonymise_days = 180\n"
+    told = retention(tmp_path, f"[retention]\n{others}{key} = 0\n")
+    assert told[f"retention.{key}"].startswith("is 0: patrons are remembered for ever")
