@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -11,17 +12,26 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
 from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.edge.connection_limit import ConnectionLimit, Seat
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.proxy import BadHeader, Header, strip
 
 HEADER_S: Final = 10.0
 """How long a balancer may take to say who calls."""
+WITHOUT_HEADER: Final = 1_000
+"""Connections of one balancer that may wait for their header at one time. A balancer sends it with the first packet."""
+
+
+def without_header() -> ConnectionLimit:
+    """Counts the connections of one port that wait for their header, by the balancer's address."""
+    return ConnectionLimit(10 * WITHOUT_HEADER, WITHOUT_HEADER, WITHOUT_HEADER)
 
 
 class Balanced(WrappingFactory):
     """The connections of `factory`, those from `balancers` behind a PROXY header; nobody else is believed one.
 
-    Nothing is handed on before the header is there; without a right one, in time, the connection is cut and counted for `door`.
+    Nothing is handed on before the header is there; without a right one, in time, the connection is cut and counted for `door`,
+    and so is one beyond WITHOUT_HEADER.
     """
 
     noisy = False
@@ -29,6 +39,7 @@ class Balanced(WrappingFactory):
     def __init__(self, factory: Any, balancers: AllowList, door: str, counters: Counters, clock: Any) -> None:
         super().__init__(factory)  # type: ignore[no-untyped-call]  # twisted's policies have no types
         self.balancers, self.door, self.counters, self.clock = balancers, door, counters, clock
+        self.waiting = without_header()
         self.protocol: Any = _Connection
 
 
@@ -40,14 +51,19 @@ class _Connection(ProtocolWrapper):
     _header: bytearray | None = None
     _caller: IPv4Address | IPv6Address | None = None
     _patience: Any = None
+    _seat: Seat | None = None
 
     def makeConnection(self, transport: Any) -> None:  # noqa: N802  # Twisted's own name
-        if not self.factory.balancers.admits(str(getattr(transport.getPeer(), "host", ""))):
+        address = str(getattr(transport.getPeer(), "host", ""))
+        if not self.factory.balancers.admits(address):
             super().makeConnection(transport)  # type: ignore[no-untyped-call]
             return
         directlyProvides(self, providedBy(transport))
         self.transport, self._header = transport, bytearray()
         self._patience = self.factory.clock.callLater(HEADER_S, self._refuse)
+        self._seat = self.factory.waiting.enter(address, partial(self._refuse, "evicted"))
+        if self._seat is None:
+            self._refuse("full")
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         if self._header is None:
@@ -81,11 +97,14 @@ class _Connection(ProtocolWrapper):
         if told.rest:
             super().dataReceived(told.rest)  # type: ignore[no-untyped-call]
 
-    def _refuse(self) -> None:
+    def _refuse(self, why: str = "proxy") -> None:
         self._wake()
-        self.factory.counters.add("connections_refused_total", self.factory.door, "proxy")
+        self.factory.counters.add("connections_refused_total", self.factory.door, why)
         self.transport.abortConnection()
 
     def _wake(self) -> None:
+        """It waits for its header no more."""
         if self._patience.active():
             self._patience.cancel()
+        if self._seat is not None:
+            self._seat.leave()

@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolNegotiationFactory
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hkall_gateway.edge.ports import entrance
@@ -28,6 +30,8 @@ CIPHERS: Final = (
 """Of TLS 1.2; those of TLS 1.3 are all modern."""
 CURVE: Final = ec.SECP256R1()
 """Every client knows it. OpenSSL's own list has curves that the guidelines do not, and its binding takes one alone."""
+HANDSHAKE_S: Final = 10.0
+"""How long a caller may take for the handshake."""
 OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
 
 
@@ -51,16 +55,40 @@ class Certificates:
         return SSL.Connection(self._context, None)
 
 
+class _Handshake(BufferingTLSTransport):
+    """The TLS of one connection, which is cut off when its handshake has not ended in time."""
+
+    factory: Any
+    _patience: Any = None
+
+    def makeConnection(self, transport: Any) -> None:  # noqa: N802  # Twisted's own names
+        self._patience = self.factory.reactor.callLater(HANDSHAKE_S, self._look)
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]  # it has no types
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        if self._patience.active():
+            self._patience.cancel()
+        super().connectionLost(reason)
+
+    def _look(self) -> None:
+        if self.getHandle().get_peer_finished() is None:  # type: ignore[no-untyped-call]
+            self.abortConnection()  # type: ignore[no-untyped-call]
+
+
 class TlsEndpoint:
     """An `ssl:` port. `around` wraps what lies below TLS: a balancer's header comes in the clear, before the handshake."""
 
-    def __init__(self, plain: Any, certificates: Certificates, around: Callable[[Any], Any] = lambda factory: factory) -> None:
-        self._plain, self.certificates, self._around = plain, certificates, around
+    def __init__(
+        self, plain: Any, certificates: Certificates, reactor: Any, around: Callable[[Any], Any] = lambda factory: factory
+    ) -> None:
+        self._plain, self.certificates, self._reactor, self._around = plain, certificates, reactor, around
 
     def listen(self, factory: Any) -> Any:
         """A Deferred of the listening port."""
-        made: Any = self.certificates  # to mypy a zope interface is a class
-        return self._plain.listen(self._around(TLSMemoryBIOFactory(made, False, factory)))
+        shown: Any = self.certificates  # to mypy a zope interface is a class
+        made: Any = TLSMemoryBIOFactory(shown, False, factory, self._reactor)
+        made.protocol, made.reactor = _Handshake, self._reactor
+        return self._plain.listen(self._around(made))
 
 
 def tls_entrance(
@@ -78,9 +106,8 @@ def tls_entrance(
     """
     port, named = arguments(text)
     plain = ":".join(("tcp", port, *(f"{key}={_quoted(named[key])}" for key in ("interface", "backlog") if key in named)))
-    return TlsEndpoint(
-        entrance(reactor, plain, shared=shared), Certificates(lambda: server_context(named, authorities), port), around
-    )
+    shown = Certificates(lambda: server_context(named, authorities), port)
+    return TlsEndpoint(entrance(reactor, plain, shared=shared), shown, reactor, around)
 
 
 def arguments(text: str) -> tuple[str, Mapping[str, str]]:

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.admission import Refusals
+from hkall_gateway.edge.balanced import HEADER_S
 from hkall_gateway.edge.connection_limit import ConnectionLimit, Seat
 from hkall_gateway.edge.ports import vouch
 from hkall_gateway.edge.proxy import BadHeader, strip
@@ -63,6 +64,7 @@ class Port(Protocol):
 
     door: Callable[[], Door]
     limit: ConnectionLimit
+    without_header: ConnectionLimit
     refusals: Refusals
     clock: Clock
     idle_s: float
@@ -92,6 +94,7 @@ class Line(TwistedProtocol):
         self._counted: dict[str, int] = {}
         self._serving = self._paused = self._choked = self._closing = False
         self._seat: Seat | None = None
+        self._queued: Seat | None = None
         self._peer = self._why = ""
         self._timer: Any = None
 
@@ -106,8 +109,7 @@ class Line(TwistedProtocol):
         self._port.opened(self)
         self._socket.registerProducer(self, True)
         if self._port.listener.proxy_from.admits(self._peer):
-            self._header = bytearray()
-            self._timer = self._port.clock.callLater(self._port.login_s, self._too_late)
+            self._wait_for_header()
         else:
             self._let_in()
 
@@ -124,6 +126,7 @@ class Line(TwistedProtocol):
         self._waiting.clear()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        self._leave_queue()
         if self._seat is not None:
             self.tally()
             if self._beyond is not None:
@@ -179,6 +182,13 @@ class Line(TwistedProtocol):
 
     # ---- coming in
 
+    def _wait_for_header(self) -> None:
+        self._header = bytearray()
+        self._timer = self._port.clock.callLater(HEADER_S, self._too_late)
+        self._queued = self._port.without_header.enter(self._peer, partial(self._turn_away, "evicted"))
+        if self._queued is None:
+            self._turn_away("full", "so many connections of this balancer have no PROXY header yet")
+
     def _unwrap(self, header: bytearray, data: bytes) -> None:
         """A balancer's first bytes say who calls; until they are there nobody is let in."""
         header += data
@@ -190,9 +200,14 @@ class Line(TwistedProtocol):
         if told is None:
             return
         self._header = None
+        self._leave_queue()
         self._peer = told.source or self._peer  # "" is the balancer itself, looking whether we live
         if self._let_in() and told.rest:
             self._take(told.rest)
+
+    def _leave_queue(self) -> None:
+        if self._queued is not None:
+            self._queued.leave()
 
     def _let_in(self) -> bool:
         if why := self._unwelcome():

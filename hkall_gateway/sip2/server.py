@@ -11,6 +11,7 @@ from twisted.internet.protocol import Factory
 
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.admission import Refusals
+from hkall_gateway.edge.balanced import without_header
 from hkall_gateway.edge.connection_limit import ConnectionLimit
 from hkall_gateway.sip2.handlers import Door
 from hkall_gateway.sip2.line import MOST_WAITING, Line
@@ -45,6 +46,7 @@ class Terminals(Factory):
     ) -> None:
         self.door, self.limit, self.refusals, self.clock = door, limit, refusals, clock
         self.idle_s, self.login_s, self.listener = idle_s, login_s, listener
+        self.without_header = without_header()
         self.lines: set[Line] = set()
         self._drained: Deferred[None] | None = None
         self._patience: Any = None

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from hkall_gateway.edge.allow import AllowList
-from hkall_gateway.edge.balanced import HEADER_S, Balanced
+from hkall_gateway.edge.balanced import HEADER_S, WITHOUT_HEADER, Balanced
 from hkall_gateway.edge.counters import Counters
 
 BALANCER, STRANGER = "10.0.0.9", "10.0.0.7"
@@ -112,3 +112,25 @@ def test_a_balancer_that_says_nothing_is_cut_off_in_time(site: Site) -> None:
 def test_a_balancer_that_goes_away_leaves_nothing_behind(site: Site) -> None:
     site.call(BALANCER).protocol.connectionLost(None)
     assert (made, site.clock.getDelayedCalls()) == ([], [])
+
+
+def test_a_balancer_may_have_so_many_without_a_header_and_any_number_with_one(site: Site) -> None:
+    for _ in range(WITHOUT_HEADER + 5):
+        site.call(BALANCER, V1)
+    waiting = [site.call(BALANCER, V1[:4]) for _ in range(WITHOUT_HEADER)]
+    one_more = site.call(BALANCER)
+    assert (one_more.disconnected, site.counters.read("connections_refused_total", "ncip", "full")) == (True, 1)
+    assert not any(line.disconnected for line in waiting)
+
+    waiting[0].protocol.dataReceived(V1[4:])
+    waiting[1].protocol.connectionLost(None)
+    assert [site.call(BALANCER).disconnected for _ in range(3)] == [False, False, True]
+
+
+def test_each_balancer_is_counted_by_itself() -> None:
+    site = Site()
+    site.factory.balancers = AllowList(["10.0.0.0/24"])
+    for _ in range(WITHOUT_HEADER):
+        site.call(BALANCER)
+    assert site.call(BALANCER).disconnected
+    assert not site.call("10.0.0.10").disconnected

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
-from twisted.internet.protocol import Factory
-from twisted.internet.testing import MemoryReactor
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactor, MemoryReactorClock, StringTransport
 
-from hkall_gateway.edge.tls import ERRORS, Certificates, arguments, server_context, tls_entrance
+from hkall_gateway.edge.tls import ERRORS, HANDSHAKE_S, Certificates, arguments, server_context, tls_entrance
 from tests.test_daemon_ncip import identity
 
 
@@ -36,6 +37,50 @@ def test_it_listens_where_the_description_says(tmp_path: Path) -> None:
     tls_entrance(reactor, f"ssl:6443:privateKey={own}:interface=127.0.0.1:backlog=7").listen(Factory())
     (port, _factory, backlog, interface) = reactor.tcpServers[0]
     assert (port, backlog, interface) == (6443, 7, "127.0.0.1")
+
+
+def _connected(folder: Path, clock: Clock) -> Any:
+    """A caller of an `ssl:` port that has not said anything yet."""
+    reactor: Any = MemoryReactorClock()  # type: ignore[no-untyped-call]
+    reactor.callLater = clock.callLater
+    tls_entrance(reactor, f"ssl:6443:privateKey={identity(folder, 'own')}").listen(Factory.forProtocol(Protocol))
+    line: Any = StringTransport()  # type: ignore[no-untyped-call]
+    line.protocol = reactor.tcpServers[0][1].buildProtocol(None)
+    line.protocol.makeConnection(line)
+    return line
+
+
+def test_a_handshake_that_does_not_end_in_time_is_cut_off(tmp_path: Path) -> None:
+    clock = Clock()
+    line = _connected(tmp_path, clock)
+    line.protocol.dataReceived(b"\x16\x03\x01")
+    clock.advance(HANDSHAKE_S - 0.1)
+    assert not line.disconnected
+    clock.advance(0.2)
+    assert line.disconnected
+
+
+def test_whoever_has_shaken_hands_may_be_silent(tmp_path: Path) -> None:
+    clock = Clock()
+    line = _connected(tmp_path, clock)
+    near = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+    near.set_connect_state()
+    for _ in range(4):
+        with suppress(SSL.WantReadError):
+            near.do_handshake()
+        with suppress(SSL.WantReadError):
+            line.protocol.dataReceived(near.bio_read(65_536))
+        if said := line.value():
+            near.bio_write(said)
+            line.clear()
+    clock.advance(HANDSHAKE_S + 1)
+    assert (near.get_peer_finished() is not None, line.disconnected) == (True, False)
+
+
+def test_a_caller_who_leaves_in_the_handshake_leaves_nothing_behind(tmp_path: Path) -> None:
+    clock = Clock()
+    _connected(tmp_path, clock).protocol.connectionLost(connectionDone)
+    assert clock.getDelayedCalls() == []
 
 
 def shaken(server: SSL.Context, **client: Any) -> SSL.Connection:

@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.address import IPv4Address
 
 from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.edge.balanced import HEADER_S, WITHOUT_HEADER
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.listeners import Framing, Listener
 from hkall_gateway.sip2.server import LOGIN_S
@@ -187,7 +188,7 @@ def test_a_balancer_that_sends_no_header_is_hung_up_on(port: Port) -> None:
 
 def test_a_balancer_that_says_nothing_is_hung_up_on_after_a_while(port: Port) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
-    caller.line._port.clock.advance(LOGIN_S)
+    caller.line._port.clock.advance(HEADER_S)
     assert caller.hung_up
     caller.goes()
     assert port.clock.getDelayedCalls() == []
@@ -212,6 +213,17 @@ def test_the_limit_per_address_counts_callers_and_not_the_balancer(port: Port) -
     assert other.hears(V1.replace(b"10.0.0.7", b"10.0.0.8") + LOGIN) == b"941\r"
     assert again.hears(V1 + LOGIN) == b""
     assert again.hung_up
+
+
+def test_a_balancer_may_have_so_many_connections_without_a_header(port: Port) -> None:
+    there = replace(port, listener=Listener(proxy_from=PROXY_FROM))
+    waiting = [there.call(BALANCER, log_in=False) for _ in range(WITHOUT_HEADER)]
+    assert there.call(BALANCER, log_in=False).hung_up
+    assert there.door.counters.read("connections_refused_total", "sip2", "full") == 1
+
+    assert waiting[0].hears(V1 + LOGIN) == b"941\r"
+    waiting[1].goes()
+    assert [there.call(BALANCER, log_in=False).hung_up for _ in range(3)] == [False, False, True]
 
 
 def test_drain_ends_a_balancer_s_connection_that_has_said_nothing_yet(port: Port) -> None:
