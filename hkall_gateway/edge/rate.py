@@ -1,8 +1,8 @@
-"""How often somebody may ask: so many times in any minute, counted for each by name."""
+"""How often something may happen in any minute: what a partner asks, or a log line that strangers can cause."""
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -28,3 +28,19 @@ class Rate:
             return False
         asked.append(now)
         return True
+
+
+class LineLimit:
+    """Lets through so many log lines a minute of one kind, and says with each how many were left out before it."""
+
+    __slots__ = ("_left_out", "_most", "_rate")
+
+    def __init__(self, most: int) -> None:
+        self._most, self._rate, self._left_out = most, Rate(), Counter[str]()
+
+    def left_out(self, kind: str, now: datetime) -> int | None:
+        """How many lines of this kind were left out since the last one; None where this one is left out too."""
+        if not self._rate.admits(kind, self._most, now):
+            self._left_out[kind] += 1
+            return None
+        return self._left_out.pop(kind, 0)

@@ -18,7 +18,7 @@ from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.guesses import Guesses
-from hkall_gateway.edge.rate import Rate
+from hkall_gateway.edge.rate import LineLimit, Rate
 from hkall_gateway.edge.soon import at_once
 from hkall_gateway.ncip.dialects import DIALECTS, Dialect
 from hkall_gateway.ncip.elements import ELEMENTS
@@ -98,12 +98,17 @@ class Caller:
     max_connections: int = 100
 
 
+LINES_A_MINUTE: Final = 30
+"""Log lines about documents that nobody has proven to have sent, for each agency that they name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
     """What answering needs. `callers` and `dialects` (names of rows of dialects.py) are by agency; `now` is aware, in UTC.
 
     Without a `deadline` an answer takes as long as it takes. `soon` does what can wait until the answer is out. `other_names`
     are AgencyIds by which peers may address us beside `agency`. `proofs` and `guesses` are the wrong proofs and PINs of late.
+    `unproven` thins out the log lines about callers that have not proven who they are.
     """
 
     desk: Desk
@@ -119,6 +124,7 @@ class Door:
     other_names: tuple[str, ...] = ()
     proofs: Guesses = field(default_factory=Guesses)
     guesses: Guesses = field(default_factory=Guesses)
+    unproven: LineLimit = field(default_factory=lambda: LineLimit(LINES_A_MINUTE))
 
     def admits(self, address: str) -> bool:
         """Whether any caller may come from this address."""

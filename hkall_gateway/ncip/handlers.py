@@ -64,15 +64,23 @@ def respond(door: Door, body: bytes, charset: str | None, peer: Peer, proven: Pr
     turn = _Turn(door, asked, _mark(asked.message, began), peer, len(body), began)
     if unread:
         return succeed(turn.reply(unread))
+
+    def certain(caller: Caller) -> None:
+        turn.callers.append(caller)
+        proven(caller)
+
     with turn.told():  # the work keeps what is told of it here, in a context of its own
-        work = _answered(door, asked.message, turn.mark, peer, proven)
+        work = _answered(door, asked.message, turn.mark, peer, certain)
         said = door.deadline.hold(work) if door.deadline else Deferred.fromCoroutine(work)
     return said.addCallbacks(turn.reply, turn.too_late)
 
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """A document on its way to its reply; `mark` is what it is known by, `size` its length in bytes."""
+    """A document on its way to its reply; `mark` is what it is known by, `size` its length in bytes.
+
+    `callers` has who sent it, once that is certain.
+    """
 
     door: Door
     asked: Asked
@@ -80,6 +88,7 @@ class _Turn:
     peer: Peer
     size: int
     began: datetime
+    callers: list[Caller] = field(default_factory=list)
 
     def reply(self, said: Fields | Trouble) -> bytes:
         with self.told():
@@ -89,7 +98,7 @@ class _Turn:
 
     def _note(self, said: Fields | Trouble, seconds: float) -> None:
         with self.told():
-            _tell(self.door, self.asked, said, self.peer, self.size, seconds)
+            _tell(self.door, self.asked, said, self.peer, self.size, seconds, proven=bool(self.callers))
 
     def too_late(self, failure: Failure) -> bytes:
         failure.trap(TooLate)  # type: ignore[no-untyped-call]  # it has no types
@@ -248,20 +257,28 @@ def _problem(said: Trouble, service: str) -> Fields:
 # ---- telling operators
 
 
-def _tell(door: Door, asked: Asked, said: Fields | Trouble, peer: Peer, size: int, seconds: float) -> None:
-    """One line a document. Of what was not understood only the size and the reason, never the body."""
+def _tell(door: Door, asked: Asked, said: Fields | Trouble, peer: Peer, size: int, seconds: float, *, proven: bool) -> None:
+    """Count a document and log one line, fewer where nobody has proven to have sent it.
+
+    Of what was not understood only the size and the reason, never the body.
+    """
     named = door.known(asked.header.from_agency)
     known = named if named in door.callers else "unknown"
     service = asked.service or "unknown"
     door.counters.observe("ncip_latency_seconds", seconds, known, service, "in")
+    if isinstance(said, Trouble):
+        door.counters.add("ncip_errors_total", known, "problem" if asked.message.service else "xml")
+    left_out = 0 if proven else door.unproven.left_out(known, door.now())
+    if left_out is None:
+        return
     facts: dict[str, object] = {"peer": known, "service": service, "ms": round(seconds * 1000, 1), "bytes": size}
     if known == "unknown" and asked.header.from_agency:
         facts["claimed"] = asked.header.from_agency[:LONGEST_CLAIM]
-    notes = {"notes": list(asked.message.notes)} if asked.message.notes else {}
+    facts |= {"notes": list(asked.message.notes)} if asked.message.notes else {}
+    facts |= {"left_out": left_out} if left_out else {}
     if not isinstance(said, Trouble):
-        LOG.info("ncip.answered", outcome="ok", **facts, **notes)
+        LOG.info("ncip.answered", outcome="ok", **facts)
         return
-    door.counters.add("ncip_errors_total", known, "problem" if asked.message.service else "xml")
     level = LOG.warning if said.problem in _FOR_OPERATORS else LOG.info
     level(
         "ncip.answered",
@@ -271,7 +288,6 @@ def _tell(door: Door, asked: Asked, said: Fields | Trouble, peer: Peer, size: in
         reason=said.detail,
         host=peer.address,
         **facts,
-        **notes,
     )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.edge.rate import WINDOW, Rate
+from hkall_gateway.edge.rate import WINDOW, LineLimit, Rate
 
 START = datetime(2017, 3, 1, tzinfo=UTC)
 
@@ -30,3 +30,10 @@ def test_no_minute_holds_more_than_was_agreed(most: int, pauses: list[float]) ->
 def test_one_askers_haste_is_not_anothers() -> None:
     rate = Rate()
     assert [rate.admits(name, 1, START) for name in ("A", "A", "B")] == [True, False, True]
+
+
+def test_lines_that_were_left_out_are_counted_in_the_next_one() -> None:
+    limit = LineLimit(2)
+    assert [limit.left_out("A", START) for _ in range(5)] == [0, 0, None, None, None]
+    assert limit.left_out("B", START) == 0
+    assert [limit.left_out("A", START + WINDOW) for _ in range(3)] == [3, 0, None]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import insert
 from structlog.testing import capture_logs
 
+from hkall_gateway.ncip.calls import LINES_A_MINUTE
 from hkall_gateway.ncip.codec import encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.handlers import HANDLERS, Peer
@@ -176,6 +178,28 @@ def test_what_a_stranger_calls_itself_is_logged_so_that_a_wrong_row_is_found(wor
         world.ask("CUKH", "LookupAgency", AgencyId="HKU", AgencyElementType=["Organization Name Information"])
         world.ask(CUHK, "LookupAgency", AgencyId="HKU", AgencyElementType=["Organization Name Information"])
     assert [(line["peer"], line.get("claimed")) for line in logs] == [("unknown", "CUKH"), (CUHK, None)]
+
+
+def test_strangers_cannot_fill_the_log_and_all_they_send_is_counted(world: World) -> None:
+    question: Any = {"AgencyId": "HKU", "AgencyElementType": ["Organization Name Information"]}
+    with capture_logs() as logs:
+        for _ in range(LINES_A_MINUTE + 20):
+            world.ask("CUKH", "LookupAgency", **question)
+            world.send(b"<a/>")
+        forged = [world.send(world.document(CUHK, "LookupAgency", "guessed", **question)) for _ in range(LINES_A_MINUTE + 1)]
+        world.send(world.document(CUHK, "LookupAgency", **question), Peer("10.0.0.99"))
+
+    assert Counter(line["peer"] for line in logs) == {"unknown": LINES_A_MINUTE, CUHK: LINES_A_MINUTE + 1}
+    assert problem(forged[0])
+    assert logs[-1]["outcome"] == "ok"
+    counters = world.door.counters
+    assert counters.read("ncip_errors_total", "unknown", "problem") == LINES_A_MINUTE + 20
+    assert counters.read("ncip_errors_total", "unknown", "xml") == LINES_A_MINUTE + 20
+
+    world.now += timedelta(minutes=2)
+    with capture_logs() as logs:
+        world.ask("CUKH", "LookupAgency", **question)
+    assert logs[0]["left_out"] == LINES_A_MINUTE + 40
 
 
 # ---- agencies in another case
