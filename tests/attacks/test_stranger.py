@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import venv
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,13 +80,14 @@ def test_curl_behind_a_balancer_sends_the_header_before_the_handshake(site: Site
 
 
 def s_client(site: Site, port: int, *words: str, typed: bytes = b"9900302.00\r") -> str:
-    # A shell holds the input open, as a terminal's line is.
+    # A shell holds the input open, as a terminal's line is. A client that was refused may be gone before anything is typed.
     ask = [program("openssl"), "s_client", "-connect", f"127.0.0.1:{port}", "-CAfile", str(site.authority.pem), *words]
-    with subprocess.Popen(ask, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "bufsize": 0}
+    with subprocess.Popen(ask, **pipes) as client:
         assert client.stdin is not None
         assert client.stdout is not None
-        client.stdin.write(typed)
-        client.stdin.flush()
+        with suppress(BrokenPipeError):
+            client.stdin.write(typed)
         heard, end = b"", time.monotonic() + PATIENCE_S
         os.set_blocking(client.stdout.fileno(), False)
         while time.monotonic() < end and client.poll() is None and b"98YY" not in heard:
