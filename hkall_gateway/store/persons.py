@@ -55,7 +55,7 @@ NOT_A_PERSON: Final[Mapping[str, Sequence[str]]] = {
 NOT_IN_JSON: Final = frozenset({"_", "id", "item", "item_barcode", "barcode", "title", "author", "volume", "bib_id"})
 """Keys inside a JSON text whose values are things."""
 
-_CARDS: Final = re.compile("card|patron|barcode|^present$|^former$|^recipient$")
+_CARDS: Final = re.compile("(?:^|_)(?:card|patron|barcode|present|former|recipient)s?$")
 """Found in the name of a column, or of a key inside a JSON text, whose values are card numbers."""
 
 

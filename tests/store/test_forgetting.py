@@ -210,9 +210,10 @@ def test_a_card_is_compared_whole_and_a_text_word_by_word(store: Immediate, now:
     assert all(f'"patron":"{another}"' in line["detail"] for line in after if line["event"] == "OPEN")
 
 
-@pytest.mark.parametrize("key", ["patron", "card", "former", "present", "recipient"])
+@pytest.mark.parametrize("key", ["patron", "card", "institutional_card", "former", "present", "recipient"])
 def test_a_card_in_json_is_compared_whole(key: str) -> None:
     who = Person((CARD,))
+    assert who.without(f'{{"{key}_name":"{CARD} at the desk"}}') == f'{{"{key}_name":"• at the desk"}}'
     assert who.without(f'{{"{key}":"{CARD}-5"}}') == f'{{"{key}":"{CARD}-5"}}'
     assert who.without(f'{{"{key}":["{CARD}"]}}') == f'{{"{key}":[""]}}'
 
