@@ -65,15 +65,15 @@ def smtp_post(reactor: Any, server: MailServer) -> Callable[[EmailMessage, str],
 
     def post(message: EmailMessage, sender: str) -> Deferred[Any]:
         done: Deferred[Any] = Deferred()
-        factory = _factory(server, sender, str(message["To"]), message.as_bytes(), done)
+        factory = sender_factory(server, sender, str(message["To"]), message.as_bytes(), done)
         reactor.connectTCP(server.host, server.port, factory, timeout=TIMEOUT_S)
         return done
 
     return post
 
 
-def _factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[Any]) -> Any:
-    """`body` has LF at the ends of its lines; Twisted's client writes CRLF for each."""
+def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[Any]) -> Any:
+    """The client of one SMTP conversation. `body` has LF at the ends of its lines; Twisted's client writes CRLF for each."""
     envelope = (sender.encode(), [to.encode()], _Whole(body), done)
     if not server.login and not server.starttls:
         return _plain(*envelope, retries=0, timeout=TIMEOUT_S)

@@ -47,12 +47,13 @@ KINDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """An HTTP response, whatever its status. `retry_after_s` is 0 where the peer did not say."""
+    """An HTTP response, whatever its status. `retry_after_s` is 0, `said_at` (its Date) None where the peer did not say."""
 
     status: int
     content_type: str
     body: bytes
     retry_after_s: int = 0
+    said_at: datetime | None = None
 
 
 class NotSent(Exception):
@@ -168,7 +169,8 @@ class _Document:
 def _whole(response: Any, most_bytes: int) -> Deferred[Posted]:
     reader = _Reader(most_bytes)
     response.deliverBody(reader)
-    return reader.done.addCallback(lambda body: Posted(response.code, _one(response, "Content-Type"), body, _wait(response)))
+    kind, date = _one(response, "Content-Type"), _instant(_one(response, "Date"))
+    return reader.done.addCallback(lambda body: Posted(response.code, kind, body, _wait(response), date))
 
 
 def _one(response: Any, name: str) -> str:
