@@ -13,7 +13,7 @@ from hkall_gateway.lab.lines import duration
 from hkall_gateway.lab.shorthand import said
 from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.client import NoReply, NotSent, Posted
-from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.dialects import DIALECTS, SUPPORTED
 from hkall_gateway.ncip.documents import item_id
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.ncip.messages import SHAPES, Fields, Message
@@ -131,12 +131,17 @@ class Peers:
         return "" if shown == self._secret(agency) else "Agency Authentication Failed"
 
 
+ABOUT_VERSIONS: Final = "LookupVersion"
+
+
 def reply(message: Message, agency: str, problem: str = "", words: Sequence[str] = (), shelf: Sequence[Holding] = ()) -> bytes:
     """A partner's answer: what the reply has in common with the question, and `words` in shorthand, or a Problem of this type.
 
     `shelf` are its copies, for who looks.
     What comes Pending says nothing else.
     """
+    if message.service == ABOUT_VERSIONS:
+        return codec.encode(Message(f"{ABOUT_VERSIONS}Response", {"VersionSupported": list(SUPPORTED)}), DIALECTS["direct"])
     service = SHAPES[message.service].reply
     fields: dict[str, Any] = {
         "ResponseHeader": {
