@@ -12,6 +12,7 @@ from hkall_gateway.cli.bounce import bounce
 from hkall_gateway.cli.byhand import request
 from hkall_gateway.cli.closures import closures
 from hkall_gateway.cli.database import db
+from hkall_gateway.cli.doctor import doctor
 from hkall_gateway.cli.explain import explain
 from hkall_gateway.cli.loading import load
 from hkall_gateway.cli.money import fines
@@ -44,6 +45,7 @@ def main() -> None:
 for command in (
     serve,
     check_config,
+    doctor,
     hash_secret,
     db,
     load,

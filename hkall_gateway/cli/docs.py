@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hkall_gateway.cli.doctordoc import doctor_page
 from hkall_gateway.cli.lettersdoc import letters_page
 from hkall_gateway.cli.rulesdoc import rules_page
 from hkall_gateway.config.crosschecks import OF_ROLES
@@ -127,6 +128,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "lifecycle.md": lifecycle,
     "profile.md": profile,
     "letters.md": letters_page,
+    "doctor.md": doctor_page,
 }
 
 

@@ -1,0 +1,126 @@
+"""The database, opened to read: is it there, at which revision, which gateways work on it, how many patrons were loaded."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, create_engine, func, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from hkall_gateway.config.gateway import Database
+from hkall_gateway.doctor.findings import Sheet
+from hkall_gateway.doctor.tools import TooLong, Tools, within
+from hkall_gateway.store import schema
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.instances import Instance
+from hkall_gateway.store.tables import INSTANCES, PATRONS
+
+UPGRADE: Final = "Run `hkall-gateway db upgrade`."
+NEWER: Final = "Install the newer version of the program here too; gateways that run already may finish their day."
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a database holds; at another revision than `head` only the `revision` is looked at."""
+
+    revision: str
+    head: str
+    instances: tuple[Instance, ...] = ()
+    patrons: int = 0
+
+
+def file_of(database: Database) -> Path | None:
+    """The file of an SQLite database; None for one in memory and for a server."""
+    url = make_url(database.url)
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:") else None
+
+
+async def seen(sheet: Sheet, tools: Tools) -> Seen | None:
+    """What is in the database; None where it cannot be opened. Writes the findings `database` and `revision`."""
+    found = await _looked(tools, sheet.left_s())
+    if isinstance(found, str):
+        sheet.fail("database", found)
+        return None
+    sheet.ok("database", _called(tools.means.config().database))
+    if found.revision == found.head:
+        sheet.ok("revision", found.head)
+    elif schema.knows(found.revision):
+        sheet.fail("revision", f"at {found.revision or 'none'}, and this program needs {found.head}", UPGRADE)
+    else:
+        sheet.fail("revision", f"at {found.revision}, which this program does not know: it needs {found.head}", NEWER)
+    return found
+
+
+async def loaded(sheet: Sheet, tools: Tools) -> None:
+    """The finding about the patrons that were loaded, for a connector that knows no others."""
+    found = await _looked(tools, sheet.left_s())
+    if isinstance(found, str):
+        sheet.fail("loaded", found, "See the check `database` of the gateway.")
+    elif found.patrons:
+        sheet.ok("loaded", f"patrons: {found.patrons:,}")
+    else:
+        sheet.warn("loaded", "no patrons: nobody can borrow")
+
+
+async def _looked(tools: Tools, seconds: float) -> Seen | str:
+    """What is there, or why it cannot be opened."""
+    database = tools.means.config().database
+    file = file_of(database)
+    if file is not None and not file.is_file():
+        return f"{file}: there is no such file"
+    try:
+        found: Seen = await within(tools.reactor, seconds, tools.in_thread(lambda: _read(database)))
+    except TooLong as late:
+        return str(late)
+    except ModuleNotFoundError as missing:
+        return f"{_called(database)}: {missing}: pip install 'hkall-gateway[postgres]'"
+    except SQLAlchemyError as bad:
+        return f"{_called(database)}: {' '.join(str(getattr(bad, 'orig', None) or bad).split())}"[:300]
+    return found
+
+
+def _read(database: Database) -> Seen:
+    engine = _engine(database)
+    try:
+        revision, head = schema.revision(engine), schema.head()
+        if revision != head:
+            return Seen(revision, head)
+        with engine.connect() as connection:
+            return Seen(revision, head, _instances(connection), connection.execute(_COUNT).scalar_one())
+    finally:
+        engine.dispose()
+
+
+_COUNT: Final = select(func.count()).select_from(PATRONS)
+
+
+def _instances(connection: Connection) -> tuple[Instance, ...]:
+    return tuple(Instance(**row) for row in connection.execute(select(INSTANCES)).mappings())
+
+
+def _engine(database: Database) -> Engine:
+    """SQLite read-only: the way in which the gateway opens a file would make it and change its mode."""
+    file = file_of(database)
+    if file is None:
+        return open_engine(database.url, database.limits())
+    connect: Callable[[], object] = _read_only(file)
+    return create_engine("sqlite://", creator=connect, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True)
+
+
+def _read_only(file: Path) -> Callable[[], object]:
+    """Opens a file to read. Without both helpers of WAL beside it nobody has it open; SQLite would make them and leave them."""
+    helpers = all(Path(f"{file}{end}").exists() for end in ("-wal", "-shm"))
+    uri = f"{file.absolute().as_uri()}?mode=ro{'' if helpers else '&immutable=1'}"
+    return lambda: sqlite3.connect(uri, uri=True, timeout=2, check_same_thread=False)
+
+
+def _called(database: Database) -> str:
+    """The database for people, without what a URL may hold beside the place."""
+    file, url = file_of(database), make_url(database.url)
+    return str(file) if file else f"PostgreSQL {url.database or ''} at {url.host or url.query.get('host', 'this machine')}"

@@ -1,0 +1,91 @@
+"""Who is examined, side by side, each within its own time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from hkall_gateway import rows
+from hkall_gateway.config.gateway import Gateway, Partner
+from hkall_gateway.doctor import ils, mail, ncip, own, proofs
+from hkall_gateway.doctor.findings import Sheet
+from hkall_gateway.doctor.ncip import OF_PARTNER, Responder
+from hkall_gateway.doctor.own import Here
+from hkall_gateway.doctor.proofs import Doors
+from hkall_gateway.doctor.table import GATEWAY, ILS, SMTP
+from hkall_gateway.doctor.tools import Tools
+from hkall_gateway.edge.tls import KIND
+from hkall_gateway.ncip.calls import Caller
+from hkall_gateway.rules.vocabulary import Sensitive
+
+PEER_S: Final = 10.0
+"""For all checks of one peer together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examinee:
+    """One peer: its name, a title for people, the checks that are due, and what makes them."""
+
+    name: str
+    title: str
+    plan: tuple[str, ...]
+    work: Callable[[Sheet], Awaitable[None]]
+
+    def sheet(self, seconds: Callable[[], float], allowed_s: float = PEER_S) -> Sheet:
+        """An empty sheet; its time begins now."""
+        return Sheet(self.name, self.plan, seconds, allowed_s)
+
+
+def examinees(tools: Tools, here: Here, to: str = "") -> dict[str, Examinee]:
+    """Everybody who can be examined, by name, in the order in which they are told: the gateway, partners, clients, ils, smtp.
+
+    `to` is the recipient that the mail server is asked about; without it our own address.
+    """
+    config = tools.means.config()
+    callers = rows.callers(config, tools.means.environ)
+    found = [
+        Examinee(GATEWAY, str(here.path), own.PLAN, lambda sheet: own.examined(sheet, tools, here)),
+        *(_partner(tools, row, callers[row.agency]) for row in config.partners),
+        *(_client(tools, callers[row.agency]) for row in config.clients),
+        Examinee(ILS, ils.title(config.ils), ils.plan(config), lambda sheet: ils.examined(sheet, tools)),
+        *_mail(tools, config, to),
+    ]
+    return {one.name: one for one in found}
+
+
+async def examine(one: Examinee, sheet: Sheet) -> Sheet:
+    """The sheet, filled: each check of the plan has a finding."""
+    await one.work(sheet)
+    sheet.close()
+    return sheet
+
+
+def _partner(tools: Tools, row: Partner, caller: Caller) -> Examinee:
+    partner, agency = row.plain(), tools.means.config().library.agency
+    there = Responder(partner, agency, Sensitive(caller.secret), OF_PARTNER, row.can_lookup_items)
+
+    async def work(sheet: Sheet) -> None:
+        addresses = await ncip.examined(sheet, tools, there)
+        proofs.judged(sheet, caller, doors(tools.means.config()), addresses)
+
+    return Examinee(row.agency, ncip.place(row.url), (*ncip.plan(partner), proofs.CHECK), work)
+
+
+def _client(tools: Tools, caller: Caller) -> Examinee:
+    async def work(sheet: Sheet) -> None:
+        proofs.judged(sheet, caller, doors(tools.means.config()), ())
+
+    return Examinee(caller.agency, "client", (proofs.CHECK,), work)
+
+
+def _mail(tools: Tools, config: Gateway, to: str) -> Iterator[Examinee]:
+    smtp = config.smtp
+    if smtp is not None:
+        title = f"{smtp.host}:{smtp.port}"
+        yield Examinee(SMTP, title, mail.plan(smtp), lambda sheet: mail.examined(sheet, tools, smtp, to or smtp.sender))
+
+
+def doors(config: Gateway) -> Doors:
+    """What our NCIP ports offer."""
+    return Doors(any(text.startswith(KIND) for text in config.ncip.listen), config.ncip.client_ca is not None)

@@ -1,0 +1,118 @@
+"""The library's own system, by the connector of [ils] and, where lines are relayed, by its SIP2 server."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Final
+
+from sqlalchemy import Connection
+
+from hkall_gateway import rows
+from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.config.ils import Ils
+from hkall_gateway.connectors.tools import Outside
+from hkall_gateway.connectors.tools import Tools as ConnectorTools
+from hkall_gateway.desk.ports import LocalIls, Unreachable
+from hkall_gateway.doctor import database, ncip, sip2
+from hkall_gateway.doctor.findings import Sheet
+from hkall_gateway.doctor.ncip import NOBODY, OF_ILS, Responder
+from hkall_gateway.doctor.tools import TooLong, Tools, within
+from hkall_gateway.edge.health import Health
+from hkall_gateway.ncip.transport import AgentPost
+from hkall_gateway.parts.local import connector_of
+from hkall_gateway.rules.vocabulary import Partner, Sensitive
+from hkall_gateway.sip2.upstream import Ask, Login, Upstream, dialled
+from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import create_all
+from hkall_gateway.store.unit import Unit
+
+FILES: Final = ("snapshot", "manual")
+"""Connectors that ask nobody."""
+EMPTY: Final = "sqlite://"
+
+
+def plan(config: Gateway) -> tuple[str, ...]:
+    """The checks that are due, in order."""
+    ils = config.ils
+    by_sip2 = sip2.plan(ils) if ils.relay or ils.connector == "sip2" else ()
+    by_ncip = ncip.plan(partner(config)) if ils.connector == "ncip" else ()
+    files = ("loaded",) if ils.connector in FILES else ("lookup.patron",)
+    return tuple(dict.fromkeys((*files, *by_sip2, *by_ncip)))
+
+
+def title(ils: Ils) -> str:
+    """What it is, for people."""
+    ways = [f"{ils.host}:{ils.port}"] if ils.relay or ils.connector == "sip2" else []
+    ways += [ncip.place(ils.url)] if ils.connector == "ncip" and ils.url else []
+    return " ".join([f"connector {ils.connector}{', relay' if ils.relay else ''}", *ways])
+
+
+def partner(config: Gateway) -> Partner:
+    """The NCIP responder of the library's own system, as its connector describes it."""
+    ils = config.ils
+    return Partner(
+        agency=ils.agency or config.library.agency,
+        name="",
+        url=ils.url or "",
+        dialect=ils.ncip_dialect,
+        timeout_s=max(1, round(ils.timeout_s)),
+    )
+
+
+async def examined(sheet: Sheet, tools: Tools) -> None:
+    """Examine whatever [ils] names."""
+    config = tools.means.config()
+    ils = config.ils
+    if ils.connector in FILES:
+        await database.loaded(sheet, tools)
+    if ils.relay or ils.connector == "sip2":
+        sheet.about = "relay" if ils.connector == "ncip" else ""
+        await sip2.examined(sheet, tools)
+    sheet.about = ils.connector if ils.relay else ""
+    if ils.connector == "ncip":
+        secret = tools.means.secret(ils.password_env)
+        await ncip.examined(sheet, tools, Responder(partner(config), config.library.agency, secret, OF_ILS, ils.looks_up_items))
+    if ils.connector not in (*FILES, "sip2") and not any(one.about == sheet.about for one in sheet.failed):
+        await _by_connector(sheet, tools)
+
+
+async def _by_connector(sheet: Sheet, tools: Tools) -> None:
+    """Ask the connector itself about a card that cannot exist. What was loaded from files stays out of it."""
+    engine = open_engine(EMPTY)
+    create_all(engine)
+    with closing(Immediate(engine, _unit)) as store:
+        asked = _connector(tools, store)
+        try:
+            facts = await within(tools.reactor, sheet.left_s(), asked.borrower(NOBODY))
+        except (Unreachable, TooLong) as failed:
+            sheet.fail("lookup.patron", f"an unknown card: {failed}")
+            return
+        finally:
+            engine.dispose()
+    if facts.borrower is None:
+        sheet.ok("lookup.patron", "an unknown card is unknown")
+    else:
+        sheet.fail("lookup.patron", "an unknown card is answered as a reader's")
+
+
+def _connector(tools: Tools, store: Immediate) -> LocalIls:
+    """The connector as the gateway makes it, over an empty store."""
+    means, config = tools.means, tools.means.config()
+    ils, health = config.ils, Health("doctor", means.clock)
+    password, framing = means.secret(ils.password_env), rows.framing_of_ils(config)
+    dial = dialled(tools.reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
+
+    def line() -> Ask:
+        return Upstream(dial, tools.reactor, ils.timeout_s, framing, health, Login(ils.login, password, ils.location))
+
+    outside = Outside(means.clock, health, line, AgentPost(tools.reactor), framing, password)
+    return connector_of(ils.connector)(ConnectorTools(store, config.library.agency, _no_pin, ils.model_dump(), outside))
+
+
+def _unit(connection: Connection) -> Unit:
+    return Unit(connection, lambda: "unused")
+
+
+async def _no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
+    return False

@@ -1,0 +1,252 @@
+"""NCIP peers: whether the responder answers, takes our proof, and what its look-ups say of things that cannot exist.
+
+Only look-ups are sent (LookupItem, LookupItemSet, LookupRequest, LookupVersion), by the client that the gateway uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+from hkall_gateway.doctor import clock, tls
+from hkall_gateway.doctor.findings import Sheet
+from hkall_gateway.doctor.reach import reached
+from hkall_gateway.doctor.table import TLS
+from hkall_gateway.doctor.tools import Tools
+from hkall_gateway.ncip.client import Client, read
+from hkall_gateway.ncip.dialects import DIALECTS, minor, version_1
+from hkall_gateway.ncip.documents import CATALOGUE, item_id, request_id, user_id
+from hkall_gateway.ncip.looking import STATUS, UNKNOWN_ITEM, copies_in
+from hkall_gateway.ncip.messages import BadMessage, Fields, Message
+from hkall_gateway.ncip.problems import NOT_UNDERSTOOD, meaning, own_meaning, spelled
+from hkall_gateway.ncip.transport import AgentPost, NoReply, NotSent, Post, Posted
+from hkall_gateway.rules.vocabulary import ItemKey, Partner, Sensitive
+
+NOBODY: Final = "HKALL-DOCTOR-0"
+"""A card, an item, a title and a request that nobody has."""
+UNKNOWN: Final = frozenset({UNKNOWN_ITEM.casefold(), "unknown request", "unknown user"})
+
+STATUSES: Final[Mapping[int, str]] = {
+    401: "The web server in front wants a login that the gateway does not send: ask the peer to admit our address without it.",
+    403: "Ask the peer to admit the address of this machine in its firewall or web server.",
+    404: "The path of the URL is wrong: ask the peer for the address of its NCIP responder.",
+    405: "There is a web page at this path, and no NCIP responder: ask the peer for the right address.",
+}
+"""What to do about an HTTP status that came without an NCIP document."""
+REDIRECT: Final = "The gateway follows no redirects: put the new address into `url`."
+NO_REPLY: Final = "Ask the peer whether its NCIP service runs; its log shows what it did with our document."
+OF_PARTNER, OF_ILS = "can_lookup_items", "looks_up_items"
+"""The keys that say whether look-ups of items are used."""
+BROKEN: Final = "The peer's server is out of order: ask the peer to look at its log, and try again."
+
+
+@dataclass(slots=True)
+class Heard:
+    """A `Post` that keeps what came back, within how many seconds, and between which instants of ours."""
+
+    tools: Tools
+    sheet: Sheet
+    post: Post
+    posted: Posted | None = None
+    failed: NotSent | NoReply | None = None
+    allowed_s: float = 0
+    before: datetime | None = None
+    after: datetime | None = None
+
+    async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
+        """What a client calls to post a document."""
+        self.posted, self.failed, self.before = None, None, self.tools.means.clock()
+        self.allowed_s = min(timeout_s, self.sheet.left_s())
+        try:
+            self.posted = await self.post(url, body, self.allowed_s)
+        except (NotSent, NoReply) as failed:
+            self.failed = failed
+            raise
+        finally:
+            self.after = self.tools.means.clock()
+        return self.posted
+
+
+def plan(partner: Partner) -> tuple[str, ...]:
+    """The checks that are due at a responder, in order."""
+    secure = TLS if urlsplit(partner.url).scheme == "https" else ("tls.version",)
+    known = ("lookup.request",) if partner.can_lookup_request else ()
+    return ("dns", "tcp", *secure, "http", "proof.ours", "lookup.item", *known, "version", "clock")
+
+
+def place(url: str) -> str:
+    """A URL for people: without its query, which may hold a key."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Responder:
+    """One responder, who we are to it, and the secret that it expects of us (empty where none is agreed).
+
+    `key` of the configuration says whether its look-ups of items are used, which is `used`.
+    """
+
+    partner: Partner
+    agency: str
+    secret: Sensitive
+    key: str
+    used: bool
+
+    def client(self, post: Post) -> Client:
+        """What asks it, as the gateway does."""
+        return Client(post, self.agency, {self.partner.agency: self.secret.reveal()})
+
+
+async def examined(sheet: Sheet, tools: Tools, there: Responder) -> tuple[str, ...]:
+    """Examine one responder; the addresses of its host, () where it cannot be reached."""
+    addresses, open_way = await _way(sheet, tools, there.partner.url)
+    if open_way:
+        heard = Heard(tools, sheet, AgentPost(tools.reactor))
+        await _questions(sheet, there, heard)
+    return addresses
+
+
+async def _way(sheet: Sheet, tools: Tools, url: str) -> tuple[tuple[str, ...], bool]:
+    """The addresses of the host, and whether a secret may be sent there."""
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    addresses = await reached(sheet, tools, host, port)
+    if not addresses or secure:
+        return addresses, bool(addresses) and await tls.secured(sheet, tools, host, port)
+    tls.plain(sheet, host, "an https:// URL", "the secret and what is said of patrons")
+    return addresses, True
+
+
+async def _questions(sheet: Sheet, there: Responder, heard: Heard) -> None:
+    client, partner = there.client(heard), there.partner
+    service, fields = question(there)
+    reply = await client.ask(service, fields, partner)
+    if heard.posted is not None and heard.before and heard.after:
+        clock.compared(sheet, heard.posted.said_at, heard.before, heard.after)
+    if reply is None:
+        _unanswered(sheet, heard)
+        return
+    sheet.ok("http", f"{service} was answered by {reply.service}")
+    if not admitted(sheet, service, reply, there):
+        return
+    judge_item(sheet, service, reply, there)
+    if partner.can_lookup_request:
+        judge_request(sheet, await client.ask("LookupRequest", {"RequestId": request_id(there.agency, NOBODY)}, partner))
+    judge_versions(sheet, await client.ask("LookupVersion", {}, partner), DIALECTS[partner.dialect].version)
+
+
+def question(there: Responder) -> tuple[str, Fields]:
+    """The look-up of an item that cannot exist: of a title where the partner answers that, else of one copy.
+
+    Of a reader at a system of our own that looks up no items.
+    """
+    partner = there.partner
+    if there.key == OF_ILS and not there.used:
+        return "LookupUser", {"UserId": user_id(partner.agency, NOBODY), "UserElementType": ["User Id"]}
+    elements: Fields = {"ItemElementType": [STATUS]}
+    if partner.can_lookup_items and DIALECTS[partner.dialect].minor is not None:
+        record: Fields = {"BibliographicRecordIdentifier": NOBODY, "AgencyId": CATALOGUE}
+        return "LookupItemSet", {"BibliographicId": [{"BibliographicRecordId": record}], **elements}
+    return "LookupItem", {"ItemId": item_id(ItemKey(partner.agency, NOBODY)), **elements}
+
+
+def _unanswered(sheet: Sheet, heard: Heard) -> None:
+    """No NCIP document came back."""
+    if heard.posted is None:
+        late = heard.failed is not None and heard.failed.kind == "timeout"
+        sheet.fail("http", f"no answer within {heard.allowed_s:.0f} s" if late else str(heard.failed), NO_REPLY)
+        return
+    status, kind = heard.posted.status, heard.posted.content_type or "no Content-Type"
+    bad = read(heard.posted)
+    why = bad.detail if isinstance(bad, BadMessage) else ""
+    sheet.fail("http", f"HTTP {status}, {kind}: no NCIP document ({why})"[:200], _about_status(status))
+
+
+def _about_status(status: int) -> str:
+    if 300 <= status < 400:
+        return REDIRECT
+    return STATUSES.get(status) or (BROKEN if status >= 500 else "")
+
+
+def admitted(sheet: Sheet, service: str, reply: Message, there: Responder) -> bool:
+    """Whether the peer takes our proof; writes the finding."""
+    own = there.partner.problems
+    faults = types(one for one in problems(reply) if (own_meaning(one, own) or meaning(_type(one), service)) == "fault")
+    if any("Version" in problem for problem in faults):
+        sheet.fail("version", f"{service}: {', '.join(faults)}")
+    elif faults:
+        sheet.fail("proof.ours", f"{there.partner.agency} says {', '.join(faults)} to us as {there.agency}")
+    else:
+        sheet.ok("proof.ours", f"as {there.agency}, by {'the agreed secret' if there.secret else 'our address alone'}")
+    return not faults
+
+
+def problems(reply: Message) -> list[Message]:
+    """All Problems in a reply, those of its single titles among them."""
+    return [*reply.each("Problem"), *(one for title in reply.each("BibInformation") for one in title.each("Problem"))]
+
+
+def types(found: Iterable[Message]) -> list[str]:
+    """The types of Problems, each once, as the standard spells them."""
+    return list(dict.fromkeys(spelled(_type(one)) for one in found))
+
+
+def _type(problem: Message) -> str:
+    return problem.text("ProblemType")
+
+
+def judge_item(sheet: Sheet, service: str, reply: Message, there: Responder) -> None:
+    """The finding about the answer to an item that cannot exist."""
+    said, statuses = types(problems(reply)), [status for status in copies_in(reply).values() if status]
+    if service == "LookupUser":
+        sheet.skip("lookup.item", f"`{there.key}` is false")
+    elif set(said) & set(NOT_UNDERSTOOD) and there.used:
+        advice = f"Set `{there.key} = false`, or ask the peer to answer such look-ups."
+        sheet.fail("lookup.item", f"{service}: {', '.join(said)}", advice)
+    elif set(said) & set(NOT_UNDERSTOOD):
+        sheet.ok("lookup.item", f"{service}: {', '.join(said)}; such look-ups are not used (`{there.key}`)")
+    elif said and not {problem.casefold() for problem in said} & UNKNOWN:
+        sheet.warn("lookup.item", f"{service} of an unknown item: {', '.join(said) or 'an empty Problem'}")
+    elif statuses:
+        sheet.warn("lookup.item", f"{service} of an unknown item says {', '.join(statuses)}: what it says cannot be relied on")
+    else:
+        sheet.ok("lookup.item", f"{service}: {', '.join(said) or 'nothing is known of the item'}")
+
+
+def judge_request(sheet: Sheet, reply: Message | None) -> None:
+    """The finding about the answer to a request that cannot exist."""
+    said = types(problems(reply)) if reply is not None else []
+    if reply is None:
+        sheet.fail("lookup.request", "LookupRequest got no usable answer")
+    elif set(said) & set(NOT_UNDERSTOOD):
+        sheet.fail("lookup.request", f"LookupRequest: {', '.join(said)}")
+    elif not said:
+        sheet.warn("lookup.request", "LookupRequest of an unknown request was answered as if there were one")
+    else:
+        sheet.ok("lookup.request", f"LookupRequest: {', '.join(said)}")
+
+
+def judge_versions(sheet: Sheet, reply: Message | None, ours: str) -> None:
+    """The finding about the versions that the peer lists; `ours` is the one in which it is written to."""
+    listed = [str(text) for text in reply.texts("VersionSupported")] if reply is not None else []
+    if not listed:
+        sheet.ok("version", f"it lists none; {called(ours)} was understood")
+        return
+    told = f"{called(ours)}, of {', '.join(map(called, listed))}"
+    if called(ours) in map(called, listed):
+        sheet.ok("version", told)
+    else:
+        sheet.warn("version", f"{called(ours)} is not among {', '.join(map(called, listed))}")
+
+
+def called(version: str) -> str:
+    """A version string in few words; one that nobody knows as it is."""
+    old, late = version_1(version), minor(version)
+    if late is not None:
+        return f"2.0{late or ''}"
+    return ("1.01" if old.late else "1.0") if old is not None else version

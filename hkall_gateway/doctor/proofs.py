@@ -1,0 +1,48 @@
+"""Whether a peer's row would admit it: a proof that can be given, and an address from which it may come. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from hkall_gateway.doctor.findings import Sheet
+from hkall_gateway.doctor.reach import on_this_machine
+from hkall_gateway.edge.allow import AllowList
+from hkall_gateway.ncip.calls import Caller
+
+CHECK: Final = "proof.theirs"
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Our NCIP ports: whether any is `ssl:`, and whether `client_ca` is set, without which no certificate is asked for."""
+
+    tls: bool
+    client_ca: bool
+
+
+def judged(sheet: Sheet, caller: Caller, doors: Doors, addresses: Sequence[str]) -> None:
+    """The finding about one row. `addresses` are those of the peer's own responder, () where it has none."""
+    if not (caller.secret or caller.certificate or caller.by_address):
+        sheet.fail(CHECK, "the row has no proof: whatever the peer sends is refused")
+    elif not caller.secret and not caller.by_address and not (doors.tls and doors.client_ca):
+        advice = "Set `client_ca` of [ncip] and listen on an ssl: port, or agree on a secret (`secret_env`)."
+        sheet.fail(CHECK, "its certificate is never asked for", advice)
+    elif strangers := _outside(caller, addresses):
+        advice = "Add the networks from which it calls to `allow_from`; name a balancer in front of us in `proxy_from`."
+        sheet.warn(CHECK, f"allow_from admits {', '.join(caller.allow_from)}, and not {', '.join(strangers)}", advice)
+    else:
+        sheet.ok(CHECK, f"by {_proofs(caller)}, from {', '.join(caller.allow_from)}")
+
+
+def _outside(caller: Caller, addresses: Sequence[str]) -> list[str]:
+    """The responder's own addresses, if the row admits none of them."""
+    allowed = AllowList(caller.allow_from)
+    remote = [address for address in addresses if not on_this_machine(address)]
+    return [] if any(allowed.admits(address) for address in addresses) else remote
+
+
+def _proofs(caller: Caller) -> str:
+    told = {"secret": caller.secret, "certificate": caller.certificate, "address alone": caller.by_address}
+    return " or ".join(name for name, given in told.items() if given)
