@@ -21,6 +21,10 @@ PROGRAM: Final = shutil.which("exim4", path=f"{os.environ.get('PATH', '')}:/usr/
 PACKAGE: Final = "exim4-daemon-light"
 GONE: Final = "gone.test"
 """A domain in which nobody has a mailbox: exim takes the letter and sends a bounce."""
+REFUSED: Final = "refused.test"
+"""A domain for which exim takes no letter at all."""
+LOGIN, PASSWORD = "gateway", "opensesame"
+"""The one login; it is offered once a connection is encrypted."""
 BUSY: Final = "busy.test"
 """A domain whose mailboxes are busy: exim keeps the letter and sends word of the delay."""
 PATIENCE_S: Final = 20
@@ -34,17 +38,28 @@ log_file_path = {folder}/log/%slog
 pid_file_path =
 local_interfaces = 127.0.0.1
 daemon_smtp_ports = {port}
-tls_advertise_hosts =
+{tls}
 keep_environment =
 deliver_drop_privilege = true
 {own}
 delay_warning = 1s
 delay_warning_condition = yes
-acl_smtp_rcpt = everybody
+acl_smtp_rcpt = recipients
 
 begin acl
-everybody:
+recipients:
+  deny domains = {refused}
+       message = relay not permitted
   accept
+
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_prompts = :
+  server_condition = ${{if and{{{{eq{{$auth2}}{{{login}}}}}{{eq{{$auth3}}{{{password}}}}}}}}}
+  server_advertise_condition = {offers}
+  server_set_id = $auth2
 
 begin routers
 gone:
@@ -91,9 +106,11 @@ def refuse_or_skip() -> None:
 
 
 class Exim:
-    """The server. What it has delivered is in `delivered()`."""
+    """The server. What it has delivered is in `delivered()`. With an `identity`, a key and a certificate in one file, it offers
+    STARTTLS.
+    """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, identity: Path | None = None) -> None:
         assert PROGRAM is not None
         self.port, self._program = port, PROGRAM
         self.folder = Path(tempfile.mkdtemp(prefix="hkall-exim-"))
@@ -101,9 +118,18 @@ class Exim:
             (self.folder / name).mkdir()
         self._configuration = self.folder / "exim.conf"
         words = {"program": PROGRAM, "folder": self.folder, "port": port, "gone": GONE, "busy": BUSY, "own": _own()}
+        words |= {"refused": REFUSED, "login": LOGIN, "password": PASSWORD, **self._encryption(identity)}
         self._configuration.write_text(_CONFIGURATION.format(**words), encoding="utf-8")
         self._hand_over()
         self._process: subprocess.Popen[bytes] | None = None
+
+    def _encryption(self, identity: Path | None) -> dict[str, str]:
+        """The lines about STARTTLS, and when a login is offered."""
+        if identity is None:
+            return {"tls": "tls_advertise_hosts =", "offers": "no"}
+        own = shutil.copy(identity, self.folder / "identity.pem")
+        lines = ["tls_advertise_hosts = *", f"tls_certificate = {own}", f"tls_privatekey = {own}"]
+        return {"tls": "\n".join(lines), "offers": "${if def:tls_in_cipher}"}
 
     def start(self) -> None:
         with (self.folder / "output").open("wb") as output:
@@ -140,6 +166,7 @@ class Exim:
         if os.geteuid() != 0:
             return
         user = pwd.getpwnam("Debian-exim")
-        for path in (self.folder, *(self.folder / name for name in ("spool", "log", "mail"))):
-            os.chown(path, user.pw_uid, user.pw_gid)
+        for path in (self.folder, *(self.folder / name for name in ("spool", "log", "mail", "identity.pem"))):
+            if path.exists():
+                os.chown(path, user.pw_uid, user.pw_gid)
         self._configuration.chmod(0o644)

@@ -1,0 +1,230 @@
+"""`hkall-gateway doctor` as a sysadmin runs it: in a process, beside a running gateway and without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hkall_gateway.cli import main
+from hkall_gateway.lab import setup
+from tests.company import COMMAND, PATIENCE_S, Gateway, until
+from tests.ports import free_ports
+
+
+@pytest.fixture(scope="module")
+def running(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway, its three partners and its mail server."""
+    made = Gateway(reactor, tmp_path_factory.mktemp("running"))
+    made.do(made.party.start)
+    made.path.chmod(0o640)
+    made.start()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def idle(tmp_path: Path) -> Path:
+    """A site whose gateway does not run and whose partners are closed ports."""
+    path = setup.write_config(tmp_path, _ports())
+    path.chmod(0o640)
+    setup.furnish(path, ENVIRON)
+    return path
+
+
+ENVIRON = {**os.environ, **setup.environment(setup.Ports())}
+
+
+def _ports() -> setup.Ports:
+    sip2, ncip, ops, smtp, *partners = free_ports(7)
+    return setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)))
+
+
+def doctor(path: Path, *words: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [str(COMMAND), "doctor", "--config", str(path), *words]
+    return subprocess.run(command, env=environ or ENVIRON, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
+# ---- well
+
+
+def test_beside_a_running_gateway_everything_is_well(running: Gateway) -> None:
+    done = doctor(running.path, environ=running.environ)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[0] for line in done.stdout.splitlines() if line and line[0] != " "][:-1] == [
+        *("gateway", "CUHK", "HKUST", "LU", "HKU-DISCOVERY", "ils", "smtp"),
+    ]
+    assert "FAIL" not in done.stdout
+    assert f"the gateway answers (process {running.pid})" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith(" ok")
+    assert setup.PASSWORD not in done.stdout
+
+
+def test_the_partners_hear_look_ups_alone_and_no_letter_is_sent(running: Gateway) -> None:
+    partner = running.party.partners["CUHK"]
+    partner.seen.clear()
+    assert doctor(running.path, "CUHK", environ=running.environ).returncode == 0
+    assert [message.service for message in partner.seen] == ["LookupItem", "LookupVersion"]
+    assert doctor(running.path, "smtp", environ=running.environ).returncode == 0
+    assert running.party.mailbox.messages == []
+
+
+def test_one_gateway_examines_another(running: Gateway, tmp_path: Path) -> None:
+    """What a partner's sysadmin sees of us."""
+    text = (
+        setup.write_config(tmp_path, _ports()).read_text(encoding="utf-8").replace('agency = "HKU"\n', 'agency = "CUHK"\n', 1)
+    )
+    before = text.partition("[[partners]]")[0]
+    row = (
+        f'agency = "HKU"\nname = "HKU"\nurl = "http://127.0.0.1:{running.ports.ncip}/ncip"\nsecret_env = "HKALL_SECRET_CUHK"\n'
+    )
+    path = tmp_path / "gateway.toml"
+    path.write_text(f"{before}[[partners]]\n{row}can_lookup_items = true\ncan_lookup_request = true\n", encoding="utf-8")
+    done = doctor(path, "HKU", "--json")
+    assert {one["check"]: one["status"] for one in json.loads(done.stdout)} == dict.fromkeys(
+        (
+            "dns",
+            "tcp",
+            "tls.version",
+            "http",
+            "proof.ours",
+            "lookup.item",
+            "lookup.request",
+            "version",
+            "clock",
+            "proof.theirs",
+        ),
+        "ok",
+    )
+    wrong = doctor(path, "HKU", environ=ENVIRON | {"HKALL_SECRET_CUHK": "another"})
+    assert wrong.returncode == 1
+    assert "HKU says Agency Authentication Failed to us as CUHK" in wrong.stdout
+
+
+# ---- not well
+
+
+def test_what_fails_is_told_with_its_advice_below_and_exit_code_1(idle: Path) -> None:
+    done = doctor(idle, "CUHK")
+    assert (done.returncode, done.stderr) == (1, "")
+    head, dns, tcp, advice, proof, skipped, blank, last = done.stdout.splitlines()
+    assert head.startswith("CUHK  http://127.0.0.1:")
+    assert dns == "  ok     dns             127.0.0.1"
+    assert tcp.startswith("  FAIL   tcp             port ")
+    assert advice == "         Check the port number, both firewalls and whether the other server runs."
+    assert proof.startswith("  ok     proof.theirs    by secret")
+    assert skipped == "  skip   tls.version, http, proof.ours, lookup.item, version, clock  tcp failed"
+    assert (blank, last) == ("", "2 ok, 1 FAIL, 6 skip")
+
+
+def test_json_has_one_object_a_check_with_the_same_keys(idle: Path) -> None:
+    done = doctor(idle, "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert {tuple(one) for one in found} == {("peer", "check", "status", "detail", "advice", "about")}
+    assert {one["status"] for one in found} == {"ok", "fail", "skip"}
+    assert [one["peer"] for one in found if one["check"] == "tcp"] == ["CUHK", "HKUST", "LU", "smtp"]
+
+
+def test_warnings_alone_end_with_exit_code_0(idle: Path) -> None:
+    idle.chmod(0o644)
+    done = doctor(idle, "gateway")
+    assert (done.returncode, "  warn   files" in done.stdout) == (0, True)
+
+
+# ---- usage
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, ["doctor", *words], env=ENVIRON)
+
+
+def test_a_peer_that_is_not_configured_is_wrong_usage_and_the_others_are_named(idle: Path) -> None:
+    done = run("CUHL", "--config", str(idle))
+    assert (done.exit_code, done.output) == (
+        2,
+        "CUHL: not in the configuration; there are gateway, CUHK, HKUST, LU, HKU-DISCOVERY, ils, smtp\n",
+    )
+
+
+def test_a_configuration_with_errors_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text("[library]\n")
+    done = run("--config", str(tmp_path / "gateway.toml"))
+    assert (done.exit_code, "library.agency: is missing" in done.output) == (2, True)
+
+
+def test_a_recipient_that_is_no_address_is_wrong_usage(idle: Path) -> None:
+    assert run("smtp", "--to", "nobody", "--config", str(idle)).exit_code == 2
+
+
+# ---- time
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[Path]:
+    """A site whose partners all accept connections and say nothing."""
+    listening = [socket.create_server(("127.0.0.1", port)) for port in free_ports(3)]
+    sip2, ncip, ops, smtp = free_ports(4)
+    names = ("CUHK", "HKUST", "LU")
+    ports = {name: one.getsockname()[1] for name, one in zip(names, listening, strict=True)}
+    path = setup.write_config(tmp_path, setup.Ports(sip2, ncip, ops, smtp, ports))
+    setup.furnish(path, ENVIRON)
+    yield path
+    for one in listening:
+        one.close()
+
+
+def test_silent_peers_are_waited_for_side_by_side_ten_seconds_in_all(silent: Path) -> None:
+    began = time.monotonic()
+    done = doctor(silent)
+    took_s = time.monotonic() - began
+    assert done.returncode == 1
+    assert done.stdout.count("FAIL   http            no answer within 10 s") == 3
+    assert 9 < took_s < 20
+
+
+def test_an_interrupted_examination_ends_at_once_and_shows_what_was_found(silent: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen([COMMAND, "doctor", "--config", silent], env=ENVIRON, stdout=file, stderr=file)
+        until(lambda: b"certificate" in output.read_bytes(), "the gateway's own checks")
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 1
+    assert time.monotonic() - began < 5
+    said = output.read_text()
+    assert "interrupted; not examined: CUHK, HKUST, LU" in said
+    assert "ok     revision" in said
+    assert "Traceback" not in said
+
+
+HANGING = """
+import socket, sys, threading
+socket.getaddrinfo = lambda *_args: print("resolving", flush=True) or threading.Event().wait()
+from hkall_gateway.cli import main
+main(sys.argv[1:])
+"""
+"""The command on a machine whose name servers never answer."""
+
+
+def test_a_name_server_that_never_answers_does_not_keep_the_command_from_ending(idle: Path, tmp_path: Path) -> None:
+    text = idle.read_text(encoding="utf-8")
+    idle.write_text(text.replace("http://127.0.0.1:", "http://ncip.cuhk.example:"), encoding="utf-8")
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        command = [sys.executable, "-c", HANGING, "doctor", "CUHK", "--config", str(idle)]
+        process = subprocess.Popen(command, env=ENVIRON, stdout=file, stderr=file)
+        until(lambda: b"resolving" in output.read_bytes(), "the look-up of a name")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 1
+    assert output.read_text().splitlines()[1:] == ["nothing was checked", "interrupted; not examined: CUHK"]

@@ -1,0 +1,265 @@
+"""NCIP peers: strangers' HTTP servers that answer badly, and responders that answer well."""
+
+from __future__ import annotations
+
+import socket
+import time
+from datetime import timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+
+from hkall_gateway.daemon import now
+from hkall_gateway.doctor.findings import Sheet
+from hkall_gateway.doctor.ncip import OF_PARTNER, Responder, called, judge_item, judge_request, judge_versions, place
+from hkall_gateway.doctor.table import TLS
+from hkall_gateway.lab.script import reply
+from hkall_gateway.ncip.codec import decode, encode
+from hkall_gateway.ncip.dialects import DIALECTS, NCIP_1_0, NCIP_2_02, SUPPORTED
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.rules.vocabulary import Partner, Sensitive
+from tests.doctor.conftest import Answer, Authority, Site, Web, finding, status
+from tests.ports import free_ports
+
+XML = "application/xml"
+
+
+def answering(
+    code: int,
+    kind: str,
+    body: bytes,
+    off_s: float = 0,
+    location: str = "",
+) -> Answer:
+    """A server that gives one answer to everybody; its clock is off by `off_s` seconds."""
+
+    def answer(request: BaseHTTPRequestHandler, _body: bytes) -> None:
+        request.send_response_only(code)
+        request.send_header("Date", format_datetime(now() + timedelta(seconds=off_s), usegmt=True))
+        request.send_header("Content-Type", kind)
+        request.send_header("Content-Length", str(len(body)))
+        if location:
+            request.send_header("Location", location)
+        request.end_headers()
+        request.wfile.write(body)
+
+    return answer
+
+
+def library(problem: str = "", off_s: float = 0, versions: tuple[str, ...] = SUPPORTED, **by_service: str) -> Answer:
+    """A responder that knows nothing: every look-up gets this Problem, or the one of its service."""
+
+    def answer(request: BaseHTTPRequestHandler, body: bytes) -> None:
+        asked = decode(body)
+        if asked.service == "LookupVersion":
+            said = encode(Message("LookupVersionResponse", {"VersionSupported": list(versions)}), DIALECTS["direct"])
+        else:
+            said = reply(asked, "CUHK", by_service.get(asked.service, problem))
+        answering(200, XML, said, off_s)(request, body)
+
+    return answer
+
+
+# ---- reach
+
+
+def test_a_name_that_nobody_has_fails_by_dns(site: Site) -> None:
+    site.partner("http://ncip.cuhk.invalid/ncip")
+    sheet = site.examine("CUHK")
+    assert status(sheet)["dns"] == "fail"
+    assert finding(sheet, "dns").detail == "ncip.cuhk.invalid has no address"
+    assert finding(sheet, "tcp").detail == "dns failed"
+
+
+def test_a_closed_port_fails_by_tcp(site: Site) -> None:
+    site.partner(f"http://127.0.0.1:{free_ports(1)[0]}/ncip")
+    sheet = site.examine("CUHK")
+    assert (status(sheet)["dns"], status(sheet)["tcp"], status(sheet)["http"]) == ("ok", "fail", "skip")
+    assert finding(sheet, "tcp").detail.endswith(": Connection refused")
+
+
+def test_a_server_that_accepts_and_says_nothing_fails_within_the_time_of_a_peer(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", free_ports(1)[0])) as silent:
+        site.partner(f"http://127.0.0.1:{silent.getsockname()[1]}/ncip")
+        began = time.monotonic()
+        sheet = site.examine("CUHK", seconds=1.5)
+        assert time.monotonic() - began < 3
+    assert (status(sheet)["tcp"], status(sheet)["http"], status(sheet)["proof.ours"]) == ("ok", "fail", "skip")
+    assert finding(sheet, "http").detail.startswith("no answer within")
+
+
+def test_every_check_of_the_plan_has_a_finding_whatever_failed(site: Site) -> None:
+    site.partner("https://ncip.cuhk.invalid/ncip", "can_lookup_request = true")
+    sheet = site.examine("CUHK")
+    assert [one.check for one in sheet.found] == [*sheet.plan]
+    assert "lookup.request" in sheet.plan
+
+
+# ---- a stranger's web server
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (200, "it must be its NCIP responder"),
+        (302, "follows no redirects"),
+        (401, "wants a login"),
+        (403, "admit the address of this machine"),
+        (404, "The path of the URL is wrong"),
+        (500, "out of order"),
+    ],
+)
+def test_a_web_page_instead_of_a_document_fails_by_http_with_its_own_advice(
+    site: Site, web: Web, code: int, advice: str
+) -> None:
+    elsewhere = "http://127.0.0.1/elsewhere" if code == 302 else ""
+    site.partner(web(answering(code, "text/html", b"<p>Welcome to the library's new portal</p>", location=elsewhere)))
+    sheet = site.examine("CUHK")
+    assert (status(sheet)["http"], status(sheet)["proof.ours"], status(sheet)["lookup.item"]) == ("fail", "skip", "skip")
+    assert f"HTTP {code}, text/html: no NCIP document" in finding(sheet, "http").detail
+    assert advice in finding(sheet, "http").advice
+
+
+def test_python_s_own_file_server_takes_no_post_and_fails_by_http(site: Site, web: Web) -> None:
+    def unsupported(request: BaseHTTPRequestHandler, _body: bytes) -> None:
+        request.send_error(501, "Unsupported method ('POST')")
+
+    site.partner(web(unsupported))
+    assert finding(site.examine("CUHK"), "http").detail.startswith("HTTP 501, text/html")
+
+
+@pytest.mark.parametrize(
+    ("off_s", "word", "detail"),
+    [
+        (0, "ok", "agrees with ours"),
+        (90, "warn", "90 s ahead of ours"),
+        (3600, "fail", "60 min ahead of ours, as with a wrong time zone"),
+        (-8 * 3600, "fail", "8.0 h behind ours, as with a wrong time zone"),
+        (700, "fail", "12 min ahead of ours"),
+    ],
+)
+def test_a_clock_is_compared_even_where_the_rest_is_rubbish(site: Site, web: Web, off_s: int, word: str, detail: str) -> None:
+    site.partner(web(answering(500, "text/plain", b"rubbish", off_s)))
+    clock = finding(site.examine("CUHK"), "clock")
+    assert (clock.status.value, clock.detail.replace("89 s", "90 s").replace("91 s", "90 s")) == (word, detail)
+
+
+# ---- a responder
+
+
+def test_a_responder_that_knows_nothing_passes_all_checks(site: Site, web: Web) -> None:
+    site.partner(web(library("Unknown Item")))
+    sheet = site.examine("CUHK")
+    assert set(status(sheet).values()) == {"ok"}
+    assert finding(sheet, "proof.ours").detail == "as HKU, by the agreed secret"
+    assert finding(sheet, "version").detail == "2.02, of 1.0, 1.01, 2.0, 2.01, 2.02"
+    assert finding(sheet, "lookup.item").detail == "LookupItem: Unknown Item"
+
+
+def test_a_responder_behind_tls_passes_all_checks_too(site: Site, web: Web, trusted: Authority) -> None:
+    site.partner(web(library("Unknown Item"), trusted.issue("ncip")))
+    sheet = site.examine("CUHK")
+    assert set(status(sheet).values()) == {"ok"}
+    assert {*TLS, "http", "proof.ours", "lookup.item", "version", "clock"} < {*status(sheet)}
+
+
+@pytest.mark.parametrize("problem", ["Agency Authentication Failed", "Unknown Agency", "unknown partner"])
+def test_a_refused_proof_fails_and_ends_the_questions(site: Site, web: Web, problem: str) -> None:
+    site.partner(web(library(problem)))
+    sheet = site.examine("CUHK")
+    assert (status(sheet)["http"], status(sheet)["proof.ours"], status(sheet)["lookup.item"]) == ("ok", "fail", "skip")
+    assert finding(sheet, "proof.ours").detail == f"CUHK says {problem} to us as HKU"
+
+
+def test_only_look_ups_are_sent_and_nobody_real_is_named(site: Site, web: Web) -> None:
+    heard: list[Message] = []
+
+    def listening(request: BaseHTTPRequestHandler, body: bytes) -> None:
+        heard.append(decode(body))
+        library("Unknown Item")(request, body)
+
+    site.partner(web(listening), "can_lookup_request = true\ncan_lookup_items = true")
+    site.examine("CUHK")
+    assert [one.service for one in heard] == ["LookupItemSet", "LookupRequest", "LookupVersion"]
+    assert heard[0].text("InitiationHeader/FromAgencyAuthentication") == "agreed"
+    assert heard[0].text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier") == "HKALL-DOCTOR-0"
+
+
+def test_a_peer_that_answers_no_look_up_of_requests_fails_where_its_row_says_that_it_does(site: Site, web: Web) -> None:
+    url = web(library("Unknown Item", LookupRequest="Unsupported Service"))
+    site.partner(url)
+    assert "lookup.request" not in status(site.examine("CUHK"))
+    site.partner(url, "can_lookup_request = true")
+    sheet = site.examine("CUHK")
+    assert status(sheet)["lookup.request"] == "fail"
+    assert "can_lookup_request = false" in finding(sheet, "lookup.request").advice
+
+
+def test_a_peer_without_look_ups_of_items_fails_only_where_its_row_says_otherwise(site: Site, web: Web) -> None:
+    url = web(library("Unsupported Service"))
+    for more, word in (("", "ok"), ("can_lookup_items = true", "fail")):
+        site.partner(url, more)
+        sheet = site.examine("CUHK")
+        assert (status(sheet)["proof.ours"], status(sheet)["lookup.item"]) == ("ok", word)
+
+
+def test_a_version_that_the_peer_does_not_list_is_warned_of(site: Site, web: Web) -> None:
+    site.partner(web(library("Unknown Item", versions=(NCIP_1_0,))))
+    version = finding(site.examine("CUHK"), "version")
+    assert (version.status.value, version.detail) == ("warn", "2.02 is not among 1.0")
+
+
+def test_a_partner_of_ncip_1_is_asked_in_its_own_version(site: Site, web: Web) -> None:
+    site.partner(web(library("Unknown Item")), 'dialect = "innreach"')
+    sheet = site.examine("CUHK")
+    assert set(status(sheet).values()) == {"ok"}
+    assert finding(sheet, "version").detail.startswith("1.0, of 1.0")
+
+
+# ---- the judgements alone
+
+
+def sheet(*plan: str) -> Sheet:
+    return Sheet("CUHK", plan, lambda: 0.0, 10)
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"Problem": [{"ProblemType": "Unknown Item"}]}, "ok"),
+        ({"Problem": [{"ProblemType": "unknown  item"}]}, "ok"),
+        ({"BibInformation": [{"Problem": [{"ProblemType": "Unknown Item"}]}]}, "ok"),
+        ({}, "ok"),
+        ({"Problem": [{"ProblemType": "Temporary Processing Failure"}]}, "warn"),
+        ({"ItemId": {"ItemIdentifierValue": "X"}, "ItemOptionalFields": {"CirculationStatus": "On Loan"}}, "warn"),
+    ],
+)
+def test_an_answer_about_an_unknown_item(fields: dict[str, Any], word: str) -> None:
+    found = sheet("lookup.item")
+    there = Responder(Partner("CUHK", "CUHK"), "HKU", Sensitive("agreed"), OF_PARTNER, used=False)
+    judge_item(found, "LookupItem", Message("LookupItemResponse", fields), there)
+    assert finding(found, "lookup.item").status.value == word
+
+
+def test_an_answer_about_an_unknown_request_must_be_a_problem() -> None:
+    for answer, word in ((None, "fail"), (Message("LookupRequestResponse", {}), "warn")):
+        found = sheet("lookup.request")
+        judge_request(found, answer)
+        assert finding(found, "lookup.request").status.value == word
+
+
+def test_a_peer_without_look_up_of_versions_is_not_held_against_it() -> None:
+    found = sheet("version")
+    judge_versions(found, None, NCIP_2_02)
+    assert finding(found, "version").status.value == "ok"
+
+
+def test_versions_are_called_by_their_numbers() -> None:
+    assert [called(one) for one in SUPPORTED] == ["1.0", "1.01", "2.0", "2.01", "2.02"]
+    assert called("http://example.test/else") == "http://example.test/else"
+
+
+def test_a_key_in_a_url_is_not_shown() -> None:
+    assert place("https://edge.folio.example/ncip?apikey=secret") == "https://edge.folio.example/ncip"

@@ -1,0 +1,243 @@
+"""The gateway's own things: files, disk, ports, certificates, database. What is looked at stays as it is."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import pytest
+from sqlalchemy import insert
+
+from hkall_gateway.config import gateway
+from hkall_gateway.daemon import now
+from hkall_gateway.doctor import own
+from hkall_gateway.doctor.findings import Finding, Sheet
+from hkall_gateway.store import schema
+from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.tables import INSTANCES, PATRONS
+from tests.doctor.conftest import INSTANCE, SITE, Authority, Site, finding, status
+from tests.ports import free_ports
+
+LISTENS = '\n[smtp]\nfrom = "lending@lib.example.hk"\n\n[ncip]\nlisten = [{}]\n'
+
+
+def ready(site: Site, *endpoints: str) -> Path:
+    """A database at the newest revision, and ports to listen on; the database's file."""
+    site.write(LISTENS.format(", ".join(f'"{text}"' for text in endpoints or (f"tcp:{free_ports(1)[0]}:interface=127.0.0.1",))))
+    file = site.folder / "hkall.db"
+    engine = open_engine(f"sqlite:///{file}")
+    schema.upgrade(engine)
+    engine.dispose()
+    return file
+
+
+def about(sheet: Sheet, check: str) -> list[Finding]:
+    return [one for one in sheet.found if one.check == check]
+
+
+def test_a_site_that_is_ready_passes(site: Site) -> None:
+    ready(site)
+    sheet = site.examine("gateway")
+    assert set(status(sheet).values()) == {"ok"}
+    assert {*status(sheet)} == {*own.PLAN}
+
+
+def test_nothing_is_changed_by_looking(site: Site) -> None:
+    file = ready(site)
+    file.chmod(0o644)
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_mode, path.read_bytes()) for path in site.folder.iterdir()}
+    site.examine("gateway")
+    after = {path: (path.stat().st_mtime_ns, path.stat().st_mode, path.read_bytes()) for path in site.folder.iterdir()}
+    assert after == before
+
+
+# ---- configuration and files
+
+
+def test_what_is_missing_in_the_configuration_is_warned_of(site: Site) -> None:
+    site.write(base=SITE.replace('place_names = { MAIN = "the counter" }\n', ""))
+    told = [one.about for one in about(site.examine("gateway"), "config")]
+    assert told == ["library.place_names.MAIN", "smtp", "ncip.listen"]
+
+
+@pytest.mark.parametrize(("mode", "word"), [(0o600, "ok"), (0o640, "ok"), (0o644, "warn"), (0o646, "fail")])
+def test_a_configuration_that_others_can_read_is_warned_of_and_one_that_they_can_write_fails(
+    site: Site, mode: int, word: str
+) -> None:
+    ready(site)
+    site.path.chmod(mode)
+    found = finding(site.examine("gateway"), "files")
+    assert found.status.value == word
+    assert word == "ok" or found.advice == f"chmod o= {site.path}"
+
+
+def test_a_private_key_that_others_can_read_is_warned_of(site: Site, authority: Authority) -> None:
+    key = authority.issue("gateway")
+    key.chmod(0o644)
+    ready(site, f"ssl:{free_ports(1)[0]}:privateKey={key}:interface=127.0.0.1")
+    assert [(one.status.value, one.about) for one in about(site.examine("gateway"), "files")] == [("warn", str(key))]
+
+
+def test_what_the_gateway_must_write_and_cannot_is_found(site: Site) -> None:
+    ready(site)
+    config = gateway.load(site.path, {})
+    assert list(own.unwritable(config)) == []
+    assert list(own.unwritable(config, lambda _path, _mode: False)) == [site.folder / "hkall.db", site.folder]
+
+
+# ---- database
+
+
+def test_a_database_that_is_not_there_fails_and_is_not_made(site: Site) -> None:
+    sheet = site.examine("gateway")
+    assert (status(sheet)["database"], status(sheet)["revision"]) == ("fail", "skip")
+    assert "db upgrade" in finding(sheet, "database").advice
+    assert not (site.folder / "hkall.db").exists()
+
+
+def test_a_file_that_is_no_database_fails(site: Site) -> None:
+    (site.folder / "hkall.db").write_text("nothing of the kind, but long enough to be read as a page " * 20)
+    assert "not a database" in finding(site.examine("gateway"), "database").detail
+
+
+@pytest.mark.parametrize(("revision", "advice"), [("0001", "db upgrade"), ("9999", "Install the newer version")])
+def test_another_revision_fails_with_its_own_advice(site: Site, revision: str, advice: str) -> None:
+    with sqlite3.connect(ready(site)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    connection.close()
+    sheet = site.examine("gateway")
+    assert (status(sheet)["database"], status(sheet)["revision"]) == ("ok", "fail")
+    assert advice in finding(sheet, "revision").advice
+
+
+def test_postgresql_is_opened_by_its_url(site: Site, postgres_url: str) -> None:
+    site.write(base=SITE.replace("sqlite:///hkall.db", postgres_url))
+    found = finding(site.examine("gateway"), "database")
+    assert (found.status.value, found.detail.partition(" ")[0]) == ("ok", "PostgreSQL")
+
+
+def test_a_server_that_is_not_there_fails(site: Site) -> None:
+    url = f"postgresql+psycopg://nobody@127.0.0.1:{free_ports(1)[0]}/hkall"
+    site.write(base=SITE.replace("sqlite:///hkall.db", url))
+    found = finding(site.examine("gateway"), "database")
+    assert (found.status.value, "refused" in found.detail) == ("fail", True)
+
+
+def test_loaded_patrons_are_counted_and_none_are_warned_of(site: Site) -> None:
+    file = ready(site)
+    assert status(site.examine("ils")) == {"loaded": "warn"}
+    engine = open_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        connection.execute(insert(PATRONS), {"barcode": "P1", "name": "", "category": "undergraduates"})
+    engine.dispose()
+    assert finding(site.examine("ils"), "loaded").detail == "patrons: 1"
+
+
+# ---- disk and zones
+
+
+@pytest.mark.parametrize(("free", "word"), [(50_000_000, "fail"), (500_000_000, "warn"), (5_000_000_000, "ok")])
+def test_a_disk_that_is_nearly_full(tmp_path: Path, free: int, word: str) -> None:
+    sheet = Sheet("gateway", own.PLAN, lambda: 0.0, 10)
+    own.disks(sheet, [tmp_path], lambda _place: (10**12, 10**12 - free, free))
+    assert finding(sheet, "disk").status.value == word
+
+
+def test_a_folder_that_is_not_there_fails(site: Site) -> None:
+    site.write('\n[logs]\nfile = "nowhere/hkall.log"\n')
+    assert [one.status.value for one in about(site.examine("gateway"), "disk")] == ["ok", "fail"]
+
+
+def test_a_time_zone_without_data_fails() -> None:
+    def load(name: str) -> ZoneInfo:
+        raise ZoneInfoNotFoundError(name)
+
+    sheet = Sheet("gateway", own.PLAN, lambda: 0.0, 10)
+    own.zones(sheet, ["Asia/Hong_Kong"], load)
+    assert finding(sheet, "timezone").status.value == "fail"
+
+
+# ---- ports
+
+
+def running(file: Path, pid: int, seen_at: datetime | None = None, host: str = "") -> None:
+    """The row that a running gateway writes."""
+    row = {"name": INSTANCE, "host": host or os.uname().nodename, "pid": pid, "version": "0.1.0", "since": now()}
+    engine = open_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        connection.execute(insert(INSTANCES), row | {"seen_at": seen_at or now(), "left_at": None})
+    engine.dispose()
+
+
+def test_a_port_of_another_program_fails_and_one_of_the_running_gateway_is_well(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", free_ports(1)[0])) as taken:
+        file = ready(site, f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1")
+        found = finding(site.examine("gateway"), "ports")
+        assert (found.status.value, "another program" in found.detail) == ("fail", True)
+        running(file, os.getpid())
+        found = finding(site.examine("gateway"), "ports")
+        assert (found.status.value, found.detail.endswith(f"the gateway answers (process {os.getpid()})")) == ("ok", True)
+
+
+def test_where_the_database_cannot_say_whose_a_port_is_it_is_warned_of(site: Site) -> None:
+    """No database yet, or a gateway of another machine's name: a container's, perhaps."""
+    with socket.create_server(("127.0.0.1", free_ports(1)[0])) as taken:
+        file = ready(site, f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1")
+        running(file, os.getpid(), host="container")
+        assert status(site.examine("gateway"))["ports"] == "warn"
+        file.unlink()
+        assert status(site.examine("gateway"))["ports"] == "warn"
+
+
+def test_a_gateway_that_runs_and_does_not_listen_fails(site: Site) -> None:
+    running(ready(site), os.getpid())
+    found = finding(site.examine("gateway"), "ports")
+    assert (found.status.value, found.advice.startswith("Restart the gateway")) == ("fail", True)
+
+
+@pytest.mark.parametrize("row", [{"seen_at": datetime(2017, 3, 1, tzinfo=UTC)}, {"host": "another"}, {"pid": 2**22 + 1}])
+def test_a_gateway_that_is_gone_or_elsewhere_does_not_run_here(site: Site, row: dict[str, object]) -> None:
+    named: dict[str, object] = {"pid": os.getpid(), **row}
+    running(ready(site), **named)  # type: ignore[arg-type]  # one of three
+    assert finding(site.examine("gateway"), "ports").detail.endswith(": free")
+
+
+def test_an_address_that_this_machine_has_not_fails(site: Site) -> None:
+    ready(site, "tcp:6001:interface=192.0.2.7")
+    found = finding(site.examine("gateway"), "ports")
+    assert (found.status.value, found.detail) == ("fail", "tcp:6001: Cannot assign requested address")
+
+
+def test_a_socket_of_a_file_is_no_port(site: Site) -> None:
+    ready(site, "unix:door.sock")
+    assert finding(site.examine("gateway"), "ports").status.value == "ok"
+
+
+# ---- our own certificates
+
+
+@pytest.mark.parametrize(
+    ("days", "word", "words"), [(60, "ok", "59 days"), (5, "warn", "ends in 4 days"), (-1, "fail", "ended 1 day ago")]
+)
+def test_the_days_of_our_own_certificate_are_counted(
+    site: Site, authority: Authority, days: int, word: str, words: str
+) -> None:
+    port = free_ports(1)[0]
+    ready(site, f"ssl:{port}:privateKey={authority.issue(f'own{days}', days)}:interface=127.0.0.1")
+    found = finding(site.examine("gateway"), "certificate")
+    assert (found.status.value, found.about) == (word, str(port))
+    assert found.detail.startswith(words)
+
+
+def test_a_key_that_is_not_the_certificate_s_and_a_file_that_is_not_there_fail(site: Site, authority: Authority) -> None:
+    key, other = authority.issue("key"), authority.issue("other")
+    first, second = free_ports(2)
+    ready(site, f"ssl:{first}:privateKey={key}:certKey={other}", f"ssl:{second}:privateKey=nowhere.pem")
+    found = about(site.examine("gateway"), "certificate")
+    assert [one.status.value for one in found] == ["fail", "fail"]
+    assert found[0].detail == f"port {first}: the key is not the certificate's"
+    assert found[1].detail == f"port {second}: {site.folder / 'nowhere.pem'}: No such file or directory"

@@ -1,0 +1,83 @@
+"""Whether a peer's row would admit it, and how far its clock is off."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from hkall_gateway.doctor import clock, proofs
+from hkall_gateway.doctor.findings import Finding, Sheet
+from hkall_gateway.doctor.proofs import Doors
+from hkall_gateway.ncip.calls import Caller
+
+LOOPBACK, CAMPUS = ("127.0.0.0/8",), ("192.0.2.0/24",)
+PLAIN, TLS, MUTUAL = Doors(tls=False, client_ca=False), Doors(tls=True, client_ca=False), Doors(tls=True, client_ca=True)
+
+
+def judged(caller: Caller, doors: Doors = PLAIN, *addresses: str) -> Finding:
+    sheet = Sheet("CUHK", (proofs.CHECK,), lambda: 0.0, 10)
+    proofs.judged(sheet, caller, doors, addresses)
+    return sheet.found[0]
+
+
+def caller(
+    secret: str = "", allow_from: tuple[str, ...] = CAMPUS, certificate: str = "", *, by_address: bool = False
+) -> Caller:
+    return Caller("CUHK", secret, "partner", allow_from, certificate=certificate, by_address=by_address)
+
+
+def test_a_row_without_any_proof_fails() -> None:
+    assert judged(caller()).status == "fail"
+    assert "no proof" in judged(caller()).detail
+
+
+@pytest.mark.parametrize(("doors", "word"), [(PLAIN, "fail"), (TLS, "fail"), (MUTUAL, "ok")])
+def test_a_certificate_counts_only_where_one_is_asked_for(doors: Doors, word: str) -> None:
+    found = judged(caller(certificate="ncip.cuhk.example"), doors)
+    assert found.status == word
+    assert word == "ok" or "client_ca" in found.advice
+    assert judged(caller("agreed", certificate="ncip.cuhk.example"), doors).status == "ok"
+
+
+def test_a_row_that_admits_none_of_the_peer_s_own_addresses_is_warned_of() -> None:
+    found = judged(caller("agreed", LOOPBACK), PLAIN, "192.0.2.7", "192.0.2.8")
+    assert (found.status, found.detail) == ("warn", "allow_from admits 127.0.0.0/8, and not 192.0.2.7, 192.0.2.8")
+    assert judged(caller("agreed", CAMPUS), PLAIN, "198.51.100.1", "192.0.2.8").status == "ok"
+
+
+def test_a_peer_whose_address_is_not_known_or_is_here_is_taken_by_its_proof() -> None:
+    assert judged(caller("agreed", LOOPBACK)).status == "ok"
+    assert judged(caller("agreed", CAMPUS), PLAIN, "127.0.0.1").status == "ok"
+
+
+def test_the_proofs_of_a_row_are_named_and_the_secret_is_not_shown() -> None:
+    found = judged(caller("opensesame", by_address=True))
+    assert found.detail == "by secret or address alone, from 192.0.2.0/24"
+    assert "opensesame" not in str(found)
+
+
+# ---- clocks
+
+NOON = datetime(2017, 3, 1, 4, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("theirs_s", "word", "detail"),
+    [
+        (None, "skip", "the peer does not say what time it is"),
+        (60, "ok", "agrees with ours"),
+        (-61, "warn", "61 s behind ours"),
+        (300, "warn", "5 min ahead of ours"),
+        (301, "fail", "5 min ahead of ours"),
+        (3600, "fail", "60 min ahead of ours, as with a wrong time zone"),
+        (-19800, "fail", "5.5 h behind ours, as with a wrong time zone"),
+        (5000, "fail", "83 min ahead of ours"),
+        (86400, "fail", "24.0 h ahead of ours"),
+    ],
+)
+def test_a_clock_is_compared_with_the_middle_of_the_question(theirs_s: int | None, word: str, detail: str) -> None:
+    sheet = Sheet("CUHK", ("clock",), lambda: 0.0, 10)
+    theirs = None if theirs_s is None else NOON + timedelta(seconds=theirs_s)
+    clock.compared(sheet, theirs, NOON - timedelta(seconds=2), NOON + timedelta(seconds=2))
+    assert (sheet.found[0].status, sheet.found[0].detail) == (word, detail)

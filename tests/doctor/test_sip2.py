@@ -1,0 +1,210 @@
+"""The library's own system: pysip2's server by SIP2, in a process and a time zone of its own, and an NCIP responder."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.threads import blockingCallFromThread
+from twisted.web import server
+
+from hkall_gateway.daemon import now
+from hkall_gateway.doctor.findings import Sheet
+from hkall_gateway.doctor.sip2 import judge_patron, judge_status
+from hkall_gateway.lab.ils import LocalSystem
+from hkall_gateway.lab.ils_ncip import Page, Responder
+from hkall_gateway.sip2.codec import Message
+from tests.doctor.conftest import PATIENCE_S, Authority, Site, TlsServers, finding, status
+from tests.ports import free_ports
+
+Start = Callable[..., int]
+NO_TLS = {"dns": "ok", "tcp": "ok", "tls.version": "ok"}
+WELL = NO_TLS | dict.fromkeys(("login", "status", "version", "clock", "lookup.patron", "lookup.item"), "ok")
+
+
+@pytest.fixture
+def pysip2() -> Iterator[Start]:
+    """Starts the stranger's server; its port."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*manners: str, zone: str = "Asia/Hong_Kong") -> int:
+        port = free_ports(1)[0]
+        command = [sys.executable, "-m", "tests.doctor.sip2_server", str(port), *manners]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TZ": zone})
+        running.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "listening\n"
+        return port
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate(timeout=PATIENCE_S)
+
+
+def configure(site: Site, port: int, more: str = "", password: str = "opensesame", connector: str = "sip2") -> None:
+    site.environ["ILS"] = password
+    told = f'connector = "{connector}"\nhost = "127.0.0.1"\nport = {port}\nlogin = "gateway"\npassword_env = "ILS"\n'
+    site.write(f"\n[ils]\n{told}{more}\n")
+
+
+def test_a_right_server_passes_all_checks(site: Site, pysip2: Start) -> None:
+    configure(site, pysip2())
+    sheet = site.examine("ils")
+    assert status(sheet) == WELL
+    assert finding(sheet, "login").detail == "gateway"
+    assert finding(sheet, "lookup.patron").detail == "63: an unknown card is unknown (BL N)"
+    assert finding(sheet, "lookup.item").detail == "17: an unknown item has the status 01"
+
+
+def test_with_the_relay_alone_it_is_asked_as_a_terminal_asks(site: Site, pysip2: Start) -> None:
+    configure(site, pysip2("no-63"), "relay = true", connector="snapshot")
+    sheet = site.examine("ils")
+    assert {name: word for name, word in status(sheet).items() if name != "loaded"} == WELL
+    assert finding(sheet, "lookup.patron").detail == "23: an unknown card is unknown (BL N)"
+
+
+def test_a_wrong_password_fails_by_login_and_ends_the_questions(site: Site, pysip2: Start) -> None:
+    configure(site, pysip2(), password="wrong")
+    sheet = site.examine("ils")
+    assert status(sheet) == NO_TLS | {"login": "fail"} | dict.fromkeys(list(WELL)[4:], "skip")
+    assert finding(sheet, "login").detail == "gateway was refused"
+    assert "wrong" not in str(sheet.found)
+
+
+def test_terminals_that_log_in_by_themselves_leave_nothing_to_ask_without_a_login(site: Site, pysip2: Start) -> None:
+    site.write(f'\n[ils]\nconnector = "snapshot"\nrelay = true\nhost = "127.0.0.1"\nport = {pysip2()}\n')
+    sheet = site.examine("ils")
+    assert (status(sheet)["login"], status(sheet)["status"], status(sheet)["lookup.patron"]) == ("skip", "warn", "skip")
+    assert "each terminal logs in by itself" in finding(sheet, "login").detail
+
+
+def test_a_clock_in_another_zone_fails(site: Site, pysip2: Start) -> None:
+    configure(site, pysip2(zone="UTC"))
+    sheet = site.examine("ils")
+    assert status(sheet) == WELL | {"clock": "fail"}
+    assert finding(sheet, "clock").detail == "8.0 h behind ours, as with a wrong time zone"
+
+
+def test_an_unknown_card_that_is_answered_as_a_reader_s_fails(site: Site, pysip2: Start) -> None:
+    configure(site, pysip2("known"))
+    assert status(site.examine("ils")) == WELL | {"lookup.patron": "fail", "lookup.item": "fail"}
+    configure(site, pysip2("no-bl"))
+    assert status(site.examine("ils")) == WELL | {"lookup.patron": "fail"}
+
+
+def test_a_message_that_is_not_supported_fails_by_status(site: Site, pysip2: Start) -> None:
+    configure(site, pysip2("no-63"))
+    sheet = site.examine("ils")
+    assert (status(sheet)["status"], status(sheet)["lookup.patron"]) == ("fail", "skip")
+    assert finding(sheet, "status").detail == "BX says that 63 are not supported for our login"
+
+
+def test_a_server_that_is_off_line_fails_by_status(site: Site, pysip2: Start) -> None:
+    configure(site, pysip2("off-line"))
+    assert finding(site.examine("ils"), "status").detail == "it says that it is off line: INCOMPATIBLE PROTOCOL VERSION"
+
+
+def test_a_port_that_accepts_and_says_nothing_fails_by_login_within_its_time(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", free_ports(1)[0])) as silent:
+        configure(site, silent.getsockname()[1], "timeout_s = 0.5")
+        sheet = site.examine("ils")
+    assert (status(sheet)["tcp"], status(sheet)["login"]) == ("ok", "fail")
+    assert "dialect" in finding(sheet, "login").advice
+
+
+def test_a_closed_port_fails_by_tcp(site: Site) -> None:
+    configure(site, free_ports(1)[0])
+    assert status(site.examine("ils"))["tcp"] == "fail"
+
+
+def test_a_wrong_certificate_keeps_the_password_here(site: Site, authority: Authority, tls_server: TlsServers) -> None:
+    configure(site, tls_server(authority.issue("ils")), "tls = true")
+    sheet = site.examine("ils")
+    assert (status(sheet)["tls.chain"], status(sheet)["login"]) == ("fail", "skip")
+    assert b"opensesame" not in tls_server.said()
+
+
+# ---- by NCIP
+
+
+@pytest.fixture
+def responder(reactor: Any) -> Iterator[str]:
+    """The NCIP responder of a simulated system, which wants the secret "agreed"; its URL."""
+    site: Any = server.Site
+    page = site(Page(Responder(LocalSystem("HKU", now), "agreed")))
+    port = blockingCallFromThread(reactor, reactor.listenTCP, 0, page, 50, "127.0.0.1")
+    yield f"http://127.0.0.1:{port.getHost().port}/ncip"
+    blockingCallFromThread(reactor, port.stopListening)
+
+
+def test_a_right_responder_passes_and_says_that_the_card_is_unknown(site: Site, responder: str) -> None:
+    site.environ["ILS"] = "agreed"
+    site.write(f'\n[ils]\nconnector = "ncip"\nurl = "{responder}"\npassword_env = "ILS"\n')
+    sheet = site.examine("ils")
+    assert finding(sheet, "lookup.patron").detail == "an unknown card is unknown"
+    assert [one for one in sheet.found if one.status.value == "fail"] == []
+
+
+def test_a_system_that_looks_up_no_items_is_asked_about_a_reader_alone(site: Site, responder: str) -> None:
+    site.environ["ILS"] = "agreed"
+    site.write(f'\n[ils]\nconnector = "ncip"\nurl = "{responder}"\npassword_env = "ILS"\nlooks_up_items = false\n')
+    sheet = site.examine("ils")
+    assert finding(sheet, "http").detail == "LookupUser was answered by LookupUserResponse"
+    assert (status(sheet)["proof.ours"], status(sheet)["lookup.item"], status(sheet)["lookup.patron"]) == ("ok", "skip", "ok")
+
+
+def test_a_responder_that_refuses_our_secret_fails_by_our_proof(site: Site, responder: str) -> None:
+    site.environ["ILS"] = "wrong"
+    site.write(f'\n[ils]\nconnector = "ncip"\nurl = "{responder}"\npassword_env = "ILS"\n')
+    sheet = site.examine("ils")
+    assert (status(sheet)["proof.ours"], status(sheet)["lookup.patron"]) == ("fail", "skip")
+
+
+def test_a_relay_beside_a_responder_is_examined_too_and_told_apart(site: Site, responder: str, pysip2: Start) -> None:
+    configure(site, pysip2(), f'relay = true\nurl = "{responder}"', connector="ncip")
+    sheet = site.examine("ils")
+    told = {(one.about, one.check): one.status.value for one in sheet.found}
+    assert (told["relay", "login"], told["ncip", "proof.ours"]) == ("ok", "fail")
+    assert (told["relay", "tcp"], told["ncip", "tcp"]) == ("ok", "ok")
+
+
+# ---- the judgements alone
+
+
+def said(**fields: str) -> Message:
+    return Message("98", {"on_line_status": "Y", "protocol_version": "2.00", **fields})
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        (said(), "ok"),
+        (said(BX="Y" * 16), "ok"),
+        (said(BX="NNNNNNNYNNYNNNNN"), "ok"),
+        (said(BX="YYYYYYYYYYNYYYYY"), "fail"),
+        (said(on_line_status="N"), "fail"),
+    ],
+)
+def test_a_status_is_well_where_it_is_on_line_and_supports_what_is_asked(answer: Message, word: str) -> None:
+    sheet = Sheet("ils", ("status", "version"), lambda: 0.0, 10)
+    judge_status(sheet, answer, "63")
+    assert finding(sheet, "status").status.value == word
+
+
+def test_another_version_is_warned_of() -> None:
+    sheet = Sheet("ils", ("status", "version"), lambda: 0.0, 10)
+    judge_status(sheet, said(protocol_version="1.00"), "63")
+    assert finding(sheet, "version").status.value == "warn"
+
+
+@pytest.mark.parametrize(("bl", "word"), [("N", "ok"), ("Y", "fail"), ("", "fail")])
+def test_only_bl_n_says_that_a_card_is_unknown(bl: str, word: str) -> None:
+    sheet = Sheet("ils", ("lookup.patron",), lambda: 0.0, 10)
+    judge_patron(sheet, "63", Message("64", {"BL": bl} if bl else {}))
+    assert finding(sheet, "lookup.patron").status.value == word

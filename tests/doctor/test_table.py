@@ -1,0 +1,130 @@
+"""The table of checks, and the sheet on which their findings are collected."""
+
+from __future__ import annotations
+
+import pytest
+
+from hkall_gateway.config import gateway
+from hkall_gateway.doctor import examination, ils, mail, ncip, own, proofs
+from hkall_gateway.doctor.findings import Sheet, Status
+from hkall_gateway.doctor.table import CHECKS, CLIENT, GATEWAY, ILS, PARTNER, ROWS, SMTP
+from tests.doctor.conftest import Site
+
+KINDS = {GATEWAY, PARTNER, CLIENT, ILS, SMTP}
+
+EVERYTHING = """
+[[partners]]
+agency = "CUHK"
+name = "CUHK Library"
+url = "https://ncip.cuhk.invalid/ncip"
+secret_env = "SECRET"
+can_lookup_request = true
+
+[[clients]]
+agency = "DISCOVERY"
+secret_env = "SECRET"
+
+[smtp]
+from = "lending@lib.example.hk"
+login = "gateway"
+password_env = "SECRET"
+starttls = true
+"""
+
+
+def test_names_are_unique_and_every_row_says_what_it_does_and_what_to_do() -> None:
+    assert len(CHECKS) == len(ROWS)
+    for row in ROWS:
+        assert row.of
+        assert set(row.of) <= KINDS
+        assert row.tries[0].islower()
+        assert row.advice[0].isupper()
+        assert row.advice.endswith((".", "`"))
+        assert "|" not in row.tries + row.advice
+
+
+def plans(site: Site, table: str) -> dict[str, set[str]]:
+    """The checks of each peer of a configuration, by the kind of the peer."""
+    site.environ["SECRET"] = "agreed"
+    site.write(EVERYTHING + table)
+    config = gateway.load(site.path, site.environ)
+    partner, smtp = config.partners[0].plain(), config.smtp
+    assert smtp is not None
+    return {
+        GATEWAY: {*own.PLAN},
+        PARTNER: {*ncip.plan(partner), proofs.CHECK},
+        CLIENT: {proofs.CHECK},
+        ILS: {*ils.plan(config)},
+        SMTP: {*mail.plan(smtp)},
+    }
+
+
+def test_every_row_is_planned_for_every_kind_that_it_names_and_for_no_other(site: Site) -> None:
+    by_kind: dict[str, set[str]] = {kind: set() for kind in KINDS}
+    tables = (
+        '\n[ils]\nconnector = "snapshot"\n',
+        '\n[ils]\nconnector = "sip2"\nhost = "ils.invalid"\ntls = true\n',
+        '\n[ils]\nconnector = "ncip"\nurl = "https://ils.invalid/ncip"\n',
+    )
+    for table in tables:
+        for kind, checks in plans(site, table).items():
+            by_kind[kind] |= checks
+    assert by_kind == {kind: {row.name for row in ROWS if kind in row.of} for kind in KINDS}
+
+
+def test_a_plan_names_no_check_twice(site: Site) -> None:
+    plans(site, '\n[ils]\nconnector = "ncip"\nurl = "https://ils.invalid/ncip"\nrelay = true\nhost = "ils.invalid"\n')
+    sheet = site.examine("ils", seconds=0.5)
+    assert len(set(sheet.plan)) == len(sheet.plan)
+
+
+def test_every_peer_of_a_configuration_is_examined_under_its_own_name(site: Site) -> None:
+    plans(site, "")
+    assert examination.PEER_S == 10
+    assert [site.examine(who, seconds=0.5).peer for who in ("gateway", "CUHK", "DISCOVERY", "ils", "smtp")] == [
+        "gateway",
+        "CUHK",
+        "DISCOVERY",
+        "ils",
+        "smtp",
+    ]
+
+
+# ---- the sheet
+
+
+def test_a_finding_that_is_not_planned_is_a_bug() -> None:
+    with pytest.raises(AssertionError, match="auth is not planned for CUHK"):
+        Sheet("CUHK", ("dns",), lambda: 0.0, 10).ok("auth", "")
+
+
+def test_a_closed_sheet_is_in_the_order_of_the_plan_and_says_why_the_rest_was_not_tried() -> None:
+    sheet = Sheet("CUHK", ("dns", "tcp", "http", "clock", "proof.theirs"), lambda: 0.0, 10)
+    sheet.fail("clock", "60 min behind ours")
+    sheet.ok("proof.theirs", "by secret")
+    sheet.ok("dns", "192.0.2.7")
+    sheet.fail("tcp", "refused")
+    sheet.close()
+    assert [(one.check, one.status, one.detail) for one in sheet.found] == [
+        ("dns", Status.OK, "192.0.2.7"),
+        ("tcp", Status.FAIL, "refused"),
+        ("http", Status.SKIP, "tcp failed"),
+        ("clock", Status.FAIL, "60 min behind ours"),
+        ("proof.theirs", Status.OK, "by secret"),
+    ]
+
+
+def test_a_finding_without_advice_of_its_own_has_the_table_s_and_one_that_is_well_has_none() -> None:
+    sheet = Sheet("CUHK", ("dns", "tcp", "http"), lambda: 0.0, 10)
+    sheet.ok("dns", "")
+    sheet.fail("tcp", "")
+    sheet.fail("http", "", "Ask.")
+    assert [one.advice for one in sheet.found] == ["", CHECKS["tcp"].advice, "Ask."]
+
+
+def test_time_runs_out_and_is_never_quite_nothing() -> None:
+    seconds = [0.0]
+    sheet = Sheet("CUHK", ("dns",), lambda: seconds[0], 10)
+    assert sheet.left_s() == 10
+    seconds[0] = 25
+    assert 0 < sheet.left_s() < 0.1
