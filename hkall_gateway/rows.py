@@ -97,6 +97,7 @@ def _partner(row: gateway.Partner, secret: str, wrong_pins: int) -> Caller:
     proof = (row.certificate, row.by_address)
     told = Caller(row.agency, secret, "partner", row.allow_from, zone, row.date_semantics, *proof, most)
     told = replace(told, request_agencies=row.request_agencies, sees_patrons=bool(row.sees_patrons))
+    told = replace(told, item_id_type=row.item_id_type, request_id_in_ext=row.request_id_in_ext)
     return replace(told, wrong_pins=row.wrong_pins or wrong_pins, max_connections=row.max_connections)
 
 

@@ -7,6 +7,7 @@ broker caused it, and its flow has no documents for our answers. Source: NCIP re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -109,6 +110,18 @@ def _for_patron(unit: Unit, known: Request, ask: Errand, house: House, now: date
     return unit.amend(known, now, ask.by, patron=ask.card, title=title, pickup_location=place, lender_due=due)
 
 
+def expect(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+    """The book will come for our patron, who must be one who may use the service, and have room for it (R2, R20, R21).
+
+    The same again is the same success; our counter receives it when it is here.
+    """
+    known = _same_or_open(unit, ask)
+    if known is not None:
+        same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
+        return noted(known) if same else no(unit, Why.WRONG_POSITION, ask, now, known)
+    return may_have_one_more(unit, ask, facts, house, now) or noted(born(unit, ask, house, now))
+
+
 def announce(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
     """The record of a book that will come; whose it is, AcceptItem says. The same again is the same success."""
     known = _same_or_open(unit, ask)
@@ -169,9 +182,9 @@ def check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: 
 def ship(unit: Unit, ask: Errand, request: Request, house: House, now: datetime) -> Outcome:
     """Our copy is charged to the borrower's card: it leaves."""
     if unit.can(request, Event.LEND):
-        return noted_due(lending.ship(unit, request, house, now, ask.by))
+        return noted_due(unit, lending.ship(unit, request, house, now, ask.by))
     if request.position in {P.SHIPPED, P.AT_BORROWER}:
-        return noted_due(request)
+        return noted_due(unit, request)
     return no(unit, Why.WRONG_POSITION, ask, now, request)
 
 
@@ -204,6 +217,7 @@ def renew(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: date
 ERRANDS: Final[Mapping[str, Work]] = MappingProxyType(
     {
         "accept": accept,
+        "expect": expect,
         "announce": announce,
         "describe": describe,
         "delete": delete,
@@ -254,7 +268,9 @@ def noted(request: Request) -> Noted:
     return Noted(request.id, request.wire_agency, request.wire_id, request.item)
 
 
-def noted_due(request: Request) -> Outcome:
+def noted_due(unit: Unit, request: Request) -> Outcome:
     """It has left, and is expected back."""
     item = request.item or ItemKey("", "")
-    return CheckedOut(request.id, item, "", request.title, request.lender_due)
+    copy = unit.holding(item)
+    told = CheckedOut(request.id, item, "", request.title, request.lender_due)
+    return replace(told, author=copy.author, call_number=copy.call_number) if copy else told

@@ -34,14 +34,14 @@ def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -
     answer = lenders.may_lend(partner, _free_copies(unit, ask, ours), house.policy, now, known=bool(ours))
     if isinstance(answer, Refusal):
         return _no(unit, answer, ask.by, now)
-    return _paged(_page(unit, ask, answer, now))
+    return _paged(unit, _page(unit, ask, answer, now))
 
 
 def _known(unit: Unit, known: Request, ask: BorrowFromUs, now: datetime) -> Outcome:
     """The RequestId came before. What was declined or withdrawn since does not come: the borrower asks another library."""
     if known.position in {P.DECLINED, P.WITHDRAWN}:
         return _no(unit, Refusal(Why.NO_AVAILABLE_COPY), ask.by, now, known)
-    return _paged(known)
+    return _paged(unit, known)
 
 
 def _our_copies(unit: Unit, ask: BorrowFromUs, house: House) -> tuple[Holding, ...]:
@@ -81,8 +81,11 @@ def _page(unit: Unit, ask: BorrowFromUs, copy: Holding, now: datetime) -> Reques
     )
 
 
-def _paged(request: Request) -> Paged:
-    return Paged(request.id, request.wire_agency, request.wire_id, request.item or ItemKey("", ""), request.title)
+def _paged(unit: Unit, request: Request) -> Paged:
+    item = request.item or ItemKey("", "")
+    copy = unit.holding(item)
+    described = (copy.author, copy.call_number) if copy else ()
+    return Paged(request.id, request.wire_agency, request.wire_id, item, request.title, *described)
 
 
 def _no(unit: Unit, refusal: Refusal, by: By, now: datetime, request: Request | None = None) -> Refused:

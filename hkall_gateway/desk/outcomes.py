@@ -131,7 +131,7 @@ class ItemSeen:
 class CheckedOut:
     """The loan exists. `again` = it did already; `renewed` = the terminal asked for a renewal by checking out again.
 
-    `recalled`: its owner wants it back, which staff should tell the patron (R24).
+    `recalled`: its owner wants it back, which staff should tell the patron (R24). `author`, `call_number`: of our own copy.
     """
 
     request: str
@@ -145,6 +145,8 @@ class CheckedOut:
     undone: bool = False
     conflict: str = ""
     recalled: bool = False
+    author: str = ""
+    call_number: str = ""
 
 
 @record
@@ -220,6 +222,8 @@ class Paged:
     wire_id: str
     item: ItemKey
     title: str
+    author: str = ""
+    call_number: str = ""
 
 
 @record

@@ -109,7 +109,7 @@ def instruct(stage: Stage, line: Line) -> None:
     if line.get("barcode"):
         stage.world(line).peers.shelves[ItemKey(line.get("agency"), line.get("barcode"))] = line.get("status")
         return
-    how, times = manner(line.get("manner"))
+    how, times = manner(line.get("manner"), stage.folder.parent / "ncip")
     stage.world(line).peers.script(line.get("agency"), how, times)
 
 
@@ -118,6 +118,8 @@ def change_ils(stage: Stage, line: Line) -> None:
     system = stage.world(line).ils
     if line.get("state"):
         system.become(line.get("state"))
+    elif line.get("document"):
+        system.documents.append((stage.folder.parent / "ncip" / line.get("document")).read_bytes())
     elif line.get("barcode"):
         system.books[line.get("barcode")].reader = line.get("to")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -63,6 +64,8 @@ class Documents:
 def _callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:
     for partner in start.partners:
         agreed = secret(partner.agency)
-        yield Caller(partner.agency, agreed, "partner", (HERE,), date_semantics=partner.date_semantics)
+        told = Caller(partner.agency, agreed, "partner", (HERE,), date_semantics=partner.date_semantics)
+        in_ext = partner.agency in start.numbered_in_ext
+        yield replace(told, item_id_type=partner.item_id_type, request_id_in_ext=in_ext)
     for client in start.clients:
         yield Caller(client, secret(client), "client", (HERE,), labels=client in start.label_readers)

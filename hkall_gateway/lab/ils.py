@@ -62,7 +62,7 @@ class Book:
 
 @dataclass(slots=True)
 class LocalSystem:
-    """The system. `heard` are the bodies of all lines that it took; `state` is one of STATES."""
+    """The system. `heard` are the bodies of all lines that it took; `state` is one of STATES; `documents` it answers next."""
 
     agency: str
     now: Callable[[], datetime]
@@ -72,6 +72,7 @@ class LocalSystem:
     state: str = "here"
     heard: list[str] = field(default_factory=list)
     paid: list[str] = field(default_factory=list)
+    documents: list[bytes] = field(default_factory=list)
 
     def answer(self, asked: Message, dialect: Dialect) -> Message:
         """The reply to a message, still without number and sum."""

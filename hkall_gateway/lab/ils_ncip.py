@@ -31,6 +31,8 @@ class Responder:
     def answer(self, asked: Message) -> bytes:
         """The document that answers another."""
         self._system.heard.append(f"{asked.service} {asked.text('UserId/UserIdentifierValue') or asked.text('ItemId')}".strip())
+        if self._system.documents:
+            return self._system.documents.pop(0)
         shown = asked.text("InitiationHeader/FromAgencyAuthentication")
         if self._secret and shown != self._secret:
             said: Fields = _problem("Agency Authentication Failed")

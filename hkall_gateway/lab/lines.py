@@ -11,6 +11,7 @@ from typing import Final
 
 _WORDS = r"(?P<words>(\s+\S+=.*)?)"
 _EXPECTED = rf"ncip\s+(?P<agency>\S+)\s+(?P<service>\S+){_WORDS}"
+_ANSWERS = r"answers\s+(?P<document>\S+\.xml)"
 _LENDS = r"lends\s+(?P<barcode>\S+)\s+(?P<to>\S+)"
 
 # fmt: off
@@ -26,17 +27,18 @@ GRAMMAR: Final[Mapping[str, str]] = {
     "cli":     r"(?P<said>\S.*)",
     "<":       r"(?P<said>.*)",
     "partner": r"(?P<agency>\S+)\s+(answers\s+(?P<manner>\S.*)|has\s+(?P<barcode>\S+)\s+(?P<status>\S.*))",
-    "ils":     rf"is\s+(?P<state>\S+)|reader\s+(?P<card>\S+){_WORDS}|{_LENDS}|hears\s+(?P<heard>\S.*)",
+    "ils":     rf"is\s+(?P<state>\S+)|{_ANSWERS}|reader\s+(?P<card>\S+){_WORDS}|{_LENDS}|hears\s+(?P<heard>\S.*)",
     "expect":  _EXPECTED,
     "outbox":  rf"nothing|(?P<count>[0-9]+)|{_EXPECTED}",
     "mail":    r"nothing|server\s+is\s+(?P<state>away|here)|(?P<patron>\S+)\s+contains\s+(?P<text>\S.*)",
     "state":   rf"(?P<request>\S+)\s+(?P<position>\S+){_WORDS}",
 }
 """Verb -> the rest of its line. `crash 2` is the second commit from here; `state R2 none`: there is no such request;
-`partner LU has L1 On Loan`: what its own shelf shows, whatever the catalogue says. `mail server is away`: letters wait until
+`partner LU has L1 On Loan`: what its own shelf shows, whatever the catalogue says; `partner LU answers FILE.xml`: the document
+with which it answers next. `mail server is away`: letters wait until
 it `is here`. `ils is away|silent|here`: how the library's own system is; `ils reader UG1 blocked=yes loans=14`: what it knows
-of a reader; `ils lends AB77 UG1`: at a desk of its own; `ils hears 11*AB77*`: the oldest line that it took and nobody has
-asked for yet, or `nothing`."""
+of a reader; `ils answers FILE.xml`: the document with which it answers next; `ils lends AB77 UG1`: at a desk of its own;
+`ils hears 11*AB77*`: the oldest line that it took and nobody has asked for yet, or `nothing`."""
 # fmt: on
 
 RAW: Final = frozenset({"sip2", "<"})

@@ -7,6 +7,7 @@ import shlex
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from hkall_gateway.lab.lines import duration
@@ -27,7 +28,7 @@ _TIMES: Final = re.compile(r"(.*?)(?:\s+x([1-9][0-9]*))?")
 class Manner:
     """How a partner treats a document. `taken`: it has read it, so that it takes effect there; `words`: what its reply says.
 
-    `wait_s`: so long it wants to be left alone.
+    `wait_s`: so long it wants to be left alone. `document`: its whole reply, as it stands in a file.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Manner:
     problem: str = ""
     words: tuple[str, ...] = ()
     wait_s: int = 0
+    document: bytes = b""
 
 
 OK: Final = Manner("ok", taken=True)
@@ -50,10 +52,10 @@ MANNERS: Final[Mapping[str, Manner]] = {
 }
 
 
-def manner(text: str) -> tuple[Manner, int]:
+def manner(text: str, folder: Path = Path()) -> tuple[Manner, int]:
     """What `ok`, `ok due=2017-03-25`, `Problem Unknown Item`, `503 x3`, `503 after 20m` … tell a partner to do, and how often.
 
-    Raises ValueError for other words.
+    `folio/request-item.xml` is a reply as it stands in a file of `folder`. Raises ValueError for other words.
     """
     found = _TIMES.fullmatch(text)
     name, times = (found[1], int(found[2] or 1)) if found else (text, 1)
@@ -61,11 +63,13 @@ def manner(text: str) -> tuple[Manner, int]:
         return Manner("Problem", taken=True, problem=name.removeprefix("Problem ").strip()), times
     if name.startswith("ok "):
         return Manner("ok", taken=True, words=tuple(shlex.split(name)[1:])), times
+    if name.endswith(".xml"):
+        return Manner("document", taken=True, document=(folder / name).read_bytes()), times
     if waiting := _BUSY.fullmatch(name):
         return replace(MANNERS["503"], wait_s=int(duration(waiting[1]).total_seconds())), times
     if name not in MANNERS:
         known = ", ".join(MANNERS)
-        raise ValueError(f"a partner answers {known}, 503 after TIME, ok key=value … or Problem TYPE, not {name!r}")
+        raise ValueError(f"a partner answers {known}, 503 after TIME, ok key=value …, Problem TYPE or FILE.xml, not {name!r}")
     return MANNERS[name], times
 
 
@@ -111,6 +115,8 @@ class Peers:
         match how.kind:
             case "503" | "504":
                 return Posted(int(how.kind), "text/plain", b"come back later", how.wait_s)
+            case "document":
+                return Posted(200, 'application/xml; charset="utf-8"', how.document, 0)
             case "nonsense":
                 return Posted(200, "text/html", b"<p>Welcome to the library's new portal</p>", 0)
             case "cut" | "silence":

@@ -252,7 +252,9 @@ class World:
     def _connector(self) -> LocalIls:
         health = Health("connector", lambda: self.now)
         out = Outside(lambda: self.now, health, lambda: Direct(self.ils, health), Responder(self.ils).post)
-        return CONNECTORS[self.start.ils.connector](Tools(self.store, self.start.agency, _right_pin, {"url": URL}, out))
+        return CONNECTORS[self.start.ils.connector](
+            Tools(self.store, self.start.agency, _right_pin, {"url": URL, **self.start.ils.more}, out)
+        )
 
     def _beyond(self, health: Health) -> Callable[[], Direct] | None:
         return (lambda: Direct(self.ils, health)) if self.start.ils.relay else None

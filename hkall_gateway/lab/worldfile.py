@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from hkall_gateway.config.ils import Ils as IlsTable
 from hkall_gateway.config.policy import load as load_policy
+from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.lab.ils import Book, Reader
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import (
@@ -61,13 +63,16 @@ class Ils:
     keep_s: float = 900.0
     pin: Literal["refuse", "loaded", "unchecked"] = "refuse"
     relay: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Its other keys, for the connector."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """Everything with which a world begins. `clients` are agencies; `closures` are (agency, day, reason).
 
-    `label_readers` are the clients that read RequestStatusType in the words of the patron's record.
+    `label_readers` are the clients that read RequestStatusType in the words of the patron's record; `numbered_in_ext` the
+    partners whose RequestId stands in the Ext of each reply.
 
     `readers` and `books` are those of the library's own system, which the gateway knows only by asking.
     """
@@ -89,6 +94,7 @@ class Start:
     readers: tuple[Reader, ...] = ()
     books: tuple[Book, ...] = ()
     label_readers: frozenset[str] = frozenset()
+    numbered_in_ext: frozenset[str] = frozenset()
 
 
 def secret_of(agency: str) -> str:
@@ -133,7 +139,7 @@ def _merged(base: Table, world: Table) -> Table:
 
 
 def _start(world: Table) -> Start:
-    library: Table = world["library"]
+    world, library = with_defaults(world), world["library"]
     agency = library["agency"]
     holdings = _rows(world, "holdings", _holding)
     titles = {h.key: h for h in holdings}
@@ -152,10 +158,11 @@ def _start(world: Table) -> Start:
         closures=tuple(day for days in _rows(world, "closures", _closed) for day in days),
         requests=tuple(request for request, _ in requests),
         candidates=tuple(candidate for _, asked in requests for candidate in asked),
-        ils=Ils(**world.get("ils", {})),
+        ils=_ils(world.get("ils", {})),
         readers=_rows(world, "readers", lambda row: Reader(**row)),
         books=_rows(world, "books", lambda row: Book(**row)),
         label_readers=frozenset(row["agency"] for row in world.get("clients", ()) if row.get("request_status") == "label"),
+        numbered_in_ext=frozenset(row["agency"] for row in world.get("partners", ()) if row.get("request_id_in_ext")),
     )
 
 
@@ -187,8 +194,18 @@ def _partner(row: Table) -> Partner:
     row.setdefault("url", f"http://{row['agency'].lower()}.test/ncip")
     row.setdefault("name", row["agency"])
     row["charges"] = Charges(**row.get("charges", {}))
-    values: Table = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    row["problems"] = tuple(row.get("problems", {}).items())
+    of_the_caller = {"system", "request_id_in_ext"}
+    values: Table = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k not in of_the_caller}
     return Partner(**values)
+
+
+def _ils(row: Table) -> Ils:
+    known = {field.name for field in fields(Ils)}
+    if strange := row.keys() - known - IlsTable.model_fields.keys():
+        raise ValueError(f"ils: no key {', '.join(sorted(strange))}")
+    more = {key: value for key, value in row.items() if key not in known}
+    return Ils(**{key: value for key, value in row.items() if key in known}, more=more)
 
 
 def _patron(row: Table) -> Borrower:

@@ -14,7 +14,7 @@ from hkall_gateway.desk.errands import Billed, Changed, StatusSet
 from hkall_gateway.desk.outcomes import CheckedIn, CheckedOut, Refused
 from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.calls import Call
-from hkall_gateway.ncip.documents import INSTITUTION, item_id, user_id
+from hkall_gateway.ncip.documents import BARCODE, INSTITUTION, item_id, user_id
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.ncip.messages import SHAPES, Fields, Value
 from hkall_gateway.ncip.problems import Trouble
@@ -45,7 +45,8 @@ def frame(call: Call) -> Frame:
     named = call.message.text("UserId/UserIdentifierValue")
     agency = call.message.text("UserId/AgencyId") or call.door.agency
     institution = user_id(agency, named) if named else user_id(call.door.agency, INSTITUTION.format(call.caller.agency))
-    return Frame(call.door.agency, call.door.timezone, institution, call.caller.labels)
+    described = call.message.has("ItemElementType")
+    return Frame(call.door.agency, call.door.timezone, institution, call.caller.labels, described)
 
 
 def facts(outcome: Answerable, frame: Frame) -> Fields:
@@ -74,7 +75,8 @@ def facts(outcome: Answerable, frame: Frame) -> Fields:
 
 def _checked_out(outcome: CheckedOut, frame: Frame) -> Fields:
     due: Mapping[str, Value] = _until(outcome, frame) or {"IndeterminateLoanPeriodFlag": True}
-    return {"ItemId": item_id(outcome.item), "UserId": frame.institution, **_user(outcome.card, frame), **due}
+    described = replies.description(outcome) if frame.described else {}
+    return {"ItemId": item_id(outcome.item), "UserId": frame.institution, **_user(outcome.card, frame), **due, **described}
 
 
 def _changed(outcome: Changed, frame: Frame) -> Fields:
@@ -115,6 +117,8 @@ _ASKED_AT: Final = {"FiscalTransactionReferenceId": "FiscalTransactionInformatio
 def _as_asked(call: Call, name: str, value: Value) -> Value:
     """An identity as the asker wrote it, where it is the same: a broker's barcodes come back under the broker's own agency."""
     asked = next(iter(call.message.each(_ASKED_AT.get(name, name))), None) if name in _VALUES else None
+    if name == "ItemId" and isinstance(value, Mapping) and value.get("ItemIdentifierType") == BARCODE:
+        value = {**value, "ItemIdentifierType": call.caller.item_id_type}
     if asked is None or not isinstance(value, Mapping) or asked.text(_VALUES[name]) != value.get(_VALUES[name]):
         return value
     return {**value, **{part: said for part, said in asked.fields.items() if part != "Ext"}}

@@ -80,11 +80,15 @@ def _of_the_book(call: Call) -> Heard:
     return Heard(ask.by, ask.partner, item=ItemKey(ask.partner, ask.barcode), at=ask.at, due=ask.due, inbox=ask.inbox)
 
 
-async def accept_item(call: Call) -> Said:
-    """The book is here, for one of our patrons."""
-    ask = errand(call)
-    if not ask.card:
-        return Trouble(NEEDED_DATA_MISSING, "for whom?", "UserId")
-    if strange := strange_number(call):
-        return strange
-    return answer(call, await call.door.desk.errand("accept", ask))
+def accepts(name: str) -> Callable[[Call], Awaitable[Said]]:
+    """The handler of a book for one of our patrons: that is here (`accept`), or that will come (`expect`)."""
+
+    async def handle(call: Call) -> Said:
+        ask = errand(call)
+        if not ask.card:
+            return Trouble(NEEDED_DATA_MISSING, "for whom?", "UserId")
+        if strange := strange_number(call):
+            return strange
+        return answer(call, await call.door.desk.errand(name, ask))
+
+    return handle

@@ -21,6 +21,7 @@ from hkall_gateway.edge.guesses import Guesses
 from hkall_gateway.edge.rate import LineLimit, Rate
 from hkall_gateway.edge.soon import at_once
 from hkall_gateway.ncip.dialects import DIALECTS, Dialect
+from hkall_gateway.ncip.documents import BARCODE
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.ncip.messages import STRUCTURE, Coded, Message, Value, instant, many
 from hkall_gateway.ncip.problems import UNAUTHORIZED_VALUES, Trouble
@@ -79,7 +80,8 @@ class Caller:
     in the words of the patron's record, and not in NISO's. `request_agencies` are further
     AgencyIds under which it numbers its requests. `sees_patrons`: it is told names and addresses also without a PIN or an open
     request. `wrong_pins`: so many within a quarter of an hour, and no further PIN that it brings is looked at.
-    `max_connections` are open at one time.
+    `max_connections` are open at one time. `item_id_type`: the ItemIdentifierType of a barcode in what is answered.
+    `request_id_in_ext`: its RequestId stands in the Ext of each reply.
     """
 
     agency: str
@@ -96,6 +98,8 @@ class Caller:
     sees_patrons: bool = False
     wrong_pins: int = WRONG_PINS
     max_connections: int = 100
+    item_id_type: str = BARCODE
+    request_id_in_ext: bool = False
 
 
 LINES_A_MINUTE: Final = 30

@@ -13,6 +13,7 @@ from hkall_gateway.ncip import looking
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.documents import BARCODE, DOCUMENTS, theirs_or_ours
+from hkall_gateway.ncip.elements import GENERIC
 from hkall_gateway.ncip.exchanges import Exchange, Told, replied, to_nobody, untimed
 from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.looking import Look, Shelf
@@ -193,7 +194,8 @@ def answer(asked: Message, posted: Posted, reply: Message | BadMessage, own: Mea
         return _unreadable(posted, reply)
     if reply.has("Problem"):
         return _problems(asked.service, reply, posted, own)
-    if reply.service != SHAPES[asked.service].reply:
+    shape = SHAPES[asked.service]
+    if reply.service not in (shape.reply, *([GENERIC] if shape.kind == "N" else [])):
         return Answer("unknown", detail=f"{asked.service} was answered by {reply.service}")
     return Answer("accepted", due=_due(reply), item=_item(reply), pending=reply.has("Pending"), number=_number(asked, reply))
 

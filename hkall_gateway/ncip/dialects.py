@@ -13,10 +13,10 @@ from types import MappingProxyType
 class Dialect:
     """What we write towards one kind of peer.
 
-    `version` goes into NCIPMessage/@version. `prefix` stands for the NISO namespace, "" makes it the default one, with plain
-    attributes; `namespaced` is False for peers that take elements and attributes bare, `mirrors` is True for those that are
-    answered as they wrote: bare if they wrote bare. `apart`: a line of its own for NCIPMessage's tags.
-    `flow` names which events become documents and which documents they become.
+    `version` goes into NCIPMessage/@version. `prefix` stands for the NISO namespace, "" makes it the default one; `namespaced`
+    is False for peers that take elements and attributes bare, `mirrors` is True for those that are answered as they wrote:
+    bare if they wrote bare. `apart`: NCIPMessage's tags stand on lines of their own. `flow` names which events become
+    documents and which documents they become.
     """
 
     name: str

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal
 
 Kind = Literal["complex", "any", "text", "scheme", "empty", "dateTime", "integer", "count", "ordinal"]
 
@@ -530,9 +530,13 @@ SERVICES = ELEMENTS["NCIPMessage"].children.keys() - {"Ext"}
 _PROBLEMS = Element("NCIPMessage", "complex", {"Problem": ELEMENTS["NCIPMessage"].children["Problem"]})
 
 
+GENERIC: Final = "Response"
+"""No element of NCIP: Alma's answer to an event, where ItemRequestedResponse belongs (seen in CSUSM's NCIP-Relay)."""
+
+
 def model(service: str) -> Element:
     """The content of a service; of "Problem", what stands under NCIPMessage when no service does."""
-    return _PROBLEMS if service == "Problem" else ELEMENTS[service]
+    return _PROBLEMS if service == "Problem" else ELEMENTS["ItemRequestedResponse" if service == GENERIC else service]
 
 
 def place(element: Element, name: str) -> Child | None:

@@ -1,6 +1,7 @@
 """What each flow has a document for: the tables of all three. What a flow does not tell counts as told.
 
-A broker asks and is asked, and is told nothing: it learns what happens at its own desk. INN-Reach's central mirrors to us and
+A broker asks and is asked, and is told nothing: it learns what happens at its own desk; OpenRS alone is told where a book is,
+by the events that it understands. INN-Reach's central mirrors to us and
 hears nothing of us; but a library that we reach in its manner is asked by the event that it knows. Source: reference 6.1, 6.3.
 """
 
@@ -15,9 +16,14 @@ from hkall_gateway.ncip.documents import (
     DOCUMENTS,
     Document,
     cancel_request_item,
+    item_checked_out,
     item_id,
     item_recall_cancelled,
     item_recalled,
+    item_received,
+    item_request_cancelled,
+    item_sent_home,
+    item_shipped,
     nothing,
     renew_item,
     request_item,
@@ -86,6 +92,15 @@ def theirs(telling: Telling, agency: str) -> bool:
     return telling.wire_agency != agency
 
 
+# ---- OpenRS: it asks both libraries and hears of both
+
+
+def cancelled_there(telling: Telling, partner: Partner, agency: str) -> Message:
+    """We decline, by the message that says so in OpenRS."""
+    said = item_request_cancelled(telling, partner, agency)
+    return Message("CancelRequestItem", {n: v for n, v in said.fields.items() if n != "ItemOptionalFields"})
+
+
 # ---- the tables
 
 _SILENT: Final[Mapping[Send, Document]] = MappingProxyType(dict.fromkeys(DOCUMENTS, nothing))
@@ -108,9 +123,18 @@ INNREACH: Final[Mapping[Send, Document]] = MappingProxyType({
     Send.ASK_LENDER_TO_RENEW:            renew_item,
     Send.ASK_LENDER_LATER_DATE:          renew_item,
 })
+OPENRS: Final[Mapping[Send, Document]] = MappingProxyType({
+    **_SILENT,
+    Send.TELL_LENDER_RECEIVED:           item_received,
+    Send.TELL_LENDER_ON_LOAN:            item_checked_out,
+    Send.TELL_LENDER_ON_ITS_WAY:         item_sent_home,
+    Send.TELL_BORROWER_SHIPPED:          item_shipped,
+    Send.TELL_BORROWER_DECLINED:         cancelled_there,
+    Send.TELL_BORROWER_HOME:             item_received,
+})
 # fmt: on
 
 FLOWS: Final[Mapping[str, Mapping[Send, Document]]] = MappingProxyType(
-    {"direct": DOCUMENTS, "broker": BROKER, "innreach": INNREACH}
+    {"direct": DOCUMENTS, "broker": BROKER, "innreach": INNREACH, "openrs": OPENRS}
 )
 """The documents of each flow that a dialect may name."""

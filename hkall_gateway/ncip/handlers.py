@@ -211,7 +211,7 @@ def _reply(door: Door, asked: Asked, said: Fields | Trouble) -> Message:
     if asked.service is None:
         return Message("Problem", problem, was.version, *manner)
     service = REPLIES.get(asked.service) or SHAPES[asked.service].reply
-    fields = {**_swapped(door, asked.header), **problem, **_extras(asked, problem)}
+    fields = {**_swapped(door, asked.header), **problem, **_extras(door, asked, problem)}
     return Message(service, fields, _version(was, service), *manner)
 
 
@@ -224,17 +224,26 @@ def _version(asked: Message, reply: str) -> str:
 REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}
 
 
-def _extras(asked: Asked, said: Fields) -> Fields:
-    """What stood in the question's own Ext, as it came: NNCIPP and crosslink know their requests by it. `said` may add to it.
+def _extras(door: Door, asked: Asked, said: Fields) -> Fields:
+    """What NCIP knows of the question's own Ext: NNCIPP and crosslink know their requests by it. `said` may add to it.
 
-    What is not NCIP's own goes back in the reply to a notification alone; elsewhere it asks for something that is not done.
+    Where the caller's row says so its RequestId stands there too: OpenRS looks for one in every reply, also beside a Problem
+    and in the reply to a notification, where the schema has no other place for it. What is another's never goes back: it may
+    name a patron, and it asks for something that is not done.
     """
-    theirs, ours = asked.message.fields.get("Ext"), said.get("Ext", {})
+    theirs, ours = asked.message.fields.get("Ext", {}), said.get("Ext", {})
     if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
         return {}
-    told = asked.service is not None and asked.service in SHAPES and SHAPES[asked.service].kind == "N"
-    kept = {name: value for name, value in theirs.items() if told or name != "Ext"}
+    kept = {name: value for name, value in theirs.items() if name != "Ext"}
+    number = asked.message.fields.get("RequestId")
+    if number and _by_number_in_ext(door, asked):
+        kept = {"RequestId": [number], **kept}
     return {"Ext": {**kept, **ours}} if kept else {}
+
+
+def _by_number_in_ext(door: Door, asked: Asked) -> bool:
+    caller = door.callers.get(door.known(asked.header.from_agency))
+    return caller is not None and caller.request_id_in_ext
 
 
 def _swapped(door: Door, header: Header) -> Fields:

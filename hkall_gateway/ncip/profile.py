@@ -9,7 +9,7 @@ from typing import Final
 
 from hkall_gateway.ncip import broker, events, lookups, services
 from hkall_gateway.ncip.answers import Said
-from hkall_gateway.ncip.broker import sends
+from hkall_gateway.ncip.broker import accepts, sends
 from hkall_gateway.ncip.calls import DIRECT, Call, Caller, Door, Kind
 from hkall_gateway.ncip.innreach import mirrors
 
@@ -67,7 +67,7 @@ HANDLERS: Final[Mapping[str, Service]] = MappingProxyType({
 
 BROKER: Final[Mapping[str, Service]] = MappingProxyType({
     "LookupUser":                      Service(PARTNER, lookups.lookup_user),
-    "AcceptItem":                      Service(PARTNER, broker.accept_item),
+    "AcceptItem":                      Service(PARTNER, accepts("accept")),
     "CheckOutItem":                    Service(PARTNER, sends("check_out")),
     "ItemCheckedOut":                  Service(PARTNER, sends("check_out")),
     "UndoCheckOutItem":                Service(PARTNER, sends("undo_check_out")),
@@ -87,6 +87,11 @@ BROKER: Final[Mapping[str, Service]] = MappingProxyType({
     "UserFiscalTransactionCreated":    Service(PARTNER, events.fiscal_transaction),
 })
 """What a broker that drives us means otherwise."""
+
+OPENRS: Final[Mapping[str, Service]] = MappingProxyType({
+    "AcceptItem":                      Service(PARTNER, accepts("expect")),
+})
+"""What OpenRS means otherwise than another broker: its AcceptItem comes when the lender is found, long before the book."""
 
 INNREACH: Final[Mapping[str, Service]] = MappingProxyType({
     "LookupUser":                      Service(PARTNER, lookups.lookup_user),
@@ -114,6 +119,7 @@ FLOWS: Final[Mapping[str, Mapping[str, Service]]] = MappingProxyType({
     DIRECT:     HANDLERS,
     "broker":   MappingProxyType({**HANDLERS, **BROKER}),
     "innreach": MappingProxyType({**HANDLERS, **INNREACH}),
+    "openrs":   MappingProxyType({**HANDLERS, **BROKER, **OPENRS}),
 })
 """The services of each flow that a dialect may name."""
 

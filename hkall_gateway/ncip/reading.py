@@ -9,7 +9,7 @@ from typing import Final
 
 from lxml import etree
 
-from hkall_gateway.ncip.elements import ELEMENTS, SERVICES, Element, model, place
+from hkall_gateway.ncip.elements import ELEMENTS, GENERIC, SERVICES, Element, model, place
 from hkall_gateway.ncip.messages import SHAPES, BadMessage, Coded, Fields, Message, Value
 from hkall_gateway.ncip.trees import NISO, SYNTAX, Notes, attribute, header, local
 
@@ -39,7 +39,7 @@ def message(root: etree._Element, version: str, notes: Notes, services: Collecti
 
 def _service(inside: list[etree._Element], root: etree._Element, services: Collection[str]) -> str:
     names = [local(node.tag) for node in inside]
-    known = [name for name in names if name in services]
+    known = [name for name in names if name in services or name == GENERIC]
     if not names:
         raise BadMessage(SYNTAX, "NCIPMessage holds no service", header=header(root))
     if not known:

@@ -9,7 +9,18 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.desk.outcomes import Cancelled, ItemSeen, LoanLine, Noted, Outcome, Paged, PatronSeen, Renewed, Requested
+from hkall_gateway.desk.outcomes import (
+    Cancelled,
+    CheckedOut,
+    ItemSeen,
+    LoanLine,
+    Noted,
+    Outcome,
+    Paged,
+    PatronSeen,
+    Renewed,
+    Requested,
+)
 from hkall_gateway.ncip.documents import CATALOGUE, item_id, request_id, user_id
 from hkall_gateway.ncip.messages import Fields, Value, stamp
 from hkall_gateway.ncip.status_words import request_status
@@ -43,13 +54,15 @@ STATUS: Final[Mapping[Position, str]] = MappingProxyType({
 class Frame:
     """What every reply may need besides its outcome: our agency, our zone, and the user that a partner's request names.
 
-    `labels`: the reader takes RequestStatusType in the words of the patron's record.
+    `labels`: the reader takes RequestStatusType in the words of the patron's record. `described`: it asked for elements of the
+    copy that is lent.
     """
 
     agency: str
     zone: tzinfo
     institution: Fields
     labels: bool = False
+    described: bool = False
 
 
 def fields(outcome: Outcome, frame: Frame) -> Fields:
@@ -85,7 +98,15 @@ def _paged(outcome: Paged, frame: Frame) -> Fields:
         "UserId": frame.institution,
         "RequestType": "Loan",
         "RequestScopeType": "Item",
+        **(description(outcome) if frame.described else {}),
     }
+
+
+def description(outcome: Paged | CheckedOut) -> Fields:
+    """ItemOptionalFields: what the copy is. We know no number of a copy but its barcode, and crosslink reads that there."""
+    title = {"Author": outcome.author, "Title": outcome.title}
+    about = {"CallNumber": outcome.call_number, "CopyNumber": outcome.item.barcode}
+    return {"ItemOptionalFields": {"BibliographicDescription": title, "ItemDescription": about}}
 
 
 def _renewed(outcome: Renewed, frame: Frame) -> Fields:

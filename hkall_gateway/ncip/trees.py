@@ -29,8 +29,10 @@ _BARE_UTF16: Final[Mapping[bytes, str]] = MappingProxyType({b"<\0": "utf-16-le",
 _DECLARED: Final = re.compile(rb"""\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*["']([\w.-]{1,40})""")
 # Possessive throughout: a peer's prologue must not be able to make this backtrack. A DOCTYPE has two quoted texts at most.
 _SUBSET: Final = re.compile(
-    r"""(?>\s++|<\?(?>.*?\?>)|<!--(?>.*?-->))*+<!DOCTYPE(?>[^\[>"']++|"[^"]*+"|'[^']*+'){0,9}+\[""", re.DOTALL
+    r"""(?>\s++|<\?(?>.*?\?>)|<!--(?>.*?-->))*+<!DOCTYPE(?>[^\[>"']++|"[^"]*+"|'[^']*+'){0,9}+\[(?!\s*+\])""",
+    re.DOTALL,
 )
+"""A DOCTYPE with declarations; .NET writes one with an empty subset, `"…ncip_v1_0.dtd"[]>`, which declares nothing."""
 PARSER: Final = etree.XMLParser(
     encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
 )  # huge_tree stays off: libxml2's own bounds on depth and amplification hold

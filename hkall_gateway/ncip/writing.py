@@ -19,6 +19,8 @@ from hkall_gateway.ncip.trees import NISO, clean, parsed
 
 _TEXTS: Final = frozenset({"text", "scheme", "dateTime", "integer", "count", "ordinal"})
 _STRUCTURES: Final = frozenset({"complex", "any"})
+QUALIFIED: Final = "ns1"
+"""The prefix of attributes where elements have none: the schema wants both in the namespace."""
 _ALONE: Final = ""
 """No name: the content of a message that is nothing but its Problems."""
 _MARKUP: Final = re.compile('[&<>"\r\n\t]')
@@ -30,16 +32,16 @@ _IN_QUOTES: Final = str.maketrans({**_ENTITIES, '"': "&quot;", "\n": "&#10;", "\
 def document(message: Message, prefix: str, level: int, version: str = "", *, bare: bool = True, apart: bool = False) -> str:
     """The document that says `message` in NCIP 2.`level`, without its declaration.
 
-    Without a `prefix` names and attributes are plain, in the default namespace, or if `bare` in none. `apart`: a line of its
-    own for the root's tags.
-
+    Without a `prefix` its elements are in the default namespace, or if `bare` in none. `apart`: the root's tags stand on lines
+    of their own.
     Places younger than `level` are left out; "", False and an empty list are not written. `version` is what its root says
     of itself. Raises ValueError, naming the path, for what the model does not know.
     """
-    writer = _Writer(f"{prefix}:" if prefix else "", level)
+    mark = f"{prefix}:" if prefix else ""
+    writer = _Writer(mark, level, mark if prefix or bare else f"{QUALIFIED}:")
     root = f"{writer.mark}NCIPMessage"
-    space = f' xmlns:{prefix}="{NISO}"' if prefix else "" if bare else f' xmlns="{NISO}"'
-    told = f' {writer.mark}version="{_quoted(version)}"' if version else ""
+    space = f' xmlns:{prefix}="{NISO}"' if prefix else "" if bare else f' xmlns="{NISO}" xmlns:{QUALIFIED}="{NISO}"'
+    told = f' {writer.of_attributes}version="{_quoted(version)}"' if version else ""
     writer.service(message)
     inside = "".join(writer.pieces)
     if message.extension:
@@ -50,10 +52,11 @@ def document(message: Message, prefix: str, level: int, version: str = "", *, ba
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """`mark` stands in front of every name; `pieces` is the text so far."""
+    """`mark` stands in front of every element's name, `of_attributes` of an attribute's; `pieces` is the text so far."""
 
     mark: str
     level: int
+    of_attributes: str
     pieces: list[str] = field(default_factory=list)
 
     def service(self, message: Message) -> None:
@@ -112,7 +115,8 @@ class _Writer:
 
     def text(self, at: _Slot, value: str) -> None:
         if isinstance(value, Coded) and value.scheme and at.kind == "scheme":
-            self.pieces.append(f'{at.opens[:-1]} {self.mark}Scheme="{_quoted(value.scheme)}">{_escaped(value)}{at.closes}')
+            scheme = f'{self.of_attributes}Scheme="{_quoted(value.scheme)}"'
+            self.pieces.append(f"{at.opens[:-1]} {scheme}>{_escaped(value)}{at.closes}")
         else:
             self.pieces.append(f"{at.opens}{_escaped(value)}{at.closes}")
 

@@ -53,7 +53,7 @@ HOSTILE: dict[str, bytes] = {
     "a file of ours": f'{OPEN}[<!ENTITY f SYSTEM "file:///etc/passwd">]>{RENEWAL.format("&f;")}'.encode(),
     "a parameter entity": f'{OPEN}[<!ENTITY % p SYSTEM "http://127.0.0.1:9/p">%p;]>{RENEWAL.format("R1")}'.encode(),
     "a subset behind an external id": f'{OPEN}SYSTEM "a[>.dtd" [<!ENTITY f "x">]>{RENEWAL.format("R1")}'.encode(),
-    "a subset behind comments": f"<!-- <x> --><!-- --><?p q?> <!DOCTYPE NCIPMessage []>{RENEWAL.format('R1')}".encode(),
+    "a subset behind comments": f"<!-- <x> --><!-- --><?p q?> <!DOCTYPE N [<!ELEMENT a ANY>]>{RENEWAL.format('R1')}".encode(),
     "an entity of an unread DTD": f'{OPEN}SYSTEM "file:///x.dtd">{RENEWAL.format("R&who;1")}'.encode(),
     "an entity of nobody": RENEWAL.format("&who;").encode(),
     "a bare ampersand": RENEWAL.format("R&D").encode(),
@@ -175,3 +175,8 @@ def test_a_place_is_a_name_a_number_a_line_and_a_column() -> None:
     with pytest.raises(BadMessage) as refused:
         decode(b"<NCIPMessage>\n<a><b></a></NCIPMessage>")
     assert refused.value.detail == "not well-formed: ERR_TAG_NAME_MISMATCH (76) in line 2, column 11"
+
+
+@pytest.mark.parametrize("subset", ["[]", " [ \n] "])
+def test_an_empty_subset_of_a_doctype_declares_nothing_and_is_taken(subset: str) -> None:
+    assert decode(f'{OPEN}SYSTEM "ncip_v1_0.dtd"{subset}>{RENEWAL.format("R1")}'.encode()).service == "ItemShipped"

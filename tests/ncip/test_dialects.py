@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.ncip.codec import encode
+from hkall_gateway.ncip.codec import NISO, encode
 from hkall_gateway.ncip.dialects import DIALECTS, NCIP_1_0, NCIP_1_01, NCIP_2_02, SUPPORTED, Dtd, minor, version_1
 from hkall_gateway.ncip.messages import Message
 
@@ -59,7 +59,7 @@ def test_koha_finds_the_names_as_they_stand_and_white_space_before_the_service()
     written = encode(Message("ItemShippedResponse", {}), DIALECTS["koha"]).decode()
 
     assert written.splitlines()[1:] == [
-        f'<NCIPMessage xmlns="http://www.niso.org/2008/ncip" version="{NCIP_2_02}">',
+        f'<NCIPMessage xmlns="{NISO}" xmlns:ns1="{NISO}" ns1:version="{NCIP_2_02}">',
         "<ItemShippedResponse/>",
         "</NCIPMessage>",
     ]

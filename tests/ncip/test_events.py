@@ -208,11 +208,11 @@ def test_what_comes_unannounced_is_received_all_the_same(world: World) -> None:
 # ---- Ext
 
 
-def test_what_a_notification_brings_in_ext_goes_back_as_it_came(world: World) -> None:
+def test_a_number_in_the_ext_of_a_notification_goes_back_and_nothing_foreign_with_it(world: World) -> None:
     world.place()
     wire = number("HKU", world.request("R1").wire_id)
     ext = {"RequestId": [wire], "Ext": ['<x:ShippedBy xmlns:x="urn:nncipp"><x:Lender/></x:ShippedBy>']}
     told: dict[str, Any] = {"RequestId": wire, "UserId": {"UserIdentifierValue": "HKU-INST"}, "RequestType": "Loan", "Ext": ext}
     body = world.document(CUHK, "ItemRequestCancelled", **told)
     reply = decode(finished(respond(world.door, body, None, Peer("10.0.0.7"))))
-    assert reply.fields["Ext"] == decode(body).fields["Ext"]
+    assert reply.fields["Ext"] == {"RequestId": [wire]}
