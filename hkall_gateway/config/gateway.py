@@ -233,6 +233,9 @@ class Partner(Strict):
         default=("Mon", "Tue", "Wed", "Thu", "Fri"), min_length=1, description="days on which it works"
     )
     silence_days: Natural = Field(default=2, description="working days after which silence counts as no")
+    application_profile: str = Field(
+        default="", description="ApplicationProfileType of what is written to it; for Alma the code of its partner record of us"
+    )
     item_id_type: Text = Field(default="Barcode", description="ItemIdentifierType of a barcode in what is written to it")
     request_type: str = Field(default="", description="RequestType with which it is asked for a copy; empty = its flow's own")
     request_scope_type: str = Field(

@@ -173,6 +173,7 @@ def header(partner: Partner, agency: str, secret: str) -> Fields:
         "FromAgencyId": {"AgencyId": agency},
         "FromAgencyAuthentication": secret,
         "ToAgencyId": {"AgencyId": partner.agency},
+        "ApplicationProfileType": partner.application_profile,
     }
     return {"InitiationHeader": said}
 

@@ -73,6 +73,7 @@ def item_requested(telling: Telling, partner: Partner, agency: str) -> Message |
     if telling.item is None:
         return Message("ItemRequested", asked.fields)
     kept = {"UserId": asked.fields["UserId"], "ItemId": item_id(telling.item)}
+    kept |= {name: value for name, value in asked.fields.items() if name == "ItemOptionalFields"}
     return Message("ItemRequested", {**kept, "RequestType": "Loan", "RequestScopeType": "Item"})
 
 

@@ -70,16 +70,157 @@ class System:
         return {Use.PARTNER: self.partners, Use.CLIENT: self.clients, Use.ILS: self.ils}[use]
 
 
+_AGENCY, _ADDRESS, _CERTIFICATE = "FromAgencyAuthentication", "address", "certificate"
+
+UNANNOUNCED: Final = "that it has sent a book: our counter receives it unannounced"
+
+_KOHA: Final[Keys] = MappingProxyType({"dialect": "koha", "problems": {"Unknown User": "fault"}})
+"""It places the hold for our institutional user: who does not know that one knows no request of ours."""
+_KOHA_ILS: Final[Keys] = MappingProxyType(
+    {"ncip_dialect": "koha", "unknown_user": ("Unkown User", "Unknown User"), "tells_loans": False}
+)
+"""Its LookupUserResponse spells the type so."""
+
+# fmt: off
 _ROWS: Final = (
     System(
-        "vufind",
-        "VuFind (driver XCNCIP2)",
-        "discovery system",
-        clients={},
-        proofs=("HTTP Basic", "bearer token", "address"),
-        never_tells=("FromAgencyAuthentication", "RequestId of its own"),
+        "vufind", "VuFind, driver XCNCIP2", "discovery",
+        clients=MappingProxyType({}),
+        proofs=("HTTP Basic", "bearer token", _ADDRESS),
+        never_tells=(_AGENCY, "a RequestId of its own"),
+    ),
+    System(
+        "folio", "FOLIO, mod-ncip", "library system",
+        partners=MappingProxyType({
+            "dialect": "broker",
+            "request_type": "Page",
+            "request_scope_type": "Title",
+            "problems": {
+                "Did not find a user with that id": "fault",
+                "User id missing": "fault",
+                "Could not determine FromAgency": "fault",
+                "NCIP Properties have not been initialized": "fault",
+            },
+        }),
+        ils=MappingProxyType({
+            "connector": "ncip",
+            "card_input_type": "barcode",
+            "pin_with_user_id": True,
+            "unknown_user": ("Did not find a user with that id",),
+            "wrong_pin": ("PIN check failed",),
+            "tells_loans": False,
+            "looks_up_items": False,
+        }),
+        proofs=("API key in the address",),
+        numbers="its own",
+        needs=(
+            "RequestItem: BibliographicRecordIdentifier is the instance's HRID (`local_bib_id` of the holdings) and "
+            "RequestId; UserId is our institutional user",
+            "CancelRequestItem: its own RequestId",
+            "LookupUser: UserElementType `User Id`, or its answer has no UserId",
+        ),
+        never_tells=("loans", UNANNOUNCED, "the reason of a failure in ProblemType"),
+        evidence=(
+            Evidence(Use.PARTNER, "RequestItem, CancelRequestItem", Seen.READ, "mod-ncip 1.18.0-SNAPSHOT, 85faee7"),
+            Evidence(Use.ILS, "LookupUser, PIN", Seen.READ, "mod-ncip 1.18.0-SNAPSHOT, 85faee7",
+                     "a PIN that its own patron-pin service cannot check counts as wrong"),
+        ),
+    ),
+    System(
+        "koha", "Koha, ncip-server of ByWater Solutions", "library system",
+        partners=_KOHA,
+        ils=MappingProxyType({**_KOHA_ILS, "connector": "sip2"}),
+        proofs=("token in the address", _ADDRESS),
+        numbers="its own",
+        needs=(
+            "the name `NCIPMessage` without a prefix",
+            "RequestItem: ToAgencyId is the code of a branch; BibliographicRecordIdentifier is the biblionumber",
+        ),
+        never_tells=("loans", UNANNOUNCED, "a Problem for a service that it does not have"),
+    ),
+    System(
+        "ncipserver", "NCIPServer of Evergreen and Koha", "library system",
+        partners=_KOHA,
+        ils=MappingProxyType({**_KOHA_ILS, "connector": "ncip"}),
+        proofs=(_ADDRESS,),
+        numbers="its own",
+        needs=("white space between `<NCIPMessage>` and the service",),
+        never_tells=("loans",),
+        evidence=(Evidence(Use.PARTNER, "RequestItem, CancelRequestItem", Seen.READ, "Libriotech/NCIPServer 131ebe9"),),
+    ),
+    System(
+        "evergreen", "Evergreen behind INN-Reach, iNCIPit", "library system",
+        partners=MappingProxyType({"dialect": "innreach"}),
+        ils=MappingProxyType({"connector": "sip2"}),
+        proofs=(_ADDRESS,),
+        needs=("ItemRequested, ItemShipped: title, author and call number in ItemOptionalFields",),
+        never_tells=("anything but LookupUser",),
+        evidence=(Evidence(Use.PARTNER, "its events", Seen.READ, "iNCIPit 236a8b7"),),
+    ),
+    System(
+        "alma", "Alma, peer to peer", "library system",
+        partners=MappingProxyType({"dialect": "direct", "renewal_mode": "ask_first"}),
+        ils=MappingProxyType({"connector": "sip2"}),
+        proofs=(_ADDRESS, "partner code in ApplicationProfileType"),
+        needs=("ApplicationProfileType: the code of its partner record of us (`application_profile`)",),
+        never_tells=("which event it answers: its reply is a generic `Response`",),
+        evidence=(
+            Evidence(Use.PARTNER, "RequestItem, ItemShipped, ItemReceived, RenewItem, RecallItem", Seen.READ,
+                     "Ex Libris' NCIP profiles; csusm-library/NCIP-Relay 2b88f3e for its replies"),
+        ),
+    ),
+    System(
+        "crosslink", "crosslink (ReShare)", "broker",
+        partners=MappingProxyType({"dialect": "broker", "item_id_type": "Item Barcode"}),
+        proofs=(_AGENCY, _ADDRESS),
+        needs=(
+            "RequestItemResponse: ItemId of type `Item Barcode`, or ItemDescription/CopyNumber; title and call number",
+            "CheckOutItemResponse: the title",
+            "HTTP status 200 and `application/xml`",
+        ),
+        never_tells=("an AgencyId beside a RequestId, UserId or ItemId", "RequestType in CancelRequestItem"),
+        evidence=(
+            Evidence(Use.PARTNER, "LookupUser, RequestItem, CancelRequestItem, CheckOutItem, CheckInItem, AcceptItem, "
+                     "DeleteItem", Seen.READ, "indexdata/crosslink 251163a"),
+        ),
+    ),
+    System(
+        "openrs", "OpenRS (DCB)", "broker",
+        partners=MappingProxyType({"dialect": "openrs", "request_id_in_ext": True}),
+        proofs=("JWT, keys by JWKS",),
+        needs=("every reply: RequestIdentifierValue, also beside a Problem and in ItemShippedResponse", "a ResponseHeader"),
+        never_tells=("an AgencyId beside a RequestId",),
+        evidence=(
+            Evidence(Use.PARTNER, "RequestItem, AcceptItem, ItemShipped from it; ItemShipped, ItemReceived, ItemCheckedOut, "
+                     "CancelRequestItem to it", Seen.READ, "dcb-service beca785",
+                     "FromAgencyId must stay that of OpenRS: no agency mapping of its libraries"),
+        ),
+    ),
+    System(
+        "wms", "WorldShare Management Services", "library system",
+        ils=MappingProxyType({"connector": "sip2"}),
+        proofs=("login",),
+        never_tells=("anything to NCIP without HMAC or OAuth 2, which are not spoken here",),
+        evidence=(Evidence(Use.ILS, "SIP2 63, 17", Seen.READ, "OCLC's documentation"),),
+    ),
+    System(
+        "sierra", "Sierra, NCIP Responder", "library system",
+        partners=MappingProxyType({"dialect": "broker", "request_type": "Hold", "request_scope_type": "Title"}),
+        ils=MappingProxyType({"connector": "sip2"}),
+        proofs=(_ADDRESS,),
+        needs=("RequestItem: UserId is an institutional patron record; PickupLocation is one of its codes",),
+        never_tells=(UNANNOUNCED,),
+        evidence=(Evidence(Use.PARTNER, "RequestItem", Seen.READ, "III's documentation; lib-ncip-client of ReShare"),),
+    ),
+    System(
+        "xc", "XC NCIP Toolkit", "library system",
+        partners=MappingProxyType({"dialect": "direct", "can_lookup_items": True, "can_lookup_request": True}),
+        ils=MappingProxyType({"connector": "ncip"}),
+        proofs=(_ADDRESS,),
+        evidence=(Evidence(Use.ILS, "LookupUser, LookupItem", Seen.READ, "NCIP2-Toolkit, sample messages"),),
     ),
 )
+# fmt: on
 
 SYSTEMS: Final[Mapping[str, System]] = MappingProxyType({row.name: row for row in _ROWS})
 

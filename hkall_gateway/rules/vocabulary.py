@@ -384,9 +384,10 @@ Meaning = Literal["fault", "later", "refused", "already"]
 class Partner:
     """A library of the consortium, as the directory knows it. Source: the configuration page, [[partners]].
 
-    `item_id_type`: the ItemIdentifierType of a barcode in what is written to it. `request_type` and `request_scope_type`: those
-    with which it is asked for a copy; "" where the flow's own will do. `problems`: what a ProblemType of its own, or words in
-    its ProblemDetail or ProblemValue, mean, as (words, meaning); they go before the standard's.
+    `application_profile`: the ApplicationProfileType of what is written to it; `item_id_type`: the ItemIdentifierType of a
+    barcode there. `request_type` and `request_scope_type`: those with which it is asked for a copy; "" where the flow's own
+    will do. `problems`: what a ProblemType of its own, or words in its ProblemDetail or ProblemValue, mean, as (words,
+    meaning); they go before the standard's.
     """
 
     agency: str
@@ -407,6 +408,7 @@ class Partner:
     timeout_s: int = 20
     lending: bool = True
     charges: Charges = Charges()
+    application_profile: str = ""
     item_id_type: str = "Barcode"
     request_type: str = ""
     request_scope_type: str = ""
