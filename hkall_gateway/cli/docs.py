@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from hkall_gateway.ncip.documents import DOCUMENTS
 from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.messages import SHAPES as SERVICES
 from hkall_gateway.ncip.status_words import LABELS_SCHEME, status_of
+from hkall_gateway.ncip.systems import SYSTEMS, System, Use
 from hkall_gateway.rules.lifecycle import TABLE, Send, diagram, side_of
 from hkall_gateway.rules.policy import PAYMENT
 from hkall_gateway.rules.settings import LABELS, ROLES, Role
@@ -47,6 +49,18 @@ ABOUT_STATUS = (
     f'`{LABELS_SCHEME}`. A client whose row says `request_status = "label"` gets that word, with that Scheme, in'
     " RequestStatusType itself, and no Ext. NCIP 1 has no Ext there. LookupUser tells the requests that wait; the others are"
     " told by LookupRequest."
+)
+
+ABOUT_SYSTEMS = (
+    'A row of `[[partners]]` or `[[clients]]`, or the `[ils]` table, may say `system = "folio"`: each key that it does not have'
+    " is then as below, and every key may still be set ([configuration](config.md)). A system that is not here needs no row:"
+    " leave `system` out and set the keys."
+)
+
+ABOUT_EVIDENCE = (
+    "*run*: the system's own program spoke to a gateway. *read*: its program, schema or documentation was read, and the test"
+    " suite has documents of the same shape; try it with a test system of yours first. *partners*: it lends to us, borrows from"
+    " us, or asks for those who do. *clients*: our discovery system. *ils*: our own library system."
 )
 
 ABOUT_ROLES = (
@@ -121,12 +135,57 @@ def _marks(tag: Tag) -> str:
     return ", ".join(filter(None, ["extension" if tag.extension else "", HIDDEN if tag.secret or tag.personal else ""]))
 
 
+def systems() -> str:
+    """docs/systems.md: what works with which system, how that is known, and what `system = "…"` sets."""
+    tested = [
+        (row.title, f"`{row.name}`", one.use.value, one.what, one.seen.value, one.version, one.note)
+        for row in SYSTEMS.values()
+        for one in row.evidence
+    ]
+    heads = ("system", "name", "table", "what works", "how known", "version", "note")
+    parts = ["# Other systems", WRITTEN, ABOUT_SYSTEMS, "## What works", _table(heads, tested), ABOUT_EVIDENCE]
+    return "\n\n".join([*parts, *map(_system, SYSTEMS.values())]) + "\n"
+
+
+def _system(row: System) -> str:
+    """The section of one system."""
+    facts = [
+        ("is", row.kind),
+        ("shows who it is by", ", ".join(row.proofs)),
+        ("RequestItem is answered with", f"{row.numbers} RequestId" if row.partners is not None else ""),
+        ("needs", "; ".join(row.needs)),
+        ("never tells", "; ".join(row.never_tells)),
+        *((f"`{_HEADS[use]}` defaults", _keys(row.defaults(use))) for use in Use),
+    ]
+    told = [(name, text) for name, text in facts if text]
+    return f'## {row.title}\n\n`system = "{row.name}"`\n\n' + _table(("", ""), told)
+
+
+_HEADS = {Use.PARTNER: "[[partners]]", Use.CLIENT: "[[clients]]", Use.ILS: "[ils]"}
+
+
+def _keys(keys: Mapping[str, object] | None) -> str:
+    if keys is None:
+        return ""
+    return ", ".join(f"`{name} = {_toml(value)}`" for name, value in keys.items()) or "those of any row"
+
+
+def _toml(value: object) -> str:
+    """A value as it would stand in gateway.toml."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_toml(name)} = {_toml(one)}" for name, one in value.items()) + " }"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "rules.md": rules_page,
     "config.md": describe,
     "policy.md": describe_policy,
     "lifecycle.md": lifecycle,
     "profile.md": profile,
+    "systems.md": systems,
     "letters.md": letters_page,
     "doctor.md": doctor_page,
 }

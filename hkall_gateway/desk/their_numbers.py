@@ -15,19 +15,24 @@ Asked = tuple[Request, Candidate]
 
 
 def as_ours(unit: Unit, ask: Heard, agency: str) -> Heard:
-    """The same news under the RequestId that `agency`, we, gave the request, where the lender names it by its own."""
+    """The same news under the RequestId that `agency`, we, gave the request, where the lender names it by its own.
+
+    A number that the partner has given to a request of its own, too, is that one's, unless a copy of the partner's is named.
+    """
     if not ask.wire_id or ask.wire_agency == agency:
         return ask
-    theirs = ask.wire_agency or ask.partner
+    theirs, lends = ask.wire_agency or ask.partner, ask.item is not None and ask.item.agency == ask.partner
+    if not lends and _its_own(unit, ask):
+        return ask
     asked = unit.request_numbered(ask.partner, f"{theirs}:{ask.wire_id}")
-    if asked is None and ask.wire_agency and not _known(unit, ask):
+    if asked is None and ask.wire_agency and not _its_own(unit, ask):
         asked = _told_before_its_answer(unit, ask)
     return _named(ask, agency, asked[1]) if asked else ask
 
 
-def _known(unit: Unit, ask: Heard) -> bool:
+def _its_own(unit: Unit, ask: Heard) -> bool:
     """Whether a request of the partner's own making has this number."""
-    lent = unit.request_lent(ask.wire_agency, ask.wire_id)
+    lent = unit.request_lent(ask.wire_agency or ask.partner, ask.wire_id)
     return lent is not None or borrowed_under(unit, ask.partner, ask.wire_id) is not None
 
 

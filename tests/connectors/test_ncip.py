@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,10 @@ from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
 from hkall_gateway.edge.health import Health
 from hkall_gateway.lab.ils import Book, Direct, LocalSystem, Reader
 from hkall_gateway.lab.ils_ncip import URL, Responder
-from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.codec import decode
+from hkall_gateway.ncip.messages import Fields, Message
+from hkall_gateway.ncip.systems import SYSTEMS
+from hkall_gateway.ncip.transport import Posted
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.engine import open_engine
@@ -24,6 +28,7 @@ from hkall_gateway.store.tables import HOLDINGS, PATRONS, create_all
 from hkall_gateway.store.unit import Unit
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
+DOCUMENTS = Path(__file__).parents[2] / "fixtures/ncip/systems"
 
 
 async def never(card: str, stored: Sensitive, pin: Sensitive) -> bool:
@@ -228,3 +233,67 @@ def test_names_and_addresses_are_found_where_systems_put_them() -> None:
     ]
     said = told(reply(UserOptionalFields={"NameInformation": name, "UserAddressInformation": posts}), NOW)
     assert (said.name.reveal(), said.email.reveal()) == ("Tai Man Chan", "a@b.test")
+
+
+# ---- as its system does it
+
+
+class Keeper:
+    """A responder that answers one document and keeps what it was asked."""
+
+    def __init__(self, reply: str) -> None:
+        self.reply = (DOCUMENTS / reply).read_bytes()
+        self.asked: list[Message] = []
+
+    async def post(self, _url: str, body: bytes, _timeout_s: float) -> Posted:
+        self.asked.append(decode(body))
+        return Posted(200, "application/xml", self.reply, 0)
+
+
+def folio(store: Immediate, reply: str) -> tuple[Ncip, Keeper]:
+    keeper, health = Keeper(reply), Health("connector", lambda: NOW)
+    outside = Outside(lambda: NOW, health, lambda: Direct(LocalSystem("HKU", lambda: NOW), health), keeper.post)
+    return Ncip(Tools(store, "HKU", never, {"url": URL, **(SYSTEMS["folio"].ils or {})}, outside)), keeper
+
+
+def test_folio_is_asked_for_the_user_id_and_compares_a_pin_with_the_users_own(store: Immediate) -> None:
+    ils, keeper = folio(store, "folio-lookup-user.xml")
+
+    assert finished(ils.verify_pin("UG1", Sensitive("1234")))
+    (asked,) = keeper.asked
+    assert asked.text("UserId/UserIdentifierValue") == "UG1"
+    assert asked.texts("AuthenticationInput/AuthenticationInputType") == ("PIN",)
+    assert asked.texts("UserElementType") == ("User Id",)
+
+
+@pytest.mark.parametrize("reply", ["folio-lookup-user-wrong-pin.xml", "folio-lookup-user-unknown.xml"])
+def test_what_folio_says_in_detail_is_its_answer_to_a_pin(store: Immediate, reply: str) -> None:
+    ils, _ = folio(store, reply)
+    assert [finished(ils.verify_pin("UG1", Sensitive("1"))) for _ in range(4)] == [False] * 4
+
+
+def test_a_failure_of_folio_itself_is_no_answer(store: Immediate) -> None:
+    ils, _ = folio(store, "folio-lookup-user-failed.xml")
+    with pytest.raises(Unreachable):
+        finished(ils.borrower("UG1"))
+
+
+def test_folio_tells_no_loans_and_the_loaded_count_stands(store: Immediate) -> None:
+    ils, _ = folio(store, "folio-lookup-user.xml")
+    borrower = finished(ils.borrower("P1")).borrower  # whom it answers as UG1, a card that nobody has loaded
+    assert borrower is not None
+    assert (borrower.barcode, borrower.local_loans, borrower.email.reveal()) == ("UG1", 7, "ug1@connect.test")
+
+
+def test_folio_is_not_asked_about_copies(store: Immediate) -> None:
+    assert Verb.COPIES not in folio(store, "folio-lookup-user.xml")[0].supports
+
+
+@pytest.mark.parametrize(
+    ("kind", "read"),
+    [("mailto", True), ("mailserver", True), ("Electronic Mail Address", True), ("TEL", False), ("http", False)],
+)
+def test_an_address_of_any_kind_that_reads_like_mail_is_taken(kind: str, read: bool) -> None:
+    where: Fields = {"ElectronicAddressType": kind, "ElectronicAddressData": "a@b.test"}
+    person: Fields = {"UserAddressInformation": [{"UserAddressRoleType": "OTH", "ElectronicAddress": where}]}
+    assert bool(told(Message("LookupUserResponse", {"UserOptionalFields": person}), NOW).email) is read

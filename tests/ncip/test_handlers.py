@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -219,3 +220,19 @@ def test_an_agency_is_known_in_whatever_case_it_is_written(world: World) -> None
     body = world.document(lender.lower(), "ItemShipped", secret, **news, ShippingInformation=address)
     assert problem(world.send(body)) == ""
     assert (world.request("R1").position, world.request("R1").item_agency) == (P.IN_TRANSIT, lender)
+
+
+# ---- the number in Ext
+
+
+def test_where_its_row_says_so_a_caller_finds_its_number_in_every_answer(world: World) -> None:
+    callers = {**world.door.callers, CUHK: replace(world.door.callers[CUHK], request_id_in_ext=True)}
+    world.door = replace(world.door, callers=callers)
+    wire = number(CUHK, "7:SUPPLIER")
+
+    wish = {"UserId": {"UserIdentifierValue": "X"}, "ItemId": [copy("HKU", "?")], **LOAN}
+    refused = world.ask(CUHK, "RequestItem", RequestId=wire, **wish)
+    told = world.ask(CUHK, "ItemShipped", ItemId=copy("CUHK", "C1"), RequestId=wire)
+
+    assert problem(refused)
+    assert [reply.text("Ext/RequestId/RequestIdentifierValue") for reply in (refused, told)] == ["7:SUPPLIER"] * 2

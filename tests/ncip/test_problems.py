@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hkall_gateway.ncip import problems
 from hkall_gateway.ncip.elements import ELEMENTS
-from hkall_gateway.ncip.messages import SHAPES
-from hkall_gateway.ncip.problems import FOREIGN, PROBLEMS, ROWS, meaning, scheme, spelled, trouble
+from hkall_gateway.ncip.messages import SHAPES, Message
+from hkall_gateway.ncip.problems import FOREIGN, PROBLEMS, ROWS, Meanings, meaning, own_meaning, scheme, spelled, trouble
 from hkall_gateway.rules.vocabulary import RULES, Why
 
 CODES = "http://www.niso.org/ncip/v1_0/schemes/processingerrortype/"
@@ -129,3 +129,20 @@ def test_the_table_of_foreign_problems_has_no_pair_twice_and_only_services_that_
 def test_a_known_problem_is_spelled_as_the_standard_spells_it() -> None:
     assert spelled(" unknown  REQUEST ") == "Unknown Request"
     assert spelled("Patron Record is Busy") == "Patron Record is Busy"
+
+
+@pytest.mark.parametrize(
+    ("problem", "means"),
+    [
+        ({"ProblemType": "Problem performing RequestItem", "ProblemValue": "Did not find a user with that id"}, "fault"),
+        (
+            {"ProblemType": "Problem performing RequestItem", "ProblemDetail": "no user: DID NOT FIND A USER with that id."},
+            "fault",
+        ),
+        ({"ProblemType": "closed today"}, "later"),
+        ({"ProblemType": "Problem performing RequestItem", "ProblemValue": "closed yesterday"}, None),
+    ],
+)
+def test_words_of_a_partners_own_mean_what_its_row_says(problem: dict[str, str], means: str | None) -> None:
+    own: Meanings = (("Did not find a user with that id", "fault"), ("Closed Today", "later"))
+    assert own_meaning(Message("Problem", problem), own) == means

@@ -1,0 +1,79 @@
+"""A lender that numbers our requests itself: its news is understood under its number, ours, or before its answer came."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from hkall_gateway.desk.asks import BorrowFromUs, Heard
+from hkall_gateway.desk.outcomes import Noted, Paged, Refused
+from hkall_gateway.desk.their_numbers import as_ours
+from hkall_gateway.lab.script import manner
+from hkall_gateway.lab.world import World
+from hkall_gateway.rules.vocabulary import By, ItemKey, Position
+from hkall_gateway.store.database import finished
+
+P = Position
+WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
+C1, K9 = ItemKey("CUHK", "C1"), ItemKey("HKU", "K9")
+CUHK = By("CUHK", "ncip", "ItemShipped")
+
+
+@pytest.fixture
+def world() -> World:
+    return World.open(WORLDS / "consortium.toml")
+
+
+def place(world: World, answer: str = "ok request=CUHK:77") -> None:
+    """R1 is asked of CUHK, which answers so; with "" nothing is delivered yet."""
+    if answer:
+        world.peers.script("CUHK", manner(answer)[0])
+    world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
+    if answer:
+        world.pump()
+
+
+def shipped(world: World, agency: str, value: str, item: ItemKey | None = C1) -> object:
+    return finished(world.desk.shipped(Heard(CUHK, "CUHK", agency, value, item, at=datetime(2017, 3, 2, tzinfo=UTC))))
+
+
+@pytest.mark.parametrize("agency", ["CUHK", ""])
+@pytest.mark.parametrize("item", [C1, ItemKey("HKU", "C1"), None], ids=["its copy", "a copy without an agency", "no copy"])
+def test_a_shipment_under_the_lenders_number_is_that_of_our_request(world: World, agency: str, item: ItemKey | None) -> None:
+    place(world)
+
+    answer = shipped(world, agency, "77", item)
+
+    assert isinstance(answer, Noted)
+    assert (world.request("R1").position, world.request("R1").item) == (P.IN_TRANSIT, C1)
+
+
+def test_news_may_overtake_the_answer_that_has_the_number(world: World) -> None:
+    place(world, answer="")
+
+    assert isinstance(shipped(world, "CUHK", "77"), Noted)
+    assert world.request("R1").position is P.IN_TRANSIT
+
+
+def test_an_unknown_number_without_a_copy_is_unknown(world: World) -> None:
+    place(world)
+    assert isinstance(shipped(world, "CUHK", "78", None), Refused)
+
+
+def test_another_librarys_number_of_the_same_value_is_another(world: World) -> None:
+    place(world)
+    told = Heard(By("LU", "ncip", "ItemShipped"), "LU", "LU", "77")
+    assert world.store.now(as_ours, told, "HKU") == told
+
+
+def test_a_request_of_the_partners_own_stays_its_own(world: World) -> None:
+    place(world)
+    ask = BorrowFromUs(CUHK, "CUHK", "CUHK", "77", bib_id="b-lend")
+    assert isinstance(finished(world.desk.borrow_from_us(ask)), Paged)
+    told = Heard(CUHK, "CUHK", "CUHK", "77", K9)
+
+    assert world.store.now(as_ours, told, "HKU") == told
+    assert world.store.now(as_ours, replace(told, item=C1), "HKU").wire_id == "R1-1"
