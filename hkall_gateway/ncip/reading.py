@@ -17,6 +17,10 @@ FOREIGN: Final = 256
 """So many elements of other vocabularies may stand in the Ext elements of a document: each is written as a text of its own."""
 
 
+OLD_ERRORS: Final = {"ProcessingError": "ProcessingErrorType", "MessagingError": "MessagingErrorType"}
+"""Errors of NCIP 1 that stand in a Problem of NCIP 2, and their types: NCIPServer writes so (run 2026-11-27)."""
+
+
 def message(root: etree._Element, version: str, notes: Notes, services: Collection[str] = SERVICES) -> Message:
     """The message in a tree, its `services` being those of the peer's version. Raises BadMessage where there is none."""
     # mod-ncip's last resort is a bare <Problem> without NCIPMessage around it.
@@ -56,6 +60,9 @@ def _fields(nodes: Iterable[etree._Element], element: Element, path: str, notes:
         name = local(node.tag)
         if element.kind == "any" and _foreign(node):
             several.setdefault("Ext", []).append(_raw(node))
+        elif name in OLD_ERRORS:
+            notes.add(f"{name} in {path}")
+            single.setdefault("ProblemType", _old_type(node, OLD_ERRORS[name]))
         elif (at := place(element, name)) is None:
             notes.add(f"unknown element {path}/{name}")
         elif (value := _value(node, ELEMENTS[name], f"{path}/{name}", notes)) == "":
@@ -65,6 +72,12 @@ def _fields(nodes: Iterable[etree._Element], element: Element, path: str, notes:
         elif single.setdefault(name, value) is not value:
             notes.add(f"repeated element {path}/{name}")
     return {**single, **several}
+
+
+def _old_type(error: etree._Element, name: str) -> Coded:
+    """The type that an error of NCIP 1 names."""
+    found = error.find(f"{{*}}{name}")
+    return Coded(" ".join("".join(map(str, found.itertext() if found is not None else ())).split()))
 
 
 def _few_foreign(root: etree._Element) -> bool:

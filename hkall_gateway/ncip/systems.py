@@ -72,6 +72,7 @@ class System:
 
 _AGENCY, _ADDRESS, _CERTIFICATE = "FromAgencyAuthentication", "address", "certificate"
 
+STAND_IN: Final = "on a stand-in for Koha's own modules, with readers and books in memory"
 UNANNOUNCED: Final = "that it has sent a book: our counter receives it unannounced"
 
 _KOHA: Final[Keys] = MappingProxyType({"dialect": "koha", "problems": {"Unknown User": "fault"}})
@@ -137,16 +138,32 @@ _ROWS: Final = (
             "RequestItem: ToAgencyId is the code of a branch; BibliographicRecordIdentifier is the biblionumber",
         ),
         never_tells=("loans", UNANNOUNCED, "a Problem for a service that it does not have"),
+        evidence=(
+            Evidence(Use.PARTNER, "RequestItem, CancelRequestItem, also of a book that it does not have", Seen.RUN,
+                     "bywatersolutions/ncip-server 18a5150", STAND_IN),
+            Evidence(Use.ILS, "LookupUser, PIN (`connector = \"ncip\"`)", Seen.RUN,
+                     "bywatersolutions/ncip-server 18a5150", STAND_IN),
+            Evidence(Use.PARTNER, "RenewItem, CheckOutItem, CheckInItem", Seen.READ, "bywatersolutions/ncip-server 18a5150"),
+        ),
     ),
     System(
         "ncipserver", "NCIPServer of Evergreen and Koha", "library system",
-        partners=_KOHA,
+        partners=MappingProxyType({
+            "dialect": "koha",
+            "problems": {
+                "We can not place a hold, we have no borrower information": "fault",
+                "We can not place a request, we have no borrower information": "fault",
+            },
+        }),
         ils=MappingProxyType({**_KOHA_ILS, "connector": "ncip"}),
         proofs=(_ADDRESS,),
         numbers="its own",
         needs=("white space between `<NCIPMessage>` and the service",),
         never_tells=("loans",),
-        evidence=(Evidence(Use.PARTNER, "RequestItem, CancelRequestItem", Seen.READ, "Libriotech/NCIPServer 131ebe9"),),
+        evidence=(
+            Evidence(Use.PARTNER, "RequestItem", Seen.RUN, "Libriotech/NCIPServer 131ebe9", STAND_IN),
+            Evidence(Use.PARTNER, "CancelRequestItem", Seen.READ, "Libriotech/NCIPServer 131ebe9"),
+        ),
     ),
     System(
         "evergreen", "Evergreen behind INN-Reach, iNCIPit", "library system",

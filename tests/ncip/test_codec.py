@@ -255,3 +255,13 @@ TITLED += "</Problem></CreateItemResponse></NCIPMessage>"
 def test_the_mark_then_http_then_the_declaration_say_the_charset(declared: str, written: str, charset: str | None) -> None:
     message = decode(TITLED.format(declared).encode(written), charset)
     assert message.text("Problem/ProblemDetail") == "酒徒"
+
+
+def test_an_error_of_ncip_1_in_a_problem_of_ncip_2_is_its_type() -> None:
+    error = "<ProcessingErrorType><Value>\n no such item \n</Value></ProcessingErrorType>"
+    inside = f"<RequestItemResponse><Problem><ProcessingError>{error}</ProcessingError></Problem></RequestItemResponse>"
+    message = decode(f'<NCIPMessage xmlns="{NISO}">{inside}</NCIPMessage>'.encode())
+    assert (message.text("Problem/ProblemType"), message.notes) == (
+        "no such item",
+        ("ProcessingError in RequestItemResponse/Problem",),
+    )
