@@ -66,7 +66,8 @@ def _known(unit: Unit, known: Request, ask: RequestTitle, now: datetime) -> Outc
     """The RequestId came before. One that was cancelled is no success any more, and its number names no new request."""
     if known.patron != ask.patron:
         return no(unit, not_theirs(unit, ask.patron), ask.by, now)
-    if known.position in {P.CANCELLING, P.CANCELLED}:
+    another = (known.bib_id, known.volume) != (ask.bib_id, ask.volume)
+    if another or known.position in {P.CANCELLING, P.CANCELLED}:
         return no(unit, Why.DUPLICATE_REQUEST, ask.by, now, request=known)
     return _placed(known)
 

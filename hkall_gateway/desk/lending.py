@@ -24,7 +24,7 @@ def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -
     """Page a copy of ours for a partner. The same RequestId again gets the same copy."""
     known = unit.request_lent(ask.wire_agency, ask.wire_id)
     if known and known.partner == ask.partner:
-        return _known(unit, known, ask, now)
+        return _known(unit, known, ask, house, now)
     partner = unit.partner(ask.partner)
     if known or partner is None:
         return _no(unit, Refusal(Why.AGENCY_NOT_ALLOWED), ask.by, now)
@@ -37,11 +37,19 @@ def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -
     return _paged(unit, _page(unit, ask, answer, now))
 
 
-def _known(unit: Unit, known: Request, ask: BorrowFromUs, now: datetime) -> Outcome:
+def _known(unit: Unit, known: Request, ask: BorrowFromUs, house: House, now: datetime) -> Outcome:
     """The RequestId came before. What was declined or withdrawn since does not come: the borrower asks another library."""
+    if _another_title(unit, known, ask, house):
+        return _no(unit, Refusal(Why.DUPLICATE_REQUEST), ask.by, now, known)
     if known.position in {P.DECLINED, P.WITHDRAWN}:
         return _no(unit, Refusal(Why.NO_AVAILABLE_COPY), ask.by, now, known)
     return _paged(unit, known)
+
+
+def _another_title(unit: Unit, known: Request, ask: BorrowFromUs, house: House) -> bool:
+    """Whether a repeated RequestId names another title, by a number of it or by a copy."""
+    named = {copy.bib_id for copy in _our_copies(unit, ask, house)} | {ask.bib_id}
+    return bool(ask.bib_id or ask.item) and known.bib_id not in named
 
 
 def _our_copies(unit: Unit, ask: BorrowFromUs, house: House) -> tuple[Holding, ...]:

@@ -1,8 +1,8 @@
-"""What each flow has a document for: the tables of all three. What a flow does not tell counts as told.
+"""What each flow has a document for: the tables of all four. What a flow does not tell counts as told.
 
 A broker asks and is asked, and is told nothing: it learns what happens at its own desk; OpenRS alone is told where a book is,
-by the events that it understands. INN-Reach's central mirrors to us and
-hears nothing of us; but a library that we reach in its manner is asked by the event that it knows. Source: reference 6.1, 6.3.
+by the events that it understands. INN-Reach's central mirrors to us and hears nothing of us; but a library that we reach in
+its manner is asked by the event that it knows. Source: reference 6.1, 6.3; dcb-service for OpenRS.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def _fields(nodes: Iterable[etree._Element], element: Element, path: str, notes:
         name = local(node.tag)
         if element.kind == "any" and _foreign(node):
             several.setdefault("Ext", []).append(_raw(node))
-        elif name in OLD_ERRORS:
+        elif name in OLD_ERRORS and place(element, "ProblemType"):
             notes.add(f"{name} in {path}")
             single.setdefault("ProblemType", _old_type(node, OLD_ERRORS[name]))
         elif (at := place(element, name)) is None:

@@ -70,7 +70,7 @@ class System:
         return {Use.PARTNER: self.partners, Use.CLIENT: self.clients, Use.ILS: self.ils}[use]
 
 
-_AGENCY, _ADDRESS, _CERTIFICATE = "FromAgencyAuthentication", "address", "certificate"
+_AGENCY, _ADDRESS = "FromAgencyAuthentication", "address"
 
 STAND_IN: Final = "on a stand-in for Koha's own modules, with readers and books in memory"
 UNANNOUNCED: Final = "that it has sent a book: our counter receives it unannounced"
