@@ -58,9 +58,10 @@ ABOUT_SYSTEMS = (
 )
 
 ABOUT_EVIDENCE = (
-    "*run*: the system's own program spoke to a gateway. *read*: its program, schema or documentation was read, and the test"
-    " suite has documents of the same shape; try it with a test system of yours first. *partners*: it lends to us, borrows from"
-    " us, or asks for those who do. *clients*: our discovery system. *ils*: our own library system."
+    "*run*: the system's own program spoke to a gateway. *played*: its program was read, and the test suite plays documents of"
+    " the same shape. *read*: its program, schema or documentation was read, and no more; try it with a test system of yours"
+    " first. *partners*: it lends to us, borrows from us, or asks for those who do. *clients*: our discovery system. *ils*: our"
+    " own library system."
 )
 
 ABOUT_ROLES = (

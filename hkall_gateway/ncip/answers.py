@@ -115,10 +115,16 @@ _ASKED_AT: Final = {"FiscalTransactionReferenceId": "FiscalTransactionInformatio
 
 
 def _as_asked(call: Call, name: str, value: Value) -> Value:
-    """An identity as the asker wrote it, where it is the same: a broker's barcodes come back under the broker's own agency."""
+    """An identity as the asker wrote it, where it is the same: a broker's barcodes come back under the broker's own agency.
+
+    A partner's RequestId is always the one that it named: of a request of ours its own number may be another.
+    """
     asked = next(iter(call.message.each(_ASKED_AT.get(name, name))), None) if name in _VALUES else None
     if name == "ItemId" and isinstance(value, Mapping) and value.get("ItemIdentifierType") == BARCODE:
         value = {**value, "ItemIdentifierType": call.caller.item_id_type}
-    if asked is None or not isinstance(value, Mapping) or asked.text(_VALUES[name]) != value.get(_VALUES[name]):
+    named = asked.text(_VALUES[name]) if asked is not None else ""
+    if asked is None or not named or not isinstance(value, Mapping):
+        return value
+    if named != value.get(_VALUES[name]) and (name != "RequestId" or call.from_client):
         return value
     return {**value, **{part: said for part, said in asked.fields.items() if part != "Ext"}}

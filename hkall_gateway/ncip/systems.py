@@ -29,8 +29,10 @@ class Seen(StrEnum):
 
     RUN = "run"
     """The system's own program spoke to a gateway."""
+    PLAYED = "played"
+    """Its program was read, and the test suite plays documents of the same shape (`fixtures/scenarios/system-…`)."""
     READ = "read"
-    """Its program, schema or documentation was read; the suite has documents of the same shape."""
+    """Its program, schema or documentation was read, and no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,8 @@ _ROWS: Final = (
         ),
         never_tells=("loans", UNANNOUNCED, "the reason of a failure in ProblemType"),
         evidence=(
-            Evidence(Use.PARTNER, "RequestItem, CancelRequestItem", Seen.READ, "mod-ncip 1.18.0-SNAPSHOT, 85faee7"),
-            Evidence(Use.ILS, "LookupUser, PIN", Seen.READ, "mod-ncip 1.18.0-SNAPSHOT, 85faee7",
+            Evidence(Use.PARTNER, "RequestItem, CancelRequestItem", Seen.PLAYED, "mod-ncip 1.18.0-SNAPSHOT, 85faee7"),
+            Evidence(Use.ILS, "LookupUser, PIN", Seen.PLAYED, "mod-ncip 1.18.0-SNAPSHOT, 85faee7",
                      "a PIN that its own patron-pin service cannot check counts as wrong"),
         ),
     ),
@@ -161,7 +163,7 @@ _ROWS: Final = (
         needs=("white space between `<NCIPMessage>` and the service",),
         never_tells=("loans",),
         evidence=(
-            Evidence(Use.PARTNER, "RequestItem", Seen.RUN, "Libriotech/NCIPServer 131ebe9", STAND_IN),
+            Evidence(Use.PARTNER, "RequestItem, as the gateway writes it", Seen.RUN, "Libriotech/NCIPServer 131ebe9", STAND_IN),
             Evidence(Use.PARTNER, "CancelRequestItem", Seen.READ, "Libriotech/NCIPServer 131ebe9"),
         ),
     ),
@@ -182,8 +184,9 @@ _ROWS: Final = (
         needs=("ApplicationProfileType: the code of its partner record of us (`application_profile`)",),
         never_tells=("which event it answers: its reply is a generic `Response`",),
         evidence=(
-            Evidence(Use.PARTNER, "RequestItem, ItemShipped, ItemReceived, RenewItem, RecallItem", Seen.READ,
-                     "Ex Libris' NCIP profiles; csusm-library/NCIP-Relay 2b88f3e for its replies"),
+            Evidence(Use.PARTNER, "ItemReceived and the other events, by its replies", Seen.PLAYED,
+                     "csusm-library/NCIP-Relay 2b88f3e"),
+            Evidence(Use.PARTNER, "RequestItem, ItemShipped, RenewItem, RecallItem", Seen.READ, "Ex Libris' NCIP profiles"),
         ),
     ),
     System(
@@ -198,7 +201,7 @@ _ROWS: Final = (
         never_tells=("an AgencyId beside a RequestId, UserId or ItemId", "RequestType in CancelRequestItem"),
         evidence=(
             Evidence(Use.PARTNER, "LookupUser, RequestItem, CancelRequestItem, CheckOutItem, CheckInItem, AcceptItem, "
-                     "DeleteItem", Seen.READ, "indexdata/crosslink 251163a"),
+                     "DeleteItem", Seen.PLAYED, "indexdata/crosslink 251163a"),
         ),
     ),
     System(
@@ -209,7 +212,7 @@ _ROWS: Final = (
         never_tells=("an AgencyId beside a RequestId",),
         evidence=(
             Evidence(Use.PARTNER, "RequestItem, AcceptItem, ItemShipped from it; ItemShipped, ItemReceived, ItemCheckedOut, "
-                     "CancelRequestItem to it", Seen.READ, "dcb-service beca785",
+                     "CancelRequestItem to it", Seen.PLAYED, "dcb-service beca785",
                      "FromAgencyId must stay that of OpenRS: no agency mapping of its libraries"),
         ),
     ),
@@ -228,6 +231,18 @@ _ROWS: Final = (
         needs=("RequestItem: UserId is an institutional patron record; PickupLocation is one of its codes",),
         never_tells=(UNANNOUNCED,),
         evidence=(Evidence(Use.PARTNER, "RequestItem", Seen.READ, "III's documentation; lib-ncip-client of ReShare"),),
+    ),
+    System(
+        "symphony", "SirsiDynix Symphony", "library system",
+        ils=MappingProxyType({"connector": "sip2"}),
+        proofs=("login",),
+        evidence=(Evidence(Use.ILS, "SIP2 63, 17", Seen.READ, "SirsiDynix' documentation"),),
+    ),
+    System(
+        "polaris", "Polaris", "library system",
+        ils=MappingProxyType({"connector": "sip2"}),
+        proofs=("login",),
+        evidence=(Evidence(Use.ILS, "SIP2 63, 17", Seen.READ, "Innovative's documentation"),),
     ),
     System(
         "xc", "XC NCIP Toolkit", "library system",

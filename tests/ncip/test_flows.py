@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -23,7 +24,8 @@ COPY = ItemKey("THEM", "T1")
 
 
 def telling(send: Send, wire_agency: str = "HKU", item: ItemKey | None = COPY) -> Telling:
-    return Telling(send.value, "R1", "THEM", wire_agency, "R1-1", NOW, item, "b1", due=date(2017, 4, 1))
+    told = Telling(send.value, "R1", "THEM", wire_agency, "R1-1", NOW, item, "b1", due=date(2017, 4, 1))
+    return replace(told, title="Dune", author="Herbert, Frank", call_number="PS3558", volume="2")
 
 
 def partner(dialect: str) -> Partner:

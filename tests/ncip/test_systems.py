@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.config import ConfigErrors, load
-from hkall_gateway.config.gateway import Client, Partner
+from hkall_gateway.config.gateway import Client, Gateway, Partner
 from hkall_gateway.config.ils import Ils
 from hkall_gateway.config.loading import Strict
-from hkall_gateway.ncip.systems import SYSTEMS, System, Use, names
+from hkall_gateway.ncip.systems import SYSTEMS, Seen, System, Use, names
 
 MODELS: dict[Use, type[Strict]] = {Use.PARTNER: Partner, Use.CLIENT: Client, Use.ILS: Ils}
 ROWS = pytest.mark.parametrize("system", SYSTEMS.values(), ids=list(SYSTEMS))
 
+SCENARIOS = Path(__file__).parents[2] / "fixtures/scenarios"
 LEAST = """
 [library]
 agency = "HKU"
@@ -37,16 +38,51 @@ def test_a_system_is_told_of_only_where_it_can_stand(system: System) -> None:
     assert any(system.defaults(use) is not None for use in Use)
 
 
-@pytest.mark.parametrize(("use", "row"), [(Use.CLIENT, "[[clients]]\nagency = 'D'\nby_address = true")])
-def test_an_unknown_system_is_refused_with_the_names_of_those_that_are_known(tmp_path: Path, use: Use, row: str) -> None:
+@ROWS
+def test_what_the_suite_plays_has_scenarios_of_its_name(system: System) -> None:
+    played = any(one.seen is Seen.PLAYED for one in system.evidence)
+    assert not played or list(SCENARIOS.glob(f"system-{system.name}-*.txt"))
+
+
+PARTNER = "[[partners]]\nagency = 'P'\nname = 'P'\nurl = 'http://p.test'"
+TABLES = {
+    Use.PARTNER: (PARTNER, "partners[0].system"),
+    Use.CLIENT: ("[[clients]]\nagency = 'D'\nby_address = true", "clients[0].system"),
+    Use.ILS: ("[ils]", "ils.system"),
+}
+
+
+@pytest.mark.parametrize("use", TABLES)
+def test_an_unknown_system_is_refused_with_the_names_of_those_that_are_known(tmp_path: Path, use: Use) -> None:
+    row, where = TABLES[use]
+
     with pytest.raises(ConfigErrors) as bad:
-        read(tmp_path, f"{row}\nsystem = 'folium'")
-    ((where, what),) = bad.value.errors
-    assert where in {"clients[0].system", "ils.system"}
+        read(tmp_path, f"{row}\nsystem = 'nonesuch'")
+
+    ((path, what),) = bad.value.errors
+    assert path == where
     assert all(name in what for name in names(use))
 
 
-def read(folder: Path, rows: str) -> object:
+@pytest.mark.parametrize(("use", "name"), [(use, name) for use in Use for name in names(use)])
+def test_each_system_makes_a_row_of_its_table_that_is_right(tmp_path: Path, use: Use, name: str) -> None:
+    needed = "\nhost = 'ils.test'\nurl = 'http://ils.test'" if use is Use.ILS else ""
+    assert read(tmp_path, f"{TABLES[use][0]}\nsystem = '{name}'{needed}")
+
+
+def test_a_key_of_the_file_goes_before_the_systems(tmp_path: Path) -> None:
+    config = read(tmp_path, f"{PARTNER}\nsystem = 'folio'\nrequest_type = 'Hold'")
+
+    (partner,) = (row.plain() for row in config.partners)
+    assert (partner.dialect, partner.request_type, partner.request_scope_type) == ("broker", "Hold", "Title")
+    assert ("Did not find a user with that id", "fault") in partner.problems
+
+
+def test_a_table_without_a_system_is_as_it_was(tmp_path: Path) -> None:
+    assert read(tmp_path, PARTNER).partners[0].plain().dialect == "direct"
+
+
+def read(folder: Path, rows: str) -> Gateway:
     path = folder / "gateway.toml"
     path.write_text(LEAST + rows, "utf-8")
     return load(path, {})
