@@ -15,9 +15,9 @@ from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
-from hkall_gateway.config.cautions import cautions
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import Fault
+from hkall_gateway.config.notes import notes
 from hkall_gateway.doctor import database, tls
 from hkall_gateway.doctor.database import Seen
 from hkall_gateway.doctor.findings import Sheet
@@ -48,7 +48,7 @@ class Here:
 async def examined(sheet: Sheet, tools: Tools, here: Here) -> None:
     """Examine this machine's side."""
     config = tools.means.config()
-    told(sheet, config)
+    told(sheet, config, here.policy)
     for file, wanted in files(config, here.path):
         judge_file(sheet, file, wanted)
     for path in unwritable(config):
@@ -70,9 +70,9 @@ def _none(sheet: Sheet, check: str, detail: str) -> None:
 # ---- configuration and files
 
 
-def told(sheet: Sheet, config: Gateway) -> None:
+def told(sheet: Sheet, config: Gateway, policy: Policy) -> None:
     """The findings about what works and is meant otherwise; errors end the command before it comes here."""
-    faults: list[Fault] = [*cautions(config), *missing(config)]
+    faults: list[Fault] = [*notes(config, policy), *missing(config)]
     for path, what in faults:
         sheet.warn("config", f"{path} {what}", about=path)
     if not faults:
