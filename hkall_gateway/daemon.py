@@ -43,8 +43,10 @@ from hkall_gateway.edge.ports import entrance, numbered, prompt
 from hkall_gateway.edge.secrets import Secrets, WrongPins
 from hkall_gateway.edge.soon import Soon
 from hkall_gateway.ncip import handlers as ncip
+from hkall_gateway.ncip.key_sets import MOST_BYTES
 from hkall_gateway.ncip.rawtcp import NcipLines
 from hkall_gateway.ncip.server import NcipSite
+from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.ops import counting
 from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.ops.pages import ops_site
@@ -224,7 +226,8 @@ class Daemon:
             self._guesses,
             self.config.sip2.wrong_pins_per_address,
         )
-        callers, dialects = rows.callers(self.config, self._environ), rows.dialects(self.config)
+        get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
+        callers, dialects = rows.callers(self.config, self._environ, get), rows.dialects(self.config)
         deadline = Deadline(self._reactor, self.config.ncip.answer_within_s)
         ncip_door = ncip.Door(
             self.desk,
@@ -239,6 +242,10 @@ class Daemon:
             other_names=self.config.ncip.other_names,
             proofs=self._proofs,
             guesses=self._guesses,
+            verify=self._logins.verify,
+            places=rows.places(self.config),
+            name_order=library.name_order or "",
+            public_keys=rows.public_keys(self.config),
         )
         return sip2_door, ncip_door
 

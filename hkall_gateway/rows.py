@@ -13,6 +13,10 @@ from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.mail.letters import Sender
 from hkall_gateway.ncip.handlers import Caller
+from hkall_gateway.ncip.http_proofs import HttpProof
+from hkall_gateway.ncip.key_sets import FileKeys, Get, UrlKeys, no_get
+from hkall_gateway.ncip.our_proofs import OurProof, basic, bearer, signed
+from hkall_gateway.ncip.signed_tokens import Signer, TokenRule, published, signing_key
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -50,19 +54,61 @@ def framing_of_ils(config: Gateway) -> Dialect:
     return makes_of_terminals(config.sip2)[config.ils.dialect]
 
 
-def callers(config: Gateway, environ: Mapping[str, str]) -> dict[str, Caller]:
-    """Who may speak NCIP to us, by agency."""
+def callers(config: Gateway, environ: Mapping[str, str], get: Get = no_get) -> dict[str, Caller]:
+    """Who may speak NCIP to us, by agency. `get` fetches the keys of those that publish them."""
     secret = agreed_secrets(config, environ)
     usual = config.ncip.wrong_pins
-    partners = [_partner(p, secret[p.agency], usual) for p in config.partners]
-    clients = [_client(c, secret[c.agency], usual) for c in config.clients]
+    partners = [replace(_partner(p, secret[p.agency], usual), http=_http_proof(p, get)) for p in config.partners]
+    clients = [replace(_client(c, secret[c.agency], usual), http=_http_proof(c, get)) for c in config.clients]
     return {caller.agency: caller for caller in (*partners, *clients)}
+
+
+def _http_proof(row: gateway.Partner | gateway.Client, get: Get) -> HttpProof:
+    return HttpProof(
+        row.basic_login, row.basic_hash or "", row.bearer_hash or "", _token_rule(row.jwt, get) if row.jwt else None
+    )
+
+
+def _token_rule(row: gateway.Jwt, get: Get) -> TokenRule:
+    keys = FileKeys(row.jwks_file) if row.jwks_file else UrlKeys(row.jwks_url or "", get)
+    return TokenRule(row.issuer, row.audience, row.algorithms, keys, row.subject)
+
+
+def places(config: Gateway) -> dict[str, str]:
+    """What people call our pickup locations, by their codes, in order."""
+    library = config.library
+    return {code: library.place_names.get(code, code) for code in library.pickup_locations}
 
 
 def agreed_secrets(config: Gateway, environ: Mapping[str, str]) -> dict[str, str]:
     """The secret between each agency and us; "" where none is agreed, which admits nobody."""
     found: list[gateway.Partner | gateway.Client] = [*config.partners, *config.clients]
     return {row.agency: environ.get(row.secret_env or "", "") for row in found}
+
+
+def our_proofs(config: Gateway, environ: Mapping[str, str]) -> dict[str, OurProof]:
+    """What we send in the Authorization header, by the agency of each partner that wants it."""
+    made = {row.agency: _our_proof(row.our_proof, config.library.agency, environ) for row in config.partners}
+    return {agency: proof for agency, proof in made.items() if proof is not None}
+
+
+def _our_proof(row: gateway.OurProof, agency: str, environ: Mapping[str, str]) -> OurProof | None:
+    if row.basic_password_env:
+        return basic(row.basic_login or agency, environ.get(row.basic_password_env, ""))
+    if row.bearer_env:
+        return bearer(environ.get(row.bearer_env, ""))
+    return signed(_signer(row.jwt)) if row.jwt else None
+
+
+def _signer(row: gateway.OurJwt) -> Signer:
+    told = (row.issuer, row.subject, row.audience, row.algorithm, row.lifetime_s, row.claims)
+    return Signer(signing_key(row.key_file.read_bytes()), *told)
+
+
+def public_keys(config: Gateway) -> bytes:
+    """The JSON Web Key Set of the keys with which we sign; b"" where we sign nothing."""
+    files = [row.our_proof.jwt.key_file for row in config.partners if row.our_proof.jwt]
+    return published(signing_key(file.read_bytes()) for file in files) if files else b""
 
 
 def dialects(config: Gateway) -> dict[str, str]:
@@ -106,4 +152,5 @@ def _client(row: gateway.Client, secret: str, wrong_pins: int) -> Caller:
         row.agency, secret, "client", row.allow_from, request_agencies=row.request_agencies, max_connections=row.max_connections
     )
     proof = replace(told, certificate=row.certificate, by_address=row.by_address)
-    return replace(proof, labels=row.request_status == "label", wrong_pins=row.wrong_pins or wrong_pins)
+    told = replace(proof, labels=row.request_status == "label", wrong_pins=row.wrong_pins or wrong_pins)
+    return replace(told, request_type=row.request_type, pin=row.pin, without_header=row.without_header)

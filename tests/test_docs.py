@@ -13,6 +13,9 @@ from hkall_gateway.cli import main
 from hkall_gateway.config import load
 from hkall_gateway.config import policy as policies
 from hkall_gateway.connectors import exports
+from hkall_gateway.edge.secrets import DECOY
+from tests.config.test_gateway import LEAST
+from tests.ncip.test_signed_tokens import pem
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -37,6 +40,20 @@ def test_the_first_site_s_configuration_and_policy_are_right(tmp_path: Path) -> 
     (tmp_path / "policy.toml").write_text(policy, encoding="utf-8")
     assert load(tmp_path / "gateway.toml", VARIABLES).policy.file == tmp_path / "policy.toml"
     assert policies.load(tmp_path / "policy.toml").waits.requested_days == 4
+
+
+def test_the_rows_of_vufind_and_openrs_are_right(tmp_path: Path) -> None:
+    client, peer = _blocks(ROOT / "docs" / "callers.md", "toml")
+    (tmp_path / "ours.pem").write_bytes(pem("ours"))
+    partner = (
+        '[[partners]]\nagency = "DCB"\nname = "OpenRS"\nurl = "https://dcb.example.org/ncip"\nfrom_system_id = "HKU-SYSTEM"\n'
+    )
+    text = LEAST + client.replace("$argon2id$…", DECOY) + partner + peer.replace('"ours.pem"', f'"{tmp_path}/ours.pem"')
+    (tmp_path / "gateway.toml").write_text(text, encoding="utf-8")
+    found = load(tmp_path / "gateway.toml", {})
+    ours = found.partners[0].our_proof.jwt
+    assert ours is not None
+    assert (found.clients[0].request_type, ours.subject) == ("Hold", found.partners[0].from_system_id)
 
 
 def test_the_row_for_a_replaced_card_can_be_loaded(tmp_path: Path) -> None:

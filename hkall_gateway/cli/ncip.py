@@ -17,6 +17,7 @@ from hkall_gateway.lab.shorthand import written
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Fields, Message, Value, many
+from hkall_gateway.ncip.our_proofs import basic, bearer
 from hkall_gateway.ncip.transport import NoReply, Posted, charset
 
 EXAMPLE = """
@@ -26,6 +27,7 @@ Example: hkall-gateway ncip http://cuhk.test/ncip question.xml
 More:
   hkall-gateway ncip http://127.0.0.1:8080/ncip LookupRequest request=d-77 --from HKU-DISCOVERY --to HKU --secret-env KEY
   hkall-gateway ncip http://127.0.0.1:8080/ncip LookupUser user=UG1 LoanedItemsDesired=yes --from HKU-DISCOVERY --to HKU
+  hkall-gateway ncip http://127.0.0.1:8080/ncip question.xml --proof basic --login vufind --secret-env KEY
   hkall-gateway ncip http://127.0.0.1:8080/ncip LookupItem item=HKU:K9 --dialect innreach --from HKALL1 --to HKU --show
 """
 
@@ -36,7 +38,15 @@ More:
 @click.argument("words", nargs=-1)
 @click.option("--from", "speaker", default="", help="Who asks: the FromAgencyId. Needed to build a document.")
 @click.option("--to", "listener", default="", help="Who is asked: the ToAgencyId. Needed to build a document.")
-@click.option("--secret-env", default="", help="Name of the variable with the FromAgencyAuthentication.")
+@click.option("--secret-env", default="", help="Name of the variable with the secret.")
+@click.option(
+    "--proof",
+    default="document",
+    type=click.Choice(["document", "basic", "bearer"]),
+    show_default=True,
+    help="Where the secret goes: FromAgencyAuthentication, or the Authorization header.",
+)
+@click.option("--login", default="", help="HTTP Basic: the name, if it is not the FromAgencyId.")
 @click.option("--dialect", default="direct", type=click.Choice(list(DIALECTS)), help="How the document is written.")
 @click.option("--timeout", "timeout_s", default=20.0, show_default=True, help="Seconds until nobody is waited for.")
 @click.option("--show", "shown", is_flag=True, help="Print the document that is sent, too.")
@@ -50,7 +60,7 @@ def ncip(url: str, what: str, words: tuple[str, ...], **options: Any) -> None:
     body = _body(what, words, options)
     if options["shown"]:
         click.echo(body.decode("utf-8", "replace"))
-    posted = _posted(url, body, options["timeout_s"])
+    posted = _posted(url, body, options["timeout_s"], _authorization(options))
     try:
         message = decode(posted.body, charset(posted.content_type))
     except BadMessage as bad:
@@ -67,10 +77,24 @@ def _body(what: str, words: tuple[str, ...], options: dict[str, Any]) -> bytes:
         return file.read_bytes()
     if not options["speaker"] or not options["listener"]:
         raise Ending(f"{what}: no such file; and to build a {what}, --from and --to must say who asks whom", WRONG)
+    secret = _secret(options) if options["proof"] == "document" else ""
+    return _built(what, words, options["speaker"], options["listener"], secret, options["dialect"])
+
+
+def _secret(options: dict[str, Any]) -> str:
     secret = os.environ.get(options["secret_env"], "") if options["secret_env"] else ""
     if options["secret_env"] and not secret:
         raise Ending(f"--secret-env: the environment has no variable {options['secret_env']!r}", WRONG)
-    return _built(what, words, options["speaker"], options["listener"], secret, options["dialect"])
+    return secret
+
+
+def _authorization(options: dict[str, Any]) -> str:
+    """The header that proves who asks; "" where the document does, or nothing."""
+    if options["proof"] == "document":
+        return ""
+    secret = _secret(options)
+    made = basic(options["login"] or options["speaker"], secret) if options["proof"] == "basic" else bearer(secret)
+    return made(now())
 
 
 def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, secret: str, dialect: str) -> bytes:
@@ -81,9 +105,9 @@ def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, se
         raise Ending(str(bad), WRONG) from None
 
 
-def _posted(url: str, body: bytes, timeout_s: float) -> Posted:
+def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> Posted:
     try:
-        return post(url, body, timeout_s)
+        return post(url, body, timeout_s, authorization)
     except ValueError as bad:
         raise Ending(str(bad), WRONG) from None
     except NoReply as failed:

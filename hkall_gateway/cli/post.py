@@ -9,7 +9,7 @@ from hkall_gateway import __version__
 from hkall_gateway.ncip.transport import CONTENT_TYPE, MOST_BYTES, NoReply, Posted
 
 
-def post(url: str, body: bytes, timeout_s: float) -> Posted:
+def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> Posted:
     """The reply, whatever its status. ValueError for an address that is none, NoReply where nobody answers there."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -19,6 +19,7 @@ def post(url: str, body: bytes, timeout_s: float) -> Posted:
     try:
         line = made(parts.hostname, parts.port, timeout=timeout_s)
         headers = {"Content-Type": CONTENT_TYPE, "Accept": "application/xml", "User-Agent": f"hkall-gateway/{__version__}"}
+        headers |= {"Authorization": authorization} if authorization else {}
         line.request("POST", path, body, headers)
         response = line.getresponse()
         return Posted(response.status, response.headers.get("Content-Type", ""), response.read(MOST_BYTES), 0)

@@ -95,7 +95,7 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
     """What the partner says when it is asked, one request after another. Where it says nothing usable it is taken as agreed."""
     if not (partner.can_lookup_request or partner.can_lookup_items):
         raise Ending(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
-    client = Client(site.post, site.house.agency, site.secrets)
+    client = Client(site.post, site.house.agency, site.secrets, posts=site.posts)
     still = site.run(Unit.open_list, "", partner.agency)
     ended = site.run(lists.ended_with, partner.agency, site.now() - timedelta(days=days))
     said = [_look_up(client, request, partner) for request in (*still, *ended)]

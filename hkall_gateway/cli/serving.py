@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from secrets import token_urlsafe
 
 import click
 
@@ -39,10 +40,14 @@ def check_config(config: Path) -> None:
 
 
 @click.command("hash-secret")
-def hash_secret() -> None:
-    """Read a password from the terminal and print the hash to put into the configuration.
+@click.option("--new", is_flag=True, help="Make a random secret and print it before its hash.")
+def hash_secret(*, new: bool) -> None:
+    """Read a password from the terminal and print the hash to put into the configuration: a terminal's `secret_hash`,
+    a client's or partner's `basic_hash` or `bearer_hash`.
 
-    Example: hkall-gateway hash-secret
+    Example: hkall-gateway hash-secret --new
     """
-    text = click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True)
+    text = token_urlsafe(32) if new else click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True)
+    if new:
+        click.echo(text)
     click.echo(secrets.hash_secret(text))

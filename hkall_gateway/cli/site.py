@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from hkall_gateway.desk.local import loaded_facts
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.mail.letters import LANGUAGES
 from hkall_gateway.ncip.calls import Caller
+from hkall_gateway.ncip.our_proofs import OurProof
 from hkall_gateway.ncip.transport import Post, Posted
 from hkall_gateway.rules.vocabulary import NOTHING, By, Partner, Sensitive
 from hkall_gateway.store import schema
@@ -61,8 +63,8 @@ class Site:
     the configured ones, `secrets` is the FromAgencyAuthentication that each expects of us; `now` is the aware UTC instant;
     `local` asks the library's own system, None where borrowers are what was loaded. `languages` are those of letters, the
     usual one first; `bounce_key` signs their Message-IDs. `looking` does the same as `transact` without a lock, for work that
-    only reads. `engine` and `erased_file` (the marks of the erased, under `erased_key`) are there where the site is a
-    configured one.
+    only reads. `posts` are the ways to partners that know us by an Authorization header. `engine` and `erased_file` (the
+    marks of the erased, under `erased_key`) are there where the site is a configured one.
     """
 
     house: House
@@ -79,6 +81,7 @@ class Site:
     engine: Engine | None = None
     erased_file: Path | None = None
     erased_key: bytes = b""
+    posts: Mapping[str, Post] = field(default_factory=dict)
 
     def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """What is known of a borrower now; asked before the unit of work that decides."""
@@ -137,7 +140,8 @@ def open_site(path: Path) -> Site:
     bounces = os.environ.get(config.smtp.bounce_key_env or "", "") if config.smtp else ""
     marks, key = erased_file(config, path), erased_key(config)
     told = (config.library.languages, Sensitive(bounces))
-    return Site(house, transact, now, partners, secrets, _post, callers, asked, *told, looking, engine, marks, key)
+    posts: dict[str, Post] = {a: partial(_post, proof=proof) for a, proof in rows.our_proofs(config, os.environ).items()}
+    return Site(house, transact, now, partners, secrets, _post, callers, asked, *told, looking, engine, marks, key, posts)
 
 
 def erased_file(config: Gateway, path: Path) -> Path:
@@ -152,9 +156,9 @@ def erased_key(config: Gateway) -> bytes:
     return os.environ.get(config.privacy.erased_key_env or "", "").encode()
 
 
-async def _post(url: str, body: bytes, timeout_s: float) -> Posted:
+async def _post(url: str, body: bytes, timeout_s: float, proof: OurProof | None = None) -> Posted:
     """The command waits for the reply."""
-    return post(url, body, timeout_s)
+    return post(url, body, timeout_s, proof(now()) if proof else "")
 
 
 def require_revision(engine: Engine, path: Path) -> None:

@@ -21,6 +21,14 @@ OF_ROLES: Final = {"takes_money": ("counter", "selfcheck"), "offline": ("counter
 """Keys of a terminal's row, and the roles that have a use for them: a book drop ends no loan, off line or not (R17)."""
 
 
+PROOFS: Final = ("secret_env", "certificate", "by_address", "basic_hash", "bearer_hash", "jwt")
+"""The keys of a client's row of which one at least proves who it is."""
+
+
+OURS: Final = ("basic_password_env", "bearer_env", "jwt")
+"""The keys of a partner's row by which we prove who we are in an Authorization header."""
+
+
 def crossed(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
     """Everything that these tables contradict themselves in; `environ` must hold what their `…_env` keys name."""
     yield from _twice(tables)
@@ -105,10 +113,37 @@ def _listeners(tables: Table) -> Iterator[Fault]:
 
 
 def _proofs(tables: Table) -> Iterator[Fault]:
-    """A client proves somehow who it is."""
-    for index, row in _rows(tables, "clients"):
-        if not any(row.get(name) for name in ("secret_env", "certificate", "by_address")):
-            yield dotted(("clients", index, "secret_env")), "is missing; or name its certificate, or say by_address = true"
+    """A client proves somehow who it is; a proof is whole, and names one row."""
+    rows = [(kind, index, row) for kind in ("partners", "clients") for index, row in _rows(tables, kind)]
+    for kind, index, row in rows:
+        if kind == "clients" and not any(row.get(name) for name in PROOFS):
+            yield dotted((kind, index, "secret_env")), f"is missing; or {listed(PROOFS[1:])} proves who it is"
+        if row.get("basic_login") and not row.get("basic_hash"):
+            yield dotted((kind, index, "basic_hash")), "is missing; basic_login is of no use without it"
+        jwt = row.get("jwt")
+        if isinstance(jwt, dict) and bool(jwt.get("jwks_file")) == bool(jwt.get("jwks_url")):
+            yield dotted((kind, index, "jwt")), "must name its keys by one of jwks_file and jwks_url"
+    logins = [(kind, i, row.get("basic_login") or row.get("agency")) for kind, i, row in rows if row.get("basic_hash")]
+    yield from _repeated([(dotted((kind, i, "basic_login")), login) for kind, i, login in logins])
+    yield from _silent(tables)
+    yield from _our_proofs(tables)
+
+
+def _silent(tables: Table) -> Iterator[Fault]:
+    """A document that names no sender is of one client, unless a login tells them apart."""
+    silent = [i for i, row in _rows(tables, "clients") if row.get("without_header") is True and not row.get("basic_hash")]
+    for index in silent[1:]:
+        yield dotted(("clients", index, "without_header")), "is another client's already, and no basic_hash tells them apart"
+
+
+def _our_proofs(tables: Table) -> Iterator[Fault]:
+    """We prove who we are in one way, and wholly."""
+    for index, row in _rows(tables, "partners"):
+        ours, where = _table(row, "our_proof"), ("partners", index, "our_proof")
+        if len([key for key in OURS if ours.get(key)]) > 1:
+            yield dotted(where), f"must be one of {listed(OURS)}"
+        if ours.get("basic_login") and not ours.get("basic_password_env"):
+            yield dotted((*where, "basic_password_env")), "is missing; basic_login is of no use without it"
 
 
 def _terminals(tables: Table) -> Iterator[Fault]:

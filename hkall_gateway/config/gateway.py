@@ -22,18 +22,21 @@ from hkall_gateway.config.values import (
     DatabaseUrl,
     Endpoint,
     File,
+    KeySetFile,
     Natural,
     NcipDialect,
     Network,
     PartnerSystem,
     PortNumber,
     Seconds,
+    SigningKeyFile,
     Text,
     Variable,
     WebUrl,
     Zone,
 )
 from hkall_gateway.ncip.calls import WRONG_PINS as WRONG_PINS_OF_A_CALLER
+from hkall_gateway.ncip.signed_tokens import Algorithm
 from hkall_gateway.rules import vocabulary
 from hkall_gateway.rules.vocabulary import Meaning
 from hkall_gateway.sip2.turns import WRONG_PINS, WRONG_PINS_OF_AN_ADDRESS
@@ -60,6 +63,10 @@ class Library(Strict):
     name_zh: str = Field(default="", description="our name in Chinese letters; empty = as above")
     place_names: Mapping[Text, Text] = Field(default={}, description="what letters call a place of collection, by its code")
     place_names_zh: Mapping[Text, Text] = Field(default={}, description="the same in Chinese letters; missing = as above")
+    name_order: Literal["surname_first", "given_first"] | None = Field(
+        default=None,
+        description="which part of a patron's name is the surname where no comma says so; without it nothing is divided",
+    )
 
 
 class Database(Strict):
@@ -202,6 +209,42 @@ class Charges(Strict):
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(default="HKD", description="ISO 4217 code")
 
 
+class Jwt(Strict):
+    """The signed tokens (JWT, RFC 7523) by which a caller proves who it is, as OpenRS does."""
+
+    issuer: Text = Field(description="`iss` of its tokens")
+    audience: Text = Field(description="`aud` of its tokens: what we are called there")
+    subject: str = Field(default="", description="`sub` of its tokens; empty = any. OpenRS: its SystemId")
+    algorithms: tuple[Algorithm, ...] = Field(
+        default=("RS256", "ES256"), min_length=1, description="signatures that are believed; no other is tried"
+    )
+    jwks_file: KeySetFile | None = Field(default=None, description="its public keys: a JSON Web Key Set")
+    jwks_url: WebUrl | None = Field(default=None, description="or where it publishes them; kept for an hour")
+
+
+class OurJwt(Strict):
+    """The signed tokens (JWT, RFC 7523) by which we prove to a partner who we are, as OpenRS wants it."""
+
+    key_file: SigningKeyFile = Field(
+        description="our private key, PEM or a JSON Web Key; its public half stands at /.well-known/jwks.json of the NCIP port"
+    )
+    issuer: Text = Field(description="`iss`: how the partner knows us")
+    subject: Text = Field(description="`sub`: who sends; OpenRS: our SystemId there, as `from_system_id`")
+    audience: Text = Field(description="`aud`: how the partner calls itself; OpenRS: `dcb`")
+    algorithm: Algorithm = Field(default="RS256", description="signature")
+    lifetime_s: Annotated[int, Field(ge=10, le=900)] = Field(default=300, description="how long one token is good")
+    claims: Mapping[Text, str] = Field(default={}, description="further claims; OpenRS: `protocol` is `NCIP2`")
+
+
+class OurProof(Strict):
+    """What we send to a partner in the Authorization header; one of Basic, a bearer secret and signed tokens."""
+
+    basic_login: str = Field(default="", description="HTTP Basic: our name there; empty = our AgencyId")
+    basic_password_env: Variable | None = Field(default=None, description="HTTP Basic: variable with our password there")
+    bearer_env: Variable | None = Field(default=None, description="variable with our secret there, sent as Bearer")
+    jwt: OurJwt | None = Field(default=None, description="tokens that we sign")
+
+
 class Partner(Strict):
     """Another library of the consortium."""
 
@@ -215,6 +258,16 @@ class Partner(Strict):
     secret_env: Variable | None = Field(default=None, description="variable with FromAgencyAuthentication, both ways")
     certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
     by_address: bool = Field(default=False, description="its address alone proves who it is, where no secret comes")
+    basic_login: str = Field(default="", description="HTTP Basic: the name; empty = its AgencyId")
+    basic_hash: Argon2Hash | None = Field(
+        default=None, repr=False, description="HTTP Basic: Argon2id hash of the password, from `hash-secret`"
+    )
+    bearer_hash: Argon2Hash | None = Field(
+        default=None,
+        repr=False,
+        description="Argon2id hash of a secret that it sends as `Authorization: Bearer`, from `hash-secret`",
+    )
+    jwt: Jwt | None = Field(default=None, description="signed tokens that it sends as `Authorization: Bearer`")
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
     priority: Annotated[int, Field(ge=0, le=99)] = Field(default=50, description="order of lenders, lowest first")
     courier_days: Annotated[int, Field(ge=0)] = Field(default=2, description="days that a book travels")
@@ -244,6 +297,8 @@ class Partner(Strict):
     request_id_in_ext: bool = Field(
         default=False, description="its RequestId stands in the Ext of each reply, also beside a Problem"
     )
+    from_system_id: str = Field(default="", description="FromSystemId in what is written to it; OpenRS knows us by it")
+    our_proof: OurProof = Field(default=OurProof(), description="our own proof there, beside `secret_env`")
     problems: Mapping[Text, Meaning] = Field(
         default={},
         description="what a ProblemType of its own means, or words in its ProblemDetail or ProblemValue: refused, later, "
@@ -283,6 +338,16 @@ class Client(Strict):
     secret_env: Variable | None = Field(default=None, description="variable with its FromAgencyAuthentication")
     certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
     by_address: bool = Field(default=False, description="its address alone proves who it is, where no secret comes")
+    basic_login: str = Field(default="", description="HTTP Basic: the name; empty = its AgencyId")
+    basic_hash: Argon2Hash | None = Field(
+        default=None, repr=False, description="HTTP Basic: Argon2id hash of the password, from `hash-secret`"
+    )
+    bearer_hash: Argon2Hash | None = Field(
+        default=None,
+        repr=False,
+        description="Argon2id hash of a secret that it sends as `Authorization: Bearer`, from `hash-secret`",
+    )
+    jwt: Jwt | None = Field(default=None, description="signed tokens that it sends as `Authorization: Bearer`")
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
     request_status: Literal["niso", "label"] = Field(
         default="niso",
@@ -290,6 +355,17 @@ class Client(Strict):
     )
     request_agencies: tuple[Agency, ...] = Field(
         default=(), description="further AgencyIds under which it numbers its requests"
+    )
+    request_type: Text = Field(
+        default="Loan", description="RequestType that it reads in a patron's list; VuFind's XCNCIP2 driver shows `Hold` alone"
+    )
+    pin: Literal["checked", "optional", "required"] = Field(
+        default="checked",
+        description="checked: a PIN that it sends is compared, an empty one too; optional: an empty one counts as none; "
+        "required: none of its readers does anything without a PIN",
+    )
+    without_header: bool = Field(
+        default=False, description="a document without InitiationHeader is its own; it proves who it is all the same"
     )
     wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this client")
     max_connections: Natural = Field(default=100, description="open connections that have proven to be its own")

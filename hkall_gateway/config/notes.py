@@ -29,6 +29,7 @@ def notes(config: Gateway, policy: Policy) -> Iterator[Fault]:
     yield from _unnamed(config.library)
     yield from _terminals(config.sip2.terminals, site, policy)
     yield from _brokers(config)
+    yield from _keys_in_the_clear(config)
     yield from _retention(site, policy)
 
 
@@ -98,6 +99,15 @@ def _brokers(config: Gateway) -> Iterator[Fault]:
     for partner in config.partners:
         if partner.sees_patrons is None and DIALECTS[partner.dialect].flow != DIRECT:
             yield f"partners {partner.agency}", BROKER
+
+
+def _keys_in_the_clear(config: Gateway) -> Iterator[Fault]:
+    """Keys that are fetched without TLS: who can change them on their way can sign as the peer."""
+    tokens = [(("partners", i), row.jwt) for i, row in enumerate(config.partners)]
+    tokens += [(("clients", i), row.jwt) for i, row in enumerate(config.clients)]
+    for where, jwt in tokens:
+        if jwt and jwt.jwks_url and jwt.jwks_url.startswith("http:"):
+            yield dotted((*where, "jwt", "jwks_url")), "is fetched without TLS; who changes it on its way signs as the peer"
 
 
 # ---- how long patrons are remembered

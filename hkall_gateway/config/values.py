@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 from urllib.parse import urlsplit
@@ -15,6 +16,8 @@ from hkall_gateway.edge.allow import network
 from hkall_gateway.edge.ports import NUMBER
 from hkall_gateway.edge.secrets import is_hash
 from hkall_gateway.ncip.dialects import DIALECTS as NCIP_DIALECTS
+from hkall_gateway.ncip.key_sets import key_set
+from hkall_gateway.ncip.signed_tokens import signing_key
 from hkall_gateway.ncip.systems import Use, names
 
 FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
@@ -132,6 +135,22 @@ def _certificate(text: str) -> str:
     return digits if re.fullmatch(r"[0-9a-f]{64}", digits) else text
 
 
+def _holding(look: Callable[[bytes], object]) -> Callable[[Path, ValidationInfo], Path]:
+    """Accepts the place of a file in which `look` finds, now, what it looks for."""
+    return lambda path, info: _looked_into(look, path, info)
+
+
+def _looked_into(look: Callable[[bytes], object], path: Path, info: ValidationInfo) -> Path:
+    placed = _file(path, info)
+    try:
+        look(placed.read_bytes())
+    except OSError as bad:
+        raise ValueError(f"{path}: {bad.strerror or bad}") from bad
+    except ValueError as bad:
+        raise ValueError(f"{path}: {bad}") from bad
+    return placed
+
+
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Agency: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
 Variable: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -141,6 +160,8 @@ Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PortNumber: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 Endpoint: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
 File: TypeAlias = Annotated[Path, AfterValidator(_file)]
+KeySetFile: TypeAlias = Annotated[Path, AfterValidator(_holding(key_set))]
+SigningKeyFile: TypeAlias = Annotated[Path, AfterValidator(_holding(signing_key))]
 Network: TypeAlias = Annotated[str, AfterValidator(_network)]
 Zone: TypeAlias = Annotated[str, AfterValidator(_zone)]
 Argon2Hash: TypeAlias = Annotated[str, AfterValidator(_hash)]

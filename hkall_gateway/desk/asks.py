@@ -118,7 +118,8 @@ class Renew:
 class RequestTitle:
     """A patron wants a title from another library. `placed_by` and `placed_id` are the asker's own RequestId.
 
-    `staff` lifts the ban on a second request for the same title; after `need_before` nobody wants it any more.
+    `staff` lifts the ban on a second request for the same title; after `need_before` nobody wants it any more. `item` is a
+    copy that was pointed at: its volume is wanted, where `volume` names none (R8); any copy of it will do.
     """
 
     by: By
@@ -133,6 +134,7 @@ class RequestTitle:
     staff: bool = False
     reopened_from: str = ""
     inbox: InboxKey | None = None
+    item: ItemKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

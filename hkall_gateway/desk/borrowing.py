@@ -59,6 +59,9 @@ def request_title(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, house: Ho
         return _known(unit, known, ask, now)
     if facts.borrower is None:
         return no(unit, facts.stranger, ask.by, now, patron=ask.patron)
+    if ask.item and not ask.volume:
+        pointed_at = unit.holding(ask.item)
+        ask = replace(ask, volume=pointed_at.volume if pointed_at else "")
     return _decide(unit, ask, facts, facts.borrower, house, now)
 
 

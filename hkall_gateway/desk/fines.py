@@ -78,8 +78,8 @@ def charge_lines(unit: Unit, charged: Sequence[Charged]) -> tuple[ChargeLine, ..
 
 def _line(unit: Unit, charged: Charged) -> ChargeLine:
     about = unit.request(charged.request)
-    title, item = (about.title, about.item) if about else ("", None)
-    return ChargeLine(charged.id, charged.request, charged.kind, title, item, charged.left_cents, charged.at)
+    title, item, bib_id = (about.title, about.item, about.bib_id) if about else ("", None, "")
+    return ChargeLine(charged.id, charged.request, charged.kind, title, item, charged.left_cents, charged.at, bib_id)
 
 
 # ---- paid and waived

@@ -58,6 +58,7 @@ class ChargeLine:
     item: ItemKey | None
     left_cents: int
     at: datetime
+    bib_id: str = ""
 
 
 class Whose(StrEnum):
@@ -115,6 +116,8 @@ class ItemSeen:
     status: str = ""
     call_number: str = ""
     author: str = ""
+    bib_id: str = ""
+    volume: str = ""
     due: date | None = None
     recalled_on: date | None = None
     earliest_recall: date | None = None

@@ -96,6 +96,8 @@ def see_item(unit: Unit, ask: SeeItem, house: House) -> ItemSeen | Refused:
         status=holding.status,
         call_number=holding.call_number,
         author=holding.author,
+        bib_id=holding.bib_id,
+        volume=holding.volume,
         properties=properties_of(unit, holding.key),
     )
 
@@ -114,6 +116,8 @@ def _seen_in_request(unit: Unit, request: Request, house: House) -> ItemSeen:
         status=holding.status if holding else "",
         call_number=holding.call_number if holding else "",
         author=holding.author if holding else "",
+        bib_id=request.bib_id,
+        volume=request.volume or (holding.volume if holding else ""),
         due=request.due if request.side is Side.BORROWING else request.lender_due,
         recalled_on=request.recalled_on,
         earliest_recall=first + timedelta(days=house.policy.recall.min_use_days) if first else None,

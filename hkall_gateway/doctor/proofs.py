@@ -12,6 +12,7 @@ from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.ncip.calls import Caller
 
 CHECK: Final = "proof.theirs"
+CERTIFICATE: Final = "certificate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +25,17 @@ class Doors:
 
 def judged(sheet: Sheet, caller: Caller, doors: Doors, addresses: Sequence[str]) -> None:
     """The finding about one row. `addresses` are those of the peer's own responder, () where it has none."""
-    if not (caller.secret or caller.certificate or caller.by_address):
+    proofs = _proofs(caller)
+    if not proofs:
         sheet.fail(CHECK, "the row has no proof: whatever the peer sends is refused")
-    elif not caller.secret and not caller.by_address and not (doors.tls and doors.client_ca):
+    elif proofs == [CERTIFICATE] and not (doors.tls and doors.client_ca):
         advice = "Set `client_ca` of [ncip] and listen on an ssl: port, or agree on a secret (`secret_env`)."
         sheet.fail(CHECK, "its certificate is never asked for", advice)
     elif strangers := _outside(caller, addresses):
         advice = "Add the networks from which it calls to `allow_from`; name a balancer in front of us in `proxy_from`."
         sheet.warn(CHECK, f"allow_from admits {', '.join(caller.allow_from)}, and not {', '.join(strangers)}", advice)
     else:
-        sheet.ok(CHECK, f"by {_proofs(caller)}, from {', '.join(caller.allow_from)}")
+        sheet.ok(CHECK, f"by {' or '.join(proofs)}, from {', '.join(caller.allow_from)}")
 
 
 def _outside(caller: Caller, addresses: Sequence[str]) -> list[str]:
@@ -43,6 +45,13 @@ def _outside(caller: Caller, addresses: Sequence[str]) -> list[str]:
     return [] if any(allowed.admits(address) for address in addresses) else remote
 
 
-def _proofs(caller: Caller) -> str:
-    told = {"secret": caller.secret, "certificate": caller.certificate, "address alone": caller.by_address}
-    return " or ".join(name for name, given in told.items() if given)
+def _proofs(caller: Caller) -> list[str]:
+    told = {
+        "secret": caller.secret,
+        CERTIFICATE: caller.certificate,
+        "address alone": caller.by_address,
+        "HTTP Basic": caller.http.password_hash,
+        "bearer secret": caller.http.bearer_hash,
+        "signed token": caller.http.token,
+    }
+    return [name for name, given in told.items() if given]

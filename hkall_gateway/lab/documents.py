@@ -44,6 +44,8 @@ class Documents:
             dialects={partner.agency: partner.dialect for partner in start.partners},
             counters=Counters(),
             now=now,
+            places={code: code for code in start.pickup_locations},
+            name_order="surname_first",
         )
         self._client = Client(post, start.agency, {partner.agency: secret(partner.agency) for partner in start.partners})
 
@@ -68,4 +70,4 @@ def _callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:
         in_ext = partner.agency in start.numbered_in_ext
         yield replace(told, item_id_type=partner.item_id_type, request_id_in_ext=in_ext)
     for client in start.clients:
-        yield Caller(client, secret(client), "client", (HERE,), labels=client in start.label_readers)
+        yield replace(Caller(client, secret(client), "client", (HERE,)), **start.client_keys.get(client, {}))

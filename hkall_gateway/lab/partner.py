@@ -89,10 +89,17 @@ class PartnerLibrary:
             self.later(self.ships_after_s, lambda: ensureDeferred(self._try(act, request, item)))
 
     async def _try(self, act: Any, request: str, item: str) -> None:
+        if act == self.ship and self._withdrawn(request):
+            return
         try:
             await act(request, item)
         except Exception:
             LOG.exception("lab.partner_failed", agency=self.agency)
+
+    def _withdrawn(self, request: str) -> bool:
+        """Whether the borrower has taken a request back."""
+        told = [message for message in self.seen if message.service == "CancelRequestItem"]
+        return any(message.text("RequestId/RequestIdentifierValue") == request for message in told)
 
 
 class _Responder(resource.Resource):

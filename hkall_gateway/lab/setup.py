@@ -124,6 +124,7 @@ _FIXED = """\
 agency = "HKU"
 name = "The University of Hong Kong Libraries"
 name_zh = "香港大學圖書館"
+name_order = "surname_first"
 pickup_locations = ["{location}"]
 place_names = {{ {location} = "the Lending Services counter of the Main Library" }}
 place_names_zh = {{ {location} = "總館借還服務櫃檯" }}

@@ -71,7 +71,7 @@ class Ils:
 class Start:
     """Everything with which a world begins. `clients` are agencies; `closures` are (agency, day, reason).
 
-    `label_readers` are the clients that read RequestStatusType in the words of the patron's record; `numbered_in_ext` the
+    `client_keys` are what their rows say otherwise than usual, in the names of `Caller`, by agency; `numbered_in_ext` the
     partners whose RequestId stands in the Ext of each reply.
 
     `readers` and `books` are those of the library's own system, which the gateway knows only by asking.
@@ -93,8 +93,8 @@ class Start:
     ils: Ils = Ils()
     readers: tuple[Reader, ...] = ()
     books: tuple[Book, ...] = ()
-    label_readers: frozenset[str] = frozenset()
     numbered_in_ext: frozenset[str] = frozenset()
+    client_keys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def secret_of(agency: str) -> str:
@@ -161,9 +161,15 @@ def _start(world: Table) -> Start:
         ils=_ils(world.get("ils", {})),
         readers=_rows(world, "readers", lambda row: Reader(**row)),
         books=_rows(world, "books", lambda row: Book(**row)),
-        label_readers=frozenset(row["agency"] for row in world.get("clients", ()) if row.get("request_status") == "label"),
         numbered_in_ext=frozenset(row["agency"] for row in world.get("partners", ()) if row.get("request_id_in_ext")),
+        client_keys={row["agency"]: _client_keys(row) for row in world.get("clients", ())},
     )
+
+
+def _client_keys(row: Table) -> Table:
+    """A client's row as fields of `Caller`; the configuration calls `labels` request_status."""
+    keys = {key: value for key, value in row.items() if key not in ("agency", "request_status")}
+    return keys | {"labels": row.get("request_status") == "label"}
 
 
 def overlaid(record: Any, changes: Mapping[str, Any]) -> Any:

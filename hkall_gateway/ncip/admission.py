@@ -1,15 +1,18 @@
-"""Who asks, and may they: a secret, a certificate or an address is bound to the one agency that it may speak for."""
+"""Who asks, and may they: a secret, a token, a certificate or an address is bound to the one agency that it may speak for."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from hkall_gateway.edge.guesses import Ways
-from hkall_gateway.edge.secrets import same
+from hkall_gateway.edge.secrets import DECOY, same
 from hkall_gateway.ncip import problems
 from hkall_gateway.ncip.calls import Caller, Door, Peer, admitted
+from hkall_gateway.ncip.http_proofs import BASIC, BEARER, Shown, challenge, shown
 from hkall_gateway.ncip.messages import SHAPES, Message
 from hkall_gateway.ncip.problems import Trouble
+from hkall_gateway.ncip.signed_tokens import accepted, issuer
 
 WRONG_PROOFS: Final = 10
 """Wrong proofs for one agency from one address within a quarter of an hour; then none is looked at."""
@@ -18,22 +21,66 @@ LONGEST_CLAIM: Final = 40
 """So much of an agency that nobody knows is kept and logged: who set a partner up wrongly sees what it says of itself."""
 
 
-def authenticated(door: Door, message: Message, peer: Peer) -> Caller | Trouble:
+async def authenticated(door: Door, message: Message, peer: Peer) -> Caller | Trouble:
     """Who asks: the agency named, if it brings the proof bound to it and comes from an address of its own.
 
+    Where no agency is named, a proof that came with the HTTP request names it, or else the row of a caller that says so.
     Whatever is wrong with a proof, the answer is the same; wrong ones are counted by address and the agency that is claimed.
     """
-    claimed = door.known(message.text("InitiationHeader/FromAgencyId/AgencyId"))
-    if not claimed:
-        return Trouble(problems.NEEDED_DATA_MISSING, "the header does not say who asks", "FromAgencyId")
-    ways = _ways(peer, claimed)
+    claimed, credentials = door.known(message.text("InitiationHeader/FromAgencyId/AgencyId")), shown(peer.authorization)
+    rows = _claimants(door, claimed, credentials, peer)
+    if not claimed and not rows and credentials is None:
+        missing = Trouble(problems.NEEDED_DATA_MISSING, "the header does not say who asks", "FromAgencyId")
+        return replace(missing, challenge=challenge(_schemes(door, peer)))
+    ways = _ways(peer, claimed or (credentials.name if credentials else ""))
     if door.proofs.shut(ways, door.now()):
         return Trouble(problems.TRY_LATER, "too many wrong proofs; ask again in a quarter of an hour", "FromAgencyId")
-    found = _proven(door, claimed, message.text("InitiationHeader/FromAgencyAuthentication"), peer)
-    if isinstance(found, Trouble):
+    offered = Offered(message.text("InitiationHeader/FromAgencyAuthentication"), credentials, peer)
+    found = await _proven(door, claimed, rows, offered)
+    if isinstance(found, Trouble) and _was_wrong(found, offered):
         door.proofs.count(ways, door.now())
         door.counters.add("wrong_proofs_total", claimed if claimed in door.callers else "unknown")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What a document and its request bring as proof: the document's secret, the Authorization header, and the peer."""
+
+    secret: str = field(repr=False)
+    http: Shown | None
+    peer: Peer
+
+
+def _was_wrong(no: Trouble, offered: Offered) -> bool:
+    """Whether a no counts as a wrong proof. Many HTTP clients send nothing until they are challenged: that is no guess."""
+    nothing = not offered.secret and offered.http is None
+    return no.problem != problems.TRY_LATER and not (no.challenge and nothing)
+
+
+def _claimants(door: Door, claimed: str, http: Shown | None, peer: Peer) -> tuple[Caller, ...]:
+    """The rows that a document may be of: the one that it names, else those that its proof, or its silence, may stand for."""
+    if claimed:
+        return tuple(filter(None, [door.callers.get(claimed)]))
+    near = [row for row in door.callers.values() if admitted(row.allow_from, peer.address)]
+    named = tuple(row for row in near if http is not None and _named_by(row, http))
+    return named or tuple(row for row in near if row.without_header)
+
+
+def _named_by(row: Caller, http: Shown) -> bool:
+    """Whether an Authorization header can be this row's alone: by its login, or by a token that names its issuer."""
+    if http.scheme == BASIC:
+        return bool(row.http.password_hash) and _login(row) == http.name
+    return row.http.token is not None and http.scheme == BEARER and issuer(http.secret) == row.http.token.issuer
+
+
+def _login(row: Caller) -> str:
+    return row.http.login or row.agency
+
+
+def _schemes(door: Door, peer: Peer) -> frozenset[str]:
+    """The schemes by which somebody at this address may prove who it is."""
+    return _of(tuple(row for row in door.callers.values() if admitted(row.allow_from, peer.address)))
 
 
 def _ways(peer: Peer, claimed: str) -> Ways:
@@ -43,21 +90,69 @@ def _ways(peer: Peer, claimed: str) -> Ways:
     }
 
 
-def _proven(door: Door, claimed: str, secret: str, peer: Peer) -> Caller | Trouble:
-    caller = door.callers.get(claimed)
-    # Every caller's proof is tried, so that the time does not tell which agency came close.
-    owners = [row.agency for row in door.callers.values() if _proved(row, secret, peer)]
-    if caller is None:
+async def _proven(door: Door, claimed: str, rows: tuple[Caller, ...], offered: Offered) -> Caller | Trouble:
+    # Every caller's secret is tried, so that the time does not tell which agency came close.
+    owners = {row.agency for row in door.callers.values() if _proved(row, offered)}
+    if claimed and not rows:
         return Trouble(problems.UNKNOWN_AGENCY, "no such agency", "FromAgencyId")
-    if admitted(caller.allow_from, peer.address) and (claimed in owners or (caller.by_address and not secret)):
-        return caller
-    return Trouble(problems.AUTHENTICATION_FAILED, "the secret, the certificate or the address does not fit", "FromAgencyId")
+    unknown = False
+    for row in rows:
+        if not admitted(row.allow_from, offered.peer.address):
+            continue
+        if row.agency in owners or _by_address(row, offered):
+            return row
+        proved = await _proved_by_http(door, row, offered)
+        if proved:
+            return row
+        unknown = unknown or proved is None
+    if not rows and offered.http is not None:
+        await _compared_with_nobodys(door, offered.http, offered.peer)
+    if unknown:
+        return Trouble(problems.TRY_LATER, "the keys that would prove this token cannot be had now; ask again later")
+    refused = Trouble(problems.AUTHENTICATION_FAILED, FITS_NOT, "FromAgencyId")
+    return replace(refused, challenge=challenge(_schemes(door, offered.peer) if not claimed else _of(rows)))
 
 
-def _proved(caller: Caller, secret: str, peer: Peer) -> bool:
-    told = same(caller.secret, secret) and bool(caller.secret)
-    shown = [same(caller.certificate, text) for text in (peer.fingerprint, peer.subject) if text] if caller.certificate else []
-    return told or any(shown)
+def _of(rows: tuple[Caller, ...]) -> frozenset[str]:
+    return frozenset(scheme for row in rows for scheme in row.http.schemes)
+
+
+FITS_NOT: Final = "the secret, the token, the certificate or the address does not fit"
+"""One sentence for every wrong proof."""
+
+
+def _proved(caller: Caller, offered: Offered) -> bool:
+    told = same(caller.secret, offered.secret) and bool(caller.secret)
+    peer = offered.peer
+    seen = [same(caller.certificate, text) for text in (peer.fingerprint, peer.subject) if text] if caller.certificate else []
+    return told or any(seen)
+
+
+def _by_address(caller: Caller, offered: Offered) -> bool:
+    """Whether its address is proof enough: its row says so, and nothing else came that is wrong."""
+    return caller.by_address and not offered.secret and offered.http is None
+
+
+async def _proved_by_http(door: Door, caller: Caller, offered: Offered) -> bool | None:
+    """Whether the Authorization header proves this caller; None where nobody can tell now."""
+    http, proof = offered.http, caller.http
+    if http is None or http.scheme not in proof.schemes or not http.secret:
+        return False
+    subject = f"ncip {caller.agency} at {offered.peer.address}"
+    if http.scheme == BASIC and _login(caller) != http.name:
+        return await _compared_with_nobodys(door, http, offered.peer)
+    if http.scheme == BASIC:
+        return await door.verify(subject, proof.password_hash, http.secret)
+    signed = await accepted(http.secret, proof.token, door.now()) if proof.token else False
+    if signed is not False or not proof.bearer_hash:
+        return signed
+    return await door.verify(subject, proof.bearer_hash, http.secret)
+
+
+async def _compared_with_nobodys(door: Door, http: Shown, peer: Peer) -> bool:
+    """No. A name that nobody has costs a hash too: the time does not tell which names there are."""
+    await door.verify(f"ncip nobody at {peer.address}", DECOY, http.secret)
+    return False
 
 
 def misaddressed(door: Door, message: Message) -> Trouble | None:

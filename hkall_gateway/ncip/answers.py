@@ -41,12 +41,16 @@ def answer(call: Call, outcome: Answerable) -> Said:
 
 
 def frame(call: Call) -> Frame:
-    """Our agency and zone; the user of a partner's request is the one it named, else the institution."""
+    """Our agency and zone; the user of a partner's request is the one it named, else the institution.
+
+    The RequestType that was asked is told; where the question names none, the one that the caller's row names.
+    """
     named = call.message.text("UserId/UserIdentifierValue")
     agency = call.message.text("UserId/AgencyId") or call.door.agency
     institution = user_id(agency, named) if named else user_id(call.door.agency, INSTITUTION.format(call.caller.agency))
     described = call.message.has("ItemElementType")
-    return Frame(call.door.agency, call.door.timezone, institution, call.caller.labels, described)
+    told = call.message.text("RequestType") or call.caller.request_type
+    return Frame(call.door.agency, call.door.timezone, institution, call.caller.labels, described, told, call.door.name_order)
 
 
 def facts(outcome: Answerable, frame: Frame) -> Fields:
@@ -82,7 +86,13 @@ def _checked_out(outcome: CheckedOut, frame: Frame) -> Fields:
 def _changed(outcome: Changed, frame: Frame) -> Fields:
     kept: Fields = {"AgencyId": frame.agency, "ItemIdentifierType": KEPT, "ItemIdentifierValue": outcome.request}
     user = _user(outcome.patron, frame) or {"UserId": frame.institution}
-    return {"ItemId": kept, **_item(outcome.item), **user, "RequestType": "Loan", "RequestScopeType": "Bibliographic Item"}
+    return {
+        "ItemId": kept,
+        **_item(outcome.item),
+        **user,
+        "RequestType": frame.request_type,
+        "RequestScopeType": "Bibliographic Item",
+    }
 
 
 def _charged(card: str, reference: str, frame: Frame) -> Fields:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, tzinfo
 from functools import lru_cache
@@ -21,14 +21,16 @@ from hkall_gateway.edge.guesses import Guesses
 from hkall_gateway.edge.rate import LineLimit, Rate
 from hkall_gateway.edge.soon import at_once
 from hkall_gateway.ncip.dialects import DIALECTS, Dialect
-from hkall_gateway.ncip.documents import BARCODE
+from hkall_gateway.ncip.documents import BARCODE, LOAN, NameOrder
 from hkall_gateway.ncip.elements import ELEMENTS
+from hkall_gateway.ncip.http_proofs import NO_HTTP_PROOF, HttpProof
 from hkall_gateway.ncip.messages import STRUCTURE, Coded, Message, Value, instant, many
 from hkall_gateway.ncip.problems import UNAUTHORIZED_VALUES, Trouble
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import RULES, By, ItemKey, Why
 
 Kind = Literal["partner", "client"]
+Pin = Literal["checked", "optional", "required"]
 
 LONG_S: Final = 30 * 24 * 3600
 SHORT_S: Final = 15 * 60
@@ -59,15 +61,16 @@ VOLUME: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Where a document came from. Its secret stands inside it.
+    """Where a document came from. Its secret stands inside it, or in `authorization`.
 
     `fingerprint` (SHA-256, in hex without colons) and `subject` (its common name) are those of the certificate that it
-    showed and that an authority of ours has signed; "" for none.
+    showed and that an authority of ours has signed; "" for none. `authorization` is the header of its HTTP request.
     """
 
     address: str
     fingerprint: str = ""
     subject: str = ""
+    authorization: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,10 @@ class Caller:
     AgencyIds under which it numbers its requests. `sees_patrons`: it is told names and addresses also without a PIN or an open
     request. `wrong_pins`: so many within a quarter of an hour, and no further PIN that it brings is looked at.
     `max_connections` are open at one time. `item_id_type`: the ItemIdentifierType of a barcode in what is answered.
-    `request_id_in_ext`: its RequestId stands in the Ext of each reply.
+    `request_id_in_ext`: its RequestId stands in the Ext of each reply. `http` is what proves it in the Authorization header of
+    an HTTP request.
+    `without_header`: a document that names no sender may be its own. `request_type` is the RequestType that it reads in lists.
+    `pin`: "checked" compares a PIN that came, an empty one too; "optional" takes an empty one as none; "required" asks for one.
     """
 
     agency: str
@@ -100,10 +106,21 @@ class Caller:
     max_connections: int = 100
     item_id_type: str = BARCODE
     request_id_in_ext: bool = False
+    http: HttpProof = NO_HTTP_PROOF
+    without_header: bool = False
+    request_type: str = LOAN
+    pin: Pin = "checked"
 
 
 LINES_A_MINUTE: Final = 30
 """Log lines about documents that nobody has proven to have sent, for each agency that they name."""
+Verify = Callable[[str, str, str], Awaitable[bool]]
+"""(whose, stored hash, secret) -> whether it is the right one. Slow where it is not remembered."""
+
+
+async def nothing_right(_whose: str, _stored: str, _secret: str) -> bool:
+    """Where no secret is compared with a hash."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +129,9 @@ class Door:
 
     Without a `deadline` an answer takes as long as it takes. `soon` does what can wait until the answer is out. `other_names`
     are AgencyIds by which peers may address us beside `agency`. `proofs` and `guesses` are the wrong proofs and PINs of late.
-    `unproven` thins out the log lines about callers that have not proven who they are.
+    `unproven` thins out the log lines about callers that have not proven who they are. `verify` compares a secret with its
+    hash. `places` are the names of our pickup locations by their codes, in order. `public_keys` is the JSON Web Key Set of the
+    keys with which we sign; b"" where we sign nothing.
     """
 
     desk: Desk
@@ -129,6 +148,10 @@ class Door:
     proofs: Guesses = field(default_factory=Guesses)
     guesses: Guesses = field(default_factory=Guesses)
     unproven: LineLimit = field(default_factory=lambda: LineLimit(LINES_A_MINUTE))
+    verify: Verify = nothing_right
+    places: Mapping[str, str] = field(default_factory=dict)
+    name_order: NameOrder = ""
+    public_keys: bytes = b""
 
     def admits(self, address: str) -> bool:
         """Whether any caller may come from this address."""
@@ -247,6 +270,17 @@ def bib_id(call: Call) -> str:
     """The record number of the title."""
     record = call.message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
     return record or call.message.text("BibliographicId/BibliographicItemId/BibliographicItemIdentifier")
+
+
+def pickup(call: Call, path: str = "PickupLocation") -> str:
+    """The code of a pickup location; "" where none is named.
+
+    LookupAgency numbers ours from 1, since a LocationNameLevel is a number and VuFind 10 sends it back as the PickupLocation.
+    """
+    said, codes = call.message.text(path), call.door.desk.house.pickup_locations
+    if said in codes or not (said.isascii() and said.isdigit() and len(said) < 5):
+        return said
+    return codes[int(said) - 1] if 1 <= int(said) <= len(codes) else said
 
 
 def volume(call: Call) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import date
+from types import MappingProxyType
 from typing import Any, Final
 
 from hkall_gateway.desk.outcomes import Answer
@@ -19,6 +20,7 @@ from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.looking import Look, Shelf
 from hkall_gateway.ncip.messages import SHAPES, Fields, Message, instant
 from hkall_gateway.ncip.problems import (
+    AUTHENTICATION_FAILED,
     PROTOCOL_ERROR,
     SYNTAX_ERROR,
     UNKNOWN_AGENCY,
@@ -40,6 +42,9 @@ BUSY: Final = frozenset({429, 503})
 of a peer says that it lost the peer's answer: what was asked may have been done."""
 
 
+NOT_BELIEVED: Final = frozenset({401, 403})
+"""Statuses that say that our proof is not believed, whatever the body says: nothing was done, and a person must mend it."""
+
 UNKNOWN_THERE: Final = Answer("refused", "Unknown Request")
 """What counts as said by a partner that cannot be asked whether it knows a request."""
 
@@ -50,7 +55,8 @@ GARBLED: Final = frozenset({PROTOCOL_ERROR, SYNTAX_ERROR})
 class Client:
     """Tells partners. `secrets` is the FromAgencyAuthentication that each of them expects of us, by agency.
 
-    `told` hears of every exchange, timed by `seconds`.
+    `posts` are the ways to those that know us by the HTTP request itself; `post` is the way to all others. `told` hears of
+    every exchange, timed by `seconds`.
     """
 
     def __init__(
@@ -60,9 +66,10 @@ class Client:
         secrets: Mapping[str, str],
         told: Told = to_nobody,
         seconds: Callable[[], float] = untimed,
+        posts: Mapping[str, Post] = MappingProxyType({}),
     ) -> None:
         self._post, self._agency, self._secrets = post, agency, secrets
-        self._told, self._seconds = told, seconds
+        self._told, self._seconds, self._posts = told, seconds, posts
         self._words = UnknownWords()
 
     async def deliver(
@@ -140,7 +147,8 @@ class Client:
         """What came back, and as it was read. Raises NotSent and NoReply."""
         began, said = self._seconds(), (partner.agency, message.service)
         try:
-            posted = await self._post(partner.url, encode(message, DIALECTS[partner.dialect]), partner.timeout_s)
+            post = self._posts.get(partner.agency, self._post)
+            posted = await post(partner.url, encode(message, DIALECTS[partner.dialect]), partner.timeout_s)
         except (NotSent, NoReply) as failed:
             self._told(Exchange(*said, self._seconds() - began, failed.kind))
             raise
@@ -170,6 +178,7 @@ def _typed(fields: Fields, partner: Partner) -> Fields:
 def header(partner: Partner, agency: str, secret: str) -> Fields:
     """What every document of ours begins with."""
     said: Fields = {
+        **({"FromSystemId": partner.from_system_id} if partner.from_system_id else {}),
         "FromAgencyId": {"AgencyId": agency},
         "FromAgencyAuthentication": secret,
         "ToAgencyId": {"AgencyId": partner.agency},
@@ -191,6 +200,9 @@ def answer(asked: Message, posted: Posted, reply: Message | BadMessage, own: Mea
 
     `own`: what the partner's own problems mean.
     """
+    if posted.status in NOT_BELIEVED:
+        words = "" if isinstance(reply, BadMessage) else reply.text("Problem/ProblemDetail")
+        return Answer("fault", AUTHENTICATION_FAILED, f"HTTP {posted.status} {words}".strip()[:200])
     if isinstance(reply, BadMessage):
         return _unreadable(posted, reply)
     if reply.has("Problem"):

@@ -11,7 +11,7 @@ from hkall_gateway.desk.asks import SeePatron
 from hkall_gateway.desk.outcomes import PatronSeen, Refused
 from hkall_gateway.ncip.calls import Call, refused
 from hkall_gateway.ncip.messages import Message
-from hkall_gateway.ncip.problems import PROBLEMS, Trouble
+from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, PROBLEMS, Trouble
 from hkall_gateway.rules.vocabulary import Sensitive, Why
 
 LOG = structlog.get_logger()
@@ -30,12 +30,14 @@ def credentials(call: Call) -> tuple[str, Sensitive | None] | Refused | Trouble:
     if strange := _strange_proof(message):
         return strange
     inputs = {part.text("AuthenticationInputType").casefold(): part for part in message.each("AuthenticationInput")}
+    pin = Sensitive(_first(inputs, CREDENTIAL)) if CREDENTIAL & inputs.keys() else None
+    if not pin and call.caller.pin == "required":
+        return Trouble(NEEDED_DATA_MISSING, "a reader of this client proves who it is by a PIN", "AuthenticationInput")
     agency = message.text("UserId/AgencyId")
     card = message.text("UserId/UserIdentifierValue") or _first(inputs, IDENTITY)
     if not card or agency not in ("", call.door.agency):
         return refused(Why.UNKNOWN_BORROWER)
-    pin = Sensitive(_first(inputs, CREDENTIAL)) if CREDENTIAL & inputs.keys() else None
-    return card, pin
+    return card, None if not pin and call.caller.pin == "optional" else pin
 
 
 def _strange_proof(message: Message) -> Trouble | None:

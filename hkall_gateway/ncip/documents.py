@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 from hkall_gateway.ncip.messages import Fields, Message, Value
 from hkall_gateway.rules import calendar
@@ -22,6 +22,12 @@ BARCODE: Final = "Barcode"
 
 CATALOGUE: Final = "HKALL"
 """The AgencyId of the union catalogue's own record numbers."""
+
+LOAN: Final = "Loan"
+"""The RequestType of whatever is borrowed here."""
+
+NameOrder = Literal["", "surname_first", "given_first"]
+"""Which part of a name without a comma is the surname; "" for a name that cannot be divided."""
 
 INSTITUTION: Final = "{}-INST"
 """The card on which a library borrows from another; the lender never learns the patron."""
@@ -44,7 +50,7 @@ def request_item(telling: Telling, partner: Partner, agency: str) -> Message:
         BibliographicId=[{"BibliographicRecordId": record_id(telling, partner)}] if telling.bib_id else [],
         ItemId=[item_id(telling.item)] if telling.item else [],
         RequestId=_request_id(telling),
-        RequestType=partner.request_type or "Loan",
+        RequestType=partner.request_type or LOAN,
         RequestScopeType=partner.request_scope_type or ("Item" if telling.item else "Bibliographic Item"),
         ItemOptionalFields=_described(telling, _volume(telling.volume)),
         NeedBeforeDate=utc(calendar.end_of(telling.need_before)) if telling.need_before else "",
@@ -56,7 +62,7 @@ def cancel_request_item(telling: Telling, partner: Partner, agency: str) -> Mess
     """The patron, or we, want it no more."""
     borrower = _borrower(telling, partner, agency)
     return _message(
-        "CancelRequestItem", UserId=borrower, RequestId=theirs_or_ours(telling), RequestType=partner.request_type or "Loan"
+        "CancelRequestItem", UserId=borrower, RequestId=theirs_or_ours(telling), RequestType=partner.request_type or LOAN
     )
 
 
@@ -114,7 +120,7 @@ def item_request_cancelled(telling: Telling, partner: Partner, agency: str) -> M
         "ItemRequestCancelled",
         UserId=borrower,
         RequestId=_request_id(telling),
-        RequestType="Loan",
+        RequestType=LOAN,
         ItemOptionalFields=state,
     )
 

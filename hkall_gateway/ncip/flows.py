@@ -14,6 +14,7 @@ from typing import Final
 
 from hkall_gateway.ncip.documents import (
     DOCUMENTS,
+    LOAN,
     Document,
     cancel_request_item,
     item_checked_out,
@@ -74,7 +75,7 @@ def item_requested(telling: Telling, partner: Partner, agency: str) -> Message |
         return Message("ItemRequested", asked.fields)
     kept = {"UserId": asked.fields["UserId"], "ItemId": item_id(telling.item)}
     kept |= {name: value for name, value in asked.fields.items() if name == "ItemOptionalFields"}
-    return Message("ItemRequested", {**kept, "RequestType": "Loan", "RequestScopeType": "Item"})
+    return Message("ItemRequested", {**kept, "RequestType": LOAN, "RequestScopeType": "Item"})
 
 
 def request_withdrawn(telling: Telling, partner: Partner, agency: str) -> Message | None:
@@ -85,7 +86,7 @@ def request_withdrawn(telling: Telling, partner: Partner, agency: str) -> Messag
     if telling.item is None:
         return Message("ItemRequestCancelled", said.fields)
     user = said.fields["UserId"]
-    return Message("ItemRequestCancelled", {"UserId": user, "ItemId": item_id(telling.item), "RequestType": "Loan"})
+    return Message("ItemRequestCancelled", {"UserId": user, "ItemId": item_id(telling.item), "RequestType": LOAN})
 
 
 def theirs(telling: Telling, agency: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -39,10 +39,11 @@ ABOUT_VERSIONS: Final = "LookupVersion"
 
 
 Proven = Callable[[Caller], object]
+Challenge = Callable[[tuple[str, ...]], object]
 
 
-def _to_nobody(_caller: Caller) -> None:
-    """Where no connection is counted: in tests and in the simulation."""
+def _to_nobody(_said: object) -> None:
+    """Where no connection is counted, and where there is no HTTP: in tests, in the simulation and on a bare connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +55,32 @@ class Asked:
     message: Message = field(default_factory=lambda: Message("", {}))
 
 
-def respond(door: Door, body: bytes, charset: str | None, peer: Peer, proven: Proven = _to_nobody) -> Deferred[bytes]:
+def respond(
+    door: Door,
+    body: bytes,
+    charset: str | None,
+    peer: Peer,
+    proven: Proven = _to_nobody,
+    challenge: Challenge = _to_nobody,
+) -> Deferred[bytes]:
     """The reply to one document, whatever it was; never fails. `charset` is the one that the transport names.
 
-    `proven` hears who sent it, once that is certain.
+    `proven` hears who sent it, once that is certain; `challenge` hears what to ask of a sender who has not proven it.
     """
     began = door.now()
     asked, unread = _read(body, charset)
-    turn = _Turn(door, asked, _mark(asked.message, began), peer, len(body), began)
+    turn = _Turn(door, asked, _mark(asked.message, began), peer, len(body), began, proven, challenge)
     if unread:
         return succeed(turn.reply(unread))
-
-    def certain(caller: Caller) -> None:
-        turn.callers.append(caller)
-        proven(caller)
-
     with turn.told():  # the work keeps what is told of it here, in a context of its own
-        work = _answered(door, asked.message, turn.mark, peer, certain)
+        work = _answered(door, asked.message, turn.mark, peer, turn.prove)
         said = door.deadline.hold(work) if door.deadline else Deferred.fromCoroutine(work)
     return said.addCallbacks(turn.reply, turn.too_late)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Turn:
-    """A document on its way to its reply; `mark` is what it is known by, `size` its length in bytes.
-
-    `callers` has who sent it, once that is certain.
-    """
+    """A document on its way to its reply; `mark` is what it is known by, `size` its length in bytes, `caller` who sent it."""
 
     door: Door
     asked: Asked
@@ -88,17 +88,30 @@ class _Turn:
     peer: Peer
     size: int
     began: datetime
-    callers: list[Caller] = field(default_factory=list)
+    proven: Proven
+    challenge: Challenge
+    caller: str = ""
+
+    @property
+    def sender(self) -> str:
+        """Who sent it, as far as it says so itself or its proof did."""
+        return self.asked.header.from_agency or self.caller
+
+    def prove(self, caller: Caller) -> None:
+        self.caller = caller.agency
+        self.proven(caller)
 
     def reply(self, said: Fields | Trouble) -> bytes:
+        if isinstance(said, Trouble) and said.challenge:
+            self.challenge(said.challenge)
         with self.told():
-            written = _written(self.door, self.asked, said)
+            written = _written(self.door, self.asked, said, self.sender)
         self.door.soon(partial(self._note, said, (self.door.now() - self.began).total_seconds()))
         return written
 
     def _note(self, said: Fields | Trouble, seconds: float) -> None:
         with self.told():
-            _tell(self.door, self.asked, said, self.peer, self.size, seconds, proven=bool(self.callers))
+            _tell(self.door, self.asked, said, self.peer, self.size, seconds, self.sender, proven=bool(self.caller))
 
     def too_late(self, failure: Failure) -> bytes:
         failure.trap(TooLate)  # type: ignore[no-untyped-call]  # it has no types
@@ -168,7 +181,7 @@ async def _answered(door: Door, message: Message, mark: str, peer: Peer, proven:
 async def _said(door: Door, message: Message, mark: str, peer: Peer, proven: Proven) -> Said:
     if message.service == ABOUT_VERSIONS:
         return versions((ABOUT_VERSIONS, *HANDLERS))
-    caller = authenticated(door, message, peer)
+    caller = await authenticated(door, message, peer)
     if isinstance(caller, Trouble):
         return caller
     proven(caller)
@@ -189,14 +202,14 @@ def _trouble(no: Refused | Trouble, message: Message) -> Trouble:
     if isinstance(no, Refused):
         no = problems.trouble(no.why, message.service, no.detail)
     value = message.text(problems.VALUE_AT.get(no.element, no.element)) if no.element else ""
-    return Trouble(no.problem, no.detail, no.element, no.value or value, no.rule)
+    return replace(no, value=no.value or value)
 
 
 # ---- writing
 
 
-def _written(door: Door, asked: Asked, said: Fields | Trouble) -> bytes:
-    dialect = door.dialect(asked.header.from_agency)
+def _written(door: Door, asked: Asked, said: Fields | Trouble, sender: str) -> bytes:
+    dialect = door.dialect(sender)
     try:
         return encode(_reply(door, asked, said), dialect)
     except Exception:
@@ -266,12 +279,14 @@ def _problem(said: Trouble, service: str) -> Fields:
 # ---- telling operators
 
 
-def _tell(door: Door, asked: Asked, said: Fields | Trouble, peer: Peer, size: int, seconds: float, *, proven: bool) -> None:
+def _tell(
+    door: Door, asked: Asked, said: Fields | Trouble, peer: Peer, size: int, seconds: float, sender: str, *, proven: bool
+) -> None:
     """Count a document and log one line, fewer where nobody has proven to have sent it.
 
     Of what was not understood only the size and the reason, never the body.
     """
-    named = door.known(asked.header.from_agency)
+    named = door.known(sender)
     known = named if named in door.callers else "unknown"
     service = asked.service or "unknown"
     door.counters.observe("ncip_latency_seconds", seconds, known, service, "in")

@@ -6,7 +6,7 @@ from typing import Final
 
 from hkall_gateway.desk.asks import SeeItem
 from hkall_gateway.desk.errands import SeeRequest, SeeShelves
-from hkall_gateway.desk.outcomes import PatronSeen, Refused
+from hkall_gateway.desk.outcomes import ItemSeen, PatronSeen, Refused
 from hkall_gateway.ncip import replies, shelves
 from hkall_gateway.ncip.answers import Said, frame
 from hkall_gateway.ncip.calls import Call, item, refused, request_id
@@ -63,11 +63,20 @@ async def lookup_item(call: Call) -> Said:
     if wanted is None:
         seen = await call.door.desk.see_copy_of(seen_by(call))
     else:
-        seen = await call.door.desk.see_item(SeeItem(call.by, wanted.barcode, wanted.agency))
+        seen = await _copy(call, wanted)
     if isinstance(seen, Refused):
         return seen
     number = written_request(agency, value) if value else {}
     return replies.copy(seen, desired(call, "ItemElementType"), number, frame(call))
+
+
+async def _copy(call: Call, wanted: ItemKey) -> ItemSeen | Refused:
+    """A copy; for a client that knows no library but ours, also another library's that we hold, by its barcode alone."""
+    seen = await call.door.desk.see_item(SeeItem(call.by, wanted.barcode, wanted.agency))
+    unknown = isinstance(seen, Refused) and seen.why is Why.UNKNOWN_ITEM
+    if unknown and call.from_client and wanted.agency == call.door.agency:
+        return await call.door.desk.see_item(SeeItem(call.by, wanted.barcode, ""))
+    return seen
 
 
 async def lookup_request(call: Call) -> Said:
@@ -136,7 +145,8 @@ async def lookup_agency(call: Call) -> Said:
     named = call.message.text("AgencyId")
     if named.casefold() != call.door.agency.casefold():
         return Trouble(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
-    return shelves.agency(call.door.agency, call.door.desk.house.name, desired(call, "AgencyElementType"))
+    told = shelves.agency(call.door.agency, call.door.desk.house.name, desired(call, "AgencyElementType"))
+    return {**told, **shelves.places(tuple(call.door.places.values()))} if call.from_client and call.door.places else told
 
 
 def versions(services: tuple[str, ...]) -> Fields:

@@ -169,13 +169,17 @@ PROBLEMS: Final[Mapping[Why, Row]] = MappingProxyType({row.why: row for row in R
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A Problem to be written: its type, words for a person, the path of the element at fault and what stood there."""
+    """A Problem to be written: its type, words for a person, the path of the element at fault and what stood there.
+
+    `challenge` are WWW-Authenticate headers: over HTTP the answer then has the status 401.
+    """
 
     problem: str
     detail: str = ""
     element: str = ""
     value: str = ""
     rule: str = ""
+    challenge: tuple[str, ...] = ()
 
 
 def trouble(why: Why, service: str, detail: Mapping[str, object]) -> Trouble:

@@ -11,6 +11,7 @@ from typing import Final
 
 from hkall_gateway.desk.outcomes import (
     Cancelled,
+    ChargeLine,
     CheckedOut,
     ItemSeen,
     LoanLine,
@@ -21,7 +22,7 @@ from hkall_gateway.desk.outcomes import (
     Renewed,
     Requested,
 )
-from hkall_gateway.ncip.documents import CATALOGUE, item_id, request_id, user_id
+from hkall_gateway.ncip.documents import CATALOGUE, LOAN, NameOrder, item_id, request_id, user_id
 from hkall_gateway.ncip.messages import Fields, Value, stamp
 from hkall_gateway.ncip.status_words import request_status
 from hkall_gateway.rules import calendar
@@ -34,6 +35,19 @@ WAITING: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED})
 LANGUAGES: Final[Mapping[str, str]] = MappingProxyType({"en": "eng", "zh-Hant": "chi"})
 BLOCKS: Final = ("Block Request Item", "Block Check Out")
 NO_RENEWAL: Final = "Block Renewal"
+
+SERVICE: Final = "Service Charge"
+CHARGES: Final = (
+    *("Book Replacement Charge", "Card Replacement Charge", "Fine", "Interlibrary Loan Fee", "Reminder Charge"),
+    *("Renewal Fee", "Rental", "Reservation Charge", SERVICE),
+)
+TRANSACTIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {name.casefold(): name for name in CHARGES} | {"overdue": "Fine", "replacement": "Book Replacement Charge"}
+)
+"""FiscalTransactionType by the kind of a charge: ours, or the type that a broker gave it; SERVICE for every other one.
+
+Source: NCIP v1 schemes, fiscaltransactiontype.
+"""
 
 # fmt: off
 STATUS: Final[Mapping[Position, str]] = MappingProxyType({
@@ -55,7 +69,8 @@ class Frame:
     """What every reply may need besides its outcome: our agency, our zone, and the user that a partner's request names.
 
     `labels`: the reader takes RequestStatusType in the words of the patron's record. `described`: it asked for elements of the
-    copy that is lent.
+    copy that is lent. `request_type` is the RequestType that is told. `name_order` says which part of a name without a comma is
+    the surname; "" for a name that cannot be divided.
     """
 
     agency: str
@@ -63,6 +78,8 @@ class Frame:
     institution: Fields
     labels: bool = False
     described: bool = False
+    request_type: str = LOAN
+    name_order: NameOrder = ""
 
 
 def fields(outcome: Outcome, frame: Frame) -> Fields:
@@ -86,7 +103,7 @@ def _requested(outcome: Requested, frame: Frame) -> Fields:
     return {
         "RequestId": _placed(outcome.placed_by, outcome.placed_id, outcome.request, frame),
         "UserId": user_id(frame.agency, outcome.patron),
-        "RequestType": "Loan",
+        "RequestType": frame.request_type,
         "RequestScopeType": "Bibliographic Item",
     }
 
@@ -96,7 +113,7 @@ def _paged(outcome: Paged, frame: Frame) -> Fields:
         "RequestId": request_id(outcome.wire_agency, outcome.wire_id),
         "ItemId": item_id(outcome.item),
         "UserId": frame.institution,
-        "RequestType": "Loan",
+        "RequestType": frame.request_type,
         "RequestScopeType": "Item",
         **(description(outcome) if frame.described else {}),
     }
@@ -146,10 +163,9 @@ def patron(seen: PatronSeen, wanted: frozenset[str], flags: frozenset[str], fram
     loans = [_loan(line, frame) for line in seen.lines if line.request.position is P.ON_LOAN]
     waits = [_wait(line, frame) for line in seen.lines if line.request.position in WAITING]
     more = {name: value for element, part in _PERSON.items() if element in wanted for name, value in part(seen, frame).items()}
-    account = {"AccountBalance": _money(seen.owed_cents)}
     return {
         "UserId": user_id(frame.agency, seen.card),
-        "UserFiscalAccount": [account] if "UserFiscalAccountDesired" in flags else [],
+        "UserFiscalAccount": [_account(seen, frame)] if "UserFiscalAccountDesired" in flags else [],
         "LoanedItem": loans if "LoanedItemsDesired" in flags else [],
         "RequestedItem": waits if "RequestedItemsDesired" in flags else [],
         **({"UserOptionalFields": more} if more else {}),
@@ -165,7 +181,33 @@ def _loan(line: LoanLine, frame: Frame) -> Fields:
         **({"DateDue": until(loan.due, frame)} if loan.due else {"IndeterminateLoanPeriodFlag": True}),
         "Amount": _money(line.fine_cents),
         "Title": loan.title,
+        **({"Ext": {"BibliographicDescription": _description(loan.bib_id, loan.title)}} if loan.bib_id else {}),
     }
+
+
+def _account(seen: PatronSeen, frame: Frame) -> Fields:
+    """The balance, and what it is made of: one AccountDetails a charge."""
+    return {"AccountBalance": _money(seen.owed_cents), "AccountDetails": [_charge(line, frame) for line in seen.charges]}
+
+
+def _charge(line: ChargeLine, frame: Frame) -> Fields:
+    title = _description(line.bib_id, line.title)
+    about: Fields = {"ItemId": item_id(line.item), "BibliographicDescription": title} if line.item else {}
+    transaction: Fields = {
+        "FiscalActionType": "Assess",
+        "FiscalTransactionReferenceId": {"AgencyId": frame.agency, "FiscalTransactionIdentifierValue": str(line.fine)},
+        "FiscalTransactionType": TRANSACTIONS.get(line.kind.casefold(), SERVICE),
+        "Amount": _money(line.left_cents),
+        **({"FiscalTransactionDescription": line.title} if line.title else {}),
+        **({"ItemDetails": about} if about else {}),
+    }
+    return {"AccrualDate": stamp(line.at, frame.zone), "FiscalTransactionInformation": transaction}
+
+
+def _description(bib: str, title: str) -> Fields:
+    """A title with its number: discovery systems link to their own record by it."""
+    record: Fields = {"BibliographicRecordId": [_record(bib)]} if bib else {}
+    return {**record, "Title": title}
 
 
 def _wait(line: LoanLine, frame: Frame) -> Fields:
@@ -176,7 +218,7 @@ def _wait(line: LoanLine, frame: Frame) -> Fields:
         "RequestId": _placed(wait.placed_by, wait.placed_id, wait.id, frame),
         **({"ItemId": item_id(item)} if item else {}),
         "BibliographicId": _title(wait.bib_id),
-        "RequestType": "Loan",
+        "RequestType": frame.request_type,
         **request_status(wait.position, line.label, as_label=frame.labels, uncollected=line.uncollected),
         **placed,
         "PickupLocation": wait.pickup_location,
@@ -186,8 +228,11 @@ def _wait(line: LoanLine, frame: Frame) -> Fields:
 
 
 def _title(bib: str) -> Value:
-    record: Fields = {"BibliographicRecordIdentifier": bib, "AgencyId": CATALOGUE}
-    return [{"BibliographicRecordId": record}] if bib else []
+    return [{"BibliographicRecordId": _record(bib)}] if bib else []
+
+
+def _record(bib: str) -> Fields:
+    return {"BibliographicRecordIdentifier": bib, "AgencyId": CATALOGUE}
 
 
 def _money(cents: int) -> Fields:
@@ -195,9 +240,27 @@ def _money(cents: int) -> Fields:
     return {"CurrencyCode": CURRENCY, "MonetaryValue": str(cents)}
 
 
-def _name(seen: PatronSeen, _frame: Frame) -> Fields:
-    whole = " ".join(filter(None, [seen.name.reveal(), seen.name_zh.reveal()]))
-    return {"NameInformation": {"PersonalNameInformation": {"UnstructuredPersonalUserName": whole}}} if whole else {}
+def _name(seen: PatronSeen, frame: Frame) -> Fields:
+    name, name_zh = seen.name.reveal(), seen.name_zh.reveal()
+    whole = " ".join(filter(None, [name, name_zh]))
+    told: Fields = {
+        "StructuredPersonalUserName": _parts(name or name_zh, frame.name_order),
+        "UnstructuredPersonalUserName": whole,
+    }
+    return {"NameInformation": {"PersonalNameInformation": told}} if whole else {}
+
+
+def _parts(name: str, order: NameOrder) -> Fields:
+    """GivenName and Surname; a name that nobody can divide is all Surname, the one part that the schema demands."""
+    surname, given = name, ""
+    if "," in name:
+        surname, _, given = name.partition(",")
+    elif order == "surname_first":
+        surname, _, given = name.partition(" ")
+    elif order == "given_first":
+        given, _, surname = name.rpartition(" ")
+    given, surname = given.strip(), surname.strip()
+    return {"GivenName": given, "Surname": surname} if given and surname else {"Surname": name}
 
 
 def _address(seen: PatronSeen, _frame: Frame) -> Fields:
@@ -255,9 +318,11 @@ def copy(seen: ItemSeen, wanted: frozenset[str], number: Fields, frame: Frame) -
     """A copy's state: `wanted` are ItemElementTypes in lower case, all if there are none; `number` the RequestId asked for."""
     parts: dict[str, Value] = {"CirculationStatus": status(seen)}
     if not wanted or "bibliographic description" in wanted:
-        parts["BibliographicDescription"] = {"Title": seen.title, "Author": seen.author}
-    if (not wanted or "item description" in wanted) and seen.call_number:
-        parts["ItemDescription"] = {"CallNumber": seen.call_number}
+        parts["BibliographicDescription"] = {**_description(seen.bib_id, seen.title), "Author": seen.author}
+    if (not wanted or "item description" in wanted) and (seen.call_number or seen.volume):
+        number_on_spine: Fields = {"CallNumber": seen.call_number} if seen.call_number else {}
+        volume: Fields = {"HoldingsInformation": {"UnstructuredHoldingsData": seen.volume}} if seen.volume else {}
+        parts["ItemDescription"] = {**number_on_spine, **volume}
     if seen.due:
         parts["DateDue"] = until(seen.due, frame)
     return {

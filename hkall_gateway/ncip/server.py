@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
@@ -31,6 +32,11 @@ ABOUT: Final = "This is the NCIP responder of {agency}. Post an NCIP document he
 
 class NcipRequest(BoundedRequest):
     """A request of the NCIP door."""
+
+    def challenge(self, schemes: tuple[str, ...]) -> None:
+        """Answer with 401: who sent this has not proven who it is. The Problem is the body all the same."""
+        self.setResponseCode(http.UNAUTHORIZED)
+        self.responseHeaders.setRawHeaders("WWW-Authenticate", schemes)
 
     def send(self, reply: bytes, _now: datetime) -> None:
         """The answer, and the channel is free for the next."""
@@ -78,6 +84,9 @@ class NcipSite(BoundedSite):
         self.in_hand, self.draining, self._drained = 0, False, list[Deferred[None]]()
         root: Any = _Root()
         root.putChild(b"ncip", Responder(self))
+        known: Any = _Root()
+        known.putChild(b"jwks.json", PublicKeys(self))
+        root.putChild(b".well-known", known)
         super().__init__(root, bounds, reactor, NcipRequest)
 
     def drain(self) -> Deferred[None]:
@@ -112,7 +121,9 @@ class NcipSite(BoundedSite):
     def answer(self, request: NcipRequest, body: bytes, content_type: str) -> None:
         self.in_hand += 1
         channel = request.channel
-        answering = respond(self.door, body, charset(content_type), channel.peer, channel.prove)
+        authorization: bytes = request.getHeader(b"Authorization") or b""
+        peer = replace(channel.peer, authorization=authorization.decode("latin-1")) if authorization else channel.peer
+        answering = respond(self.door, body, charset(content_type), peer, channel.prove, request.challenge)
         answering.addCallback(self._give, request).addBoth(self._done)
 
     def _give(self, reply: bytes, request: NcipRequest) -> None:
@@ -140,6 +151,23 @@ class _Root(Resource):
 
     def getChild(self, path: bytes, request: Any) -> Any:  # noqa: ARG002, N802
         return notFound(message="Documents are posted to /ncip.")
+
+
+class PublicKeys(Resource):
+    """The public halves of the keys with which we sign, for partners that fetch them."""
+
+    isLeaf = True  # noqa: N815
+
+    def __init__(self, site: NcipSite) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._site = site
+
+    def render_GET(self, request: Any) -> bytes:  # noqa: N802
+        if not (keys := self._site.door.public_keys):
+            return _plain(request, http.NOT_FOUND, "This gateway signs nothing.\n")
+        request.setHeader(b"Content-Type", b"application/json")
+        request.setHeader(b"Cache-Control", b"max-age=3600")
+        return keys
 
 
 class Responder(Resource):

@@ -6,7 +6,7 @@ from hkall_gateway.desk.asks import BorrowFromUs, CancelRequest, Renew, RequestT
 from hkall_gateway.desk.errands import ChangeRequest
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.ncip.answers import Said, answer
-from hkall_gateway.ncip.calls import Call, bib_id, day, heard, item, refused, request_id, strange_number, volume
+from hkall_gateway.ncip.calls import Call, bib_id, day, heard, item, pickup, refused, request_id, strange_number, volume
 from hkall_gateway.ncip.credentials import patron
 from hkall_gateway.ncip.events import renewed
 from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
@@ -34,7 +34,8 @@ async def _place(call: Call) -> Said:
         patron=card,
         bib_id=title,
         volume=volume(call),
-        pickup_location=call.message.text("PickupLocation"),
+        item=item(call, call.door.agency),
+        pickup_location=pickup(call),
         placed_by=agency,
         placed_id=value,
         hold=call.message.text("RequestType").casefold() == "hold",
@@ -96,7 +97,7 @@ async def _renew_for_patron(call: Call) -> Said:
 async def update_request_item(call: Call) -> Said:
     """Another place of collection, or another last day on which it is wanted; by whoever placed the wish."""
     agency, value = request_id(call)
-    card = await patron(call) if call.from_client and _names_user(call) else ""
+    card = await patron(call) if call.from_client and (_names_user(call) or call.caller.pin == "required") else ""
     if isinstance(card, Refused | Trouble):
         return card
     ask = ChangeRequest(
@@ -107,7 +108,7 @@ async def update_request_item(call: Call) -> Said:
         client=call.from_client,
         card=card,
         item=item(call, "" if call.from_client else call.door.agency),
-        pickup_location=call.message.text("AddRequestFields/PickupLocation"),
+        pickup_location=pickup(call, "AddRequestFields/PickupLocation"),
         need_before=day(call.message.text("AddRequestFields/NeedBeforeDate"), call.caller),
         inbox=call.inbox,
     )

@@ -32,7 +32,7 @@ def _user(seen: RequestSeen, frame: Frame) -> Fields:
 
 def _kinds(seen: RequestSeen, frame: Frame) -> dict[str, Fields]:
     return {
-        "request type": {"RequestType": "Loan"},
+        "request type": {"RequestType": frame.request_type},
         "request scope type": {"RequestScopeType": "Item" if seen.item else "Bibliographic Item"},
         "request status type": request_status(seen.position, seen.label, as_label=frame.labels, uncollected=seen.uncollected),
         "pickup location": {"PickupLocation": seen.pickup_location},
@@ -97,6 +97,12 @@ def bib(number: str) -> Fields:
 
 
 # ---- ourselves
+
+
+def places(names: tuple[str, ...]) -> Fields:
+    """Our pickup locations, where VuFind's XCNCIP2 driver (10.0) reads them: numbered from 1, in an Ext of the reply."""
+    instances = [{"LocationNameLevel": str(number), "LocationNameValue": name} for number, name in enumerate(names, 1)]
+    return {"Ext": {"LocationName": {"LocationNameInstance": instances}}}
 
 
 def agency(code: str, name: str, wanted: frozenset[str]) -> Fields:

@@ -88,9 +88,22 @@ _KOHA_ILS: Final[Keys] = MappingProxyType(
 _ROWS: Final = (
     System(
         "vufind", "VuFind, driver XCNCIP2", "discovery",
-        clients=MappingProxyType({}),
+        clients=MappingProxyType({"request_type": "Hold", "without_header": True}),
         proofs=("HTTP Basic", "bearer token", _ADDRESS),
-        never_tells=(_AGENCY, "a RequestId of its own"),
+        numbers="ours",
+        needs=(
+            "RequestedItem/RequestType Hold or Recall, else a hold is not shown",
+            "LoanedItem/Ext/BibliographicDescription/BibliographicRecordId: the record that a loan links to",
+            "UserFiscalAccount/AccountDetails: one a charge; the balance alone shows nothing",
+            "StructuredPersonalUserName: GivenName and Surname (`[library] name_order` divides our names)",
+            "LookupAgencyResponse/Ext/LocationName: pickup locations; it sends a LocationNameLevel back as PickupLocation",
+        ),
+        never_tells=(_AGENCY, "a RequestId of its own", "InitiationHeader, where it has no fromAgency"),
+        evidence=(
+            Evidence(Use.CLIENT, "patronLogin, getMyProfile, getMyTransactions, getMyHolds, getMyFines, getPickUpLocations, "
+                     "getStatuses, getHolding, getAccountBlocks, placeHold (again after a cancellation), cancelHolds, "
+                     "renewMyItems", Seen.RUN, "10.0, driver of commit 0b44211d"),
+        ),
     ),
     System(
         "folio", "FOLIO, mod-ncip", "library system",

@@ -33,6 +33,7 @@ LONGEST_TYPE: Final = 256
 """Bytes of a Content-Type: the longest in use has forty."""
 CONNECT_S: Final = 10.0
 LONGEST_WAIT_S: Final = 86_400
+AGENT: Final = f"hkall-gateway/{__version__}"
 CONTENT_TYPE: Final = 'application/xml; charset="utf-8"'
 
 TIMEOUTS: Final = (defer.CancelledError, defer.TimeoutError, error.TimeoutError)
@@ -99,16 +100,41 @@ class AgentPost:
         self._agent: Any = agent or _agent(reactor, most_bytes)
 
     async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
+        return await self._posted(url, body, timeout_s, _headers())
+
+    def proving(self, authorization: Callable[[], str]) -> Post:
+        """The same way, with the Authorization header that is answered at each document."""
+
+        async def post(url: str, body: bytes, timeout_s: float) -> Posted:
+            headers = _headers()
+            headers.setRawHeaders("Authorization", [authorization()])
+            return await self._posted(url, body, timeout_s, headers)
+
+        return post
+
+    async def _posted(self, url: str, body: bytes, timeout_s: float, headers: Headers) -> Posted:
         document = _Document(body)
-        asked = maybeDeferred(self._agent.request, b"POST", url.encode("ascii", "replace"), _headers(), document)
-        done: Deferred[Posted] = asked.addCallback(_whole, self._most_bytes)
-        done.addTimeout(timeout_s, self._reactor)
         try:
-            return await done
+            return await self._asked(b"POST", url, headers, document, timeout_s)
         except Exception as failed:  # every way to fail counts as one of two: did the document leave?
             cause = _cause(failed)
             said, kind = _said(cause, timeout_s), _kind(cause)
             raise (NoReply(said, kind or "http") if document.left else NotSent(said, kind or "connect")) from failed
+
+    async def get(self, url: str, timeout_s: float) -> Posted:
+        """What stands at an address. Raises NotSent, and nothing else."""
+        try:
+            return await self._asked(
+                b"GET", url, Headers({"User-Agent": [AGENT], "Accept": ["application/json"]}), None, timeout_s
+            )
+        except Exception as failed:
+            cause = _cause(failed)
+            raise NotSent(_said(cause, timeout_s), _kind(cause) or "connect") from failed
+
+    def _asked(self, method: bytes, url: str, headers: Headers, body: Any, timeout_s: float) -> Deferred[Posted]:
+        asked = maybeDeferred(self._agent.request, method, url.encode("ascii", "replace"), headers, body)
+        done: Deferred[Posted] = asked.addCallback(_whole, self._most_bytes)
+        return done.addTimeout(timeout_s, self._reactor)
 
 
 def _agent(reactor: Any, most_bytes: int) -> Any:
@@ -120,7 +146,7 @@ def _agent(reactor: Any, most_bytes: int) -> Any:
 def _headers() -> Headers:
     return Headers(
         {
-            "User-Agent": [f"hkall-gateway/{__version__}"],
+            "User-Agent": [AGENT],
             "Content-Type": [CONTENT_TYPE],
             "Accept": ["application/xml"],
             "Accept-Encoding": ["identity"],

@@ -14,6 +14,7 @@ from hkall_gateway.desk.outcomes import Answer
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.ncip import exchanges
 from hkall_gateway.ncip.client import Client
+from hkall_gateway.ncip.our_proofs import OurProof
 from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.ops import counting
 from hkall_gateway.parts.means import Means
@@ -37,7 +38,9 @@ def terms(means: Means, line: str) -> courier.Terms:
 
 def _initiator(means: Means, store: Store, house: Callable[[], House]) -> Carrier:
     agreed, told = rows.agreed_secrets(means.config(), means.environ), partial(exchanges.note, means.counters)
-    client = Client(AgentPost(means.reactor), house().agency, agreed, told, means.reactor.seconds)
+    post, proofs = AgentPost(means.reactor), rows.our_proofs(means.config(), means.environ)
+    posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}
+    client = Client(post, house().agency, agreed, told, means.reactor.seconds, posts)
 
     async def tell(row: OutboxRow) -> Answer:
         assert isinstance(row.payload, Telling)
@@ -47,6 +50,10 @@ def _initiator(means: Means, store: Store, house: Callable[[], House]) -> Carrie
         return await client.deliver(telling, partner, unsure=row.state == "unsure", look_for=look_for)
 
     return tell
+
+
+def _now(proof: OurProof, means: Means) -> str:
+    return proof(means.clock())
 
 
 def _mailer(means: Means, store: Store, house: Callable[[], House]) -> Carrier:

@@ -387,7 +387,7 @@ class Partner:
     `application_profile`: the ApplicationProfileType of what is written to it; `item_id_type`: the ItemIdentifierType of a
     barcode there. `request_type` and `request_scope_type`: those with which it is asked for a copy; "" where the flow's own
     will do. `problems`: what a ProblemType of its own, or words in its ProblemDetail or ProblemValue, mean, as (words,
-    meaning); they go before the standard's.
+    meaning); they go before the standard's. `from_system_id`: the FromSystemId of what is written to it; "" for none.
     """
 
     agency: str
@@ -413,6 +413,7 @@ class Partner:
     request_type: str = ""
     request_scope_type: str = ""
     problems: tuple[tuple[str, Meaning], ...] = ()
+    from_system_id: str = ""
 
 
 @fixed(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from click.testing import CliRunner, Result
 
 from hkall_gateway.cli import main
@@ -109,6 +110,16 @@ def test_a_hash_is_printed_and_the_password_is_not() -> None:
     done = run("hash-secret", typed="opensesame\nopensesame\n")
     assert done.output.strip().splitlines()[-1].startswith("$argon2id$")
     assert "opensesame" not in done.output
+
+
+def test_a_new_secret_is_printed_with_its_hash_and_each_time_another_one() -> None:
+    secrets = []
+    for _ in range(2):
+        secret, stored = run("hash-secret", "--new").output.split()
+        assert PasswordHasher().verify(stored, secret)
+        secrets.append(secret)
+    assert secrets[0] != secrets[1]
+    assert len(secrets[0]) >= 40
 
 
 def test_a_dry_run_says_what_would_change_and_changes_nothing(config: Path, tmp_path: Path) -> None:

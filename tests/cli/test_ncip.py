@@ -73,6 +73,24 @@ def test_a_look_up_is_built_sent_and_its_reply_printed(address: str) -> None:
     assert "s3cret" not in done.output
 
 
+@pytest.mark.parametrize(
+    ("words", "sent"),
+    [
+        (("--proof", "basic"), "Basic Q1VISzpzM2NyZXQ="),  # CUHK:s3cret
+        (("--proof", "basic", "--login", "vufind"), "Basic dnVmaW5kOnMzY3JldA=="),
+        (("--proof", "bearer"), "Bearer s3cret"),
+    ],
+)
+def test_the_secret_goes_into_the_header_of_the_request_where_the_responder_wants_it(
+    address: str, words: tuple[str, ...], sent: str
+) -> None:
+    done = run(f"{address}/found", "LookupItem", "item=HKU:K9", *WHO, "--secret-env", "KEY", *words, "--show", KEY="s3cret")
+    ((body, headers),) = SEEN
+    assert headers["Authorization"] == sent
+    assert b"s3cret" not in body
+    assert "s3cret" not in done.output
+
+
 def test_a_file_is_sent_as_it_is(address: str, tmp_path: Path) -> None:
     file = tmp_path / "question.xml"
     file.write_bytes(b"<any bytes at all>")

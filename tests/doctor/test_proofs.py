@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from hkall_gateway.doctor import clock, proofs
 from hkall_gateway.doctor.findings import Finding, Sheet
 from hkall_gateway.doctor.proofs import Doors
+from hkall_gateway.edge.secrets import DECOY
 from hkall_gateway.ncip.calls import Caller
+from hkall_gateway.ncip.http_proofs import HttpProof
+from hkall_gateway.ncip.key_sets import FileKeys
+from hkall_gateway.ncip.signed_tokens import TokenRule
 
 LOOPBACK, CAMPUS = ("127.0.0.0/8",), ("192.0.2.0/24",)
 PLAIN, TLS, MUTUAL = Doors(tls=False, client_ca=False), Doors(tls=True, client_ca=False), Doors(tls=True, client_ca=True)
@@ -81,3 +87,16 @@ def test_a_clock_is_compared_with_the_middle_of_the_question(theirs_s: int | Non
     theirs = None if theirs_s is None else NOON + timedelta(seconds=theirs_s)
     clock.compared(sheet, theirs, NOON - timedelta(seconds=2), NOON + timedelta(seconds=2))
     assert (sheet.found[0].status, sheet.found[0].detail) == (word, detail)
+
+
+@pytest.mark.parametrize(
+    ("proof", "name"),
+    [
+        (HttpProof("cuhk", password_hash=DECOY), "HTTP Basic"),
+        (HttpProof(bearer_hash=DECOY), "bearer secret"),
+        (HttpProof(token=TokenRule("https://dcb.example", "HKU", ("RS256",), FileKeys(Path("keys.json")))), "signed token"),
+    ],
+)
+def test_what_a_request_says_in_its_authorization_header_is_a_proof(proof: HttpProof, name: str) -> None:
+    found = judged(replace(caller(), http=proof))
+    assert (found.status, found.detail) == ("ok", f"by {name}, from 192.0.2.0/24")

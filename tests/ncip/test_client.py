@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -131,6 +132,27 @@ def delivered(reply: Posted | Exception, send: Send = Send.ASK_LENDER, partner: 
 
 def replied(service: str = "RequestItemResponse", status: int = 200, wait: int = 0, **fields: Value) -> Posted:
     return Posted(status, XML, encode(Message(service, fields), DIALECTS["direct"]), wait)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_proof_of_ours_that_is_not_believed_is_a_fault_of_the_channel_whatever_the_body_says(status: int) -> None:
+    problem: Fields = {"ProblemType": "Anything", "ProblemDetail": "JWT subject does not match"}
+    for reply in (Posted(status, "text/html", b"<html>log in</html>"), replied(status=status, Problem=[problem])):
+        found = delivered(reply)
+        assert (found.kind, found.problem) == ("fault", "Agency Authentication Failed")
+        assert f"HTTP {status}" in found.detail
+
+
+def test_a_partner_that_knows_us_by_the_request_is_told_by_its_own_way() -> None:
+    usual, own = Script(replied()), Script(replied())
+    finished(Client(usual, "HKU", {}, posts={"CUHK": own}).deliver(telling(Send.ASK_LENDER), CUHK))
+    assert (len(usual.given), len(own.given)) == (0, 1)
+
+
+def test_a_partner_that_knows_systems_is_told_which_we_are() -> None:
+    message = document(telling(Send.ASK_LENDER), replace(CUHK, from_system_id="HKU-SYSTEM"), "HKU", "")
+    assert message is not None
+    assert message.text("InitiationHeader/FromSystemId") == "HKU-SYSTEM"
 
 
 def refused(problem: str, status: int = 200) -> Posted:

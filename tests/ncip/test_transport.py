@@ -80,6 +80,39 @@ def test_a_document_leaves_with_its_length_and_an_honest_name() -> None:
     assert f"user-agent: hkall-gateway/{__version__}".encode() in lines
 
 
+def test_our_proof_is_made_anew_for_each_document() -> None:
+    partner, proofs = Partner(), iter(["Bearer one", "Bearer two"])
+    agent = Agent.usingEndpointFactory(Clock(), partner)  # type: ignore[no-untyped-call]  # twisted.web has no types
+    post = AgentPost(Clock(), agent).proving(lambda: next(proofs))
+    sending: Any = post("http://cuhk.test/ncip", b"<doc/>", 20.0)
+    ensureDeferred(sending)
+    partner.accept()
+    assert b"Authorization: Bearer one\r\n" in partner.wire.value()
+    assert next(proofs) == "Bearer two"
+
+
+def fetched(partner: Partner) -> list[Any]:
+    """What comes of a page that is asked for, when it does."""
+    agent = Agent.usingEndpointFactory(Clock(), partner)  # type: ignore[no-untyped-call]  # twisted.web has no types
+    seen: list[Any] = []
+    ensureDeferred(AgentPost(Clock(), agent).get("http://dcb.test/keys", 5.0)).addBoth(seen.append)
+    return seen
+
+
+def test_a_page_is_fetched() -> None:
+    partner = Partner()
+    seen = fetched(partner)
+    partner.accept()
+    assert partner.wire.value().startswith(b"GET /keys HTTP/1.1\r\n")
+    partner.say(OK)
+    assert seen == [Posted(200, 'application/xml; charset="utf-8"', b"<ok>")]
+
+
+def test_a_page_that_cannot_be_fetched_fails_in_one_way() -> None:
+    (seen,) = fetched(Partner(ConnectError("refused")))  # type: ignore[no-untyped-call]  # nor has twisted.internet.error
+    assert (seen.type, seen.value.kind) == (NotSent, "connect")
+
+
 def test_a_response_is_handed_on_whatever_its_status() -> None:
     partner, sending = connected()
     partner.say(b"HTTP/1.1 503 Busy\r\nRetry-After: 120\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nlater")

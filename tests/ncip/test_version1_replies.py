@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from lxml import etree
 from hkall_gateway.ncip.codec import decode
 from hkall_gateway.ncip.dialects import Dtd
 from hkall_gateway.ncip.handlers import Peer, respond
+from hkall_gateway.rules.vocabulary import By, Position
+from hkall_gateway.store import fines
 from hkall_gateway.store.database import finished
 
 if TYPE_CHECKING:
@@ -49,6 +52,22 @@ def test_the_header_of_a_reply_goes_back_to_who_asked(world: World, name: str) -
     message = decode(reply(world, name, PARTNER))
     sides = [message.text(f"ResponseHeader/{side}/AgencyId") for side in ("FromAgencyId", "ToAgencyId")]
     assert sides == ["HKU", "CUHK"]
+
+
+def test_loans_charges_and_names_are_valid_in_ncip_1_too(world: World, dtd: etree.DTD) -> None:
+    loan = world.put(Position.ON_LOAN, due=date(2017, 3, 16), patron="UG1")
+    world.store.now(fines.charge, loan, "replacement", 1250, "R45", world.now, By("test", "world"))
+    body = (OURS / "lookup-user.xml").read_bytes()
+    for old, new in (
+        (b"CENTR", b"HKU-DISCOVERY"),
+        (b"central-key", b"d-key"),
+        (b"PG2040", b"UG1"),
+        (b"<LoanedItemsDesired/>", b"<LoanedItemsDesired/><UserFiscalAccountDesired/>"),
+    ):
+        body = body.replace(old, new)
+    root = etree.fromstring(finished(respond(world.door, body, None, HERE)))
+    assert dtd.validate(root), dtd.error_log
+    assert (len(root.findall(".//LoanedItem")), len(root.findall(".//AccountDetails"))) == (1, 1)
 
 
 def test_a_strangers_scheme_comes_back_with_its_name(world: World) -> None:

@@ -1,0 +1,147 @@
+"""Signed tokens (JWT) as a peer's proof, and our own: bearer tokens in the profile of RFC 7523, section 3.
+
+A token names its issuer, its audience and its end, and is signed with a key of the peer's JSON Web Key Set. OpenRS (dcb-service
+of 2026-08) signs RS256, five minutes long, and takes none that lasts longer than a quarter of an hour.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from secrets import token_urlsafe
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from cryptography.exceptions import InvalidKey, UnsupportedAlgorithm
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, KeySet, RSAKey
+from joserfc.jws import extract_compact
+
+SKEW_S: Final = 60
+"""Seconds by which the clocks of both sides may differ."""
+LONGEST_S: Final = 900
+"""Seconds that a token may last from now; one that lasts longer is as good as a password."""
+
+Key: TypeAlias = RSAKey | ECKey
+
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
+"""What a row may pin: signatures with a private key alone, never HMAC and never "none"."""
+
+
+NO_TOKEN: Final = (JoseError, ValueError, TypeError, KeyError, InvalidKey, UnsupportedAlgorithm)
+"""What the library raises for texts that are no token, or none of these keys."""
+
+
+class Keys(Protocol):
+    """The public keys of a peer."""
+
+    async def having(self, kid: str, now: datetime) -> KeySet | None:
+        """The keys, looked for again where none of them has the number `kid`; None where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRule:
+    """What a token must say. `subject` "" leaves open whom it is about; `algorithms` are the only ones that are tried."""
+
+    issuer: str
+    audience: str
+    algorithms: tuple[str, ...]
+    keys: Keys = field(repr=False)
+    subject: str = ""
+
+
+async def accepted(token: str, rule: TokenRule, now: datetime) -> bool | None:
+    """Whether a token obeys a rule: signed by one of the keys with a pinned algorithm, for us, by its issuer, and in time.
+
+    None where there are no keys to tell by.
+    """
+    if issuer(token) != rule.issuer:
+        return False
+    header = _header(token)
+    if header is None or header.get("alg") not in rule.algorithms:
+        return False
+    keys = await rule.keys.having(str(header.get("kid", "")), now)
+    return None if keys is None else _fits(token, rule, keys, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Makes our own tokens for one peer. `claims` are further ones: OpenRS wants `protocol` to be "NCIP2"."""
+
+    key: Key = field(repr=False)
+    issuer: str
+    subject: str
+    audience: str
+    algorithm: str = "RS256"
+    lifetime_s: int = 300
+    claims: Mapping[str, str] = field(default_factory=dict)
+
+    def token(self, now: datetime) -> str:
+        """A token that is good from now on."""
+        began = int(now.timestamp())
+        times = {"iat": began, "nbf": began, "exp": began + self.lifetime_s, "jti": token_urlsafe(16)}
+        said = {**self.claims, "iss": self.issuer, "sub": self.subject, "aud": [self.audience], **times}
+        header = {"alg": self.algorithm, "typ": "JWT", "kid": self.key.thumbprint()}
+        return jwt.encode(header, said, self.key, algorithms=[self.algorithm])
+
+
+def signing_key(text: bytes) -> Key:
+    """The private key in a PEM file or a JSON Web Key. Raises ValueError where there is none."""
+    kinds: tuple[type[Key], ...] = (RSAKey, ECKey)
+    for kind in kinds:
+        try:
+            key = kind.import_key(json.loads(text) if text.lstrip().startswith(b"{") else text)
+        except NO_TOKEN:
+            continue
+        if key.is_private:
+            return key
+    raise ValueError("no private key of RSA or EC, in PEM or as a JSON Web Key")
+
+
+def published(keys: Iterable[Key]) -> bytes:
+    """The JSON Web Key Set with the public halves of our keys, each once."""
+    known = {key.thumbprint(): key for key in keys}
+    rows = [{**key.as_dict(private=False), "kid": kid, "use": "sig"} for kid, key in known.items()]
+    return json.dumps({"keys": rows}).encode()
+
+
+def issuer(token: str) -> str:
+    """Who a token says has signed it, which nobody has proven yet; "" for a text that is no signed token."""
+    if token.count(".") != 2:
+        return ""
+    try:
+        claims: Any = json.loads(extract_compact(token.encode()).payload)
+    except NO_TOKEN:
+        return ""
+    return str(claims.get("iss", "")) if isinstance(claims, dict) else ""
+
+
+def _header(token: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = extract_compact(token.encode()).headers()
+    except NO_TOKEN:
+        return None
+    return found
+
+
+def _fits(token: str, rule: TokenRule, keys: KeySet, now: datetime) -> bool:
+    try:
+        claims = jwt.decode(token, keys, algorithms=list(rule.algorithms)).claims
+        _registry(rule, now).validate(claims)
+    except NO_TOKEN:
+        return False
+    return bool(claims["exp"] <= now.timestamp() + LONGEST_S + SKEW_S)
+
+
+def _registry(rule: TokenRule, now: datetime) -> jwt.JWTClaimsRegistry:
+    subject: Any = {"sub": {"essential": True, "value": rule.subject}} if rule.subject else {}
+    return jwt.JWTClaimsRegistry(
+        now=int(now.timestamp()),
+        leeway=SKEW_S,
+        iss={"essential": True, "value": rule.issuer},
+        aud={"essential": True, "value": rule.audience},
+        exp={"essential": True},
+        **subject,
+    )

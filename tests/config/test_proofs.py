@@ -1,0 +1,174 @@
+"""How a caller proves who it is, and how we do, as the configuration says it: whole, one row a name, files that can be read."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from hkall_gateway import rows
+from hkall_gateway.config import gateway
+from hkall_gateway.config.crosschecks import crossed
+from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.config.loading import ConfigErrors
+from hkall_gateway.config.notes import notes
+from hkall_gateway.edge.secrets import DECOY
+from hkall_gateway.rules.settings import Policy
+from tests.config.test_gateway import LEAST, ONE_PARTNER
+from tests.ncip.test_signed_tokens import pem, public
+
+NOW = datetime(2026, 11, 27, 2, tzinfo=UTC)
+CLIENT = LEAST + '[[clients]]\nagency = "VUFIND"\n'
+SECRETS = {"P": "pass word", "T": "t0ken"}
+
+
+def read(folder: Path, text: str) -> Gateway:
+    (folder / "gateway.toml").write_text(text, encoding="utf-8")
+    return gateway.load(folder / "gateway.toml", SECRETS)
+
+
+def faults(folder: Path, text: str) -> dict[str, str]:
+    with pytest.raises(ConfigErrors) as caught:
+        read(folder, text)
+    return dict(caught.value.errors)
+
+
+@pytest.mark.parametrize("key", ["basic_hash", "bearer_hash"])
+def test_a_hash_is_a_clients_proof(tmp_path: Path, key: str) -> None:
+    caller = rows.callers(read(tmp_path, f'{CLIENT}{key} = "{DECOY}"\n'), {})["VUFIND"]
+    assert caller.http.schemes == ("basic",) if key == "basic_hash" else ("bearer",)
+
+
+def test_a_password_itself_is_no_hash(tmp_path: Path) -> None:
+    assert "hash-secret" in faults(tmp_path, CLIENT + 'basic_hash = "s3cret"\n')["clients[0].basic_hash"]
+
+
+JWT = '[{}.jwt]\nissuer = "https://dcb.test"\naudience = "hku"\n'
+
+
+def test_a_peers_keys_are_read_from_a_file_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "peer.json").write_text(json.dumps({"keys": [public("rsa", "k1")]}))
+    caller = rows.callers(read(tmp_path, ONE_PARTNER + JWT.format("partners") + 'jwks_file = "peer.json"\n'), {})["CUHK"]
+    assert caller.http.token is not None
+    assert (caller.http.schemes, caller.http.token.algorithms) == (("bearer",), ("RS256", "ES256"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [(None, "No such file"), ("{", "no JSON Web Key Set"), ('{"keys":[]}', "no JSON Web Key Set")]
+)
+def test_a_file_without_keys_is_named(tmp_path: Path, text: str | None, said: str) -> None:
+    if text is not None:
+        (tmp_path / "peer.json").write_text(text)
+    told = faults(tmp_path, ONE_PARTNER + JWT.format("partners") + 'jwks_file = "peer.json"\n')
+    assert said in told["partners[0].jwt.jwks_file"]
+
+
+def test_an_algorithm_without_a_private_key_is_none_of_those_that_can_be_pinned(tmp_path: Path) -> None:
+    for name in ("HS256", "none"):
+        text = ONE_PARTNER + JWT.format("partners") + f'jwks_url = "https://dcb.test/keys"\nalgorithms = ["{name}"]\n'
+        assert "partners[0].jwt.algorithms[0]" in faults(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("tables", "path"),
+    [
+        ({"clients": [{"agency": "A"}]}, "clients[0].secret_env"),
+        ({"clients": [{"agency": "A", "basic_login": "x", "by_address": True}]}, "clients[0].basic_hash"),
+        ({"partners": [{"agency": "A", "jwt": {}}]}, "partners[0].jwt"),
+        ({"partners": [{"agency": "A", "jwt": {"jwks_file": "a", "jwks_url": "b"}}]}, "partners[0].jwt"),
+        (
+            {
+                "partners": [{"agency": "A", "basic_hash": "x"}],
+                "clients": [{"agency": "B", "basic_login": "a", "basic_hash": "x"}],
+            },
+            "clients[0].basic_login",
+        ),
+        (
+            {"clients": [{"agency": name, "by_address": True, "without_header": True} for name in "AB"]},
+            "clients[1].without_header",
+        ),
+        ({"partners": [{"agency": "A", "our_proof": {"bearer_env": "T", "jwt": {"issuer": "x"}}}]}, "partners[0].our_proof"),
+        ({"partners": [{"agency": "A", "our_proof": {"basic_login": "x"}}]}, "partners[0].our_proof.basic_password_env"),
+    ],
+)
+def test_a_proof_is_whole_and_names_one_row(tables: dict[str, Any], path: str) -> None:
+    assert list(dict(crossed(tables, {"T": "x"}))) == [path]
+
+
+def test_two_clients_that_name_no_sender_are_told_apart_by_their_logins() -> None:
+    silent = [{"agency": name, "basic_hash": "x", "without_header": True} for name in "AB"]
+    assert not list(crossed({"clients": silent}, {}))
+
+
+def test_vufind_reads_holds_and_names_no_sender_where_its_row_says_nothing_else(tmp_path: Path) -> None:
+    told = CLIENT + f'system = "vufind"\nbasic_hash = "{DECOY}"\n'
+    caller = rows.callers(read(tmp_path, told), {})["VUFIND"]
+    assert (caller.request_type, caller.without_header, caller.pin) == ("Hold", True, "checked")
+    other = rows.callers(read(tmp_path, told + 'request_type = "Recall"\npin = "required"\n'), {})["VUFIND"]
+    assert (other.request_type, other.pin) == ("Recall", "required")
+
+
+def test_a_pickup_location_has_the_name_that_letters_use(tmp_path: Path) -> None:
+    config = read(tmp_path, LEAST)
+    (code, *_) = config.library.pickup_locations
+    assert next(iter(rows.places(config).items())) == (code, config.library.place_names.get(code, code))
+
+
+@pytest.mark.parametrize(("scheme", "warned"), [("http", 1), ("https", 0)])
+def test_keys_that_come_without_tls_are_warned_of(tmp_path: Path, scheme: str, warned: int) -> None:
+    config = read(tmp_path, ONE_PARTNER + JWT.format("partners") + f'jwks_url = "{scheme}://dcb.test/keys"\n')
+    assert [path for path, _ in notes(config, Policy())].count("partners[0].jwt.jwks_url") == warned
+
+
+# ---- our own
+
+
+def ours(folder: Path, text: str) -> str:
+    """What we send to the partner."""
+    return rows.our_proofs(read(folder, ONE_PARTNER + text), SECRETS)["CUHK"](NOW)
+
+
+def test_a_partner_that_wants_basic_gets_our_agency_or_the_login_that_it_gave_us(tmp_path: Path) -> None:
+    for login, name in (("", "HKU"), ('basic_login = "hku"\n', "hku")):
+        sent = ours(tmp_path, f'[partners.our_proof]\nbasic_password_env = "P"\n{login}')
+        assert base64.b64decode(sent.removeprefix("Basic ")).decode() == f"{name}:pass word"
+
+
+def test_a_partner_that_wants_a_secret_gets_it_as_bearer(tmp_path: Path) -> None:
+    assert ours(tmp_path, '[partners.our_proof]\nbearer_env = "T"\n') == "Bearer t0ken"
+
+
+def test_a_partner_that_wants_signed_tokens_gets_one_as_openrs_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "ours.pem").write_bytes(pem("ours"))
+    told = 'key_file = "ours.pem"\nissuer = "https://hku.test"\nsubject = "HKU-1"\naudience = "dcb"\n'
+    text = f'[partners.our_proof.jwt]\n{told}claims = {{ protocol = "NCIP2" }}\n'
+    scheme, _, token = ours(tmp_path, text).partition(" ")
+    (row,) = json.loads(rows.public_keys(read(tmp_path, ONE_PARTNER + text)))["keys"]
+    key = jwt.PyJWK.from_dict(row)
+    read_there = jwt.decode(
+        token, key, ["RS256"], {"verify_exp": False, "verify_nbf": False, "verify_iat": False}, audience="dcb"
+    )
+    assert (scheme, read_there["sub"], read_there["iss"], read_there["protocol"]) == (
+        "Bearer",
+        "HKU-1",
+        "https://hku.test",
+        "NCIP2",
+    )
+    assert jwt.get_unverified_header(token) == {"alg": "RS256", "typ": "JWT", "kid": row["kid"]}
+
+
+def test_a_key_that_cannot_sign_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ours.pem").write_text(json.dumps(public("rsa", "k1")))
+    told = 'key_file = "ours.pem"\nissuer = "i"\nsubject = "s"\naudience = "a"\n'
+    text = ONE_PARTNER + f"[partners.our_proof.jwt]\n{told}"
+    assert "no private key" in faults(tmp_path, text)["partners[0].our_proof.jwt.key_file"]
+
+
+def test_nothing_is_sent_or_published_where_nothing_is_said(tmp_path: Path) -> None:
+    config = read(tmp_path, ONE_PARTNER)
+    assert (rows.our_proofs(config, {}), rows.public_keys(config)) == ({}, b"")

@@ -1,0 +1,258 @@
+"""Who asks, by the Authorization header of an HTTP request: Basic, a secret or a signed token as Bearer."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from hkall_gateway.ncip.calls import Peer
+from hkall_gateway.ncip.codec import encode
+from hkall_gateway.ncip.dialects import DIALECTS
+from hkall_gateway.ncip.handlers import respond
+from hkall_gateway.ncip.http_proofs import HttpProof, Shown, challenge, shown
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.signed_tokens import TokenRule
+from hkall_gateway.store.database import finished
+from tests.ncip import test_signed_tokens as peer
+from tests.ncip.conftest import World, read
+
+DISCOVERY, CUHK = "HKU-DISCOVERY", "CUHK"
+FAILED, BUSY = "Agency Authentication Failed", "Temporary Processing Failure"
+COPY = {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}
+
+
+class Door:
+    """A world whose discovery system, or the agency named, proves who it is by `proof` alone."""
+
+    def __init__(self, world: World, proof: HttpProof, agency: str = DISCOVERY, **facts: Any) -> None:
+        self.world, self.compared, self.challenges = world, list[str](), list[tuple[str, ...]]()
+        row = replace(world.door.callers[agency], http=proof, **{"secret": "", **facts})
+        world.door = replace(world.door, callers={**world.door.callers, agency: row}, verify=self.verify)
+
+    async def verify(self, subject: str, stored: str, secret: str) -> bool:
+        self.compared.append(subject)
+        return stored == f"hash of {secret}"
+
+    def ask(self, authorization: str, sender: str = DISCOVERY, address: str = "10.0.0.7") -> str:
+        """The problem with which a look-up is answered; "" for none."""
+        header = {"InitiationHeader": {"FromAgencyId": {"AgencyId": sender}}} if sender else {}
+        document = encode(Message("LookupItem", {**header, "ItemId": COPY}), DIALECTS["direct"])
+        peer = Peer(address, authorization=authorization)
+        reply = finished(respond(self.world.door, document, None, peer, challenge=self.challenges.append))
+        return read(reply).text("Problem/ProblemType")
+
+
+def basic(name: str, secret: str) -> str:
+    return f"Basic {b64encode(f'{name}:{secret}'.encode()).decode()}"
+
+
+NAMED = HttpProof(login="vufind", password_hash="hash of s3cret")
+TOKEN = HttpProof(bearer_hash="hash of t0ken")
+
+
+# ---- the header
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("", None),
+        (basic("vufind", "a:b 密"), Shown("basic", "vufind", "a:b 密")),
+        ("bAsIc " + basic("a", "b").split()[1], Shown("basic", "a", "b")),
+        ("Basic ????", Shown("basic")),
+        ("Basic " + b64encode(b"\xff\xfe:x").decode(), Shown("basic")),
+        ("Basic", Shown("basic")),
+        ("Bearer  abc.def ", Shown("bearer", "", "abc.def")),
+        ("Digest username=x", Shown("digest")),
+    ],
+)
+def test_a_header_is_read_as_its_scheme_says(header: str, said: Shown | None) -> None:
+    assert shown(header) == said
+
+
+@given(st.text())
+def test_no_header_is_too_strange_to_be_read(header: str) -> None:
+    shown(header)
+
+
+def test_a_secret_is_in_no_text_of_it() -> None:
+    assert "s3cret" not in repr(shown(basic("vufind", "s3cret")))
+    assert "hash" not in repr(NAMED)
+
+
+def test_each_scheme_is_asked_for_by_a_challenge_of_its_own() -> None:
+    assert challenge(frozenset({"basic", "bearer"})) == ('Bearer realm="NCIP"', 'Basic realm="NCIP", charset="UTF-8"')
+
+
+# ---- Basic and a bearer's secret
+
+
+def test_the_name_and_the_password_of_a_row_prove_it(world: World) -> None:
+    assert Door(world, NAMED).ask(basic("vufind", "s3cret")) == ""
+
+
+def test_a_row_without_a_login_is_named_by_its_agency(world: World) -> None:
+    assert Door(world, HttpProof(password_hash="hash of s3cret")).ask(basic(DISCOVERY, "s3cret")) == ""
+
+
+def test_a_bearers_secret_proves_its_row(world: World) -> None:
+    assert Door(world, TOKEN).ask("Bearer t0ken") == ""
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        basic("vufind", "wrong"),
+        basic("other", "s3cret"),
+        basic("vufind", ""),
+        "Basic ????",
+        "Bearer s3cret",
+        "Digest x",
+        "",
+        basic("vufind", "hash of s3cret"),
+    ],
+)
+def test_a_wrong_proof_is_answered_alike_with_a_challenge(world: World, header: str) -> None:
+    door = Door(world, NAMED)
+    with capture_logs() as lines:
+        assert door.ask(header) == FAILED
+    assert door.challenges == [('Basic realm="NCIP", charset="UTF-8"',)]
+    told = {(line["reason"]) for line in lines if line["event"] == "ncip.answered"}
+    assert told == {"the secret, the token, the certificate or the address does not fit"}
+    assert "s3cret" not in repr(lines)
+
+
+def test_a_proof_that_fits_is_not_challenged(world: World) -> None:
+    door = Door(world, NAMED)
+    door.ask(basic("vufind", "s3cret"))
+    assert door.challenges == []
+
+
+def test_who_may_not_prove_it_by_http_is_not_challenged(world: World) -> None:
+    door = Door(world, NAMED)
+    assert door.ask("", sender=CUHK) == FAILED
+    assert door.challenges == []
+
+
+def test_a_proof_speaks_for_no_other_agency(world: World) -> None:
+    assert Door(world, NAMED).ask(basic("vufind", "s3cret"), sender=CUHK) == FAILED
+
+
+def test_a_proof_from_another_network_is_not_even_compared(world: World) -> None:
+    door = Door(world, NAMED)
+    assert door.ask(basic("vufind", "s3cret"), address="192.0.2.1") == FAILED
+    assert door.compared == []
+
+
+def test_the_secret_inside_the_document_proves_it_as_before(world: World) -> None:
+    Door(world, NAMED, secret="d-key")
+    assert world.ask(DISCOVERY, "LookupItem", ItemId=COPY).text("Problem/ProblemType") == ""
+
+
+def test_an_address_is_no_proof_where_a_wrong_one_came(world: World) -> None:
+    door = Door(world, NAMED, by_address=True)
+    assert [door.ask(""), door.ask(basic("vufind", "wrong"))] == ["", FAILED]
+
+
+def test_wrong_proofs_are_counted_and_after_ten_not_even_a_right_one_is_looked_at(world: World) -> None:
+    door = Door(world, NAMED)
+    for _ in range(10):
+        assert door.ask(basic("vufind", "wrong")) == FAILED
+    assert door.ask(basic("vufind", "s3cret")) == BUSY
+    assert door.ask(basic("vufind", "s3cret"), address="10.0.0.8") == ""
+    world.now += timedelta(minutes=16)
+    assert door.ask(basic("vufind", "s3cret")) == ""
+    assert world.door.counters.read("wrong_proofs_total", DISCOVERY) == 10
+
+
+def test_who_waits_for_the_challenge_has_guessed_nothing(world: World) -> None:
+    door = Door(world, NAMED)
+    for _ in range(12):
+        assert [door.ask(""), door.ask(basic("vufind", "s3cret"))] == [FAILED, ""]
+
+
+# ---- without InitiationHeader
+
+
+def test_a_login_names_the_sender_where_the_document_does_not(world: World) -> None:
+    door = Door(world, NAMED)
+    with capture_logs() as lines:
+        assert door.ask(basic("vufind", "s3cret"), sender="") == ""
+    assert [line["peer"] for line in lines if line["event"] == "ncip.answered"] == [DISCOVERY]
+
+
+@pytest.mark.parametrize("header", [basic("vufind", "wrong"), basic("nobody", "s3cret"), "Bearer s3cret"])
+def test_a_login_that_does_not_fit_names_nobody(world: World, header: str) -> None:
+    door = Door(world, NAMED)
+    assert door.ask(header, sender="") == FAILED
+    assert door.challenges == [('Basic realm="NCIP", charset="UTF-8"',)]
+
+
+@pytest.mark.parametrize("sender", ["", DISCOVERY])
+def test_an_unknown_login_costs_a_comparison_as_a_known_one_does(world: World, sender: str) -> None:
+    door = Door(world, NAMED)
+    door.ask(basic("nobody", "s3cret"), sender=sender)
+    assert door.compared == ["ncip nobody at 10.0.0.7"]
+
+
+def test_who_says_nothing_is_asked_for_a_proof_where_one_is_known_at_its_address(world: World) -> None:
+    door = Door(world, NAMED)
+    assert [door.ask("", sender=""), door.ask("", sender="", address="192.0.2.1")] == ["Needed Data Missing"] * 2
+    assert door.challenges == [('Basic realm="NCIP", charset="UTF-8"',)]
+
+
+def test_a_document_without_sender_is_of_the_row_that_says_so(world: World) -> None:
+    assert Door(world, TOKEN, without_header=True).ask("Bearer t0ken", sender="") == ""
+    assert Door(world, HttpProof(), without_header=True, by_address=True).ask("", sender="") == ""
+
+
+def test_it_proves_who_it_is_all_the_same(world: World) -> None:
+    door = Door(world, TOKEN, without_header=True)
+    assert [door.ask("Bearer wrong", sender=""), door.ask("", sender="")] == [FAILED, FAILED]
+    assert door.challenges == [('Bearer realm="NCIP"',)] * 2
+
+
+# ---- signed tokens
+
+
+def signed(*rows: dict[str, Any], **more: Any) -> HttpProof:
+    keys = peer.Known(*rows)
+    return HttpProof(token=TokenRule(peer.ISSUER, peer.US, ("RS256",), keys), **more)
+
+
+@pytest.fixture
+def later(world: World) -> World:
+    """The world at the time of the tokens."""
+    world.now = peer.NOW
+    return world
+
+
+def test_a_signed_token_proves_its_row_and_names_it(later: World) -> None:
+    door = Door(later, signed(peer.public("rsa", "k1")), CUHK)
+    assert [door.ask(f"Bearer {peer.token()}", sender=CUHK), door.ask(f"Bearer {peer.token()}", sender="")] == ["", ""]
+
+
+@pytest.mark.parametrize("more", [{"aud": ["x"]}, {"iss": "x"}, {"exp": peer.NOW - timedelta(hours=1)}])
+def test_a_token_that_is_not_for_us_is_challenged(later: World, more: dict[str, Any]) -> None:
+    door = Door(later, signed(peer.public("rsa", "k1")), CUHK)
+    assert door.ask(f"Bearer {peer.token(**more)}", sender=CUHK) == FAILED
+    assert door.challenges == [('Bearer realm="NCIP"',)]
+
+
+def test_a_token_whose_keys_cannot_be_had_is_no_wrong_proof(later: World) -> None:
+    door = Door(later, signed(), CUHK)
+    assert [door.ask(f"Bearer {peer.token()}", sender=CUHK) for _ in range(12)] == [BUSY] * 12
+    assert later.door.counters.read("wrong_proofs_total", CUHK) == 0
+    assert door.challenges == []
+
+
+def test_a_row_may_take_signed_tokens_and_a_plain_secret(later: World) -> None:
+    door = Door(later, signed(peer.public("rsa", "k1"), bearer_hash="hash of t0ken"), CUHK)
+    assert [door.ask("Bearer t0ken", sender=CUHK), door.ask(f"Bearer {peer.token()}", sender=CUHK)] == ["", ""]

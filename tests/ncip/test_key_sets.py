@@ -1,0 +1,137 @@
+"""A peer's public keys: read again when their file changes, fetched again when a token names one that nobody knows."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc.jwk import OctKey, RSAKey
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from hkall_gateway.ncip.key_sets import FileKeys, UrlKeys, key_set, no_get
+from hkall_gateway.ncip.transport import NoReply, NotSent, Posted
+from hkall_gateway.store.database import finished
+
+NOW = datetime(2026, 11, 27, 2, tzinfo=UTC)
+URL = "https://dcb.example.org/peer-auth/.well-known/jwks.json"
+
+
+@cache
+def row(kid: str) -> dict[str, Any]:
+    found: dict[str, Any] = RSAKey.generate_key(2048, {"kid": kid}).as_dict(private=False)
+    return found
+
+
+def page(*kids: str) -> bytes:
+    return json.dumps({"keys": [row(kid) for kid in kids]}).encode()
+
+
+class Web:
+    """An address, and what it answers; an exception is raised."""
+
+    def __init__(self, *answers: bytes | Posted | Exception) -> None:
+        self.answers, self.asked = list(answers), 0
+
+    async def get(self, url: str, timeout_s: float) -> Posted:
+        assert url == URL
+        self.asked += 1
+        said = self.answers.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        return said if isinstance(said, Posted) else Posted(200, "application/json", said)
+
+
+def kids(keys: Any, kid: str, now: datetime = NOW) -> list[str]:
+    found = finished(keys.having(kid, now))
+    return [] if found is None else [str(key.kid) for key in found.keys]
+
+
+def test_keys_are_fetched_once_while_tokens_find_theirs() -> None:
+    web = Web(page("a"))
+    keys = UrlKeys(URL, web.get)
+    assert [kids(keys, "a"), kids(keys, "a", NOW + timedelta(minutes=59))] == [["a"], ["a"]]
+    assert web.asked == 1
+
+
+def test_after_an_hour_they_are_fetched_again() -> None:
+    web = Web(page("a"), page("a", "b"))
+    keys = UrlKeys(URL, web.get)
+    assert [kids(keys, "a"), kids(keys, "a", NOW + timedelta(hours=1))] == [["a"], ["a", "b"]]
+
+
+def test_a_new_key_of_the_peer_is_found_a_minute_later() -> None:
+    web = Web(page("a"), page("b"))
+    keys = UrlKeys(URL, web.get)
+    assert [kids(keys, "a"), kids(keys, "b"), kids(keys, "b", NOW + timedelta(minutes=1))] == [["a"], ["a"], ["b"]]
+
+
+def test_numbers_that_are_made_up_cost_one_fetch_a_minute() -> None:
+    web = Web(page("a"), page("a"))
+    keys = UrlKeys(URL, web.get)
+    for second in range(119):
+        kids(keys, f"guess-{second}", NOW + timedelta(seconds=second))
+    assert web.asked == 2
+
+
+@pytest.mark.parametrize(
+    "failed", [NotSent("no"), NoReply("cut"), Posted(503, "", b""), b"<html>", page(), b"[]", page("a") + b" " * 70_000]
+)
+def test_what_cannot_be_fetched_leaves_the_keys_of_before(failed: bytes | Posted | Exception) -> None:
+    keys = UrlKeys(URL, Web(page("a"), failed).get)
+    assert [kids(keys, "a"), kids(keys, "a", NOW + timedelta(hours=2))] == [["a"], ["a"]]
+
+
+def test_without_any_keys_the_address_is_asked_again_after_a_minute() -> None:
+    web = Web(NotSent("no"), page("a"))
+    keys = UrlKeys(URL, web.get)
+    assert [kids(keys, "a"), kids(keys, "a"), kids(keys, "a", NOW + timedelta(minutes=1))] == [[], [], ["a"]]
+
+
+def test_tokens_that_come_together_wait_for_one_fetch() -> None:
+    asked: list[Deferred[Posted]] = []
+
+    async def slow(url: str, timeout_s: float) -> Posted:
+        asked.append(Deferred())
+        return await asked[-1]
+
+    keys = UrlKeys(URL, slow)
+    first, second = (ensureDeferred(keys.having("a", NOW)) for _ in range(2))
+    asked[0].callback(Posted(200, "application/json", page("a")))
+    assert (len(asked), len(finished(first).keys), len(finished(second).keys)) == (1, 1, 1)  # type: ignore[union-attr]
+
+
+def test_a_command_fetches_nothing() -> None:
+    assert kids(UrlKeys(URL, no_get), "a") == []
+
+
+def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "peer.json"
+    path.write_bytes(page("a"))
+    keys = FileKeys(path)
+    assert kids(keys, "a") == ["a"]
+    path.write_bytes(page("b"))
+    os.utime(path, ns=(1, 1))
+    assert kids(keys, "b") == ["b"]
+
+
+def test_a_file_that_was_spoilt_or_is_gone_leaves_the_keys_of_before(tmp_path: Path) -> None:
+    path = tmp_path / "peer.json"
+    path.write_bytes(page("a"))
+    keys = FileKeys(path)
+    assert kids(keys, "a") == ["a"]
+    path.write_bytes(b"{")
+    os.utime(path, ns=(1, 1))
+    assert kids(keys, "a") == ["a"]
+    path.unlink()
+    assert kids(keys, "a") == ["a"]
+
+
+def test_a_private_key_and_a_shared_one_are_refused() -> None:
+    for key in (RSAKey.generate_key(2048), OctKey.generate_key(256)):
+        with pytest.raises(ValueError, match="private or a symmetric"):
+            key_set(json.dumps({"keys": [key.as_dict(private=True)]}))

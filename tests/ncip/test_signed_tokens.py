@@ -1,0 +1,216 @@
+"""Signed tokens that PyJWT made, which nobody of us wrote: what is believed of them, and what is not."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc.jwk import KeySet
+
+from hkall_gateway.ncip.key_sets import key_set
+from hkall_gateway.ncip.signed_tokens import LONGEST_S, Signer, TokenRule, accepted, issuer, published, signing_key
+from hkall_gateway.store.database import finished
+
+NOW = datetime(2026, 11, 27, 2, tzinfo=UTC)
+ISSUER, US = "https://dcb.example.org", "hku-gateway"
+
+
+@cache
+def private(name: str) -> Any:
+    """A key of a peer. `name` makes it another one."""
+    return ec.generate_private_key(ec.SECP256R1()) if name == "ec" else rsa.generate_private_key(65537, 2048)
+
+
+def pem(name: str) -> bytes:
+    found: bytes = private(name).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return found
+
+
+def public(name: str, kid: str) -> dict[str, Any]:
+    maker = jwt.algorithms.ECAlgorithm if name == "ec" else jwt.algorithms.RSAAlgorithm
+    found: dict[str, Any] = {**json.loads(maker.to_jwk(private(name).public_key())), "kid": kid}
+    found.pop("key_ops", None)
+    return found
+
+
+class Known:
+    """Keys that are at hand; `None` for a peer whose keys cannot be had."""
+
+    def __init__(self, *rows: dict[str, Any]) -> None:
+        self.keys: KeySet | None = key_set(json.dumps({"keys": rows})) if rows else None
+        self.asked: list[str] = []
+
+    async def having(self, kid: str, now: datetime) -> KeySet | None:
+        self.asked.append(kid)
+        return self.keys
+
+
+def claims(**more: Any) -> dict[str, Any]:
+    """What OpenRS says in a token; None leaves a claim out."""
+    said = {"iss": ISSUER, "sub": "DCB-1", "aud": [US], "iat": NOW, "nbf": NOW, "exp": NOW + timedelta(minutes=5)}
+    return {name: value for name, value in {**said, "protocol": "NCIP2", **more}.items() if value is not None}
+
+
+def token(key: str = "rsa", algorithm: str = "RS256", kid: str = "k1", **more: Any) -> str:
+    return jwt.encode(claims(**more), private(key), algorithm, headers={"kid": kid})
+
+
+def rule(*rows: dict[str, Any], **more: Any) -> TokenRule:
+    known = Known(*(rows or (public("rsa", "k1"),)))
+    return TokenRule(**{"issuer": ISSUER, "audience": US, "algorithms": ("RS256", "ES256"), "keys": known, **more})
+
+
+def believed(text: str, found: TokenRule) -> bool | None:
+    return finished(accepted(text, found, NOW))
+
+
+def test_a_token_of_its_issuer_for_us_in_time_is_believed() -> None:
+    assert believed(token(), rule()) is True
+
+
+def test_a_token_signed_with_a_curve_is_believed() -> None:
+    assert believed(token("ec", "ES256"), rule(public("ec", "k1"))) is True
+
+
+@pytest.mark.parametrize("algorithm", ["RS384", "RS512", "PS256", "PS384", "PS512"])
+def test_every_signature_of_a_key_may_be_pinned(algorithm: str) -> None:
+    assert believed(token(algorithm=algorithm), rule(algorithms=(algorithm,))) is True
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"iss": "https://other.example.org"},
+        {"iss": None},
+        {"aud": ["somebody-else"]},
+        {"aud": None},
+        {"sub": "DCB-2"},
+        {"sub": None},
+        {"exp": NOW - timedelta(minutes=2)},
+        {"exp": None},
+        {"exp": NOW + timedelta(seconds=LONGEST_S, minutes=2)},
+        {"nbf": NOW + timedelta(minutes=2)},
+        {"iat": NOW + timedelta(minutes=2)},
+        {"exp": float("inf")},
+        {"exp": float("nan")},
+    ],
+)
+def test_a_token_that_says_something_else_is_not_believed(more: dict[str, Any]) -> None:
+    assert believed(token(**more), rule(subject="DCB-1")) is False
+
+
+def test_any_subject_is_believed_where_the_row_names_none() -> None:
+    assert believed(token(sub="DCB-2"), rule()) is True
+
+
+def test_clocks_may_differ_by_a_minute() -> None:
+    assert believed(token(exp=NOW - timedelta(seconds=50)), rule()) is True
+    assert believed(token(nbf=NOW + timedelta(seconds=50), iat=NOW + timedelta(seconds=50)), rule()) is True
+
+
+def test_a_signature_with_another_key_of_the_same_number_is_not_believed() -> None:
+    assert believed(token("stranger"), rule()) is False
+
+
+def test_an_algorithm_that_is_not_pinned_is_not_believed_though_the_key_fits() -> None:
+    assert believed(token(algorithm="RS512"), rule()) is False
+    assert believed(token(algorithm="RS512"), rule(algorithms=("RS512",))) is True
+
+
+def test_a_token_without_a_signature_is_not_believed() -> None:
+    assert believed(jwt.encode(claims(), "", "none"), rule()) is False
+
+
+def test_the_public_key_is_no_shared_secret() -> None:
+    """An attacker who signs by HMAC with the public key's own bytes is not believed (RFC 8725, 2.1)."""
+    head, body = (
+        base64.urlsafe_b64encode(json.dumps(part, default=lambda when: int(when.timestamp())).encode()).rstrip(b"=")
+        for part in ({"alg": "HS256", "kid": "k1"}, claims())
+    )
+    seal = hmac.digest(json.dumps(public("rsa", "k1")).encode(), head + b"." + body, "sha256")
+    forged = b".".join([head, body, base64.urlsafe_b64encode(seal).rstrip(b"=")]).decode()
+    assert believed(forged, rule()) is False
+
+
+def test_a_key_that_has_no_number_is_found_where_it_is_the_only_one() -> None:
+    row = {name: value for name, value in public("rsa", "k1").items() if name != "kid"}
+    assert believed(jwt.encode(claims(), private("rsa"), "RS256"), rule(row)) is True
+
+
+def test_without_keys_nobody_can_tell() -> None:
+    assert believed(token(), TokenRule(ISSUER, US, ("RS256",), Known())) is None
+
+
+def test_keys_are_not_even_looked_for_where_another_issuer_is_named() -> None:
+    keys = Known(public("rsa", "k1"))
+    assert believed(token(iss="https://other.example.org"), TokenRule(ISSUER, US, ("RS256",), keys)) is False
+    assert keys.asked == []
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: raw.decode("latin-1")))
+def test_rubbish_is_no_token(text: str) -> None:
+    assert issuer(text) == ""
+    assert believed(text, rule()) is False
+
+
+@given(st.data())
+def test_a_token_with_one_character_changed_is_not_believed(data: st.DataObject) -> None:
+    good = _GOOD
+    at = data.draw(st.integers(0, len(good) - 2))  # the last one may hold bits that mean nothing
+    other = data.draw(st.sampled_from("ABCxyz019-_.=!"))
+    if good[at] != other and good[at + 1] != ".":
+        assert not believed(good[:at] + other + good[at + 1 :], rule())
+
+
+_GOOD = token()
+
+
+# ---- our own
+
+
+AT_ANY_TIME: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
+
+
+def ours(**more: Any) -> Signer:
+    told = {"key": signing_key(pem("rsa")), "issuer": "https://hku.example.hk", "subject": "HKU-SYSTEM", "audience": "dcb"}
+    return Signer(**{**told, "claims": {"protocol": "NCIP2"}, **more})
+
+
+def test_pyjwt_believes_what_we_sign_by_the_keys_that_we_publish() -> None:
+    signer = ours()
+    rows = json.loads(published([signer.key]))
+    key = jwt.PyJWKSet.from_dict(rows)[jwt.get_unverified_header(signer.token(NOW))["kid"]]
+    read = jwt.decode(signer.token(NOW), key, ["RS256"], AT_ANY_TIME, audience="dcb", issuer="https://hku.example.hk")
+    assert (read["sub"], read["protocol"], read["exp"] - read["iat"]) == ("HKU-SYSTEM", "NCIP2", 300)
+    assert read["jti"] != jwt.decode(signer.token(NOW), options={"verify_signature": False})["jti"]
+
+
+def test_the_keys_that_we_publish_hold_no_secret() -> None:
+    (row,) = json.loads(published([ours().key, ours().key]))["keys"]
+    assert row.keys() == {"kty", "n", "e", "kid", "use"}
+
+
+def test_a_curve_signs_too() -> None:
+    made = ours(key=signing_key(pem("ec")), algorithm="ES256").token(NOW)
+    assert jwt.decode(made, private("ec").public_key(), ["ES256"], AT_ANY_TIME, audience="dcb")["sub"] == "HKU-SYSTEM"
+
+
+@pytest.mark.parametrize("text", [b"", b"-----BEGIN PRIVATE KEY-----\n", b'{"kty":"oct","k":"AAAA"}', b"{}", b"[1]"])
+def test_what_is_no_private_key_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match="private key"):
+        signing_key(text)
+
+
+def test_a_public_key_does_not_sign() -> None:
+    with pytest.raises(ValueError, match="private key"):
+        signing_key(json.dumps(public("rsa", "k1")).encode())

@@ -1,0 +1,185 @@
+"""VuFind's XCNCIP2 driver (10.0), in the documents that it sends: every answer is valid and says what the driver reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hkall_gateway.ncip.calls import Peer
+from hkall_gateway.ncip.messages import Message
+from hkall_gateway.rules.vocabulary import By, Position
+from hkall_gateway.store import fines
+from tests.ncip.conftest import DISCOVERY, World
+
+FOLDER = Path(__file__).parents[2] / "fixtures" / "ncip" / "vufind"
+NAME = "UserOptionalFields/NameInformation/PersonalNameInformation"
+CHARGE = "UserFiscalAccount/AccountDetails"
+HERE = Peer("10.0.0.7")
+
+
+def vufind(world: World, **facts: Any) -> None:
+    """The discovery system of the world is a VuFind that names no sender."""
+    row = replace(world.door.callers[DISCOVERY], by_address=True, without_header=True, request_type="Hold", **facts)
+    world.door = replace(world.door, callers={**world.door.callers, DISCOVERY: row})
+
+
+def says(world: World, file: str, *swaps: tuple[str, str]) -> Message:
+    text = (FOLDER / file).read_text()
+    for old, new in swaps:
+        assert old in text
+        text = text.replace(old, new)
+    return world.send(text.encode(), HERE)
+
+
+DUNE = ("b-dune", "b1")
+
+
+def test_a_hold_is_answered_and_listed_as_a_hold(world: World) -> None:
+    vufind(world)
+    assert says(world, "request-item.xml", DUNE).text("RequestType") == "Hold"
+    assert says(world, "lookup-user.xml").texts("RequestedItem/RequestType") == ("Hold",)
+
+
+def test_each_client_reads_the_type_that_its_row_names(world: World) -> None:
+    world.place(user={"AgencyId": "HKU", "UserIdentifierValue": "UG1"})
+    mine = {"UserId": {"UserIdentifierValue": "UG1"}, "RequestedItemsDesired": True}
+    assert world.ask(DISCOVERY, "LookupUser", **mine).text("RequestedItem/RequestType") == "Loan"
+    vufind(world)
+    assert world.ask(DISCOVERY, "LookupUser", **mine).text("RequestedItem/RequestType") == "Hold"
+    number = {"AgencyId": DISCOVERY, "RequestIdentifierValue": "d-77"}
+    assert world.ask(DISCOVERY, "LookupRequest", RequestId=number).text("RequestType") == "Hold"
+
+
+def test_the_type_that_was_asked_is_the_type_that_is_told_to_partners_too(world: World) -> None:
+    wish = {"ItemId": {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}, "RequestScopeType": "Item"}
+    number = {"AgencyId": "CUHK", "RequestIdentifierValue": "c-1"}
+    user = {"AgencyId": "HKU", "UserIdentifierValue": "CUHK-INST"}
+    reply = world.ask("CUHK", "RequestItem", UserId=user, RequestId=number, RequestType="Page", **wish)
+    assert reply.text("RequestType") == "Page"
+
+
+def test_a_loan_names_its_record_and_title(world: World) -> None:
+    vufind(world)
+    world.put(Position.ON_LOAN, due=date(2017, 3, 16))
+    loan = "LoanedItem/Ext/BibliographicDescription"
+    seen = says(world, "lookup-user.xml")
+    assert seen.text(f"{loan}/BibliographicRecordId/BibliographicRecordIdentifier") == "b1"
+    assert seen.text(f"{loan}/Title") == "Dune"
+
+
+def test_a_copy_of_another_library_that_we_lent_is_found_under_our_own_agency(world: World) -> None:
+    vufind(world)
+    world.put(Position.ON_LOAN, due=date(2017, 3, 16))
+    seen = says(world, "lookup-item.xml")
+    assert (seen.text("ItemId/AgencyId"), seen.text("ItemId/ItemIdentifierValue")) == ("CUHK", "C1")
+    record = "ItemOptionalFields/BibliographicDescription/BibliographicRecordId/BibliographicRecordIdentifier"
+    assert seen.text(record) == "b1"
+
+
+def test_a_copy_of_another_library_that_is_not_here_stays_unknown_under_our_agency(world: World) -> None:
+    vufind(world)
+    assert says(world, "lookup-item.xml").text("Problem/ProblemType") == "Unknown Item"
+
+
+def test_each_charge_is_told_with_its_kind_amount_title_and_day(world: World) -> None:
+    vufind(world)
+    loan = world.put(Position.ON_LOAN, due=date(2017, 3, 16))
+    world.store.now(fines.charge, loan, "replacement", 1250, "R45", world.now, By("test", "world"))
+    seen = says(world, "lookup-user.xml")
+    told = f"{CHARGE}/FiscalTransactionInformation"
+    assert seen.text(f"{told}/FiscalTransactionType") == "Book Replacement Charge"
+    assert seen.text(f"{told}/FiscalActionType") == "Assess"
+    assert seen.text(f"{told}/Amount/MonetaryValue") == seen.text("UserFiscalAccount/AccountBalance/MonetaryValue") == "1250"
+    assert seen.text(f"{told}/ItemDetails/BibliographicDescription/Title") == "Dune"
+    assert seen.text(f"{told}/ItemDetails/BibliographicDescription/BibliographicRecordId/BibliographicRecordIdentifier") == "b1"
+    assert seen.text(f"{CHARGE}/AccrualDate").startswith("2017-03-01T10:00:00+08:00")
+
+
+def test_a_charge_of_a_broker_keeps_its_type(world: World) -> None:
+    vufind(world)
+    for kind in ("Interlibrary Loan Fee", "Something Else"):
+        money = {"FiscalTransactionType": kind, "Amount": {"MonetaryValue": "500"}, "FiscalActionType": "Assess"}
+        user = {"AgencyId": "HKU", "UserIdentifierValue": "UG1"}
+        world.ask(DISCOVERY, "CreateUserFiscalTransaction", UserId=user, FiscalTransactionInformation=money)
+    told = says(world, "lookup-user.xml").texts(f"{CHARGE}/FiscalTransactionInformation/FiscalTransactionType")
+    assert told == ("Interlibrary Loan Fee", "Service Charge")
+
+
+PLACES = {"HKU-MAIN-LENDING": "Main Library, Lending Services", "HKU-MUSIC": "Music Library"}
+
+
+def test_pickup_locations_are_numbered_and_a_number_is_understood(world: World) -> None:
+    vufind(world)
+    world.door = replace(world.door, places=PLACES)
+    at = "Ext/LocationName/LocationNameInstance"
+    seen = says(world, "lookup-agency.xml")
+    assert seen.texts(f"{at}/LocationNameLevel") == ("1", "2")
+    assert seen.texts(f"{at}/LocationNameValue") == tuple(PLACES.values())
+    says(world, "request-item.xml", DUNE)
+    assert world.request("R1").pickup_location == "HKU-MAIN-LENDING"
+
+
+@pytest.mark.parametrize("said", ["2", "0", "99999", "²", "HKU-MUSIC"])
+def test_a_place_that_is_none_of_ours_is_refused_by_the_rules(world: World, said: str) -> None:
+    vufind(world)
+    reply = says(world, "request-item.xml", DUNE, ("<ns1:PickupLocation>1<", f"<ns1:PickupLocation>{said}<"))
+    assert reply.text("Problem/ProblemElement") == "PickupLocation"
+
+
+def test_partners_are_not_told_where_our_patrons_collect(world: World) -> None:
+    world.door = replace(world.door, places=PLACES)
+    assert not world.ask("CUHK", "LookupAgency", AgencyId="HKU").has("Ext")
+
+
+@pytest.mark.parametrize(
+    ("order", "given", "surname"),
+    [("surname_first", "Tai Man", "Chan"), ("given_first", "Chan Tai", "Man"), ("", "", "Chan Tai Man")],
+)
+def test_a_name_is_divided_as_the_library_writes_it(world: World, order: Any, given: str, surname: str) -> None:
+    vufind(world)
+    world.door = replace(world.door, name_order=order)
+    seen = says(world, "lookup-user.xml")
+    parts = tuple(seen.text(f"{NAME}/StructuredPersonalUserName/{part}") for part in ("GivenName", "Surname"))
+    assert (parts, seen.text(f"{NAME}/UnstructuredPersonalUserName")) == ((given, surname), "Chan Tai Man")
+
+
+# ---- PINs
+
+
+@pytest.mark.parametrize(
+    ("pin", "file", "problem"),
+    [
+        ("checked", "lookup-user.xml", ""),
+        ("checked", "lookup-user-without-pin.xml", ""),
+        ("checked", "lookup-user-with-empty-pin.xml", "User Authentication Failed"),
+        ("optional", "lookup-user-without-pin.xml", ""),
+        ("optional", "lookup-user-with-empty-pin.xml", ""),
+        ("required", "lookup-user.xml", ""),
+        ("required", "lookup-user-without-pin.xml", "Needed Data Missing"),
+        ("required", "lookup-user-with-empty-pin.xml", "Needed Data Missing"),
+    ],
+)
+def test_whether_a_pin_is_demanded_is_the_clients_row_to_say(world: World, pin: str, file: str, problem: str) -> None:
+    vufind(world, pin=pin)
+    assert says(world, file).text("Problem/ProblemType") == problem
+
+
+@pytest.mark.parametrize("pin", ["checked", "optional", "required"])
+def test_a_wrong_pin_is_wrong_whatever_the_row_says(world: World, pin: str) -> None:
+    vufind(world, pin=pin)
+    assert says(world, "lookup-user.xml", (">1234<", ">9999<")).text("Problem/ProblemType") == "User Authentication Failed"
+
+
+def test_where_a_pin_is_demanded_a_request_is_changed_with_one_alone(world: World) -> None:
+    world.place()
+    vufind(world, pin="required")
+    number = {"AgencyId": DISCOVERY, "RequestIdentifierValue": "d-77"}
+    change = {"AddRequestFields": {"PickupLocation": "HKU-MAIN-LENDING"}}
+    assert (
+        world.ask(DISCOVERY, "UpdateRequestItem", RequestId=number, **change).text("Problem/ProblemType")
+        == "Needed Data Missing"
+    )

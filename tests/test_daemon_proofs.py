@@ -1,0 +1,168 @@
+"""A gateway in a process of its own, and curl and PyJWT as the clients that prove who they are by HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from hkall_gateway.daemon import now
+from hkall_gateway.edge.secrets import hash_secret
+from hkall_gateway.lab import setup
+from hkall_gateway.ncip.codec import decode
+from tests.company import COMMAND, PATIENCE_S, gateway_ports, until
+from tests.ncip.test_signed_tokens import pem, private, public
+
+CURL = shutil.which("curl")
+VUFIND = Path(__file__).parents[1] / "fixtures" / "ncip" / "vufind" / "lookup-agency.xml"
+PASSWORD, BEARER = "the-basic-secret", "the-bearer-secret"
+
+pytestmark = pytest.mark.skipif(CURL is None, reason="curl is not installed")
+
+
+class Keys(BaseHTTPRequestHandler):
+    """Where OpenRS publishes its keys."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"keys": [public("rsa", "k1")]}).encode())
+
+    def log_message(self, *_args: object) -> None:
+        """Nothing."""
+
+
+@dataclass
+class Site:
+    """Where the gateway listens, and what it logs."""
+
+    url: str
+    log: Path
+
+    def curl(self, *words: str, path: str = "/ncip", data: bool = True) -> tuple[int, str, str]:
+        """Status, headers and body of what curl is answered."""
+        assert CURL is not None
+        body = ("--data-binary", f"@{VUFIND}", "--header", "Content-Type: application/xml") if data else ()
+        ask = [CURL, "--silent", "--show-error", "--include", *body, *words, f"{self.url}{path}"]
+        done = subprocess.run(ask, capture_output=True, timeout=PATIENCE_S, check=True)
+        head, _, told = done.stdout.decode().rpartition("\r\n\r\n")
+        last = head.split("\r\n\r\n")[-1]  # curl that is challenged shows both answers
+        return int(last.split()[1]), last, told
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """It runs for all tests of this file."""
+    folder, ports = tmp_path_factory.mktemp("proofs"), gateway_ports()
+    publisher = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
+    threading.Thread(target=publisher.serve_forever, daemon=True).start()
+    (folder / "ours.pem").write_bytes(pem("ours"))
+    path = setup.write_config(folder, ports)
+    path.write_text(_config(path.read_text("utf-8"), publisher.server_address[1]), "utf-8")
+    environ = {**os.environ, **setup.environment(ports)}
+    setup.furnish(path, environ)
+    log = folder / "log.jsonl"
+    with log.open("wb") as out:
+        daemon = subprocess.Popen([COMMAND, "serve", "--config", path], stdout=out, stderr=out, env=environ)
+    try:
+        until(lambda: "daemon.started" in log.read_text(), "the daemon's start")
+        yield Site(f"http://127.0.0.1:{ports.ncip}", log)
+    finally:
+        daemon.kill()
+        daemon.wait()
+        publisher.shutdown()
+
+
+def _config(text: str, keys_at: int) -> str:
+    client = f'[[clients]]\nbasic_login = "vufind"\nbasic_hash = "{hash_secret(PASSWORD)}"\n'
+    second = f'[[clients]]\nagency = "PORTAL"\nsystem = "vufind"\nbearer_hash = "{hash_secret(BEARER)}"\n'
+    peer = f"""
+[partners.jwt]
+issuer = "https://dcb.example.org"
+audience = "hku-gateway"
+subject = "DCB-1"
+jwks_url = "http://127.0.0.1:{keys_at}/jwks.json"
+
+[partners.our_proof.jwt]
+key_file = "ours.pem"
+issuer = "https://hku.example.hk"
+subject = "HKU-SYSTEM"
+audience = "dcb"
+claims = {{ protocol = "NCIP2" }}
+"""
+    first, partner, rest = text.partition('agency = "CUHK"')
+    own, end, others = rest.partition("\n[[partners]]")
+    return f"{first}{partner}{own}{peer}{end}{others}".replace("[[clients]]\n", f"{second}\n{client}", 1)
+
+
+def token(**more: Any) -> str:
+    began = int(now().timestamp())
+    times = {"iat": began, "nbf": began, "exp": began + 600}
+    said = {"iss": "https://dcb.example.org", "sub": "DCB-1", "aud": ["hku-gateway"], **times}
+    return jwt.encode({**said, **more}, private("rsa"), "RS256", headers={"kid": "k1"})
+
+
+def test_curl_with_a_name_and_a_password_is_answered(site: Site) -> None:
+    status, _, body = site.curl("--user", f"vufind:{PASSWORD}")
+    assert (status, decode(body.encode()).text("AgencyId")) == (200, "HKU")
+
+
+def test_curl_that_waits_for_the_challenge_is_answered(site: Site) -> None:
+    assert site.curl("--anyauth", "--user", f"vufind:{PASSWORD}")[0] == 200
+
+
+def test_curl_with_a_bearers_secret_is_answered(site: Site) -> None:
+    assert site.curl("--oauth2-bearer", BEARER)[0] == 200
+    assert site.curl("--header", f"Authorization: Bearer {BEARER}")[0] == 200
+
+
+def test_curl_with_a_signed_token_is_answered_by_the_keys_that_its_issuer_publishes(site: Site) -> None:
+    assert site.curl("--oauth2-bearer", token())[0] == 200
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        ("--user", "vufind:wrong"),
+        ("--user", f"nobody:{PASSWORD}"),
+        ("--oauth2-bearer", "wrong"),
+        ("--oauth2-bearer", token(aud=["other"])),
+        ("--oauth2-bearer", token(sub="DCB-2")),
+    ],
+)
+def test_a_wrong_proof_is_401_with_a_challenge_and_a_problem(site: Site, proof: tuple[str, str]) -> None:
+    status, head, body = site.curl(*proof)
+    assert status == 401
+    assert 'WWW-Authenticate: Bearer realm="NCIP"' in head
+    assert 'WWW-Authenticate: Basic realm="NCIP", charset="UTF-8"' in head
+    assert decode(body.encode()).text("Problem/ProblemType") == "Agency Authentication Failed"
+
+
+def test_nobodys_document_is_401_where_somebody_may_prove_it_by_http(site: Site) -> None:
+    assert site.curl()[0] == 401
+
+
+def test_no_secret_and_no_token_is_in_the_log(site: Site) -> None:
+    site.curl("--user", f"vufind:{PASSWORD}")
+    site.curl("--user", "vufind:another-wrong-one")
+    site.curl("--oauth2-bearer", token())
+    said = site.log.read_text()
+    assert not [word for word in (PASSWORD, BEARER, "another-wrong-one", "eyJ") if word in said]
+    assert "Agency Authentication Failed" in said
+
+
+def test_our_public_key_is_there_for_partners_that_fetch_it(site: Site) -> None:
+    status, head, body = site.curl(path="/.well-known/jwks.json", data=False)
+    (row,) = json.loads(body)["keys"]
+    assert (status, "application/json" in head, row["kty"], "d" in row) == (200, True, "RSA", False)
+    jwt.PyJWKSet.from_dict({"keys": [row]})
