@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final, Protocol
 
 import structlog
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from hkall_gateway.edge.counters import Counters
 from hkall_gateway.rules import breaker
@@ -16,21 +18,40 @@ from hkall_gateway.rules.breaker import DOWN, Link, Patience
 LOG = structlog.get_logger()
 
 PATIENCE: Final = Patience(failures=3, probe_s=5)
-"""After three misses in a row nobody waits for it any more; one question in five seconds tries whether it is back."""
+"""After three misses in a row nobody waits for it any more; it is tried every five seconds."""
+
+Trial = Callable[[], Coroutine[Any, Any, None]]
+"""Asks the system something harmless, and tells its health how that went. Never raises."""
+
+
+class Timer(Protocol):
+    """The part of a reactor that calls later."""
+
+    def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
 
 
 class Health:
     """Whether the local system may be asked now, and since when it has not answered.
 
-    `channel` is who asks, for the counters: "connector" or "relay". `now` answers the aware UTC instant.
+    `channel` is who asks, for the counters: "connector" or "relay". `now` answers the aware UTC instant. With a `timer` a
+    system that is down is tried in the background, by the trial that came with what it missed, and no question waits for it;
+    without one the next question after a rest is the trial.
     """
 
     def __init__(
-        self, channel: str, now: Callable[[], datetime], counters: Counters | None = None, patience: Patience = PATIENCE
+        self,
+        channel: str,
+        now: Callable[[], datetime],
+        counters: Counters | None = None,
+        patience: Patience = PATIENCE,
+        timer: Timer | None = None,
     ) -> None:
-        self._channel, self._now, self._patience = channel, now, patience
+        self._channel, self._now, self._patience, self._timer = channel, now, patience, timer
         self._counters = counters or Counters()
         self._link = Link(channel)
+        self._logins: dict[str, Link] = {}
+        self._trial: Trial | None = None
+        self._due: Any = None
 
     @property
     def up(self) -> bool:
@@ -41,12 +62,13 @@ class Health:
         return self._link.down_since
 
     def may_ask(self) -> bool:
-        """Whether a question may leave; while it is down, the one that may is the trial, and no other before the next."""
+        """Whether a question may leave now."""
+        if self.up or self._timer is not None:
+            return self.up
         now = self._now()
-        if not breaker.room(self._link, 1_000_000, 0, now):
+        if not breaker.room(self._link, 1, 0, now):
             return False
-        if not self.up:
-            self._link = replace(self._link, rests_until=now + timedelta(seconds=self._patience.probe_s))
+        self._link = replace(self._link, rests_until=now + timedelta(seconds=self._patience.probe_s))
         return True
 
     def heard(self, question: str, took_s: float) -> None:
@@ -58,7 +80,7 @@ class Health:
         self._link = breaker.heard(self._link, self._now())
         self._tell()
 
-    def missed(self, question: str, why: str, *, grave: bool = True) -> None:
+    def missed(self, question: str, why: str, *, grave: bool = True, trial: Trial | None = None) -> None:
         """It did not answer, or not usably; `grave` False: which says nothing of its answers to other questions."""
         self._count(question, "unreachable")
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why=why)
@@ -68,10 +90,74 @@ class Health:
         if was_up and not self.up:
             LOG.warning("ils.down", channel="ils", asked_by=self._channel, why=why)
         self._tell()
+        self._trial = trial or self._trial
+        if not self.up:
+            self._try_in(self._patience.probe_s)
+
+    def hung_up(self, question: str, trial: Trial | None = None) -> None:
+        """It ended a connection that it had let in, over one question.
+
+        That is this message's fault until a trial finds out otherwise: a server that hangs up on a field it does not like goes
+        on for all others.
+        """
+        self._count(question, "hung_up")
+        self._trial = trial or self._trial
+        self._try_in(0)
 
     def rested(self, question: str) -> None:
         """A question that was not asked, since it is down."""
         self._count(question, "resting")
+
+    # ---- logins: one that is refused says nothing of the others
+
+    def may_log_in(self, name: str) -> bool:
+        """Whether a login may be tried now: not while it rests since it was refused."""
+        link = self._logins.get(name)
+        return link is None or breaker.room(link, 1, 0, self._now()) > 0
+
+    def login_refused(self, name: str, why: str) -> None:
+        """The system does not take this login: it is tried again after five seconds, ten, and so on, up to fifteen minutes."""
+        link = breaker.faulted(self._logins.get(name, Link(name)), self._patience, self._now(), why)
+        self._logins[name] = link
+        again = link.rests_until.isoformat() if link.rests_until else ""
+        LOG.error("ils.login_refused", channel="ils", asked_by=self._channel, login=name, why=why, again_at=again)
+        self._counters.put("ils_login_refused", 1, self._channel, name)
+
+    def login_taken(self, name: str) -> None:
+        """It takes it."""
+        if self._logins.pop(name, None) is not None:
+            LOG.info("ils.login_taken", channel="ils", asked_by=self._channel, login=name)
+        self._counters.put("ils_login_refused", 0, self._channel, name)
+
+    def login_changed(self, name: str) -> None:
+        """Another password will be tried with this name: the refusal of the former one does not count."""
+        self._logins.pop(name, None)
+
+    # ---- in the background
+
+    def stop(self) -> None:
+        """Try no more."""
+        self._timer = None
+        if self._due is not None and self._due.active():
+            self._due.cancel()
+
+    def _try_in(self, seconds: float) -> None:
+        if self._timer is None or self._trial is None or self._due is not None:
+            return
+        self._due = self._timer.callLater(seconds, self._begin_trial)
+
+    def _begin_trial(self) -> None:
+        assert self._trial is not None  # it was set with the timer
+        Deferred.fromCoroutine(self._trial()).addBoth(self._tried)
+
+    def _tried(self, result: object) -> None:
+        self._due = None
+        if isinstance(result, Failure):
+            LOG.error("ils.trial_failed", channel="ils", asked_by=self._channel, trace=result.getTraceback())
+        if not self.up:
+            self._try_in(self._patience.probe_s)
+        elif self._link.failures:
+            self._try_in(1)
 
     def _count(self, question: str, outcome: str) -> None:
         self._counters.add("ils_calls_total", self._channel, question, outcome)

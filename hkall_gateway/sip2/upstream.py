@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -15,6 +15,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 
 from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.edge.budget import left_s
 from hkall_gateway.edge.health import Health
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, body_of, decode, encode, sealed
@@ -30,6 +31,10 @@ LOOKS: Final = frozenset({"17", "23", "63", "99"})
 ANSWERED: Final = LOOKS | {"09", "11", "29", "37", "93"}
 """What every server answers. Silence on another one (edge-sip2 reads 01, 15, 19 and 25 and says nothing) is no absence."""
 OFF_LINE: Final = "98"
+ARE_YOU_THERE: Final = b"9900802.00"
+"""What a system that was away is asked in the background."""
+FAIR_S: Final = 1.0
+"""A question that had less time than this, and less than half of its own, says nothing of the system."""
 TRIES: Final = 4
 """Lines that are read for one answer: those that came garbled, or late from an earlier question, among them."""
 
@@ -53,6 +58,9 @@ class Beyond(Ask, Protocol):
 
     @property
     def up(self) -> bool: ...
+
+    @property
+    def refused(self) -> bool: ...
 
     def close(self) -> None: ...
 
@@ -83,6 +91,18 @@ class Unusable(Exception):
 
 class LoginRefused(Unusable):
     """It answers, but not to this login."""
+
+
+class Garbled(Unusable):
+    """Whatever it said came with a wrong checksum."""
+
+
+class HungUp(Unreachable):
+    """It ended the connection over this very question."""
+
+
+class Unanswered(Unreachable):
+    """The question was sent and no answer came: it may have been done all the same, now or later."""
 
 
 class Wire(TwistedProtocol):
@@ -137,53 +157,109 @@ Dial = Callable[[], Awaitable[Wire]]
 class Upstream:
     """One line, asked one question at a time; it is opened, and logged in to, with the first one and after every break.
 
-    A question has `timeout_s` seconds in all, the opening among them. One that may have been done is never sent again by
-    itself: nobody knows whether the loan was made, and whoever stands at the terminal does. A mere look is, where a line
-    that was kept open turns out to be closed. A line that the other side could not read (96) was not done, and is sent
-    again; a reply that came garbled is asked for again (97).
+    A question has `timeout_s` seconds in all, the opening among them, or what is left of its message's budget. One that may
+    have been done is never sent again by itself: nobody knows whether the loan was made, and whoever stands at the terminal
+    does. A mere look is, where a line that was kept open turns out to be closed. A line that the other side could not read
+    (96) was not done, and is sent again; a reply that came garbled is asked for again (97).
+
+    Only what concerns every question counts against the system: that no connection could be opened, that the login was not
+    answered, and that an answer did not come in time.
     """
 
     def __init__(self, dial: Dial, clock: Ticking, timeout_s: float, dialect: Dialect, health: Health, login: Login) -> None:
         self._dial, self._clock, self._timeout_s, self.dialect = dial, clock, timeout_s, dialect
-        self._health, self.login = health, login
+        self._health, self._login = health, login
         self._wire: Wire | None = None
         self._number = 0
-        self._left = False
+        self._left = self._entered = self._sent = self._trying = False
+
+    @property
+    def login(self) -> Login:
+        return self._login
+
+    @login.setter
+    def login(self, login: Login) -> None:
+        if login != self._login:
+            self._health.login_changed(login.name)
+        self._login = login
 
     @property
     def up(self) -> bool:
         """Whether the system answered when it was asked last."""
         return self._health.up
 
+    @property
+    def refused(self) -> bool:
+        """Whether it does not take this line's login, and is not asked again yet."""
+        return bool(self.login.name) and not self._health.may_log_in(self.login.name)
+
     async def __call__(self, body: bytes) -> bytes:
-        """The reply to one question; see `Ask`."""
+        """The reply to one question; see `Ask`. Raises HungUp or Unanswered where it was sent and has no answer."""
         question = body[:2].decode("latin-1")
         if not self._health.may_ask():
             self._health.rested(question)
             raise Unreachable("the local system is down")
-        self._left = False
-        began, going = self._clock.seconds(), Deferred.fromCoroutine(self._conversation(body))
-        going.addTimeout(self._timeout_s, cast(Any, self._clock))
+        if self._is_closed and self.refused:
+            self._health.rested(question)
+            raise Unreachable("the local system does not take this login")
+        return await self._asked(body, question)
+
+    async def try_again(self) -> None:
+        """Ask on a line of its own whether the system is there, and tell its health. Never raises."""
+        own = Upstream(self._dial, self._clock, self._timeout_s, self.dialect, self._health, self._login)
+        own._trying = True
+        try:
+            if not own.refused:
+                await own._asked(ARE_YOU_THERE, "99")
+        except Unreachable:
+            pass  # its health has been told
+        finally:
+            own.close()
+
+    async def _asked(self, body: bytes, question: str) -> bytes:
+        began = self._clock.seconds()
+        allowed_s = left_s(began, self._timeout_s)
+        if allowed_s <= 0:
+            raise Unreachable("no time is left for this message")
+        self._left = self._sent = False
+        going = Deferred.fromCoroutine(self._conversation(body))
+        going.addTimeout(allowed_s, cast(Any, self._clock))
         try:
             reply = await going
         except Exception as failed:  # whatever keeps it from answering, it is not reachable
+            hung_up = isinstance(failed, Unusable) and self._wire is not None and bool(self._wire.closed)
             if not self._left:
-                self._health.missed(question, _said(failed), grave=self._is_grave(failed, question))
+                fair = allowed_s >= min(FAIR_S, self._timeout_s / 2)
+                self._tell(failed, question, self._clock.seconds() - began, hung_up=hung_up, fair=fair)
             self._drop()
-            raise Unreachable(_said(failed)) from failed
+            raise self._said_of(failed, hung_up=hung_up) from failed
         self._health.heard(question, self._clock.seconds() - began)
         return reply
 
-    def _is_grave(self, failed: Exception, question: str) -> bool:
-        """Whether it is the system that is away, and not one terminal's login that is wrong, or one message unknown there."""
+    def _tell(self, failed: Exception, question: str, took_s: float, *, hung_up: bool, fair: bool) -> None:
+        """Tell the system's health what a question that failed says of it."""
         if isinstance(failed, LoginRefused):
-            return False
-        return self._wire is None or question in ANSWERED
+            self._health.heard("93", took_s)
+            self._health.login_refused(self.login.name, str(failed))
+        elif hung_up and self._entered and not self._trying:
+            self._health.hung_up(question, self.try_again)
+        else:
+            grave = fair and (not self._entered or question in ANSWERED)
+            self._health.missed(question, _said(failed), grave=grave, trial=self.try_again)
+
+    def _said_of(self, failed: Exception, *, hung_up: bool) -> Unreachable:
+        if not self._sent:
+            return Unreachable(_said(failed))
+        return HungUp(_said(failed)) if hung_up else Unanswered(_said(failed))
 
     def close(self) -> None:
         """Hang up; the next question opens the line again. One that is under way is nobody's fault."""
         self._left = True
         self._drop()
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._wire is None or bool(self._wire.closed)
 
     def _drop(self) -> None:
         wire, self._wire = self._wire, None
@@ -193,36 +269,48 @@ class Upstream:
     async def _conversation(self, body: bytes) -> bytes:
         kept = self._wire
         if kept is None or kept.closed:
-            return await self._exchange(await self._opened(), body)
+            return await self._put(await self._opened(), body)
         try:
-            return await self._exchange(kept, body)
+            return await self._put(kept, body)
         except Unusable:
             if not kept.closed or body[:2].decode("latin-1") not in LOOKS:
                 raise
-        return await self._exchange(await self._opened(), body)
+        return await self._put(await self._opened(), body)
+
+    async def _put(self, wire: Wire, body: bytes) -> bytes:
+        """Ask the question itself. From here on it may have been done, unless it was never taken off a closed line."""
+        self._sent = not wire.closed
+        return await self._exchange(wire, body)
 
     async def _opened(self) -> Wire:
         self._drop()
+        self._entered = False
         wire = self._wire = await self._dial()
         self._number = 0
-        if self.login.name and not (await self._exchange(wire, login_line(self.login, self.dialect))).startswith(b"941"):
-            raise LoginRefused("the login was refused")
+        if self.login.name:
+            if not (await self._exchange(wire, login_line(self.login, self.dialect))).startswith(b"941"):
+                raise LoginRefused("the login was refused")
+            self._health.login_taken(self.login.name)
+        self._entered = True
         return wire
 
     async def _exchange(self, wire: Wire, body: bytes) -> bytes:
         numbered = self.dialect.error_detection
         asked = Message(body[:2].decode("latin-1"), sequence=str(self._number) if numbered else None, checked=numbered)
         self._number = (self._number + 1) % 10
-        line = sealed(body, asked, self.dialect)
+        line, verdicts = sealed(body, asked, self.dialect), set[str]()
         wire.say(line)
         for _ in range(TRIES):
             said = await wire.line()
             verdict = judged(said, asked, self.dialect)
+            verdicts.add(verdict)
             if verdict == "":
                 return body_of(said, self.dialect.delimiter)
             if verdict in (GARBLED, RESEND):
                 wire.say(line if verdict == GARBLED else encode(Message(RESEND, checked=True), self.dialect))
-        raise Unusable("no usable reply")
+        if verdicts == {RESEND}:
+            raise Garbled("the checksums of its replies are wrong")
+        raise Unusable("it could not read the line" if verdicts == {GARBLED} else "no usable reply")
 
 
 def judged(line: bytes, asked: Message, dialect: Dialect) -> str:
@@ -275,4 +363,6 @@ def dialled(reactor: Any, host: str, port: int, timeout_s: float, *, tls: bool =
 
 
 def _said(failed: Exception) -> str:
+    if isinstance(failed, CancelledError):  # whoever asked waits no more
+        return "TimeoutError"
     return str(failed) if isinstance(failed, Unusable) else type(failed).__name__

@@ -14,15 +14,18 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.edge.budget import budget
+from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.health import Health
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import checksum
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
-from hkall_gateway.sip2.upstream import MOST_BYTES, NOBODY, Login, Upstream, Wire
+from hkall_gateway.sip2.upstream import ARE_YOU_THERE, MOST_BYTES, NOBODY, HungUp, Login, Unanswered, Upstream, Wire
 
 LOGIN = Login("gateway", Sensitive("s3cret"), "MAIN")
 LOOK = b"1720170301    100000AOHKU|AB1|AC|"
 LOAN = b"11NN20170301    100000                  AOHKU|AAP1|AB1|AC|"
+STATUS = b"98YYYYYY10000320170301    1000002.00AOHKU|BXYYYYYYYYYYYYYYYY|"
 SEEN = b"180301011720170301    100000AB1|AJEmma|"
 LENT = b"121NNY20170301    100000AOHKU|AAP1|AB1|AJEmma|AH|"
 
@@ -41,8 +44,16 @@ class Abroad:
     def __init__(self, login: Login = NOBODY, dialect: Dialect = DIALECTS["standard"]) -> None:
         self.clock, self.refuses = Clock(), False
         self.wires: list[Wire] = []
-        self.health = Health("relay", lambda: datetime(2017, 3, 1, tzinfo=UTC) + timedelta(seconds=self.clock.seconds()))
-        self.line = Upstream(self._dial, self.clock, 3.0, dialect, self.health, login)
+        self.counters = Counters()
+        self.health = Health("relay", self._now, self.counters, timer=self.clock)
+        self.line = self.another(login, dialect)
+
+    def _now(self) -> datetime:
+        return datetime(2017, 3, 1, tzinfo=UTC) + timedelta(seconds=self.clock.seconds())
+
+    def another(self, login: Login = NOBODY, dialect: Dialect = DIALECTS["standard"]) -> Upstream:
+        """One more terminal's line to the same system."""
+        return Upstream(self._dial, self.clock, 3.0, dialect, self.health, login)
 
     async def _dial(self) -> Wire:
         if self.refuses:
@@ -53,10 +64,10 @@ class Abroad:
         self.wires.append(wire)
         return wire
 
-    def asks(self, body: bytes) -> list[Any]:
+    def asks(self, body: bytes, line: Upstream | None = None) -> list[Any]:
         """The outcome as a list that has one element once there is one."""
         outcome: list[Any] = []
-        Deferred.fromCoroutine(self.line(body)).addBoth(outcome.append)
+        Deferred.fromCoroutine((line or self.line)(body)).addBoth(outcome.append)
         return outcome
 
     def heard(self) -> bytes:
@@ -208,7 +219,7 @@ def test_where_nobody_listens_that_is_known_at_once(abroad: Abroad) -> None:
     assert unreachable(abroad.asks(LOOK))
 
 
-def test_after_three_misses_nobody_is_kept_waiting_and_one_question_tries_it(abroad: Abroad) -> None:
+def test_after_three_misses_nobody_is_kept_waiting_and_it_is_tried_in_the_background(abroad: Abroad) -> None:
     abroad.refuses = True
     for _ in range(3):
         abroad.asks(LOOK)
@@ -216,10 +227,113 @@ def test_after_three_misses_nobody_is_kept_waiting_and_one_question_tries_it(abr
     assert unreachable(abroad.asks(LOOK))
     assert abroad.wires == []
     abroad.clock.advance(5)
+    assert abroad.heard() == sealed(ARE_YOU_THERE, 0)
+    assert unreachable(abroad.asks(LOOK))  # nobody pays for the trial
+    abroad.says(sealed(STATUS, 0))
+    assert abroad.line.up
     outcome = abroad.asks(LOOK)
     abroad.says(sealed(SEEN, 0))
     assert outcome == [SEEN]
+
+
+def test_a_system_that_stays_away_is_tried_every_five_seconds(abroad: Abroad) -> None:
+    abroad.refuses = True
+    for _ in range(3):
+        abroad.asks(LOOK)
+    for _ in range(4):
+        abroad.clock.advance(5)
+    assert abroad.counters.read("ils_calls_total", "relay", "99", "unreachable") == 4
+    abroad.health.stop()
+    assert abroad.clock.getDelayedCalls() == []
+
+
+# ---- one message that it does not like
+
+
+def test_a_hang_up_over_one_message_is_no_absence_of_the_system(abroad: Abroad) -> None:
+    for _ in range(5):
+        outcome = abroad.asks(LOAN)
+        abroad.hangs_up()
+        assert isinstance(outcome[0].value, HungUp)
+        abroad.clock.advance(0)
+        abroad.says(sealed(STATUS, 0))  # the trial finds that it is there
     assert abroad.line.up
+    assert abroad.counters.read("ils_calls_total", "relay", "11", "hung_up") == 5
+    other = abroad.another()
+    outcome = abroad.asks(LOOK, other)
+    abroad.says(sealed(SEEN, 0))
+    assert outcome == [SEEN]
+
+
+def test_a_system_that_hangs_up_on_every_question_is_away(abroad: Abroad) -> None:
+    """As a tunnel does that has nothing behind it."""
+    abroad.asks(LOAN)
+    abroad.hangs_up()
+    for _ in range(3):
+        abroad.clock.advance(1)
+        abroad.hangs_up()
+    assert not abroad.line.up
+
+
+def test_a_system_that_hangs_up_on_the_login_is_away() -> None:
+    abroad = Abroad(LOGIN)
+    for _ in range(3):
+        outcome = abroad.asks(LOOK)
+        abroad.hangs_up()
+        assert unreachable(outcome)
+    assert not abroad.line.up
+
+
+# ---- one budget
+
+
+def test_what_is_left_of_the_budget_is_all_that_a_question_may_take(abroad: Abroad) -> None:
+    with budget(2.0):
+        first = abroad.asks(LOOK)
+        abroad.clock.advance(1.5)
+        abroad.says(sealed(SEEN, 0))
+        second = abroad.asks(LOOK)
+        abroad.clock.advance(0.5)
+        third = abroad.asks(LOOK)
+    assert first == [SEEN]
+    assert unreachable(second)
+    assert unreachable(third)
+    assert abroad.counters.read("ils_calls_total", "relay", "17", "unreachable") == 1
+
+
+def test_a_question_that_had_hardly_any_time_says_nothing_of_the_system(abroad: Abroad) -> None:
+    for _ in range(4):
+        with budget(abroad.clock.seconds() + 0.2):
+            assert not abroad.asks(LOOK)
+            abroad.clock.advance(0.2)
+    assert abroad.line.up
+
+
+# ---- what may have been done
+
+
+@pytest.mark.parametrize("ends", ["late", "hang-up"])
+def test_a_question_that_was_sent_may_have_been_done(abroad: Abroad, ends: str) -> None:
+    outcome = abroad.asks(LOAN)
+    if ends == "late":
+        abroad.clock.advance(3)
+    else:
+        abroad.hangs_up()
+    assert isinstance(outcome[0].value, Unanswered if ends == "late" else HungUp)
+
+
+def test_a_question_that_never_left_has_not_been_done(abroad: Abroad) -> None:
+    abroad.refuses = True
+    outcome = abroad.asks(LOAN)
+    assert not isinstance(outcome[0].value, Unanswered | HungUp)
+
+
+def test_wrong_checksums_are_said_to_be_what_they_are(abroad: Abroad, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = abroad.asks(LOOK)
+    for _ in range(4):
+        abroad.says(SEEN + b"AY0AZ0000\r")
+    assert unreachable(outcome)
+    assert "checksums of its replies are wrong" in capsys.readouterr().out
 
 
 def test_a_line_that_was_closed_meanwhile_is_opened_again(abroad: Abroad) -> None:
@@ -283,8 +397,38 @@ def test_where_nobody_listens_it_does_not_matter_what_was_asked(abroad: Abroad) 
 
 def test_one_terminals_wrong_login_is_no_absence_of_the_system() -> None:
     abroad = Abroad(LOGIN)
-    for _ in range(3):
-        outcome = abroad.asks(LOOK)
+    outcome = abroad.asks(LOOK)
+    abroad.says(sealed(b"940", 0))
+    assert unreachable(outcome)
+    assert (abroad.line.up, abroad.line.refused) == (True, True)
+    assert not abroad.another(Login("another", Sensitive("right"))).refused
+
+
+def test_a_refused_login_is_an_error_a_figure_and_is_tried_ever_more_seldom(capsys: pytest.CaptureFixture[str]) -> None:
+    abroad, logins = Abroad(LOGIN), 0
+    for wait_s in (5, 10, 20, 40):
+        abroad.asks(LOOK)
         abroad.says(sealed(b"940", 0))
-        assert unreachable(outcome)
-    assert abroad.line.up
+        logins += 1
+        abroad.clock.advance(wait_s - 1)
+        assert unreachable(abroad.asks(LOOK))
+        assert len(abroad.wires) == logins
+        abroad.clock.advance(1)
+    said = capsys.readouterr().out
+    assert said.count("ils.login_refused") == 4
+    assert "s3cret" not in said
+    assert abroad.counters.read("ils_login_refused", "relay", "gateway") == 1
+    outcome = abroad.asks(LOOK)
+    abroad.says(sealed(b"941", 0))
+    abroad.says(sealed(SEEN, 1))
+    assert outcome == [SEEN]
+    assert abroad.counters.read("ils_login_refused", "relay", "gateway") == 0
+
+
+def test_another_password_is_tried_at_once() -> None:
+    abroad = Abroad(LOGIN)
+    abroad.asks(LOOK)
+    abroad.says(sealed(b"940", 0))
+    abroad.line.close()
+    abroad.line.login = Login("gateway", Sensitive("mended"))
+    assert not abroad.line.refused
