@@ -99,6 +99,15 @@ class Dialect(Strict):
     )
     offline: bool | None = Field(default=None, description="may lend while the line is down (98)")
     alerts: Literal["always", "with_alert"] | None = Field(default=None, description="when CV is sent")
+    unknown: Literal["leave_out", "no"] | None = Field(
+        default=None, description="BL and CQ of a card that nobody can look up at the moment: left out, or N"
+    )
+    disclose: Literal["after_pin", "card"] | None = Field(
+        default=None, description="name, counts and lists: not after a wrong PIN, or for the card alone"
+    )
+    no_checkin: Literal["alert", "resensitize"] | None = Field(
+        default=None, description="a check-in of a copy that is not out: refused with the alert flag, or as 100YNN"
+    )
     list_titles: bool | None = Field(default=None, description="titles in the lists of 64")
     timeout_tenths: Annotated[int, Field(ge=0, le=999)] | None = Field(default=None, description="98, tenths of a second")
     retries: Annotated[int, Field(ge=0, le=999)] | None = Field(default=None, description="98, tries of one message")

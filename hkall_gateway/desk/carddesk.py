@@ -67,9 +67,12 @@ class CardDesk(ByHand):
         """A terminal says how a copy is made."""
         return await self._once(None, NO_LOCKS, cards.note_properties, ask)
 
-    async def whose_copy(self, barcode: str, card: str = "", *, arriving: bool) -> Whose:
-        """Who has a copy: HKALL, or the library's own system. `card` is who wants to lend or renew it."""
-        return await self._store.glance(whose.copy, barcode, card, arriving, self.house)
+    async def whose_copy(self, barcode: str, card: str = "", institution: str = "", *, arriving: bool) -> Whose:
+        """Who has a copy: HKALL, or the library's own system. `card` is who wants to lend or renew it.
+
+        `institution` is the library that the terminal names as the copy's, where it names another than ours.
+        """
+        return await self._store.glance(whose.copy, barcode, card, institution, arriving, self.house)
 
     async def had(self, card: str) -> Had:
         """What a card has and owes here, whatever the local system knows of it."""

@@ -47,9 +47,10 @@ class Desk(PartnerDesk):
         facts = await self._facts(ask.card)
         checked = ask.pin_given and facts.borrower is not None
         pin_ok = await self._pin_ok(ask.card, ask.pin) if checked else None
-        if checked and pin_ok is None:  # whoever it is, nobody can tell whether it is they
-            facts = AWAY
-        return await self._store.glance(seeing.see_patron, ask, facts, pin_ok, self.house, self._now(), patron=ask.card)
+        unsure = checked and pin_ok is None  # whoever it is, nobody can tell whether it is they
+        facts = AWAY if unsure else facts
+        seen = await self._store.glance(seeing.see_patron, ask, facts, pin_ok, self.house, self._now(), patron=ask.card)
+        return replace(seen, known=unsure)
 
     async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
         """What a copy is doing."""

@@ -62,12 +62,16 @@ class ChargeLine:
 
 
 class Whose(StrEnum):
-    """Whom a copy concerns: HKALL, the library's own system, both (lent to a partner), or one of them, and who knows which."""
+    """Whom a copy concerns: HKALL, the library's own system, both (lent to a partner), or one of them, and who knows which.
+
+    NOT_FOR_CARD: an HKALL copy that came for somebody else; the reader has the local system's of this barcode, if it has one.
+    """
 
     OURS = "ours"
     THEIRS = "theirs"
     LENT = "lent"
     EITHER = "either"
+    NOT_FOR_CARD = "not_for_card"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class PatronSeen:
     """A patron's record. `owed_cents` is the sum of `charges`, less what we owe the patron.
 
     `may_renew`: the card itself speaks against no renewal (R2).
-    `pin_ok` is None where no PIN came; names and addresses stay wrapped until a reply needs them. Not frozen: see RequestLine.
+    `pin_ok` is None where no PIN came. `known`: the card has an owner, though nobody can say now whether it is they; names and addresses stay wrapped until a reply needs them. Not frozen: see RequestLine.
     """
 
     card: str
@@ -101,6 +105,7 @@ class PatronSeen:
     expires: date | None
     charges: tuple[ChargeLine, ...] = ()
     may_renew: bool = False
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)

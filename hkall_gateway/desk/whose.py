@@ -13,11 +13,12 @@ from hkall_gateway.rules.vocabulary import ItemKey, Side, Why
 from hkall_gateway.store.unit import Unit
 
 
-def copy(unit: Unit, barcode: str, card: str, arriving: bool, house: House) -> Whose:
+def copy(unit: Unit, barcode: str, card: str, institution: str, arriving: bool, house: House) -> Whose:
     """Who has a copy with this barcode; `arriving`: it may also be one that nobody has announced.
 
-    Our own copy that is on its way to a partner, or with one, concerns both. Where a book of our own has the same barcode
-    and a `card` is named, it is HKALL's only if it came for that reader: nobody else can have it in hand.
+    Our own copy that is on its way to a partner, or with one, concerns both. Where the terminal names its owner as the
+    `institution`, that decides. Else, where a `card` is named, it is HKALL's only if it came for that reader: nobody else can
+    have it in hand, and a book of our own may have the same barcode.
     """
     held = unit.requests_with(barcode)
     if any(request.side is Side.LENDING for request in held):
@@ -25,10 +26,12 @@ def copy(unit: Unit, barcode: str, card: str, arriving: bool, house: House) -> W
     coming = awaited(unit, barcode, "", house) if arriving and not held else Why.UNKNOWN_ITEM
     if not held and not isinstance(coming, Awaited) and coming is not Why.AMBIGUOUS_ITEM:
         return Whose.THEIRS
-    if unit.holding(ItemKey(house.agency, barcode)) is None:
+    if any(request.item_agency == institution for request in held):
         return Whose.OURS
-    theirs = card and all(request.patron != card for request in held)
-    return Whose.THEIRS if theirs else Whose.EITHER
+    for_another = bool(card) and bool(held) and all(request.patron != card for request in held)
+    if unit.holding(ItemKey(house.agency, barcode)) is None:
+        return Whose.NOT_FOR_CARD if for_another else Whose.OURS
+    return Whose.THEIRS if card and all(request.patron != card for request in held) else Whose.EITHER
 
 
 def had(unit: Unit, card: str, house: House, now: datetime) -> Had:

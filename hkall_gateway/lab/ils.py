@@ -13,10 +13,12 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.edge.health import Health
 from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import Message, Value, body_of, decode
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.fields import date18
 from hkall_gateway.sip2.messages import SHAPES
+from hkall_gateway.sip2.relay import FLAGS
 from hkall_gateway.sip2.session import Hang, Refuse, Say, Session
 from hkall_gateway.sip2.upstream import NOBODY, Login, written
 
@@ -30,8 +32,8 @@ READ: Final[Mapping[str, Callable[[str], object]]] = {
     "former": str,
 }
 """How a scenario says each fact of a reader."""
-STATES: Final = ("here", "away", "silent")
-"""How it is: it answers; nobody listens at its address; it listens and never answers."""
+STATES: Final = ("here", "away", "silent", "refusing")
+"""How it is: it answers; nobody listens at its address; it listens and never answers; it takes nobody's login."""
 
 
 @dataclass(slots=True)
@@ -106,6 +108,11 @@ class LocalSystem:
             setattr(reader, name, READ[name](text))
         self.readers.pop(reader.former, None)
 
+    def takes(self, login: Login) -> bool:
+        """Whether a terminal with this login may ask; who names none may."""
+        known = not self.logins or self.logins.get(login.name) == login.password.reveal()
+        return not login.name or (known and self.state != "refusing")
+
     def reader(self, card: str) -> Reader | None:
         """Whose card it is, or was."""
         was = next((reader for reader in self.readers.values() if card and reader.former == card), None)
@@ -114,12 +121,12 @@ class LocalSystem:
     # ---- what it does
 
     def _login(self, asked: Message) -> dict[str, Value]:
-        right = not self.logins or self.logins.get(asked.get("CN")) == asked.get("CO")
-        return {"ok": "1" if right else "0"}
+        return {"ok": "1" if self.takes(Login(asked.get("CN"), Sensitive(asked.get("CO")))) else "0"}
 
     def _status(self, _asked: Message) -> dict[str, Value]:
         patience = {"timeout_period": "100", "retries_allowed": "3"}
-        return {"on_line_status": "Y", "protocol_version": "2.00", "BX": "Y" * 16, **patience}
+        offers = dict.fromkeys(FLAGS, "Y")
+        return {"on_line_status": "Y", "protocol_version": "2.00", "BX": "Y" * 16, **offers, **patience}
 
     def _patron(self, asked: Message) -> dict[str, Value]:
         reader = self.reader(asked.get("AA"))
@@ -225,13 +232,22 @@ class Direct:
     def up(self) -> bool:
         return self._health.up
 
+    @property
+    def refused(self) -> bool:
+        return bool(self.login.name) and not self._health.may_log_in(self.login.name)
+
     async def __call__(self, body: bytes) -> bytes:
         question = body[:2].decode()
-        if not self._health.may_ask():
+        if not self._health.may_ask() or self.refused:
             raise Unreachable("it is down")
-        if self._system.state != "here":
+        here = self._system.state in ("here", "refusing")
+        if here and not self._system.takes(self.login):
+            self._health.login_refused(self.login.name, "the login was refused")
+            raise Unreachable("the login was refused")
+        if not here:
             self._health.missed(question, self._system.state)
             raise Unreachable(self._system.state)
+        self._health.login_taken(self.login.name)
         self._health.heard(question, 0)
         return written(self._system.answer(decode(body, self.dialect), self.dialect), self.dialect)
 

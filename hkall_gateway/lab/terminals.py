@@ -19,6 +19,7 @@ from hkall_gateway.sip2 import handlers as sip2
 from hkall_gateway.sip2.codec import checksum
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.session import Hang, Say, Session
+from hkall_gateway.sip2.last_known import LastKnown
 from hkall_gateway.sip2.upstream import Beyond
 from hkall_gateway.store.database import finished
 
@@ -89,6 +90,8 @@ class Terminals:
             counters=Counters(),
             now=now,
             beyond=beyond,
+            institution=start.ils.institution,
+            known=LastKnown(lambda: start.ils.keep_s if start.ils.fallback == "allow" else 0) if start.ils.is_living else None,
         )
 
     def ask(self, login: str, said: str) -> str:

@@ -116,7 +116,7 @@ class World:
         self.peers = Peers({partner.url: partner.agency for partner in start.partners}, secret_of, start.holdings)
         self.post = post or self.peers.post
         self.ils = LocalSystem(
-            start.agency,
+            start.ils.institution or start.agency,
             lambda: self.now,
             {one.card: replace(one) for one in start.readers},
             {one.barcode: replace(one) for one in start.books},
@@ -251,10 +251,10 @@ class World:
 
     def _connector(self) -> LocalIls:
         health = Health("connector", lambda: self.now)
+        told = self.start.ils
         out = Outside(lambda: self.now, health, lambda: Direct(self.ils, health), Responder(self.ils).post)
-        return CONNECTORS[self.start.ils.connector](
-            Tools(self.store, self.start.agency, _right_pin, {"url": URL, **self.start.ils.more}, out)
-        )
+        more = {"url": URL, "institution": told.institution, **told.more}
+        return CONNECTORS[told.connector](Tools(self.store, self.start.agency, _right_pin, more, out))
 
     def _beyond(self, health: Health) -> Callable[[], Direct] | None:
         return (lambda: Direct(self.ils, health)) if self.start.ils.relay else None

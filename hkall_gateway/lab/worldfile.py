@@ -65,6 +65,12 @@ class Ils:
     relay: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
     """Its other keys, for the connector."""
+    institution: str = ""
+
+    @property
+    def is_living(self) -> bool:
+        """Whether a system is asked that may be away."""
+        return self.relay or self.connector not in ("snapshot", "manual")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,10 @@ class Dialect:
     strftime pattern for the free due date AH, "" means date18. `extensions` are the tags beyond 2.00 that may be sent,
     `hidden` the optional tags that may not. `withheld` are messages that this make is not offered: BX and the flags of 98
     say so, and one that comes all the same is refused; `offline` says whether it may work while the line is down. `alerts`
-    says when CV is sent: with every check-in, or only with the alert flag. `list_titles` adds titles to the lists of 64.
+    says when CV is sent: with every check-in, or only with the alert flag. `unknown` is how BL and CQ are said of a card of
+    which nobody knows anything while the local system is away: left out, or N. `disclose` is when name, counts and lists are
+    shown: never after a wrong PIN, or for the card alone. `no_checkin` is how a check-in of a copy that is not out is refused:
+    with the alert flag, or as one whose strip is to be switched on all the same. `list_titles` adds titles to the lists of 64.
     `timeout_tenths` is in tenths of a second, as 98 says it.
     """
 
@@ -47,6 +50,9 @@ class Dialect:
     withheld: frozenset[str] = frozenset()
     offline: bool = True
     alerts: Literal["always", "with_alert"] = "always"
+    unknown: Literal["leave_out", "no"] = "leave_out"
+    disclose: Literal["after_pin", "card"] = "after_pin"
+    no_checkin: Literal["alert", "resensitize"] = "alert"
     list_titles: bool = False
     timeout_tenths: int = 100
     retries: int = 3

@@ -10,6 +10,7 @@ from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.rules.vocabulary import Why
 from hkall_gateway.sip2.turns import Reply, Turn, dollars, refuse, refuse_by, reply
 from hkall_gateway.sip2.words import News, tell
+from hkall_gateway.store.fines import CURRENCY
 
 _AMOUNT: Final = re.compile(r"[^\d.,-]*(\d{1,9})(?:[.,](\d{1,2}))?")
 """A sum in dollars: "12", "12.5", "HKD 12.50"; more than two decimals, or a minus, is no sum of money."""
@@ -28,7 +29,8 @@ async def pay(turn: Turn) -> Reply:
         return refuse_by(turn, Why.UNKNOWN_FINE)
     if turn.pin_missing:
         return refuse_by(turn, Why.WRONG_PIN)
-    currency = asked.get("currency_type").strip() or turn.session.dialect.currency
+    said, own = asked.get("currency_type").strip(), turn.session.dialect.currency
+    currency = CURRENCY if said in ("", own) else said  # what this make calls our money
     ask = Pay(turn.by, asked.get("AA"), cents, asked.get("BK").strip(), fine, currency)
     return _paid(turn, await turn.door.desk.pay_at_terminal(ask, turn.pin))
 
@@ -43,8 +45,12 @@ def _paid(turn: Turn, outcome: Paid | Refused) -> Reply:
     number = turn.message.get("BK")
     if isinstance(outcome, Refused):
         return refuse(turn, outcome, BK=number)
-    texts = (tell(News.PAID, turn.language(), paid=dollars(outcome.cents), owed=dollars(outcome.owed_cents)),)
+    texts = (tell(News.PAID, turn.language(), **_sums(turn, outcome)),)
     return reply(turn, {"payment_accepted": "Y", "BK": number, "AF": texts})
+
+
+def _sums(turn: Turn, paid: Paid) -> dict[str, str]:
+    return {"paid": dollars(paid.cents), "owed": dollars(paid.owed_cents), "currency": turn.session.dialect.currency}
 
 
 def _number(text: str) -> int | None:

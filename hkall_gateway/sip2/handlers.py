@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from hkall_gateway.edge.budget import budget
 from hkall_gateway.edge.context import about
 from hkall_gateway.edge.secrets import DECOY
 from hkall_gateway.rules.vocabulary import Sensitive, Why
@@ -21,7 +22,7 @@ from hkall_gateway.sip2.holds import hold
 from hkall_gateway.sip2.items import item_information, item_status_update
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.loans import check_in, check_out, renew, renew_all
-from hkall_gateway.sip2.messages import RESEND
+from hkall_gateway.sip2.messages import BX, RESEND
 from hkall_gateway.sip2.patrons import end_session, patron_information, patron_status
 from hkall_gateway.sip2.session import Refuse, Session
 from hkall_gateway.sip2.turns import NOBODY, Door, Handler, Reply, TerminalRow, Turn, Verifier, refuse_by, reply
@@ -41,9 +42,6 @@ ASKS_NO_PIN: Final = frozenset({"35"})
 
 STRUCK_OUT: Final = "struck_out"
 """The session's count of third wrong logins."""
-
-BX: Final = ("23", "11", "09", "01", "99", "97", "93", "63", "35", "37", "17", "19", "25", "15", "29", "65")
-"""What the positions of BX mean. Source: SIP2 2.00, supported messages."""
 
 LONGEST_NAME: Final = 100
 """So much of a name that nobody has is remembered."""
@@ -65,7 +63,7 @@ async def respond(door: Door, session: Session, piece: Message | Refuse, peer: s
     """
     message = piece.message if isinstance(piece, Refuse) else piece
     turn = _turn(door, session, message, peer, beyond)
-    with about(**_told(turn)):
+    with about(**_told(turn)), budget(door.budget_until()):
         try:
             answer = await _answer(turn, piece)
             line = _line(turn, answer)
@@ -139,9 +137,7 @@ async def _with_pin(turn: Turn) -> Reply:
 
 def _found_wrong(answer: Reply) -> bool:
     """Whether the PIN was looked at and is not this card's: a refusal says so, or the record of a card that is known."""
-    if answer.no is not None and answer.no.why is Why.WRONG_PIN:
-        return True
-    return answer.wrong_pin or (answer.fields.get("BL") == "Y" and answer.fields.get("CQ") == "N")
+    return answer.wrong_pin or (answer.no is not None and answer.no.why is Why.WRONG_PIN)
 
 
 def _note(turn: Turn, answer: Reply, took: timedelta) -> None:

@@ -151,7 +151,7 @@ async def _for_the_sorter(turn: Turn, taken: CheckedIn) -> dict[str, Value]:
 def _taken(turn: Turn, taken: CheckedIn) -> Reply:
     route = ROUTES[_way(taken)]
     goes_to = "" if route.bin == "shelf" else taken.destination
-    texts = [tell(route.news, turn.language(), destination=goes_to, fine=dollars(taken.fine_cents))]
+    texts = [_way_on(turn, route.news, goes_to, taken.fine_cents)]
     texts += [tell(News.RECALLED, turn.language())] if taken.recalled and taken.held_for else []
     texts += [tell(News.OFFLINE_CONFLICT, turn.language())] if taken.conflict else []
     alert = bool(taken.alert or taken.conflict)
@@ -168,6 +168,11 @@ def _taken(turn: Turn, taken: CheckedIn) -> Reply:
         "AF": tuple(texts),
     }
     return reply(turn, said, request=taken.request)
+
+
+def _way_on(turn: Turn, news: News, destination: str, fine_cents: int) -> str:
+    currency = turn.session.dialect.currency
+    return tell(news, turn.language(), destination=destination, fine=dollars(fine_cents), currency=currency)
 
 
 def _way(taken: CheckedIn) -> str:
@@ -243,12 +248,16 @@ async def renew_all(turn: Turn) -> Reply:
     return refuse(turn, outcome) if isinstance(outcome, Refused) else _all_renewed(turn, outcome)
 
 
+def _why(turn: Turn, no: Refused, language: str) -> str:
+    return say(no.why, language, {"currency": turn.session.dialect.currency, **no.detail})
+
+
 def _all_renewed(turn: Turn, done: AllRenewed) -> Reply:
     """A renewal that its lender must grant first counts among those that are not."""
     language = turn.language(done.language)
     yes = [one for one in done.renewed if not one.pending]
     noes = [(one.item.barcode, tell(News.RENEWAL_ASKED, language, due=one.due)) for one in done.renewed if one.pending]
-    noes += [(one.item.barcode if one.item else "", say(one.why, language, one.detail)) for one in done.refused]
+    noes += [(one.item.barcode if one.item else "", _why(turn, one, language)) for one in done.refused]
     said: dict[str, Value] = {
         "ok": "1",
         "renewed_count": f"{len(yes)}",

@@ -148,6 +148,9 @@ _ROWS: Final = (
 
 SHAPES: Final[dict[str, Shape]] = {row.code: row for row in _ROWS}
 
+BX: Final = ("23", "11", "09", "01", "99", "97", "93", "63", "35", "37", "17", "19", "25", "15", "29", "65")
+"""What the positions of BX mean. Source: SIP2 2.00, supported messages."""
+
 RESEND: Final = "97"
 """The terminal asks for our last words again."""
 GARBLED: Final = "96"

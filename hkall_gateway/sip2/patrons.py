@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -11,6 +11,7 @@ from hkall_gateway.desk.asks import SeePatron
 from hkall_gateway.desk.outcomes import ChargeLine, Had, LoanLine, PatronSeen
 from hkall_gateway.rules.vocabulary import Position, Why
 from hkall_gateway.sip2.codec import Message, Value
+from hkall_gateway.sip2.last_known import Standing
 from hkall_gateway.sip2.turns import Reply, Turn, dollars, reply
 from hkall_gateway.sip2.words import ZH, News, say, tell
 
@@ -100,7 +101,7 @@ FINES: Final = 3
 async def patron_status(turn: Turn) -> Reply:
     """24: may this patron borrow, and what do they owe."""
     seen = await _see(turn)
-    return reply(turn, standing(turn, seen, lists_of(seen)), seen.refusal)
+    return _record(turn, seen, standing(turn, seen, lists_of(seen)))
 
 
 async def patron_information(turn: Turn) -> Reply:
@@ -112,7 +113,11 @@ async def patron_information(turn: Turn) -> Reply:
         said |= {row.count: f"{len(lists[row.tag])}" for row in LISTINGS}
     if _known(seen):
         said |= _details(turn, seen, lists)
-    return reply(turn, said, seen.refusal)
+    return _record(turn, seen, said)
+
+
+def _record(turn: Turn, seen: PatronSeen, said: Mapping[str, Value]) -> Reply:
+    return replace(reply(turn, said, seen.refusal), wrong_pin=seen.pin_ok is False)
 
 
 async def end_session(turn: Turn) -> Reply:
@@ -139,6 +144,9 @@ def lists_of(record: Record) -> Lists:
 def standing(turn: Turn, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
     """What 24, 26 and 64 share. CQ is Y for a PIN that came and was right, and for nothing else: NYPL circulation PR 756."""
     language, trusted = turn.language(seen.language), _trusted(turn, seen)
+    if _is_unknown(seen):
+        return _unknown(turn, seen, language)
+    turn.remember(valid=_known(seen), pin_ok=bool(seen.pin_ok))
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
     return {
         "patron_status": _marks(seen),
@@ -150,6 +158,32 @@ def standing(turn: Turn, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
         "BV": dollars(seen.owed_cents) if trusted else "",
         "AF": _texts(turn, seen, lists, language),
     }
+
+
+def _unknown(turn: Turn, seen: PatronSeen, language: str) -> dict[str, Value]:
+    """What is said while nobody can look the card up: as last known, else nothing, and which of it is not known."""
+    told = turn.last_known(known=seen.known)
+    assert seen.refusal is not None  # it says that nobody can
+    return {
+        "patron_status": "YYYY",  # nothing can be granted now
+        "language": turn.code_of(language),
+        "AE": "",
+        "BL": told.valid,
+        "CQ": told.pin,
+        "BH": "",
+        "BV": "",
+        "AF": (say(seen.refusal.why, language, seen.refusal.detail), *what_is_unknown(turn, told, language)),
+    }
+
+
+def what_is_unknown(turn: Turn, told: Standing, language: str) -> list[str]:
+    """The sentences that say what of BL and CQ nobody can tell at the moment."""
+    texts = [] if told.valid == "Y" else [tell(News.CARD_UNKNOWN_NOW, language)]
+    return texts + ([tell(News.PIN_UNKNOWN_NOW, language)] if turn.pin and told.pin != "Y" else [])
+
+
+def _is_unknown(seen: PatronSeen) -> bool:
+    return seen.refusal is not None and seen.refusal.why is Why.TRY_AGAIN
 
 
 def _marks(seen: PatronSeen) -> str:
@@ -216,8 +250,12 @@ def _full(seen: PatronSeen) -> bool:
 
 
 def _trusted(turn: Turn, seen: PatronSeen) -> bool:
-    """Whether names, titles, counts and sums may be shown: not after a wrong PIN, nor without one where it is asked for."""
-    return bool(seen.pin_ok) or (seen.pin_ok is None and not turn.session.dialect.pin_required)
+    """Whether names, titles, counts and sums may be shown: not after a wrong PIN, nor without one where it is asked for.
+
+    A make with `disclose` "card" shows them for the card alone, also after a wrong PIN.
+    """
+    make = turn.session.dialect
+    return bool(seen.pin_ok) or make.disclose == "card" or (seen.pin_ok is None and not make.pin_required)
 
 
 def _list(turn: Turn, lists: Lists) -> dict[str, Value]:

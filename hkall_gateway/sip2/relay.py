@@ -19,9 +19,10 @@ from hkall_gateway.rules.vocabulary import Position, Why
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, body_of, decode
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.holds import MODES, asked_hold
-from hkall_gateway.sip2.patrons import FINES, LISTINGS, Line, asked_list, line_text, lists_of, texts_of
+from hkall_gateway.sip2.messages import BX
+from hkall_gateway.sip2.patrons import FINES, LISTINGS, Line, asked_list, line_text, lists_of, texts_of, what_is_unknown
 from hkall_gateway.sip2.turns import Handler, Reply, Turn, dollars, refuse_by
-from hkall_gateway.sip2.upstream import Beyond
+from hkall_gateway.sip2.upstream import Beyond, HungUp
 from hkall_gateway.sip2.words import News, tell
 from hkall_gateway.sip2.writing import grafted
 
@@ -32,6 +33,12 @@ Route = Callable[[Turn, Beyond, Handler], Awaitable[Reply]]
 
 OUT: Final = frozenset({"04", "05", "07", "11", "12"})
 """Circulation statuses of a copy that is not in its library: lent, recalled, claimed, lost."""
+NO_COPY: Final = frozenset({"", "00", "01"})
+"""Circulation statuses that a system gives a barcode that it does not know."""
+FLAGS: Final = ("checkin_ok", "checkout_ok", "acs_renewal_policy", "status_update_ok", "off_line_ok")
+"""What 98 says beside BX of what may be done."""
+OF_THE_LINE: Final = frozenset({"93", "97", "99"})
+"""Messages about the line itself, which each side answers for itself."""
 OURS_ALONE: Final = "#"
 """A fee of ours is named by its number behind this, as the list of 64 shows it."""
 
@@ -64,13 +71,21 @@ async def _whose(turn: Turn, beyond: Beyond) -> Whose:
     barcode = turn.message.get("AB")
     if not barcode:
         return Whose.OURS if not turn.message.get("AJ") else await _of_title(turn)
-    whose = await turn.door.desk.whose_copy(barcode, turn.message.get("AA"), arriving=turn.message.code == "09")
+    arriving = turn.message.code == "09"
+    whose = await turn.door.desk.whose_copy(barcode, turn.message.get("AA"), turn.message.get("AO"), arriving=arriving)
     if whose is Whose.LENT and turn.message.code == "29":  # whoever renews it is a reader of the local system
         return Whose.THEIRS
-    if whose is not Whose.EITHER:
+    if whose not in (Whose.EITHER, Whose.NOT_FOR_CARD):
         return whose
     seen = await _said(turn, beyond, _look_at(turn))
+    if whose is Whose.NOT_FOR_CARD:
+        return Whose.THEIRS if seen is not None and _has(seen) else Whose.OURS
     return Whose.OURS if seen is not None and seen.get("circulation_status") not in OUT else Whose.EITHER
+
+
+def _has(seen: Message) -> bool:
+    """Whether an 18 tells of a copy that the system has; of one that it does not know it says neither title nor status."""
+    return bool(seen.get("AJ").strip()) or seen.get("circulation_status") not in NO_COPY
 
 
 async def _of_title(turn: Turn) -> Whose:
@@ -108,15 +123,31 @@ async def _patron(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
     """23, 63: the local system's record, with ours in it. While it is away ours alone is told, and that it is."""
     theirs = await _reached(turn, beyond)
     if theirs is None:
-        return _with_text(await handler(turn), tell(News.ILS_AWAY, turn.language()))
+        return _without_them(turn, await handler(turn))
     record = _taken_apart(theirs, turn)
-    if record is None or record.get("BL") == "N":
+    if record is None:
+        return Reply({}, body=theirs)
+    turn.remember(valid=record.get("BL") != "N", pin_ok=record.get("CQ") == "Y")
+    if record.get("BL") == "N":
         return Reply({}, body=theirs)
     if turn.pin and record.get("CQ") != "Y":
         return Reply({}, body=theirs, wrong_pin=True)
     had = await _had(turn, record)
     trusted = bool(turn.pin) or not turn.session.dialect.pin_required
     return Reply({}, body=_joined(turn, theirs, record, had if trusted else Had()))
+
+
+def _without_them(turn: Turn, ours: Reply) -> Reply:
+    """Our own record while the local system is away: BL and CQ as it last said, no BV, and what is not known."""
+    fields = {name: value for name, value in ours.fields.items() if name not in ("BV", "BH")}
+    texts = _texts(fields.get("AF", ()))
+    if ours.no is None or ours.no.why is not Why.TRY_AGAIN:  # then it has said already what it does not know
+        told = turn.last_known(known=ours.fields.get("BL") == "Y")
+        fields |= {name: value for name, value in (("BL", told.valid), ("CQ", told.pin)) if value}
+        texts += tuple(what_is_unknown(turn, told, turn.language()))
+    language = turn.language()
+    fields["AF"] = (*texts, tell(News.ILS_AWAY, language), tell(News.OWED_UNKNOWN_NOW, language))
+    return replace(ours, fields=fields, wrong_pin=ours.wrong_pin and fields.get("CQ") == "N")
 
 
 async def _had(turn: Turn, record: Message) -> Had:
@@ -129,7 +160,7 @@ async def _had(turn: Turn, record: Message) -> Had:
 def _joined(turn: Turn, theirs: bytes, record: Message, had: Had) -> bytes:
     """Their line with our counts added, our books behind theirs, and a word about what waits or is owed here."""
     owed, lists = sum(line.left_cents for line in had.charges), lists_of(had)
-    texts = [*texts_of(turn, lists, turn.language()), *([tell(News.OWED, turn.language(), owed=dollars(owed))] if owed else [])]
+    texts = [*texts_of(turn, lists, turn.language()), *([_owed(turn, owed)] if owed else [])]
     tags = [("AF", text) for text in texts]
     if turn.message.code != "63":
         return grafted(theirs, {}, tags, turn.session.dialect)
@@ -141,6 +172,10 @@ def _joined(turn: Turn, theirs: bytes, record: Message, had: Had) -> bytes:
         page = _rest(turn.message, lists[row.tag], _number(record.get(row.count)))
         tags = [*((row.tag, line_text(turn, row, line)) for line in page), *tags]
     return grafted(theirs, counts, tags, turn.session.dialect)
+
+
+def _owed(turn: Turn, cents: int) -> str:
+    return tell(News.OWED, turn.language(), owed=dollars(cents), currency=turn.session.dialect.currency)
 
 
 def _counted_there(turn: Turn) -> bool:
@@ -168,7 +203,10 @@ async def _renew_all(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
         return Reply({}, body=theirs)
     names = ("renewed_count", "unrenewed_count")
     counts = {name: f"{_number(record.get(name)) + _number(str(ours.fields.get(name, ''))):04}" for name in names}
-    tags = [(tag, text) for tag in ("BM", "BN", "AF") for text in _texts(ours.fields.get(tag, ()))]
+    _, *texts = _texts(ours.fields.get("AF", ()))  # the first one counts ours alone
+    summed = tell(News.ALL_RENEWED, turn.language(), count=_number(counts["renewed_count"]))
+    tags = [(tag, text) for tag in ("BM", "BN") for text in _texts(ours.fields.get(tag, ()))]
+    tags += [("AF", text) for text in (summed, *texts)]
     return Reply({}, body=grafted(theirs, {"ok": "1", **counts}, tags, turn.session.dialect))
 
 
@@ -198,9 +236,29 @@ async def _pay(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
 
 
 async def _status(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
-    """98: HKALL books can be lent though the local system is away, so we stay on line and say what cannot."""
+    """98: what both sides offer. While the local system is away we stay on line, since HKALL books can be lent, and say so.
+
+    Before its login a terminal hears of us alone. One whose login is refused there is told to stay off line.
+    """
     ours = await handler(turn)
-    return ours if beyond.up else _with_text(ours, tell(News.ILS_AWAY, turn.language()))
+    if turn.session.terminal is None:
+        return ours
+    theirs = await _said(turn, beyond, _asked(turn))
+    if beyond.refused:
+        off = _with_text(ours, tell(News.LOGIN_REFUSED, turn.language()))
+        return replace(off, fields={**off.fields, "on_line_status": "N"})
+    if theirs is None or theirs.get("on_line_status") == "N":
+        return _with_text(ours, tell(News.ILS_AWAY, turn.language()))
+    return replace(ours, fields={**ours.fields, **_offered_by_both(ours, theirs)})
+
+
+def _offered_by_both(ours: Reply, theirs: Message) -> dict[str, Value]:
+    """The flags of 98 and BX where both sides say Y; what theirs leaves out is as ours."""
+    flags = {name: "N" for name in FLAGS if theirs.get(name) == "N"}
+    theirs_say = dict(zip(BX, theirs.get("BX"), strict=False))
+    mine = zip(BX, _texts(ours.fields.get("BX", ""))[0], strict=False)
+    both = ("N" if code not in OF_THE_LINE and theirs_say.get(code) == "N" else flag for code, flag in mine)
+    return {**flags, "BX": "".join(both)}
 
 
 # ---- to the local system and back
@@ -226,6 +284,11 @@ async def _exchanged(turn: Turn, beyond: Beyond, body: bytes) -> bytes | None:
     here, there = turn.session.dialect, beyond.dialect
     try:
         return _across(await beyond(_across(_blanked(body, here), here, there)), there, here)
+    except HungUp:
+        code = turn.message.code
+        turn.door.counters.add("ils_hang_ups_total", turn.terminal.login, code)
+        LOG.warning("sip2.ils_hung_up", code=code, asked=body[:2].decode("latin-1"))
+        return None
     except Unreachable:
         return None
 

@@ -21,6 +21,7 @@ from hkall_gateway.rules.vocabulary import By, Sensitive, Why
 from hkall_gateway.sip2.codec import Message, Value
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.fields import TAGS, date18, parse_date18
+from hkall_gateway.sip2.last_known import UNKNOWN, LastKnown, Standing
 from hkall_gateway.sip2.messages import SHAPES
 from hkall_gateway.sip2.session import Session
 from hkall_gateway.sip2.upstream import Beyond
@@ -71,6 +72,10 @@ class Verifier(Protocol):
     def verify(self, subject: str, stored: str, secret: str) -> Awaitable[bool]: ...
 
 
+def _without_limit() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
     """All that answering a terminal needs. `terminals` is by login; `now` answers the aware UTC instant.
@@ -78,6 +83,8 @@ class Door:
     `beyond()` is a line to the local system for one more terminal; None where lines are not passed on. `own_logins`: each
     terminal logs in there as it did here. `soon` does what can wait until the answer is out. `secrets` looks at logins; those
     of one address wait for each other in `logins`. `guesses` are the wrong PINs of late, at most `wrong_pins` of an address.
+    `institution` is the AO that terminals with a line to the local system hear of us, "" for our agency. `budget_until()` is
+    the second until which a message that begins now may ask other systems. `known` is what a living local system last said of cards.
     """
 
     desk: Desk
@@ -94,6 +101,9 @@ class Door:
     logins: AddressQueue = field(default_factory=AddressQueue)
     guesses: Guesses = field(default_factory=Guesses)
     wrong_pins: int = WRONG_PINS_OF_AN_ADDRESS
+    institution: str = ""
+    budget_until: Callable[[], float | None] = _without_limit
+    known: LastKnown | None = None
 
     def admits(self, address: str) -> bool:
         """Whether any terminal may come from this address."""
@@ -116,6 +126,29 @@ class Turn:
     now: datetime
     corr: str
     beyond: Beyond | None = None
+
+    @property
+    def institution(self) -> str:
+        """The AO of our replies: one line says one institution, the local system's where its lines are passed on."""
+        return (self.door.institution if self.beyond is not None else "") or self.door.agency
+
+    def remember(self, *, valid: bool, pin_ok: bool) -> None:
+        """Keep what the local system has just said of the card of this message, for the time when it is away."""
+        if self.door.known is None:
+            return
+        self.door.known.note(self.message.get("AA"), valid=valid, pin_ok=pin_ok, pin=self.pin, now=self.now)
+
+    def last_known(self, *, known: bool) -> Standing:
+        """BL and CQ while the local system is away: as it last said, else left out, or N where this make needs them.
+
+        `known`: the loaded file has the card. Who only asks whether a reader is one (role `lookup`) might read a missing field
+        as a yes, and always hears N.
+        """
+        kept = self.door.known
+        told = kept.of(self.message.get("AA"), self.pin, self.now) if kept else UNKNOWN
+        leaves_out = self.session.dialect.unknown == "leave_out" and self.terminal.role != "lookup"
+        unsaid = "" if leaves_out else "N"
+        return Standing(told.valid or ("Y" if known else unsaid), told.pin or (unsaid if self.pin else "N"))
 
     @property
     def reply_code(self) -> str:
@@ -227,7 +260,7 @@ def reply(turn: Turn, said: Mapping[str, Value], no: Refused | None = None, requ
     fields: dict[str, Value] = {
         "transaction_date": turn.date18(turn.now),
         "language": "",
-        "AO": turn.door.agency,
+        "AO": turn.institution,
         "AA": asked.get("AA"),
         "AB": asked.get("AB"),
         **said,
@@ -247,8 +280,17 @@ def refuse(turn: Turn, outcome: object, **said: Value) -> Reply:
     if not isinstance(outcome, Refused):
         raise TypeError(f"{turn.message.code} was answered by {type(outcome).__name__}")
     known = {"AQ": outcome.item.agency if outcome.item else "", "AJ": outcome.title or turn.message.get("AJ")}
-    words = say(outcome.why, turn.language(outcome.language), outcome.detail)
-    return reply(turn, {**NEGATIVE.get(turn.reply_code, {}), **known, **said, "AF": (words,)}, outcome)
+    words = say(outcome.why, turn.language(outcome.language), {"currency": turn.session.dialect.currency, **outcome.detail})
+    return reply(turn, {**_negative(turn, outcome.why), **known, **said, "AF": (words,)}, outcome)
+
+
+def _negative(turn: Turn, why: Why) -> Mapping[str, Value]:
+    """What a no says beside its reason. That nobody can tell at the moment is no "invalid card"."""
+    said = NEGATIVE.get(turn.reply_code, {})
+    if why is not Why.TRY_AGAIN or "BL" not in said:
+        return said
+    told = turn.last_known(known=False)
+    return {**said, "BL": told.valid, "CQ": told.pin}
 
 
 def refuse_by(turn: Turn, why: Why) -> Reply:

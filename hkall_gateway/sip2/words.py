@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from hkall_gateway.rules.vocabulary import RULES, Why
+from hkall_gateway.store.fines import CURRENCY
 
 EN: Final = "en"
 ZH: Final = "zh-Hant"
@@ -56,6 +57,12 @@ class News(StrEnum):
     OWED = "owed"
     ILS_AWAY = "ils_away"
     NOT_TOLD = "not_told"
+    WILL_BE_TOLD = "will_be_told"
+    NO_ANSWER = "no_answer"
+    CARD_UNKNOWN_NOW = "card_unknown_now"
+    PIN_UNKNOWN_NOW = "pin_unknown_now"
+    OWED_UNKNOWN_NOW = "owed_unknown_now"
+    LOGIN_REFUSED = "login_refused"
 
 
 def _both(english: str, chinese: str) -> Words:
@@ -130,8 +137,8 @@ WORDS: Final[Mapping[Why, Words]] = {
     Why.WRONG_POSITION:               _both("Not possible with this book now. Please ask at the counter",
                                             "此書現時不能辦理此項手續，請向櫃檯查詢"),
     # The line.
-    Why.FEE_NOT_ACKNOWLEDGED:         _both("A fee of HKD {fee} is due", "須繳付 HKD {fee}"),
-    Why.NOT_OWED:                     _both("Not taken: HKD {owed} is owed", "未能收取，現欠款項為 HKD {owed}"),
+    Why.FEE_NOT_ACKNOWLEDGED:         _both("A fee of {currency} {fee} is due", "須繳付 {currency} {fee}"),
+    Why.NOT_OWED:                     _both("Not taken: {currency} {owed} is owed", "未能收取，現欠款項為 {currency} {owed}"),
     Why.TRANSACTION_REUSED:           _both("Not taken: another payment has this number", "未能收取，此交易編號已用於另一付款"),
     Why.UNKNOWN_FINE:                 _both("There is no such fee", "沒有此項費用"),
     Why.WRONG_DATE:                   _both("The date {on} is not possible", "日期 {on} 不適用"),
@@ -158,8 +165,8 @@ GOOD: Final[Mapping[News, Words]] = {
     News.UNWANTED:         _both("Nobody waits for it any more: send to {destination}", "已無讀者等候，請送往 {destination}"),
     News.UNCOLLECTED:      _both("Not collected in time: send to {destination}", "逾期未取，請送往 {destination}"),
     News.RETURNED:         _both("Returned: send to {destination}", "已歸還，請送往 {destination}"),
-    News.RETURNED_LATE:    _both("Returned: send to {destination}. Fine HKD {fine}",
-                                 "已歸還，請送往 {destination}。罰款 HKD {fine}"),
+    News.RETURNED_LATE:    _both("Returned: send to {destination}. Fine {currency} {fine}",
+                                 "已歸還，請送往 {destination}。罰款 {currency} {fine}"),
     News.RETURN_UNDONE:    _both("Return undone: on loan as before", "已取消歸還，維持借出"),
     News.HOME:             _both("Our own book is home: re-shelve it", "本館圖書已歸還，請重新上架"),
     News.PAGED:            _both("Wanted by {destination}: check it out to its card",
@@ -167,16 +174,25 @@ GOOD: Final[Mapping[News, Words]] = {
     News.RECALLED:         _both("Its owner wants it back", "借出館已要求歸還此書"),
     News.OFFLINE_CONFLICT: _both("Taken, but staff must look at it", "已接收，但須由職員跟進"),
     News.WAITING:          _both("HKALL books ready to collect: {count}", "可取的 HKALL 圖書：{count} 本"),
-    News.PAID:             _both("HKD {paid} received. Still owed: HKD {owed}", "已收 HKD {paid}，尚欠 HKD {owed}"),
+    News.PAID:             _both("{currency} {paid} received. Still owed: {currency} {owed}", "已收 {currency} {paid}，尚欠 {currency} {owed}"),
     News.HOLD_PLACED:      _both("Requested. You will be told when it is here", "已申請，圖書送達時會通知閣下"),
     News.HOLD_CANCELLED:   _both("The request is cancelled", "申請已取消"),
     News.HOLD_CHANGED:     _both("The request is changed", "申請已更改"),
     News.ALL_RENEWED:      _both("Renewed: {count}", "已續借 {count} 本"),
     News.NOT_RENEWED:      _both("{item}: {why}", "{item}：{why}"),
-    News.OWED:             _both("Owed for HKALL books: HKD {owed}", "HKALL 圖書欠款：HKD {owed}"),
+    News.OWED:             _both("Owed for HKALL books: {currency} {owed}", "HKALL 圖書欠款：{currency} {owed}"),
     News.ILS_AWAY:         _both("The library's own system is away: HKALL only", "本館系統暫停服務，只可辦理 HKALL 圖書"),
     News.NOT_TOLD:         _both("Done for HKALL, but not in the library's own system: please do it there",
                                  "HKALL 已辦妥，但本館系統未有紀錄，請在本館系統補辦"),
+    News.WILL_BE_TOLD:     _both("Done for HKALL. The library's own system is away and is told later",
+                                 "HKALL 已辦妥，本館系統暫停服務，稍後補上紀錄"),
+    News.NO_ANSWER:        _both("No answer: it may have been done all the same. Please ask at the counter",
+                                 "本館系統沒有回應，手續可能已辦妥，請向櫃檯查詢"),
+    News.CARD_UNKNOWN_NOW: _both("Not known at the moment: whether this card is valid", "暫時未能確定此讀者證是否有效"),
+    News.PIN_UNKNOWN_NOW:  _both("Not known at the moment: whether the PIN is right", "暫時未能核對密碼"),
+    News.OWED_UNKNOWN_NOW: _both("Not known at the moment: what is owed to the library itself", "暫時未能查詢本館欠款"),
+    News.LOGIN_REFUSED:    _both("The library's own system refuses this terminal's login. Please tell the staff",
+                                 "本館系統不接受此終端機登入，請通知職員"),
 }
 # fmt: on
 
@@ -218,7 +234,7 @@ def language_of(code: str, *known: str) -> str:
 
 
 def _filled(words: Words, language: str, detail: Mapping[str, object]) -> str:
-    blanks = _Blanks({name: _shown(value) for name, value in detail.items() if value not in (None, "")})
+    blanks = _Blanks({"currency": CURRENCY} | {name: _shown(value) for name, value in detail.items() if value not in (None, "")})
     return words.get(language, words[EN]).format_map(blanks)
 
 

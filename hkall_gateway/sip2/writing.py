@@ -38,16 +38,33 @@ def written(code: str, fields: Mapping[str, Value], dialect: Dialect) -> str:
 def grafted(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Dialect) -> bytes:
     """A body that is passed on with some fixed parts said otherwise and some tags more; every other byte is as it came.
 
-    Tags that this make hides are not added.
+    Each tag stands behind the last one of its kind, since some read a list as one block, else at the end. Tags that this make
+    hides are not added.
     """
     said, at = bytearray(body), 2
     for part in SHAPES[body[:2].decode("latin-1")].fixed:
         if part.name in parts:
             said[at : at + part.width] = KINDS[part.kind].emit(parts[part.name], part.width).encode("ascii", "replace")
         at += part.width
-    more = "".join([_field(tag, value, dialect) for tag, value in tags if tag not in dialect.hidden])
-    apart = dialect.delimiter if more and len(said) > at and not said.endswith(dialect.delimiter.encode()) else ""
-    return bytes(said) + f"{apart}{more}".encode(dialect.encoding, "replace")
+    more: dict[str, bytes] = {}
+    for tag, value in tags:
+        if tag not in dialect.hidden:
+            more[tag] = more.get(tag, b"") + _field(tag, value, dialect).encode(dialect.encoding, "replace")
+    delimiter = dialect.delimiter.encode()
+    if more and len(said) > at and not said.endswith(delimiter):
+        said += delimiter
+    for tag, fields in more.items():
+        said[(end := _end_of(tag, said, at, delimiter)):end] = fields
+    return bytes(said)
+
+
+def _end_of(tag: str, body: bytearray, at: int, delimiter: bytes) -> int:
+    """Where the last field of this tag ends in a body whose fields begin at `at`; the body's end if there is none."""
+    begin = delimiter + tag.encode()
+    last = body.rfind(begin)
+    if last < 0:
+        last = at - len(delimiter) if body.startswith(tag.encode(), at) else -1
+    return body.index(delimiter, max(last, at - 1) + len(begin)) + len(delimiter) if last >= 0 else len(body)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

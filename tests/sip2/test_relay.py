@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hkall_gateway.desk.asks import SeePatron
+from hkall_gateway.desk.outcomes import PatronSeen, Refused
 from hkall_gateway.desk.ports import Unreachable
-from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.edge.budget import left_s
+from hkall_gateway.rules.vocabulary import Position, Request, Sensitive, Why
 from hkall_gateway.sip2.codec import Message, body_of, checksum, decode
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.handlers import HANDLERS, Door, respond
 from hkall_gateway.sip2.messages import SHAPES
 from hkall_gateway.sip2.relay import ROUTES
 from hkall_gateway.sip2.session import Refuse, Say, Session
-from hkall_gateway.sip2.upstream import NOBODY, Login
+from hkall_gateway.sip2.upstream import NOBODY, HungUp, Login
 from hkall_gateway.sip2.writing import grafted
 from hkall_gateway.store.database import finished
 
@@ -35,7 +38,7 @@ class Beyond:
     def __init__(self, says: bytes = b"", dialect: Dialect = DIALECTS["standard"]) -> None:
         self.says, self.dialect, self.login = says, dialect, NOBODY
         self.asked: list[bytes] = []
-        self.up, self.closed = True, 0
+        self.up, self.refused, self.closed = True, False, 0
 
     async def __call__(self, body: bytes) -> bytes:
         self.asked.append(body)
@@ -238,7 +241,7 @@ def test_a_terminal_that_must_send_a_pin_and_sends_none_sees_nothing_of_ours(doo
 def test_a_body_is_changed_where_it_is_told_and_nowhere_else() -> None:
     body = b"66100010000" + DATE.encode() + b"AOX|BMa|ZZ?|"
     changed = grafted(body, {"renewed_count": "2", "unrenewed_count": "x"}, [("BM", "b|c")], DIALECTS["standard"])
-    assert changed == b"66100020000" + DATE.encode() + b"AOX|BMa|ZZ?|BMb c|"
+    assert changed == b"66100020000" + DATE.encode() + b"AOX|BMa|BMb c|ZZ?|"
 
 
 @pytest.mark.parametrize("end", [b"AY1AZ0000\r", b"AY1|AZ0000", b"\r\n", b"AZ0000"])
@@ -262,3 +265,159 @@ def test_a_make_that_hides_lists_is_not_given_ours() -> None:
     body = b"66100010000" + DATE.encode() + b"AOX|"
     assert grafted(body, {}, [("AU", "C1"), ("AF", "x")], DIALECTS["private"]) == body + b"AFx|"
     assert grafted(body, {}, [("AU", "C1")], DIALECTS["private"]) == body
+
+
+# ---- both sides on one line
+
+
+STATUS = "98{}10000320170301    1000002.00AO{}|BX{}|"
+
+
+def test_98_says_what_both_sides_offer(door: Door) -> None:
+    """The local system withholds 37 and 19, takes no check-in, and says nothing of 65; 93, 97 and 99 are ours."""
+    theirs = STATUS.format("YNYYYY", "UWOLS", "YYYYNNNYYNYNYYY")
+    said = decode(ask(door, b"9900802.00", Beyond(theirs.encode()), "counter-1"), DIALECTS["standard"])
+    assert [said.get(name) for name in ("on_line_status", "checkin_ok", "checkout_ok", "status_update_ok")] == list("YNYY")
+    assert said.get("BX") == "YYYYYYYYYNYNYYYY"
+
+
+def test_98_says_so_where_the_local_system_says_that_it_is_off_line(door: Door) -> None:
+    theirs = STATUS.format("NNNNNN", "UWOLS", "N" * 16)
+    said = ask(door, b"9900802.00", Beyond(theirs.encode()), "counter-1")
+    assert said.startswith(b"98YYYY")
+    assert b"AFThe library's own system is away" in said
+
+
+def test_before_its_login_a_terminal_hears_of_us_alone(door: Door) -> None:
+    beyond, session = Beyond(STATUS.format("NNNNNN", "UWOLS", "N" * 16).encode()), Session(DIALECTS["standard"])
+    (piece,) = session.receive(b"9900802.00\r")
+    assert finished(respond(door, session, piece, "10.0.0.7", beyond)).startswith(b"98Y")  # type: ignore[arg-type]  # a message
+    assert beyond.asked == []
+
+
+def test_a_login_that_is_refused_there_keeps_the_terminal_off_line_and_says_why(door: Door) -> None:
+    beyond = Beyond()
+    beyond.refused = True
+    said = ask(door, b"9900802.00", beyond, "counter-1")
+    assert said.startswith(b"98N")
+    assert b"AFThe library's own system refuses this terminal's login" in said
+
+
+def test_ours_say_the_institution_that_theirs_say(door: Door, place: Callable[..., Request]) -> None:
+    place(Position.RECEIVED)
+    door = replace(door, institution="UWOLS")
+    loan = f"11NN{DATE}{' ' * 18}AOUWOLS|AAP1|ABC1|AC|".encode()
+    assert b"AOUWOLS|" in ask(door, loan, Beyond(b"24"), "counter-1")
+
+
+def test_our_books_stand_behind_the_last_of_theirs(door: Door, place: Callable[..., Request]) -> None:
+    place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
+    theirs = f"64{' ' * 14}001{DATE}{'0000' * 6}AOUWOLS|AAP1|AEChan|BLY|CQN|AU660|AU661|BV0.00|AFHello|ZZ1|"
+    said = ask(door, f"63001{DATE}  Y       AOUWOLS|AAP1|AC|".encode(), Beyond(theirs.encode()))
+    assert b"|CQN|AU660|AU661|AUC1|BV0.00|AFHello|ZZ1|" in said
+
+
+@pytest.mark.parametrize(
+    ("body", "tag", "changed"),
+    [
+        (b"36Y" + DATE.encode() + b"AFx|AOy|", "AF", b"AFx|AFnew|AOy|"),
+        (b"36Y" + DATE.encode() + b"AOy|AFx", "AF", b"AOy|AFx|AFnew|"),
+        (b"36Y" + DATE.encode(), "AF", b"AFnew|"),
+        (b"36Y" + DATE.encode() + b"AOAFx|BX|", "AF", b"AOAFx|BX|AFnew|"),
+    ],
+)
+def test_a_tag_goes_behind_the_last_of_its_kind(body: bytes, tag: str, changed: bytes) -> None:
+    assert grafted(body, {}, [(tag, "new")], DIALECTS["standard"]) == b"36Y" + DATE.encode() + changed
+
+
+def test_all_loans_renewed_are_counted_together_in_words_too(door: Door, place: Callable[..., Request]) -> None:
+    place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
+    theirs = f"66100020000{DATE}AOUWOLS|BM1|BM2|"
+    said = ask(door, f"65{DATE}AOUWOLS|AAP1|AC|".encode(), Beyond(theirs.encode()), "counter-1")
+    assert b"AFRenewed: 2|" in said
+    assert b"AFRenewed: 0|" not in said
+    assert said.startswith(b"66100020001")
+
+
+# ---- one message that the local system does not like
+
+
+class HangsUp(Beyond):
+    async def __call__(self, body: bytes) -> bytes:
+        self.asked.append(body)
+        raise HungUp("ConnectionDone")
+
+
+def test_a_hang_up_is_counted_by_terminal_and_message(door: Door) -> None:
+    for _ in range(2):
+        ask(door, LOAN.encode(), HangsUp())
+    assert door.counters.read("ils_hang_ups_total", "selfcheck-1", "11") == 2
+
+
+# ---- a barcode that two libraries have
+
+
+SEEN = f"18030101{DATE}AB{{}}|AJ{{}}|"
+
+
+@pytest.mark.parametrize(
+    ("card", "institution", "theirs", "whose"),
+    [
+        ("P2", "HKU", SEEN.format("C1", "Emma"), "theirs"),  # it came for P1: P2 has our own book in hand
+        ("P2", "HKU", SEEN.format("C1", "").replace("1803", "1801"), "ours"),  # we have none of this barcode
+        ("P2", "HKU", "", "ours"),
+        ("P1", "HKU", SEEN.format("C1", "Emma"), "ours"),
+        ("P2", "CUHK", SEEN.format("C1", "Emma"), "ours"),  # the terminal says whose it is
+    ],
+)
+def test_while_an_hkall_copy_waits_others_borrow_our_own_book_of_its_barcode(
+    door: Door, place: Callable[..., Request], card: str, institution: str, theirs: str, whose: str
+) -> None:
+    place(Position.RECEIVED)
+    beyond = Beyond(theirs.encode())
+    ask(door, f"11NN{DATE}{' ' * 18}AO{institution}|AA{card}|ABC1|AC|".encode(), beyond, "counter-1")
+    assert any(line.startswith(b"11") for line in beyond.asked) is (whose == "theirs")
+
+
+# ---- what nobody knows while it is away
+
+
+@pytest.mark.parametrize(
+    ("make", "role", "said"),
+    [("standard", "counter", b"AE|AF"), ("standard", "lookup", b"AE|BLN|CQN|AF"), ("needs-both", "counter", b"AE|BLN|CQN|AF")],
+)
+def test_a_card_that_nobody_knows_is_not_invalid(door: Door, make: str, role: str, said: bytes) -> None:
+    """But for who might read a missing field as a yes."""
+    dialect = replace(DIALECTS["standard"], name=make, unknown="no" if make == "needs-both" else "leave_out")
+    row = replace(door.terminals["counter-1"], dialect=dialect, role=role)
+    door = replace(door, terminals={"counter-1": row}, desk=Away())  # type: ignore[arg-type]  # the part that is asked
+    heard = ask(door, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), Beyond(), "counter-1")
+    assert said + b"Not possible at the moment. Please try again|AFNot known at the moment: whether this card is valid" in heard
+    assert b"BV" not in heard
+    assert door.counters.read("wrong_pins_total", "sip2", "counter-1") == 0
+
+
+class Away:
+    """A desk whose local system is away."""
+
+    async def see_patron(self, ask: SeePatron) -> PatronSeen:
+        nothing = Sensitive("")
+        return PatronSeen(
+            ask.card, nothing, nothing, nothing, "", "", valid=False, refusal=Refused(Why.TRY_AGAIN), pin_ok=None,
+            lines=(), loans_limit=0, owed_cents=0, expires=None,
+        )  # fmt: skip
+
+
+# ---- what a message may take
+
+
+def test_a_message_has_one_budget(door: Door) -> None:
+    left: list[float] = []
+
+    class Slow(Beyond):
+        async def __call__(self, body: bytes) -> bytes:
+            left.append(left_s(100.5, 3.0))
+            return LENT.encode()
+
+    ask(replace(door, budget_until=lambda: 102.0), LOAN.encode(), Slow())
+    assert left == [1.5]

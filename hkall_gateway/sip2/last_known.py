@@ -1,0 +1,64 @@
+"""What the local system last said of a card, for the answers that are given while it is away."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from secrets import token_bytes
+from typing import Final
+
+from hkall_gateway.rules.vocabulary import Sensitive
+
+MOST: Final = 5_000
+"""Cards that are remembered; a library has no more readers within a quarter of an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """BL and CQ of a card; "" for what nobody has said."""
+
+    valid: str = ""
+    pin: str = ""
+
+
+UNKNOWN: Final = Standing()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    valid: bool
+    pin: bytes
+    at: datetime
+
+
+class LastKnown:
+    """Remembers BL, and the PIN that was right as a keyed hash in memory alone.
+
+    `keep_s` answers how many seconds an answer counts; 0: nothing is decided without the local system.
+    """
+
+    def __init__(self, keep_s: Callable[[], float] = lambda: 900.0) -> None:
+        self._keep_s, self._key = keep_s, token_bytes(32)
+        self._cards: OrderedDict[str, _Kept] = OrderedDict()
+
+    def note(self, card: str, *, valid: bool, pin_ok: bool, pin: Sensitive, now: datetime) -> None:
+        """The local system has answered a question about this card; `pin_ok`: it called this PIN right."""
+        before = self._cards.pop(card, None)
+        kept = self._hash(pin) if pin_ok else before.pin if before else b""
+        self._cards[card] = _Kept(valid, kept, now)
+        if len(self._cards) > MOST:
+            self._cards.popitem(last=False)
+
+    def of(self, card: str, pin: Sensitive, now: datetime) -> Standing:
+        """What was said of this card and this PIN, if that is recent enough. A PIN other than the right one is unknown."""
+        kept = self._cards.get(card)
+        if kept is None or now - kept.at >= timedelta(seconds=self._keep_s()):
+            return UNKNOWN
+        right = bool(pin) and bool(kept.pin) and kept.pin == self._hash(pin)
+        return Standing("Y" if kept.valid else "N", "Y" if right else "")
+
+    def _hash(self, pin: Sensitive) -> bytes:
+        return blake2b(pin.reveal().encode(), key=self._key).digest()
