@@ -225,6 +225,7 @@ class Daemon:
             self._login_queue,
             self._guesses,
             self.config.sip2.wrong_pins_per_address,
+            **self._beside_the_local_system(),
         )
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
         callers, dialects = rows.callers(self.config, self._environ, get), rows.dialects(self.config)
@@ -248,6 +249,13 @@ class Daemon:
             public_keys=rows.public_keys(self.config),
         )
         return sip2_door, ncip_door
+
+    def _beside_the_local_system(self) -> dict[str, Any]:
+        """What terminals need where a living system is asked for them; nothing where all is loaded."""
+        ils = self.config.ils
+        if not ils.is_living:
+            return {}
+        return {"institution": ils.institution, "budget_until": self._local.budget_until, "known": self._local.known}
 
     def _make_terminals(self) -> list[tuple[str, Terminals]]:
         """Each port for terminals and who makes its connections; all ports are one door with one limit."""
@@ -359,6 +367,7 @@ class Daemon:
     async def stop(self) -> None:
         """Take nothing new, answer what is in hand, then close: doors, courier, database."""
         self._pulse.stop()
+        self._local.stop()
         for port in self._ports:
             await port.stopListening()
         self._ports.clear()

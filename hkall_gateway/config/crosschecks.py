@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Final
 
+from hkall_gateway.config.ils import Ils
 from hkall_gateway.config.loading import Fault, Table, dotted, listed, nearest
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.store.outgoing import MAIL
@@ -35,6 +36,7 @@ def crossed(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
     yield from _unset(tables, environ)
     yield from _places(tables)
     yield from _ils(tables)
+    yield from _patience(tables)
     yield from _listeners(tables)
     yield from _proofs(tables)
     yield from _terminals(tables)
@@ -96,6 +98,16 @@ def _ils(tables: Table) -> Iterator[Fault]:
     if ils.get("relay") is True:
         needed.setdefault("host", "the relay")
     yield from ((f"ils.{key}", f"is missing; {whose} needs it") for key, whose in needed.items() if not ils.get(key))
+
+
+def _patience(tables: Table) -> Iterator[Fault]:
+    """The local system has less time for a terminal's message than the terminal itself waits."""
+    given = _table(tables, "ils").get("message_timeout_s", Ils.model_fields["message_timeout_s"].default)
+    for index, row in _rows(_table(tables, "sip2"), "dialects"):
+        tenths = _whole(row.get("timeout_tenths"))
+        if isinstance(given, int | float) and 0 < tenths <= given * 10:
+            where = dotted(("sip2", "dialects", index, "timeout_tenths"))
+            yield where, f"must be more than {given * 10:g}, which ils.message_timeout_s may take"
 
 
 def _listeners(tables: Table) -> Iterator[Fault]:

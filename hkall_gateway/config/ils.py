@@ -24,7 +24,7 @@ class Ils(Strict):
     dialect: Text = Field(default="standard", description="sip2, relay: how it frames its lines, a row as of a terminal")
     login: str = Field(default="", description="sip2: our login there")
     location: str = Field(default="", description="sip2: the location code (CP) of our login")
-    institution: str = Field(default="", description="sip2: its institution id (AO), if it is not our agency")
+    institution: str = Field(default="", description="sip2, relay: its institution id (AO), if it is not our agency")
     connections: Natural = Field(default=2, description="sip2: lines that are kept open for our own questions")
     url: WebUrl | None = Field(default=None, description="ncip: where its responder listens")
     agency: str = Field(default="", description="ncip: its AgencyId, if it is not ours")
@@ -50,7 +50,10 @@ class Ils(Strict):
         default=True, description="ncip: it answers LookupItem; else our shelves are as they were loaded"
     )
     password_env: Variable | None = Field(default=None, description="variable with our password there")
-    timeout_s: Seconds = Field(default=3.0, description="how long one question may take; shorter than a terminal waits")
+    timeout_s: Seconds = Field(default=3.0, description="how long one question may take")
+    message_timeout_s: Seconds = Field(
+        default=2.0, description="how long all questions of one terminal's message may take; shorter than terminals wait"
+    )
     fallback: Literal["allow", "refuse"] = Field(
         default="allow", description="while it is away: decide by what is known and flag it, or answer 'try again'"
     )
@@ -70,3 +73,8 @@ class Ils(Strict):
     relay_login: Literal["terminal", "gateway"] = Field(
         default="terminal", description="relay: each terminal's own login and password there, or `login` for all"
     )
+
+    @property
+    def is_living(self) -> bool:
+        """Whether a system is asked that may be away."""
+        return self.relay or self.connector not in ("snapshot", "manual")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TooLate
 
 from hkall_gateway.connectors.live import FOLLOW, Told, copies_at_home, over_loaded
 from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
+from hkall_gateway.edge.budget import left_s
 from hkall_gateway.ncip.client import Client
 from hkall_gateway.ncip.documents import item_id, user_id
 from hkall_gateway.ncip.messages import Fields, Message, instant
@@ -26,6 +31,8 @@ LAPSED: Final = frozenset({"blocked", "expired", "inactive", "suspended"})
 """What a privilege's status says of a reader who may not use it; FOLIO, mod-rs and XC each have their own word for "yes"."""
 NO_CATEGORY: Final = frozenset({"status", "library"})
 """Privileges that are no reader's category, in the habit of FOLIO: its key in the type, its value in the status."""
+NOBODYS: Final = "0"
+"""A card that nobody has, for the question whether the responder is back."""
 ELEMENTS: Final = ("Block Or Trap", "Name Information", "User Address Information", "User Id", "User Privilege")
 """What is asked of a reader. FOLIO (mod-ncip) leaves out the UserId of its answer where it is not asked for."""
 
@@ -93,16 +100,39 @@ class Ncip:
         if not health.may_ask():
             health.rested(service)
             raise Unreachable("it is down")
-        began = self._outside.now()
-        reply = await self._client.ask(service, fields, self._there)
+        return await self._asked(service, fields, no)
+
+    async def _try_again(self) -> None:
+        """Ask about the user of nobody, whether the responder is there, and tell its health. Never raises."""
+        with suppress(Unreachable):
+            await self._asked("LookupUser", {"UserId": user_id(self._there.agency, NOBODYS)}, self._ways.unknown_user)
+
+    async def _asked(self, service: str, fields: Fields, no: Collection[str]) -> Message | None:
+        health, began = self._outside.health, self._outside.now()
+        reply = await self._in_time(service, fields)
         problems = reply.each("Problem") if reply else []
         other = sorted(one.text("ProblemType") for one in problems if not _is(one, no))
         if reply is None or other:
             why = ", ".join(other) if reply else "no reply"
-            health.missed(service, why)
+            health.missed(service, why, trial=self._try_again)
             raise Unreachable(why)
         health.heard(service, (self._outside.now() - began).total_seconds())
         return None if reply.has("Problem") else reply
+
+    async def _in_time(self, service: str, fields: Fields) -> Message | None:
+        """The reply within what is left of the message's budget; None where none came. Raises Unreachable where nothing is."""
+        clock, whole_s = self._outside.clock, float(self._there.timeout_s)
+        if clock is None:
+            return await self._client.ask(service, fields, self._there)
+        allowed_s = left_s(clock.seconds(), whole_s)
+        if allowed_s <= 0:
+            raise Unreachable("no time is left for this message")
+        asking = Deferred.fromCoroutine(self._client.ask(service, fields, self._there))
+        asking.addTimeout(allowed_s, cast(Any, clock))
+        try:
+            return await asking
+        except TooLate:
+            return None
 
 
 @dataclass(frozen=True, slots=True)

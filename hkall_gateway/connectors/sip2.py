@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final, cast
 
-from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.defer import DeferredSemaphore, TimeoutError
 
 from hkall_gateway.connectors.live import FOLLOW, Told, copies_at_home, over_loaded
 from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
+from hkall_gateway.edge.budget import left_s
 from hkall_gateway.rules.availability import UNDEFINED
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
@@ -20,11 +21,14 @@ from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.fields import date18
 from hkall_gateway.sip2.items import ON_SHELF
-from hkall_gateway.sip2.upstream import Ask, written
+from hkall_gateway.sip2.upstream import Ask, Ticking, written
 from hkall_gateway.sip2.words import CHINESE, EN, ZH
 
 MOST_WAITING: Final = 64
 """Questions that may wait for a free line; beyond it nobody is told to wait, but to try again."""
+
+LONGEST_WAIT_S: Final = 60.0
+"""So long a question waits for a free line where no terminal waits for it."""
 
 CHARGE_DENIED, CARD_LOST, TOO_MANY = 0, 4, 5
 """Positions of the patron status. Source: SIP2 2.00, patron status."""
@@ -48,7 +52,7 @@ class Sip2:
         self._store, self._agency, self._now, self._dialect = tools.store, tools.agency, outside.now, outside.dialect
         self._follows = tools.settings.get("answered_card", FOLLOW) == FOLLOW
         self._institution = str(tools.settings.get("institution") or tools.agency)
-        self._ask: Ask = Lines(outside.line, int(tools.settings.get("connections", 1)))
+        self._ask: Ask = Lines(outside.line, int(tools.settings.get("connections", 1)), outside.clock)
 
     async def borrower(self, card: str) -> BorrowerFacts:
         """What 64 says of a card; None for one that it calls invalid."""
@@ -84,20 +88,32 @@ class Sip2:
 class Lines:
     """A few lines to one system as one: each question takes a free one, the last used first, so that few are kept open."""
 
-    def __init__(self, line: Callable[[], Ask], most: int) -> None:
+    def __init__(self, line: Callable[[], Ask], most: int, clock: Ticking | None = None) -> None:
         self._free: deque[Ask] = deque(line() for _ in range(most))
+        self._clock = clock
         self._turn = DeferredSemaphore(most)
 
     async def __call__(self, body: bytes) -> bytes:
         if len(self._turn.waiting) >= MOST_WAITING:
             raise Unreachable("too many questions wait for it")
-        await self._turn.acquire()
+        await self._free_line()
         line = self._free.pop()
         try:
             return await line(body)
         finally:
             self._free.append(line)
             self._turn.release()
+
+
+    async def _free_line(self) -> None:
+        """Wait for a free line, no longer than the message may take. Raises Unreachable."""
+        waiting = self._turn.acquire()
+        if self._clock is not None and not waiting.called:
+            waiting.addTimeout(left_s(self._clock.seconds(), LONGEST_WAIT_S), cast(Any, self._clock))
+        try:
+            await waiting
+        except TimeoutError:
+            raise Unreachable("no line was free in time") from None
 
 
 def read(body: bytes, dialect: Dialect) -> Message:

@@ -12,7 +12,7 @@ from hkall_gateway.edge.health import Health
 from hkall_gateway.ncip.transport import Post
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
-from hkall_gateway.sip2.upstream import Ask
+from hkall_gateway.sip2.upstream import Ask, Ticking
 from hkall_gateway.store.database import Store
 
 VerifyPin = Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
@@ -23,7 +23,8 @@ class Outside:
     """What a connector needs that asks another system.
 
     `now` answers the aware UTC instant; `line()` is one more line to the system's SIP2 server, logged in as ourselves, in
-    `dialect`; `post` sends a document by HTTP; `health` is told how it went; `password` is what `password_env` names.
+    `dialect`; `post` sends a document by HTTP; `health` is told how it went; `password` is what `password_env` names; `clock`
+    is a reactor's, None where nobody waits.
     """
 
     now: Callable[[], datetime]
@@ -32,6 +33,7 @@ class Outside:
     post: Post
     dialect: Dialect = DIALECTS["standard"]
     password: Sensitive = NOTHING
+    clock: Ticking | None = None
 
 
 @dataclass(frozen=True, slots=True)

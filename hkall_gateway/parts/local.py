@@ -16,6 +16,7 @@ from hkall_gateway.edge.health import Health
 from hkall_gateway.edge.secrets import WrongPins
 from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.parts.means import Means
+from hkall_gateway.sip2.last_known import LastKnown
 from hkall_gateway.sip2.upstream import Login, Upstream, dialled
 from hkall_gateway.store.database import Store
 
@@ -31,14 +32,15 @@ class Local:
 
     def __init__(self, means: Means, verify: VerifyPin) -> None:
         self._means, self._verify = means, verify
-        self._relay_health = Health("relay", means.clock, means.counters)
+        self._healths = {channel: self._health(channel) for channel in ("relay", "connector")}
+        self.known = LastKnown(self._keep_s)
 
     def connector(self, store: Store, wrong_pins: WrongPins) -> Any:
         """Who is asked about borrowers; a system that compares PINs itself is guarded by `wrong_pins`."""
         means, ils = self._means, self._ils
-        health, post = Health("connector", means.clock, means.counters), AgentPost(means.reactor)
+        health, post = self._healths["connector"], AgentPost(means.reactor)
         password, framing = means.secret(ils.password_env), rows.framing_of_ils(means.config())
-        out = Outside(means.clock, health, self._lines(health), post, framing, password)
+        out = Outside(means.clock, health, self._lines(health), post, framing, password, means.reactor)
         tools = Tools(store, means.config().library.agency, self._verify, ils.model_dump(), out)
         asked = connector_of(ils.connector)(tools)
         # Hashes of our own are guarded where they are compared.
@@ -47,12 +49,28 @@ class Local:
     def beyond(self) -> tuple[Callable[[], Upstream] | None, bool]:
         """What opens a terminal's line to the local system, if its lines are passed on, and whether it logs in there itself."""
         ils = self._ils
-        return (self._lines(self._relay_health) if ils.relay else None), ils.relay_login == "terminal"
+        return (self._lines(self._healths["relay"]) if ils.relay else None), ils.relay_login == "terminal"
 
     def terms(self) -> Terms:
         """What is done while it is away, by the configuration of now."""
         ils = self._ils
         return Terms(ils.fallback, ils.keep_s, ils.pin, self._verify)
+
+    def budget_until(self) -> float | None:
+        """Until which second of the reactor a terminal's message that begins now may ask other systems."""
+        seconds: float = self._means.reactor.seconds()
+        return seconds + self._ils.message_timeout_s
+
+    def stop(self) -> None:
+        """Try no more whether a system that is away is back."""
+        for health in self._healths.values():
+            health.stop()
+
+    def _health(self, channel: str) -> Health:
+        return Health(channel, self._means.clock, self._means.counters, timer=self._means.reactor)
+
+    def _keep_s(self) -> float:
+        return self._ils.keep_s if self._ils.fallback == "allow" else 0.0
 
     @property
     def _ils(self) -> Ils:

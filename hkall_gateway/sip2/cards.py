@@ -29,12 +29,14 @@ async def enable(turn: Turn) -> Reply:
     """26. What a terminal blocked here is lifted; the reply shows what is left, such as a block of the library itself."""
     if not turn.message.get("AA"):
         return refuse_by(turn, Why.UNUSABLE_MESSAGE)
-    if turn.pin_missing:
-        return refuse_by(turn, Why.WRONG_PIN)
-    outcome = await turn.door.desk.enable_card(EnableCard(turn.by, turn.message.get("AA"), turn.pin))
-    if isinstance(outcome, Refused):
+    ask = EnableCard(turn.by, turn.message.get("AA"), turn.pin)
+    outcome = Refused(Why.WRONG_PIN) if turn.pin_missing else await turn.door.desk.enable_card(ask)
+    if isinstance(outcome, Refused) and outcome.why is not Why.WRONG_PIN:
         return refuse(turn, outcome)
     seen = await _seen(turn)
+    if isinstance(outcome, Refused):  # the card is known all the same
+        said = standing(turn, seen, lists_of(seen))
+        return refuse(turn, outcome, **{name: said[name] for name in ("patron_status", "AE", "BL", "CQ")})
     return replace(reply(turn, standing(turn, seen, lists_of(seen))), no=seen.refusal)
 
 

@@ -130,9 +130,17 @@ async def check_in(turn: Turn) -> Reply:
     ask = CheckIn(turn.by, turn.place, asked.get("AB"), no_block=turn.no_block, happened_at=happened)
     outcome = await turn.door.desk.check_in(ask)
     if not isinstance(outcome, CheckedIn):
-        return refuse(turn, outcome)
+        return refuse(turn, outcome, **_not_out(turn, outcome))
     taken = _taken(turn, outcome)
     return replace(taken, fields={**taken.fields, **await _for_the_sorter(turn, outcome)})
+
+
+def _not_out(turn: Turn, outcome: Outcome) -> dict[str, Value]:
+    """How some makes want the refusal of a copy that is not out: its strip is switched on, and nobody need come."""
+    plain = turn.session.dialect.no_checkin == "resensitize"
+    if not plain or not isinstance(outcome, Refused) or outcome.why not in (Why.NOT_ON_LOAN, Why.UNKNOWN_ITEM):
+        return {}
+    return {"resensitize": "Y", "alert": "N", "CL": "", "CV": ""}
 
 
 async def _for_the_sorter(turn: Turn, taken: CheckedIn) -> dict[str, Value]:
@@ -211,7 +219,12 @@ async def renew(turn: Turn) -> Reply:
     outcome = await turn.door.desk.renew(_renewal(turn))
     if isinstance(outcome, Renewed):
         return _renewed(turn, outcome)
-    return refuse(turn, outcome, AH=turn.due(outcome.due) if isinstance(outcome, Refused) else "", **_fee(turn, outcome))
+    return refuse(turn, outcome, AH=turn.due(_due_still(outcome)), **_fee(turn, outcome))
+
+
+def _due_still(outcome: Outcome) -> date | None:
+    """The due date of a loan that was not renewed; none where it is a loan no more."""
+    return outcome.due if isinstance(outcome, Refused) and outcome.why is not Why.NOT_ON_LOAN else None
 
 
 def _renewal(turn: Turn) -> Renew:

@@ -234,7 +234,8 @@ def language_of(code: str, *known: str) -> str:
 
 
 def _filled(words: Words, language: str, detail: Mapping[str, object]) -> str:
-    blanks = _Blanks({"currency": CURRENCY} | {name: _shown(value) for name, value in detail.items() if value not in (None, "")})
+    given = {name: _shown(value) for name, value in detail.items() if value not in (None, "")}
+    blanks = _Blanks({"currency": CURRENCY, **given})
     return words.get(language, words[EN]).format_map(blanks)
 
 

@@ -71,6 +71,14 @@ def test_more_strangers_than_connections_and_bodies_that_do_not_fit_are_told() -
     }
 
 
+def test_a_terminal_waits_longer_than_a_message_may_take() -> None:
+    makes = [{"name": "a", "timeout_tenths": 20}, {"name": "b", "timeout_tenths": 21}, {"name": "c", "timeout_tenths": 0}]
+    told = dict(crossed({"sip2": {"dialects": makes}}, {}))
+    assert told == {"sip2.dialects[0].timeout_tenths": "must be more than 20, which ils.message_timeout_s may take"}
+    told = dict(crossed({"sip2": {"dialects": makes}, "ils": {"message_timeout_s": 2.5}}, {}))
+    assert len(told) == 2
+
+
 def test_limits_that_can_be_reached_are_taken() -> None:
     tables = {
         "sip2": {"max_connections": 10, "max_unproven_per_address": 10},

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 
 import pytest
 from sqlalchemy import select, update
 
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec import Message
+from hkall_gateway.sip2.handlers import Door
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.tables import CARD_BLOCKS, JOURNAL, PATRONS
 from hkall_gateway.store.unit import Unit
@@ -98,3 +100,24 @@ def test_a_card_is_not_enabled_with_a_pin_that_is_wrong_or_missing(fields: Field
     fields("counter-1", _01())
     assert fields(login, _25(more=pin)).all("AF") == ("The PIN is missing or wrong (R10)",)
     assert fields("counter-1", _25()).get("patron_status") == FINE
+
+
+def test_a_known_card_stays_known_when_it_is_enabled_with_a_wrong_pin(fields: Fields) -> None:
+    fields("counter-1", _01())
+    reply = fields("counter-1", _25(more="AD9999|"))
+    assert (reply.code, reply.get("BL"), reply.get("CQ"), reply.get("patron_status")) == ("26", "Y", "N", DENIED)
+    assert fields("counter-1", _25("NOBODY", "AD9999|")).get("BL") == "N"
+
+
+def test_a_wrong_pin_that_comes_with_25_is_counted(door: Door, fields: Fields) -> None:
+    fields("counter-1", _25(more="AD9999|"))
+    fields("counter-1", _25(more="AD1234|"))
+    assert door.counters.read("wrong_pins_total", "sip2", "counter-1") == 1
+
+
+def test_a_blocked_card_renews_nothing(place: Place, fields: Fields) -> None:
+    place(P.ON_LOAN, first_checkout=date(2017, 2, 14), due=date(2017, 3, 2), used=True)
+    renewal = f"29NN{DATE}{'':18}AOHKU|AAP1|ABC1|AC|"
+    fields("counter-2", _01())
+    reply = fields("counter-1", renewal)
+    assert (reply.get("ok"), reply.all("AF")) == ("0", ("Your card is blocked. Please ask at the counter (R2)",))

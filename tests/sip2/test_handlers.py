@@ -263,7 +263,7 @@ def test_a_bug_of_ours_is_answered_politely_and_logged_once(door: Door, session:
     with capture_logs() as logs:
         reply = _said(replace(door, desk=Broken()), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
     again = "AFNot possible at the moment. Please try again|"
-    assert reply == f"24YYYY          001{DATE}AOHKU|AAP1|BLN|CQN|{again}AE|"
+    assert reply == f"24YYYY          001{DATE}AOHKU|AAP1|{again}AE|"
     assert [(log["log_level"], log["exc_info"]) for log in logs if log["event"] == "sip2.failed"] == [("error", True)]
 
 

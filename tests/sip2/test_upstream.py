@@ -405,11 +405,10 @@ def test_one_terminals_wrong_login_is_no_absence_of_the_system() -> None:
 
 
 def test_a_refused_login_is_an_error_a_figure_and_is_tried_ever_more_seldom(capsys: pytest.CaptureFixture[str]) -> None:
-    abroad, logins = Abroad(LOGIN), 0
-    for wait_s in (5, 10, 20, 40):
+    abroad = Abroad(LOGIN)
+    for logins, wait_s in enumerate((5, 10, 20, 40), start=1):
         abroad.asks(LOOK)
         abroad.says(sealed(b"940", 0))
-        logins += 1
         abroad.clock.advance(wait_s - 1)
         assert unreachable(abroad.asks(LOOK))
         assert len(abroad.wires) == logins

@@ -1,0 +1,66 @@
+"""What a make of terminal wants otherwise: who is shown, what is refused how, and what our money is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+
+from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.sip2.codec import Message, decode
+from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.handlers import Door, respond
+from hkall_gateway.sip2.session import Session
+from hkall_gateway.store.database import finished
+
+P = Position
+DATE = "20170301    100000"
+Place = Callable[..., Request]
+
+
+@pytest.fixture
+def told(door: Door) -> Callable[..., Message]:
+    """The reply to a line of a counter whose make is the standard one, but for what is said."""
+
+    def ask(line: str, **make: Any) -> Message:
+        dialect = replace(DIALECTS["standard"], name=f"made of {make}", **make)
+        row = replace(door.terminals["counter-1"], dialect=dialect)
+        session = Session(dialect)
+        session.log_in(row.login, dialect)
+        (piece,) = session.receive(line.encode() + b"\r")
+        made = replace(door, terminals={row.login: row})
+        return decode(finished(respond(made, session, piece, "10.0.0.7")), dialect)  # type: ignore[arg-type]  # a message
+
+    return ask
+
+
+def test_after_a_wrong_pin_a_name_is_shown_only_to_a_make_that_asks_for_the_card_alone(told: Callable[..., Message]) -> None:
+    wrong = f"63001{DATE}{' ' * 10}AOHKU|AAP1|AC|AD9999|"
+    assert [told(wrong, disclose=how).get("AE") for how in ("after_pin", "card")] == ["", "Chan Tai Man"]
+    assert [told(wrong, disclose=how).get("CQ") for how in ("after_pin", "card")] == ["N", "N"]
+
+
+def test_a_copy_that_is_not_out_is_refused_as_the_make_wants_it(told: Callable[..., Message]) -> None:
+    line = f"09N{DATE}{DATE}AP|AOHKU|ABNOTHING|AC|"
+    flags = ("ok", "resensitize", "alert")
+    assert [told(line).get(flag) for flag in flags] == ["0", "N", "Y"]
+    assert [told(line, no_checkin="resensitize").get(flag) for flag in flags] == ["0", "Y", "N"]
+
+
+def test_money_is_called_what_the_terminal_calls_it(told: Callable[..., Message], place: Place) -> None:
+    place(P.ON_LOAN, due=date(2017, 2, 19), used=True)
+    back = told(f"09N{DATE}{DATE}AP|AOHKU|ABC1|AC|", currency="CAD")
+    assert back.all("AF")[0].endswith("Fine CAD 20.00")
+    paid = told(f"37{DATE}0400CADBV5.00|AOHKU|AAP1|", currency="CAD")
+    assert (paid.get("payment_accepted"), paid.get("AF")) == ("Y", "CAD 5.00 received. Still owed: CAD 15.00")
+    assert told(f"37{DATE}0400USDBV5.00|AOHKU|AAP1|", currency="CAD").get("payment_accepted") == "N"
+
+
+def test_a_book_that_came_back_has_no_due_date_any_more(told: Callable[..., Message], place: Place) -> None:
+    place(P.ON_LOAN, due=date(2017, 3, 2), used=True)
+    told(f"09N{DATE}{DATE}AP|AOHKU|ABC1|AC|")
+    reply = told(f"29NN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|AC|")
+    assert (reply.get("ok"), reply.get("AH")) == ("0", "")
