@@ -80,6 +80,10 @@ def _after(made: int) -> RetryCallState:
     return state
 
 
+_WHOM = {"mail": "patron", "ils": "line"}
+"""How a log line calls the recipient of a row, by its kind; others are partners."""
+
+
 class Courier:
     """Looks at the outbox every second, and soon after it is nudged.
 
@@ -198,7 +202,7 @@ class Courier:
 
     async def deliver(self, row: OutboxRow) -> None:
         """One delivery, and its answer applied by the desk. Also used by the simulation and by scenarios."""
-        whom = {"patron" if row.kind == "mail" else "partner": row.recipient}
+        whom = {_WHOM.get(row.kind, "partner"): row.recipient}
         with about(corr_id=row.corr, request_id=row.request, **whom):
             answer = await self._carry(row)
             retry_at = None

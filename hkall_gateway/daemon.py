@@ -203,7 +203,7 @@ class Daemon:
     def _make_courier(self) -> Courier:
         c = self.config.courier
         schedule = Schedule(c.attempts, c.first_wait_s, c.longest_wait_s, random.random)
-        kinds = carriers.carriers(self._means, self.store, lambda: self.house)
+        kinds = carriers.carriers(self._means, self.store, lambda: self.house, self._local.carrier())
         patience = Patience(c.breaker_failures, c.probe_s, c.give_up_s)
         here = (self._reactor, self._clock, instance())
         return Courier(self.store, self.desk, kinds, schedule, *here, partial(carriers.terms, self._means), patience)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from hkall_gateway.config.ils import Ils
 from hkall_gateway.config.loading import Fault, Table, dotted, listed, nearest
+from hkall_gateway.rules.local_messages import LINE
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.store.outgoing import MAIL
 
@@ -49,7 +50,8 @@ def _twice(tables: Table) -> Iterator[Fault]:
     others = [
         (dotted((kind, i, "agency")), row.get("agency")) for kind in ("partners", "clients") for i, row in _rows(tables, kind)
     ]
-    yield from _repeated([("the line of all letters", MAIL), ours, *others])
+    fixed = [("the line of all letters", MAIL), ("the line to our own system", LINE)]
+    yield from _repeated([*fixed, ours, *others])
     terminals = _rows(_table(tables, "sip2"), "terminals")
     yield from _repeated([(dotted(("sip2", "terminals", i, "login")), row.get("login")) for i, row in terminals])
 

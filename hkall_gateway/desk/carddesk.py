@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hkall_gateway.desk import cards, whose
+from hkall_gateway.desk import cards, local_messages, whose
 from hkall_gateway.desk.base import TRY_AGAIN, as_present, locks_for
 from hkall_gateway.desk.byhand import ByHand
 from hkall_gateway.desk.deeds import Paid, Pay
@@ -18,7 +18,8 @@ from hkall_gateway.desk.slips import (
     PropertiesNoted,
     RenewAll,
 )
-from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
+from hkall_gateway.rules.local_messages import LocalMessage
+from hkall_gateway.rules.vocabulary import NOTHING, By, Sensitive
 from hkall_gateway.store.locks import NO_LOCKS, Locks
 
 
@@ -73,6 +74,22 @@ class CardDesk(ByHand):
         `institution` is the library that the terminal names as the copy's, where it names another than ours.
         """
         return await self._store.glance(whose.copy, barcode, card, institution, arriving, self.house)
+
+    async def tell_local_system_later(self, message: LocalMessage, by: By) -> None:
+        """What was done here and could not be told there, or was asked there and not answered, waits in the outbox."""
+        now = self._now()
+        locks = locks_for(request=message.request, item=message.barcode)
+        await self._store.run(local_messages.tell_later, message, now, by, locks=locks)
+
+    async def local_system_differs(self, message: LocalMessage, by: By) -> None:
+        """The local system refused what was done here."""
+        locks = locks_for(request=message.request)
+        await self._store.run(local_messages.differs, message, self._now(), by, locks=locks)
+
+    async def local_system_answered(self, barcode: str, by: By) -> None:
+        """It has answered a question about a copy: whether it did an earlier one need not be looked up any more."""
+        if await self._store.glance(local_messages.waits, barcode):
+            await self._store.run(local_messages.answered_again, barcode, self._now(), by, locks=locks_for(item=barcode))
 
     async def had(self, card: str) -> Had:
         """What a card has and owes here, whatever the local system knows of it."""

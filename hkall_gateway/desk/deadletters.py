@@ -24,7 +24,8 @@ from hkall_gateway.desk.tally import closed_days
 from hkall_gateway.rules import calendar, policy
 from hkall_gateway.rules.decline_reasons import DROPPED
 from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Letter, is_letter
+from hkall_gateway.rules.local_messages import LocalMessage
+from hkall_gateway.rules.tidings import Letter, Telling, is_letter
 from hkall_gateway.rules.vocabulary import By, Position, Why
 from hkall_gateway.store import notices
 from hkall_gateway.store.outbox import OutboxRow
@@ -58,7 +59,7 @@ def drop(unit: Unit, number: int, reason: str, by: By, house: House, now: dateti
     if isinstance(row, Refused):
         return row
     outcome = _journalled(unit, row, "OUTBOX_DROPPED", reason, by, now)
-    _DROPPED.get(row.send, _nothing)(unit, row, house, now, by)
+    _DROPPED.get(row.send.value, _nothing)(unit, row, house, now, by)
     return outcome
 
 
@@ -94,7 +95,7 @@ def _taken(unit: Unit, row: OutboxRow, house: House, now: datetime) -> Answer:
 def _no_wish(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By) -> None:
     """The next lender. One that may have heard of the wish is told to stop, or two might ship."""
     request = unit.request(row.request)
-    if request is None or isinstance(row.payload, Letter) or request.wire_id != row.payload.wire_id:
+    if request is None or not isinstance(row.payload, Telling) or request.wire_id != row.payload.wire_id:
         return
     if request.position is P.REQUESTED and may_have_arrived(unit, row):
         give_up_on(unit, request, house, now, by)
@@ -129,7 +130,7 @@ def may_have_arrived(unit: Unit, row: OutboxRow) -> bool:
 Dropped = Callable[[Unit, OutboxRow, House, datetime, By], None]
 
 # fmt: off
-_DROPPED: Mapping[Send, Dropped] = {
+_DROPPED: Mapping[str, Dropped] = {
     Send.ASK_LENDER:            _no_wish,
     Send.CANCEL_AT_LENDER:      _no_withdrawal,
     Send.ASK_LENDER_TO_RENEW:   _no_renewal,
@@ -147,10 +148,11 @@ _WORDS: Mapping[Send, tuple[str, str]] = {
     Send.ASK_LENDER_LATER_DATE: ("the lender expects the book on the patron's date", "its own date stays"),
     Send.LETTER_PICKUP: ("the days to collect count from today", "they count from the day of arrival"),
 }
+_LOCAL = ("its flag is taken away", "nothing more; the local system does not know")
 _ELSE = ("nothing more", "nothing more; the partner does not know")
 
 
 def effects(unit: Unit, row: OutboxRow) -> dict[str, object]:
     """What `done` and `drop` would do for the request, in words, and whether the recipient may have it already."""
-    if_done, if_dropped = _WORDS.get(row.send, _ELSE)
+    if_done, if_dropped = _LOCAL if isinstance(row.payload, LocalMessage) else _WORDS.get(Send(row.send), _ELSE)
     return {"if_done": if_done, "if_dropped": if_dropped, "may_have_arrived": may_have_arrived(unit, row)}

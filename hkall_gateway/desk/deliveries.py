@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from hkall_gateway.desk import borrowing, recalls, renewing
+from hkall_gateway.desk import borrowing, local_messages, recalls, renewing
 from hkall_gateway.desk.flags import flagged
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
@@ -12,10 +12,11 @@ from hkall_gateway.rules import breaker
 from hkall_gateway.rules.breaker import Link, Patience
 from hkall_gateway.rules.decline_reasons import NOT_REACHED
 from hkall_gateway.rules.lifecycle import FINAL, Event, Send
-from hkall_gateway.rules.tidings import Letter
+from hkall_gateway.rules.local_messages import LocalMessage
+from hkall_gateway.rules.tidings import Letter, Telling
 from hkall_gateway.rules.vocabulary import By, Request
 from hkall_gateway.store import notices
-from hkall_gateway.store.outbox import UNSETTLED, Attempt, OutboxRow
+from hkall_gateway.store.outbox import LOCAL, MAILED, UNSETTLED, Attempt, OutboxRow
 from hkall_gateway.store.outgoing import MAIL
 from hkall_gateway.store.unit import Unit
 
@@ -46,7 +47,7 @@ def delivered(
     link = _line(unit, row, answer, patience, now)
     if kept is None or state in {"sent", "done", "dropped"}:
         return
-    by = By(row.recipient if row.kind == "ncip" else MAIL, "courier", row.send.name, row.corr)
+    by = By(MAIL if row.kind == MAILED else row.recipient, "courier", row.send.name, row.corr)
     if answer.kind in TOLD:
         _settle(unit, row, answer, now)
         told(unit, row, answer, house, now, by)
@@ -57,6 +58,8 @@ def delivered(
 def _settle(unit: Unit, row: OutboxRow, answer: Answer, now: datetime) -> None:
     if answer.kind == NOT_NEEDED:
         unit.outbox.dropped(row.id, answer.detail)
+    elif answer.kind == "refused" and row.kind == LOCAL:  # the two sides differ, and a person must find out why
+        unit.outbox.dead(row.id, f"refused: {_said(answer)}")
     else:
         unit.outbox.sent(row.id, now)
 
@@ -77,10 +80,12 @@ def _line(unit: Unit, row: OutboxRow, answer: Answer, patience: Patience, now: d
 
 def told(unit: Unit, row: OutboxRow, answer: Answer, house: House, now: datetime, by: By) -> None:
     """The recipient has it and answered: the request moves on, or nothing changes."""
-    if isinstance(row.payload, Letter):
-        _letter_left(unit, row.send, row.payload, answer, now, by)
+    if isinstance(row.payload, LocalMessage):
+        local_messages.answered(unit, row.payload, answer, now, by)
+    elif isinstance(row.payload, Letter):
+        _letter_left(unit, Send(row.send), row.payload, answer, now, by)
     else:
-        borrowing.answered(unit, row.send, row.request, row.payload.wire_id, answer, house, now, by)
+        borrowing.answered(unit, Send(row.send), row.request, row.payload.wire_id, answer, house, now, by)
         if row.send is Send.TELL_LENDER_RENEWED and renewing.because_of_a_recall(answer):
             recalls.renewal_refused(unit, row.payload, answer, house, now, by)
         else:
@@ -135,7 +140,7 @@ def never_arrived(
 
     Where the outcome is not known nobody else is asked, or two lenders might ship; a person or the silence settles it.
     """
-    if row.send is not Send.ASK_LENDER or isinstance(row.payload, Letter):
+    if row.send is not Send.ASK_LENDER or not isinstance(row.payload, Telling):
         return None
     return borrowing.not_reached(unit, row.request, row.payload.wire_id, reason, error, house, now, by)
 

@@ -20,7 +20,7 @@ from hkall_gateway.sip2.fields import date18
 from hkall_gateway.sip2.messages import SHAPES
 from hkall_gateway.sip2.relay import FLAGS
 from hkall_gateway.sip2.session import Hang, Refuse, Say, Session
-from hkall_gateway.sip2.upstream import NOBODY, Login, written
+from hkall_gateway.sip2.upstream import NOBODY, Login, Unanswered, written
 
 LOAN_DAYS: Final = 30
 READ: Final[Mapping[str, Callable[[str], object]]] = {
@@ -32,8 +32,9 @@ READ: Final[Mapping[str, Callable[[str], object]]] = {
     "former": str,
 }
 """How a scenario says each fact of a reader."""
-STATES: Final = ("here", "away", "silent", "refusing")
-"""How it is: it answers; nobody listens at its address; it listens and never answers; it takes nobody's login."""
+STATES: Final = ("here", "away", "silent", "mute", "refusing")
+"""How it is: it answers; nobody listens at its address; it listens and never answers; it does what it is asked and never
+answers; it takes nobody's login."""
 
 
 @dataclass(slots=True)
@@ -245,8 +246,10 @@ class Direct:
             self._health.login_refused(self.login.name, "the login was refused")
             raise Unreachable("the login was refused")
         if not here:
+            if self._system.state == "mute":
+                self._system.answer(decode(body, self.dialect), self.dialect)
             self._health.missed(question, self._system.state)
-            raise Unreachable(self._system.state)
+            raise Unreachable("away") if self._system.state == "away" else Unanswered(self._system.state)
         self._health.login_taken(self.login.name)
         self._health.heard(question, 0)
         return written(self._system.answer(decode(body, self.dialect), self.dialect), self.dialect)
@@ -265,7 +268,9 @@ class Server(TwistedProtocol):
         for event in self._session.receive(data):
             if isinstance(event, Hang | Refuse) or self._system.state == "silent":
                 continue
-            self._write(event.data if isinstance(event, Say) else self._reply(event))
+            said = event.data if isinstance(event, Say) else self._reply(event)
+            if self._system.state != "mute" or said.startswith(b"94"):
+                self._write(said)
 
     def _reply(self, asked: Message) -> bytes:
         said = self._system.answer(asked, self._session.dialect)

@@ -32,7 +32,7 @@ from hkall_gateway.connectors.ncip import Ncip
 from hkall_gateway.connectors.sip2 import Sip2
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import Connector, Outside, Tools
-from hkall_gateway.courier import Courier, Schedule
+from hkall_gateway.courier import Carrier, Courier, Schedule
 from hkall_gateway.desk.deliveries import PATIENCE
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
@@ -57,7 +57,9 @@ from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.transport import Post
 from hkall_gateway.rules.breaker import Patience
+from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Request, Sensitive
+from hkall_gateway.sip2.retelling import Retelling
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.moves import Move
 from hkall_gateway.store.outbox import OutboxRow
@@ -243,7 +245,7 @@ class World:
         self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret)
         sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: house, lambda: self.now)
-        carriers = {"ncip": self._documents.carry, "mail": mailer.deliver}
+        carriers: dict[str, Carrier] = {"ncip": self._documents.carry, "mail": mailer.deliver, "ils": self._retelling(relay)}
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
         self.rounds = Rounds(self.store, lambda: house, lambda: self.now, Clock(), INSTANCE)
         here = (Clock(), lambda: self.now, INSTANCE)
@@ -255,6 +257,10 @@ class World:
         out = Outside(lambda: self.now, health, lambda: Direct(self.ils, health), Responder(self.ils).post)
         more = {"url": URL, "institution": told.institution, **told.more}
         return CONNECTORS[told.connector](Tools(self.store, self.start.agency, _right_pin, more, out))
+
+    def _retelling(self, health: Health) -> Retelling:
+        institution = self.start.ils.institution or self.start.agency
+        return Retelling(Direct(self.ils, health), institution, lambda: self.now, HONG_KONG)
 
     def _beyond(self, health: Health) -> Callable[[], Direct] | None:
         return (lambda: Direct(self.ils, health)) if self.start.ils.relay else None

@@ -20,14 +20,18 @@ from hkall_gateway.ops import counting
 from hkall_gateway.parts.means import Means
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.store.database import Store
-from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.outbox import LOCAL, MAILED, NCIP, OutboxRow
 
 MAIL_IN_FLIGHT: Final = 4
 
 
-def carriers(means: Means, store: Store, house: Callable[[], House]) -> dict[str, Carrier]:
+def carriers(means: Means, store: Store, house: Callable[[], House], to_local_system: Carrier) -> dict[str, Carrier]:
     """Who takes a row of the outbox, by its kind."""
-    return {"ncip": _initiator(means, store, house), "mail": counting.counted(means.counters, _mailer(means, store, house))}
+    return {
+        NCIP: _initiator(means, store, house),
+        MAILED: counting.counted(means.counters, _mailer(means, store, house)),
+        LOCAL: to_local_system,
+    }
 
 
 def terms(means: Means, line: str) -> courier.Terms:

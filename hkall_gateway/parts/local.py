@@ -15,8 +15,11 @@ from hkall_gateway.desk.ports import Verb
 from hkall_gateway.edge.health import Health
 from hkall_gateway.edge.secrets import WrongPins
 from hkall_gateway.ncip.transport import AgentPost
+from hkall_gateway.courier import Carrier
 from hkall_gateway.parts.means import Means
+from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.sip2.last_known import LastKnown
+from hkall_gateway.sip2.retelling import Retelling
 from hkall_gateway.sip2.upstream import Login, Upstream, dialled
 from hkall_gateway.store.database import Store
 
@@ -55,6 +58,12 @@ class Local:
         """What is done while it is away, by the configuration of now."""
         ils = self._ils
         return Terms(ils.fallback, ils.keep_s, ils.pin, self._verify)
+
+    def carrier(self) -> Carrier:
+        """What tells it later what it could not be told."""
+        line, ils = self._lines(self._healths["relay"])(), self._ils
+        institution = ils.institution or self._means.config().library.agency
+        return Retelling(line, institution, self._means.clock, HONG_KONG)
 
     def budget_until(self) -> float | None:
         """Until which second of the reactor a terminal's message that begins now may ask other systems."""

@@ -51,6 +51,8 @@ ON_SHELF: Final[Mapping[str, str]] = {
 AWAITED: Final = frozenset({P.IN_TRANSIT, P.RECEIVED})
 """Where somebody waits for the copy; HKALL books have no queue (R22)."""
 
+OUT: Final = frozenset({"04", "05", "07", "11", "12"})
+"""Circulation statuses of a copy that is not in its library: lent, recalled, claimed, lost."""
 OTHER: Final = "01"
 CHARGED: Final = "04"
 IN_TRANSIT: Final = "10"

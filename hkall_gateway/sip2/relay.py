@@ -15,14 +15,16 @@ import structlog
 
 from hkall_gateway.desk.outcomes import Had, Whose
 from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.rules.local_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.vocabulary import Position, Why
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, body_of, decode
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.holds import MODES, asked_hold
+from hkall_gateway.sip2.items import OUT
 from hkall_gateway.sip2.messages import BX
 from hkall_gateway.sip2.patrons import FINES, LISTINGS, Line, asked_list, line_text, lists_of, texts_of, what_is_unknown
 from hkall_gateway.sip2.turns import Handler, Reply, Turn, dollars, refuse_by
-from hkall_gateway.sip2.upstream import Beyond, HungUp
+from hkall_gateway.sip2.upstream import Beyond, HungUp, Unanswered
 from hkall_gateway.sip2.words import News, tell
 from hkall_gateway.sip2.writing import grafted
 
@@ -31,8 +33,15 @@ LOG = structlog.get_logger()
 Route = Callable[[Turn, Beyond, Handler], Awaitable[Reply]]
 """(the turn, the local system, our own handler) -> the answer. Never raises for a system that is away."""
 
-OUT: Final = frozenset({"04", "05", "07", "11", "12"})
-"""Circulation statuses of a copy that is not in its library: lent, recalled, claimed, lost."""
+LATER: Final = {
+    "01": LocalSend.TELL_ILS_BLOCKED,
+    "09": LocalSend.TELL_ILS_BACK,
+    "11": LocalSend.TELL_ILS_LENT,
+    "25": LocalSend.TELL_ILS_ENABLED,
+}
+"""What both sides do, and how the local system hears of it later where it was away."""
+UNSURE: Final = {"11": LocalSend.CHECK_ILS_LOAN, "37": LocalSend.CHECK_ILS_PAYMENT}
+"""What may have been done although no answer came, and matters then: the terminal says no, and the local system may not."""
 NO_COPY: Final = frozenset({"", "00", "01"})
 """Circulation statuses that a system gives a barcode that it does not know."""
 FLAGS: Final = ("checkin_ok", "checkout_ok", "acs_renewal_policy", "status_update_ok", "off_line_ok")
@@ -104,7 +113,8 @@ def _look_at(turn: Turn) -> bytes:
 async def _told_to_both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
     """A book of our own that goes to a partner, or comes back from one: we decide, and the local system is told.
 
-    Where it cannot be, the deed stands, and the terminal says that somebody must tell it.
+    Where it is away it is told later. Where it refuses, or a cancellation cannot be told, the deed stands, its request is
+    flagged, and the terminal says that somebody must tell it.
     """
     ours = await handler(turn)
     if ours.no is not None or turn.message.code not in ("09", "11"):
@@ -113,7 +123,31 @@ async def _told_to_both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
     if told is not None and told.get("ok") == "1":
         return ours
     LOG.warning("sip2.not_told_to_ils", code=turn.message.code, request_id=ours.request, reached=told is not None)
+    if told is None and not turn.says("BI"):
+        return await _told_later(turn, ours)
+    await turn.door.desk.local_system_differs(_message(turn, LATER[turn.message.code], ours.request), turn.by)
     return _with_text(ours, tell(News.NOT_TOLD, turn.language()))
+
+
+async def _told_later(turn: Turn, ours: Reply) -> Reply:
+    """It is done here; the local system hears of it as soon as it is back."""
+    await turn.door.desk.tell_local_system_later(_message(turn, LATER[turn.message.code], ours.request), turn.by)
+    return _with_text(ours, tell(News.WILL_BE_TOLD, turn.language()))
+
+
+def _message(turn: Turn, send: LocalSend, request: str = "") -> LocalMessage:
+    """What the terminal did, without its PIN and passwords."""
+    asked = turn.message
+    return LocalMessage(
+        send.value,
+        turn.happened("return_date", "transaction_date") or turn.now,
+        request=request,
+        patron=asked.get("AA"),
+        barcode=asked.get("AB"),
+        text=asked.get("AL"),
+        retained=turn.says("card_retained"),
+        amount=asked.get("BV"),
+    )
 
 
 # ---- one patron
@@ -211,10 +245,15 @@ async def _renew_all(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
 
 
 async def _both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
-    """01, 25, 35: done here and there; the local system's answer is told, ours where it gives none."""
+    """01, 25, 35: done here and there; the local system's answer is told, ours where it gives none.
+
+    A card that is blocked or enabled here while it is away is so there once it is back.
+    """
     ours = await handler(turn)
     theirs = await _reached(turn, beyond)
-    return ours if theirs is None else Reply({}, body=theirs)
+    if theirs is not None:
+        return Reply({}, body=theirs)
+    return await _told_later(turn, ours) if ours.no is None and turn.message.code in LATER else ours
 
 
 # ---- wishes and money
@@ -265,22 +304,46 @@ def _offered_by_both(ours: Reply, theirs: Message) -> dict[str, Value]:
 
 
 async def _passed_on(turn: Turn, beyond: Beyond) -> Reply:
-    """Their whole answer, or "please try again" in the words of this message."""
-    theirs = await _reached(turn, beyond)
-    return refuse_by(turn, Why.TRY_AGAIN) if theirs is None else Reply({}, body=theirs)
+    """Their whole answer, or "please try again" in the words of this message.
+
+    A checkout or a payment to which no answer came may have been done: the terminal says so, and it is looked up later.
+    """
+    code = turn.message.code
+    try:
+        theirs = await _exchanged(turn, beyond, _asked(turn))
+    except (HungUp, Unanswered):
+        return await _may_be_done(turn) if code in UNSURE else refuse_by(turn, Why.TRY_AGAIN)
+    except Unreachable:
+        return refuse_by(turn, Why.TRY_AGAIN)
+    if code == "11" and theirs[2:3] == b"1":
+        await turn.door.desk.local_system_answered(turn.message.get("AB"), turn.by)
+    return Reply({}, body=theirs)
+
+
+async def _may_be_done(turn: Turn) -> Reply:
+    code = turn.message.code
+    LOG.warning("sip2.ils_did_not_answer", code=code)
+    await turn.door.desk.tell_local_system_later(_message(turn, UNSURE[code]), turn.by)
+    return _with_text(refuse_by(turn, Why.TRY_AGAIN), tell(News.NO_ANSWER, turn.language()))
 
 
 async def _reached(turn: Turn, beyond: Beyond) -> bytes | None:
     """The body of their answer to this very line; None where none came."""
-    return await _exchanged(turn, beyond, _asked(turn))
+    try:
+        return await _exchanged(turn, beyond, _asked(turn))
+    except Unreachable:
+        return None
 
 
 async def _said(turn: Turn, beyond: Beyond, body: bytes) -> Message | None:
-    theirs = await _exchanged(turn, beyond, body)
-    return None if theirs is None else _taken_apart(theirs, turn)
+    try:
+        return _taken_apart(await _exchanged(turn, beyond, body), turn)
+    except Unreachable:
+        return None
 
 
-async def _exchanged(turn: Turn, beyond: Beyond, body: bytes) -> bytes | None:
+async def _exchanged(turn: Turn, beyond: Beyond, body: bytes) -> bytes:
+    """The body of their answer. Raises Unreachable; a hang-up is counted as that of this terminal's message."""
     here, there = turn.session.dialect, beyond.dialect
     try:
         return _across(await beyond(_across(_blanked(body, here), here, there)), there, here)
@@ -288,9 +351,7 @@ async def _exchanged(turn: Turn, beyond: Beyond, body: bytes) -> bytes | None:
         code = turn.message.code
         turn.door.counters.add("ils_hang_ups_total", turn.terminal.login, code)
         LOG.warning("sip2.ils_hung_up", code=code, asked=body[:2].decode("latin-1"))
-        return None
-    except Unreachable:
-        return None
+        raise
 
 
 def _taken_apart(body: bytes, turn: Turn) -> Message | None:

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, tru
 
 from hkall_gateway.rules.breaker import Link
 from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.local_messages import LINE, LocalMessage, LocalSend
 from hkall_gateway.rules.records import from_json, to_json
-from hkall_gateway.rules.tidings import Letter, Telling, is_letter
+from hkall_gateway.rules.tidings import Letter, Telling
 from hkall_gateway.store.links import link_of
 from hkall_gateway.store.locks import try_lines
 from hkall_gateway.store.outgoing import DUE, DUE_LINES, NEXT, UNDER_WAY, Room
@@ -21,6 +22,9 @@ from hkall_gateway.store.prepared import Prepared, adding
 from hkall_gateway.store.tables import ATTEMPTS, IS_DEAD, IS_WAITING, OUTBOX
 
 WAITING = ("waiting", "unsure")
+NCIP, MAILED, LOCAL = "ncip", "mail", "ils"
+"""How a row travels: as a document to a partner, as a letter, to the library's own system."""
+Payload = Telling | Letter | LocalMessage
 UNSETTLED = (*WAITING, "dead")
 _INDEXED: Final = {"waiting": IS_WAITING, "unsure": IS_WAITING, "dead": IS_DEAD}
 """What is not settled is found by these small indexes."""
@@ -28,7 +32,7 @@ _INDEXED: Final = {"waiting": IS_WAITING, "unsure": IS_WAITING, "dead": IS_DEAD}
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One thing to tell. `kind` is ncip or mail; `attempts` counts those already made, this one included once claimed.
+    """One thing to tell. `kind` is ncip, mail or ils; `attempts` counts those already made, this one included once claimed.
 
     `line` is what it travels on: the one to its partner, or the one for all letters.
     `state`: waiting; unsure (it left, and nobody knows whether it arrived); dead (given up, a person must look); sent; and
@@ -37,11 +41,11 @@ class OutboxRow:
 
     id: int
     kind: str
-    send: Send
+    send: Send | LocalSend
     recipient: str
     line: str
     request: str
-    payload: Telling | Letter
+    payload: Payload
     corr: str
     state: str
     made_at: datetime
@@ -74,15 +78,15 @@ class Outbox:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def put(self, send: Send, payload: Telling | Letter, corr: str, now: datetime) -> None:
+    def put(self, send: Send | LocalSend, payload: Payload, corr: str, now: datetime) -> None:
         """Something to tell; it leaves after the commit of this unit, when the courier next looks."""
-        recipient = payload.patron if isinstance(payload, Letter) else payload.partner
+        kind, recipient, request = _way(payload)
         _PUT.write(
             self._connection,
-            kind="mail" if is_letter(send) else "ncip",
+            kind=kind,
             send=send.value,
             recipient=recipient,
-            request=payload.request,
+            request=request,
             payload=to_json(payload),
             corr=corr,
             state="waiting",
@@ -263,6 +267,15 @@ class Outbox:
         _settling(tuple(values)).write(self._connection, number=row, made=made, **values)
 
 
+def _way(payload: Payload) -> tuple[str, str, str]:
+    """Of what kind it is, who hears it, and by what it is kept in order."""
+    if isinstance(payload, LocalMessage):
+        return LOCAL, LINE, payload.ordering_key
+    if isinstance(payload, Letter):
+        return MAILED, payload.patron, payload.request
+    return NCIP, payload.partner, payload.request
+
+
 def _understood(found: Any) -> OutboxRow | None:
     """The row as one that is claimed; None if it is a newer version's."""
     try:
@@ -281,10 +294,11 @@ def _row(found: Any, claimed: int = 0) -> OutboxRow:
     return OutboxRow(**kept, send=send, payload=payload, state=state, attempts=found["attempts"] + claimed)
 
 
-def _told(found: Any) -> tuple[Send, Telling | Letter]:
+def _told(found: Any) -> tuple[Send | LocalSend, Payload]:
     """What there is to tell. Raises Newer."""
     try:
-        return Send(found["send"]), from_json(found["payload"])
+        kind = LocalSend if found["kind"] == LOCAL else Send
+        return kind(found["send"]), from_json(found["payload"])
     except (KeyError, TypeError, ValueError):
         raise Newer(f"row {found['id']} of the outbox was written by a newer version of this program") from None
 

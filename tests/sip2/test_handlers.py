@@ -18,8 +18,8 @@ from hkall_gateway.rules.settings import ROLES
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec import Message, decode
 from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.handlers import BX, HANDLERS, Door, respond, struck_out
-from hkall_gateway.sip2.messages import SHAPES
+from hkall_gateway.sip2.handlers import HANDLERS, Door, respond, struck_out
+from hkall_gateway.sip2.messages import BX, SHAPES
 from hkall_gateway.sip2.session import Refuse, Session
 from hkall_gateway.sip2.turns import NEGATIVE
 from hkall_gateway.store.database import finished

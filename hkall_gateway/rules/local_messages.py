@@ -1,0 +1,61 @@
+"""What the library's own system must still hear of a deed at a terminal, in our words: records that wait in the outbox.
+
+A deed that concerns both sides is done here, and the local system is told. Where it was away it is told later; where it
+was asked and did not answer it is asked whether it has done it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum, auto
+from hashlib import blake2b
+from typing import Final
+
+from hkall_gateway.rules.fixed import fixed
+from hkall_gateway.rules.records import record
+
+LINE: Final = "local-system"
+"""The line of the outbox to the library's own system; no agency may be called so."""
+NOT_TOLD: Final = "ils:not_told"
+"""The flag of a request about which the local system knows another thing than we do."""
+
+
+class LocalSend(StrEnum):
+    """What to tell it, or to find out."""
+
+    TELL_ILS_BLOCKED = auto()
+    TELL_ILS_ENABLED = auto()
+    TELL_ILS_LENT = auto()
+    TELL_ILS_BACK = auto()
+    CHECK_ILS_LOAN = auto()
+    CHECK_ILS_PAYMENT = auto()
+
+
+CHECKS: Final = frozenset({LocalSend.CHECK_ILS_LOAN, LocalSend.CHECK_ILS_PAYMENT})
+"""What was asked for and has no answer: it may have been done."""
+
+
+@record
+@fixed(frozen=True, slots=True)
+class LocalMessage:
+    """One deed. No PIN and no password is kept. `request` is ours where it is about one; `amount` as the terminal said it."""
+
+    send: str
+    at: datetime
+    request: str = ""
+    patron: str = ""
+    barcode: str = ""
+    text: str = ""
+    retained: bool = False
+    amount: str = ""
+
+    @property
+    def ordering_key(self) -> str:
+        """What is told in order: the messages of one request, of one copy, or of one card; it never shows a card."""
+        card = blake2b(self.patron.encode(), digest_size=6).hexdigest()
+        return self.request or (key_of_copy(self.barcode) if self.barcode else f"card:{card}")
+
+
+def key_of_copy(barcode: str) -> str:
+    """By which messages about one copy of the local system's own are kept in order."""
+    return f"item:{barcode}"

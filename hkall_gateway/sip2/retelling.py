@@ -1,0 +1,94 @@
+"""Carries to the local system what it could not be told while it was away, and finds out what it did without an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, tzinfo
+from typing import Final
+
+from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.rules.local_messages import LocalMessage, LocalSend
+from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode
+from hkall_gateway.sip2.fields import date18
+from hkall_gateway.sip2.items import OUT
+from hkall_gateway.sip2.upstream import Beyond, HungUp, Unanswered, written
+from hkall_gateway.store.outbox import OutboxRow
+
+BLANK: Final = " " * 18
+CHARGED: Final = "  Y       "
+"""The summary of a 63 that asks for what a card has on loan."""
+DONE: Final = Answer("accepted")
+
+
+class Retelling:
+    """A carrier of the courier. `line` is a line to the local system, logged in as the gateway itself; `zone` is local time."""
+
+    def __init__(self, line: Beyond, institution: str, now: Callable[[], datetime], zone: tzinfo) -> None:
+        self._line, self._institution, self._now, self._zone = line, institution, now, zone
+
+    async def __call__(self, row: OutboxRow) -> Answer:
+        """How it went; see `Answer`."""
+        assert isinstance(row.payload, LocalMessage)
+        try:
+            return await DEEDS[LocalSend(row.payload.send)](self, row.payload)
+        except (HungUp, Unanswered) as lost:
+            return Answer("unknown", detail=str(lost))
+        except Unreachable as away:
+            return Answer("unreachable", detail=str(away))
+        except BadMessage as bad:
+            return Answer("unknown", detail=f"its reply cannot be used: {bad.why}")
+
+    async def _blocked(self, told: LocalMessage) -> Answer:
+        retained = {"card_retained": "Y" if told.retained else "N"}
+        return _known(await self._said("01", told.at, {**retained, "AL": told.text, "AA": told.patron, "AC": ""}))
+
+    async def _enabled(self, told: LocalMessage) -> Answer:
+        return _known(await self._said("25", told.at, {"AA": told.patron, "AC": ""}))
+
+    async def _lent(self, told: LocalMessage) -> Answer:
+        flags = {"sc_renewal_policy": "N", "no_block": "Y", "nb_due_date": BLANK}
+        said = await self._said("11", told.at, {**flags, "AA": told.patron, "AB": told.barcode, "AC": ""})
+        return DONE if said.get("ok") == "1" else Answer("refused", "not lent there")
+
+    async def _back(self, told: LocalMessage) -> Answer:
+        when = {"no_block": "Y", "return_date": date18(told.at, self._zone)}
+        said = await self._said("09", told.at, {**when, "AP": "", "AB": told.barcode, "AC": ""})
+        return DONE if said.get("ok") == "1" else Answer("refused", "not taken back there")
+
+    async def _loan(self, asked: LocalMessage) -> Answer:
+        """Whether a checkout without an answer is a loan now. The terminal had said no, so a person must look at it then."""
+        item = await self._said("17", self._now(), {"AB": asked.barcode, "AC": ""})
+        if item.get("circulation_status") not in OUT:
+            return DONE
+        record = await self._said("63", self._now(), {"language": "000", "summary": CHARGED, "AA": asked.patron, "AC": ""})
+        has = [line.split(" ")[0] for line in record.all("AU")]
+        if has and asked.barcode not in has:
+            return DONE  # it is lent to somebody else
+        return Answer("refused", "on loan there", "the terminal was told no: take it back there, or leave it with the reader")
+
+    async def _payment(self, asked: LocalMessage) -> Answer:
+        """Nobody can ask by SIP2 whether a payment was taken."""
+        return Answer("refused", "a payment without an answer", f"{asked.amount}: look it up there")
+
+    async def _said(self, code: str, at: datetime, fields: Mapping[str, Value]) -> Message:
+        common = {"transaction_date": date18(at, self._zone), "AO": self._institution}
+        body = written(Message(code, {**common, **fields}), self._line.dialect)
+        return decode(await self._line(body), self._line.dialect)
+
+
+def _known(reply: Message) -> Answer:
+    return Answer("refused", "no such card there") if reply.get("BL") == "N" else DONE
+
+
+# fmt: off
+DEEDS: Final[Mapping[LocalSend, Callable[[Retelling, LocalMessage], Awaitable[Answer]]]] = {
+    LocalSend.TELL_ILS_BLOCKED:  Retelling._blocked,
+    LocalSend.TELL_ILS_ENABLED:  Retelling._enabled,
+    LocalSend.TELL_ILS_LENT:     Retelling._lent,
+    LocalSend.TELL_ILS_BACK:     Retelling._back,
+    LocalSend.CHECK_ILS_LOAN:    Retelling._loan,
+    LocalSend.CHECK_ILS_PAYMENT: Retelling._payment,
+}
+"""What is said of each message."""
+# fmt: on
