@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,16 +12,17 @@ from typing import Any
 
 import pytest
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.protocol import Factory
 from twisted.internet.threads import blockingCallFromThread
 from twisted.web import server
 
 from hkall_gateway.config import gateway
 from hkall_gateway.daemon import Daemon
 from hkall_gateway.lab import setup
-from hkall_gateway.lab.ils import Book, LocalSystem, Reader, listening
+from hkall_gateway.lab.ils import Book, LocalSystem, Reader, Server, listening
 from hkall_gateway.lab.ils_ncip import Page, Responder
 from hkall_gateway.lab.terminal import Terminal, call
-from tests.company import gateway_ports
+from tests.company import gateway_ports, until
 from tests.ports import free_ports
 
 CARD = "P0001"
@@ -46,9 +48,9 @@ class Site:
 
         return self.do(lambda: Deferred.fromCoroutine(work()))
 
-    def terminal(self) -> Terminal:
+    def terminal(self, login: str = "selfcheck-1") -> Terminal:
         found: Terminal = self.coroutine(lambda: call(self.reactor, self.ports.sip2))
-        assert self.do(found.ask, f"9300CNselfcheck-1|CO{setup.PASSWORD}|") == "941"
+        assert self.do(found.ask, f"9300CN{login}|CO{setup.PASSWORD}|") == "941"
         return found
 
     def asks(self, terminal: Terminal, line: str) -> str:
@@ -74,7 +76,7 @@ def opened(reactor: Any, folder: Path, ils: dict[str, Any], listener: Callable[[
     environ = {**setup.environment(ports), "HKALL_ILS": "s3cret"}
     path = setup.write_config(folder, ports, keys={"ils": {**told, "timeout_s": 1.0, "password_env": "HKALL_ILS"}})
     setup.furnish(path, environ)
-    logins = {"gateway": "s3cret", "selfcheck-1": setup.PASSWORD}
+    logins = {"gateway": "s3cret", "selfcheck-1": setup.PASSWORD, "counter-1": setup.PASSWORD}
     system = LocalSystem("HKU", lambda: NOW, {CARD: Reader(CARD, "Chan")}, {"L1": Book("L1", "Emma")}, logins)
     listen: Any = serverFromString
     endpoint = f"tcp:{where}:interface=127.0.0.1"
@@ -136,4 +138,71 @@ def test_the_systems_health_is_a_figure_for_operators(site: Site) -> None:
         site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
     assert site.metric('ils_up{channel="relay"}') == "0"
     assert site.metric('ils_calls_total{channel="relay",msg="17",outcome="unreachable"}') == "3"
+    site.do(terminal.hang_up)
+
+
+def test_however_many_questions_a_message_becomes_its_terminal_waits_two_seconds(site: Site) -> None:
+    """With the relay, a borrower and a PIN it is three; each alone may take a second here."""
+    terminal = site.terminal()
+    site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
+    site.system.become("silent")
+    began = time.monotonic()
+    heard = site.asks(terminal, f"63001{DATE}{' ' * 10}AOHKU|AA{CARD}|AC|AD1234|")
+    assert time.monotonic() - began < 2.5
+    assert "BV" not in heard
+    site.do(terminal.hang_up)
+
+
+def test_a_system_that_is_back_is_found_without_a_question_and_nobody_pays_for_the_trial(site: Site) -> None:
+    terminal = site.terminal()
+    site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
+    site.system.become("silent")
+    for _ in range(3):
+        site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
+    assert site.metric('ils_up{channel="relay"}') == "0"
+    began = time.monotonic()
+    site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
+    assert time.monotonic() - began < 0.5
+    site.system.become("here")
+    until(lambda: site.metric('ils_up{channel="relay"}') == "1", "the system is found again")
+    assert site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|").startswith("1803")
+    site.do(terminal.hang_up)
+
+
+class Touchy(Server):
+    """Hangs up on every 37."""
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
+        if data.startswith(b"37"):
+            self.transport.loseConnection()  # type: ignore[union-attr]  # it is connected
+        else:
+            super().dataReceived(data)
+
+
+@pytest.fixture
+def touchy_site(reactor: Any, tmp_path: Path) -> Iterator[Site]:
+    ils = {"connector": "sip2", "host": "127.0.0.1", "relay": True, "login": "gateway"}
+    factory: Any = Factory.forProtocol
+    yield from opened(reactor, tmp_path, ils, lambda system: factory(lambda: Touchy(system)))
+
+
+def test_one_terminals_bad_line_does_not_take_the_system_from_the_others(touchy_site: Site) -> None:
+    site = touchy_site
+    one, other = site.terminal("counter-1"), site.terminal()
+    for number in range(5):
+        payment = f"37{DATE}0400HKDBV1.00|AOHKU|AA{CARD}|AC|BK{number}|"
+        assert site.asks(one, payment).startswith("38N")
+        assert site.asks(other, f"17{DATE}AOHKU|ABL1|AC|").startswith("1803")
+    assert site.metric('ils_hang_ups_total{terminal="counter-1",msg="37"}') == "5"
+    assert site.metric('ils_up{channel="relay"}') == "1"
+    site.do(one.hang_up)
+    site.do(other.hang_up)
+
+
+def test_a_refused_login_is_told_to_the_terminal_and_to_operators(site: Site) -> None:
+    site.system.logins = {"gateway": "s3cret"}
+    terminal = site.terminal()
+    assert site.asks(terminal, "9900802.00").startswith("98N")
+    assert site.metric('ils_login_refused{channel="relay",login="selfcheck-1"}') == "1"
+    assert site.metric('ils_up{channel="relay"}') == "1"
     site.do(terminal.hang_up)
