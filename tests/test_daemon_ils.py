@@ -68,11 +68,16 @@ class Site:
         return next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"hkall_{name}"))
 
 
-def opened(reactor: Any, folder: Path, ils: dict[str, Any], listener: Callable[[LocalSystem], Any]) -> Iterator[Site]:
-    """A gateway with these keys of [ils], and its local system behind what `listener` makes of it."""
+def opened(
+    reactor: Any, folder: Path, ils: dict[str, Any], listener: Callable[[LocalSystem], Any], at: int = 0
+) -> Iterator[Site]:
+    """A gateway with these keys of [ils], and its local system behind what `listener` makes of it.
+
+    `at` is the port of a system that runs already; then the simulated one listens beside it, and nobody asks it.
+    """
     ports, (where,) = gateway_ports(), free_ports(1)
     told = {name: value.format(where) if isinstance(value, str) else value for name, value in ils.items()}
-    told |= {"port": where} if "host" in ils else {}
+    told |= {"port": at or where} if "host" in ils else {}
     environ = {**setup.environment(ports), "HKALL_ILS": "s3cret"}
     path = setup.write_config(folder, ports, keys={"ils": {**told, "timeout_s": 1.0, "password_env": "HKALL_ILS"}})
     setup.furnish(path, environ)
@@ -174,7 +179,8 @@ class Touchy(Server):
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
         if data.startswith(b"37"):
-            self.transport.loseConnection()  # type: ignore[union-attr]  # it is connected
+            transport: Any = self.transport
+            transport.loseConnection()
         else:
             super().dataReceived(data)
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Final, cast
 
-from twisted.internet.defer import DeferredSemaphore, TimeoutError
+from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.defer import TimeoutError as TooLate
 
 from hkall_gateway.connectors.live import FOLLOW, Told, copies_at_home, over_loaded
 from hkall_gateway.connectors.tools import Tools
@@ -104,7 +105,6 @@ class Lines:
             self._free.append(line)
             self._turn.release()
 
-
     async def _free_line(self) -> None:
         """Wait for a free line, no longer than the message may take. Raises Unreachable."""
         waiting = self._turn.acquire()
@@ -112,7 +112,7 @@ class Lines:
             waiting.addTimeout(left_s(self._clock.seconds(), LONGEST_WAIT_S), cast(Any, self._clock))
         try:
             await waiting
-        except TimeoutError:
+        except TooLate:
             raise Unreachable("no line was free in time") from None
 
 

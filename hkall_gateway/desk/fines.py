@@ -14,10 +14,11 @@ from hkall_gateway.desk.deeds import Paid, Pay, Waive, Waived
 from hkall_gateway.desk.house import House, refused
 from hkall_gateway.desk.outcomes import ChargeLine, Refused
 from hkall_gateway.desk.tally import closed_days, fine_cents
+from hkall_gateway.rules.money import CURRENCY
 from hkall_gateway.rules.records import from_json, to_json
 from hkall_gateway.rules.vocabulary import By, Refusal, Request, Why
 from hkall_gateway.store import fines
-from hkall_gateway.store.fines import CURRENCY, OVERDUE
+from hkall_gateway.store.fines import OVERDUE
 from hkall_gateway.store.former_cards import card_now
 from hkall_gateway.store.patrons import Charged
 from hkall_gateway.store.unit import Unit

@@ -86,8 +86,9 @@ class Had:
 class PatronSeen:
     """A patron's record. `owed_cents` is the sum of `charges`, less what we owe the patron.
 
-    `may_renew`: the card itself speaks against no renewal (R2).
-    `pin_ok` is None where no PIN came. `known`: the card has an owner, though nobody can say now whether it is they; names and addresses stay wrapped until a reply needs them. Not frozen: see RequestLine.
+    `may_renew`: the card itself speaks against no renewal (R2). `pin_ok` is None where no PIN came. `known`: the card has an
+    owner, though nobody can say now whether it is they. Names and addresses stay wrapped until a reply needs them. Not frozen:
+    see RequestLine.
     """
 
     card: str

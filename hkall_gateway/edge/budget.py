@@ -12,7 +12,7 @@ _UNTIL: ContextVar[float | None] = ContextVar("until", default=None)
 
 
 class budget:  # noqa: N801  # it is used as a word: with budget(until_s):
-    """`with budget(clock.seconds() + 2.0):` – questions that are asked inside end at that second of the clock; None: no limit."""
+    """`with budget(clock.seconds() + 2.0):` – questions asked inside end at that second of the clock; None is no limit."""
 
     __slots__ = ("_token", "_until_s")
 

@@ -18,8 +18,8 @@ from hkall_gateway.rules.settings import Policy
 from hkall_gateway.sip2 import handlers as sip2
 from hkall_gateway.sip2.codec import checksum
 from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.sip2.session import Hang, Say, Session
 from hkall_gateway.sip2.last_known import LastKnown
+from hkall_gateway.sip2.session import Hang, Say, Session
 from hkall_gateway.sip2.upstream import Beyond
 from hkall_gateway.store.database import finished
 

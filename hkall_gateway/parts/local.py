@@ -10,12 +10,12 @@ from hkall_gateway import rows
 from hkall_gateway.config.ils import Ils
 from hkall_gateway.connectors.guarded import Guarded
 from hkall_gateway.connectors.tools import Connector, Outside, Tools, VerifyPin
+from hkall_gateway.courier import Carrier
 from hkall_gateway.desk.local import Terms
 from hkall_gateway.desk.ports import Verb
 from hkall_gateway.edge.health import Health
 from hkall_gateway.edge.secrets import WrongPins
 from hkall_gateway.ncip.transport import AgentPost
-from hkall_gateway.courier import Carrier
 from hkall_gateway.parts.means import Means
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.sip2.last_known import LastKnown

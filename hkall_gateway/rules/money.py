@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
 from hkall_gateway.rules.calendar import ALWAYS_OPEN, Closures, days_after
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Request
+
+CURRENCY: Final = "HKD"
+"""The money that fines are in. Source: HKALL rules R40."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from typing import Final
 
 from hkall_gateway.desk.deeds import Paid, Pay
 from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.rules.money import CURRENCY
 from hkall_gateway.rules.vocabulary import Why
 from hkall_gateway.sip2.turns import Reply, Turn, dollars, refuse, refuse_by, reply
 from hkall_gateway.sip2.words import News, tell
-from hkall_gateway.store.fines import CURRENCY
 
 _AMOUNT: Final = re.compile(r"[^\d.,-]*(\d{1,9})(?:[.,](\d{1,2}))?")
 """A sum in dollars: "12", "12.5", "HKD 12.50"; more than two decimals, or a minus, is no sum of money."""

@@ -84,7 +84,8 @@ class Door:
     terminal logs in there as it did here. `soon` does what can wait until the answer is out. `secrets` looks at logins; those
     of one address wait for each other in `logins`. `guesses` are the wrong PINs of late, at most `wrong_pins` of an address.
     `institution` is the AO that terminals with a line to the local system hear of us, "" for our agency. `budget_until()` is
-    the second until which a message that begins now may ask other systems. `known` is what a living local system last said of cards.
+    the second until which a message that begins now may ask other systems. `known` is what a living local system said of
+    cards.
     """
 
     desk: Desk

@@ -7,8 +7,8 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
+from hkall_gateway.rules.money import CURRENCY
 from hkall_gateway.rules.vocabulary import RULES, Why
-from hkall_gateway.store.fines import CURRENCY
 
 EN: Final = "en"
 ZH: Final = "zh-Hant"
@@ -174,7 +174,8 @@ GOOD: Final[Mapping[News, Words]] = {
     News.RECALLED:         _both("Its owner wants it back", "借出館已要求歸還此書"),
     News.OFFLINE_CONFLICT: _both("Taken, but staff must look at it", "已接收，但須由職員跟進"),
     News.WAITING:          _both("HKALL books ready to collect: {count}", "可取的 HKALL 圖書：{count} 本"),
-    News.PAID:             _both("{currency} {paid} received. Still owed: {currency} {owed}", "已收 {currency} {paid}，尚欠 {currency} {owed}"),
+    News.PAID:             _both("{currency} {paid} received. Still owed: {currency} {owed}",
+                                 "已收 {currency} {paid}，尚欠 {currency} {owed}"),
     News.HOLD_PLACED:      _both("Requested. You will be told when it is here", "已申請，圖書送達時會通知閣下"),
     News.HOLD_CANCELLED:   _both("The request is cancelled", "申請已取消"),
     News.HOLD_CHANGED:     _both("The request is changed", "申請已更改"),

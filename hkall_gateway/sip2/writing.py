@@ -54,7 +54,7 @@ def grafted(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str
     if more and len(said) > at and not said.endswith(delimiter):
         said += delimiter
     for tag, fields in more.items():
-        said[(end := _end_of(tag, said, at, delimiter)):end] = fields
+        said[(end := _end_of(tag, said, at, delimiter)) : end] = fields
     return bytes(said)
 
 

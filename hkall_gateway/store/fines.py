@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import func, insert, select, update
 
+from hkall_gateway.rules.money import CURRENCY
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
 from hkall_gateway.store.patrons import Charged
 from hkall_gateway.store.tables import FINES, IS_UNPAID, PAYMENTS
 from hkall_gateway.store.unit import Unit
 
-CURRENCY = "HKD"
 OVERDUE = "overdue"
 
 
