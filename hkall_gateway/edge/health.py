@@ -35,7 +35,8 @@ class Health:
 
     `channel` is who asks, for the counters: "connector" or "relay". `now` answers the aware UTC instant. With a `timer` a
     system that is down is tried in the background, by the trial that came with what it missed, and no question waits for it;
-    without one the next question after a rest is the trial.
+    without one the next question after a rest is the trial. `beside` is the health of another way to the same system: while
+    that is down nobody is asked this way either.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class Health:
         counters: Counters | None = None,
         patience: Patience = PATIENCE,
         timer: Timer | None = None,
+        beside: Health | None = None,
     ) -> None:
         self._channel, self._now, self._patience, self._timer = channel, now, patience, timer
-        self._counters = counters or Counters()
+        self._counters, self._beside = counters or Counters(), beside
         self._link = Link(channel)
         self._logins: dict[str, Link] = {}
         self._trial: Trial | None = None
@@ -63,6 +65,8 @@ class Health:
 
     def may_ask(self) -> bool:
         """Whether a question may leave now."""
+        if self._beside is not None and not self._beside.up:
+            return False
         if self.up or self._timer is not None:
             return self.up
         now = self._now()

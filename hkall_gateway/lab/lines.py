@@ -37,8 +37,8 @@ GRAMMAR: Final[Mapping[str, str]] = {
 `partner LU has L1 On Loan`: what its own shelf shows, whatever the catalogue says; `partner LU answers FILE.xml`: the document
 with which it answers next. `mail server is away`: letters wait until it `is here`. `ils is away|silent|mute|refusing|here`: how
 the library's own system is; `ils reader UG1 blocked=yes loans=14`: what it knows of a reader; `ils answers FILE.xml`: the
-document with which it answers next; `ils lends AB77 UG1`: at a desk of its own; `ils hears 11*AB77*`: the oldest line that it took and nobody has
-asked for yet, or `nothing`."""
+document with which it answers next; `ils lends AB77 UG1`: at a desk of its own; `ils hears 11*AB77*`: the oldest line that it
+took and nobody has asked for yet, or `nothing`."""
 # fmt: on
 
 RAW: Final = frozenset({"sip2", "<"})

@@ -35,7 +35,8 @@ class Local:
 
     def __init__(self, means: Means, verify: VerifyPin) -> None:
         self._means, self._verify = means, verify
-        self._healths = {channel: self._health(channel) for channel in ("relay", "connector")}
+        relay, ils = self._health("relay"), self._ils
+        self._healths = {"relay": relay, "connector": self._health("connector", relay if ils.connector == "sip2" else None)}
         self.known = LastKnown(self._keep_s)
 
     def connector(self, store: Store, wrong_pins: WrongPins) -> Any:
@@ -75,8 +76,8 @@ class Local:
         for health in self._healths.values():
             health.stop()
 
-    def _health(self, channel: str) -> Health:
-        return Health(channel, self._means.clock, self._means.counters, timer=self._means.reactor)
+    def _health(self, channel: str, beside: Health | None = None) -> Health:
+        return Health(channel, self._means.clock, self._means.counters, timer=self._means.reactor, beside=beside)
 
     def _keep_s(self) -> float:
         return self._ils.keep_s if self._ils.fallback == "allow" else 0.0

@@ -74,3 +74,12 @@ def test_its_going_and_its_return_are_said_once(watched: Watched, capsys: pytest
     watched.health.heard("63", 0.02)
     said = capsys.readouterr().out
     assert (said.count("ils.down"), said.count("ils.up ")) == (1, 1)
+
+
+def test_where_one_way_to_it_is_down_nobody_waits_on_the_other(watched: Watched) -> None:
+    other = Health("connector", lambda: watched.now, watched.counters, beside=watched.health)
+    assert other.may_ask()
+    watched.misses(3)
+    assert (other.up, other.may_ask()) == (True, False)
+    watched.health.heard("99", 0.01)
+    assert other.may_ask()
