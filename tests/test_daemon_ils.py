@@ -124,7 +124,7 @@ def test_a_borrower_and_a_pin_are_asked_about_by_ncip(ncip_site: Site) -> None:
 def test_a_local_book_is_lent_through_us_and_the_terminal_hears_when_its_own_system_is_gone(site: Site) -> None:
     terminal = site.terminal()
     loan = f"11NN{DATE}{' ' * 18}AOHKU|AA{CARD}|ABL1|AC|"
-    assert site.asks(terminal, loan) == f"121NNY{DATE}AOHKU|AA{CARD}|ABL1|AJEmma|AH31/03/2017|"
+    assert site.asks(terminal, loan) == f"121NUY{DATE}AOHKU|AA{CARD}|ABL1|AJEmma|AH31/03/2017|"
     assert site.system.heard[:2] == [f"9300CNselfcheck-1|CO{setup.PASSWORD}|", loan]
     record = site.asks(terminal, f"63001{DATE}{' ' * 10}AOHKU|AA{CARD}|AC|AD1234|")
     assert "AEChan|BLY|CQY|" in record

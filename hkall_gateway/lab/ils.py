@@ -81,7 +81,7 @@ class LocalSystem:
         """The reply to a message, still without number and sum."""
         self.heard.append(body_of(asked.line, dialect.delimiter).decode(dialect.encoding, "replace"))
         said: dict[str, Value] = {"transaction_date": date18(self.now(), HONG_KONG), "AO": self.agency}
-        said |= {"AA": asked.get("AA"), "AB": asked.get("AB"), **DEEDS[asked.code](self, asked)}
+        said |= {"magnetic_media": "U", "AA": asked.get("AA"), "AB": asked.get("AB"), **DEEDS[asked.code](self, asked)}
         shape = SHAPES[SHAPES[asked.code].reply]
         known = {*(part.name for part in shape.fixed), *shape.required, *shape.optional}
         return Message(shape.code, {name: value for name, value in said.items() if name in known})

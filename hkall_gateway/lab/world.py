@@ -1,7 +1,7 @@
 """One whole gateway in one process, without a socket or a thread: real desk, store, codecs, handlers, courier and letters.
 
     world = World.open(Path("fixtures/worlds/consortium.toml"))
-    world.sip2("counter-1", "09N20170306    100000                  APHKU|AOHKU|ABC1|AC|")   -> "101YNY…"
+    world.sip2("counter-1", "09N20170306    100000                  APHKU|AOHKU|ABC1|AC|")   -> "101YUY…"
     world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b1 request=d-1")                   -> the reply as a Message
     world.pump()                                                                             delivers all that is due
     world.request("R1").position

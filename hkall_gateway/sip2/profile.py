@@ -62,7 +62,8 @@ MESSAGES: Final[Mapping[str, Row]] = {
     "16": _row(Y, "Available is Y once the book is on the hold shelf."),
     "18": _row(Y, "With due, recall and collection dates."),
     "20": _row(Y, "1 where the properties were kept."),
-    "24": _row(Y, "BL and CQ always said; answers 23 and 01."),
+    "24": _row(Y, "BL and CQ always said, but for what nobody can tell while the library's own system is away; answers "
+                  "23 and 01."),
     "26": _row(Y, "As 24."),
     "30": _row(Y, "A renewal that the lender must grant first is not ok yet, with the old date."),
     "36": _row(Y, "Always Y for a terminal that is logged in."),
@@ -71,7 +72,7 @@ MESSAGES: Final[Mapping[str, Row]] = {
     "66": _row(Y, "Every loan is in BM or BN."),
     "94": _row(Y, "No more than yes or no."),
     "96": _row(Y, "For a wrong checksum, and for a 97 with nothing to repeat."),
-    "98": _row(Y, "BX and flags are what is really answered at this terminal."),
+    "98": _row(Y, "BX and flags are what is really answered at this terminal, by both sides where lines are passed on."),
 }
 """Every message, in both directions."""
 
@@ -91,7 +92,8 @@ FIELDS: Final[Mapping[str, Row]] = {
     "AL": _row(R, "Kept with the block, for staff."),
     "AM": _row(Y, "`[library] name`."),
     "AN": _row(Y, "The terminal's location."),
-    "AO": _row(Y, "Ours in every reply; what comes is not compared, since one gateway serves one library."),
+    "AO": _row(Y, "Our agency, or `[ils] institution` where lines are passed on. What comes is not compared; one that names "
+                  "a lending library tells two copies of one barcode apart."),
     "AP": _row(Y, "Read in 09, where the login's own location counts; in 18 the hold shelf's."),
     "AQ": _row(Y, "The agency that owns the copy."),
     "AS": _row(Y, "HKALL books that wait on the hold shelf, until the end of their last day."),
@@ -107,7 +109,8 @@ FIELDS: Final[Mapping[str, Row]] = {
     "BH": _row(Y, "HKD, or the dialect's."),
     "BI": _row(Y, "Undoes; asked again it is a success again."),
     "BK": _row(Y, "In 37 and 38. Loans have no transaction number here."),
-    "BL": _row(Y, "Always said; N for an unknown card."),
+    "BL": _row(Y, "N for an unknown card. While the library's own system is away: as it last said, else left out, or N by "
+                  "the dialect."),
     "BM": _row(Y, "Barcodes that were renewed."),
     "BN": _row(Y, "Barcodes that were not."),
     "BO": _row(Y, "Without Y a renewal that costs money is refused with BV. Loans and requests cost nothing."),
@@ -117,7 +120,7 @@ FIELDS: Final[Mapping[str, Row]] = {
     "BS": _row(Y, "One of `[library] pickup_locations`; the first where none is named (R4)."),
     "BT": _row(Y, "04, overdue, with a fee of 12 and 30."),
     "BU": _row(Y, "Loans that their owners want back."),
-    "BV": _row(Y, "What is charged and not paid; of 37 the sum paid. Two decimals."),
+    "BV": _row(Y, "What is charged and not paid, absent while nobody can tell; of 37 the sum paid. Two decimals."),
     "BW": _row(Y, "The last day on which the book is wanted."),
     "BX": _row(Y, "Sixteen positions that tell the truth for this terminal."),
     "BY": _row(Y, "3, this very copy, is refused; every other type is a title."),
@@ -137,7 +140,8 @@ FIELDS: Final[Mapping[str, Row]] = {
     "CN": _row(Y, "`login` of a terminal."),
     "CO": _row(Y, "Against `secret_hash`. Never logged."),
     "CP": _row(R, "Told to the library's own system with the login; where a terminal stands is in the configuration."),
-    "CQ": _row(Y, "Always said; Y only for a PIN that came and was right."),
+    "CQ": _row(Y, "Y only for a PIN that came and was right. One that nobody can check at the moment: as last known, else "
+                  "left out, or N by the dialect."),
     "CR": _row(U, "Collections of other libraries are not known here."),
     "CS": _row(Y, "The call number of the catalogue, in 10 and 18."),
     "CT": _row(Y, "The library or place that a copy goes to."),

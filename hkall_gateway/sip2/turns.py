@@ -261,6 +261,7 @@ def reply(turn: Turn, said: Mapping[str, Value], no: Refused | None = None, requ
     fields: dict[str, Value] = {
         "transaction_date": turn.date18(turn.now),
         "language": "",
+        "magnetic_media": "U",  # nobody here knows; only books are lent (R5)
         "AO": turn.institution,
         "AA": asked.get("AA"),
         "AB": asked.get("AB"),

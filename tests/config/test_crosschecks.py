@@ -85,3 +85,8 @@ def test_limits_that_can_be_reached_are_taken() -> None:
         "ncip": {"max_body_bytes": 16_777_216, "max_connections": True},
     }
     assert dict(crossed(tables, {})) == {}
+
+
+def test_no_partner_is_called_as_the_line_to_our_own_system_is() -> None:
+    told = dict(crossed({"library": {"agency": "HKU"}, "partners": [{"agency": "Local-System"}]}, {}))
+    assert told == {"partners[0].agency": "'Local-System' already stands at the line to our own system"}

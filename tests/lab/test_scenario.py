@@ -18,7 +18,7 @@ WORLDS = Path(__file__).parent.parent.parent / "fixtures" / "worlds"
 
 CHECK_IN = "sip2 counter-1 > 09N20170306    10000020170306    100000APHKU-MAIN-LENDING|AOHKU|ABC1|AC|"
 CHECK_OUT = "sip2 counter-1 > 11NN20170306    100000                  AOHKU|AAUG1|ABC1|AC|"
-CHECKED_OUT = "sip2 counter-1 < 121NNY20170306    100000AOHKU|AAUG1|ABC1|AJDune|AH20170321    235959|*"
+CHECKED_OUT = "sip2 counter-1 < 121NUY20170306    100000AOHKU|AAUG1|ABC1|AJDune|AH20170321    235959|*"
 
 Write = Callable[..., Path]
 
@@ -48,15 +48,15 @@ def test_what_agrees_passes(write: Write) -> None:
 
 
 def test_a_wrong_reply_is_shown_beside_the_right_one(write: Write) -> None:
-    found = difference(write(CHECK_OUT, "sip2 counter-1 < 120NN*"))
+    found = difference(write(CHECK_OUT, "sip2 counter-1 < 120NU*"))
 
     assert found.where.endswith("x.txt:3")
-    assert found.expected == "120NN*"
-    assert found.got.startswith("121NNY20170306    100000AOHKU|AAUG1|")
+    assert found.expected == "120NU*"
+    assert found.got.startswith("121NUY20170306    100000AOHKU|AAUG1|")
 
 
 def test_blanks_in_a_line_of_fixed_width_count(write: Write) -> None:
-    found = difference(write(CHECK_OUT, "sip2 counter-1 < 121NNY20170306 100000*"))
+    found = difference(write(CHECK_OUT, "sip2 counter-1 < 121NUY20170306 100000*"))
 
     assert found.where.endswith("x.txt:3")
 

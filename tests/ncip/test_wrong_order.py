@@ -243,7 +243,7 @@ LENDING_COUNTER = (
     Row(SCAN.format("K9"), P.RETURN_TRANSIT, "101*CLshelf|*", "CLOSED skipped=none", HOME_TOLD, given=LENT, again=GONE),
     Row(SCAN.format("K9"), P.CLOSED,         "100*", "CLOSED"),
     # it has not left yet: staff hear for whom it is
-    Row(SCAN.format("K9"), P.PAGED,          "101YN*CLCUHK|*", "PAGED"),
+    Row(SCAN.format("K9"), P.PAGED,          "101YU*CLCUHK|*", "PAGED"),
     # the partner's card: it leaves once
     Row(LEND.format("K9", "CUHK-INST"), P.PAGED,       "121*AH20170424*", "SHIPPED lender_due=2017-04-24",
         ("CUHK ItemShipped request=CUHK:w-R1 item=HKU:K9 due=2017-04-24",)),

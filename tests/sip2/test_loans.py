@@ -40,7 +40,7 @@ def _29(card: str = "P1", more: str = "ABC1|") -> str:
 
 def test_a_book_on_the_hold_shelf_is_lent_to_its_requester(place: Place, ask: Ask) -> None:
     place(P.RECEIVED)
-    assert ask("counter-1", _11()) == f"121NNY{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170316    235959|"
+    assert ask("counter-1", _11()) == f"121NUY{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170316    235959|"
 
 
 def test_the_same_checkout_again_is_the_same_success_and_says_so(place: Place, fields: Fields) -> None:
@@ -203,7 +203,7 @@ def test_whom_a_copy_is_held_for_is_told_to_staff_terminals_only(place: Place, f
 def test_a_terminal_that_knows_only_the_standard_gets_no_extension(place: Place, ask: Ask) -> None:
     place(P.IN_TRANSIT)
     reply = ask("plain-1", _09())
-    assert reply == f"101YNY{DATE}AOHKU|ABC1|AQCUHK|AJDune|CLhold|AFReceived: put on the hold shelf|"
+    assert reply == f"101YUY{DATE}AOHKU|ABC1|AQCUHK|AJDune|CLhold|AFReceived: put on the hold shelf|"
 
 
 def test_every_way_that_the_desk_knows_has_a_route() -> None:

@@ -58,7 +58,7 @@ PENDING = Renewed("R1", ItemKey("CUHK", "C1"), "P1", "Dune", date(2017, 3, 3), 0
 def test_a_renewal_that_the_lender_must_grant_is_not_ok_yet(door: Door) -> None:
     reply = _asked(door, Scripted(PENDING), RENEWAL)
     text = "The lending library is being asked. Due on 2017-03-03 until then"
-    assert reply == f"300NNN{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170303    235959|AF{text}|\r"
+    assert reply == f"300NUN{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170303    235959|AF{text}|\r"
 
 
 def test_an_off_line_checkout_hands_the_desk_its_instant_and_the_due_date_that_was_told(door: Door) -> None:

@@ -31,7 +31,7 @@ STATUS = f"23000{DATE}AOHKU|AAP1|AC|AD|"
 KNOWN = f"24{BLANK[:14]}001{DATE}AOHKU|AAP1|AEChan Tai Man|BLY|CQN|BHHKD|BV0.00|\r".encode()
 UNKNOWN = b"24YYYY          001" + DATE.encode() + b"AOHKU|AA"
 CHECKOUT = f"11NN{DATE}{BLANK}AOHKU|AAP1|ABC1|AC|"
-LENT = f"121NNY{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170316    235959|".encode()
+LENT = f"121NUY{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170316    235959|".encode()
 
 
 def sealed(line: str, sequence: int = 1, *, hexadecimal: Callable[[bytes], bytes] = bytes) -> bytes:
