@@ -22,7 +22,7 @@ from hkall_gateway.lab import setup
 from hkall_gateway.lab.ils import Book, LocalSystem, Reader, Server, listening
 from hkall_gateway.lab.ils_ncip import Page, Responder
 from hkall_gateway.lab.terminal import Terminal, call
-from tests.company import gateway_ports, until
+from tests.company import SOON, gateway_ports, until
 from tests.ports import free_ports
 
 CARD = "P0001"
@@ -79,7 +79,8 @@ def opened(
     told = {name: value.format(where) if isinstance(value, str) else value for name, value in ils.items()}
     told |= {"port": at or where} if "host" in ils else {}
     environ = {**setup.environment(ports), "HKALL_ILS": "s3cret"}
-    path = setup.write_config(folder, ports, keys={"ils": {**told, "timeout_s": 1.0, "password_env": "HKALL_ILS"}})
+    own = {**told, "timeout_s": 1.0, "password_env": "HKALL_ILS"}
+    path = setup.write_config(folder, ports, courier=SOON, keys={"ils": own})
     setup.furnish(path, environ)
     logins = {"gateway": "s3cret", "selfcheck-1": setup.PASSWORD, "counter-1": setup.PASSWORD}
     system = LocalSystem("HKU", lambda: NOW, {CARD: Reader(CARD, "Chan")}, {"L1": Book("L1", "Emma")}, logins)
@@ -211,4 +212,15 @@ def test_a_refused_login_is_told_to_the_terminal_and_to_operators(site: Site) ->
     assert site.asks(terminal, "9900802.00").startswith("98N")
     assert site.metric('ils_login_refused{channel="relay",login="selfcheck-1"}') == "1"
     assert site.metric('ils_up{channel="relay"}') == "1"
+    site.do(terminal.hang_up)
+
+
+def test_a_card_that_was_blocked_while_it_was_away_is_blocked_there_in_the_end(site: Site) -> None:
+    terminal = site.terminal("counter-1")
+    site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
+    site.system.become("silent")
+    assert "is told later" in site.asks(terminal, f"01N{DATE}AOHKU|ALlost|AA{CARD}|ACsecret|")
+    site.system.become("here")
+    until(lambda: site.system.readers[CARD].blocked, "the local system is told")
+    assert "secret" not in "".join(line for line in site.system.heard if line.startswith("01"))[-60:]
     site.do(terminal.hang_up)

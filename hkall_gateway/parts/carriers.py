@@ -18,6 +18,7 @@ from hkall_gateway.ncip.our_proofs import OurProof
 from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.ops import counting
 from hkall_gateway.parts.means import Means
+from hkall_gateway.rules.local_messages import LINE
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.store.database import Store
 from hkall_gateway.store.outbox import LOCAL, MAILED, NCIP, OutboxRow
@@ -36,6 +37,8 @@ def carriers(means: Means, store: Store, house: Callable[[], House], to_local_sy
 
 def terms(means: Means, line: str) -> courier.Terms:
     """How many deliveries may be under way on a line, and how often one is tried."""
+    if line == LINE:
+        return courier.Terms(1)  # one question at a time
     found = next((p for p in means.config().partners if p.agency == line), None)
     return courier.Terms(found.in_flight, found.attempts or 0) if found else courier.Terms(MAIL_IN_FLIGHT)
 
