@@ -73,6 +73,9 @@ class Ils(Strict):
     relay_login: Literal["terminal", "gateway"] = Field(
         default="terminal", description="relay: each terminal's own login and password there, or `login` for all"
     )
+    unanswered_checkout: Literal["list", "undo"] = Field(
+        default="list", description="relay: a checkout that it did without an answer is shown to staff, or cancelled there"
+    )
 
     @property
     def is_living(self) -> bool:

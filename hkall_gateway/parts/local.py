@@ -64,7 +64,8 @@ class Local:
         """What tells it later what it could not be told."""
         line, ils = self._lines(self._healths["relay"])(), self._ils
         institution = ils.institution or self._means.config().library.agency
-        return Retelling(line, institution, self._means.clock, HONG_KONG)
+        undoes = ils.unanswered_checkout == "undo"
+        return Retelling(line, institution, self._means.clock, HONG_KONG, undoes=undoes)
 
     def budget_until(self) -> float | None:
         """Until which second of the reactor a terminal's message that begins now may ask other systems."""

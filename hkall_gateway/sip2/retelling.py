@@ -22,10 +22,15 @@ DONE: Final = Answer("accepted")
 
 
 class Retelling:
-    """A carrier of the courier. `line` is a line to the local system, logged in as the gateway itself; `zone` is local time."""
+    """A carrier of the courier. `line` is a line to the local system, logged in as the gateway itself; `zone` is local time.
 
-    def __init__(self, line: Beyond, institution: str, now: Callable[[], datetime], zone: tzinfo) -> None:
-        self._line, self._institution, self._now, self._zone = line, institution, now, zone
+    `undoes`: a checkout that it did without an answer is taken back (09 with BI), and not only shown to staff.
+    """
+
+    def __init__(
+        self, line: Beyond, institution: str, now: Callable[[], datetime], zone: tzinfo, *, undoes: bool = False
+    ) -> None:
+        self._line, self._institution, self._now, self._zone, self._undoes = line, institution, now, zone, undoes
 
     async def __call__(self, row: OutboxRow) -> Answer:
         """How it went; see `Answer`."""
@@ -51,13 +56,13 @@ class Retelling:
         said = await self._said("11", told.at, {**flags, "AA": told.patron, "AB": told.barcode, "AC": ""})
         return DONE if said.get("ok") == "1" else Answer("refused", "not lent there")
 
-    async def _back(self, told: LocalMessage) -> Answer:
+    async def _back(self, told: LocalMessage, **more: str) -> Answer:
         when = {"no_block": "Y", "return_date": date18(told.at, self._zone)}
-        said = await self._said("09", told.at, {**when, "AP": "", "AB": told.barcode, "AC": ""})
+        said = await self._said("09", told.at, {**when, "AP": "", "AB": told.barcode, "AC": "", **more})
         return DONE if said.get("ok") == "1" else Answer("refused", "not taken back there")
 
     async def _loan(self, asked: LocalMessage) -> Answer:
-        """Whether a checkout without an answer is a loan now. The terminal had said no, so a person must look at it then."""
+        """Whether a checkout without an answer is a loan now. The terminal had said no, so it is undone, or for a person."""
         item = await self._said("17", self._now(), {"AB": asked.barcode, "AC": ""})
         if item.get("circulation_status") not in OUT:
             return DONE
@@ -65,6 +70,8 @@ class Retelling:
         has = [line.split(" ")[0] for line in record.all("AU")]
         if has and asked.barcode not in has:
             return DONE  # it is lent to somebody else
+        if self._undoes and has:
+            return await self._back(asked, BI="Y")
         return Answer("refused", "on loan there", "the terminal was told no: take it back there, or leave it with the reader")
 
     async def _payment(self, asked: LocalMessage) -> Answer:

@@ -45,11 +45,11 @@ class Line:
         """Nothing is open."""
 
 
-def carried(line: Line, send: LocalSend, **facts: Any) -> Answer:
+def carried(line: Line, send: LocalSend, undoes: bool = False, **facts: Any) -> Answer:
     message = LocalMessage(send.value, NOW, **{"patron": "P1", "barcode": "L1", **facts})
     row = OutboxRow(1, LOCAL, send, LINE, LINE, message.ordering_key, message, "", "waiting", NOW, NOW, 1, "")
     found: list[Any] = []
-    carry: Callable[[OutboxRow], Awaitable[Answer]] = Retelling(line, "THEIRS", lambda: NOW, HONG_KONG)
+    carry: Callable[[OutboxRow], Awaitable[Answer]] = Retelling(line, "THEIRS", lambda: NOW, HONG_KONG, undoes=undoes)
     Deferred.fromCoroutine(carry(row)).addBoth(found.append)  # type: ignore[arg-type]  # it is a coroutine
     assert isinstance(found[0], Answer)
     return found[0]
@@ -86,6 +86,18 @@ def test_each_deed_is_told_as_one_that_has_happened(send: LocalSend, reply: str,
 )
 def test_a_checkout_without_an_answer_is_looked_up(says: tuple[str, ...], kind: str) -> None:
     assert carried(Line(*says), S.CHECK_ILS_LOAN).kind == kind
+
+
+def test_it_is_cancelled_where_a_site_wants_that() -> None:
+    line = Line(LENT, RECORD + "AUL1|", f"101YUN{DATE}AOT|ABL1|AQ|")
+    assert carried(line, S.CHECK_ILS_LOAN, undoes=True).kind == "accepted"
+    assert line.asked[-1] == f"09Y{DATE}{DATE}AOTHEIRS|AP|ABL1|AC|BIY|".encode()
+
+
+def test_nothing_is_cancelled_where_it_is_not_known_who_has_the_copy() -> None:
+    line = Line(LENT, RECORD)
+    assert carried(line, S.CHECK_ILS_LOAN, undoes=True).kind == "refused"
+    assert len(line.asked) == 2
 
 
 def test_a_payment_without_an_answer_is_for_a_person_at_once() -> None:
