@@ -42,8 +42,10 @@ class Desk(PartnerDesk):
         """A patron's record."""
         if self._loaded:
             facts, seen = await self._store.glance(_see_loaded, ask, self.house, self._now(), patron=ask.card)
-            checked = ask.pin_given and facts.borrower is not None
-            return replace(seen, pin_ok=await self._local.hash_fits(facts, ask.pin)) if checked else seen
+            if not ask.pin_given or facts.borrower is None:
+                return seen
+            fits = await self._local.hash_fits(facts, ask.pin)
+            return replace(seen, pin_ok=fits, known=not facts.borrower.pin_hash)
         facts = await self._facts(ask.card)
         checked = ask.pin_given and facts.borrower is not None
         pin_ok = await self._pin_ok(ask.card, ask.pin) if checked else None

@@ -28,10 +28,10 @@ def copy(unit: Unit, barcode: str, card: str, institution: str, arriving: bool, 
         return Whose.THEIRS
     if any(request.item_agency == institution for request in held):
         return Whose.OURS
-    for_another = bool(card) and bool(held) and all(request.patron != card for request in held)
+    for_another = bool(card) and all(request.patron != card for request in held)
     if unit.holding(ItemKey(house.agency, barcode)) is None:
         return Whose.NOT_FOR_CARD if for_another else Whose.OURS
-    return Whose.THEIRS if card and all(request.patron != card for request in held) else Whose.EITHER
+    return Whose.THEIRS if for_another else Whose.EITHER
 
 
 def had(unit: Unit, card: str, house: House, now: datetime) -> Had:

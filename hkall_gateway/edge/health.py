@@ -105,6 +105,7 @@ class Health:
         on for all others.
         """
         self._count(question, "hung_up")
+        LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why="it ended the connection")
         self._trial = trial or self._trial
         self._try_in(0)
 

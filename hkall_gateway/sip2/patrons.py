@@ -117,7 +117,7 @@ async def patron_information(turn: Turn) -> Reply:
 
 
 def _record(turn: Turn, seen: PatronSeen, said: Mapping[str, Value]) -> Reply:
-    return replace(reply(turn, said, seen.refusal), wrong_pin=seen.pin_ok is False)
+    return replace(reply(turn, said, seen.refusal), wrong_pin=seen.pin_ok is False and not seen.known)
 
 
 async def end_session(turn: Turn) -> Reply:
@@ -146,7 +146,8 @@ def standing(turn: Turn, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
     language, trusted = turn.language(seen.language), _trusted(turn, seen)
     if _is_unknown(seen):
         return _unknown(turn, seen, language)
-    turn.remember(valid=_known(seen), pin_ok=bool(seen.pin_ok))
+    if turn.beyond is None:  # else the relay has heard it from the local system itself
+        turn.remember(valid=_known(seen), pin_ok=bool(seen.pin_ok))
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
     return {
         "patron_status": _marks(seen),

@@ -172,16 +172,22 @@ async def _patron(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
 
 
 def _without_them(turn: Turn, ours: Reply) -> Reply:
-    """Our own record while the local system is away: BL and CQ as it last said, no BV, and what is not known."""
-    fields = {name: value for name, value in ours.fields.items() if name not in ("BV", "BH")}
-    texts = _texts(fields.get("AF", ()))
-    if ours.no is None or ours.no.why is not Why.TRY_AGAIN:  # then it has said already what it does not know
-        told = turn.last_known(known=ours.fields.get("BL") == "Y")
-        fields |= {name: value for name, value in (("BL", told.valid), ("CQ", told.pin)) if value}
-        texts += tuple(what_is_unknown(turn, told, turn.language()))
-    language = turn.language()
-    fields["AF"] = (*texts, tell(News.ILS_AWAY, language), tell(News.OWED_UNKNOWN_NOW, language))
-    return replace(ours, fields=fields, wrong_pin=ours.wrong_pin and fields.get("CQ") == "N")
+    """Our own record while the local system is away: BL and CQ as it last said, no BV, and what is not known.
+
+    A card that is in no file of ours may be one of its readers all the same, and a PIN that is not in our file may be right.
+    """
+    told, language = turn.last_known(known=ours.fields.get("BL") == "Y"), turn.language()
+    stranger = ours.no is not None and ours.no.why is Why.UNKNOWN_BORROWER
+    if stranger or (turn.pin and ours.fields.get("CQ") != "Y"):
+        ours = replace(refuse_by(turn, Why.TRY_AGAIN), wrong_pin=ours.wrong_pin and told.pin != "Y")
+    elif turn.pin:
+        told = replace(told, pin="Y")
+    unknown = [*what_is_unknown(turn, told, language), tell(News.ILS_AWAY, language), tell(News.OWED_UNKNOWN_NOW, language)]
+    fields = {name: value for name, value in ours.fields.items() if name not in ("BL", "CQ", "BV", "BH", "AF")}
+    fields["AE"] = ours.fields.get("AE", "")
+    fields |= {name: value for name, value in (("BL", told.valid), ("CQ", told.pin)) if value}
+    fields["AF"] = tuple(dict.fromkeys([*_texts(ours.fields.get("AF", ())), *unknown]))
+    return replace(ours, fields=fields)
 
 
 async def _had(turn: Turn, record: Message) -> Had:

@@ -8,8 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import update
 
+from hkall_gateway.connectors.snapshot import Snapshot
+from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.asks import SeePatron
+from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import PatronSeen, Refused
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.edge.budget import left_s
@@ -22,7 +26,8 @@ from hkall_gateway.sip2.relay import ROUTES
 from hkall_gateway.sip2.session import Refuse, Say, Session
 from hkall_gateway.sip2.upstream import NOBODY, HungUp, Login
 from hkall_gateway.sip2.writing import grafted
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.tables import PATRONS
 
 if TYPE_CHECKING:
     from tests.sip2.conftest import Port
@@ -421,3 +426,31 @@ def test_a_message_has_one_budget(door: Door) -> None:
 
     ask(replace(door, budget_until=lambda: 102.0), LOAN.encode(), Slow())
     assert left == [1.5]
+
+
+@pytest.mark.parametrize("pin", ["", "1234", "9999"])
+def test_a_card_in_no_file_of_ours_may_be_a_reader_of_a_system_that_is_away(door: Door, pin: str) -> None:
+    heard = ask(door, f"23001{DATE}AOHKU|AASTRANGER|AC|AD{pin}|".encode(), Beyond(), "counter-1")
+    assert b"BLN" not in heard
+    assert b"BV" not in heard
+    assert b"AFNot known at the moment: whether this card is valid|" in heard
+    assert door.counters.read("wrong_pins_total", "sip2", "counter-1") == 0
+
+
+async def wrong(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(("loaded", "guesses"), [("", 0), ("a hash", 1)])
+def test_while_it_is_away_a_pin_that_our_file_cannot_confirm_is_unknown(
+    door: Door, store: Immediate, clock: list[datetime], loaded: str, guesses: int
+) -> None:
+    """It counts as a guess where there is a hash that it could find out."""
+    store.now(lambda unit: unit.execute(update(PATRONS).values(pin_hash=loaded)))
+    house = door.desk.house
+    door = replace(door, desk=Desk(store, Snapshot(Tools(store, "HKU", wrong)), lambda: house, lambda: clock[0]))
+    heard = ask(door, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), Beyond(), "counter-1")
+    assert (
+        b"AE|BLY|AFNot possible at the moment. Please try again|AFNot known at the moment: whether the PIN is right|" in heard
+    )
+    assert door.counters.read("wrong_pins_total", "sip2", "counter-1") == guesses
