@@ -24,7 +24,7 @@ from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.fields import date18, parse_date18
-from hkall_gateway.sip2.handlers import BX
+from hkall_gateway.sip2.messages import BX
 from hkall_gateway.sip2.upstream import NOBODY as STRANGER
 from hkall_gateway.sip2.upstream import Login, LoginRefused, Upstream, dialled, login_line, written
 
