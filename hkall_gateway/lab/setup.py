@@ -83,7 +83,7 @@ def write_config(
     ones, by their table's name; `callers` are keys of each terminal and of the discovery system.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "policy.toml").write_text(_policy() if policy is None else policy, encoding="utf-8")
+    (folder / "policy.toml").write_text(decided_policy() if policy is None else policy, encoding="utf-8")
     path = folder / "gateway.toml"
     fixed = _FIXED.format(sip2=ports.sip2, ncip=ports.ncip, ops=ports.ops, smtp=ports.smtp, location=LOCATION)
     tables = [_with(fixed, keys or {})]
@@ -164,7 +164,8 @@ def _with(text: str, keys: Keys) -> str:
     return text
 
 
-def _policy() -> str:
+def decided_policy() -> str:
+    """A policy file with whatever a site has to decide, as published."""
     decided = [row for row in ROLES if row.role in TERMINALS.values()]
     roles = [_table("[[roles]]", role=row.role, messages=list(row.messages)) for row in decided]
     return "\n".join([*roles, _table("[retention]", anonymise_days=Retention().anonymise_days)])

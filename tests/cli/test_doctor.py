@@ -25,7 +25,7 @@ from tests.ports import free_ports
 @pytest.fixture(scope="module")
 def running(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway, its three partners and its mail server."""
-    made = Gateway(reactor, tmp_path_factory.mktemp("running"))
+    made = Gateway(reactor, tmp_path_factory.mktemp("running"), setup.decided_policy())
     made.do(made.party.start)
     made.path.chmod(0o640)
     made.start()

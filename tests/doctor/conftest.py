@@ -26,6 +26,7 @@ from hkall_gateway.doctor.findings import Finding, Sheet
 from hkall_gateway.doctor.own import Here
 from hkall_gateway.doctor.tools import Tools
 from hkall_gateway.edge.counters import Counters
+from hkall_gateway.lab.setup import decided_policy
 from hkall_gateway.parts.means import Means
 from tests.ports import free_ports
 
@@ -42,6 +43,9 @@ place_names_zh = { MAIN = "櫃檯" }
 
 [database]
 url = "sqlite:///hkall.db"
+
+[policy]
+file = "policy.toml"
 """
 
 
@@ -59,7 +63,8 @@ class Site:
         return self.folder / "gateway.toml"
 
     def write(self, tables: str = "", base: str = SITE) -> None:
-        """The configuration: the shortest one, and these tables."""
+        """The configuration: the shortest one, and these tables, with a policy that decides what a site has to."""
+        (self.folder / "policy.toml").write_text(decided_policy(), encoding="utf-8")
         self.path.write_text(base + tables, encoding="utf-8")
         self.path.chmod(0o640)
 
