@@ -42,7 +42,14 @@ def source() -> str:
 
 
 WRONG_PIN = f"64{'':14}00120261127    120000{'0' * 24}AOHKU|AAP0001|AEChan|BLY|CQN|\r".encode()
-ANSWERS = {b"93": b"941\r", b"17": b"1803000120261127    120000AB1|AJDune|\r", b"63": WRONG_PIN}
+ANSWERS = {
+    b"93": b"941\r",
+    b"99": b"98YYYYYN60000520261127    1200002.00AOHKU|BXYYYYYYYYYYYYYYYY|\r",
+    b"17": b"1803000120261127    120000AB1|AJDune|\r",
+    b"63": WRONG_PIN,
+}
+PROBE = b"9900802.00"
+"""What the gateway asks the local system of its own accord."""
 
 
 class LocalSystem:
