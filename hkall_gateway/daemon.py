@@ -35,10 +35,10 @@ from hkall_gateway.edge.balanced import Balanced
 from hkall_gateway.edge.body_budget import BodyBudget
 from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
 from hkall_gateway.edge.connection_limit import ConnectionLimit
-from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.fair_reads import FairReads
 from hkall_gateway.edge.guesses import Guesses
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.ports import entrance, numbered, prompt
 from hkall_gateway.edge.secrets import Secrets, WrongPins
 from hkall_gateway.edge.soon import Soon
@@ -160,15 +160,15 @@ class Daemon:
     ) -> None:
         self._reactor, self._clock, self._environ = reactor, clock, environ
         self.config, self.house = config, house_of(config)
-        self.counters = Counters()
+        self.metrics = Metrics()
         self._hashing, self._hashing_logins = (ThreadPool(0, HASHING_THREADS, name) for name in ("hashing", "logins"))
-        self._means = Means(reactor, clock, environ, self.counters, lambda: self.config)
+        self._means = Means(reactor, clock, environ, self.metrics, lambda: self.config)
         self._local = Local(self._means, self._verify_pin)
         self.secrets, self._logins = self._make_secrets(self._hashing), self._make_secrets(self._hashing_logins)
         self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
         self._soon, self._fair = Soon(reactor), FairReads(reactor, time.thread_time)
         engine = open_engine(config.database.url, config.database.limits())
-        watch = counting.timed(self.counters, reactor.seconds)
+        watch = counting.timed(self.metrics, reactor.seconds)
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, watch)
         self._engine = engine
         ils = self._local.connector(self.store, self._wrong_pins())
@@ -176,14 +176,14 @@ class Daemon:
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.house, clock, reactor, instance())
         me = Instance(instance(), os.uname().nodename, os.getpid(), __version__, clock(), clock())
-        self.presence = Presence(self.store, me, reactor, clock, runs, self.counters)
+        self.presence = Presence(self.store, me, reactor, clock, runs, self.metrics)
         self._sip2_door, ncip_door = self._doors()
         self._terminals = self._make_terminals()
         self._partners, self._lines = self._make_partners(ncip_door)
         self._ops = self._make_ops()
         self._ports: list[Any] = []
         self._certificates: list[tls.Certificates] = []
-        self._pulse = Pulse(reactor, self.counters)
+        self._pulse = Pulse(reactor, self.metrics)
 
     # ---- what it is made of
 
@@ -218,7 +218,7 @@ class Daemon:
             library.agency,
             library.name,
             HONG_KONG,
-            self.counters,
+            self.metrics,
             self._clock,
             *self._local.beyond(),
             self._soon,
@@ -236,7 +236,7 @@ class Daemon:
             library.agency,
             HONG_KONG,
             dialects,
-            self.counters,
+            self.metrics,
             self._clock,
             deadline=deadline,
             soon=self._soon,
@@ -281,10 +281,10 @@ class Daemon:
         most = self.config.ops.max_connections
         bounds = Bounds(ConnectionLimit(most, most, most), BodyBudget(0), self._refusals("ops"), OPS_BODY, OPS_IDLE_S)
         gauges = Gauges(self.house.agency, self._clock)
-        return ops_site(self.store, self.counters, gauges.look, lambda: bool(self._ports), bounds, self._reactor)
+        return ops_site(self.store, self.metrics.registry, gauges, lambda: bool(self._ports), bounds, self._reactor)
 
     def _refusals(self, protocol: str) -> Refusals:
-        return Refusals(protocol, self.counters, self._clock)
+        return Refusals(protocol, self.metrics, self._clock)
 
     # ---- its life
 
@@ -328,7 +328,7 @@ class Daemon:
         await self._listen(text, around(factory) if plain else factory, shared=listens.share_ports, **named)
 
     def _behind(self, balancers: AllowList, door: str) -> Callable[[Any], Any]:
-        return lambda factory: Balanced(factory, balancers, door, self.counters, self._reactor)
+        return lambda factory: Balanced(factory, balancers, door, self.metrics, self._reactor)
 
     async def _listen(
         self, text: str, factory: Any, *, shared: bool = False, guard: Guard | None = None, **of_tls: Any
@@ -394,4 +394,4 @@ class Daemon:
     def _note(self, moves: Sequence[Move]) -> None:
         for move in moves:
             logs.moved(move)
-        counting.count(self.counters, moves)
+        counting.count(self.metrics, moves)

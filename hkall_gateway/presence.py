@@ -12,7 +12,7 @@ import structlog
 from twisted.internet.defer import ensureDeferred
 
 from hkall_gateway.desk.ports import Clock
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.store import instances
 from hkall_gateway.store.database import Store
 from hkall_gateway.store.faults import Unavailable
@@ -42,10 +42,10 @@ class Presence:
         clock: Clock,
         now: Callable[[], datetime],
         runs: Callable[[int], bool],
-        counters: Counters,
+        metrics: Metrics,
     ) -> None:
         self._store, self._me, self._clock, self._now, self._runs = store, me, clock, now, runs
-        self._counters = counters
+        self._metrics = metrics
         self._timer: Any = None
 
     async def start(self) -> None:
@@ -82,7 +82,8 @@ class Presence:
             LOG.exception("instance.beat_failed")
             return
         states = Counter(one.state(now) for one in everyone)
-        self._counters.replace("gateways", {(state,): states[state] for state in STATES})
+        for state in STATES:
+            self._metrics.gateways.labels(state).set(states[state])
         if freed:
             LOG.warning("instance.took_over", rows=freed)
 

@@ -68,7 +68,7 @@ def _count_lost(daemon: Daemon, log: Behind) -> None:
     """What the log could not take is counted, and said as soon as it takes a line again."""
 
     def lost(count: int) -> None:
-        daemon.counters.add("log_dropped_total", by=count)
+        daemon.metrics.log_dropped.inc(count)
         LOG.warning("log.dropped", lines=count)
 
     log.dropped = lost

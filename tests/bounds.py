@@ -8,13 +8,13 @@ from hkall_gateway.edge.admission import Refusals
 from hkall_gateway.edge.body_budget import BodyBudget
 from hkall_gateway.edge.bounded_http import IDLE_S, Bounds
 from hkall_gateway.edge.connection_limit import ConnectionLimit
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 
 
-def refusals(protocol: str, counters: Counters | None = None) -> Refusals:
-    return Refusals(protocol, counters or Counters(), lambda: NOW)
+def refusals(protocol: str, metrics: Metrics | None = None) -> Refusals:
+    return Refusals(protocol, metrics or Metrics(), lambda: NOW)
 
 
 def bounds(
@@ -24,9 +24,9 @@ def bounds(
     per_address: int = 100,
     unproven: int = 100,
     unfinished: int = 1_048_576,
-    counters: Counters | None = None,
+    metrics: Metrics | None = None,
     protocol: str = "ncip",
     idle_s: float = IDLE_S,
 ) -> Bounds:
     limit = ConnectionLimit(total, per_address, unproven)
-    return Bounds(limit, BodyBudget(unfinished), refusals(protocol, counters), max_body_bytes, idle_s)
+    return Bounds(limit, BodyBudget(unfinished), refusals(protocol, metrics), max_body_bytes, idle_s)

@@ -118,7 +118,7 @@ def test_a_borrower_and_a_pin_are_asked_about_by_ncip(ncip_site: Site) -> None:
     assert "BLN|CQN|" in ncip_site.asks(terminal, f"63001{DATE}{' ' * 10}AOHKU|AANOBODY|AC|")
     ncip_site.do(ncip_site.port.stopListening)
     assert "Please try again" in ncip_site.asks(terminal, right)
-    assert ncip_site.metric('ils_calls_total{channel="connector",msg="LookupUser",outcome="ok"}') == "5"
+    assert ncip_site.metric('ils_calls_total{channel="connector",msg="LookupUser",outcome="ok"}') == "5.0"
     ncip_site.do(terminal.hang_up)
 
 
@@ -138,12 +138,12 @@ def test_a_local_book_is_lent_through_us_and_the_terminal_hears_when_its_own_sys
 def test_the_systems_health_is_a_figure_for_operators(site: Site) -> None:
     terminal = site.terminal()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
-    assert site.metric('ils_up{channel="relay"}') == "1"
+    assert site.metric('ils_up{channel="relay"}') == "1.0"
     site.leaves()
     for _ in range(3):
         site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
-    assert site.metric('ils_up{channel="relay"}') == "0"
-    assert site.metric('ils_calls_total{channel="relay",msg="17",outcome="unreachable"}') == "3"
+    assert site.metric('ils_up{channel="relay"}') == "0.0"
+    assert site.metric('ils_calls_total{channel="relay",msg="17",outcome="unreachable"}') == "3.0"
     site.do(terminal.hang_up)
 
 
@@ -165,12 +165,12 @@ def test_a_system_that_is_back_is_found_without_a_question_and_nobody_pays_for_t
     site.system.become("silent")
     for _ in range(3):
         site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
-    assert site.metric('ils_up{channel="relay"}') == "0"
+    assert site.metric('ils_up{channel="relay"}') == "0.0"
     began = time.monotonic()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
     assert time.monotonic() - began < 0.5
     site.system.become("here")
-    until(lambda: site.metric('ils_up{channel="relay"}') == "1", "the system is found again")
+    until(lambda: site.metric('ils_up{channel="relay"}') == "1.0", "the system is found again")
     assert site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|").startswith("1803")
     site.do(terminal.hang_up)
 
@@ -200,8 +200,8 @@ def test_one_terminals_bad_line_does_not_take_the_system_from_the_others(touchy_
         payment = f"37{DATE}0400HKDBV1.00|AOHKU|AA{CARD}|AC|BK{number}|"
         assert site.asks(one, payment).startswith("38N")
         assert site.asks(other, f"17{DATE}AOHKU|ABL1|AC|").startswith("1803")
-    assert site.metric('ils_hang_ups_total{terminal="counter-1",msg="37"}') == "5"
-    assert site.metric('ils_up{channel="relay"}') == "1"
+    assert site.metric('ils_hang_ups_total{msg="37",terminal="counter-1"}') == "5.0"
+    assert site.metric('ils_up{channel="relay"}') == "1.0"
     site.do(one.hang_up)
     site.do(other.hang_up)
 
@@ -210,8 +210,8 @@ def test_a_refused_login_is_told_to_the_terminal_and_to_operators(site: Site) ->
     site.system.logins = {"gateway": "s3cret"}
     terminal = site.terminal()
     assert site.asks(terminal, "9900802.00").startswith("98N")
-    assert site.metric('ils_login_refused{channel="relay",login="selfcheck-1"}') == "1"
-    assert site.metric('ils_up{channel="relay"}') == "1"
+    assert site.metric('ils_login_refused{channel="relay",login="selfcheck-1"}') == "1.0"
+    assert site.metric('ils_up{channel="relay"}') == "1.0"
     site.do(terminal.hang_up)
 
 

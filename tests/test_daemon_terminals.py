@@ -171,7 +171,7 @@ def test_after_five_wrong_pins_not_even_the_right_one_is_looked_at_but_all_else_
 
 def test_messages_are_counted_by_terminal_command_and_outcome(site: Site) -> None:
     site.counter("17 AB=NOSUCH")
-    assert 'hkall_sip2_messages_total{terminal="counter-1",msg="17",outcome="unknown_item"}' in site.metrics()
+    assert 'hkall_sip2_messages_total{msg="17",outcome="unknown_item",terminal="counter-1"}' in site.metrics()
 
 
 def test_how_long_the_database_takes_is_told_for_what_is_read_and_for_what_is_written(site: Site) -> None:

@@ -27,7 +27,7 @@ from hkall_gateway.doctor.examination import Examinee, examine, examinees
 from hkall_gateway.doctor.findings import Finding, Sheet, Status
 from hkall_gateway.doctor.own import Here
 from hkall_gateway.doctor.tools import Tools
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.mail.smtp import is_address
 from hkall_gateway.parts.means import Means
 
@@ -63,7 +63,7 @@ def doctor(who: str | None, to: str, config: Path, as_json: bool) -> None:
     if to and not is_address(to):
         raise Ending(f"--to: {to!r} is not an address", WRONG)
     reactor, pool = the_reactor(), _threads(THREADS + 2 * len(found.partners))
-    means = Means(reactor, now, os.environ, Counters(), lambda: found)
+    means = Means(reactor, now, os.environ, Metrics(), lambda: found)
     tools = Tools(means, partial(deferToThreadPool, reactor, pool))
     known = examinees(tools, Here(config, house.policy, instance(), number(), runs), to)
     chosen = [_named(known, who)] if who else list(known.values())

@@ -14,7 +14,7 @@ from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import Refused
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.calls import Door
 from hkall_gateway.ncip.problems import Trouble, trouble
 from hkall_gateway.ncip.quarantine import heard_again
@@ -145,7 +145,7 @@ def _door(site: Site) -> Door:
     store, agency = _Store(site), site.house.agency
     desk = Desk(store, Snapshot(Tools(store, agency, _nobody)), lambda: site.house, site.now)
     dialects = {partner.agency: partner.dialect for partner in site.partners}
-    return Door(desk, site.callers, agency, HONG_KONG, dialects, Counters(), site.now)
+    return Door(desk, site.callers, agency, HONG_KONG, dialects, Metrics(), site.now)
 
 
 async def _nobody(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:

@@ -1,1 +1,1 @@
-"""What both doors share: allow lists, secrets, limits, counters."""
+"""What SIP2 and NCIP share: allow lists, secrets, limits, metrics."""

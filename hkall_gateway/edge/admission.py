@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import structlog
 
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.rate import Rate
 
 LOG = structlog.get_logger()
@@ -23,14 +23,14 @@ Judge = Callable[[str], str]
 class Refusals:
     """Counts and logs the connections of one protocol (`sip2`, `ncip`, `ops`) that were turned away."""
 
-    def __init__(self, protocol: str, counters: Counters, now: Callable[[], datetime]) -> None:
-        self._protocol, self._counters, self._now = protocol, counters, now
+    def __init__(self, protocol: str, metrics: Metrics, now: Callable[[], datetime]) -> None:
+        self._protocol, self._metrics, self._now = protocol, metrics, now
         self._event = f"{protocol}.not_admitted"
         self._rate = Rate()
 
     def note(self, why: str, peer: str, detail: str = "") -> None:
         """One more: `why` is address, full, proxy, draining or evicted."""
-        self._counters.add("connections_refused_total", self._protocol, why)
+        self._metrics.connections_refused.labels(self._protocol, why).inc()
         if self._rate.admits(why, LINES_A_MINUTE, self._now()):
             LOG.warning(self._event, channel=self._protocol, peer=peer, why=why, detail=detail)
 

@@ -13,7 +13,7 @@ from zope.interface import directlyProvides, providedBy
 
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.connection_limit import ConnectionLimit, Seat
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.proxy import BadHeader, Header, strip
 
 HEADER_S: Final = 10.0
@@ -36,9 +36,9 @@ class Balanced(WrappingFactory):
 
     noisy = False
 
-    def __init__(self, factory: Any, balancers: AllowList, door: str, counters: Counters, clock: Any) -> None:
+    def __init__(self, factory: Any, balancers: AllowList, door: str, metrics: Metrics, clock: Any) -> None:
         super().__init__(factory)  # type: ignore[no-untyped-call]  # twisted's policies have no types
-        self.balancers, self.door, self.counters, self.clock = balancers, door, counters, clock
+        self.balancers, self.door, self.metrics, self.clock = balancers, door, metrics, clock
         self.waiting = without_header()
         self.protocol: Any = _Connection
 
@@ -99,7 +99,7 @@ class _Connection(ProtocolWrapper):
 
     def _refuse(self, why: str = "proxy") -> None:
         self._wake()
-        self.factory.counters.add("connections_refused_total", self.factory.door, why)
+        self.factory.metrics.connections_refused.labels(self.factory.door, why).inc()
         self.transport.abortConnection()
 
     def _wake(self) -> None:

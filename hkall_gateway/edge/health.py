@@ -11,7 +11,7 @@ import structlog
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules import breaker
 from hkall_gateway.rules.breaker import DOWN, Link, Patience
 
@@ -33,7 +33,7 @@ class Timer(Protocol):
 class Health:
     """Whether the local system may be asked now, and since when it has not answered.
 
-    `channel` is who asks, for the counters: "connector" or "relay". `now` answers the aware UTC instant. With a `timer` a
+    `channel` is who asks, for the metrics: "connector" or "relay". `now` answers the aware UTC instant. With a `timer` a
     system that is down is tried in the background, by the trial that came with what it missed, and no question waits for it;
     without one the next question after a rest is the trial. `beside` is the health of another way to the same system: while
     that is down nobody is asked this way either.
@@ -43,13 +43,13 @@ class Health:
         self,
         channel: str,
         now: Callable[[], datetime],
-        counters: Counters | None = None,
+        metrics: Metrics | None = None,
         patience: Patience = PATIENCE,
         timer: Timer | None = None,
         beside: Health | None = None,
     ) -> None:
         self._channel, self._now, self._patience, self._timer = channel, now, patience, timer
-        self._counters, self._beside = counters or Counters(), beside
+        self._metrics, self._beside = metrics or Metrics(), beside
         self._link = Link(channel)
         self._logins: dict[str, Link] = {}
         self._trial: Trial | None = None
@@ -78,7 +78,7 @@ class Health:
     def heard(self, question: str, took_s: float) -> None:
         """It answered, whatever it said."""
         self._count(question, "ok")
-        self._counters.observe("ils_latency_seconds", took_s, self._channel)
+        self._metrics.ils_latency.labels(self._channel).observe(took_s)
         if not self.up:
             LOG.info("ils.up", channel="ils", asked_by=self._channel, down_since=self.down_since)
         self._link = breaker.heard(self._link, self._now())
@@ -126,13 +126,13 @@ class Health:
         self._logins[name] = link
         again = link.rests_until.isoformat() if link.rests_until else ""
         LOG.error("ils.login_refused", channel="ils", asked_by=self._channel, login=name, why=why, again_at=again)
-        self._counters.put("ils_login_refused", 1, self._channel, name)
+        self._metrics.ils_login_refused.labels(self._channel, name).set(1)
 
     def login_taken(self, name: str) -> None:
         """It takes it."""
         if self._logins.pop(name, None) is not None:
             LOG.info("ils.login_taken", channel="ils", asked_by=self._channel, login=name)
-        self._counters.put("ils_login_refused", 0, self._channel, name)
+        self._metrics.ils_login_refused.labels(self._channel, name).set(0)
 
     def login_changed(self, name: str) -> None:
         """Another password will be tried with this name: the refusal of the former one does not count."""
@@ -165,7 +165,7 @@ class Health:
             self._try_in(1)
 
     def _count(self, question: str, outcome: str) -> None:
-        self._counters.add("ils_calls_total", self._channel, question, outcome)
+        self._metrics.ils_calls.labels(self._channel, question, outcome).inc()
 
     def _tell(self) -> None:
-        self._counters.put("ils_up", float(self.up), self._channel)
+        self._metrics.ils_up.labels(self._channel).set(float(self.up))

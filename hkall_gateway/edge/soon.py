@@ -1,4 +1,4 @@
-"""What can wait until the answers are out: the log line, the counters. All that one turn of the reactor brings is done at once.
+"""What can wait until the answers are out: the log line, the metrics. All that one turn of the reactor brings is done at once.
 
 Not only does nobody wait for it: done in a row it takes half the time, since the processor has it at hand.
 """

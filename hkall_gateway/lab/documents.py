@@ -10,7 +10,7 @@ from typing import Final
 from hkall_gateway.desk import choosing
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import Answer
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.worldfile import Start, secret_of
 from hkall_gateway.ncip.calls import Caller, Door, Peer
 from hkall_gateway.ncip.client import Client, Post
@@ -42,7 +42,7 @@ class Documents:
             agency=start.agency,
             timezone=HONG_KONG,
             dialects={partner.agency: partner.dialect for partner in start.partners},
-            counters=Counters(),
+            metrics=Metrics(),
             now=now,
             places={code: code for code in start.pickup_locations},
             name_order="surname_first",

@@ -1,4 +1,4 @@
-"""The staff of a simulated consortium: counters, stacks, bags on the road.
+"""The staff of a simulated consortium: metrics, stacks, bags on the road.
 
 A book is a physical thing: it is where somebody put it, whatever the gateways think. Staff read what their own gateway says
 and do what it tells them; when it is down or answers nothing they try again later.

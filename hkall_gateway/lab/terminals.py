@@ -10,7 +10,7 @@ from typing import Final
 
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.edge.allow import AllowList
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.worldfile import Start, Terminal
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.policy import messages_of
@@ -87,7 +87,7 @@ class Terminals:
             agency=start.agency,
             library_name=start.name,
             timezone=HONG_KONG,
-            counters=Counters(),
+            metrics=Metrics(),
             now=now,
             beyond=beyond,
             institution=start.ils.institution,

@@ -39,7 +39,7 @@ async def authenticated(door: Door, message: Message, peer: Peer) -> Caller | Tr
     found = await _proven(door, claimed, rows, offered)
     if isinstance(found, Trouble) and _was_wrong(found, offered):
         door.proofs.count(ways, door.now())
-        door.counters.add("wrong_proofs_total", claimed if claimed in door.callers else "unknown")
+        door.metrics.wrong_proofs.labels(claimed if claimed in door.callers else "unknown").inc()
     return found
 
 

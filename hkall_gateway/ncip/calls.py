@@ -15,9 +15,9 @@ from hkall_gateway.desk.asks import Heard, InboxKey
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.edge.allow import AllowList
-from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.guesses import Guesses
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.rate import LineLimit, Rate
 from hkall_gateway.edge.soon import at_once
 from hkall_gateway.ncip.dialects import DIALECTS, Dialect
@@ -139,7 +139,7 @@ class Door:
     agency: str
     timezone: tzinfo
     dialects: Mapping[str, str]
-    counters: Counters
+    metrics: Metrics
     now: Callable[[], datetime]
     rate: Rate = field(default_factory=Rate)
     deadline: Deadline | None = None

@@ -67,7 +67,7 @@ async def seen_with(call: Call, card: str, pin: Sensitive | None) -> PatronSeen 
     away = seen.refusal is not None and seen.refusal.why is Why.TRY_AGAIN
     if pin is not None and not seen.pin_ok and not away:
         call.door.guesses.count(ways, call.door.now())
-        call.door.counters.add("wrong_pins_total", "ncip", call.caller.agency)
+        call.door.metrics.wrong_pins.labels("ncip", call.caller.agency).inc()
         LOG.warning("ncip.pin_wrong", peer=call.caller.agency, service=call.message.service, card=card)
     return seen
 

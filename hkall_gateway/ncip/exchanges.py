@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.messages import Message
 
 LOG = structlog.get_logger()
@@ -47,10 +47,10 @@ def replied(partner: str, service: str, seconds: float, reply: Message | None) -
     return Exchange(partner, service, seconds, "problem" if reply.has("Problem") else "", reply.notes)
 
 
-def note(counters: Counters, one: Exchange) -> None:
+def note(metrics: Metrics, one: Exchange) -> None:
     """Count it; a reply that is valid in the partner's own way only is told to operators, and counts all the same."""
-    counters.observe("ncip_latency_seconds", one.seconds, one.partner, one.service, "out")
+    metrics.ncip_latency.labels(one.partner, one.service, "out").observe(one.seconds)
     if one.failure:
-        counters.add("ncip_errors_total", one.partner, one.failure)
+        metrics.ncip_errors.labels(one.partner, one.failure).inc()
     if one.notes:
         LOG.info("ncip.reply_tolerated", partner=one.partner, service=one.service, notes=list(one.notes))

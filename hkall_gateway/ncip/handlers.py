@@ -289,9 +289,9 @@ def _tell(
     named = door.known(sender)
     known = named if named in door.callers else "unknown"
     service = asked.service or "unknown"
-    door.counters.observe("ncip_latency_seconds", seconds, known, service, "in")
+    door.metrics.ncip_latency.labels(known, service, "in").observe(seconds)
     if isinstance(said, Trouble):
-        door.counters.add("ncip_errors_total", known, "problem" if asked.message.service else "xml")
+        door.metrics.ncip_errors.labels(known, "problem" if asked.message.service else "xml").inc()
     left_out = 0 if proven else door.unproven.left_out(known, door.now())
     if left_out is None:
         return

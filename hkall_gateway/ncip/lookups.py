@@ -50,7 +50,7 @@ async def _told(call: Call, seen: PatronSeen) -> Fields:
     wanted, flags = desired(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
     whole = call.from_client or call.caller.sees_patrons or bool(seen.pin_ok)
     whole = whole or await call.door.desk.serves(call.caller.agency, seen.card)
-    call.door.counters.add("patron_lookups_total", call.caller.agency, "whole" if whole else "eligibility")
+    call.door.metrics.patron_lookups.labels(call.caller.agency, "whole" if whole else "eligibility").inc()
     if not whole:
         wanted, flags = wanted & ELIGIBILITY, frozenset()
     return replies.patron(seen, wanted, flags, frame(call))

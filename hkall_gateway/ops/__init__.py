@@ -1,1 +1,1 @@
-"""What operators open: health and metrics."""
+"""Pages for monitoring: health and metrics."""

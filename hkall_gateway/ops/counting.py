@@ -1,4 +1,4 @@
-"""What happened, as counters: each committed line of the journal, each letter that left or did not, each group of units."""
+"""Counts committed journal entries, letters by the result of each attempt, and groups of units."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from hkall_gateway.desk.outcomes import Answer
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules import decline_reasons
 from hkall_gateway.rules.lifecycle import FINAL, Event, side_of
 from hkall_gateway.rules.vocabulary import Request
@@ -22,44 +22,44 @@ REASONS = decline_reasons.OURS | set(decline_reasons.PUBLISHED)
 """The reasons that are told apart; whatever a library says in words of its own is "other" (R37)."""
 
 
-def count(counters: Counters, moves: Sequence[Move]) -> None:
-    """Every step that was taken, how long the request had stood there, and what has ended or was declined with it."""
+def count(metrics: Metrics, moves: Sequence[Move]) -> None:
+    """Count each step taken, the time the request had stood in its position, and requests that ended or were declined."""
     for move in moves:
         if move.outcome != "ok":
             continue
-        counters.add("transitions_total", move.source, move.target)
+        metrics.transitions.labels(move.source, move.target).inc()
         if move.event in EVENTS and move.target in FINAL and move.source != move.target:
-            counters.add("requests_total", side_of(Event[move.event]), move.partner, move.target)
+            metrics.requests.labels(side_of(Event[move.event]), move.partner, move.target).inc()
         if move.before is not None and move.after is not None:
-            _compare(counters, move.event, move.before, move.after)
+            _compare(metrics, move.event, move.before, move.after)
 
 
-def _compare(counters: Counters, event: str, before: Request, after: Request) -> None:
+def _compare(metrics: Metrics, event: str, before: Request, after: Request) -> None:
     if before.position is not after.position and before.moved_at and after.moved_at:
-        counters.observe("age_seconds", (after.moved_at - before.moved_at).total_seconds(), before.position)
+        metrics.ages.labels(before.position).observe((after.moved_at - before.moved_at).total_seconds())
     if event in DECLINES:
-        counters.add("decline_total", before.partner, after.reason if after.reason in REASONS else "other")
+        metrics.declines.labels(before.partner, after.reason if after.reason in REASONS else "other").inc()
 
 
-def counted(counters: Counters, deliver: Callable[[OutboxRow], Awaitable[Answer]]) -> Callable[[OutboxRow], Awaitable[Answer]]:
-    """A carrier of letters that counts what became of each try."""
+def counted(metrics: Metrics, deliver: Callable[[OutboxRow], Awaitable[Answer]]) -> Callable[[OutboxRow], Awaitable[Answer]]:
+    """Return a carrier that delivers with `deliver` and counts the result of each attempt."""
 
     async def delivered(row: OutboxRow) -> Answer:
         answer = await deliver(row)
-        counters.add("notices_total", row.send, answer.kind)
+        metrics.notices.labels(row.send, answer.kind).inc()
         return answer
 
     return delivered
 
 
-def timed(counters: Counters, seconds: Callable[[], float]) -> Watch:
-    """How many units each group had and how long it took by the clock `seconds`."""
+def timed(metrics: Metrics, seconds: Callable[[], float]) -> Watch:
+    """Return a watch that observes the units of each group and its duration by the clock `seconds`."""
 
     @contextmanager
     def watch(lane: str, units: int) -> Iterator[None]:
         began = seconds()
         yield
-        counters.observe("group_units", units, lane)
-        counters.observe("db_latency_seconds", seconds() - began, lane)
+        metrics.group_units.labels(lane).observe(units)
+        metrics.db_latency.labels(lane).observe(seconds() - began)
 
     return watch

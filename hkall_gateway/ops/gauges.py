@@ -1,4 +1,4 @@
-"""What the database knows, as gauges: looked at when a monitoring tool asks, so that every gateway tells the same."""
+"""Gauges read from the database when the metrics are collected, so that every gateway shows the same values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from hkall_gateway.edge.metrics import NAMESPACE
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.breaker import UP, Link, circuit
 from hkall_gateway.rules.vocabulary import Side
@@ -18,21 +23,60 @@ Rows = Mapping[tuple[str, ...], float]
 SELDOM: Final = timedelta(minutes=5)
 CIRCUIT: Final = {"closed": 0, "half-open": 1, "open": 2}
 
+# fmt: off
+GAUGES: Final[Mapping[str, tuple[str, str]]] = {
+    "open_by_position":           ("side partner position", "Open requests."),
+    "outbox_depth":               ("partner",               "Messages that wait to be sent."),
+    "outbox_oldest_seconds":      ("partner",               "Age of the oldest message that waits."),
+    "dead_letters":               ("partner",               "Messages given up, for staff to settle."),
+    "partner_up":                 ("partner",               "1 if the last attempt reached the partner, else 0."),
+    "partner_fault":              ("partner",               "1 while it refuses our agency, version or service."),
+    "circuit_state":              ("partner",               "0 sending, 1 trying again, 2 resting."),
+    "ils_snapshot_age_seconds":   ("",                      "Age of the loaded patron file."),
+    "timer_lag_seconds":          ("job",                   "How late a round ran last."),
+    "closure_calendar_days_left": ("",                      "Days until the closure calendar ends."),
+    "fill_rate":                  ("",                      "Part of our requests that a lender filled."),
+    "lend_borrow_balance":        ("partner",               "Books lent to a partner less books borrowed."),
+}
+"""The labels and the help text of each gauge, by its name without the prefix."""
+# fmt: on
 
-class Gauges:
-    """`agency` is ours. What has to count a month of requests is counted every few minutes, and told as it was in between."""
+
+class Gauges(Collector):
+    """Collects the values that were last read from the database.
+
+    `agency` is ours. The figures of the last month are counted every five minutes and kept in between. Not safe from several
+    threads: `rows` is set and collected in the reactor's thread.
+    """
 
     def __init__(self, agency: str, now: Callable[[], datetime]) -> None:
         self._agency, self._now = agency, now
         self._counted: Mapping[str, Rows] = {}
         self._counted_at: datetime | None = None
+        self.rows: Mapping[str, Rows] = {}
+        """The series of each gauge at the next collection; a gauge without series is left out."""
 
-    def look(self, unit: Unit) -> Mapping[str, Rows]:
-        """Every gauge of the database with all its series."""
+    def read(self, unit: Unit) -> Mapping[str, Rows]:
+        """Return every gauge of GAUGES with all its series."""
         now = self._now()
         if self._counted_at is None or now - self._counted_at >= SELDOM:
             self._counted, self._counted_at = _of_the_month(unit, now), now
         return {**_work(unit), **_outbox(unit, now), **_lines(unit, now), **_age(unit, self._agency, now), **self._counted}
+
+    def describe(self) -> Iterable[Metric]:
+        """Name the gauges, so that a registry refuses another metric of the same name."""
+        return [_family(name, {}) for name in GAUGES]
+
+    def collect(self) -> Iterable[Metric]:
+        return [_family(name, series) for name, series in self.rows.items() if series]
+
+
+def _family(name: str, series: Rows) -> Metric:
+    labels, text = GAUGES[name]
+    family = GaugeMetricFamily(f"{NAMESPACE}_{name}", text, labels=labels.split())
+    for values, value in series.items():
+        family.add_metric(values, value)
+    return family
 
 
 def _work(unit: Unit) -> Mapping[str, Rows]:

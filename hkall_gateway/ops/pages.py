@@ -1,23 +1,23 @@
-"""What operators' tools open: /healthz = the process answers, /readyz = it can do its work, /metrics = Prometheus text."""
+"""Pages for monitoring: /healthz = the process answers, /readyz = it can do its work, /metrics = what Prometheus reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
+from prometheus_client import CollectorRegistry, exposition
+from prometheus_client.openmetrics import exposition as openmetrics
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.web import pages, resource
 from twisted.web.server import NOT_DONE_YET
 
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
-from hkall_gateway.edge.counters import Counters
-from hkall_gateway.ops.gauges import Rows
+from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.store.database import Store
 from hkall_gateway.store.unit import Unit
-
-Look = Callable[[Unit], Mapping[str, Rows]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,15 @@ class Page:
 
 
 EVERY_S: Final = 0.1
-"""A page is made at most once in so long: one costs some milliseconds, and anybody may ask."""
+METRICS_EVERY_S: Final = 0.5
+"""Shortest time between two pages, and between two of /metrics in one format: 1,900 lines hold up the main loop for 15 ms."""
 
 
 class Paced:
-    """A page that is made ten times a second at most. Who asks sooner waits; all who wait get the same one, freshly made."""
+    """A page that is made once in `every_s` seconds at most. Earlier requests wait, and all get the same fresh page."""
 
-    def __init__(self, make: Callable[[], Coroutine[Any, Any, Page]], clock: Clock) -> None:
-        self._make, self._clock = make, clock
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, Page]], clock: Clock, every_s: float = EVERY_S) -> None:
+        self._make, self._clock, self._every_s = make, clock, every_s
         self._free_s = 0.0
         self._waiting: list[Deferred[Page]] = []
 
@@ -57,7 +58,7 @@ class Paced:
         ensureDeferred(self._make()).addCallback(self._tell)
 
     def _tell(self, page: Page) -> None:
-        self._free_s = self._clock.seconds() + EVERY_S
+        self._free_s = self._clock.seconds() + self._every_s
         waiting, self._waiting = self._waiting, []
         for asked in waiting:
             asked.callback(page)
@@ -121,34 +122,46 @@ def _nothing(_unit: Unit) -> None:
     """Asks only whether the writer's own connection is there; a transaction that wrote nothing costs the disk nothing."""
 
 
-class Metrics(resource.Resource):
-    """The counters of this process, and what the database knows now."""
+@dataclass(frozen=True, slots=True)
+class Format:
+    """An exposition format: its Content-Type, and its encoder."""
 
-    def __init__(self, store: Store, counters: Counters, gauges: Look, clock: Clock) -> None:
+    content_type: str
+    encode: Callable[[CollectorRegistry], bytes]
+
+
+TEXT: Final = Format(exposition.CONTENT_TYPE_PLAIN_0_0_4, exposition.generate_latest)
+OPENMETRICS: Final = Format(openmetrics.CONTENT_TYPE_LATEST, openmetrics.generate_latest)
+FORMATS: Final = (TEXT, OPENMETRICS)
+
+
+class MetricsPage(resource.Resource):
+    """Everything in the registry, after the gauges of the database were read."""
+
+    def __init__(self, store: Store, registry: CollectorRegistry, gauges: Gauges, clock: Clock) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
-        self._store, self._counters, self._gauges = store, counters, gauges
-        self._page = Paced(self._answer, clock)
-        self._told: Mapping[str, Rows] = {}
+        self._store, self._registry, self._gauges = store, registry, gauges
+        self._text, self._openmetrics = (Paced(partial(self._answer, form), clock, METRICS_EVERY_S) for form in FORMATS)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        return _later(request, self._page())
+        accepted = request.getHeader(b"accept") or b""
+        return _later(request, self._openmetrics() if b"application/openmetrics-text" in accepted else self._text())
 
-    async def _answer(self) -> Page:
+    async def _answer(self, form: Format) -> Page:
         try:
-            self._told = await self._store.read(self._gauges)
-        except Exception:  # noqa: BLE001  # /readyz says that; what this process counted is told all the same
-            self._told = {name: {} for name in self._told}
-        for name, rows in self._told.items():
-            self._counters.replace(name, rows)
-        return Page(200, b"text/plain; version=0.0.4; charset=utf-8", self._counters.text().encode())
+            self._gauges.rows = await self._store.read(self._gauges.read)
+        except Exception:  # noqa: BLE001  # /readyz reports it; the metrics of this process are shown all the same
+            self._gauges.rows = {}
+        return Page(200, form.content_type.encode(), form.encode(self._registry))
 
 
 def ops_site(
-    store: Store, counters: Counters, gauges: Look, listening: Callable[[], bool], bounds: Bounds, reactor: Any
+    store: Store, registry: CollectorRegistry, gauges: Gauges, listening: Callable[[], bool], bounds: Bounds, reactor: Any
 ) -> BoundedSite:
-    """The whole little site; `gauges` looks at what the database knows."""
+    """Return the site of the three pages; registers `gauges`."""
+    registry.register(gauges)
     root: Any = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", Health())  # type: ignore[no-untyped-call]
     root.putChild(b"readyz", Ready(store, listening, reactor))
-    root.putChild(b"metrics", Metrics(store, counters, gauges, reactor))
+    root.putChild(b"metrics", MetricsPage(store, registry, gauges, reactor))
     return BoundedSite(root, bounds, reactor)

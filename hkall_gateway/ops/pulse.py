@@ -1,10 +1,10 @@
-"""How late the main loop is: a timer that should ring every so often, and by how much it did not."""
+"""Measures the lag of the main loop: how late a periodic timer fires."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 
 BEAT_S: Final = 0.05
 """Often enough to meet what holds up the loop for a moment, seldom enough to cost nothing."""
@@ -13,8 +13,8 @@ BEAT_S: Final = 0.05
 class Pulse:
     """Observes `reactor_lag_seconds` once a beat. `clock` has Twisted's `seconds` and `callLater`."""
 
-    def __init__(self, clock: Any, counters: Counters) -> None:
-        self._clock, self._counters = clock, counters
+    def __init__(self, clock: Any, metrics: Metrics) -> None:
+        self._clock, self._metrics = clock, metrics
         self._due, self._timer = 0.0, None
 
     def start(self) -> None:
@@ -29,5 +29,5 @@ class Pulse:
             self._timer = None
 
     def _ring(self) -> None:
-        self._counters.observe("reactor_lag_seconds", max(0.0, self._clock.seconds() - self._due))
+        self._metrics.reactor_lag.observe(max(0.0, self._clock.seconds() - self._due))
         self.start()

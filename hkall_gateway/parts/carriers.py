@@ -30,7 +30,7 @@ def carriers(means: Means, store: Store, house: Callable[[], House], to_local_sy
     """Who takes a row of the outbox, by its kind."""
     return {
         NCIP: _initiator(means, store, house),
-        MAILED: counting.counted(means.counters, _mailer(means, store, house)),
+        MAILED: counting.counted(means.metrics, _mailer(means, store, house)),
         LOCAL: to_local_system,
     }
 
@@ -44,7 +44,7 @@ def terms(means: Means, line: str) -> courier.Terms:
 
 
 def _initiator(means: Means, store: Store, house: Callable[[], House]) -> Carrier:
-    agreed, told = rows.agreed_secrets(means.config(), means.environ), partial(exchanges.note, means.counters)
+    agreed, told = rows.agreed_secrets(means.config(), means.environ), partial(exchanges.note, means.metrics)
     post, proofs = AgentPost(means.reactor), rows.our_proofs(means.config(), means.environ)
     posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}
     client = Client(post, house().agency, agreed, told, means.reactor.seconds, posts)

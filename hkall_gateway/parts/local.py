@@ -78,7 +78,7 @@ class Local:
             health.stop()
 
     def _health(self, channel: str, beside: Health | None = None) -> Health:
-        return Health(channel, self._means.clock, self._means.counters, timer=self._means.reactor, beside=beside)
+        return Health(channel, self._means.clock, self._means.metrics, timer=self._means.reactor, beside=beside)
 
     def _keep_s(self) -> float:
         return self._ils.keep_s if self._ils.fallback == "allow" else 0.0

@@ -8,18 +8,18 @@ from datetime import datetime
 from typing import Any
 
 from hkall_gateway.config.gateway import Gateway
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules.vocabulary import Sensitive
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """The reactor, the clock (the aware UTC instant), the environment, the counters, and the configuration of now."""
+    """The reactor, the clock (the aware UTC instant), the environment, the metrics, and the configuration of now."""
 
     reactor: Any
     clock: Callable[[], datetime]
     environ: Mapping[str, str]
-    counters: Counters
+    metrics: Metrics
     config: Callable[[], Gateway]
 
     def secret(self, variable: str | None) -> Sensitive:

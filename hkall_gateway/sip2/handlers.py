@@ -130,7 +130,7 @@ async def _with_pin(turn: Turn) -> Reply:
     answer = await relay.answer(turn, HANDLERS[turn.message.code])
     if _found_wrong(answer):
         guesses.count(turn.ways, turn.now)
-        turn.door.counters.add("wrong_pins_total", "sip2", turn.terminal.login)
+        turn.door.metrics.wrong_pins.labels("sip2", turn.terminal.login).inc()
         LOG.warning("sip2.pin_wrong", code=turn.message.code, card=Sensitive(turn.message.get("AA")), peer=turn.peer)
     return answer
 
@@ -141,10 +141,10 @@ def _found_wrong(answer: Reply) -> bool:
 
 
 def _note(turn: Turn, answer: Reply, took: timedelta) -> None:
-    code, no, counters = turn.message.code, answer.no, turn.door.counters
-    counters.observe("sip2_latency_seconds", took.total_seconds(), code)
+    code, no, metrics = turn.message.code, answer.no, turn.door.metrics
+    metrics.sip2_latency.labels(code).observe(took.total_seconds())
     outcome = no.why.value if no else "relayed" if answer.body else "ok"
-    counters.add("sip2_messages_total", turn.terminal.login, code, outcome)
+    metrics.sip2_messages.labels(turn.terminal.login, code, outcome).inc()
     about_no = {"refused": no.why.value, "rule": no.rule} if no else {}
     LOG.info(
         "sip2.answered",

@@ -160,11 +160,11 @@ class Line(TwistedProtocol):
         self._wait(CLOSE_S, self._socket.abortConnection)
 
     def tally(self) -> None:
-        """Tell the process's counters what this session counted since the last time: when they are read, and at the end."""
+        """Add what this session counted since the last call to the metrics: at each collection, and at the end."""
         for event, count in self._session.counters.items():
             told = self._counted.get(event, 0)
             if count > told:
-                self._port.door().counters.add("sip2_events_total", event, by=count - told)
+                self._port.door().metrics.sip2_events.labels(event).inc(count - told)
                 self._counted[event] = count
 
     # ---- the socket's own words: whether the peer takes what is written

@@ -355,7 +355,7 @@ async def _exchanged(turn: Turn, beyond: Beyond, body: bytes) -> bytes:
         return _across(await beyond(_across(_blanked(body, here), here, there)), there, here)
     except HungUp:
         code = turn.message.code
-        turn.door.counters.add("ils_hang_ups_total", turn.terminal.login, code)
+        turn.door.metrics.ils_hang_ups.labels(turn.terminal.login, code).inc()
         LOG.warning("sip2.ils_hung_up", code=code, asked=body[:2].decode("latin-1"))
         raise
 

@@ -50,7 +50,7 @@ class Terminals(Factory):
         self.lines: set[Line] = set()
         self._drained: Deferred[None] | None = None
         self._patience: Any = None
-        door().counters.ask(self._tally)
+        door().metrics.before_collection(self._tally)
 
     @property
     def draining(self) -> bool:
@@ -80,8 +80,8 @@ class Terminals(Factory):
         self._look_if_drained()
 
     def count(self) -> None:
-        """Tell the process's counters how many are inside."""
-        self.door().counters.put("sip2_sessions", self.limit.inside)
+        """Set the metric of connected terminals."""
+        self.door().metrics.sip2_sessions.set(self.limit.inside)
 
     def _tally(self) -> None:
         for line in self.lines:

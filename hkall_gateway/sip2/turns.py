@@ -13,8 +13,8 @@ from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.edge.address_queue import AddressQueue
 from hkall_gateway.edge.allow import AllowList
-from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.guesses import Guesses, Ways
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.soon import at_once
 from hkall_gateway.rules.calendar import end_of
 from hkall_gateway.rules.vocabulary import By, Sensitive, Why
@@ -94,7 +94,7 @@ class Door:
     agency: str
     library_name: str
     timezone: tzinfo
-    counters: Counters
+    metrics: Metrics
     now: Callable[[], datetime]
     beyond: Callable[[], Beyond] | None = None
     own_logins: bool = True

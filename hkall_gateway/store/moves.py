@@ -10,7 +10,7 @@ from hkall_gateway.rules.vocabulary import By, Request
 
 @fixed(frozen=True, slots=True)
 class Move:
-    """One line of the journal, for the log and the counters, once it is committed; a change with the request on both sides."""
+    """One line of the journal, for the log and the metrics, once it is committed; a change with the request on both sides."""
 
     request: str
     event: str

@@ -44,7 +44,7 @@ ASKED: dict[str, Ask] = {
     "requests trace":            lambda unit, now: unit.history("C00001"),
     "overrides":                 lambda unit, now: lists.overrides(unit),
     "choice of a lender":        lambda unit, now: partners.records(unit, now, LENDERS),
-    "metrics":                   lambda unit, now: Gauges("HKU", lambda: now).look(unit),
+    "metrics":                   lambda unit, now: Gauges("HKU", lambda: now).read(unit),
     "what is due":               lambda unit, now: unit.outbox.next_due(),
 }
 # fmt: on

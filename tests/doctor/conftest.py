@@ -25,7 +25,7 @@ from hkall_gateway.doctor.examination import examine, examinees
 from hkall_gateway.doctor.findings import Finding, Sheet
 from hkall_gateway.doctor.own import Here
 from hkall_gateway.doctor.tools import Tools
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.setup import decided_policy
 from hkall_gateway.parts.means import Means
 from tests.ports import free_ports
@@ -77,7 +77,7 @@ class Site:
     def examine(self, who: str, to: str = "", seconds: float = 10.0) -> Sheet:
         """What doctor finds of one peer."""
         config = gateway.load(self.path, self.environ)
-        means = Means(self.reactor, now, self.environ, Counters(), lambda: config)
+        means = Means(self.reactor, now, self.environ, Metrics(), lambda: config)
         tools = Tools(means, partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool()))
         here = Here(self.path, house_of(config).policy, self.instance, "1", runs)
         one = examinees(tools, here, to)[who]

@@ -12,7 +12,8 @@ from twisted.internet.testing import StringTransport
 
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.balanced import HEADER_S, WITHOUT_HEADER, Balanced
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
+from tests.metrics import value
 
 BALANCER, STRANGER = "10.0.0.9", "10.0.0.7"
 V1 = b"PROXY TCP4 192.0.2.5 10.0.0.1 40000 8080\r\n"
@@ -46,9 +47,9 @@ class Site:
 
     def __init__(self) -> None:
         made.clear()
-        self.clock, self.counters = Clock(), Counters()
+        self.clock, self.metrics = Clock(), Metrics()
         inner = Factory.forProtocol(Behind)
-        self.factory = Balanced(inner, AllowList([f"{BALANCER}/32"]), "ncip", self.counters, self.clock)
+        self.factory = Balanced(inner, AllowList([f"{BALANCER}/32"]), "ncip", self.metrics, self.clock)
 
     def call(self, address: str, *chunks: bytes) -> Any:
         peer: Any = IPv4Address("TCP", address, 40000)
@@ -61,7 +62,7 @@ class Site:
 
     @property
     def refused(self) -> float:
-        return self.counters.read("connections_refused_total", "ncip", "proxy")
+        return value(self.metrics, "connections_refused_total", "ncip", "proxy")
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_a_balancer_may_have_so_many_without_a_header_and_any_number_with_one(si
         site.call(BALANCER, V1)
     waiting = [site.call(BALANCER, V1[:4]) for _ in range(WITHOUT_HEADER)]
     one_more = site.call(BALANCER)
-    assert (one_more.disconnected, site.counters.read("connections_refused_total", "ncip", "full")) == (True, 1)
+    assert (one_more.disconnected, value(site.metrics, "connections_refused_total", "ncip", "full")) == (True, 1)
     assert not any(line.disconnected for line in waiting)
 
     waiting[0].protocol.dataReceived(V1[4:])

@@ -6,16 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.health import Health
+from hkall_gateway.edge.metrics import Metrics
+from tests.metrics import value
 
 BEGIN = datetime(2017, 3, 1, 2, tzinfo=UTC)
 
 
 class Watched:
     def __init__(self) -> None:
-        self.now, self.counters = BEGIN, Counters()
-        self.health = Health("relay", lambda: self.now, self.counters)
+        self.now, self.metrics = BEGIN, Metrics()
+        self.health = Health("relay", lambda: self.now, self.metrics)
 
     def misses(self, times: int) -> None:
         for _ in range(times):
@@ -61,12 +62,12 @@ def test_questions_are_counted_by_what_came_of_them(watched: Watched) -> None:
     watched.misses(3)
     watched.health.rested("17")
     counted = {
-        outcome: watched.counters.read("ils_calls_total", "relay", question, outcome)
+        outcome: value(watched.metrics, "ils_calls_total", "relay", question, outcome)
         for question, outcome in (("63", "ok"), ("63", "unreachable"), ("17", "resting"))
     }
     assert counted == {"ok": 1, "unreachable": 3, "resting": 1}
-    assert watched.counters.read("ils_up", "relay") == 0
-    assert watched.counters.read("ils_latency_seconds", "relay") == 1
+    assert value(watched.metrics, "ils_up", "relay") == 0
+    assert value(watched.metrics, "ils_latency_seconds", "relay") == 1
 
 
 def test_its_going_and_its_return_are_said_once(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +78,7 @@ def test_its_going_and_its_return_are_said_once(watched: Watched, capsys: pytest
 
 
 def test_where_one_way_to_it_is_down_nobody_waits_on_the_other(watched: Watched) -> None:
-    other = Health("connector", lambda: watched.now, watched.counters, beside=watched.health)
+    other = Health("connector", lambda: watched.now, watched.metrics, beside=watched.health)
     assert other.may_ask()
     watched.misses(3)
     assert (other.up, other.may_ask()) == (True, False)

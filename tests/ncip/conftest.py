@@ -17,7 +17,7 @@ from sqlalchemy import insert, select
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.ports import BorrowerFacts, Verb
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.codec import NISO, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS, minor
 from hkall_gateway.ncip.handlers import Caller, Door, Peer, respond
@@ -166,7 +166,7 @@ class World:
             Caller(CENTRAL, "i-key", "partner", net),
         )
         callers = {row.agency: row for row in rows} | {"MUTE": Caller("MUTE", "", "partner", net)}
-        self.door = Door(desk, callers, "HKU", HONG_KONG, PARTNERS, Counters(), lambda: self.now)
+        self.door = Door(desk, callers, "HKU", HONG_KONG, PARTNERS, Metrics(), lambda: self.now)
 
     def document(self, agency: str, service: str, secret: str = "", **fields: Any) -> bytes:
         """A document of an agency, with the agency's own secret unless another is given."""

@@ -13,7 +13,7 @@ from lxml import etree
 from structlog.testing import capture_logs
 
 from hkall_gateway.desk.outcomes import Answer
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.client import DOCUMENTS, Client, NoReply, NotSent, Posted, document
 from hkall_gateway.ncip.codec import decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
@@ -23,6 +23,7 @@ from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling, is_letter
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
 from hkall_gateway.store.database import finished
+from tests.metrics import value
 
 EXAMPLES = Path(__file__).parents[3] / "shared/ncip/examples"
 CUHK = Partner("CUHK", "CUHK Library", url="http://cuhk.test/ncip", timeout_s=7)
@@ -312,17 +313,17 @@ COUNTED: dict[str, tuple[Posted | Exception, str]] = {
 @pytest.mark.parametrize("name", COUNTED)
 def test_every_document_is_timed_and_every_failure_counted_by_its_kind(name: str) -> None:
     reply, failure = COUNTED[name]
-    counters, clock = Counters(), iter((100.0, 101.5))
-    client = Client(Script(reply), "HKU", {}, partial(note, counters), lambda: next(clock))
+    metrics, clock = Metrics(), iter((100.0, 101.5))
+    client = Client(Script(reply), "HKU", {}, partial(note, metrics), lambda: next(clock))
     finished(client.deliver(telling(Send.ASK_LENDER), CUHK))
-    assert counters.read("ncip_latency_seconds", "CUHK", "RequestItem", "out") == 1
+    assert value(metrics, "ncip_latency_seconds", "CUHK", "RequestItem", "out") == 1
     kinds = ("dns", "connect", "tls", "timeout", "http", "xml", "problem")
-    assert [kind for kind in kinds if counters.read("ncip_errors_total", "CUHK", kind)] == ([failure] if failure else [])
+    assert [kind for kind in kinds if value(metrics, "ncip_errors_total", "CUHK", kind)] == ([failure] if failure else [])
 
 
 def test_a_reply_that_is_valid_only_in_the_partners_own_way_counts_and_is_told_to_operators() -> None:
     body = b"<NCIPMessage><RequestItemResponse><Dance/></RequestItemResponse></NCIPMessage>"
-    client = Client(Script(Posted(200, XML, body, 0)), "HKU", {}, partial(note, Counters()))
+    client = Client(Script(Posted(200, XML, body, 0)), "HKU", {}, partial(note, Metrics()))
     with capture_logs() as logs:
         answer = finished(client.deliver(telling(Send.ASK_LENDER), CUHK))
     assert answer == Answer("accepted")

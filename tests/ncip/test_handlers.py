@@ -18,6 +18,7 @@ from hkall_gateway.ncip.handlers import HANDLERS, Peer
 from hkall_gateway.ncip.messages import SHAPES, Fields, Message
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.tables import FINES
+from tests.metrics import value
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -193,9 +194,9 @@ def test_strangers_cannot_fill_the_log_and_all_they_send_is_counted(world: World
     assert Counter(line["peer"] for line in logs) == {"unknown": LINES_A_MINUTE, CUHK: LINES_A_MINUTE + 1}
     assert problem(forged[0])
     assert logs[-1]["outcome"] == "ok"
-    counters = world.door.counters
-    assert counters.read("ncip_errors_total", "unknown", "problem") == LINES_A_MINUTE + 20
-    assert counters.read("ncip_errors_total", "unknown", "xml") == LINES_A_MINUTE + 20
+    metrics = world.door.metrics
+    assert value(metrics, "ncip_errors_total", "unknown", "problem") == LINES_A_MINUTE + 20
+    assert value(metrics, "ncip_errors_total", "unknown", "xml") == LINES_A_MINUTE + 20
 
     world.now += timedelta(minutes=2)
     with capture_logs() as logs:

@@ -20,6 +20,7 @@ from hkall_gateway.ncip.http_proofs import HttpProof, Shown, challenge, shown
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.signed_tokens import TokenRule
 from hkall_gateway.store.database import finished
+from tests.metrics import value
 from tests.ncip import test_signed_tokens as peer
 from tests.ncip.conftest import World, read
 
@@ -169,7 +170,7 @@ def test_wrong_proofs_are_counted_and_after_ten_not_even_a_right_one_is_looked_a
     assert door.ask(basic("vufind", "s3cret"), address="10.0.0.8") == ""
     world.now += timedelta(minutes=16)
     assert door.ask(basic("vufind", "s3cret")) == ""
-    assert world.door.counters.read("wrong_proofs_total", DISCOVERY) == 10
+    assert value(world.door.metrics, "wrong_proofs_total", DISCOVERY) == 10
 
 
 def test_who_waits_for_the_challenge_has_guessed_nothing(world: World) -> None:
@@ -249,7 +250,7 @@ def test_a_token_that_is_not_for_us_is_challenged(later: World, more: dict[str, 
 def test_a_token_whose_keys_cannot_be_had_is_no_wrong_proof(later: World) -> None:
     door = Door(later, signed(), CUHK)
     assert [door.ask(f"Bearer {peer.token()}", sender=CUHK) for _ in range(12)] == [BUSY] * 12
-    assert later.door.counters.read("wrong_proofs_total", CUHK) == 0
+    assert value(later.door.metrics, "wrong_proofs_total", CUHK) == 0
     assert door.challenges == []
 
 

@@ -15,6 +15,7 @@ from hkall_gateway.ncip.codec import encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.rules.vocabulary import Position
+from tests.metrics import value
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -172,7 +173,7 @@ def test_wrong_pins_are_events_and_beyond_a_number_none_is_looked_at(world: Worl
     assert found == [wrong, "", wrong, wrong, LATER]
     seen = [(log["log_level"], log["peer"]) for log in logs if log["event"] == "ncip.pin_wrong"]
     assert seen == [("warning", DISCOVERY)] * 3
-    assert world.door.counters.read("wrong_pins_total", "ncip", DISCOVERY) == 3
+    assert value(world.door.metrics, "wrong_pins_total", "ncip", DISCOVERY) == 3
     assert problem(world.ask(DISCOVERY, "LookupUser", UserId=UG1)) == ""
     world.now += timedelta(minutes=15)
     assert problem(with_pin(world, "1234")) == ""
@@ -196,7 +197,7 @@ def test_a_broker_without_a_pin_or_an_open_request_hears_eligibility_and_blocks_
     assert next(iter(reply.each("UserOptionalFields"))).fields.keys() == {"UserPrivilege"}
     barred = seen_by(world, agency, UserId={**UG1, "UserIdentifierValue": "LATE"})
     assert barred.text("UserOptionalFields/BlockOrTrap/BlockOrTrapType") == "Block Request Item"
-    assert world.door.counters.read("patron_lookups_total", agency, "eligibility") == 2
+    assert value(world.door.metrics, "patron_lookups_total", agency, "eligibility") == 2
 
 
 def test_with_the_pin_or_an_open_request_of_its_own_or_by_its_row_a_broker_hears_the_name(world: World) -> None:
@@ -207,7 +208,7 @@ def test_with_the_pin_or_an_open_request_of_its_own_or_by_its_row_a_broker_hears
     assert "Chan Tai Man" in with_name(world)
     admit(world, CENTRAL, sees_patrons=True)
     assert "Chan Tai Man" in seen_by(world, CENTRAL).text(NAME)
-    assert world.door.counters.read("patron_lookups_total", BROKER, "whole") == 2
+    assert value(world.door.metrics, "patron_lookups_total", BROKER, "whole") == 2
 
 
 def with_name(world: World, **more: Any) -> str:
@@ -237,7 +238,7 @@ def test_after_too_many_wrong_proofs_from_an_address_none_for_that_agency_is_loo
     assert problem(guess(world, CUHK, "c-key", "10.0.0.8")) == ""
     world.now += timedelta(minutes=15)
     assert problem(guess(world, CUHK, "c-key")) == ""
-    assert world.door.counters.read("wrong_proofs_total", CUHK) == WRONG_PROOFS
+    assert value(world.door.metrics, "wrong_proofs_total", CUHK) == WRONG_PROOFS
 
 
 def test_an_address_that_tries_many_agencies_is_shut_out_as_a_whole(world: World) -> None:

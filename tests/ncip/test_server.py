@@ -20,8 +20,8 @@ from hkall_gateway.desk.outcomes import PatronSeen
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.bounded_http import MOST_PIPELINED, Bounds
 from hkall_gateway.edge.context import told
-from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.deadline import Deadline
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.codec import decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.handlers import Caller, Door
@@ -30,6 +30,7 @@ from hkall_gateway.ncip.server import NcipSite
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import NOTHING
 from tests.bounds import bounds
+from tests.metrics import value
 
 LIMIT = 4096
 PROBLEM = (Path(__file__).parents[2] / "fixtures" / "ncip" / "problem.xml").read_bytes()
@@ -64,7 +65,7 @@ class House:
         caller = Caller("HKU-DISCOVERY", "d-key", "client", ("127.0.0.1",))
         desk: Any = self.desk
         self.door = Door(
-            desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Counters(), lambda: self.now, deadline=Deadline(self.clock, 20)
+            desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Metrics(), lambda: self.now, deadline=Deadline(self.clock, 20)
         )
         self.site = NcipSite(self.door, within or bounds(LIMIT), self.clock)
 
@@ -375,11 +376,11 @@ def test_who_waits_for_an_answer_is_not_silent(house: House) -> None:
 
 
 def test_a_full_house_lets_nobody_in() -> None:
-    counters = Counters()
-    house = House(bounds(LIMIT, per_address=1, counters=counters))
+    metrics = Metrics()
+    house = House(bounds(LIMIT, per_address=1, metrics=metrics))
     first, second = house.connect(), house.connect()
     assert (first.disconnecting, second.disconnecting) == (False, True)
-    assert counters.read("connections_refused_total", "ncip", "full") == 1
+    assert value(metrics, "connections_refused_total", "ncip", "full") == 1
 
 
 def test_who_left_makes_room_for_the_next() -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gc
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
+from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -13,19 +17,23 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
-from hkall_gateway.edge.counters import Counters
-from hkall_gateway.ops.pages import EVERY_S, Paced, Page, ops_site
+from hkall_gateway.edge.bounded_http import BoundedSite
+from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.ops.gauges import Gauges
+from hkall_gateway.ops.pages import EVERY_S, METRICS_EVERY_S, Paced, Page, ops_site
 from tests.bounds import bounds
+
+NOW = datetime(2017, 3, 1, 4, tzinfo=UTC)
 
 
 class Store:
     """A store that answers at once, or cannot."""
 
     def __init__(self, broken: bool = False, gauges: Any = None) -> None:
-        self._broken, self._gauges = broken, gauges or {}
+        self._broken, self.gauges = broken, gauges or {}
 
     def read(self, work: Any, *args: Any) -> Deferred[Any]:
-        return fail(OSError("disk")) if self._broken else succeed(self._gauges)
+        return fail(OSError("disk")) if self._broken else succeed(self.gauges)
 
     def glance(self, work: Any, *args: Any, patron: str = "") -> Deferred[Any]:
         return self.read(work, *args)
@@ -34,19 +42,25 @@ class Store:
         return self.read(work, *args)
 
 
-def nothing(_unit: Any) -> Any:
-    """What the database knows is the store's answer here."""
-    raise AssertionError("the store of this test asks nobody")
+def made(store: Store, *, listening: bool = True, metrics: Metrics | None = None, clock: Clock | None = None) -> BoundedSite:
+    gauges, registry = Gauges("HKU", lambda: NOW), (metrics or Metrics()).registry
+    return ops_site(store, registry, gauges, lambda: listening, bounds(protocol="ops", idle_s=30), clock or Clock())
 
 
-def get(path: str, store: Store, *, listening: bool = True, counters: Counters | None = None) -> tuple[int, str]:
-    site = ops_site(store, counters or Counters(), nothing, lambda: listening, bounds(protocol="ops"), Clock())
+def ask(site: BoundedSite, path: str, accept: str = "*/*") -> tuple[int, str, str]:
+    """The status, the Content-Type and the page."""
     protocol = site.buildProtocol(None)  # type: ignore[no-untyped-call]  # twisted.web has no types
     transport: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
     protocol.makeConnection(transport)
-    protocol.dataReceived(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    protocol.dataReceived(f"GET {path} HTTP/1.0\r\nAccept: {accept}\r\n\r\n".encode())
     head, _, body = transport.value().partition(b"\r\n\r\n")
-    return int(head.split()[1]), body.decode()
+    (kind,) = re.findall(r"(?im)^content-type: ([^\r]*)", head.decode())
+    return int(head.split()[1]), kind, body.decode()
+
+
+def get(path: str, store: Store, *, listening: bool = True, metrics: Metrics | None = None) -> tuple[int, str]:
+    status, _, page = ask(made(store, listening=listening, metrics=metrics), path)
+    return status, page
 
 
 def test_health_says_that_the_process_answers_whatever_the_database_does() -> None:
@@ -72,7 +86,7 @@ class SlowStore(Store):
 @pytest.mark.parametrize("path", ["/readyz", "/metrics"])
 def test_a_balancer_that_hangs_up_before_it_is_answered_does_no_harm(path: str) -> None:
     store = SlowStore()
-    protocol = ops_site(store, Counters(), nothing, lambda: True, bounds(protocol="ops"), Clock()).buildProtocol(None)  # type: ignore[no-untyped-call]  # twisted.web has no types
+    protocol = made(store).buildProtocol(None)  # type: ignore[no-untyped-call]  # twisted.web has no types
     transport: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
     protocol.makeConnection(transport)
     protocol.dataReceived(f"GET {path} HTTP/1.0\r\n\r\n".encode())
@@ -93,10 +107,10 @@ def test_not_ready_without_the_database() -> None:
 
 
 def test_what_was_counted_is_told_also_while_the_database_is_away() -> None:
-    counters = Counters()
-    counters.add("transitions_total", "NEW", "REQUESTED")
-    status, page = get("/metrics", Store(broken=True), counters=counters)
-    assert (status, 'hkall_transitions_total{from="NEW",to="REQUESTED"} 1' in page) == (200, True)
+    metrics = Metrics()
+    metrics.transitions.labels("NEW", "REQUESTED").inc()
+    status, page = get("/metrics", Store(broken=True), metrics=metrics)
+    assert (status, 'hkall_transitions_total{from="NEW",to="REQUESTED"} 1.0\n' in page) == (200, True)
     assert "hkall_outbox_depth{" not in page
 
 
@@ -105,14 +119,47 @@ def test_not_ready_while_the_doors_are_closed() -> None:
 
 
 def test_metrics_show_what_was_counted_and_what_waits() -> None:
-    counters = Counters()
-    counters.add("transitions_total", "NEW", "REQUESTED")
+    metrics = Metrics()
+    metrics.transitions.labels("NEW", "REQUESTED").inc()
     store = Store(gauges={"outbox_depth": {("CUHK",): 3}, "dead_letters": {("mail",): 1}})
-    status, text = get("/metrics", store, counters=counters)
+    status, text = get("/metrics", store, metrics=metrics)
     assert status == 200
-    assert 'hkall_transitions_total{from="NEW",to="REQUESTED"} 1' in text
-    assert 'hkall_outbox_depth{partner="CUHK"} 3' in text
-    assert 'hkall_dead_letters{partner="mail"} 1' in text
+    assert 'hkall_transitions_total{from="NEW",to="REQUESTED"} 1.0\n' in text
+    assert 'hkall_outbox_depth{partner="CUHK"} 3.0\n' in text
+    assert 'hkall_dead_letters{partner="mail"} 1.0\n' in text
+
+
+def test_a_gauge_whose_rows_are_gone_is_gone_from_the_next_page() -> None:
+    clock, store = Clock(), Store(gauges={"outbox_depth": {("CUHK",): 4}})
+    site = made(store, clock=clock)
+    assert 'hkall_outbox_depth{partner="CUHK"} 4.0\n' in ask(site, "/metrics")[2]
+    store.gauges = {"outbox_depth": {("HKUST",): 2}}
+    clock.advance(METRICS_EVERY_S)
+    lines = ask(site, "/metrics")[2].splitlines()
+    assert [line for line in lines if line.startswith("hkall_outbox")] == ['hkall_outbox_depth{partner="HKUST"} 2.0']
+
+
+PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,*/*;q=0.1"
+READERS = {
+    "*/*": ("text/plain; version=0.0.4; charset=utf-8", text_string_to_metric_families),
+    "text/plain;version=x": ("text/plain; version=0.0.4; charset=utf-8", text_string_to_metric_families),
+    PROMETHEUS: ("application/openmetrics-text; version=1.0.0; charset=utf-8", openmetrics_families),
+}
+
+
+@pytest.mark.parametrize("accept", READERS)
+def test_a_reader_that_accepts_openmetrics_gets_it_and_others_get_prometheus_text(accept: str) -> None:
+    metrics = Metrics()
+    metrics.transitions.labels("NEW", "REQUESTED").inc()
+    metrics.sip2_latency.labels("63").observe(0.002)
+    expected, read = READERS[accept]
+    site = made(Store(gauges={"dead_letters": {("mail",): 1}}), metrics=metrics)
+    status, kind, page = ask(site, "/metrics", accept)
+    families = {family.name: family for family in read(page)}
+    assert (status, kind) == (200, expected)
+    assert families["hkall_transitions"].samples[0].value == 1
+    assert families["hkall_sip2_latency_seconds"].type == "histogram"
+    assert families["hkall_dead_letters"].samples[0].labels == {"partner": "mail"}
 
 
 def test_another_page_is_not_found() -> None:
@@ -122,7 +169,7 @@ def test_another_page_is_not_found() -> None:
 
 def test_a_head_that_drips_is_hung_up_on() -> None:
     clock = Clock()
-    site = ops_site(Store(), Counters(), nothing, lambda: True, bounds(protocol="ops", idle_s=30), clock)
+    site = made(Store(), clock=clock)
     line: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
     protocol = site.buildProtocol(None)  # type: ignore[no-untyped-call]  # nor has twisted.web
     protocol.callLater = clock.callLater

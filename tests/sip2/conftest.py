@@ -24,7 +24,7 @@ from hkall_gateway.desk.outcomes import ItemSeen, Refused
 from hkall_gateway.desk.ports import BorrowerFacts, Verb
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.connection_limit import ConnectionLimit
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
@@ -178,7 +178,7 @@ def door(store: Immediate, clock: list[datetime], policy: Policy) -> Door:
         agency="HKU",
         library_name=house.name,
         timezone=HONG_KONG,
-        counters=Counters(),
+        metrics=Metrics(),
         now=lambda: clock[0],
     )
 
@@ -254,7 +254,7 @@ class Port:
     def __post_init__(self) -> None:
         door = replace(self.door, desk=self.desk) if self.slow else self.door
         self.limit = ConnectionLimit(self.in_all, self.per_address, self.unproven)
-        refused = refusals("sip2", door.counters)
+        refused = refusals("sip2", door.metrics)
         self.terminals = Terminals(lambda: door, self.limit, refused, self.clock, idle_s=900, listener=self.listener)
 
     def call(self, address: Any = HOME, *, log_in: bool = True) -> Caller:

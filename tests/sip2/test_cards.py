@@ -14,6 +14,7 @@ from hkall_gateway.sip2.handlers import Door
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.tables import CARD_BLOCKS, JOURNAL, PATRONS
 from hkall_gateway.store.unit import Unit
+from tests.metrics import value
 
 P = Position
 DATE = "20170301    100000"
@@ -112,7 +113,7 @@ def test_a_known_card_stays_known_when_it_is_enabled_with_a_wrong_pin(fields: Fi
 def test_a_wrong_pin_that_comes_with_25_is_counted(door: Door, fields: Fields) -> None:
     fields("counter-1", _25(more="AD9999|"))
     fields("counter-1", _25(more="AD1234|"))
-    assert door.counters.read("wrong_pins_total", "sip2", "counter-1") == 1
+    assert value(door.metrics, "wrong_pins_total", "sip2", "counter-1") == 1
 
 
 def test_a_blocked_card_renews_nothing(place: Place, fields: Fields) -> None:

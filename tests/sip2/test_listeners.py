@@ -13,6 +13,7 @@ from hkall_gateway.edge.balanced import HEADER_S, WITHOUT_HEADER
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.listeners import Framing, Listener
 from hkall_gateway.sip2.server import LOGIN_S
+from tests.metrics import value
 
 if TYPE_CHECKING:
     from tests.sip2.conftest import Caller, Port
@@ -176,14 +177,14 @@ def test_a_caller_behind_the_balancer_must_be_allowed_itself(port: Port) -> None
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
     assert caller.hears(V1.replace(b"10.0.0.7", b"192.0.2.1") + LOGIN) == b""
     assert caller.hung_up
-    assert port.door.counters.read("connections_refused_total", "sip2", "address") == 1
+    assert value(port.door.metrics, "connections_refused_total", "sip2", "address") == 1
 
 
 def test_a_balancer_that_sends_no_header_is_hung_up_on(port: Port) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
     assert caller.hears(LOGIN) == b""
     assert caller.hung_up
-    assert port.door.counters.read("connections_refused_total", "sip2", "proxy") == 1
+    assert value(port.door.metrics, "connections_refused_total", "sip2", "proxy") == 1
 
 
 def test_a_balancer_that_says_nothing_is_hung_up_on_after_a_while(port: Port) -> None:
@@ -219,7 +220,7 @@ def test_a_balancer_may_have_so_many_connections_without_a_header(port: Port) ->
     there = replace(port, listener=Listener(proxy_from=PROXY_FROM))
     waiting = [there.call(BALANCER, log_in=False) for _ in range(WITHOUT_HEADER)]
     assert there.call(BALANCER, log_in=False).hung_up
-    assert there.door.counters.read("connections_refused_total", "sip2", "full") == 1
+    assert value(there.door.metrics, "connections_refused_total", "sip2", "full") == 1
 
     assert waiting[0].hears(V1 + LOGIN) == b"941\r"
     waiting[1].goes()

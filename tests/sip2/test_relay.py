@@ -28,6 +28,7 @@ from hkall_gateway.sip2.upstream import NOBODY, HungUp, Login
 from hkall_gateway.sip2.writing import grafted
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.tables import PATRONS
+from tests.metrics import value
 
 if TYPE_CHECKING:
     from tests.sip2.conftest import Port
@@ -356,7 +357,7 @@ class HangsUp(Beyond):
 def test_a_hang_up_is_counted_by_terminal_and_message(door: Door) -> None:
     for _ in range(2):
         ask(door, LOAN.encode(), HangsUp())
-    assert door.counters.read("ils_hang_ups_total", "selfcheck-1", "11") == 2
+    assert value(door.metrics, "ils_hang_ups_total", "selfcheck-1", "11") == 2
 
 
 # ---- a barcode that two libraries have
@@ -399,7 +400,7 @@ def test_a_card_that_nobody_knows_is_not_invalid(door: Door, make: str, role: st
     heard = ask(door, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), Beyond(), "counter-1")
     assert said + b"Not possible at the moment. Please try again|AFNot known at the moment: whether this card is valid" in heard
     assert b"BV" not in heard
-    assert door.counters.read("wrong_pins_total", "sip2", "counter-1") == 0
+    assert value(door.metrics, "wrong_pins_total", "sip2", "counter-1") == 0
 
 
 class Away:
@@ -434,7 +435,7 @@ def test_a_card_in_no_file_of_ours_may_be_a_reader_of_a_system_that_is_away(door
     assert b"BLN" not in heard
     assert b"BV" not in heard
     assert b"AFNot known at the moment: whether this card is valid|" in heard
-    assert door.counters.read("wrong_pins_total", "sip2", "counter-1") == 0
+    assert value(door.metrics, "wrong_pins_total", "sip2", "counter-1") == 0
 
 
 async def wrong(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
@@ -453,4 +454,4 @@ def test_while_it_is_away_a_pin_that_our_file_cannot_confirm_is_unknown(
     assert (
         b"AE|BLY|AFNot possible at the moment. Please try again|AFNot known at the moment: whether the PIN is right|" in heard
     )
-    assert door.counters.read("wrong_pins_total", "sip2", "counter-1") == guesses
+    assert value(door.metrics, "wrong_pins_total", "sip2", "counter-1") == guesses

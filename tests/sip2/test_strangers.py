@@ -272,7 +272,7 @@ def test_pysip2_is_asked_for_its_books_and_its_hang_up_takes_nothing_from_the_ot
         lent = site.asks(other, f"11NN{DATE}{DATE}AOTHEIRS|AA{CARD}|ABL1|AC|")
         assert lent == f"121NUY{DATE}AOTHEIRS|AA{CARD}|ABL1|AJEmma|AHsoon|"
     assert theirs.lent == {"L1": CARD}
-    assert site.metric('ils_hang_ups_total{terminal="counter-1",msg="23"}') == "4"
+    assert site.metric('ils_hang_ups_total{msg="23",terminal="counter-1"}') == "4.0"
     record = site.asks(other, f"63000{DATE}{' ' * 10}AOTHEIRS|AA{CARD}|AC|AD1234|")
     assert "AEReader|BLY|CQY|" in record
     status = site.asks(other, "9900802.00")

@@ -15,12 +15,13 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.edge.budget import budget
-from hkall_gateway.edge.counters import Counters
 from hkall_gateway.edge.health import Health
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import checksum
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.upstream import ARE_YOU_THERE, MOST_BYTES, NOBODY, HungUp, Login, Unanswered, Upstream, Wire
+from tests.metrics import value
 
 LOGIN = Login("gateway", Sensitive("s3cret"), "MAIN")
 LOOK = b"1720170301    100000AOHKU|AB1|AC|"
@@ -44,8 +45,8 @@ class Abroad:
     def __init__(self, login: Login = NOBODY, dialect: Dialect = DIALECTS["standard"]) -> None:
         self.clock, self.refuses = Clock(), False
         self.wires: list[Wire] = []
-        self.counters = Counters()
-        self.health = Health("relay", self._now, self.counters, timer=self.clock)
+        self.metrics = Metrics()
+        self.health = Health("relay", self._now, self.metrics, timer=self.clock)
         self.line = self.another(login, dialect)
 
     def _now(self) -> datetime:
@@ -242,7 +243,7 @@ def test_a_system_that_stays_away_is_tried_every_five_seconds(abroad: Abroad) ->
         abroad.asks(LOOK)
     for _ in range(4):
         abroad.clock.advance(5)
-    assert abroad.counters.read("ils_calls_total", "relay", "99", "unreachable") == 4
+    assert value(abroad.metrics, "ils_calls_total", "relay", "99", "unreachable") == 4
     abroad.health.stop()
     assert abroad.clock.getDelayedCalls() == []
 
@@ -258,7 +259,7 @@ def test_a_hang_up_over_one_message_is_no_absence_of_the_system(abroad: Abroad) 
         abroad.clock.advance(0)
         abroad.says(sealed(STATUS, 0))  # the trial finds that it is there
     assert abroad.line.up
-    assert abroad.counters.read("ils_calls_total", "relay", "11", "hung_up") == 5
+    assert value(abroad.metrics, "ils_calls_total", "relay", "11", "hung_up") == 5
     other = abroad.another()
     outcome = abroad.asks(LOOK, other)
     abroad.says(sealed(SEEN, 0))
@@ -298,7 +299,7 @@ def test_what_is_left_of_the_budget_is_all_that_a_question_may_take(abroad: Abro
     assert first == [SEEN]
     assert unreachable(second)
     assert unreachable(third)
-    assert abroad.counters.read("ils_calls_total", "relay", "17", "unreachable") == 1
+    assert value(abroad.metrics, "ils_calls_total", "relay", "17", "unreachable") == 1
 
 
 def test_a_question_that_had_hardly_any_time_says_nothing_of_the_system(abroad: Abroad) -> None:
@@ -416,12 +417,12 @@ def test_a_refused_login_is_an_error_a_figure_and_is_tried_ever_more_seldom(caps
     said = capsys.readouterr().out
     assert said.count("ils.login_refused") == 4
     assert "s3cret" not in said
-    assert abroad.counters.read("ils_login_refused", "relay", "gateway") == 1
+    assert value(abroad.metrics, "ils_login_refused", "relay", "gateway") == 1
     outcome = abroad.asks(LOOK)
     abroad.says(sealed(b"941", 0))
     abroad.says(sealed(SEEN, 1))
     assert outcome == [SEEN]
-    assert abroad.counters.read("ils_login_refused", "relay", "gateway") == 0
+    assert value(abroad.metrics, "ils_login_refused", "relay", "gateway") == 0
 
 
 def test_another_password_is_tried_at_once() -> None:

@@ -12,6 +12,7 @@ from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import Message
 from hkall_gateway.sip2.handlers import Door
 from hkall_gateway.sip2.turns import WRONG_PINS, WRONG_PINS_OF_AN_ADDRESS
+from tests.metrics import value
 
 DATE = "20170301    100000"
 BLANK = " " * 18
@@ -46,7 +47,7 @@ def test_a_wrong_pin_is_an_event_and_a_number_whichever_message_brings_it(door: 
         fields("counter-1", said)
     (wrong,) = [log for log in logs if log["event"] == "sip2.pin_wrong"]
     assert (wrong["log_level"], wrong["card"], wrong["peer"]) == ("warning", Sensitive("P1"), "10.0.0.7")
-    assert door.counters.read("wrong_pins_total", "sip2", "counter-1") == 1
+    assert value(door.metrics, "wrong_pins_total", "sip2", "counter-1") == 1
 
 
 @pytest.mark.parametrize("said", [_63("1234"), _63(""), _63("9999", "NOBODY"), f"35{DATE}AOHKU|AAP1|AC|AD9999|"])

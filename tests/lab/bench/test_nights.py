@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.edge.counters import Counters
+from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.bench.gateways import parse
 from hkall_gateway.lab.bench.nights import growth, lag
+from tests.metrics import page
 
 
-def beats(counters: Counters, *lags_s: float) -> dict[str, float]:
+def beats(metrics: Metrics, *lags_s: float) -> dict[str, float]:
     for late_s in lags_s:
-        counters.observe("reactor_lag_seconds", late_s)
-    return parse(counters.text())
+        metrics.reactor_lag.observe(late_s)
+    return parse(page(metrics))
 
 
 def test_lag_is_the_bound_that_its_share_of_the_beats_did_not_exceed_since_the_first_look() -> None:
-    counters = Counters()
-    before = beats(counters, *[3.0] * 50)
-    after = beats(counters, *[0.0004] * 98, 0.018, 0.2)
+    metrics = Metrics()
+    before = beats(metrics, *[3.0] * 50)
+    after = beats(metrics, *[0.0004] * 98, 0.018, 0.2)
     assert lag(before, after, 0.98) == 0.001
     assert lag(before, after, 0.99) == 0.02
     assert lag(before, after, 1.0) == 0.25

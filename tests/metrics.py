@@ -1,0 +1,19 @@
+"""What a gateway's metrics show to a monitoring tool."""
+
+from __future__ import annotations
+
+from prometheus_client import generate_latest
+
+from hkall_gateway.edge.metrics import NAMESPACE, Metrics
+
+
+def value(metrics: Metrics, name: str, *labels: str) -> float:
+    """A counter or gauge by its name without the prefix, of a histogram the number of observations; 0 for no such series."""
+    wanted = {f"{NAMESPACE}_{name}", f"{NAMESPACE}_{name}_count"}
+    samples = (sample for family in metrics.registry.collect() for sample in family.samples)
+    return next((one.value for one in samples if one.name in wanted and tuple(one.labels.values()) == labels), 0)
+
+
+def page(metrics: Metrics) -> str:
+    """The whole page in Prometheus text format 0.0.4."""
+    return generate_latest(metrics.registry).decode()
