@@ -91,6 +91,7 @@ def write_config(
     tables += [_partner(agency, port, rank) for rank, (agency, port) in enumerate(ports.partners.items(), 1)]
     tables += [_client(callers or {})]
     tables += ["[courier]\n" + "".join(f"{key} = {value}\n" for key, value in (courier or {}).items())]
+    path.touch(0o640)  # hashes of passwords are in it
     path.write_text("\n".join(tables), encoding="utf-8")
     return path
 

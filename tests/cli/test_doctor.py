@@ -27,7 +27,6 @@ def running(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A gateway, its three partners and its mail server."""
     made = Gateway(reactor, tmp_path_factory.mktemp("running"), setup.decided_policy())
     made.do(made.party.start)
-    made.path.chmod(0o640)
     made.start()
     yield made
     made.end()
@@ -37,7 +36,6 @@ def running(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def idle(tmp_path: Path) -> Path:
     """A site whose gateway does not run and whose partners are closed ports."""
     path = setup.write_config(tmp_path, _ports())
-    path.chmod(0o640)
     setup.furnish(path, ENVIRON)
     return path
 
