@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from hkall_gateway.cli.lettersdoc import SAMPLES
 from hkall_gateway.mail.letters import LANGUAGES
+from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.problems import trouble
+from hkall_gateway.rules.letters import LETTERS
 from hkall_gateway.rules.lifecycle import FINAL, TABLE, Send, side_of
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.tidings import is_letter
@@ -36,8 +39,27 @@ def test_every_no_has_a_problem_type(why: Why) -> None:
 
 @pytest.mark.parametrize("send", [s for s in Send if is_letter(s)])
 def test_every_letter_has_a_template_in_every_language(send: Send) -> None:
-    kind = send.value.removeprefix("letter_")
-    assert {p.name for p in TEMPLATES.glob(f"{kind}.*.txt")} == {f"{kind}.{language}.txt" for language in LANGUAGES}
+    name = LETTERS[send].template
+    assert {p.name for p in TEMPLATES.glob(f"{name}.*.txt")} == {f"{name}.{language}.txt" for language in LANGUAGES}
+
+
+def test_every_template_belongs_to_a_letter() -> None:
+    named = {p.name.partition(".")[0] for p in TEMPLATES.glob("*.txt")} - {"book"}
+    assert named == {row.template for row in LETTERS.values()}
+
+
+def test_every_letter_is_told_by_a_step_or_by_name_and_shown_on_the_page() -> None:
+    """A letter whose row nobody uses would never be written."""
+    by_step = {send for step in TABLE for send in step.sends}
+    by_name = {getattr(arg, "attr", "") for _, call in _calls("tell") for arg in call.args[:1]}
+    assert {send for send in LETTERS if send not in by_step and send.name not in by_name} == set()
+    assert {sample.send for sample in SAMPLES} == LETTERS.keys()
+
+
+def test_what_is_no_letter_has_a_document_in_every_flow() -> None:
+    """A row that a flow has no document for says None; a missing row would be a KeyError at the courier."""
+    partner_messages = {send for send in Send if not is_letter(send)}
+    assert all(flow.keys() == partner_messages for flow in FLOWS.values())
 
 
 def test_every_position_of_a_patrons_request_has_a_label_for_the_patron() -> None:

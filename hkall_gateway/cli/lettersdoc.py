@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from hkall_gateway.desk.house import NOTICE_KEYS
 from hkall_gateway.mail.letters import LANGUAGES, Facts, Sender, compose
+from hkall_gateway.rules.letters import LETTERS
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.settings import Notices
 from hkall_gateway.rules.tidings import Letter
@@ -64,12 +64,17 @@ a delay marks nothing. The same bounce twice is no error. Exit code 1: nothing w
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One letter of the page: when it is sent, in words, and what it says."""
+    """One letter of the page. `when` it is sent, in words, where that is not what the letter's row says."""
 
     send: Send
-    when: str
     facts: Facts
     letter: Mapping[str, Any]
+    when: str = ""
+
+    @property
+    def title(self) -> str:
+        """The heading on the page."""
+        return (self.when or LETTERS[self.send].when).rstrip(".")
 
 
 _RECALL: Final = {"due": date(2017, 3, 16), "recalled": True}
@@ -77,28 +82,20 @@ _LATE: Final = replace(WITH_COPY, day_cents=400, from_tomorrow=True)
 
 # fmt: off
 SAMPLES: Final[tuple[Sample, ...]] = (
-    Sample(Send.LETTER_PICKUP, "The book has arrived (R12).",
-           replace(WITH_COPY, last_day=date(2017, 3, 11)), {}),
-    Sample(Send.LETTER_RECALLED, "The lender wants the book back from a patron who has it (R24).",
-           replace(WITH_COPY, day_cents=400), {**_RECALL, "old_due": date(2017, 3, 31)}),
-    Sample(Send.LETTER_RECALLED, "The book was recalled before the patron borrowed it: at the loan (R24).",
-           replace(WITH_COPY, day_cents=400), _RECALL),
-    Sample(Send.LETTER_RECALLED, "The book is recalled when it is overdue already (R26, R41).",
-           _LATE, {**_RECALL, "due": date(2017, 3, 3)}),
-    Sample(Send.LETTER_RECALL_CANCELLED, "The lender takes a recall back of which the patron has had a letter (R26).",
-           WITH_COPY, {"due": date(2017, 3, 31)}),
-    Sample(Send.LETTER_OVERDUE, "The loan period is over (R39).",
-           replace(WITH_COPY, day_cents=200), {"due": date(2017, 3, 5)}),
-    Sample(Send.LETTER_OVERDUE, "The same for a recalled book (R39, R41).",
-           replace(WITH_COPY, day_cents=400), {"due": date(2017, 3, 5), "recalled": True}),
-    Sample(Send.LETTER_RENEWAL_DENIED, "The lender was asked for a renewal and says no, or takes one back (R28).",
-           WITH_COPY, {"due": date(2017, 3, 16)}),
-    Sample(Send.LETTER_UNFILLED, "No library can lend it (R38).",
-           WITHOUT_COPY, {"reason": "not_on_shelf"}),
-    Sample(Send.LETTER_DECLINED, "One library of several said no, and the next is asked (R38).",
-           WITHOUT_COPY, {"reason": "checked_out_locally"}),
-    Sample(Send.LETTER_EXPIRED, "The days to collect are over (R15).",
-           WITH_COPY, {}),
+    Sample(Send.LETTER_PICKUP,           replace(WITH_COPY, last_day=date(2017, 3, 11)), {}),
+    Sample(Send.LETTER_RECALLED,         replace(WITH_COPY, day_cents=400), {**_RECALL, "old_due": date(2017, 3, 31)}),
+    Sample(Send.LETTER_RECALLED,         replace(WITH_COPY, day_cents=400), _RECALL,
+           "The book was recalled before the patron borrowed it: at the loan (R24)."),
+    Sample(Send.LETTER_RECALLED,         _LATE, {**_RECALL, "due": date(2017, 3, 3)},
+           "The book is recalled when it is overdue already (R26, R41)."),
+    Sample(Send.LETTER_RECALL_CANCELLED, WITH_COPY, {"due": date(2017, 3, 31)}),
+    Sample(Send.LETTER_OVERDUE,          replace(WITH_COPY, day_cents=200), {"due": date(2017, 3, 5)}),
+    Sample(Send.LETTER_OVERDUE,          replace(WITH_COPY, day_cents=400), {"due": date(2017, 3, 5), "recalled": True},
+           "The same for a recalled book (R39, R41)."),
+    Sample(Send.LETTER_RENEWAL_DENIED,   WITH_COPY, {"due": date(2017, 3, 16)}),
+    Sample(Send.LETTER_UNFILLED,         WITHOUT_COPY, {"reason": "not_on_shelf"}),
+    Sample(Send.LETTER_DECLINED,         WITHOUT_COPY, {"reason": "checked_out_locally"}),
+    Sample(Send.LETTER_EXPIRED,          WITH_COPY, {}),
 )
 # fmt: on
 
@@ -109,9 +106,9 @@ def letters_page() -> str:
 
 
 def _section(sample: Sample) -> str:
-    key = NOTICE_KEYS[sample.send]
+    key = LETTERS[sample.send].notice
     usual = "on" if getattr(Notices(), key) else "off"
-    head = f"## {sample.when.rstrip('.')}\n\n`{sample.send}`; `notices.{key}`, {usual} by default.\n"
+    head = f"## {sample.title}\n\n`{sample.send}`; `notices.{key}`, {usual} by default.\n"
     return "\n".join([head, *_in_every_language(sample)])
 
 

@@ -14,6 +14,8 @@ from hkall_gateway.mail.headers import POLICY, one_line
 from hkall_gateway.mail.message_id import message_id
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.languages import CHINESE, ENGLISH
+from hkall_gateway.rules.letters import LETTERS
+from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Letter
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Sensitive
 
@@ -120,8 +122,8 @@ def compose(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts) ->
     language = language_of(borrower, sender)
     words = _words(letter, borrower, sender, facts, language)
     book = [line for line in _TEXT.get_template(f"book.{language}.txt").render(words).split("\n") if line]
-    kind, shown = letter.send.removeprefix("letter_"), {**words, "book": "\n".join(book)}
-    subject, _, rest = _TEXT.get_template(f"{kind}.{language}.txt").render(shown).partition("\n")
+    template = _TEXT.get_template(f"{LETTERS[Send(letter.send)].template}.{language}.txt")
+    subject, _, rest = template.render({**words, "book": "\n".join(book)}).partition("\n")
     text = rest.strip("\n")
     message = _headers(letter, borrower, sender, facts, subject.removeprefix("Subject:").strip(), sender.named(language))
     message.set_content(f"{text}\n")

@@ -1,23 +1,101 @@
-"""Whether a letter is still true when it leaves: one row a kind. One whose reason is gone is not sent."""
+"""Every letter to a patron, one row a kind: when it is sent, which policy key allows it, once for what, and while what is true.
+
+All go to the patron of the request. The life cycle (`lifecycle.TABLE`) names the step that tells a letter; one that belongs to
+no step is told by `unit.tell`. The words are two templates in `mail/templates`, named after the letter.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from operator import attrgetter
 from typing import Final
 
 from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Letter, rests
+from hkall_gateway.rules.settings import Notices
+from hkall_gateway.rules.tidings import Letter
 from hkall_gateway.rules.vocabulary import Position, Request
 
 P = Position
+S = Send
+
+Occasion = Callable[[Request, Request], object]
+"""(the request after the event, before it) -> the date or number that one letter is written for; None = one for the request."""
 Stands = Callable[[Letter, Request, Collection[str]], bool]
 """(the letter, the request as it stands now, the kinds of letters about it that have left) -> whether it is still true."""
 
 
-def reason_stands(letter: Letter, request: Request, left: Collection[str]) -> bool:
-    """Whether what a letter says is still so, and may be said. `left` are the kinds of letters about it that have left."""
-    send = Send(letter.send)
-    return not rests(send, request) and STANDS[send](letter, request, left)
+@dataclass(frozen=True, slots=True)
+class LetterKind:
+    """One kind of letter.
+
+    `when` is its sentence in docs/letters.md and names the rule. `notice` is the key of the policy's `[notices]` for it.
+    One letter is written for each value of `once_for`, whatever is repeated: the register of letters keeps the value as text,
+    which therefore stays the same from release to release. `true_while` is asked when the letter leaves. A letter that
+    `asks_back` is not written while the book lies in the book drop. One `of_the_former_lender` speaks of the library that was
+    asked before the event.
+    """
+
+    send: Send
+    when: str
+    notice: str
+    once_for: Occasion
+    true_while: Stands
+    asks_back: bool = False
+    of_the_former_lender: bool = False
+
+    @property
+    def template(self) -> str:
+        """The name of its templates: `{template}.{language}.txt`."""
+        return self.send.value.removeprefix("letter_")
+
+
+# ---- once for what
+
+
+def _of(fact: str) -> Occasion:
+    """One letter for each value of a fact of the request."""
+    read = attrgetter(fact)
+    return lambda after, _before: read(after)
+
+
+def _for_the_request(_after: Request, _before: Request) -> object:
+    return None
+
+
+def _for_the_recall(after: Request, before: Request) -> object:
+    """A second recall counts where it names an earlier date, or follows a cancellation."""
+    again = f" after {before.recall_cancelled_on}" if before.recall_cancelled_on else ""
+    return f"{after.recalled_on} {after.due}{again}"
+
+
+def _for_the_cancelled_recall(after: Request, _before: Request) -> object:
+    return f"{after.recall_was_on} {after.recall_cancelled_on} {after.due}"
+
+
+# ---- while what is true
+
+
+def _waits_here(_letter: Letter, request: Request, _left: Collection[str]) -> bool:
+    return request.position is P.RECEIVED
+
+
+def _not_collected(_letter: Letter, request: Request, _left: Collection[str]) -> bool:
+    return request.expired_pickup and not request.used
+
+
+def _next_is_asked(_letter: Letter, request: Request, _left: Collection[str]) -> bool:
+    return request.position is P.REQUESTED
+
+
+def _is_unfilled(_letter: Letter, request: Request, _left: Collection[str]) -> bool:
+    return request.position is P.UNFILLED
+
+
+def _same_due(letter: Letter, request: Request, _left: Collection[str]) -> bool:
+    return request.position is P.ON_LOAN and request.due == letter.due
 
 
 def _recalled(letter: Letter, request: Request, _left: Collection[str]) -> bool:
@@ -26,26 +104,80 @@ def _recalled(letter: Letter, request: Request, _left: Collection[str]) -> bool:
     return request.position is P.ON_LOAN and request.recalled_on is not None and known
 
 
-def _overdue(letter: Letter, request: Request, _left: Collection[str]) -> bool:
+def _overdue(letter: Letter, request: Request, left: Collection[str]) -> bool:
     """A book that was renewed, lost, or claimed to be back is not asked for."""
-    missed = request.claimed_on is None and request.lost_on is None
-    return request.position is P.ON_LOAN and request.due == letter.due and missed
+    return _same_due(letter, request, left) and request.claimed_on is None and request.lost_on is None
 
 
 def _recall_cancelled(_letter: Letter, request: Request, left: Collection[str]) -> bool:
     """Only a person who has read of the recall needs to hear that it is over."""
-    return request.position is P.ON_LOAN and request.recalled_on is None and Send.LETTER_RECALLED.value in left
+    return request.position is P.ON_LOAN and request.recalled_on is None and S.LETTER_RECALLED.value in left
 
 
 # fmt: off
-STANDS: Final[Mapping[Send, Stands]] = {
-    Send.LETTER_PICKUP:           lambda _letter, request, _left: request.position is P.RECEIVED,
-    Send.LETTER_EXPIRED:          lambda _letter, request, _left: request.expired_pickup and not request.used,
-    Send.LETTER_DECLINED:         lambda _letter, request, _left: request.position is P.REQUESTED,
-    Send.LETTER_UNFILLED:         lambda _letter, request, _left: request.position is P.UNFILLED,
-    Send.LETTER_RECALLED:         _recalled,
-    Send.LETTER_RECALL_CANCELLED: _recall_cancelled,
-    Send.LETTER_OVERDUE:          _overdue,
-    Send.LETTER_RENEWAL_DENIED:   lambda letter, request, _left: request.position is P.ON_LOAN and request.due == letter.due,
-}
+_ROWS: Final = (
+    LetterKind(S.LETTER_PICKUP,           "The book has arrived (R12).",
+               "pickup",          _of("received_on"),         _waits_here),
+    LetterKind(S.LETTER_RECALLED,         "The lender wants the book back from a patron who has it (R24).",
+               "recall",          _for_the_recall,            _recalled,         asks_back=True),
+    LetterKind(S.LETTER_RECALL_CANCELLED, "The lender takes a recall back of which the patron has had a letter (R26).",
+               "recall",          _for_the_cancelled_recall,  _recall_cancelled),
+    LetterKind(S.LETTER_OVERDUE,          "The loan period is over (R39).",
+               "overdue",         _of("overdue_notice_for"),  _overdue,          asks_back=True),
+    LetterKind(S.LETTER_RENEWAL_DENIED,   "The lender was asked for a renewal and says no, or takes one back (R28).",
+               "renewal_denied",  _of("due"),                 _same_due),
+    LetterKind(S.LETTER_UNFILLED,         "No library can lend it (R38).",
+               "cancelled_final", _for_the_request,           _is_unfilled,      of_the_former_lender=True),
+    LetterKind(S.LETTER_DECLINED,         "One library of several said no, and the next is asked (R38).",
+               "each_decline",    _of("attempt"),             _next_is_asked,    of_the_former_lender=True),
+    LetterKind(S.LETTER_EXPIRED,          "The days to collect are over (R15).",
+               "pickup_expired",  _of("pickup_last"),         _not_collected),
+)
 # fmt: on
+
+LETTERS: Final[Mapping[Send, LetterKind]] = {row.send: row for row in _ROWS}
+
+
+# ---- what follows from the rows
+
+
+@cache
+def silent(notices: Notices) -> frozenset[Send]:
+    """The letters that a policy does not send."""
+    return frozenset(row.send for row in _ROWS if not getattr(notices, row.notice))
+
+
+def rests(send: Send, about: Request) -> bool:
+    """Whether a letter is not written since the book lies in the book drop. Source: HKALL rules R17, R39."""
+    return about.dropped_on is not None and LETTERS[send].asks_back
+
+
+def reason_stands(letter: Letter, request: Request, left: Collection[str]) -> bool:
+    """Whether what a letter says is still so, and may be said. `left` are the kinds of letters about it that have left."""
+    send = Send(letter.send)
+    return not rests(send, request) and LETTERS[send].true_while(letter, request, left)
+
+
+def occasion(send: Send, about: Request, before: Request) -> str:
+    """What a letter is about, as the register keeps it, so that one event never sends two."""
+    value = LETTERS[send].once_for(about, before)
+    return "" if value is None else str(value)
+
+
+def letter(send: Send, about: Request, before: Request, now: datetime, notice: int) -> Letter:
+    """The letter that a step owes the patron. `notice` is its row in the register of letters."""
+    lender = before if LETTERS[send].of_the_former_lender else about
+    return Letter(
+        send=send.value,
+        request=about.id,
+        patron=about.patron,
+        title=about.title,
+        at=now,
+        notice=notice,
+        due=about.due,
+        old_due=before.due,
+        pickup_location=about.pickup_location,
+        reason=about.reason,
+        recalled=about.recalled_on is not None,
+        lender=lender.partner,
+    )

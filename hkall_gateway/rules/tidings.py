@@ -68,21 +68,10 @@ def is_letter(send: Send) -> bool:
     return send.name.startswith("LETTER_")
 
 
-REST_IN_THE_DROP = frozenset({Send.LETTER_OVERDUE, Send.LETTER_RECALLED})
-"""Letters that ask for a book back: none is written while it lies in the book drop."""
-
-
-def rests(send: Send, about: Request) -> bool:
-    """Whether a letter is not written since the book lies in the book drop. Source: HKALL rules R17, R39."""
-    return about.dropped_on is not None and send in REST_IN_THE_DROP
-
-
 ABOUT_THE_CHOSEN = frozenset({Send.ASK_LENDER, Send.CANCEL_AT_LENDER})
 """What is told of the copy that a lender is asked for; everything else is about a copy that the request has."""
 DESCRIBED = frozenset({Send.ASK_LENDER, Send.TELL_BORROWER_SHIPPED})
 """What is told with the title, the author and the call number of its copy."""
-ABOUT_A_NO = frozenset({Send.LETTER_DECLINED, Send.LETTER_UNFILLED})
-"""Letters about a lender that said no, and is the present one no more."""
 
 
 def telling(send: Send, about: Request, now: datetime, chosen: Candidate | None = None) -> Telling:
@@ -107,39 +96,3 @@ def telling(send: Send, about: Request, now: datetime, chosen: Candidate | None 
         patron=about.patron,
         need_before=about.need_before,
     )
-
-
-def letter(send: Send, about: Request, before: Request, now: datetime, notice: int) -> Letter:
-    """The letter that a step owes the patron. `notice` is its row in the register of letters."""
-    return Letter(
-        send=send.value,
-        request=about.id,
-        patron=about.patron,
-        title=about.title,
-        at=now,
-        notice=notice,
-        due=about.due,
-        old_due=before.due,
-        pickup_location=about.pickup_location,
-        reason=about.reason,
-        recalled=about.recalled_on is not None,
-        lender=before.partner if send in ABOUT_A_NO else about.partner,
-    )
-
-
-def occasion(send: Send, about: Request, before: Request) -> str:
-    """What a letter is about, so that one event never sends two: the due date, the day of arrival, a recall's date."""
-    if send is Send.LETTER_RECALLED:  # a second recall counts where it names an earlier date, or follows a cancellation
-        after = f" after {before.recall_cancelled_on}" if before.recall_cancelled_on else ""
-        return f"{about.recalled_on} {about.due}{after}"
-    if send is Send.LETTER_RECALL_CANCELLED:
-        return f"{about.recall_was_on} {about.recall_cancelled_on} {about.due}"
-    if send is Send.LETTER_DECLINED:
-        return str(about.attempt)
-    day = {
-        Send.LETTER_OVERDUE: about.due,
-        Send.LETTER_RENEWAL_DENIED: about.due,
-        Send.LETTER_PICKUP: about.received_on,
-        Send.LETTER_EXPIRED: about.pickup_last,
-    }.get(send)
-    return day.isoformat() if day else ""

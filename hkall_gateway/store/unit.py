@@ -11,9 +11,10 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from hkall_gateway.rules import lifecycle
+from hkall_gateway.rules.letters import letter, occasion, rests
 from hkall_gateway.rules.lifecycle import FIRST, STAGES, Event, Send
 from hkall_gateway.rules.records import to_json
-from hkall_gateway.rules.tidings import ABOUT_THE_CHOSEN, is_letter, letter, occasion, rests, telling
+from hkall_gateway.rules.tidings import ABOUT_THE_CHOSEN, is_letter, telling
 from hkall_gateway.rules.vocabulary import (
     BadStep,
     By,

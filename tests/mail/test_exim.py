@@ -58,7 +58,7 @@ def facts(send: Send, today: date) -> dict[str, Any]:
         Send.LETTER_UNFILLED:         {"position": P.UNFILLED, "reason": "not_on_shelf"},
         Send.LETTER_RECALLED:         {"position": P.ON_LOAN, "due": day(7), "recalled_on": today},
         Send.LETTER_RECALL_CANCELLED: {"position": P.ON_LOAN, "due": day(20), "recall_was_on": today},
-        Send.LETTER_OVERDUE:          {"position": P.ON_LOAN, "due": day(-1)},
+        Send.LETTER_OVERDUE:          {"position": P.ON_LOAN, "due": day(-1), "overdue_notice_for": day(-1)},
         Send.LETTER_RENEWAL_DENIED:   {"position": P.ON_LOAN, "due": day(5), "renewal_sync": "denied"},
         Send.LETTER_EXPIRED:          {"position": P.RECEIVED, "expired_pickup": True},
         Send.LETTER_DECLINED:         {"position": P.REQUESTED, "reason": "not_suitable"},

@@ -1,21 +1,25 @@
-"""Which letters are still true when they leave: one row a kind, and each row with what makes it stand and what ends it."""
+"""The table of letters: each row is allowed by a policy key, written once an occasion, and sent while its reason stands."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
-from hkall_gateway.rules.letters import STANDS, reason_stands
+from hkall_gateway.rules.letters import LETTERS, letter, occasion, reason_stands, silent
 from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Letter, is_letter, occasion
+from hkall_gateway.rules.published import PUBLISHED
+from hkall_gateway.rules.settings import Notices
+from hkall_gateway.rules.tidings import Letter, is_letter
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
 P, S = Position, Send
 DUE, EARLIER, LATER = date(2017, 3, 16), date(2017, 3, 15), date(2017, 3, 17)
 ON = date(2017, 3, 10)
+NOW = datetime(2017, 3, 10, 2, tzinfo=UTC)
 REQUEST = Request("R1", Side.BORROWING, P.ON_LOAN, "Dune", "b-dune", patron="UG1", due=DUE)
 
 # fmt: off
@@ -57,36 +61,124 @@ CASES: list[tuple[Send, dict[str, Any], bool]] = [
 HEARD = frozenset({S.LETTER_RECALLED.value})
 
 
-def letter(send: Send) -> Letter:
-    return Letter(send.value, "R1", "UG1", "Dune", datetime(2017, 3, 10, 2, tzinfo=UTC), due=DUE)
+def queued(send: Send) -> Letter:
+    """A letter as it waits in the outbox."""
+    return Letter(send.value, "R1", "UG1", "Dune", NOW, due=DUE)
 
 
 @pytest.mark.parametrize(("send", "facts", "stands"), CASES)
 def test_a_letter_is_sent_only_while_its_reason_stands(send: Send, facts: dict[str, Any], stands: bool) -> None:
-    assert reason_stands(letter(send), replace(REQUEST, **facts), HEARD) is stands
+    assert reason_stands(queued(send), replace(REQUEST, **facts), HEARD) is stands
 
 
 def test_only_a_patron_who_heard_of_a_recall_hears_of_its_end() -> None:
-    assert not reason_stands(letter(S.LETTER_RECALL_CANCELLED), REQUEST, frozenset())
-
-
-def test_every_kind_of_letter_has_a_row_and_each_row_a_yes_and_a_no() -> None:
-    assert STANDS.keys() == {send for send in Send if is_letter(send)}
-    assert {(send, stands) for send, _, stands in CASES} == {(send, stands) for send in STANDS for stands in (True, False)}
-
-
-def test_a_recall_after_one_that_was_cancelled_is_another_occasion() -> None:
-    recalled = replace(REQUEST, recalled_on=ON)
-    cancelled = replace(REQUEST, recall_was_on=ON, recall_cancelled_on=ON)
-
-    first, again = occasion(S.LETTER_RECALLED, recalled, REQUEST), occasion(S.LETTER_RECALLED, recalled, cancelled)
-
-    assert first != again
-    assert occasion(S.LETTER_RECALL_CANCELLED, cancelled, recalled) == "2017-03-10 2017-03-10 2017-03-16"
+    assert not reason_stands(queued(S.LETTER_RECALL_CANCELLED), REQUEST, frozenset())
 
 
 def test_a_letter_about_a_recall_that_names_no_date_is_still_true() -> None:
     recalled = replace(REQUEST, recalled_on=ON)
-    undated = replace(letter(S.LETTER_RECALLED), due=None)
+    undated = replace(queued(S.LETTER_RECALLED), due=None)
     assert reason_stands(undated, recalled, HEARD)
-    assert reason_stands(letter(S.LETTER_RECALLED), replace(recalled, due=None), HEARD)
+    assert reason_stands(queued(S.LETTER_RECALLED), replace(recalled, due=None), HEARD)
+
+
+# ---- the table as a table
+
+
+def test_every_kind_of_letter_has_one_row_and_each_row_a_yes_and_a_no() -> None:
+    assert LETTERS.keys() == {send for send in Send if is_letter(send)}
+    assert {(send, stands) for send, _, stands in CASES} == {(send, stands) for send in LETTERS for stands in (True, False)}
+
+
+def test_each_letter_says_when_it_is_sent_and_by_which_rule() -> None:
+    for row in LETTERS.values():
+        rules = re.search(r" \((R[^)]+)\)\.$", row.when)
+        assert rules, row.when
+        assert set(rules[1].split(", ")) <= PUBLISHED.keys()
+
+
+@pytest.mark.parametrize("key", [field.name for field in fields(Notices)])
+def test_each_key_of_notices_sends_its_letters_and_no_other(key: str) -> None:
+    """`renewal` allows nothing: a renewal sends no letter (R30)."""
+    every: dict[str, Any] = {field.name: field.name != "renewal" for field in fields(Notices)}
+    of_this_key = {send for send, row in LETTERS.items() if row.notice == key}
+    assert silent(Notices(**every)) == frozenset()
+    assert silent(Notices(**every | {key: False})) == of_this_key
+    assert bool(of_this_key) == (key != "renewal")
+
+
+# ---- once for what
+
+# fmt: off
+OCCASIONS: list[tuple[Send, dict[str, Any], str]] = [
+    # the letter                facts after the event                                       what it is written for once
+    (S.LETTER_PICKUP,           {"received_on": ON},                                        "2017-03-10"),
+    (S.LETTER_PICKUP,           {"received_on": LATER},                                     "2017-03-17"),
+    (S.LETTER_EXPIRED,          {"pickup_last": ON},                                        "2017-03-10"),
+    (S.LETTER_EXPIRED,          {"pickup_last": LATER},                                     "2017-03-17"),
+    (S.LETTER_DECLINED,         {"attempt": 2},                                             "2"),
+    (S.LETTER_DECLINED,         {"attempt": 3},                                             "3"),
+    (S.LETTER_UNFILLED,         {},                                                         ""),
+    (S.LETTER_RECALLED,         {"recalled_on": ON},                                        "2017-03-10 2017-03-16"),
+    (S.LETTER_RECALLED,         {"recalled_on": ON, "due": EARLIER},                        "2017-03-10 2017-03-15"),
+    (S.LETTER_RECALL_CANCELLED, {"recall_was_on": ON, "recall_cancelled_on": ON},           "2017-03-10 2017-03-10 2017-03-16"),
+    (S.LETTER_RECALL_CANCELLED, {"recall_was_on": ON, "recall_cancelled_on": LATER},        "2017-03-10 2017-03-17 2017-03-16"),
+    (S.LETTER_OVERDUE,          {"overdue_notice_for": DUE},                                "2017-03-16"),
+    (S.LETTER_OVERDUE,          {"overdue_notice_for": LATER},                              "2017-03-17"),
+    (S.LETTER_RENEWAL_DENIED,   {},                                                         "2017-03-16"),
+    (S.LETTER_RENEWAL_DENIED,   {"due": LATER},                                             "2017-03-17"),
+]
+# fmt: on
+ONCE_FOR_ALL = {S.LETTER_UNFILLED}
+"""Letters after which the request has ended."""
+
+
+@pytest.mark.parametrize(("send", "facts", "wanted"), OCCASIONS)
+def test_a_letter_is_written_once_for_each_date_or_attempt(send: Send, facts: dict[str, Any], wanted: str) -> None:
+    assert occasion(send, replace(REQUEST, **facts), REQUEST) == wanted
+
+
+def test_each_letter_may_come_again_about_something_else() -> None:
+    """Two occasions a letter: a row that names nothing would write one letter a request, for ever."""
+    seen = {send: {wanted for one, _, wanted in OCCASIONS if one is send} for send in LETTERS}
+    assert {send for send, occasions in seen.items() if len(occasions) < 2} == ONCE_FOR_ALL
+
+
+def test_r24_a_recall_after_one_that_was_cancelled_is_another_occasion() -> None:
+    recalled = replace(REQUEST, recalled_on=ON)
+    cancelled = replace(REQUEST, recall_was_on=ON, recall_cancelled_on=ON)
+    assert occasion(S.LETTER_RECALLED, recalled, cancelled) == "2017-03-10 2017-03-16 after 2017-03-10"
+
+
+# ---- what the letter says of the request
+
+BEFORE = replace(REQUEST, due=date(2017, 3, 30), partner="LU")
+AFTER = replace(REQUEST, partner="CUHK", pickup_location="MAIN", reason="not_on_shelf", recalled_on=ON)
+WRITTEN = Letter(
+    send="letter_recalled",
+    request="R1",
+    patron="UG1",
+    title="Dune",
+    at=NOW,
+    notice=7,
+    due=DUE,
+    old_due=date(2017, 3, 30),
+    pickup_location="MAIN",
+    reason="not_on_shelf",
+    recalled=True,
+    lender="CUHK",
+)
+
+
+def test_a_letter_has_the_dates_before_and_after_what_happened() -> None:
+    assert letter(S.LETTER_RECALLED, AFTER, BEFORE, NOW, 7) == WRITTEN
+
+
+def test_a_letter_about_no_recall_does_not_speak_of_one() -> None:
+    assert not letter(S.LETTER_OVERDUE, replace(AFTER, recalled_on=None), BEFORE, NOW, 7).recalled
+
+
+@pytest.mark.parametrize("send", LETTERS)
+def test_r38_a_letter_about_a_no_names_the_library_that_said_it(send: Send) -> None:
+    about_a_no = send in {S.LETTER_DECLINED, S.LETTER_UNFILLED}
+    assert letter(send, AFTER, BEFORE, NOW, 7).lender == ("LU" if about_a_no else "CUHK")

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, Table, update
 
+from hkall_gateway.rules.letters import letter
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.replaced_cards import PatronRow
-from hkall_gateway.rules.tidings import letter, telling
+from hkall_gateway.rules.tidings import telling
 from hkall_gateway.rules.vocabulary import Borrower, By, Position, Refusal, Request, Sensitive, Side, Why
 from hkall_gateway.store import cards, fines, former_cards, loading
 from hkall_gateway.store.database import Database, Immediate

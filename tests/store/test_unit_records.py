@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, Table
 
+from hkall_gateway.rules.letters import LETTERS, silent
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.records import from_json
+from hkall_gateway.rules.settings import Notices
 from hkall_gateway.rules.vocabulary import Borrower, By, Position, Refusal, Request, Sensitive, Side, Why
 from hkall_gateway.store import inbox, loading, rounds
 from hkall_gateway.store.database import Immediate
@@ -28,7 +31,7 @@ def _wish(**facts: Any) -> Request:
 
 
 def _fallen_due(unit: Unit, loan: Request, due: date, now: datetime, by: By) -> Request:
-    return unit.advance(loan, Event.FALL_DUE, now, by, due=due)
+    return unit.advance(loan, Event.FALL_DUE, now, by, due=due, overdue_notice_for=due)
 
 
 # ---- letters
@@ -45,14 +48,17 @@ def test_a_letter_is_written_once_an_occasion(store: Immediate, standing: Standi
     assert [from_json(r["payload"]).notice for r in rows(OUTBOX)] == [n["id"] for n in rows(NOTICES)]
 
 
-def test_a_letter_that_the_policy_does_not_send_is_not_written(
-    engine: Engine, standing: Standing, now: datetime, by: By, rows: Rows
+@pytest.mark.parametrize("send", LETTERS)
+def test_each_letter_is_written_where_its_policy_key_is_on_and_never_twice(
+    engine: Engine, standing: Standing, now: datetime, by: By, rows: Rows, send: Send
 ) -> None:
     loan = standing(Position.ON_LOAN, copy="C1")
-    quiet = Immediate(engine, lambda c: Unit(c, str, frozenset({Send.LETTER_OVERDUE})))
-    quiet.now(Unit.advance, loan, Event.FALL_DUE, now, by)
-    quiet.close()
-    assert (rows(NOTICES), rows(OUTBOX)) == ([], [])
+    for allowed, written in ((False, []), (True, [send]), (True, [send])):
+        key: dict[str, Any] = {LETTERS[send].notice: allowed}
+        site = Immediate(engine, partial(Unit, new_id=str, silent=silent(Notices(**key))))
+        site.now(Unit.tell, send, loan, now, by)
+        site.close()
+        assert [row["send"] for row in rows(OUTBOX)] == [row["kind"] for row in rows(NOTICES)] == written
 
 
 def test_nobody_gets_a_letter_about_a_book_that_nobody_here_asked_for(
