@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from hkall_gateway.config.ils import Ils as IlsTable
 from hkall_gateway.config.policy import load as load_policy
@@ -29,16 +30,36 @@ from hkall_gateway.rules.vocabulary import (
 )
 
 Table = dict[str, Any]
+T = TypeVar("T")
 
 TABLES: Final = frozenset({"library", "policy", "ils"})
-LISTS: Final = frozenset(
-    {"readers", "books", "partners", "clients", "terminals", "patrons", "holdings", "closures", "requests"}
-)
+# fmt: off
+LISTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "partners":  ("agency",),
+    "clients":   ("agency",),
+    "terminals": ("login",),
+    "patrons":   ("barcode",),
+    "holdings":  ("agency", "barcode"),
+    "closures":  ("agency", "from"),
+    "requests":  ("id",),
+    "readers":   ("card",),
+    "books":     ("barcode",),
+}
+# fmt: on
+"""The lists of a world, and the keys that tell one row of each from another."""
 SECRET_FIELDS: Final = frozenset({"name", "name_zh", "email", "pin_hash"})
 
 
 class WorldError(Exception):
-    """A world file that cannot be used; the text names the file, the row and the key."""
+    """A world file that cannot be used; the text names the file, the line of the row and the key."""
+
+
+class Row(Table):
+    """One row of a list of a world file; `at` is the file and the line where it begins."""
+
+    def __init__(self, cells: Table, at: str) -> None:
+        super().__init__(cells)
+        self.at = at
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +145,58 @@ def read_world(path: Path) -> Start:
 
 def _tables(path: Path) -> Table:
     try:
-        world = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        world = tomllib.loads(text)
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise WorldError(f"{path.name}: {error}") from error
-    if unknown := world.keys() - TABLES - LISTS - {"time", "based_on"}:
+    if unknown := world.keys() - TABLES - LISTS.keys() - {"time", "based_on"}:
         raise WorldError(f"{path.name}: {', '.join(sorted(unknown))}: not a table of a world")
+    for kind in LISTS.keys() & world.keys():
+        world[kind] = _located(path, text, kind, world[kind])
+        _refuse_twice(kind, world[kind])
     based_on = world.pop("based_on", None)
     return _merged(_tables(path.parent / based_on), world) if based_on else world
 
 
+def _located(path: Path, text: str, kind: str, rows: list[Table]) -> list[Row]:
+    """The rows with the lines of their `[[kind]]`; rows that are written in another way have the file's name alone."""
+    lines = [
+        f"{path.name}, line {number}" for number, line in enumerate(text.splitlines(), 1) if line.startswith(f"[[{kind}]]")
+    ]
+    return [Row(row, at) for row, at in zip(rows, chain(lines, repeat(path.name)), strict=False)]
+
+
+def _refuse_twice(kind: str, rows: list[Row]) -> None:
+    """Raises WorldError where two rows of one file are about the same thing."""
+    seen: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        first = seen.setdefault(_identity(kind, row), row)
+        if first is not row:
+            name = ", ".join(f"{key} = {row.get(key)!r}" for key in LISTS[kind])
+            raise WorldError(f"{row.at}: {kind}: {name} stands already at {first.at}: write one row")
+
+
+def _identity(kind: str, row: Table) -> tuple[str, ...]:
+    return tuple(str(row.get(key)) for key in LISTS[kind])
+
+
 def _merged(base: Table, world: Table) -> Table:
-    """Lists are added to, tables changed key by key, everything else replaced."""
+    """Tables are changed key by key, and so are the rows of lists; rows that the base does not have are added to it."""
     joined = dict(base)
     for key, value in world.items():
         if key in LISTS:
-            joined[key] = [*base.get(key, []), *value]
+            joined[key] = _merged_rows(key, base.get(key, []), value)
         else:
             joined[key] = {**base.get(key, {}), **value} if key in TABLES else value
     return joined
+
+
+def _merged_rows(kind: str, base: list[Row], rows: list[Row]) -> list[Row]:
+    joined = {_identity(kind, row): row for row in base}
+    for row in rows:
+        name = _identity(kind, row)
+        joined[name] = Row({**joined.get(name, {}), **row}, row.at)
+    return list(joined.values())
 
 
 def _start(world: Table) -> Start:
@@ -192,13 +247,13 @@ def _changed(before: Any, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _rows(world: Table, name: str, make: Any) -> tuple[Any, ...]:
+def _rows(world: Table, name: str, make: Callable[[Table], T]) -> tuple[T, ...]:
     made = []
-    for number, row in enumerate(world.get(name, [])):
+    for row in world.get(name, []):
         try:
             made.append(make(dict(row)))
         except (TypeError, ValueError, KeyError) as error:
-            raise ValueError(f"{name}[{number}]: {error}") from error
+            raise WorldError(f"{row.at}: {name}: {error}") from error
     return tuple(made)
 
 

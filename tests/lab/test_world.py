@@ -11,6 +11,7 @@ import pytest
 from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.world import Died, World
 from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.store.unit import Unit
 
 WORLDS = Path(__file__).parent.parent.parent / "fixtures" / "worlds"
 
@@ -40,6 +41,20 @@ def test_requests_are_numbered_after_those_of_the_file() -> None:
     world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dream request=d-2")
 
     assert world.request("R2").bib_id == "b-dream"
+    world.close()
+
+
+def test_a_world_may_change_a_reader_and_a_copy_of_the_one_it_is_based_on(tmp_path: Path) -> None:
+    file = tmp_path / "w.toml"
+    reader = "[[patrons]]\nbarcode = 'UG1'\nlanguage = 'zh-Hant'\n"
+    copy = "[[holdings]]\nagency = 'CUHK'\nbarcode = 'C1'\nstatus = 'On Loan'\n"
+    file.write_text(f"based_on = '{WORLDS / 'consortium.toml'}'\n{reader}{copy}", "utf-8")
+    world = World.open(file)
+
+    world.tell("HKU-DISCOVERY", WISH)
+
+    assert world.request("R1").partner == "HKUST"
+    assert world.store.now(Unit.patron, "UG1").language == "zh-Hant"  # type: ignore[union-attr]
     world.close()
 
 

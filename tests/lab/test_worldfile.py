@@ -97,17 +97,30 @@ def test_a_world_may_be_built_on_another(write: Write) -> None:
     assert (start.agency, start.name, start.clients) == ("HKU", "Other", ("D1", "D2"))
 
 
+def test_a_world_changes_a_row_of_the_world_it_is_based_on(write: Write) -> None:
+    """Key by key, at its place in the list; the other keys and the other rows stay."""
+    write("[[patrons]]\nbarcode='A'\ncategory='x'\ntotal_quota=60\n[[patrons]]\nbarcode='B'\ncategory='x'\n", "base.toml")
+    start = read_world(write("based_on = 'base.toml'\n[[patrons]]\nbarcode='A'\ncategory='y'\n", head=""))
+
+    assert [(p.barcode, p.category, p.total_quota) for p in start.patrons] == [("A", "y", 60), ("B", "x", None)]
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("[[patrons]]\nbarcode='A'\nshoe_size=44\n", r"w.toml: patrons\[0\]: .*shoe_size"),
-        ("[[requests]]\nid='R1'\nposition='LOST'\n", r"w.toml: requests\[0\]: .*LOST"),
-        ("[[requests]]\nposition='NEW'\n", r"w.toml: requests\[0\]: 'id'"),
+        (
+            "[[patrons]]\nbarcode='A'\ncategory='x'\n\n[[patrons]]\nbarcode='A'\ncategory='y'\n",
+            "w.toml, line 11: patrons: barcode = 'A' stands already at w.toml, line 7: write one row",
+        ),
+        ("[[patrons]]\nbarcode='A'\nshoe_size=44\n", "w.toml, line 7: patrons: .*shoe_size"),
+        ("[[requests]]\nid='R1'\nposition='LOST'\n", "w.toml, line 7: requests: .*LOST"),
+        ("[[requests]]\nposition='NEW'\n", "w.toml, line 7: requests: 'id'"),
+        ("[[clients]]\nagency='A'\n[[patrons]]\nshoe_size=44\n", "w.toml, line 9: patrons: 'barcode'"),
         ("[policy]\nmax_count = 3\n", "w.toml: policy: no key max_count"),
         ("[weather]\nrain = true\n", "w.toml: weather: not a table of a world"),
         ("[[patrons]\n", "w.toml: "),
     ],
 )
-def test_what_is_wrong_is_named_with_its_file_and_row(write: Write, text: str, what: str) -> None:
+def test_what_is_wrong_is_named_with_its_file_and_line(write: Write, text: str, what: str) -> None:
     with pytest.raises(WorldError, match=what):
         read_world(write(text))
