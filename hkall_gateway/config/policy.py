@@ -26,9 +26,12 @@ OPEN: Final = frozenset({"categories"})
 
 def load(file: Path | None) -> Policy:
     """The published rules with the changes of `file`; without a file as they are. Raises ConfigErrors with all faults."""
+    return changed(read(file) if file else {}, file or Path("hkall.toml"))
+
+
+def changed(site: Table, named: Path) -> Policy:
+    """The published rules with the changes of a table, which the file `named` holds. Raises ConfigErrors with all faults."""
     base = _published()
-    site = read(file) if file else {}
-    named = file or Path("hkall.toml")
     _, faults = model(_mirror(Policy, partial=True), site, named)
     told = dict(faults)
     for path, message in (*_rows_of(site, base), *_labels_of(site, base), *_dates_of(site), *_modes_of(site, base)):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from hkall_gateway.config import policy
 from hkall_gateway.config.ils import Ils as IlsTable
-from hkall_gateway.config.policy import load as load_policy
+from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.lab.ils import Book, Reader
 from hkall_gateway.rules.settings import Policy
@@ -138,7 +139,9 @@ def read_world(path: Path) -> Start:
     """The world in a file, on top of the one that its `based_on` names. Raises WorldError for whatever is wrong with it."""
     world = _tables(path)
     try:
-        return _start(world)
+        return _start(world, path)
+    except ConfigErrors as error:
+        raise WorldError("\n".join(f"{path.name}: policy.{key}: {what}" for key, what in error.errors)) from error
     except (TypeError, ValueError, KeyError) as error:
         raise WorldError(f"{path.name}: {error}") from error
 
@@ -199,8 +202,8 @@ def _merged_rows(kind: str, base: list[Row], rows: list[Row]) -> list[Row]:
     return list(joined.values())
 
 
-def _start(world: Table) -> Start:
-    world, library = with_defaults(world), world["library"]
+def _start(world: Table, path: Path) -> Start:
+    world, library = _with_systems(world), world["library"]
     agency = library["agency"]
     holdings = _rows(world, "holdings", _holding)
     titles = {h.key: h for h in holdings}
@@ -210,7 +213,7 @@ def _start(world: Table) -> Start:
         agency=agency,
         name=library["name"],
         pickup_locations=tuple(library["pickup_locations"]),
-        policy=overlaid(load_policy(None), world.get("policy", {})),
+        policy=policy.changed(world.get("policy", {}), path),
         partners=_rows(world, "partners", _partner),
         clients=_rows(world, "clients", lambda row: str(row["agency"])),
         terminals=_rows(world, "terminals", lambda row: Terminal(**row)),
@@ -227,24 +230,18 @@ def _start(world: Table) -> Start:
     )
 
 
+def _with_systems(world: Table) -> Table:
+    """Each row that names a system with that system's keys beneath its own; a row of a list keeps its place."""
+    whole = with_defaults(world)
+    for kind in LISTS.keys() & world.keys():
+        whole[kind] = [Row(cells, row.at) for cells, row in zip(whole[kind], world[kind], strict=True)]
+    return whole
+
+
 def _client_keys(row: Table) -> Table:
     """A client's row as fields of `Caller`; the configuration calls `labels` request_status."""
     keys = {key: value for key, value in row.items() if key not in ("agency", "request_status")}
     return keys | {"labels": row.get("request_status") == "label"}
-
-
-def overlaid(record: Any, changes: Mapping[str, Any]) -> Any:
-    """A frozen record with the keys of a TOML table changed, tables inside tables likewise."""
-    names = {field.name.rstrip("_"): field.name for field in fields(record)}
-    if unknown := changes.keys() - names.keys():
-        raise ValueError(f"policy: no key {', '.join(sorted(unknown))}")
-    return replace(record, **{names[key]: _changed(getattr(record, names[key]), value) for key, value in changes.items()})
-
-
-def _changed(before: Any, value: Any) -> Any:
-    if is_dataclass(before) and isinstance(value, dict):
-        return overlaid(before, value)
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _rows(world: Table, name: str, make: Callable[[Table], T]) -> tuple[T, ...]:

@@ -32,6 +32,10 @@ OPENED = datetime(2017, 3, 1, 2, tzinfo=UTC)
 POLICY = """
 [quota]
 unknown = "deny"
+[[categories]]
+key = "undergraduates"
+quota = 15
+loan_days = 15
 [[roles]]
 role = "selfcheck"
 checkout = true

@@ -44,6 +44,7 @@ from hkall_gateway.store.rounds import Job
 from hkall_gateway.store.tables import CLOSURES, FINES, HOLDINGS, JOURNAL, NOTICES, OUTBOX, PATRONS, REQUESTS, create_all
 from hkall_gateway.store.unit import Unit
 from tests import databases
+from tests.readers import CATEGORY, with_readers
 
 PUBLISHED = Policy()
 PLACE = "HKU-MAIN-LENDING"
@@ -59,8 +60,8 @@ PARTNERS = (
     Partner("POLYU", "Polytechnic University", priority=30),
 )
 PATRONS_ROWS = (
-    {"barcode": "UG1", "name": "Chan", "category": "undergraduates", "local_loans": 0, "total_quota": 60, "language": "en"},
-    {"barcode": "UG2", "name": "Wong", "category": "undergraduates", "local_loans": 0, "total_quota": 60, "language": "en"},
+    {"barcode": "UG1", "name": "Chan", "category": CATEGORY.key, "local_loans": 0, "total_quota": 60, "language": "en"},
+    {"barcode": "UG2", "name": "Wong", "category": CATEGORY.key, "local_loans": 0, "total_quota": 60, "language": "en"},
     {"barcode": "PG1", "name": "Lee", "category": "postgraduates", "local_loans": 0, "total_quota": 120, "language": "en"},
 )
 COPIES = (
@@ -83,7 +84,7 @@ class Library:
         self, policy: Policy = PUBLISHED, partners: tuple[Partner, ...] = PARTNERS, engine: Engine | None = None
     ) -> None:
         self.now = hkt("2017-03-01 10:00")
-        self.house = House("HKU", "HKU Libraries", policy, (PLACE,))
+        self.house = House("HKU", "HKU Libraries", with_readers(policy), (PLACE,))
         self.engine = engine or databases.empty()
         if engine is not None:
             create_all(engine)

@@ -37,6 +37,7 @@ from hkall_gateway.rules.settings import (
     Window,
 )
 from hkall_gateway.rules.vocabulary import By, Holding, Position, Side, Why
+from tests.readers import CATEGORY
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library
@@ -113,7 +114,7 @@ def copy(agency: str, status: str = HERE, **more: Any) -> Holding:
     return replace(Holding(agency, f"{agency}-{status}-{more.get('volume', '')}", "new", "New", status=status), **more)
 
 
-def having(hkall: int, local: int = 0, total: int | None = 60, category: str = "undergraduates") -> Callable[[Library], object]:
+def having(hkall: int, local: int = 0, total: int | None = 60, category: str = CATEGORY.key) -> Callable[[Library], object]:
     """The next wish of somebody who has so many books."""
 
     def do(library: Library) -> object:

@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 
 from hkall_gateway.rules.lifecycle import FINAL, TAKES_QUOTA, Event
 from hkall_gateway.rules.records import from_json
-from hkall_gateway.rules.settings import CATEGORIES, Policy
+from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Request, Side
 from hkall_gateway.store.tables import FINES, REQUESTS
+from tests.readers import POLICY
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library
 
 P = Position
 QUOTA, LOCAL, TOTAL = 3, 2, 4
-SMALL = Policy(categories=tuple(replace(c, quota=QUOTA) for c in CATEGORIES))
+SMALL = Policy(categories=tuple(replace(c, quota=QUOTA) for c in POLICY.categories))
 TITLES = [f"t{number}" for number in range(8)]
 OURS = "ours"
 LENDERS = ("CUHK", "HKUST")

@@ -29,20 +29,20 @@ from hkall_gateway.desk.asks import RequestTitle
 from hkall_gateway.desk.house import House
 from hkall_gateway.desk.outcomes import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Borrower, By, Holding, Partner, Position, Request, Sensitive, Side, Why
 from hkall_gateway.store import loading
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.engine import open_engine
 from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
+from tests.readers import CATEGORY, POLICY
 
 ROUNDS = 15
 PATIENCE_S = 20
 NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
-HOUSE = House("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
+HOUSE = House("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
 WORLD = By("world", "world")
-READER = Borrower("UG0", Sensitive("Chan"), "undergraduates", total_quota=60)
+READER = Borrower("UG0", Sensitive("Chan"), CATEGORY.key, total_quota=60)
 LOAN = Request("", Side.BORROWING, Position.ON_LOAN, "t", "t", partner="CUHK", due=date(2017, 3, 16))
 TITLES = ("left", "right")
 

@@ -52,6 +52,13 @@ def test_a_policy_table_changes_only_what_it_names(write: Write) -> None:
     assert policy.return_.announce == "on_dispatch"
 
 
+def test_a_policy_table_changes_one_category(write: Write) -> None:
+    categories = read_world(write("[[policy.categories]]\nkey = 'technicians'\nquota = 3\n")).policy.categories
+
+    changed = next(row for row in categories if row.key == "technicians")
+    assert (len(categories), changed.quota, changed.label) == (12, 3, "Technicians")
+
+
 def test_a_request_that_was_asked_for_has_the_list_it_was_placed_with(write: Write) -> None:
     start = read_world(
         write(
@@ -116,7 +123,7 @@ def test_a_world_changes_a_row_of_the_world_it_is_based_on(write: Write) -> None
         ("[[requests]]\nid='R1'\nposition='LOST'\n", "w.toml, line 7: requests: .*LOST"),
         ("[[requests]]\nposition='NEW'\n", "w.toml, line 7: requests: 'id'"),
         ("[[clients]]\nagency='A'\n[[patrons]]\nshoe_size=44\n", "w.toml, line 9: patrons: 'barcode'"),
-        ("[policy]\nmax_count = 3\n", "w.toml: policy: no key max_count"),
+        ("[policy]\nmax_count = 3\n", "w.toml: policy.max_count: .*not a known key"),
         ("[weather]\nrain = true\n", "w.toml: weather: not a table of a world"),
         ("[[patrons]\n", "w.toml: "),
     ],

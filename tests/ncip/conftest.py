@@ -24,13 +24,13 @@ from hkall_gateway.ncip.handlers import Caller, Door, Peer, respond
 from hkall_gateway.ncip.messages import Coded, Fields, Message
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.records import to_json
-from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import By, Holding, Partner, Position, Request, Sensitive, Side
 from hkall_gateway.store.database import Immediate, finished
 from hkall_gateway.store.faults import Unavailable
 from hkall_gateway.store.tables import HOLDINGS, LINKS, PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import databases
+from tests.readers import CATEGORY, POLICY
 
 SHARED = Path(__file__).parents[3] / "shared/ncip"
 
@@ -127,7 +127,7 @@ class FakeIls:
 
 
 PEOPLE: tuple[dict[str, Any], ...] = (
-    {"barcode": "UG1", "name": "Chan Tai Man", "email": "ug1@lib.test", "category": "undergraduates", "total_quota": 60},
+    {"barcode": "UG1", "name": "Chan Tai Man", "email": "ug1@lib.test", "category": CATEGORY.key, "total_quota": 60},
     {"barcode": "LATE", "name": "Late Lee", "category": "undergraduates", "expires": date(2017, 1, 31)},
 )
 BOOKS = (
@@ -154,7 +154,7 @@ class World:
                 connection.execute(insert(LINKS), {"agency": agency, "partner": to_json(partner)})
         numbers = count(1)
         self.store = Immediate(engine, lambda connection: Unit(connection, lambda: f"R{next(numbers)}"))
-        house = House("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
+        house = House("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
         self.ils = FakeIls(self.store)
         self.desk = desk = Desk(self.store, self.ils, lambda: house, lambda: self.now)
         net = ("10.0.0.0/8",)

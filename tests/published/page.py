@@ -48,24 +48,6 @@ T = TypeVar("T")
 
 OPENING: Final = "2017-03-01 10:00:00"
 """A Wednesday."""
-QUOTA, DAYS = 0, 1
-# fmt: off
-CATEGORIES: Final = {
-    "non_academic_staff":       (15, 15),
-    "space_cdp":                (15, 15),
-    "space_community_college":  (15, 15),
-    "space_non_academic_staff": (15, 15),
-    "technicians":              (15, 15),
-    "undergraduates":           (15, 15),
-    "centennial_college":       (15, 15),
-    "honorary_staff":           (15, 15),
-    "academic_staff":           (30, 30),
-    "visiting_scholars":        (15, 30),
-    "postgraduates":            (15, 30),
-    "space_academic_staff":     (15, 30),
-}
-"""Eligible users, the maximum number of books and the loan period in days, as the page has them."""
-# fmt: on
 SHELF: Final = "Available On Shelf"
 AUTHOR: Final = "Cao Xueqin"
 PEOPLE: Final = read_patrons(setup.DEMO_FILES / "patrons.csv")

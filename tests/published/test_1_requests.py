@@ -7,9 +7,10 @@ from datetime import date
 
 import pytest
 
-from tests.published.page import CATEGORIES, SHELF, STAGES, WITH_US, Page
+from tests.published.page import SHELF, STAGES, WITH_US, Page
 from tests.published.premises import LENDERS
 from tests.published.records import PIN, Reader
+from tests.published.table import CATEGORIES
 
 # ---- New Library System in July 2017
 

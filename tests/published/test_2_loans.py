@@ -6,8 +6,9 @@ from datetime import date
 
 import pytest
 
-from tests.published.page import CATEGORIES, DAYS, QUOTA, SHELF, Page
+from tests.published.page import SHELF, Page
 from tests.published.records import Copy, Reader, Title
+from tests.published.table import CATEGORIES, DAYS, QUOTA
 from tests.published.terminals import READY
 
 # ---- How a book is borrowed and returned

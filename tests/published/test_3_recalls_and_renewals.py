@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.published.page import CATEGORIES, DAYS, SHELF, STAGES, WITH_US, Page
+from tests.published.page import SHELF, STAGES, WITH_US, Page
 from tests.published.partners import day
 from tests.published.records import Copy, Reader
+from tests.published.table import CATEGORIES, DAYS
 
 # ---- Holds and recalls
 

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from tests.published.page import AUTHOR, CATEGORIES, DAYS, SHELF, Page
+from tests.published.page import AUTHOR, SHELF, Page
+from tests.published.table import CATEGORIES, DAYS
 
 # ---- Overdues and fines
 

@@ -32,7 +32,6 @@ from hkall_gateway.rules.policy import (
     quota,
 )
 from hkall_gateway.rules.settings import (
-    CATEGORIES,
     Block,
     Bookdrop,
     Cancel,
@@ -49,15 +48,15 @@ from hkall_gateway.rules.settings import (
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Holding, Partner, Position, Refusal, Request, Sensitive, Side, Why
 from hkall_gateway.rules.windows import over, suspended
 from hkall_gateway.sip2.words import LANGUAGES, UNKNOWN, say
+from tests.readers import CATEGORY, POLICY
 
 P = Position
-POLICY = Policy()
 NOW = datetime(2017, 3, 9, 2, tzinfo=UTC)
 DAY = date(2017, 3, 9)
 YESTERDAY = date(2017, 3, 8)
 DUE, OPENS = date(2017, 3, 16), date(2017, 3, 9)
 COUNTER, SELFCHECK, DROP = Terminal("counter", "MAIN"), Terminal("selfcheck", "MAIN"), Terminal("bookdrop", "DROP")
-STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
+STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
 SPACE = replace(STUDENT, category="space_cdp")
 WISH = Wish(pickup_location="MAIN", pickup_locations=("MAIN", "LAW"), candidates=1)
 COUNTS = Counts(3, 4, 20)
@@ -103,7 +102,7 @@ def closed(scope: Scope, message: str = "", message_zh: str = "") -> Policy:
 
 
 def total(most: int | None) -> Policy:
-    return changed(categories=tuple(replace(row, total_quota=most) for row in CATEGORIES))
+    return changed(categories=tuple(replace(row, total_quota=most) for row in POLICY.categories))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,13 +198,13 @@ NOES = (
 )
 
 YESES = (
-    ("a borrower",                   lambda: use(),                                         Grant(facts={"category": "undergraduates"})),
+    ("a borrower",                   lambda: use(),                                         Grant(facts={"category": CATEGORY.key})),
     ("room for twelve, for 13 in all", lambda: room(COUNTS),                                Grant(facts=FULL | {"total": 20, "used": 7})),
     ("room for one in all",          lambda: room(Counts(3, 16, 20)),                       Grant(facts=FULL | {"left": 1, "total": 20, "used": 19})),
     ("no total in the policy",       lambda: room(Counts(3, 90, 20), total(None)),          Grant(facts=FULL)),
     ("local loans unknown",          lambda: room(Counts(3, None, 20)),                     Grant(facts=FULL | {"quota_check": "unknown"})),
-    ("a wish",                       lambda: wish(),                                        Grant(facts=FULL | {"category": "undergraduates", "total": 20, "used": 7})),
-    ("a wish nobody could check",    lambda: wish(statuses_at_home=None),                   Grant(facts=FULL | {"category": "undergraduates", "total": 20, "used": 7, "local_check": "unknown"})),
+    ("a wish",                       lambda: wish(),                                        Grant(facts=FULL | {"category": CATEGORY.key, "total": 20, "used": 7})),
+    ("a wish nobody could check",    lambda: wish(statuses_at_home=None),                   Grant(facts=FULL | {"category": CATEGORY.key, "total": 20, "used": 7, "local_check": "unknown"})),
     ("a cancellation before any library was asked", lambda: cancel(TWICE, position=P.NEW),  Grant()),
     ("a cancellation",               lambda: cancel(TWICE, position=P.REQUESTED),           Grant()),
     ("a checkout",                   lambda: lend(),                                        Grant(date(2017, 3, 24), FULL | {"total": 20, "used": 7})),
@@ -269,5 +268,5 @@ def test_r6_copies_that_are_all_out_are_out() -> None:
 
 
 def test_r2_no_group_is_no_category_even_where_a_row_has_an_empty_code() -> None:
-    rows = tuple(replace(row, ils_groups=("",)) for row in CATEGORIES)
+    rows = tuple(replace(row, ils_groups=("",)) for row in POLICY.categories)
     assert use(replace(STUDENT, category=""), changed(categories=rows)) == Refusal(W.NOT_ELIGIBLE, facts={"category": ""})

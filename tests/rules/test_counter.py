@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hkall_gateway.rules.policy import Counts, Terminal, loan_due, may_borrow, may_return
 from hkall_gateway.rules.settings import CATEGORIES, Bookdrop, Due, Policy, Recall, Window
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side, Why
+from tests.readers import CATEGORY, POLICY
 
-POLICY = Policy()
-STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
+STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
 COUNTS = Counts(hkall_used=0, local_loans=0, total_quota=20)
 COUNTER = Terminal("counter", "HKU-MAIN-LENDING")
 SELFCHECK = Terminal("selfcheck", "HKU-MAIN-LENDING")
@@ -198,7 +198,7 @@ def test_r19_a_closed_due_date_rolls_whatever_the_lenders_date(
 @pytest.mark.parametrize(
     ("days_of", "lender", "last"),
     [
-        ("undergraduates", date(2017, 3, 10), date(2017, 3, 22)),
+        (CATEGORY.key, date(2017, 3, 10), date(2017, 3, 22)),
         ("postgraduates", date(2017, 3, 10), date(2017, 3, 22)),
         ("postgraduates", date(2017, 3, 22), date(2017, 3, 22)),
         ("postgraduates", date(2017, 3, 23), date(2017, 3, 23)),

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hkall_gateway.rules.policy import Counts, Wish, may_cancel, may_request, quota, quota_positions
 from hkall_gateway.rules.settings import CATEGORIES, Cancel, Policy, Quota
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side, Why
+from tests.readers import CATEGORY, POLICY
 
-POLICY = Policy()
-STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
+STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
 WISH = Wish(pickup_location="HKU-MAIN-LENDING", pickup_locations=("HKU-MAIN-LENDING",), candidates=1)
 COUNTS = Counts(hkall_used=0, local_loans=0, total_quota=20)
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
@@ -152,7 +152,7 @@ def test_r20_the_hkall_quota_holds_where_the_total_is_unknown() -> None:
 
 @pytest.mark.parametrize(("total", "reason"), [(None, None), (5, Why.QUOTA_TOTAL)])
 def test_r21_a_total_in_the_policy_goes_before_the_local_systems(total: int | None, reason: Why | None) -> None:
-    policy = replace(POLICY, categories=tuple(replace(c, total_quota=total) for c in CATEGORIES))
+    policy = replace(POLICY, categories=tuple(replace(c, total_quota=total) for c in POLICY.categories))
     assert why(quota(STUDENT, Counts(0, 6, 99), policy)) == reason
 
 

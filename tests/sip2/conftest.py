@@ -40,30 +40,54 @@ from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import databases
 from tests.bounds import refusals
+from tests.readers import CATEGORY, POLICY
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "sip2"
 SCHEMA = Path(__file__).parents[3] / "shared/sip2/schema.json"
 
 
-def _lines() -> dict[str, bytes]:
+SPOKEN_BY = b"# dialect: "
+"""The `#` line of a fixture that names the dialect of the lines after it, where that is not the standard one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixtureLine:
+    """One line of a fixture, and the dialect in which it is written."""
+
+    line: bytes
+    dialect: Dialect
+
+
+def _fixtures() -> dict[str, FixtureLine]:
     """Every fixture line by file and number; the `#` lines say what follows and are no SIP2."""
-    return {
-        f"{path.stem}:{number}": line
-        for path in sorted(FOLDER.glob("*.txt"))
-        for number, line in enumerate(path.read_bytes().split(b"\n"), start=1)
-        if line and not line.startswith(b"#")
-    }
+    found = {}
+    for path in sorted(FOLDER.glob("*.txt")):
+        dialect = DIALECTS["standard"]
+        for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+            if line.startswith(SPOKEN_BY):
+                dialect = DIALECTS[line.removeprefix(SPOKEN_BY).decode()]
+            elif line and not line.startswith(b"#"):
+                found[f"{path.stem}:{number}"] = FixtureLine(line, dialect)
+    return found
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`line` is each fixture line, and `spoken` the dialect in which it is written."""
     if "line" in metafunc.fixturenames:
-        lines = _lines()
-        metafunc.parametrize("line", list(lines.values()), ids=list(lines))
+        found = _fixtures()
+        wanted = {"line": [one.line for one in found.values()], "spoken": [one.dialect for one in found.values()]}
+        names = [name for name in wanted if name in metafunc.fixturenames]
+        metafunc.parametrize(names, list(zip(*(wanted[name] for name in names), strict=True)), ids=list(found))
 
 
 @pytest.fixture
 def lines() -> dict[str, bytes]:
-    return _lines()
+    return {name: one.line for name, one in _fixtures().items()}
+
+
+@pytest.fixture
+def fixture_lines() -> tuple[FixtureLine, ...]:
+    return tuple(_fixtures().values())
 
 
 @pytest.fixture
@@ -136,7 +160,7 @@ TERMINALS = (
 )
 
 PEOPLE: tuple[dict[str, Any], ...] = (
-    {"barcode": "P1", "name": "Chan Tai Man", "email": "p1@connect.test", "category": "undergraduates", "language": "en"},
+    {"barcode": "P1", "name": "Chan Tai Man", "email": "p1@connect.test", "category": CATEGORY.key, "language": "en"},
     {"barcode": "P2", "name": "Wong Mei", "name_zh": "王美", "category": "postgraduates", "language": "zh-Hant"},
     {"barcode": "P3", "name": "Late Lee", "category": "undergraduates", "expires": date(2017, 1, 31)},
 )
@@ -165,7 +189,7 @@ def store() -> Iterator[Immediate]:
 @pytest.fixture
 def policy() -> Policy:
     """The published rules; a test file with other ones has a fixture of the same name."""
-    return Policy()
+    return POLICY
 
 
 @pytest.fixture

@@ -82,36 +82,36 @@ def test_a_written_message_is_read_back_the_same(code: str, data: st.DataObject)
     assert list(decode(line, STANDARD).fields) == list(message.fields)
 
 
-def test_a_canonical_line_is_written_back_the_same(line: bytes, standard: Dialect) -> None:
+def test_a_canonical_line_is_written_back_the_same(line: bytes, spoken: Dialect) -> None:
     # 96 and 97 without AZ are legal too, but are not in the fixtures: the standard dialect detects errors.
-    assert encode(decode(line, standard), standard) == line + b"\r"
+    assert encode(decode(line, spoken), spoken) == line + b"\r"
 
 
-def test_a_fixture_has_all_of_its_fixed_parts_and_nothing_unknown(line: bytes, standard: Dialect) -> None:
-    message = decode(line, standard)
+def test_a_fixture_has_all_of_its_fixed_parts_and_nothing_unknown(line: bytes, spoken: Dialect) -> None:
+    message = decode(line, spoken)
     shape = SHAPES[message.code]
     assert [*message.fields][: len(shape.fixed)] == [part.name for part in shape.fixed]
     assert message.unknown == ()
     assert set(shape.required) <= message.fields.keys()
 
 
-def test_bars_after_the_last_field_change_nothing(line: bytes, standard: Dialect) -> None:
-    assert decode(line + b"|||", standard) == decode(line, standard)
+def test_bars_after_the_last_field_change_nothing(line: bytes, spoken: Dialect) -> None:
+    assert decode(line + b"|||", spoken) == decode(line, spoken)
 
 
-def test_rubbish_before_a_line_changes_nothing(line: bytes, standard: Dialect) -> None:
-    assert decode(b"\0 \xff\xfb" + line, standard) == decode(line, standard)
+def test_rubbish_before_a_line_changes_nothing(line: bytes, spoken: Dialect) -> None:
+    assert decode(b"\0 \xff\xfb" + line, spoken) == decode(line, spoken)
 
 
-def test_a_cut_anywhere_leaves_a_message_or_a_bad_one(line: bytes, standard: Dialect) -> None:
+def test_a_cut_anywhere_leaves_a_message_or_a_bad_one(line: bytes, spoken: Dialect) -> None:
     for end in range(len(line)):
-        assert _understood(line[:end], standard) in (line[:2].decode(), "checksum", "unknown_command", "truncated")
+        assert _understood(line[:end], spoken) in (line[:2].decode(), "checksum", "unknown_command", "truncated")
 
 
-def test_a_flipped_bit_in_the_command_is_noticed_by_the_checksum(line: bytes, standard: Dialect) -> None:
-    sealed = line if decode(line, standard).checked else _sealed(f"{line.decode()}AY1")
+def test_a_flipped_bit_in_the_command_is_noticed_by_the_checksum(line: bytes, spoken: Dialect) -> None:
+    sealed = line if decode(line, spoken).checked else _sealed(f"{line.decode()}AY1")
     garbled = sealed[:1] + bytes([sealed[1] ^ 1]) + sealed[2:]
-    assert _refused(garbled, standard).why == "checksum"
+    assert _refused(garbled, spoken).why == "checksum"
 
 
 @given(line=st.binary(max_size=200), name=st.sampled_from(sorted(DIALECTS)))

@@ -13,6 +13,7 @@ from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec import Message
 from hkall_gateway.store.database import Immediate
 from hkall_gateway.store.unit import Unit
+from tests.readers import POLICY
 
 P = Position
 DATE = "20170301    100000"
@@ -22,7 +23,7 @@ Fields = Callable[[str, str], Message]
 
 @pytest.fixture
 def policy() -> Policy:
-    return replace(Policy(), renewal=replace(Renewal(), overdue="allow"))
+    return replace(POLICY, renewal=replace(Renewal(), overdue="allow"))
 
 
 @pytest.fixture(autouse=True)
