@@ -58,7 +58,7 @@ class FixtureLine:
     dialect: Dialect
 
 
-def _fixtures() -> dict[str, FixtureLine]:
+def fixtures() -> dict[str, FixtureLine]:
     """Every fixture line by file and number; the `#` lines say what follows and are no SIP2."""
     found = {}
     for path in sorted(FOLDER.glob("*.txt")):
@@ -74,7 +74,7 @@ def _fixtures() -> dict[str, FixtureLine]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`line` is each fixture line, and `spoken` the dialect in which it is written."""
     if "line" in metafunc.fixturenames:
-        found = _fixtures()
+        found = fixtures()
         wanted = {"line": [one.line for one in found.values()], "spoken": [one.dialect for one in found.values()]}
         names = [name for name in wanted if name in metafunc.fixturenames]
         metafunc.parametrize(names, list(zip(*(wanted[name] for name in names), strict=True)), ids=list(found))
@@ -82,12 +82,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def lines() -> dict[str, bytes]:
-    return {name: one.line for name, one in _fixtures().items()}
-
-
-@pytest.fixture
-def fixture_lines() -> tuple[FixtureLine, ...]:
-    return tuple(_fixtures().values())
+    return {name: one.line for name, one in fixtures().items()}
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.listeners import Listener
 from hkall_gateway.sip2.messages import SHAPES
 
-from .conftest import _lines
+from .conftest import fixtures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DATE = "20170301    100000"
 END = f"35{DATE}AOHKU|AAP1|\r".encode()
 ENDED = f"36Y{DATE}AOHKU|AAP1|\r".encode()
-GOOD = sorted(_lines().values())
+GOOD = sorted(one.line for one in fixtures().values())
 ALL = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 import hkall_gateway.sip2
+from hkall_gateway.sip2.codec import decode
 from hkall_gateway.sip2.fields import TAGS
 from hkall_gateway.sip2.handlers import HANDLERS
 from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES
 from hkall_gateway.sip2.profile import FIELDS, MESSAGES, Use
+
+from .conftest import fixtures
 
 ROOM = Path(hkall_gateway.sip2.__file__).parent
 TABLES = {"profile.py", "fields.py", "messages.py", "dialects.py", "codec.py", "writing.py"}
@@ -47,6 +50,13 @@ def test_what_is_ignored_or_never_sent_is_named_nowhere(tag: str) -> None:
 @pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use in (Use.YES, Use.READ)))
 def test_what_is_supported_is_named_somewhere(tag: str) -> None:
     assert _named(tag) or tag in ("AY", "AZ")
+
+
+@pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use is not Use.UNSENT))
+def test_what_is_supported_has_a_fixture_in_a_dialect_that_has_it(tag: str) -> None:
+    """A fixture of an extension names its dialect (`# dialect: counter`); test_codec.py reads it and writes it back."""
+    said = [decode(one.line, one.dialect) for one in fixtures().values()]
+    assert tag in ("AY", "AZ") or any(tag in message.fields for message in said)
 
 
 @pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use is Use.READ))
