@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterable
 from itertools import islice
 from typing import Final
 
 from lxml import etree
 
+from hkall_gateway.ncip import trees
 from hkall_gateway.ncip.elements import ELEMENTS, GENERIC, SERVICES, Element, model, place
 from hkall_gateway.ncip.messages import SHAPES, BadMessage, Coded, Fields, Message, Value
 from hkall_gateway.ncip.trees import NISO, SYNTAX, Notes, attribute, header, local
@@ -59,7 +59,7 @@ def _fields(nodes: Iterable[etree._Element], element: Element, path: str, notes:
     for node in nodes:
         name = local(node.tag)
         if element.kind == "any" and _foreign(node):
-            several.setdefault("Ext", []).append(_raw(node))
+            several.setdefault("Ext", []).append(trees.foreign(node))
         elif name in OLD_ERRORS and place(element, "ProblemType"):
             notes.add(f"{name} in {path}")
             single.setdefault("ProblemType", _old_type(node, OLD_ERRORS[name]))
@@ -89,16 +89,6 @@ def _foreign(node: etree._Element) -> bool:
     """Whether something in an Ext is not NCIP's own: another namespace, or a name that the standard does not have."""
     space = etree.QName(node).namespace
     return space not in (None, NISO) or local(node.tag) not in ELEMENTS
-
-
-def _raw(node: etree._Element) -> str:
-    """A foreign element as text, with the namespaces that it uses and no others: the same text wherever it stood."""
-    alone = copy.deepcopy(node)
-    ours = etree.Element(f"{{{NISO}}}Ext", nsmap={"ns1": NISO})
-    ours.append(alone)  # from here on NCIP's own namespace has the prefix that we write
-    ours.remove(alone)
-    etree.cleanup_namespaces(alone, keep_ns_prefixes=["xsi", "xs", "xsd"])  # those may be used inside a value
-    return etree.tostring(alone, encoding="unicode", with_tail=False)
 
 
 def _value(node: etree._Element, element: Element, path: str, notes: Notes) -> Value:

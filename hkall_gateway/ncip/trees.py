@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from typing import Final
 from lxml import etree
 
 from hkall_gateway.ncip.document_limits import REPLY, DocumentLimits, exceeded
-from hkall_gateway.ncip.messages import BadMessage, Header
+from hkall_gateway.ncip.messages import BadMessage, Header, Value
 
 NISO: Final = "http://www.niso.org/2008/ncip"
 NOTES: Final = 32
@@ -121,6 +122,25 @@ def local(name: object) -> str:
 def clean(text: str) -> str:
     """The text with a blank for every character that XML 1.0 forbids."""
     return text if text.isprintable() else _FORBIDDEN.sub(" ", text)
+
+
+def foreign(node: etree._Element) -> str:
+    """An element of another vocabulary as text, with the namespaces that it uses and no others: the same wherever it stood."""
+    alone = copy.deepcopy(node)
+    ours = etree.Element(f"{{{NISO}}}Ext", nsmap={"ns1": NISO})
+    ours.append(alone)  # from here on NCIP's own namespace has the prefix that we write
+    ours.remove(alone)
+    etree.cleanup_namespaces(alone, keep_ns_prefixes=["xsi", "xs", "xsd"])  # those may be used inside a value
+    return etree.tostring(alone, encoding="unicode", with_tail=False)
+
+
+def ext(*elements: etree._Element) -> dict[str, Value]:
+    """The value of an Ext that holds elements of another vocabulary: `{"Ext": ext(element)}`.
+
+    NCIP's own elements stand beside them: `{"Ext": ext(element) | {"ItemNote": "torn"}}`. The schema takes NCIP's own alone
+    (its xs:any is strict), so others go only to a peer that wants them.
+    """
+    return {"Ext": [foreign(element) for element in elements]}
 
 
 def _charset(body: bytes, charset: str | None) -> str:

@@ -10,6 +10,7 @@ from lxml import etree
 from hkall_gateway.ncip.codec import NISO, Message, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS, Dialect
 from hkall_gateway.ncip.messages import DOT, redacted
+from hkall_gateway.ncip.trees import ext
 
 DIRECT, BROKER = DIALECTS["direct"], DIALECTS["broker"]
 ITEM = "<n:ItemId><n:ItemIdentifierValue>L1</n:ItemIdentifierValue></n:ItemId>"
@@ -67,6 +68,23 @@ def test_an_ext_can_be_echoed_by_giving_its_value_to_the_reply() -> None:
     reply = encode(Message("ItemReceivedResponse", {"Ext": message.fields["Ext"]}), DIRECT)
     assert decode(reply).fields["Ext"] == message.fields["Ext"]
     assert b"ReceivedBy" in reply
+
+
+def test_an_element_of_another_vocabulary_is_written_as_it_is_beside_ncips_own() -> None:
+    note = etree.fromstring('<x:Note xmlns:x="urn:x" kind="a">酒 &amp; <x:b/>tail</x:Note>')
+    message = Message("ItemReceivedResponse", {"Ext": ext(note, etree.Element("Plain")) | {"ItemNote": ["torn"]}})
+
+    sent = etree.fromstring(encode(message, DIRECT))
+
+    assert [etree.QName(child).localname for child in sent.iterfind(IN_EXT)] == ["Note", "Plain", "ItemNote"]
+    assert bare(sent.find(IN_EXT)) == bare(note)  # type: ignore[arg-type]
+    assert decode(encode(message, DIRECT)).fields == message.fields
+
+
+def test_an_element_in_an_ext_keeps_its_tail_and_its_parent_to_itself() -> None:
+    outside = etree.fromstring("<all><one/>tail</all>")
+    assert ext(outside[0]) == {"Ext": ["<one/>"]}
+    assert etree.tostring(outside) == b"<all><one/>tail</all>"
 
 
 def test_a_stranger_in_an_ext_is_not_shown_in_logs() -> None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lxml import etree
 
 from hkall_gateway.ncip.codec import decode
 from hkall_gateway.ncip.events import REPORTED, amount
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.innreach import central_number, without_library
 from hkall_gateway.ncip.messages import Message
+from hkall_gateway.ncip.trees import ext
 from hkall_gateway.rules.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
 from hkall_gateway.store.database import finished
@@ -211,8 +213,9 @@ def test_what_comes_unannounced_is_received_all_the_same(world: World) -> None:
 def test_a_number_in_the_ext_of_a_notification_goes_back_and_nothing_foreign_with_it(world: World) -> None:
     world.place()
     wire = number("HKU", world.request("R1").wire_id)
-    ext = {"RequestId": [wire], "Ext": ['<x:ShippedBy xmlns:x="urn:nncipp"><x:Lender/></x:ShippedBy>']}
-    told: dict[str, Any] = {"RequestId": wire, "UserId": {"UserIdentifierValue": "HKU-INST"}, "RequestType": "Loan", "Ext": ext}
+    shipped_by = etree.fromstring('<x:ShippedBy xmlns:x="urn:nncipp"><x:Lender/></x:ShippedBy>')
+    told: dict[str, Any] = {"RequestId": wire, "UserId": {"UserIdentifierValue": "HKU-INST"}, "RequestType": "Loan"}
+    told["Ext"] = ext(shipped_by) | {"RequestId": [wire]}
     body = world.document(CUHK, "ItemRequestCancelled", **told)
     reply = decode(finished(respond(world.door, body, None, Peer("10.0.0.7"))))
     assert reply.fields["Ext"] == {"RequestId": [wire]}
