@@ -32,12 +32,11 @@ class Refused:
     due: date | None = None
 
 
-@dataclass(slots=True)
+@fixed(frozen=True, slots=True)
 class LoanLine:
     """One line of a patron's record: a loan, or a request that waits, under the `label` that patrons see.
 
     `fine_cents` is what it costs so far and was not charged yet; `uncollected`: its last day on the hold shelf is over.
-    Not frozen, and not changed: see RequestLine.
     """
 
     request: RequestLine
@@ -82,13 +81,12 @@ class Had:
     charges: tuple[ChargeLine, ...] = ()
 
 
-@dataclass(slots=True)
+@fixed(frozen=True, slots=True)
 class PatronSeen:
     """A patron's record. `owed_cents` is the sum of `charges`, less what we owe the patron.
 
     `may_renew`: the card itself speaks against no renewal (R2). `pin_ok` is None where no PIN came. `known`: the card has an
-    owner, though nobody can say now whether it is they. Names and addresses stay wrapped until a reply needs them. Not frozen:
-    see RequestLine.
+    owner, though nobody can say now whether it is they. Names and addresses stay wrapped until a reply needs them.
     """
 
     card: str

@@ -226,4 +226,4 @@ class BoundedSite(Site):
         """Without an access log there is no file to open and no clock to keep."""
 
     def stopFactory(self) -> None:  # noqa: N802
-        """See startFactory."""
+        """Without an access log there is no file to close."""

@@ -20,7 +20,10 @@ _endpoint: Any = serverFromString  # it has no types
 
 
 class Party:
-    """Partners and a mailbox, and somebody who speaks for the discovery system. `ships_after_s`: see PartnerLibrary."""
+    """Partners and a mailbox, and somebody who speaks for the discovery system.
+
+    A partner ships what it is asked for after `ships_after_s` seconds; None = it only answers.
+    """
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ class Staff(Crew):
         book.place, book.holder, book.since = "desk", agency, book.since if book.place == "desk" else self.all.now
         if self.check_in(agency, book):
             self._put(agency, book)
-        # Otherwise it lies on the desk until somebody looks through what lies there: see work().
+        # A refused book lies on the desk; `work` looks through those again, since its request may be moved on meanwhile.
 
     def _put(self, agency: str, book: Book) -> None:
         held = self.holding(agency, book)
