@@ -133,7 +133,7 @@ def a_loan_ends_with_the_owners_date(story: Cast) -> None:
 
 def one_book_too_many(story: Cast) -> None:
     wish, _ = asked(story)
-    for number in range(16):
+    for number in range(40):
         more = replace(wish, id=f"X{number}", placed_id=f"x{number}", wire_id=f"X{number}-1")
         write(story, HKU, lambda unit, world, more=more: unit.open(more, world.now, DEFECT))  # type: ignore[misc]  # bound now
 
@@ -198,7 +198,7 @@ DEFECTS: tuple[tuple[str, Callable[[Cast], None], str], ...] = (
     ("one lender ships for a wish",       two_lenders_ship,                          "and so does"),
     ("a lender is given up for a reason", the_next_is_asked_without_a_reason,        "went on from"),
     ("a loan has its whole period",       a_loan_ends_with_the_owners_date,          "is lent for 15 days"),
-    ("quotas hold",                       one_book_too_many,                         "has 16 books"),
+    ("quotas hold",                       one_book_too_many,                         "has 40 books"),
     ("each letter once",                  a_letter_comes_again,                      "came 2 times"),
     ("each letter once",                  there_are_two_letters_for_one_arrival,     "2 different letters letter_pickup"),
     ("the outbox drains",                 something_is_not_told,                     "outbox"),
