@@ -25,8 +25,8 @@ from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.context import about
 from hkall_gateway.rules import breaker
 from hkall_gateway.rules.breaker import DOWN, Link, Patience
-from hkall_gateway.store.database import Store
-from hkall_gateway.store.faults import Unavailable
+from hkall_gateway.store.engine.database import Store
+from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 

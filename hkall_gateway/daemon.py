@@ -61,10 +61,10 @@ from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import handlers as sip2
 from hkall_gateway.sip2.listeners import NOBODY_ELSE, Listener
 from hkall_gateway.sip2.server import Terminals
-from hkall_gateway.store.database import Database
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.instances import Instance
-from hkall_gateway.store.moves import Move
+from hkall_gateway.store.journal_entry import Move
 from hkall_gateway.store.unit import Unit
 
 LOG = structlog.get_logger()

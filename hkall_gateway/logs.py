@@ -22,7 +22,7 @@ from hkall_gateway.edge.context import told
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.fields import TAGS
-from hkall_gateway.store.moves import Move
+from hkall_gateway.store.journal_entry import Move
 
 LOG = structlog.get_logger()
 

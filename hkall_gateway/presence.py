@@ -14,10 +14,10 @@ from twisted.internet.defer import ensureDeferred
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.store import instances
-from hkall_gateway.store.database import Store
-from hkall_gateway.store.faults import Unavailable
+from hkall_gateway.store.engine.database import Store
+from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.engine.locks import Locks
 from hkall_gateway.store.instances import STATES, Instance
-from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.unit import Unit
 
 LOG = structlog.get_logger()

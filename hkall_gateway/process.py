@@ -22,7 +22,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.daemon import Daemon, now, the_reactor
 from hkall_gateway.presence import NameTaken
-from hkall_gateway.store.files import GROUP_READS, private
+from hkall_gateway.store.engine.private_files import GROUP_READS, private
 
 LOG = structlog.get_logger()
 

@@ -23,8 +23,8 @@ from sqlalchemy import Connection, Engine
 from hkall_gateway.lab import postgres
 from hkall_gateway.lab.grounds import Schemas
 from hkall_gateway.lab.world import World
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import METADATA, create_all
 from hkall_gateway.store.unit import Unit
 from tests import databases

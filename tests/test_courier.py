@@ -23,8 +23,8 @@ from hkall_gateway.rules.breaker import Patience, circuit
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Partner
-from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.faults import Unavailable
+from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 from tests import databases

@@ -23,7 +23,7 @@ from hkall_gateway.lab.script import MANNERS
 from hkall_gateway.lab.world import World
 from hkall_gateway.lab.worldfile import read_world
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import LINKS
 from hkall_gateway.store.unit import Unit
 

@@ -15,7 +15,7 @@ from hkall_gateway.presence import BEAT_S, NameTaken, Presence
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.store import instances
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.instances import GONE_S, Instance
 from hkall_gateway.store.unit import Unit
 from tests import databases

@@ -29,12 +29,16 @@ from hkall_gateway.cli.site import (
 )
 from hkall_gateway.daemon import make_unit, now
 from hkall_gateway.desk.house import House
-from hkall_gateway.store import erased, forgetting, instances, leftovers, postgres_backup, restoring, retention, sqlite_backup
-from hkall_gateway.store.archive import NotAnArchive
-from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.engine import open_engine
-from hkall_gateway.store.erased import Mark
-from hkall_gateway.store.restoring import Counts, Marks, NotRestored, Restored
+from hkall_gateway.store import instances
+from hkall_gateway.store.backup import postgres as postgres_backup
+from hkall_gateway.store.backup import restoring
+from hkall_gateway.store.backup import sqlite as sqlite_backup
+from hkall_gateway.store.backup.restoring import Counts, Marks, NotRestored, Restored
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.privacy import erased, forgetting, leftovers, retention
+from hkall_gateway.store.privacy.archive import NotAnArchive
+from hkall_gateway.store.privacy.erased import Mark
 from hkall_gateway.store.unit import Unit
 
 BESIDE: Final = "hkall.erased"

@@ -13,7 +13,7 @@ from hkall_gateway.cli.site import Ending, Site, by_staff, json_option, with_sit
 from hkall_gateway.desk import closing
 from hkall_gateway.desk.deeds import Deed, Done
 from hkall_gateway.rules import calendar
-from hkall_gateway.store import lists
+from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.unit import Unit
 
 BATCH = 200
@@ -35,7 +35,7 @@ def list_(site: Site, as_json: bool) -> None:
 
     Example: hkall-gateway closures list
     """
-    show(site.run(lists.closures, calendar.civil(site.now())), as_json, ("agency", "day", "reason"))
+    show(site.run(worklists.closures, calendar.civil(site.now())), as_json, ("agency", "day", "reason"))
 
 
 @closures.command()

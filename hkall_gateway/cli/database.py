@@ -8,7 +8,8 @@ import click
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.cli.site import Ending, config_option, open_database, require_known
-from hkall_gateway.store import leftovers, schema
+from hkall_gateway.store import schema
+from hkall_gateway.store.privacy import leftovers
 
 
 @click.group()

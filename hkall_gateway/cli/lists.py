@@ -15,7 +15,8 @@ from hkall_gateway.desk import waiting
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.store import lists, rounds
+from hkall_gateway.store import rounds
+from hkall_gateway.store.queries import worklists as lists
 from hkall_gateway.store.unit import Unit
 
 STANDING = ("position", "moved_at", "set_aside", "fault")

@@ -25,7 +25,7 @@ from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import Message, body_of, sealed
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.upstream import MOST_BYTES, TRIES, Login, Unusable, judged, login_line
-from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine.database import Immediate, finished
 
 Known = Callable[[str, str], BorrowerFacts]
 """(card, number of a title or "") -> what is known of the borrower now, and of our own copies of the title."""

@@ -13,8 +13,8 @@ from hkall_gateway.desk import fines as desk
 from hkall_gateway.desk.deeds import Pay, Waive
 from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.sip2.words import say
-from hkall_gateway.store import lists
 from hkall_gateway.store.former_cards import card_now
+from hkall_gateway.store.queries import worklists
 
 LISTED = ("id", "patron", "request", "kind", "cents", "paid_cents", "waived_cents", "left_cents", "reason", "at")
 
@@ -36,7 +36,7 @@ def list_(site: Site, patron: str, as_json: bool) -> None:
 
     Example: hkall-gateway fines list
     """
-    show(site.run(lists.charges, site.run(card_now, patron)), as_json, LISTED)
+    show(site.run(worklists.charges, site.run(card_now, patron)), as_json, LISTED)
 
 
 @fines.command()

@@ -17,11 +17,11 @@ from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.cli.show import plain, show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.store import erased, forgetting, leftovers, persons, retention
-from hkall_gateway.store.archive import NotAnArchive
-from hkall_gateway.store.erased import Mark
-from hkall_gateway.store.forgetting import Done, Found, Stays
-from hkall_gateway.store.persons import DOT, Person, Row
+from hkall_gateway.store.privacy import erased, forgetting, leftovers, persons, retention
+from hkall_gateway.store.privacy.archive import NotAnArchive
+from hkall_gateway.store.privacy.erased import Mark
+from hkall_gateway.store.privacy.forgetting import Done, Found, Stays
+from hkall_gateway.store.privacy.persons import DOT, Person, Row
 from hkall_gateway.store.unit import Unit
 
 SMALL: Final = 256 << 20

@@ -14,8 +14,8 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.desk.retention import last_instant
 from hkall_gateway.desk.rounds import BATCH, begin, one_batch
 from hkall_gateway.rules.settings import Retention
-from hkall_gateway.store import retention as kept
-from hkall_gateway.store.archive import NotAnArchive
+from hkall_gateway.store.privacy import retention as kept
+from hkall_gateway.store.privacy.archive import NotAnArchive
 from hkall_gateway.store.rounds import Job
 
 ROUND = "purge"

@@ -21,8 +21,8 @@ from hkall_gateway.ncip.quarantine import heard_again
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store import quarantine as kept
-from hkall_gateway.store.database import finished
-from hkall_gateway.store.locks import NO_LOCKS, Locks
+from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
 from hkall_gateway.store.quarantine import Kept
 
 T = TypeVar("T")

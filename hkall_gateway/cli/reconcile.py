@@ -18,8 +18,8 @@ from hkall_gateway.desk.reconciling import Pair, Theirs
 from hkall_gateway.ncip import standing
 from hkall_gateway.ncip.client import Client
 from hkall_gateway.rules.vocabulary import Partner, Request
-from hkall_gateway.store import lists
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.unit import Unit
 
 COLUMNS = ("request", "wire_id", "side", "ours", "theirs", "mend")
@@ -97,7 +97,7 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
         raise Ending(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
     client = Client(site.post, site.house.agency, site.secrets, posts=site.posts)
     still = site.run(Unit.open_list, "", partner.agency)
-    ended = site.run(lists.ended_with, partner.agency, site.now() - timedelta(days=days))
+    ended = site.run(worklists.ended_with, partner.agency, site.now() - timedelta(days=days))
     said = [_look_up(client, request, partner) for request in (*still, *ended)]
     if silent := sum(line.positions == reconciling.ANYWHERE for line in said):
         click.echo(f"{partner.agency} said nothing usable about {silent} of {len(said)}", err=True)

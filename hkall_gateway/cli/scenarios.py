@@ -18,7 +18,7 @@ from hkall_gateway.lab.live import play_live
 from hkall_gateway.lab.scenario import Played
 from hkall_gateway.lab.scenario import replay as run_files
 from hkall_gateway.lab.world import LETTER_KEY, World
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 
 
 @click.command()

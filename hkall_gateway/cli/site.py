@@ -33,8 +33,8 @@ from hkall_gateway.ncip.our_proofs import OurProof
 from hkall_gateway.ncip.transport import Post, Posted
 from hkall_gateway.rules.vocabulary import NOTHING, By, Partner, Sensitive
 from hkall_gateway.store import schema
-from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.outbox import Newer
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from hkall_gateway.desk import paging, staff
 from hkall_gateway.desk.deeds import Deed
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey, Request
-from hkall_gateway.store import lists
+from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.unit import Unit
 
 
@@ -24,7 +24,7 @@ def slips(site: Site) -> None:
     Example: hkall-gateway slips | lp
     """
     by = by_staff("slips")
-    for request in site.run(lists.pull_list):
+    for request in site.run(worklists.pull_list):
         click.echo("\n".join([*site.run(_slip, request), ""]))
         site.run(staff.act, Deed(by, request.id), "print", site.house, site.now())
 

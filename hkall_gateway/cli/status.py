@@ -12,7 +12,8 @@ import click
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Site, json_option, with_site
 from hkall_gateway.desk.rounds import LOOK_S, ROUNDS
-from hkall_gateway.store import instances, lists, quarantine, rounds
+from hkall_gateway.store import instances, quarantine, rounds
+from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.unit import Unit
 
 NOBODY = "HKALL-STATUS"
@@ -72,7 +73,7 @@ def _quarantined(unit: Unit) -> list[dict[str, Any]]:
 
 def _jobs(unit: Unit, when: datetime) -> list[dict[str, Any]]:
     """The imports, and every round: when it ran last and what it did, when it is due next, and how late it is now."""
-    loads = [job for job in lists.jobs(unit) if not job["name"].startswith(rounds.ROUND)]
+    loads = [job for job in worklists.jobs(unit) if not job["name"].startswith(rounds.ROUND)]
     known = {job.name: job for job in rounds.jobs(unit)}
     ran = [_round(known.get(name, rounds.never_run(name)), when) for name in ROUNDS]
     return [_line("job", job["name"], "", job["count"], job["last_run"]) for job in loads] + ran

@@ -13,7 +13,7 @@ from hkall_gateway.config.ils import Ils
 from hkall_gateway.config.loading import Fault, Table, dotted, listed, nearest
 from hkall_gateway.rules.local_messages import LINE
 from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.store.outgoing import MAIL
+from hkall_gateway.store.queries.outbox_queries import MAIL
 
 BUILT_IN: Final = ("snapshot", "sip2", "ncip", "manual")
 """The connectors of the package."""

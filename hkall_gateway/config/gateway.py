@@ -40,7 +40,7 @@ from hkall_gateway.ncip.signed_tokens import Algorithm
 from hkall_gateway.rules import vocabulary
 from hkall_gateway.rules.vocabulary import Meaning
 from hkall_gateway.sip2.turns import WRONG_PINS, WRONG_PINS_OF_AN_ADDRESS
-from hkall_gateway.store.engine import Limits
+from hkall_gateway.store.engine.connect import Limits
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 

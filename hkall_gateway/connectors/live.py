@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Sensitive
-from hkall_gateway.store.database import Store
+from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.unit import Unit
 
 FOLLOW = "follow"

@@ -13,7 +13,7 @@ from hkall_gateway.ncip.transport import Post
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.upstream import Ask, Ticking
-from hkall_gateway.store.database import Store
+from hkall_gateway.store.engine.database import Store
 
 VerifyPin = Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
 

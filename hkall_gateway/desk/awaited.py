@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hkall_gateway.desk.house import House
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Request, Why
-from hkall_gateway.store import awaited as found
+from hkall_gateway.store import unannounced as found
 from hkall_gateway.store.unit import Unit
 
 NO = ("declined", "refused")

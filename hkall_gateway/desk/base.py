@@ -16,8 +16,8 @@ from hkall_gateway.desk.ports import BorrowerFacts, LocalIls
 from hkall_gateway.desk.their_numbers import as_ours
 from hkall_gateway.desk.unknown_words import UnknownWords
 from hkall_gateway.rules.vocabulary import RULES, Sensitive, Why
-from hkall_gateway.store.database import Store
-from hkall_gateway.store.locks import Locks
+from hkall_gateway.store.engine.database import Store
+from hkall_gateway.store.engine.locks import Locks
 
 Said = TypeVar("Said")
 Asked = TypeVar("Asked")

@@ -36,8 +36,8 @@ from hkall_gateway.rules.vocabulary import (
     Why,
 )
 from hkall_gateway.rules.windows import suspended
-from hkall_gateway.store.awaited import asked_by_barcode
 from hkall_gateway.store.in_use import copies_in_use
+from hkall_gateway.store.unannounced import asked_by_barcode
 from hkall_gateway.store.unit import Unit
 
 P = Position

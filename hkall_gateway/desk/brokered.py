@@ -25,8 +25,8 @@ from hkall_gateway.desk.tally import counts
 from hkall_gateway.rules import eligibility, policy
 from hkall_gateway.rules.lifecycle import FINAL, Event, Send
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.wires import borrowed_under, held_with
 
 P = Position
 Work = Callable[[Unit, Errand, BorrowerFacts, House, datetime], Answered]

@@ -10,8 +10,8 @@ from hkall_gateway.desk.asks import RequestTitle
 from hkall_gateway.desk.base import TRY_AGAIN, Base, as_present, locks_for
 from hkall_gateway.desk.deeds import Answered, Deed, Paid, Pay, Waive, Waived
 from hkall_gateway.desk.outcomes import Outcome, Refused
+from hkall_gateway.store.engine.locks import Locks
 from hkall_gateway.store.fines import charge_numbered
-from hkall_gateway.store.locks import Locks
 
 
 class ByHand(Base):

@@ -20,7 +20,7 @@ from hkall_gateway.desk.slips import (
 )
 from hkall_gateway.rules.local_messages import LocalMessage
 from hkall_gateway.rules.vocabulary import NOTHING, By, Sensitive
-from hkall_gateway.store.locks import NO_LOCKS, Locks
+from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
 
 
 class CardDesk(ByHand):

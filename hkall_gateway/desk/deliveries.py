@@ -17,7 +17,7 @@ from hkall_gateway.rules.tidings import Letter, Telling
 from hkall_gateway.rules.vocabulary import By, Request
 from hkall_gateway.store import notices
 from hkall_gateway.store.outbox import LOCAL, MAILED, UNSETTLED, Attempt, OutboxRow
-from hkall_gateway.store.outgoing import MAIL
+from hkall_gateway.store.queries.outbox_queries import MAIL
 from hkall_gateway.store.unit import Unit
 
 TOLD = frozenset({"accepted", "already", "refused", "undeliverable", NOT_NEEDED})

@@ -28,7 +28,7 @@ from hkall_gateway.desk.ports import AWAY, BorrowerFacts
 from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Why
-from hkall_gateway.store.locks import Locks
+from hkall_gateway.store.engine.locks import Locks
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 

@@ -14,9 +14,9 @@ from typing import Final, Literal
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, Unreachable, Verb
 from hkall_gateway.rules.vocabulary import By, Holding, Sensitive
 from hkall_gateway.store.cards import is_blocked
-from hkall_gateway.store.database import Store
+from hkall_gateway.store.engine.database import Store
+from hkall_gateway.store.engine.locks import Locks
 from hkall_gateway.store.former_cards import follow_card, has_anything, present_card, reinstate, who_replaced
-from hkall_gateway.store.locks import Locks
 from hkall_gateway.store.unit import Unit
 
 LOADED: Final = "snapshot"

@@ -33,8 +33,8 @@ from hkall_gateway.desk.outcomes import Outcome, Paged
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side, Why
+from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.wires import borrowed_under, held_with
 
 P = Position
 

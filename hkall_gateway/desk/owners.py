@@ -16,10 +16,10 @@ from hkall_gateway.rules import calendar
 from hkall_gateway.rules.decline_reasons import NEVER_SENT, OTHER, decline_reason
 from hkall_gateway.rules.lifecycle import FINAL, Event, Send
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Side, Why
-from hkall_gateway.store import wires
-from hkall_gateway.store.awaited import asked_for
+from hkall_gateway.store import requests_by_partner_id
+from hkall_gateway.store.requests_by_partner_id import STRAY
+from hkall_gateway.store.unannounced import asked_for
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.wires import STRAY
 
 P = Position
 DECLINED_AFTER_SHIPMENT = "declined_after_shipment"
@@ -54,7 +54,7 @@ def _by_item(unit: Unit, ask: Heard) -> tuple[Request, None] | None:
 
 def _stray_under(unit: Unit, ask: Heard) -> tuple[Request, None] | None:
     """A copy that came after its wish had ended travels on a row of its own, under the number of that wish."""
-    strays = wires.strays_under(unit, ask.wire_agency, ask.wire_id) if ask.wire_id else ()
+    strays = requests_by_partner_id.strays_under(unit, ask.wire_agency, ask.wire_id) if ask.wire_id else ()
     mine = [r for r in strays if r.partner == ask.partner and ask.item in {None, r.item}]
     return (mine[-1], None) if mine else None
 

@@ -10,7 +10,7 @@ from hkall_gateway.desk.naming import done, elsewhere, no
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Refusal, Request, Why
-from hkall_gateway.store.overview import Overview
+from hkall_gateway.store.queries.overview import Overview
 from hkall_gateway.store.unit import Unit
 
 STATUS_AFTER = {"not_on_shelf": "Missing", "checked_out_locally": "On Loan"}

@@ -35,8 +35,8 @@ from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import By, Why
 from hkall_gateway.store import quarantine
+from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
 from hkall_gateway.store.former_cards import card_now
-from hkall_gateway.store.locks import NO_LOCKS, Locks
 
 WORKS: Final[Mapping[str, Work]] = MappingProxyType({**ERRANDS, **EVENTS})
 """Every errand by its name."""

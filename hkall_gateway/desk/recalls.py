@@ -18,7 +18,7 @@ from hkall_gateway.rules import calendar, due
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Refusal, Request, Side, Why
-from hkall_gateway.store.awaited import asked_for
+from hkall_gateway.store.unannounced import asked_for
 from hkall_gateway.store.unit import Unit
 
 P = Position

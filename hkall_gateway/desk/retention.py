@@ -11,9 +11,10 @@ from hkall_gateway.desk.house import House
 from hkall_gateway.rules.calendar import after, civil, start_of
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.store import archive, quarantine
-from hkall_gateway.store import retention as kept
-from hkall_gateway.store.retention import Place
+from hkall_gateway.store import quarantine
+from hkall_gateway.store.privacy import archive
+from hkall_gateway.store.privacy import retention as kept
+from hkall_gateway.store.privacy.retention import Place
 from hkall_gateway.store.unit import Unit
 
 Done = tuple[str | None, int]

@@ -28,10 +28,10 @@ from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request
 from hkall_gateway.rules.windows import suspended
 from hkall_gateway.store import rounds as found
-from hkall_gateway.store.apart import apart
-from hkall_gateway.store.database import Store
-from hkall_gateway.store.faults import Unavailable
+from hkall_gateway.store.engine.database import Store
+from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.rounds import Aside, Job
+from hkall_gateway.store.savepoint import apart
 from hkall_gateway.store.unit import Unit
 
 LOG = structlog.get_logger()

@@ -34,8 +34,8 @@ from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refus
 from hkall_gateway.rules.windows import over
 from hkall_gateway.store import fines
 from hkall_gateway.store.former_cards import card_now
+from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.wires import borrowed_under, held_with
 
 P = Position
 MOVABLE: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.PAGED})

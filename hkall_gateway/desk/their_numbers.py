@@ -7,9 +7,9 @@ from dataclasses import replace
 from hkall_gateway.desk.asks import Heard
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Request
-from hkall_gateway.store.awaited import asked_for
+from hkall_gateway.store.requests_by_partner_id import borrowed_under
+from hkall_gateway.store.unannounced import asked_for
 from hkall_gateway.store.unit import Unit
-from hkall_gateway.store.wires import borrowed_under
 
 Asked = tuple[Request, Candidate]
 

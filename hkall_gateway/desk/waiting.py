@@ -8,18 +8,18 @@ from typing import Final
 from hkall_gateway.rules import calendar, waits
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.store import lists
-from hkall_gateway.store.overview import Overview
+from hkall_gateway.store.queries import worklists
+from hkall_gateway.store.queries.overview import Overview
 
 NOTED: Final = "STANDS_STILL"
 """The journal's word for it, written once for each time that a request stands."""
 
 
-def standing(unit: Overview, limits: Waits, now: datetime, after: str = "", most: int = lists.MOST) -> tuple[Request, ...]:
+def standing(unit: Overview, limits: Waits, now: datetime, after: str = "", most: int = worklists.MOST) -> tuple[Request, ...]:
     """Up to `most` open requests with a number after `after` that may stand still, by number; `still` tells which do."""
     since = {position: now - waits.limit(position, 0, limits) for position in waits.KEYS}
     due_before = calendar.civil(now) - timedelta(days=limits.lender_overdue_days)
-    return lists.standing(unit, since, due_before, after, most)
+    return worklists.standing(unit, since, due_before, after, most)
 
 
 def still(unit: Overview, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:

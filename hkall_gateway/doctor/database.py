@@ -17,7 +17,7 @@ from hkall_gateway.config.gateway import Database
 from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.tools import TooLong, Tools, within
 from hkall_gateway.store import schema
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.instances import Instance
 from hkall_gateway.store.tables import INSTANCES, PATRONS
 

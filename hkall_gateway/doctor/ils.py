@@ -22,8 +22,8 @@ from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.parts.local import connector_of
 from hkall_gateway.rules.vocabulary import Partner, Sensitive
 from hkall_gateway.sip2.upstream import Ask, Login, Upstream, dialled
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
 

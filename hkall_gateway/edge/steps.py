@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from hkall_gateway.store.waiter import Waiter
+from hkall_gateway.store.engine.unit_deferred import UnitDeferred
 
 
 def drive(work: Coroutine[Any, Any, None]) -> None:
@@ -20,7 +20,7 @@ def drive(work: Coroutine[Any, Any, None]) -> None:
             awaited = context.run(work.send, None) if error is None else context.run(work.throw, error)
         except StopIteration:
             return
-        if isinstance(awaited, Waiter):
+        if isinstance(awaited, UnitDeferred):
             awaited.go_on = go_on
         else:
             awaited.addBoth(lambda result: go_on(result.value if isinstance(result, Failure) else None))

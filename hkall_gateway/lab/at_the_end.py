@@ -10,8 +10,8 @@ from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.lifecycle import TABLE, Send
 from hkall_gateway.rules.tidings import is_letter
 from hkall_gateway.rules.vocabulary import Position, Request, Side
-from hkall_gateway.store import lists
 from hkall_gateway.store.notices import NOT_NEEDED
+from hkall_gateway.store.queries import worklists
 
 P = Position
 
@@ -88,7 +88,7 @@ def letters_came(look: Look) -> Iterator[str]:
     """Every letter came that was still true when it left."""
     for agency, world in look.all.worlds.items():
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
-        came |= {(row["request"], row["kind"]) for row in look.ask(agency, lambda unit: lists.notices(unit, (NOT_NEEDED,)))}
+        came |= {(row["request"], row["kind"]) for row in look.ask(agency, lambda unit: worklists.notices(unit, (NOT_NEEDED,)))}
         for request in look.requests(agency, Side.BORROWING):
             due = _due(look, agency, request) - world.desk.house.silent
             yield from (f"{agency} {request.id}: no {kind}" for kind in sorted(due) if (request.id, kind) not in came)

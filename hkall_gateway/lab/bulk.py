@@ -23,8 +23,8 @@ from hkall_gateway.rules.records import to_json
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Partner, Position, Side
 from hkall_gateway.store import schema
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import CANDIDATES, FINES, JOURNAL, NOTICES, OUTBOX, REQUESTS
 from hkall_gateway.store.unit import Unit
 

@@ -12,7 +12,7 @@ from hkall_gateway.desk.outcomes import Refused
 from hkall_gateway.lab.consortium import Consortium
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 from hkall_gateway.store.unit import Unit
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from hkall_gateway.ncip.client import Client, Post
 from hkall_gateway.ncip.handlers import respond
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.tidings import Telling
-from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.outbox import OutboxRow
 
 HERE: Final = "127.0.0.1"

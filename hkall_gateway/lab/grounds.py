@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from sqlalchemy import Engine, event, make_url
 
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import METADATA, create_all
 
 _NUMBERS: Final = count(1)

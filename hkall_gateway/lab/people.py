@@ -15,7 +15,7 @@ from hkall_gateway.lab.whims import WHIMS
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 from hkall_gateway.store.unit import Unit
 
 P = Position

@@ -14,9 +14,9 @@ from hkall_gateway.daemon import house_of, make_unit, now
 from hkall_gateway.edge.secrets import hash_secret
 from hkall_gateway.rules.settings import ROLES, Retention
 from hkall_gateway.store import loading, schema
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
-from hkall_gateway.store.files import private
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.private_files import private
 
 PASSWORD = "demo"  # noqa: S105  # every secret of the demo world; it listens on loopback only
 LOCATION = "HKU-MAIN-LENDING"

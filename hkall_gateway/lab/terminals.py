@@ -21,7 +21,7 @@ from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.last_known import LastKnown
 from hkall_gateway.sip2.session import Hang, Say, Session
 from hkall_gateway.sip2.upstream import Beyond
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 
 HERE: Final = "127.0.0.1"
 LOOPBACK: Final = AllowList(("127.0.0.0/8",))

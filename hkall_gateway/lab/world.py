@@ -60,8 +60,8 @@ from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Request, Sensitive
 from hkall_gateway.sip2.retelling import Retelling
-from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.moves import Move
+from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.journal_entry import Move
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit

@@ -22,7 +22,7 @@ from hkall_gateway.rules import calendar, letters, money, policy
 from hkall_gateway.rules.tidings import Letter
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Request, Sensitive
 from hkall_gateway.store import notices
-from hkall_gateway.store.database import Store
+from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 

@@ -29,7 +29,7 @@ from hkall_gateway.ncip.messages import NOBODY, SHAPES, Coded, Fields, Header, M
 from hkall_gateway.ncip.problems import Trouble
 from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
 from hkall_gateway.rules.vocabulary import Why
-from hkall_gateway.store.faults import Unavailable
+from hkall_gateway.store.engine.db_errors import Unavailable
 
 __all__ = ["HANDLERS", "Caller", "Door", "Peer", "Service", "authenticated", "respond"]
 

@@ -10,8 +10,8 @@ from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules import decline_reasons
 from hkall_gateway.rules.lifecycle import FINAL, Event, side_of
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.store.database import Watch
-from hkall_gateway.store.moves import Move
+from hkall_gateway.store.engine.database import Watch
+from hkall_gateway.store.journal_entry import Move
 from hkall_gateway.store.outbox import OutboxRow
 
 EVENTS = frozenset(event.name for event in Event)

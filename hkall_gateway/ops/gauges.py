@@ -14,7 +14,8 @@ from hkall_gateway.edge.metrics import NAMESPACE
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.breaker import UP, Link, circuit
 from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.store import lists, loading, partners, rounds
+from hkall_gateway.store import loading, partners, rounds
+from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.unit import Unit
 
 Rows = Mapping[tuple[str, ...], float]
@@ -107,7 +108,7 @@ def _lines(unit: Unit, now: datetime) -> Mapping[str, Rows]:
 
 
 def _age(unit: Unit, agency: str, now: datetime) -> Mapping[str, Rows]:
-    loaded, last = loading.loaded_at(unit, "patrons"), lists.last_closure(unit, agency)
+    loaded, last = loading.loaded_at(unit, "patrons"), worklists.last_closure(unit, agency)
     return {
         "ils_snapshot_age_seconds": {(): _seconds(now - loaded)} if loaded else {},
         "timer_lag_seconds": {(job.name,): job.lag_s(now) for job in rounds.jobs(unit)},

@@ -16,7 +16,7 @@ from twisted.web.server import NOT_DONE_YET
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.bounded_http import BoundedSite, Bounds
 from hkall_gateway.ops.gauges import Gauges
-from hkall_gateway.store.database import Store
+from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.unit import Unit
 
 

@@ -20,7 +20,7 @@ from hkall_gateway.ops import counting
 from hkall_gateway.parts.means import Means
 from hkall_gateway.rules.local_messages import LINE
 from hkall_gateway.rules.tidings import Telling
-from hkall_gateway.store.database import Store
+from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.outbox import LOCAL, MAILED, NCIP, OutboxRow
 
 MAIL_IN_FLIGHT: Final = 4

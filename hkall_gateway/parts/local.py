@@ -21,7 +21,7 @@ from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.sip2.last_known import LastKnown
 from hkall_gateway.sip2.retelling import Retelling
 from hkall_gateway.sip2.upstream import Login, Upstream, dialled
-from hkall_gateway.store.database import Store
+from hkall_gateway.store.engine.database import Store
 
 
 def connector_of(name: str) -> Connector:

@@ -27,7 +27,7 @@ from hkall_gateway.sip2.patrons import end_session, patron_information, patron_s
 from hkall_gateway.sip2.session import Refuse, Session
 from hkall_gateway.sip2.turns import NOBODY, Door, Handler, Reply, TerminalRow, Turn, Verifier, refuse_by, reply
 from hkall_gateway.sip2.upstream import Beyond, Login
-from hkall_gateway.store.faults import Unavailable
+from hkall_gateway.store.engine.db_errors import Unavailable
 
 __all__ = ["HANDLERS", "Door", "Message", "Refuse", "TerminalRow", "Verifier", "respond", "struck_out", "welcome"]
 

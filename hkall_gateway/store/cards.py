@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
 
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side
-from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import CARD_BLOCKS, HOLDINGS, PROPERTIES
 from hkall_gateway.store.unit import Unit
 
@@ -56,7 +56,7 @@ def titles(unit: Unit, words: str) -> tuple[str, ...]:
     return tuple(unit.execute(found).scalars())
 
 
-_NOTED = Prepared(
+_NOTED = CompiledStatement(
     select(PROPERTIES.c.text).where(PROPERTIES.c.agency == bindparam("agency"), PROPERTIES.c.barcode == bindparam("barcode"))
 )
 

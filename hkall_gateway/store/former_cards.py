@@ -12,8 +12,8 @@ from hkall_gateway.rules.replaced_cards import KnownCards, PatronRow, Replacemen
 from hkall_gateway.rules.vocabulary import By
 from hkall_gateway.store import patrons
 from hkall_gateway.store.cards import about_card, is_blocked
-from hkall_gateway.store.locks import Locks
-from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.engine.compiled import CompiledStatement
+from hkall_gateway.store.engine.locks import Locks
 from hkall_gateway.store.tables import (
     CARD_BLOCKS,
     FINES,
@@ -156,5 +156,5 @@ def _remember(unit: Unit, former: str, present: str, now: datetime, by: By) -> N
     unit.execute(insert_or_write_over(FORMER_CARDS, unit.dialect, row), row)
 
 
-_PRESENT = Prepared(select(F.present, F.who).where(F.card == bindparam("card")))
-_FORMER = Prepared(select(F.card).where(F.present == bindparam("present")).order_by(F.at, F.card))
+_PRESENT = CompiledStatement(select(F.present, F.who).where(F.card == bindparam("card")))
+_FORMER = CompiledStatement(select(F.card).where(F.present == bindparam("present")).order_by(F.at, F.card))

@@ -8,19 +8,19 @@ from sqlalchemy import and_, bindparam, select, text
 
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.vocabulary import ItemKey, Position
-from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import CANDIDATES, HOLDINGS, IS_IN_HAND, REQUESTS
 from hkall_gateway.store.unit import Unit
 
 H, R, C = HOLDINGS.c, REQUESTS.c, CANDIDATES.c
 _WAS_ASKED = text("candidates.wire_id <> ''")  # the words of the small index, which a bound value would not match
 
-_HELD = Prepared(
+_HELD = CompiledStatement(
     select(H.agency, H.barcode, R.id, R.position)
     .select_from(HOLDINGS.join(REQUESTS, and_(R.item_barcode == H.barcode, R.item_agency == H.agency)))
     .where(H.bib_id == bindparam("bib"), IS_IN_HAND)
 )
-_ASKED = Prepared(
+_ASKED = CompiledStatement(
     select(H.agency, H.barcode, R.id)
     .select_from(
         HOLDINGS.join(CANDIDATES, and_(C.barcode == H.barcode, C.agency == H.agency)).join(

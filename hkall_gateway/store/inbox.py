@@ -7,7 +7,7 @@ from functools import cache
 
 from sqlalchemy import bindparam, delete, select
 
-from hkall_gateway.store.prepared import Prepared, changing
+from hkall_gateway.store.engine.compiled import CompiledStatement, changing
 from hkall_gateway.store.tables import INBOX
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.upsert import insert_or_write_over
@@ -29,15 +29,15 @@ def keep(unit: Unit, agency: str, digest: str, outcome: str) -> None:
 
 
 _DOCUMENT = (INBOX.c.agency == bindparam("was_agency"), INBOX.c.digest == bindparam("was_digest"))
-_KEPT = Prepared(select(INBOX.c.outcome).where(*_DOCUMENT))
+_KEPT = CompiledStatement(select(INBOX.c.outcome).where(*_DOCUMENT))
 _KEEP = changing(INBOX, ("agency", "digest"), ("outcome",))
-_FORGET = Prepared(delete(INBOX).where(*_DOCUMENT))
+_FORGET = CompiledStatement(delete(INBOX).where(*_DOCUMENT))
 
 
 @cache
-def _claiming(dialect: str) -> Prepared:
+def _claiming(dialect: str) -> CompiledStatement:
     """A document's row, made or taken over where its window has passed; the digest of a row that is now ours."""
     columns = ("agency", "digest", "made_at", "keep_until", "outcome")
     over = insert_or_write_over(INBOX, dialect, columns, INBOX.c.keep_until < bindparam("now"))
     values = {name: bindparam(name, type_=INBOX.c[name].type) for name in columns}
-    return Prepared(over.values(values).returning(INBOX.c.digest))
+    return CompiledStatement(over.values(values).returning(INBOX.c.digest))

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import delete, or_, select, update
 
-from hkall_gateway.store.overview import Overview
+from hkall_gateway.store.queries.overview import Overview
 from hkall_gateway.store.tables import INSTANCES, JOBS, OUTBOX
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.upsert import insert_or_write_over

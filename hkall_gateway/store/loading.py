@@ -12,7 +12,7 @@ from sqlalchemy import Table, bindparam, delete, func, select, update
 
 from hkall_gateway.rules.vocabulary import Borrower, By, Holding, Request, Sensitive, Side
 from hkall_gateway.store import former_cards
-from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import CLOSURES, HOLDINGS, JOBS, PATRONS
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.upsert import insert_or_write_over
@@ -144,7 +144,7 @@ def loaded_at(unit: Unit, kind: str) -> datetime | None:
     return found["last_run"] if found else None
 
 
-_LOADED_AT = Prepared(select(JOBS.c.last_run).where(JOBS.c.name == bindparam("name")))
+_LOADED_AT = CompiledStatement(select(JOBS.c.last_run).where(JOBS.c.name == bindparam("name")))
 
 
 def _names(what: Kind, columns: Collection[str] | None = None) -> list[str]:

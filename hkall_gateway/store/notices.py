@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select
 
-from hkall_gateway.store.overview import Overview
-from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.engine.compiled import CompiledStatement
+from hkall_gateway.store.queries.overview import Overview
 from hkall_gateway.store.tables import NOTICES
 
 SENT = "sent"
@@ -36,5 +36,5 @@ def left(unit: Overview, request: str) -> frozenset[str]:
     return frozenset(kind for (kind,) in _LEFT.cells(unit.connection, of=request))
 
 
-_NOTICE = Prepared(select(N.id, N.request, N.kind, N.state).where(N.id == bindparam("number")))
-_LEFT = Prepared(select(N.kind).where(N.request == bindparam("of"), N.state == SENT))
+_NOTICE = CompiledStatement(select(N.id, N.request, N.kind, N.state).where(N.id == bindparam("number")))
+_LEFT = CompiledStatement(select(N.kind).where(N.request == bindparam("of"), N.state == SENT))

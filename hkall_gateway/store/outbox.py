@@ -15,10 +15,10 @@ from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.local_messages import LINE, LocalMessage, LocalSend
 from hkall_gateway.rules.records import from_json, to_json
 from hkall_gateway.rules.tidings import Letter, Telling
-from hkall_gateway.store.links import link_of
-from hkall_gateway.store.locks import try_lines
-from hkall_gateway.store.outgoing import DUE, DUE_LINES, NEXT, UNDER_WAY, Room
-from hkall_gateway.store.prepared import Prepared, adding
+from hkall_gateway.store.engine.compiled import CompiledStatement, adding
+from hkall_gateway.store.engine.locks import try_lines
+from hkall_gateway.store.partner_circuit import link_of
+from hkall_gateway.store.queries.outbox_queries import DUE, DUE_LINES, NEXT, UNDER_WAY, Room
 from hkall_gateway.store.tables import ATTEMPTS, IS_DEAD, IS_WAITING, OUTBOX
 
 WAITING = ("waiting", "unsure")
@@ -308,16 +308,16 @@ _THIS = OUTBOX.c.id == bindparam("number")
 
 
 @cache
-def _settling(columns: tuple[str, ...]) -> Prepared:
+def _settling(columns: tuple[str, ...]) -> CompiledStatement:
     """A row is nobody's any more, after `made` tries, and these columns say how it stands."""
     values: dict[str, Any] = {name: bindparam(name, type_=OUTBOX.c[name].type) for name in columns}
     freed = {"attempts": OUTBOX.c.attempts + bindparam("made"), "claimed_by": "", "lease_until": None}
-    return Prepared(update(OUTBOX).where(_THIS).values(**values, **freed))
+    return CompiledStatement(update(OUTBOX).where(_THIS).values(**values, **freed))
 
 
-_ROW = Prepared(select(OUTBOX).where(_THIS))
-_STANDING = Prepared(select(OUTBOX.c.state, OUTBOX.c.attempts).where(_THIS))
+_ROW = CompiledStatement(select(OUTBOX).where(_THIS))
+_STANDING = CompiledStatement(select(OUTBOX.c.state, OUTBOX.c.attempts).where(_THIS))
 _PUT = adding(OUTBOX, "kind", "send", "recipient", "request", "payload", "corr", "state", "made_at", "next_at")
 
 _UNTIL = bindparam("until", type_=OUTBOX.c.lease_until.type)
-_LEASE = Prepared(update(OUTBOX).where(_THIS).values(claimed_by=bindparam("who"), lease_until=_UNTIL))
+_LEASE = CompiledStatement(update(OUTBOX).where(_THIS).values(claimed_by=bindparam("who"), lease_until=_UNTIL))

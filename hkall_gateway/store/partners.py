@@ -13,7 +13,7 @@ from hkall_gateway.rules.breaker import DOWN, Link
 from hkall_gateway.rules.calendar import after, civil
 from hkall_gateway.rules.lenders import Record
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import CANDIDATES, CLOSURES, IS_OPEN, REQUESTS
 from hkall_gateway.store.unit import Unit
 
@@ -111,11 +111,13 @@ def _down_too_long(link: Link, now: datetime) -> bool:
 _SINCE = bindparam("since", type_=R.placed_at.type)
 
 
-def _books(side: Side, moved: tuple[Position, ...]) -> tuple[Prepared, Prepared]:
+def _books(side: Side, moved: tuple[Position, ...]) -> tuple[CompiledStatement, CompiledStatement]:
     """Lately, and longer ago but still out; each a count by partner."""
     went = or_(*(R.position == position for position in moved))
     one_side = select(R.partner, func.count().label("books")).where(R.side == side, went).group_by(R.partner)
-    return Prepared(one_side.where(R.placed_at >= _SINCE)), Prepared(one_side.where(IS_OPEN, R.placed_at < _SINCE))
+    return CompiledStatement(one_side.where(R.placed_at >= _SINCE)), CompiledStatement(
+        one_side.where(IS_OPEN, R.placed_at < _SINCE)
+    )
 
 
 _NO = case((or_(C.outcome.startswith("declined"), C.outcome.startswith("refused")), 1), else_=0)
@@ -123,12 +125,12 @@ _BALANCE = {Side.BORROWING: _books(Side.BORROWING, CAME), Side.LENDING: _books(S
 _LAST = C.wire_id == R.wire_id
 _CAME = case((and_(_LAST, or_(*(R.position == position for position in CAME))), 1), else_=0)
 _OPEN = case((and_(_LAST, or_(*(R.position == position for position in UNDECIDED))), 1), else_=0)
-_ARRIVALS = Prepared(
+_ARRIVALS = CompiledStatement(
     select(R.partner, R.placed_at, R.received_on).where(
         R.placed_at >= _SINCE, R.side == Side.BORROWING, R.received_on.is_not(None), R.unwanted.is_(False)
     )
 )
-_ANSWERS = Prepared(
+_ANSWERS = CompiledStatement(
     select(
         C.agency,
         func.count().label("asked"),
@@ -141,7 +143,7 @@ _ANSWERS = Prepared(
     .where(R.placed_at >= _SINCE, R.side == Side.BORROWING, C.wire_id + "" != "")
     .group_by(C.agency)
 )
-_CLOSED = Prepared(
+_CLOSED = CompiledStatement(
     select(CLOSURES.c.day).where(
         CLOSURES.c.agency == bindparam("agency"),
         or_(CLOSURES.c.day == bindparam("today"), CLOSURES.c.day == bindparam("tomorrow")),

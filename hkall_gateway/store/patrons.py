@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, bindparam, or_, select, text
 
 from hkall_gateway.rules.vocabulary import Borrower, Position, RequestLine, Sensitive
-from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import CARD_BLOCKS, FINES, IS_OPEN, PATRONS, REQUESTS
 
 
@@ -90,19 +90,19 @@ Of = Callable[[ColumnElement[str]], ColumnElement[bool]]
 """Makes of a column with cards the condition that it is one of those that are asked for."""
 
 
-def _patrons_of(of: Of) -> Prepared:
+def _patrons_of(of: Of) -> CompiledStatement:
     columns = (_BLOCKED if name == "blocked" else PATRONS.c[name] for name in _BORROWER)
-    return Prepared(select(*columns).where(of(PATRONS.c.barcode)))
+    return CompiledStatement(select(*columns).where(of(PATRONS.c.barcode)))
 
 
-def _lines_of(of: Of, *also: ColumnElement[Any]) -> Prepared:
+def _lines_of(of: Of, *also: ColumnElement[Any]) -> CompiledStatement:
     columns = (REQUESTS.c[f.name] for f in fields(RequestLine))
     asked = select(*columns, *also).where(of(REQUESTS.c.patron), IS_OPEN)
-    return Prepared(asked.order_by(REQUESTS.c.placed_at, REQUESTS.c.id))
+    return CompiledStatement(asked.order_by(REQUESTS.c.placed_at, REQUESTS.c.id))
 
 
-def _charges_of(of: Of) -> Prepared:
-    return Prepared(select(*(FINES.c[f.name] for f in fields(Charged))).where(of(FINES.c.patron)).order_by(FINES.c.id))
+def _charges_of(of: Of) -> CompiledStatement:
+    return CompiledStatement(select(*(FINES.c[f.name] for f in fields(Charged))).where(of(FINES.c.patron)).order_by(FINES.c.id))
 
 
 def _one(column: ColumnElement[str]) -> ColumnElement[bool]:
@@ -123,9 +123,9 @@ def _in_array(column: ColumnElement[str]) -> ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True)
 class _Many:
-    patrons: Prepared
-    lines: Prepared
-    charges: Prepared
+    patrons: CompiledStatement
+    lines: CompiledStatement
+    charges: CompiledStatement
 
 
 def _many(of: Of) -> _Many:

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from hkall_gateway.store.prepared import Prepared
+from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import QUARANTINE
 from hkall_gateway.store.unit import Unit
 
@@ -84,4 +84,4 @@ def forget(unit: Unit, before: datetime, limit: int) -> int:
 
 
 _OLD = select(Q.id).where(Q.last_at < bindparam("before")).order_by(Q.last_at).limit(bindparam("most"))
-_FORGET = Prepared(delete(QUARANTINE).where(Q.id.in_(_OLD)))
+_FORGET = CompiledStatement(delete(QUARANTINE).where(Q.id.in_(_OLD)))

@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import and_, bindparam, delete, or_, select, text, tuple_, update
 
 from hkall_gateway.rules.vocabulary import Position, Request
-from hkall_gateway.store.overview import Batch, Overview
-from hkall_gateway.store.prepared import Prepared, changing
+from hkall_gateway.store.engine.compiled import CompiledStatement, changing
+from hkall_gateway.store.queries.overview import Batch, Overview
 from hkall_gateway.store.tables import INBOX, IS_OPEN, JOBS, REQUESTS, SET_ASIDE, any_of
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.upsert import insert_or_leave, insert_or_write_over
@@ -103,7 +103,7 @@ _NEEDED_BEFORE = Batch(
     IS_OPEN, text(any_of(frozenset({P.NEW, P.REQUESTED}))), R.need_before < bindparam("today"), _AFTER, order=(R.id,)
 )
 _OLD_DOCUMENTS = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.keep_until < bindparam("now")).limit(bindparam("most"))
-_FORGET_DOCUMENTS = Prepared(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(_OLD_DOCUMENTS)))
+_FORGET_DOCUMENTS = CompiledStatement(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(_OLD_DOCUMENTS)))
 
 
 # ---- what a round could not do
@@ -184,19 +184,19 @@ def claim(unit: Unit, name: str, who: str, now: datetime, lease_s: int, due_only
 
 
 @cache
-def _begun(dialect: str) -> Prepared:
-    return Prepared(insert_or_leave(JOBS, dialect).values(name=bindparam("called"), count=0))
+def _begun(dialect: str) -> CompiledStatement:
+    return CompiledStatement(insert_or_leave(JOBS, dialect).values(name=bindparam("called"), count=0))
 
 
 @cache
-def _taking(due_only: bool) -> Prepared:
+def _taking(due_only: bool) -> CompiledStatement:
     """The round's row as it is once it is ours, if it was free (and due)."""
     now, who = bindparam("now", type_=JOBS.c.lease_until.type), bindparam("who", type_=JOBS.c.claimed_by.type)
     free = [or_(JOBS.c.lease_until.is_(None), JOBS.c.lease_until < now, JOBS.c.claimed_by == who)]
     free += [or_(JOBS.c.next_run.is_(None), JOBS.c.next_run <= now)] if due_only else []
     until = bindparam("until", type_=JOBS.c.lease_until.type)
     taken = update(JOBS).where(JOBS.c.name == bindparam("called"), *free).values(claimed_by=who, lease_until=until)
-    return Prepared(taken.returning(*JOBS.c))
+    return CompiledStatement(taken.returning(*JOBS.c))
 
 
 def keep_on(unit: Unit, job: Job, who: str, after: Job) -> bool:
@@ -217,7 +217,7 @@ def _settle(unit: Unit, job: Job, who: str, **values: Any) -> bool:
 
 
 @cache
-def _settling(columns: tuple[str, ...]) -> Prepared:
+def _settling(columns: tuple[str, ...]) -> CompiledStatement:
     """These columns of a round, if it is still ours."""
     return changing(JOBS, ("name", "claimed_by", "lease_until"), columns)
 
@@ -227,5 +227,5 @@ def _job(row: Any) -> Job:
     return Job(**values | {"name": str(row["name"]).removeprefix(ROUND)})
 
 
-_FORGET_ASIDE = Prepared(delete(SET_ASIDE).where(SET_ASIDE.c.round == bindparam("name")))
-_JOBS = Prepared(select(JOBS).where(JOBS.c.name.startswith(ROUND)).order_by(JOBS.c.name))
+_FORGET_ASIDE = CompiledStatement(delete(SET_ASIDE).where(SET_ASIDE.c.round == bindparam("name")))
+_JOBS = CompiledStatement(select(JOBS).where(JOBS.c.name.startswith(ROUND)).order_by(JOBS.c.name))

@@ -26,14 +26,14 @@ from hkall_gateway.rules.vocabulary import (
     Refusal,
     Request,
 )
-from hkall_gateway.store.facts import BLANK, NAMES, facts_of, news, shown, with_facts
-from hkall_gateway.store.links import Links
-from hkall_gateway.store.locks import Locks, take
-from hkall_gateway.store.moves import Move, nobody_listens
+from hkall_gateway.store.changed_fields import BLANK, NAMES, facts_of, news, shown, with_facts
+from hkall_gateway.store.engine.compiled import CompiledStatement, adding, changing
+from hkall_gateway.store.engine.locks import Locks, take
+from hkall_gateway.store.journal_entry import Move, nobody_listens
 from hkall_gateway.store.notices import NOT_NEEDED
 from hkall_gateway.store.outbox import Outbox
-from hkall_gateway.store.overview import Overview
-from hkall_gateway.store.prepared import Prepared, adding, changing
+from hkall_gateway.store.partner_circuit import Links
+from hkall_gateway.store.queries.overview import Overview
 from hkall_gateway.store.tables import (
     CANDIDATES,
     HOLDINGS,
@@ -280,23 +280,23 @@ _STATUS = changing(HOLDINGS, ("agency", "barcode"), ("status",))
 
 
 @cache
-def _queueing(dialect: str) -> Prepared:
+def _queueing(dialect: str) -> CompiledStatement:
     """A letter's row, if it is not there yet, or was not needed then; its number where it is to be sent."""
     columns = ("request", "kind", "about", "patron", "state", "made_at")
     values = {name: bindparam(name, type_=NOTICES.c[name].type) for name in columns}
     never_sent = NOTICES.c.state == NOT_NEEDED
     row = insert_or_write_over(NOTICES, dialect, ("state", "made_at"), never_sent, columns[:3])
-    return Prepared(row.values(values).returning(NOTICES.c.id))
+    return CompiledStatement(row.values(values).returning(NOTICES.c.id))
 
 
 @cache
-def _marking(columns: tuple[str, ...]) -> Prepared:
+def _marking(columns: tuple[str, ...]) -> CompiledStatement:
     """These columns of one candidate."""
     return changing(CANDIDATES, ("request", "rank"), columns)
 
 
 @cache
-def _moving(values: tuple[str, ...]) -> Prepared:
+def _moving(values: tuple[str, ...]) -> CompiledStatement:
     """The step that writes these values, if the request still stands where it was."""
     return changing(REQUESTS, ("id", "position"), [name.removeprefix("new_") for name in values])
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
 from hkall_gateway.lab import setup
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import HOLDINGS, PATRONS
 
 PORTS = setup.Ports()

@@ -25,11 +25,14 @@ from hkall_gateway.cli import main
 from hkall_gateway.daemon import now
 from hkall_gateway.lab import setup
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
-from hkall_gateway.store import erased, instances, leftovers, postgres_backup, schema, sqlite_backup
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store import instances, schema
+from hkall_gateway.store.backup import postgres as postgres_backup
+from hkall_gateway.store.backup import sqlite as sqlite_backup
+from hkall_gateway.store.backup.restoring import counts
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.instances import Instance
-from hkall_gateway.store.restoring import counts
+from hkall_gateway.store.privacy import erased, leftovers
 from hkall_gateway.store.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS, REQUESTS
 from hkall_gateway.store.unit import Unit
 from tests.store.planting import CARD, EMAIL, NAME, PERSON, plant

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from hkall_gateway.cli import main
 from hkall_gateway.lab import setup
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 
 PORTS = setup.Ports()
 CHINESE_NAME = 'place_names_zh = { HKU-MAIN-LENDING = "總館" }'

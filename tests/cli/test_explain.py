@@ -20,8 +20,8 @@ from hkall_gateway.daemon import house_of, make_unit
 from hkall_gateway.lab import setup
 from hkall_gateway.rules.keys import names_of
 from hkall_gateway.rules.vocabulary import RULES, By, Position, Request, Side, Why
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.former_cards import replace_card
 from hkall_gateway.store.tables import JOURNAL, METADATA
 from hkall_gateway.store.unit import Unit

@@ -15,7 +15,7 @@ from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import Message, checksum, decode, sealed
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.upstream import NOBODY, Login
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 
 STANDARD = DIALECTS["standard"]
 LOOK = b"1720170301    100000AOHKU|AB1|AC|"

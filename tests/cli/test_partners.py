@@ -18,8 +18,8 @@ from hkall_gateway.desk.asks import RequestTitle
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.lab import setup
 from hkall_gateway.rules.vocabulary import By
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.outbox import Attempt
 from hkall_gateway.store.unit import Unit
 

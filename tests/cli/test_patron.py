@@ -21,9 +21,10 @@ from hkall_gateway.cli.site import Site, open_site
 from hkall_gateway.daemon import now
 from hkall_gateway.lab import setup
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Refusal, Request, Side, Why
-from hkall_gateway.store import erased, fines, forgetting, leftovers, quarantine
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store import fines, quarantine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.privacy import erased, forgetting, leftovers
 from hkall_gateway.store.tables import CARD_BLOCKS, OUTBOX, PATRONS
 from hkall_gateway.store.unit import Unit
 from tests.store.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant

@@ -18,8 +18,8 @@ from hkall_gateway.desk.rounds import begin
 from hkall_gateway.lab import bulk, setup
 from hkall_gateway.rules.vocabulary import By
 from hkall_gateway.store import fines
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import REQUESTS
 from hkall_gateway.store.unit import Unit
 

@@ -17,8 +17,9 @@ from hkall_gateway.lab import bulk
 from hkall_gateway.lab.bench.growth import reads_all
 from hkall_gateway.ops.gauges import Gauges
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.store import fines, lists, partners
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store import fines, partners
+from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.tables import REQUESTS
 from hkall_gateway.store.unit import Unit
 
@@ -34,15 +35,15 @@ ASKED: dict[str, Ask] = {
     "outbox list --dead":        lambda unit, now: unit.outbox.rows(states=("dead",)),
     "outbox list --partner":     lambda unit, now: unit.outbox.rows(partner="CUHK"),
     "outbox list --error":       lambda unit, now: unit.outbox.rows(error="timeout"),
-    "fines list":                lambda unit, now: lists.charges(unit),
-    "fines list --patron":       lambda unit, now: lists.charges(unit, "P1"),
+    "fines list":                lambda unit, now: worklists.charges(unit),
+    "fines list --patron":       lambda unit, now: worklists.charges(unit, "P1"),
     "unpaid fines":              lambda unit, now: fines.unsettled(unit),
     "requests list":             lambda unit, now: unit.open_list(),
     "requests list --position":  lambda unit, now: unit.open_list("RECEIVED"),
     "requests list --partner":   lambda unit, now: unit.open_list("", "CUHK"),
     "requests show":             lambda unit, now: unit.request("R1"),
     "requests trace":            lambda unit, now: unit.history("C00001"),
-    "overrides":                 lambda unit, now: lists.overrides(unit),
+    "overrides":                 lambda unit, now: worklists.overrides(unit),
     "choice of a lender":        lambda unit, now: partners.records(unit, now, LENDERS),
     "metrics":                   lambda unit, now: Gauges("HKU", lambda: now).read(unit),
     "what is due":               lambda unit, now: unit.outbox.next_due(),

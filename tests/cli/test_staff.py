@@ -18,8 +18,8 @@ from hkall_gateway.lab import setup
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Side
 from hkall_gateway.store import rounds
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 
 PORTS = setup.Ports()
 P = Position

@@ -22,8 +22,8 @@ from hkall_gateway.ncip.messages import Fields, Message
 from hkall_gateway.ncip.systems import SYSTEMS
 from hkall_gateway.ncip.transport import Posted
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.tables import HOLDINGS, PATRONS, create_all
 from hkall_gateway.store.unit import Unit
 

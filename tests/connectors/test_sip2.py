@@ -19,7 +19,7 @@ from hkall_gateway.rules.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import decode
 from hkall_gateway.sip2.dialects import DIALECTS
-from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.tables import HOLDINGS, PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import databases

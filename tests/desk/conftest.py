@@ -38,8 +38,8 @@ from hkall_gateway.rules.vocabulary import (
     Side,
 )
 from hkall_gateway.store import rounds
-from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.moves import Move
+from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.journal_entry import Move
 from hkall_gateway.store.rounds import Job
 from hkall_gateway.store.tables import CLOSURES, FINES, HOLDINGS, JOURNAL, NOTICES, OUTBOX, PATRONS, REQUESTS, create_all
 from hkall_gateway.store.unit import Unit

@@ -17,8 +17,8 @@ from hkall_gateway.lab.world import World
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Letter, is_letter
 from hkall_gateway.rules.vocabulary import By, Position, Why
-from hkall_gateway.store import lists
 from hkall_gateway.store.outbox import OutboxRow
+from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.tables import NOTICES
 from hkall_gateway.store.unit import Unit
 
@@ -164,7 +164,7 @@ def test_a_letter_that_is_dropped_is_queued_no_more(world: World, send: Send) ->
     world.store.now(queued)
     say(world, "drop", 1)
 
-    assert [row["state"] for row in world.store.now(lists.notices, ("queued", "dropped"))] == ["dropped"]
+    assert [row["state"] for row in world.store.now(worklists.notices, ("queued", "dropped"))] == ["dropped"]
     assert not world.letters
 
 

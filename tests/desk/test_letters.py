@@ -10,7 +10,8 @@ from hkall_gateway.desk import deliveries
 from hkall_gateway.desk.deliveries import PATIENCE
 from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
 from hkall_gateway.rules.vocabulary import By, Position
-from hkall_gateway.store import lists, notices
+from hkall_gateway.store import notices
+from hkall_gateway.store.queries import worklists
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library
@@ -21,7 +22,7 @@ STATES = ("queued", "sent", "not_needed", "undeliverable")
 
 def register(library: Library) -> list[tuple[str, str]]:
     """(state, error) of every letter."""
-    return [(row["state"], row["error"]) for row in library.store.now(lambda unit: lists.notices(unit, STATES))]
+    return [(row["state"], row["error"]) for row in library.store.now(lambda unit: worklists.notices(unit, STATES))]
 
 
 def recalled(library: Library) -> None:

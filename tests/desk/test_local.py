@@ -13,12 +13,12 @@ from hkall_gateway.desk.local import FLAG, MOST_KEPT, Local, Terms
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, By, Holding, Position, Request, Sensitive, Side, Why
 from hkall_gateway.store import cards, former_cards
-from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.engine import Limits, open_engine
-from hkall_gateway.store.faults import Unavailable
-from hkall_gateway.store.locks import Locks
+from hkall_gateway.store.engine.connect import Limits, open_engine
+from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.db_errors import Unavailable
+from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.store.engine.pipelined import settle
 from hkall_gateway.store.tables import PATRONS
-from hkall_gateway.store.trips import settle
 from hkall_gateway.store.unit import Unit
 from tests import databases
 

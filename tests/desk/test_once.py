@@ -11,7 +11,7 @@ from hkall_gateway.desk.asks import InboxKey
 from hkall_gateway.desk.once import once
 from hkall_gateway.desk.outcomes import Outcome, Refused, Renewed
 from hkall_gateway.rules.vocabulary import ItemKey, Why
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.unit import Unit
 
 KEY = InboxKey("HKU-DISCOVERY", "d1", keep_s=900)

@@ -31,8 +31,8 @@ from hkall_gateway.desk.outcomes import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.vocabulary import Borrower, By, Holding, Partner, Position, Request, Sensitive, Side, Why
 from hkall_gateway.store import loading
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
 from tests.readers import CATEGORY, POLICY

@@ -21,8 +21,8 @@ from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import By, Position, Refusal, Request, Side, Why
 from hkall_gateway.store import fines, inbox
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.outbox import Attempt
 from hkall_gateway.store.tables import (
     ATTEMPTS,

@@ -14,7 +14,7 @@ from hkall_gateway.desk.their_numbers import as_ours
 from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 
 P = Position
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"

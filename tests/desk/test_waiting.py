@@ -9,7 +9,7 @@ import pytest
 
 from hkall_gateway.desk.waiting import NOTED
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.overview import Overview
+from hkall_gateway.store.queries.overview import Overview
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library

@@ -17,7 +17,7 @@ from hkall_gateway.daemon import now
 from hkall_gateway.doctor import own
 from hkall_gateway.doctor.findings import Finding, Sheet
 from hkall_gateway.store import schema
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import INSTANCES, PATRONS
 from tests.doctor.conftest import INSTANCE, SITE, Authority, Site, finding, status
 from tests.ports import free_ports

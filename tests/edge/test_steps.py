@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from hkall_gateway.edge.context import about, told
 from hkall_gateway.edge.steps import drive
-from hkall_gateway.store.waiter import Waiter
+from hkall_gateway.store.engine.unit_deferred import UnitDeferred
 
 Settle = Callable[[object, BaseException | None], None]
 
@@ -25,8 +25,8 @@ def _deferred() -> tuple[Deferred[object], Settle]:
     return waits, settle
 
 
-def _waiter() -> tuple[Waiter[object], Settle]:
-    waits: Waiter[object] = Waiter()
+def _waiter() -> tuple[UnitDeferred[object], Settle]:
+    waits: UnitDeferred[object] = UnitDeferred()
     return waits, waits.settle
 
 

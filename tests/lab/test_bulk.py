@@ -13,9 +13,9 @@ from hkall_gateway.lab import bulk
 from hkall_gateway.lab.bulk import KINDS, Plenty
 from hkall_gateway.rules.lifecycle import FINAL, Event, step
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.store import lists
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.tables import JOURNAL, LINKS, REQUESTS
 from hkall_gateway.store.unit import Unit
 
@@ -50,7 +50,7 @@ def test_every_request_is_read_as_one_that_ended(filled: Immediate, now: datetim
 def test_none_of_them_is_open_work_and_all_were_told(filled: Immediate) -> None:
     assert filled.now(Unit.open_list) == ()
     assert filled.now(lambda unit: unit.outbox.depths()) == ()
-    assert filled.now(lists.charges) == ()
+    assert filled.now(worklists.charges) == ()
 
 
 def test_every_line_of_the_journal_is_a_step_of_the_life_cycle(filled: Immediate, now: datetime) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, func, insert, inspect, select
 
 from hkall_gateway.lab.grounds import Ground, Memory, Schemas
 from hkall_gateway.lab.simulate import Setting, simulate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import PATRONS
 
 

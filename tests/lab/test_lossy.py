@@ -10,7 +10,7 @@ import pytest
 from hkall_gateway.lab.faults import FAULTS, Trouble, damaged
 from hkall_gateway.lab.lossy import LossyLine
 from hkall_gateway.ncip.transport import NoReply, NotSent, Posted
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 
 BODY = b"<NCIPMessage/>"
 REPLY = Posted(200, "application/xml", b"<Reply/>", 0)

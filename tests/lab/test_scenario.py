@@ -11,7 +11,7 @@ from hkall_gateway.lab.deeds import Told
 from hkall_gateway.lab.lines import BadLine
 from hkall_gateway.lab.scenario import Difference, Played, play, replay
 from hkall_gateway.lab.world import World
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import create_all
 
 WORLDS = Path(__file__).parent.parent.parent / "fixtures" / "worlds"

@@ -12,7 +12,7 @@ from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.client import NoReply, NotSent, Posted
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import SHAPES, Message
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 
 URL = "http://cuhk.test/ncip"
 NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)

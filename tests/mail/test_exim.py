@@ -30,8 +30,8 @@ from hkall_gateway.rules import calendar
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import is_letter
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import HOLDINGS, NOTICES, PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import exim

@@ -25,8 +25,8 @@ from hkall_gateway.ncip.messages import Coded, Fields, Message
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.records import to_json
 from hkall_gateway.rules.vocabulary import By, Holding, Partner, Position, Request, Sensitive, Side
-from hkall_gateway.store.database import Immediate, finished
-from hkall_gateway.store.faults import Unavailable
+from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.tables import HOLDINGS, LINKS, PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import databases

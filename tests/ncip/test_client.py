@@ -22,7 +22,7 @@ from hkall_gateway.ncip.messages import SHAPES, Fields, Message, Value
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling, is_letter
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 from tests.metrics import value
 
 EXAMPLES = Path(__file__).parents[3] / "shared/ncip/examples"

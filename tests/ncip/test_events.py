@@ -18,7 +18,7 @@ from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.trees import ext
 from hkall_gateway.rules.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 from hkall_gateway.store.tables import FINES
 from hkall_gateway.store.unit import Unit
 

@@ -16,7 +16,7 @@ from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 from tests.ncip.conftest import assert_valid
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)

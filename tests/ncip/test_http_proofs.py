@@ -19,7 +19,7 @@ from hkall_gateway.ncip.handlers import respond
 from hkall_gateway.ncip.http_proofs import HttpProof, Shown, challenge, shown
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.signed_tokens import TokenRule
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 from tests.metrics import value
 from tests.ncip import test_signed_tokens as peer
 from tests.ncip.conftest import World, read

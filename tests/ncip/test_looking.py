@@ -18,7 +18,7 @@ from hkall_gateway.ncip.messages import Message
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 
 CUHK = Partner("CUHK", "Chinese University", url="http://cuhk.test/ncip", can_lookup_items=True)
 C1, C2 = ItemKey("CUHK", "C1"), ItemKey("CUHK", "C2")

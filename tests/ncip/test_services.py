@@ -12,7 +12,7 @@ from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.messages import Fields, Message
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 from hkall_gateway.store.tables import INBOX, REQUESTS
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from joserfc.jwk import KeySet
 
 from hkall_gateway.ncip.key_sets import key_set
 from hkall_gateway.ncip.signed_tokens import LONGEST_S, Signer, TokenRule, accepted, issuer, published, signing_key
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 
 NOW = datetime(2026, 11, 27, 2, tzinfo=UTC)
 ISSUER, US = "https://dcb.example.org", "hku-gateway"

@@ -14,7 +14,7 @@ from hkall_gateway.ncip.dialects import Dtd
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.rules.vocabulary import By, Position
 from hkall_gateway.store import fines
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World

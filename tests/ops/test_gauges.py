@@ -16,8 +16,8 @@ from hkall_gateway.ops.gauges import GAUGES, SELDOM, Gauges
 from hkall_gateway.rules.breaker import Link, Patience, faulted, missed
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.vocabulary import By, Position
-from hkall_gateway.store.database import finished
-from hkall_gateway.store.moves import Move
+from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.journal_entry import Move
 from tests.desk.conftest import Library
 from tests.metrics import page, value
 

@@ -35,8 +35,8 @@ from hkall_gateway.rows import agreed_secrets
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Borrower
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.unit import Unit
 from tests.leaks import leaks
 from tests.published.partners import Catalogue, Lender

@@ -35,7 +35,7 @@ from hkall_gateway.sip2.handlers import Door, TerminalRow, respond
 from hkall_gateway.sip2.listeners import PLAIN, Listener
 from hkall_gateway.sip2.server import Terminals
 from hkall_gateway.sip2.session import Refuse, Session
-from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import databases

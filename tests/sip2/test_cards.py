@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec import Message
 from hkall_gateway.sip2.handlers import Door
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import CARD_BLOCKS, JOURNAL, PATRONS
 from hkall_gateway.store.unit import Unit
 from tests.metrics import value

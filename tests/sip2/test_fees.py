@@ -13,7 +13,7 @@ from hkall_gateway.rules.vocabulary import By, Position, Request
 from hkall_gateway.sip2.codec import Message
 from hkall_gateway.sip2.fees import cents_of
 from hkall_gateway.sip2.turns import dollars
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.fines import charge
 from hkall_gateway.store.unit import Unit
 

@@ -22,8 +22,8 @@ from hkall_gateway.sip2.handlers import HANDLERS, Door, respond, struck_out
 from hkall_gateway.sip2.messages import BX, SHAPES
 from hkall_gateway.sip2.session import Refuse, Session
 from hkall_gateway.sip2.turns import NEGATIVE
-from hkall_gateway.store.database import finished
-from hkall_gateway.store.faults import Unavailable
+from hkall_gateway.store.engine.database import finished
+from hkall_gateway.store.engine.db_errors import Unavailable
 from tests.metrics import value
 
 STANDARD = DIALECTS["standard"]

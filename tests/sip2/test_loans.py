@@ -12,7 +12,7 @@ import pytest
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.sip2.codec import Message
 from hkall_gateway.sip2.loans import ROUTES
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.unit import Unit
 
 P = Position

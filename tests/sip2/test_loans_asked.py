@@ -14,7 +14,7 @@ from hkall_gateway.sip2.codec import Message
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.handlers import Door, respond
 from hkall_gateway.sip2.session import Session
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 
 DATE = "20170301    100000"
 RENEWAL = f"29NN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|"

@@ -14,7 +14,7 @@ from hkall_gateway.sip2.codec import Message, decode
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.handlers import Door, respond
 from hkall_gateway.sip2.session import Session
-from hkall_gateway.store.database import finished
+from hkall_gateway.store.engine.database import finished
 
 P = Position
 DATE = "20170301    100000"

@@ -26,7 +26,7 @@ from hkall_gateway.sip2.relay import ROUTES
 from hkall_gateway.sip2.session import Refuse, Say, Session
 from hkall_gateway.sip2.upstream import NOBODY, HungUp, Login
 from hkall_gateway.sip2.writing import grafted
-from hkall_gateway.store.database import Immediate, finished
+from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.tables import PATRONS
 from tests.metrics import value
 

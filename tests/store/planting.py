@@ -11,7 +11,7 @@ from sqlalchemy import Boolean, Column, Integer, Table, insert
 
 from hkall_gateway.rules.lifecycle import Stage
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.store.persons import card_columns, personal
+from hkall_gateway.store.privacy.persons import card_columns, personal
 from hkall_gateway.store.tables import METADATA, UtcDateTime
 from hkall_gateway.store.unit import Unit
 

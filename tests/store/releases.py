@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 
 RELEASES = Path(__file__).parents[2] / "fixtures" / "databases"
 VERSIONS = sorted(file.name.removesuffix(".sql") for file in RELEASES.glob("*.sql"))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hkall_gateway.store.archive import NotAnArchive, append, records, rewrite
+from hkall_gateway.store.privacy.archive import NotAnArchive, append, records, rewrite
 
 ONE, TWO, THREE = ({"id": f"R{n}", "title": "紅樓夢" * n} for n in (1, 2, 3))
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, event, insert, select, text
 from sqlalchemy.exc import IntegrityError
 from twisted.internet.defer import CancelledError, Deferred
 
-from hkall_gateway.store.database import Database
+from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.tables import INBOX
 from hkall_gateway.store.unit import Unit
 from tests import turns

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, Engine, insert, select
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.store.database import Database
+from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.tables import INBOX
 from hkall_gateway.store.unit import Unit
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.store import erased
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.erased import OtherKey, fingerprint, made, matching, merged
+from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.privacy import erased
+from hkall_gateway.store.privacy.erased import OtherKey, fingerprint, made, matching, merged
 
 CARDS = ("7770001234", "7770001235")
 KEY = b"a key of the site"

@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
-from hkall_gateway.store import archive, forgetting, leftovers, persons
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
-from hkall_gateway.store.forgetting import Done
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.former_cards import replace_card
-from hkall_gateway.store.persons import EVERY, NOT_A_PERSON, Person, person, personal
+from hkall_gateway.store.privacy import archive, forgetting, leftovers, persons
+from hkall_gateway.store.privacy.forgetting import Done
+from hkall_gateway.store.privacy.persons import EVERY, NOT_A_PERSON, Person, person, personal
 from hkall_gateway.store.tables import CARD_BLOCKS, JOURNAL, METADATA, PATRONS, REQUESTS, create_all
 from hkall_gateway.store.unit import Unit
 from tests.store.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant

@@ -16,8 +16,8 @@ from hkall_gateway.rules.replaced_cards import PatronRow
 from hkall_gateway.rules.tidings import telling
 from hkall_gateway.rules.vocabulary import Borrower, By, Position, Refusal, Request, Sensitive, Side, Why
 from hkall_gateway.store import cards, fines, former_cards, loading
-from hkall_gateway.store.database import Database, Immediate
-from hkall_gateway.store.locks import Locks
+from hkall_gateway.store.engine.database import Database, Immediate
+from hkall_gateway.store.engine.locks import Locks
 from hkall_gateway.store.tables import CARD_BLOCKS, FORMER_CARDS, NOTICES, OUTBOX, PATRONS, PAYMENTS, REQUESTS
 from hkall_gateway.store.unit import Unit
 from tests.store.test_database import Reactor

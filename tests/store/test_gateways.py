@@ -18,13 +18,14 @@ from hkall_gateway.desk.retention import STAGES
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Side
-from hkall_gateway.store import forgetting, inbox
-from hkall_gateway.store.database import Database
-from hkall_gateway.store.engine import Limits, open_engine
-from hkall_gateway.store.locks import Locks
-from hkall_gateway.store.persons import Person
+from hkall_gateway.store import inbox
+from hkall_gateway.store.engine.connect import Limits, open_engine
+from hkall_gateway.store.engine.database import Database
+from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.store.engine.pipelined import forget, settle
+from hkall_gateway.store.privacy import forgetting
+from hkall_gateway.store.privacy.persons import Person
 from hkall_gateway.store.tables import LINKS, PATRONS
-from hkall_gateway.store.trips import forget, settle
 from hkall_gateway.store.unit import Unit
 
 PATIENCE_S = 20.0

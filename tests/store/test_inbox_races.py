@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.store import inbox
-from hkall_gateway.store.database import Database
+from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.unit import Unit
 
 PATIENCE_S = 20.0

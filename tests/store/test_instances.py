@@ -10,7 +10,7 @@ import pytest
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.store import instances, rounds
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.instances import FORGOTTEN, GONE_S, Instance
 
 LEASE_S = 600

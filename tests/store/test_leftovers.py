@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from hkall_gateway.store import leftovers
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.privacy import leftovers
 
 CARD = "7770001234"
 HISTORIES = 30

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select
 
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Sensitive
 from hkall_gateway.store import loading
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.loading import CHUNK, Report
 from hkall_gateway.store.tables import JOBS, PATRONS
 from hkall_gateway.store.unit import Unit

@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.rules.vocabulary import By, Candidate, Position, Request, Side
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import Limits, open_engine
-from hkall_gateway.store.locks import NO_LOCKS, Locks
-from hkall_gateway.store.trips import settle
+from hkall_gateway.store.engine.connect import Limits, open_engine
+from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
+from hkall_gateway.store.engine.pipelined import settle
 from hkall_gateway.store.unit import Unit
 from tests.store.conftest import COPIES
 

@@ -12,10 +12,10 @@ from sqlalchemy import Connection, Engine
 
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Letter, Telling, is_letter
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.engine.pipelined import settle
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import LINKS, OUTBOX
-from hkall_gateway.store.trips import settle
 from hkall_gateway.store.unit import Unit
 from tests import databases
 

@@ -10,14 +10,14 @@ from sqlalchemy import Connection, Engine, bindparam, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from hkall_gateway.rules.vocabulary import LostRace
-from hkall_gateway.store.pipeline import Pipeline, Refused, Said
-from hkall_gateway.store.prepared import Prepared, adding, changing
+from hkall_gateway.store.engine.compiled import CompiledStatement, adding, changing
+from hkall_gateway.store.engine.pipeline import Pipeline, Refused, Said
+from hkall_gateway.store.engine.pipelined import forget, settle
 from hkall_gateway.store.tables import PATRONS
-from hkall_gateway.store.trips import forget, settle
 
 ADD = adding(PATRONS, "barcode", "name")
 RENAME = changing(PATRONS, ("barcode",), ("name",))
-COUNT = Prepared(select(func.count()).select_from(PATRONS))
+COUNT = CompiledStatement(select(func.count()).select_from(PATRONS))
 MIB = 2**20
 
 
@@ -104,14 +104,14 @@ def test_a_division_by_nothing_elsewhere_is_not_taken_for_a_missing_row(connecti
     RENAME.write_one(connection, LostRace("it was not there"), was_barcode="P1", new_name="y")
     forget(connection)
     with pytest.raises(Exception, match="division by zero"):
-        Prepared(select(text("1 / 0 AS n"))).rows(connection)
+        CompiledStatement(select(text("1 / 0 AS n"))).rows(connection)
 
 
 def test_several_that_must_be_there_are_changed_or_none_is(connection: Connection) -> None:
     cards = ("P1", "P2", "P3")
     ADD.write_all(connection, [{"barcode": card, "name": "x"} for card in cards])
     RENAME.insist(connection, [{"was_barcode": card, "new_name": "y"} for card in cards], LostRace("gone"))
-    named = Prepared(select(PATRONS.c.barcode).where(PATRONS.c.name == bindparam("called")))
+    named = CompiledStatement(select(PATRONS.c.barcode).where(PATRONS.c.name == bindparam("called")))
     assert len(named.cells(connection, called="y")) == 3
     RENAME.insist(connection, [{"was_barcode": card, "new_name": "z"} for card in (*cards, "P4")], LostRace("gone"))
     with pytest.raises(LostRace):

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from hkall_gateway.rules.vocabulary import Position, Request
-from hkall_gateway.store import retention
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.privacy import retention
 
 
 @pytest.mark.parametrize("ask", [retention.closed, retention.personal])

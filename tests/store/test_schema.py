@@ -14,8 +14,8 @@ from sqlalchemy.engine import make_url
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
 from hkall_gateway.store import schema
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import METADATA, create_all
 from hkall_gateway.store.unit import Unit
 

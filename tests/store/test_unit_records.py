@@ -17,8 +17,8 @@ from hkall_gateway.rules.records import from_json
 from hkall_gateway.rules.settings import Notices
 from hkall_gateway.rules.vocabulary import Borrower, By, Position, Refusal, Request, Sensitive, Side, Why
 from hkall_gateway.store import inbox, loading, rounds
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.moves import Move
+from hkall_gateway.store.engine.database import Immediate
+from hkall_gateway.store.journal_entry import Move
 from hkall_gateway.store.tables import INBOX, JOURNAL, NOTICES, OUTBOX
 from hkall_gateway.store.unit import Unit
 

@@ -20,8 +20,8 @@ from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import By, Position
 from hkall_gateway.store import schema
-from hkall_gateway.store.database import Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import METADATA
 from hkall_gateway.store.unit import Unit

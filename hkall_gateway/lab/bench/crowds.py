@@ -20,7 +20,7 @@ from hkall_gateway.lab.bench.questions import WORKS, line, login, questions, sta
 from hkall_gateway.lab.bench.tasks import Task
 from hkall_gateway.lab.bench.turns import Plan
 from hkall_gateway.lab.bench.world import Size, World, furnish
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 
 SILENT, BUSY = 500, 50
 WARM_S: Final = 3.0

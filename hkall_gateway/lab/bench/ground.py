@@ -22,7 +22,7 @@ from hkall_gateway.lab.bench.processes import Broken, family_cpu_s, ports
 from hkall_gateway.lab.bench.questions import WORKS, questions
 from hkall_gateway.lab.bench.world import Size, World, furnish
 from hkall_gateway.lab.postgres import Server
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 
 GENERATOR: Final = (sys.executable, "-m", "hkall_gateway.lab.bench.generator")
 SOURCES: Final = Path(__file__).parents[3] / "fixtures" / "bench"

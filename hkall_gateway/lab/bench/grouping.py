@@ -23,8 +23,8 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
-from hkall_gateway.store.database import BATCH_UNITS, Database, Immediate
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.database import BATCH_UNITS, Database, Immediate
 from hkall_gateway.store.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS, create_all
 from hkall_gateway.store.unit import Unit
 

@@ -25,7 +25,7 @@ from hkall_gateway.lab.bench.turns import Plan
 from hkall_gateway.lab.bench.world import World, furnish
 from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.rounds import ROUND
 from hkall_gateway.store.tables import JOBS, OUTBOX, REQUESTS
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 from hkall_gateway.lab.setup import DISCOVERY
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import JOURNAL, OUTBOX, REQUESTS
 
 _LENT = JOURNAL.c.event == Event.CHECK_OUT.name, JOURNAL.c.channel == "sip2"

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Table, insert
 
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
 from hkall_gateway.store import schema
-from hkall_gateway.store.database import Immediate
+from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import HOLDINGS, PATRONS
 from hkall_gateway.store.unit import Unit
 

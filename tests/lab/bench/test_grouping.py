@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete
 
 from hkall_gateway.lab.bench import grouping as bench
-from hkall_gateway.store.engine import open_engine
+from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import OUTBOX
 
 CHECKOUTS = 24

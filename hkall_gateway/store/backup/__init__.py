@@ -1,0 +1,1 @@
+"""Backups beside a running gateway, and restoring them."""

@@ -1,0 +1,137 @@
+"""The steps of a backup and of a restore that both databases share.
+
+A backup carries the time at which it was made, in a row of `jobs`, and the marks of those who were erased until then. Marks
+that it does not have are applied to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, func, inspect, select
+from sqlalchemy.exc import DatabaseError
+
+from hkall_gateway.rules.vocabulary import By
+from hkall_gateway.store import schema
+from hkall_gateway.store.changed_fields import BLANK
+from hkall_gateway.store.privacy import erased, forgetting, persons
+from hkall_gateway.store.privacy.erased import Mark
+from hkall_gateway.store.privacy.forgetting import Done
+from hkall_gateway.store.privacy.leftovers import file_of
+from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.tables import JOBS, JOURNAL, METADATA, PATRONS, REQUESTS
+from hkall_gateway.store.unit import Unit
+from hkall_gateway.store.upsert import insert_or_write_over
+
+JOB: Final = "backup"
+REASON: Final = "erased after this backup was made"
+Counts = Mapping[str, int]
+"""Rows by table."""
+
+
+class NotRestored(Exception):
+    """The backup cannot take the database's place, and why; the database is as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """All marks of the erased that are known, and the key that they were made with."""
+
+    known: Sequence[Mark]
+    key: bytes
+
+    def unknown_to(self, backup: Iterable[Mark]) -> list[Mark]:
+        """Those of erasures that came after the backup: it has no such mark, or an earlier one."""
+        there = {mark.mark: mark.at for mark in backup}
+        return [mark for mark in self.known if mark.mark not in there or there[mark.mark] < mark.at]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came back: when the backup was made, how many rows, and what was erased again."""
+
+    made_at: datetime | None
+    rows: int
+    again: tuple[Done, ...]
+
+
+def begun(unit: Unit, now: datetime) -> datetime | None:
+    """Write down that a backup is made now, so that it knows how old it is; when the last one was made."""
+    last = made_at(unit)
+    made(unit, now)
+    return last
+
+
+def made(unit: Unit, when: datetime | None) -> None:
+    """Write down when the last backup was made."""
+    values = {"last_run": when, "count": 0}
+    unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": JOB, **values})
+
+
+def made_at(unit: Overview) -> datetime | None:
+    """When the backup that this database comes from was made, or the last one of this database."""
+    found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == JOB)).scalar()
+    return found
+
+
+def holds_something(unit: Overview) -> bool:
+    """Whether there is work in this database that a restore would take away."""
+    return any(unit.execute(select(table).limit(1)).first() for table in (REQUESTS, PATRONS, JOURNAL))
+
+
+def counts(unit: Overview) -> Counts:
+    """How many rows each table has."""
+    return {t.name: int(unit.execute(select(func.count()).select_from(t)).scalar_one()) for t in METADATA.sorted_tables}
+
+
+def brought_back(unit: Unit, rows: Counts, marks: Marks, now: datetime, by: By) -> Restored:
+    """The restored rows are here: check their number, erase those again whom the backup did not know as erased.
+
+    Raises NotRestored, erased.OtherKey.
+    """
+    here = counts(unit)
+    lost = [name for name, count in rows.items() if count != here[name]]
+    if lost:
+        raise NotRestored(f"not every row came back: {', '.join(lost)}")
+    when = made_at(unit)
+    again = tuple(_again(unit, marks.unknown_to(erased.kept(unit)), marks.key, now, by))
+    erased.keep(unit, marks.known)
+    facts = {"made_at": when.isoformat() if when else "", "erased_again": len(again)}
+    unit.note(BLANK, "RESTORED", facts, now, by)
+    return Restored(when, sum(rows.values()), again)
+
+
+def _again(unit: Unit, newer: Sequence[Mark], key: bytes, now: datetime, by: By) -> Iterator[Done]:
+    """Erase every patron who has one of these marks; a patron with several cards once."""
+    gone: set[str] = set()
+    for card, _mark in list(erased.matching(persons.cards(unit) if newer else (), newer, key)):
+        if card not in gone:
+            who = persons.person(unit, card)
+            gone.update(who.cards)
+            yield forgetting.forget(unit, who, forgetting.find(unit, who), (), REASON, now, by)
+
+
+def require_known(revision: str, source: Path) -> None:
+    """Raises NotRestored for a backup without our tables, or one of a newer version."""
+    if not revision:
+        raise NotRestored(f"{source}: is no backup of this program")
+    if not schema.knows(revision):
+        raise NotRestored(
+            f"{source}: is at revision {revision} and this program knows none after {schema.head()}: use that one"
+        )
+
+
+def readable_marks(engine: Engine, make_unit: Callable[[Any], Unit]) -> tuple[Mark, ...]:
+    """The marks of a database that may be missing, empty, old or damaged; none is made by the look."""
+    file = file_of(engine)
+    if file is not None and not file.exists():
+        return ()
+    try:
+        with engine.connect() as connection:
+            return erased.kept(make_unit(connection)) if inspect(engine).has_table("erased") else ()
+    except DatabaseError:
+        return ()

@@ -1,0 +1,205 @@
+"""Statements of the busiest units, compiled once for each kind of database and then handed straight to its driver.
+
+SQLAlchemy takes several times as long to look a statement up and to wrap its rows as SQLite takes to answer. What is
+asked and written with every message skips that; types and errors are the same as on the usual way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ClauseElement, Connection, Dialect, Select, Table, UpdateBase, bindparam, insert, update
+from sqlalchemy.exc import CompileError
+
+from hkall_gateway.store.engine.batched import Answers, BatchedStatement, for_all, one_by_one
+from hkall_gateway.store.engine.pipelined import TRIPS, TURNS, as_usual
+
+Convert = Callable[[Any], Any]
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """The text for one driver; `names` in the order of the marks, `given` what the statement itself says.
+
+    `here`: the database is in this process, and does at once what it is told.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    positional: bool
+    given: Mapping[str, Any]
+    binds: Mapping[str, Convert]
+    keys: tuple[str, ...]
+    results: tuple[tuple[int, Convert], ...]
+    here: bool
+    for_all: BatchedStatement | None
+
+    def parameters(self, values: Mapping[str, Any]) -> Any:
+        asked: Mapping[str, Any] = values
+        if self.given or self.binds:
+            asked = made = {**self.given, **values}
+            for name, convert in self.binds.items():
+                made[name] = convert(made[name])
+        return tuple([asked[name] for name in self.names]) if self.positional else asked
+
+    def cells(self, found: Any) -> list[Any]:
+        cells = list(found)
+        for place, convert in self.results:
+            if (cell := cells[place]) is not None:
+                cells[place] = convert(cell)
+        return cells
+
+
+class CompiledStatement:
+    """One statement with named `bindparam`s. Lists of values (`IN`) belong into its text, not into its parameters."""
+
+    def __init__(self, statement: ClauseElement) -> None:
+        self._statement = statement
+        self._compiled: dict[str, _Compiled] = {}
+
+    def rows(self, connection: Connection, **values: Any) -> list[dict[str, Any]]:
+        """The answer's rows, by the names of their columns."""
+        keys = self._for(connection.dialect).keys
+        return [dict(zip(keys, cells, strict=True)) for cells in self.cells(connection, **values)]
+
+    def cells(self, connection: Connection, **values: Any) -> list[list[Any]]:
+        """The answer's rows, their cells in the order of the statement's columns."""
+        compiled = self._for(connection.dialect)
+        found = self._run(connection, compiled, values).fetchall()
+        return [compiled.cells(row) for row in found] if found else found
+
+    def first(self, connection: Connection, **values: Any) -> dict[str, Any] | None:
+        """The answer's first row, if it has any."""
+        return next(iter(self.rows(connection, **values)), None)
+
+    def change(self, connection: Connection, **values: Any) -> int:
+        """How many rows it wrote."""
+        return int(self._run(connection, self._for(connection.dialect), values).rowcount)
+
+    def write(self, connection: Connection, **values: Any) -> None:
+        """Write. A server hears of it with the next question, or with COMMIT; what became of it is raised then."""
+        self._write(connection, (values,))
+
+    def write_one(self, connection: Connection, missing: Exception, **values: Any) -> None:
+        """The same of the one row that is meant; `missing` is raised where there is none."""
+        self._write(connection, (values,), missing)
+
+    def write_all(self, connection: Connection, rows: Sequence[Values]) -> None:
+        """The same of several rows."""
+        self._write(connection, rows)
+
+    def send(self, connection: Connection, asked: Sequence[Values]) -> Answers:
+        """Say this to a server for several at once: what answers each, in their order, as a cursor would."""
+        compiled = self._for(connection.dialect)
+        given = [_parameters(connection, compiled, values) for values in asked]
+        if compiled.for_all is None:
+            return one_by_one([_execute(connection, compiled.text, parameters) for parameters in given])
+        return compiled.for_all.send(partial(_execute, connection), given)
+
+    def insist(self, connection: Connection, rows: Sequence[Values], missing: Exception) -> None:
+        """Change these rows on a server; `missing` is raised where one is not there."""
+        compiled = self._for(connection.dialect)
+        assert compiled.for_all is not None, "a change of one row that is found by its key"
+        given = [_parameters(connection, compiled, values) for values in rows]
+        compiled.for_all.insist(partial(_execute, connection, missing=missing), given)
+
+    def _run(self, connection: Connection, compiled: _Compiled, values: Values) -> Any:
+        if not compiled.here and (turns := connection.info.get(TURNS)) is not None:
+            return turns.ask(self, values)
+        return _execute(connection, compiled.text, _parameters(connection, compiled, values))
+
+    def _write(self, connection: Connection, rows: Sequence[Values], missing: Exception | None = None) -> None:
+        compiled = self._for(connection.dialect)
+        if compiled.here:
+            _write_here(connection, compiled, rows, missing)
+        elif (turns := connection.info.get(TURNS)) is not None:
+            turns.write(self, rows, missing)
+        elif missing is not None:
+            self.insist(connection, rows, missing)
+        else:
+            self.send(connection, rows)
+
+    def _for(self, dialect: Dialect) -> _Compiled:
+        found = self._compiled.get(dialect.name)
+        if found is None:
+            found = self._compiled[dialect.name] = _compile(self._statement, dialect)
+        return found
+
+
+def adding(table: Table, *columns: str) -> CompiledStatement:
+    """INSERT of one row with a value for each of `columns`, named as they are."""
+    values = {name: bindparam(name, type_=table.c[name].type) for name in columns}
+    return CompiledStatement(insert(table).inline().values(values))
+
+
+def changing(table: Table, key: Sequence[str], columns: Sequence[str]) -> CompiledStatement:
+    """UPDATE of one row found by `key`; "new_" before a column's name is its new value, "was_" what it must be now."""
+    where = [table.c[name] == bindparam("was_" + name) for name in key]
+    values = {name: bindparam("new_" + name, type_=table.c[name].type) for name in columns}
+    return CompiledStatement(update(table).where(*where).values(values))
+
+
+def _parameters(connection: Connection, compiled: _Compiled, values: Mapping[str, Any]) -> Any:
+    try:
+        return compiled.parameters(values)
+    except Exception as error:
+        raise as_usual(connection.dialect, compiled.text, values, error) from error
+
+
+def _write_here(connection: Connection, compiled: _Compiled, rows: Sequence[Values], missing: Exception | None) -> None:
+    values = [_parameters(connection, compiled, row) for row in rows]
+    if len(values) > 1:
+        _execute(connection, compiled.text, values, many=True)
+    elif _execute(connection, compiled.text, values[0]).rowcount != 1 and missing is not None:
+        raise missing
+
+
+def _execute(
+    connection: Connection, text: str, parameters: Any, *, many: bool = False, missing: Exception | None = None
+) -> Any:
+    driver: Any = connection.connection.dbapi_connection
+    for hear in connection.engine.dispatch.before_cursor_execute:  # whoever listens to statements hears these too
+        hear(connection, driver, text, parameters, None, many)
+    try:
+        if (trips := connection.info.get(TRIPS)) is not None:
+            return trips.execute(text, parameters, missing)
+        return driver.executemany(text, parameters) if many else driver.execute(text, parameters)
+    except Exception as error:
+        raise as_usual(connection.dialect, text, parameters, error) from error
+
+
+def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:
+    made: Any = statement.compile(dialect=dialect)
+    columns = tuple(statement.exported_columns) if isinstance(statement, Select | UpdateBase) else ()
+    binds = {name: _process(bind.type, dialect, "bind") for name, bind in made.binds.items()}
+    results = ((place, _process(column.type, dialect, "result")) for place, column in enumerate(columns))
+    given = {name: bind.value for name, bind in made.binds.items() if not bind.required}
+    return _Compiled(
+        text=str(made),
+        names=tuple(made.positiontup or ()),
+        positional=made.positional,
+        given=given,
+        binds={name: convert for name, convert in binds.items() if convert},
+        keys=tuple(str(column.key) for column in columns),
+        results=tuple((place, convert) for place, convert in results if convert),
+        here=dialect.name == "sqlite",
+        for_all=None if dialect.name == "sqlite" else for_all(str(made), _kinds(made, dialect), given),
+    )
+
+
+def _kinds(made: Any, dialect: Dialect) -> Mapping[str, str]:
+    """The database's types of what is asked with; empty where one is not known."""
+    try:
+        return {str(name): bind.type.compile(dialect) for name, bind in made.binds.items() if bind.required}
+    except CompileError:
+        return {}
+
+
+def _process(kind: Any, dialect: Dialect, way: str) -> Convert | None:
+    here = kind.dialect_impl(dialect)
+    found: Convert | None = here.bind_processor(dialect) if way == "bind" else here.result_processor(dialect, None)
+    return found

@@ -1,0 +1,118 @@
+"""How a database is opened: BEGIN, SAVEPOINT and COMMIT are ours, and a commit is on disk when it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy.pool import StaticPool
+
+from hkall_gateway.store.engine.pipelined import TRIPS, PipelinedConnection, settle
+from hkall_gateway.store.engine.private_files import private
+
+# Errors reach the log: they must not carry what stood in the row, which may be a name or an address.
+_OURS: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT", "hide_parameters": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long PostgreSQL may take, in seconds, before a gateway stops waiting.
+
+    `statement_s`: one statement. `lock_s`: waiting for another gateway's rows. `idle_s`: how long a gateway that says
+    nothing may keep its own rows locked. `connect_s`: until a server has answered at all.
+    """
+
+    statement_s: float = 15.0
+    lock_s: float = 2.0
+    idle_s: float = 10.0
+    connect_s: int = 3
+
+
+_PREPARED_BY_US: Final[Mapping[str, Any]] = {"prepare_threshold": None}
+"""What is asked often is kept ready by pipeline.py; the driver, with some of its own, would at times forget those too."""
+
+SILENCE: Final[Mapping[str, int]] = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""A server whose machine or line died says nothing: a connection that is silent for about ten seconds is given up (libpq)."""
+
+
+BUSY_MS: Final = 5000
+"""So long SQLite waits for a file in which another process writes."""
+
+
+def open_engine(url: str, limits: Limits = Limits()) -> Engine:  # frozen
+    """An engine that leaves BEGIN, SAVEPOINT and COMMIT to us.
+
+    With the driver's own handling a released savepoint is visible to others and ROLLBACK does not undo it (pysqlite).
+    SQLite: WAL and synchronous=FULL, so that a commit is on disk when it returns; BUSY_MS for the command line.
+    """
+    if not url.startswith("sqlite"):
+        return _postgresql(url, limits)
+    extra: dict[str, Any] = {"poolclass": StaticPool} if _in_memory(url) else {}
+    engine = create_engine(url, **_OURS, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000}, **extra)
+    event.listen(engine, "do_connect", lambda *_: _make_private(url))
+    event.listen(engine, "connect", _sqlite_pragmas)
+    return engine
+
+
+def _postgresql(url: str, limits: Limits) -> Engine:
+    connect = {"connect_timeout": limits.connect_s, "application_name": "hkall-gateway", **_PREPARED_BY_US, **SILENCE}
+    engine = create_engine(url, **_OURS, pool_pre_ping=True, connect_args=connect)
+    event.listen(engine, "connect", partial(_postgresql_limits, limits))
+    event.listen(engine, "connect", partial(_with_trips, engine.dialect))
+    event.listen(engine, "reset", _forget_what_was_written)
+    event.listen(engine, "before_cursor_execute", _after_what_was_written)
+    return engine
+
+
+def _with_trips(dialect: Dialect, connection: Any, record: Any) -> None:
+    record.info[TRIPS] = PipelinedConnection(connection, dialect)
+
+
+def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> None:
+    """Whoever lets go of a connection before COMMIT has undone what it wrote, also what is not at the database yet."""
+    record.info[TRIPS].forget()
+
+
+def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: object, context: object, _many: bool) -> None:
+    """What SQLAlchemy says itself, and not a prepared statement, comes after all that was written before."""
+    if context is not None:
+        settle(connection)
+
+
+def _postgresql_limits(limits: Limits, connection: Any, _record: object) -> None:
+    """Said in SQL and not as options of the connection, which a pooler in between may not hand on."""
+    values = {
+        "statement_timeout": limits.statement_s,
+        "lock_timeout": limits.lock_s,
+        "idle_in_transaction_session_timeout": limits.idle_s,
+    }
+    asked = ", ".join(f"set_config('{name}', '{seconds * 1000:.0f}', false)" for name, seconds in values.items())
+    connection.execute(f"SELECT {asked}")
+
+
+def _make_private(url: str) -> None:
+    """The file of a SQLite database is nobody else's; what SQLite puts beside it has the file's mode."""
+    file = make_url(url).database
+    if file and not _in_memory(url):
+        private(Path(file))
+        for beside in (Path(f"{file}-wal"), Path(f"{file}-shm")):
+            if beside.exists():
+                private(beside)
+
+
+def _in_memory(url: str) -> bool:
+    return url in {"sqlite://", "sqlite:///:memory:"}
+
+
+def _sqlite_pragmas(connection: Any, _record: object) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {pragma}")

@@ -1,0 +1,242 @@
+"""The one writer: whatever waits becomes one durable commit, and nobody is answered before it (law 2).
+
+A unit of work that raises is rolled back alone. There is no timer: a batch is what came in while the last one was being
+committed, so a lone message waits for nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.pool import StaticPool
+from twisted.internet.defer import Deferred
+
+from hkall_gateway.store.engine.connect import BUSY_MS
+from hkall_gateway.store.engine.group import End, at_ease, begin_group, read_group, refuse, run_group, steady
+from hkall_gateway.store.engine.job import Job
+from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
+from hkall_gateway.store.engine.split_writer import SplitWriter
+from hkall_gateway.store.engine.unit_deferred import UnitDeferred
+from hkall_gateway.store.engine.worker import InlineReader, Turn, Worker, give
+
+T = TypeVar("T")
+
+BATCH_UNITS = 256
+Watch = Callable[[str, int], AbstractContextManager[None]]
+
+GLANCE_MS = 100
+"""So long the reactor waits to read a file that another process has locked. Readers wait for nobody else."""
+
+
+def unwatched(_lane: str, _units: int) -> AbstractContextManager[None]:
+    """Nobody looks at groups."""
+    return nullcontext()
+
+
+class Store(Protocol):
+    """Something that runs a function of a unit in one transaction; `Database` with a thread, `Immediate` at once."""
+
+    def run(
+        self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False, short: bool = False
+    ) -> Awaitable[T]: ...
+
+    def read(self, work: Callable[..., T], *args: Any) -> Awaitable[T]: ...
+
+    def glance(self, work: Callable[..., T], *args: Any, patron: str = "") -> Awaitable[T]: ...
+
+
+class Database:
+    """The daemon's store: one writer with group commit, a thread that reads, and what the reactor does itself with a file.
+
+    `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread. `batch=1` is one commit each, for the
+    benchmark; `draw` is a random number in [0, 1) for pauses; `watch` is put around each group, in whichever thread, and told
+    which lane it is, "writer" or "reader", and how many units it has. `run` and `read` answer a Deferred that fires in the
+    reactor's thread, with Unavailable where the database is away or another gateway was in the way for too long.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        make_unit: Callable[[Connection], Any],
+        in_reactor: Callable[[Callable[[], None]], Any],
+        batch: int = BATCH_UNITS,
+        draw: Callable[[], float] = steady,
+        watch: Watch = unwatched,
+    ) -> None:
+        groups = _Groups(make_unit, draw, watch)
+        in_memory = isinstance(engine.pool, StaticPool)
+        self._writer: Any
+        self._here: Any
+        if engine.dialect.name == "sqlite" and not in_memory:
+            hand = _at_hand(engine, 0)
+            self._writer = SplitWriter(hand, groups.begin, groups.write_patiently, _is_short, in_reactor, "writer", batch)
+            self._reader = Worker(engine, groups.read, refuse, in_reactor, "reader", batch)
+            self._here = InlineReader(_at_hand(engine, GLANCE_MS), groups.read, in_reactor, batch)
+        else:
+            self._writer = Worker(engine, groups.write, refuse, in_reactor, "writer", batch)
+            self._reader = self._writer if in_memory else Worker(engine, groups.read, refuse, in_reactor, "reader", batch)
+            self._here = self._reader
+
+    def run(
+        self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False, short: bool = False
+    ) -> Deferred[T]:
+        """`work(unit, *args)` in a transaction of its own inside the group; fires after the durable commit.
+
+        `work` may run more than once, and only its last run counts. `repeatable`: committed twice it has one effect. `short`:
+        it looks at few rows, by their keys, and is over in a fraction of a millisecond, so that the reactor may do it itself.
+        """
+        return _put(self._writer, work, args, locks, repeatable, short)
+
+    def read(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
+        """`work(unit, *args)` that only asks."""
+        return _put(self._reader, work, args, NO_LOCKS, True)
+
+    def glance(self, work: Callable[..., T], *args: Any, patron: str = "") -> Deferred[T]:
+        """`read` for what is found by its key: in a file it is there sooner than a thread would have been woken.
+
+        `patron` is the card of the one that it is about; what is known of all who are asked for at once is read at once.
+        """
+        return _put(self._here, work, args, Locks(patron), True)
+
+    def close(self) -> None:
+        """Finish what waits and end both threads; callers get their answers in the reactor's next turn."""
+        for lane in {id(x): x for x in (self._here, self._writer, self._reader)}.values():
+            lane.stop()
+
+    @property
+    def average_batch(self) -> float:
+        return self._writer.units / self._writer.groups if self._writer.groups else 0.0
+
+
+def _at_hand(engine: Engine, wait_ms: int) -> Connection:
+    """A connection to a file for the reactor's own thread, which waits no longer for another process."""
+    connection = engine.connect()
+    _wait(connection, wait_ms)
+    return connection
+
+
+class _Groups:
+    """What is done with a group, whoever does it."""
+
+    def __init__(self, make_unit: Callable[[Connection], Any], draw: Callable[[], float], watch: Watch) -> None:
+        self._make_unit, self._draw, self._watch = make_unit, draw, watch
+
+    def read(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
+        with self._watch("reader", len(jobs)):
+            return read_group(connection, self._make_unit, jobs)
+
+    def write(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
+        with self._watch("writer", len(jobs)):
+            return run_group(connection, self._make_unit, jobs, draw=self._draw)
+
+    def begin(self, connection: Connection, jobs: Sequence[Job[Any]]) -> End | None:
+        """But for its commit; see begin_group. Of a group that was not begun nothing is told."""
+        watching = ExitStack()
+        watching.enter_context(self._watch("writer", len(jobs)))
+        end = begin_group(connection, self._make_unit, jobs, self._draw)
+        return partial(_ended, end, watching) if end else None
+
+    def write_patiently(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
+        """On a thread, which has time to wait for another process."""
+        _wait(connection, BUSY_MS)
+        try:
+            return self.write(connection, jobs)
+        finally:
+            _wait(connection, 0)
+
+
+def _ended(end: End, watching: ExitStack) -> Turn[Job[Any]]:
+    with watching:
+        return end()
+
+
+def _wait(connection: Connection, wait_ms: int) -> None:
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={wait_ms}")
+
+
+def _is_short(job: Job[Any]) -> bool:
+    return job.short
+
+
+def _put(
+    lane: Any, work: Callable[..., T], args: tuple[Any, ...], locks: Locks, repeatable: bool, short: bool = False
+) -> Deferred[T]:
+    waiter: UnitDeferred[T] = UnitDeferred()
+    lane.put(Job(work, args, locks, waiter.settle, repeatable, short))
+    return waiter
+
+
+@dataclass(frozen=True, slots=True)
+class _Now(Generic[T]):
+    """An awaitable that has its value already."""
+
+    value: T | None
+    error: BaseException | None
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]  # no error: the value is a T, which may itself be None
+        yield  # makes this function a generator
+
+
+class Immediate:
+    """The same store without a thread: each unit of work is done, and committed, where it is asked for.
+
+    For unit tests, the simulation and the command line. `before_commit` may raise to act a crash at that instant: an
+    Exception is a failed commit, any other BaseException the end of the process.
+    """
+
+    def __init__(
+        self, engine: Engine, make_unit: Callable[[Connection], Any], before_commit: Callable[[], None] = at_ease
+    ) -> None:
+        self._connection = engine.connect()
+        self._make_unit = make_unit
+        self._run_group = partial(run_group, before_commit=before_commit)
+
+    def run(
+        self,
+        work: Callable[..., T],
+        *args: Any,
+        locks: Locks = NO_LOCKS,
+        repeatable: bool = False,  # noqa: ARG002
+        short: bool = False,  # noqa: ARG002
+    ) -> _Now[T]:
+        return self._at_once(self._run_group, work, args, locks)
+
+    def read(self, work: Callable[..., T], *args: Any) -> _Now[T]:
+        return self._at_once(read_group, work, args, NO_LOCKS)
+
+    def glance(self, work: Callable[..., T], *args: Any, patron: str = "") -> _Now[T]:
+        return self._at_once(read_group, work, args, Locks(patron))
+
+    def now(self, work: Callable[..., T], *args: Any) -> T:
+        """`run` for callers that do not await."""
+        return finished(self.run(work, *args))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _at_once(self, do_group: Any, work: Callable[..., T], args: tuple[Any, ...], locks: Locks) -> _Now[T]:
+        kept: list[_Now[T]] = []
+        job = Job(work, args, locks, lambda result, error: kept.append(_Now(result, error)))
+        turn = do_group(self._connection, self._make_unit, [job])
+        while turn.again:
+            turn = do_group(self._connection, self._make_unit, [job])
+        give(turn.answers)
+        return kept[0]
+
+
+def finished(awaitable: Awaitable[T]) -> T:
+    """The value of something that never has to wait; RuntimeError if it would."""
+    steps = awaitable.__await__()
+    try:
+        next(steps)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    raise RuntimeError("this would have to wait")

@@ -1,0 +1,141 @@
+"""Statements on their way to PostgreSQL: one whose answer nobody looks at waits for the next one, and they make one trip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, Dialect
+from sqlalchemy.exc import DBAPIError
+
+from hkall_gateway.store.engine.batched import MISSING
+from hkall_gateway.store.engine.pipeline import Pipeline, Refused, Said
+
+TRIPS: Final = "trips"
+"""Where a connection to PostgreSQL has its own (`Connection.info`)."""
+TURNS: Final = "turns"
+"""Where it says that units take turns on it: what is asked and written instead of the database."""
+_MARK: Final = re.compile(r"%\((\w+)\)s|%%")
+
+
+class Reply:
+    """What the database says of one statement, as a driver's cursor would show it; who looks at it makes the trip."""
+
+    __slots__ = ("_result", "_trips")
+
+    def __init__(self, trips: PipelinedConnection) -> None:
+        self._trips, self._result = trips, None
+
+    def hear(self, result: Any) -> None:
+        """Here it is."""
+        self._result = result
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """The rows."""
+        return self._trips.rows(self._heard())
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows it found or wrote."""
+        return int(self._heard().command_tuples or 0)
+
+    def _heard(self) -> Any:
+        if self._result is None:
+            self._trips.go()
+        return self._result
+
+
+class _Waiting(NamedTuple):
+    said: Said
+    reply: Reply
+    missing: Exception | None
+
+
+class PipelinedConnection:
+    """One connection's statements, in the order in which they came. `driver` is the driver's connection."""
+
+    def __init__(self, driver: Any, dialect: Dialect) -> None:
+        from psycopg.adapt import PyFormat, Transformer  # they come with the extra `postgres`
+
+        self._pipeline, self._dialect = Pipeline(driver), dialect
+        self._types, self._as_text = Transformer(driver), PyFormat.TEXT
+        self._waiting: list[_Waiting] = []
+
+    def execute(self, text: str, values: Mapping[str, Any], missing: Exception | None = None) -> Reply:
+        """This comes next. `text` has the driver's marks, `%(name)s`; `missing` is raised if it is refused as MISSING."""
+        numbered, names = _numbered(text)
+        given = self._types.dump_sequence([values[name] for name in names], [self._as_text] * len(names))
+        reply = Reply(self)
+        self._waiting.append(_Waiting(Said(numbered, given), reply, missing))
+        return reply
+
+    def forget(self) -> None:
+        """What waits is not sent at all: it was to be undone."""
+        self._waiting = []
+
+    def go(self) -> None:
+        """Send all that waits and hear the answers. Raises the usual error for the first that was refused; whatever came after
+        it was not done."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            results = self._exchange(waiting)
+            for one, result in zip(waiting, results, strict=True):
+                one.reply.hear(result)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open and takes statements, or is begun by what waits."""
+        return self._pipeline.in_transaction or (bool(self._waiting) and self._waiting[0].said.text.startswith(b"BEGIN"))
+
+    def rows(self, result: Any) -> list[tuple[Any, ...]]:
+        """The cells of an answer, with their types."""
+        self._types.set_pgresult(result)
+        found: list[tuple[Any, ...]] = self._types.load_rows(0, result.ntuples, tuple)
+        return found
+
+    def _exchange(self, waiting: Sequence[_Waiting]) -> list[Any]:
+        try:
+            return self._pipeline.exchange([one.said for one in waiting])
+        except Refused as refused:
+            raise self._told(waiting[refused.place], refused.error) from refused.error
+        except Exception as error:
+            raise self._told(waiting[-1], error) from error
+
+    def _told(self, one: _Waiting, error: Exception) -> BaseException:
+        if one.missing is not None and getattr(error, "sqlstate", "") == MISSING:
+            return one.missing
+        return as_usual(self._dialect, one.said.text.decode(), None, error)
+
+
+def as_usual(dialect: Dialect, text: str, values: Any, error: Exception) -> BaseException:
+    """The error as SQLAlchemy would have raised it, so that whoever catches it sees no difference."""
+    drivers: Any = dialect.loaded_dbapi.Error
+    return DBAPIError.instance(text, values, error, drivers, hide_parameters=True, dialect=dialect)
+
+
+def settle(connection: Connection) -> None:
+    """Have all done that was written here; raises what became of it. SQLite does it at once."""
+    if (turns := connection.info.get(TURNS)) is not None:
+        turns.settle()
+    elif (trips := connection.info.get(TRIPS)) is not None:
+        trips.go()
+
+
+def forget(connection: Connection) -> None:
+    """What was written and is not yet at the database will be undone anyway."""
+    if (trips := connection.info.get(TRIPS)) is not None:
+        trips.forget()
+
+
+@lru_cache(maxsize=1024)
+def _numbered(text: str) -> tuple[bytes, tuple[str, ...]]:
+    """A statement with the driver's marks as one with the database's, `$1` and so on, and the names in their order."""
+    names: dict[str, int] = {}
+
+    def number(mark: re.Match[str]) -> str:
+        return f"${names.setdefault(mark[1], len(names) + 1)}" if mark[1] else "%"
+
+    numbered = _MARK.sub(number, text)
+    return numbered.encode(), tuple(names)

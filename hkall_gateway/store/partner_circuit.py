@@ -1,0 +1,63 @@
+"""How the lines to partners are, as a unit of work sees them: one row of LINKS each, beside the directory entry.
+
+Nothing reads them all: the directory may name every library on earth.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, or_, select, update
+
+from hkall_gateway.rules.breaker import UP, Link
+from hkall_gateway.store.engine.compiled import CompiledStatement, changing
+from hkall_gateway.store.tables import IS_USED, LINKS
+
+HOW = (LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until, LINKS.c.fault)
+"""What is kept of how a line is."""
+
+MOST = 1_000
+
+_KEPT = tuple(column.name for column in HOW)
+_KEEP = changing(LINKS, ("agency",), _KEPT)
+_USED = CompiledStatement(select(LINKS.c.agency).where(IS_USED).order_by(LINKS.c.agency).limit(MOST))
+_ONE = CompiledStatement(select(LINKS.c.agency, *HOW).where(LINKS.c.agency == bindparam("of")))
+_FREE = or_(LINKS.c.rests_until.is_(None), LINKS.c.rests_until <= bindparam("now"))
+_UNTIL = bindparam("until", type_=LINKS.c.rests_until.type)
+_TRY = CompiledStatement(update(LINKS).where(LINKS.c.agency == bindparam("of"), _FREE).values(rests_until=_UNTIL))
+
+
+class Links:
+    """Reads and writes of the lines' state. A recipient that is in no directory has none, and counts as up."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def used(self) -> tuple[str, ...]:
+        """The agencies to which anything was ever sent, at most MOST, by name."""
+        return tuple(row["agency"] for row in _USED.rows(self._connection))
+
+    def one(self, agency: str) -> Link:
+        """The line to one partner."""
+        return next((link_of(*cells) for cells in _ONE.cells(self._connection, of=agency)), Link(agency))
+
+    def keep(self, link: Link) -> None:
+        """Write down how a line is now."""
+        _KEEP.write(self._connection, was_agency=link.agency, **{f"new_{name}": getattr(link, name) for name in _KEPT})
+
+    def take_trial(self, agency: str, now: datetime, until: datetime) -> bool:
+        """Whether this gateway may try a line that is down; no other may before `until`."""
+        return _TRY.change(self._connection, of=agency, now=now, until=until) == 1
+
+
+def link_of(
+    agency: str,
+    state: str | None,
+    failures: int | None,
+    down_since: datetime | None,
+    heard_at: datetime | None,
+    rests_until: datetime | None,
+    fault: str | None,
+) -> Link:
+    """A line from what is kept of it, which stands in the order of HOW; nothing is kept of one that is in no directory."""
+    return Link(agency, state or UP, failures or 0, down_since, heard_at, rests_until, fault or "")

@@ -1,0 +1,306 @@
+"""Erases one person: in the tables, in an archive, and what stays because it is open.
+
+What is open keeps its rows as they are: a request that has not ended or is held by money, a claim or a message; a message
+that is not told; news in the quarantine that waits for a decision; a card that a terminal blocked. As long as something
+stays, the patron's row does too: the pickup letter needs an address, and the fine a name. Everything else loses the person.
+The facts stay: library, title, dates, positions, rules and amounts.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Table, delete, select, update
+
+from hkall_gateway.rules.vocabulary import By, Request
+from hkall_gateway.store import quarantine
+from hkall_gateway.store.changed_fields import BLANK
+from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.store.outbox import UNSETTLED
+from hkall_gateway.store.privacy import archive, erased, persons, retention
+from hkall_gateway.store.privacy.erased import Mark
+from hkall_gateway.store.privacy.persons import Person, Row
+from hkall_gateway.store.tables import (
+    ATTEMPTS,
+    CARD_BLOCKS,
+    FINES,
+    FORMER_CARDS,
+    INBOX,
+    JOURNAL,
+    METADATA,
+    OUTBOX,
+    PATRONS,
+    PAYMENTS,
+    QUARANTINE,
+    REQUESTS,
+)
+from hkall_gateway.store.unit import Unit
+
+ERASE: Final = "ERASE_PATRON"
+
+
+@dataclass(frozen=True, slots=True)
+class Stays:
+    """One thing that still names the person: its kind, its number, why it stays, and what ends that."""
+
+    what: str
+    which: str
+    why: str
+    then: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an erasure did: requests and other rows that forgot the person, and what stays."""
+
+    requests: int
+    rows: int
+    stays: tuple[Stays, ...]
+
+    def and_then(self, more: Done) -> Done:
+        """This erasure and another one of the same person that followed it."""
+        return Done(self.requests + more.requests, self.rows + more.rows, tuple(dict.fromkeys(self.stays + more.stays)))
+
+
+Found = tuple[str, Row]
+"""The name of a table, and a row of it."""
+
+
+# ---- in the tables
+
+
+def find(unit: Unit, who: Person, but: Sequence[Found] = ()) -> list[Found]:
+    """Every row that names the person, but for these; a look that writes nothing and reads whole tables."""
+    known = {(name, persons.key_of(_TABLES[name], row)) for name, row in but}
+    mentioned = persons.mentioning(unit, who)
+    return [(table.name, row) for table, row in mentioned if (table.name, persons.key_of(table, row)) not in known]
+
+
+def forget(unit: Unit, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: By) -> Done:
+    """Erase the person from the rows that were `found`, keep the marks, and write a line about it into the journal.
+
+    A row that has changed since it was found is judged as it is now. Until the end of the transaction no other gateway decides
+    about the cards, and nothing moves to an archive; so an archive that is read afterwards holds all that ever will move there.
+    """
+    unit.lock([retention.MOVING, *(Locks(card, whole=True) for card in sorted(who.cards))])
+    theirs = unit.batch(REQUESTS.c.patron.in_(who.cards), order=(REQUESTS.c.id,), limit=_ALL)
+    held = retention.held(unit, theirs)
+    ended = [request for request in theirs if request.id not in held]
+    if ended:
+        retention.anonymise(unit, ended)
+    stays = [*_requests(theirs, held)]
+    count = 0
+    for table, row in _in_order(_as_they_are(unit, found)):
+        if persons.names(table, row, who) and not _is_part(unit, table, row, held):
+            why = _WAYS.get(table.name, _scrub)(unit, table, row, who, stays)
+            stays += [why] if why else []
+            count += not why
+    erased.keep(unit, marks)
+    _note(unit, {"because": who.without(reason), "requests": len(ended), "rows": count, "stays": len(stays)}, now, by)
+    return Done(len(ended), count, tuple(stays))
+
+
+_ALL: Final = 1_000_000
+
+Way = Callable[[Unit, Table, Row, Person, Sequence[Stays]], Stays | None]
+"""Takes the person out of one row, or says why the row stays."""
+
+
+def _requests(theirs: Sequence[Request], held: Mapping[str, str]) -> Iterator[Stays]:
+    for request in theirs:
+        if request.id in held:
+            yield Stays("request", request.id, f"{request.position}: {held[request.id]}", f"requests show {request.id}")
+
+
+def _as_they_are(unit: Unit, found: Sequence[Found]) -> Iterator[tuple[Table, Row]]:
+    for name, row in found:
+        table = _TABLES[name]
+        now = unit.execute(select(table).where(*persons.this(table, row))).mappings().first()
+        if now is not None:
+            yield table, dict(now)
+
+
+_TABLES: Final = {table.name: table for table in METADATA.sorted_tables}
+
+
+def _in_order(rows: Iterator[tuple[Table, Row]]) -> list[tuple[Table, Row]]:
+    """The patron's row and what is known of former cards come last: whether they go depends on what stays."""
+    return sorted(rows, key=lambda one: one[0] in (PATRONS, FORMER_CARDS))
+
+
+def _is_part(unit: Unit, table: Table, row: Row, held: Mapping[str, str]) -> bool:
+    """Whether a row belongs to a request that stays: it stays with it."""
+    if table is REQUESTS:
+        return row["id"] in held
+    if table is ATTEMPTS:
+        told = unit.execute(select(OUTBOX.c.request).where(OUTBOX.c.id == row["row"])).scalar()
+        return told in held
+    if table is INBOX:
+        return any(f'"{number}"' in row["outcome"] for number in held)
+    return row.get("request", "") in held
+
+
+def _patron(unit: Unit, table: Table, row: Row, _who: Person, stays: Sequence[Stays]) -> Stays | None:
+    if stays:
+        return Stays("patron", "", "name and address are needed for what stays", "patron erase, once it is settled")
+    _gone(unit, table, row)
+    return None
+
+
+def _former(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[Stays]) -> Stays | None:
+    if not {row["card"], row["present"]} & set(who.cards):
+        _scrub(unit, table, row, who, stays)
+        return None
+    if stays:
+        return Stays("former_card", "", "what stays is found by it too", "patron erase, once it is settled")
+    _gone(unit, table, row)
+    return None
+
+
+def _message(unit: Unit, table: Table, row: Row, _who: Person, _stays: Sequence[Stays]) -> Stays | None:
+    if row["state"] in UNSETTLED:
+        return Stays("message", str(row["id"]), f"{row['state']}: it is not told yet", f"outbox show {row['id']}")
+    unit.execute(delete(ATTEMPTS).where(ATTEMPTS.c.row == row["id"]))
+    _gone(unit, table, row)
+    return None
+
+
+def _news(unit: Unit, table: Table, row: Row, _who: Person, _stays: Sequence[Stays]) -> Stays | None:
+    if row["state"] == quarantine.KEPT:
+        return Stays("quarantine", str(row["id"]), "it waits to be judged", f"quarantine show {row['id']}")
+    _gone(unit, table, row)
+    return None
+
+
+def _block(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[Stays]) -> Stays | None:
+    if row["card"] in who.cards:
+        return Stays("card_block", "", "a terminal blocked the card", "a terminal lifts it (SIP2 25)")
+    _scrub(unit, table, row, who, stays)
+    return None
+
+
+def _gone(unit: Unit, table: Table, row: Row, *_more: object) -> None:
+    unit.execute(delete(table).where(*persons.this(table, row)))
+
+
+def _scrub(unit: Unit, table: Table, row: Row, who: Person, _stays: Sequence[Stays]) -> None:
+    """Any other row, of whatever table: the person is taken out of its texts. A row whose key is the person goes."""
+    if any(who.is_in(row[column.name], column.name) for column in table.primary_key):
+        _gone(unit, table, row)
+        return
+    named = [c.name for c in persons.personal(table) if c.computed is None and who.is_in(row[c.name], c.name)]
+    new = {name: who.out_of(row[name], name) for name in named}
+    unit.execute(update(table).where(*persons.this(table, row)).values(**new))
+
+
+def _blanked(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[Stays]) -> None:
+    """A payment, or a line of the journal that belongs to no request: of the person's own ones the details go too."""
+    blank = _BLANK[table.name]
+    if row["patron"] in who.cards:
+        unit.execute(update(table).where(*persons.this(table, row)).values(**blank))
+        row = {**row, **blank}
+    if persons.names(table, row, who):
+        _scrub(unit, table, row, who, stays)
+
+
+def _fine(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[Stays]) -> Stays | None:
+    if row["patron"] in who.cards and row["cents"] != row["paid_cents"] + row["waived_cents"]:
+        return Stays("fine", str(row["id"]), "money is open", "fines list")
+    _scrub(unit, table, row, who, stays)
+    return None
+
+
+_BLANK: Final = {JOURNAL.name: retention.NO_PERSON_IN[JOURNAL], PAYMENTS.name: retention.NO_PAYER}
+_WAYS: Final[Mapping[str, Way]] = {
+    PATRONS.name: _patron,
+    FORMER_CARDS.name: _former,
+    OUTBOX.name: _message,
+    QUARANTINE.name: _news,
+    CARD_BLOCKS.name: _block,
+    PAYMENTS.name: _blanked,
+    FINES.name: _fine,
+    JOURNAL.name: _blanked,
+    INBOX.name: _gone,
+}
+"""What becomes of a row, by its table; of any other `_scrub`."""
+
+
+def _note(unit: Unit, facts: Mapping[str, Any], now: datetime, by: By) -> None:
+    """Who erased somebody and why; not whom."""
+    unit.note(BLANK, ERASE, facts, now, by)
+
+
+# ---- in an archive
+
+
+def forget_in_archive(path: Path, who: Person) -> int:
+    """Make the person's records in an archive anonymous; how many. Raises NotAnArchive, OSError."""
+    return archive.rewrite(path, lambda record: _forgotten(record, who))
+
+
+def forget_again_in_archive(path: Path, erasures: Sequence[tuple[str, datetime]]) -> int:
+    """Make the records of each (card, when it was erased) that ended before that anonymous, in one pass; how many.
+
+    Raises NotAnArchive, OSError.
+    """
+    in_time = sorted(erasures, key=lambda erasure: erasure[1])
+    times = [at for _card, at in in_time]
+
+    @cache
+    def erased_from(place: int) -> Person:
+        return Person(tuple(card for card, _at in in_time[place:]))
+
+    def change(record: Row) -> Row:
+        later = bisect_right(times, _ended(record))
+        return _forgotten(record, erased_from(later)) if later < len(times) else record
+
+    return archive.rewrite(path, change) if times else 0
+
+
+def in_archive(path: Path, who: Person) -> list[Row]:
+    """The records of an archive that name the person. Raises NotAnArchive, OSError."""
+    return [record for record in archive.records(path) if _without(record, who) != record]
+
+
+def cards_in_archive(path: Path) -> Iterator[str]:
+    """The card numbers in an archive. Raises NotAnArchive, OSError."""
+    for record in archive.records(path):
+        for table, row in _rows_of(record):
+            yield from (row[column.name] for column in persons.card_columns(table) if row.get(column.name))
+
+
+def _rows_of(record: Row) -> Iterator[tuple[Table, Row]]:
+    """A record's own row, and the rows of all that belongs to it."""
+    if JOURNAL.name not in record:
+        yield JOURNAL, record
+        return
+    yield REQUESTS, record
+    yield from ((part, row) for part in retention.PARTS for row in record[part.name])
+
+
+def _forgotten(record: Row, who: Person) -> Row:
+    theirs = record["patron"] in who.cards
+    return _without(retention.anonymous(record) if theirs else record, who)
+
+
+def _without(record: Row, who: Person) -> Row:
+    """The record, or the line of the journal, with nothing in it that names the person."""
+    if JOURNAL.name not in record:
+        return _row_without(JOURNAL, record, who)
+    parts = {part.name: [_row_without(part, row, who) for row in record[part.name]] for part in retention.PARTS}
+    return {**_row_without(REQUESTS, record, who), **parts}
+
+
+def _row_without(table: Table, row: Row, who: Person) -> Row:
+    named = [c.name for c in persons.personal(table) if who.is_in(row.get(c.name), c.name)]
+    return {**row, **{name: who.out_of(row[name], name) for name in named}}
+
+
+def _ended(record: Row) -> datetime:
+    return datetime.fromisoformat(record.get("moved_at") or record["at"])

@@ -1,0 +1,218 @@
+"""What is over, and how it is forgotten: requests without their people, requests moved away, messages that were told.
+
+Every question takes at most `limit` rows by an index on what is over, and begins where the last one ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, exists, func, literal, or_, select, tuple_, update
+
+from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.store.engine.compiled import CompiledStatement
+from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.store.outbox import UNSETTLED
+from hkall_gateway.store.queries.overview import Overview
+from hkall_gateway.store.tables import (
+    ARCHIVES,
+    ATTEMPTS,
+    CANDIDATES,
+    FINES,
+    HAS_PATRON,
+    INBOX,
+    IS_CLOSED,
+    IS_OPEN,
+    IS_PERSONAL,
+    JOURNAL,
+    NAMES_ALONE,
+    NOTICES,
+    OUTBOX,
+    PAYMENTS,
+    REQUESTS,
+    STANDS_ALONE,
+)
+from hkall_gateway.store.unit import NO_PERSON, Unit
+from hkall_gateway.store.upsert import insert_or_write_over
+
+R = REQUESTS.c
+Place = tuple[datetime, str]
+"""Where a batch ended: (moved_at, number) of its last request."""
+
+NO_PERSON_IN: Final[Mapping[Table, Mapping[str, str]]] = {
+    JOURNAL: {"patron": "", "detail": ""},
+    CANDIDATES: {"skip": ""},
+    NOTICES: {"patron": "", "error": ""},
+    FINES: {"patron": ""},
+}
+"""What else names the patron of a request, as it stands once that is forgotten; the messages go."""
+
+NO_PAYER: Final[Mapping[str, str]] = {"patron": "", "transaction_id": "", "outcome": ""}
+"""A payment, as it stands once its patron is forgotten."""
+
+MOVING: Final = Locks(document=("", "archives"))
+"""Held while rows move to an archive and while a person is erased, so that none of that person's rows moves unseen."""
+
+PARTS: Final[tuple[Table, ...]] = (JOURNAL, CANDIDATES, NOTICES, FINES, OUTBOX)
+"""What belongs to a request and goes where it goes."""
+
+# A book that was claimed to be returned and never came, money, and what somebody still has to hear or to settle.
+_UNPAID = and_(FINES.c.request == R.id, FINES.c.cents != FINES.c.paid_cents + FINES.c.waived_cents)
+_UNTOLD = and_(OUTBOX.c.request == R.id, OUTBOX.c.state.in_(UNSETTLED))
+_CLAIMED = and_(R.claimed_on.is_not(None), R.returned_on.is_(None))
+_HELD: ColumnElement[bool] = or_(_CLAIMED, exists().where(_UNPAID), exists().where(_UNTOLD))
+_HOLDS: Final[Mapping[str, Any]] = {
+    "it has not ended": IS_OPEN,
+    "money is open": exists().where(_UNPAID),
+    "the patron claims to have returned it": _CLAIMED,
+    "a message about it is not told yet": exists().where(_UNTOLD),
+}
+
+
+def closed(unit: Unit, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
+    """Requests that ended before that instant and are held by nothing, oldest first, after `after`."""
+    return unit.batch(IS_CLOSED, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
+
+
+def personal(unit: Unit, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
+    """Those of them that still know their patron."""
+    return unit.batch(IS_PERSONAL, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
+
+
+def counts(unit: Unit, before: datetime) -> dict[str, int]:
+    """How many requests ended before that instant: `personal`, `closed`, and `held` by money, a claim or a message."""
+
+    def count(*where: Any) -> int:
+        return int(unit.execute(select(func.count()).select_from(REQUESTS).where(*where)).scalar_one())
+
+    old = R.moved_at < before
+    return {
+        "personal": count(IS_PERSONAL, old, ~_HELD),
+        "closed": count(IS_CLOSED, old, ~_HELD),
+        "held": count(IS_CLOSED, old, _HELD),
+    }
+
+
+def anonymise(unit: Unit, requests: Sequence[Request]) -> None:
+    """Forget who borrowed. Library, dates, title, positions and rule numbers stay; what was told goes."""
+    ids = [request.id for request in requests]
+    unit.forget_people(ids)
+    for part, blank in NO_PERSON_IN.items():
+        unit.execute(update(part).where(part.c.request.in_(ids)).values(**blank))
+    delete_messages(unit, OUTBOX.c.request.in_(ids))
+
+
+def anonymous(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of the archive as `anonymise` would have left it; a line of the journal that stands alone likewise."""
+    if PARTS[0].name not in record:
+        return {**record, **NO_PERSON_IN[JOURNAL]}
+    parts = {part.name: [{**row, **blank} for row in record[part.name]] for part, blank in NO_PERSON_IN.items()}
+    return {**record, **NO_PERSON, **parts, OUTBOX.name: []}
+
+
+def held(unit: Unit, requests: Sequence[Request]) -> dict[str, str]:
+    """Those of these requests that have to keep their patron, and why, in words for people."""
+    ids = [request.id for request in requests]
+    found: dict[str, str] = {}
+    for why, condition in _HOLDS.items():
+        asked = select(R.id).where(R.id.in_(ids), condition)
+        found = dict.fromkeys(unit.execute(asked).scalars(), why) | found
+    return found
+
+
+def note_archive(unit: Unit, path: str, now: datetime) -> None:
+    """Remember that this file holds requests, so that an erasure looks there too."""
+    values = {"path": path, "written_at": now}
+    unit.execute(insert_or_write_over(ARCHIVES, unit.dialect, values), values)
+
+
+def archives(unit: Overview) -> tuple[str, ...]:
+    """Every file into which requests were moved."""
+    return tuple(unit.execute(select(ARCHIVES.c.path).order_by(ARCHIVES.c.path)).scalars())
+
+
+def records(unit: Unit, requests: Sequence[Request]) -> list[dict[str, Any]]:
+    """Each request with all that belongs to it, for the archive: its own columns, and a list of rows for each of PARTS."""
+    ids = [request.id for request in requests]
+    found = {row["id"]: dict(row) for row in unit.execute(select(REQUESTS).where(R.id.in_(ids))).mappings()}
+    for part in PARTS:
+        for whole in found.values():
+            whole[part.name] = []
+        for row in unit.execute(select(part).where(part.c.request.in_(ids)).order_by(*part.primary_key)).mappings():
+            found[row["request"]][part.name].append(dict(row))
+    return [found[number] for number in ids]
+
+
+def remove(unit: Unit, requests: Sequence[Request]) -> None:
+    """Delete requests with all that belongs to them."""
+    ids = [request.id for request in requests]
+    delete_messages(unit, OUTBOX.c.request.in_(ids))
+    for part in PARTS:
+        unit.execute(delete(part).where(part.c.request.in_(ids)))
+    unit.erase(ids)
+
+
+def anonymise_lines(unit: Unit, before: datetime, limit: int) -> int:
+    """Refusals that made no request: who was refused is forgotten, the rule stays. How many."""
+    old = select(JOURNAL.c.id).where(NAMES_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
+    return unit.execute(update(JOURNAL).where(JOURNAL.c.id.in_(_numbers(unit, old))).values(patron="", detail="")).rowcount
+
+
+def lines(unit: Unit, before: datetime, limit: int) -> list[dict[str, Any]]:
+    """The oldest lines of the journal that belong to no request."""
+    old = select(JOURNAL).where(STANDS_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
+    return [dict(row) for row in unit.execute(old).mappings()]
+
+
+def remove_lines(unit: Unit, found: Sequence[dict[str, Any]]) -> None:
+    """Delete these lines."""
+    unit.execute(delete(JOURNAL).where(JOURNAL.c.id.in_([line["id"] for line in found])))
+
+
+def anonymise_payments(unit: Unit, before: datetime, limit: int) -> int:
+    """Money taken before that instant: who paid, the transaction's number and its answer are forgotten. How many."""
+    old = select(PAYMENTS.c.id).where(HAS_PATRON, PAYMENTS.c.at < before).order_by(PAYMENTS.c.at).limit(limit)
+    return unit.execute(update(PAYMENTS).where(PAYMENTS.c.id.in_(_numbers(unit, old))).values(**NO_PAYER)).rowcount
+
+
+def forget_outcomes(unit: Unit, before: datetime, limit: int) -> int:
+    """Outcomes of documents that came before that instant, also where their window is still open. How many."""
+    old = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.made_at < before).order_by(INBOX.c.made_at).limit(limit)
+    return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
+
+
+def forget_messages(unit: Unit, before: datetime, after: int, limit: int) -> tuple[int | None, int]:
+    """Messages that were made before that instant and are told, among the next `limit` after row `after`.
+
+    (where the next batch begins, None = these were the last; how many went). Rows are as old as their numbers are low.
+    """
+    rows = _NEXT_MESSAGES.cells(unit.connection, after=after, most=limit)
+    old = [(number, state) for number, made_at, state in rows if made_at < before]
+    told = [number for number, state in old if state not in UNSETTLED]
+    if told:
+        delete_messages(unit, OUTBOX.c.id.in_(told))
+    return (old[-1][0] if len(old) == limit else None), len(told)
+
+
+_O = OUTBOX.c
+_NEXT_MESSAGES = CompiledStatement(
+    select(_O.id, _O.made_at, _O.state).where(_O.id > bindparam("after")).order_by(_O.id).limit(bindparam("most"))
+)
+
+
+def _over(before: datetime, after: Place | None) -> list[Any]:
+    # Typed as the column is: PostgreSQL would compare a bare instant with its text.
+    begun = [tuple_(R.moved_at, R.id) > tuple_(literal(after[0], R.moved_at.type), after[1])] if after else []
+    return [R.moved_at < before, *begun, ~_HELD]
+
+
+def _numbers(unit: Unit, question: Any) -> list[int]:
+    return list(unit.execute(question).scalars())
+
+
+def delete_messages(unit: Unit, which: ColumnElement[bool]) -> None:
+    """Messages, with how each try went."""
+    unit.execute(delete(ATTEMPTS).where(ATTEMPTS.c.row.in_(select(OUTBOX.c.id).where(which))))
+    unit.execute(delete(OUTBOX).where(which))

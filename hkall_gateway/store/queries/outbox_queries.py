@@ -1,0 +1,61 @@
+"""Which messages may leave: line by line, of each lane (one request, one recipient) the first that is not settled.
+
+The lines on which something waits are found by jumping from one to the next in the index that begins with the line, and only
+of those that have room is anything else read: what waits for a partner that rests costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import and_, bindparam, func, literal_column, or_, select
+
+from hkall_gateway.rules.breaker import Link
+from hkall_gateway.store.engine.compiled import CompiledStatement
+from hkall_gateway.store.partner_circuit import HOW
+from hkall_gateway.store.tables import EARLIER_UNSETTLED, IS_WAITING, LINKS, OUTBOX
+
+MAIL: Final = "mail"
+"""The line that stands for all patrons together."""
+Room = Callable[[Link, int], int]
+"""How many more may leave by a line, where so many are under way."""
+
+_ROWS = OUTBOX.c
+_NOW: Any = bindparam("now", type_=_ROWS.next_at.type)
+_EARLIER = OUTBOX.alias("earlier")
+# Each lane is looked up by itself (OFFSET 0) and by its request (BETWEEN: of a range PostgreSQL always believes that it is
+# small). By what it has counted, perhaps when there were few, it would join everything, or go through the numbers.
+_SAME_LANE = and_(_EARLIER.c.request.between(_ROWS.request, _ROWS.request), _EARLIER.c.recipient == _ROWS.recipient)
+_HOLDING = select(_EARLIER.c.id).where(_SAME_LANE, _EARLIER.c.id < _ROWS.id, EARLIER_UNSETTLED)
+_IS_FIRST = ~_HOLDING.offset(literal_column("0")).exists()
+_IS_FREE = or_(_ROWS.lease_until.is_(None), _ROWS.lease_until < _NOW)
+
+_JUMP = select(func.min(_ROWS.line).label("line")).where(IS_WAITING)
+_BEGUN = _JUMP.cte("lines", recursive=True)
+_LINES = _BEGUN.union_all(select(_JUMP.where(_ROWS.line > _BEGUN.c.line).scalar_subquery()).where(_BEGUN.c.line.is_not(None)))
+_LINKED = _LINES.outerjoin(LINKS, LINKS.c.agency == _LINES.c.line)
+_ON_IT = and_(IS_WAITING, _ROWS.line == _LINES.c.line)
+_FIRST_AT = select(func.min(_ROWS.next_at)).where(_ON_IT).scalar_subquery()
+_FIRST_LANE = select(_ROWS.next_at).where(_ON_IT, _IS_FIRST).order_by(_ROWS.next_at, _ROWS.id).limit(literal_column("1"))
+
+DUE_LINES = CompiledStatement(
+    select(_LINES.c.line, *HOW).select_from(_LINKED).where(_FIRST_AT <= _NOW).order_by(_FIRST_AT, _LINES.c.line)
+)
+"""The lines on which something is due, the one that has waited longest first (then by name), and how they are."""
+
+DUE = CompiledStatement(
+    select(OUTBOX)
+    .where(IS_WAITING, _ROWS.line == bindparam("of"), _ROWS.next_at <= _NOW, _IS_FREE, _IS_FIRST)
+    .order_by(_ROWS.next_at, _ROWS.id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+"""The first `most` rows of a line that may leave now. On PostgreSQL they are ours until the transaction ends."""
+
+NEXT = CompiledStatement(select(_FIRST_LANE.scalar_subquery().label("next_at"), LINKS.c.rests_until).select_from(_LINKED))
+"""Of each line, when the first of a lane is due and until when it rests."""
+
+UNDER_WAY = CompiledStatement(
+    select(_ROWS.line, func.count().label("count")).where(_ROWS.lease_until >= _NOW).group_by(_ROWS.line)
+)

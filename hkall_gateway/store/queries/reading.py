@@ -1,0 +1,279 @@
+"""What a unit of work can ask: patrons, copies, partners, requests. Rows go no further; records come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import date
+from functools import cache, lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, Executable, Select, bindparam, func, or_, select, text
+
+from hkall_gateway.rules.records import from_json, record
+from hkall_gateway.rules.vocabulary import (
+    Borrower,
+    Candidate,
+    Charges,
+    Holding,
+    ItemKey,
+    Partner,
+    Position,
+    Request,
+    RequestLine,
+    Side,
+)
+from hkall_gateway.store import patrons
+from hkall_gateway.store.engine.coalescer import at_once
+from hkall_gateway.store.engine.compiled import CompiledStatement
+from hkall_gateway.store.tables import (
+    CANDIDATES,
+    CLOSURES,
+    FINES,
+    HOLDINGS,
+    IS_OPEN,
+    LINKS,
+    REQUESTS,
+)
+
+record(Partner)
+record(Charges)
+
+
+class Reading:
+    """The questions. `Unit` adds what changes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._partners: dict[str, Partner | None] = {}  # as this transaction saw them first
+        self._known: Mapping[str, patrons.Known] = {}
+
+    @property
+    def dialect(self) -> str:
+        """The database's name, sqlite or postgresql."""
+        return self._connection.dialect.name
+
+    @property
+    def connection(self) -> Connection:
+        """This transaction, for the prepared statements of another file of this room."""
+        return self._connection
+
+    def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
+        """Run a statement of another file of this room inside this transaction."""
+        return self._connection.execute(statement, values)
+
+    def at_once(self, *works: Callable[[], Any]) -> Any:
+        """What each of these answers, in their order, where all of them only ask: a server is asked all at once."""
+        return at_once(self._connection, works)
+
+    # ---- people, copies, partners
+
+    def look_ahead(self, cards: Collection[str]) -> None:
+        """Read what is known of these patrons at once, for a transaction that asks about each of them and writes nothing."""
+        if len(cards) > 1:
+            self._known = patrons.known(self._connection, cards)
+
+    def patron(self, card: str) -> Borrower | None:
+        """The patron with this card number, as last loaded; blocked also where a terminal blocked the card here."""
+        known = self._known.get(card)
+        return known.borrower if known else patrons.borrower(self._connection, card)
+
+    def holding(self, item: ItemKey) -> Holding | None:
+        """The copy with this identity."""
+        rows = _HOLDING.cells(self._connection, agency=item.agency, barcode=item.barcode)
+        return Holding(*rows[0]) if rows else None
+
+    def copies(self, bib_id: str, agency: str = "") -> tuple[Holding, ...]:
+        """All copies of a title by the union catalogue's number, or by the number that `agency` itself uses."""
+        own = {"agency": agency} if agency else {}
+        return tuple(
+            Holding(*cells) for cells in (_OWN_COPIES if agency else _COPIES).cells(self._connection, bib=bib_id, **own)
+        )
+
+    def partner(self, agency: str) -> Partner | None:
+        """The partner's row in the directory."""
+        if agency not in self._partners:
+            row = _PARTNER.first(self._connection, agency=agency)
+            self._partners[agency] = _entry(row["partner"]) if row and row["partner"] else None
+        return self._partners[agency]
+
+    def partners(self, agencies: Iterable[str]) -> dict[str, Partner]:
+        """The directory's rows of these agencies, by agency; who is not in it is left out."""
+        found = {agency: self.partner(agency) for agency in sorted(set(agencies))}
+        return {agency: partner for agency, partner in found.items() if partner is not None}
+
+    def partner_with_card(self, card: str) -> Partner | None:
+        """The partner that this card stands for at our counter; of several the first by name."""
+        row = _PARTNER_CARD.first(self._connection, card=card) if card else None
+        return _entry(row["partner"]) if row else None
+
+    def closed_days(self, agency: str) -> frozenset[date]:
+        """The days on which a library is closed."""
+        return frozenset(day for (day,) in _CLOSED.cells(self._connection, agency=agency))
+
+    # ---- requests
+
+    def request(self, number: str) -> Request | None:
+        """The request with our number."""
+        return self._only(_REQUEST, number=number)
+
+    def request_placed(self, placed_by: str, placed_id: str) -> Request | None:
+        """The request that this system placed under its own RequestId."""
+        return self._only(_PLACED, placed_by=placed_by, placed_id=placed_id)
+
+    def request_lent(self, wire_agency: str, wire_id: str) -> Request | None:
+        """What a partner borrows from us under this RequestId."""
+        return self._only(_LENT, wire_agency=wire_agency, wire_id=wire_id)
+
+    def request_asked(self, wire_id: str) -> tuple[Request, Candidate] | None:
+        """What we asked of a lender under our RequestId, with that lender's row; also for a former lender."""
+        row = _ASKED.first(self._connection, wire_id=wire_id)
+        found = self.request(row["request"]) if row else None
+        return (found, Candidate(**row)) if found and row else None
+
+    def request_numbered(self, lender: str, number: str) -> tuple[Request, Candidate] | None:
+        """The same, by the number (AGENCY:VALUE) that the lender gave it; of several the newest."""
+        rows = _NUMBERED.cells(self._connection, lender=lender, number=number)
+        return self.request_asked(rows[-1][0]) if rows else None
+
+    def requests_with(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
+        """Open requests that hold the copy with this barcode, of any agency unless one is given."""
+        held = map(_request, _HELD_BY.cells(self._connection, barcode=barcode))
+        return tuple(request for request in held if not agency or request.item_agency == agency)
+
+    def last_with(self, item: ItemKey) -> Request | None:
+        """The newest request that ever held this copy, open or not."""
+        rows = self._many(REQUESTS.c.item_agency == item.agency, REQUESTS.c.item_barcode == item.barcode)
+        return max(rows, key=lambda r: str(r.moved_at), default=None)
+
+    def open_requests(self, card: str) -> tuple[Request, ...]:
+        """A patron's requests and loans that have not ended, oldest first."""
+        return self._prepared(_OPEN_OF, card=card)
+
+    def open_lines(self, card: str) -> tuple[RequestLine, ...]:
+        """The same as a patron's record shows them: a quarter of the columns, for what is asked most."""
+        known = self._known.get(card)
+        return tuple(known.lines) if known else patrons.lines(self._connection, card)
+
+    def charges(self, card: str) -> tuple[patrons.Charged, ...]:
+        """All charges of a patron, oldest first."""
+        known = self._known.get(card)
+        return tuple(known.charges) if known else patrons.charges(self._connection, card)
+
+    def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
+        """How many of a patron's requests stand in these positions, the request `without` not counted (R20, R21)."""
+        ((used,),) = _quota(frozenset(positions)).cells(self._connection, card=card, without=without)
+        return int(used)
+
+    def candidates(self, request: str) -> tuple[Candidate, ...]:
+        """The frozen list of copies that could fill a request, best first."""
+        return tuple(Candidate(*cells) for cells in _CANDIDATES.cells(self._connection, number=request))
+
+    def chosen(self, request: Request) -> Candidate | None:
+        """The copy that the lender is asked for, with the lender's own number of its title."""
+        named = {"number": request.id, "wire_id": request.wire_id}
+        rows = _CHOSEN.cells(self._connection, **named) if request.wire_id else ()
+        return Candidate(*rows[0]) if rows else None
+
+    def owed_cents(self, card: str) -> int:
+        """What a patron owes, in cents; negative where we owe them for a book that was found again."""
+        ((owed,),) = _OWED.cells(self._connection, card=card)
+        return owed or 0
+
+    def _only(self, question: CompiledStatement, **named: str) -> Request | None:
+        return next(map(_request, question.cells(self._connection, **named)), None)
+
+    def _many(self, *where: Any) -> tuple[Request, ...]:
+        return self._requests(_oldest_first(*where))
+
+    def _prepared(self, question: CompiledStatement, **named: Any) -> tuple[Request, ...]:
+        return tuple(map(_request, question.cells(self._connection, **named)))
+
+    def _requests(self, question: Executable) -> tuple[Request, ...]:
+        return tuple(map(_request, self._connection.execute(question)))
+
+
+_REQUESTED = tuple(REQUESTS.c[f.name] for f in fields(Request))
+
+
+def requests(*where: Any) -> Select[Any]:
+    """The requests that fit, as `_request` reads them."""
+    return select(*_REQUESTED).where(*where)
+
+
+def _oldest_first(*where: Any) -> Select[Any]:
+    return requests(*where).order_by(REQUESTS.c.placed_at, REQUESTS.c.id)
+
+
+_HELD = tuple(HOLDINGS.c[f.name] for f in fields(Holding))
+_LISTED = tuple(CANDIDATES.c[f.name] for f in fields(Candidate))
+_SIDES = {side.value: side for side in Side}
+
+_PARTNER = CompiledStatement(select(LINKS.c.partner).where(LINKS.c.agency == bindparam("agency")))
+_PARTNER_CARD = CompiledStatement(
+    select(LINKS.c.partner).where(LINKS.c.card == bindparam("card"), text("card <> ''")).order_by(LINKS.c.agency).limit(1)
+)
+_REQUEST = CompiledStatement(requests(REQUESTS.c.id == bindparam("number")))
+_PLACED = CompiledStatement(
+    requests(REQUESTS.c.placed_by == bindparam("placed_by"), REQUESTS.c.placed_id == bindparam("placed_id"))
+)
+_LENT = CompiledStatement(
+    requests(
+        REQUESTS.c.wire_agency == bindparam("wire_agency"),
+        REQUESTS.c.wire_id == bindparam("wire_id"),
+        REQUESTS.c.side == Side.LENDING,
+    )
+)
+_CLOSED = CompiledStatement(select(CLOSURES.c.day).where(CLOSURES.c.agency == bindparam("agency")))
+_ASKED = CompiledStatement(select(CANDIDATES).where(CANDIDATES.c.wire_id == bindparam("wire_id")))
+_NUMBERED = CompiledStatement(
+    select(CANDIDATES.c.wire_id)
+    .join(REQUESTS, REQUESTS.c.id == CANDIDATES.c.request)
+    .where(CANDIDATES.c.their_number == bindparam("number"), CANDIDATES.c.agency == bindparam("lender"))
+    .order_by(REQUESTS.c.placed_at, CANDIDATES.c.request, CANDIDATES.c.rank)
+)
+_HELD_BY = CompiledStatement(_oldest_first(REQUESTS.c.item_barcode == bindparam("barcode"), IS_OPEN))
+_OPEN_OF = CompiledStatement(_oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
+_CANDIDATES = CompiledStatement(select(*_LISTED).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))
+_CHOSEN = CompiledStatement(
+    select(*_LISTED)
+    .where(CANDIDATES.c.wire_id == bindparam("wire_id"), CANDIDATES.c.request == bindparam("number"))
+    .order_by(CANDIDATES.c.rank)
+)
+_HOLDING = CompiledStatement(
+    select(*_HELD).where(HOLDINGS.c.agency == bindparam("agency"), HOLDINGS.c.barcode == bindparam("barcode"))
+)
+_COPIES = CompiledStatement(
+    select(*_HELD).where(HOLDINGS.c.bib_id == bindparam("bib")).order_by(HOLDINGS.c.agency, HOLDINGS.c.barcode)
+)
+_OWN_COPIES = CompiledStatement(
+    select(*_HELD)
+    .where(
+        HOLDINGS.c.agency == bindparam("agency"),
+        or_(HOLDINGS.c.bib_id == bindparam("bib"), HOLDINGS.c.local_bib_id == bindparam("bib")),
+    )
+    .order_by(HOLDINGS.c.barcode)
+)
+_LEFT = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
+_OWED = CompiledStatement(select(func.sum(_LEFT)).where(FINES.c.patron == bindparam("card")))
+
+
+@cache
+def _quota(positions: frozenset[Position]) -> CompiledStatement:
+    r = REQUESTS.c
+    # Not a list of positions: SQLite would make a table of it each time.
+    standing = text("(" + " OR ".join(f"position = '{position}'" for position in sorted(positions)) + ")")
+    counted = (r.patron == bindparam("card"), standing, r.unwanted.is_(False), r.id != bindparam("without"))
+    return CompiledStatement(select(func.count().label("used")).select_from(REQUESTS).where(*counted, IS_OPEN))
+
+
+@lru_cache(maxsize=1024)
+def _entry(text: str) -> Partner:
+    """A partner from its row in the directory. Eight of them are asked for with every request, and hardly ever change."""
+    found: Partner = from_json(text)
+    return found
+
+
+def _request(cells: Sequence[Any]) -> Request:
+    """A request from its cells, which stand in the order of its fields: id, side, position and so on."""
+    return Request(cells[0], _SIDES[cells[1]], patrons.POSITIONS[cells[2]], *cells[3:])

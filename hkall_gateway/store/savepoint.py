@@ -1,0 +1,46 @@
+"""A part of a unit of work that may fail alone: the poison row of a round does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from hkall_gateway.store.engine.coalescer import by_itself
+from hkall_gateway.store.engine.compiled import CompiledStatement
+from hkall_gateway.store.engine.pipelined import forget, settle
+from hkall_gateway.store.unit import Unit
+
+T = TypeVar("T")
+
+
+def apart(unit: Unit, work: Callable[[T], object], about: T) -> Exception | None:
+    """Do `work(about)` in a savepoint of its own: None, or what it raised, with all that it had written undone.
+
+    A failure of the database itself, such as a full disk or a deadlock, is no fault of this part and is raised.
+    """
+    with by_itself(unit.connection):
+        return _in_savepoint(unit, work, about)
+
+
+def _in_savepoint(unit: Unit, work: Callable[[T], object], about: T) -> Exception | None:
+    connection, heard = unit.connection, len(unit.moves)
+    _SAVEPOINT.change(connection)
+    try:
+        work(about)
+        settle(connection)
+    except OperationalError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever it is, the others go on
+        forget(connection)
+        _BACK.change(connection)
+        del unit.moves[heard:]
+        return error
+    _RELEASE.change(connection)
+    return None
+
+
+_SAVEPOINT, _RELEASE = CompiledStatement(text("SAVEPOINT apart")), CompiledStatement(text("RELEASE SAVEPOINT apart"))
+_BACK = CompiledStatement(text("ROLLBACK TO SAVEPOINT apart"))
