@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from hkall_gateway.desk.deliveries import PATIENCE, TOLD
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
+from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.context import about
 from hkall_gateway.rules import breaker

@@ -24,8 +24,8 @@ from hkall_gateway.config import gateway, policy
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.courier import Courier, Schedule
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.house import House
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge import tls
 from hkall_gateway.edge.address_queue import AddressQueue

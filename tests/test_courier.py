@@ -15,10 +15,10 @@ from twisted.internet.task import Clock
 
 from hkall_gateway.config.policy import load
 from hkall_gateway.courier import APART_S, LEASE_S, Courier, Schedule, Terms
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.deliveries import PATIENCE, delivered
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
+from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
 from hkall_gateway.rules.breaker import Patience, circuit
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling

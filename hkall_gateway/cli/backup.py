@@ -28,7 +28,7 @@ from hkall_gateway.cli.site import (
     with_site,
 )
 from hkall_gateway.daemon import make_unit, now
-from hkall_gateway.desk.house import House
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.store import instances
 from hkall_gateway.store.backup import postgres as postgres_backup
 from hkall_gateway.store.backup import restoring

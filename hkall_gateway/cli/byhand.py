@@ -12,11 +12,11 @@ import click
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.desk import borrowing, staff
-from hkall_gateway.desk.asks import RequestTitle
 from hkall_gateway.desk.base import TRY_AGAIN, as_present
-from hkall_gateway.desk.deeds import Deed
 from hkall_gateway.desk.local import LOADED
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.commands import RequestTitle
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import Deed
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.vocabulary import Position, Request, Why
 from hkall_gateway.sip2.words import say

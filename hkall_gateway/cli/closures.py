@@ -10,8 +10,8 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.desk import closing
-from hkall_gateway.desk.deeds import Deed, Done
+from hkall_gateway.desk import closure_changes
+from hkall_gateway.desk.messages.staff_commands import Deed, Done
 from hkall_gateway.rules import calendar
 from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.unit import Unit
@@ -77,7 +77,7 @@ def _batch(site: Site, deed: Deed, after: str, dry_run: bool) -> tuple[tuple[Don
 def _moving(
     unit: Unit, deed: Deed, site: Site, now: datetime, after: str, dry_run: bool
 ) -> tuple[tuple[Done, ...], str | None]:
-    answer = closing.move(unit, deed, site.house, now, after, BATCH)
+    answer = closure_changes.move(unit, deed, site.house, now, after, BATCH)
     if dry_run:
         raise _Undo(answer)
     return answer

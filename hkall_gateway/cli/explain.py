@@ -13,11 +13,12 @@ from hkall_gateway.cli import explaining
 from hkall_gateway.cli.explaining import Fact
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import REFUSED, Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.desk import borrowing, circulation, recalls, tally
-from hkall_gateway.desk.asks import CheckOut, Heard, Place, Renew, RequestTitle
+from hkall_gateway.desk import borrowing, circulation, recalls
 from hkall_gateway.desk.base import TRY_AGAIN
+from hkall_gateway.desk.common import counts
 from hkall_gateway.desk.local import LOADED
-from hkall_gateway.desk.outcomes import Refused, Requested
+from hkall_gateway.desk.messages.commands import CheckOut, Heard, Place, Renew, RequestTitle
+from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.keys import keys_of
@@ -172,7 +173,7 @@ def _fine(unit: Unit, item: tuple[str, str], site: Site, day: date) -> dict[str,
     loans = [r for r in unit.requests_with(barcode, agency) if r.due is not None]
     if len(loans) != 1:
         raise Ending(f"{barcode}: not on loan")
-    cents = tally.fine_cents(loans[0], day, site.house, tally.closed_days(unit, site.house))
+    cents = counts.fine_cents(loans[0], day, site.house, counts.closed_days(unit, site.house))
     return {"answer": f"{cents} cents", "cents": cents, "request": loans[0].id, "day": day}
 
 

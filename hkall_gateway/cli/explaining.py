@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from hkall_gateway.desk import tally
-from hkall_gateway.desk.house import House
+from hkall_gateway.desk.common import counts
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.local import LOADED, loaded_facts
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.eligibility import category_of
@@ -63,7 +63,7 @@ def of_patron(unit: Unit, card: str, facts: BorrowerFacts, house: House, now: da
         return
     for name in PATRON:
         yield Fact(name, getattr(borrower, name), source, since)
-    yield Fact("hkall_used", tally.counts(unit, borrower, house).hkall_used, OURS, now)
+    yield Fact("hkall_used", counts.counts(unit, borrower, house).hkall_used, OURS, now)
     yield Fact("owed_cents", max(0, unit.owed_cents(borrower.barcode)), OURS, now)
 
 

@@ -11,7 +11,7 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Site, json_option, with_site
-from hkall_gateway.desk import waiting
+from hkall_gateway.desk import stalled
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Request
@@ -37,7 +37,7 @@ class Question:
 
 def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
     """What stands still, longest first, what a round could not do, and what a partner that refuses us is not told."""
-    found = waiting.still(unit, waiting.standing(unit, policy.waits, when), policy.waits, when)
+    found = stalled.still(unit, stalled.standing(unit, policy.waits, when), policy.waits, when)
     still = sorted(found, key=lambda request: request.moved_at or when)
     aside = [unit.request(one.request) for one in rounds.all_aside(unit)]
     untold = [unit.request(number) for number in _not_taken(unit)]

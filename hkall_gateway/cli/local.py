@@ -14,7 +14,7 @@ from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.ils import Ils
 from hkall_gateway.connectors.tools import Outside, Tools
 from hkall_gateway.daemon import make_unit, now
-from hkall_gateway.desk.house import House
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.local import Local, Terms
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable
 from hkall_gateway.edge.health import Health

@@ -10,8 +10,8 @@ import click
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.desk import fines as desk
-from hkall_gateway.desk.deeds import Pay, Waive
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import Pay, Waive
 from hkall_gateway.sip2.words import say
 from hkall_gateway.store.former_cards import card_now
 from hkall_gateway.store.queries import worklists

@@ -11,7 +11,7 @@ import click
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.desk import deadletters
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.ncip.client import document
 from hkall_gateway.ncip.codec import encode
 from hkall_gateway.ncip.dialects import DIALECTS

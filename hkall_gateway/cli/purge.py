@@ -10,7 +10,7 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.desk.house import House
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.retention import last_instant
 from hkall_gateway.desk.rounds import BATCH, begin, one_batch
 from hkall_gateway.rules.settings import Retention

@@ -13,7 +13,7 @@ from hkall_gateway.cli.site import Ending, Site, by_staff, json_option, with_sit
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.calls import Door
 from hkall_gateway.ncip.problems import Trouble, trouble

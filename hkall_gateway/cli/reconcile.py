@@ -13,7 +13,7 @@ import click
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.desk import reconciling
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.reconciling import Pair, Theirs
 from hkall_gateway.ncip import standing
 from hkall_gateway.ncip.client import Client

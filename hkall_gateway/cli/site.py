@@ -24,7 +24,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.daemon import house_of, make_unit, now
-from hkall_gateway.desk.house import House
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.local import loaded_facts
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.mail.letters import LANGUAGES

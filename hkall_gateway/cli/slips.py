@@ -8,8 +8,8 @@ from datetime import datetime
 import click
 
 from hkall_gateway.cli.site import Site, by_staff, with_site
-from hkall_gateway.desk import paging, staff
-from hkall_gateway.desk.deeds import Deed
+from hkall_gateway.desk import pull_slips, staff
+from hkall_gateway.desk.messages.staff_commands import Deed
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey, Request
 from hkall_gateway.store.queries import worklists
@@ -32,7 +32,7 @@ def slips(site: Site) -> None:
 def _slip(unit: Unit, request: Request) -> tuple[str, ...]:
     """What is fetched from where, and for which library; who will read it is not known to us."""
     copy = unit.holding(ItemKey(request.item_agency, request.item_barcode))
-    partner, printed = unit.partner(request.partner), paging.printed_at(unit, request)
+    partner, printed = unit.partner(request.partner), pull_slips.printed_at(unit, request)
     lines = (
         f"{request.id} for {request.partner}, {partner.name if partner else ''}",
         " / ".join(filter(None, [request.title, request.volume, copy.author if copy else ""])),

@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from hkall_gateway.desk.asks import Heard, InboxKey
-from hkall_gateway.desk.house import House
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.idempotency import once
 from hkall_gateway.desk.local import USUAL, Local, Terms
-from hkall_gateway.desk.once import once
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.commands import Heard, InboxKey
+from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.ports import BorrowerFacts, LocalIls
 from hkall_gateway.desk.their_numbers import as_ours
 from hkall_gateway.desk.unknown_words import UnknownWords

@@ -8,14 +8,14 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from hkall_gateway.desk import choosing
-from hkall_gateway.desk.asks import CancelRequest, RequestTitle
-from hkall_gateway.desk.house import House, refused
-from hkall_gateway.desk.outcomes import Answer, Cancelled, Outcome, Refused, Requested
+from hkall_gateway.desk.common import choosing
+from hkall_gateway.desk.common.counts import counts, waited_too_long
+from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk.common.patron_blocks import standing
+from hkall_gateway.desk.messages.commands import CancelRequest, RequestTitle
+from hkall_gateway.desk.messages.results import Answer, Cancelled, Outcome, Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.desk.seeing import not_theirs
-from hkall_gateway.desk.standing import standing
-from hkall_gateway.desk.tally import counts, waited_too_long
+from hkall_gateway.desk.queries import not_theirs
 from hkall_gateway.rules import policy
 from hkall_gateway.rules.decline_reasons import LENT_TO_ANOTHER, NOT_REACHED, SILENCE, decline_reason
 from hkall_gateway.rules.lenders import InUse

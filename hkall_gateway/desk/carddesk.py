@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from hkall_gateway.desk import cards, local_messages, whose
+from hkall_gateway.desk import cards, local_messages, routing
 from hkall_gateway.desk.base import TRY_AGAIN, as_present, locks_for
-from hkall_gateway.desk.byhand import ByHand
-from hkall_gateway.desk.deeds import Paid, Pay
-from hkall_gateway.desk.outcomes import Had, Refused, Whose
-from hkall_gateway.desk.slips import (
+from hkall_gateway.desk.messages.results import Had, Refused, Whose
+from hkall_gateway.desk.messages.staff_commands import Paid, Pay
+from hkall_gateway.desk.messages.terminal_commands import (
     AllRenewed,
     BlockCard,
     CardSet,
@@ -18,6 +17,7 @@ from hkall_gateway.desk.slips import (
     PropertiesNoted,
     RenewAll,
 )
+from hkall_gateway.desk.staff_desk import ByHand
 from hkall_gateway.rules.local_messages import LocalMessage
 from hkall_gateway.rules.vocabulary import NOTHING, By, Sensitive
 from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
@@ -73,7 +73,7 @@ class CardDesk(ByHand):
 
         `institution` is the library that the terminal names as the copy's, where it names another than ours.
         """
-        return await self._store.glance(whose.copy, barcode, card, institution, arriving, self.house)
+        return await self._store.glance(routing.copy, barcode, card, institution, arriving, self.house)
 
     async def tell_local_system_later(self, message: LocalMessage, by: By) -> None:
         """What was done here and could not be told there, or was asked there and not answered, waits in the outbox."""
@@ -93,7 +93,7 @@ class CardDesk(ByHand):
 
     async def had(self, card: str) -> Had:
         """What a card has and owes here, whatever the local system knows of it."""
-        return await self._store.glance(whose.had, card, self.house, self._now())
+        return await self._store.glance(routing.had, card, self.house, self._now())
 
     async def is_our_wish(self, ask: Hold) -> bool:
         """Whether a hold is ours, or one for the library's own list."""

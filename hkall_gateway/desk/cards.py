@@ -7,12 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from hkall_gateway.desk import borrowing, circulation
-from hkall_gateway.desk.asks import CancelRequest, Renew, RequestTitle
-from hkall_gateway.desk.house import House, refused
-from hkall_gateway.desk.outcomes import Refused, Renewed, Requested
-from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.desk.seeing import one_with
-from hkall_gateway.desk.slips import (
+from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk.messages.commands import CancelRequest, Renew, RequestTitle
+from hkall_gateway.desk.messages.results import Refused, Renewed, Requested
+from hkall_gateway.desk.messages.terminal_commands import (
     AllRenewed,
     BlockCard,
     CardSet,
@@ -24,6 +22,8 @@ from hkall_gateway.desk.slips import (
     PropertiesNoted,
     RenewAll,
 )
+from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.desk.queries import one_with
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.rules.windows import over
 from hkall_gateway.store import cards

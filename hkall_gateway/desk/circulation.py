@@ -7,15 +7,15 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from hkall_gateway.desk import renewing
-from hkall_gateway.desk.asks import CheckOut, Renew
+from hkall_gateway.desk.common.counts import closed_days, counts
+from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk.common.patron_blocks import standing
+from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.fines import dollars, fix_fine, left_to_charge
-from hkall_gateway.desk.flags import flagged
-from hkall_gateway.desk.house import House, refused
-from hkall_gateway.desk.outcomes import CheckedOut, Outcome, Refused, Renewed
+from hkall_gateway.desk.messages.commands import CheckOut, Renew
+from hkall_gateway.desk.messages.results import CheckedOut, Outcome, Refused, Renewed
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.desk.seeing import one_with
-from hkall_gateway.desk.standing import standing
-from hkall_gateway.desk.tally import closed_days, counts
+from hkall_gateway.desk.queries import one_with
 from hkall_gateway.rules import calendar, eligibility, policy
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.policy import Terminal

@@ -18,9 +18,9 @@ from datetime import datetime
 
 from hkall_gateway.desk import deliveries
 from hkall_gateway.desk.borrowing import give_up_on
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Answer, Noted, Outcome, Refused
-from hkall_gateway.desk.tally import closed_days
+from hkall_gateway.desk.common.counts import closed_days
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.messages.results import Answer, Noted, Outcome, Refused
 from hkall_gateway.rules import calendar, policy
 from hkall_gateway.rules.decline_reasons import DROPPED
 from hkall_gateway.rules.lifecycle import Send

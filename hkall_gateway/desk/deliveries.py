@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from hkall_gateway.desk import borrowing, local_messages, recalls, renewing
-from hkall_gateway.desk.flags import flagged
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.staff_flags import flagged
+from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
 from hkall_gateway.rules import breaker
 from hkall_gateway.rules.breaker import Link, Patience
 from hkall_gateway.rules.decline_reasons import NOT_REACHED

@@ -6,8 +6,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from hkall_gateway.desk import borrowing, circulation, deliveries, lending, owners, recalls, returning, seeing
-from hkall_gateway.desk.asks import (
+from hkall_gateway.desk import borrowing, circulation, deliveries, lender_notices, lending, queries, recalls, returning
+from hkall_gateway.desk.base import TRY_AGAIN, as_present, heard_locks, locks_for
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.local import loaded_facts
+from hkall_gateway.desk.messages.commands import (
     BorrowFromUs,
     CancelRequest,
     CheckIn,
@@ -18,11 +21,8 @@ from hkall_gateway.desk.asks import (
     SeeItem,
     SeePatron,
 )
-from hkall_gateway.desk.base import TRY_AGAIN, as_present, heard_locks, locks_for
-from hkall_gateway.desk.deeds import Recalled
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.local import loaded_facts
-from hkall_gateway.desk.outcomes import Answer, ItemSeen, Outcome, PatronSeen, Refused
+from hkall_gateway.desk.messages.results import Answer, ItemSeen, Outcome, PatronSeen, Refused
+from hkall_gateway.desk.messages.staff_commands import Recalled
 from hkall_gateway.desk.partnerdesk import PartnerDesk
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts
 from hkall_gateway.rules.breaker import Patience
@@ -51,12 +51,12 @@ class Desk(PartnerDesk):
         pin_ok = await self._pin_ok(ask.card, ask.pin) if checked else None
         unsure = checked and pin_ok is None  # whoever it is, nobody can tell whether it is they
         facts = AWAY if unsure else facts
-        seen = await self._store.glance(seeing.see_patron, ask, facts, pin_ok, self.house, self._now(), patron=ask.card)
+        seen = await self._store.glance(queries.see_patron, ask, facts, pin_ok, self.house, self._now(), patron=ask.card)
         return replace(seen, known=unsure)
 
     async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
         """What a copy is doing."""
-        return await self._store.glance(seeing.see_item, ask, self.house)
+        return await self._store.glance(queries.see_item, ask, self.house)
 
     async def check_out(self, ask: CheckOut) -> Outcome:
         """Lend a copy, or ship it when the card is a partner's."""
@@ -116,19 +116,19 @@ class Desk(PartnerDesk):
     async def shipped(self, ask: Heard) -> Outcome:
         """The lender sent a copy to us, or the borrower sent ours back: who owns the request decides."""
         ask = await self._under_our_number(ask)
-        work = owners.shipped if self._we_borrow(ask) else _coming_home
+        work = lender_notices.shipped if self._we_borrow(ask) else _coming_home
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def received(self, ask: Heard) -> Outcome:
         """The borrower has our copy, or the lender has its own again."""
         ask = await self._under_our_number(ask)
-        work = owners.home if self._we_borrow(ask) else _borrower_has_it
+        work = lender_notices.home if self._we_borrow(ask) else _borrower_has_it
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def request_cancelled(self, ask: Heard) -> Outcome:
         """The lender declines, or the borrower withdraws."""
         ask = await self._under_our_number(ask)
-        work = owners.declined if self._we_borrow(ask) else _withdraw
+        work = lender_notices.declined if self._we_borrow(ask) else _withdraw
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def recalled(self, ask: Heard) -> Recalled | Refused:
@@ -165,14 +165,14 @@ def _is_partner_card(unit: Any, card: str) -> bool:
 def _see_loaded(unit: Unit, ask: SeePatron, house: House, now: datetime) -> tuple[BorrowerFacts, PatronSeen]:
     """What is loaded, with the hash that a PIN is compared with, and the record, before anybody looked at the PIN."""
     facts = loaded_facts(unit, ask.card)
-    return facts, seeing.see_patron(unit, ask, facts, None, house, now)
+    return facts, queries.see_patron(unit, ask, facts, None, house, now)
 
 
 def _check_out_loaded(unit: Unit, ask: CheckOut, house: House, now: datetime) -> Outcome:
     is_partner, facts, found = unit.at_once(
         lambda: _is_partner_card(unit, ask.card),
         lambda: loaded_facts(unit, ask.card),
-        lambda: seeing.one_with(unit, ask.barcode, ask.agency, ask.card),
+        lambda: queries.one_with(unit, ask.barcode, ask.agency, ask.card),
     )
     return _ship(unit, ask, house, now) if is_partner else circulation.lend(unit, ask, found, facts, house, now)
 

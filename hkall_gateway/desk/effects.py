@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.desk.outcomes import Cancelled, CheckedIn, CheckedOut, Paged, Renewed, Requested
+from hkall_gateway.desk.messages.results import Cancelled, CheckedIn, CheckedOut, Paged, Renewed, Requested
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.renewals import is_out, renewal_stands
 from hkall_gateway.rules.vocabulary import Position, Request, Side

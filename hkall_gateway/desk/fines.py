@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
-from hkall_gateway.desk.deeds import Paid, Pay, Waive, Waived
-from hkall_gateway.desk.house import House, refused
-from hkall_gateway.desk.outcomes import ChargeLine, Refused
-from hkall_gateway.desk.tally import closed_days, fine_cents
+from hkall_gateway.desk.common.counts import closed_days, fine_cents
+from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk.messages.results import ChargeLine, Refused
+from hkall_gateway.desk.messages.staff_commands import Paid, Pay, Waive, Waived
 from hkall_gateway.rules.money import CURRENCY
 from hkall_gateway.rules.records import from_json, to_json
 from hkall_gateway.rules.vocabulary import By, Refusal, Request, Why

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from hkall_gateway.desk.asks import BorrowFromUs, CheckOut, Heard
-from hkall_gateway.desk.house import House, refused
-from hkall_gateway.desk.outcomes import CheckedOut, Noted, Outcome, Paged, Refused, Renewed
+from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk.messages.commands import BorrowFromUs, CheckOut, Heard
+from hkall_gateway.desk.messages.results import CheckedOut, Noted, Outcome, Paged, Refused, Renewed
 from hkall_gateway.rules import calendar, lenders
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.policy import lends

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from hkall_gateway.desk.flags import flagged, unflagged
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.common.staff_flags import flagged, unflagged
+from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.local_messages import CHECKS, LINE, NOT_TOLD, LocalMessage, LocalSend, key_of_copy
 from hkall_gateway.rules.vocabulary import By

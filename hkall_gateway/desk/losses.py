@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
 
-from hkall_gateway.desk.deeds import Deed, Done
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.staff_flags import flagged, unflagged
+from hkall_gateway.desk.find_request import day_of, done, elsewhere
 from hkall_gateway.desk.fines import DAMAGE, LOST_WITHOUT_PRICE, PROCESSING, REPLACEMENT, fix_fine
-from hkall_gateway.desk.flags import flagged, unflagged
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.naming import day_of, done, elsewhere
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import Deed, Done
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Charges, ItemKey, Position, Request, Side
 from hkall_gateway.store import fines

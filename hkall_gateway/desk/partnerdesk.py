@@ -8,13 +8,14 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from hkall_gateway.desk import lending, owners, services
-from hkall_gateway.desk.asks import Heard
+from hkall_gateway.desk import lender_notices, lending, services
 from hkall_gateway.desk.base import TRY_AGAIN, as_present, heard_locks, locks_for
-from hkall_gateway.desk.brokered import ERRANDS, Work
+from hkall_gateway.desk.broker_services import ERRANDS, Work
 from hkall_gateway.desk.carddesk import CardDesk
-from hkall_gateway.desk.deeds import Answered, Done
-from hkall_gateway.desk.errands import (
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.innreach_events import EVENTS
+from hkall_gateway.desk.messages.commands import Heard
+from hkall_gateway.desk.messages.partner_commands import (
     Bill,
     Billed,
     Changed,
@@ -28,9 +29,8 @@ from hkall_gateway.desk.errands import (
     ShelvesSeen,
     StatusSet,
 )
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.mirrored import EVENTS
-from hkall_gateway.desk.outcomes import ItemSeen, Outcome, Refused
+from hkall_gateway.desk.messages.results import ItemSeen, Outcome, Refused
+from hkall_gateway.desk.messages.staff_commands import Answered, Done
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import By, Why
@@ -65,13 +65,13 @@ class PartnerDesk(CardDesk):
     async def checked_out(self, ask: Heard) -> Outcome:
         """The lender has charged its copy to us, or the borrower ours to its reader."""
         ask = await self._under_our_number(ask)
-        work = owners.shipped if self._we_borrow(ask) else _borrower_has_it
+        work = lender_notices.shipped if self._we_borrow(ask) else _borrower_has_it
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def checked_in(self, ask: Heard) -> Outcome:
         """The lender has its copy home, or the borrower's reader has returned ours."""
         ask = await self._under_our_number(ask)
-        work = owners.home if self._we_borrow(ask) else _coming_home
+        work = lender_notices.home if self._we_borrow(ask) else _coming_home
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def report(self, ask: Report) -> Done | Refused:

@@ -8,12 +8,12 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from hkall_gateway.desk import renewing
-from hkall_gateway.desk.asks import Heard
-from hkall_gateway.desk.deeds import Deed, Done, Recalled
-from hkall_gateway.desk.house import House, refused
-from hkall_gateway.desk.naming import done, elsewhere
-from hkall_gateway.desk.outcomes import Answer, Refused, Renewed
-from hkall_gateway.desk.tally import closed_days
+from hkall_gateway.desk.common.counts import closed_days
+from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk.find_request import done, elsewhere
+from hkall_gateway.desk.messages.commands import Heard
+from hkall_gateway.desk.messages.results import Answer, Refused, Renewed
+from hkall_gateway.desk.messages.staff_commands import Deed, Done, Recalled
 from hkall_gateway.rules import calendar, due
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.tidings import Telling

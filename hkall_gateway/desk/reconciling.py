@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from hkall_gateway.desk import lending, owners
-from hkall_gateway.desk.asks import Heard
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Noted, Outcome, Refused
+from hkall_gateway.desk import lender_notices, lending
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.messages.commands import Heard
+from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
 from hkall_gateway.rules.lifecycle import FINAL, Event, Send
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side, Why
 from hkall_gateway.store.unit import Unit
@@ -134,9 +134,9 @@ AGREED, NOTHING = "agreed", ""
 
 # fmt: off
 HOW: Mapping[str, Mend] = {
-    "take it as shipped":         _hear(owners.shipped),
-    "take it as declined":        _hear(owners.declined),
-    "take it as home again":      _hear(owners.home),
+    "take it as shipped":         _hear(lender_notices.shipped),
+    "take it as declined":        _hear(lender_notices.declined),
+    "take it as home again":      _hear(lender_notices.home),
     "take it as withdrawn":       _heard(Event.WITHDRAW),
     "take it as received there":  _heard(Event.BORROWER_HAS_IT),
     "take it as coming home":     _heard(Event.COMING_HOME),

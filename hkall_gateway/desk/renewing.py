@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Final
 
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.fines import fix_fine
-from hkall_gateway.desk.flags import flagged
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.due import past_lender
 from hkall_gateway.rules.lifecycle import Event, Send

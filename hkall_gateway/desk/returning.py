@@ -7,15 +7,15 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
-from hkall_gateway.desk.asks import CheckIn
-from hkall_gateway.desk.awaited import Awaited, awaited
 from hkall_gateway.desk.borrowing import release_rivals
+from hkall_gateway.desk.common.counts import closed_days, waited_too_long
+from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk.common.staff_flags import flagged, unflagged
+from hkall_gateway.desk.common.unannounced import Awaited, awaited
 from hkall_gateway.desk.fines import LOST_WITHOUT_PRICE, fix_fine, pay_back
-from hkall_gateway.desk.flags import flagged, unflagged
-from hkall_gateway.desk.house import House, refused
-from hkall_gateway.desk.outcomes import CheckedIn, Outcome, Refused
-from hkall_gateway.desk.seeing import one_with
-from hkall_gateway.desk.tally import closed_days, waited_too_long
+from hkall_gateway.desk.messages.commands import CheckIn
+from hkall_gateway.desk.messages.results import CheckedIn, Outcome, Refused
+from hkall_gateway.desk.queries import one_with
 from hkall_gateway.rules import calendar, policy
 from hkall_gateway.rules.lifecycle import Event, Send
 from hkall_gateway.rules.policy import IN_BOOK_DROP, Terminal

@@ -17,9 +17,9 @@ from typing import Any, Final
 import structlog
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from hkall_gateway.desk import borrowing, waiting
-from hkall_gateway.desk.errands import MIRRORED
-from hkall_gateway.desk.house import House
+from hkall_gateway.desk import borrowing, stalled
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.messages.partner_commands import MIRRORED
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.desk.retention import purge
 from hkall_gateway.rules import calendar
@@ -151,11 +151,11 @@ def not_needed_after(unit: Unit, _house: House, now: datetime, cursor: str, limi
 
 def stuck(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> Batch:
     """What stands still for longer than `[waits]` allows: written down once, and said in the log."""
-    found, by = waiting.standing(unit, house.policy.waits, now, cursor, limit), _by("stuck")
-    still = [r for r in waiting.still(unit, found, house.policy.waits, now) if not waiting.is_noted(unit, r)]
+    found, by = stalled.standing(unit, house.policy.waits, now, cursor, limit), _by("stuck")
+    still = [r for r in stalled.still(unit, found, house.policy.waits, now) if not stalled.is_noted(unit, r)]
 
     def note(request: Request) -> None:
-        unit.note(request, waiting.NOTED, {"position": request.position, "since": str(request.moved_at)}, now, by)
+        unit.note(request, stalled.NOTED, {"position": request.position, "since": str(request.moved_at)}, now, by)
         LOG.warning("request.stands_still", request_id=request.id, position=request.position.value, partner=request.partner)
 
     return _batch(found, limit), _each(unit, still, by, now, note)

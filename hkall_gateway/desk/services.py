@@ -9,9 +9,11 @@ from itertools import groupby
 from typing import Final
 
 from hkall_gateway.desk import losses
-from hkall_gateway.desk.asks import SeeItem
-from hkall_gateway.desk.deeds import Deed, Done
-from hkall_gateway.desk.errands import (
+from hkall_gateway.desk.common.counts import waited_too_long
+from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk.find_request import done
+from hkall_gateway.desk.messages.commands import SeeItem
+from hkall_gateway.desk.messages.partner_commands import (
     Bill,
     Billed,
     Changed,
@@ -25,11 +27,9 @@ from hkall_gateway.desk.errands import (
     ShelvesSeen,
     StatusSet,
 )
-from hkall_gateway.desk.house import House, refused
-from hkall_gateway.desk.naming import done
-from hkall_gateway.desk.outcomes import ItemSeen, Refused
-from hkall_gateway.desk.seeing import not_theirs, see_item
-from hkall_gateway.desk.tally import waited_too_long
+from hkall_gateway.desk.messages.results import ItemSeen, Refused
+from hkall_gateway.desk.messages.staff_commands import Deed, Done
+from hkall_gateway.desk.queries import not_theirs, see_item
 from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refusal, Request, Side, Why
 from hkall_gateway.rules.windows import over
 from hkall_gateway.store import fines

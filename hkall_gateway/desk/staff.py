@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from hkall_gateway.desk import borrowing, circulation, lending, losses, paging, recalls, renewing, returning, shortlist
-from hkall_gateway.desk.asks import CheckOut, Place, Renew, RequestTitle
-from hkall_gateway.desk.awaited import Awaited
-from hkall_gateway.desk.deeds import Answered, Deed
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.naming import day_of, done, elsewhere, named, no
-from hkall_gateway.desk.outcomes import Outcome, Refused
+from hkall_gateway.desk import borrowing, circulation, lender_list, lending, losses, pull_slips, recalls, renewing, returning
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.unannounced import Awaited
+from hkall_gateway.desk.find_request import day_of, done, elsewhere, named, no
+from hkall_gateway.desk.messages.commands import CheckOut, Place, Renew, RequestTitle
+from hkall_gateway.desk.messages.results import Outcome, Refused
+from hkall_gateway.desk.messages.staff_commands import Answered, Deed
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.returning import arrival_of, arrive_unannounced, come_back, come_home, fetched
 from hkall_gateway.rules import calendar
@@ -153,7 +153,7 @@ def decline(unit: Unit, deed: Deed, request: Request, _house: House, now: dateti
     if not unit.can(request, event):
         return elsewhere(unit, deed, request, now)
     after = unit.advance(request, event, now, deed.by, rule="R37", reason=deed.reason)
-    unit.set_status(after.item or ItemKey("", ""), paging.STATUS_AFTER.get(deed.reason, "Available On Shelf"))
+    unit.set_status(after.item or ItemKey("", ""), pull_slips.STATUS_AFTER.get(deed.reason, "Available On Shelf"))
     return done(after)
 
 
@@ -250,13 +250,13 @@ DEEDS: dict[str, Row] = {
     "return_unused": Row(return_unused),
     "dispatch":      Row(dispatch),
     "cancel":        Row(cancel),
-    "pin":           Row(shortlist.pin,              needs_reason=True),
-    "skip":          Row(shortlist.skip,             needs_reason=True),
-    "insert":        Row(shortlist.insert,           needs_reason=True),
+    "pin":           Row(lender_list.pin,              needs_reason=True),
+    "skip":          Row(lender_list.skip,             needs_reason=True),
+    "insert":        Row(lender_list.insert,           needs_reason=True),
     "decline":       Row(decline,                    needs_reason=True),
     "ship":          Row(ship),
-    "print":         Row(paging.print_slip),
-    "substitute":    Row(paging.substitute,          needs_reason=True),
+    "print":         Row(pull_slips.print_slip),
+    "substitute":    Row(pull_slips.substitute,          needs_reason=True),
     "recall":        Row(recalls.recall_lent),
     "cancel_recall": Row(recalls.cancel_recall_lent),
     "lost":          Row(losses.lose),

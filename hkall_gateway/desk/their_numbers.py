@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hkall_gateway.desk.asks import Heard
+from hkall_gateway.desk.messages.commands import Heard
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Request
 from hkall_gateway.store.requests_by_partner_id import borrowed_under

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from hkall_gateway.desk.deeds import Deed
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import Deed
 from hkall_gateway.lab.consortium import Consortium
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request

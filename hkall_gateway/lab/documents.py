@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from hkall_gateway.desk import choosing
+from hkall_gateway.desk.common import choosing
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.worldfile import Start, secret_of
 from hkall_gateway.ncip.calls import Caller, Door, Peer

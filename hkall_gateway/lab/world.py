@@ -33,9 +33,9 @@ from hkall_gateway.connectors.sip2 import Sip2
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import Connector, Outside, Tools
 from hkall_gateway.courier import Carrier, Courier, Schedule
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.deliveries import PATIENCE
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.house import House
 from hkall_gateway.desk.local import Terms
 from hkall_gateway.desk.ports import LocalIls
 from hkall_gateway.desk.rounds import Rounds

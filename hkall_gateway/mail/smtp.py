@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError, SMTPDeliveryError, SMTPSenderFactory
 
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
 from hkall_gateway.mail.letters import Facts, Sender, compose
 from hkall_gateway.rules import calendar, letters, money, policy
 from hkall_gateway.rules.tidings import Letter

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from hkall_gateway.desk.deeds import Answered, Done, Paid, Recalled, Waived
-from hkall_gateway.desk.errands import Billed, Changed, StatusSet
-from hkall_gateway.desk.outcomes import CheckedIn, CheckedOut, Refused
+from hkall_gateway.desk.messages.partner_commands import Billed, Changed, StatusSet
+from hkall_gateway.desk.messages.results import CheckedIn, CheckedOut, Refused
+from hkall_gateway.desk.messages.staff_commands import Answered, Done, Paid, Recalled, Waived
 from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.calls import Call
 from hkall_gateway.ncip.documents import BARCODE, INSTITUTION, item_id, user_id

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from hkall_gateway.desk.asks import Heard
-from hkall_gateway.desk.errands import Errand
+from hkall_gateway.desk.messages.commands import Heard
+from hkall_gateway.desk.messages.partner_commands import Errand
 from hkall_gateway.ncip.answers import Said, answer
 from hkall_gateway.ncip.calls import Call, bib_id, day, request_id, strange_number
 from hkall_gateway.ncip.messages import instant

@@ -11,9 +11,9 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final, Literal
 
-from hkall_gateway.desk.asks import Heard, InboxKey
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.commands import Heard, InboxKey
+from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.guesses import Guesses

@@ -8,7 +8,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Any, Final
 
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.desk.unknown_words import UnknownWords
 from hkall_gateway.ncip import looking
 from hkall_gateway.ncip.codec import BadMessage, decode, encode

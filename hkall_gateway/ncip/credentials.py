@@ -7,8 +7,8 @@ from typing import Final
 
 import structlog
 
-from hkall_gateway.desk.asks import SeePatron
-from hkall_gateway.desk.outcomes import PatronSeen, Refused
+from hkall_gateway.desk.messages.commands import SeePatron
+from hkall_gateway.desk.messages.results import PatronSeen, Refused
 from hkall_gateway.ncip.calls import Call, refused
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, PROBLEMS, Trouble

@@ -11,10 +11,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.desk.asks import Heard
-from hkall_gateway.desk.deeds import Pay
-from hkall_gateway.desk.errands import Bill, Report, SetStatus
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.commands import Heard
+from hkall_gateway.desk.messages.partner_commands import Bill, Report, SetStatus
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import Pay
 from hkall_gateway.ncip.answers import Said, answer
 from hkall_gateway.ncip.calls import Call, day, heard, item, refused, request_id
 from hkall_gateway.ncip.credentials import patron

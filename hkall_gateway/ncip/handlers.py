@@ -13,7 +13,7 @@ import structlog
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.context import about
 from hkall_gateway.edge.deadline import TooLate
 from hkall_gateway.ncip import problems, quarantine

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from hkall_gateway.desk.errands import Errand
+from hkall_gateway.desk.messages.partner_commands import Errand
 from hkall_gateway.ncip.answers import Said, answer
 from hkall_gateway.ncip.broker import errand
 from hkall_gateway.ncip.calls import Call, strange_number

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from hkall_gateway.desk.asks import SeeItem
-from hkall_gateway.desk.errands import SeeRequest, SeeShelves
-from hkall_gateway.desk.outcomes import ItemSeen, PatronSeen, Refused
+from hkall_gateway.desk.messages.commands import SeeItem
+from hkall_gateway.desk.messages.partner_commands import SeeRequest, SeeShelves
+from hkall_gateway.desk.messages.results import ItemSeen, PatronSeen, Refused
 from hkall_gateway.ncip import replies, shelves
 from hkall_gateway.ncip.answers import Said, frame
 from hkall_gateway.ncip.calls import Call, item, refused, request_id

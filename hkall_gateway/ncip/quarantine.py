@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.ncip.answers import Said
 from hkall_gateway.ncip.calls import Call, Caller, Door
 from hkall_gateway.ncip.codec import decode, encode

@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.desk.outcomes import (
+from hkall_gateway.desk.messages.results import (
     Cancelled,
     ChargeLine,
     CheckedOut,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hkall_gateway.desk.asks import BorrowFromUs, CancelRequest, Renew, RequestTitle
-from hkall_gateway.desk.errands import ChangeRequest
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.commands import BorrowFromUs, CancelRequest, Renew, RequestTitle
+from hkall_gateway.desk.messages.partner_commands import ChangeRequest
+from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.ncip.answers import Said, answer
 from hkall_gateway.ncip.calls import Call, bib_id, day, heard, item, pickup, refused, request_id, strange_number, volume
 from hkall_gateway.ncip.credentials import patron

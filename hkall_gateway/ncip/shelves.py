@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Final
 
-from hkall_gateway.desk.errands import RequestSeen, Shelf, ShelvesSeen
+from hkall_gateway.desk.messages.partner_commands import RequestSeen, Shelf, ShelvesSeen
 from hkall_gateway.ncip.documents import CATALOGUE, item_id, user_id
 from hkall_gateway.ncip.messages import Fields, Value, stamp
 from hkall_gateway.ncip.replies import Frame, copy, until

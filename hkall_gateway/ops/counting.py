@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules import decline_reasons
 from hkall_gateway.rules.lifecycle import FINAL, Event, side_of

@@ -8,9 +8,9 @@ from typing import Final
 
 from hkall_gateway import courier, rows
 from hkall_gateway.courier import Carrier
-from hkall_gateway.desk import choosing
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.common import choosing
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.ncip import exchanges
 from hkall_gateway.ncip.client import Client

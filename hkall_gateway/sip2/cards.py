@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hkall_gateway.desk.asks import SeePatron
-from hkall_gateway.desk.outcomes import PatronSeen, Refused
-from hkall_gateway.desk.slips import BlockCard, EnableCard
+from hkall_gateway.desk.messages.commands import SeePatron
+from hkall_gateway.desk.messages.results import PatronSeen, Refused
+from hkall_gateway.desk.messages.terminal_commands import BlockCard, EnableCard
 from hkall_gateway.rules.vocabulary import Why
 from hkall_gateway.sip2.patrons import lists_of, standing
 from hkall_gateway.sip2.turns import Reply, Turn, refuse, refuse_by, reply

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from hkall_gateway.desk.deeds import Paid, Pay
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import Paid, Pay
 from hkall_gateway.rules.money import CURRENCY
 from hkall_gateway.rules.vocabulary import Why
 from hkall_gateway.sip2.turns import Reply, Turn, dollars, refuse, refuse_by, reply

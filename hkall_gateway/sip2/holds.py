@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from hkall_gateway.desk.outcomes import LoanLine, Refused
-from hkall_gateway.desk.slips import Held, Hold, HoldMode
+from hkall_gateway.desk.messages.results import LoanLine, Refused
+from hkall_gateway.desk.messages.terminal_commands import Held, Hold, HoldMode
 from hkall_gateway.rules.calendar import civil, end_of
 from hkall_gateway.rules.vocabulary import Position, Why
 from hkall_gateway.sip2.codec import Value

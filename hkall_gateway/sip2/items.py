@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
-from hkall_gateway.desk.asks import SeeItem
-from hkall_gateway.desk.outcomes import ItemSeen, Refused
-from hkall_gateway.desk.slips import NoteProperties
+from hkall_gateway.desk.messages.commands import SeeItem
+from hkall_gateway.desk.messages.results import ItemSeen, Refused
+from hkall_gateway.desk.messages.terminal_commands import NoteProperties
 from hkall_gateway.rules.availability import circulation_status
 from hkall_gateway.rules.calendar import civil, end_of, start_of
 from hkall_gateway.rules.vocabulary import Position, Why

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
-from hkall_gateway.desk.asks import CheckIn, CheckOut, Renew, SeeItem, SeePatron
-from hkall_gateway.desk.outcomes import CheckedIn, CheckedOut, ItemSeen, Outcome, Refused, Renewed
-from hkall_gateway.desk.slips import AllRenewed, RenewAll
+from hkall_gateway.desk.messages.commands import CheckIn, CheckOut, Renew, SeeItem, SeePatron
+from hkall_gateway.desk.messages.results import CheckedIn, CheckedOut, ItemSeen, Outcome, Refused, Renewed
+from hkall_gateway.desk.messages.terminal_commands import AllRenewed, RenewAll
 from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.vocabulary import Why
 from hkall_gateway.sip2.codec import Value

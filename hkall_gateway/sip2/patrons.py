@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from hkall_gateway.desk.asks import SeePatron
-from hkall_gateway.desk.outcomes import ChargeLine, Had, LoanLine, PatronSeen
+from hkall_gateway.desk.messages.commands import SeePatron
+from hkall_gateway.desk.messages.results import ChargeLine, Had, LoanLine, PatronSeen
 from hkall_gateway.rules.vocabulary import Position, Why
 from hkall_gateway.sip2.codec import Message, Value
 from hkall_gateway.sip2.last_known import Standing

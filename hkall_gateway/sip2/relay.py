@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from hkall_gateway.desk.outcomes import Had, Whose
+from hkall_gateway.desk.messages.results import Had, Whose
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.local_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.vocabulary import Position, Why

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, tzinfo
 from typing import Final
 
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.local_messages import LocalMessage, LocalSend
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode

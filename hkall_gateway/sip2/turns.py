@@ -8,9 +8,9 @@ from datetime import date, datetime, tzinfo
 from functools import cache, lru_cache
 from typing import Final, Protocol
 
-from hkall_gateway.desk.asks import Place
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.commands import Place
+from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.address_queue import AddressQueue
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.guesses import Guesses, Ways

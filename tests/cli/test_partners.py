@@ -14,7 +14,7 @@ from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
 from hkall_gateway.daemon import house_of, make_unit, now
 from hkall_gateway.desk import borrowing
-from hkall_gateway.desk.asks import RequestTitle
+from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.lab import setup
 from hkall_gateway.rules.vocabulary import By

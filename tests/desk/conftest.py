@@ -13,11 +13,11 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import Tools
-from hkall_gateway.desk.asks import BorrowFromUs, CheckIn, CheckOut, Heard, Place, Renew, RequestTitle
-from hkall_gateway.desk.deeds import Deed, Pay
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.messages.commands import BorrowFromUs, CheckIn, CheckOut, Heard, Place, Renew, RequestTitle
+from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.staff_commands import Deed, Pay
 from hkall_gateway.desk.rounds import ROUNDS, Rounds
 from hkall_gateway.rules.breaker import Patience
 from hkall_gateway.rules.calendar import civil, start_of

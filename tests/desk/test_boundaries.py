@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.desk.asks import CancelRequest, CheckIn, CheckOut, Place, SeePatron
-from hkall_gateway.desk.deeds import Done, Recalled, Waive
-from hkall_gateway.desk.outcomes import Answer, CheckedIn, CheckedOut, Paged, Refused, Renewed, Requested
+from hkall_gateway.desk.messages.commands import CancelRequest, CheckIn, CheckOut, Place, SeePatron
+from hkall_gateway.desk.messages.results import Answer, CheckedIn, CheckedOut, Paged, Refused, Renewed, Requested
+from hkall_gateway.desk.messages.staff_commands import Done, Recalled, Waive
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.published import PUBLISHED as PUBLISHED_RULES
 from hkall_gateway.rules.settings import (

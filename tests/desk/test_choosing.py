@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from hkall_gateway.desk import choosing, staff
-from hkall_gateway.desk.deeds import Answered, Deed, Done
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk import staff
+from hkall_gateway.desk.common import choosing
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import Answered, Deed, Done
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.breaker import DOWN
 from hkall_gateway.rules.lifecycle import Send

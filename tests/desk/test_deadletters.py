@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import insert
 
 from hkall_gateway.desk import deadletters
-from hkall_gateway.desk.outcomes import Noted, Outcome, Refused
+from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
 from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.lifecycle import Send

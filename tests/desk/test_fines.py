@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hkall_gateway.desk.asks import SeePatron
-from hkall_gateway.desk.deeds import Paid, Pay, Waive, Waived
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.commands import SeePatron
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import Paid, Pay, Waive, Waived
 from hkall_gateway.rules.settings import Block, Policy, Renewal
 from hkall_gateway.rules.vocabulary import By, Position, Why
 from hkall_gateway.store.former_cards import replace_cards

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.desk.closing import move
-from hkall_gateway.desk.deeds import Deed
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.closure_changes import move
+from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.staff_commands import Deed
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.vocabulary import By, Partner, Position
 

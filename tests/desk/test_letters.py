@@ -8,7 +8,7 @@ import pytest
 
 from hkall_gateway.desk import deliveries
 from hkall_gateway.desk.deliveries import PATIENCE
-from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
+from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
 from hkall_gateway.rules.vocabulary import By, Position
 from hkall_gateway.store import notices
 from hkall_gateway.store.queries import worklists

@@ -25,9 +25,9 @@ import pytest
 from sqlalchemy import Connection
 
 from hkall_gateway.desk import borrowing
-from hkall_gateway.desk.asks import RequestTitle
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Refused, Requested
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.messages.commands import RequestTitle
+from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.vocabulary import Borrower, By, Holding, Partner, Position, Request, Sensitive, Side, Why
 from hkall_gateway.store import loading

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.desk.deeds import Done, Recalled
-from hkall_gateway.desk.outcomes import CheckedOut, Refused, Renewed
+from hkall_gateway.desk.messages.results import CheckedOut, Refused, Renewed
+from hkall_gateway.desk.messages.staff_commands import Done, Recalled
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.settings import Policy, Recall
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Side, Why

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.desk import reconciling
-from hkall_gateway.desk.outcomes import Noted, Outcome, Refused
+from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
 from hkall_gateway.desk.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, Pair, Theirs
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.lifecycle import FINAL, LENDING

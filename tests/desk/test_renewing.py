@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hkall_gateway.desk import deadletters
-from hkall_gateway.desk.asks import InboxKey
 from hkall_gateway.desk.deliveries import PATIENCE
-from hkall_gateway.desk.outcomes import Answer, CheckedOut, Refused, Renewed
+from hkall_gateway.desk.messages.commands import InboxKey
+from hkall_gateway.desk.messages.results import Answer, CheckedOut, Refused, Renewed
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.settings import Notices, Policy, Renewal
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Why

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.desk.asks import RequestTitle
-from hkall_gateway.desk.deeds import Deed, Done
-from hkall_gateway.desk.outcomes import CheckedIn, Requested
+from hkall_gateway.desk.messages.commands import RequestTitle
+from hkall_gateway.desk.messages.results import CheckedIn, Requested
+from hkall_gateway.desk.messages.staff_commands import Deed, Done
 from hkall_gateway.desk.staff import DEEDS
 from hkall_gateway.rules.lifecycle import FINAL, Send
 from hkall_gateway.rules.settings import Policy, Return

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.desk.asks import BorrowFromUs, Heard
-from hkall_gateway.desk.outcomes import Noted, Paged, Refused
+from hkall_gateway.desk.messages.commands import BorrowFromUs, Heard
+from hkall_gateway.desk.messages.results import Noted, Paged, Refused
 from hkall_gateway.desk.their_numbers import as_ours
 from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.world import World

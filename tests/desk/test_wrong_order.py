@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.desk.asks import InboxKey
-from hkall_gateway.desk.outcomes import Noted, Refused
+from hkall_gateway.desk.messages.commands import InboxKey
+from hkall_gateway.desk.messages.results import Noted, Refused
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side, Why
 

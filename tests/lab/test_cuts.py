@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.lab.cuts import PATIENCE_S, LossyEndpoint
 from hkall_gateway.lab.faults import FAULTS, LATEST_S, Trouble, damaged
 from hkall_gateway.lab.memory import MemoryEndpoint

@@ -13,8 +13,8 @@ from twisted.internet import error as connection
 from twisted.internet.testing import MemoryReactor
 from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
 
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import NOT_NEEDED, Answer
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
 from hkall_gateway.mail.letters import LANGUAGES, Sender
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.rules.lifecycle import Send

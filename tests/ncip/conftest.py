@@ -14,8 +14,8 @@ import pytest
 from lxml import etree
 from sqlalchemy import insert, select
 
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.house import House
 from hkall_gateway.desk.ports import BorrowerFacts, Verb
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.codec import NISO, decode, encode

@@ -12,7 +12,7 @@ import pytest
 from lxml import etree
 from structlog.testing import capture_logs
 
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.client import DOCUMENTS, Client, NoReply, NotSent, Posted, document
 from hkall_gateway.ncip.codec import decode, encode

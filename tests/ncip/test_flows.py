@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.ncip.client import Client, Posted, document
 from hkall_gateway.ncip.codec import decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.lab.script import OK, Manner, Peers
 from hkall_gateway.ncip.client import Client
 from hkall_gateway.ncip.codec import decode

@@ -15,8 +15,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from hkall_gateway.desk.asks import SeePatron
-from hkall_gateway.desk.outcomes import PatronSeen
+from hkall_gateway.desk.messages.commands import SeePatron
+from hkall_gateway.desk.messages.results import PatronSeen
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.bounded_http import MOST_PIPELINED, Bounds
 from hkall_gateway.edge.context import told

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client import Gauge
 
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ops.counting import count, counted
 from hkall_gateway.ops.gauges import GAUGES, SELDOM, Gauges

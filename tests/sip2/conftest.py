@@ -17,10 +17,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from hkall_gateway.desk.asks import SeeItem
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import ItemSeen, Refused
+from hkall_gateway.desk.messages.commands import SeeItem
+from hkall_gateway.desk.messages.results import ItemSeen, Refused
 from hkall_gateway.desk.ports import BorrowerFacts, Verb
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.connection_limit import ConnectionLimit

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.desk.asks import SeePatron
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.outcomes import PatronSeen
+from hkall_gateway.desk.messages.commands import SeePatron
+from hkall_gateway.desk.messages.results import PatronSeen
 from hkall_gateway.edge.secrets import DECOY
 from hkall_gateway.rules.settings import ROLES
 from hkall_gateway.rules.vocabulary import Position, Request

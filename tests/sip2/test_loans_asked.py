@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from hkall_gateway.desk.asks import CheckIn, CheckOut, Renew
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.outcomes import Outcome, Renewed
+from hkall_gateway.desk.messages.commands import CheckIn, CheckOut, Renew
+from hkall_gateway.desk.messages.results import Outcome, Renewed
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.sip2.codec import Message

@@ -12,9 +12,9 @@ from sqlalchemy import update
 
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import Tools
-from hkall_gateway.desk.asks import SeePatron
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.outcomes import PatronSeen, Refused
+from hkall_gateway.desk.messages.commands import SeePatron
+from hkall_gateway.desk.messages.results import PatronSeen, Refused
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.edge.budget import left_s
 from hkall_gateway.rules.vocabulary import Position, Request, Sensitive, Why

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.desk.outcomes import Answer
+from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.local_messages import LINE, LocalMessage, LocalSend

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 
 from hkall_gateway.desk import staff
-from hkall_gateway.desk.deeds import Deed
-from hkall_gateway.desk.house import House
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.messages.staff_commands import Deed
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import By, Position

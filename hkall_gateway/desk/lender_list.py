@@ -10,9 +10,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from hkall_gateway.desk.borrowing import give_up_on
-from hkall_gateway.desk.deeds import Answered, Deed
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.naming import done, elsewhere, no
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.find_request import done, elsewhere, no
+from hkall_gateway.desk.messages.staff_commands import Answered, Deed
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Refusal, Request, Why
 from hkall_gateway.store.unit import Unit
 

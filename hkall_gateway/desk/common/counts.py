@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from hkall_gateway.desk.house import House
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.rules import calendar, money, policy
 from hkall_gateway.rules.calendar import Closures
 from hkall_gateway.rules.policy import Counts, quota_positions

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from hkall_gateway.desk.asks import InboxKey
-from hkall_gateway.desk.once import once
-from hkall_gateway.desk.outcomes import Outcome, Refused, Renewed
+from hkall_gateway.desk.idempotency import once
+from hkall_gateway.desk.messages.commands import InboxKey
+from hkall_gateway.desk.messages.results import Outcome, Refused, Renewed
 from hkall_gateway.rules.vocabulary import ItemKey, Why
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.unit import Unit

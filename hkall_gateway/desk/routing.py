@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from hkall_gateway.desk.awaited import Awaited, awaited
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.unannounced import Awaited, awaited
 from hkall_gateway.desk.fines import charge_lines
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Had, Whose
-from hkall_gateway.desk.seeing import loan_line
+from hkall_gateway.desk.messages.results import Had, Whose
+from hkall_gateway.desk.queries import loan_line
 from hkall_gateway.rules.vocabulary import ItemKey, Side, Why
 from hkall_gateway.store.unit import Unit
 

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from hkall_gateway.desk import renewing
-from hkall_gateway.desk.asks import Heard
 from hkall_gateway.desk.borrowing import move_on, no, release_rivals
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.fines import fix_fine, pay_back
-from hkall_gateway.desk.flags import flagged
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Noted, Outcome
+from hkall_gateway.desk.messages.commands import Heard
+from hkall_gateway.desk.messages.results import Noted, Outcome
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.decline_reasons import NEVER_SENT, OTHER, decline_reason
 from hkall_gateway.rules.lifecycle import FINAL, Event, Send

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from hkall_gateway.desk.asks import InboxKey
-from hkall_gateway.desk.outcomes import Outcome
+from hkall_gateway.desk.messages.commands import InboxKey
+from hkall_gateway.desk.messages.results import Outcome
 from hkall_gateway.rules.records import record
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from hkall_gateway.desk.house import House
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.eligibility import GOOD_STANDING, Standing
 from hkall_gateway.rules.settings import Block

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from hkall_gateway.desk.deeds import Deed, Done
-from hkall_gateway.desk.house import refused
-from hkall_gateway.desk.outcomes import Refused
-from hkall_gateway.desk.seeing import one_with
+from hkall_gateway.desk.common.house import refused
+from hkall_gateway.desk.messages.results import Refused
+from hkall_gateway.desk.messages.staff_commands import Deed, Done
+from hkall_gateway.desk.queries import one_with
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import By, Refusal, Request, Why
 from hkall_gateway.store.unit import Unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hkall_gateway.desk.outcomes import Refused
+from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules import letters
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.settings import Policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hkall_gateway.desk.house import House
+from hkall_gateway.desk.common.house import House
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Request, Why
 from hkall_gateway.store import unannounced as found
 from hkall_gateway.store.unit import Unit

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from hkall_gateway.desk.asks import SeeItem, SeePatron
+from hkall_gateway.desk.common.counts import waited_too_long
+from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk.common.patron_blocks import standing_of
 from hkall_gateway.desk.fines import charge_lines, left_to_charge
-from hkall_gateway.desk.house import House, refused
-from hkall_gateway.desk.outcomes import ItemSeen, LoanLine, PatronSeen, Refused
+from hkall_gateway.desk.messages.commands import SeeItem, SeePatron
+from hkall_gateway.desk.messages.results import ItemSeen, LoanLine, PatronSeen, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.desk.standing import standing_of
-from hkall_gateway.desk.tally import waited_too_long
 from hkall_gateway.rules import calendar, eligibility
 from hkall_gateway.rules.vocabulary import NOTHING, RULES, Grant, ItemKey, Position, Refusal, Request, RequestLine, Side, Why
 from hkall_gateway.store.cards import properties_of

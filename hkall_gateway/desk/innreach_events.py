@@ -12,9 +12,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from hkall_gateway.desk import circulation, lending, owners, recalls, returning
-from hkall_gateway.desk.asks import BorrowFromUs
-from hkall_gateway.desk.brokered import (
+from hkall_gateway.desk import circulation, lender_notices, lending, recalls, returning
+from hkall_gateway.desk.broker_services import (
     Work,
     at_counter,
     check_in,
@@ -25,11 +24,12 @@ from hkall_gateway.desk.brokered import (
     place_of,
     ship,
 )
-from hkall_gateway.desk.brokered import named as named_by_copy
-from hkall_gateway.desk.deeds import Answered
-from hkall_gateway.desk.errands import MIRRORED, Errand
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.outcomes import Outcome, Paged
+from hkall_gateway.desk.broker_services import named as named_by_copy
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.messages.commands import BorrowFromUs
+from hkall_gateway.desk.messages.partner_commands import MIRRORED, Errand
+from hkall_gateway.desk.messages.results import Outcome, Paged
+from hkall_gateway.desk.messages.staff_commands import Answered
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side, Why
@@ -163,7 +163,7 @@ def home(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: date
         return lending.heard(unit, heard(ask, found), Event.BORROWER_HAS_IT, house, now)
     if found.position in {P.REQUESTED, P.IN_TRANSIT} and not found.unwanted:
         return _never_sent(unit, ask, found, now)
-    return owners.home(unit, heard(ask, found), house, now)
+    return lender_notices.home(unit, heard(ask, found), house, now)
 
 
 def _never_sent(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outcome:

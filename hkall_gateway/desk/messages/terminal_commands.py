@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-from hkall_gateway.desk.outcomes import Refused, Renewed
+from hkall_gateway.desk.messages.results import Refused, Renewed
 from hkall_gateway.rules.vocabulary import NOTHING, By, ItemKey, Position, Sensitive
 
 # ---- asks

@@ -12,16 +12,16 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from hkall_gateway.desk import circulation, lending, owners
-from hkall_gateway.desk.asks import CheckOut, Heard, Place, Renew
-from hkall_gateway.desk.deeds import Answered
-from hkall_gateway.desk.errands import BROKERED, Errand
-from hkall_gateway.desk.house import House, refused
-from hkall_gateway.desk.outcomes import CheckedOut, Noted, Outcome, Refused
+from hkall_gateway.desk import circulation, lender_notices, lending
+from hkall_gateway.desk.common.counts import counts
+from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk.common.patron_blocks import standing
+from hkall_gateway.desk.messages.commands import CheckOut, Heard, Place, Renew
+from hkall_gateway.desk.messages.partner_commands import BROKERED, Errand
+from hkall_gateway.desk.messages.results import CheckedOut, Noted, Outcome, Refused
+from hkall_gateway.desk.messages.staff_commands import Answered
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.returning import arrival_of, taken
-from hkall_gateway.desk.standing import standing
-from hkall_gateway.desk.tally import counts
 from hkall_gateway.rules import eligibility, policy
 from hkall_gateway.rules.lifecycle import FINAL, Event, Send
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
@@ -147,7 +147,7 @@ def delete(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: da
         return no(unit, Why.UNKNOWN_ITEM, ask, now)
     if known.position is P.IN_TRANSIT:  # announced, and it never came
         return noted(unit.advance(known, Event.HOME, now, ask.by, reason="deleted"))
-    return owners.home(unit, heard(ask, known), house, now)
+    return lender_notices.home(unit, heard(ask, known), house, now)
 
 
 def _ours(unit: Unit, ask: Errand) -> Request | None:

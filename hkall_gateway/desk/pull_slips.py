@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from hkall_gateway.desk.deeds import Answered, Deed
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.naming import done, elsewhere, no
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.find_request import done, elsewhere, no
+from hkall_gateway.desk.messages.staff_commands import Answered, Deed
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Refusal, Request, Why

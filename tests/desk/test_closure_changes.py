@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.desk.closing import move
-from hkall_gateway.desk.deeds import Deed
+from hkall_gateway.desk.closure_changes import move
+from hkall_gateway.desk.messages.staff_commands import Deed
 from hkall_gateway.rules.vocabulary import By, Position
 
 if TYPE_CHECKING:

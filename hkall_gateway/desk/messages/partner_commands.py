@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from hkall_gateway.desk.asks import InboxKey
-from hkall_gateway.desk.outcomes import ItemSeen
+from hkall_gateway.desk.messages.commands import InboxKey
+from hkall_gateway.desk.messages.results import ItemSeen
 from hkall_gateway.rules.records import record
 from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Side
 

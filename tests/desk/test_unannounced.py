@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.desk.asks import CheckIn, Place
-from hkall_gateway.desk.outcomes import CheckedIn, Refused
+from hkall_gateway.desk.messages.commands import CheckIn, Place
+from hkall_gateway.desk.messages.results import CheckedIn, Refused
 from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Why
 
 if TYPE_CHECKING:

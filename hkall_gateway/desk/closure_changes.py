@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from hkall_gateway.desk import renewing
-from hkall_gateway.desk.deeds import Deed, Done
-from hkall_gateway.desk.house import House
-from hkall_gateway.desk.naming import done
-from hkall_gateway.desk.tally import closed_days
+from hkall_gateway.desk.common.counts import closed_days
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.find_request import done
+from hkall_gateway.desk.messages.staff_commands import Deed, Done
 from hkall_gateway.rules import calendar, due
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.store.rounds import falling_on

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from hkall_gateway.desk import borrowing, fines, staff
-from hkall_gateway.desk.asks import RequestTitle
 from hkall_gateway.desk.base import TRY_AGAIN, Base, as_present, locks_for
-from hkall_gateway.desk.deeds import Answered, Deed, Paid, Pay, Waive, Waived
-from hkall_gateway.desk.outcomes import Outcome, Refused
+from hkall_gateway.desk.messages.commands import RequestTitle
+from hkall_gateway.desk.messages.results import Outcome, Refused
+from hkall_gateway.desk.messages.staff_commands import Answered, Deed, Paid, Pay, Waive, Waived
 from hkall_gateway.store.engine.locks import Locks
 from hkall_gateway.store.fines import charge_numbered
 

@@ -1,0 +1,1 @@
+"""What several matters of the desk share."""

@@ -1,0 +1,1 @@
+"""What may be asked of the desk, and what it answers. A leaf: records alone."""
