@@ -40,6 +40,7 @@ check: .venv/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.house_style
 
 fmt: .venv/.test
 	$(BIN)/ruff check --fix .
