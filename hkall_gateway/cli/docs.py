@@ -53,8 +53,8 @@ ABOUT_STATUS = (
 
 ABOUT_SYSTEMS = (
     'A row of `[[partners]]` or `[[clients]]`, or the `[ils]` table, may say `system = "folio"`: each key that it does not have'
-    " is then as below, and every key may still be set ([configuration](config.md)). A system that is not here needs no row:"
-    " leave `system` out and set the keys."
+    " is then as below, and every key may still be set ([configuration](config.md)). Entries of `problems` stand beside those"
+    " below, or replace the one of the same words. A system that is not here needs no row: leave `system` out and set the keys."
 )
 
 ABOUT_EVIDENCE = (

@@ -36,7 +36,8 @@ NEEDED = frozenset({"request_id", "position"})
 @json_option
 def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason: str, days: int, as_json: bool) -> None:
     """Compare what is open between us and PARTNER with its own list: request_id,position[,barcode], where
-    request_id is AGENCY:VALUE and position is the one of its own side (a lender's PAGED, a borrower's ON_LOAN …).
+    request_id is AGENCY:VALUE (ours, or a lender's own) and position is the one of its own side (a lender's PAGED, a
+    borrower's ON_LOAN …).
 
     Without a list the partner is asked by LookupRequest, else by LookupItem, as its row says that it can, also about what was
     placed in the last --days and has ended here. Such an answer may fit several positions; then all of them are shown.
@@ -48,7 +49,7 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
         raise Ending(f"{partner}: not in the directory")
     if applied and not reason.strip():
         raise Ending("--apply needs --reason", WRONG)
-    theirs = _read(path) if path else _asked(site, row, days)
+    theirs = _listed(site, partner, path) if path else _asked(site, row, days)
     pairs = site.run(reconciling.compare, partner, theirs)
     show((asdict(pair) for pair in pairs), as_json, COLUMNS)
     if applied:
@@ -69,6 +70,10 @@ def _apply(site: Site, pairs: tuple[Pair, ...], theirs: Mapping[str, Theirs], re
 
 
 # ---- what they say
+
+
+def _listed(site: Site, partner: str, path: Path) -> dict[str, Theirs]:
+    return site.run(reconciling.under_our_numbers, partner, _read(path), site.house.agency)
 
 
 def _read(path: Path) -> dict[str, Theirs]:
@@ -98,14 +103,14 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
     client = Client(site.post, site.house.agency, site.secrets, posts=site.posts)
     still = site.run(Unit.open_list, "", partner.agency)
     ended = site.run(worklists.ended_with, partner.agency, site.now() - timedelta(days=days))
-    said = [_look_up(client, request, partner) for request in (*still, *ended)]
+    said = [_look_up(client, request, partner, site.run(reconciling.their_number, request)) for request in (*still, *ended)]
     if silent := sum(line.positions == reconciling.ANYWHERE for line in said):
         click.echo(f"{partner.agency} said nothing usable about {silent} of {len(said)}", err=True)
     return {line.wire_id: line for line in said}
 
 
-def _look_up(client: Client, request: Request, partner: Partner) -> Theirs:
-    asked = standing.question(request, partner)
+def _look_up(client: Client, request: Request, partner: Partner, number: str) -> Theirs:
+    asked = standing.question(request, partner, number)
     reply = finished(client.ask(*asked, partner)) if asked else None
     found = standing.positions(reply, request.side) if reply else None
     barcode = reply.text("ItemId/ItemIdentifierValue") if reply else ""

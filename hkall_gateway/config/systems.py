@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hkall_gateway.config.loading import Table
@@ -22,4 +23,10 @@ def _table(use: Use, value: Any) -> Any:
 def _row(use: Use, row: Table) -> Table:
     named = row.get("system")
     system = SYSTEMS.get(named) if isinstance(named, str) else None
-    return {**((system and system.defaults(use)) or {}), **row}
+    usual = (system and system.defaults(use)) or {}
+    return {**usual, **{key: _over(usual.get(key), value) for key, value in row.items()}}
+
+
+def _over(usual: Any, own: Any) -> Any:
+    """A key of the file, over the system's; of a table (`problems`) each entry by itself."""
+    return {**usual, **own} if isinstance(usual, Mapping) and isinstance(own, Mapping) else own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from hkall_gateway.rules.lifecycle import FINAL, Event, Send
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Side, Why
 from hkall_gateway.store import requests_by_partner_id
 from hkall_gateway.store.requests_by_partner_id import STRAY
-from hkall_gateway.store.unannounced import asked_for
+from hkall_gateway.store.unannounced import Asked, asked_for
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -29,7 +30,7 @@ HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
 
 def shipped(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
     """The lender has sent a copy. Late, early or twice, it is taken as what it is: the copy is on its way."""
-    asked = _stray_under(unit, ask) or unit.request_asked(ask.wire_id) or _by_item(unit, ask)
+    asked = _stray_under(unit, ask) or unit.request_asked(ask.wire_id) or _by_item(unit, ask) or _asked_for(unit, ask)
     if asked is None:
         return no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
     request, candidate = asked
@@ -37,6 +38,8 @@ def shipped(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
         return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
     if ask.item is not None and ask.item.agency != ask.partner:  # a lender sends its own copies, never ours nor another's
         return no(unit, Why.NOT_THEIR_COPY, ask.by, now, request=request)
+    if candidate is not None and not ask.wire_id:
+        ask = replace(ask, wire_agency=house.agency, wire_id=candidate.wire_id)
     item = ask.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else request.item)
     holder = _other_holder(unit, item, request) if item else None
     if holder is not None and _came_without_a_word(holder, ask):
@@ -44,6 +47,11 @@ def shipped(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
     if item is None or holder is not None:
         return no(unit, Why.UNKNOWN_ITEM, ask.by, now, request=request)
     return _take_shipment(unit, ask, request, item, house, now)
+
+
+def _asked_for(unit: Unit, ask: Heard) -> Asked | None:
+    """Where no number is named, what the copy was asked for last."""
+    return asked_for(unit, ask.item) if ask.item and not ask.wire_id else None
 
 
 def _by_item(unit: Unit, ask: Heard) -> tuple[Request, None] | None:
@@ -135,13 +143,13 @@ def _stray(unit: Unit, ask: Heard, request: Request, item: ItemKey, now: datetim
 
 def declined(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
     """The lender will not supply. Before shipment only; the next lender is asked (R37)."""
-    asked = unit.request_asked(ask.wire_id)
+    asked = unit.request_asked(ask.wire_id) or _asked_for(unit, ask)
     if asked is None:
         return no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
     request, candidate = asked
     if candidate.agency != ask.partner:
         return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
-    if request.wire_id != ask.wire_id or request.position in FINAL:
+    if request.wire_id != candidate.wire_id or request.position in FINAL:
         return _late(unit, ask, request, now)
     return _declined_by_active(unit, ask, request, candidate, house, now)
 
@@ -198,7 +206,7 @@ def _borrowed(unit: Unit, ask: Heard) -> Request | None:
     """
     if stray := _stray_under(unit, ask):
         return stray[0]
-    asked, held = unit.request_asked(ask.wire_id) if ask.wire_id else None, _by_item(unit, ask)
+    asked, held = unit.request_asked(ask.wire_id), _by_item(unit, ask)
     named = asked[0] if asked and asked[0].wire_id == ask.wire_id else None
     if held and (named is None or _came_before(held[0], ask)):
         return held[0]
@@ -212,7 +220,7 @@ def _came_before(held: Request, ask: Heard) -> bool:
 
 def _past(unit: Unit, ask: Heard, now: datetime) -> Outcome:
     """A lender that was asked once, or held the copy last: it is late, and a success. A copy alone may mean an older loan."""
-    asked = unit.request_asked(ask.wire_id) if ask.wire_id else asked_for(unit, ask.item) if ask.item else None
+    asked = unit.request_asked(ask.wire_id) or _asked_for(unit, ask)
     last = None if asked else unit.last_with(ask.item) if ask.item else None
     request = asked[0] if asked else last if last and last.side is Side.BORROWING else None
     if request is None:

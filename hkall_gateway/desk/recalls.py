@@ -145,7 +145,7 @@ def owner_renewed(unit: Unit, ask: Heard, _house: House, now: datetime) -> Renew
 
 def _theirs(unit: Unit, ask: Heard, now: datetime) -> Request | Refused:
     """The request that an owner speaks of; only the library that lends the book may (R23)."""
-    asked = unit.request_asked(ask.wire_id) if ask.wire_id else None
+    asked = unit.request_asked(ask.wire_id)
     request = asked[0] if asked else _with_copy(unit, ask.item)
     if request is None and ask.item:  # the copy has not come, or never did
         asked = asked_for(unit, ask.item)

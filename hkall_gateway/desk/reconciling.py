@@ -7,7 +7,7 @@ stands; "" means that it knows of no such request. A pair that is in no row diff
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from hkall_gateway.desk import lender_notices, lending
@@ -53,6 +53,24 @@ def compare(unit: Unit, partner: str, theirs: Mapping[str, Theirs]) -> tuple[Pai
     known = [pair for pair in pairs if pair.mend != AGREED]
     only = [line for number, line in theirs.items() if number not in ours and _open_there(line)]
     return (*known, *(_ended(unit, partner, line) for line in only))
+
+
+def their_number(unit: Unit, request: Request) -> str:
+    """The number, AGENCY:VALUE, that the lender of a request has given it; "" where it goes by ours."""
+    asked = unit.request_asked(request.wire_id) if request.side is Side.BORROWING else None
+    return asked[1].their_number if asked else ""
+
+
+def under_our_numbers(unit: Unit, partner: str, theirs: Mapping[str, Theirs], agency: str) -> dict[str, Theirs]:
+    """The partner's list with what it numbers itself under the number that `agency`, we, gave it."""
+    lines = [_under_our_number(unit, partner, line, agency) for line in theirs.values()]
+    return {line.wire_id: line for line in lines}
+
+
+def _under_our_number(unit: Unit, partner: str, line: Theirs, agency: str) -> Theirs:
+    asked = unit.request_numbered(partner, line.wire_id)
+    borrows = unit.request_lent(*line.wire_id.split(":", 1))  # a number of its own making, for what it borrows
+    return replace(line, wire_id=f"{agency}:{asked[1].wire_id}") if asked and borrows is None else line
 
 
 def named(request: Request) -> str:

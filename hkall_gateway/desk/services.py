@@ -99,7 +99,10 @@ def _by_number(unit: Unit, ask: SeeRequest | ChangeRequest, house: House) -> Req
     if asked:
         return asked[0] if asked[1].agency == ask.caller else None
     lent = unit.request_lent(agency, value)
-    return lent if lent and lent.partner == ask.caller else borrowed_under(unit, ask.caller, value)
+    if lent and lent.partner == ask.caller:
+        return lent
+    numbered = unit.request_numbered(ask.caller, f"{agency}:{value}")
+    return borrowed_under(unit, ask.caller, value) or (numbered[0] if numbered else None)
 
 
 def change_request(unit: Unit, ask: ChangeRequest, house: House, now: datetime) -> Changed | Refused:

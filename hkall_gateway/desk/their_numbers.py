@@ -24,9 +24,9 @@ def as_ours(unit: Unit, ask: Heard, agency: str) -> Heard:
     theirs, lends = ask.wire_agency or ask.partner, ask.item is not None and ask.item.agency == ask.partner
     if not lends and _its_own(unit, ask):
         return ask
-    asked = unit.request_numbered(ask.partner, f"{theirs}:{ask.wire_id}")
+    asked = unit.request_numbered(ask.partner, f"{theirs}:{ask.wire_id}", ask.item.barcode if ask.item else "")
     if asked is None and ask.wire_agency and not _its_own(unit, ask):
-        asked = _told_before_its_answer(unit, ask)
+        asked = _under_our_value(unit, ask) or _told_before_its_answer(unit, ask)
     return _named(ask, agency, asked[1]) if asked else ask
 
 
@@ -34,6 +34,12 @@ def _its_own(unit: Unit, ask: Heard) -> bool:
     """Whether a request of the partner's own making has this number."""
     lent = unit.request_lent(ask.wire_agency or ask.partner, ask.wire_id)
     return lent is not None or borrowed_under(unit, ask.partner, ask.wire_id) is not None
+
+
+def _under_our_value(unit: Unit, ask: Heard) -> Asked | None:
+    """What was asked of the lender under this very number, which it repeats under an AgencyId of its own."""
+    asked = unit.request_asked(ask.wire_id)
+    return asked if asked and asked[1].agency == ask.partner else None
 
 
 def _told_before_its_answer(unit: Unit, ask: Heard) -> Asked | None:

@@ -14,9 +14,12 @@ from hkall_gateway.doctor.ncip import OF_PARTNER, Responder
 from hkall_gateway.doctor.own import Here
 from hkall_gateway.doctor.proofs import Doors
 from hkall_gateway.doctor.table import GATEWAY, ILS, SMTP
-from hkall_gateway.doctor.tools import Tools
+from hkall_gateway.doctor.tools import TooLong, Tools, within
 from hkall_gateway.edge.tls import KIND
 from hkall_gateway.ncip.calls import Caller
+from hkall_gateway.ncip.key_sets import MOST_BYTES
+from hkall_gateway.ncip.our_proofs import OurProof
+from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.rules.vocabulary import Sensitive
 
 PEER_S: Final = 10.0
@@ -43,10 +46,11 @@ def examinees(tools: Tools, here: Here, to: str = "") -> dict[str, Examinee]:
     `to` is the recipient that the mail server is asked about; without it our own address.
     """
     config = tools.means.config()
-    callers = rows.callers(config, tools.means.environ)
+    callers = rows.callers(config, tools.means.environ, AgentPost(tools.reactor, most_bytes=MOST_BYTES).get)
+    ours = rows.our_proofs(config, tools.means.environ)
     found = [
         Examinee(GATEWAY, str(here.path), own.PLAN, lambda sheet: own.examined(sheet, tools, here)),
-        *(_partner(tools, row, callers[row.agency]) for row in config.partners),
+        *(_partner(tools, row, callers[row.agency], ours.get(row.agency)) for row in config.partners),
         *(_client(tools, callers[row.agency]) for row in config.clients),
         Examinee(ILS, ils.title(config.ils), ils.plan(config), lambda sheet: ils.examined(sheet, tools)),
         *_mail(tools, config, to),
@@ -61,22 +65,30 @@ async def examine(one: Examinee, sheet: Sheet) -> Sheet:
     return sheet
 
 
-def _partner(tools: Tools, row: Partner, caller: Caller) -> Examinee:
+def _partner(tools: Tools, row: Partner, caller: Caller, ours: OurProof | None) -> Examinee:
     partner, agency = row.plain(), tools.means.config().library.agency
-    there = Responder(partner, agency, Sensitive(caller.secret), OF_PARTNER, row.can_lookup_items)
+    there = Responder(partner, agency, Sensitive(caller.secret), OF_PARTNER, row.can_lookup_items, ours)
 
     async def work(sheet: Sheet) -> None:
         addresses = await ncip.examined(sheet, tools, there)
-        proofs.judged(sheet, caller, doors(tools.means.config()), addresses)
+        await _judged(sheet, tools, caller, addresses)
 
     return Examinee(row.agency, ncip.place(row.url), (*ncip.plan(partner), proofs.CHECK), work)
 
 
 def _client(tools: Tools, caller: Caller) -> Examinee:
     async def work(sheet: Sheet) -> None:
-        proofs.judged(sheet, caller, doors(tools.means.config()), ())
+        await _judged(sheet, tools, caller, ())
 
     return Examinee(caller.agency, "client", (proofs.CHECK,), work)
+
+
+async def _judged(sheet: Sheet, tools: Tools, caller: Caller, addresses: tuple[str, ...]) -> None:
+    try:
+        keyless = await within(tools.reactor, sheet.left_s(), proofs.keyless(caller, tools.means.clock()))
+    except TooLong:
+        keyless = True
+    proofs.judged(sheet, caller, doors(tools.means.config()), addresses, keyless=keyless)
 
 
 def _mail(tools: Tools, config: Gateway, to: str) -> Iterator[Examinee]:

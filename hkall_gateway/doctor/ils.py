@@ -37,8 +37,8 @@ def plan(config: Gateway) -> tuple[str, ...]:
     ils = config.ils
     by_sip2 = sip2.plan(ils) if ils.relay or ils.connector == "sip2" else ()
     by_ncip = ncip.plan(partner(config)) if ils.connector == "ncip" else ()
-    files = ("loaded",) if ils.connector in FILES else ("lookup.patron",)
-    return tuple(dict.fromkeys((*files, *by_sip2, *by_ncip)))
+    first, last = (("loaded",), ()) if ils.connector in FILES else ((), ("lookup.patron",))
+    return tuple(dict.fromkeys((*first, *by_sip2, *by_ncip, *last)))
 
 
 def title(ils: Ils) -> str:
@@ -80,16 +80,20 @@ async def examined(sheet: Sheet, tools: Tools) -> None:
 async def _by_connector(sheet: Sheet, tools: Tools) -> None:
     """Ask the connector itself about a card that cannot exist. What was loaded from files stays out of it."""
     engine = open_engine(EMPTY)
-    create_all(engine)
-    with closing(Immediate(engine, _unit)) as store:
-        asked = _connector(tools, store)
-        try:
-            facts = await within(tools.reactor, sheet.left_s(), asked.borrower(NOBODY))
-        except (Unreachable, TooLong) as failed:
-            sheet.fail("lookup.patron", f"an unknown card: {failed}")
-            return
-        finally:
-            engine.dispose()
+    try:
+        create_all(engine)
+        with closing(Immediate(engine, _unit)) as store:
+            await _asked(sheet, tools, _connector(tools, store))
+    finally:
+        engine.dispose()
+
+
+async def _asked(sheet: Sheet, tools: Tools, connector: LocalIls) -> None:
+    try:
+        facts = await within(tools.reactor, sheet.left_s(), connector.borrower(NOBODY))
+    except (Unreachable, TooLong) as failed:
+        sheet.fail("lookup.patron", f"an unknown card: {failed}")
+        return
     if facts.borrower is None:
         sheet.ok("lookup.patron", "an unknown card is unknown")
     else:

@@ -21,6 +21,7 @@ from hkall_gateway.ncip.dialects import DIALECTS, minor, version_1
 from hkall_gateway.ncip.documents import CATALOGUE, item_id, request_id, user_id
 from hkall_gateway.ncip.looking import STATUS, UNKNOWN_ITEM, copies_in
 from hkall_gateway.ncip.messages import BadMessage, Fields, Message
+from hkall_gateway.ncip.our_proofs import OurProof
 from hkall_gateway.ncip.problems import NOT_UNDERSTOOD, meaning, own_meaning, spelled
 from hkall_gateway.ncip.transport import AgentPost, NoReply, NotSent, Post, Posted
 from hkall_gateway.rules.vocabulary import ItemKey, Partner, Sensitive
@@ -30,7 +31,7 @@ NOBODY: Final = "HKALL-DOCTOR-0"
 UNKNOWN: Final = frozenset({UNKNOWN_ITEM.casefold(), "unknown request", "unknown user"})
 
 STATUSES: Final[Mapping[int, str]] = {
-    401: "The web server in front wants a login that the gateway does not send: ask the peer to admit our address without it.",
+    401: "The peer wants a proof in the Authorization header: agree on one (`our_proof`), or ask it to admit us without.",
     403: "Ask the peer to admit the address of this machine in its firewall or web server.",
     404: "The path of the URL is wrong: ask the peer for the address of its NCIP responder.",
     405: "There is a web page at this path, and no NCIP responder: ask the peer for the right address.",
@@ -87,7 +88,8 @@ def place(url: str) -> str:
 class Responder:
     """One responder, who we are to it, and the secret that it expects of us (empty where none is agreed).
 
-    `key` of the configuration says whether its look-ups of items are used, which is `used`.
+    `key` of the configuration says whether its look-ups of items are used, which is `used`. `proof` writes our Authorization
+    header; None where none is sent.
     """
 
     partner: Partner
@@ -95,6 +97,17 @@ class Responder:
     secret: Sensitive
     key: str
     used: bool
+    proof: OurProof | None = None
+
+    def post(self, tools: Tools) -> Post:
+        """The way to it, as the gateway's own documents go."""
+        way, proof = AgentPost(tools.reactor), self.proof
+        return way.proving(lambda: proof(tools.means.clock())) if proof else way
+
+    def proofs(self) -> str:
+        """What it can know us by, for people."""
+        given = {"the agreed secret": self.secret, "our Authorization header": self.proof}
+        return " and ".join(name for name, one in given.items() if one) or "our address alone"
 
     def client(self, post: Post) -> Client:
         """What asks it, as the gateway does."""
@@ -105,7 +118,7 @@ async def examined(sheet: Sheet, tools: Tools, there: Responder) -> tuple[str, .
     """Examine one responder; the addresses of its host, () where it cannot be reached."""
     addresses, open_way = await _way(sheet, tools, there.partner.url)
     if open_way:
-        heard = Heard(tools, sheet, AgentPost(tools.reactor))
+        heard = Heard(tools, sheet, there.post(tools))
         await _questions(sheet, there, heard)
     return addresses
 
@@ -182,7 +195,7 @@ def admitted(sheet: Sheet, service: str, reply: Message, there: Responder) -> bo
     elif faults:
         sheet.fail("proof.ours", f"{there.partner.agency} says {', '.join(faults)} to us as {there.agency}")
     else:
-        sheet.ok("proof.ours", f"as {there.agency}, by {'the agreed secret' if there.secret else 'our address alone'}")
+        sheet.ok("proof.ours", f"as {there.agency}, by {there.proofs()}")
     return not faults
 
 

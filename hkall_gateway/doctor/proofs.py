@@ -1,9 +1,10 @@
-"""Whether a peer's row would admit it: a proof that can be given, and an address from which it may come. Pure."""
+"""Whether a peer's row would admit it: a proof that can be given, and an address from which it may come."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from hkall_gateway.doctor.findings import Sheet
@@ -13,6 +14,7 @@ from hkall_gateway.ncip.calls import Caller
 
 CHECK: Final = "proof.theirs"
 CERTIFICATE: Final = "certificate"
+NO_KEYS: Final = "Open the address on this machine (`curl -i URL`), and ask the peer where it publishes its keys."
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,19 @@ class Doors:
     client_ca: bool
 
 
-def judged(sheet: Sheet, caller: Caller, doors: Doors, addresses: Sequence[str]) -> None:
+async def keyless(caller: Caller, now: datetime) -> bool:
+    """Whether a row believes signed tokens, and no keys can be had to tell them by."""
+    token = caller.http.token
+    return token is not None and await token.keys.having("", now) is None
+
+
+def judged(sheet: Sheet, caller: Caller, doors: Doors, addresses: Sequence[str], *, keyless: bool = False) -> None:
     """The finding about one row. `addresses` are those of the peer's own responder, () where it has none."""
     proofs = _proofs(caller)
     if not proofs:
         sheet.fail(CHECK, "the row has no proof: whatever the peer sends is refused")
+    elif keyless:
+        sheet.fail(CHECK, "no JSON Web Key Set comes from `jwks_url`: no token of the peer is believed", NO_KEYS)
     elif proofs == [CERTIFICATE] and not (doors.tls and doors.client_ca):
         advice = "Set `client_ca` of [ncip] and listen on an ssl: port, or agree on a secret (`secret_env`)."
         sheet.fail(CHECK, "its certificate is never asked for", advice)

@@ -58,7 +58,8 @@ ROWS: Final = (
     Row("http", _RESPONDERS, "posts one look-up and reads whether the reply is an NCIP document",
         "Check the path of the URL with the peer: it must be its NCIP responder."),
     Row("proof.ours", _RESPONDERS, "reads in that reply whether the peer accepts our agency and our secret",
-        "Agree on AgencyId and secret with the peer; the variable that `secret_env` or `password_env` names holds ours."),
+        "Agree on AgencyId and secret with the peer; the variable that `secret_env` or `password_env` names holds ours, and "
+        "`our_proof` says what is sent in the Authorization header."),
     Row("lookup.item", _RESPONDERS, "looks up an item that cannot exist, by LookupItem, LookupItemSet or SIP2 17",
         "Ask the peer what its look-ups answer and how they are switched on; they only read."),
     Row("lookup.request", (PARTNER,), "asks by LookupRequest for a request that cannot exist (`can_lookup_request`)",
@@ -67,8 +68,9 @@ ROWS: Final = (
         "Choose the `dialect` of a version that the peer lists."),
     Row("clock", _RESPONDERS, "compares the peer's clock (Date of HTTP, the date of SIP2 98) with ours",
         "Let both machines follow NTP. Where all peers differ alike, it is our own clock."),
-    Row("proof.theirs", (PARTNER, CLIENT), "reads whether the peer's row has a proof and networks that would admit it",
-        "Give the row a `secret_env` or `certificate`, and the networks from which it calls in `allow_from`."),
+    Row("proof.theirs", (PARTNER, CLIENT),
+        "reads whether the peer's row has a proof and networks that would admit it, and fetches the keys of its tokens",
+        "Give the row a proof (docs/callers.md), and the networks from which it calls in `allow_from`."),
 
     Row("login", (ILS,), "logs in by SIP2 93 with `login` and `password_env` of [ils]",
         "Check login and password with whoever runs the library system; the password is in the variable of `password_env`."),

@@ -85,6 +85,7 @@ def write_config(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "policy.toml").write_text(decided_policy() if policy is None else policy, encoding="utf-8")
     path = folder / "gateway.toml"
+    private(path)
     fixed = _FIXED.format(sip2=ports.sip2, ncip=ports.ncip, ops=ports.ops, smtp=ports.smtp, location=LOCATION)
     tables = [_with(fixed, keys or {})]
     tables += [_terminal(login, role, callers or {}) for login, role in TERMINALS.items()]

@@ -32,14 +32,15 @@ async def authenticated(door: Door, message: Message, peer: Peer) -> Caller | Tr
     if not claimed and not rows and credentials is None:
         missing = Trouble(problems.NEEDED_DATA_MISSING, "the header does not say who asks", "FromAgencyId")
         return replace(missing, challenge=challenge(_schemes(door, peer)))
-    ways = _ways(peer, claimed or (credentials.name if credentials else ""))
+    guessed = claimed or (rows[0].agency if rows else credentials.name if credentials else "")
+    ways = _ways(peer, guessed)
     if door.proofs.shut(ways, door.now()):
         return Trouble(problems.TRY_LATER, "too many wrong proofs; ask again in a quarter of an hour", "FromAgencyId")
     offered = Offered(message.text("InitiationHeader/FromAgencyAuthentication"), credentials, peer)
     found = await _proven(door, claimed, rows, offered)
     if isinstance(found, Trouble) and _was_wrong(found, offered):
         door.proofs.count(ways, door.now())
-        door.metrics.wrong_proofs.labels(claimed if claimed in door.callers else "unknown").inc()
+        door.metrics.wrong_proofs.labels(guessed if guessed in door.callers else "unknown").inc()
     return found
 
 

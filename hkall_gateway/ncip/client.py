@@ -217,10 +217,11 @@ def _number(asked: Message, reply: Message) -> str:
     """The RequestId of a reply that has another than was asked under, as AGENCY:VALUE; "" where it has the same or none.
 
     What comes back on the connection is about what was asked: FOLIO (mod-ncip 1.17) and Koha's NCIPServer number requests
-    themselves, with or without an AgencyId.
+    themselves, with or without an AgencyId, which is written as we write it.
     """
     ours, theirs = (m.text("RequestId/RequestIdentifierValue") for m in (asked, reply))
-    agency = reply.text("RequestId/AgencyId") or asked.text("InitiationHeader/ToAgencyId/AgencyId")
+    said, known = reply.text("RequestId/AgencyId"), asked.text("InitiationHeader/ToAgencyId/AgencyId")
+    agency = known if said.casefold() in ("", known.casefold()) else said
     return f"{agency}:{theirs}" if ours and theirs and ours != theirs else ""
 
 

@@ -211,20 +211,20 @@ def _trouble(no: Refused | Trouble, message: Message) -> Trouble:
 def _written(door: Door, asked: Asked, said: Fields | Trouble, sender: str) -> bytes:
     dialect = door.dialect(sender)
     try:
-        return encode(_reply(door, asked, said), dialect)
+        return encode(_reply(door, asked, said, sender), dialect)
     except Exception:
         LOG.exception("ncip.writing_failed", service=asked.service)
-        return encode(_reply(door, Asked(asked.service), _try_again()), dialect)
+        return encode(_reply(door, Asked(asked.service), _try_again(), sender), dialect)
 
 
-def _reply(door: Door, asked: Asked, said: Fields | Trouble) -> Message:
+def _reply(door: Door, asked: Asked, said: Fields | Trouble, sender: str) -> Message:
     """In the version, the namespace habit and the place (inside Ext or not) of the question."""
     problem: Fields = {"Problem": [_problem(said, asked.service or "")]} if isinstance(said, Trouble) else said
     was, manner = asked.message, (asked.message.namespaced, asked.message.extension)
     if asked.service is None:
         return Message("Problem", problem, was.version, *manner)
     service = REPLIES.get(asked.service) or SHAPES[asked.service].reply
-    fields = {**_swapped(door, asked.header), **problem, **_extras(door, asked, problem)}
+    fields = {**_swapped(door, asked.header), **problem, **_extras(door, asked, problem, sender)}
     return Message(service, fields, _version(was, service), *manner)
 
 
@@ -237,7 +237,7 @@ def _version(asked: Message, reply: str) -> str:
 REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}
 
 
-def _extras(door: Door, asked: Asked, said: Fields) -> Fields:
+def _extras(door: Door, asked: Asked, said: Fields, sender: str) -> Fields:
     """What NCIP knows of the question's own Ext: NNCIPP and crosslink know their requests by it. `said` may add to it.
 
     Where the caller's row says so its RequestId stands there too: OpenRS looks for one in every reply, also beside a Problem
@@ -249,13 +249,13 @@ def _extras(door: Door, asked: Asked, said: Fields) -> Fields:
         return {}
     kept = {name: value for name, value in theirs.items() if name != "Ext"}
     number = asked.message.fields.get("RequestId")
-    if number and _by_number_in_ext(door, asked):
+    if number and _by_number_in_ext(door, sender):
         kept = {"RequestId": [number], **kept}
     return {"Ext": {**kept, **ours}} if kept else {}
 
 
-def _by_number_in_ext(door: Door, asked: Asked) -> bool:
-    caller = door.callers.get(door.known(asked.header.from_agency))
+def _by_number_in_ext(door: Door, sender: str) -> bool:
+    caller = door.callers.get(door.known(sender))
     return caller is not None and caller.request_id_in_ext
 
 

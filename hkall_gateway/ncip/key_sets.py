@@ -39,7 +39,7 @@ def key_set(text: str | bytes) -> KeySet:
     try:
         found: Any = json.loads(text)
         keys = KeySet.import_key_set(found)
-    except (JoseError, ValueError, TypeError, KeyError, AttributeError) as bad:
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as bad:
         raise ValueError(f"no JSON Web Key Set: {type(bad).__name__}") from bad
     if not 1 <= len(keys.keys) <= MOST_KEYS:
         raise ValueError(f"a JSON Web Key Set has 1 to {MOST_KEYS} keys here, this one {len(keys.keys)}")
@@ -76,7 +76,12 @@ class UrlKeys:
         self._lock: Any = DeferredLock()  # it has no types
 
     async def having(self, kid: str, now: datetime) -> KeySet | None:
-        """The keys; those of before where the address does not answer. Tokens that come together wait for one fetch."""
+        """The keys; those of before where the address does not answer.
+
+        Tokens that come together wait for one fetch; who has its key already waits for nobody's.
+        """
+        if self._fresh(kid, now):
+            return self._keys
         await self._lock.acquire()
         try:
             if self._due(kid, now):
@@ -86,10 +91,15 @@ class UrlKeys:
             self._lock.release()
         return self._keys
 
+    def _fresh(self, kid: str, now: datetime) -> bool:
+        return self._known(kid) and not self._due(kid, now)
+
     def _due(self, kid: str, now: datetime) -> bool:
         age = now - self._asked_at if self._asked_at else KEPT
-        stranger = self._keys is None or (kid != "" and kid not in {key.kid for key in self._keys.keys})
-        return age >= (APART if stranger else KEPT)
+        return age >= (KEPT if self._known(kid) else APART)
+
+    def _known(self, kid: str) -> bool:
+        return self._keys is not None and (kid == "" or kid in {key.kid for key in self._keys.keys})
 
     async def _fetch(self) -> None:
         try:

@@ -30,8 +30,8 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 """What a row may pin: signatures with a private key alone, never HMAC and never "none"."""
 
 
-NO_TOKEN: Final = (JoseError, ValueError, TypeError, KeyError, InvalidKey, UnsupportedAlgorithm)
-"""What the library raises for texts that are no token, or none of these keys."""
+NO_TOKEN: Final = (JoseError, ValueError, TypeError, KeyError, InvalidKey, UnsupportedAlgorithm, RecursionError)
+"""What the library raises for texts that are no token, nested without end among them, or none of these keys."""
 
 
 class Keys(Protocol):

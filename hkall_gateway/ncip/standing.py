@@ -19,11 +19,14 @@ KNOWN_WORDS: Final = frozenset({IN_PROCESS, SHELF, *STATUS.values(), *replies.ST
 BORROWING: Final = frozenset(P) - LENDING | {P.RETURN_TRANSIT, P.CLOSED}
 
 
-def question(request: Request, partner: Partner) -> tuple[str, Fields] | None:
-    """The look-up that a partner answers about a request, service and fields; None where it answers none."""
+def question(request: Request, partner: Partner, number: str = "") -> tuple[str, Fields] | None:
+    """The look-up that a partner answers about a request, service and fields; None where it answers none.
+
+    `number` is the partner's own for the request, AGENCY:VALUE; "" where it goes by ours.
+    """
     if partner.can_lookup_request:
-        number = request_id(request.wire_agency, request.wire_id)
-        return "LookupRequest", {"RequestId": number, "RequestElementType": ["Request Status Type"]}
+        agency, _, value = (number or f"{request.wire_agency}:{request.wire_id}").partition(":")
+        return "LookupRequest", {"RequestId": request_id(agency, value), "RequestElementType": ["Request Status Type"]}
     if partner.can_lookup_items and request.item and request.side is Side.BORROWING:
         return "LookupItem", {"ItemId": item_id(request.item), "ItemElementType": ["Circulation Status"]}
     return None

@@ -13,6 +13,7 @@ from hkall_gateway.desk.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS,
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import By, Position, Side
+from hkall_gateway.store.unit import Unit
 
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
 STAFF = By("wong", "cli", "reconcile")
@@ -42,6 +43,32 @@ def mend(world: World, position: str, reason: str = "their list of today") -> Ou
     done: Outcome = world.store.now(reconciling.apply, pair, line, reason, STAFF, world.desk.house, world.now)
     world.pump()
     return done
+
+
+def number_it(world: World, number: str) -> None:
+    """The lender has given R1 a number of its own."""
+
+    def mark(unit: Unit) -> None:
+        asked = unit.request_asked("R1-1")
+        assert asked is not None
+        unit.mark(asked[1], their_number=number)
+
+    world.store.now(mark)
+
+
+def test_a_list_may_name_a_request_by_the_lenders_own_number(world: World) -> None:
+    number_it(world, "CUHK:77")
+    own = {name: Theirs(name, ("SHIPPED",), "C1") for name in ("CUHK:77", "CUHK:78")}
+    said = world.store.now(reconciling.under_our_numbers, "CUHK", own, "HKU")
+
+    assert {*said} == {"HKU:R1-1", "CUHK:78"}
+    assert [(pair.request, pair.mend) for pair in compared(world, said)] == [("R1", "take it as shipped"), ("", "")]
+
+
+def test_a_lender_is_asked_by_its_own_number_where_it_has_one(world: World) -> None:
+    assert world.store.now(reconciling.their_number, world.request("R1")) == ""
+    number_it(world, "CUHK:77")
+    assert world.store.now(reconciling.their_number, world.request("R1")) == "CUHK:77"
 
 
 # ---- the table

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.desk.messages.commands import BorrowFromUs, Heard
+from hkall_gateway.desk.messages.partner_commands import RequestSeen, SeeRequest
 from hkall_gateway.desk.messages.results import Noted, Paged, Refused
 from hkall_gateway.desk.their_numbers import as_ours
 from hkall_gateway.lab.script import manner
@@ -51,6 +52,51 @@ def test_a_shipment_under_the_lenders_number_is_that_of_our_request(world: World
     assert (world.request("R1").position, world.request("R1").item) == (P.IN_TRANSIT, C1)
 
 
+@pytest.mark.parametrize("item", [C1, None], ids=["its copy", "no copy"])
+def test_our_number_under_the_lenders_agency_is_ours(world: World, item: ItemKey | None) -> None:
+    place(world, "ok request=CUHK:R1-1")
+
+    assert isinstance(shipped(world, "CUHK", "R1-1", item), Noted)
+    assert world.request("R1").position is P.IN_TRANSIT
+
+
+def test_our_number_for_another_lender_is_not_taken_for_this_ones(world: World) -> None:
+    place(world)
+    told = Heard(By("LU", "ncip", "ItemShipped"), "LU", "LU", "R1-1")
+    assert world.store.now(as_ours, told, "HKU") == told
+
+
+@pytest.mark.parametrize("agency", ["cuhk", "CUHK", ""])
+def test_the_agency_of_its_number_is_written_in_any_case(world: World, agency: str) -> None:
+    place(world, f"ok request={agency}:77")
+
+    assert isinstance(shipped(world, "CUHK", "77", None), Noted)
+
+
+def test_of_two_requests_with_one_number_the_copy_says_which(world: World) -> None:
+    world.peers.script("CUHK", *manner("ok request=CUHK:77 x2"))
+    for bib in ("b-dune", "b-dream"):
+        world.tell("HKU-DISCOVERY", f"RequestItem user=UG1 bib={bib} request={bib}")
+        world.pump()
+
+    assert isinstance(shipped(world, "CUHK", "77", C1), Noted)
+
+    assert [world.request(name).position for name in ("R1", "R2")] == [P.IN_TRANSIT, P.REQUESTED]
+
+
+def test_of_two_requests_with_one_number_the_open_one_is_meant(world: World) -> None:
+    world.peers.script("CUHK", *manner("ok request=CUHK:77 x2"))
+    for bib in ("b-dune", "b-dream"):
+        world.tell("HKU-DISCOVERY", f"RequestItem user=UG1 bib={bib} request={bib}")
+        world.pump()
+    world.tell("HKU-DISCOVERY", "CancelRequestItem user=UG1 request=b-dream")
+    world.pump()
+
+    assert isinstance(shipped(world, "CUHK", "77", None), Noted)
+
+    assert [world.request(name).position for name in ("R1", "R2")] == [P.IN_TRANSIT, P.CANCELLED]
+
+
 def test_news_may_overtake_the_answer_that_has_the_number(world: World) -> None:
     place(world, answer="")
 
@@ -77,3 +123,15 @@ def test_a_request_of_the_partners_own_stays_its_own(world: World) -> None:
 
     assert world.store.now(as_ours, told, "HKU") == told
     assert world.store.now(as_ours, replace(told, item=C1), "HKU").wire_id == "R1-1"
+
+
+def test_a_lender_may_ask_about_a_request_by_its_own_number(world: World) -> None:
+    place(world)
+
+    def seen(partner: str) -> object:
+        return finished(world.desk.see_request(SeeRequest(By(partner, "ncip", "LookupRequest"), partner, "77", partner, False)))
+
+    found = seen("CUHK")
+    assert isinstance(found, RequestSeen)
+    assert found.request == "R1"
+    assert isinstance(seen("LU"), Refused)

@@ -111,13 +111,16 @@ Web = Callable[..., str]
 
 @pytest.fixture
 def web() -> Iterator[Web]:
-    """Starts Python's own HTTP server, which answers each POST by a function; its address."""
+    """Starts Python's own HTTP server, which answers each POST and GET by a function; its address."""
     running: list[ThreadingHTTPServer] = []
 
     def start(answer: Answer, identity: Path | None = None) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 answer(self, self.rfile.read(int(self.headers["Content-Length"])))
+
+            def do_GET(self) -> None:
+                answer(self, b"")
 
             def log_message(self, *_: Any) -> None:
                 """Nothing for the terminal."""

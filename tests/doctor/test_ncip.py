@@ -105,7 +105,7 @@ def test_every_check_of_the_plan_has_a_finding_whatever_failed(site: Site) -> No
     [
         (200, "it must be its NCIP responder"),
         (302, "follows no redirects"),
-        (401, "wants a login"),
+        (401, "wants a proof"),
         (403, "admit the address of this machine"),
         (404, "The path of the URL is wrong"),
         (500, "out of order"),
@@ -171,6 +171,41 @@ def test_a_refused_proof_fails_and_ends_the_questions(site: Site, web: Web, prob
     sheet = site.examine("CUHK")
     assert (status(sheet)["http"], status(sheet)["proof.ours"], status(sheet)["lookup.item"]) == ("ok", "fail", "skip")
     assert finding(sheet, "proof.ours").detail == f"CUHK says {problem} to us as HKU"
+
+
+def test_our_proof_in_the_authorization_header_is_shown_as_the_gateway_shows_it(site: Site, web: Web) -> None:
+    shown: list[str | None] = []
+
+    def guarded(request: BaseHTTPRequestHandler, body: bytes) -> None:
+        shown.append(request.headers["Authorization"])
+        if shown[-1] == "Bearer k3y":
+            library("Unknown Item")(request, body)
+        else:
+            answering(401, "text/html", b"<p>Who are you?</p>")(request, body)
+
+    site.environ["KEY"] = "k3y"
+    url = web(guarded)
+    site.partner(url, 'our_proof = { bearer_env = "KEY" }')
+    sheet = site.examine("CUHK")
+    assert set(status(sheet).values()) == {"ok"}
+    assert finding(sheet, "proof.ours").detail == "as HKU, by the agreed secret and our Authorization header"
+    site.partner(url)
+    assert "`our_proof`" in finding(site.examine("CUHK"), "http").advice
+    assert (shown[0], shown[-1]) == ("Bearer k3y", None)
+
+
+def test_the_keys_of_a_peers_tokens_are_fetched(site: Site, web: Web) -> None:
+    keys = b'{"keys": [{"kty": "EC", "crv": "P-256", "x": "%s", "y": "%s"}]}' % POINT
+    for code, body, word in ((200, keys, "ok"), (200, b"<html>", "fail"), (404, keys, "fail")):
+        publishes = web(answering(code, "application/json", body))
+        token = f'jwt = {{ issuer = "https://dcb.example", audience = "HKU", jwks_url = "{publishes}" }}'
+        site.partner(web(library("Unknown Item")), token)
+        found = finding(site.examine("CUHK"), "proof.theirs")
+        assert (found.status.value, "jwks_url" in found.detail) == (word, word == "fail")
+
+
+POINT = (b"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", b"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0")
+"""A point of the curve P-256. Source: RFC 7515, A.3."""
 
 
 def test_only_look_ups_are_sent_and_nobody_real_is_named(site: Site, web: Web) -> None:

@@ -143,11 +143,14 @@ def responder(reactor: Any) -> Iterator[str]:
     blockingCallFromThread(reactor, port.stopListening)
 
 
-def test_a_right_responder_passes_and_says_that_the_card_is_unknown(site: Site, responder: str) -> None:
+def test_a_right_responder_passes_and_says_that_the_card_is_unknown(
+    site: Site, responder: str, caplog: pytest.LogCaptureFixture
+) -> None:
     site.environ["ILS"] = "agreed"
     site.write(f'\n[ils]\nconnector = "ncip"\nurl = "{responder}"\npassword_env = "ILS"\n')
     sheet = site.examine("ils")
     assert finding(sheet, "lookup.patron").detail == "an unknown card is unknown"
+    assert [line.name for line in caplog.records if line.name.startswith("sqlalchemy")] == []
     assert [one for one in sheet.found if one.status.value == "fail"] == []
 
 

@@ -173,6 +173,14 @@ def test_wrong_proofs_are_counted_and_after_ten_not_even_a_right_one_is_looked_a
     assert value(world.door.metrics, "wrong_proofs_total", DISCOVERY) == 10
 
 
+def test_wrong_proofs_count_alike_by_whatever_name_the_row_is_found(world: World) -> None:
+    door = Door(world, NAMED)
+    for turn in range(10):
+        assert door.ask(basic("vufind", f"guess {turn}"), sender=DISCOVERY if turn % 2 else "") == FAILED
+    assert [door.ask(basic("vufind", "s3cret"), sender=sender) for sender in (DISCOVERY, "")] == [BUSY, BUSY]
+    assert value(world.door.metrics, "wrong_proofs_total", DISCOVERY) == 10
+
+
 def test_who_waits_for_the_challenge_has_guessed_nothing(world: World) -> None:
     door = Door(world, NAMED)
     for _ in range(12):
@@ -257,3 +265,14 @@ def test_a_token_whose_keys_cannot_be_had_is_no_wrong_proof(later: World) -> Non
 def test_a_row_may_take_signed_tokens_and_a_plain_secret(later: World) -> None:
     door = Door(later, signed(peer.public("rsa", "k1"), bearer_hash="hash of t0ken"), CUHK)
     assert [door.ask("Bearer t0ken", sender=CUHK), door.ask(f"Bearer {peer.token()}", sender=CUHK)] == ["", ""]
+
+
+def test_who_is_named_by_its_token_alone_finds_its_number_in_the_answer_too(later: World) -> None:
+    door = Door(later, signed(peer.public("rsa", "k1")), CUHK, request_id_in_ext=True).world.door
+    number = {"AgencyId": CUHK, "RequestIdentifierValue": "7:SUPPLIER"}
+    document = encode(Message("LookupRequest", {"RequestId": number}), DIALECTS["direct"])
+
+    reply = finished(respond(door, document, None, Peer("10.0.0.7", authorization=f"Bearer {peer.token()}")))
+
+    assert read(reply).text("Problem/ProblemType") == "Unknown Request"
+    assert read(reply).text("Ext/RequestId/RequestIdentifierValue") == "7:SUPPLIER"

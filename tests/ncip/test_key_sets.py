@@ -79,7 +79,8 @@ def test_numbers_that_are_made_up_cost_one_fetch_a_minute() -> None:
 
 
 @pytest.mark.parametrize(
-    "failed", [NotSent("no"), NoReply("cut"), Posted(503, "", b""), b"<html>", page(), b"[]", page("a") + b" " * 70_000]
+    "failed",
+    [NotSent("no"), NoReply("cut"), Posted(503, "", b""), b"<html>", page(), b"[]", b"[" * 60_000, page("a") + b" " * 70_000],
 )
 def test_what_cannot_be_fetched_leaves_the_keys_of_before(failed: bytes | Posted | Exception) -> None:
     keys = UrlKeys(URL, Web(page("a"), failed).get)
@@ -103,6 +104,20 @@ def test_tokens_that_come_together_wait_for_one_fetch() -> None:
     first, second = (ensureDeferred(keys.having("a", NOW)) for _ in range(2))
     asked[0].callback(Posted(200, "application/json", page("a")))
     assert (len(asked), len(finished(first).keys), len(finished(second).keys)) == (1, 1, 1)  # type: ignore[union-attr]
+
+
+def test_a_token_whose_key_is_at_hand_waits_for_nobodys_fetch() -> None:
+    answers, asked = [Deferred[Posted](), Deferred[Posted]()], list[str]()
+
+    async def slow(url: str, timeout_s: float) -> Posted:
+        asked.append(url)
+        return await answers[len(asked) - 1]
+
+    keys = UrlKeys(URL, slow)
+    ensureDeferred(keys.having("a", NOW))
+    answers[0].callback(Posted(200, "application/json", page("a")))
+    ensureDeferred(keys.having("made-up", NOW + timedelta(minutes=2)))  # it is under way from here on
+    assert (kids(keys, "a", NOW + timedelta(minutes=2)), len(asked)) == (["a"], 2)
 
 
 def test_a_command_fetches_nothing() -> None:

@@ -163,6 +163,14 @@ def test_rubbish_is_no_token(text: str) -> None:
     assert believed(text, rule()) is False
 
 
+@pytest.mark.parametrize("nested", [b"[" * 5000, b'{"iss":' * 800])
+def test_what_is_nested_without_end_is_no_token(nested: bytes) -> None:
+    part = base64.urlsafe_b64encode(nested).decode().rstrip("=")
+    head = base64.urlsafe_b64encode(b'{"alg":"RS256"}').decode().rstrip("=")
+    assert [issuer(f"{head}.{part}.AAAA"), issuer(f"{part}.{part}.AAAA")] == ["", ""]
+    assert believed(f"{head}.{part}.AAAA", rule()) is False
+
+
 @given(st.data())
 def test_a_token_with_one_character_changed_is_not_believed(data: st.DataObject) -> None:
     good = _GOOD

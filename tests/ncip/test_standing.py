@@ -91,3 +91,12 @@ def test_a_partner_is_asked_what_it_can_answer(request_: Request, row: Partner, 
     asked = question(request_, row)
 
     assert (asked[0] if asked else None) == service
+
+
+@pytest.mark.parametrize(("number", "asked"), [("", ("HKU", "R1-1")), ("X:7:1", ("X", "7:1"))])
+def test_a_request_is_asked_about_under_the_partners_own_number(number: str, asked: tuple[str, str]) -> None:
+    found = question(LOAN, Partner("X", "", can_lookup_request=True), number)
+
+    assert found is not None
+    message = Message(*found)
+    assert (message.text("RequestId/AgencyId"), message.text("RequestId/RequestIdentifierValue")) == asked

@@ -78,6 +78,15 @@ def test_a_key_of_the_file_goes_before_the_systems(tmp_path: Path) -> None:
     assert ("Did not find a user with that id", "fault") in partner.problems
 
 
+def test_a_problem_of_the_file_stands_beside_the_systems_or_goes_before_it(tmp_path: Path) -> None:
+    said = "{ 'Closed for stocktaking' = 'later', 'User id missing' = 'refused' }"
+    config = read(tmp_path, f"{PARTNER}\nsystem = 'folio'\nproblems = {said}")
+
+    meant = config.partners[0].problems
+    assert {meant["Closed for stocktaking"], meant["User id missing"]} == {"later", "refused"}
+    assert meant["Did not find a user with that id"] == "fault"
+
+
 def test_a_table_without_a_system_is_as_it_was(tmp_path: Path) -> None:
     assert read(tmp_path, PARTNER).partners[0].plain().dialect == "direct"
 

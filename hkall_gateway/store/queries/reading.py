@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Executable, Select, bindparam, func, or_, select, text
 
+from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.records import from_json, record
 from hkall_gateway.rules.vocabulary import (
     Borrower,
@@ -126,15 +127,21 @@ class Reading:
         return self._only(_LENT, wire_agency=wire_agency, wire_id=wire_id)
 
     def request_asked(self, wire_id: str) -> tuple[Request, Candidate] | None:
-        """What we asked of a lender under our RequestId, with that lender's row; also for a former lender."""
-        row = _ASKED.first(self._connection, wire_id=wire_id)
+        """What we asked of a lender under our RequestId, with that lender's row; also for a former lender. None under ""."""
+        row = _ASKED.first(self._connection, wire_id=wire_id) if wire_id else None  # who was not asked yet has no number
         found = self.request(row["request"]) if row else None
         return (found, Candidate(**row)) if found and row else None
 
-    def request_numbered(self, lender: str, number: str) -> tuple[Request, Candidate] | None:
-        """The same, by the number (AGENCY:VALUE) that the lender gave it; of several the newest."""
+    def request_numbered(self, lender: str, number: str, barcode: str = "") -> tuple[Request, Candidate] | None:
+        """The same, by the number (AGENCY:VALUE) that the lender gave it.
+
+        Of several that of the copy with this barcode, of an open one, the newest.
+        """
         rows = _NUMBERED.cells(self._connection, lender=lender, number=number)
-        return self.request_asked(rows[-1][0]) if rows else None
+        found = [asked for (wire_id,) in rows if (asked := self.request_asked(wire_id))]
+        found = [asked for asked in found if asked[1].barcode == barcode] or found
+        still = [asked for asked in found if asked[0].position not in FINAL]
+        return next(reversed(still or found), None)
 
     def requests_with(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
         """Open requests that hold the copy with this barcode, of any agency unless one is given."""
