@@ -75,21 +75,37 @@ class CardDesk(ByHand):
         """
         return await self._store.glance(routing.copy, barcode, card, institution, arriving, self.house)
 
-    async def tell_local_system_later(self, message: LocalMessage, by: By) -> None:
-        """What was done here and could not be told there, or was asked there and not answered, waits in the outbox."""
-        now = self._now()
-        locks = locks_for(request=message.request, item=message.barcode)
-        await self._store.run(local_messages.tell_later, message, now, by, locks=locks)
+    async def tell_local_system(self, message: LocalMessage, by: By) -> int | None:
+        """What was done here is to be told there. The number to say how that went with; None: it waits for its turn."""
+        return await self._store.run(local_messages.tell, message, self._now(), by, locks=_about(message))
 
-    async def local_system_differs(self, message: LocalMessage, by: By) -> None:
+    async def local_system_told(self, number: int, message: LocalMessage, by: By) -> None:
+        """It was told at once."""
+        await self._store.run(local_messages.told, number, message, self._now(), by, locks=_about(message))
+
+    async def local_system_not_told(self, number: int, message: LocalMessage, by: By, *, unsure: bool) -> None:
+        """It could not be told at once, and is later; `unsure`: it was sent and not answered."""
+        await self._store.run(local_messages.not_told, number, message, unsure, self._now(), by, locks=_about(message))
+
+    async def tell_local_system_later(self, message: LocalMessage, by: By) -> None:
+        """What was asked there and not answered waits in the outbox."""
+        await self._store.run(local_messages.tell_later, message, self._now(), by, locks=_about(message))
+
+    async def local_system_differs(self, number: int | None, message: LocalMessage, by: By) -> None:
         """The local system refused what was done here."""
-        locks = locks_for(request=message.request)
-        await self._store.run(local_messages.differs, message, self._now(), by, locks=locks)
+        await self._store.run(local_messages.differs, number, message, self._now(), by, locks=_about(message))
+
+    async def copy_waits(self, barcode: str) -> bool:
+        """Whether the local system is still to hear something about a copy, or to say what it did with it."""
+        return await self._store.glance(local_messages.waits, barcode)
+
+    async def put_off(self, barcode: str) -> bool:
+        """It is about to be asked about a copy: what waits about it waits on. False if that is under way."""
+        return await self._store.run(local_messages.put_off, barcode, self._now(), locks=locks_for(item=barcode))
 
     async def local_system_answered(self, barcode: str, by: By) -> None:
-        """It has answered a question about a copy: whether it did an earlier one need not be looked up any more."""
-        if await self._store.glance(local_messages.waits, barcode):
-            await self._store.run(local_messages.answered_again, barcode, self._now(), by, locks=locks_for(item=barcode))
+        """It has done something new with a copy: what waited about it is overtaken."""
+        await self._store.run(local_messages.answered_again, barcode, self._now(), by, locks=locks_for(item=barcode))
 
     async def had(self, card: str) -> Had:
         """What a card has and owes here, whatever the local system knows of it."""
@@ -102,3 +118,7 @@ class CardDesk(ByHand):
     async def pay_at_terminal(self, ask: Pay, pin: Sensitive = NOTHING) -> Paid | Refused:
         """Take money for what a patron owes, from a terminal that may have asked for the PIN."""
         return await self._pin_refused(ask.card, pin) or await self.pay(ask)
+
+
+def _about(message: LocalMessage) -> Locks:
+    return locks_for(patron="" if message.barcode else message.patron, request=message.request, item=message.barcode)

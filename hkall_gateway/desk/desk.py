@@ -52,7 +52,7 @@ class Desk(PartnerDesk):
         unsure = checked and pin_ok is None  # whoever it is, nobody can tell whether it is they
         facts = AWAY if unsure else facts
         seen = await self._store.glance(queries.see_patron, ask, facts, pin_ok, self.house, self._now(), patron=ask.card)
-        return replace(seen, known=unsure)
+        return replace(seen, known=True) if unsure else seen
 
     async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
         """What a copy is doing."""

@@ -51,7 +51,7 @@ class Health:
         self._channel, self._now, self._patience, self._timer = channel, now, patience, timer
         self._metrics, self._beside = metrics or Metrics(), beside
         self._link = Link(channel)
-        self._logins: dict[str, Link] = {}
+        self._logins: dict[str, tuple[Link, object]] = {}
         self._trial: Trial | None = None
         self._due: Any = None
 
@@ -115,15 +115,17 @@ class Health:
 
     # ---- logins: one that is refused says nothing of the others
 
-    def may_log_in(self, name: str) -> bool:
-        """Whether a login may be tried now: not while it rests since it was refused."""
-        link = self._logins.get(name)
-        return link is None or breaker.room(link, 1, 0, self._now()) > 0
+    def may_log_in(self, name: str, proof: object) -> bool:
+        """Whether a login may be tried now: not while it rests since it was refused with this very `proof`."""
+        link, refused = self._logins.get(name, (None, None))
+        return link is None or refused != proof or breaker.room(link, 1, 0, self._now()) > 0
 
-    def login_refused(self, name: str, why: str) -> None:
+    def login_refused(self, name: str, proof: object, why: str) -> None:
         """The system does not take this login: it is tried again after five seconds, ten, and so on, up to fifteen minutes."""
-        link = breaker.faulted(self._logins.get(name, Link(name)), self._patience, self._now(), why)
-        self._logins[name] = link
+        before, refused = self._logins.get(name, (None, None))
+        known = before if before is not None and refused == proof else Link(name)
+        link = breaker.faulted(known, self._patience, self._now(), why)
+        self._logins[name] = link, proof
         again = link.rests_until.isoformat() if link.rests_until else ""
         LOG.error("ils.login_refused", channel="ils", asked_by=self._channel, login=name, why=why, again_at=again)
         self._metrics.ils_login_refused.labels(self._channel, name).set(1)
@@ -133,10 +135,6 @@ class Health:
         if self._logins.pop(name, None) is not None:
             LOG.info("ils.login_taken", channel="ils", asked_by=self._channel, login=name)
         self._metrics.ils_login_refused.labels(self._channel, name).set(0)
-
-    def login_changed(self, name: str) -> None:
-        """Another password will be tried with this name: the refusal of the former one does not count."""
-        self._logins.pop(name, None)
 
     # ---- in the background
 

@@ -235,7 +235,7 @@ class Direct:
 
     @property
     def refused(self) -> bool:
-        return bool(self.login.name) and not self._health.may_log_in(self.login.name)
+        return bool(self.login.name) and not self._health.may_log_in(self.login.name, self.login)
 
     async def __call__(self, body: bytes) -> bytes:
         question = body[:2].decode()
@@ -243,7 +243,7 @@ class Direct:
             raise Unreachable("it is down")
         here = self._system.state in ("here", "refusing")
         if here and not self._system.takes(self.login):
-            self._health.login_refused(self.login.name, "the login was refused")
+            self._health.login_refused(self.login.name, self.login, "the login was refused")
             raise Unreachable("the login was refused")
         if not here:
             if self._system.state == "mute":

@@ -51,9 +51,13 @@ class LocalMessage:
 
     @property
     def ordering_key(self) -> str:
-        """What is told in order: the messages of one request, of one copy, or of one card; it never shows a card."""
+        """What is told in order: the messages of one copy, whichever requests they are about, or of one card.
+
+        A payment waits for nobody and nobody for it: a person looks it up. The key never shows a card.
+        """
         card = blake2b(self.patron.encode(), digest_size=6).hexdigest()
-        return self.request or (key_of_copy(self.barcode) if self.barcode else f"card:{card}")
+        of_card = f"payment:{card}" if self.send == LocalSend.CHECK_ILS_PAYMENT else f"card:{card}"
+        return key_of_copy(self.barcode) if self.barcode else of_card
 
 
 def key_of_copy(barcode: str) -> str:

@@ -51,6 +51,8 @@ ON_SHELF: Final[Mapping[str, str]] = {
 AWAITED: Final = frozenset({P.IN_TRANSIT, P.RECEIVED})
 """Where somebody waits for the copy; HKALL books have no queue (R22)."""
 
+NO_COPY: Final = frozenset({"", "00", "01"})
+"""Circulation statuses that a system gives a barcode that it does not know."""
 OUT: Final = frozenset({"04", "05", "07", "11", "12"})
 """Circulation statuses of a copy that is not in its library: lent, recalled, claimed, lost."""
 OTHER: Final = "01"

@@ -117,7 +117,8 @@ async def patron_information(turn: Turn) -> Reply:
 
 
 def _record(turn: Turn, seen: PatronSeen, said: Mapping[str, Value]) -> Reply:
-    return replace(reply(turn, said, seen.refusal), wrong_pin=seen.pin_ok is False and not seen.known)
+    told = reply(turn, said, seen.refusal)
+    return replace(told, wrong_pin=True) if seen.pin_ok is False and not seen.known else told
 
 
 async def end_session(turn: Turn) -> Reply:

@@ -20,7 +20,7 @@ from hkall_gateway.rules.vocabulary import Position, Why
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, body_of, decode
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.holds import MODES, asked_hold
-from hkall_gateway.sip2.items import OUT
+from hkall_gateway.sip2.items import NO_COPY, OUT
 from hkall_gateway.sip2.messages import BX
 from hkall_gateway.sip2.patrons import FINES, LISTINGS, Line, asked_list, line_text, lists_of, texts_of, what_is_unknown
 from hkall_gateway.sip2.turns import Handler, Reply, Turn, dollars, refuse_by
@@ -42,8 +42,8 @@ LATER: Final = {
 """What both sides do, and how the local system hears of it later where it was away."""
 UNSURE: Final = {"11": LocalSend.CHECK_ILS_LOAN, "37": LocalSend.CHECK_ILS_PAYMENT}
 """What may have been done although no answer came, and matters then: the terminal says no, and the local system may not."""
-NO_COPY: Final = frozenset({"", "00", "01"})
-"""Circulation statuses that a system gives a barcode that it does not know."""
+CHANGES_A_COPY: Final = frozenset({"09", "11"})
+"""Messages of the local system's own books after which it knows better where a copy is than what it was still to hear."""
 FLAGS: Final = ("checkin_ok", "checkout_ok", "acs_renewal_policy", "status_update_ok", "off_line_ok")
 """What 98 says beside BX of what may be done."""
 OF_THE_LINE: Final = frozenset({"93", "97", "99"})
@@ -119,19 +119,25 @@ async def _told_to_both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
     ours = await handler(turn)
     if ours.no is not None or turn.message.code not in ("09", "11"):
         return ours
-    told = await _said(turn, beyond, _asked(turn))
+    desk, message = turn.door.desk, _message(turn, LATER[turn.message.code], ours.request)
+    number = await desk.tell_local_system(message, turn.by)
+    if number is None:
+        return _with_text(ours, tell(News.WILL_BE_TOLD, turn.language()))
+    theirs, unsure = await _tried(turn, beyond)
+    told = _taken_apart(theirs, turn) if theirs is not None else None
     if told is not None and told.get("ok") == "1":
+        await desk.local_system_told(number, message, turn.by)
         return ours
     LOG.warning("sip2.not_told_to_ils", code=turn.message.code, request_id=ours.request, reached=told is not None)
     if told is None and not turn.says("BI"):
-        return await _told_later(turn, ours)
-    await turn.door.desk.local_system_differs(_message(turn, LATER[turn.message.code], ours.request), turn.by)
+        return await _told_later(turn, ours, number, message, unsure=unsure)
+    await desk.local_system_differs(number, message, turn.by)
     return _with_text(ours, tell(News.NOT_TOLD, turn.language()))
 
 
-async def _told_later(turn: Turn, ours: Reply) -> Reply:
+async def _told_later(turn: Turn, ours: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
     """It is done here; the local system hears of it as soon as it is back."""
-    await turn.door.desk.tell_local_system_later(_message(turn, LATER[turn.message.code], ours.request), turn.by)
+    await turn.door.desk.local_system_not_told(number, message, turn.by, unsure=unsure)
     return _with_text(ours, tell(News.WILL_BE_TOLD, turn.language()))
 
 
@@ -256,10 +262,18 @@ async def _both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
     A card that is blocked or enabled here while it is away is so there once it is back.
     """
     ours = await handler(turn)
-    theirs = await _reached(turn, beyond)
-    if theirs is not None:
-        return Reply({}, body=theirs)
-    return await _told_later(turn, ours) if ours.no is None and turn.message.code in LATER else ours
+    if ours.no is not None or turn.message.code not in LATER:
+        theirs = await _reached(turn, beyond)
+        return ours if theirs is None else Reply({}, body=theirs)
+    desk, message = turn.door.desk, _message(turn, LATER[turn.message.code])
+    number = await desk.tell_local_system(message, turn.by)
+    if number is None:
+        return _with_text(ours, tell(News.WILL_BE_TOLD, turn.language()))
+    theirs, unsure = await _tried(turn, beyond)
+    if theirs is None:
+        return await _told_later(turn, ours, number, message, unsure=unsure)
+    await desk.local_system_told(number, message, turn.by)
+    return Reply({}, body=theirs)
 
 
 # ---- wishes and money
@@ -312,17 +326,21 @@ def _offered_by_both(ours: Reply, theirs: Message) -> dict[str, Value]:
 async def _passed_on(turn: Turn, beyond: Beyond) -> Reply:
     """Their whole answer, or "please try again" in the words of this message.
 
-    A checkout or a payment to which no answer came may have been done: the terminal says so, and it is looked up later.
+    A checkout or a payment to which no answer came may have been done: the terminal says so, and it is looked up later. What
+    they are still to hear about a copy that is lent or comes back now is overtaken by it, and is not told meanwhile.
     """
-    code = turn.message.code
+    code, desk, barcode = turn.message.code, turn.door.desk, turn.message.get("AB")
+    waits = code in CHANGES_A_COPY and await desk.copy_waits(barcode)
+    if waits and not await desk.put_off(barcode):
+        return refuse_by(turn, Why.TRY_AGAIN)
     try:
         theirs = await _exchanged(turn, beyond, _asked(turn))
     except (HungUp, Unanswered):
         return await _may_be_done(turn) if code in UNSURE else refuse_by(turn, Why.TRY_AGAIN)
     except Unreachable:
         return refuse_by(turn, Why.TRY_AGAIN)
-    if code == "11" and theirs[2:3] == b"1":
-        await turn.door.desk.local_system_answered(turn.message.get("AB"), turn.by)
+    if waits and theirs[2:3] == b"1":
+        await desk.local_system_answered(barcode, turn.by)
     return Reply({}, body=theirs)
 
 
@@ -339,6 +357,14 @@ async def _reached(turn: Turn, beyond: Beyond) -> bytes | None:
         return await _exchanged(turn, beyond, _asked(turn))
     except Unreachable:
         return None
+
+
+async def _tried(turn: Turn, beyond: Beyond) -> tuple[bytes | None, bool]:
+    """The same, and whether they may have heard it where no answer came."""
+    try:
+        return await _exchanged(turn, beyond, _asked(turn)), False
+    except Unreachable as lost:
+        return None, isinstance(lost, HungUp | Unanswered)
 
 
 async def _said(turn: Turn, beyond: Beyond, body: bytes) -> Message | None:

@@ -11,7 +11,7 @@ from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.local_messages import LocalMessage, LocalSend
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode
 from hkall_gateway.sip2.fields import date18
-from hkall_gateway.sip2.items import OUT
+from hkall_gateway.sip2.items import NO_COPY, OUT
 from hkall_gateway.sip2.upstream import Beyond, HungUp, Unanswered, written
 from hkall_gateway.store.outbox import OutboxRow
 
@@ -36,7 +36,7 @@ class Retelling:
         """How it went; see `Answer`."""
         assert isinstance(row.payload, LocalMessage)
         try:
-            return await DEEDS[LocalSend(row.payload.send)](self, row.payload)
+            return await DEEDS[LocalSend(row.payload.send)](self, row.payload, row.state == "unsure")
         except (HungUp, Unanswered) as lost:
             return Answer("unknown", detail=str(lost))
         except Unreachable as away:
@@ -44,39 +44,63 @@ class Retelling:
         except BadMessage as bad:
             return Answer("unknown", detail=f"its reply cannot be used: {bad.why}")
 
-    async def _blocked(self, told: LocalMessage) -> Answer:
+    async def _blocked(self, told: LocalMessage, _unsure: bool) -> Answer:
         retained = {"card_retained": "Y" if told.retained else "N"}
         return _known(await self._said("01", told.at, {**retained, "AL": told.text, "AA": told.patron, "AC": ""}))
 
-    async def _enabled(self, told: LocalMessage) -> Answer:
+    async def _enabled(self, told: LocalMessage, _unsure: bool) -> Answer:
         return _known(await self._said("25", told.at, {"AA": told.patron, "AC": ""}))
 
-    async def _lent(self, told: LocalMessage) -> Answer:
+    async def _lent(self, told: LocalMessage, unsure: bool) -> Answer:
+        if unsure and await self._has(told):
+            return DONE
         flags = {"sc_renewal_policy": "N", "no_block": "Y", "nb_due_date": BLANK}
         said = await self._said("11", told.at, {**flags, "AA": told.patron, "AB": told.barcode, "AC": ""})
-        return DONE if said.get("ok") == "1" else Answer("refused", "not lent there")
+        done = said.get("ok") == "1" or await _if_it_says(self._has(told))
+        return DONE if done else Answer("refused", "not lent there")
 
-    async def _back(self, told: LocalMessage, **more: str) -> Answer:
+    async def _back(self, told: LocalMessage, unsure: bool) -> Answer:
+        if unsure and await self._is_in(told.barcode):
+            return DONE
+        return await self._taken_back(told)
+
+    async def _taken_back(self, told: LocalMessage, **more: str) -> Answer:
         when = {"no_block": "Y", "return_date": date18(told.at, self._zone)}
         said = await self._said("09", told.at, {**when, "AP": "", "AB": told.barcode, "AC": "", **more})
-        return DONE if said.get("ok") == "1" else Answer("refused", "not taken back there")
+        done = said.get("ok") == "1" or await _if_it_says(self._is_in(told.barcode))
+        return DONE if done else Answer("refused", "not taken back there")
 
-    async def _loan(self, asked: LocalMessage) -> Answer:
+    async def _has(self, told: LocalMessage) -> bool:
+        """Whether the copy is lent to this card already: an answer was lost, or staff did it by hand."""
+        return await self._status(told.barcode) in OUT and told.barcode in await self._loans(told.patron)
+
+    async def _is_in(self, barcode: str) -> bool:
+        """Whether the copy is known there and not on loan."""
+        return await self._status(barcode) not in OUT | NO_COPY
+
+    async def _status(self, barcode: str) -> str:
+        item = await self._said("17", self._now(), {"AB": barcode, "AC": ""})
+        return item.get("circulation_status")
+
+    async def _loans(self, patron: str) -> list[str]:
+        """The barcodes that a card has; none where the system does not list them."""
+        record = await self._said("63", self._now(), {"language": "000", "summary": CHARGED, "AA": patron, "AC": ""})
+        return [line.split(" ")[0] for line in record.all("AU")]
+
+    async def _loan(self, asked: LocalMessage, _unsure: bool) -> Answer:
         """Whether a checkout without an answer is a loan now. The terminal had said no, so it is undone, or for a person."""
-        item = await self._said("17", self._now(), {"AB": asked.barcode, "AC": ""})
-        if item.get("circulation_status") not in OUT:
+        if await self._status(asked.barcode) not in OUT:
             return DONE
-        record = await self._said("63", self._now(), {"language": "000", "summary": CHARGED, "AA": asked.patron, "AC": ""})
-        has = [line.split(" ")[0] for line in record.all("AU")]
+        has = await self._loans(asked.patron)
         if has and asked.barcode not in has:
             return DONE  # it is lent to somebody else
         if self._undoes and has:
-            return await self._back(asked, BI="Y")
+            return await self._taken_back(asked, BI="Y")
         return Answer("refused", "on loan there", "the terminal was told no: take it back there, or leave it with the reader")
 
-    async def _payment(self, asked: LocalMessage) -> Answer:
+    async def _payment(self, asked: LocalMessage, _unsure: bool) -> Answer:
         """Nobody can ask by SIP2 whether a payment was taken."""
-        return Answer("refused", "a payment without an answer", f"{asked.amount}: look it up there")
+        return Answer("refused", "a payment without an answer", f"{asked.amount}: look it up there", untold=True)
 
     async def _said(self, code: str, at: datetime, fields: Mapping[str, Value]) -> Message:
         common = {"transaction_date": date18(at, self._zone), "AO": self._institution}
@@ -84,12 +108,20 @@ class Retelling:
         return decode(await self._line(body), self._line.dialect)
 
 
+async def _if_it_says(look: Awaitable[bool]) -> bool:
+    """What a look after a no finds out; that no stands where the system does not answer the look."""
+    try:
+        return await look
+    except (Unreachable, BadMessage):
+        return False
+
+
 def _known(reply: Message) -> Answer:
     return Answer("refused", "no such card there") if reply.get("BL") == "N" else DONE
 
 
 # fmt: off
-DEEDS: Final[Mapping[LocalSend, Callable[[Retelling, LocalMessage], Awaitable[Answer]]]] = {
+DEEDS: Final[Mapping[LocalSend, Callable[[Retelling, LocalMessage, bool], Awaitable[Answer]]]] = {
     LocalSend.TELL_ILS_BLOCKED:  Retelling._blocked,
     LocalSend.TELL_ILS_ENABLED:  Retelling._enabled,
     LocalSend.TELL_ILS_LENT:     Retelling._lent,
@@ -97,5 +129,5 @@ DEEDS: Final[Mapping[LocalSend, Callable[[Retelling, LocalMessage], Awaitable[An
     LocalSend.CHECK_ILS_LOAN:    Retelling._loan,
     LocalSend.CHECK_ILS_PAYMENT: Retelling._payment,
 }
-"""What is said of each message."""
+"""What is said of each message; the last argument is whether it may have been heard already."""
 # fmt: on

@@ -163,12 +163,13 @@ class Upstream:
     (96) was not done, and is sent again; a reply that came garbled is asked for again (97).
 
     Only what concerns every question counts against the system: that no connection could be opened, that the login was not
-    answered, and that an answer did not come in time.
+    answered, and that an answer did not come in time. A connection that it ends over a question, or over a login, counts where
+    a trial ends likewise.
     """
 
     def __init__(self, dial: Dial, clock: Ticking, timeout_s: float, dialect: Dialect, health: Health, login: Login) -> None:
         self._dial, self._clock, self._timeout_s, self.dialect = dial, clock, timeout_s, dialect
-        self._health, self._login = health, login
+        self._health, self._login, self._first_login = health, login, login
         self._wire: Wire | None = None
         self._number = 0
         self._left = self._entered = self._sent = self._trying = False
@@ -179,8 +180,6 @@ class Upstream:
 
     @login.setter
     def login(self, login: Login) -> None:
-        if login != self._login:
-            self._health.login_changed(login.name)
         self._login = login
 
     @property
@@ -191,7 +190,7 @@ class Upstream:
     @property
     def refused(self) -> bool:
         """Whether it does not take this line's login, and is not asked again yet."""
-        return bool(self.login.name) and not self._health.may_log_in(self.login.name)
+        return bool(self.login.name) and not self._health.may_log_in(self.login.name, self.login)
 
     async def __call__(self, body: bytes) -> bytes:
         """The reply to one question; see `Ask`. Raises HungUp or Unanswered where it was sent and has no answer."""
@@ -205,16 +204,26 @@ class Upstream:
         return await self._asked(body, question)
 
     async def try_again(self) -> None:
-        """Ask on a line of its own whether the system is there, and tell its health. Never raises."""
-        own = Upstream(self._dial, self._clock, self._timeout_s, self.dialect, self._health, self._login)
+        """Ask on a line of its own whether the system is there, and tell its health. Never raises.
+
+        The login with which this line was made is tried first: another one was a terminal's, and may be what is wrong.
+        """
+        for login in dict.fromkeys((self._first_login, self._login)):
+            if await self._is_there(login):
+                return
+
+    async def _is_there(self, login: Login) -> bool:
+        own = Upstream(self._dial, self._clock, self._timeout_s, self.dialect, self._health, login)
         own._trying = True
         try:
-            if not own.refused:
-                await own._asked(ARE_YOU_THERE, "99")
+            if own.refused:
+                return False
+            await own._asked(ARE_YOU_THERE, "99")
         except Unreachable:
-            pass  # its health has been told
+            return False  # its health has been told
         finally:
             own.close()
+        return True
 
     async def _asked(self, body: bytes, question: str) -> bytes:
         began = self._clock.seconds()
@@ -240,8 +249,8 @@ class Upstream:
         """Tell the system's health what a question that failed says of it."""
         if isinstance(failed, LoginRefused):
             self._health.heard("93", took_s)
-            self._health.login_refused(self.login.name, str(failed))
-        elif hung_up and self._entered and not self._trying:
+            self._health.login_refused(self.login.name, self.login, str(failed))
+        elif hung_up and not self._trying:
             self._health.hung_up(question, self.try_again)
         else:
             grave = fair and (not self._entered or question in ANSWERED)

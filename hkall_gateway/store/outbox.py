@@ -34,7 +34,8 @@ _INDEXED: Final = {"waiting": IS_WAITING, "unsure": IS_WAITING, "dead": IS_DEAD}
 class OutboxRow:
     """One thing to tell. `kind` is ncip, mail or ils; `attempts` counts those already made, this one included once claimed.
 
-    `line` is what it travels on: the one to its partner, or the one for all letters.
+    `line` is what it travels on: the one to its partner, or the one for all letters. `request` is what it is about; where that
+    is none, by what it is kept in order.
     `state`: waiting; unsure (it left, and nobody knows whether it arrived); dead (given up, a person must look); sent; and
     what a person said of it, done (told by hand) or dropped (not to be told).
     """
@@ -174,6 +175,23 @@ class Outbox:
         question = select(a.at, a.kind, a.problem, a.detail).where(a.row == row).order_by(a.id)
         return tuple(Attempt(**found) for found in self._connection.execute(question).mappings())
 
+    # ---- what the local system is told at once
+
+    def in_hand(self, row: int, until: datetime) -> None:
+        """Whoever put it there tries it at once. Should nobody say how that went, it may be told again at `until`, as one that
+        may have arrived."""
+        self._settle(row, 0, state="unsure", next_at=until)
+
+    def let_go(self, row: int, now: datetime, *, unsure: bool) -> None:
+        """It could not be told at once: the courier does."""
+        standing = self.standing(row)
+        if standing is not None and standing[0] in WAITING:
+            self._settle(row, 0, state="unsure" if unsure else "waiting", next_at=now)
+
+    def put_off(self, row: int, until: datetime, now: datetime) -> bool:
+        """Let it wait until then. False if it is settled, or under way at this moment."""
+        return self._by_hand(row, now, next_at=until)
+
     # ---- what a person says
 
     def retry(self, row: int, now: datetime) -> bool:
@@ -291,6 +309,8 @@ def _row(found: Any, claimed: int = 0) -> OutboxRow:
     kept = {name: found[name] for name in _AS_IT_IS}
     state = "unsure" if claimed and found["claimed_by"] else found["state"]
     send, payload = _told(found)
+    if isinstance(payload, LocalMessage) and payload.request:  # its lane is of a copy
+        kept["request"] = payload.request
     return OutboxRow(**kept, send=send, payload=payload, state=state, attempts=found["attempts"] + claimed)
 
 

@@ -44,10 +44,15 @@ class Line:
     def close(self) -> None:
         """Nothing is open."""
 
+    @property
+    def codes(self) -> str:
+        """What was asked, in order."""
+        return " ".join(body[:2].decode() for body in self.asked)
 
-def carried(line: Line, send: LocalSend, undoes: bool = False, **facts: Any) -> Answer:
+
+def carried(line: Line, send: LocalSend, undoes: bool = False, state: str = "waiting", **facts: Any) -> Answer:
     message = LocalMessage(send.value, NOW, **{"patron": "P1", "barcode": "L1", **facts})
-    row = OutboxRow(1, LOCAL, send, LINE, LINE, message.ordering_key, message, "", "waiting", NOW, NOW, 1, "")
+    row = OutboxRow(1, LOCAL, send, LINE, LINE, message.ordering_key, message, "", state, NOW, NOW, 1, "")
     found: list[Any] = []
     carry: Callable[[OutboxRow], Awaitable[Answer]] = Retelling(line, "THEIRS", lambda: NOW, HONG_KONG, undoes=undoes)
     Deferred.fromCoroutine(carry(row)).addBoth(found.append)  # type: ignore[arg-type]  # it is a coroutine
@@ -70,9 +75,49 @@ def carried(line: Line, send: LocalSend, undoes: bool = False, **facts: Any) -> 
     ],
 )  # fmt: skip
 def test_each_deed_is_told_as_one_that_has_happened(send: LocalSend, reply: str, kind: str, asked: str) -> None:
-    line = Line(reply)
+    line = Line(reply, Unreachable("whether it is so already"))
     assert carried(line, send, text="lost", retained=True).kind == kind
-    assert line.asked == [asked.encode()]
+    assert line.asked[0] == asked.encode()
+
+
+TAKEN, NOT_TAKEN = f"121NUY{DATE}AOT|AAP1|ABL1|AJ|AH|", f"120NUN{DATE}AOT|AAP1|ABL1|AJ|AH|"
+BACK, NOT_BACK = f"101YUN{DATE}AOT|ABL1|AQ|", f"100NUN{DATE}AOT|ABL1|AQ|"
+
+
+@pytest.mark.parametrize(
+    ("send", "says", "kind", "asked"),
+    [
+        (S.TELL_ILS_LENT, (NOT_TAKEN, LENT, RECORD + "AUL1 Emma|"), "accepted", "11 17 63"),  # it has that loan already
+        (S.TELL_ILS_LENT, (NOT_TAKEN, LENT, RECORD + "AUL2|"), "refused", "11 17 63"),  # somebody else has it
+        (S.TELL_ILS_BACK, (NOT_BACK, SHELVED), "accepted", "09 17"),
+        (S.TELL_ILS_BACK, (NOT_BACK, LENT), "refused", "09 17"),
+    ],
+)
+def test_what_is_so_already_there_is_told(send: LocalSend, says: tuple[str, ...], kind: str, asked: str) -> None:
+    line = Line(*says)
+    assert (carried(line, send).kind, line.codes) == (kind, asked)
+
+
+@pytest.mark.parametrize(
+    ("send", "says", "asked"),
+    [
+        (S.TELL_ILS_LENT, (LENT, RECORD + "AUL1|"), "17 63"),
+        (S.TELL_ILS_LENT, (SHELVED, TAKEN), "17 11"),
+        (S.TELL_ILS_BACK, (SHELVED,), "17"),
+        (S.TELL_ILS_BACK, (LENT, BACK), "17 09"),
+    ],
+)
+def test_what_may_have_been_heard_is_looked_up_before_it_is_told_again(
+    send: LocalSend, says: tuple[str | Exception, ...], asked: str
+) -> None:
+    line = Line(*says)
+    assert (carried(line, send, state="unsure").kind, line.codes) == ("accepted", asked)
+
+
+@pytest.mark.parametrize("send", [S.TELL_ILS_LENT, S.TELL_ILS_BACK])
+def test_it_is_not_told_again_where_that_look_has_no_answer(send: LocalSend) -> None:
+    line = Line(Unanswered("TimeoutError"))
+    assert (carried(line, send, state="unsure").kind, line.codes) == ("unknown", "17")
 
 
 @pytest.mark.parametrize(
@@ -128,4 +173,9 @@ def test_what_waits_comes_back_as_it_was_and_its_key_shows_no_card() -> None:
     assert from_json(to_json(about_a_card)) == about_a_card
     assert "P1" not in about_a_card.ordering_key
     assert LocalMessage("", NOW, patron="P1", barcode="L1").ordering_key == "item:L1"
-    assert LocalMessage("", NOW, request="R7", patron="P1", barcode="L1").ordering_key == "R7"
+    assert LocalMessage("", NOW, request="R7", patron="P1", barcode="L1").ordering_key == "item:L1"
+
+
+def test_a_payment_that_a_person_must_look_up_holds_nothing_else_of_its_card() -> None:
+    paid = LocalMessage(S.CHECK_ILS_PAYMENT.value, NOW, patron="P1", amount="3.50")
+    assert paid.ordering_key != LocalMessage(S.TELL_ILS_ENABLED.value, NOW, patron="P1").ordering_key

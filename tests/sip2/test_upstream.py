@@ -278,11 +278,50 @@ def test_a_system_that_hangs_up_on_every_question_is_away(abroad: Abroad) -> Non
 
 def test_a_system_that_hangs_up_on_the_login_is_away() -> None:
     abroad = Abroad(LOGIN)
+    assert unreachable(hung_up_on(abroad, abroad.line))
     for _ in range(3):
-        outcome = abroad.asks(LOOK)
+        abroad.clock.advance(1)
         abroad.hangs_up()
-        assert unreachable(outcome)
     assert not abroad.line.up
+
+
+def hung_up_on(abroad: Abroad, line: Upstream) -> list[Any]:
+    outcome = abroad.asks(LOOK, line)
+    abroad.hangs_up()
+    return outcome
+
+
+def test_a_system_that_hangs_up_on_one_terminals_login_stays_with_the_others() -> None:
+    abroad = Abroad(LOGIN)
+    bad = abroad.another(LOGIN)
+    bad.login = Login("selfcheck-9", Sensitive("old"))
+    for _ in range(4):
+        assert unreachable(hung_up_on(abroad, bad))
+        abroad.clock.advance(0)  # the trial goes with the login of the gateway itself
+        assert b"93" in abroad.heard()
+        abroad.says(sealed(b"941", 0))
+        abroad.says(sealed(b"98YYYYYN60000320170301    1000002.00AOT|BX" + b"Y" * 16 + b"|", 1))
+        assert abroad.line.up
+    outcome = abroad.asks(LOOK)
+    abroad.says(sealed(b"941", 0))
+    abroad.says(sealed(SEEN, 1))
+    assert outcome == [SEEN]
+
+
+def test_a_system_is_back_where_it_takes_the_terminals_logins_alone() -> None:
+    abroad = Abroad(LOGIN)
+    line = abroad.another(LOGIN)
+    line.login = Login("selfcheck-1", Sensitive("right"))
+    abroad.refuses = True
+    for _ in range(3):
+        abroad.asks(LOOK, line)
+    assert not line.up
+    abroad.refuses = False
+    abroad.clock.advance(5)
+    abroad.hangs_up()  # it does not like the gateway's own
+    abroad.says(sealed(b"941", 0))
+    abroad.says(sealed(b"98YYYYYN60000320170301    1000002.00AOT|BX" + b"Y" * 16 + b"|", 1))
+    assert line.up
 
 
 # ---- one budget
@@ -423,6 +462,20 @@ def test_a_refused_login_is_an_error_a_figure_and_is_tried_ever_more_seldom(caps
     abroad.says(sealed(SEEN, 1))
     assert outcome == [SEEN]
     assert value(abroad.metrics, "ils_login_refused", "relay", "gateway") == 0
+
+
+def test_a_terminal_that_calls_again_with_the_same_wrong_login_waits_as_before() -> None:
+    abroad = Abroad(LOGIN)
+    wrong = Login("selfcheck-9", Sensitive("wrong"))
+    for _ in range(3):
+        line = abroad.another(LOGIN)  # one for each of its connections
+        line.login = wrong
+        outcome = abroad.asks(LOOK, line)
+        if not outcome:
+            abroad.says(sealed(b"940", 0))
+        assert unreachable(outcome)
+        line.close()
+    assert len(abroad.wires) == 1
 
 
 def test_another_password_is_tried_at_once() -> None:

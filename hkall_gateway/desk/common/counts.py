@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from hkall_gateway.desk.common.house import House
-from hkall_gateway.rules import calendar, money, policy
+from hkall_gateway.rules import money, policy
 from hkall_gateway.rules.calendar import Closures
 from hkall_gateway.rules.policy import Counts, quota_positions
 from hkall_gateway.rules.vocabulary import Borrower, Position, Request, RequestLine
@@ -42,11 +42,14 @@ def fine_cents(request: Request, day: date, house: House, closures: Closures) ->
 
 
 def waited_too_long(unit: Unit, request: Request | RequestLine, house: House, now: datetime) -> bool:
-    """Whether a book on the hold shelf was not collected in time (R14, R15). Most requests need no calendar for the answer."""
-    on_shelf = request.position is Position.RECEIVED
-    return on_shelf and policy.waited_too_long(
-        request, house.policy, now, calendar.ALWAYS_OPEN if request.pickup_last else closed_days(unit, house)
-    )
+    """Whether a book on the hold shelf was not collected in time (R14, R15).
+
+    Closed days only make the last day later, so the calendar is not asked about a book that has time without them.
+    """
+    if request.position is not Position.RECEIVED or not policy.waited_too_long(request, house.policy, now):
+        return False
+    settled = request.expired_pickup or request.pickup_last is not None
+    return settled or policy.waited_too_long(request, house.policy, now, closed_days(unit, house))
 
 
 def closed_days(unit: Unit, house: House) -> Closures:

@@ -1,0 +1,217 @@
+"""What the local system is told once it is back: every deed once, and in the order in which they were done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.ports import Unreachable
+from hkall_gateway.rules.breaker import Link, Patience
+from hkall_gateway.rules.local_messages import LINE
+from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.sip2.codec import Message
+from hkall_gateway.sip2.dialects import DIALECTS
+from hkall_gateway.sip2.handlers import Door, respond
+from hkall_gateway.sip2.session import Session
+from hkall_gateway.sip2.upstream import NOBODY, HungUp, Unanswered
+from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.outbox import UNSETTLED, OutboxRow
+
+DATE = "20170301    100000"
+BLOCK, ENABLE = f"01N{DATE}AOHKU|ALlost|AAP1|AC|", f"25{DATE}AOHKU|AAP1|AC|"
+BACK = f"09N{DATE}{DATE}AP|AOHKU|ABL1|AC|"
+LOAN = f"11NN{DATE}{' ' * 18}AOHKU|AAP1|ABL1|AC|"
+AWAY = Unreachable("away")
+ANSWERS = {
+    "01": f"24{' ' * 14}001{DATE}AOHKU|AAP1|AEChan|BLY|",
+    "09": f"101YUN{DATE}AOHKU|ABL1|AQHKU|AJEmma|",
+    "11": f"121NUY{DATE}AOHKU|AAP1|ABL1|AJEmma|AH|",
+    "17": f"18040101{DATE}ABL1|AJEmma|",
+    "25": f"26{' ' * 14}001{DATE}AOHKU|AAP1|AEChan|BLY|",
+}
+
+
+class Beyond:
+    """The local system behind a terminal: it answers as usual, or fails as it is told."""
+
+    dialect, login, up, refused = DIALECTS["standard"], NOBODY, True, False
+
+    def __init__(self) -> None:
+        self.fails: Exception | None = None
+        self.heard: list[str] = []
+        self.during: Callable[[], None] = lambda: None
+
+    async def __call__(self, body: bytes) -> bytes:
+        code = body[:2].decode()
+        self.during()
+        if self.fails:
+            raise self.fails
+        self.heard.append(code)
+        return ANSWERS[code].encode()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def only_line(link: Link, under_way: int) -> int:
+    """As the courier's terms: one question at a time to the local system; letters and partners are not looked at here."""
+    return 1 - under_way if link.agency == LINE else 0
+
+
+class World:
+    def __init__(self, door: Door, store: Immediate, clock: list[datetime]) -> None:
+        self.door, self.store, self.clock, self.beyond = door, store, clock, Beyond()
+
+    def asks(self, line: str, fails: Exception | None = None) -> str:
+        self.beyond.fails = fails
+        session = Session(DIALECTS["standard"])
+        session.log_in("counter-1", self.door.terminals["counter-1"].dialect)
+        (piece,) = session.receive(line.encode() + b"\r")
+        assert isinstance(piece, Message)
+        return finished(respond(self.door, session, piece, "10.0.0.7", self.beyond)).decode()
+
+    def waits(self, *states: str) -> list[str]:
+        """What is not settled, in order."""
+        return [row.send.value for row in self.rows(*states)]
+
+    def rows(self, *states: str) -> tuple[OutboxRow, ...]:
+        return self.store.now(lambda unit: unit.outbox.rows(partner=LINE, states=states or UNSETTLED))
+
+    def claims(self) -> tuple[OutboxRow, ...]:
+        return self.store.now(lambda unit: unit.outbox.claim(self.clock[0], "gateway", 600, 64, only_line))
+
+    def delivers(self, kind: str = "accepted") -> list[str]:
+        """The courier takes what may leave, one at a time, and this is the answer to each."""
+        told = []
+        while rows := self.claims():
+            for row in rows:
+                told.append(row.send.value)
+                finished(self.door.desk.delivered(row, Answer(kind), None, Patience()))
+        return told
+
+
+@pytest.fixture
+def world(door: Door, store: Immediate, clock: list[datetime]) -> World:
+    return World(door, store, clock)
+
+
+def lent(place: Callable[..., Request], number: int = 0) -> Request:
+    """Our own copy L1 is with a partner, and comes back now."""
+    copy = {"item_agency": "HKU", "item_barcode": "L1", "pickup_location": ""}
+    facts: dict[str, Any] = {"side": Side.LENDING, "patron": "", "partner": "CUHK", **copy}
+    return place(Position.RETURN_TRANSIT, due=date(2017, 3, 16), wire_id=f"CUHK:{number}", **facts)
+
+
+def test_an_enabled_card_does_not_overtake_its_block_that_waits(world: World) -> None:
+    assert "is told later" in world.asks(BLOCK, AWAY)
+    assert "is told later" in world.asks(ENABLE)
+    assert world.beyond.heard == []
+    assert world.delivers() == ["tell_ils_blocked", "tell_ils_enabled"]
+
+
+def test_what_is_told_at_once_waits_in_the_outbox_until_it_is_answered(world: World) -> None:
+    """Where the gateway ends meanwhile the courier tells it, as one that may have arrived."""
+    seen: list[list[OutboxRow]] = []
+    world.beyond.during = lambda: seen.append(list(world.rows()))
+    world.asks(BLOCK)
+    assert [(row.send.value, row.state) for row in seen[0]] == [("tell_ils_blocked", "unsure")]
+    assert world.claims() == ()
+    assert world.waits() == []
+
+
+def test_a_card_that_is_told_at_once_is_not_taken_by_the_courier_meanwhile(world: World) -> None:
+    taken: list[OutboxRow] = []
+    world.beyond.during = lambda: taken.extend(world.claims())
+    world.asks(BLOCK)
+    assert taken == []
+
+
+def test_after_a_minute_the_courier_tells_what_nobody_answered_for(world: World) -> None:
+    def ends() -> None:
+        raise KeyboardInterrupt
+
+    world.beyond.during = ends
+    with pytest.raises(KeyboardInterrupt):
+        world.asks(BLOCK)
+    world.clock[0] += timedelta(seconds=61)
+    assert [row.state for row in world.claims()] == ["unsure"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "state"), [(AWAY, "waiting"), (Unanswered("TimeoutError"), "unsure"), (HungUp("ConnectionDone"), "unsure")]
+)
+def test_what_may_have_been_heard_is_told_as_such(world: World, lost: Exception, state: str) -> None:
+    world.asks(BLOCK, lost)
+    assert [row.state for row in world.claims()] == [state]
+
+
+def test_a_block_that_was_refused_does_not_hold_the_card_for_ever(world: World) -> None:
+    world.asks(BLOCK, AWAY)
+    world.delivers("refused")
+    assert world.waits() == ["tell_ils_blocked"]
+    world.asks(ENABLE)
+    assert (world.beyond.heard, world.waits()) == (["25"], [])
+
+
+def test_what_a_dead_letter_holds_holds_nothing_that_comes_later(world: World) -> None:
+    world.asks(BLOCK, AWAY)
+    world.asks(ENABLE, AWAY)
+    (row,) = world.claims()
+    finished(world.door.desk.delivered(row, Answer("refused"), None, Patience()))
+    assert (world.waits(), world.claims()) == (["tell_ils_blocked", "tell_ils_enabled"], ())
+    world.asks(BLOCK)
+    assert (world.beyond.heard, world.waits()) == (["01"], [])
+
+
+def test_a_copy_that_came_home_and_is_lent_here_is_not_taken_back_from_its_reader(
+    world: World, place: Callable[..., Request]
+) -> None:
+    request = lent(place)
+    assert "is told later" in world.asks(BACK, AWAY)
+    assert [row.request for row in world.rows()] == [request.id]
+    world.asks(LOAN)
+    assert world.beyond.heard == ["11"]
+    assert world.delivers() == []
+
+
+def test_a_copy_that_is_told_of_right_now_is_lent_a_moment_later(world: World, place: Callable[..., Request]) -> None:
+    lent(place)
+    world.asks(BACK, AWAY)
+    (row,) = world.claims()
+    assert world.asks(LOAN).startswith("120")
+    assert world.beyond.heard == []
+    finished(world.door.desk.delivered(row, Answer("accepted"), None, Patience()))
+    assert world.asks(LOAN).startswith("121")
+
+
+def test_what_a_reader_asks_again_is_not_undone_meanwhile(world: World) -> None:
+    world.asks(LOAN, Unanswered("TimeoutError"))
+    taken: list[OutboxRow] = []
+    world.beyond.during = lambda: taken.extend(world.claims())
+    assert world.asks(LOAN).startswith("121")
+    assert (taken, world.waits()) == ([], [])
+
+
+def test_what_waits_about_a_copy_waits_in_order_whichever_requests_it_is_about(
+    world: World, place: Callable[..., Request]
+) -> None:
+    first = lent(place, 1)
+    world.asks(BACK, AWAY)
+    second = lent(place, 2)
+    assert "is told later" in world.asks(BACK)
+    assert world.beyond.heard == []
+    assert [row.request for row in world.claims()] == [first.id]
+    assert [row.request for row in world.rows()] == [first.id, second.id]
+
+
+def test_nothing_that_waits_shows_a_pin(world: World) -> None:
+    world.asks(ENABLE + "AD1234|", AWAY)
+    world.asks(BLOCK.replace("AC|", "ACterminal-secret|"), AWAY)
+    told = "".join(f"{row}" for row in world.rows())
+    assert "P1" in told
+    assert "1234" not in told
+    assert "terminal-secret" not in told
