@@ -1,6 +1,6 @@
-"""What no key of gateway.toml can tell alone: names taken twice, names of nothing, keys that need one another.
+"""Checks across keys of gateway.toml: duplicate names, unknown names, keys that need one another.
 
-It is looked for in the raw tables, so that it is told together with all other errors, whatever else is wrong with the file.
+The raw tables are checked, so that these errors are reported together with all others, even in a file that does not validate.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from hkall_gateway.store.queries.outbox_queries import MAIL
 BUILT_IN: Final = ("snapshot", "sip2", "ncip", "manual")
 """The connectors of the package."""
 NEEDED: Final = {"sip2": ("host", "the sip2 connector"), "ncip": ("url", "the ncip connector")}
-"""The key that a connector cannot do without."""
+"""The key that each connector requires."""
 OF_ROLES: Final = {"takes_money": ("counter", "selfcheck"), "offline": ("counter", "selfcheck")}
 """Keys of a terminal's row, and the roles that have a use for them: a book drop ends no loan, off line or not (R17)."""
 
 
 PROOFS: Final = ("secret_env", "certificate", "by_address", "basic_hash", "bearer_hash", "jwt")
-"""The keys of a client's row of which one at least proves who it is."""
+"""The keys of a client's row that prove its identity; it needs one of them."""
 
 
 OURS: Final = ("basic_password_env", "bearer_env", "jwt")
-"""The keys of a partner's row by which we prove who we are in an Authorization header."""
+"""The keys of a partner's row that prove our identity in an Authorization header."""
 
 
 def crossed(tables: Table, environ: Mapping[str, str]) -> Iterator[Fault]:
-    """Everything that these tables contradict themselves in; `environ` must hold what their `…_env` keys name."""
+    """The contradictions in these tables; `environ` must hold the variables that their `…_env` keys name."""
     yield from _twice(tables)
     yield from _unset(tables, environ)
     yield from _places(tables)
@@ -103,7 +103,7 @@ def _ils(tables: Table) -> Iterator[Fault]:
 
 
 def _patience(tables: Table) -> Iterator[Fault]:
-    """The local system has less time for a terminal's message than the terminal itself waits."""
+    """The local system's time limit must be shorter than each terminal's own timeout."""
     given = _table(tables, "ils").get("message_timeout_s", Ils.model_fields["message_timeout_s"].default)
     for index, row in _rows(_table(tables, "sip2"), "dialects"):
         tenths = _whole(row.get("timeout_tenths"))
@@ -113,7 +113,7 @@ def _patience(tables: Table) -> Iterator[Fault]:
 
 
 def _listeners(tables: Table) -> Iterator[Fault]:
-    """A port without logins names a terminal that there is; one with logins names none."""
+    """A port without logins must name an existing terminal; a port with logins must name none."""
     sip2 = _table(tables, "sip2")
     logins = [row.get("login") for _, row in _rows(sip2, "terminals")]
     for index, row in _rows(sip2, "listeners"):
@@ -127,7 +127,7 @@ def _listeners(tables: Table) -> Iterator[Fault]:
 
 
 def _proofs(tables: Table) -> Iterator[Fault]:
-    """A client proves somehow who it is; a proof is whole, and names one row."""
+    """Each client needs a proof of its identity; a proof must be complete, and identify one row."""
     rows = [(kind, index, row) for kind in ("partners", "clients") for index, row in _rows(tables, kind)]
     for kind, index, row in rows:
         if kind == "clients" and not any(row.get(name) for name in PROOFS):
@@ -144,14 +144,14 @@ def _proofs(tables: Table) -> Iterator[Fault]:
 
 
 def _silent(tables: Table) -> Iterator[Fault]:
-    """A document that names no sender is of one client, unless a login tells them apart."""
+    """Only one client may send documents without a sender, unless a login tells them apart."""
     silent = [i for i, row in _rows(tables, "clients") if row.get("without_header") is True and not row.get("basic_hash")]
     for index in silent[1:]:
         yield dotted(("clients", index, "without_header")), "is another client's already, and no basic_hash tells them apart"
 
 
 def _our_proofs(tables: Table) -> Iterator[Fault]:
-    """We prove who we are in one way, and wholly."""
+    """Our proof to a partner must be of one kind, and complete."""
     for index, row in _rows(tables, "partners"):
         ours, where = _table(row, "our_proof"), ("partners", index, "our_proof")
         if len([key for key in OURS if ours.get(key)]) > 1:
@@ -161,7 +161,7 @@ def _our_proofs(tables: Table) -> Iterator[Fault]:
 
 
 def _terminals(tables: Table) -> Iterator[Fault]:
-    """Keys of a terminal that its role has no use for."""
+    """Keys of a terminal that do not apply to its role."""
     for index, row in _rows(_table(tables, "sip2"), "terminals"):
         for key, roles in OF_ROLES.items():
             if row.get(key) is True and row.get("role") not in roles:
@@ -169,7 +169,7 @@ def _terminals(tables: Table) -> Iterator[Fault]:
 
 
 def _limits(tables: Table) -> Iterator[Fault]:
-    """Numbers of connections and bytes that cannot be reached, since a smaller one stands in front of them."""
+    """Limits of connections and bytes that cannot be reached, since a smaller limit applies first."""
     for kind in ("sip2", "ncip"):
         door = _table(tables, kind)
         most = _whole(door.get("max_connections"))
@@ -186,7 +186,7 @@ def _whole(value: object) -> int:
 
 
 def _dialects(tables: Table) -> Iterator[Fault]:
-    """Names of makes of terminals that neither the package nor the site has, and names taken twice."""
+    """Dialect names that neither the package nor the site defines, and duplicate names."""
     sip2 = _table(tables, "sip2")
     own = [(index, row["name"]) for index, row in _rows(sip2, "dialects") if isinstance(row.get("name"), str)]
     known = list(DIALECTS)

@@ -1,4 +1,4 @@
-"""[[sip2.dialects]]: a site's own row for a make of terminal, as what differs from a row that the package has."""
+"""[[sip2.dialects]]: a site's own row for a make of terminal, as the differences from a row of the package."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hkall_gateway.sip2.messages import SHAPES
 PRINTABLE: Final = "".join(map(chr, range(32, 127)))
 ANY_DAY: Final = datetime(2017, 3, 16)  # noqa: DTZ001 - a pattern is tried, no instant is meant
 NEVER_SENT: Final = frozenset({"PB"})
-"""A birth date is in no row: nobody needs it."""
+"""A birth date is in no row: it serves no purpose."""
 ALWAYS_SENT: Final = frozenset({"AY", "AZ", "BL", "CQ"})
-"""Optional in 2.00; but who reads no CQ has taken it for a right PIN."""
+"""Optional in 2.00; but a terminal without CQ may assume that the PIN is right."""
 
 
 def _like(name: str) -> str:
@@ -77,7 +77,7 @@ Tags: TypeAlias = tuple[Annotated[str, AfterValidator(_optional)], ...]
 class Dialect(Strict):
     """A make of terminal that no row of the package fits. Keys that are absent are as in `like`."""
 
-    name: Text = Field(description="what terminals, listeners and framings call it")
+    name: Text = Field(description="its name for terminals, listeners and framings")
     like: Annotated[str, AfterValidator(_like)] = Field(default="standard", description="the packaged row that it differs from")
     encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(default=None, description="character set of the lines")
     delimiter: Annotated[str, AfterValidator(_delimiter)] | None = Field(default=None, description="ends a field")
@@ -97,10 +97,10 @@ class Dialect(Strict):
     withheld: tuple[Annotated[str, AfterValidator(_request)], ...] | None = Field(
         default=None, description="messages that are not offered"
     )
-    offline: bool | None = Field(default=None, description="may lend while the line is down (98)")
+    offline: bool | None = Field(default=None, description="may lend while the connection is down (98)")
     alerts: Literal["always", "with_alert"] | None = Field(default=None, description="when CV is sent")
     unknown: Literal["leave_out", "no"] | None = Field(
-        default=None, description="BL and CQ of a card that nobody can look up at the moment: left out, or N"
+        default=None, description="BL and CQ of a card that cannot be looked up at the moment: left out, or N"
     )
     disclose: Literal["after_pin", "card"] | None = Field(
         default=None, description="name, counts and lists: not after a wrong PIN, or for the card alone"

@@ -64,7 +64,7 @@ def _tables(model: type[BaseModel], path: str) -> Iterator[str]:
 
 
 def _records(record: type, path: str, packaged: object) -> Iterator[str]:
-    """The section of one record and of those inside it; `packaged` is what the gateway brings with it there."""
+    """The section of one record and of those inside it; `packaged` holds the gateway's own values there."""
     hints = typing.get_type_hints(record)
     fields = dataclasses.fields(record)
     rows = [_plain(field, hints[field.name]) for field in fields if not record_of(hints[field.name])]
@@ -78,7 +78,7 @@ def _records(record: type, path: str, packaged: object) -> Iterator[str]:
 
 
 def _packaged(value: object) -> Iterator[str]:
-    """The rows of a list that the gateway brings with it, as a table; nothing for a single record."""
+    """The rows of a list that the gateway brings with it, as a table; empty for a single record."""
     if isinstance(value, tuple) and value:
         names = tuple(field.name for field in dataclasses.fields(value[0]))
         yield from ("", "As packaged:", "")

@@ -1,4 +1,4 @@
-"""gateway.toml: who we are, who may knock where, and how long everything may take."""
+"""gateway.toml: our library, the systems that may connect, and all timeouts and limits."""
 
 from __future__ import annotations
 
@@ -54,40 +54,40 @@ class Library(Strict):
     agency: Agency = Field(description="our AgencyId and SIP2 institution id")
     name: Text = Field(description="our name, for people")
     timezone: Literal["Asia/Hong_Kong"] = Field(
-        default="Asia/Hong_Kong", description="where our days begin and end; the rules know no other clock"
+        default="Asia/Hong_Kong", description="our time zone: all rules count days in it"
     )
     languages: tuple[Language, ...] = Field(
         default=("en", "zh-Hant"), min_length=1, description="languages of letters and screens, the usual one first"
     )
-    pickup_locations: tuple[Text, ...] = Field(min_length=1, description="where a book can be collected, the usual one first")
+    pickup_locations: tuple[Text, ...] = Field(min_length=1, description="codes of the pickup locations, the default one first")
     name_zh: str = Field(default="", description="our name in Chinese letters; empty = as above")
-    place_names: Mapping[Text, Text] = Field(default={}, description="what letters call a place of collection, by its code")
+    place_names: Mapping[Text, Text] = Field(default={}, description="names of the pickup locations in letters, by code")
     place_names_zh: Mapping[Text, Text] = Field(default={}, description="the same in Chinese letters; missing = as above")
     name_order: Literal["surname_first", "given_first"] | None = Field(
         default=None,
-        description="which part of a patron's name is the surname where no comma says so; without it nothing is divided",
+        description="the part of a patron's name that is the surname, if it has no comma; without it names are not split",
     )
 
 
 class Database(Strict):
-    """Where everything is remembered."""
+    """The database."""
 
     url: DatabaseUrl = Field(description="sqlite:///file or postgresql+psycopg://user@host/db")
     batch_units: Natural = Field(default=256, description="messages that share one durable commit at most; 1 = one each")
-    statement_timeout_s: Seconds = Field(default=15.0, description="PostgreSQL: how long one statement may take")
-    lock_timeout_s: Seconds = Field(default=2.0, description="PostgreSQL: how long to wait for what another gateway decides")
+    statement_timeout_s: Seconds = Field(default=15.0, description="PostgreSQL: time limit of one statement")
+    lock_timeout_s: Seconds = Field(default=2.0, description="PostgreSQL: time limit for waiting on another gateway's lock")
     idle_timeout_s: Seconds = Field(
         default=10.0, description="PostgreSQL: how long a gateway that has stopped may keep its rows locked"
     )
     connect_timeout_s: Natural = Field(default=3, description="PostgreSQL: until a server has answered at all, at least 2")
 
     def limits(self) -> Limits:
-        """How long the database may take."""
+        """Timeouts of the database."""
         return Limits(self.statement_timeout_s, self.lock_timeout_s, self.idle_timeout_s, self.connect_timeout_s)
 
 
 class PolicyFile(Strict):
-    """The site's own rules."""
+    """The file of the site's own rules."""
 
     file: File | None = Field(default=None, description="overlays the rules that the package ships")
 
@@ -96,7 +96,7 @@ BALANCERS: Final = "load balancers that must send a PROXY header, in the clear: 
 
 
 class Door(Strict):
-    """What both doors have."""
+    """Keys that SIP2 and NCIP share."""
 
     listen: tuple[Endpoint, ...] = Field(
         default=(),
@@ -120,9 +120,9 @@ class Terminal(Strict):
     login: Text = Field(description="93 CN")
     secret_hash: Argon2Hash = Field(repr=False, description="Argon2id hash of 93 CO, from `hash-secret`")
     role: Literal["counter", "selfcheck", "bookdrop", "lookup"] = Field(
-        description="what it may do: a row of `[[roles]]` of the policy; lookup: an e-book platform that checks readers"
+        description="what it may do: a row of `[[roles]]` of the policy; lookup: an e-book platform that checks patrons"
     )
-    location: Text = Field(description="where it stands")
+    location: Text = Field(description="its location code")
     dialect: Text = Field(default="standard", description="row of sip2/dialects.py, or of [[sip2.dialects]]")
     language: Language | None = Field(
         default=None, description="its screen's, where neither message nor patron names one; without it our usual one"
@@ -132,55 +132,55 @@ class Terminal(Strict):
         default=None, description="selfcheck: it has a till, and may send 37 (fee paid); not said means no"
     )
     wrong_pins: Natural | None = Field(
-        default=None, description="as `wrong_pins` of `[sip2]`, for this terminal: many readers log in by an e-book platform"
+        default=None, description="as `wrong_pins` of `[sip2]`, for this terminal: many patrons log in by an e-book platform"
     )
     offline: bool | None = Field(
         default=None,
-        description="counter, selfcheck: it goes on while the line is down; what it tells as done (no block) is taken, "
+        description="counter, selfcheck: it goes on while the connection is down; what it reports as done (no block) is taken, "
         "for the holder alone and never for longer than the policy; not said means no",
     )
     max_connections: Natural = Field(default=100, description="open connections that are logged in with it")
 
 
 class Listener(Strict):
-    """One port for terminals that differs from the plain ones of `listen`."""
+    """One port for terminals with settings of its own, beside the plain ones of `listen`."""
 
     endpoint: Endpoint = Field(description="Twisted endpoint: tcp:6002, ssl:6443:privateKey=…:certKey=…")
     login: Literal["required", "optional", "by-address", "telnet"] = Field(
-        default="required", description="who must log in, and how"
+        default="required", description="which terminals must log in, and how"
     )
-    terminal: str = Field(default="", description="optional, by-address: the login of who does not log in")
+    terminal: str = Field(default="", description="optional, by-address: the login of callers that do not log in")
     dialect: Text | None = Field(default=None, description="row that frames the lines; without it the login's own does")
     proxy_from: tuple[Network, ...] = Field(default=(), description=BALANCERS)
 
 
 class Framing(Strict):
-    """Callers whose lines are framed in a way of their own, whatever port they come in by."""
+    """Callers with lines framed in a way of their own, on every port."""
 
     callers: tuple[Network, ...] = Field(alias="from", min_length=1, description="networks from which they come")
     dialect: Text = Field(description="row that frames their lines")
 
 
 class Sip2(Door):
-    """The door for terminals."""
+    """The SIP2 server for terminals."""
 
-    idle_timeout_s: Natural = Field(default=900, description="a silent terminal is hung up on after so many seconds")
+    idle_timeout_s: Natural = Field(default=900, description="idle timeout in seconds; then the connection is closed")
     login_timeout_s: Natural = Field(default=60, description="time to log in")
     wrong_pins: Natural = Field(
         default=WRONG_PINS,
-        description="wrong PINs of one terminal within a quarter of an hour; then no PIN that comes from it is looked at",
+        description="wrong PINs of one terminal within a quarter of an hour; then its PINs are refused unchecked",
     )
     wrong_pins_per_address: Natural = Field(
         default=WRONG_PINS_OF_AN_ADDRESS, description="the same for all terminals of one address together"
     )
     listeners: tuple[Listener, ...] = Field(default=(), description="further ports with settings of their own")
     framings: tuple[Framing, ...] = Field(default=(), description="framing by address")
-    terminals: tuple[Terminal, ...] = Field(default=(), description="who may log in")
+    terminals: tuple[Terminal, ...] = Field(default=(), description="terminals that may log in")
     dialects: tuple[Dialect, ...] = Field(default=(), description="makes of terminals that no packaged row fits")
 
 
 class Ncip(Door):
-    """The door for partners and the discovery layer."""
+    """The NCIP server for partners and the discovery layer."""
 
     listen_v1_tcp: tuple[Endpoint, ...] = Field(default=(), description="raw TCP endpoints for NCIP version 1")
     max_body_bytes: Natural = Field(default=1_048_576, description="a longer document is refused with HTTP 413")
@@ -194,13 +194,13 @@ class Ncip(Door):
     )
     wrong_pins: Natural = Field(
         default=WRONG_PINS_OF_A_CALLER,
-        description="wrong PINs by one partner or client within a quarter of an hour; then no PIN that it brings is looked at",
+        description="wrong PINs by one partner or client within a quarter of an hour; then its PINs are refused unchecked",
     )
     client_ca: File | None = Field(default=None, description="authorities of the certificates that callers may show over TLS")
 
 
 class Charges(Strict):
-    """What the owner of a lost or damaged book charges."""
+    """Charges by the owner of a lost or damaged book."""
 
     processing_cents: Cents = Field(default=0, description="added to the price of a replacement")
     replacement_cents: Cents = Field(default=0, description="the price where the book's own is not known")
@@ -210,34 +210,34 @@ class Charges(Strict):
 
 
 class Jwt(Strict):
-    """The signed tokens (JWT, RFC 7523) by which a caller proves who it is, as OpenRS does."""
+    """The signed tokens (JWT, RFC 7523) by which a caller proves its identity, as OpenRS does."""
 
     issuer: Text = Field(description="`iss` of its tokens")
-    audience: Text = Field(description="`aud` of its tokens: what we are called there")
+    audience: Text = Field(description="`aud` of its tokens: our name there")
     subject: str = Field(default="", description="`sub` of its tokens; empty = any. OpenRS: its SystemId")
     algorithms: tuple[Algorithm, ...] = Field(
-        default=("RS256", "ES256"), min_length=1, description="signatures that are believed; no other is tried"
+        default=("RS256", "ES256"), min_length=1, description="accepted signature algorithms"
     )
     jwks_file: KeySetFile | None = Field(default=None, description="its public keys: a JSON Web Key Set")
     jwks_url: WebUrl | None = Field(default=None, description="or where it publishes them; kept for an hour")
 
 
 class OurJwt(Strict):
-    """The signed tokens (JWT, RFC 7523) by which we prove to a partner who we are, as OpenRS wants it."""
+    """The signed tokens (JWT, RFC 7523) by which we prove our identity to a partner, as OpenRS requires."""
 
     key_file: SigningKeyFile = Field(
         description="our private key, PEM or a JSON Web Key; its public half stands at /.well-known/jwks.json of the NCIP port"
     )
-    issuer: Text = Field(description="`iss`: how the partner knows us")
-    subject: Text = Field(description="`sub`: who sends; OpenRS: our SystemId there, as `from_system_id`")
-    audience: Text = Field(description="`aud`: how the partner calls itself; OpenRS: `dcb`")
+    issuer: Text = Field(description="`iss`: our name at the partner")
+    subject: Text = Field(description="`sub`: the sender; OpenRS: our SystemId there, as `from_system_id`")
+    audience: Text = Field(description="`aud`: the partner's own name; OpenRS: `dcb`")
     algorithm: Algorithm = Field(default="RS256", description="signature")
-    lifetime_s: Annotated[int, Field(ge=10, le=900)] = Field(default=300, description="how long one token is good")
+    lifetime_s: Annotated[int, Field(ge=10, le=900)] = Field(default=300, description="lifetime of one token")
     claims: Mapping[Text, str] = Field(default={}, description="further claims; OpenRS: `protocol` is `NCIP2`")
 
 
 class OurProof(Strict):
-    """What we send to a partner in the Authorization header; one of Basic, a bearer secret and signed tokens."""
+    """Our Authorization header for a partner; one of Basic, a bearer secret and signed tokens."""
 
     basic_login: str = Field(default="", description="HTTP Basic: our name there; empty = our AgencyId")
     basic_password_env: Variable | None = Field(default=None, description="HTTP Basic: variable with our password there")
@@ -250,14 +250,14 @@ class Partner(Strict):
 
     agency: Agency = Field(description="its AgencyId")
     name: Text = Field(description="its name, for people")
-    url: WebUrl = Field(description="where its NCIP responder listens")
+    url: WebUrl = Field(description="URL of its NCIP responder")
     system: PartnerSystem = Field(
-        default="", description="its system, a row of [systems](systems.md): what that row says holds where this one is silent"
+        default="", description="its system, a row of [systems](systems.md): its keys apply where this row has none"
     )
     dialect: NcipDialect = Field(default="direct", description="row of ncip/dialects.py")
     secret_env: Variable | None = Field(default=None, description="variable with FromAgencyAuthentication, both ways")
     certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
-    by_address: bool = Field(default=False, description="its address alone proves who it is, where no secret comes")
+    by_address: bool = Field(default=False, description="its address alone proves its identity, where no secret comes")
     basic_login: str = Field(default="", description="HTTP Basic: the name; empty = its AgencyId")
     basic_hash: Argon2Hash | None = Field(
         default=None, repr=False, description="HTTP Basic: Argon2id hash of the password, from `hash-secret`"
@@ -270,26 +270,26 @@ class Partner(Strict):
     jwt: Jwt | None = Field(default=None, description="signed tokens that it sends as `Authorization: Bearer`")
     allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks from which it may come")
     priority: Annotated[int, Field(ge=0, le=99)] = Field(default=50, description="order of lenders, lowest first")
-    courier_days: Annotated[int, Field(ge=0)] = Field(default=2, description="days that a book travels")
+    courier_days: Annotated[int, Field(ge=0)] = Field(default=2, description="days of transport for a book")
     timezone: Zone = Field(default="Asia/Hong_Kong", description="the zone of its dates without one")
     institutional_card: str = Field(default="", description="the card to which its loans are charged at our counter")
-    user_sent: Literal["institution", "patron"] = Field(default="institution", description="who the lender is told borrows")
+    user_sent: Literal["institution", "patron"] = Field(default="institution", description="the borrower named to the lender")
     renewal_mode: Literal["local_then_notify", "ask_first"] = Field(
         default="local_then_notify",
         description="whether it is told of a renewal or asked for it; also for the patron's date where its own is earlier",
     )
     can_lookup_request: bool = Field(default=False, description="it answers LookupRequest")
     can_lookup_items: bool = Field(default=False, description="it answers LookupItemSet")
-    in_flight: Natural = Field(default=4, description="documents under way to it at one time")
+    in_flight: Natural = Field(default=4, description="documents sent to it at the same time")
     attempts: Natural | None = Field(default=None, description="tries of one message, if not those of [courier]")
     work_days: tuple[Weekday, ...] = Field(
         default=("Mon", "Tue", "Wed", "Thu", "Fri"), min_length=1, description="days on which it works"
     )
-    silence_days: Natural = Field(default=2, description="working days after which silence counts as no")
+    silence_days: Natural = Field(default=2, description="working days without an answer after which the next lender is asked")
     application_profile: str = Field(
-        default="", description="ApplicationProfileType of what is written to it; for Alma the code of its partner record of us"
+        default="", description="ApplicationProfileType of messages to it; for Alma the code of its partner record of us"
     )
-    item_id_type: Text = Field(default="Barcode", description="ItemIdentifierType of a barcode in what is written to it")
+    item_id_type: Text = Field(default="Barcode", description="ItemIdentifierType of a barcode in messages to it")
     request_type: str = Field(default="", description="RequestType with which it is asked for a copy; empty = its flow's own")
     request_scope_type: str = Field(
         default="", description="RequestScopeType with which it is asked for a copy; empty = by what is named"
@@ -297,24 +297,24 @@ class Partner(Strict):
     request_id_in_ext: bool = Field(
         default=False, description="its RequestId stands in the Ext of each reply, also beside a Problem"
     )
-    from_system_id: str = Field(default="", description="FromSystemId in what is written to it; OpenRS knows us by it")
+    from_system_id: str = Field(default="", description="FromSystemId in messages to it; OpenRS knows us by it")
     our_proof: OurProof = Field(default=OurProof(), description="our own proof there, beside `secret_env`")
     problems: Mapping[Text, Meaning] = Field(
         default={},
-        description="what a ProblemType of its own means, or words in its ProblemDetail or ProblemValue: refused, later, "
+        description="the meaning of its own ProblemTypes, or of words in its ProblemDetail or ProblemValue: refused, later, "
         "already or fault (a person must mend the channel)",
     )
     date_semantics: Literal["instant", "date_only"] = Field(default="instant", description="what its 00:00:00Z means")
-    lookups_per_minute: Natural = Field(default=60, description="look-ups that it may ask of us")
+    lookups_per_minute: Natural = Field(default=60, description="look-ups that it may send to us")
     max_connections: Natural = Field(default=100, description="open connections that have proven to be its own")
-    timeout_s: Natural = Field(default=20, description="how long one document may take")
+    timeout_s: Natural = Field(default=20, description="time limit of one document")
     request_agencies: tuple[Agency, ...] = Field(
         default=(),
         description="further AgencyIds under which it numbers its requests; a broker's libraries, ours if it uses ours",
     )
     sees_patrons: bool | None = Field(
         default=None,
-        description="a broker: it is told names, addresses, loans and debts also without a PIN or an open request; "
+        description="a broker: it sees names, addresses, loans and debts also without a PIN or an open request; "
         "not said means no",
     )
     wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this partner")
@@ -329,15 +329,15 @@ class Partner(Strict):
 
 
 class Client(Strict):
-    """Who may speak NCIP to us without being a library: the discovery layer."""
+    """A system that may speak NCIP to us without being a library: the discovery layer."""
 
     agency: Agency = Field(description="its AgencyId")
     system: ClientSystem = Field(
-        default="", description="its system, a row of [systems](systems.md): what that row says holds where this one is silent"
+        default="", description="its system, a row of [systems](systems.md): its keys apply where this row has none"
     )
     secret_env: Variable | None = Field(default=None, description="variable with its FromAgencyAuthentication")
     certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
-    by_address: bool = Field(default=False, description="its address alone proves who it is, where no secret comes")
+    by_address: bool = Field(default=False, description="its address alone proves its identity, where no secret comes")
     basic_login: str = Field(default="", description="HTTP Basic: the name; empty = its AgencyId")
     basic_hash: Argon2Hash | None = Field(
         default=None, repr=False, description="HTTP Basic: Argon2id hash of the password, from `hash-secret`"
@@ -365,28 +365,28 @@ class Client(Strict):
         "required: none of its readers does anything without a PIN",
     )
     without_header: bool = Field(
-        default=False, description="a document without InitiationHeader is its own; it proves who it is all the same"
+        default=False, description="a document without InitiationHeader is its own; it must still prove its identity"
     )
     wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this client")
     max_connections: Natural = Field(default=100, description="open connections that have proven to be its own")
 
 
 class Smtp(Strict):
-    """How letters leave."""
+    """The mail server and the sender of letters."""
 
     host: Text = Field(default="127.0.0.1", description="the mail server")
     port: PortNumber = Field(default=25, description="its port")
-    sender: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] = Field(alias="from", description="who writes")
+    sender: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] = Field(alias="from", description="the letters' From address")
     login: str = Field(default="", description="our login there, if it wants one")
     password_env: Variable | None = Field(default=None, description="variable with our password there")
     starttls: bool = Field(default=False, description="encrypt after the greeting")
     bounce_key_env: Variable | None = Field(
-        default=None, description="variable with the key that signs Message-IDs; without it `bounce` believes no mail server"
+        default=None, description="variable with the key that signs Message-IDs; without it `bounce` refuses all reports"
     )
 
 
 class Ops(Strict):
-    """What operators open: /healthz, /readyz, /metrics and the console."""
+    """The operators' endpoints: /healthz, /readyz, /metrics and the console."""
 
     listen: tuple[Endpoint, ...] = Field(
         default=(), description="Twisted endpoints; of several gateways one each: tcp:808{instance}:interface=127.0.0.1"
@@ -395,18 +395,18 @@ class Ops(Strict):
 
 
 class Courier(Strict):
-    """How often and how long it tries to deliver."""
+    """The courier's retries and timeouts."""
 
     attempts: Natural = Field(default=12, description="then the message is a dead letter")
     first_wait_s: Natural = Field(default=30, description="after the first failure")
     longest_wait_s: Natural = Field(default=21_600, description="between two attempts")
-    breaker_failures: Natural = Field(default=5, description="in a row, and the line to a partner counts as down")
+    breaker_failures: Natural = Field(default=5, description="in a row, and the channel to a partner counts as down")
     probe_s: Natural = Field(default=60, description="then one message in so many seconds tries it")
-    give_up_s: Natural = Field(default=259_200, description="a line down for longer costs each such trial one attempt")
+    give_up_s: Natural = Field(default=259_200, description="a channel down for longer costs each such trial one attempt")
 
 
 class Logs(Strict):
-    """What is logged, and where to."""
+    """The log's level, destination and contents."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="from here upward")
     file: File | None = Field(default=None, description="instead of standard output")
@@ -417,7 +417,7 @@ class Logs(Strict):
 
 
 class Privacy(Strict):
-    """Patrons who were erased (`patron erase`)."""
+    """Records of erased patrons (`patron erase`)."""
 
     erased_file: File | None = Field(
         default=None,
@@ -430,7 +430,7 @@ class Privacy(Strict):
 
 
 class Gateway(Strict):
-    """The whole file."""
+    """The whole file, gateway.toml."""
 
     library: Library
     database: Database
@@ -448,9 +448,9 @@ class Gateway(Strict):
 
 
 def load(file: Path, environ: Mapping[str, str]) -> Gateway:
-    """The configuration in `file`. Raises ConfigErrors with everything that is wrong with it.
+    """The configuration in `file`. Raises ConfigErrors with all its errors.
 
-    `environ` must hold the variables that `…_env` keys name; what they hold is read by whoever needs it.
+    `environ` must hold the variables that `…_env` keys name; their values are read where they are used.
     """
     tables = with_defaults(read(file))
     gateway, faults = model(Gateway, tables, file)

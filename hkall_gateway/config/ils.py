@@ -1,4 +1,4 @@
-"""The [ils] table: the library's own system, how it is asked, and what is done while it is away."""
+"""The [ils] table: the library's own system, how it is asked, and the fallback while it is away."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from hkall_gateway.config.values import IlsSystem, Natural, NcipDialect, PortNum
 
 
 class Ils(Strict):
-    """Our own library system: who is asked about borrowers, and what happens while it is away."""
+    """Our own library system: the source of facts about borrowers, and the fallback while it is away."""
 
     system: IlsSystem = Field(
         default="",
-        description="what it is, a row of [systems](systems.md), which holds where this table is silent",
+        description="its system, a row of [systems](systems.md): its keys apply where this table has none",
     )
     connector: Text = Field(default="snapshot", description="snapshot, sip2, ncip, manual or an installed one")
     host: str = Field(default="", description="sip2, relay: its host")
     port: PortNumber = Field(default=6001, description="sip2, relay: its port")
-    tls: bool = Field(default=False, description="sip2, relay: speak TLS, and believe only certificates of known authorities")
-    dialect: Text = Field(default="standard", description="sip2, relay: how it frames its lines, a row as of a terminal")
+    tls: bool = Field(default=False, description="sip2, relay: use TLS, and verify the certificate by known authorities")
+    dialect: Text = Field(default="standard", description="sip2, relay: its dialect, a row like a terminal's")
     login: str = Field(default="", description="sip2: our login there")
     location: str = Field(default="", description="sip2: the location code (CP) of our login")
     institution: str = Field(default="", description="sip2, relay: its institution id (AO), if it is not our agency")
-    connections: Natural = Field(default=2, description="sip2: lines that are kept open for our own questions")
-    url: WebUrl | None = Field(default=None, description="ncip: where its responder listens")
+    connections: Natural = Field(default=2, description="sip2: connections kept open for our own queries")
+    url: WebUrl | None = Field(default=None, description="ncip: URL of its responder")
     agency: str = Field(default="", description="ncip: its AgencyId, if it is not ours")
     ncip_dialect: NcipDialect = Field(default="direct", description="ncip: row of ncip/dialects.py")
     card_input_type: Text = Field(
@@ -38,7 +38,7 @@ class Ils(Strict):
     )
     unknown_user: tuple[Text, ...] = Field(
         default=("Unknown User",),
-        description="ncip: a ProblemType, or words of a ProblemDetail or ProblemValue, that say that there is no such reader",
+        description="ncip: a ProblemType, or words of a ProblemDetail or ProblemValue, that say that there is no such patron",
     )
     wrong_pin: tuple[Text, ...] = Field(
         default=("User Authentication Failed", "Non-Unique User"), description="ncip: the same for a wrong PIN"
@@ -50,15 +50,15 @@ class Ils(Strict):
         default=True, description="ncip: it answers LookupItem; else our shelves are as they were loaded"
     )
     password_env: Variable | None = Field(default=None, description="variable with our password there")
-    timeout_s: Seconds = Field(default=3.0, description="how long one question may take")
+    timeout_s: Seconds = Field(default=3.0, description="time limit of one query")
     message_timeout_s: Seconds = Field(
-        default=2.0, description="how long all questions of one terminal's message may take; shorter than terminals wait"
+        default=2.0, description="time limit of all queries of one terminal's message; must be shorter than the terminals' own"
     )
     fallback: Literal["allow", "refuse"] = Field(
-        default="allow", description="while it is away: decide by what is known and flag it, or answer 'try again'"
+        default="allow", description="while it is away: decide by cached and loaded facts and flag it, or answer 'try again'"
     )
     keep_s: Annotated[float, Field(ge=0)] = Field(
-        default=900.0, description="while it is away: how old an answer of its own may be, before the loaded file is used"
+        default=900.0, description="while it is away: greatest age of its own answer, before the loaded file is used"
     )
     pin: Literal["refuse", "loaded", "unchecked"] = Field(
         default="refuse",
@@ -69,7 +69,7 @@ class Ils(Strict):
         description="sip2, ncip: another card in the answer than was asked about is the one that the reader has now, or it "
         "is no card",
     )
-    relay: bool = Field(default=False, description="lines of terminals that are not about HKALL go to its SIP2 server")
+    relay: bool = Field(default=False, description="messages of terminals that are not about HKALL go to its SIP2 server")
     relay_login: Literal["terminal", "gateway"] = Field(
         default="terminal", description="relay: each terminal's own login and password there, or `login` for all"
     )
@@ -79,5 +79,5 @@ class Ils(Strict):
 
     @property
     def is_living(self) -> bool:
-        """Whether a system is asked that may be away."""
+        """Whether the connector queries a system that may be away."""
         return self.relay or self.connector not in ("snapshot", "manual")

@@ -1,4 +1,4 @@
-"""A TOML file becomes a model, or a list of everything that is wrong with it."""
+"""Turns a TOML file into a model, or into a list of all its errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 Fault: TypeAlias = tuple[str, str]
-"""Where (`sip2.terminals[0].role`, or `line 7`) and what."""
+"""Path (`sip2.terminals[0].role`, or `line 7`) and message."""
 
 Table: TypeAlias = dict[str, Any]
 
@@ -23,14 +23,14 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """A table of a file: no key that is not known, no value that is nearly right, no change afterwards."""
+    """A table of a file: unknown keys are refused, values are not coerced, instances are frozen."""
 
     # Input is hidden so that a secret written into the wrong key does not come back in the message.
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
 
 class ConfigErrors(Exception):
-    """What is wrong with a file; `errors` are (path, message), in the order of the file's tables."""
+    """The errors of a file; `errors` are (path, message), in the order of the file's tables."""
 
     def __init__(self, file: Path, errors: Iterable[Fault]) -> None:
         self.file = file
@@ -68,7 +68,7 @@ MESSAGES: Final[Mapping[str, str]] = {
     "date_from_datetime_parsing": "must be a date, like 2017-06-06",
     "value_error":               "{error}",
 }  # fmt: skip
-"""pydantic's error types in the words of people who write configuration files."""
+"""pydantic's error types in words for the authors of configuration files."""
 
 
 _ARM: Final = re.compile(r"(constrained-)?(int|str)$|literal\[|function-")
@@ -91,7 +91,7 @@ def read(file: Path) -> Table:
 
 
 def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Fault]]:
-    """`tables` as a `kind`, or None and what is wrong. Paths in them are relative to the folder of `file`."""
+    """`tables` as a `kind`, or None and the errors. Paths in them are relative to the folder of `file`."""
     try:
         # By way of JSON: there a strict model takes a list for a tuple and text for a date, as TOML's readers mean them.
         text = json.dumps(tables, default=_iso)
@@ -119,7 +119,7 @@ def dotted(steps: Iterable[str | int]) -> str:
 
 
 def _joined(faults: Iterable[Fault]) -> list[Fault]:
-    """One line a key: a value that may be a number or a word has a complaint from each of the two."""
+    """One line a key: a value that may be a number or a word has an error for each."""
     told: dict[str, list[str]] = {}
     for path, message in faults:
         if message not in told.setdefault(path, []):

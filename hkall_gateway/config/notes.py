@@ -1,7 +1,7 @@
-"""What a site should know about its configuration though nothing is wrong with it: what `check-config` prints as notes.
+"""Notes about a valid configuration, which `check-config` prints.
 
-A note names what works and is perhaps meant otherwise, or what the site has still to decide. Whatever is said in one of the
-two files, the default too, has no note.
+A note names a setting that works but may not be intended, or one that the site has still to decide. A value that is written in
+one of the two files, even the default, has no note.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import ROLES, Policy
 
 ALL: Final = frozenset(code for row in ROLES for code in row.messages)
-"""What 0.1.0 took from a terminal of any role."""
+"""The messages that 0.1.0 accepted from a terminal of any role."""
 FOR_TILLS: Final = frozenset({"selfcheck"})
 GOES_ON: Final = frozenset({"counter", "selfcheck"})
 DAYS: Final = ("anonymise_days", "messages_days")
 
 
 def notes(config: Gateway, policy: Policy) -> Iterator[Fault]:
-    """(where in the files, what people would meet there or what is to be decided)."""
+    """(path of the key, the effect that people would meet or the decision to make)."""
     site = read(config.policy.file) if config.policy.file else {}
     yield from _unnamed(config.library)
     yield from _terminals(config.sip2.terminals, site, policy)
@@ -37,7 +37,7 @@ def notes(config: Gateway, policy: Policy) -> Iterator[Fault]:
 
 
 def _unnamed(library: Library) -> Iterator[Fault]:
-    """Places of collection that a letter would call by their code."""
+    """Pickup locations without a name, which letters would call by their code."""
     for code in library.pickup_locations:
         in_chinese = code in library.place_names or code in library.place_names_zh
         known = {"en": code in library.place_names, "zh-Hant": in_chinese}
@@ -49,7 +49,7 @@ def _unnamed(library: Library) -> Iterator[Fault]:
 
 
 def _terminals(terminals: Sequence[Terminal], site: Table, policy: Policy) -> Iterator[Fault]:
-    """What terminals may do no more unless the site says so."""
+    """Terminal messages and rights that are off by default since a release, unless the site has decided."""
     decided = {row.get("role") for row in _rows(site, "roles") if "messages" in row}
     for role in dict.fromkeys(row.role for row in terminals):
         mine = [row for row in terminals if row.role == role]
@@ -102,7 +102,7 @@ def _brokers(config: Gateway) -> Iterator[Fault]:
 
 
 def _keys_in_the_clear(config: Gateway) -> Iterator[Fault]:
-    """Keys that are fetched without TLS: who can change them on their way can sign as the peer."""
+    """Keys that are fetched without TLS: an attacker in between can sign as the peer."""
     tokens = [(("partners", i), row.jwt) for i, row in enumerate(config.partners)]
     tokens += [(("clients", i), row.jwt) for i, row in enumerate(config.clients)]
     for where, jwt in tokens:

@@ -1,4 +1,4 @@
-"""policy.toml: the published rules, overlaid key by key with what a site decides otherwise."""
+"""policy.toml: the published rules, overlaid key by key with the site's own values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hkall_gateway.rules.settings import Category, Policy
 from hkall_gateway.rules.study_modes import StudyMode, folded
 
 IDENTITIES: Final = {"categories": "key", "roles": "role"}
-"""Lists whose rows have a name: a row of the site changes the row of that name, or is a new one."""
+"""Lists of named rows: a site's row changes the packaged row of that name, or is a new one."""
 
 OPEN: Final = frozenset({"categories"})
 """Lists to which a site may add rows. The others have a row for everything that exists."""
@@ -108,7 +108,7 @@ def _dates_of(site: Table) -> Iterator[Fault]:
 
 
 def _modes_of(site: Table, base: Table) -> Iterator[Fault]:
-    """Words that would mean both modes of study."""
+    """Words listed for both modes of study."""
     told = site.get("study_modes")
     modes = {**base["study_modes"], **told} if isinstance(told, dict) else base["study_modes"]
     full, part = ({folded(str(word)) for word in _listed(modes, mode.value)} for mode in StudyMode)
@@ -130,7 +130,7 @@ def _tables(site: Table, kind: str) -> Iterator[tuple[str, Table]]:
 
 @cache
 def _mirror(record: type, partial: bool = False) -> type[Strict]:
-    """A strict model with the fields of a frozen record: of all of them, or of those that a site may care to name."""
+    """A strict model with the fields of a frozen record; `partial`: every field is optional, as in a site's file."""
     hints = typing.get_type_hints(record)
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(record):

@@ -1,4 +1,4 @@
-"""Kinds of values in the configuration: what an endpoint, a network, a zone, a file may look like."""
+"""Types of configuration values: the allowed forms of an endpoint, a network, a zone, a file."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _placed(part: str, folder: Path) -> str:
 
 
 def _folder(info: ValidationInfo) -> Path:
-    """Where the file is that holds the value; without a file, here."""
+    """The folder of the file that holds the value; without a file, the current folder."""
     context: dict[str, Path] = info.context or {}
     return context.get("folder", Path())
 
@@ -136,7 +136,7 @@ def _certificate(text: str) -> str:
 
 
 def _holding(look: Callable[[bytes], object]) -> Callable[[Path, ValidationInfo], Path]:
-    """Accepts the place of a file in which `look` finds, now, what it looks for."""
+    """A validator for the path of a file that `look` can read now; a ValueError of `look` is the error."""
     return lambda path, info: _looked_into(look, path, info)
 
 

@@ -24,7 +24,7 @@ _CHINESE: Final = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
 
 
 def is_alma(path: Path) -> bool:
-    """Whether a file is XML or a zip file: nothing that is CSV begins so."""
+    """Whether a file is XML or a zip file; no CSV file starts like either."""
     try:
         with path.open("rb") as file:
             return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" or is_zipfile(path)
@@ -33,7 +33,7 @@ def is_alma(path: Path) -> bool:
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """One row a user, by the columns of patrons.csv. Raises BadFile for what is no XML, or is not of users."""
+    """One row a user, by the columns of patrons.csv. Raises BadFile for a file that is not XML, or not of users."""
     if not is_zipfile(path):
         with path.open("rb") as file:
             yield from _users(str(path), file)
@@ -55,7 +55,7 @@ def _members(path: Path, archive: ZipFile) -> list[str]:
 
 
 def _users(name: str, file: IO[bytes]) -> Iterator[Row]:
-    """Each user is forgotten once it is read, so that a whole university fits."""
+    """Each user element is freed once it is read, so that a whole university fits in memory."""
     events = etree.iterparse(file, events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False)
     try:
         for number, (event, element) in enumerate(events):
@@ -139,7 +139,7 @@ COLUMNS: Final[Mapping[str, Callable[[User], str]]] = {
     "former_barcode": _former_barcodes,
 }
 # fmt: on
-"""Column of patrons.csv -> what it is in a user."""
+"""Column of patrons.csv -> path in the user element."""
 
 
 def _each(user: User, name: str) -> Iterator[User]:

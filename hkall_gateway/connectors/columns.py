@@ -15,14 +15,14 @@ from hkall_gateway.rules.vocabulary import Position, Sensitive, Side
 
 T = TypeVar("T")
 Row = tuple[str, Mapping[str, str]]
-"""Where it stands, FILE:LINE, and its texts by column."""
+"""The place of a row, FILE:LINE, and its texts by column."""
 
 TRUE = frozenset({"1", "y", "yes", "true", "t"})
 FALSE = frozenset({"", "0", "n", "no", "false", "f"})
 
 
 class BadFile(Exception):
-    """What is wrong with a file: one line a mistake."""
+    """The mistakes of a file, one line each."""
 
     def __init__(self, mistakes: Sequence[str]) -> None:
         super().__init__("\n".join(mistakes))
@@ -31,7 +31,7 @@ class BadFile(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: how its text becomes a value, and whether it must be there."""
+    """One column: its conversion, and whether it is required."""
 
     name: str
     read: Callable[[str], Any]
@@ -39,24 +39,24 @@ class Column:
 
 
 def text(value: str) -> str:
-    """As it stands, if it can be kept: PostgreSQL keeps no NUL."""
+    """The text unchanged; refused with a NUL, which PostgreSQL cannot store."""
     if "\0" in value:
         raise ValueError("there is a NUL in it, which is no text")
     return value
 
 
 def secret(value: str) -> Sensitive:
-    """What is not printed."""
+    """A value that is never printed."""
     return Sensitive(text(value))
 
 
 def language(value: str) -> str:
-    """A tag or a code of a language as the one that we write, English where there is none; one that we do not write stays."""
+    """The language of letters for a language tag or code; English for an empty one; unsupported ones stay."""
     return languages.written(text(value)) or languages.ENGLISH
 
 
 def yes(value: str) -> bool:
-    """y, yes, true, t, 1 and their opposites; nothing is no."""
+    """y, yes, true, t, 1 and their opposites; an empty value is no."""
     word = value.lower()
     if word in TRUE | FALSE:
         return word in TRUE
@@ -64,7 +64,7 @@ def yes(value: str) -> bool:
 
 
 def yes_by_default(value: str) -> bool:
-    """The same; nothing is yes."""
+    """The same; an empty value is yes."""
     return yes(value) if value else True
 
 
@@ -84,7 +84,7 @@ def cards(value: str) -> tuple[str, ...]:
 
 
 def count(value: str) -> int | None:
-    """A number of books; nothing is unknown."""
+    """A number of books; an empty value is unknown."""
     if not value:
         return None
     if not value.isdigit():
@@ -109,7 +109,7 @@ def position(value: str) -> Position:
 
 
 def agree(_row: Mapping[str, Any]) -> Iterable[str]:
-    """Nothing in a row contradicts anything else in it."""
+    """The default `check`: no contradictions."""
     return ()
 
 
@@ -120,7 +120,7 @@ def records(
     key: Sequence[str],
     check: Callable[[Mapping[str, Any]], Iterable[str]] = agree,
 ) -> tuple[T, ...]:
-    """One record a row; no two have the same `key`. `check` says what a row's values contradict, "column: what is wrong".
+    """One record a row; no two have the same `key`. `check` yields the contradictions within a row, as "column: message".
 
     Raises BadFile with every mistake of all rows.
     """
@@ -134,7 +134,7 @@ def placed_records(
     key: Sequence[str],
     check: Callable[[Mapping[str, Any]], Iterable[str]] = agree,
 ) -> tuple[tuple[str, T], ...]:
-    """The same, each record with the FILE:LINE where it stands."""
+    """The same, each record with its FILE:LINE."""
     mistakes: list[str] = []
     made: list[tuple[str, T]] = []
     seen: dict[tuple[str, ...], str] = {}
@@ -170,7 +170,7 @@ def _beside(other: str, where: str) -> str:
 
 
 def csv_rows(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
-    """The rows of a CSV file whose first line names these columns, in any order. Raises BadFile."""
+    """The rows of a CSV file with these columns in its first line, in any order. Raises BadFile."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""What a library hands over as files, as records: patrons, holdings, closures, partners, and what was open at go-live."""
+"""Reads a library's export files into records: patrons, holdings, closures, partners, and requests open at go-live."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Export(Generic[R]):
-    """What was read of a file, and the names of the columns that it has."""
+    """The records read from a file, and the names of its columns."""
 
     rows: tuple[R, ...]
     columns: frozenset[str]
@@ -117,7 +117,7 @@ REQUESTS: tuple[Column, ...] = (
 
 MOST_CLOSED_DAYS = 400
 BORROWING = (frozenset(Position) - LENDING) | {Position.RETURN_TRANSIT, Position.CLOSED}
-"""Where a book that we borrow may stand; the way home and the end are the same on both sides."""
+"""Positions of requests that we borrow by; return transit and closed are the same on both sides."""
 
 
 def read_patrons(path: Path) -> tuple[Borrower, ...]:
@@ -154,7 +154,7 @@ def read_holdings(path: Path) -> tuple[Holding, ...]:
 
 
 def read_placed_holdings(path: Path) -> Export[tuple[str, Holding]]:
-    """The same, each copy with the FILE:LINE where it stands. Raises BadFile."""
+    """The same, each copy with its FILE:LINE. Raises BadFile."""
 
     def make(row: dict[str, Any]) -> Holding:
         return Holding(**{**row, "material": row["material"] or "book"})
@@ -194,12 +194,12 @@ def read_partners(path: Path) -> tuple[Partner, ...]:
 
 
 def read_requests(path: Path) -> tuple[Request, ...]:
-    """requests.csv: what was open when the gateway took over. Raises BadFile."""
+    """Read requests.csv: the requests open when the gateway took over. Raises BadFile."""
     return records(csv_rows(path, REQUESTS), REQUESTS, _opening, ("request_id",), _stands)
 
 
 def _stands(row: Mapping[str, Any]) -> Iterator[str]:
-    """What contradicts the position that a row names."""
+    """The contradictions between a row's position and its other values."""
     position, lending = row["position"], row["side"] is Side.LENDING
     if position not in (LENDING if lending else BORROWING):
         yield f"position: {position} is none of a request where we {row['side']}"

@@ -1,4 +1,4 @@
-"""A connector whose PINs cannot be guessed: after too many wrong ones for a card nobody is asked about it for a while."""
+"""Protects a connector against PIN guessing: after too many wrong PINs a card is not checked for a while."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hkall_gateway.rules.vocabulary import Holding, Sensitive
 
 
 class Guarded:
-    """Passes every question on; `wrong` counts the wrong PINs of each card. While a card is shut the right PIN is wrong too."""
+    """Passes every query on; `wrong` counts the wrong PINs of each card. While a card is locked, the right PIN fails too."""
 
     def __init__(self, ils: LocalIls, wrong: WrongPins) -> None:
         self._ils, self._wrong, self._asking = ils, wrong, Counter[str]()
@@ -26,7 +26,7 @@ class Guarded:
         return await self._ils.copies(bib_id)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        """Guesses that are under way count as wrong until they are known, so that many at once are no way round."""
+        """Whether the PIN is right. Pending checks count as wrong, so that parallel guesses do not evade the limit."""
         if self._wrong.shut(card, pending=self._asking[card]):
             return False
         self._asking[card] += 1
@@ -34,7 +34,7 @@ class Guarded:
             right = await self._ils.verify_pin(card, pin)
         finally:
             self._asking[card] -= 1
-            self._asking += Counter()  # what is nought is forgotten
+            self._asking += Counter()  # drops the zero counts
         if right:
             self._wrong.forget(card)
         else:

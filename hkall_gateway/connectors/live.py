@@ -1,4 +1,4 @@
-"""What the connectors to a living system share: its facts are laid over those of the loaded file."""
+"""Helpers of the connectors to a live system: its facts override those of the loaded file."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.unit import Unit
 
 FOLLOW = "follow"
-"""The setting `answered_card` where another card in the answer is the one that the reader has now."""
+"""The value of `answered_card` by which another card in the answer is the borrower's present one."""
 MOST_COPIES = 20
-"""So many copies of one title are looked at; a title with more is not scarce."""
+"""Limit of copies looked up for one title; a title with more is not scarce."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a living system says of a borrower; None and "" where it does not say.
+    """A live system's facts about a borrower; None and "" where it gives none.
 
-    `card` is the card that it answers, which may be another than the one asked about; `former` are cards of earlier days.
+    `card` is the card in its answer, which may differ from the one asked about; `former` are cards of earlier days.
     """
 
     blocked: bool
@@ -36,10 +36,10 @@ class Told:
 
 
 async def over_loaded(store: Store, card: str, told: Told, source: str, as_of: datetime) -> BorrowerFacts:
-    """The borrower as the system says now; what it does not say is as it was loaded.
+    """The borrower with the live system's facts; missing ones stay as loaded.
 
-    Blocks, counts and the last day of the card are its own; the rest of the loaded file (category, study mode, language,
-    address) is what the library itself chose to load, and wins.
+    Blocks, counts and the last day of the card are the system's; the rest of the loaded file (category, study mode, language,
+    address) is the library's own choice, and wins.
     """
     present = told.card or card
     loaded = await store.glance(_patron, card) or (await store.glance(_patron, present) if present != card else None)

@@ -1,4 +1,4 @@
-"""A library without an interface: who its patrons are is loaded by hand, and a PIN can never be checked."""
+"""A library without an interface: its patrons are loaded by hand, and a PIN can never be checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hkall_gateway.rules.vocabulary import Holding, Sensitive
 
 
 class Manual(Snapshot):
-    """Knows the borrowers that were loaded, and nothing else: copies at home are unknown, PINs are not verified."""
+    """Knows the loaded borrowers only: copies at home are unknown, PINs are not verified."""
 
     supports = frozenset({Verb.BORROWER})
 

@@ -1,4 +1,4 @@
-"""The library's own system asked by NCIP: LookupUser about a borrower and a PIN, LookupItem about copies that were loaded."""
+"""The library's own system over NCIP: LookupUser about a borrower and a PIN, LookupItem about copies that were loaded."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from hkall_gateway.rules.calendar import HONG_KONG, civil
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Sensitive
 
 NO_SUCH_ITEM: Final = ("unknown item",)
-"""The Problems of a look at a copy that are an answer. Every other one, also of a look at a reader, says nothing of it."""
+"""The Problems of an item look-up that count as an answer; every other Problem, also of a user look-up, does not."""
 
 STOPS: Final = frozenset({"block check out", "block checkout", "block request item", "trap for lost card"})
-"""The blocks that keep a reader from borrowing; others (renewals, holds, messages) do not. Source: NCIP, BlockOrTrapType."""
+"""The blocks that keep a patron from borrowing; others (renewals, holds, messages) do not. Source: NCIP, BlockOrTrapType."""
 LAPSED: Final = frozenset({"blocked", "expired", "inactive", "suspended"})
-"""What a privilege's status says of a reader who may not use it; FOLIO, mod-rs and XC each have their own word for "yes"."""
+"""Statuses of a privilege that is not in force; FOLIO, mod-rs and XC each have their own word for "yes"."""
 NO_CATEGORY: Final = frozenset({"status", "library"})
-"""Privileges that are no reader's category, in the habit of FOLIO: its key in the type, its value in the status."""
+"""Privileges that are no patron's category, in the convention of FOLIO: its key in the type, its value in the status."""
 NOBODYS: Final = "0"
-"""A card that nobody has, for the question whether the responder is back."""
+"""A card that no user has, to ask whether the responder is back."""
 ELEMENTS: Final = ("Block Or Trap", "Name Information", "User Address Information", "User Id", "User Privilege")
-"""What is asked of a reader. FOLIO (mod-ncip) leaves out the UserId of its answer where it is not asked for."""
+"""The user elements asked for. FOLIO (mod-ncip) leaves out the UserId of its answer where it is not asked for."""
 
 
 class Ncip:
-    """Asks one responder, as a partner is asked. How it differs from others is said by keys of [ils]."""
+    """Queries one NCIP responder, like a partner's. Keys of [ils] describe its peculiarities."""
 
     def __init__(self, tools: Tools) -> None:
         self._outside, self._store, self._agency = tools.abroad(), tools.store, tools.agency
@@ -58,7 +58,7 @@ class Ncip:
         self._client = Client(self._outside.post, tools.agency, secrets)
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        """What LookupUserResponse says of a card; None for an unknown user."""
+        """The borrower from the LookupUserResponse; None for an unknown user."""
         now = self._outside.now()
         wanted: Fields = {"UserElementType": list(ELEMENTS), "LoanedItemsDesired": True}
         asked = {"UserId": user_id(self._there.agency, card), **wanted}
@@ -79,7 +79,7 @@ class Ncip:
         return reply is not None and reply.has("UserId")
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
-        """Our copies as they are now, up to the first one that stands on its shelf."""
+        """Our copies as they are now, up to the first available one."""
         seen: list[Holding] = []
         for copy in await copies_at_home(self._store, bib_id, self._agency):
             key = ItemKey(self._there.agency, copy.barcode)
@@ -103,7 +103,7 @@ class Ncip:
         return await self._asked(service, fields, no)
 
     async def _try_again(self) -> None:
-        """Ask about the user of nobody, whether the responder is there, and tell its health. Never raises."""
+        """Look up a card that no user has, to learn whether the responder is back, and tell its health. Never raises."""
         with suppress(Unreachable):
             await self._asked("LookupUser", {"UserId": user_id(self._there.agency, NOBODYS)}, self._ways.unknown_user)
 
@@ -120,7 +120,7 @@ class Ncip:
         return None if reply.has("Problem") else reply
 
     async def _in_time(self, service: str, fields: Fields) -> Message | None:
-        """The reply within what is left of the message's budget; None where none came. Raises Unreachable where nothing is."""
+        """The reply within the rest of the time budget; None without a reply. Raises Unreachable if no time is left."""
         clock, whole_s = self._outside.clock, float(self._there.timeout_s)
         if clock is None:
             return await self._client.ask(service, fields, self._there)
@@ -137,7 +137,7 @@ class Ncip:
 
 @dataclass(frozen=True, slots=True)
 class _Ways:
-    """How the responder is asked and understood: the keys of [ils] of these names."""
+    """The responder's conventions: the keys of [ils] of these names."""
 
     card_input_type: str = "Barcode Id"
     pin_input_type: str = "PIN"
@@ -159,9 +159,9 @@ def _is(problem: Message, no: Collection[str]) -> bool:
 
 
 def told(reply: Message, now: datetime, *, tells_loans: bool = True) -> Told:
-    """What a LookupUserResponse says of a borrower.
+    """The facts about a borrower in a LookupUserResponse.
 
-    No loan told is none where the system `tells_loans`, since they were asked for; else how many there are is not known.
+    An answer without loans means 0 where the system `tells_loans`, since they were asked for; else the count is unknown.
     """
     person = reply.each("UserOptionalFields")
     counted = [int(text) for text in reply.texts("LoanedItemsCount/LoanedItemCountValue") if text.isascii() and text.isdigit()]
@@ -178,7 +178,7 @@ def told(reply: Message, now: datetime, *, tells_loans: bool = True) -> Told:
 
 
 def _card(reply: Message) -> str:
-    """The barcode of the user that is told; "" where the number says of itself that it is another kind of number."""
+    """The barcode from the reply's UserId; "" where its type names another kind of number."""
     users = [one for one in reply.each("UserId") if "barcode" in (one.text("UserIdentifierType") or "barcode").casefold()]
     return next((one.text("UserIdentifierValue") for one in users), "")
 
@@ -196,7 +196,7 @@ def _over(until: str, now: datetime) -> bool:
 
 
 def _categories(person: Message) -> list[str]:
-    """The reader's category in either habit: the value of PROFILE, or the name of a privilege."""
+    """The patron's category in either convention: the value of PROFILE, or the name of a privilege."""
     rows = [
         (one.text("AgencyUserPrivilegeType"), one.text("UserPrivilegeStatus/UserPrivilegeStatusType"))
         for one in person.each("UserPrivilege")

@@ -1,4 +1,4 @@
-"""The library's own system asked by SIP2: we are one more terminal of it, with a few lines that are kept open."""
+"""The library's own system over SIP2: we are one more terminal of it, with a few connections kept open."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from hkall_gateway.sip2.upstream import Ask, Ticking, written
 from hkall_gateway.sip2.words import CHINESE, EN, ZH
 
 MOST_WAITING: Final = 64
-"""Questions that may wait for a free line; beyond it nobody is told to wait, but to try again."""
+"""Queries that may wait for a free connection; further ones fail at once as Unreachable."""
 
 LONGEST_WAIT_S: Final = 60.0
-"""So long a question waits for a free line where no terminal waits for it."""
+"""Longest wait of a query for a free connection if it belongs to no terminal's message."""
 
 CHARGE_DENIED, CARD_LOST, TOO_MANY = 0, 4, 5
 """Positions of the patron status. Source: SIP2 2.00, patron status."""
@@ -56,7 +56,7 @@ class Sip2:
         self._ask: Ask = Lines(outside.line, int(tools.settings.get("connections", 1)), outside.clock)
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        """What 64 says of a card; None for one that it calls invalid."""
+        """The borrower from the 64 reply; None for a card that it calls invalid (BL is N)."""
         now = self._now()
         reply = await self._said("63", now, {"AA": card})
         if reply.get("BL") == "N":
@@ -65,12 +65,12 @@ class Sip2:
         return await over_loaded(self._store, card, replace(told(reply), card=answered), "sip2", now)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        """CQ is Y for a right PIN, and for nothing else."""
+        """True only where CQ is Y and BL is not N."""
         reply = await self._said("63", self._now(), {"AA": card, "AD": pin.reveal()})
         return reply.get("CQ") == "Y" and reply.get("BL") != "N"
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
-        """Our copies as they are now, up to the first one that stands on its shelf."""
+        """Our copies as they are now, up to the first available one."""
         seen: list[Holding] = []
         for copy in await copies_at_home(self._store, bib_id, self._agency):
             reply = await self._said("17", self._now(), {"AB": copy.barcode})
@@ -87,7 +87,7 @@ class Sip2:
 
 
 class Lines:
-    """A few lines to one system as one: each question takes a free one, the last used first, so that few are kept open."""
+    """A pool of connections to one system: each query takes the last one used, so that few are kept open."""
 
     def __init__(self, line: Callable[[], Ask], most: int, clock: Ticking | None = None) -> None:
         self._free: deque[Ask] = deque(line() for _ in range(most))
@@ -106,7 +106,7 @@ class Lines:
             self._turn.release()
 
     async def _free_line(self) -> None:
-        """Wait for a free line, no longer than the message may take. Raises Unreachable."""
+        """Wait for a free connection within the message's time budget. Raises Unreachable."""
         waiting = self._turn.acquire()
         if self._clock is not None and not waiting.called:
             waiting.addTimeout(left_s(self._clock.seconds(), LONGEST_WAIT_S), cast(Any, self._clock))
@@ -117,7 +117,7 @@ class Lines:
 
 
 def read(body: bytes, dialect: Dialect) -> Message:
-    """A reply as a message; one that cannot be read is as good as none."""
+    """Decode a reply; an unreadable one raises Unreachable, like a missing one."""
     try:
         return decode(body, dialect)
     except BadMessage as bad:
@@ -125,10 +125,10 @@ def read(body: bytes, dialect: Dialect) -> Message:
 
 
 def told(reply: Message) -> Told:
-    """What a 64 says of a borrower.
+    """The facts about a borrower in a 64 reply.
 
-    A charge that is denied only because the patron has all the books that they may have is no block: the quota says so. Where
-    no limit is told then, it is what they have.
+    A charge that is denied only because the patron has reached the limit of books is no block: the quota covers it. If the
+    reply gives no limit then, the limit is the current count.
     """
     status = reply.get("patron_status").ljust(14)
     loans, full = _count(reply.get("charged_items_count")), status[TOO_MANY] == "Y"
@@ -151,7 +151,7 @@ def _count(text: str) -> int | None:
 
 
 def _day(text: str) -> date | None:
-    """YYYYMMDD at the beginning, as Koha and Evergreen write it; anything else says nothing."""
+    """The leading YYYYMMDD, as Koha and Evergreen write it; None for any other text."""
     try:
         return date.fromisoformat(text.strip()[:8]) if len(text.strip()) >= 8 else None
     except ValueError:

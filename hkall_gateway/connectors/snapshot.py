@@ -1,4 +1,4 @@
-"""The local library system as its last export: patrons and holdings that `load` read."""
+"""The local library system from its last export: patrons and holdings that `load` read."""
 
 from __future__ import annotations
 

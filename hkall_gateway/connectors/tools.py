@@ -1,4 +1,4 @@
-"""What a connector is given when it is made."""
+"""Services and settings for a connector."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ VerifyPin = Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What a connector needs that asks another system.
+    """Services for a connector that queries another system.
 
-    `now` answers the aware UTC instant; `line()` is one more line to the system's SIP2 server, logged in as ourselves, in
-    `dialect`; `post` sends a document by HTTP; `health` is told how it went; `password` is what `password_env` names; `clock`
-    is a reactor's, None where nobody waits.
+    `now` returns the aware UTC instant; `line()` opens one more connection to the system's SIP2 server, logged in as ourselves,
+    in `dialect`; `post` sends a document by HTTP; `health` records the outcomes; `password` is the value of the variable that
+    `password_env` names; `clock` is a reactor's, None where no call is timed.
     """
 
     now: Callable[[], datetime]
@@ -47,7 +47,7 @@ class Tools:
     outside: Outside | None = None
 
     def abroad(self) -> Outside:
-        """What leads outside. Raises ValueError where the house has no way out."""
+        """The services for outside queries. Raises ValueError where the gateway was given none."""
         if self.outside is None:
             raise ValueError("this connector asks another system, and was given no way to it")
         return self.outside

@@ -1,1 +1,1 @@
-"""The desk answers an ask with an outcome; it knows no protocol."""
+"""The desk answers a command with a result, independent of any protocol."""

@@ -1,4 +1,4 @@
-"""What every part of the desk needs: the facts, the one transaction, and the answer of the first time."""
+"""The base class of the desk's parts: borrower facts, one transaction per command, and repeated documents."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _PIN_ANSWERS = {True: None, False: WRONG_PIN, None: TRY_AGAIN}
 
 
 class Base:
-    """The store, the local system, who we are and what time it is.
+    """Holds the store, the local system, the library's identity and the clock.
 
-    `house` answers who we are now (a reload may change it); `now` is the aware UTC instant; `terms` what is done while the
-    local system is away.
+    `house` returns the library that this gateway serves (a reload may change it); `now` returns the aware UTC instant; `terms`
+    returns the rules for deciding without the local system.
     """
 
     def __init__(
@@ -53,17 +53,17 @@ class Base:
 
     @property
     def _loaded(self) -> bool:
-        """Whether borrowers are rows of ours: then no question goes before the unit of work, which reads them itself."""
+        """Whether borrowers are rows of our database, which the unit of work reads itself, without an earlier query."""
         return self._local.loaded
 
     def _we_borrow(self, ask: Heard) -> bool:
-        """Ours is the request that carries our agency; where none is named, the copy that is not ours."""
+        """Whether we are the borrower: the RequestId is ours, or without one the copy is not ours."""
         if ask.wire_id and ask.wire_agency:
             return ask.wire_agency == self.house.agency
         return ask.item is None or ask.item.agency != self.house.agency
 
     async def _under_our_number(self, ask: Heard) -> Heard:
-        """A lender's news under our RequestId, whichever of the two numbers it names."""
+        """A lender's notice under our RequestId, even if it names the lender's own number."""
         if not ask.wire_id or ask.wire_agency == self.house.agency:
             return ask
         return await self._store.glance(as_ours, ask, self.house.agency)
@@ -74,43 +74,43 @@ class Base:
         return await self._store.run(once, key, now, work, ask, *facts, self.house, now, locks=locks, repeatable=kept)
 
     async def _facts(self, card: str) -> BorrowerFacts:
-        """What is known of a borrower; `reachable` False is answered by TRY_AGAIN."""
+        """The facts about a borrower; the caller answers TRY_AGAIN when `reachable` is False."""
         return await self._followed(card, await self._local.borrower(card))
 
     async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
-        """The same, and how our own copies of a title stand: what a wish is decided by, and what is explained."""
+        """The facts about a borrower, and the status of our own copies of a title: the basis of a request's decision."""
         facts = await self._followed(card, await self._local.for_wish(card, bib_id))
         listed = self.house.policy.local_available_statuses
         self._words.check(facts.source, [copy.status for copy in facts.at_home or ()], listed)
         return facts
 
     async def _followed(self, card: str, facts: BorrowerFacts) -> BorrowerFacts:
-        """The same, once all that is kept of the borrower is under the card that they have now."""
+        """The facts, after moving the borrower's records to the present card."""
         await self._local.follow(card, facts)
         return facts
 
     async def _pin_ok(self, card: str, pin: Sensitive) -> bool | None:
-        """None where nobody can tell at the moment. An empty PIN is never right."""
+        """Whether the PIN is right; None where it cannot be checked at the moment. An empty PIN is never right."""
         return await self._local.pin_ok(card, pin) if pin else False
 
     async def _pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
-        """Why a PIN is no good; None if it is right, or if none came."""
+        """The refusal of a PIN; None if it is right, or if none came."""
         return _PIN_ANSWERS[await self._pin_ok(card, pin)] if pin else None
 
 
 def as_present(ask: Asked, facts: BorrowerFacts) -> Asked:
-    """The ask under the card that its borrower has now: the local system may answer another than it was asked about."""
+    """The command under the borrower's present card: the local system may return another card than the one asked about."""
     name = "patron" if hasattr(ask, "patron") else "card"
     if facts.borrower is None or getattr(ask, name) == facts.borrower.barcode:
         return ask
-    return replace(ask, **{name: facts.borrower.barcode})  # type: ignore[type-var]  # every ask is a dataclass
+    return replace(ask, **{name: facts.borrower.barcode})  # type: ignore[type-var]  # every command is a dataclass
 
 
 def locks_for(patron: str = "", request: str = "", item: str = "", line: str = "") -> Locks:
-    """The rows that an ask is about; `item` is a barcode, `line` the agency at the other end of a line."""
+    """Locks for the rows of a command; `item` is a barcode, `line` the agency at the other end of a channel."""
     return Locks(patron, request, ("", item), line=line)
 
 
 def heard_locks(ask: Heard) -> Locks:
-    """What a partner speaks of: a copy, a RequestId, or both."""
+    """Locks for a partner's message: the copy, the RequestId, or both."""
     return Locks(item=("", ask.item.barcode if ask.item else ""), wires=((ask.wire_agency, ask.wire_id),))

@@ -1,4 +1,4 @@
-"""We borrow: a patron's wish, the lenders that are asked one after another, and the patron's change of mind."""
+"""We borrow: a patron's request, the lenders asked one after another, and the patron's cancellation."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ from hkall_gateway.store.unit import Unit
 
 P = Position
 ACCEPTED: Final = "accepted"
-"""The outcome of a candidate whose library has taken our request."""
+"""The outcome of a candidate that has accepted our request."""
 NOBODY_ASKED: Final[Mapping[str, Any]] = MappingProxyType(
     {"partner": "", "wire_agency": "", "wire_id": "", "item_agency": "", "item_barcode": "", "lender_due": None}
 )
-"""The facts of a request that no lender is asked for."""
+"""The lender's fields of a request without a lender, all empty."""
 
 
-# ---- the wish
+# ---- the request
 
 
 def request_title(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """Place a request and ask the first lender, or say why not. The same RequestId again gets the same request."""
+    """Place a request and ask the first lender, or refuse. The same RequestId again gets the same request."""
     known = unit.request_placed(ask.placed_by, ask.placed_id) if ask.placed_id else None
     if known:
         return _known(unit, known, ask, now)
@@ -66,7 +66,7 @@ def request_title(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, house: Ho
 
 
 def _known(unit: Unit, known: Request, ask: RequestTitle, now: datetime) -> Outcome:
-    """The RequestId came before. One that was cancelled is no success any more, and its number names no new request."""
+    """Answer a repeated RequestId; refused if the request was cancelled, or if its patron or title differs."""
     if known.patron != ask.patron:
         return no(unit, not_theirs(unit, ask.patron), ask.by, now)
     another = (known.bib_id, known.volume) != (ask.bib_id, ask.volume)
@@ -112,9 +112,9 @@ def _wish(
 
 
 def _at_home(ask: RequestTitle, copies: tuple[Holding, ...] | None, in_use: InUse, house: House) -> tuple[str, ...] | None:
-    """The statuses of our own copies, of the wanted volume where one is; None where nobody can see them.
+    """The statuses of our own copies, of the wanted volume if one is named; None where they cannot be seen.
 
-    One that goes to another library, or is there, is not at home whatever its status says.
+    A copy that is on its way to another library, or there, does not count as at home, in any status.
     """
     if copies is None:
         return None
@@ -123,18 +123,18 @@ def _at_home(ask: RequestTitle, copies: tuple[Holding, ...] | None, in_use: InUs
 
 
 def _same(request: Request, ask: RequestTitle) -> bool:
-    """Whether a request is for the same title and still alive; what the patron gave back or cancelled is not (R11a)."""
+    """Whether a request is open and for the same title and volume; returned and cancelled requests do not count (R11a)."""
     alive = request.position in TAKES_QUOTA and not request.unwanted
     return alive and request.bib_id == ask.bib_id and request.volume == ask.volume
 
 
 def _given_back(unit: Unit, request: Request, house: House, now: datetime) -> bool:
-    """Whether the patron has left a book on the hold shelf past its last day: it counts as given back (R11a, R14)."""
+    """Whether the patron has left a book on the hold shelf past its last day: it counts as returned (R11a, R14)."""
     return waited_too_long(unit, request, house, now)
 
 
 def _unchecked(grant: Grant, facts: BorrowerFacts) -> str:
-    """What nobody could check, as flags for staff: "local_check:unknown"."""
+    """The checks that could not be made, as flags for staff: "local_check:unknown"."""
     unknown = [f"{name}:{value}" for name, value in grant.facts.items() if value == "unknown"]
     return " ".join([*unknown, *filter(None, [facts.flag])])
 
@@ -204,18 +204,18 @@ def _ask(
 
 
 def move_on(unit: Unit, request: Request, reason: str, house: House, now: datetime, by: By) -> Request:
-    """The lender asked will not supply: the next one, or the end of the list with one letter (R37, R38)."""
+    """Ask the next lender after one that will not supply, or end the list with one letter (R37, R38)."""
     event = Event.NOT_SENT if request.position is P.IN_TRANSIT else Event.ASK_NEXT
     return _ask_next(unit, request, event, reason, house, now, by)
 
 
 def give_up_on(unit: Unit, request: Request, house: House, now: datetime, by: By, reason: str = SILENCE) -> Request:
-    """The lender asked is told to stop, and the next one is asked (R11). Its copy may come all the same."""
+    """Send a cancellation to the lender asked, and ask the next one (R11). Its copy may still come."""
     return _ask_next(unit, request, Event.ASK_NEXT_AFTER_SILENCE, reason, house, now, by)
 
 
 def _ask_next(unit: Unit, request: Request, event: Event, reason: str, house: House, now: datetime, by: By) -> Request:
-    """The next lender by `event`. While requests are suspended nobody is asked, and the request waits or ends (R1)."""
+    """Ask the next lender by `event`. While requests are suspended no lender is asked, and the request waits or ends (R1)."""
     left = choosing.next_lender(unit, request, house, now)
     rests = suspended("borrow_request", house.policy, now) is not None
     if left and not rests:
@@ -228,7 +228,7 @@ def _ask_next(unit: Unit, request: Request, event: Event, reason: str, house: Ho
 
 
 def resume(unit: Unit, request: Request, house: House, now: datetime, by: By) -> Request:
-    """Requests are not suspended any more: the next lender is asked, or the list has ended, with one letter (R1, R38)."""
+    """Ask the next lender after a suspension has ended, or end the list with one letter (R1, R38)."""
     left = choosing.next_lender(unit, request, house, now)
     if left:
         return _ask(unit, request, left, Event.ASK, house, now, by)
@@ -239,9 +239,10 @@ def resume(unit: Unit, request: Request, house: House, now: datetime, by: By) ->
 
 
 def release_rivals(unit: Unit, item: ItemKey, holder: str, house: House, now: datetime, by: By) -> None:
-    """A copy has come to the request `holder`: other requests for which its library has accepted the same copy go on (R7, R11).
+    """Move other requests on when their accepted copy has arrived for the request `holder` (R7, R11).
 
-    One whose library has another copy to send waits for that one. A question that is not answered yet goes on by its answer.
+    A request keeps its lender if that library has another copy to send. A lender that has not answered yet is not given up: its
+    answer decides.
     """
     for rival, lender in asked_by_barcode(unit, item.barcode):
         waits = rival.position is P.REQUESTED and rival.wire_id == lender.wire_id and lender.outcome == ACCEPTED
@@ -250,7 +251,7 @@ def release_rivals(unit: Unit, item: ItemKey, holder: str, house: House, now: da
 
 
 def _another(unit: Unit, rival: Request, lender: Candidate, house: House, now: datetime) -> bool:
-    """Whether the lender has a copy for the rival that no request of ours has, and for which none was asked."""
+    """Whether the lender has another copy for the rival, neither held nor asked for by a request of ours."""
     in_use = copies_in_use(unit, rival.bib_id)
     copies = [c for c in unit.copies(rival.bib_id) if c.agency == lender.agency and c.key not in in_use.asked]
     return any(not skip for skip in choosing.reasons(unit, copies, rival, in_use, house, now))
@@ -260,7 +261,7 @@ def _another(unit: Unit, rival: Request, lender: Candidate, house: House, now: d
 
 
 def cancel(unit: Unit, ask: CancelRequest, house: House, now: datetime) -> Outcome:
-    """The patron no longer wants it; only while the lender has not sent it (R34)."""
+    """Cancel a patron's request, which is possible until the lender has sent the copy (R34)."""
     request = unit.request(ask.request) if ask.request else unit.request_placed(ask.placed_by, ask.placed_id)
     if request is None or request.side is not Side.BORROWING or (ask.patron and ask.patron != request.patron):
         return no(unit, not_theirs(unit, ask.patron), ask.by, now, patron=ask.patron)
@@ -286,7 +287,7 @@ def _language(unit: Unit, request: Request) -> str:
 
 
 def answered(unit: Unit, send: Send, number: str, wire_id: str, answer: Answer, house: House, now: datetime, by: By) -> None:
-    """A partner answered something that the courier brought: the request moves on, or nothing changes."""
+    """Apply a partner's answer to a delivered message; the request advances where the answer calls for it."""
     request = unit.request(number)
     if request is None:
         return
@@ -306,7 +307,7 @@ def _asked_lender_answered(
         unit.note(request, "LOOKED", {"agency": asked[1].agency, "found": answer.looked}, now, by, "R7")
     if answer.kind != "refused":
         unit.mark(asked[1], outcome=ACCEPTED, **({"their_number": answer.number} if answer.number else {}))
-    elif answer.untold:  # nothing was asked of it: it has no address
+    elif answer.untold:  # it was not asked: it has no address
         unit.mark(asked[1], outcome=f"{NOT_REACHED}: {answer.detail}")
         _will_not_come(unit, request, wire_id, NOT_REACHED, house, now, by)
     else:
@@ -318,7 +319,7 @@ def _asked_lender_answered(
 def not_reached(
     unit: Unit, number: str, wire_id: str, reason: str, error: str, house: House, now: datetime, by: By
 ) -> Request | None:
-    """A lender certainly never took a wish: the next one is asked. It has not declined, and is not counted as if."""
+    """Ask the next lender if a request certainly never reached this one, which is not counted as a decline."""
     asked = unit.request_asked(wire_id)
     request = unit.request(number)
     if asked is None or request is None:
@@ -329,7 +330,7 @@ def not_reached(
 
 
 def _will_not_come(unit: Unit, request: Request, wire_id: str, reason: str, house: House, now: datetime, by: By) -> None:
-    """Nothing comes of what was asked under `wire_id`; of a former lender that is no news."""
+    """Record that the lender asked under `wire_id` will not supply; the answer of a former lender is ignored."""
     if request.wire_id != wire_id:
         return
     if request.position is P.REQUESTED:
@@ -339,12 +340,12 @@ def _will_not_come(unit: Unit, request: Request, wire_id: str, reason: str, hous
 
 
 def _cancel_answered(unit: Unit, request: Request, answer: Answer, now: datetime, by: By) -> None:
-    """Confirmed, or unknown to the lender: settled. "Already processed" may mean that it is on its way: wait."""
+    """Settle a cancellation that is confirmed, or unknown to the lender; "already processed" may mean shipped: wait."""
     if answer.kind in {"accepted", "already"} or answer.problem == "Unknown Request":
         unit.advance(request, Event.CANCEL_SETTLED, now, by, rule="R34")
 
 
 def no(unit: Unit, why: Why, by: By, now: datetime, *, request: Request | None = None, patron: str = "") -> Refused:
-    """No, written into the journal."""
+    """Refuse, with an entry in the journal."""
     unit.refuse(Refusal(why), now, by, request, patron)
     return Refused(why, RULES.get(why, ""))

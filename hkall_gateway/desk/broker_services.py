@@ -1,7 +1,7 @@
-"""A broker drives us as the local system of a borrower or a lender: its errands, one row each.
+"""Commands by which a broker drives us as the local system of a borrower or a lender, one row each.
 
-The book is known by (broker, barcode), since a broker's temporary barcodes are its own. Nobody is told of what happens: the
-broker caused it, and its flow has no documents for our answers. Source: NCIP reference 6.3 (crosslink, ReShare), 6.4 (Relais).
+The book is known by (broker, barcode), since a broker's temporary barcodes are its own. No partner is notified: the broker
+caused the event, and its flow has no documents for our answers. Source: NCIP reference 6.3 (crosslink, ReShare), 6.4 (Relais).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ P = Position
 Work = Callable[[Unit, Errand, BorrowerFacts, House, datetime], Answered]
 
 
-# ---- for the borrower: a book of somebody else comes to one of our patrons
+# ---- for the borrower: another library's book comes to one of our patrons
 
 
 def accept(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The book is here for our patron: a place on the hold shelf and one letter. The same copy again is the same success.
+    """Put the book on the hold shelf for our patron and send one letter. The same copy again is the same success.
 
-    The patron must be one who may use the service, and have room for one more book (R2, R20, R21). A place that is none of
-    ours is the broker's own word for it: the book waits at our first counter, where it was scanned.
+    The patron must be allowed to use the service and have quota for one more book (R2, R20, R21). A pickup location that is not
+    ours is the broker's own word: the book waits at our first counter, where it was scanned.
     """
     known = _same_or_open(unit, ask)
     if known is not None and known.patron:
@@ -49,7 +49,7 @@ def accept(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: dat
     if answer is not None:
         return answer
     waiting = _for_patron(unit, known, ask, house, now) if known else born(unit, ask, house, now)
-    if waiting.position is P.RECEIVED:  # scanned at our counter before anybody said whose it is
+    if waiting.position is P.RECEIVED:  # scanned at our counter before its patron was named
         unit.tell(Send.LETTER_PICKUP, waiting, now, ask.by)
     else:
         arrival_of(waiting)(unit, ask.by, waiting, house, now)
@@ -57,13 +57,13 @@ def accept(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: dat
 
 
 def _same_or_open(unit: Unit, ask: Errand) -> Request | None:
-    """The request that has the copy in hand, or the one of this RequestId that had it; a barcode may come a second time."""
+    """The request that holds the copy, or held it under this RequestId; a broker may reuse a barcode."""
     known = _ours(unit, ask)
     return None if known and known.position in FINAL and known.wire_id != ask.wire_id else known
 
 
 def may_have_one_more(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Refused | None:
-    """The no to a book for this patron; None where nothing speaks against it."""
+    """The refusal of a book for this patron; None where the patron may have one more."""
     borrower = facts.borrower
     if borrower is None:
         return no(unit, facts.stranger, ask, now)
@@ -76,7 +76,7 @@ def may_have_one_more(unit: Unit, ask: Errand, facts: BorrowerFacts, house: Hous
 
 
 def born(unit: Unit, ask: Errand, house: House, now: datetime) -> Request:
-    """A request that another system placed: its copy is on the way to us."""
+    """Open a request that another system placed; its copy is on the way to us."""
     return unit.open(
         Request(
             id="",
@@ -100,7 +100,7 @@ def born(unit: Unit, ask: Errand, house: House, now: datetime) -> Request:
 
 
 def place_of(ask: Errand, house: House) -> str:
-    """Where the book waits: the place named, if it is one of ours (R4)."""
+    """The pickup location: the one named, if it is one of ours (R4)."""
     return ask.pickup_location if ask.pickup_location in house.pickup_locations else house.pickup_locations[0]
 
 
@@ -111,9 +111,9 @@ def _for_patron(unit: Unit, known: Request, ask: Errand, house: House, now: date
 
 
 def expect(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The book will come for our patron, who must be one who may use the service, and have room for it (R2, R20, R21).
+    """Expect the book for our patron, if the patron may use the service and has quota for one more (R2, R20, R21).
 
-    The same again is the same success; our counter receives it when it is here.
+    The same command again is the same success; our counter receives the book when it arrives.
     """
     known = _same_or_open(unit, ask)
     if known is not None:
@@ -123,7 +123,7 @@ def expect(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: dat
 
 
 def announce(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The record of a book that will come; whose it is, AcceptItem says. The same again is the same success."""
+    """Record a book that will come; AcceptItem names its patron later. The same record again is the same success."""
     known = _same_or_open(unit, ask)
     if known is None:
         return noted(born(unit, ask, house, now))
@@ -132,7 +132,7 @@ def announce(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: 
 
 
 def describe(unit: Unit, ask: Errand, _facts: BorrowerFacts, _house: House, now: datetime) -> Outcome:
-    """The broker's record of its book says otherwise now."""
+    """Update the broker's record of its book."""
     known = _ours(unit, ask)
     if known is None:
         return no(unit, Why.UNKNOWN_ITEM, ask, now)
@@ -141,7 +141,7 @@ def describe(unit: Unit, ask: Errand, _facts: BorrowerFacts, _house: House, now:
 
 
 def delete(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The book has gone back to where it came from: the request is over, whatever was skipped on the way."""
+    """Close the request: the book is back where it came from, even if messages on the way were missed."""
     known = _ours(unit, ask)
     if known is None:
         return no(unit, Why.UNKNOWN_ITEM, ask, now)
@@ -151,7 +151,7 @@ def delete(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: da
 
 
 def _ours(unit: Unit, ask: Errand) -> Request | None:
-    """The book that a broker means by a barcode of its own; the RequestId may cover several volumes."""
+    """The request for a broker's own barcode, found without the RequestId, which may cover several volumes."""
     found = held_with(unit, ask.partner, ask.barcode, ask.partner)
     return found if found and found.side is Side.BORROWING else None
 
@@ -160,7 +160,7 @@ def _ours(unit: Unit, ask: Errand) -> Request | None:
 
 
 def check_in(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The copy was scanned in: back from the patron, or home from the borrower, as at our own counter."""
+    """Check in a copy, from the patron or from the borrower, as at our own counter."""
     request = named(unit, ask)
     if request is None:
         return no(unit, Why.UNKNOWN_ITEM, ask, now)
@@ -170,7 +170,7 @@ def check_in(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: 
 
 
 def check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """Our patron takes it, or, with any other card, our copy leaves for the borrower."""
+    """Check out the book to our patron, or, with any other card, ship our copy to the borrower."""
     request = named(unit, ask)
     if request is None:
         return no(unit, Why.UNKNOWN_ITEM, ask, now)
@@ -180,7 +180,7 @@ def check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: 
 
 
 def ship(unit: Unit, ask: Errand, request: Request, house: House, now: datetime) -> Outcome:
-    """Our copy is charged to the borrower's card: it leaves."""
+    """Ship our copy: it is charged to the borrower's card."""
     if unit.can(request, Event.LEND):
         return noted_due(unit, lending.ship(unit, request, house, now, ask.by))
     if request.position in {P.SHIPPED, P.AT_BORROWER}:
@@ -189,7 +189,7 @@ def ship(unit: Unit, ask: Errand, request: Request, house: House, now: datetime)
 
 
 def undo_check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The loan to our patron never was; a copy that was sent stays sent."""
+    """Undo a loan to our patron; a copy that was sent stays sent."""
     request = named(unit, ask)
     if request is None:
         return no(unit, Why.UNKNOWN_ITEM, ask, now)
@@ -199,12 +199,12 @@ def undo_check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, 
 
 
 def withdraw(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The borrower does not want our copy any more."""
+    """Apply the borrower's cancellation of a request for our copy."""
     return lending.heard(unit, heard(ask), Event.WITHDRAW, house, now)
 
 
 def renew(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """Our patron, or the borrower of our copy, keeps it longer."""
+    """Renew for our patron, or for the borrower of our copy."""
     request = named(unit, ask)
     if request is None:
         return no(unit, Why.UNKNOWN_ITEM, ask, now)
@@ -234,7 +234,7 @@ ERRANDS: Final[Mapping[str, Work]] = MappingProxyType(
 
 
 def named(unit: Unit, ask: Errand) -> Request | None:
-    """The request that the errand is about: by its copy, else by its RequestId, on either side."""
+    """The request of a command: by its copy, else by its RequestId, on either side."""
     found = held_with(unit, ask.partner, ask.barcode, ask.agency) or held_with(unit, ask.partner, ask.barcode)
     if found or not ask.wire_id:
         return found
@@ -249,7 +249,7 @@ def at_counter(ask: Errand, request: Request, house: House, **more: Any) -> Chec
 
 
 def heard(ask: Errand, request: Request | None = None) -> Heard:
-    """The errand as what a partner tells of one copy."""
+    """The broker's command as a partner's notice about one copy."""
     item = (request.item if request else None) or (ItemKey(ask.agency, ask.barcode) if ask.barcode else None)
     wire_agency = ask.wire_agency or ask.partner
     wire = ("", "") if request else (wire_agency, ask.wire_id)
@@ -257,19 +257,19 @@ def heard(ask: Errand, request: Request | None = None) -> Heard:
 
 
 def no(unit: Unit, why: Why, ask: Errand, now: datetime, request: Request | None = None) -> Refused:
-    """No, written into the journal."""
+    """Refuse, with an entry in the journal."""
     refusal = Refusal(why)
     unit.refuse(refusal, now, ask.by, request, patron=ask.card)
     return refused(refusal, "", request.title if request else "")
 
 
 def noted(request: Request) -> Noted:
-    """It is done, or was before."""
+    """The result of a command that is done, now or before."""
     return Noted(request.id, request.wire_agency, request.wire_id, request.item)
 
 
 def noted_due(unit: Unit, request: Request) -> Outcome:
-    """It has left, and is expected back."""
+    """The result of a copy that has left, with the lender date."""
     item = request.item or ItemKey("", "")
     copy = unit.holding(item)
     told = CheckedOut(request.id, item, "", request.title, request.lender_due)

@@ -1,4 +1,4 @@
-"""The desk for what terminals ask beside checkout and return: cards, holds, all loans at once, money with a PIN."""
+"""The desk for terminals beyond checkout and return: cards, holds, renew all, payments with a PIN."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
 
 
 class CardDesk(ByHand):
-    """What a terminal may ask about a card. A PIN that came with the ask must be right; one that did not come is not missed."""
+    """The commands of a terminal about a card. A PIN that comes with a command must be right; none is required."""
 
     async def block_card(self, ask: BlockCard) -> CardSet | Refused:
-        """A card must not be used any more."""
+        """Block a card."""
         facts = await self._facts(ask.card)
         if not facts.reachable:
             return TRY_AGAIN
@@ -35,7 +35,7 @@ class CardDesk(ByHand):
         return await self._once(None, locks_for(patron=ask.card), cards.block_card, ask, facts)
 
     async def enable_card(self, ask: EnableCard) -> CardSet | Refused:
-        """What was blocked here is lifted."""
+        """Lift a block that a terminal set here."""
         if no := await self._pin_refused(ask.card, ask.pin):
             return no
         facts = await self._facts(ask.card)
@@ -45,7 +45,7 @@ class CardDesk(ByHand):
         return await self._once(None, locks_for(patron=ask.card), cards.enable_card, ask, facts)
 
     async def hold(self, ask: Hold) -> Held | Refused:
-        """A patron's wish is placed, changed or taken back."""
+        """Place, change or cancel a patron's hold."""
         if no := await self._pin_refused(ask.card, ask.pin):
             return no
         facts = await self._facts(ask.card)
@@ -55,7 +55,7 @@ class CardDesk(ByHand):
         return await self._once(None, Locks(ask.card, whole=True), cards.hold, ask, facts)
 
     async def renew_all(self, ask: RenewAll) -> AllRenewed | Refused:
-        """Everything that a patron has is kept longer."""
+        """Renew all loans of a patron."""
         if no := await self._pin_refused(ask.card, ask.pin):
             return no
         facts = await self._facts(ask.card)
@@ -65,13 +65,13 @@ class CardDesk(ByHand):
         return await self._once(None, Locks(ask.card, whole=True), cards.renew_all, ask, facts)
 
     async def note_properties(self, ask: NoteProperties) -> PropertiesNoted | Refused:
-        """A terminal says how a copy is made."""
+        """Record the properties of a copy as a terminal reports them."""
         return await self._once(None, NO_LOCKS, cards.note_properties, ask)
 
     async def whose_copy(self, barcode: str, card: str = "", institution: str = "", *, arriving: bool) -> Whose:
-        """Who has a copy: HKALL, or the library's own system. `card` is who wants to lend or renew it.
+        """Which system holds a copy: HKALL or the library's own. `card` is the patron that wants to borrow or renew it.
 
-        `institution` is the library that the terminal names as the copy's, where it names another than ours.
+        `institution` is the library that the terminal names as the copy's owner, where it is not ours.
         """
         return await self._store.glance(routing.copy, barcode, card, institution, arriving, self.house)
 
@@ -108,15 +108,15 @@ class CardDesk(ByHand):
         await self._store.run(local_messages.answered_again, barcode, self._now(), by, locks=locks_for(item=barcode))
 
     async def had(self, card: str) -> Had:
-        """What a card has and owes here, whatever the local system knows of it."""
+        """The loans and charges of a card in HKALL, independent of the local system."""
         return await self._store.glance(routing.had, card, self.house, self._now())
 
     async def is_our_wish(self, ask: Hold) -> bool:
-        """Whether a hold is ours, or one for the library's own list."""
+        """Whether a hold concerns HKALL, and not the library's own hold list."""
         return await self._store.glance(cards.is_ours, ask, self.house)
 
     async def pay_at_terminal(self, ask: Pay, pin: Sensitive = NOTHING) -> Paid | Refused:
-        """Take money for what a patron owes, from a terminal that may have asked for the PIN."""
+        """Take a payment from a patron, at a terminal that may have asked for the PIN."""
         return await self._pin_refused(ask.card, pin) or await self.pay(ask)
 
 

@@ -1,4 +1,4 @@
-"""The counter's smaller deeds: a card blocked and enabled, a hold, all loans renewed at once, a copy's make noted."""
+"""Smaller commands of terminals: block and enable a card, holds, renew all, a copy's properties."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from hkall_gateway.store.unit import Unit
 
 P = Position
 WAITING = frozenset({P.NEW, P.REQUESTED, P.CANCELLING, P.IN_TRANSIT, P.RECEIVED})
-"""Where a patron's wish stands before it is a loan."""
+"""Positions of a patron's request before the loan."""
 NOT_HERE_YET = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT})
-"""Where the place of collection can still be changed."""
+"""Positions in which the pickup location can still be changed."""
 
 
 # ---- cards
 
 
 def block_card(unit: Unit, ask: BlockCard, facts: BorrowerFacts, _house: House, now: datetime) -> CardSet | Refused:
-    """A terminal blocks a card, once; who is not known is not blocked."""
+    """Block a card for a terminal, once; an unknown card is refused."""
     if facts.borrower is None:
         return _no(unit, facts.stranger, ask, now)
     return CardSet(ask.card, again=not cards.block(unit, ask.card, ask.text, now, ask.by, retained=ask.retained))
 
 
 def enable_card(unit: Unit, ask: EnableCard, facts: BorrowerFacts, _house: House, now: datetime) -> CardSet | Refused:
-    """What a terminal blocked here is lifted."""
+    """Lift a block that a terminal set here."""
     if facts.borrower is None:
         return _no(unit, facts.stranger, ask, now)
     return CardSet(ask.card, again=not cards.lift(unit, ask.card, now, ask.by))
@@ -78,7 +78,7 @@ def _place(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datet
 
 
 def _wanted(unit: Unit, ask: Hold, house: House) -> tuple[str, str] | Why:
-    """The title's number and the volume. A copy that is here for somebody cannot be held (R22), nor can one certain copy."""
+    """The title's number and the volume. One specific copy cannot be held, nor a copy that is on a hold shelf (R22)."""
     if ask.this_copy:
         return Why.HOLDS_NOT_ALLOWED
     if ask.barcode:
@@ -97,7 +97,7 @@ def _of_copy(unit: Unit, barcode: str, house: House) -> tuple[str, str] | Why:
 
 
 def is_ours(unit: Unit, ask: Hold, house: House) -> bool:
-    """Whether a terminal's hold is a wish of HKALL, or for a book of HKALL, and not one for the library's own list."""
+    """Whether a terminal's hold concerns an HKALL request or book, and not the library's own hold list."""
     if ask.mode is not HoldMode.PLACE:
         return _mine(unit, ask, house) not in {Why.UNKNOWN_REQUEST, Why.WRONG_POSITION}
     if ask.barcode:
@@ -114,7 +114,7 @@ def _cancel(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: date
 
 
 def _change(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
-    """Another place of collection, while the book is not yet here, or another last day on which it is wanted."""
+    """Change a request's pickup location, before the book is here, or its last day."""
     request = _mine(unit, ask, house)
     if isinstance(request, Why):
         return _no(unit, request, ask, now, _language(facts))
@@ -131,7 +131,7 @@ def _change(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: date
 
 
 def _mine(unit: Unit, ask: Hold, house: House) -> Request | Why:
-    """The one waiting request of this patron that the ask means; a loan that it means can be neither changed nor cancelled."""
+    """The patron's one waiting request that the command names; a loan can be neither changed nor cancelled."""
     ours = unit.holding(ItemKey(house.agency, ask.barcode)) if ask.barcode else None
     names = {name for name in (ours.bib_id if ours else "", "" if ask.barcode else ask.title) if name}
     meant = [r for r in unit.open_requests(ask.card) if r.side is Side.BORROWING and _means(ask, names, r)]
@@ -142,7 +142,7 @@ def _mine(unit: Unit, ask: Hold, house: House) -> Request | Why:
 
 
 def _means(ask: Hold, names: set[str], request: Request) -> bool:
-    """Whether a request is named by its copy, by one of these names, or by what the terminal was told of it."""
+    """Whether a request is named by its copy, by one of these names, or by the words that the terminal was sent for it."""
     copy = bool(ask.barcode) and request.item_barcode == ask.barcode
     return copy or bool(names & {request.bib_id, request.title, request.id}) or request.id in ask.told
 
@@ -190,7 +190,7 @@ def _renewal(ask: RenewAll, loan: Request) -> Renew:
 
 
 def note_properties(unit: Unit, ask: NoteProperties, house: House, now: datetime) -> PropertiesNoted | Refused:
-    """Remember what a terminal says of a copy's make; only of a copy that we know."""
+    """Record the properties of a copy as a terminal reports them; refused for a copy that we do not know."""
     found = one_with(unit, ask.barcode, "")
     if isinstance(found, Refused):
         return found

@@ -37,7 +37,7 @@ def check_out(unit: Unit, ask: CheckOut, facts: BorrowerFacts, house: House, now
 def lend(
     unit: Unit, ask: CheckOut, found: Request | Refused | None, facts: BorrowerFacts, house: House, now: datetime
 ) -> Outcome:
-    """The same where it is known already which request holds the copy."""
+    """The same, with the copy's request already found."""
     if isinstance(found, Refused):
         return found
     if found is None or found.side is Side.LENDING:
@@ -62,13 +62,13 @@ def _lend(
         lambda: standing(unit, borrower.barcode, house, now),
     )
     answer = policy.may_borrow(borrower, request, took, terminal, house.policy, now, closures, staff=ask.staff, standing=known)
-    if ask.no_block:  # whatever happened off line, the loan is the requester's alone
+    if ask.no_block:  # also offline, only the requester can borrow it
         answer = policy.not_theirs(borrower, request) or answer
     conflict = ""
     if isinstance(answer, Refusal):
         if not ask.no_block or request.patron != borrower.barcode or not unit.can(request, Event.CHECK_OUT):
             return _refuse(unit, answer, ask, _for_staff(unit, ask, request, answer.why, now), BorrowerFacts(borrower, ""), now)
-        conflict = answer.why.value  # it happened while the line was down: taken, and shown to staff
+        conflict = answer.why.value  # it happened offline: accepted, and shown to staff
     happened = ask.happened_at if ask.no_block and ask.happened_at else now
     granted = answer.due if isinstance(answer, Grant) and happened == now else None
     allowed = granted or policy.loan_due(borrower, request, house.policy, happened, closures)
@@ -78,7 +78,7 @@ def _lend(
     renewing.ask_for_later_date(unit, lent, now, ask.by)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
     if recalled:
-        unit.tell(Send.LETTER_RECALLED, lent, now, ask.by)  # before the loan nobody was told (R24)
+        unit.tell(Send.LETTER_RECALLED, lent, now, ask.by)  # before the loan no letter was sent (R24)
     return CheckedOut(lent.id, item, ask.card, lent.title, due, borrower.language, conflict=conflict, recalled=recalled)
 
 
@@ -111,20 +111,21 @@ def _record_loan(
 
 
 def _without_recall(unit: Unit, request: Request, borrower: Borrower, house: House, happened: datetime) -> date:
-    """The date that the loan would have without the recall that came before it: its cancellation gives it back (R26)."""
+    """The due date without the recall that came before the loan; cancelling the recall restores it (R26)."""
     plain = replace(request, recalled_on=None)
     return policy.loan_due(borrower, plain, house.policy, happened, closed_days(unit, house))
 
 
 def _for_staff(unit: Unit, ask: CheckOut, request: Request, why: Why, now: datetime) -> Request:
-    """What happened while the line was down and cannot be a loan is at least shown to staff."""
+    """Flag an offline checkout (no block) that cannot become a loan, for staff."""
     return unit.amend(request, now, ask.by, flags=flagged(request, f"offline:{why.value}")) if ask.no_block else request
 
 
 def _again(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The same patron again: the same success, or a renewal where the terminal says that it means one.
+    """Answer a repeated checkout by the same patron: the same success, or a renewal where the terminal asks for one.
 
-    Most self-checks always say so; within the policy's window it is the same scan, or a line whose answer was lost.
+    Most self-checks always ask for one; within the policy's window the repetition counts as the same scan, or as a resend after
+    a lost reply.
     """
     language = facts.borrower.language if facts.borrower else ""
     if ask.renewal_allowed and not _just(request.moved_at, house, now):
@@ -138,7 +139,7 @@ def _again(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, ho
 
 
 def _undo_checkout(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, now: datetime) -> Outcome:
-    """The terminal could not finish: the copy is on the hold shelf as before. Asked again it is a success again."""
+    """Undo a checkout that the terminal could not finish: the copy is on the hold shelf again. Repeating it is a success."""
     if ask.card and request.patron != ask.card:
         return _refuse(unit, Refusal(Why.NOT_REQUESTER), ask, request, facts, now)
     after = request
@@ -169,7 +170,7 @@ def _refuse(
 
 
 def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """A later due date (R27 to R33). The same renewal again gets the same answer, while it is still what happened last."""
+    """Set a later due date (R27 to R33). The same renewal again gets the same answer while no other event followed it."""
     found = _to_renew(unit, ask)
     if isinstance(found, Refused):
         return found
@@ -206,7 +207,7 @@ def _to_renew(unit: Unit, ask: Renew) -> Request | Refused | None:
 
 
 def _just(done_at: datetime | None, house: House, now: datetime) -> bool:
-    """Whether something was done so lately that the same wish again is a repetition."""
+    """Whether an event is so recent that the same command again counts as a repetition."""
     window = timedelta(seconds=house.policy.renewal.repeat_window_s)
     return done_at is not None and now - done_at < window
 
@@ -214,7 +215,7 @@ def _just(done_at: datetime | None, house: House, now: datetime) -> bool:
 def _prolong(
     unit: Unit, ask: Renew, request: Request, grant: Grant, facts: BorrowerFacts, house: House, now: datetime
 ) -> Renewed:
-    """The loan goes on; what it cost until today is fixed as a charge (R40)."""
+    """Renew the loan and fix the fine that has accrued up to today as a charge (R40)."""
     cents = fix_fine(unit, request, calendar.civil(now), house, now, ask.by)
     after = unit.advance(
         request,

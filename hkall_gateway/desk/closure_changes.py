@@ -1,4 +1,4 @@
-"""A closure that was announced late: what falls on a closed day moves on, when staff say so and not before (R14, R19)."""
+"""Moves dates off a closed day that was announced late, on a staff command only (R14, R19)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from hkall_gateway.store.unit import Unit
 
 
 def move(unit: Unit, deed: Deed, house: House, now: datetime, after: str, limit: int) -> tuple[tuple[Done, ...], str | None]:
-    """Move the dates of at most `limit` requests after that number; what moved and until when, and the number to go on from.
+    """Move the dates of at most `limit` requests after that number; returns those moved with their new dates, and the cursor.
 
-    Each move stands in the journal with who said so and `deed.reason`. The lender's date does not count; a recalled loan
-    moves no further than the date that it had before.
+    The journal records the actor of each move and `deed.reason`. The lender's date does not count; a recalled loan moves no
+    further than the date that it had before.
     """
     closed = frozenset(day for day in closed_days(unit, house) if day >= calendar.civil(now))
     found = falling_on(unit, sorted(closed), after, limit)

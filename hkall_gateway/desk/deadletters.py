@@ -1,13 +1,13 @@
-"""What a person says of something that could not be told: again, told by hand, or not at all; and what follows for the request.
+"""How staff settle messages that could not be delivered: retry, done by other means, or drop; and the effect on the request.
 
-What each means for the request (decided here, since the reference leaves it open):
+The effects are decided here, since the reference leaves them open:
 
-    what was not told      done by hand                            dropped
-    the wish to a lender   it has the wish: the request waits      the next lender; told to stop if it may have heard
-    the withdrawal         the lender knows: cancelled             cancelled; a copy that comes all the same is a stray
-    the wish to renew      it has agreed: the date that was asked  it is not renewed
-    the letter of arrival  the days to collect count from today    they count from the day of arrival
-    anything else          nothing more                            nothing more: `reconcile` shows the difference
+    undelivered message    done by other means                     dropped
+    request to a lender    the request waits for that lender       the next lender; CANCEL to this one if it may have it
+    cancellation           the lender knows: cancelled             cancelled; a copy that still comes is an orphan copy
+    renewal request        the lender agreed to the date asked     the loan is not renewed
+    pickup letter          days to collect count from today        days to collect count from the arrival
+    all others             no effect                               no effect: `reconcile` shows the difference
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ P = Position
 
 
 def retry(unit: Unit, number: int, by: By, now: datetime) -> Outcome:
-    """Try it again at once, with a fresh count of attempts, although its line may rest."""
+    """Send the message again at once, with a fresh count of attempts, even if its channel is paused."""
     row = unit.outbox.row(number)
     if row is None or not unit.outbox.retry(number, now):
         return Refused(Why.UNKNOWN_REQUEST)
@@ -44,7 +44,7 @@ def retry(unit: Unit, number: int, by: By, now: datetime) -> Outcome:
 
 
 def done(unit: Unit, number: int, reason: str, by: By, house: House, now: datetime) -> Outcome:
-    """It was told by other means, by telephone or mail: the request goes on as if the partner had taken it."""
+    """Settle the message as done by telephone or mail: the request goes on as if the partner had accepted it."""
     row = _closed(unit, number, "done", reason, now)
     if isinstance(row, Refused):
         return row
@@ -54,7 +54,7 @@ def done(unit: Unit, number: int, reason: str, by: By, house: House, now: dateti
 
 
 def drop(unit: Unit, number: int, reason: str, by: By, house: House, now: datetime) -> Outcome:
-    """It is not to be told at all: the request goes on without it."""
+    """Settle the message as dropped: the request goes on without it."""
     row = _closed(unit, number, "dropped", reason, now)
     if isinstance(row, Refused):
         return row
@@ -81,7 +81,7 @@ def _journalled(unit: Unit, row: OutboxRow, event: str, reason: str, by: By, now
 
 
 def _taken(unit: Unit, row: OutboxRow, house: House, now: datetime) -> Answer:
-    """The answer that the recipient would have given; a letter that was handed over counts its days from today (R14)."""
+    """The answer that the recipient would have given; a letter delivered by hand counts its days from today (R14)."""
     if not isinstance(row.payload, Letter):
         return Answer("accepted", detail="by hand")
     today = calendar.civil(now)
@@ -89,11 +89,11 @@ def _taken(unit: Unit, row: OutboxRow, house: House, now: datetime) -> Answer:
     return Answer("accepted", sent_on=today, last_day=last)
 
 
-# ---- what follows when it is dropped
+# ---- effects of dropping
 
 
 def _no_wish(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By) -> None:
-    """The next lender. One that may have heard of the wish is told to stop, or two might ship."""
+    """Ask the next lender. One that may have the request gets a cancellation, or two might ship."""
     request = unit.request(row.request)
     if request is None or not isinstance(row.payload, Telling) or request.wire_id != row.payload.wire_id:
         return
@@ -112,18 +112,18 @@ def _no_renewal(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By)
 
 
 def _no_letter(unit: Unit, row: OutboxRow, _house: House, now: datetime, _by: By) -> None:
-    """One that may have arrived counts as sent, so that a letter that takes it back is told."""
+    """A letter that may have arrived counts as sent, so that its correction is sent too."""
     if isinstance(row.payload, Letter):
         state = notices.SENT if may_have_arrived(unit, row) else "dropped"
         unit.notice_state(row.payload.notice, state, row.last_error, now)
 
 
 def _nothing(_unit: Unit, _row: OutboxRow, _house: House, _now: datetime, _by: By) -> None:
-    """Nothing waits for it."""
+    """Leaves the request as it is."""
 
 
 def may_have_arrived(unit: Unit, row: OutboxRow) -> bool:
-    """Whether any try of it ended without anybody knowing how."""
+    """Whether any attempt to deliver it ended with an unknown outcome."""
     return row.state == "unsure" or any(one.kind == "unknown" for one in unit.outbox.attempts(row.id))
 
 
@@ -153,6 +153,6 @@ _ELSE = ("nothing more", "nothing more; the partner does not know")
 
 
 def effects(unit: Unit, row: OutboxRow) -> dict[str, object]:
-    """What `done` and `drop` would do for the request, in words, and whether the recipient may have it already."""
+    """The effects of `done` and `drop` on the request, in words, and whether the recipient may have the message already."""
     if_done, if_dropped = _LOCAL if isinstance(row.payload, LocalMessage) else _WORDS.get(Send(row.send), _ELSE)
     return {"if_done": if_done, "if_dropped": if_dropped, "may_have_arrived": may_have_arrived(unit, row)}

@@ -1,4 +1,4 @@
-"""How a delivery went, applied in one transaction: the line, the outbox row, and the request that learns the answer."""
+"""Applies the result of a delivery in one transaction: to the channel, the outbox row, and the request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hkall_gateway.store.unit import Unit
 TOLD = frozenset({"accepted", "already", "refused", "undeliverable", NOT_NEEDED})
 PATIENCE = Patience()
 ANSWERED = frozenset({Send.ASK_LENDER, Send.CANCEL_AT_LENDER, Send.ASK_LENDER_TO_RENEW, Send.TELL_LENDER_RENEWED})
-"""What may be answered by a no, on which the request moves on; everything else has happened."""
+"""Messages whose refusal advances the request; all others report events that have happened."""
 
 
 def delivered(
@@ -35,9 +35,9 @@ def delivered(
     house: House,
     now: datetime,
 ) -> None:
-    """Settle the row: told, again at `retry_at`, or dead when there is no further try; then the request moves on.
+    """Settle the outbox row: sent, again at `retry_at`, or dead after the last try; then advance the request.
 
-    A row that somebody settled by hand while it was under way stays as they said. Said twice of one try it counts once.
+    A row that staff settled during the delivery keeps their state. A second report of one try is counted once.
     """
     kept = unit.outbox.standing(row.id)
     state, attempts = kept or ("", 0)
@@ -65,7 +65,7 @@ def _settle(unit: Unit, row: OutboxRow, answer: Answer, now: datetime) -> None:
 
 
 def _line(unit: Unit, row: OutboxRow, answer: Answer, patience: Patience, now: datetime) -> Link:
-    """The line as this answer leaves it. A Problem of any kind is an answer; a busy server's bare status is none."""
+    """The channel's state after this answer. A Problem of any kind is an answer; a busy server's bare status is none."""
     link = unit.links.one(row.line)
     if row.line == MAIL or answer.untold:
         return link
@@ -79,7 +79,7 @@ def _line(unit: Unit, row: OutboxRow, answer: Answer, patience: Patience, now: d
 
 
 def told(unit: Unit, row: OutboxRow, answer: Answer, house: House, now: datetime, by: By) -> None:
-    """The recipient has it and answered: the request moves on, or nothing changes."""
+    """Apply the recipient's answer to the request, the patron letter or the local message."""
     if isinstance(row.payload, LocalMessage):
         local_messages.answered(unit, row.payload, answer, now, by)
     elif isinstance(row.payload, Letter):
@@ -94,7 +94,7 @@ def told(unit: Unit, row: OutboxRow, answer: Answer, house: House, now: datetime
 
 
 def _not_believed(unit: Unit, row: OutboxRow, answer: Answer, now: datetime, by: By) -> None:
-    """News that the partner will not have, whatever we do: the two sides differ, and a person must find out why."""
+    """Flag a request for staff if the partner finally refuses a notice: the two sides differ."""
     request = unit.request(row.request)
     if answer.kind != "refused" or row.send in ANSWERED or request is None:
         return
@@ -122,7 +122,7 @@ def _again_or_dead(
         unit.outbox.later(row.id, retry_at, error, unsure=unsure)
     elif unsure or row.send is not Send.ASK_LENDER:
         unit.outbox.dead(row.id, error)
-    else:  # nobody may try it again: the request has moved on, and two lenders would ship
+    else:  # never to be retried: the request has moved on, and two lenders would ship
         unit.outbox.dropped(row.id, error)
         never_arrived(unit, row, house, now, by, error)
 
@@ -134,11 +134,11 @@ def _said(answer: Answer) -> str:
 def never_arrived(
     unit: Unit, row: OutboxRow, house: House, now: datetime, by: By, error: str, reason: str = NOT_REACHED
 ) -> Request | None:
-    """A wish that certainly did not reach its lender: the next one is asked. Whatever else it is, it only waits.
+    """Ask the next lender if a request to a lender certainly was not delivered. Other messages only stay undelivered.
 
     `error` is for staff, `reason` one of decline_reasons for the patron's letter.
 
-    Where the outcome is not known nobody else is asked, or two lenders might ship; a person or the silence settles it.
+    Where the outcome is unknown, no other lender is asked, since two might ship; staff or the silence round settle it.
     """
     if row.send is not Send.ASK_LENDER or not isinstance(row.payload, Telling):
         return None
@@ -146,22 +146,22 @@ def never_arrived(
 
 
 def _letter_left(unit: Unit, send: Send, letter: Letter, answer: Answer, now: datetime, by: By) -> None:
-    """A letter that left starts the pickup clock on its day; one that could not is on the operators' list (R12, R14, R42)."""
+    """Record a letter's result: its day starts the days to collect; a failed one is on the operators' list (R12, R14, R42)."""
     state = answer.kind if answer.kind in {notices.UNDELIVERABLE, notices.NOT_NEEDED} else notices.SENT
     unit.notice_state(letter.notice, state, answer.detail, now)
     request = unit.request(letter.request)
     if send is not Send.LETTER_PICKUP or state != notices.SENT or request is None or not unit.can(request, Event.NOTIFY):
         return
-    # The days to collect count from a letter that left late, too: what had expired waits again. More days than that stay given.
+    # A late letter starts the days to collect again, also after they had expired. Days granted beyond that stay.
     last = max(filter(None, (answer.last_day, request.pickup_last)), default=None)
     told = {"notified_on": answer.sent_on, "pickup_last": last, "expired_pickup": False}
     unit.advance(request, Event.NOTIFY, now, by, rule="R14", **told)
 
 
 def bounced(unit: Unit, number: int, status: str, by: By, now: datetime) -> bool:
-    """A letter that had left came back for good: it is on the operators' list, and its request goes on (R42).
+    """Record a letter's final bounce: it is on the operators' list, and its request goes on (R42).
 
-    False where that is known already. `status` is the mail server's code of RFC 3463.
+    Returns False if the bounce is known already. `status` is the mail server's code of RFC 3463.
     """
     found = notices.notice(unit, number)
     if found is None or found.state == notices.UNDELIVERABLE:

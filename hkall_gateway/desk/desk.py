@@ -1,4 +1,4 @@
-"""The desk: gather what must be known, run one function in one transaction, answer. It knows no protocol and no SQL."""
+"""The desk: reads the facts, runs one function in one transaction, and returns its result. Free of protocols and SQL."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from hkall_gateway.store.unit import Unit
 
 
 class Desk(PartnerDesk):
-    """Everything that may be asked of the gateway, by whichever door; see also partnerdesk, carddesk, byhand."""
+    """All commands and queries of the gateway, for every protocol; see also partnerdesk, carddesk, staff_desk."""
 
     # ---- terminals and staff
 
@@ -49,13 +49,13 @@ class Desk(PartnerDesk):
         facts = await self._facts(ask.card)
         checked = ask.pin_given and facts.borrower is not None
         pin_ok = await self._pin_ok(ask.card, ask.pin) if checked else None
-        unsure = checked and pin_ok is None  # whoever it is, nobody can tell whether it is they
+        unsure = checked and pin_ok is None  # the card has an owner, but the PIN cannot be checked
         facts = AWAY if unsure else facts
         seen = await self._store.glance(queries.see_patron, ask, facts, pin_ok, self.house, self._now(), patron=ask.card)
         return replace(seen, known=True) if unsure else seen
 
     async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
-        """What a copy is doing."""
+        """The state of a copy."""
         return await self._store.glance(queries.see_item, ask, self.house)
 
     async def check_out(self, ask: CheckOut) -> Outcome:
@@ -76,12 +76,12 @@ class Desk(PartnerDesk):
         return await self._store.run(circulation.check_out, ask, facts, self.house, self._now(), locks=locks, short=True)
 
     async def check_in(self, ask: CheckIn) -> Outcome:
-        """Take a copy in."""
+        """Check in a copy."""
         locks = locks_for(item=ask.barcode)
         return await self._store.run(returning.check_in, ask, self.house, self._now(), locks=locks, short=True)
 
     async def renew(self, ask: Renew) -> Outcome:
-        """Keep it longer."""
+        """Renew a loan."""
         facts = await self._facts(ask.card) if ask.card else BorrowerFacts(None, "staff")
         ask = as_present(ask, facts)
         if no := await self._pin_refused(ask.card, ask.pin):
@@ -92,7 +92,7 @@ class Desk(PartnerDesk):
     # ---- discovery systems
 
     async def request_title(self, ask: RequestTitle) -> Outcome:
-        """A patron wants a title from another library."""
+        """Place a patron's request for a title of another library."""
         if self._loaded:
             return await self._once(ask.inbox, locks_for(patron=ask.patron), _request_loaded, ask)
         facts = await self.known(ask.patron, ask.bib_id)
@@ -102,7 +102,7 @@ class Desk(PartnerDesk):
         return await self._once(ask.inbox, locks_for(patron=ask.patron), borrowing.request_title, ask, facts)
 
     async def cancel(self, ask: CancelRequest) -> Outcome:
-        """The patron no longer wants it."""
+        """Cancel a patron's request."""
         locks = Locks(ask.patron, ask.request, placed=(ask.placed_by, ask.placed_id))
         return await self._once(ask.inbox, locks, borrowing.cancel, ask)
 
@@ -114,45 +114,45 @@ class Desk(PartnerDesk):
         return await self._once(ask.inbox, locks, lending.borrow_from_us, ask)
 
     async def shipped(self, ask: Heard) -> Outcome:
-        """The lender sent a copy to us, or the borrower sent ours back: who owns the request decides."""
+        """A shipped message: a lender sent a copy to us, or a borrower sent ours back."""
         ask = await self._under_our_number(ask)
         work = lender_notices.shipped if self._we_borrow(ask) else _coming_home
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def received(self, ask: Heard) -> Outcome:
-        """The borrower has our copy, or the lender has its own again."""
+        """A received message: the borrower has our copy, or the lender has its own again."""
         ask = await self._under_our_number(ask)
         work = lender_notices.home if self._we_borrow(ask) else _borrower_has_it
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def request_cancelled(self, ask: Heard) -> Outcome:
-        """The lender declines, or the borrower withdraws."""
+        """A cancellation: the lender declines, or the borrower withdraws."""
         ask = await self._under_our_number(ask)
         work = lender_notices.declined if self._we_borrow(ask) else _withdraw
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def recalled(self, ask: Heard) -> Recalled | Refused:
-        """The owner of a book that we borrow wants it back."""
+        """Recall a book that we borrow, for its owner."""
         ask = await self._under_our_number(ask)
         return await self._once(ask.inbox, heard_locks(ask), recalls.recalled, ask)
 
     async def recall_cancelled(self, ask: Heard) -> Recalled | Refused:
-        """The owner does not need it any more."""
+        """Cancel the owner's recall."""
         ask = await self._under_our_number(ask)
         return await self._once(ask.inbox, heard_locks(ask), recalls.recall_cancelled, ask)
 
     async def renewed(self, ask: Heard) -> Outcome:
-        """The owner lets our patron keep it longer, or the borrower keeps ours: who owns the copy decides."""
+        """A renewed message: the owner extends our patron's loan, or a borrower keeps our copy."""
         ask = await self._under_our_number(ask)
         work = recalls.owner_renewed if self._we_borrow(ask) else lending.renewed_by_borrower
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def renewed_by_borrower(self, ask: Heard) -> Outcome:
-        """The borrowing library keeps our copy longer."""
+        """Renew the borrowing library's loan of our copy."""
         return await self._once(ask.inbox, heard_locks(ask), lending.renewed_by_borrower, ask)
 
     async def delivered(self, row: OutboxRow, answer: Answer, retry_at: datetime | None, patience: Patience) -> None:
-        """The courier says how a delivery went, and when it would try again."""
+        """Record the courier's result of a delivery, and the instant of its next try."""
         locks, now = locks_for(request=row.request, line=row.line), self._now()
         what = (row, answer, retry_at, patience, self.house, now)
         await self._store.run(deliveries.delivered, *what, locks=locks, repeatable=True, short=True)
@@ -163,7 +163,7 @@ def _is_partner_card(unit: Any, card: str) -> bool:
 
 
 def _see_loaded(unit: Unit, ask: SeePatron, house: House, now: datetime) -> tuple[BorrowerFacts, PatronSeen]:
-    """What is loaded, with the hash that a PIN is compared with, and the record, before anybody looked at the PIN."""
+    """The loaded borrower, with the stored PIN hash, and the patron record as it is before the PIN is checked."""
     facts = loaded_facts(unit, ask.card)
     return facts, queries.see_patron(unit, ask, facts, None, house, now)
 

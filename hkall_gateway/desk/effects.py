@@ -1,4 +1,4 @@
-"""Whether what an outcome promised still stands: then the same document again is a repetition, else it is a new wish. Pure."""
+"""Decides whether the effect of a kept outcome still holds; if not, the same document is a new request. Pure."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ TAKEN_IN: Final[Mapping[str, frozenset[Position]]] = MappingProxyType({
     "home":        frozenset({P.CLOSED}),
     "undone":      frozenset({P.ON_LOAN}),
 })
-"""Where a request stands after a check-in, by what the check-in was; `again` did nothing that could stand."""
+"""Positions after a check-in, by its `what`; `again` is missing: its document is decided anew."""
 # fmt: on
 
 
 def request_of(outcome: object) -> str:
-    """The number of the request that an outcome is about; "" for one whose effect is not looked at."""
+    """The number of the request that an outcome is about; "" for outcomes that have no checked effect."""
     looked_at = isinstance(outcome, Requested | Cancelled | Renewed | CheckedOut | CheckedIn | Paged)
     return outcome.request if looked_at else ""  # type: ignore[attr-defined]  # each of them has one
 
 
 def stands(outcome: object, request: Request) -> bool:
-    """Whether the effect of `outcome` on this request still stands, nothing else having happened to it since."""
+    """Whether the effect of `outcome` on this request still holds, with no later change to it."""
     match outcome:
         case Requested():
             return request.position in TAKES_QUOTA and not request.unwanted

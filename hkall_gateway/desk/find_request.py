@@ -1,4 +1,4 @@
-"""Which request a deed is about, and how a no is said and written down."""
+"""Finds the request of a staff command, and records its refusals."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def named(unit: Unit, deed: Deed) -> Request | Refused:
 
 
 def no(unit: Unit, refusal: Refusal, by: By, now: datetime | None, request: Request | None = None) -> Refused:
-    """No, written into the journal where an instant is given."""
+    """Refuse, with an entry in the journal where an instant is given."""
     if now is not None:
         unit.refuse(refusal, now, by, request)
     return refused(refusal, "", request.title if request else "")
 
 
 def elsewhere(unit: Unit, deed: Deed, request: Request, now: datetime) -> Refused:
-    """The request does not stand where this deed is possible."""
+    """Refuse a command that the request's position does not allow."""
     return no(unit, Refusal(Why.WRONG_POSITION, {"position": request.position}), deed.by, now, request)
 
 
 def done(request: Request, *, again: bool = False, due: date | None = None, cents: int = 0, note: str = "") -> Done:
-    """The answer for a deed."""
+    """The result of a staff command."""
     return Done(request.id, request.item, request.position, request.title, again, due, cents, note)
 
 
 def day_of(unit: Unit, deed: Deed, request: Request, now: datetime) -> date | Refused:
-    """The day on which it happened: today, or an earlier one of this loan."""
+    """The day of the event: today, or an earlier day of this loan."""
     today = calendar.civil(now)
     first = request.first_checkout or request.received_on or (calendar.civil(request.placed_at) if request.placed_at else today)
     day = deed.on or today

@@ -1,7 +1,7 @@
 """Fines at the desk: fixed when a book comes back or is renewed, paid oldest first, waived with a reason (R40, R41, R45).
 
-More than is owed is not taken: a cash box gives it back, so there is no credit to keep. What we owe a patron for a book that
-was found again lessens what they owe.
+A payment above the debt is refused: the cash box returns it, so there is no credit to keep. A refund that we owe a patron for a
+book that was found again lowers the debt.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from hkall_gateway.store.unit import Unit
 
 REPLACEMENT, PROCESSING, DAMAGE, REFUND = "replacement", "processing", "damage", "refund"
 LOST_WITHOUT_PRICE = "no_price:lost"
-"""The flag of a lost book whose price nobody has named."""
+"""The flag of a lost book without a known price."""
 
 
 # ---- assessed
 
 
 def left_to_charge(unit: Unit, request: Request, day: date, house: House) -> int:
-    """What a loan costs up to `day` and was not charged yet, in cents."""
+    """The fine of a loan up to `day` that is not charged yet, in cents."""
     if request.due is None or day <= request.due:
         return 0
     cents = fine_cents(request, day, house, closed_days(unit, house))
@@ -40,7 +40,7 @@ def left_to_charge(unit: Unit, request: Request, day: date, house: House) -> int
 
 
 def fix_fine(unit: Unit, request: Request, day: date, house: House, now: datetime, by: By) -> int:
-    """Charge what a loan costs up to `day`; the cents that this adds. Asked again for the same days it adds nothing."""
+    """Charge the fine of a loan up to `day`; returns the cents added, 0 if these days are charged already."""
     cents = left_to_charge(unit, request, day, house)
     if cents:
         fines.charge(unit, request, OVERDUE, cents, "R41" if request.recalled_on else "R40", now, by)
@@ -48,9 +48,9 @@ def fix_fine(unit: Unit, request: Request, day: date, house: House, now: datetim
 
 
 def pay_back(unit: Unit, request: Request, day: date, now: datetime, by: By) -> int:
-    """A lost book was found on `day`: within its owner's days the replacement is off, and what was paid of it is owed back.
+    """Remove the replacement charge of a lost book found on `day`, within the owner's days; returns the cents removed.
 
-    The processing fee stays. The cents that this takes off. Source: HKALL rules R45.
+    Payments of the charge are owed back. The processing fee stays. Source: HKALL rules R45.
     """
     partner = unit.partner(request.partner)
     days = partner.charges.refund_if_found_days if partner else 0
@@ -73,7 +73,7 @@ def _take_back(unit: Unit, request: Request, charged: Charged, now: datetime, by
 
 
 def charge_lines(unit: Unit, charged: Sequence[Charged]) -> tuple[ChargeLine, ...]:
-    """What a patron owes, charge by charge in the order given; those that are settled left out."""
+    """The patron's open charges in the order given; settled ones are left out."""
     return tuple([_line(unit, one) for one in charged if one.left_cents > 0])
 
 
@@ -87,7 +87,7 @@ def _line(unit: Unit, charged: Charged) -> ChargeLine:
 
 
 def pay(unit: Unit, ask: Pay, _house: House, now: datetime) -> Paid | Refused:
-    """Take money for what a patron owes. The same transaction of the same device again gets the same answer."""
+    """Take a payment for a patron's charges. The same transaction of the same device again gets the same answer."""
     card = card_now(unit, ask.card)
     known = fines.payment_known(unit, card, ask.by.who, ask.transaction_id)
     if known:
@@ -110,7 +110,7 @@ def pay(unit: Unit, ask: Pay, _house: House, now: datetime) -> Paid | Refused:
 
 
 def _paid_before(unit: Unit, ask: Pay, known: tuple[int, str], now: datetime) -> Paid | Refused:
-    """Another sum under the same number is another payment: to call it taken would lose the patron's money."""
+    """Answer a repeated transaction; another sum under its number is refused, or the patron's money would be lost."""
     cents, outcome = known
     if cents != ask.cents:
         return _no(unit, ask, Refusal(Why.TRANSACTION_REUSED), now)
@@ -119,7 +119,7 @@ def _paid_before(unit: Unit, ask: Pay, known: tuple[int, str], now: datetime) ->
 
 
 def _spread(unit: Unit, wanted: Sequence[Charged], cents: int, now: datetime, by: By) -> None:
-    """The oldest charge first, the last one in part."""
+    """Spread a payment over the charges, oldest first, the last one in part."""
     for one in wanted:
         part = min(cents, one.left_cents)
         if part:
@@ -128,7 +128,7 @@ def _spread(unit: Unit, wanted: Sequence[Charged], cents: int, now: datetime, by
 
 
 def waive(unit: Unit, ask: Waive, _house: House, now: datetime) -> Waived | Refused:
-    """A charge, or a part of it, is off, for a reason that stands in the journal."""
+    """Waive a charge, or a part of it; the journal keeps the reason."""
     charged = fines.charge_numbered(unit, ask.fine)
     if charged is None:
         return _no(unit, ask, Refusal(Why.UNKNOWN_FINE), now)

@@ -1,4 +1,4 @@
-"""The same document again gets the same outcome, while that stands: the inbox, inside the unit of work that answers."""
+"""Idempotency: a repeated document gets the kept outcome while its effect holds, inside one unit of work."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ Said = TypeVar("Said")
 
 
 def once(unit: Unit, key: InboxKey | None, now: datetime, work: Callable[..., Said], *args: Any) -> Said:
-    """`work(unit, *args)` the first time, what it answered every further time within the window, while its effect stands.
+    """Run `work(unit, *args)` for a new document; for a repeated one return the kept outcome while its effect still holds.
 
-    What was placed and cancelled since, renewed and recalled, taken in and lent, is asked for anew. A refusal changed nothing
-    and is not kept, nor is a renewal about which the lender is still being asked: asked again, the question is decided again.
+    A document is processed anew if its effect was undone since: placed and cancelled, renewed and recalled, checked in and
+    lent. Refusals changed no data and are not kept, nor are renewals that the lender is still being asked about: both are
+    decided again.
     """
     if key is None:
         return work(unit, *args)
@@ -38,7 +39,7 @@ def once(unit: Unit, key: InboxKey | None, now: datetime, work: Callable[..., Sa
 
 
 def _stands(unit: Unit, outcome: object) -> bool:
-    """Whether what was answered is still so. Of a request that is in the archive nothing else can be told."""
+    """Whether a kept outcome still holds. The outcome of an archived request always does: it can no longer be compared."""
     number = effects.request_of(outcome)
     request = unit.request(number) if number else None
     if request is None:

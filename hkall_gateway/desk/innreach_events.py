@@ -1,7 +1,7 @@
 """INN-Reach: the central decides, and its events are mirrored to us. An identifier that begins with `i` is a copy elsewhere.
 
-Requests of ours stand under the central's item number until the copy's own barcode is told; from then on the copy is known by
-(library, barcode). Nothing is told back: the central knows already. Source: NCIP reference 6.1.
+Requests of ours are filed under the central's item number until the copy's own barcode arrives; from then on the copy is known
+by (library, barcode). No answer is sent: the central knows already. Source: NCIP reference 6.1.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ P = Position
 
 
 def request(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The central placed a request: for our patron, or for a copy of ours."""
+    """Record a request that the central placed: for our patron, or for a copy of ours."""
     return _borrow(unit, ask, facts, house, now) if ask.number else _page(unit, ask, house, now)
 
 
@@ -74,7 +74,7 @@ def _wish(ask: Errand, house: House) -> Request:
 
 
 def _page(unit: Unit, ask: Errand, house: House, now: datetime) -> Outcome:
-    """A copy of ours is wanted. Its barcode is all that names the request, so the copy in hand is the request."""
+    """Page a copy of ours. Only its barcode names the request, so the open request of the copy is meant."""
     held = held_with(unit, ask.partner, ask.barcode, house.agency)
     if held is not None and held.position not in FINAL:
         return Paged(held.id, held.wire_agency, held.wire_id, held.item or ItemKey("", ""), held.title)
@@ -84,7 +84,7 @@ def _page(unit: Unit, ask: Errand, house: House, now: datetime) -> Outcome:
 
 
 def cancel(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The central took the request back: the patron does not want it, or nobody will send it."""
+    """Cancel a request that the central took back, for the patron or because no library will send it."""
     found = named(unit, ask)
     if found is None:
         return no(unit, Why.UNKNOWN_REQUEST, ask, now)
@@ -99,7 +99,7 @@ def cancel(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: da
 
 
 def shipped(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The copy is on the way, and its barcode is known now. Our own copy is on the way home."""
+    """Record that a copy is on the way to us, with its barcode, or our own copy on the way home."""
     found = named(unit, ask)
     if found is None:
         return no(unit, Why.UNKNOWN_REQUEST, ask, now)
@@ -119,7 +119,7 @@ def _on_its_way(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outco
 
 
 def received(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The copy is here, announced or not: a place on the hold shelf and one letter."""
+    """Put an arrived copy on the hold shelf with one letter, even without a shipped message."""
     found = named(unit, ask)
     if found is None:
         return no(unit, Why.UNKNOWN_REQUEST, ask, now)
@@ -141,9 +141,9 @@ def _unannounced(unit: Unit, ask: Errand, found: Request, house: House, now: dat
 
 
 def lent(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """Our patron has the book, by the date that the central named where a rule of ours speaks against it; or our copy left.
+    """Record that our patron has the book, or that our copy left.
 
-    It has happened: what our rules would have refused is taken and shown to staff.
+    It has happened: an event against our rules is accepted, with the central's date, and flagged for staff.
     """
     found = named(unit, ask)
     if found is None:
@@ -155,7 +155,7 @@ def lent(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datet
 
 
 def home(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The lender has its copy back; the borrower has ours."""
+    """Record that the lender has its copy back, or the borrower has ours."""
     found = named(unit, ask)
     if found is None:
         return no(unit, Why.UNKNOWN_ITEM, ask, now)
@@ -167,7 +167,7 @@ def home(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: date
 
 
 def _never_sent(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outcome:
-    """The copy never left its library. The wish stands: whether another library is asked is for the central to say."""
+    """The copy never left its library. The request stays open: the central decides whether another library is asked."""
     unit.note(found, "NEVER_SENT", {"message": ask.by.message}, now, ask.by)
     if found.position is P.IN_TRANSIT:
         nothing: dict[str, Any] = {"item_agency": "", "item_barcode": "", "lender_due": None}
@@ -176,7 +176,7 @@ def _never_sent(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outco
 
 
 def renewed(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Answered:
-    """The owner gives a later date; the borrower keeps ours longer."""
+    """Apply the owner's later date, or the borrower's renewal of our copy."""
     found = named(unit, ask)
     if found is None:
         return no(unit, Why.UNKNOWN_ITEM, ask, now)
@@ -185,13 +185,13 @@ def renewed(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: d
 
 
 def recalled(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Answered:
-    """The owner wants its copy back."""
+    """Apply the owner's recall."""
     found = named(unit, ask)
     return recalls.recalled(unit, heard(ask, found), house, now) if found else no(unit, Why.UNKNOWN_ITEM, ask, now)
 
 
 def recall_cancelled(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Answered:
-    """The owner does not need it any more."""
+    """Cancel the owner's recall."""
     found = named(unit, ask)
     return recalls.recall_cancelled(unit, heard(ask, found), house, now) if found else no(unit, Why.UNKNOWN_ITEM, ask, now)
 
@@ -203,7 +203,7 @@ def named(unit: Unit, ask: Errand) -> Request | None:
 
 
 def taken_in(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Answered:
-    """The patron brought it back, or our own copy is home."""
+    """Record the patron's return, or our own copy's arrival at home."""
     found = named(unit, ask)
     if found is None:
         return no(unit, Why.UNKNOWN_ITEM, ask, now)

@@ -1,6 +1,6 @@
-"""Staff change the list of lenders of a request: keep to one, pass one over, put one in. Each with a reason, journalled.
+"""Staff commands on a request's list of lenders: pin one, skip one, insert one. Each has a reason, which is journalled.
 
-In all three deeds `agency` is the library and `request` the wish; `barcode` names the copy that is put in.
+In all three `agency` is the library and `request` the request; `barcode` names the copy to insert.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from hkall_gateway.store.unit import Unit
 
 P = Position
 OPEN = frozenset({P.NEW, P.REQUESTED})
-"""Where no lender has sent anything yet; only a wish of ours stands there."""
+"""Positions before any lender has sent a copy; only requests that we borrow by have them."""
 
 
 def pin(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
-    """This library and no other: nobody else is asked any more, also when it declines."""
+    """Ask only this library: no other lender is asked any more, even if this one declines."""
     if request.position not in OPEN:
         return elsewhere(unit, deed, request, now)
     listed = unit.candidates(request.id)
@@ -33,7 +33,7 @@ def pin(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) 
 
 
 def skip(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
-    """Not this library. The one that is asked at this moment is told to stop, and the next one is asked."""
+    """Skip this library. If it is being asked now, it gets a cancellation and the next one is asked."""
     if request.position not in OPEN:
         return elsewhere(unit, deed, request, now)
     theirs = [c for c in unit.candidates(request.id) if c.agency == deed.agency]
@@ -46,7 +46,7 @@ def skip(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) 
 
 
 def insert(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
-    """This copy is asked for next, whatever its rank was or why it was passed over."""
+    """Ask for this copy next, regardless of its rank or the reason for which it was skipped."""
     if request.position not in OPEN:
         return elsewhere(unit, deed, request, now)
     listed = unit.candidates(request.id)
@@ -61,7 +61,7 @@ def insert(unit: Unit, deed: Deed, request: Request, house: House, now: datetime
 
 
 def _may_be_asked(unit: Unit, copy: Holding, request: Request, house: House) -> bool:
-    """A partner's copy of this title, and of this volume where one is wanted (R8)."""
+    """Whether it is a partner's copy of this title, and of this volume where one is requested (R8)."""
     fits = copy.bib_id == request.bib_id and request.volume in {"", copy.volume}
     return fits and copy.agency != house.agency and unit.partner(copy.agency) is not None
 
@@ -74,7 +74,7 @@ def _with(listed: Sequence[Candidate], fresh: Candidate) -> list[Candidate]:
 
 
 def _possible(candidate: Candidate, request: Request) -> bool:
-    """It is asked now, or may be asked yet."""
+    """Whether the candidate is being asked now, or may still be asked."""
     return candidate.wire_id == request.wire_id if candidate.wire_id else not candidate.skip
 
 

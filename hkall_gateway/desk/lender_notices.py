@@ -1,4 +1,4 @@
-"""The owner of a book that we borrow tells us: it is sent, it will not be sent, it is home again."""
+"""Notices of a lender about a book that we borrow: shipped, declined, back home."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hkall_gateway.store.unit import Unit
 
 P = Position
 DECLINED_AFTER_SHIPMENT = "declined_after_shipment"
-"""The flag of a request whose lender takes a shipment back that it has told."""
+"""The flag of a request whose lender declines after it reported a shipment."""
 HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
 
 
@@ -61,7 +61,7 @@ def _by_item(unit: Unit, ask: Heard) -> tuple[Request, None] | None:
 
 
 def _stray_under(unit: Unit, ask: Heard) -> tuple[Request, None] | None:
-    """A copy that came after its wish had ended travels on a row of its own, under the number of that wish."""
+    """The request of an orphan copy, which came after its request had ended and is filed under the same number."""
     strays = requests_by_partner_id.strays_under(unit, ask.wire_agency, ask.wire_id) if ask.wire_id else ()
     mine = [r for r in strays if r.partner == ask.partner and ask.item in {None, r.item}]
     return (mine[-1], None) if mine else None
@@ -77,7 +77,7 @@ def _came_without_a_word(holder: Request, ask: Heard) -> bool:
 
 
 def _came_for_another(unit: Unit, ask: Heard, request: Request, holder: Request, now: datetime) -> Outcome:
-    """It was received for another wish than the one it was sent for: the word of it comes late, and only its date is news."""
+    """The copy was received for another request than the one it was sent for: take only the date from this late message."""
     _filled(unit, ask, holder, {"lender_due": ask.due}, now)
     unit.note(request, "LATE", {"message": ask.by.message, "held_by": holder.id}, now, ask.by)
     return _noted(request, note=f"here for {holder.id}")
@@ -101,13 +101,13 @@ def _take_shipment(unit: Unit, ask: Heard, request: Request, item: ItemKey, hous
 
 
 def _filled(unit: Unit, ask: Heard, request: Request, came: dict[str, Any], now: datetime) -> Request:
-    """A shipment that is told after the copy came says only what we do not know yet: which copy, and until when."""
+    """Fill in the facts of a shipment reported after the copy came: only missing ones, the copy and the lender's date."""
     missing = {name: value for name, value in came.items() if value and not getattr(request, name)}
     return renewing.ask_for_later_date(unit, unit.amend(request, now, ask.by, **missing), now, ask.by) if missing else request
 
 
 def _ship(unit: Unit, ask: Heard, request: Request, came: dict[str, Any], *, active: bool, now: datetime) -> Request:
-    """The copy comes. From a former lender too, while no other has shipped: then the present one is told to stop."""
+    """Accept a shipment, also of a former lender while no other has shipped: the present one gets a cancellation."""
     if active:
         return unit.advance(request, Event.SHIP, now, ask.by, **came)
     if request.position is P.REQUESTED:
@@ -117,7 +117,7 @@ def _ship(unit: Unit, ask: Heard, request: Request, came: dict[str, Any], *, act
 
 
 def _stray(unit: Unit, ask: Heard, request: Request, item: ItemKey, now: datetime) -> Outcome:
-    """A copy that nobody waits for: it gets a row of its own, so that it is received and sent home."""
+    """Open a request for an orphan copy, which no request waits for, so that it is received and sent home."""
     stray = unit.open(
         Request(
             id="",
@@ -164,14 +164,14 @@ def _declined_by_active(unit: Unit, ask: Heard, request: Request, candidate: Can
 
 
 def _too_late(unit: Unit, ask: Heard, request: Request, now: datetime) -> Outcome:
-    """What it said before was that it had sent the copy: it hears a no, and staff are to find out which is true (R37)."""
+    """Refuse a decline that follows a shipped message, and flag the request: staff find out which is true (R37)."""
     flags = flagged(request, DECLINED_AFTER_SHIPMENT)
     seen = unit.amend(request, now, ask.by, "R37", flags=flags) if flags != request.flags else request
     return no(unit, Why.ALREADY_SHIPPED, ask.by, now, request=seen)
 
 
 def home(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
-    """The lender has its copy back. Whatever we thought, it is physically there."""
+    """Accept the lender's check-in of its copy, even if messages were missed: the copy is physically there."""
     request = _borrowed(unit, ask)
     if request is None:
         return _past(unit, ask, now)
@@ -187,7 +187,7 @@ def home(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
 
 
 def _closed(unit: Unit, ask: Heard, request: Request, house: House, now: datetime) -> Outcome:
-    """It is at home, by whatever way. A loan that skipped our counter ends on the day its owner names, with its fine."""
+    """Close the request. A loan that skipped our counter ends on the day that the owner names, with its fine."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
     day = calendar.civil(min(ask.at or now, now))
     if request.position is P.ON_LOAN:
@@ -200,9 +200,10 @@ def _closed(unit: Unit, ask: Heard, request: Request, house: House, now: datetim
 
 
 def _borrowed(unit: Unit, ask: Heard) -> Request | None:
-    """The request whose copy is home; None for one that its lender is not asked for any more.
+    """The request for the copy that is back home; None for a request that this lender is no longer asked for.
 
-    A copy that came without a word may have been received for another wish than the one it was sent for: the copy counts.
+    A copy that came without a shipped message may have been received for another request than the one it was sent for: the copy
+    decides.
     """
     if stray := _stray_under(unit, ask):
         return stray[0]
@@ -214,7 +215,7 @@ def _borrowed(unit: Unit, ask: Heard) -> Request | None:
 
 
 def _came_before(held: Request, ask: Heard) -> bool:
-    """Whether a copy came here before its owner says that it had it back: then this news is not of an older loan."""
+    """Whether a copy arrived before its owner's check-in, so that the message is not about an older loan."""
     return held.received_on is not None and ask.at is not None and held.received_on <= calendar.civil(ask.at)
 
 
@@ -231,7 +232,7 @@ def _past(unit: Unit, ask: Heard, now: datetime) -> Outcome:
 
 
 def _late(unit: Unit, ask: Heard, request: Request, now: datetime) -> Noted:
-    """It is over: a success that changes nothing but the journal."""
+    """Accept a late message: a success that only the journal records."""
     unit.note(request, "LATE", {"message": ask.by.message}, now, ask.by)
     return _noted(request, late=True)
 

@@ -1,4 +1,4 @@
-"""We lend: a partner's wish is paged, shipped, heard of, and comes home. The lender never learns who the patron is."""
+"""We lend: a partner's request is paged, shipped, reported on and returned. The lender never learns the patron's identity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hkall_gateway.store.unit import Unit
 
 P = Position
 LEFT = frozenset({Event.BORROWER_HAS_IT, Event.COMING_HOME})
-"""What a borrower says of a copy that must have left us, whether we scanned it or not."""
+"""Events that imply that our copy has left, even if it was not scanned."""
 
 
 def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -> Outcome:
@@ -38,7 +38,7 @@ def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -
 
 
 def _known(unit: Unit, known: Request, ask: BorrowFromUs, house: House, now: datetime) -> Outcome:
-    """The RequestId came before. What was declined or withdrawn since does not come: the borrower asks another library."""
+    """Answer a repeated RequestId. A declined or withdrawn request is refused: the borrower asks another library."""
     if _another_title(unit, known, ask, house):
         return _no(unit, Refusal(Why.DUPLICATE_REQUEST), ask.by, now, known)
     if known.position in {P.DECLINED, P.WITHDRAWN}:
@@ -62,7 +62,7 @@ def _our_copies(unit: Unit, ask: BorrowFromUs, house: House) -> tuple[Holding, .
 
 
 def _free_copies(unit: Unit, ask: BorrowFromUs, copies: tuple[Holding, ...]) -> tuple[Holding, ...]:
-    """Those that no other request holds, of the volume if one is named."""
+    """The copies that no other request holds, of the volume if one is named."""
     fitting = [c for c in copies if not ask.volume or c.volume == ask.volume]
     return tuple(c for c in fitting if not unit.requests_with(c.barcode, c.agency))
 
@@ -105,7 +105,7 @@ def _no(unit: Unit, refusal: Refusal, by: By, now: datetime, request: Request | 
 
 
 def ship(unit: Unit, request: Request, house: House, now: datetime, by: By) -> Request:
-    """The copy leaves for the borrowing library; the date we expect it back includes the way (decisions on two due dates)."""
+    """Ship the copy; the lender date includes the days of transport (decisions on two due dates)."""
     due = calendar.civil(now) + timedelta(days=house.policy.lending.institutional_days)
     after = unit.advance(request, Event.LEND, now, by, lender_due=due)
     unit.set_status(after.item or ItemKey("", ""), "On Loan")
@@ -134,11 +134,11 @@ def _shipped(request: Request, ask: CheckOut, *, again: bool = False) -> Checked
     return CheckedOut(request.id, item, ask.card, request.title, request.lender_due, again=again)
 
 
-# ---- what the borrowing library tells
+# ---- notices of the borrowing library
 
 
 def heard(unit: Unit, ask: Heard, event: Event, house: House, now: datetime) -> Outcome:
-    """The borrower received it, withdrew, sent it back …: the table's step, or success where we are past it already."""
+    """Apply a borrower's notice: the transition of the table, or a success where the request is past it already."""
     request = lent_to(unit, ask)
     if request is None:
         return _no(unit, Refusal(Why.UNKNOWN_REQUEST), ask.by, now)
@@ -153,7 +153,7 @@ def heard(unit: Unit, ask: Heard, event: Event, house: House, now: datetime) -> 
 
 
 def _past_it(unit: Unit, ask: Heard, request: Request, event: Event, now: datetime) -> Outcome:
-    """A step that is behind us is a success; a withdrawal of what has left is a refusal (R34)."""
+    """Answer a step that is already past: a success, but a withdrawal after shipment is refused (R34)."""
     if event is Event.WITHDRAW:
         return _no(unit, Refusal(Why.TOO_LATE_TO_CANCEL), ask.by, now, request)
     return _noted(request, note="known already")
@@ -171,7 +171,7 @@ def _facts_of(event: Event, request: Request, house: House, now: datetime) -> di
 
 
 def renewed_by_borrower(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
-    """The borrowing library keeps it longer, unless a patron of ours has recalled it, or its date is past all of ours (R28)."""
+    """Renew the borrowing library's loan, unless we have recalled the copy or its date is beyond ours (R28)."""
     request = lent_to(unit, ask)
     if request is None or not unit.can(request, Event.BORROWER_RENEWED):
         return _no(unit, Refusal(Why.NOT_ON_LOAN if request else Why.UNKNOWN_ITEM), ask.by, now, request)
@@ -185,7 +185,10 @@ def renewed_by_borrower(unit: Unit, ask: Heard, house: House, now: datetime) -> 
 
 
 def _kept_until(ask: Heard, request: Request, house: House, now: datetime) -> date | Refusal:
-    """At least what was agreed, at most our days from today. Who wishes for more gets that; who has granted more hears a no."""
+    """The new lender date: at least the agreed one, at most our days from today.
+
+    A partner that asks for more gets that; one that has granted its patron more is refused; a central's decision holds.
+    """
     longer = calendar.civil(now) + timedelta(days=house.policy.lending.institutional_days)
     ours = max(day for day in (longer, request.lender_due) if day)
     if ask.due is None or ask.due <= ours or ask.due_is == "asked":
@@ -194,7 +197,7 @@ def _kept_until(ask: Heard, request: Request, house: House, now: datetime) -> da
 
 
 def lent_to(unit: Unit, ask: Heard) -> Request | None:
-    """What this partner borrows from us, by its RequestId or by the copy."""
+    """The request by which this partner borrows from us, found by RequestId or by copy."""
     by_wire = unit.request_lent(ask.wire_agency or ask.partner, ask.wire_id) if ask.wire_id else None
     if by_wire:
         return by_wire if by_wire.partner == ask.partner else None

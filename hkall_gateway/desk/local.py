@@ -1,6 +1,6 @@
-"""The library's own system as the desk sees it: asked, remembered for a while, and stood in for while it is away.
+"""The library's own system as the desk uses it: queries, a cache of recent answers, and fallbacks while it is unreachable.
 
-This is the one place that decides what its absence means. Whoever gets `reachable` False says "try again".
+This is the one place that decides the meaning of its absence. Callers answer `reachable` False with "try again".
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from hkall_gateway.store.unit import Unit
 LOADED: Final = "snapshot"
 """The source of facts that are rows of ours."""
 FLAG: Final = "ils:away"
-"""What staff find on a request that was decided without the local system."""
+"""The flag of a request that was decided without the local system."""
 BY_ILS: Final = By("ils", "ils")
-"""Who says that a card was replaced."""
+"""The actor of a card replacement that the local system reports."""
 MOST_KEPT: Final = 5_000
-"""Borrowers that are remembered; a library has no more readers within a quarter of an hour."""
+"""Borrowers in the cache: more than a library serves within a quarter of an hour."""
 
 
 async def nobody(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
-    """No hash is right where nobody can compare one."""
+    """The default `verify`: accepts no PIN, since it has no hash function."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is done without the local system.
+    """Rules for deciding without the local system.
 
     `fallback` while it is away: "allow" decides by its own answer of less than `keep_s` seconds ago, else by the loaded file;
-    "refuse" decides nothing. `pin`, where the connector cannot check one: "refuse", by the "loaded" hash, or "unchecked".
+    "refuse" decides no request. `pin`, where the connector cannot check one: "refuse", by the "loaded" hash, or "unchecked".
     `verify(card, stored hash, pin)` compares.
     """
 
@@ -63,19 +63,19 @@ class Local:
 
     @property
     def loaded(self) -> bool:
-        """Whether borrowers are rows of ours: then no question goes before the unit of work, which reads them itself."""
+        """Whether borrowers are rows of our database, which the unit of work reads itself, without an earlier query."""
         return Verb.LOADED in self._ils.supports
 
     @property
     def sees_shelves(self) -> bool:
-        """Whether our own shelves are seen as they are now, and not as they were loaded."""
+        """Whether the connector reports our own copies as they are now, and not as loaded."""
         return Verb.COPIES in self._ils.supports and not self.loaded
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        """What is known of a borrower. A card that a terminal blocked here is blocked, whoever says otherwise.
+        """The facts about a borrower. A card that a terminal blocked here is blocked, even if the local system disagrees.
 
-        A card that the system itself does not know may be one that was replaced; one that a file says was replaced is nobody's,
-        also where the system still knows it.
+        A card that the system does not know may have been replaced; a card that a file says was replaced has no owner, even if
+        the system still knows it.
         """
         try:
             facts = await self._ils.borrower(card)
@@ -88,7 +88,7 @@ class Local:
         return facts if facts.source == LOADED else await self._with_blocks(facts)
 
     async def follow(self, card: str, facts: BorrowerFacts) -> None:
-        """Move what is kept under former cards of a borrower to the present one, where the system tells of another card.
+        """Move the records of a borrower's former cards to the present one, where the system names another card.
 
         `facts` are its answer to a question about `card`: the card that it names is the present one.
         """
@@ -98,7 +98,7 @@ class Local:
                 locks = Locks(present, former=one, whole=True)
                 await self._store.run(follow_card, one, present, self._now(), BY_ILS, locks=locks)
         if present == card and await self._store.glance(who_replaced, card) == BY_ILS.who:
-            await self._store.run(reinstate, [card])  # it was issued to somebody else
+            await self._store.run(reinstate, [card])  # it was issued to another borrower
 
     async def _unless_replaced(self, card: str, facts: BorrowerFacts) -> BorrowerFacts:
         if facts.source == LOADED and facts.borrower:
@@ -110,7 +110,7 @@ class Local:
         return facts if kept else replace(facts, borrower=None, replaced=True)
 
     async def _is_of_another(self, former: str, present: str) -> bool:
-        """Whether a card that somebody had before is in use again, or nobody can tell at the moment."""
+        """Whether a former card now belongs to another borrower; True also where the local system cannot be asked."""
         try:
             owner = (await self._ils.borrower(former)).borrower
         except Unreachable:
@@ -118,14 +118,14 @@ class Local:
         return owner is not None and owner.barcode != present
 
     async def for_wish(self, card: str, bib_id: str) -> BorrowerFacts:
-        """The same, and how our own copies of the title stand (R6); "" is no title."""
+        """The same, with the status of our own copies of the title (R6); "" is no title."""
         facts = await self.borrower(card)
         if not bib_id or not self.sees_shelves or not facts.reachable:
             return facts
         return replace(facts, looked=True, at_home=await self.at_home(bib_id))
 
     async def pin_ok(self, card: str, pin: Sensitive) -> bool | None:
-        """Whether it is the right PIN; None where nobody can tell at the moment."""
+        """Whether the PIN is right; None where it cannot be checked at the moment."""
         terms = self._terms()
         if Verb.VERIFY_PIN not in self._ils.supports:
             return terms.pin == "unchecked" or await self._by_loaded_hash(card, pin)
@@ -136,14 +136,14 @@ class Local:
             return await self._by_loaded_hash(card, pin) if known else None
 
     async def hash_fits(self, facts: BorrowerFacts, pin: Sensitive) -> bool:
-        """Whether it is the PIN of a borrower who was loaded. Without a hash, and empty, it is not."""
+        """Whether the PIN fits the loaded borrower's hash. False without a hash, and for an empty PIN."""
         known = facts.borrower
         if known is None or not known.pin_hash or not pin:
             return False
         return await self._terms().verify(known.barcode, known.pin_hash, pin)
 
     async def at_home(self, bib_id: str) -> tuple[Holding, ...] | None:
-        """Our own copies of a title as they are now; None where that cannot be seen (R6)."""
+        """Our own copies of a title as they are now; None where they cannot be seen (R6)."""
         try:
             return await self._ils.copies(bib_id)
         except Unreachable:
@@ -170,7 +170,7 @@ class Local:
         return await self.hash_fits(await self._store.glance(loaded_facts, card), pin)
 
     def _keep(self, card: str, facts: BorrowerFacts) -> None:
-        if facts.as_of is None:  # a row of ours, or a system that does not say when it spoke
+        if facts.as_of is None:  # a row of our database, or an answer without an instant
             return
         self._kept[card] = facts
         self._kept.move_to_end(card)
@@ -179,6 +179,6 @@ class Local:
 
 
 def loaded_facts(unit: Unit, card: str) -> BorrowerFacts:
-    """What was loaded of a borrower."""
+    """The borrower as loaded from the patron file."""
     borrower = unit.patron(card)
     return BorrowerFacts(borrower, LOADED, replaced=borrower is None and bool(present_card(unit, card)))

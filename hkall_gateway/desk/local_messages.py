@@ -1,4 +1,4 @@
-"""What the library's own system was not told, or did not answer: put into the outbox, and what its late answer means."""
+"""Messages for the library's own system in the outbox: changes that it missed, and queries that it did not answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lost, damaged, claimed to be returned, settled: what staff declare, and the bill by the owner's own prices (R44, R45)."""
+"""Lost, damaged, claimed returned, settled: declarations by staff, and the bill by the owner's prices (R44, R45)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ NO_PRICE_KNOWN = "nothing is charged for the book: no price is known; say it lat
 PRICED_BEFORE = "nothing more is charged: a price was charged before"
 NOT_THEIRS = "nothing is charged: the patron does not answer for it"
 SEARCH = "look_on_our_shelf"
-"""The flag of a copy of ours that its borrower says it has sent home."""
+"""The flag of our copy that its borrower claims to have sent home."""
 
 
 def lose(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Done | Refused:
-    """The book is lost. The patron who has it pays its price, the owner's fee, and the fine until that day, no further.
+    """Declare the book lost. The patron on loan pays its price, the owner's fee, and the fine up to that day, no further.
 
-    What was lost on the way home is not the patron's. `deed.cents`: the price that the owner has named for this book. Where
-    no price is known the answer says so and the request is flagged; the same deed again with a price charges it.
+    A book lost on the way home is not charged to the patron. `deed.cents`: the price that the owner has named for this book.
+    Without a known price the answer says so and the request is flagged; the same command again with a price charges it.
     """
     event = Event.LOSE if request.side is Side.BORROWING else Event.BORROWER_LOST
     if not unit.can(request, event):
@@ -60,9 +60,9 @@ def _bill(unit: Unit, deed: Deed, request: Request, day: date, house: House, now
 
 
 def damage(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Done | Refused:
-    """The patron has damaged it: the owner's charge, or `deed.cents` where the owner has named one.
+    """Charge the patron for damage: the owner's charge, or `deed.cents` where the owner has named one.
 
-    It may be found until the book is back at its owner. A book that was never lent is not the patron's to pay for.
+    Damage may be declared until the book is back at its owner. A book that was never lent is not charged to the patron.
     """
     if not unit.can(request, Event.DAMAGE):
         return elsewhere(unit, deed, request, now)
@@ -80,7 +80,7 @@ def _not_theirs(deed: Deed, request: Request) -> Done:
 
 
 def _price(unit: Unit, deed: Deed, request: Request, kind: str, listed_cents: int, now: datetime) -> Done:
-    """Charge what the owner has named, else what its list says; where neither is known, say so and flag it (R45)."""
+    """Charge the price that the owner named, else its list price; without either, say so and flag the request (R45)."""
     cents = listed_cents if deed.cents is None else deed.cents
     if deed.cents is None and not listed_cents:
         unpriced = unit.amend(request, now, deed.by, "R45", flags=flagged(request, NO_PRICE[kind]))
@@ -91,7 +91,7 @@ def _price(unit: Unit, deed: Deed, request: Request, kind: str, listed_cents: in
 
 
 def _priced_later(unit: Unit, deed: Deed, request: Request, kind: str, now: datetime) -> Done:
-    """It was declared before: a price that was missing then is charged now, and nothing is charged twice."""
+    """Answer a repeated declaration: charge a price that was missing then; a price already charged is not charged again."""
     missing = NO_PRICE[kind] in request.flags.split()
     if deed.cents is None:
         return done(request, again=True, note=NO_PRICE_KNOWN if missing else "")
@@ -104,13 +104,13 @@ def _priced_later(unit: Unit, deed: Deed, request: Request, kind: str, now: date
 
 
 def _is_theirs(request: Request, kind: str) -> bool:
-    """Whether the patron answers for it: not for what was lost on the way home, nor for a book that was never lent."""
+    """Whether the patron is liable: not for a book lost on the way home, nor for damage to a book that was never lent."""
     on_loan = request.side is Side.BORROWING and request.position is P.ON_LOAN
     return on_loan or (kind == DAMAGE and request.used)
 
 
 def claim(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Done | Refused:
-    """The patron says that it was returned, on `deed.on` or nobody knows when: no further day costs a fine."""
+    """Record the patron's claim that the book was returned, on `deed.on` or an unknown day: no further day costs a fine."""
     event = Event.CLAIM_RETURNED if request.side is Side.BORROWING else Event.BORROWER_CLAIMS
     if not unit.can(request, event):
         return elsewhere(unit, deed, request, now)
@@ -124,7 +124,7 @@ def claim(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime
 
 
 def settle(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Done | Refused:
-    """What was lost or claimed is settled between the libraries: the request is over, and the fine stands."""
+    """Close a lost or claimed request that the libraries have settled between them; the fine stands."""
     event = Event.SETTLE if request.side is Side.BORROWING else Event.SETTLE_LENT
     if request.position is P.CLOSED:
         return done(request, again=True)
@@ -136,7 +136,7 @@ def settle(unit: Unit, deed: Deed, request: Request, house: House, now: datetime
 
 
 def allow_overseas(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Done | Refused:
-    """The owner has agreed that the patron takes it overseas, until `deed.on`; kept with the reason, who said so (R43)."""
+    """Record the owner's permission to take the book overseas until `deed.on`, with actor and reason (R43)."""
     if request.side is Side.LENDING or request.position not in {P.RECEIVED, P.ON_LOAN}:
         return elsewhere(unit, deed, request, now)
     unit.note(request, "OVERSEAS_ALLOWED", {"until": deed.on, "because": deed.reason}, now, deed.by, rule="R43")
@@ -149,5 +149,5 @@ def _charges(unit: Unit, request: Request) -> Charges:
 
 
 def _flags(unit: Unit, request: Request) -> str:
-    """An owner that is not in the directory has no prices: staff must find out (R45)."""
+    """Flag an owner that is not in the directory and so has no prices: staff must find out (R45)."""
     return request.flags if unit.partner(request.partner) else flagged(request, OWNER_UNKNOWN)

@@ -1,4 +1,4 @@
-"""The desk for other systems' further services: errands of brokers, mirrored events, looks, changes, reports, bills."""
+"""The desk for other systems' further services: broker commands, mirrored events, queries, changes, reports, bills."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
 from hkall_gateway.store.former_cards import card_now
 
 WORKS: Final[Mapping[str, Work]] = MappingProxyType({**ERRANDS, **EVENTS})
-"""Every errand by its name."""
+"""All broker commands and mirrored events by name."""
 
 NOBODY: Final = BorrowerFacts(None, "nobody")
 
 
 class PartnerDesk(CardDesk):
-    """What brokers, partners and discovery systems ask beside the borrowing and lending of desk.py."""
+    """Commands of brokers, partners and discovery systems beside the borrowing and lending of desk.py."""
 
     async def errand(self, name: str, ask: Errand) -> Answered:
-        """One row of brokered.ERRANDS or mirrored.EVENTS. KeyError for a name that is none."""
+        """Run one row of broker_services.ERRANDS or innreach_events.EVENTS. Raises KeyError for an unknown name."""
         work = WORKS[name]
         if ask.card:  # another system may still know a card that was replaced since
             ask = replace(ask, card=await self._store.glance(card_now, ask.card))
@@ -63,54 +63,54 @@ class PartnerDesk(CardDesk):
     # ---- events of partners
 
     async def checked_out(self, ask: Heard) -> Outcome:
-        """The lender has charged its copy to us, or the borrower ours to its reader."""
+        """A checkout notice: the lender has charged its copy to us, or the borrower ours to its patron."""
         ask = await self._under_our_number(ask)
         work = lender_notices.shipped if self._we_borrow(ask) else _borrower_has_it
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def checked_in(self, ask: Heard) -> Outcome:
-        """The lender has its copy home, or the borrower's reader has returned ours."""
+        """A check-in notice: the lender has its copy back, or the borrower's patron has returned ours."""
         ask = await self._under_our_number(ask)
         work = lender_notices.home if self._we_borrow(ask) else _coming_home
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
     async def report(self, ask: Report) -> Done | Refused:
-        """A book is said to be returned or lost."""
+        """Record a borrower's report that a book is returned or lost."""
         return await self._once(ask.inbox, locks_for(item=ask.item.barcode), services.report, ask)
 
     async def keep_unplaced(self, by: By, digest: str, document: str, why: Why) -> bool:
-        """Keep a partner's news that fits nothing here; False where too many of its documents wait already."""
+        """Keep a partner's notice that fits no request; False where too many of its documents are quarantined already."""
         told = (by.who, digest, by.message, document, why.value)
         return await self._store.run(quarantine.keep, *told, self._now())
 
-    # ---- looks
+    # ---- queries
 
     async def see_request(self, ask: SeeRequest) -> RequestSeen | Refused:
-        """How a request is."""
+        """The state of a request."""
         return await self._store.read(services.see_request, ask, self.house, self._now())
 
     async def serves(self, partner: str, card: str) -> bool:
-        """Whether this partner has an open request for this patron in hand."""
+        """Whether this partner has an open request for this patron."""
         return await self._store.read(_serves, partner, card)
 
     async def see_copy_of(self, ask: SeeRequest) -> ItemSeen | Refused:
-        """What the copy of a request is doing."""
+        """The state of the copy of a request."""
         return await self._store.read(services.copy_of, ask, self.house, self._now())
 
     async def see_shelves(self, ask: SeeShelves) -> ShelvesSeen | Refused:
-        """What stands on which shelf."""
+        """The copies of titles, or the states of copies, a page at a time."""
         return await self._store.read(services.see_shelves, ask, self.house)
 
     # ---- changes
 
     async def change_request(self, ask: ChangeRequest) -> Changed | Refused:
-        """Another place of collection, another last day."""
+        """Change a request's pickup location or last day."""
         named = (ask.agency, ask.value)
         locks = Locks(ask.card, item=("", ask.item.barcode if ask.item else ""), wires=(named,), placed=named)
         return await self._once(ask.inbox, locks, services.change_request, ask)
 
     async def set_status(self, ask: SetStatus) -> StatusSet | Refused:
-        """A copy's circulation status."""
+        """Set a copy's circulation status."""
         return await self._once(ask.inbox, NO_LOCKS, services.set_status, ask)
 
     async def bill(self, ask: Bill) -> Billed | Refused:

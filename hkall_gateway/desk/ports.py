@@ -1,4 +1,4 @@
-"""What the house needs from outside: a timer, and a local library system that is asked in library words."""
+"""Interfaces to the world outside the desk: a clock, and a local library system with queries in library terms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Clock(Protocol):
 
 
 class Verb(StrEnum):
-    """What a connector may support.
+    """The queries that a connector may support.
 
     LOADED: its borrowers are the rows that `load` wrote, so that a unit of work reads them itself.
     """
@@ -37,12 +37,12 @@ class Unreachable(Exception):
 
 @fixed(frozen=True, slots=True)
 class BorrowerFacts:
-    """A borrower and where the knowledge comes from: `source` (snapshot, sip2, ncip, manual) and its instant.
+    """A borrower and the origin of the facts: `source` (snapshot, sip2, ncip, manual) and their instant.
 
-    `reachable` False: nobody can say anything at the moment, which is no "unknown". `flag` is what a request keeps that was
-    decided without the local system. `looked`: its shelves were looked at, and `at_home` are the statuses of our own copies
-    there; None where they could not be seen. `replaced`: nobody has this card any more, and its owner has another one.
-    `former` are cards that the local system says the borrower had before.
+    `reachable` False: no source can answer at the moment, which differs from "unknown". `flag` is the flag of a request that
+    was decided without the local system. `looked`: its shelves were looked up, and `at_home` are our own copies with their
+    statuses; None where they could not be seen. `replaced`: the card is out of use, and its owner has another one. `former` are
+    cards that the local system says the borrower had before.
     """
 
     borrower: Borrower | None
@@ -57,16 +57,16 @@ class BorrowerFacts:
 
     @property
     def stranger(self) -> Why:
-        """Why there is no borrower: the card was replaced, or nobody ever had it."""
+        """The reason for a missing borrower: the card was replaced, or it is unknown."""
         return Why.CARD_REPLACED if self.replaced else Why.UNKNOWN_BORROWER
 
 
 AWAY = BorrowerFacts(None, "", reachable=False)
-"""The local system is away, and nobody stands in for it."""
+"""The local system is away, without a fallback."""
 
 
 class LocalIls(Protocol):
-    """The library's own system. Every verb may raise `Unreachable`, and nothing else."""
+    """The library's own system. Every method may raise `Unreachable`, and no other exception."""
 
     @property
     def supports(self) -> frozenset[Verb]: ...

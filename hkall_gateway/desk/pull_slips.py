@@ -1,4 +1,4 @@
-"""A copy of ours that a partner waits for: its slip, and another copy that goes instead of it."""
+"""Pull slips of our paged copies, and the substitution of another copy."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from hkall_gateway.store.queries.overview import Overview
 from hkall_gateway.store.unit import Unit
 
 STATUS_AFTER = {"not_on_shelf": "Missing", "checked_out_locally": "On Loan"}
-"""What is known of a copy that does not go (R37); after any other reason it stands on the shelf as before."""
+"""The new status of a declined copy by the reason (R37); after any other reason it stays available."""
 
 
 def printed_at(unit: Overview, request: Request) -> datetime | None:
-    """When the slip of the copy that is paged now was printed; None if it was not."""
+    """The instant at which the paged copy's slip was printed; None if it was not."""
     printed, changed = (unit.last_noted(request.id, event.name) for event in (Event.PRINT, Event.SUBSTITUTE))
     return printed if printed and not (changed and changed > printed) else None
 
 
 def print_slip(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
-    """Its slip is printed, for the first time or again; who prints it again is told."""
+    """Print the pull slip, for the first time or again; a repetition is marked in the answer."""
     if not unit.can(request, Event.PRINT):
         return elsewhere(unit, deed, request, now)
     if printed_at(unit, request):
@@ -33,7 +33,7 @@ def print_slip(unit: Unit, deed: Deed, request: Request, _house: House, now: dat
 
 
 def substitute(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
-    """Another copy of ours goes, `deed.barcode`: of the same title and volume, free to go and promised to nobody."""
+    """Send another copy of ours, `deed.barcode`: of the same title and volume, lendable and not promised to another request."""
     if not unit.can(request, Event.SUBSTITUTE):
         return elsewhere(unit, deed, request, now)
     if deed.barcode == request.item_barcode:

@@ -1,4 +1,4 @@
-"""Who is this, and what is this copy? Questions that decide nothing."""
+"""Queries for a patron's record and a copy's state. They change no data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LENT = frozenset({P.ON_LOAN})
 def see_patron(
     unit: Unit, ask: SeePatron, facts: BorrowerFacts, pin_ok: bool | None, house: House, now: datetime
 ) -> PatronSeen:
-    """A patron's record: may they borrow, what do they have, what do they owe. It decides nothing."""
+    """A patron's record: whether they may borrow, their loans and requests, and their charges."""
     borrower = facts.borrower
     if borrower is None:
         return _nobody(ask, facts)
@@ -52,19 +52,19 @@ def see_patron(
 
 
 def _nobody(ask: SeePatron, facts: BorrowerFacts) -> PatronSeen:
-    """A card that nobody has, or has any more; or nobody can say, which is another thing."""
+    """The record for a card without a borrower: unknown, replaced, or not to be checked at the moment."""
     why = facts.stranger if facts.reachable else Why.TRY_AGAIN
     no = Refused(why, RULES.get(why, ""))
     return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None)
 
 
 def not_theirs(unit: Unit, card: str) -> Why:
-    """Why a card cannot act on a request: it was replaced, or it has no such request."""
+    """The refusal of a card that does not own the request: it was replaced, or it has no such request."""
     return Why.CARD_REPLACED if card and card_now(unit, card) != card else Why.UNKNOWN_REQUEST
 
 
 def loan_line(unit: Unit, request: RequestLine, house: House, now: datetime) -> LoanLine:
-    """One line of a patron's record, with the label that patrons see (R35), and what a loan costs that is not charged yet."""
+    """One entry of a patron's record, with the label that patrons see (R35) and the fine of a loan that is not charged yet."""
     position, today = request.position, calendar.civil(now)
     overdue = position in LENT and request.due is not None and today > request.due
     fine_cents = _fine_cents(unit, request.id, house, now) if overdue else 0
@@ -78,7 +78,7 @@ def _fine_cents(unit: Unit, number: str, house: House, now: datetime) -> int:
 
 
 def see_item(unit: Unit, ask: SeeItem, house: House) -> ItemSeen | Refused:
-    """What this copy is doing: its part in a request, or its place on a shelf we know of."""
+    """The state of a copy: its part in a request, or its place on a shelf that we know of."""
     found = one_with(unit, ask.barcode, ask.agency)
     if isinstance(found, Refused):
         return found

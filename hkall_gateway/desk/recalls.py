@@ -1,4 +1,4 @@
-"""Recalls, both ways: the owner wants its book back or gives it longer, and we want ours back (R23 to R28, R41)."""
+"""Recalls in both directions, and extensions by the owner (R23 to R28, R41)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ P = Position
 
 
 def recalled(unit: Unit, ask: Heard, house: House, now: datetime) -> Recalled | Refused:
-    """The owner wants it back: a shorter loan and one letter, or, before the loan, a note for staff (R23 to R26).
+    """Apply the owner's recall: a shorter loan and one letter, or, before the loan, a note for staff (R23 to R26).
 
-    What is on its way home, or ended, is a success that changes nothing. `ask.due` is the date that the owner names.
+    A recall of a book on its way home, or of an ended request, is a success without effect. `ask.due` is the date that the
+    owner names.
     """
     request = _theirs(unit, ask, now)
     if isinstance(request, Refused):
@@ -50,7 +51,7 @@ def _recall_loan(unit: Unit, ask: Heard, request: Request, house: House, now: da
 
 
 def renewal_refused(unit: Unit, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
-    """The owner refuses a renewal that we granted, since a reader of its own has asked for the book: that is a recall (R28)."""
+    """Treat the owner's refusal of a granted renewal as a recall: another patron has requested the book (R28)."""
     request = unit.request(telling.request)
     if request and request.position is P.ON_LOAN and renewing.took_back(request, telling, answer):
         _shorten(unit, request, None, by, house, now)
@@ -75,18 +76,18 @@ def _shorten(unit: Unit, request: Request, wanted: date | None, by: By, house: H
 
 
 def tell_late(unit: Unit, request: Request, now: datetime, by: By) -> None:
-    """Write the letter of a recall that rested while the book lay in the drop; one that was written before stays (R24)."""
+    """Write the delayed letter of a recall after the book was not in the drop; a letter already written stays (R24)."""
     known = replace(request, due=request.due_before_recall or request.due)
     unit.tell(Send.LETTER_RECALLED, request, now, by, known)
 
 
 def _not_asked(request: Request) -> Mapping[str, Any]:
-    """An owner that was being asked for a renewal has answered by what it says now."""
+    """Changes that end a pending renewal request: the owner's message is its answer."""
     return renewing.NOT_ASKED if request.renewal_sync == renewing.PENDING else {}
 
 
 def _note(unit: Unit, ask: Heard, request: Request, house: House, now: datetime) -> Recalled:
-    """The patron does not have it yet: staff are told when they scan it, or it goes back at once, as the policy says."""
+    """Note a recall before the loan: staff see it at the scan, or the book goes back at once, as the policy says."""
     after = unit.advance(request, Event.RECALL_NOTED, now, ask.by, rule="R24", recalled_on=calendar.civil(now))
     if house.policy.recall.before_pickup == "return" and unit.can(after, Event.RETURN_UNUSED):
         after = unit.advance(after, Event.RETURN_UNUSED, now, ask.by, rule="R24", reason="recalled")
@@ -94,7 +95,7 @@ def _note(unit: Unit, ask: Heard, request: Request, house: House, now: datetime)
 
 
 def recall_cancelled(unit: Unit, ask: Heard, house: House, now: datetime) -> Recalled | Refused:
-    """The owner does not need it any more: the earlier date is in force again where it is later (R26)."""
+    """Cancel the owner's recall: the earlier due date is restored where it is later (R26)."""
     request = _theirs(unit, ask, now)
     if isinstance(request, Refused):
         return request
@@ -108,16 +109,16 @@ def recall_cancelled(unit: Unit, ask: Heard, house: House, now: datetime) -> Rec
 
 
 def _without_recall(request: Request, until: date | None, now: datetime) -> dict[str, Any]:
-    """No recall is in force; its days are kept for the fine (R41)."""
+    """The fields of a request after its recall ended; the recall's days are kept for the fine (R41)."""
     kept = {"recall_was_on": request.recalled_on, "recall_cancelled_on": calendar.civil(now)}
     return {"due": until, "recalled_on": None, "due_before_recall": None} | (kept if request.due else {})
 
 
 def owner_renewed(unit: Unit, ask: Heard, _house: House, now: datetime) -> Renewed | Refused:
-    """The owner lets the patron keep it longer: the date as told, never an earlier one, and a recall is over.
+    """Apply the owner's extension: its date, never an earlier one; it also ends a recall.
 
-    Where we asked for it, it is the late answer, and the patron keeps it no longer than was asked.
-    Before the loan only the date on which the owner expects it moves.
+    If a renewal request is pending, this is its late answer, and the due date is at most the one asked for.
+    Before the loan only the lender's date changes.
     """
     request = _theirs(unit, ask, now)
     if isinstance(request, Refused):
@@ -168,7 +169,7 @@ def _with_copy(unit: Unit, item: ItemKey | None) -> Request | None:
 
 
 def _former(request: Request, ask: Heard) -> bool:
-    """A lender that was asked once and is not the present one has nothing to recall."""
+    """Whether the message is of a former lender or a former attempt, which cannot recall the book."""
     return request.partner != ask.partner or (bool(ask.wire_id) and request.wire_id != ask.wire_id)
 
 
@@ -190,7 +191,7 @@ def _no(unit: Unit, ask: Heard, why: Why, now: datetime, request: Request | None
 
 
 def recall_lent(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Done | Refused:
-    """A patron of ours needs our copy: the borrower is told by when, at the latest on the day that was agreed before.
+    """Recall our lent copy for a patron of ours: the borrower gets a date, at the latest the one agreed before.
 
     `deed.on` is the day by which we want it; else the policy's days to bring it back count from today.
     """
@@ -211,7 +212,7 @@ def recall_lent(unit: Unit, deed: Deed, request: Request, house: House, now: dat
 
 
 def cancel_recall_lent(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Done | Refused:
-    """Nobody needs our copy any more: the borrower may keep it as long as was agreed before."""
+    """Cancel the recall of our lent copy: the borrower may keep it until the date agreed before."""
     if not unit.can(request, Event.CANCEL_RECALL_LENT):
         return elsewhere(unit, deed, request, now)
     if request.recalled_on is None:

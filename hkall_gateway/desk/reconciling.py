@@ -1,7 +1,8 @@
-"""Where a partner and we disagree about what is between us, and what would mend it: one row for each pair of positions.
+"""Compares our open requests with a partner's list, and names the action that would reconcile each pair of positions.
 
-The partner's position is its own part's: of what we borrow it says where its loan stands, of what we lend where its request
-stands; "" means that it knows of no such request. A pair that is in no row differs, and only a person can say what happened.
+The partner's position is that of its own side: the loan's position for requests that we borrow by, the request's position for
+those that we lend by; "" means that it knows of no such request. A pair without a row differs, and only a person can tell what
+happened.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ Mend = Callable[[Unit, Heard, Request, House, datetime], Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Theirs:
-    """What a partner says of one request: its RequestId, AGENCY:VALUE as both know it, where it stands there, and its copy.
+    """A partner's state of one request: the RequestId as AGENCY:VALUE, its position there, and its copy.
 
-    A list names one position, an answer to a look-up all those that it fits; none = it knows of no such request.
+    A list names one position, an answer to a look-up all positions that it fits; an empty tuple = the partner knows of no such
+    request.
     """
 
     wire_id: str
@@ -36,7 +38,7 @@ class Theirs:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Where a request stands here and there. `mend` is what would bring both together, "" where nothing does by itself."""
+    """The positions of a request here and there. `mend` is the action that would reconcile them, "" if none does."""
 
     request: str
     wire_id: str
@@ -47,7 +49,7 @@ class Pair:
 
 
 def compare(unit: Unit, partner: str, theirs: Mapping[str, Theirs]) -> tuple[Pair, ...]:
-    """Everything open with a partner, or in its list, that the two sides see differently."""
+    """The pairs that differ, of all requests open with a partner here or in its list."""
     ours = {named(request): request for request in unit.open_list("", partner)}
     pairs = [_pair(request, theirs.get(number, Theirs(number, ()))) for number, request in ours.items()]
     known = [pair for pair in pairs if pair.mend != AGREED]
@@ -74,7 +76,7 @@ def _under_our_number(unit: Unit, partner: str, line: Theirs, agency: str) -> Th
 
 
 def named(request: Request) -> str:
-    """A RequestId in one word."""
+    """A RequestId as AGENCY:VALUE."""
     return f"{request.wire_agency}:{request.wire_id}"
 
 
@@ -83,7 +85,7 @@ def _open_there(line: Theirs) -> bool:
 
 
 def _pair(request: Request, theirs: Theirs) -> Pair:
-    """Both agree if anything that the partner can mean agrees; else the one mend among those that it can mean."""
+    """A pair agrees if one of the partner's possible positions does; else `mend` is the only action they allow."""
     mends = {MENDS.get((request.side, request.position, position), NOTHING) for position in theirs.positions or ("",)}
     mend = AGREED if AGREED in mends else _only(mends - {NOTHING})
     return Pair(request.id, named(request), request.side, request.position, _shown(theirs), mend)
@@ -98,7 +100,7 @@ def _shown(theirs: Theirs) -> str:
 
 
 def _ended(unit: Unit, partner: str, line: Theirs) -> Pair:
-    """What only the partner has open: it ended here, under this very number, or it was never here."""
+    """The pair of a request that only the partner has open: it ended here, under this number, or was never here."""
     agency, _, value = line.wire_id.partition(":")
     asked = unit.request_asked(value) if agency != partner else None
     found = asked[0] if asked else unit.request_lent(agency, value)
@@ -109,7 +111,10 @@ def _ended(unit: Unit, partner: str, line: Theirs) -> Pair:
 
 
 def apply(unit: Unit, pair: Pair, theirs: Theirs, reason: str, by: By, house: House, now: datetime) -> Outcome:
-    """Do what mends one pair, with its reason in the journal; refused where nothing does, or where it moved meanwhile."""
+    """Apply the action that reconciles one pair; refused if there is none, or if the request moved since.
+
+    The journal keeps the pair, the action and the reason, which is required.
+    """
     request = unit.request(pair.request)
     if not reason.strip():
         return Refused(Why.REASON_NEEDED)
@@ -123,7 +128,7 @@ def apply(unit: Unit, pair: Pair, theirs: Theirs, reason: str, by: By, house: Ho
 
 
 def _hear(work: Callable[[Unit, Heard, House, datetime], Outcome]) -> Mend:
-    """As if its message had come."""
+    """Apply the partner's notice that did not arrive."""
 
     def do(unit: Unit, ask: Heard, _request: Request, house: House, now: datetime) -> Outcome:
         return work(unit, ask, house, now)
@@ -139,7 +144,7 @@ def _heard(event: Event) -> Mend:
 
 
 def _tell(send: Send) -> Mend:
-    """Our message again."""
+    """Send our message again."""
 
     def do(unit: Unit, ask: Heard, request: Request, _house: House, now: datetime) -> Outcome:
         unit.tell(send, request, now, ask.by)
@@ -250,4 +255,4 @@ MENDS: Mapping[tuple[Side, Position, str], str] = {
 
 
 ANYWHERE: tuple[str, ...] = tuple(position.value for position in Position)
-"""Every word that a partner's list may use; as an answer it says nothing."""
+"""Every word that a partner's list may use; as an answer it carries no position."""

@@ -1,4 +1,4 @@
-"""A renewal in which the lender has the last word: it is asked first, or it takes back what we granted (R28)."""
+"""Renewals that the lender decides: it is asked first, or it refuses a renewal that we granted (R28)."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def ask(unit: Unit, request: Request, until: date, now: datetime, by: By) -> Req
 
 
 def answered(unit: Unit, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
-    """What the lender said of a renewal, once; an answer that the loan has gone past changes nothing."""
+    """Apply the lender's answer about a renewal, once; an answer for an earlier state of the loan is ignored."""
     request, work = unit.request(telling.request), _ANSWERED.get(Send(telling.send))
     if work is not None and request is not None and request.position is Position.ON_LOAN:
         work(unit, request, telling, answer, house, now, by)
 
 
 def _asked(unit: Unit, request: Request, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
-    """Its date counts where it is earlier than ours. An answer without one grants what was asked."""
+    """Apply the answer to a renewal request: the earlier of its date and ours; without a date, the date asked for."""
     if request.renewal_sync != PENDING or request.due_asked != telling.due or answer.pending:
         return
     until = min((day for day in (telling.due, answer.due) if day), default=None)
@@ -75,7 +75,7 @@ def _asked(unit: Unit, request: Request, telling: Telling, answer: Answer, house
 def _grant(
     unit: Unit, request: Request, until: date, lender_due: date | None, asked_on: date, house: House, now: datetime, by: By
 ) -> None:
-    """The days until the patron asked cost what they cost; those in which the lender thought about it cost nothing (R40)."""
+    """Renew the loan. The fine runs until the patron asked; the days of the lender's decision cost no fine (R40)."""
     fix_fine(unit, request, asked_on, house, now, by)
     expected = lender_due or (request.lender_due and max(request.lender_due, until))
     facts = {"due": until, "lender_due": expected, "renewals": request.renewals + 1}
@@ -89,7 +89,7 @@ def _deny(unit: Unit, request: Request, answer: Answer, now: datetime, by: By, *
 
 
 def because_of_a_recall(answer: Answer) -> bool:
-    """Whether a lender refuses a renewal since a reader of its own has asked for the book (R28)."""
+    """Whether a lender refuses a renewal since another patron has requested the book (R28)."""
     said = f"{answer.problem} {answer.detail}".lower()
     return answer.kind == "refused" and any(words in said for words in RECALLED)
 
@@ -101,7 +101,7 @@ def took_back(request: Request, telling: Telling, answer: Answer) -> bool:
 
 
 def _told(unit: Unit, request: Request, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
-    """It takes the news; or it refuses what we granted."""
+    """Apply the lender's answer to a renewal that we granted: it accepts the later date, or refuses the renewal."""
     if answer.kind != "refused":
         _later_date(unit, request, telling, answer, house, now, by)
     elif took_back(request, telling, answer):
@@ -109,7 +109,7 @@ def _told(unit: Unit, request: Request, telling: Telling, answer: Answer, house:
 
 
 def _refused(unit: Unit, request: Request, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
-    """Staff are shown a renewal that its lender refuses, or the earlier date is in force again, as the policy says."""
+    """Flag a renewal that its lender refuses, or restore the earlier date, as the policy says."""
     if house.policy.renewal.on_lender_refusal == "revert":
         _take_back(unit, request, answer, now, by)
         return
@@ -118,7 +118,7 @@ def _refused(unit: Unit, request: Request, telling: Telling, answer: Answer, hou
 
 
 def _take_back(unit: Unit, request: Request, answer: Answer, now: datetime, by: By) -> None:
-    """The earlier date again, but never one that has passed before the patron could know."""
+    """Restore the earlier due date, but never a date that passed before the patron could know."""
     before, due = request.due_before_renewal, request.due
     if before is None or due is None:
         return
@@ -138,7 +138,7 @@ def _take_back(unit: Unit, request: Request, answer: Answer, now: datetime, by: 
 
 
 def _later_date(unit: Unit, request: Request, telling: Telling, answer: Answer, _house: House, now: datetime, by: By) -> None:
-    """The lender has agreed to the patron's date, or named its own: from now on it expects the book then, never earlier."""
+    """Take the date that the lender agreed to or named as the lender date, never an earlier one."""
     agreed = answer.due or telling.due
     if answer.kind == "refused" or answer.pending or answer.untold or agreed is None or request.lender_due is None:
         return

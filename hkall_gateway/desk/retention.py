@@ -1,4 +1,4 @@
-"""What is over is forgotten after the policy's days: first who borrowed, then the request itself, into the archive."""
+"""Forgets ended requests after the policy's days: first the patron, then the request itself, which moves into the archive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hkall_gateway.store.privacy.retention import Place
 from hkall_gateway.store.unit import Unit
 
 Done = tuple[str | None, int]
-"""(where the next batch of the stage begins, None = it is complete; how many it did)."""
+"""(cursor of the next batch in the stage, None = the stage is complete; count of this batch)."""
 Stage = Callable[[Unit, Retention, datetime, str, int], Done]
 """(unit, retention, now, place, limit): one batch of a stage from `place` on, "" = its beginning."""
 
@@ -27,7 +27,7 @@ MORE: Final = "more"
 
 
 def last_instant(now: datetime, days: int) -> datetime:
-    """What happened before this instant is `days` days old: a day counts from its end in Hong Kong, `days` is at least 1."""
+    """The instant before which events are `days` days old: a day counts from its end in Hong Kong, `days` is at least 1."""
     return start_of(after(civil(now), 1 - days))
 
 
@@ -44,7 +44,7 @@ def _stage_after(name: str) -> str | None:
     return next(iter(names[names.index(name) + 1 :]), None)
 
 
-# ---- who it was
+# ---- the patron
 
 
 def _requests(unit: Unit, terms: Retention, now: datetime, place: str, limit: int) -> Done:
@@ -57,7 +57,7 @@ def _requests(unit: Unit, terms: Retention, now: datetime, place: str, limit: in
 
 
 def _by_days(forget: Callable[[Unit, datetime, int], int]) -> Stage:
-    """What goes by its own age, and is not there any more when the next batch looks."""
+    """A stage for rows that are deleted by their own age; it needs no cursor, since deleted rows are not found again."""
 
     def stage(unit: Unit, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
         if not terms.anonymise_days:
@@ -99,7 +99,7 @@ def _to_the_archive(unit: Unit, terms: Retention, now: datetime, found: Sequence
     kept.note_archive(unit, str(path.absolute()), now)
 
 
-# ---- what was told
+# ---- messages
 
 
 def _messages(unit: Unit, terms: Retention, now: datetime, place: str, limit: int) -> Done:
@@ -117,7 +117,7 @@ def _quarantine(unit: Unit, terms: Retention, now: datetime, _place: str, limit:
 
 
 def _begin(found: tuple[Request, ...], limit: int) -> str | None:
-    """After the last one of a full batch."""
+    """The cursor after a full batch; None after the last one."""
     last = found[-1] if len(found) == limit else None
     return f"{last.moved_at.isoformat()} {last.id}" if last and last.moved_at else None
 

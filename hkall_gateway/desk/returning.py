@@ -1,4 +1,4 @@
-"""The counter takes a copy in: it arrives from its lender, comes back from the patron, or is ours and is home."""
+"""Check-in: a copy arrives from its lender, comes back from the patron, or is ours and back home."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Arrival = Callable[[Unit, By, Request, House, datetime], CheckedIn]
 
 
 def check_in(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outcome:
-    """A copy has come to this terminal: what it means depends on where its request stands (R12, R16, R17)."""
+    """Check in a copy at this terminal; the effect depends on its request's position (R12, R16, R17)."""
     found = one_with(unit, ask.barcode, ask.agency)
     if isinstance(found, Refused):
         return found
@@ -39,20 +39,20 @@ def check_in(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outcome:
         return _refuse(unit, answer, ask, _task(unit, ask, found, answer.why, now), now)
     if ask.undo:
         return _undo(unit, ask, found, now)
-    if isinstance(answer, Refusal):  # it happened while the line was down: taken, and shown to staff
+    if isinstance(answer, Refusal):  # it happened offline: accepted, and shown to staff
         return _against_the_rule(unit, ask, found, answer.why, house, now)
     return _take_in(unit, ask, _marked(unit, ask, found, answer, now), house, now)
 
 
 def _marked(unit: Unit, ask: CheckIn, request: Request, answer: Grant, now: datetime) -> Request:
-    """A book from the drop is in the staff's list until the counter has it in hand (R17)."""
+    """Flag a book from the drop for staff until it is checked in at the counter (R17)."""
     flag = str(answer.facts.get("flag", ""))
     flags = flagged(request, flag) if flag else fetched(request)
     return request if flags == request.flags else unit.amend(request, now, ask.by, "R17", flags=flags)
 
 
 def _task(unit: Unit, ask: CheckIn, request: Request, why: Why, now: datetime) -> Request:
-    """A book in the drop is fetched by staff: they find it in their list, with the day, until the counter takes it in (R17)."""
+    """Record a book in the drop with its day; staff have it in their list until the counter checks it in (R17)."""
     if why is not Why.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
         return request
     left_there = {"flags": flagged(request, IN_BOOK_DROP), "dropped_on": calendar.civil(now)}
@@ -60,7 +60,7 @@ def _task(unit: Unit, ask: CheckIn, request: Request, why: Why, now: datetime) -
 
 
 def _unannounced(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outcome:
-    """No message said that it would come; it is taken in where exactly one request waits for it."""
+    """Check in a copy without a shipped message, if exactly one request waits for it."""
     coming = Why.UNKNOWN_ITEM if ask.undo else awaited(unit, ask.barcode, ask.agency, house)
     if isinstance(coming, Why):
         return _refuse(unit, Refusal(coming), ask, None, now)
@@ -73,7 +73,7 @@ def _unannounced(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outco
 def _take_in(unit: Unit, ask: CheckIn, found: Request, house: House, now: datetime) -> CheckedIn:
     if found.position is P.ON_LOAN and ask.no_block and ask.happened_at:
         return come_back(unit, ask.by, found, calendar.civil(ask.happened_at), house, now)
-    if found.position is P.RECEIVED and ask.no_block:  # scanned while the line was down: nobody could say that it goes home
+    if found.position is P.RECEIVED and ask.no_block:  # scanned offline: the terminal could not show that it goes home
         return _as_before(unit, ask.by, found, house, now)
     return arrival_of(found)(unit, ask.by, found, house, now)
 
@@ -84,12 +84,12 @@ def _against_the_rule(unit: Unit, ask: CheckIn, found: Request, why: Why, house:
 
 
 def fetched(request: Request) -> str:
-    """The flags of a request whose book is in hand: not in the drop, and not lost."""
+    """The flags of a request after its book was found: not in the drop, and not lost."""
     return unflagged(request, IN_BOOK_DROP, LOST_WITHOUT_PRICE)
 
 
 def arrival_of(request: Request) -> Arrival:
-    """What it means that this copy is here."""
+    """The function that takes in this copy, by the request's side and position."""
     if request.side is Side.LENDING and request.position is P.RETURN_TRANSIT:
         return come_home
     return _ARRIVALS.get(request.position, _as_before)
@@ -102,7 +102,7 @@ def _refuse(unit: Unit, refusal: Refusal, ask: CheckIn, request: Request | None,
 
 
 def _undo(unit: Unit, ask: CheckIn, request: Request, now: datetime) -> Outcome:
-    """The terminal could not finish the return: on loan as before. Asked again it is a success again."""
+    """Undo a return that the terminal could not finish: on loan as before. Repeating it is a success."""
     if ask.card and request.patron != ask.card:
         return _refuse(unit, Refusal(Why.NOT_REQUESTER), ask, request, now)
     if unit.can(request, Event.UNDO_RETURN) and request.used:
@@ -116,9 +116,9 @@ def _undo(unit: Unit, ask: CheckIn, request: Request, now: datetime) -> Outcome:
 def arrive(
     unit: Unit, by: By, request: Request, house: House, now: datetime, event: Event = Event.ARRIVE, **came: Any
 ) -> CheckedIn:
-    """It comes from its lender: to the hold shelf with one letter, or, when nobody waits any more, home again.
+    """Receive a copy from its lender: to the hold shelf with one letter, or home again if it is not wanted any more.
 
-    `came`: what is learnt with it of a copy that nobody had announced. A copy that its owner recalled on the way goes home
+    `came`: facts learnt on arrival, for a copy without a shipped message. A copy that its owner recalled on the way goes home
     too where the policy says so (R24).
     """
     recalled = request.recalled_on is not None and house.policy.recall.before_pickup == "return"
@@ -132,7 +132,7 @@ def arrive(
 
 
 def arrive_unannounced(unit: Unit, by: By, coming: Awaited, house: House, now: datetime, **facts: Any) -> CheckedIn:
-    """A lender that was asked has sent it without a word; another one that is being asked meanwhile is told to stop."""
+    """Receive a copy that a lender sent without a message; another lender asked meanwhile gets a cancellation."""
     request, lender = coming.request, coming.lender
     if lender.wire_id != request.wire_id and request.position is P.REQUESTED:
         unit.tell(Send.CANCEL_AT_LENDER, request, now, by)
@@ -144,9 +144,9 @@ def arrive_unannounced(unit: Unit, by: By, coming: Awaited, house: House, now: d
 
 
 def come_back(unit: Unit, by: By, request: Request, day: date, house: House, now: datetime, **facts: Any) -> CheckedIn:
-    """The patron returned it on `day`: the fine is fixed, a lost book is found, and the way home begins.
+    """The patron returned it on `day`: the fine is fixed, a lost book is found, and its return begins.
 
-    At once, unless the policy says that its dispatch is told by hand.
+    It is dispatched at once, unless the policy wants a staff command for that.
     """
     cents = fix_fine(unit, request, day, house, now, by)
     pay_back(unit, request, day, now, by)
@@ -157,7 +157,7 @@ def come_back(unit: Unit, by: By, request: Request, day: date, house: House, now
 
 
 def go_home(unit: Unit, by: By, request: Request, house: House, now: datetime) -> Request:
-    """Announce the way home at once, unless the policy says that dispatching does (R16)."""
+    """Send the shipped message at once, unless the policy ties it to the dispatch (R16)."""
     at_once = house.policy.return_.announce == "at_checkin"
     return unit.advance(request, Event.DISPATCH, now, by) if at_once else request
 
@@ -167,7 +167,7 @@ def _come_back_today(unit: Unit, by: By, request: Request, house: House, now: da
 
 
 def come_home(unit: Unit, by: By, request: Request, _house: House, now: datetime, **facts: Any) -> CheckedIn:
-    """Our own copy is home, whatever messages were missed on the way."""
+    """Take in our own copy, even if messages on the way were missed."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
     after = unit.advance(request, Event.CHECK_IN_HOME, now, by, skipped=skipped, returned_on=calendar.civil(now), **facts)
     unit.set_status(after.item or ItemKey("", ""), "Available On Shelf")
@@ -175,24 +175,24 @@ def come_home(unit: Unit, by: By, request: Request, _house: House, now: datetime
 
 
 def return_unused(unit: Unit, by: By, request: Request, reason: str, house: House, now: datetime) -> Request:
-    """Send a book home from the hold shelf: nobody collected it, or nobody wants it (R15)."""
+    """Send a book home from the hold shelf: not collected, or not wanted (R15)."""
     return go_home(unit, by, unit.advance(request, Event.RETURN_UNUSED, now, by, rule="R15", reason=reason), house, now)
 
 
 def _on_hold_shelf(unit: Unit, by: By, request: Request, house: House, now: datetime) -> CheckedIn:
-    """It stays there until its last day; from the next one on a check-in without a card sends it home (R14, R15)."""
+    """Keep the book on the hold shelf until its last day; after that a check-in without a card sends it home (R14, R15)."""
     if not waited_too_long(unit, request, house, now):
         return _as_before(unit, by, request, house, now)
     return taken(return_unused(unit, by, request, NOT_COLLECTED, house, now), "uncollected", alert=True)
 
 
 def _wanted_elsewhere(_unit: Unit, _by: By, request: Request, _house: House, _now: datetime) -> CheckedIn:
-    """Our copy on its way from the shelf to the bag: it leaves when it is checked out to its borrower's card."""
+    """Check in our paged copy before shipment: it leaves with the checkout to its borrower's card."""
     return taken(request, "paged", alert=True)
 
 
 def _as_before(_unit: Unit, _by: By, request: Request, _house: House, _now: datetime) -> CheckedIn:
-    """Scanned again: the same success, nothing told twice."""
+    """Answer a repeated scan: the same success, with no second notification."""
     return taken(request, "again", alert=request.position is P.RECEIVED)
 
 
@@ -207,7 +207,7 @@ _ARRIVALS: dict[Position, Arrival] = {
 
 
 def taken(request: Request, what: str, *, cents: int = 0, alert: bool = False) -> CheckedIn:
-    """The answer for a copy that is in our hands."""
+    """The result for a checked-in copy."""
     going_on = request.position in {P.TO_RETURN, P.RETURN_TRANSIT, P.PAGED}
     return CheckedIn(
         request=request.id,

@@ -1,9 +1,9 @@
-"""What time alone does: expired pickups, overdue letters, silent lenders, wishes that are too late, what stands still.
+"""Periodic jobs: expired pickups, overdue letters, silent lenders, requests past their last day, stalled requests.
 
-A round is a row of ROUNDS. It goes through the database in bounded batches, each a unit of work that also writes down how far
-it came; a gateway that dies goes on there after its restart, or another one does when the lease has run out. Of two gateways
-on one database one does a round. Nothing depends on its being punctual: each batch asks for what is due now, so that after
-three days without a gateway every letter is still written once.
+A round is a row of ROUNDS. It goes through the database in bounded batches, each a unit of work that also stores the round's
+cursor; after a crash the gateway continues there when it restarts, or another gateway does when the lease has run out. Of two
+gateways on one database one does a round. No round depends on running on time: each batch asks for the rows that are due now,
+so that after three days without a gateway every letter is still written once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LOOK_S: Final = 60
 HOUR: Final = timedelta(hours=1)
 
 Batch = tuple[str | None, int]
-"""(cursor of the next batch, None = the round is complete; how many it did)."""
+"""(cursor of the next batch, None = the round is complete; count of this batch)."""
 Work = Callable[[Unit, House, datetime, str, int], Batch]
 """(unit, house, now, cursor, limit): one batch of at most `limit` requests after `cursor`."""
 
@@ -55,7 +55,7 @@ class Round:
     every: timedelta | None = None
 
     def next_after(self, now: datetime) -> datetime:
-        """When it is due again after it ran at `now`."""
+        """The next due instant after a run at `now`."""
         return now + self.every if self.every else calendar.start_of(calendar.after(calendar.civil(now), 1))
 
 
@@ -63,11 +63,11 @@ class Lost(Exception):
     """Another gateway took the round over while this one was slow: the batch is rolled back."""
 
 
-# ---- what they do
+# ---- the rounds
 
 
 def pickup_expiry(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -> Batch:
-    """At 00:00 of the day after the last: the book is to be pulled and sent home; nobody gets a letter (R14, R15)."""
+    """Expire pickups at 00:00 of the day after the last; the book is to be pulled. No letter is sent (R14, R15)."""
     late, by = found.pickups_over(unit, calendar.civil(now), cursor, limit), _by("pickup_expiry")
 
     def expire(request: Request) -> None:
@@ -77,7 +77,7 @@ def pickup_expiry(unit: Unit, _house: House, now: datetime, cursor: str, limit: 
 
 
 def overdue(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -> Batch:
-    """At 00:00 of the day after the due date: one letter for each due date, for recalled loans too (R39)."""
+    """Send overdue letters at 00:00 of the day after: one for each due date, for recalled loans too (R39)."""
     late, by = found.loans_over(unit, calendar.civil(now), cursor, limit), _by("overdue")
 
     def fall_due(request: Request) -> None:
@@ -88,10 +88,10 @@ def overdue(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -
 
 
 def silence(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> Batch:
-    """A lender that says nothing for too many of its own working days is told to stop, and the next one is asked (R11).
+    """Cancel at lenders that were silent for too many of their own working days, and ask the next one (R11).
 
-    An unacknowledged question waits `silence_days`; one that the lender has accepted the policy's paged days longer. A
-    cancellation that nobody confirms is taken as heard.
+    An unacknowledged request waits `silence_days`; one that the lender has accepted waits the policy's paged days longer. A
+    cancellation without confirmation is taken as received.
     """
     waiting, by = found.asked_before(unit, now - timedelta(days=1), cursor, limit), _by("silence")
     partners = unit.partners(r.partner for r in waiting)
@@ -108,7 +108,7 @@ def silence(unit: Unit, house: House, now: datetime, cursor: str, limit: int) ->
 
 
 def _keeps(request: Request, rests: bool) -> bool:
-    """While requests are suspended a silent lender keeps its chance: nobody else could be asked (R1)."""
+    """Whether a silent lender keeps the request: while requests are suspended no other lender could be asked (R1)."""
     return rests and request.position is Position.REQUESTED
 
 
@@ -122,13 +122,13 @@ def _silent(unit: Unit, request: Request, partner: Partner | None, house: House,
 
 
 def _accepted(unit: Unit, request: Request) -> bool:
-    """A cancellation was not accepted by anybody yet, whatever its question was."""
+    """Whether the lender accepted the request. False for a cancellation: the acceptance was of the request before it."""
     asked = unit.request_asked(request.wire_id)
     return request.position is Position.REQUESTED and asked is not None and asked[1].outcome == "accepted"
 
 
 def postponed(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> Batch:
-    """A lender said no while requests were suspended: once they are not, the next one is asked (R1)."""
+    """Ask the next lender for requests that were declined while requests were suspended, once they are not (R1)."""
     if suspended("borrow_request", house.policy, now):
         return None, 0
     waiting, by = found.postponed(unit, cursor, limit), _by("postponed")
@@ -140,7 +140,7 @@ def postponed(unit: Unit, house: House, now: datetime, cursor: str, limit: int) 
 
 
 def not_needed_after(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -> Batch:
-    """The day until which it was wanted is over and nobody has sent it: the request is cancelled (R34)."""
+    """Cancel requests that were not shipped by the day until which they were wanted (R34)."""
     late, by = found.needed_before(unit, calendar.civil(now), cursor, limit), _by("not_needed_after")
 
     def cancel(request: Request) -> None:
@@ -150,7 +150,7 @@ def not_needed_after(unit: Unit, _house: House, now: datetime, cursor: str, limi
 
 
 def stuck(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> Batch:
-    """What stands still for longer than `[waits]` allows: written down once, and said in the log."""
+    """Note requests that stand still for longer than `[waits]` allows, once each in the journal, and log them."""
     found, by = stalled.standing(unit, house.policy.waits, now, cursor, limit), _by("stuck")
     still = [r for r in stalled.still(unit, found, house.policy.waits, now) if not stalled.is_noted(unit, r)]
 
@@ -162,15 +162,15 @@ def stuck(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> B
 
 
 def inbox_cleanup(unit: Unit, _house: House, now: datetime, _cursor: str, limit: int) -> Batch:
-    """Outcomes of documents that nobody will send again."""
+    """Delete the kept outcomes of documents that have expired."""
     count = found.forget_documents(unit, now, limit)
     return "more" if count == limit else None, count
 
 
 def _each(unit: Unit, requests: Sequence[Request], by: By, now: datetime, do: Callable[[Request], object]) -> int:
-    """Do it for each, in a savepoint of its own; how many it could do.
+    """Apply `do` to each request in a savepoint of its own; returns the count of successes.
 
-    One that raises is set aside for staff, with its number in the log, and tried again when the round comes next.
+    A request that raises is set aside for staff, logged by number, and tried again in the next round.
     """
     return sum(_one(unit, request, by, now, do) for request in requests)
 
@@ -215,9 +215,9 @@ def begin(unit: Unit, name: str, who: str, now: datetime, due_only: bool) -> Job
 
 
 def one_batch(unit: Unit, job: Job, who: str, house: House, now: datetime, limit: int) -> tuple[Job | None, int]:
-    """Do one batch and write down how far it came: the round as it goes on, None when it is complete, and its count so far.
+    """Run one batch and store its cursor: returns the round's next job, None when it is complete, and its count so far.
 
-    Raises Lost where another gateway has it now.
+    Raises Lost if another gateway has it now.
     """
     row = ROUNDS[job.name]
     if not job.cursor:
@@ -238,7 +238,7 @@ def one_batch(unit: Unit, job: Job, who: str, house: House, now: datetime, limit
 
 
 class Rounds:
-    """Looks every minute which rounds are due, and does them one after another.
+    """Checks every minute which rounds are due, and runs them one after another.
 
     `instance` names this gateway among those on one database; `batch` bounds one unit of work.
     """
@@ -259,12 +259,12 @@ class Rounds:
         self._looking: Deferred[None] | None = None
 
     def start(self) -> None:
-        """Look now, and every minute from now on."""
+        """Start: check now, and every minute from now on."""
         self._running, self._stopping = True, False
         self._look()
 
     async def stop(self) -> None:
-        """Begin nothing more; wait for the batch in hand. What is left of a round is done after the next start."""
+        """Start no further batch and wait for the one in hand. The rest of a round is done after the next start."""
         self._running, self._stopping = False, True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
@@ -272,14 +272,14 @@ class Rounds:
             await self._looking
 
     async def run_due(self) -> None:
-        """Do every round that is due. One that fails is tried again when its lease has run out; the others go on."""
+        """Run every round that is due. One that fails is tried again when its lease has run out; the others go on."""
         jobs = {job.name: job for job in await self._store.read(found.jobs)}
         for name in ROUNDS:
             if name not in jobs or jobs[name].free(self._now()):
                 await self._try(name)
 
     async def do(self, name: str, due_only: bool = False) -> int:
-        """One whole round, also before its time; how many it did, 0 where another gateway is at it."""
+        """Run one whole round, even before its time; returns its count, 0 if another gateway is running it."""
         began, count = self._now(), 0
         job = await self._store.run(begin, name, self._instance, began, due_only)
         if job is None:
@@ -295,7 +295,7 @@ class Rounds:
             await self.do(name, due_only=True)
         except Lost:
             LOG.warning("timer.lost", job=name)
-        except Unavailable:  # the store has said why; the round goes on when its lease has run out
+        except Unavailable:  # the store has logged the reason; the round goes on when its lease has run out
             LOG.warning("timer.waits", job=name)
         except Exception:
             LOG.exception("timer.failed", job=name)

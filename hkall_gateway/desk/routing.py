@@ -1,4 +1,4 @@
-"""Whose business a terminal's line is: HKALL's, the local system's, or both. Looks that decide nothing."""
+"""Routes a terminal's message to HKALL, to the local system, or to both. Queries only."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hkall_gateway.store.unit import Unit
 
 
 def copy(unit: Unit, barcode: str, card: str, institution: str, arriving: bool, house: House) -> Whose:
-    """Who has a copy with this barcode; `arriving`: it may also be one that nobody has announced.
+    """The system that holds a copy with this barcode; `arriving`: also match copies without a shipped message.
 
     Our own copy that is on its way to a partner, or with one, concerns both. Where the terminal names its owner as the
-    `institution`, that decides. Else, where a `card` is named, it is HKALL's only if it came for that reader: nobody else can
-    have it in hand, and a book of our own may have the same barcode.
+    `institution`, that decides. Else, where a `card` is named, it is HKALL's only if it came for that patron: no other patron
+    can have it in hand, and a book of our own may have the same barcode.
     """
     held = unit.requests_with(barcode)
     if any(request.side is Side.LENDING for request in held):
@@ -35,6 +35,6 @@ def copy(unit: Unit, barcode: str, card: str, institution: str, arriving: bool, 
 
 
 def had(unit: Unit, card: str, house: House, now: datetime) -> Had:
-    """What a card has and owes here; nothing for one that nobody knows."""
+    """The loans, requests and charges of a card here; empty for an unknown card."""
     lines = tuple(loan_line(unit, line, house, now) for line in unit.open_lines(card))
     return Had(lines, charge_lines(unit, unit.charges(card)))

@@ -1,4 +1,4 @@
-"""What other systems ask beside the borrowing of a book: how a request is, what stands where; and what they report and bill."""
+"""Queries and reports of other systems beside borrowing: request state, shelves, item status, claims, bills."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from hkall_gateway.store.unit import Unit
 
 P = Position
 MOVABLE: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.PAGED})
-"""Where a book can still be sent to another desk."""
+"""Positions in which the pickup location can still change."""
 
 WAITING: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.PAGED})
 FEE: Final = "fee"
@@ -49,7 +49,7 @@ FEE: Final = "fee"
 
 
 def see_request(unit: Unit, ask: SeeRequest, house: House, now: datetime) -> RequestSeen | Refused:
-    """A request as it stands, to those it belongs to; to everybody else there is none."""
+    """The state of a request, for the systems it belongs to; UNKNOWN_REQUEST for all others."""
     found = _of(unit, ask, house)
     if found is None:
         return Refused(Why.UNKNOWN_REQUEST)
@@ -72,7 +72,7 @@ def see_request(unit: Unit, ask: SeeRequest, house: House, now: datetime) -> Req
 
 
 def copy_of(unit: Unit, ask: SeeRequest, house: House, now: datetime) -> ItemSeen | Refused:
-    """What the copy is doing that a request is about; a request without a copy knows of none."""
+    """The state of a request's copy; UNKNOWN_ITEM for a request without a copy."""
     seen = see_request(unit, ask, house, now)
     if isinstance(seen, Refused):
         return seen
@@ -106,7 +106,7 @@ def _by_number(unit: Unit, ask: SeeRequest | ChangeRequest, house: House) -> Req
 
 
 def change_request(unit: Unit, ask: ChangeRequest, house: House, now: datetime) -> Changed | Refused:
-    """Deliver it elsewhere, while it is not here yet, or until another day. The same wish again is the same success (R4)."""
+    """Change the pickup location of a request that is not here yet, or its last day; repeating it is a success (R4)."""
     found = _of(unit, ask, house)
     if found is None or (ask.client and ask.card and ask.card != found.patron):
         return _no(unit, Refusal(not_theirs(unit, ask.card)), ask.by, now)
@@ -132,7 +132,7 @@ def _changed(request: Request) -> Changed:
 
 
 def see_shelves(unit: Unit, ask: SeeShelves, house: House) -> ShelvesSeen | Refused:
-    """The copies of some titles, or some copies, a page at a time: as last loaded, and as our own requests hold them."""
+    """The copies of titles, or single copies, one page at a time, as loaded and as our own requests hold them."""
     start = _start(ask.token)
     if start is None:
         return Refused(Why.UNUSABLE_MESSAGE)
@@ -144,7 +144,7 @@ def see_shelves(unit: Unit, ask: SeeShelves, house: House) -> ShelvesSeen | Refu
 
 
 def _start(token: str) -> int | None:
-    """Where a page begins. A token is a word of ours and never "0", which PHP takes for nothing."""
+    """The first row of a page. A token is a word of ours and never "0", which PHP treats as empty."""
     if not token:
         return 0
     number = token.removeprefix("from-")
@@ -179,7 +179,7 @@ def _shelf(unit: Unit, rows: list[_Row], by: By, house: House) -> Shelf:
 
 
 def set_status(unit: Unit, ask: SetStatus, _house: House, now: datetime) -> StatusSet | Refused:
-    """A library's word about its own copy, in place of what was loaded."""
+    """Set the status of a library's own copy, in place of the loaded one."""
     holding = unit.holding(ask.item)
     if holding is None:
         return _no(unit, Refusal(Why.UNKNOWN_ITEM), ask.by, now)
@@ -193,7 +193,7 @@ def set_status(unit: Unit, ask: SetStatus, _house: House, now: datetime) -> Stat
 
 
 def report(unit: Unit, ask: Report, house: House, now: datetime) -> Done | Refused:
-    """A book is said to be returned, lost or missing, by those who have it: a claim or a loss, as staff would declare it."""
+    """Record the holder's report that a book is returned, lost or missing: a claim or a loss, as staff would declare it."""
     held = unit.requests_with(ask.item.barcode, ask.item.agency)
     mine = [r for r in held if _has_it(r, ask)]
     if not held and (last := unit.last_with(ask.item)) and _has_it(last, ask):
@@ -215,7 +215,7 @@ def _has_it(request: Request, ask: Report) -> bool:
 
 
 def bill(unit: Unit, ask: Bill, _house: House, now: datetime) -> Billed | Refused:
-    """One of our patrons owes what another system says, once for each of its references; it may know a former card."""
+    """Charge a patron for another system's bill, once for each of its references; it may name a former card."""
     ask = replace(ask, card=card_now(unit, ask.card))
     if unit.patron(ask.card) is None:
         return _no(unit, Refusal(Why.UNKNOWN_BORROWER), ask.by, now, patron=ask.card)

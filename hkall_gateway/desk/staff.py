@@ -1,4 +1,4 @@
-"""What staff do by hand: one row a deed. Each stands in the journal with its actor and its reason.
+"""Staff commands, one row each. The journal records each with its actor and its reason.
 
 act(unit, Deed(by, request="R1", reason="handed in yesterday", on=…), "return", house, now)
 """
@@ -30,14 +30,14 @@ Work = Callable[[Unit, Deed, Request, House, datetime], Answered]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One deed: what does it, and whether it needs a reason."""
+    """One staff command: its function, and whether it needs a reason."""
 
     work: Work
     needs_reason: bool = False
 
 
 def act(unit: Unit, deed: Deed, name: str, house: House, now: datetime) -> Answered:
-    """Do one deed of DEEDS. A deed that was done before is a success again; KeyError for a name that is none."""
+    """Run one command of DEEDS. A repeated command is a success again. Raises KeyError for an unknown name."""
     row = DEEDS[name]
     request = named(unit, deed)
     if isinstance(request, Refused):
@@ -52,7 +52,7 @@ def act(unit: Unit, deed: Deed, name: str, house: House, now: datetime) -> Answe
 
 
 def receive(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
-    """The copy is here, announced by its lender or not. Our own copy that comes home is closed."""
+    """Receive a copy, with or without its lender's shipped message; for our own copy, close the request."""
     if request.position in {P.REQUESTED, P.CANCELLING}:
         return _unannounced(unit, deed, request, house, now)
     if request.position is P.PAGED:
@@ -63,7 +63,7 @@ def receive(unit: Unit, deed: Deed, request: Request, house: House, now: datetim
 
 
 def _unannounced(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
-    """No message said that it would come; staff confirm which library's copy it is, one that we asked."""
+    """Receive a copy without a shipped message; staff confirm the owner, one of the lenders asked."""
     agency = deed.agency or request.partner
     lender = next((c for c in unit.candidates(request.id) if c.agency == agency and c.wire_id), None)
     item = ItemKey(agency, deed.barcode or (lender.barcode if lender else ""))
@@ -75,14 +75,14 @@ def _unannounced(unit: Unit, deed: Deed, request: Request, house: House, now: da
 
 
 def _without_a_word(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
-    """Our copy had left, and nobody told us, and is back; with a reason, since most paged copies have never left."""
+    """Take in our copy that left and came back without a message; needs a reason, since most paged copies have never left."""
     if not deed.reason.strip():
         return no(unit, Refusal(Why.REASON_NEEDED), deed.by, now, request)
     return come_home(unit, deed.by, request, house, now, reason=deed.reason)
 
 
 def take_back(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
-    """The patron returned it, today or, with a reason, on an earlier day: the fine ends on that day (R17)."""
+    """Take back the book, today or, with a reason, on an earlier day: the fine ends on that day (R17)."""
     if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and request.used:
         return done(request, again=True)
     if not unit.can(request, Event.RETURN):
@@ -96,7 +96,7 @@ def take_back(unit: Unit, deed: Deed, request: Request, house: House, now: datet
 
 
 def lend(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
-    """Its reader takes it at the counter while no terminal works, or later than a terminal lends it (R13, R14)."""
+    """Lend the book at the counter while no terminal works, or later than a terminal would (R13, R14)."""
     if request.position is P.ON_LOAN:
         return done(request, again=True, due=request.due)
     if request.side is Side.LENDING or not unit.can(request, Event.CHECK_OUT):
@@ -107,7 +107,7 @@ def lend(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) 
 
 
 def renew(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
-    """Staff let the patron keep it longer, also when it is overdue; what it cost until today is charged (R29, R40)."""
+    """Renew for the patron, also an overdue loan; the fine up to today is charged (R29, R40)."""
     if not unit.can(request, Event.RENEW):
         return elsewhere(unit, deed, request, now)
     ask = Renew(deed.by, "", request.item_barcode, request.item_agency, fee_acknowledged=True, staff=True)
@@ -115,7 +115,7 @@ def renew(unit: Unit, deed: Deed, request: Request, house: House, now: datetime)
 
 
 def return_unused(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
-    """It goes home from the hold shelf: nobody collected it, or nobody wants it (R15)."""
+    """Send the book home from the hold shelf: not collected, or not wanted (R15)."""
     if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and not request.used:
         return done(request, again=True)
     if not unit.can(request, Event.RETURN_UNUSED):
@@ -125,7 +125,7 @@ def return_unused(unit: Unit, deed: Deed, request: Request, house: House, now: d
 
 
 def dispatch(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
-    """It leaves for its owner."""
+    """Dispatch the book to its owner."""
     if request.position is P.RETURN_TRANSIT:
         return done(request, again=True)
     if not unit.can(request, Event.DISPATCH):
@@ -137,7 +137,7 @@ def dispatch(unit: Unit, deed: Deed, request: Request, _house: House, now: datet
 
 
 def cancel(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
-    """The patron no longer wants it; also staff cannot cancel what is on its way (R34)."""
+    """Cancel the patron's request; like the patron, staff cannot cancel one that is on its way (R34)."""
     if request.position in {P.CANCELLING, P.CANCELLED}:
         return done(request, again=True)
     if not unit.can(request, Event.CANCEL):
@@ -146,7 +146,7 @@ def cancel(unit: Unit, deed: Deed, request: Request, _house: House, now: datetim
 
 
 def decline(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
-    """We do not lend it after all: not on the shelf, lent to a patron of ours, or not fit to travel (R37)."""
+    """Decline to lend our copy: not on the shelf, lent to a patron of ours, or not fit to travel (R37)."""
     event = Event.DECLINE_SHIPPED if request.position is P.SHIPPED else Event.DECLINE
     if request.position is P.DECLINED:
         return done(request, again=True)
@@ -158,7 +158,7 @@ def decline(unit: Unit, deed: Deed, request: Request, _house: House, now: dateti
 
 
 def ship(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
-    """Our paged copy leaves for the borrower."""
+    """Ship our paged copy to the borrower."""
     if request.position is P.SHIPPED:
         return done(request, again=True, due=request.lender_due)
     if not unit.can(request, Event.LEND):
@@ -168,7 +168,7 @@ def ship(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) 
 
 
 def reopen(unit: Unit, deed: Deed, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
-    """The same wish again after its end, as a request of its own that names the old one; the rules decide anew."""
+    """Place an ended request again, as a new request that names the old one; the rules decide anew."""
     old = unit.request(deed.request)
     if old is None:
         return no(unit, Refusal(Why.UNKNOWN_REQUEST), deed.by, now)
@@ -183,9 +183,9 @@ def reopen(unit: Unit, deed: Deed, facts: BorrowerFacts, house: House, now: date
 
 
 def seen(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
-    """What `flagged` says of it is looked at and settled: it is off the list, its flags and the reason in the journal.
+    """Settle a request's flags: it leaves the list of `flagged`, and the journal keeps the flags and the reason.
 
-    A book that is not in the drop after all gets the letters that rested: that of a recall now, that of its due date tonight.
+    A book that is not in the drop after all gets its delayed letters: that of a recall now, that of its due date tonight.
     """
     if not request.flags:
         return done(request, again=True)
@@ -200,7 +200,7 @@ def seen(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime)
 
 
 def extend(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
-    """More time, until `deed.on`: to collect it, to read it, or, without a day, for the lender to answer.
+    """Extend until `deed.on` the days to collect or the loan, or, without a day, the lender's time to answer.
 
     A loan's due date moves without a renewal and without a fine: for a closure, or an illness.
     """
@@ -218,13 +218,13 @@ def extend(unit: Unit, deed: Deed, request: Request, _house: House, now: datetim
 
 
 def _latest(request: Request, now: datetime) -> date:
-    """More time is never less: not before today, not before what was promised."""
+    """The earliest date that an extension may set: neither before today nor before the date promised."""
     promised = request.pickup_last if request.position is P.RECEIVED else request.due
     return max(calendar.civil(now), promised or date.min)
 
 
 def force(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Answered:
-    """Put a request where the table has no way to, from anywhere to anywhere on its side. Nobody is told anything."""
+    """Put a request into any position of its side, without a row of the transition table. No notification is sent."""
     if deed.position is None or not _fits(unit, request, deed.position):
         return elsewhere(unit, deed, request, now)
     if deed.position is request.position:
@@ -233,7 +233,7 @@ def force(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime
 
 
 def _fits(unit: Unit, request: Request, position: Position) -> bool:
-    """A position of the request's own side, and no other request has the copy in hand."""
+    """Whether the position is of the request's own side, and no other request holds the copy."""
     shared = {P.RETURN_TRANSIT, P.CLOSED}
     if (position in LENDING) is not (request.side is Side.LENDING) and position not in shared:
         return False

@@ -1,4 +1,4 @@
-"""The desk for staff and for the cash box: deeds by hand, money taken, charges waived."""
+"""The desk for staff and cashiers: staff commands, payments, waivers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hkall_gateway.store.fines import charge_numbered
 
 
 class ByHand(Base):
-    """What people do at the counter and at the command line."""
+    """Staff commands from the counter and the command line."""
 
     async def act(self, name: str, deed: Deed) -> Answered:
-        """One deed of staff.DEEDS (receive, return, return_unused, dispatch, lost …). KeyError for a name that is none."""
+        """Run one command of staff.DEEDS (receive, return, return_unused, dispatch, lost …). Raises KeyError if unknown."""
         return await self._once(deed.inbox, _deed_locks(deed), staff.act, deed, name)
 
     async def place(self, ask: RequestTitle) -> Outcome:
-        """Staff place a patron's wish; they may ask for a title twice (R11a). `ask.staff` is set here."""
+        """Place a patron's request for staff; a second request for a title is allowed (R11a). `ask.staff` is set here."""
         facts = await self.known(ask.patron, ask.bib_id)
         if not facts.reachable:
             return TRY_AGAIN
@@ -31,7 +31,7 @@ class ByHand(Base):
         return await self._once(ask.inbox, locks, borrowing.request_title, replace(ask, staff=True), facts)
 
     async def reopen(self, deed: Deed) -> Outcome:
-        """The wish of a request that has ended, again, as a new request. `deed.request` names the old one."""
+        """Place an ended request again, as a new one. `deed.request` names the old one."""
         card = await self._store.read(_patron_of, deed.request)
         facts = await self._facts(card)
         if not facts.reachable:
@@ -39,11 +39,11 @@ class ByHand(Base):
         return await self._once(deed.inbox, locks_for(patron=card), staff.reopen, deed, facts)
 
     async def pay(self, ask: Pay) -> Paid | Refused:
-        """Take money for what a patron owes."""
+        """Take a payment for a patron's charges."""
         return await self._once(ask.inbox, locks_for(patron=ask.card), fines.pay, ask)
 
     async def waive(self, ask: Waive) -> Waived | Refused:
-        """Let a patron off a charge."""
+        """Waive a charge."""
         card = await self._store.read(_patron_who_owes, ask.fine)
         return await self._once(ask.inbox, locks_for(patron=card), fines.waive, ask)
 

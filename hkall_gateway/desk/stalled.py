@@ -1,4 +1,4 @@
-"""What stands still: requests that somebody should look at, for the list of nine o'clock and for the round that notes them."""
+"""Finds requests that stand still, for the daily list at nine o'clock and for the round that notes them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.queries.overview import Overview
 
 NOTED: Final = "STANDS_STILL"
-"""The journal's word for it, written once for each time that a request stands."""
+"""The journal event, written once for each time that a request stands still."""
 
 
 def standing(unit: Overview, limits: Waits, now: datetime, after: str = "", most: int = worklists.MOST) -> tuple[Request, ...]:
-    """Up to `most` open requests with a number after `after` that may stand still, by number; `still` tells which do."""
+    """Up to `most` open requests with a number after `after` that may stand still, by number; `still` filters them."""
     since = {position: now - waits.limit(position, 0, limits) for position in waits.KEYS}
     due_before = calendar.civil(now) - timedelta(days=limits.lender_overdue_days)
     return worklists.standing(unit, since, due_before, after, most)
 
 
 def still(unit: Overview, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
-    """Those that stand still, the days of each partner's courier allowed for."""
+    """The requests that stand still, with allowance for the days of each partner's courier."""
     travel = {agency: _courier_days(unit, agency) for agency in {request.partner for request in found}}
     return tuple(request for request in found if waits.stands_still(request, travel[request.partner], limits, now))
 
 
 def is_noted(unit: Overview, request: Request) -> bool:
-    """Whether the journal says already that it stands there."""
+    """Whether the journal has this event already for the request's present position."""
     noted = unit.last_noted(request.id, NOTED)
     return noted is not None and request.moved_at is not None and noted >= request.moved_at
 

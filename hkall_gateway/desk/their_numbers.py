@@ -1,4 +1,4 @@
-"""Lenders that number our requests themselves: their news is about the request that has that number with them."""
+"""Lenders that number our requests themselves: finds our request by the lender's number."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Asked = tuple[Request, Candidate]
 
 
 def as_ours(unit: Unit, ask: Heard, agency: str) -> Heard:
-    """The same news under the RequestId that `agency`, we, gave the request, where the lender names it by its own.
+    """The notice under the RequestId that `agency`, ours, gave the request, where the lender uses its own number.
 
-    A number that the partner has given to a request of its own, too, is that one's, unless a copy of the partner's is named.
+    A number that is also a request of the partner's own means that request, unless the notice names a copy of the partner's.
     """
     if not ask.wire_id or ask.wire_agency == agency:
         return ask
@@ -43,12 +43,12 @@ def _under_our_value(unit: Unit, ask: Heard) -> Asked | None:
 
 
 def _told_before_its_answer(unit: Unit, ask: Heard) -> Asked | None:
-    """The open request for which a copy of the lender's own was asked: its news may overtake its answer."""
+    """The open request sent for a copy of the lender's own: its notice may arrive before its answer."""
     asked = asked_for(unit, ask.item) if ask.item and ask.item.agency == ask.partner else None
     return asked if asked and asked[0].position not in FINAL and asked[0].wire_id == asked[1].wire_id else None
 
 
 def _named(ask: Heard, agency: str, lender: Candidate) -> Heard:
-    # A copy without an agency was taken for ours, since the number is not.
+    # A copy without an agency was assumed to be ours, since the number is not.
     copy = ItemKey(ask.partner, ask.item.barcode) if ask.item and ask.item.agency == agency else ask.item
     return replace(ask, wire_agency=agency, wire_id=lender.wire_id, item=copy)

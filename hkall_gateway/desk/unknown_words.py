@@ -1,4 +1,4 @@
-"""Words for a copy's state that the table of availability does not have: each is warned of once."""
+"""Copy statuses that the table of availability does not have: each is logged once."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hkall_gateway.rules.availability import is_known
 LOG = structlog.get_logger()
 
 MOST_KEPT: Final = 1_000
-"""Words that are remembered; a system that sends others without end is not logged without end."""
+"""Limit of remembered words, so that a system with endless new words does not flood the log."""
 
 
 class UnknownWords:
-    """Remembers the words that were warned of, by the system that used them."""
+    """Remembers the words already logged, by the system that used them."""
 
     def __init__(self) -> None:
         self._warned: set[tuple[str, str]] = set()

@@ -1,4 +1,4 @@
-"""A delivery status notification, as a mail server writes it, read for what became of one letter. Pure.
+"""A delivery status notification, as a mail server writes it, parsed for the fate of one letter. Pure.
 
 Source: RFC 3464 (the report), RFC 3462 (its three parts), RFC 3463 (status codes), RFC 6533 (the same for UTF-8 addresses).
 """
@@ -24,7 +24,7 @@ class NotABounce(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bounce:
-    """What a mail server says of a letter. `action` as RFC 3464 has it: failed, delayed, delivered, relayed, expanded."""
+    """A mail server's report about a letter. `action` as RFC 3464 has it: failed, delayed, delivered, relayed, expanded."""
 
     letter: LetterId
     action: str
@@ -38,7 +38,7 @@ class Bounce:
 
 def read_bounce(data: bytes) -> Bounce:
     """The notification in `data`. Raises NotABounce."""
-    report = message_from_bytes(data)  # the old policy: a header is text, whatever is wrong with it
+    report = message_from_bytes(data)  # the old policy: also a malformed header is text
     kind = str(report.get_param("report-type", "")).lower()
     if report.get_content_type() != "multipart/report" or kind != "delivery-status" or not report.is_multipart():
         raise NotABounce("this is no delivery status notification (multipart/report)")
@@ -68,7 +68,7 @@ def _message_ids(parts: list[Any]) -> Iterator[str]:
 
 
 def _outcome(parts: list[Any]) -> tuple[str, str]:
-    """The action and the status of the one recipient that a letter has; a failure where several are told of."""
+    """The action and the status for a letter's one recipient; of several reports the failure."""
     blocks = [block for part in parts if part.get_content_type() in STATUS and part.is_multipart() for block in _blocks(part)]
     told = [(_word(of, "Action").lower(), _word(of, "Status")) for of in blocks if of.get("Action")]
     if not told:

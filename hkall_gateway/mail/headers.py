@@ -1,4 +1,4 @@
-"""Header fields and words of a letter: text stays text, whatever a title, a name or an address holds."""
+"""Header fields and words of a letter: text stays text, with any characters in a title, a name or an address."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _SHORT: Final = 76
 
 
 def one_line(text: str) -> str:
-    """The text with every run of blanks and control characters as one blank, and without what UTF-8 cannot hold."""
+    """The text with every run of blanks and control characters as one blank, and `?` for characters beyond UTF-8."""
     return _BREAKS.sub(" ", text).strip().encode("utf-8", "replace").decode("utf-8")
 
 
 class TextHeader(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc]  # typeshed keeps the two apart
-    """An unstructured header whose value is taken as it stands.
+    """An unstructured header that takes its value literally.
 
     The email package decodes encoded words in a value that a program sets (seen in Python 3.11.7), so that
-    `=?utf-8?q?=0D=0ABcc=3A_x?=` in a title would become a header of its own. Here it is encoded once more, as any other text.
+    `=?utf-8?q?=0D=0ABcc=3A_x?=` in a title would become a header of its own. Here it is encoded once more, like any other text.
     """
 
     @classmethod
@@ -44,7 +44,7 @@ class TextHeader(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc]  #
 class MailboxHeader(TextHeader):
     """One mailbox, `Name <address>` or the address alone; the name is text, as above.
 
-    RFC 5322 has no address that is not ASCII: it stands as an encoded word, and the server is asked by the address itself.
+    RFC 5322 allows ASCII addresses only: any other is an encoded word here, and the SMTP envelope has the address itself.
     """
 
     def fold(self, *, policy: Any) -> str:
@@ -68,7 +68,7 @@ def _encoded(text: str, name: str, policy: Any) -> str:
 
 
 class _Registry(HeaderRegistry):
-    """Most headers say the same in every letter: what was taken apart once is used again."""
+    """Caches parsed headers, since most headers are the same in every letter."""
 
     def __init__(self) -> None:
         super().__init__()

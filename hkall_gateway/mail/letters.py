@@ -36,7 +36,7 @@ REASONS: Mapping[str, Mapping[str, str]] = {
     "other":               {"en": "",                                      "zh-Hant": ""},
 }
 # fmt: on
-"""Why a library did not lend, in words for patrons; a reason without a row is the library's own words, told as they are
+"""Why a library did not lend, in words for patrons; a reason without a row is the library's own words, sent literally
 (R37, R38). Source: rules.decline_reasons."""
 
 _WEEKDAYS_ZH = "一二三四五六日"
@@ -54,10 +54,10 @@ _HTML = Environment(
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Whom a letter comes from: its names for people, and the languages that it writes, the usual one first.
+    """The sender of letters: its names for people, and the languages that it writes, the usual one first.
 
-    `places`: what people call a place of collection, by its code. What has no Chinese name is written as in English.
-    `key` signs the Message-IDs.
+    `places`: the names of the pickup locations, by code. A name without a Chinese form is written as in English. `key` signs
+    the Message-IDs.
     """
 
     address: str
@@ -73,17 +73,17 @@ class Sender:
         return (self.library_zh if language == CHINESE else "") or self.library
 
     def place(self, code: str, language: str) -> str:
-        """The name of a place of collection in that language; its code where nobody has named it."""
+        """The name of a pickup location in that language; its code where it has no name."""
         found = self.places_zh.get(code) if language == CHINESE else None
         return found or self.places.get(code, code)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a letter says as things stand when it leaves, `at`, beside what it was queued with.
+    """The facts of a letter at the instant it leaves, `at`, beside those it was queued with.
 
-    `last_day` is the last day to collect (R14). `day_cents` is what a late day costs from now on in cents of Hong Kong
-    dollars, 0 = nothing (R40, R41); `from_tomorrow`: today costs another rate. `lender` is a name, "" where none is known.
+    `last_day` is the last day to collect (R14). `day_cents` is the fine of a late day from now on, in cents of Hong Kong
+    dollars, 0 = none (R40, R41); `from_tomorrow`: today has another rate. `lender` is a name, "" where none is known.
     """
 
     at: datetime
@@ -98,7 +98,7 @@ class Facts:
 
 
 def in_words(day: date | None, language: str) -> str:
-    """A date as a person says it: "Saturday 11 March 2017", or 2017年3月11日（星期六）."""
+    """A date in words: "Saturday 11 March 2017", or 2017年3月11日（星期六）."""
     if day is None:
         return ""
     if language == CHINESE:
@@ -107,18 +107,18 @@ def in_words(day: date | None, language: str) -> str:
 
 
 def language_of(borrower: Borrower, sender: Sender) -> str:
-    """The language that the patron asked for, where the library writes it, else the library's usual one."""
+    """The patron's language, if the library writes it, else the library's usual one."""
     return borrower.language if borrower.language in sender.languages else sender.languages[0]
 
 
 def reason_in_words(reason: str, language: str) -> str:
-    """Why a library did not lend; where it is none of the page's reasons, the library's own words without their full stop."""
+    """The reason of a decline in words; one without a row in REASONS is the library's own words without the full stop."""
     row = REASONS.get(reason)
     return row[language] if row else reason.rstrip(". ")
 
 
 def compose(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts) -> EmailMessage:
-    """The message to send, with LF at the ends of lines. What a catalogue or a file of patrons says is one line of text."""
+    """The message to send, with LF at the ends of lines. Each text from a catalogue or a patron file becomes one line."""
     language = language_of(borrower, sender)
     words = _words(letter, borrower, sender, facts, language)
     book = [line for line in _TEXT.get_template(f"book.{language}.txt").render(words).split("\n") if line]
@@ -135,7 +135,7 @@ def compose(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts) ->
 
 
 def _words(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts, language: str) -> dict[str, object]:
-    """Everything that a template may say; texts are one line each."""
+    """The variables of the templates; texts are one line each."""
     due, name_zh = facts.due or letter.due, borrower.name_zh.reveal() if language == CHINESE else ""
     texts = {
         "name": name_zh or borrower.name.reveal(),
@@ -158,7 +158,7 @@ def _words(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts, lan
 
 
 def _headers(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts, subject: str, library: str) -> EmailMessage:
-    """RFC 5322; RFC 3834: a program wrote it, and no other program is to answer."""
+    """The header fields by RFC 5322, and by RFC 3834: written by a program, not to be answered by one."""
     message = EmailMessage(policy=POLICY)
     domain = sender.address.partition("@")[2]
     message["Date"] = format_datetime(facts.at.astimezone(calendar.HONG_KONG))

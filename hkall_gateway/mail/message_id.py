@@ -1,6 +1,6 @@
-"""The Message-ID of a letter: its number in the register, its kind, and a check that only this library can make.
+"""The Message-ID of a letter: its number in the register, its kind, and an HMAC that only this library can make.
 
-A bounce names the letter by it. Without the key a bounce cannot be forged for a letter that its writer has not seen.
+A bounce names the letter by it. Without the key a bounce can only be forged by a reader of the letter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OURS: Final = re.compile(rf"<?([0-9]{{1,9}})\.(letter_[a-z_]+)\.([0-9a-f]{{{_CH
 
 @dataclass(frozen=True, slots=True)
 class LetterId:
-    """What a Message-ID says of a letter: its row in the register, its kind, and the check, 20 hex digits."""
+    """The parts of a letter's Message-ID: its row in the register, its kind, and the check, 20 hex digits."""
 
     notice: int
     kind: str

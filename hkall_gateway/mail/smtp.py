@@ -1,4 +1,4 @@
-"""The way out for letters: one message, one SMTP conversation, and what became of it."""
+"""Sends letters: one message per SMTP conversation, with its result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOG = structlog.get_logger()
 
 TIMEOUT_S = 30
 _ADDRESS = re.compile(r"(?!.*=\?)[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+@[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+")
-"""No blanks, no control characters, nothing that would be read as a comment, a list or an encoded word."""
+"""No blanks, no control characters, no syntax of a comment, a list or an encoded word."""
 _SHOWN_ADDRESS = re.compile(r"<?[^\s<>@]+@[^\s<>@]+>?")
 _plain: Any = SMTPSenderFactory  # twisted.mail has no types
 _extended: Any = ESMTPSenderFactory
@@ -91,7 +91,7 @@ def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a letter needs to know when it leaves; `left` are the kinds of letters about this request that have left."""
+    """The rows that a letter reads when it leaves; `left` are the kinds of letters about this request that have left."""
 
     borrower: Borrower | None
     request: Request | None
@@ -125,7 +125,7 @@ class Mailer:
         assert isinstance(letter, Letter)
         found = await self._store.read(_look_up, letter, self._house().agency)
         if found.request is None or not letters.reason_stands(letter, found.request, found.left):
-            # One that may have arrived counts as sent, so that what takes it back is told.
+            # A letter that may have arrived counts as sent, so that its correction is sent too.
             return Answer("accepted" if row.state == "unsure" else NOT_NEEDED, detail=_standing(found.request))
         if found.borrower is None or not is_address(found.borrower.email.reveal()):
             return Answer("undeliverable", detail="no address")
@@ -153,7 +153,7 @@ class Mailer:
         return Answer("accepted", sent_on=today, last_day=last)
 
     def _told(self, what: str, text: bytes | str, message: EmailMessage) -> str:
-        """What went wrong at which server, in its own words; the patron's address is not for the log."""
+        """The error, its server and the server's words, without the patron's address, which must not reach the log."""
         words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
         user = str(message["To"]).partition("@")[0]
         shown = _SHOWN_ADDRESS.sub("…", words)
@@ -162,17 +162,17 @@ class Mailer:
 
 
 def is_address(text: str) -> bool:
-    """Whether a text can stand after "To:" at all; whether somebody reads there is for the mail server to know (R42)."""
+    """Whether a text can stand after "To:" at all; only the mail server knows whether the mailbox exists (R42)."""
     return _ADDRESS.fullmatch(text) is not None
 
 
 def _refused(code: int) -> str:
-    """5xx is the server's last word about this address; 4xx is worth another try."""
+    """Classify an SMTP error: 5xx is final for this address; 4xx may be retried."""
     return "undeliverable" if code >= 500 else "later"
 
 
 def _standing(request: Request | None) -> str:
-    """Why a letter is not needed, for staff."""
+    """The reason for which a letter is not needed, for staff."""
     if request is None:
         return "the request is not here any more"
     due = f", due on {request.due}" if request.due else ""
@@ -181,7 +181,7 @@ def _standing(request: Request | None) -> str:
 
 def _look_up(unit: Unit, letter: Letter, agency: str) -> _Found:
     request = unit.request(letter.request)
-    card = request.patron if request and request.patron else letter.patron  # replaced since the letter was taken in hand
+    card = request.patron if request and request.patron else letter.patron  # replaced since the letter was queued
     partner = unit.partner(letter.lender or (request.partner if request else ""))
     return _Found(
         unit.patron(card),

@@ -19,7 +19,7 @@ DECLINES = frozenset(
     event.name for event in (Event.ASK_NEXT, Event.ASK_NEXT_AFTER_SILENCE, Event.NOT_SENT, Event.POSTPONE, Event.END_OF_LIST)
 )
 REASONS = decline_reasons.OURS | set(decline_reasons.PUBLISHED)
-"""The reasons that are told apart; whatever a library says in words of its own is "other" (R37)."""
+"""The reasons counted separately; a library's own words count as "other" (R37)."""
 
 
 def count(metrics: Metrics, moves: Sequence[Move]) -> None:

@@ -121,7 +121,7 @@ def _days_left(last: date, now: datetime) -> int:
 
 
 def _of_the_month(unit: Unit, now: datetime) -> Mapping[str, Rows]:
-    """How much of what we asked for came, and who lent whom more."""
+    """The fill rate of our requests, and the balance of lending and borrowing by partner."""
     lent, borrowed = partners.balance(unit, Side.LENDING, now), partners.balance(unit, Side.BORROWING, now)
     said = partners.answers(unit, now).values()
     decided = sum(one.asked - one.open for one in said)

@@ -1,4 +1,4 @@
-"""Pages for monitoring: /healthz = the process answers, /readyz = it can do its work, /metrics = what Prometheus reads."""
+"""Pages for monitoring: /healthz = the process answers, /readyz = it can do its work, /metrics = Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hkall_gateway.store.unit import Unit
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is answered."""
+    """An HTTP response."""
 
     code: int
     content_type: bytes
@@ -65,7 +65,7 @@ class Paced:
 
 
 def _later(request: Any, making: Deferred[Page]) -> int:
-    """Answer once the page is made. A balancer that did not wait for it has hung up, and gets none."""
+    """Answer once the page is made. A client that disconnected meanwhile gets none."""
     gone: list[object] = []
     request.notifyFinish().addErrback(gone.append)
 
@@ -82,7 +82,7 @@ def _later(request: Any, making: Deferred[Page]) -> int:
 
 
 class Root(resource.Resource):
-    """The three pages and nothing else."""
+    """The root of the three pages; 404 for every other path."""
 
     def getChild(self, _path: bytes, _request: Any) -> Any:  # noqa: N802
         return pages.notFound()
@@ -97,7 +97,7 @@ class Health(resource.Resource):
 
 
 class Ready(resource.Resource):
-    """The database answers and the doors are open; 503 while they are not."""
+    """The database answers and the listeners are open; 503 while they are not."""
 
     def __init__(self, store: Store, listening: Callable[[], bool], clock: Clock) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
@@ -119,7 +119,7 @@ class Ready(resource.Resource):
 
 
 def _nothing(_unit: Unit) -> None:
-    """Asks only whether the writer's own connection is there; a transaction that wrote nothing costs the disk nothing."""
+    """Checks that the writer's own connection works; an empty transaction costs no disk write."""
 
 
 @dataclass(frozen=True, slots=True)

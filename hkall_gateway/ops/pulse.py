@@ -7,7 +7,7 @@ from typing import Any, Final
 from hkall_gateway.edge.metrics import Metrics
 
 BEAT_S: Final = 0.05
-"""Often enough to meet what holds up the loop for a moment, seldom enough to cost nothing."""
+"""Short enough to catch brief stalls of the event loop, long enough to cost no measurable time."""
 
 
 class Pulse:

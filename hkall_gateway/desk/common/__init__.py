@@ -1,1 +1,1 @@
-"""What several matters of the desk share."""
+"""Functions that several modules of the desk share."""

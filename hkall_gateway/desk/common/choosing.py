@@ -1,4 +1,4 @@
-"""Which lender is asked: the list that a request is placed with, and who of it is asked next, looked at afresh each time."""
+"""Chooses lenders: the ranked list of a new request, and the next lender to ask, with availability checked afresh each time."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def ranked(
 ) -> tuple[Candidate, ...]:
     """Every copy in the order in which its library is asked, each with the reason if it is passed over.
 
-    A library that is closed today is passed over while another can be asked. Where all are closed, as on a public holiday,
-    the wish waits at the first of them. `seed` decides between equals.
+    A library that is closed today is passed over while another can be asked. Where all are closed, as on a public holiday, the
+    request waits at the first of them. `seed` decides between equals.
     """
     agencies = {c.agency for c in copies}
     known = records(unit, now, agencies, weighed=_rivals(unit, agencies))
@@ -36,7 +36,7 @@ def ranked(
 
 
 def _rivals(unit: Unit, agencies: Collection[str]) -> bool:
-    """Whether two of these have one priority, so that what went each way decides between them."""
+    """Whether two of these have the same priority, so that the balance of lending decides between them."""
     priorities = [partner.priority for partner in unit.partners(agencies).values()]
     return len(set(priorities)) < len(priorities)
 
@@ -60,14 +60,15 @@ def _open(known: Mapping[str, Record]) -> dict[str, Record]:
 
 
 def next_lender(unit: Unit, request: Request, house: House, now: datetime) -> Candidate | None:
-    """The best copy whose library was not asked yet and which is still to be had; None when there is none left.
+    """The best available copy of a library that was not asked yet; None when no copy is left.
 
-    A copy that has gone since the list was made, or that is with us, is passed over for good, with the reason, and another
-    copy of its library takes its place. One that another request has been asked for comes late, a library closed today last.
+    A copy that has become unavailable since the list was made, or that is ours, is skipped for good, with the reason, and
+    another copy of its library takes its place. Copies for which another request was sent come late, libraries closed today
+    last.
     """
     listed = unit.candidates(request.id)
     tried = {c.agency for c in listed if c.wire_id}
-    known = records(unit, now, {c.agency for c in listed}, weighed=False)  # their order stands since the list was made
+    known = records(unit, now, {c.agency for c in listed}, weighed=False)  # their order was fixed when the list was made
     in_use = copies_in_use(unit, request.bib_id, request.id)
     for candidate in _in_turn(listed, known, in_use, now):
         if candidate.agency in tried:
@@ -81,10 +82,10 @@ def next_lender(unit: Unit, request: Request, house: House, now: datetime) -> Ca
 
 
 def addressed(unit: Unit, telling: Telling, house: House, now: datetime) -> tuple[Telling, Partner | None, tuple[str, ...]]:
-    """What is told, its library of the directory, and the statuses to look for there before a copy is asked for (R7).
+    """The partner message, its library from the directory, and the statuses to look up there before a copy is asked for (R7).
 
-    The number that a lender has given a request since is told with it. No statuses where it answers no look-ups, or where
-    the holdings were loaded a moment ago: they are as good as a look.
+    The lender's own request number, if it has given one since, is added. The statuses are empty where the lender answers no
+    look-ups, or where the holdings were loaded recently enough to stand for a look-up.
     """
     partner, loaded = unit.partner(telling.partner), loading.loaded_at(unit, "holdings")
     fresh = loaded is not None and now - loaded <= timedelta(seconds=house.policy.availability.fresh_s)
@@ -93,7 +94,7 @@ def addressed(unit: Unit, telling: Telling, house: House, now: datetime) -> tupl
 
 
 def _as_known_now(unit: Unit, telling: Telling) -> Telling:
-    """With what is looked up: the lender's own number, and the description of the copy."""
+    """The message with the facts looked up now: the lender's own number, and the description of the copy."""
     asked = unit.request_asked(telling.wire_id) if telling.send in ABOUT_THE_CHOSEN and telling.wire_id else None
     copy = unit.holding(telling.item) if telling.send in DESCRIBED and telling.item else None
     if asked and asked[1].their_number:
@@ -102,8 +103,10 @@ def _as_known_now(unit: Unit, telling: Telling) -> Telling:
 
 
 def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: InUse, now: datetime) -> list[Candidate]:
-    """Those still possible: by the rank of their library, its further copies behind the first; then copies that another
-    request was asked for; closed libraries last."""
+    """The candidates still possible, by the rank of their library, with its further copies behind the first.
+
+    Copies asked for by another request come after them, closed libraries last.
+    """
     possible = [c for c in listed if c.skip in {"", SPARE}]
     first = {c.agency: c.rank for c in reversed(possible)}
     today = calendar.civil(now)
@@ -116,7 +119,7 @@ def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: I
 
 
 def reasons(unit: Unit, copies: Sequence[Holding], request: Request, in_use: InUse, house: House, now: datetime) -> list[str]:
-    """Why each of these copies cannot be had for a request, "" where it can; a library that is closed today will open."""
+    """The reason against each copy for a request, "" for an available one; a library closed today counts as open."""
     known = _open(records(unit, now, {c.agency for c in copies}, weighed=False))
     facts: Any = {"own": house.agency, "volume": request.volume, "records": known, "in_use": in_use}
     partners = unit.partners(c.agency for c in copies)
@@ -132,7 +135,7 @@ def _gone(
     house: House,
     now: datetime,
 ) -> str:
-    """Why a copy cannot be asked for any more; "" where it can. One that the catalogue never knew is asked for."""
+    """The reason against asking for a copy now; "" for an available one, or one that the catalogue never knew."""
     copy = unit.holding(ItemKey(candidate.agency, candidate.barcode))
     if copy is None:
         return ""

@@ -1,4 +1,4 @@
-"""What a borrower takes and owes, counted inside the unit of work that decides."""
+"""Counts of a borrower's requests, loans and fines, read inside the unit of work that decides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hkall_gateway.store.unit import Unit
 
 
 def counts(unit: Unit, borrower: Borrower, house: House, without: str = "") -> Counts:
-    """What a borrower has already, the request `without` not counted (R20, R21)."""
+    """The borrower's counts against quotas, the request `without` left out (R20, R21)."""
     return Counts(
         hkall_used=unit.quota_used(borrower.barcode, quota_positions(house.policy), without),
         local_loans=borrower.local_loans,
@@ -23,9 +23,9 @@ def counts(unit: Unit, borrower: Borrower, house: House, without: str = "") -> C
 
 
 def fine_cents(request: Request, day: date, house: House, closures: Closures) -> int:
-    """What a loan costs in all if it comes back on `day`, in cents, what was charged before among it (R40, R41).
+    """The total fine of a loan that comes back on `day`, in cents, including charges already made (R40, R41).
 
-    A recall that was taken back costs its own days and no others.
+    A cancelled recall counts only for its own days.
     """
     if request.due is None:
         return 0

@@ -1,4 +1,4 @@
-"""Who we are: our agency, our pickup locations and our policy, handed to every function of the desk."""
+"""The library that this gateway serves: agency, pickup locations and policy, passed to every function of the desk."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ class House:
 
 
 def refused(refusal: Refusal, language: str = "", title: str = "") -> Refused:
-    """A rule's no as the desk's answer."""
+    """A rule's refusal as the desk's result."""
     return Refused(refusal.why, refusal.rule, refusal.detail, language, title)

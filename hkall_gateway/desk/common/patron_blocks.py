@@ -1,4 +1,4 @@
-"""What a borrower owes and keeps too long: the facts behind the library's own thresholds (R2)."""
+"""A borrower's debts and overdue books: the facts behind the library's own thresholds (R2)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hkall_gateway.store.unit import Unit
 
 
 def standing(unit: Unit, card: str, house: House, now: datetime) -> Standing:
-    """Charges not paid, recalled books over their date, long-overdue books; nothing is counted where no threshold is set.
+    """The borrower's unpaid charges, overdue recalls and long-overdue books; all zero where no threshold is set.
 
-    A lost book and one that is claimed to be returned are not kept too long: they are charged, or looked for.
+    Lost books and books claimed to be returned do not count as overdue: they are charged, or searched for.
     """
     if not _in_force(house.policy.block):
         return GOOD_STANDING
@@ -24,7 +24,7 @@ def standing(unit: Unit, card: str, house: House, now: datetime) -> Standing:
 
 
 def standing_of(has: Sequence[Request | RequestLine], owed_cents: int, house: House, now: datetime) -> Standing:
-    """The same for whoever has read the borrower's open requests and the sum of the charges already."""
+    """The same, from open requests and a sum of charges that are already read."""
     block = house.policy.block
     if not _in_force(block):
         return GOOD_STANDING

@@ -1,4 +1,4 @@
-"""What a person should look at, as words in a request's `flags`: each once, shown by the command `flagged` until it is over."""
+"""Flags for staff, as words in a request's `flags`: each once, listed by the command `flagged` until it is settled."""
 
 from __future__ import annotations
 

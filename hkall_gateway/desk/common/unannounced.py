@@ -1,4 +1,4 @@
-"""A copy that nobody announced: whose is it, and who waits for it? Never a guess between two."""
+"""Finds the request for a copy that arrived without a shipped message. Two possible requests are never guessed between."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hkall_gateway.store import unannounced as found
 from hkall_gateway.store.unit import Unit
 
 NO = ("declined", "refused")
-"""How the outcome of a lender that said no begins."""
+"""Prefixes of the outcomes of lenders that refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ def awaited(unit: Unit, barcode: str, agency: str, house: House) -> Awaited | Wh
     """The request for which a lender was asked for this copy, or for the title of which it is a copy of that lender.
 
     `agency` is "" where only the barcode is known. AMBIGUOUS_ITEM where two requests may wait for it, or where a book of
-    our own has the same barcode; UNKNOWN_ITEM where none does. A lender that said no may have sent it all the same, but only
-    where none that did not is waited for. Source: HKALL rules R12, R13; receive unannounced.
+    our own has the same barcode; UNKNOWN_ITEM where none does. A lender that refused may still have sent the copy; it is
+    considered only if no other candidate fits. Source: HKALL rules R12, R13; receive unannounced.
     """
     copies = found.copies_with(unit, barcode)
     ours = any(copy.agency == house.agency for copy in copies)

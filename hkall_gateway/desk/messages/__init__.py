@@ -1,1 +1,1 @@
-"""What may be asked of the desk, and what it answers. A leaf: records alone."""
+"""Commands to the desk and their results: records only, without imports of the desk."""

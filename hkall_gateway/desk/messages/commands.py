@@ -1,4 +1,4 @@
-"""What may be asked at the desk: frozen records in library words, no protocol in them. The answers are in outcomes.py."""
+"""Commands to the desk: frozen records in library terms, free of any protocol. The answers are in results.py."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class InboxKey:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a terminal stands and what it is: `role` is counter, selfcheck, bookdrop or lookup."""
+    """Location and kind of a terminal: `role` is counter, selfcheck, bookdrop or lookup."""
 
     role: str
     location: str
 
 
-# ---- asks of a terminal or of staff
+# ---- commands of terminals and staff
 
 
 @fixed(frozen=True, slots=True)
 class SeePatron:
-    """Who is this, and what do they have? `pin_given` tells an empty PIN from none; `wants` names lists (held, charged …)."""
+    """Asks for a patron's record. `pin_given` tells an empty PIN from a missing one."""
 
     by: By
     card: str
@@ -45,7 +45,7 @@ class SeePatron:
 
 @dataclass(frozen=True, slots=True)
 class SeeItem:
-    """What is this copy? `agency` is empty where only a barcode was scanned."""
+    """Asks for a copy's state. `agency` is empty where only a barcode was scanned."""
 
     by: By
     barcode: str
@@ -54,9 +54,9 @@ class SeeItem:
 
 @fixed(frozen=True, slots=True)
 class CheckOut:
-    """Lend this copy to this card. `undo` takes back a checkout that the terminal could not finish.
+    """Lends this copy to this card. `undo` takes back a checkout that the terminal could not finish.
 
-    `staff` lifts what only patrons are refused: a book that waited too long, or that its owner has recalled since.
+    `staff` lifts refusals that apply to patrons only: a book that waited too long, or that its owner has recalled since.
     """
 
     by: By
@@ -77,9 +77,9 @@ class CheckOut:
 
 @fixed(frozen=True, slots=True)
 class CheckIn:
-    """This copy has come to this place. `happened_at` is the instant on the terminal's slip, for offline work.
+    """Checks in a copy at this place. `happened_at` is the instant that the terminal reports, for offline work.
 
-    `undo` takes back a check-in that the terminal could not finish, for the reader with this `card` where one is named.
+    `undo` takes back a check-in that the terminal could not finish, for the patron with this `card` where one is named.
     """
 
     by: By
@@ -94,9 +94,10 @@ class CheckIn:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Keep it longer. `card` is empty when the asker need not say (staff); `staff` lifts what only patrons are refused.
+    """Renews a loan. `card` is empty when the caller need not name it (staff).
 
-    `fee_acknowledged`: what the days until now cost is agreed to.
+    `staff` lifts refusals that apply to patrons only. `fee_acknowledged`: the caller accepts the fine that has accrued until
+    now.
     """
 
     by: By
@@ -111,15 +112,15 @@ class Renew:
     inbox: InboxKey | None = None
 
 
-# ---- asks of a discovery system
+# ---- commands of a discovery system
 
 
 @dataclass(frozen=True, slots=True)
 class RequestTitle:
-    """A patron wants a title from another library. `placed_by` and `placed_id` are the asker's own RequestId.
+    """A patron's request for a title of another library. `placed_by` and `placed_id` are the caller's own RequestId.
 
-    `staff` lifts the ban on a second request for the same title; after `need_before` nobody wants it any more. `item` is a
-    copy that was pointed at: its volume is wanted, where `volume` names none (R8); any copy of it will do.
+    `staff` lifts the ban on a second request for the same title; the request expires after `need_before`. `item` is a copy that
+    the caller named: its volume is requested where `volume` is empty (R8); any copy of it will do.
     """
 
     by: By
@@ -139,7 +140,7 @@ class RequestTitle:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequest:
-    """The patron no longer wants it. `request` is our number, or empty where `placed_by`/`placed_id` name it."""
+    """Cancels a patron's request. `request` is our number, or empty where `placed_by`/`placed_id` name it."""
 
     by: By
     patron: str = ""
@@ -149,14 +150,14 @@ class CancelRequest:
     inbox: InboxKey | None = None
 
 
-# ---- what a partner asks or tells
+# ---- commands and notices of partners
 
 
 @dataclass(frozen=True, slots=True)
 class BorrowFromUs:
-    """A partner's patron wants a book of ours: page it. `wire_agency`/`wire_id` are the partner's RequestId.
+    """A partner's request for a book of ours, to be paged. `wire_agency`/`wire_id` are the partner's RequestId.
 
-    Nobody there wants it after `need_before`.
+    The request expires after `need_before`.
     """
 
     by: By
@@ -173,10 +174,11 @@ class BorrowFromUs:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A partner tells what it did: shipped, received, declined, withdrew, renewed, recalled … `what` is an event's name.
+    """A partner's notice of an event: shipped, received, declined, withdrew, renewed, recalled …
 
-    `item` and the RequestId may each be absent; one of them names the request. `due` is what it wishes (asked), what it has
-    granted its reader (told), or what a central has settled (decided). `reason` and `detail`: why it declines, in its words.
+    `item` and the RequestId may each be absent; one of them names the request. `due` is the date that the partner asks for
+    (asked), has granted its patron (told), or that a central has settled (decided). `reason` and `detail`: why it declines, in
+    its words.
     """
 
     by: By

@@ -1,4 +1,4 @@
-"""What other systems ask beside asks.py, and the answers: a broker's errands, looks at requests and shelves, bills, reports."""
+"""Commands of other systems beside commands.py, and their results: broker events, look-ups, bills, reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BROKERED: Final = "brokered"
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """One thing that a system which drives us, or mirrors what it did to us, wants done: a row of brokered or mirrored.
+    """One command of a broker, or one event mirrored by a central: a row of ERRANDS or EVENTS.
 
     `partner` is that system. The request is named by `wire_agency`/`wire_id`, by `number` (the system's own number of a copy
     that has no barcode yet) or by the copy: `barcode` and, where it is known, `agency`. `card` is one of our patrons'.
@@ -45,10 +45,10 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class SeeRequest:
-    """How is this request? `agency`/`value` are its RequestId; without one it is the one that holds `item`, for `card`.
+    """Asks for a request's state. `agency`/`value` are its RequestId; without one, the request that holds `item`, for `card`.
 
-    `caller` may see what it placed, what it borrows from us, and what we asked of it; a `client` also what carries our own
-    number.
+    `caller` may see the requests it placed, those it borrows from us, and those we sent to it; a `client` also those under our
+    own number.
     """
 
     by: By
@@ -62,9 +62,9 @@ class SeeRequest:
 
 @dataclass(frozen=True, slots=True)
 class SeeShelves:
-    """Which copies are there of these titles, or what are these copies doing? At most `limit` copies, after `token`.
+    """Asks for the copies of titles, or the state of copies. At most `limit` copies, after `token`.
 
-    `ours_only`: a partner is told of our shelves and no others.
+    `ours_only`: a partner sees our own copies only.
     """
 
     by: By
@@ -77,7 +77,7 @@ class SeeShelves:
 
 @dataclass(frozen=True, slots=True)
 class ChangeRequest:
-    """A wish is to be delivered elsewhere, or nobody needs it after `need_before`. Named as for SeeRequest."""
+    """Changes the pickup location or the `need_before` date of a request. Named as for SeeRequest."""
 
     by: By
     agency: str
@@ -93,7 +93,7 @@ class ChangeRequest:
 
 @dataclass(frozen=True, slots=True)
 class SetStatus:
-    """A library says what its own copy is doing (`status`: NCIP CirculationStatus)."""
+    """A library sets the status of its own copy (`status`: NCIP CirculationStatus)."""
 
     by: By
     item: ItemKey
@@ -103,9 +103,9 @@ class SetStatus:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A borrower says that a copy was returned, never borrowed, lost or is missing. `partner` or `card` says who has it.
+    """A borrower's report that a copy was returned, never borrowed, lost or is missing. `partner` or `card` names the holder.
 
-    `deed` is the staff's deed that it amounts to: claim or lost.
+    `deed` is the matching staff command: claim or lost.
     """
 
     by: By
@@ -138,7 +138,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class RequestSeen:
-    """A request as it stands. `patron` is empty where we lend; `copy` is what its copy is doing, if it has one.
+    """The state of a request. `patron` is empty where we lend; `copy` is the state of its copy, if it has one.
 
     `label` is the word of the patron's record (R35), "" where we lend.
     `uncollected`, for the patron's own system: its last day on the hold shelf is over (R14).
@@ -161,7 +161,7 @@ class RequestSeen:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """The copies of one title at one library; empty `copies` and `unknown` where there is no such title or copy."""
+    """The copies of one title at one library; `copies` is empty and `unknown` true if there is no such title or copy."""
 
     bib_id: str
     agency: str
@@ -181,7 +181,7 @@ class ShelvesSeen:
 @record
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The wish as it stands now. `patron` is empty where we lend."""
+    """The changed request. `patron` is empty where we lend."""
 
     request: str
     placed_by: str
@@ -193,7 +193,7 @@ class Changed:
 @record
 @dataclass(frozen=True, slots=True)
 class StatusSet:
-    """The copy's status is known. `again`: it was known before."""
+    """The copy's status is recorded. `again`: it was the same before."""
 
     item: ItemKey
     again: bool = False
@@ -202,7 +202,7 @@ class StatusSet:
 @record
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """The patron owes it. `fine` is our number of the charge."""
+    """The bill is charged to the patron. `fine` is our number of the charge."""
 
     card: str
     reference: str

@@ -1,4 +1,4 @@
-"""Every answer that the desk gives, and what the courier brings back: frozen records, rendered by each door."""
+"""The results of the desk and the courier's answers: frozen records that each protocol renders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ record(Side)
 @record
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """No. `why` has words in every language and a problem type; `detail` fills the blanks of the sentence."""
+    """A refusal. `why` has a text in every language and a problem type; `detail` fills in the text's variables."""
 
     why: Why
     rule: str = ""
@@ -34,9 +34,9 @@ class Refused:
 
 @fixed(frozen=True, slots=True)
 class LoanLine:
-    """One line of a patron's record: a loan, or a request that waits, under the `label` that patrons see.
+    """One entry of a patron's record: a loan, or a waiting request, with the `label` that patrons see.
 
-    `fine_cents` is what it costs so far and was not charged yet; `uncollected`: its last day on the hold shelf is over.
+    `fine_cents` is the accrued fine that is not charged yet; `uncollected`: its last day on the hold shelf is over.
     """
 
     request: RequestLine
@@ -48,7 +48,7 @@ class LoanLine:
 
 @dataclass(frozen=True, slots=True)
 class ChargeLine:
-    """One charge on which something is left to pay. `fine` is its number; `kind` overdue, replacement, processing, damage."""
+    """One charge that is not fully paid. `fine` is its number; `kind` overdue, replacement, processing, damage."""
 
     fine: int
     request: str
@@ -61,9 +61,9 @@ class ChargeLine:
 
 
 class Whose(StrEnum):
-    """Whom a copy concerns: HKALL, the library's own system, both (lent to a partner), or one of them, and who knows which.
+    """The system that a copy concerns: HKALL, the library's own system, both (lent to a partner), or either, still undecided.
 
-    NOT_FOR_CARD: an HKALL copy that came for somebody else; the reader has the local system's of this barcode, if it has one.
+    NOT_FOR_CARD: an HKALL copy that came for another patron; this patron can only have the local system's copy of the barcode.
     """
 
     OURS = "ours"
@@ -75,7 +75,7 @@ class Whose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Had:
-    """What a card has of HKALL, and what is owed for it."""
+    """The loans, requests and charges of a card in HKALL."""
 
     lines: tuple[LoanLine, ...] = ()
     charges: tuple[ChargeLine, ...] = ()
@@ -83,10 +83,10 @@ class Had:
 
 @fixed(frozen=True, slots=True)
 class PatronSeen:
-    """A patron's record. `owed_cents` is the sum of `charges`, less what we owe the patron.
+    """A patron's record. `owed_cents` is the sum of `charges`, less the refunds that we owe the patron.
 
-    `may_renew`: the card itself speaks against no renewal (R2). `pin_ok` is None where no PIN came. `known`: the card has an
-    owner, though nobody can say now whether it is they. Names and addresses stay wrapped until a reply needs them.
+    `may_renew`: the card itself does not bar renewals (R2). `pin_ok` is None where no PIN came. `known`: the card has an owner,
+    but its PIN cannot be checked. Names and addresses stay wrapped until a reply needs them.
     """
 
     card: str
@@ -109,7 +109,7 @@ class PatronSeen:
 
 @dataclass(frozen=True, slots=True)
 class ItemSeen:
-    """A copy that takes part in a request now, or that stands on a shelf we know of."""
+    """The state of a copy that is part of a request, or of one from the loaded holdings."""
 
     item: ItemKey
     title: str
@@ -136,9 +136,9 @@ class ItemSeen:
 @record
 @fixed(frozen=True, slots=True)
 class CheckedOut:
-    """The loan exists. `again` = it did already; `renewed` = the terminal asked for a renewal by checking out again.
+    """The loan exists. `again` = it existed before; `renewed` = the terminal asked for a renewal by checking out again.
 
-    `recalled`: its owner wants it back, which staff should tell the patron (R24). `author`, `call_number`: of our own copy.
+    `recalled`: its owner has recalled it, and staff should inform the patron (R24). `author`, `call_number`: of our own copy.
     """
 
     request: str
@@ -161,7 +161,7 @@ class CheckedOut:
 class CheckedIn:
     """The copy is in our hands. `what`: received, again, returned, unwanted, uncollected, paged, home.
 
-    `destination` is where it goes next; `recalled`: its owner wants it back; `fine_cents` is what this return costs.
+    `destination` is where it goes next; `recalled`: its owner has recalled it; `fine_cents` is the fine that this return adds.
     """
 
     request: str
@@ -180,9 +180,9 @@ class CheckedIn:
 @record
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """A later due date, or the same one where the same wish came again. `pending`: the lender is being asked.
+    """A later due date, or the same date for a repeated request. `pending`: the lender is being asked.
 
-    `fine_cents`: what the days until an overdue renewal cost.
+    `fine_cents`: the fine of the days before an overdue renewal.
     """
 
     request: str
@@ -199,7 +199,7 @@ class Renewed:
 @record
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """The request is placed. `request` is our number; `placed_by`/`placed_id` the asker's."""
+    """The request is placed. `request` is our number; `placed_by`/`placed_id` the caller's."""
 
     request: str
     patron: str
@@ -222,7 +222,7 @@ class Cancelled:
 @record
 @dataclass(frozen=True, slots=True)
 class Paged:
-    """Our copy will be fetched from the shelf for a partner."""
+    """Our copy is paged for a partner."""
 
     request: str
     wire_agency: str
@@ -236,7 +236,7 @@ class Paged:
 @record
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A partner's message was taken. `late`: it changed nothing any more; `note` says what was odd about it."""
+    """A partner's message was accepted. `late`: it came too late to change the request; `note`: its peculiarity."""
 
     request: str
     wire_agency: str = ""
@@ -249,25 +249,26 @@ class Noted:
 Outcome = Refused | CheckedOut | CheckedIn | Renewed | Requested | Cancelled | Paged | Noted
 
 
-# ---- what the courier brings back
+# ---- the courier's result
 
 
 NOT_NEEDED: Final = "not_needed"
-"""The kind of an answer: a letter that is not true any more."""
+"""The kind of an answer for a letter that is no longer true."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a delivery went.
+    """The result of one delivery attempt.
 
-    `kind`: accepted, already (they knew), refused (a final no, `problem` says which), later (a temporary no), fault (the
-    partner does not take us, our version or the service: nothing is decided, and a person must mend it), unreachable (never
-    sent), unknown (sent, no usable answer), undeliverable (no address), not_needed (a letter whose
-    reason is gone, never sent). `untold`: nothing was even
-    tried, since there is no document or no address for it, so the answer says nothing about the line. `pending`: accepted,
-    and what was asked will be decided later. `looked`: what was seen on the lender's shelf before it was asked, if anybody
-    looked; a refusal is then ours, and the lender was not asked. `number`: the RequestId, as AGENCY:VALUE, that the lender
-    gave what was asked under ours.
+    `kind`: accepted, already (the recipient knew), refused (a final no, `problem` says which), later (a temporary no), fault
+    (the partner rejects our identity, version or the service: the request is undecided, and a person must fix it), unreachable
+    (never sent), unknown (sent, no usable answer), undeliverable (no address), not_needed (a letter that lost its reason, never
+    sent).
+
+    `untold`: no attempt was made, since there is no document or no address for it, so the answer is no evidence about the
+    channel. `pending`: accepted, and the decision follows later. `looked`: the look-up of the lender's shelf before it was
+    asked, if one was made; a refusal is then ours, and the lender was not asked. `number`: the RequestId, as AGENCY:VALUE, that
+    the lender gave our request.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""What staff, cashiers and owners ask for beside the daily round of asks.py, and the answers: recalls, money, deeds by hand."""
+"""Commands of staff, cashiers and owners beside commands.py, and their results: recalls, money, staff commands."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hkall_gateway.rules.vocabulary import By, ItemKey, Position
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """Something that a member of staff does to one request by hand, and why.
+    """A staff command on one request, with its reason.
 
-    `by.who` is the actor. The request is named by `request`, or by `barcode` and, where two libraries share it, `agency`.
-    `on`: the day on which it happened, or until which it shall last. `cents`: a price that the owner has named.
-    `position`: where `force` puts it.
+    `by` names the actor. The request is named by `request`, or by `barcode` and, where two libraries share it, `agency`. `on`:
+    the day on which it happened, or until which it shall last. `cents`: a price that the owner has named. `position`: the
+    target of `force`.
     """
 
     by: By
@@ -35,9 +35,9 @@ class Deed:
 
 @dataclass(frozen=True, slots=True)
 class Pay:
-    """Money for what a patron owes: for one charge where `fine` names it, else for the oldest first.
+    """A payment: for the charge `fine` if it is given, else for the oldest first.
 
-    The same `transaction_id` of the same device (`by.who`) for the same patron is taken once. Source: SIP2 2.00, fee paid.
+    The same `transaction_id` of the same device (`by`) for the same patron is taken once. Source: SIP2 2.00, fee paid.
     """
 
     by: By
@@ -51,7 +51,7 @@ class Pay:
 
 @dataclass(frozen=True, slots=True)
 class Waive:
-    """A charge, or `cents` of it, need not be paid, and why."""
+    """Waives a charge, or `cents` of it, with the reason."""
 
     by: By
     fine: int
@@ -66,9 +66,9 @@ class Waive:
 @record
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """The owner wants it back. `due` is the date in force now, None before the loan; `asked_due` the one the owner named.
+    """The owner recalls its book. `due` is the date in force now, None before the loan; `asked_due` the one the owner named.
 
-    `due` later than `asked_due` is what the owner should be told (R26). `again`: it was recalled already, nothing changed.
+    If `due` is later than `asked_due`, the reply must tell the owner (R26). `again`: it was recalled already, with no change.
     """
 
     request: str
@@ -83,9 +83,10 @@ class Recalled:
 @record
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A deed is done. `again`: it was before, nothing changed. `due` and `cents` where the deed is about a date or money.
+    """The result of a staff command. `again`: it was done before, with no change.
 
-    `note`: what staff must know or do now, in English; "" = nothing.
+    `due` and `cents` are set where it concerns a date or an amount. `note`: information or an instruction for staff, in
+    English; "" = none.
     """
 
     request: str
@@ -101,7 +102,7 @@ class Done:
 @record
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """Money was taken. `owed_cents` is what is left; `again`: this transaction was taken before."""
+    """A payment was taken. `owed_cents` is the remaining debt; `again`: this transaction was taken before."""
 
     card: str
     cents: int
@@ -113,7 +114,7 @@ class Paid:
 @record
 @dataclass(frozen=True, slots=True)
 class Waived:
-    """So much is off. `again`: nothing was left to waive."""
+    """The amount waived, in cents. `again`: the charge was settled or waived already."""
 
     fine: int
     cents: int

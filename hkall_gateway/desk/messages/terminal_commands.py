@@ -1,4 +1,4 @@
-"""What a terminal asks beside the daily round of asks.py, and the answers: cards, holds, all loans at once, a copy's make."""
+"""Commands of a terminal beside commands.py, and their results: cards, holds, renew all, a copy's properties."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hkall_gateway.rules.vocabulary import NOTHING, By, ItemKey, Position, Sensi
 
 @dataclass(frozen=True, slots=True)
 class BlockCard:
-    """This card must not be used. `text` is what the terminal says about it, `retained`: it has kept the card."""
+    """Blocks a card. `text` is the terminal's message about it, `retained`: the terminal has kept the card."""
 
     by: By
     card: str
@@ -24,7 +24,7 @@ class BlockCard:
 
 @dataclass(frozen=True, slots=True)
 class EnableCard:
-    """What a terminal blocked here is lifted; what the local library system blocks is not ours to lift."""
+    """Lifts a block that a terminal set here; a block of the local library system stays."""
 
     by: By
     card: str
@@ -32,7 +32,7 @@ class EnableCard:
 
 
 class HoldMode(StrEnum):
-    """What is to be done about a hold."""
+    """The action on a hold."""
 
     PLACE = "place"
     CANCEL = "cancel"
@@ -41,11 +41,11 @@ class HoldMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A patron at a terminal wants a title, wants it no more, or wants it elsewhere or for longer.
+    """A hold by a patron at a terminal: place it, cancel it, or change its pickup location or last day.
 
-    The title is named by a copy's `barcode`, else by `title`: its name, or its number in the union catalogue. `this_copy`:
-    no other copy will do. Nobody wants it after `need_before`. `told` are the requests that the terminal's own words may mean,
-    by number: what it was told of them before, in a list of the patron's record, is what it sends now.
+    The title is named by a copy's `barcode`, else by `title`: its name, or its number in the union catalogue. `this_copy`: no
+    other copy will do. The hold expires after `need_before`. `told` are the numbers of the requests that the terminal's words
+    may mean: it sends back the texts of the patron record's lists.
     """
 
     by: By
@@ -62,7 +62,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class RenewAll:
-    """Keep everything longer. `fee_acknowledged`: what that costs is agreed to."""
+    """Renews all loans. `fee_acknowledged`: the caller accepts the fines."""
 
     by: By
     card: str
@@ -72,7 +72,7 @@ class RenewAll:
 
 @dataclass(frozen=True, slots=True)
 class NoteProperties:
-    """What a terminal knows of a copy's make."""
+    """Properties of a copy as a terminal reports them."""
 
     by: By
     barcode: str
@@ -84,7 +84,7 @@ class NoteProperties:
 
 @dataclass(frozen=True, slots=True)
 class CardSet:
-    """The card is blocked, or is no longer. `again`: it was so before."""
+    """The card is blocked or enabled. `again`: it was so before."""
 
     card: str
     again: bool = False
@@ -92,7 +92,7 @@ class CardSet:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The request as it stands now."""
+    """The request after the command."""
 
     request: str
     title: str
@@ -105,7 +105,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class AllRenewed:
-    """What was renewed, and what was not and why; each loan stands in one of the two."""
+    """The renewed loans, and the refused ones with reasons; each loan is in one of the two."""
 
     renewed: tuple[Renewed, ...]
     refused: tuple[Refused, ...]
@@ -114,7 +114,7 @@ class AllRenewed:
 
 @dataclass(frozen=True, slots=True)
 class PropertiesNoted:
-    """The copy, as it is known now."""
+    """The copy with its recorded properties."""
 
     item: ItemKey
     title: str
