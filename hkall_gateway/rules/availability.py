@@ -1,6 +1,6 @@
-"""What a system's word for a copy's state means: one table, for holdings, look-ups and the local system alike.
+"""Maps a system's word for a copy's state to a status: one table, for holdings, look-ups and the local system alike.
 
-Every word becomes a CirculationStatus of NISO's list, and the status says whether the copy can be had. Case, blanks, hyphens
+Every word becomes a CirculationStatus of NISO's list, and the status says whether the copy is available. Case, blanks, hyphens
 and underscores do not count. Source: NISO Z39.83, circulationstatus; HKALL rules R6, R7; the systems' own lists.
 """
 
@@ -29,7 +29,7 @@ _WAY, _SHELVING, _RECALLED = "In Transit Between Library Locations", "Waiting To
 _LOST, _MISSING, _NOT, _LOAN, _ORDER = "Lost", "Missing", "Not Available", "On Loan", "On Order"
 
 _ROWS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
-    # The status AVAILABLE of the published page, and what OPACs commonly show.
+    # The status AVAILABLE of the published page, and texts that OPACs commonly show.
     ("page",       ON_SHELF,  ("AVAILABLE", "Available on the shelf", "On shelf")),
     ("page",       _NOT,      ("Unavailable",)),
     # Alma: the base status in words or as a number, and the codes and texts of the code table PROCESSTYPE, as public clients of
@@ -64,9 +64,9 @@ _ROWS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ("koha",       _LOST,     ("Item lost", "Long overdue (lost)", "Lost and paid for")),
     ("koha",       _LOAN,     ("Checked out to a patron", "Onloan")),
     ("koha",       _ORDER,    ("Ordered",)),
-    # Sierra and Millennium: codes that the system itself sets, or that most libraries give one meaning, and what catalogues
+    # Sierra and Millennium: codes that the system itself sets, or that most libraries give one meaning, and texts that OPACs
     # show for them. Source: code lists of NYPL (nypl-core), Marmot, Mid-Hudson and Minuteman; Pika's Sierra driver.
-    # What a library has defined for itself belongs into its policy.
+    # A library's own definitions belong into its policy.
     ("sierra",     ON_SHELF,  ("-", "Check shelf", "Check shelves")),
     ("sierra",     _LOAN,     ("DUE *", "Charged", "Off campus", "@")),
     ("sierra",     _WAITS,    ("!", "On holdshelf", "Hold shelf")),
@@ -87,7 +87,7 @@ _ROWS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ("symphony",   _CLAIMED,  ("LOST-CLAIM",)),
     ("symphony",   _PROCESS,  ("INPROCESS",)),
     ("symphony",   _NOT,      ("DISCARD", "DAMAGE", "REPAIR")),
-    # Evergreen: config.copy_status as its database is born (950.data.seed-values.sql), 0 to 18.
+    # Evergreen: config.copy_status of a new database (950.data.seed-values.sql), 0 to 18.
     ("evergreen",  _WAITS,    ("On holds shelf", "On reservation shelf")),
     ("evergreen",  _SHELVING, ("Reshelving",)),
     ("evergreen",  _PROCESS,  ("Bindery", "Cataloging")),
@@ -119,15 +119,15 @@ _ROWS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
 
 @lru_cache(maxsize=4096)
 def folded(word: str) -> str:
-    """The word as it is compared: one case, and one blank where blanks, hyphens or underscores stand."""
+    """Return the word for comparison: in one case, and with one blank for blanks, hyphens or underscores."""
     return " ".join(re.split(r"[\s_-]+", word.strip())).strip().casefold() or word.strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One row: whose word it is, as that system spells it, and the CirculationStatus that it means.
+    """One row: the system, its word in its own spelling, and the CirculationStatus that the word means.
 
-    A word that ends with " *" means whatever begins so and goes on with a figure: "DUE 03-16-17".
+    A word that ends with " *" matches every text that begins so and continues with a digit: "DUE 03-16-17".
     """
 
     system: str
@@ -146,7 +146,7 @@ _MEANT: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class Availability(Enum):
-    """Whether a copy in that state can be had. `UNKNOWN`: its word says nothing we know."""
+    """Whether a copy in that state is available. `UNKNOWN`: the word is not in the table."""
 
     AVAILABLE = "available"
     OUT = "not available"
@@ -154,14 +154,14 @@ class Availability(Enum):
 
 
 def circulation_status(word: str) -> str:
-    """The CirculationStatus that a system's word means; "" for a word that the table does not have."""
+    """Return the CirculationStatus that a system's word means; "" for a word that is not in the table."""
     said = folded(word)
     first, _, rest = said.partition(" ")
     return _MEANT.get(said) or (_BEGINNINGS.get(first) if not rest or rest[0].isdigit() else "") or ""
 
 
 def availability(word: str, listed: Collection[str]) -> Availability:
-    """Whether a copy with this word for its state can be had.
+    """Return whether a copy with this word for its state is available.
 
     `listed` are the words that the policy counts as available; each stands for all words of the same meaning.
     Source: HKALL rules R6, R7.
@@ -174,7 +174,7 @@ def availability(word: str, listed: Collection[str]) -> Availability:
 
 
 def is_known(word: str, listed: Collection[str] = ()) -> bool:
-    """Whether the table or a policy has this word; one that neither has is warned of where it comes in."""
+    """Return whether the table or a policy has this word; the place that reads an unknown one logs a warning."""
     return bool(circulation_status(word)) or folded(word) in {folded(one) for one in listed}
 
 

@@ -1,8 +1,8 @@
-"""How the line to a partner is, and how many messages may leave to it now: a circuit breaker as plain values.
+"""Circuit breaker for the channel to a partner, as plain values: its state, and how many messages may leave now.
 
-A line goes down after so many failures in a row. From then on one message an interval tries it, whichever is due first;
-the first answer of any kind, a no included, brings it up again. A line whose partner does not take us is down at once: its
-fault is for a person to mend, and the line is tried ever more seldom.
+A channel goes down after a number of failures in a row. Then one message per interval tries it, the first one due; any answer,
+even a refusal, brings it up again. If the partner rejects our agency, version or service, the channel is down at once: a person
+must correct that, and the channel is tried at growing intervals.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from datetime import datetime, timedelta
 
 UP, DOWN = "up", "down"
 LONGEST_REST_S = 900
-"""The longest wait between two tries at a partner that does not take us: peers lock out who guesses at secrets."""
+"""The longest interval between two tries at a partner that rejects us: peers lock out a client that keeps sending wrong
+secrets.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """When a line counts as down and how often it is tried then; `give_up_s` after it fell a trial costs its message."""
+    """When a channel counts as down and how often it is then tried; `give_up_s` after it went down, a failed try counts as an
+    attempt of its message.
+    """
 
     failures: int = 5
     probe_s: int = 60
@@ -26,9 +30,9 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The line to one partner. `failures` in a row since `heard_at`; nothing leaves before `rests_until`.
+    """The channel to one partner. `failures` in a row since `heard_at`; no message leaves before `rests_until`.
 
-    `fault`: what the partner says of our agency, version or service, while it takes nothing of us; "" for none.
+    `fault`: the partner's statement about our agency, version or service while it rejects us; "" for none.
     """
 
     agency: str
@@ -41,12 +45,12 @@ class Link:
 
 
 def heard(link: Link, now: datetime) -> Link:
-    """The partner answered."""
+    """Return the channel after an answer of the partner."""
     return replace(link, state=UP, failures=0, down_since=None, heard_at=now, rests_until=None, fault="")
 
 
 def missed(link: Link, patience: Patience, now: datetime, retry_after_s: int = 0) -> Link:
-    """It did not, or only said that it is busy: for `retry_after_s` seconds where it named them."""
+    """Return the channel after a message without an answer, or with the answer "busy": for `retry_after_s` seconds if given."""
     failures = link.failures + 1
     wait_s = retry_after_s
     if failures < patience.failures:
@@ -57,7 +61,7 @@ def missed(link: Link, patience: Patience, now: datetime, retry_after_s: int = 0
 
 
 def faulted(link: Link, patience: Patience, now: datetime, fault: str) -> Link:
-    """The partner does not take us: the line is down at once, and is tried after `probe_s`, twice that, and so on."""
+    """Return the channel after the partner rejected us: down at once, tried after `probe_s`, twice that, and so on."""
     failures = link.failures + 1 if link.fault else 1
     wait_s = min(patience.probe_s * 2 ** (failures - 1), max(LONGEST_REST_S, patience.probe_s))
     rests = {"rests_until": _later(None, now, wait_s), "down_since": link.down_since or now}
@@ -65,7 +69,7 @@ def faulted(link: Link, patience: Patience, now: datetime, fault: str) -> Link:
 
 
 def room(link: Link, in_flight: int, under_way: int, now: datetime) -> int:
-    """How many more messages may leave now, where `under_way` have left and are not answered."""
+    """Return how many more messages may leave now, given that `under_way` were sent and are not answered."""
     if link.rests_until is not None and link.rests_until > now:
         return 0
     limit = 1 if link.state == DOWN else in_flight
@@ -73,14 +77,14 @@ def room(link: Link, in_flight: int, under_way: int, now: datetime) -> int:
 
 
 def circuit(link: Link, now: datetime) -> str:
-    """The breaker in the usual words: closed (messages pass), open (none does), half-open (one may try)."""
+    """Return the breaker's state in the standard terms: closed (messages pass), open (none does), half-open (one may try)."""
     if link.state != DOWN:
         return "closed"
     return "open" if link.rests_until is not None and link.rests_until > now else "half-open"
 
 
 def counts(link: Link, patience: Patience, now: datetime) -> bool:
-    """Whether a message that could not leave has used up one of its attempts: not while the line, not it, is at fault."""
+    """Return whether a failed try counts as an attempt of its message: not while the channel is at fault."""
     if link.state != DOWN or link.down_since is None:
         return True
     return now - link.down_since >= timedelta(seconds=patience.give_up_s)

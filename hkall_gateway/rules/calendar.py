@@ -1,7 +1,7 @@
-"""Civil days in Hong Kong: what day an instant is, when a day ends, and which day a closed day becomes.
+"""Civil days in Hong Kong: the day of an instant, the end of a day, and the open day that replaces a closed one.
 
-Every date of the rules is a civil date in Asia/Hong_Kong (UTC+8, no summer time). Instants are aware and in UTC; they become
-dates here and nowhere else.
+Every date of the rules is a civil date in Asia/Hong_Kong (UTC+8, no summer time). Instants are aware and in UTC; only this
+module converts them to dates.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ How = Literal["roll_forward", "keep", "roll_back"]
 
 @lru_cache(maxsize=1024)
 def civil(instant: datetime) -> date:
-    """The day in Hong Kong. `instant` is aware, in any zone; a naive one is a bug and raises ValueError.
+    """Return the day in Hong Kong. `instant` is aware, in any zone; a naive one is a bug and raises ValueError.
 
     Source: HKALL rules, day arithmetic.
     """
@@ -38,42 +38,42 @@ def civil(instant: datetime) -> date:
 
 
 def start_of(day: date) -> datetime:
-    """The first instant of a day in Hong Kong, in UTC: 16:00 of the day before."""
+    """Return the first instant of a day in Hong Kong, in UTC: 16:00 of the day before."""
     return datetime.combine(day, time(), HONG_KONG).astimezone(UTC)
 
 
 def end_of(day: date) -> datetime:
-    """The last second of a day in Hong Kong, in UTC: a book is on time until then."""
+    """Return the last second of a day in Hong Kong, in UTC: a book is on time until then."""
     return datetime.combine(day, LAST_SECOND, HONG_KONG).astimezone(UTC)
 
 
 def after(day: date, days: int) -> date:
-    """The day `days` calendar days later; `day` itself is day 0."""
+    """Return the day `days` calendar days later; `day` itself is day 0."""
     return day + timedelta(days=days)
 
 
 def days_after(first: date, last: date) -> Iterator[date]:
-    """Every day later than `first`, up to and with `last`; none where `last` is not later."""
+    """Yield every day later than `first`, up to and including `last`; none if `last` is not later."""
     return (after(first, n) for n in range(1, (last - first).days + 1))
 
 
 def roll(day: date, closures: Closures, how: How, latest: date | None = None) -> date:
-    """The day itself where it is open, else the next or the previous open one, but never later than `latest`.
+    """Return the day itself if it is open, else the next or the previous open one, but never later than `latest`.
 
-    Where the next open day would be too late the answer is `latest`, although it may be closed: a borrower keeps every day
-    that was given. Source: HKALL rules, due date on a closure.
+    If the next open day is too late, the result is `latest`, although it may be closed: a borrower keeps every day that was
+    given. Source: HKALL rules, due date on a closure.
     """
     rolled = _rolled(day, closures, how)
     return rolled if latest is None else min(rolled, latest)
 
 
 def is_working_day(day: date, work_days: Iterable[str], closures: Closures = ALWAYS_OPEN) -> bool:
-    """Whether a library works on that day. `work_days` names weekdays ("Mon" … "Sun")."""
+    """Return whether a library works on that day. `work_days` names weekdays ("Mon" … "Sun")."""
     return WEEKDAYS[day.weekday()] in work_days and day not in closures
 
 
 def after_working_days(day: date, count: int, work_days: Iterable[str], closures: Closures = ALWAYS_OPEN) -> date:
-    """The `count`-th working day after `day`, which is day 0. A library without working days raises ValueError."""
+    """Return the `count`-th working day after `day`, which is day 0. A library without working days raises ValueError."""
     worked = tuple(work_days)
     if not set(worked) & set(WEEKDAYS):
         raise ValueError("a library needs at least one working day a week")
@@ -84,7 +84,7 @@ def after_working_days(day: date, count: int, work_days: Iterable[str], closures
 
 
 def working_days(first: date, last: date, work_days: Iterable[str], closures: Closures = ALWAYS_OPEN) -> int:
-    """How many working days there are after `first`, up to and with `last`."""
+    """Count the working days after `first`, up to and including `last`."""
     worked = tuple(work_days)
     return sum(is_working_day(day, worked, closures) for day in days_after(first, last))
 

@@ -1,4 +1,4 @@
-"""Why a lender does not supply, as one of the published page's three reasons, or in the lender's own words.
+"""Maps a lender's reason for not supplying to one of the published page's three reasons, or to the lender's own words.
 
 Source: HKALL rules R37, R38; NISO Z39.83 processing errors; ISO 10161 and ISO 18626 reasons unfilled.
 """
@@ -20,7 +20,7 @@ PUBLISHED: Final = (NOT_ON_SHELF, CHECKED_OUT_LOCALLY, NOT_SUITABLE)
 """The page's three reasons: (i) not found on shelf, (ii) checked out by local users, (iii) not suitable for loan."""
 
 PATRON_OR_REQUEST: Final = "patron or request"
-"""What a reason is about that says nothing of the copy, whatever its details hold."""
+"""A reason about the patron or the request, not about the copy; its details are not searched."""
 
 OTHER: Final = "other"
 SILENCE: Final = "silence"
@@ -30,18 +30,19 @@ NOT_REACHED: Final = "not reached"
 LENT_TO_ANOTHER: Final = "lent to another"
 DROPPED: Final = "dropped by staff"
 OURS: Final = frozenset({OTHER, SILENCE, NEVER_SENT, NONE_ON_SHELF, NOT_REACHED, LENT_TO_ANOTHER, DROPPED})
-"""Reasons that this gateway finds itself: nothing said, a copy that did not leave, an empty shelf seen before asking, a lender
-that a message never reached, a copy that came for another request, a message that staff dropped."""
+"""Reasons found by this gateway: no answer, a copy that did not leave, an empty shelf seen before asking, a message that never
+reached the lender, a copy that came for another request, a message dropped by staff.
+"""
 
 MOST_LETTERS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One reason of another system, as it spells it, and which of the page's three it is.
+    """One reason of another system, as it spells it, and the page's reason that it means.
 
-    "" is none of them: the details may tell. PATRON_OR_REQUEST is none of them either, and no details are searched. Both keep a
-    technical word from being told to patrons.
+    "" is none of the three: the details may name one. PATRON_OR_REQUEST is none of them either, and no details are searched.
+    Both prevent that patrons see a technical word.
     """
 
     system: str
@@ -63,7 +64,7 @@ _ROWS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ("niso",     PATRON_OR_REQUEST,   ("Unknown Request", "Duplicate Request", "Request Already Processed", "Invalid Date")),
     ("niso",     PATRON_OR_REQUEST,   ("Maximum Check Outs Exceeded", "Unknown Agency")),
     ("koha",     CHECKED_OUT_LOCALLY, ("Check Out Not Allowed - Item Has Outstanding Requests",)),
-    # Koha, C4::Reserves: what `CanItemBeReserved` answers. It says "already on hold" and "recall" of this patron's own ones.
+    # Koha, C4::Reserves: results of `CanItemBeReserved`. "already on hold" and "recall" mean this patron's own.
     ("koha",     NOT_SUITABLE,        ("notReservable", "damaged", "cannotBeTransferred")),
     ("koha",     PATRON_OR_REQUEST,   ("itemAlreadyOnHold", "recall", "alreadypossession", "ageRestricted", "tooManyReserves",
                                        "tooManyReservesToday", "tooManyHoldsForThisRecord", "noReservesAllowed",
@@ -90,7 +91,7 @@ _BY_STATUS: Final[Mapping[str, str]] = MappingProxyType({
     "In Process":                         NOT_SUITABLE,
     "Not Available":                      NOT_SUITABLE,
 })
-"""A copy's CirculationStatus as a reason, for who tells that alone."""
+"""Reasons by a copy's CirculationStatus, for a lender that sends only the status."""
 
 PHRASES: Final = (
     ("checked out",         CHECKED_OUT_LOCALLY),
@@ -109,9 +110,9 @@ PHRASES: Final = (
     ("reference only",      NOT_SUITABLE),
     ("library use only",    NOT_SUITABLE),
 )
-"""What a sentence of a lender's staff or system holds, and the reason that it is. The first that is found of a copy counts."""
+"""Phrases in a sentence of a lender's staff or system, and their reasons. The first phrase that is about a copy counts."""
 VAGUE: Final = frozenset({"cannot be found", "not found", "missing"})
-"""Phrases that may be said of anything."""
+"""Phrases that may be about a copy, the patron or the request."""
 # fmt: on
 
 _NO_WORD: Final = re.compile(r"[^\w\s-]")
@@ -128,9 +129,9 @@ _REASONS: Final[Mapping[str, str]] = MappingProxyType({folded(row.said): row.rea
 
 
 def decline_reason(kind: str, detail: str = "") -> str:
-    """The page's reason that a lender's `kind` (a problem type, a status) and `detail` (a sentence) say.
+    """Return the page's reason that a lender's `kind` (a problem type, a status) and `detail` (a sentence) mean.
 
-    Where it is none of the three: the lender's own words, one line of at most 200 characters; OTHER where it has none.
+    If it is none of the three: the lender's own words, one line of at most 200 characters; OTHER if it gave none.
     """
     kind, detail = _one_line(kind), _one_line(detail)
     if kind in OURS:
@@ -151,7 +152,7 @@ def _by_phrase(said: str) -> str:
 
 
 def _of_a_copy(phrase: str, reason: str, words: str) -> bool:
-    """Whether a sentence says this of a copy, not of the patron, whose name stands before it, or of the request."""
+    """Return whether a sentence says this phrase of a copy: not of the patron, named before it, and not of the request."""
     if reason == CHECKED_OUT_LOCALLY:
         words = _OTHERS.sub("", words)
     before = words.partition(f" {phrase} ")[0]
@@ -162,7 +163,9 @@ def _of_a_copy(phrase: str, reason: str, words: str) -> bool:
 
 
 def _own_word(kind: str) -> str:
-    """A problem type of its own, in its own words; not one that says nothing to a patron."""
+    """Return a problem type that is not in the table, in the lender's words; "" for one in the table, which is a technical
+    word.
+    """
     return "" if folded(kind) in _REASONS else kind
 
 

@@ -1,4 +1,4 @@
-"""Date arithmetic of loans: how far a checkout, a renewal and a recall reach. Pure dates; who may is asked elsewhere."""
+"""Date arithmetic of loans: the due dates that a checkout, a renewal and a recall give. Permission is checked elsewhere."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hkall_gateway.rules.vocabulary import Position, Request, Side
 def lent_until(
     request: Request, days: int, policy: Policy, today: date, closures: Closures, card_expires: date | None = None
 ) -> date:
-    """The due date of a loan that begins today, which is day 0; a recall that came before it shortens it.
+    """Return the due date of a loan that begins today, which is day 0; a recall that came before it shortens it.
 
-    The published period is the patron's. Where the policy caps it to the lender's date, the days of minimum use stay.
+    The published period is the patron's. If the policy caps it to the lender's date, the days of minimum use stay.
     Source: HKALL rules R19, R25, R33.
     """
     latest = _earliest(_lender(request, today, policy), _card(card_expires, policy))
@@ -25,7 +25,7 @@ def lent_until(
 
 
 def renewed_until(request: Request, policy: Policy, today: date, closures: Closures, card_expires: date | None = None) -> date:
-    """The due date after a renewal today: the loan's own period again, capped, and never earlier than it was.
+    """Return the due date after a renewal today: the loan's own period again, capped, and never earlier than it was.
 
     `request` is on loan, so `due` is set. Source: HKALL rules R32, due date on a closure.
     """
@@ -38,9 +38,9 @@ def renewed_until(request: Request, policy: Policy, today: date, closures: Closu
 def recalled_until(
     due: date, first_checkout: date, recalled_on: date, policy: Policy, closures: Closures, lender_says: date | None = None
 ) -> date:
-    """The due date after a recall: the later of minimum use and time to return, and never later than `due`.
+    """Return the due date after a recall: the later of minimum use and time to return, and never later than `due`.
 
-    A date that the lender names counts where it is later than ours. Source: HKALL rules R25, R26, R33.
+    A date that the lender names counts if it is later than ours. Source: HKALL rules R25, R26, R33.
     """
     minimum = after(first_checkout, policy.recall.min_use_days)
     ours = max(minimum, after(recalled_on, policy.recall.return_days))
@@ -48,14 +48,14 @@ def recalled_until(
     if wanted >= due:
         return due
     rolled = roll(wanted, closures, policy.due.on_closure, latest=due)
-    # Rolled back it may cut into the days that no recall takes away; then the closed day stays.
+    # Rolling back may cut into the days of minimum use; then the closed day stays.
     return rolled if rolled >= minimum else wanted
 
 
 def recall_due(
     request: Request, policy: Policy, now: datetime, lender_says: date | None = None, closures: Closures = ALWAYS_OPEN
 ) -> date:
-    """The due date of a loan that its owner recalls now; `lender_says` is the date that the owner names.
+    """Return the due date of a loan that its owner recalls now; `lender_says` is the date that the owner names.
 
     `request` is on loan: a loan without dates raises ValueError. Source: HKALL rules R25, R26.
     """
@@ -65,7 +65,7 @@ def recall_due(
 
 
 def restored_due(request: Request, policy: Policy) -> date | None:
-    """The due date when the owner takes a recall back: the earlier one, where it is later. Source: HKALL rules R26."""
+    """Return the due date after the owner cancels a recall: the one before it, if that is later. Source: HKALL rules R26."""
     before = request.due_before_recall
     if before is None or request.due is None or not policy.recall.restore_on_cancel:
         return request.due
@@ -73,9 +73,9 @@ def restored_due(request: Request, policy: Policy) -> date | None:
 
 
 def next_open(request: Request, closures: Closures) -> date | None:
-    """The day to which a date moves that has become a closed day: the due date of a loan, the last day to collect else.
+    """Return the open day to which a date on a closed day moves: a loan's due date, or the last day to collect.
 
-    None where it stays: it is open, or a recall leaves no further day. The lender's date does not count.
+    None if it stays: it is open, or a recall leaves no further day. The lender's date does not count.
     Source: HKALL rules R14, R19.
     """
     held = request.position is Position.RECEIVED
@@ -85,13 +85,16 @@ def next_open(request: Request, closures: Closures) -> date | None:
 
 
 def past_lender(request: Request) -> bool:
-    """Whether a loan that we borrow runs past the date on which its lender expects the book. Source: HKALL rules R19, R32."""
+    """Return whether a loan that we borrow runs past the date on which its lender expects the book.
+
+    Source: HKALL rules R19, R32.
+    """
     on_loan = request.side is Side.BORROWING and request.position is Position.ON_LOAN
     return on_loan and request.due is not None and request.lender_due is not None and request.due > request.lender_due
 
 
 def _lender(request: Request, today: date, policy: Policy) -> date | None:
-    """The lender's date as a cap on a loan that begins today; None where it caps nothing."""
+    """Return the lender's date as a cap on a loan that begins today; None if there is no cap."""
     if request.lender_due is None or not policy.due.cap_to_lender_due:
         return None
     return max(request.lender_due, after(request.first_checkout or today, policy.recall.min_use_days))

@@ -1,4 +1,4 @@
-"""Who may use the service."""
+"""Eligibility: whether a borrower may use the service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hkall_gateway.rules.vocabulary import Borrower, Grant, Refusal, Why
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a borrower owes and keeps too long, for the library's own thresholds.
+    """A borrower's debts and overdue books, for the library's own thresholds.
 
     `overdue_recalls` and `long_overdue` are numbers of books; `owed_cents` is in cents of Hong Kong dollars.
     """
@@ -27,7 +27,7 @@ GOOD_STANDING = Standing()
 
 
 def category_of(borrower: Borrower, policy: Policy) -> Category | None:
-    """The row of the published table for a borrower, by its key or by a group code that it maps; None = not eligible.
+    """Return the row of the published table for a borrower, by its key or by a group code that it maps; None = not eligible.
 
     Source: HKALL rules R2, R18.
     """
@@ -39,7 +39,7 @@ def category_of(borrower: Borrower, policy: Policy) -> Category | None:
 
 
 def may_use(borrower: Borrower, policy: Policy, now: datetime, standing: Standing = GOOD_STANDING) -> Grant | Refusal:
-    """Whether a borrower may use the service at all. Grant's facts name the category.
+    """Return whether a borrower may use the service at all. Grant's facts name the category.
 
     Source: HKALL rules R2.
     """
@@ -49,7 +49,7 @@ def may_use(borrower: Borrower, policy: Policy, now: datetime, standing: Standin
 def may_use_as(
     category: Category | None, borrower: Borrower, policy: Policy, now: datetime, standing: Standing = GOOD_STANDING
 ) -> Grant | Refusal:
-    """The same for whoever has looked the borrower's row of the table up already."""
+    """Return the same for a caller that has found the borrower's category already."""
     if category is None:
         return Refusal(Why.NOT_ELIGIBLE, facts={"category": borrower.category})
     no = _study_mode(borrower, category, policy) or _card(borrower, now) or _threshold(standing, policy)

@@ -1,7 +1,7 @@
-"""Records that nobody changes, made in a quarter of the time of a frozen dataclass.
+"""Immutable records that are created in a quarter of the time of a frozen dataclass, for records of every message.
 
-A frozen one sets each field by a call, since its own way of setting is closed. mypy knows these as frozen and refuses whoever
-would change one; they are equal and hashed by their fields, as frozen ones are. For what is made with every message.
+A frozen dataclass sets each field by a call, because its own assignment is disabled. mypy treats these records as frozen and
+rejects assignments; they compare and hash by their fields, as frozen dataclasses do.
 """
 
 from __future__ import annotations

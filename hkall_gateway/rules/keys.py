@@ -1,4 +1,4 @@
-"""Which keys of the policy file stand behind a rule: read from the metadata that every key carries."""
+"""Finds the keys of the policy file that belong to a rule, by the metadata that every key carries."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from hkall_gateway.rules.settings import Policy
 
 
 def keys_of(policy: Policy, rules: Iterable[str], about: Collection[str] = ()) -> dict[str, object]:
-    """Every key of these rules with its value in force, named as in the file: `renewal.window_days`.
+    """Return every key of these rules with its value in force, named as in the file: `renewal.window_days`.
 
-    `about` names the rows of categories and roles that matter (`categories[undergraduates].quota`); windows and fine-free
-    days have no name and are all there, by their place in the list.
+    `about` names the rows of categories and roles to include (`categories[undergraduates].quota`); service windows and
+    fine-free days have no name and are all included, by their index in the list.
     """
     wanted = set(rules)
     return {name: value for name, rule, value in _walk(policy, "", about) if rule in wanted}
 
 
 def names_of(rules: Iterable[str]) -> tuple[str, ...]:
-    """Every key of these rules by its name alone, those of rows among them: `categories.quota`."""
+    """Return the names of all keys of these rules, including those of rows: `categories.quota`."""
     wanted = set(rules)
     return tuple(name for name, rule in _named(Policy, "") if rule in wanted)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A key with a fixed set of values: its default is the published page's reading, `others` what a site may say instead."""
+    """A key with a fixed set of values: its default is the published page's reading, `others` are a site's alternatives."""
 
     key: str
     rule: str
@@ -39,12 +39,12 @@ class Choice:
 
 
 def choices() -> tuple[Choice, ...]:
-    """Every key of the policy that chooses between readings of the page, in the order of the file."""
+    """Return every key of the policy that chooses between readings of the page, in the order of the file."""
     return tuple(_choices(Policy, Policy(), ""))
 
 
 def record_of(hint: Any) -> Any:
-    """The record that a field holds, or that its list holds; None for a plain value."""
+    """Return the record class of a field or of its list; None for a plain value."""
     return next(
         (one for one in (hint, *typing.get_args(hint)) if isinstance(one, type) and dataclasses.is_dataclass(one)), None
     )
@@ -82,7 +82,7 @@ def _choices(record: Any, packaged: Any, prefix: str) -> Iterator[Choice]:
 
 
 def _written(value: object) -> str:
-    """A value as the file has it, without quotes."""
+    """Return a value as the file has it, without quotes."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Languages of people as systems write them, BCP 47 tags and MARC codes, and the two in which this house writes."""
+"""Languages of patrons as systems write them (BCP 47 tags and MARC codes), and the two languages of this program's letters."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Final
 
 ENGLISH: Final = "en"
 CHINESE: Final = "zh-Hant"
-"""Traditional Chinese, the only Chinese that is written here."""
+"""Traditional Chinese, the only Chinese of this program's texts."""
 
 # fmt: off
 _WRITTEN: Final[Mapping[str, str]] = {
     "en":  ENGLISH,
     "eng": ENGLISH,     # MARC, ISO 639-2
-    "zh":  CHINESE,     # zh-HK, zh-TW, zh-Hant; who reads zh-Hans or zh-CN is better served by this Chinese than by English
+    "zh":  CHINESE,     # zh-HK, zh-TW, zh-Hant; for zh-Hans and zh-CN traditional Chinese is better than English
     "chi": CHINESE,     # MARC
     "zho": CHINESE,     # ISO 639-2/T
     "cmn": CHINESE,     # Mandarin
     "yue": CHINESE,     # Cantonese
 }
 # fmt: on
-"""The first part of a tag -> the language that is written for it."""
+"""Maps the first part of a tag to the language of the texts."""
 
 
 def written(tag: str) -> str:
-    """The language in which a person with this tag or code is written to; the tag itself where it is none of ours.
+    """Return the language of the texts for a person with this tag or code; the tag itself if there is none.
 
     Case does not count, and `zh_HK` is `zh-HK`. Source: BCP 47; MARC code list for languages.
     """

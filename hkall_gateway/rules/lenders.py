@@ -1,4 +1,4 @@
-"""Which library is asked, in which order; and whether a copy of ours may go to another library."""
+"""Chooses the lenders of a request and their order, and decides whether a copy of ours may go to another library."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from hkall_gateway.rules.windows import stopped_with, suspended
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a partner as a lender, beside its row in the directory.
+    """The record of a partner as a lender, beside its row in the directory.
 
-    `lent` and `borrowed` are numbers of books of the last 30 days, `lent` with those still open; `declines` is the share of
-    refusals lately, 0 to 1; `down`: its link has been dead for too long.
+    `lent` and `borrowed` are numbers of books of the last 30 days, `lent` with those still open; `declines` is the recent share
+    of refusals, 0 to 1; `down`: its channel has been down for too long.
     """
 
     closures: Closures = ALWAYS_OPEN
@@ -32,10 +32,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """Copies of a title that our open requests have: `held`, each with where it is, and `asked` for and not sent yet.
+    """Copies of a title in use by our open requests: `held`, each with its place, and `asked` for but not sent yet.
 
-    A held copy is available to nobody, whatever its library's catalogue says. One that is asked for will likely be sent for
-    that other request: any other copy is asked for before it.
+    A held copy is not available, even if its library's catalogue says so. One that is asked for will likely be sent for that
+    other request: any other copy is asked for before it.
     """
 
     held: Mapping[ItemKey, str] = field(default_factory=dict)
@@ -64,10 +64,10 @@ def choose_lender(
     records: Mapping[str, Record] = NO_RECORDS,
     in_use: InUse = NOT_IN_USE,
 ) -> tuple[Candidate, ...]:
-    """Every copy in the order in which its library is asked, then those passed over, each with the reason in `skip`.
+    """Return the copies in the order in which their libraries are asked, then those passed over, with the reason in `skip`.
 
-    Each library is asked once: its first copy counts. Equals are ordered by a hash of `request_id` and the library, so that
-    the same request always gets the same list and many requests spread evenly. Source: HKALL rules R3, R5, R7, R8, R11.
+    Each library is asked once: its first copy counts. Equals are ordered by a hash of `request_id` and the library, so that the
+    same request always gets the same list and many requests spread evenly. Source: HKALL rules R3, R5, R7, R8, R11.
     """
 
     def rank(copy: Holding) -> Rank:
@@ -96,7 +96,7 @@ def may_lend(
     *,
     known: bool = True,
 ) -> Holding | Refusal:
-    """The copy of ours that goes to a partner, the lowest barcode first, or why none does.
+    """Return the copy of ours that goes to a partner, the lowest barcode first, or a refusal.
 
     `copies` are our own of the title, without those that another request holds; `known`: we have any at all.
     Source: HKALL rules R1, R5, R7, R8.
@@ -117,7 +117,7 @@ def may_lend(
 
 
 def may_leave(copy: Holding, policy: Policy) -> Grant | Refusal:
-    """Whether a copy is of a kind and in a state to be lent to another library. Source: HKALL rules R5, R7."""
+    """Return whether a copy's material and status allow lending to another library. Source: HKALL rules R5, R7."""
     if copy.material not in policy.materials:
         return Refusal(Why.MATERIAL_NOT_REQUESTABLE, {"material": copy.material})
     if not copy.lendable:
@@ -138,7 +138,7 @@ def passed_over(
     records: Mapping[str, Record] = NO_RECORDS,
     in_use: InUse = NOT_IN_USE,
 ) -> str:
-    """Why this copy is not asked for, in words for staff; "" where it can be. Source: HKALL rules R3, R5, R7, R8, R22."""
+    """Return why this copy is not asked for, as text for staff; "" if it can be. Source: HKALL rules R3, R5, R7, R8, R22."""
     if copy.agency == own:
         return "our own copy"
     partner = partners.get(copy.agency)
@@ -182,7 +182,7 @@ def _rank(copy: Holding, partner: Partner, record: Record, now: datetime, reques
 
 
 def _words(rank: Rank) -> str:
-    """What decided a copy's place, in the order in which it decides."""
+    """Return the criteria of a copy's rank as text, in the order of their weight."""
     asked, priority, closed_tomorrow, balance, declines, *_chance = rank
     closed = "closed tomorrow, " if closed_tomorrow else ""
     rivals = "asked for by another request, " if asked else ""

@@ -1,7 +1,7 @@
-"""Every letter to a patron, one row a kind: when it is sent, which policy key allows it, once for what, and while what is true.
+"""The letters to patrons, one row per kind: the occasion, the policy key, the value it is sent once for, and its condition.
 
-All go to the patron of the request. The life cycle (`lifecycle.TABLE`) names the step that tells a letter; one that belongs to
-no step is told by `unit.tell`. The words are two templates in `mail/templates`, named after the letter.
+All go to the patron of the request. The life cycle (`lifecycle.TABLE`) names the step that sends a letter; one that belongs to
+no step is sent by `unit.tell`. The texts are two templates in `mail/templates`, named after the letter.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ S = Send
 Occasion = Callable[[Request, Request], object]
 """(the request after the event, before it) -> the date or number that one letter is written for; None = one for the request."""
 Stands = Callable[[Letter, Request, Collection[str]], bool]
-"""(the letter, the request as it stands now, the kinds of letters about it that have left) -> whether it is still true."""
+"""(the letter, the request as it is now, the kinds of letters sent about it) -> whether the letter is still true."""
 
 
 @dataclass(frozen=True, slots=True)
 class LetterKind:
     """One kind of letter.
 
-    `when` is its sentence in docs/letters.md and names the rule. `notice` is the key of the policy's `[notices]` for it.
-    One letter is written for each value of `once_for`, whatever is repeated: the register of letters keeps the value as text,
-    which therefore stays the same from release to release. `true_while` is asked when the letter leaves. A letter that
-    `asks_back` is not written while the book lies in the book drop. One `of_the_former_lender` speaks of the library that was
-    asked before the event.
+    `when` is its sentence in docs/letters.md and names the rule. `notice` is the key of the policy's `[notices]` for it. One
+    letter is written for each value of `once_for`, even if the event is repeated: the register of letters stores the value as
+    text, which therefore stays the same from release to release. `true_while` is checked when the letter is sent. A letter that
+    `asks_back` is not written while the book lies in the book drop. One `of_the_former_lender` names the library that was asked
+    before the event.
     """
 
     send: Send
@@ -52,11 +52,11 @@ class LetterKind:
         return self.send.value.removeprefix("letter_")
 
 
-# ---- once for what
+# ---- occasions
 
 
 def _of(fact: str) -> Occasion:
-    """One letter for each value of a fact of the request."""
+    """Return an occasion: one letter for each value of a field of the request."""
     read = attrgetter(fact)
     return lambda after, _before: read(after)
 
@@ -66,7 +66,7 @@ def _for_the_request(_after: Request, _before: Request) -> object:
 
 
 def _for_the_recall(after: Request, before: Request) -> object:
-    """A second recall counts where it names an earlier date, or follows a cancellation."""
+    """Return the occasion of a recall letter: a second recall counts if it names an earlier date, or follows a cancellation."""
     again = f" after {before.recall_cancelled_on}" if before.recall_cancelled_on else ""
     return f"{after.recalled_on} {after.due}{again}"
 
@@ -75,7 +75,7 @@ def _for_the_cancelled_recall(after: Request, _before: Request) -> object:
     return f"{after.recall_was_on} {after.recall_cancelled_on} {after.due}"
 
 
-# ---- while what is true
+# ---- conditions
 
 
 def _waits_here(_letter: Letter, request: Request, _left: Collection[str]) -> bool:
@@ -99,18 +99,22 @@ def _same_due(letter: Letter, request: Request, _left: Collection[str]) -> bool:
 
 
 def _recalled(letter: Letter, request: Request, _left: Collection[str]) -> bool:
-    """A second recall with an earlier date has a letter of its own; a later date is told instead of the one it had."""
+    """Return whether a recall letter holds.
+
+    A second recall with an earlier date has its own letter; one with a later date has none, and this letter states the later
+    date.
+    """
     known = letter.due is None or request.due is None or request.due >= letter.due
     return request.position is P.ON_LOAN and request.recalled_on is not None and known
 
 
 def _overdue(letter: Letter, request: Request, left: Collection[str]) -> bool:
-    """A book that was renewed, lost, or claimed to be back is not asked for."""
+    """Return whether an overdue letter holds: the book was not renewed, lost, or claimed to be returned."""
     return _same_due(letter, request, left) and request.claimed_on is None and request.lost_on is None
 
 
 def _recall_cancelled(_letter: Letter, request: Request, left: Collection[str]) -> bool:
-    """Only a person who has read of the recall needs to hear that it is over."""
+    """Return whether a letter about a cancelled recall holds: only if the patron received the recall letter."""
     return request.position is P.ON_LOAN and request.recalled_on is None and S.LETTER_RECALLED.value in left
 
 
@@ -138,34 +142,34 @@ _ROWS: Final = (
 LETTERS: Final[Mapping[Send, LetterKind]] = {row.send: row for row in _ROWS}
 
 
-# ---- what follows from the rows
+# ---- functions over the rows
 
 
 @cache
 def silent(notices: Notices) -> frozenset[Send]:
-    """The letters that a policy does not send."""
+    """Return the letters that a policy does not send."""
     return frozenset(row.send for row in _ROWS if not getattr(notices, row.notice))
 
 
 def rests(send: Send, about: Request) -> bool:
-    """Whether a letter is not written since the book lies in the book drop. Source: HKALL rules R17, R39."""
+    """Return whether a letter is not written because the book lies in the book drop. Source: HKALL rules R17, R39."""
     return about.dropped_on is not None and LETTERS[send].asks_back
 
 
 def reason_stands(letter: Letter, request: Request, left: Collection[str]) -> bool:
-    """Whether what a letter says is still so, and may be said. `left` are the kinds of letters about it that have left."""
+    """Return whether a letter is still true and may be sent. `left` are the kinds of letters sent about the request."""
     send = Send(letter.send)
     return not rests(send, request) and LETTERS[send].true_while(letter, request, left)
 
 
 def occasion(send: Send, about: Request, before: Request) -> str:
-    """What a letter is about, as the register keeps it, so that one event never sends two."""
+    """Return the value that a letter is written for, as the register stores it, so that one event never sends two."""
     value = LETTERS[send].once_for(about, before)
     return "" if value is None else str(value)
 
 
 def letter(send: Send, about: Request, before: Request, now: datetime, notice: int) -> Letter:
-    """The letter that a step owes the patron. `notice` is its row in the register of letters."""
+    """Return the letter that a step sends to the patron. `notice` is its row in the register of letters."""
     lender = before if LETTERS[send].of_the_former_lender else about
     return Letter(
         send=send.value,

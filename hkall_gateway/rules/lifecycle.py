@@ -1,6 +1,6 @@
-"""The life of a request, both sides, as one table: where an event leads, and what must be told.
+"""The life cycle of a request, both sides, as one table: for each position and event the next position and the messages.
 
-Guards are not here: the policy answers first, then the table says where. A position changes nowhere else (law 1).
+Guards are not here: the policy decides first, then the table names the position. Only this table changes a position (law 1).
 Source: lifecycle of INN-Reach style consortial borrowing; HKALL rules R11 to R17, R22 to R45.
 """
 
@@ -16,7 +16,7 @@ P = Position
 
 
 class Event(StrEnum):
-    """What can happen to a request, already decided. Events of the two sides have different names."""
+    """Events of a request, already decided. Events of the two sides have different names."""
 
     # we borrow
     ASK = auto()
@@ -77,7 +77,7 @@ class Event(StrEnum):
 
 
 class Send(StrEnum):
-    """What to tell, in our words. The partner's dialect says whether there is a document for it."""
+    """Messages to send, in our terms. The partner's dialect says whether it has a document for one."""
 
     ASK_LENDER = auto()
     CANCEL_AT_LENDER = auto()
@@ -106,7 +106,7 @@ class Send(StrEnum):
 
 
 class Stage(StrEnum):
-    """How far a request is, which changes seldom: a wish without a copy, a copy in somebody's hand, an end."""
+    """Coarse progress of a request, which changes seldom: without a copy, with a copy, ended."""
 
     WISH = auto()
     IN_HAND = auto()
@@ -115,7 +115,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One row: from here, when this happens, to there, telling these."""
+    """One row: position, event, next position, messages."""
 
     source: Position
     event: Event
@@ -128,11 +128,11 @@ S = Send
 
 # fmt: off
 TABLE: tuple[Step, ...] = (
-    # ---- we borrow: the wish and the lenders
+    # ---- we borrow: the request and the lenders
     Step(P.NEW,            E.ASK,                    P.REQUESTED,      (S.ASK_LENDER,)),
     Step(P.NEW,            E.NO_LENDER,              P.UNFILLED,       (S.LETTER_UNFILLED,)),
     Step(P.NEW,            E.CANCEL,                 P.CANCELLED),
-    Step(P.NEW,            E.SHIP,                   P.IN_TRANSIT),    # a lender that said no sends it all the same
+    Step(P.NEW,            E.SHIP,                   P.IN_TRANSIT),    # a lender that declined sends it all the same
     Step(P.NEW,            E.ARRIVE_UNANNOUNCED,     P.RECEIVED,       (S.TELL_LENDER_RECEIVED, S.LETTER_PICKUP)),
     Step(P.REQUESTED,      E.ASK_NEXT,               P.REQUESTED,      (S.ASK_LENDER, S.LETTER_DECLINED)),
     Step(P.REQUESTED,      E.ASK_NEXT_AFTER_SILENCE, P.REQUESTED,      (S.CANCEL_AT_LENDER, S.ASK_LENDER)),
@@ -146,7 +146,7 @@ TABLE: tuple[Step, ...] = (
     Step(P.IN_TRANSIT,     E.NOT_SENT,               P.REQUESTED,      (S.ASK_LENDER,)),
     Step(P.IN_TRANSIT,     E.POSTPONE,               P.NEW),
     Step(P.IN_TRANSIT,     E.END_OF_LIST,            P.UNFILLED,       (S.LETTER_UNFILLED,)),
-    Step(P.IN_TRANSIT,     E.HOME,                   P.CLOSED),        # nobody waits for it here, and it never left
+    Step(P.IN_TRANSIT,     E.HOME,                   P.CLOSED),        # an orphan copy that never left
     Step(P.IN_TRANSIT,     E.ARRIVE,                 P.RECEIVED,       (S.TELL_LENDER_RECEIVED, S.LETTER_PICKUP)),
     Step(P.REQUESTED,      E.ARRIVE_UNANNOUNCED,     P.RECEIVED,       (S.TELL_LENDER_RECEIVED, S.LETTER_PICKUP)),
     Step(P.IN_TRANSIT,     E.ARRIVE_UNWANTED,        P.TO_RETURN,      (S.TELL_LENDER_RECEIVED,)),
@@ -202,7 +202,7 @@ TABLE: tuple[Step, ...] = (
     Step(P.PAGED,          E.BORROWER_HAS_IT,        P.AT_BORROWER),
     Step(P.PAGED,          E.COMING_HOME,            P.RETURN_TRANSIT),  # it had left without a scan
     Step(P.PAGED,          E.CHECK_IN_HOME,          P.CLOSED,         (S.TELL_BORROWER_HOME,)),
-    Step(P.SHIPPED,        E.DECLINE_SHIPPED,        P.DECLINED,       (S.TELL_BORROWER_HOME,)),  # a no comes too late
+    Step(P.SHIPPED,        E.DECLINE_SHIPPED,        P.DECLINED,       (S.TELL_BORROWER_HOME,)),  # too late to decline
     Step(P.SHIPPED,        E.BORROWER_HAS_IT,        P.AT_BORROWER),
     Step(P.SHIPPED,        E.BORROWER_RENEWED,       P.SHIPPED),
     Step(P.SHIPPED,        E.RECALL_LENT,            P.SHIPPED,        (S.TELL_BORROWER_RECALLED,)),
@@ -227,7 +227,7 @@ TABLE: tuple[Step, ...] = (
 )
 
 FIRST: Mapping[Side, frozenset[Position]] = {
-    Side.BORROWING: frozenset({P.NEW, P.IN_TRANSIT}),   # IN_TRANSIT: a stray copy that nobody waits for
+    Side.BORROWING: frozenset({P.NEW, P.IN_TRANSIT}),   # IN_TRANSIT: an orphan copy
     Side.LENDING:   frozenset({P.PAGED}),
 }
 
@@ -242,7 +242,7 @@ LENDING_EVENTS: frozenset[Event] = frozenset({
     E.RECALL_LENT, E.CANCEL_RECALL_LENT, E.COMING_HOME, E.CHECK_IN_HOME, E.BORROWER_CLAIMS, E.BORROWER_LOST, E.SETTLE_LENT,
 })
 
-# The patron's quota is taken from the wish until the book is out of their hands; see rules R20 and R21.
+# A request counts towards the quota until the patron has returned the book; see rules R20 and R21.
 TAKES_QUOTA: frozenset[Position] = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN})
 HOLDS_ITEM: frozenset[Position] = frozenset({
     P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT, P.PAGED, P.SHIPPED, P.AT_BORROWER,
@@ -258,24 +258,24 @@ _STEPS: Mapping[tuple[Position, Event], Step] = {(s.source, s.event): s for s in
 
 
 def side_of(event: Event) -> Side:
-    """Which side's event it is."""
+    """Return the side of an event."""
     return Side.LENDING if event in LENDING_EVENTS else Side.BORROWING
 
 
 def can(side: Side, position: Position, event: Event) -> bool:
-    """Whether the table has a row for it on that side."""
+    """Return whether the table has a row for it on that side."""
     return (position, event) in _STEPS and side_of(event) is side
 
 
 def step(side: Side, position: Position, event: Event) -> Step:
-    """The row for it; `BadStep` if the table has none."""
+    """Return the row for it; raises BadStep if the table has none."""
     if not can(side, position, event):
         raise BadStep(f"{side}: no step {event} from {position}")
     return _STEPS[position, event]
 
 
 def diagram() -> str:
-    """The table as two Mermaid state diagrams, for docs/lifecycle.md."""
+    """Return the table as two Mermaid state diagrams, for docs/lifecycle.md."""
     return "\n".join(_diagram(side) for side in Side)
 
 

@@ -1,7 +1,7 @@
-"""What the library's own system must still hear of a deed at a terminal, in our words: records that wait in the outbox.
+"""Messages to the library's own system about actions at terminals, as records in the outbox.
 
-A deed that concerns both sides is done here, and the local system is told. Where it was away it is told later; where it
-was asked and did not answer it is asked whether it has done it.
+An action that concerns both sides is done here, and the local system is notified: later if it was away. If it was asked and did
+not answer, it is asked whether it has done the action.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from hkall_gateway.rules.fixed import fixed
 from hkall_gateway.rules.records import record
 
 LINE: Final = "local-system"
-"""The line of the outbox to the library's own system; no agency may be called so."""
+"""The outbox channel to the library's own system; no agency may have this name."""
 NOT_TOLD: Final = "ils:not_told"
-"""The flag of a request about which the local system knows another thing than we do."""
+"""The flag of a request on which the local system's record differs from ours."""
 
 
 class LocalSend(StrEnum):
-    """What to tell it, or to find out."""
+    """Kinds of notifications and questions to the local system."""
 
     TELL_ILS_BLOCKED = auto()
     TELL_ILS_ENABLED = auto()
@@ -32,13 +32,13 @@ class LocalSend(StrEnum):
 
 
 CHECKS: Final = frozenset({LocalSend.CHECK_ILS_LOAN, LocalSend.CHECK_ILS_PAYMENT})
-"""What was asked for and has no answer: it may have been done."""
+"""Questions about actions without an answer, which may have been done."""
 
 
 @record
 @fixed(frozen=True, slots=True)
 class LocalMessage:
-    """One deed. No PIN and no password is kept. `request` is ours where it is about one; `amount` as the terminal said it."""
+    """One action. No PIN and no password is kept. `request` is our request, if any; `amount` as the terminal sent it."""
 
     send: str
     at: datetime
@@ -61,5 +61,5 @@ class LocalMessage:
 
 
 def key_of_copy(barcode: str) -> str:
-    """By which messages about one copy of the local system's own are kept in order."""
+    """Return the ordering key of messages about one copy of the local system's own."""
     return f"item:{barcode}"

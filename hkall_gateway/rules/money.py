@@ -1,4 +1,4 @@
-"""What an overdue book costs."""
+"""The fine for an overdue book."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Request
 
 CURRENCY: Final = "HKD"
-"""The money that fines are in. Source: HKALL rules R40."""
+"""The currency of fines. Source: HKALL rules R40."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecallFacts:
-    """The recall of a loan, as far as its fine cares: when it came, whether it moved the date, when it was taken back."""
+    """The recall of a loan, for its fine: its date, whether it shortened the due date, the date of its cancellation."""
 
     recalled_on: date | None = None
     shortened: bool = False
@@ -34,14 +34,15 @@ def fine(
     recall_cancelled_on: date | None = None,
     stopped_on: date | None = None,
 ) -> int:
-    """Cents of Hong Kong dollars for the days from the one after `due` up to and with `returned_on` (today, if still out).
+    """Return the fine in cents of Hong Kong dollars for the days after `due`, up to and including `returned_on` (today, if
+    out).
 
-    `stopped_on`: the day on which the fine stopped (see the function of that name); later days cost nothing. Never negative.
+    `stopped_on`: the day on which the fine stopped (see the function of that name); later days cost no more. Never negative.
     Source: HKALL rules R40, R41.
     """
     last = returned_on if stopped_on is None else min(returned_on, stopped_on)
     recall = RecallFacts(recalled_on, recall_shortened, recall_cancelled_on)
-    # A recall that came after the book was back, or after accrual stopped, is nobody's fault.
+    # A recall that came after the book was back, or after accrual stopped, does not count.
     counted = recall if recalled_on is not None and recalled_on <= last else RecallFacts()
     total = sum(rate(day, counted, policy) for day in days_after(due, last) if costs(day, policy, closures))
     most = policy.fine.max_per_item_cents
@@ -55,7 +56,9 @@ def fine_for(
     closures: Closures = ALWAYS_OPEN,
     recall_cancelled_on: date | None = None,
 ) -> int:
-    """Cents for a request's own dates, 0 where it was never on loan. `returned_on` is today for a book that is still out.
+    """Return the fine for a request's own dates, 0 if it was never on loan.
+
+    `returned_on` is today for a book that is still out.
 
     Source: HKALL rules R40, R41.
     """
@@ -75,7 +78,7 @@ def fine_for(
 
 
 def stopped_on(request: Request, policy: Policy) -> date | None:
-    """The last day that a loan can cost: it was lost or claimed, or, where the policy says so, put into the book drop.
+    """Return the last chargeable day of a loan that was lost or claimed, or, if the policy says so, put into the book drop.
 
     None while the fine runs on. Source: HKALL rules R17, R41.
     """
@@ -84,19 +87,19 @@ def stopped_on(request: Request, policy: Policy) -> date | None:
 
 
 def rate(day: date, recall: RecallFacts, policy: Policy) -> int:
-    """Cents for one overdue day. Source: HKALL rules R40, R41."""
+    """Return the cents for one overdue day. Source: HKALL rules R40, R41."""
     return policy.fine.recalled_cents if _recalled(day, recall, policy) else policy.fine.overdue_cents
 
 
 def rate_for(request: Request, day: date, policy: Policy) -> int:
-    """Cents for one overdue day of a loan, if it is still out then. Source: HKALL rules R40, R41."""
+    """Return the cents for one overdue day of a loan, if it is still out then. Source: HKALL rules R40, R41."""
     before, due = request.due_before_recall, request.due
     shortened = before is not None and due is not None and before > due
     return rate(day, RecallFacts(request.recalled_on, shortened, request.recall_cancelled_on), policy)
 
 
 def costs(day: date, policy: Policy, closures: Closures = ALWAYS_OPEN) -> bool:
-    """Whether an overdue day is charged at all. Source: HKALL rules R40, fine-free dates."""
+    """Return whether an overdue day is charged at all. Source: HKALL rules R40, fine-free dates."""
     free = any(span.start <= day <= span.end for span in policy.fine_free)
     return not free and (policy.fine.count_closed_days or day not in closures)
 

@@ -1,4 +1,4 @@
-"""May they? Every yes or no about a request, from the wish to the return, as a pure function of the facts."""
+"""Decides every permission about a request, from placing it to its return, as a pure function of the facts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ P = Position
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A title that somebody wants, and what is known of it.
+    """The facts about a requested title.
 
-    `pickup_locations`: where we deliver. `materials`: kinds of the title's copies. `statuses_at_home`: our own copies of the
-    wanted volume, None = nobody could be asked. `candidates`: how many copies elsewhere could be sent. `need_before`: the last
-    day on which it is wanted.
+    `pickup_locations`: our pickup locations. `materials`: kinds of the title's copies. `statuses_at_home`: our own copies of
+    the wanted volume, None = the local system could not be asked. `candidates`: how many copies elsewhere could be sent.
+    `need_before`: the last day on which it is wanted.
     """
 
     known_title: bool = True
@@ -41,10 +41,10 @@ class Wish:
 
 @fixed(frozen=True, slots=True)
 class Counts:
-    """The places that a borrower takes now, the request under judgement not among them.
+    """The quota that a borrower uses now, without the request under judgement.
 
     `hkall_used`: our own count. `local_loans` and `total_quota`: from the local system, None = it does not say.
-    `ils_counts_hkall`: its count already holds our books (also true where the policy says so).
+    `ils_counts_hkall`: its count includes our books (also true if the policy says so).
     """
 
     hkall_used: int = 0
@@ -55,7 +55,7 @@ class Counts:
 
 @fixed(frozen=True, slots=True)
 class Terminal:
-    """Where a copy is scanned: `role` is a row of the policy's roles (counter, selfcheck, bookdrop, lookup)."""
+    """The place where a copy is scanned: `role` is a row of the policy's roles (counter, selfcheck, bookdrop, lookup)."""
 
     role: str
     location: str = ""
@@ -63,10 +63,10 @@ class Terminal:
 
 BEFORE_ARRIVAL = frozenset({P.NEW, P.REQUESTED, P.CANCELLING, P.IN_TRANSIT})
 IN_BOOK_DROP = "HKALL_IN_BOOKDROP"
-"""The flag of a book that somebody put into the book drop."""
+"""The flag of a book that was put into the book drop."""
 
 
-# ---- the wish
+# ---- requesting
 
 
 def may_request(
@@ -79,7 +79,7 @@ def may_request(
     staff: bool = False,
     standing: Standing = GOOD_STANDING,
 ) -> Grant | Refusal:
-    """Whether a wish becomes a request. `staff` lifts the ban on duplicates. Grant's facts flag what nobody could check.
+    """Return whether a title may be requested. `staff` lifts the ban on duplicates. Grant's facts flag unchecked conditions.
 
     Source: HKALL rules R1, R2, R4 to R7, R11a, R20 to R22.
     """
@@ -91,9 +91,9 @@ def may_request(
 
 
 def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal:
-    """Whether there is room for one more book. Grant's facts: `left` (books, this one among them), `quota` and `total`.
+    """Return whether there is room for one more book. Grant's facts: `left` (books, including this one), `quota` and `total`.
 
-    A limit that nobody knows is let pass and flagged (`quota_check="unknown"`), or refused, as `quota.unknown` says.
+    An unknown limit is allowed and flagged (`quota_check="unknown"`), or refused, as `quota.unknown` says.
     Source: HKALL rules R18, R20, R21.
     """
     category = category_of(borrower, policy)
@@ -105,14 +105,14 @@ def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal
 
 
 def quota_positions(policy: Policy) -> frozenset[Position]:
-    """The positions in which a request takes one of its borrower's places. Source: HKALL rules R21."""
+    """Return the positions in which a request counts towards its borrower's quota. Source: HKALL rules R21."""
     taking = TAKES_QUOTA if policy.quota.count_from == "request" else frozenset({P.ON_LOAN})
     late = policy.quota.release_at == "lender_checkin"
     return taking | (frozenset({P.TO_RETURN, P.RETURN_TRANSIT}) if late else frozenset())
 
 
 def may_cancel(request: Request, policy: Policy) -> Grant | Refusal:
-    """Whether the patron may still cancel: only while the record says HKALL REQUESTD. Source: HKALL rules R34."""
+    """Return whether the patron may still cancel: only while the record says HKALL REQUESTD. Source: HKALL rules R34."""
     again = request.attempt > 1 and not policy.cancel.in_rerequested
     if request.position in (P.NEW, P.REQUESTED) and not again:
         return Grant()
@@ -126,13 +126,13 @@ PAYMENT = "37"
 
 
 def messages_of(role: str, policy: Policy, *, takes_money: bool = False) -> frozenset[str]:
-    """The SIP2 messages that a terminal of this role may send beside login, status and resend; one with a till, 37 too."""
+    """Return the SIP2 messages that a terminal of this role may send besides login, status and resend; with a till, 37 too."""
     named = frozenset(code for row in policy.roles if row.role == role for code in row.messages)
     return named | {PAYMENT} if takes_money else named
 
 
 def lends(role: str, policy: Policy) -> bool:
-    """Whether terminals of this role lend books of other libraries. Source: HKALL rules R16."""
+    """Return whether terminals of this role lend books of other libraries. Source: HKALL rules R16."""
     return any(row.checkout for row in policy.roles if row.role == role)
 
 
@@ -140,20 +140,20 @@ def lends(role: str, policy: Policy) -> bool:
 
 
 def pickup_last(notified_on: date, policy: Policy, closures: Closures = ALWAYS_OPEN) -> date:
-    """The last day to collect a book whose letter left on that day. Source: HKALL rules R14."""
+    """Return the last day to collect a book after its letter was sent on that day. Source: HKALL rules R14."""
     days = policy.pickup.days - policy.pickup.count_notice_day
     return roll(after(notified_on, days), closures, policy.pickup.last_day_closed)
 
 
 def pickup_expired(request: Request | RequestLine, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
-    """Whether the last day to collect is over. Without a letter the day of arrival counts. Source: HKALL rules R14."""
+    """Return whether the last day to collect is over. Without a letter the day of arrival counts. Source: HKALL rules R14."""
     told = request.notified_on or request.received_on
     last = request.pickup_last or (told and pickup_last(told, policy, closures))
     return last is not None and civil(now) > last
 
 
 def waited_too_long(request: Request | RequestLine, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
-    """Whether a book on our hold shelf was not collected in time; a check-in without a card then sends it home.
+    """Return whether a book on our hold shelf was not collected in time; a check-in without a card then sends it home.
 
     Source: HKALL rules R14, R15.
     """
@@ -173,9 +173,10 @@ def may_borrow(
     staff: bool = False,
     standing: Standing = GOOD_STANDING,
 ) -> Grant | Refusal:
-    """Whether this borrower may take this copy here and now, and until when. `counts` leave this request out.
+    """Return whether this borrower may take this copy here and now, and until when. `counts` leave this request out.
 
-    `staff` may lend what waited too long or was recalled since, unless nobody may. Source: HKALL rules R13 to R21.
+    `staff` may lend a book that waited too long or was recalled since, unless the policy denies it to all.
+    Source: HKALL rules R13 to R21.
     """
     no = suspended("checkout", policy, now) or _no_counter(request, terminal, policy) or not_theirs(borrower, request)
     no = no or _not_here(request) or _no(may_use(borrower, policy, now, standing))
@@ -185,7 +186,7 @@ def may_borrow(
 
 
 def not_theirs(borrower: Borrower, request: Request) -> Refusal | None:
-    """The no to a borrower for whom a copy was not fetched; None for the one for whom it was. Source: HKALL rules R13."""
+    """Return the refusal for a borrower other than the requester of a copy; None for the requester. Source: HKALL rules R13."""
     if request.patron == borrower.barcode:
         return None
     return Refusal(Why.ON_LOAN_TO_ANOTHER if request.position is P.ON_LOAN else Why.NOT_REQUESTER)
@@ -194,7 +195,7 @@ def not_theirs(borrower: Borrower, request: Request) -> Refusal | None:
 def loan_due(
     borrower: Borrower, request: Request, policy: Policy, happened: datetime, closures: Closures = ALWAYS_OPEN
 ) -> date:
-    """The due date of a loan that began at `happened`; who is in no category gets the shortest period.
+    """Return the due date of a loan that began at `happened`; a borrower without a category gets the shortest period.
 
     Source: HKALL rules R19, due date on a closure.
     """
@@ -204,7 +205,7 @@ def loan_due(
 
 
 def may_return(terminal: Terminal, policy: Policy, places: tuple[str, ...] = ()) -> Grant | Refusal:
-    """Whether a copy may be handed in here. `places`: the locations that take them, none = all.
+    """Return whether a copy may be returned here. `places`: the locations that take them, none = all.
 
     Grant's fact `flag` asks staff to look at a copy from the book drop. Source: HKALL rules R16, R17.
     """
@@ -229,9 +230,9 @@ def may_renew(
     borrower: Borrower | None = None,
     standing: Standing = GOOD_STANDING,
 ) -> Grant | Refusal:
-    """Whether a loan may be renewed, and until when. A renewal that would gain no day is refused.
+    """Return whether a loan may be renewed, and until when. A renewal that would gain no day is refused.
 
-    `borrower` is who has the loan, None where that is not known. Source: HKALL rules R2, R27 to R29, R32, R33.
+    `borrower` is the patron with the loan, None if unknown. Source: HKALL rules R2, R27 to R29, R32, R33.
     """
     today = civil(now)
     if request.position is not P.ON_LOAN or request.due is None:
@@ -276,9 +277,9 @@ def _at_home(wish: Wish, policy: Policy) -> Refusal | None:
 
 
 def at_home(statuses: tuple[str, ...] | None, policy: Policy) -> Availability:
-    """Whether one of our own copies is on its shelf, by the words for their states; None = nobody could be asked.
+    """Return whether one of our own copies is on its shelf, by the words for their states; UNKNOWN if `statuses` is None.
 
-    One that is on its shelf decides, then one whose word is not known. Source: HKALL rules R6.
+    A copy on its shelf decides, then one with an unknown word. Source: HKALL rules R6.
     """
     if statuses is None:
         return Availability.UNKNOWN
@@ -311,7 +312,7 @@ def _total(category: Category, counts: Counts, policy: Policy) -> Grant | Refusa
 
 
 def _books(local: int, counts: Counts, policy: Policy) -> int:
-    # A wish on its way is not in the local count yet, so the larger of the two is the truth nearest at hand.
+    # The local count lacks requests that have not arrived yet, so the larger of the two counts is the better estimate.
     counted = counts.ils_counts_hkall or policy.quota.ils_counts_hkall
     return max(local, counts.hkall_used) if counted else local + counts.hkall_used
 

@@ -1,7 +1,7 @@
-"""Frozen records as JSON and back: what the outbox and the inbox keep, in our words.
+"""Converts frozen records to JSON and back, for the outbox and the inbox.
 
-A dataclass becomes an object with its class name under "_"; dates, instants, enums and item keys keep their type the same
-way. Only classes that were registered come back, so that a row in the database can never name arbitrary code.
+A dataclass becomes an object with its class name under "_"; dates, instants, enums and item keys keep their type the same way.
+Only registered classes are read, so that a row in the database can never name arbitrary code.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _KNOWN: dict[str, Callable[..., Any]] = {"date": date.fromisoformat, "instant": 
 
 
 def record(cls: type[T]) -> type[T]:
-    """Let `to_json` and `from_json` know a dataclass or a StrEnum; used as a decorator."""
+    """Register a dataclass or a StrEnum for `to_json` and `from_json`; used as a decorator."""
     _KNOWN[cls.__name__] = cls
     return cls
 
 
 def to_json(value: object) -> str:
-    """`value` as JSON text. Raises TypeError for what is not a registered record or a plain value."""
+    """Return `value` as JSON text. Raises TypeError for a value that is not a registered record or a plain value."""
     kind = type(value)
     write = _WRITERS.get(kind)
     if write is None:
@@ -37,7 +37,7 @@ def to_json(value: object) -> str:
 
 
 def from_json(text: str) -> Any:
-    """What `to_json` was given. Raises KeyError for a class that nobody registered."""
+    """Return the value given to `to_json`. Raises KeyError for a class that is not registered."""
     return _rich(json.loads(text))
 
 
@@ -77,7 +77,7 @@ _WAYS: tuple[tuple[type, Write], ...] = (
     (list,       _list),
 )
 # fmt: on
-"""How a value is written: by the first row whose class it is of."""
+"""Writers by class: the first row with a class of the value counts."""
 
 _WRITERS: dict[type, Write] = {}
 
@@ -94,9 +94,9 @@ def _writer(kind: type) -> Write:
 
 
 def _of_record(kind: type) -> Write:
-    """A writer for one dataclass: its keys are made once.
+    """Return a writer for one dataclass, with its keys prepared once.
 
-    A field that has its default value is left out, so that a gateway of an older release can read what uses no new field.
+    A field with its default value is left out, so that a gateway of an older release can read records that use no new field.
     """
     head, keys = f'{{"_":"{kind.__name__}"', [(f',"{name}":', name, default) for name, default in _fields(kind)]
 
@@ -111,7 +111,7 @@ def _of_record(kind: type) -> Write:
 
 @cache
 def _fields(cls: Any) -> tuple[tuple[str, Any], ...]:
-    """Each field's name and default; MISSING where it has none."""
+    """Return each field's name and default; MISSING if it has none."""
     return tuple((f.name, f.default) for f in dataclasses.fields(cls))
 
 

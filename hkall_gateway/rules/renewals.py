@@ -1,4 +1,4 @@
-"""Why a loan may not be renewed, as a list of reasons in the order in which they are told."""
+"""The reasons against a renewal, as a list in the order in which they are checked."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ OUT: Final = frozenset({Position.ON_LOAN, Position.SHIPPED, Position.AT_BORROWER
 
 
 def renewal_refused(request: Request, due: date, policy: Policy, today: date, staff: bool) -> Refusal | None:
-    """The first reason against a renewal today, or None. Source: HKALL rules R27 to R29."""
+    """Return the first reason against a renewal today, or None. Source: HKALL rules R27 to R29."""
     return _held_back(request, policy, staff) or _outside(due, policy, today, staff)
 
 
 def is_repetition(request: Request, policy: Policy, now: datetime) -> bool:
-    """Whether the same renewal asked again is a repetition: within the window, while the renewal stands.
+    """Return whether the same renewal asked again is a repetition: within the window, while the renewal is in force.
 
     Source: HKALL rules R27, R28.
     """
@@ -28,14 +28,14 @@ def is_repetition(request: Request, policy: Policy, now: datetime) -> bool:
 
 
 def renewal_stands(request: Request) -> bool:
-    """Whether nothing else has happened to a loan since its last renewal: it is out, not returned in between, not recalled."""
+    """Return whether a loan is unchanged since its last renewal: still out, not returned in between, not recalled."""
     renewed_at, moved_at = request.renewed_at, request.moved_at
     moved = renewed_at is not None and moved_at is not None and moved_at > renewed_at
     return is_out(request) and not moved and request.recalled_on is None
 
 
 def is_out(request: Request) -> bool:
-    """Whether a copy is with a patron, or with a partner of ours, and neither lost nor claimed to be returned."""
+    """Return whether a copy is with a patron, or with a partner of ours, and neither lost nor claimed to be returned."""
     return request.position in OUT and request.lost_on is None and request.claimed_on is None
 
 

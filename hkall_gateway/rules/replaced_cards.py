@@ -1,4 +1,4 @@
-"""Which cards of a patron file replace which former ones, and which rows contradict what is known of a card's owner."""
+"""Determines the replaced cards in a patron file, and the rows that contradict the known owner of a card."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Final
 from hkall_gateway.rules.vocabulary import Borrower
 
 UNNAMED: Final = "former_barcode: the row has no name and no e-mail to compare with those of that card's owner"
-"""Why a row is refused that may be of anybody: loans, charges and the PIN of a stranger would be theirs."""
+"""The reason to refuse a row that may be of another person: loans, charges and the PIN would move to a stranger."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatronRow:
-    """A patron, the cards that were theirs before, oldest first, and the FILE:LINE that says so."""
+    """A patron, the patron's former cards, oldest first, and the FILE:LINE of the row."""
 
     where: str
     borrower: Borrower
@@ -28,7 +28,7 @@ class PatronRow:
 
 @dataclass(frozen=True, slots=True)
 class KnownCards:
-    """What is known before a file is loaded: loaded patrons by card, and the present card of each one that was replaced."""
+    """The data before a file is loaded: loaded patrons by card, and the present card of each replaced one."""
 
     patrons: Mapping[str, Borrower] = field(default_factory=dict)
     replaced: Mapping[str, str] = field(default_factory=dict)
@@ -36,14 +36,17 @@ class KnownCards:
 
 @dataclass(frozen=True, slots=True)
 class Replacements:
-    """What a file says of replaced cards: the present card by each former one, and why a row is refused, by its place."""
+    """The replaced cards of a file: the present card by each former one, and the reasons of refused rows, by their index."""
 
     present: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def replacements(rows: Sequence[PatronRow], known: KnownCards) -> Replacements:
-    """The cards that these rows replace. A row is refused whose former card is, or may be, somebody else's."""
+    """Return the cards that these rows replace.
+
+    A row is refused if its former card belongs, or may belong, to another person.
+    """
     owners = {row.card: row for row in rows}
     claims: dict[str, list[PatronRow]] = {}
     for row in rows:
@@ -60,12 +63,12 @@ def replacements(rows: Sequence[PatronRow], known: KnownCards) -> Replacements:
 
 
 def _others(row: PatronRow) -> Iterator[str]:
-    """The former cards of a row; the present one, where an export names it too, is none."""
+    """Return the former cards of a row, without the present one, which some exports name too."""
     return (former for former in row.former if former != row.card)
 
 
 def _chain(row: PatronRow, known: KnownCards) -> Iterator[str]:
-    """The former cards, and those by which they were replaced before: A was replaced by B, and C replaces A."""
+    """Yield the former cards, and those by which they were replaced before: A was replaced by B, and C replaces A."""
     for former in _others(row):
         between = known.replaced.get(former, row.card)
         yield from (card for card in (former, between) if card != row.card)
@@ -74,7 +77,7 @@ def _chain(row: PatronRow, known: KnownCards) -> Iterator[str]:
 def _why_not(
     former: str, row: PatronRow, owners: Mapping[str, PatronRow], claims: Sequence[PatronRow], known: KnownCards
 ) -> str:
-    """Why a card cannot be a former one of this row; "" where it can."""
+    """Return why a card cannot be a former one of this row; "" if it can."""
     said = f"former_barcode: {former!r}"
     if former in owners:
         return f"{said} is the present card of {owners[former].where}"
@@ -93,7 +96,7 @@ def _why_not(
 
 
 def _why_another(before: Borrower, now: Borrower, said: str) -> str:
-    """Why two records are not taken for one person; "" where something agrees, or nothing is known of the owner before."""
+    """Return why two records are not taken for one person; "" if a field agrees, or the earlier record has none of them."""
     if _is_same(before, now) or not any((before.name, before.name_zh, before.email)):
         return ""
     differs = bool(_compared(before, now))
@@ -105,11 +108,11 @@ def _is_same(before: Borrower, now: Borrower) -> bool:
 
 
 def _compared(before: Borrower, now: Borrower) -> list[bool]:
-    """Name, Chinese name and e-mail, where both records have them: whether they agree."""
+    """Compare name, Chinese name and e-mail, as far as both records have them; returns for each whether they agree."""
     pairs = ((before.name, now.name), (before.name_zh, now.name_zh), (before.email, now.email))
     return [_plain(one.reveal()) == _plain(other.reveal()) for one, other in pairs if one and other]
 
 
 def _plain(text: str) -> list[str]:
-    """The words of a name in any order and case: CHAN, Tai-man is Tai Man Chan."""
+    """Return the words of a name in one case, sorted: CHAN, Tai-man is Tai Man Chan."""
     return sorted(re.findall(r"[^\W_]+", text.casefold()))

@@ -1,8 +1,8 @@
 """Every number and choice of the published rules, as one frozen record with its defaults.
 
 hkall.toml holds the same values as data; a site's policy file overlays them key by key. A field's metadata names the rule and
-says what the key does, so that docs/policy.md is generated from here. A table of the file has the name of its field, without
-the trailing underscore that Python's own words need (`return_` is `[return]`). None = absent in the file.
+describes the key, so that docs/policy.md is generated from here. A table of the file has the name of its field, without the
+trailing underscore that Python's keywords need (`return_` is `[return]`). None = absent in the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Scope = Literal["borrow_request", "lend_request", "checkout", "renew", "all"]
 Doubt = Literal["allow_and_flag", "deny"]
 OnClosure = Literal["roll_forward", "keep", "roll_back"]
 TerminalMessage = Literal["01", "09", "11", "15", "17", "19", "23", "25", "29", "35", "37", "63", "65"]
-"""What a terminal may send once it is logged in; 93, 97 and 99 are open to all. Source: SIP2 2.00."""
+"""SIP2 messages that a terminal may send after login; 93, 97 and 99 are open to all. Source: SIP2 2.00."""
 
 
 def _key(default: T, rule: str, doc: str) -> T:
@@ -31,24 +31,24 @@ def _must(rule: str, doc: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Days on which a service is suspended, for everybody or for one partner."""
+    """Days on which a service is suspended, for all partners or for one."""
 
-    scope: Scope = field(metadata=_must("R1", "What is suspended."))
+    scope: Scope = field(metadata=_must("R1", "The suspended service."))
     start: date = field(metadata=_must("R1", "First day, in Hong Kong."))
     end: date = field(metadata=_must("R1", "Last day, in Hong Kong."))
     inclusive: bool = _key(True, "R1", "Whether the last day is suspended too.")
-    message: str = _key("", "R1", "What people are told to do instead.")
+    message: str = _key("", "R1", "The message to patrons: the alternative to use.")
     message_zh: str = _key("", "R1", "The same in Chinese; empty = as above.")
-    partner: str = _key("", "R1", "The one partner it concerns; empty = all.")
+    partner: str = _key("", "R1", "The only partner concerned; empty = all.")
 
 
 @dataclass(frozen=True, slots=True)
 class FineFree:
-    """Days for which nobody is fined: a typhoon, a long closure."""
+    """Days without fines: a typhoon, a long closure."""
 
     start: date = field(metadata=_must("R41", "First day without a fine."))
     end: date = field(metadata=_must("R41", "Last day without a fine."))
-    reason: str = _key("", "R41", "Why, for the record.")
+    reason: str = _key("", "R41", "The reason, for the record.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class StudyModes:
-    """The words of the local system for the two modes of study. Case, blanks, hyphens and full stops do not count."""
+    """The local system's words for the two modes of study. Case, blanks, hyphens and full stops do not count."""
 
     full_time: tuple[str, ...] = _key(("full_time", "FT", "F", "全日制"), "R2", "Words that mean full time.")
     part_time: tuple[str, ...] = _key(
@@ -78,7 +78,7 @@ class StudyModes:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a kind of terminal may do. `checkout` and `checkin` are about books of other libraries alone."""
+    """The permissions of a kind of terminal. `checkout` and `checkin` concern only books of other libraries."""
 
     role: str = field(metadata=_must("R16", "counter, selfcheck, bookdrop or lookup."))
     checkout: bool = field(metadata=_must("R16", "Whether it lends them."))
@@ -90,47 +90,49 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Our own reasons to refuse a borrower, beside the local system's. All are off by default."""
+    """The gateway's own reasons to refuse a borrower, beside the local system's. All are off by default."""
 
-    max_debt_cents: int | None = _key(None, "R2", "Refuse who owes more than this.")
-    on_overdue_recall: bool = _key(False, "R2", "Refuse who keeps a recalled book over its date.")
-    max_long_overdue: int | None = _key(None, "R2", "Refuse who has more long-overdue books than this.")
-    long_overdue_days: int = _key(30, "R2", "From how many days on a book is long overdue.")
+    max_debt_cents: int | None = _key(None, "R2", "Refuse borrowers with a higher debt.")
+    on_overdue_recall: bool = _key(False, "R2", "Refuse borrowers with an overdue recalled book.")
+    max_long_overdue: int | None = _key(None, "R2", "Refuse borrowers with more long-overdue books.")
+    long_overdue_days: int = _key(30, "R2", "Days overdue from which a book is long overdue.")
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How the places that a borrower takes are counted."""
+    """How books count towards a borrower's quota."""
 
-    count_from: Literal["request", "checkout"] = _key("request", "R21", "When a book takes one of its borrower's places.")
-    release_at: Literal["hku_checkin", "lender_checkin"] = _key("hku_checkin", "R21", "When that place is free again.")
+    count_from: Literal["request", "checkout"] = _key("request", "R21", "When a book starts to count towards the quota.")
+    release_at: Literal["hku_checkin", "lender_checkin"] = _key(
+        "hku_checkin", "R21", "When a book stops counting towards the quota."
+    )
     unknown: Literal["allow_and_flag", "deny"] = _key(
         "allow_and_flag", "R21", "When the local loans or the total quota are unknown."
     )
-    ils_counts_hkall: bool = _key(False, "R21", "Whether the local system's count already holds the HKALL books.")
+    ils_counts_hkall: bool = _key(False, "R21", "Whether the local system's count includes the HKALL books.")
 
 
 @dataclass(frozen=True, slots=True)
 class Pickup:
-    """How long a book waits for its borrower."""
+    """How long a book waits on the hold shelf for its borrower."""
 
     days: int = _key(5, "R14", "Calendar days to collect after the letter.")
     count_notice_day: bool = _key(False, "R14", "Whether the letter's own day is the first of them.")
     last_day_closed: Literal["roll_forward", "keep"] = _key(
-        "roll_forward", "R14", "What becomes of the last day to collect when it is a closed day."
+        "roll_forward", "R14", "Where the last day to collect moves if it is a closed day."
     )
     late_pickup: Literal["staff_only", "deny", "allow"] = _key(
         "staff_only",
         "R14",
-        "Who lends a book after its last day while it is still here; a check-in without a card sends it home.",
+        "Who may lend a book after its last day to collect; a check-in without a card sends it home.",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """How a due date meets the calendar."""
+    """How closed days and other dates change a due date."""
 
-    on_closure: OnClosure = field(default="roll_forward", metadata=_must("R19", "What becomes of a due date on a closed day."))
+    on_closure: OnClosure = field(default="roll_forward", metadata=_must("R19", "Where a due date on a closed day moves."))
     cap_to_patron_expiry: bool = _key(False, "R19", "Whether a loan ends with the borrower's card.")
     cap_to_lender_due: bool = _key(
         False, "R19", "Whether a loan ends with the lender's own date; the days of minimum use stay in any case."
@@ -147,32 +149,32 @@ class Renewal:
     base: Literal["renewal_date", "due_date"] = _key("renewal_date", "R32", "From which day the new period counts.")
     overdue: Literal["deny", "staff_only", "allow"] = _key("staff_only", "R29", "Who may renew an overdue loan.")
     expired_or_blocked: Literal["deny", "staff_only", "allow"] = _key(
-        "deny", "R2", "Who may renew with a card that has expired, is blocked or may not use HKALL any more."
+        "deny", "R2", "Who may renew with a card that is expired, blocked or no longer eligible."
     )
     cap_to_lender_due: bool = _key(False, "R32", "Whether a renewal ends with the lender's own date.")
     repeat_window_s: int = _key(
         600, "R27", "Seconds within which the same renewal gets the same answer, if nothing else happened."
     )
     on_lender_refusal: Literal["keep", "revert"] = _key(
-        "keep", "R28", "Whether a renewal stands that the lender refuses for no recall; otherwise the old date is in force."
+        "keep", "R28", "Whether a renewal that the lender refuses without a recall stays in force, or the old date returns."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """What a recall does to a due date."""
+    """How a recall changes a due date."""
 
-    min_use_days: int = _key(15, "R25", "Days of use from the first checkout that no recall takes away.")
+    min_use_days: int = _key(15, "R25", "Days of use from the first checkout that a recall cannot shorten.")
     return_days: int = _key(7, "R26", "Days to bring it back after the recall; 0 is the literal reading.")
     before_pickup: Literal["warn", "return"] = _key(
-        "warn", "R24", "What a recall does before the borrower has the book: staff are warned, or it goes home."
+        "warn", "R24", "Effect of a recall before the borrower has the book: warn staff, or send it home."
     )
     restore_on_cancel: bool = _key(True, "R26", "Whether the earlier due date comes back when the recall is cancelled.")
 
 
 @dataclass(frozen=True, slots=True)
 class Fine:
-    """What a late day costs, in cents of Hong Kong dollars."""
+    """The fine for an overdue day, in cents of Hong Kong dollars."""
 
     overdue_cents: int = _key(200, "R40", "An overdue day.")
     recalled_cents: int = _key(400, "R41", "An overdue day of a recalled book.")
@@ -196,22 +198,22 @@ class Notices:
     cancelled_final: bool = _key(True, "R38", "No library can lend it.")
     renewal: Literal[False] = _key(False, "R30", "Must stay off: the record shows the new date.")
     pickup_expired: bool = _key(False, "R15", "The book goes back.")
-    each_decline: bool = _key(False, "R38", "One library of several said no.")
+    each_decline: bool = _key(False, "R38", "One library of several declined.")
     renewal_denied: bool = _key(True, "R28", "The lender did not grant a renewal, or took one back.")
 
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """How the way home is announced."""
+    """How the return of a book to its lender is announced."""
 
     announce: Literal["at_checkin", "on_dispatch"] = _key(
-        "at_checkin", "R16", "When the lender is told that its book is on its way home."
+        "at_checkin", "R16", "When the lender is notified that its book is on its way home."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Bookdrop:
-    """What happens to a book of another library in our book drop."""
+    """How a book of another library in our book drop is handled."""
 
     policy: Literal["refuse", "accept_and_flag"] = _key("refuse", "R17", "Whether the drop ends the loan.")
     fine: Literal["until_counter", "until_drop"] = _key(
@@ -228,7 +230,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Lending:
-    """What we lend to others."""
+    """Whether and which books we lend to other libraries."""
 
     open: bool = _key(True, "R1", "Whether we lend at all.")
     institutional_days: int = _key(45, "R19", "Days until we expect a book back, its travel included.")
@@ -236,14 +238,14 @@ class Lending:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """How old the list of copies may be by which a lender is asked."""
+    """How old the list of copies used to choose a lender may be."""
 
     fresh_s: int = _key(900, "R7", "An older one is checked on the lender's shelf first, where it answers look-ups.")
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """After how many days staff are told that something stands still. On a way, the partner's `courier_days` come on top."""
+    """After how many days staff are notified of a stalled request. In transit, the partner's `courier_days` are added."""
 
     new_days: int = _key(1, "R10", "Placed, and no library asked.")
     requested_days: int = _key(3, "R11", "Asked of a lender that has not sent it.")
@@ -261,12 +263,12 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long what is over is remembered. What is not paid, claimed or not told yet is never touched."""
+    """How long ended records are kept. Unpaid, claimed and unsent ones are never touched."""
 
-    anonymise_days: int = _key(180, "R44", "Days after its end that a request forgets its patron; 0 = never.")
-    archive_days: int = _key(0, "R44", "Days after its end that a request moves to the archive; 0 = never.")
+    anonymise_days: int = _key(180, "R44", "Days after its end until a request is anonymised; 0 = never.")
+    archive_days: int = _key(0, "R44", "Days after its end until a request moves to the archive; 0 = never.")
     archive_file: str = _key("", "R44", "The archive, compressed JSON lines; empty = only the command archives.")
-    messages_days: int = _key(90, "R44", "Days that a message is kept after it was made, once it is told; 0 = always.")
+    messages_days: int = _key(90, "R44", "Days that a sent message is kept after its creation; 0 = always.")
 
 
 FULL = "full_time"
@@ -320,7 +322,7 @@ LABELS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The whole policy file. `Policy()` is the published rules with the defaults where they are silent."""
+    """The whole policy file. `Policy()` is the published rules, with defaults for the points that they leave open."""
 
     materials: tuple[str, ...] = _key(("book",), "R5", "Kinds of material that may be requested or lent.")
     local_available_statuses: tuple[str, ...] = _key(
@@ -328,7 +330,7 @@ class Policy:
     )
     local_availability_unknown: Doubt = field(
         default="allow_and_flag",
-        metadata=_must("R6", "When our own copies cannot be asked, or have a state that nobody knows."),
+        metadata=_must("R6", "If the local system cannot be asked for our own copies, or their status is unknown."),
     )
     lendable_statuses: tuple[str, ...] = _key(
         AVAILABLE, "R7", "States of a copy that may be asked for, or lent, each with its synonyms."
@@ -340,30 +342,28 @@ class Policy:
     declined_while_suspended: Literal["wait", "end"] = _key(
         "wait",
         "R1",
-        "A lender says no while requests are suspended: wait and ask the next one after it, or end with the letter.",
+        "If a lender declines during a suspension: wait and ask the next one after it, or end with the letter.",
     )
-    service_windows: tuple[Window, ...] = _key(WINDOWS, "R1", "Days on which something is suspended.")
+    service_windows: tuple[Window, ...] = _key(WINDOWS, "R1", "Days on which a service is suspended.")
     fine_free: tuple[FineFree, ...] = _key((), "R41", "Days without fines.")
-    categories: tuple[Category, ...] = _key(CATEGORIES, "R18", "Who may borrow, how many and how long.")
-    roles: tuple[Role, ...] = _key(ROLES, "R16", "What each kind of terminal may do.")
+    categories: tuple[Category, ...] = _key(CATEGORIES, "R18", "Categories of borrowers, with quota and loan period.")
+    roles: tuple[Role, ...] = _key(ROLES, "R16", "Permissions of each kind of terminal.")
     study_modes: StudyModes = field(default_factory=StudyModes, metadata=_must("R2", "Words for the mode of study."))
     block: Block = field(default_factory=Block, metadata=_must("R2", "Our own thresholds."))
-    quota: Quota = field(default_factory=Quota, metadata=_must("R20", "How places are counted."))
+    quota: Quota = field(default_factory=Quota, metadata=_must("R20", "How the quota is counted."))
     pickup: Pickup = field(default_factory=Pickup, metadata=_must("R14", "The hold shelf."))
     due: Due = field(default_factory=Due, metadata=_must("R19", "Due dates."))
     renewal: Renewal = field(default_factory=Renewal, metadata=_must("R27", "Renewals."))
     recall: Recall = field(default_factory=Recall, metadata=_must("R25", "Recalls."))
     fine: Fine = field(default_factory=Fine, metadata=_must("R40", "Fines."))
     notices: Notices = field(default_factory=Notices, metadata=_must("R12", "Letters."))
-    return_: Return = field(default_factory=Return, metadata=_must("R16", "The way home."))
+    return_: Return = field(default_factory=Return, metadata=_must("R16", "The return to the lender."))
     bookdrop: Bookdrop = field(default_factory=Bookdrop, metadata=_must("R17", "The book drop."))
     cancel: Cancel = field(default_factory=Cancel, metadata=_must("R34", "Cancellation by the patron."))
-    lending: Lending = field(default_factory=Lending, metadata=_must("R1", "What we lend."))
-    availability: Availability = field(
-        default_factory=Availability, metadata=_must("R7", "What we know of other libraries' shelves.")
-    )
-    waits: Waits = field(default_factory=Waits, metadata=_must("R11", "When staff are told."))
-    retention: Retention = field(default_factory=Retention, metadata=_must("R44", "What is forgotten, and when."))
+    lending: Lending = field(default_factory=Lending, metadata=_must("R1", "Lending to other libraries."))
+    availability: Availability = field(default_factory=Availability, metadata=_must("R7", "Availability at other libraries."))
+    waits: Waits = field(default_factory=Waits, metadata=_must("R11", "When staff are notified."))
+    retention: Retention = field(default_factory=Retention, metadata=_must("R44", "Anonymisation and deletion."))
     labels: Mapping[str, str] = field(
-        default_factory=lambda: dict(LABELS), metadata=_must("R35", "What patrons see of a position.")
+        default_factory=lambda: dict(LABELS), metadata=_must("R35", "Labels of the positions for patrons.")
     )

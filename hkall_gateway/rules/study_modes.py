@@ -9,14 +9,14 @@ from hkall_gateway.rules.settings import StudyModes
 
 
 class StudyMode(StrEnum):
-    """How a student studies; the values are those of `categories.study_mode_required`."""
+    """A student's mode of study; the values are those of `categories.study_mode_required`."""
 
     FULL_TIME = "full_time"
     PART_TIME = "part_time"
 
 
 def study_mode_of(word: str, words: StudyModes) -> StudyMode | None:
-    """The mode that a word of the local system means; None for no word, and for one that the policy does not list.
+    """Return the mode that a word of the local system means; None for no word, and for one that the policy does not list.
 
     Case, blanks, hyphens, underscores and full stops do not count.
     Source: HKALL rules R2.
@@ -25,7 +25,7 @@ def study_mode_of(word: str, words: StudyModes) -> StudyMode | None:
 
 
 def folded(word: str) -> str:
-    """A word as it is compared: `Full-time`, `FULL TIME` and `full_time` are one; "" for a word of signs only."""
+    """Return a word for comparison: `Full-time`, `FULL TIME` and `full_time` are one; "" for a word of signs only."""
     return "".join(letter for letter in word.casefold() if letter.isalnum())
 
 

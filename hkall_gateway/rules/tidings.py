@@ -1,4 +1,4 @@
-"""What must be told to others about a request, in our words: the records that wait in the outbox."""
+"""Messages to partners and letters to patrons about a request, as records in the outbox."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Request
 @record
 @fixed(frozen=True, slots=True)
 class Telling:
-    """What a partner must be told about a request, as the facts stood when it happened. Dates are civil dates.
+    """A message to a partner about a request, with the facts at the time of the event. Dates are civil dates.
 
-    `their_number` is the lender's own for the request, as AGENCY:VALUE; it, `author` and `call_number` are looked up when it
-    is told.
+    `their_number` is the lender's own number of the request, as AGENCY:VALUE; it, `author` and `call_number` are looked up when
+    the message is sent.
     """
 
     send: str
@@ -44,9 +44,9 @@ class Telling:
 @record
 @fixed(frozen=True, slots=True)
 class Letter:
-    """A letter to a patron. Who they are and where they live is looked up when it is sent, never kept in the outbox.
+    """A letter to a patron. Name and address are looked up when it is sent, never kept in the outbox.
 
-    `lender` is the library of which it speaks: the one that declined, where it tells of that; else the one asked now.
+    `lender` is the library that it names: the one that declined, in a letter about that; else the one asked now.
     """
 
     send: str
@@ -64,18 +64,18 @@ class Letter:
 
 
 def is_letter(send: Send) -> bool:
-    """Whether it goes to a patron by mail; everything else goes to a partner."""
+    """Return whether it goes to a patron by mail; all others go to a partner."""
     return send.name.startswith("LETTER_")
 
 
 ABOUT_THE_CHOSEN = frozenset({Send.ASK_LENDER, Send.CANCEL_AT_LENDER})
-"""What is told of the copy that a lender is asked for; everything else is about a copy that the request has."""
+"""Messages about the copy that a lender is asked for; all others are about a copy that the request has."""
 DESCRIBED = frozenset({Send.ASK_LENDER, Send.TELL_BORROWER_SHIPPED})
-"""What is told with the title, the author and the call number of its copy."""
+"""Messages with the title, the author and the call number of the copy."""
 
 
 def telling(send: Send, about: Request, now: datetime, chosen: Candidate | None = None) -> Telling:
-    """What the partner must hear about a request as it stands; `chosen` is the copy that a lender is asked for."""
+    """Return the message to the partner about a request in its present state; `chosen` is the copy to ask a lender for."""
     asked_for = ItemKey(chosen.agency, chosen.barcode) if chosen else None
     return Telling(
         send=send.value,

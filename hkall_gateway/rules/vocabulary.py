@@ -1,4 +1,4 @@
-"""The words of the house: who borrows, what is lent, where a request stands, and why the answer is no."""
+"""The vocabulary of the rules: borrowers, items, requests and their positions, reasons of refusals."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hkall_gateway.rules.fixed import fixed
 class Sensitive:
     """Text that must not be shown: a PIN, a password, a name, an address.
 
-    It prints as a dot, so that a log line, an error message or a `repr` cannot leak it. `reveal()` is the one way to the
-    plain text; searching for that word finds every place that needs it.
+    It prints as a dot, so that a log line, an error message or a `repr` cannot leak it. `reveal()` is the only way to the plain
+    text; searching for that word finds every place that needs it.
     """
 
     __slots__ = ("_text",)
@@ -40,14 +40,14 @@ class Sensitive:
 
 
 class Side(StrEnum):
-    """Whose part we play in a request."""
+    """Our part in a request."""
 
     BORROWING = "borrow"
     LENDING = "lend"
 
 
 class Position(StrEnum):
-    """Where a request stands. Everything else about it is a fact (recalled, overdue, lost …)."""
+    """The position of a request in its life cycle. All else is a field of the request (recalled, overdue, lost …)."""
 
     NEW = "NEW"
     REQUESTED = "REQUESTED"
@@ -70,7 +70,7 @@ class Position(StrEnum):
 
 
 class Why(StrEnum):
-    """Every reason for a no; `RULES` names the published rule behind it."""
+    """Every reason for a refusal; `RULES` names the published rule behind it."""
 
     SERVICE_SUSPENDED = "service_suspended"
     UNKNOWN_BORROWER = "unknown_borrower"
@@ -174,7 +174,7 @@ NOTHING = Sensitive("")
 
 
 class ItemKey(NamedTuple):
-    """An item's identity. Barcodes of eight universities overlap, so a barcode alone names nothing."""
+    """An item's identity. Barcodes of eight universities overlap, so a barcode alone identifies no item."""
 
     agency: str
     barcode: str
@@ -182,10 +182,10 @@ class ItemKey(NamedTuple):
 
 @fixed(frozen=True, slots=True)
 class By:
-    """Who did it and how it came: for the journal and the log.
+    """The actor of a change and its channel, for the journal and the log.
 
-    `who` is a terminal, an agency, a member of staff or "timer"; `channel` is sip2, ncip, cli or timer; `message` is the
-    code or service; `corr` follows one conversation from the first byte to the last delivery.
+    `who` is a terminal, an agency, a member of staff or "timer"; `channel` is sip2, ncip, cli or timer; `message` is the code
+    or service; `corr` follows one conversation from the first byte to the last delivery.
     """
 
     who: str
@@ -243,17 +243,17 @@ class Holding:
 
 @fixed(frozen=True, slots=True)
 class Request:
-    """One book for one borrower, on either side, from the wish to the end.
+    """One book for one borrower, on either side, from placing the request to its end.
 
-    Borrowing: `partner` is the lender asked now, `patron` our patron. Lending: `partner` is the borrowing library and
-    `patron` is empty, since a lender never learns the patron. `wire_agency` and `wire_id` are the RequestId under which
-    `partner` knows it; `placed_by` and `placed_id` the RequestId of whoever placed it. Dates are civil dates in Hong Kong:
-    the book is on time on the whole of `due`; `lender_due` is the date the lender expects it back. `recalled_on` stands while
-    a recall is in force; one that was taken back is kept for the fine alone, as `recall_was_on` and `recall_cancelled_on`.
-    `due_before_recall` is the date that a recall shortened: `due` where we borrow, `lender_due` where we lend.
-    `due_before_renewal` is the date that the last renewal moved, `due_asked` the one for which a lender is being asked.
-    `dropped_on`: the day on which it was put into the book drop, while it is on loan and the counter does not have it.
-    Nobody wants the book any more after `need_before`. `anonymised`: it is over, and who borrowed is forgotten.
+    Borrowing: `partner` is the lender asked now, `patron` our patron. Lending: `partner` is the borrowing library and `patron`
+    is empty, since a lender never learns the patron. `wire_agency` and `wire_id` are the RequestId under which `partner` knows
+    it; `placed_by` and `placed_id` the RequestId of the system that placed it. Dates are civil dates in Hong Kong: the book is
+    on time on the whole of `due`; `lender_due` is the date the lender expects it back. `recalled_on` is set while a recall is
+    in force; a cancelled one is kept only for the fine, as `recall_was_on` and `recall_cancelled_on`. `due_before_recall` is
+    the date that a recall shortened: `due` when we borrow, `lender_due` when we lend. `due_before_renewal` is the date that the
+    last renewal moved, `due_asked` the one for which a lender is being asked. `dropped_on`: the day on which it was put into
+    the book drop, while it is on loan and the counter does not have it. The book is not wanted after `need_before`.
+    `anonymised`: the request has ended, and its borrower was removed.
     """
 
     id: str
@@ -315,7 +315,7 @@ class Request:
 
 @fixed(frozen=True, slots=True)
 class RequestLine:
-    """As much of a request as a patron's record shows and a borrower's standing asks for; its fields are those of `Request`."""
+    """The fields of a request that a patron's record and the checks of a borrower need, named as in `Request`."""
 
     id: str
     position: Position
@@ -346,8 +346,8 @@ class RequestLine:
 class Candidate:
     """One copy that could fill a request, with its rank, or the reason why it was passed over.
 
-    `wire_id` is the RequestId value under which its library was asked; empty until it was. `reason` is why it has its rank.
-    `their_number` is the RequestId that the library answered with instead, as AGENCY:VALUE; "" where it has none of its own.
+    `wire_id` is the RequestId value under which its library was asked; empty until it was. `reason` explains its rank.
+    `their_number` is the RequestId that the library answered with instead, as AGENCY:VALUE; "" if it has none of its own.
     """
 
     request: str
@@ -364,9 +364,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Charges:
-    """What the owner of a lost or damaged book charges, in cents. Source: HKALL rules R45.
+    """The owner's charges for a lost or damaged book, in cents. Source: HKALL rules R45.
 
-    `refund_if_found_days`: a lost book found within so many days is paid back, the processing fee apart; 0 = never.
+    `refund_if_found_days`: a lost book found within so many days is refunded, except the processing fee; 0 = never.
     """
 
     processing_cents: int = 0
@@ -377,17 +377,20 @@ class Charges:
 
 
 Meaning = Literal["fault", "later", "refused", "already"]
-"""What a partner's no means: its channel is wrong and a person must mend it, it may pass, it is final, or it knew already."""
+"""The meaning of a partner's refusal.
+
+fault: the channel is misconfigured and a person must correct it; later: temporary; refused: final; already: known before.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Partner:
-    """A library of the consortium, as the directory knows it. Source: the configuration page, [[partners]].
+    """A library of the consortium, with its data in the directory. Source: the configuration page, [[partners]].
 
-    `application_profile`: the ApplicationProfileType of what is written to it; `item_id_type`: the ItemIdentifierType of a
-    barcode there. `request_type` and `request_scope_type`: those with which it is asked for a copy; "" where the flow's own
-    will do. `problems`: what a ProblemType of its own, or words in its ProblemDetail or ProblemValue, mean, as (words,
-    meaning); they go before the standard's. `from_system_id`: the FromSystemId of what is written to it; "" for none.
+    `application_profile`: the ApplicationProfileType of messages to it; `item_id_type`: the ItemIdentifierType of a barcode
+    there. `request_type` and `request_scope_type`: the values in requests for a copy; "" for those of the flow. `problems`:
+    meanings of its own ProblemTypes, or of words in its ProblemDetail or ProblemValue, as (words, meaning); they precede the
+    standard's. `from_system_id`: the FromSystemId of messages to it; "" for none.
     """
 
     agency: str
@@ -418,7 +421,7 @@ class Partner:
 
 @fixed(frozen=True, slots=True)
 class Grant:
-    """Yes. `due` where the answer is a date; `facts` is what decided, for `explain`."""
+    """A permission. `due` if the answer is a date; `facts` are the facts that decided, for `explain`."""
 
     due: date | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -426,7 +429,7 @@ class Grant:
 
 @fixed(frozen=True, slots=True)
 class Refusal:
-    """No, and why. `detail` fills the blanks of the sentence shown to people (numbers, dates, a place)."""
+    """A refusal and its reason. `detail` fills the placeholders of the text shown to people (numbers, dates, a place)."""
 
     why: Why
     detail: Mapping[str, object] = field(default_factory=dict)
@@ -439,8 +442,8 @@ class Refusal:
 
 
 class BadStep(Exception):
-    """A step that the life cycle does not have: a bug."""
+    """A step that is not in the life cycle: a bug."""
 
 
 class LostRace(BadStep):
-    """A request that somebody else moved first: decided again, it is decided by where it stands now."""
+    """Another unit moved the request first. The unit is run again on its new position."""

@@ -1,4 +1,7 @@
-"""How long a request may stand in one position before somebody looks. Source: the limits of BONUS+, OhioLINK and MOBIUS."""
+"""Limits of the time that a request may stay in one position before staff look at it.
+
+Source: the limits of BONUS+, OhioLINK and MOBIUS.
+"""
 
 from __future__ import annotations
 
@@ -26,26 +29,26 @@ KEYS: Final[Mapping[Position, str]] = MappingProxyType(
         P.SHIPPED: "shipped_days",
     }
 )
-"""The key of `[waits]` for each position in which nothing should stand. A loan has its due date instead."""
+"""The key of `[waits]` for each position with a limit. A loan has its due date instead."""
 
 ON_A_WAY: Final = frozenset({P.IN_TRANSIT, P.RETURN_TRANSIT, P.SHIPPED})
 
 
 def limit(position: Position, courier_days: int, waits: Waits) -> timedelta:
-    """How long a request may stand in a position of KEYS."""
+    """Return how long a request may stay in a position of KEYS."""
     days: int = getattr(waits, KEYS[position])
     return timedelta(days=days + (courier_days if position in ON_A_WAY else 0))
 
 
 def stands_still(request: Request, courier_days: int, waits: Waits, now: datetime) -> bool:
-    """Whether staff should look at this request at `now` (aware): it stood too long, or our book is long overdue."""
+    """Return whether staff should look at this request at `now` (aware): stalled too long, or our book long overdue."""
     if request.position in KEYS and request.moved_at is not None:
         return now - request.moved_at > limit(request.position, courier_days, waits)
     return long_overdue(request, waits, now)
 
 
 def long_overdue(request: Request, waits: Waits, now: datetime) -> bool:
-    """A book of ours that its borrower should have sent back `lender_overdue_days` days ago (R19)."""
+    """Return whether a book of ours should have been sent back by its borrower `lender_overdue_days` days ago (R19)."""
     ours = request.side is Side.LENDING and request.position is P.AT_BORROWER
     due = request.lender_due if ours else None
     return due is not None and calendar.civil(now) > calendar.after(due, waits.lender_overdue_days)

@@ -1,4 +1,4 @@
-"""Days on which a service is suspended, and days that are over."""
+"""Service windows: days on which a service is suspended, and days in the past."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hkall_gateway.rules.vocabulary import Refusal, Why
 
 
 def suspended(scope: Scope, policy: Policy, now: datetime, partner: str = "") -> Refusal | None:
-    """Why a service is not given today, or None. Windows of one partner count only where `partner` is that one.
+    """Return why a service is suspended today, or None. Windows of one partner count only if `partner` is that one.
 
     Source: HKALL rules R1.
     """
@@ -19,22 +19,22 @@ def suspended(scope: Scope, policy: Policy, now: datetime, partner: str = "") ->
 
 
 def stopped_with(partner: str, scope: Scope, policy: Policy, now: datetime) -> Window | None:
-    """The window that stops a service with this one partner, or None; windows for everybody do not count.
+    """Return the window that stops a service with this one partner, or None; windows for all partners do not count.
 
-    A window for everybody refuses new wishes only: what was asked before it goes on. Source: HKALL rules R1.
+    A window for all partners refuses only new requests: those placed before it go on. Source: HKALL rules R1.
     """
     return window(scope, policy, civil(now), (partner,))
 
 
 def window(scope: Scope, policy: Policy, day: date, partners: tuple[str, ...]) -> Window | None:
-    """The first window over that day, scope and one of `partners` ("" = everybody). Source: HKALL rules R1."""
+    """Return the first window over that day, scope and one of `partners` ("" = all partners). Source: HKALL rules R1."""
     return next(
         (w for w in policy.service_windows if w.scope in (scope, "all") and w.partner in partners and _covers(w, day)), None
     )
 
 
 def over(last: date | None, now: datetime) -> Refusal | None:
-    """Why nobody can want a book until that day: it is over. None where it is not, or where no day is named."""
+    """Return a refusal if the last day on which a book is wanted is in the past; None if not, or if no day is named."""
     return Refusal(Why.WRONG_DATE, {"on": last}) if last and last < civil(now) else None
 
 

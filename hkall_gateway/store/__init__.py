@@ -1,1 +1,1 @@
-"""What is remembered: tables, the unit of work, the outbox, and the only commit in the program."""
+"""Persistence: tables, the unit of work, the outbox, and the only commit in the program."""

@@ -1,4 +1,4 @@
-"""What terminals wrote down here: cards that they blocked, and what they know of a copy's make."""
+"""Data recorded by terminals: cards that they blocked, and item properties of copies."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from hkall_gateway.store.unit import Unit
 
 
 def is_blocked(unit: Unit, card: str) -> bool:
-    """Whether a terminal blocked this card here and nobody has lifted it."""
+    """Return whether a terminal blocked this card and the block has not been lifted."""
     return unit.execute(select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == card)).first() is not None
 
 
 def block(unit: Unit, card: str, text: str, now: datetime, by: By, *, retained: bool) -> bool:
-    """Block a card; False if it was blocked already. `text` is the terminal's own reason, `retained`: it kept the card."""
+    """Block a card; False if it was blocked already.
+
+    `text` is the terminal's reason. `retained`: the terminal kept the card.
+    """
     if is_blocked(unit, card):
         return False
     row = {"card": card, "who": by.who, "at": now, "reason": text, "retained": retained}
@@ -28,7 +31,7 @@ def block(unit: Unit, card: str, text: str, now: datetime, by: By, *, retained: 
 
 
 def lift(unit: Unit, card: str, now: datetime, by: By) -> bool:
-    """Lift what a terminal blocked; False if nothing was."""
+    """Lift a terminal's block; False if there was none."""
     lifted = unit.execute(delete(CARD_BLOCKS).where(CARD_BLOCKS.c.card == card)).rowcount > 0
     if lifted:
         unit.note(about_card(card), "LIFT_BLOCK", {}, now, by)
@@ -36,20 +39,20 @@ def lift(unit: Unit, card: str, now: datetime, by: By) -> bool:
 
 
 def properties_of(unit: Unit, item: ItemKey) -> str:
-    """What a terminal noted of this copy; "" for nothing."""
+    """Return the item properties that a terminal recorded for this copy, or ""."""
     row = _NOTED.first(unit.connection, agency=item.agency, barcode=item.barcode)
     return str(row["text"]) if row else ""
 
 
 def note_properties(unit: Unit, item: ItemKey, text: str, now: datetime, by: By) -> None:
-    """Remember what a terminal says of this copy, in place of what it said before."""
+    """Record a terminal's item properties for this copy; replaces earlier ones."""
     row = {"text": text, "who": by.who, "at": now}
     if unit.execute(update(PROPERTIES).where(*_this(item)).values(**row)).rowcount == 0:
         unit.execute(insert(PROPERTIES).values(agency=item.agency, barcode=item.barcode, **row))
 
 
 def titles(unit: Unit, words: str) -> tuple[str, ...]:
-    """The union catalogue's numbers of the title that is called, or numbered, exactly so; at most two are looked for."""
+    """Return the union catalogue's numbers of the titles with exactly this number or title, at most two."""
     if unit.copies(words):
         return (words,)
     found = select(HOLDINGS.c.bib_id).where(HOLDINGS.c.title == words).distinct().order_by(HOLDINGS.c.bib_id).limit(2)
@@ -66,5 +69,5 @@ def _this(item: ItemKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
 
 
 def about_card(card: str) -> Request:
-    """A line of the journal that is about a card and no request."""
+    """Return a bare request for a journal line about a card, not about a request."""
     return Request("", Side.BORROWING, Position.NEW, "", "", patron=card)

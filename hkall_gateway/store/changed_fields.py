@@ -1,4 +1,4 @@
-"""The facts of a request one by one: which of them are new, and the request with those."""
+"""The fields of a request by name: finds changed fields, and makes a request with them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from hkall_gateway.rules.vocabulary import Position, Request, Sensitive, Side
 
 NAMES = tuple(field.name for field in fields(Request))
-"""Every fact of a request, in the order in which its row is read."""
+"""The fields of a request, in the order in which its row is read."""
 BLANK = Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib_id="")
-"""What a request is compared with that is only just made, and what stands for one where there is none."""
+"""An empty request, used to compare a new request with, and in place of a missing one."""
 
 _CELLS, _PLACES = attrgetter(*NAMES), {name: place for place, name in enumerate(NAMES)}
 
 
 def facts_of(request: Request) -> dict[str, Any]:
-    """All of them by name."""
+    """Return all fields by name."""
     return dict(zip(NAMES, _CELLS(request), strict=True))
 
 
 def news(before: Request, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `facts` that are not yet so, and in any case the position. AttributeError for what is no fact of a request."""
+    """Return those of `facts` that differ from the request, and always the position. AttributeError for an unknown field."""
     return {name: value for name, value in facts.items() if name == "position" or getattr(before, name) != value}
 
 
 def with_facts(request: Request, facts: Mapping[str, Any]) -> Request:
-    """The request with these facts; `dataclasses.replace` takes twice as long for so many fields."""
+    """Return the request with these fields; `dataclasses.replace` takes twice as long for so many fields."""
     cells = list(_CELLS(request))
     for name, value in facts.items():
         cells[_PLACES[name]] = value
@@ -36,5 +36,5 @@ def with_facts(request: Request, facts: Mapping[str, Any]) -> Request:
 
 
 def shown(detail: Mapping[str, object]) -> dict[str, object]:
-    """What may stand in the journal: a secret is a dot there, as everywhere."""
+    """Return the detail for the journal, with each secret shown as a dot."""
     return {name: repr(value) if isinstance(value, Sensitive) else value for name, value in detail.items()}

@@ -1,4 +1,4 @@
-"""Money: what patrons owe, what they paid, what was waived. Integer cents; every change is a line of the journal."""
+"""Money: charges, payments and waivers of patrons. Integer cents; every change is a line of the journal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OVERDUE = "overdue"
 
 
 def charge(unit: Unit, request: Request, kind: str, cents: int, rule: str, now: datetime, by: By) -> int:
-    """The patron owes this for the request, in cents of Hong Kong dollars; the charge's number."""
+    """Charge the patron for the request, in cents of Hong Kong dollars; return the charge's number."""
     row = {
         "request": request.id,
         "patron": request.patron,
@@ -36,47 +36,47 @@ def charge(unit: Unit, request: Request, kind: str, cents: int, rule: str, now: 
 
 
 def charged_cents(unit: Unit, request: Request) -> int:
-    """What was charged already for the present due date: fines of earlier due dates stand for themselves."""
+    """Return the overdue fines charged for the present due date; fines for earlier due dates are separate."""
     wanted = (FINES.c.request == request.id, FINES.c.kind == OVERDUE, FINES.c.due == request.due)
     return unit.execute(select(func.sum(FINES.c.cents)).where(*wanted)).scalar() or 0
 
 
 def charges_for(unit: Unit, request: str, kind: str) -> tuple[Charged, ...]:
-    """The charges of one kind for one request, oldest first."""
+    """Return the charges of one kind for one request, oldest first."""
     return _found(unit, FINES.c.request == request, FINES.c.kind == kind)
 
 
 def charge_numbered(unit: Unit, number: int) -> Charged | None:
-    """One charge by its number."""
+    """Return one charge by its number."""
     return next(iter(_found(unit, FINES.c.id == number)), None)
 
 
 def unsettled(unit: Unit) -> tuple[Charged, ...]:
-    """Every charge on which something is left to pay, oldest first, for the operators."""
+    """Return every charge with an unpaid rest, oldest first, for the operators."""
     return _found(unit, IS_UNPAID)
 
 
 def take(unit: Unit, fine: Charged, cents: int, now: datetime, by: By) -> None:
-    """So much of a charge is paid."""
+    """Record a payment of `cents` towards a charge."""
     _change(unit, fine, paid_cents=fine.paid_cents + cents)
     unit.note(_about(unit, fine), "PAY", {"fine": fine.id, "cents": cents}, now, by, "R40")
 
 
 def let_off(unit: Unit, fine: Charged, cents: int, reason: str, now: datetime, by: By) -> None:
-    """So much of a charge need not be paid."""
+    """Waive `cents` of a charge."""
     _change(unit, fine, waived_cents=fine.waived_cents + cents)
     unit.note(_about(unit, fine), "WAIVE", {"fine": fine.id, "cents": cents, "because": reason}, now, by, "R40")
 
 
 def payment_known(unit: Unit, card: str, who: str, transaction_id: str) -> tuple[int, str] | None:
-    """(cents, outcome) of a payment that was taken before; None for a new one, or one without a number."""
+    """Return (cents, outcome) of a payment that was taken before; None for a new one, or one without a number."""
     wanted = (PAYMENTS.c.patron == card, PAYMENTS.c.who == who, PAYMENTS.c.transaction_id == transaction_id)
     row = unit.execute(select(PAYMENTS).where(*wanted)).mappings().first() if transaction_id else None
     return (row["cents"], row["outcome"]) if row else None
 
 
 def keep_payment(unit: Unit, card: str, transaction_id: str, cents: int, outcome: str, now: datetime, by: By) -> None:
-    """Remember a payment with its outcome."""
+    """Record a payment with its outcome."""
     row = {"patron": card, "who": by.who, "transaction_id": transaction_id, "cents": cents, "currency": CURRENCY}
     unit.execute(insert(PAYMENTS).values(**row, at=now, outcome=outcome))
 
@@ -91,6 +91,6 @@ def _change(unit: Unit, fine: Charged, **values: int) -> None:
 
 
 def _about(unit: Unit, fine: Charged) -> Request:
-    """The request behind a charge; a bare one with the patron's card where it is gone."""
+    """Return the request behind a charge; if it was deleted, a bare one with the patron's card."""
     bare = Request(fine.request, Side.BORROWING, Position.CLOSED, "", "", patron=fine.patron)
     return unit.request(fine.request) or bare

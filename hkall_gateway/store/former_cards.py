@@ -1,4 +1,4 @@
-"""Cards that were replaced: which number a person has now, and how all that is kept of them moves to it."""
+"""Replaced cards: finds a person's present number, and moves all records to it."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ from hkall_gateway.store.upsert import insert_or_write_over
 
 F = FORMER_CARDS.c
 MOST_ASKED: Final = 500
-"""Cards of one question."""
+"""Number of cards in one query."""
 
 
 def present_card(unit: Unit, card: str) -> str:
-    """The card by which this one was replaced; "" where it was not."""
+    """Return the card that replaced this one, or ""."""
     return next((present for present, _who in _PRESENT.cells(unit.connection, card=card)), "")
 
 
 def who_replaced(unit: Unit, card: str) -> str:
-    """Who said that this card was replaced; "" where nobody did, or where it is a loaded patron's again."""
+    """Return the source of the replacement of this card; "" if it was not replaced, or is a loaded patron's card again."""
     who = next((who for _present, who in _PRESENT.cells(unit.connection, card=card)), "")
     return "" if who and unit.patron(card) else who
 
 
 def card_now(unit: Unit, card: str) -> str:
-    """The card that the owner of this one has now: this one, unless it was replaced and nobody else was given it."""
+    """Return the present card of the owner of this card: itself, unless it was replaced and not given to another patron."""
     return card if unit.patron(card) else present_card(unit, card) or card
 
 
 def has_anything(unit: Unit, card: str) -> bool:
-    """Whether something is kept under this number: open requests, charges, a block."""
+    """Return whether there are records under this number: open requests, charges, a block."""
     return bool(unit.open_lines(card) or unit.charges(card)) or is_blocked(unit, card)
 
 
 def cards_of(unit: Unit, card: str) -> tuple[str, ...]:
-    """All cards of the person who has, or had, this one: the present card first, then the former ones."""
+    """Return all present and former cards of this card's owner: the present card first."""
     present = card_now(unit, card)
     return (present, *(former for (former,) in _FORMER.cells(unit.connection, present=present)))
 
 
 def history(unit: Unit, what: str) -> tuple[dict[str, Any], ...]:
-    """As `unit.history`; of a card with what is known of its owner's other cards."""
+    """Return `unit.history`; for a card, that of all cards of its owner."""
     lines = {line["id"]: line for one in cards_of(unit, what) for line in unit.history(one)}
     return tuple(lines[number] for number in sorted(lines))
 
@@ -67,7 +67,7 @@ def history(unit: Unit, what: str) -> tuple[dict[str, Any], ...]:
 
 
 def judge(unit: Unit, rows: Sequence[PatronRow]) -> Replacements:
-    """What these rows replace and is not replaced yet, and which of them are refused."""
+    """Sort the replacements in these rows into new ones and refused ones."""
     replaced = {row["card"]: row["present"] for row in unit.execute(select(F.card, F.present)).mappings()}
     former = {card for row in rows for card in row.former}
     named = sorted(former | {replaced[card] for card in former & replaced.keys()})
@@ -82,12 +82,12 @@ def judge(unit: Unit, rows: Sequence[PatronRow]) -> Replacements:
 
 
 def reinstate(unit: Unit, cards: Collection[str]) -> None:
-    """These cards are in use: what was known of an earlier owner's replacement is forgotten."""
+    """Remove the replacement records of cards that are in use again, by a new owner."""
     unit.execute(delete(FORMER_CARDS).where(F.card.in_(cards)))
 
 
 def forget_former_cards_of(unit: Unit, load_before: int) -> None:
-    """The former cards of patrons whom an import before this number named last."""
+    """Delete the former cards of patrons last named by an import before this number."""
     gone = select(PATRONS.c.barcode).where(PATRONS.c.load < load_before)
     unit.execute(delete(FORMER_CARDS).where(F.present.in_(gone)))
 
@@ -96,9 +96,9 @@ def forget_former_cards_of(unit: Unit, load_before: int) -> None:
 
 
 def replace_cards(unit: Unit, present: Mapping[str, str], now: datetime, by: By) -> None:
-    """Replace cards, former -> present and a person's latest last, with everything that is kept of their owners.
+    """Replace cards (former -> present, a person's latest last) together with all records of their owners.
 
-    What was loaded of a person under the latest card stands under the present one.
+    The patron row loaded under the latest card is kept under the present one.
     """
     unit.lock([Locks(card, whole=True) for card in sorted({*present, *present.values()})])
     for former, card in reversed(list(present.items())):
@@ -107,18 +107,18 @@ def replace_cards(unit: Unit, present: Mapping[str, str], now: datetime, by: By)
 
 
 def follow_card(unit: Unit, former: str, present: str, now: datetime, by: By) -> None:
-    """The local system says that a card was replaced: what was loaded of its owner stands under the new one until the next load
-    names it."""
+    """Replace a card that the local system reports as replaced; the loaded patron row is kept under the new number until the
+    next load names it.
+    """
     replace_card(unit, former, present, now, by)
     if unit.patron(present) is None:
         unit.execute(update(PATRONS).where(PATRONS.c.barcode == former).values(barcode=present))
 
 
 def replace_card(unit: Unit, former: str, present: str, now: datetime, by: By) -> None:
-    """A person has another card: requests, money, letters and blocks are theirs under the new number from here on.
+    """Move a person's requests, money, letters and blocks from the former card to the present one.
 
-    The journal keeps its lines; they are found by both numbers. What a block of the former card was for is a person's to
-    judge, so it follows.
+    The journal keeps its lines; they are found by both numbers. A block moves too, because only staff can judge its reason.
     """
     requests = unit.open_requests(former)
     for request in requests:
@@ -134,7 +134,9 @@ def replace_card(unit: Unit, former: str, present: str, now: datetime, by: By) -
 
 
 def _move_payments(unit: Unit, former: str, present: str) -> None:
-    """A payment stays where the new card has one of the same device and number: a transaction is taken once for a card."""
+    """Move the payments, except those with the same device and number as one of the new card: a transaction counts once per
+    card.
+    """
     other = PAYMENTS.alias()
     same = (other.c.patron == present, other.c.who == PAYMENTS.c.who, other.c.transaction_id == PAYMENTS.c.transaction_id)
     taken = exists().where(*same, PAYMENTS.c.transaction_id != "")
@@ -142,14 +144,14 @@ def _move_payments(unit: Unit, former: str, present: str) -> None:
 
 
 def _move_block(unit: Unit, former: str, present: str) -> None:
-    """A card is blocked once: where the new one is already, the block of the former one goes."""
+    """Move the block of the former card, or delete it if the new card is blocked already."""
     of_former = CARD_BLOCKS.c.card == former
     there = is_blocked(unit, present)
     unit.execute(delete(CARD_BLOCKS).where(of_former) if there else update(CARD_BLOCKS).where(of_former).values(card=present))
 
 
 def _remember(unit: Unit, former: str, present: str, now: datetime, by: By) -> None:
-    """Every former card names the present one, however often it was replaced between."""
+    """Point every former card directly at the present one, however many replacements lie between."""
     unit.execute(delete(FORMER_CARDS).where(F.card == present))
     unit.execute(update(FORMER_CARDS).where(F.present == former).values(present=present))
     row = {"card": former, "present": present, "at": now, "who": by.who}

@@ -1,4 +1,4 @@
-"""Which copies of a title are in use: held by an open request of ours, or asked for by one at this moment."""
+"""The copies of a title that are in use: held by an open request of ours, or being asked for by one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hkall_gateway.store.tables import CANDIDATES, HOLDINGS, IS_IN_HAND, REQUEST
 from hkall_gateway.store.unit import Unit
 
 H, R, C = HOLDINGS.c, REQUESTS.c, CANDIDATES.c
-_WAS_ASKED = text("candidates.wire_id <> ''")  # the words of the small index, which a bound value would not match
+_WAS_ASKED = text("candidates.wire_id <> ''")  # the literal condition of the partial index, which a bound value would not match
 
 _HELD = CompiledStatement(
     select(H.agency, H.barcode, R.id, R.position)
@@ -27,15 +27,16 @@ _ASKED = CompiledStatement(
             REQUESTS, and_(R.id == C.request, R.wire_id == C.wire_id)
         )
     )
-    # Not `position = …` as it stands: the database would walk through all that is asked, instead of the title's copies.
+    # Not plain `position = …`: the database would scan all requests that are asked, instead of the title's copies.
     .where(H.bib_id == bindparam("bib"), _WAS_ASKED, R.position + "" == Position.REQUESTED.value)
 )
 
 
 def copies_in_use(unit: Unit, bib_id: str, request: str = "") -> InUse:
-    """The copies of a title that are with us or with a library that borrows ours, and those asked for by other requests.
+    """Return the copies of the title held by open requests (by us or by a borrower of ours), and those asked for by other
+    requests.
 
-    `request` is the one that asks: what itself was asked for does not count.
+    `request` is the one that asks: the copies that it has asked for itself do not count.
     """
     held, asked = unit.at_once(lambda: _held(unit, bib_id), lambda: _ASKED.cells(unit.connection, bib=bib_id))
     return InUse(held, frozenset(ItemKey(agency, barcode) for agency, barcode, number in asked if number != request))

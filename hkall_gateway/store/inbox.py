@@ -1,4 +1,4 @@
-"""The inbox as a unit of work sees it: which documents were answered lately, and what the outcome was."""
+"""The inbox of a unit of work: documents answered recently, with their outcomes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hkall_gateway.store.upsert import insert_or_write_over
 
 
 def claim(unit: Unit, agency: str, digest: str, keep_until: datetime, now: datetime) -> str | None:
-    """None: the document is new, or its window is over, and now ours to answer. Text: its outcome, kept from before."""
+    """Claim a document. Returns None if it is new or its window is over, else the outcome recorded before."""
     values = {"agency": agency, "digest": digest, "made_at": now, "keep_until": keep_until, "outcome": ""}
     if _claiming(unit.dialect).first(unit.connection, now=now, **values):
         return None
@@ -23,7 +23,7 @@ def claim(unit: Unit, agency: str, digest: str, keep_until: datetime, now: datet
 
 
 def keep(unit: Unit, agency: str, digest: str, outcome: str) -> None:
-    """Remember the outcome of a claimed document; an empty one forgets the document."""
+    """Record the outcome of a claimed document; an empty outcome deletes the record."""
     new = {"new_outcome": outcome} if outcome else {}
     (_KEEP if outcome else _FORGET).write(unit.connection, was_agency=agency, was_digest=digest, **new)
 
@@ -36,7 +36,7 @@ _FORGET = CompiledStatement(delete(INBOX).where(*_DOCUMENT))
 
 @cache
 def _claiming(dialect: str) -> CompiledStatement:
-    """A document's row, made or taken over where its window has passed; the digest of a row that is now ours."""
+    """Return a statement that inserts a document's row, or takes over one after its window, and returns its digest."""
     columns = ("agency", "digest", "made_at", "keep_until", "outcome")
     over = insert_or_write_over(INBOX, dialect, columns, INBOX.c.keep_until < bindparam("now"))
     values = {name: bindparam(name, type_=INBOX.c[name].type) for name in columns}

@@ -1,4 +1,4 @@
-"""What a unit of work has done, for those who listen once it is committed."""
+"""The journal lines of a unit of work, for listeners after the commit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hkall_gateway.rules.vocabulary import By, Request
 
 @fixed(frozen=True, slots=True)
 class Move:
-    """One line of the journal, for the log and the metrics, once it is committed; a change with the request on both sides."""
+    """One line of the journal, for the log and the metrics after the commit; for a change, the request before and after it."""
 
     request: str
     event: str
@@ -26,4 +26,4 @@ class Move:
 
 
 def nobody_listens(_moves: Sequence[Move]) -> None:
-    """What is done with the lines of a unit where nobody wants to know."""
+    """Ignore the journal lines of a unit: the default listener."""

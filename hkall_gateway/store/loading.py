@@ -1,4 +1,4 @@
-"""What `load` writes: whole files in short transactions, under one import number that becomes current at the end."""
+"""The writes of the `load` command: whole files in short transactions, under one import number made current at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of file: its table and the columns that name a row."""
+    """One kind of file: its table and the columns that identify a row."""
 
     table: Table
     record: type[Borrower] | type[Holding]
@@ -39,7 +39,7 @@ KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a file would change: counts of rows. `replaced` are cards that get another number."""
+    """The changes that a file would make: counts of rows. `replaced` are cards that get another number."""
 
     before: int
     new: int
@@ -61,7 +61,7 @@ def compare(
     spared: Collection[str] = (),
     columns: Collection[str] | None = None,
 ) -> Report:
-    """What loading these rows would change; nothing is written.
+    """Count the changes that loading these rows would make; writes no row.
 
     `present` are the new numbers of replaced cards, by the former ones, a person's latest card last. `spared` are cards that
     stay though no row names them. `columns` are those that the file has, None for all.
@@ -82,10 +82,10 @@ def compare(
 
 
 def begin(unit: Unit, kind: str) -> int:
-    """The number of a new import; it is not current before `finish`.
+    """Return the number of a new import; it is not current before `finish`.
 
-    It is above every number ever written, also by an import that died half way: what only that one named must not pass
-    for part of this one.
+    It is above every number ever written, also by an import that failed half way: rows named only by that one must not count as
+    part of this one.
     """
     current = unit.execute(select(JOBS.c.cursor).where(JOBS.c.name == f"load {kind}")).scalar()
     written = unit.execute(select(func.max(KINDS[kind].table.c.load))).scalar()
@@ -93,7 +93,7 @@ def begin(unit: Unit, kind: str) -> int:
 
 
 def write(unit: Unit, kind: str, rows: Sequence[Any], number: int, columns: Collection[str] | None = None) -> None:
-    """At most CHUNK rows: new ones are added; of known ones the columns that the file has are overwritten, None for all."""
+    """Write at most CHUNK rows: inserts new ones, and overwrites in known ones the columns that the file has (None: all)."""
     what = KINDS[kind]
     if not rows:
         return
@@ -111,9 +111,9 @@ def write_patrons(
     by: By,
     columns: Collection[str] | None = None,
 ) -> None:
-    """The same for patrons, whose cards replace former ones: both in one unit of work.
+    """Write patrons as `write`, and replace their former cards in the same unit of work.
 
-    A card is replaced first, so that what the file does not say of its owner is kept under the new one.
+    A card is replaced first, so that facts of its owner missing from the file are kept under the new number.
     """
     cards = {row.barcode for row in rows}
     former_cards.reinstate(unit, cards)
@@ -122,12 +122,12 @@ def write_patrons(
 
 
 def spare(unit: Unit, cards: Collection[str], number: int) -> None:
-    """These patrons stay as they were loaded before, though the file says nothing of them that can be taken."""
+    """Keep these patrons as loaded before, although the file has no usable row for them."""
     unit.execute(update(PATRONS).where(PATRONS.c.barcode.in_(cards)).values(load=number))
 
 
 def finish(unit: Unit, kind: str, number: int, full: bool, now: datetime | None = None) -> int:
-    """The import is current, as of `now`. After a full one, what it did not name vanishes; how many did."""
+    """Make the import current, as of `now`. After a full one, delete the rows that it did not name; return their number."""
     what, name = KINDS[kind], f"load {kind}"
     if full and what.table is PATRONS:
         former_cards.forget_former_cards_of(unit, number)
@@ -139,7 +139,7 @@ def finish(unit: Unit, kind: str, number: int, full: bool, now: datetime | None 
 
 
 def loaded_at(unit: Unit, kind: str) -> datetime | None:
-    """When the current import of this kind was finished; None where there is none."""
+    """Return the time at which the current import of this kind was finished; None if there is none."""
     found = _LOADED_AT.first(unit.connection, name=f"load {kind}")
     return found["last_run"] if found else None
 
@@ -148,7 +148,7 @@ _LOADED_AT = CompiledStatement(select(JOBS.c.last_run).where(JOBS.c.name == bind
 
 
 def _names(what: Kind, columns: Collection[str] | None = None) -> list[str]:
-    """The fields of a record of this kind, or those of them that a file has."""
+    """Return the fields of a record of this kind, or those of them that a file has."""
     return [field.name for field in fields(what.record) if columns is None or field.name in columns]
 
 
@@ -158,7 +158,7 @@ def _values(row: Borrower | Holding, names: Sequence[str]) -> dict[str, Any]:
 
 
 def write_closures(unit: Unit, days: Sequence[tuple[str, date, str]]) -> None:
-    """These days replace what was known of the same libraries' closures."""
+    """Replace the closed days of the libraries that occur in `days`."""
     agencies = sorted({agency for agency, _, _ in days})
     unit.execute(delete(CLOSURES).where(CLOSURES.c.agency.in_(agencies)))
     if days:
@@ -166,7 +166,7 @@ def write_closures(unit: Unit, days: Sequence[tuple[str, date, str]]) -> None:
 
 
 def write_opening(unit: Unit, requests: Sequence[Request], agency: str, now: datetime, by: By) -> int:
-    """Requests that were open when the gateway took over; those that are here already are left alone. How many are new."""
+    """Insert requests that were open when the gateway was introduced, except existing ones; return the number of new ones."""
     fresh = [r for r in requests if unit.request(r.id) is None]
     for request in fresh:
         lending = request.side is Side.LENDING

@@ -1,4 +1,4 @@
-"""The register of letters: which have left about a request, and what became of one of them."""
+"""The register of patron letters: kinds that have left about a request, and the state of a single letter."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Notice:
 
 
 def notice(unit: Overview, number: int) -> Notice | None:
-    """The letter with this number."""
+    """Return the letter with this number."""
     return next((Notice(*cells) for cells in _NOTICE.cells(unit.connection, number=number)), None)
 
 
 def left(unit: Overview, request: str) -> frozenset[str]:
-    """The kinds of letters about a request that have left, and have not come back."""
+    """Return the kinds of letters about a request that were sent and have not bounced."""
     return frozenset(kind for (kind,) in _LEFT.cells(unit.connection, of=request))
 
 

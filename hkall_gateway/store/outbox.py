@@ -1,4 +1,4 @@
-"""The outbox as a unit of work sees it: put, claim, sent, failed, dead. A lane (one request, one recipient) leaves in order."""
+"""The outbox of a unit of work: put, claim, sent, failed, dead. The rows of one key (request and recipient) leave in order."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from hkall_gateway.store.tables import ATTEMPTS, IS_DEAD, IS_WAITING, OUTBOX
 
 WAITING = ("waiting", "unsure")
 NCIP, MAILED, LOCAL = "ncip", "mail", "ils"
-"""How a row travels: as a document to a partner, as a letter, to the library's own system."""
+"""Kinds of rows: a document to a partner, a letter, a message to the library's own system."""
 Payload = Telling | Letter | LocalMessage
 UNSETTLED = (*WAITING, "dead")
 _INDEXED: Final = {"waiting": IS_WAITING, "unsure": IS_WAITING, "dead": IS_DEAD}
-"""What is not settled is found by these small indexes."""
+"""The partial indexes that find unsettled rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One thing to tell. `kind` is ncip, mail or ils; `attempts` counts those already made, this one included once claimed.
+    """One message to send. `kind` is ncip, mail or ils; `attempts` counts tries, including the present one once claimed.
 
     `line` is what it travels on: the one to its partner, or the one for all letters. `request` is what it is about; where that
     is none, by what it is kept in order.
@@ -57,7 +57,7 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to tell a row. `kind` and `problem` as in the desk's Answer."""
+    """One try to send a row. `kind` and `problem` as in the desk's Answer."""
 
     at: datetime
     kind: str
@@ -66,7 +66,7 @@ class Attempt:
 
 
 class Newer(Exception):
-    """A row that a newer version of the program wrote: another kind of message, or a fact that this one does not know."""
+    """A row written by a newer version of the program: an unknown kind of message, or an unknown field."""
 
 
 def _always(_link: Link, _under_way: int) -> int:
@@ -74,13 +74,13 @@ def _always(_link: Link, _under_way: int) -> int:
 
 
 class Outbox:
-    """Reads and writes of the outbox inside a unit of work."""
+    """Reads and writes the outbox inside a unit of work."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def put(self, send: Send | LocalSend, payload: Payload, corr: str, now: datetime) -> None:
-        """Something to tell; it leaves after the commit of this unit, when the courier next looks."""
+        """Queue a message; it leaves after the commit of this unit, when the courier next looks."""
         kind, recipient, request = _way(payload)
         _PUT.write(
             self._connection,
@@ -98,12 +98,12 @@ class Outbox:
     def claim(
         self, now: datetime, instance: str, lease_s: int, limit: int, room: Room = _always, in_hand: Collection[int] = ()
     ) -> tuple[OutboxRow, ...]:
-        """The oldest unsent rows of lanes that are due, at most `limit`, leased to `instance` for `lease_s` seconds.
+        """Claim the oldest unsent rows that are due, at most `limit`, leased to `instance` for `lease_s` seconds.
 
-        A line that has waited longer goes first. For each at most `room(link, under_way)` rows are taken, where so many are
-        under way to it from all gateways together. A row whose lease has run out belonged to a gateway that died; it is handed
-        out again, as one that may have arrived, unless this very gateway still has it `in_hand`. What a newer version of the
-        program wrote, and this one cannot read, is left to it, and counts as one of those that its line has room for.
+        Channels that have waited longest go first. Of each channel at most `room(link, under_way)` rows are taken; `under_way`
+        is the number in delivery on it by all gateways together. A row with an expired lease belonged to a gateway that died;
+        it is claimed again, marked as possibly delivered, unless this gateway still has it `in_hand`. Rows that only a newer
+        version of the program can read are left to that version, and use up room of their channel.
         """
         taken: list[tuple[OutboxRow, str]] = []
         for line, most in self._rooms(room, now):
@@ -119,18 +119,19 @@ class Outbox:
         return tuple(row for row, _ in taken)
 
     def under_way(self, now: datetime) -> Mapping[str, int]:
-        """How many rows of each line are leased now, by whichever gateway."""
+        """Return the number of rows of each channel that any gateway has leased now."""
         return {row["line"]: row["count"] for row in UNDER_WAY.rows(self._connection, now=now)}
 
     def held_by(self, instance: str) -> int:
-        """How many rows a gateway has in hand."""
+        """Return the number of rows that a gateway has claimed."""
         held = select(func.count()).where(OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance)
         return int(self._connection.execute(held).scalar_one())
 
     def _rooms(self, room: Room, now: datetime) -> list[tuple[str, int]]:
-        """The lines on which something is due and may leave, and how much; of those that no other gateway is busy with.
+        """Return the channels with due rows and room, and the room of each, without those that another gateway is claiming
+        from.
 
-        What is under way is counted once more for these: only when a line is ours does nobody add to it.
+        The rows in delivery are counted again under the lock of a channel, because only then no other gateway adds to them.
         """
         links = [link_of(*cells) for cells in DUE_LINES.cells(self._connection, now=now)]
         found = self._with_room(links, room, now)
@@ -145,32 +146,34 @@ class Outbox:
         return [(line, most) for line, most in rooms if most > 0]
 
     def sent(self, row: int, now: datetime) -> None:
-        """It was told; the lane's next row may leave."""
+        """Mark a row as sent; the next row of its key may leave."""
         self._settle(row, state="sent", sent_at=now, last_error="")
 
     def later(self, row: int, next_at: datetime, error: str, *, unsure: bool = False, counted: bool = True) -> None:
-        """It could not be told; try again at `next_at`. `unsure`: it may have arrived, and stays so until we are answered.
+        """Record a failed try; the next is at `next_at`.
 
-        Not `counted`: the line was at fault, and the row keeps its attempts.
+        `unsure`: it may have arrived, and stays so until the recipient answers.
+
+        Not `counted`: the channel was at fault, and the try does not count as an attempt of the row.
         """
         state = {"state": "unsure"} if unsure else {}
         self._settle(row, 1 if counted else 0, next_at=next_at, last_error=error[:500], **state)
 
     def dead(self, row: int, error: str) -> None:
-        """It was tried often enough; a person must look. The lane waits."""
+        """Give up a row after too many tries; staff must look. Later rows of its key wait."""
         self._settle(row, state="dead", last_error=error[:500])
 
     def dropped(self, row: int, error: str) -> None:
-        """It was tried often enough, and what it was for went another way: there is nothing left to tell."""
+        """Drop a row after too many tries, because its purpose was met in another way."""
         self._settle(row, state="dropped", last_error=error[:500])
 
     def tried(self, row: int, attempt: Attempt) -> None:
-        """Remember how one try went."""
+        """Record the result of one try."""
         values = {"at": attempt.at, "kind": attempt.kind, "problem": attempt.problem[:200], "detail": attempt.detail[:500]}
         _TRIED.write(self._connection, row=row, **values)
 
     def attempts(self, row: int) -> tuple[Attempt, ...]:
-        """How every try of a row went, oldest first."""
+        """Return the results of all tries of a row, oldest first."""
         a = ATTEMPTS.c
         question = select(a.at, a.kind, a.problem, a.detail).where(a.row == row).order_by(a.id)
         return tuple(Attempt(**found) for found in self._connection.execute(question).mappings())
@@ -195,22 +198,25 @@ class Outbox:
     # ---- what a person says
 
     def retry(self, row: int, now: datetime) -> bool:
-        """A person says: again, at once, with a fresh count. False if there is no such unsettled row, or it is under way."""
+        """Retry at once on behalf of staff, with a fresh count.
+
+        False if there is no such unsettled row, or it is in delivery.
+        """
         state = case((OUTBOX.c.state == "dead", self._revived(row)), else_=OUTBOX.c.state)
         return self._by_hand(row, now, state=state, next_at=now, attempts=0)
 
     def close(self, row: int, state: str, reason: str, now: datetime) -> bool:
-        """A person settles it: `done` or `dropped`. False if it is settled already, or under way at this moment."""
+        """Settle a row on behalf of staff: `done` or `dropped`. False if it is settled already, or in delivery."""
         return self._by_hand(row, now, state=state, last_error=reason[:500])
 
     def _by_hand(self, row: int, now: datetime, **values: Any) -> bool:
-        """Change a row that is not settled; False if it is, or if it is under way at this moment."""
+        """Change an unsettled row; False if it is settled, or in delivery."""
         self._take_back(row, now)
         free = (OUTBOX.c.id == row, OUTBOX.c.state.in_(UNSETTLED), OUTBOX.c.lease_until.is_(None))
         return self._connection.execute(update(OUTBOX).where(*free).values(**values)).rowcount == 1
 
     def _take_back(self, row: int, now: datetime) -> None:
-        """A row whose lease has run out: the gateway that had it in hand is gone, and may have sent it."""
+        """Release a row with an expired lease: its gateway is gone, and may have sent it."""
         gone = select(OUTBOX.c.id).where(OUTBOX.c.id == row, OUTBOX.c.lease_until < now)
         self.interrupted(self._connection.execute(gone).scalars().all(), now)
 
@@ -218,24 +224,26 @@ class Outbox:
         return "unsure" if any(one.kind == "unknown" for one in self.attempts(row)) else "waiting"
 
     def give_back(self, rows: Sequence[int]) -> None:
-        """Take back a claim at once, as if it had not been made."""
+        """Release claimed rows at once, as if they had not been claimed."""
         if rows:
             self._connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(rows)).values(claimed_by="", lease_until=None))
 
     def release(self, instance: str, now: datetime, in_hand: Sequence[int] = ()) -> None:
-        """Give back what `instance` had claimed before it died, but for the rows it has `in_hand`."""
+        """Release the rows that `instance` had claimed before it died, except those it has `in_hand`."""
         lost = (OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance, OUTBOX.c.id.not_in(in_hand))
         self.interrupted(self._connection.execute(select(OUTBOX.c.id).where(*lost)).scalars().all(), now)
 
     def interrupted(self, rows: Sequence[int], now: datetime) -> None:
-        """A gateway ended with these in hand: they are free again, and nobody knows whether they had left."""
+        """Release rows of a gateway that ended during delivery, as unsure: it is unknown whether they were sent."""
         for row in sorted(rows):
             self._settle(row, 0, state="unsure")
             self.tried(row, Attempt(now, "unknown", "", "the gateway ended while it was under way"))
 
     def readdress(self, former: str, present: str, requests: Sequence[str]) -> None:
-        """A patron's card was replaced: letters that are not settled go to the new one, and so does what these requests still
-        have to tell. What may have reached a partner already is repeated as it was."""
+        """Move unsettled letters to the card that replaced a patron's card, and unsent partner messages of these requests too.
+
+        Messages that may have reached a partner already are repeated unchanged.
+        """
         for state in (IS_WAITING, IS_DEAD):
             letters = and_(OUTBOX.c.kind == "mail", OUTBOX.c.recipient == former)
             untold = and_(OUTBOX.c.kind == "ncip", OUTBOX.c.state == "waiting", OUTBOX.c.request.in_(requests))
@@ -246,21 +254,21 @@ class Outbox:
                     values |= {"recipient": present} if row.kind == "mail" else {}
                     self._connection.execute(update(OUTBOX).where(OUTBOX.c.id == row.id).values(values))
 
-    # ---- what waits
+    # ---- queries
 
     def row(self, number: int) -> OutboxRow | None:
-        """One row, whatever its state. Raises Newer, as `rows` does."""
+        """Return one row in any state. Raises Newer, as `rows` does."""
         found = _ROW.first(self._connection, number=number)
         return _row(found) if found else None
 
     def standing(self, number: int) -> tuple[str, int] | None:
-        """The state of one row, and how often it was tried."""
+        """Return the state of one row, and the number of tries."""
         return next(((state, attempts) for state, attempts in _STANDING.cells(self._connection, number=number)), None)
 
     def rows(
         self, *, partner: str = "", request: str = "", error: str = "", states: Sequence[str] = UNSETTLED
     ) -> tuple[OutboxRow, ...]:
-        """Rows in these states, oldest first; of one partner, one request, or with this text in the last error."""
+        """Return rows in these states, oldest first; of one partner, of one request, or with this text in the last error."""
         wanted: list[Any] = [OUTBOX.c.state.in_(states)]
         wanted += [OUTBOX.c.recipient == partner] if partner else []
         wanted += [OUTBOX.c.request == request] if request else []
@@ -270,12 +278,12 @@ class Outbox:
         return tuple(sorted((_row(r) for each in found for r in each), key=lambda row: row.id))
 
     def next_due(self) -> datetime | None:
-        """When the courier has something to do next: the first row of a lane is due and its line does not rest."""
+        """Return the time of the courier's next work: when the first row of a key is due and its channel does not rest."""
         found = NEXT.cells(self._connection)
         return min((max(at, rests_until or at) for at, rests_until in found if at is not None), default=None)
 
     def depths(self) -> tuple[tuple[str, str, int, datetime], ...]:
-        """(recipient, state, count, oldest) of everything unsettled; letters are counted under "mail"."""
+        """Return (recipient, state, count, oldest) of all unsettled rows; letters are counted under "mail"."""
         line, state = OUTBOX.c.line, OUTBOX.c.state
         counted = select(line, state, func.count(), func.min(OUTBOX.c.made_at)).group_by(line, state)
         found = [self._connection.execute(counted.where(those)) for those in (IS_WAITING, IS_DEAD)]
@@ -286,7 +294,7 @@ class Outbox:
 
 
 def _way(payload: Payload) -> tuple[str, str, str]:
-    """Of what kind it is, who hears it, and by what it is kept in order."""
+    """Return the kind, the recipient and the ordering key of a message."""
     if isinstance(payload, LocalMessage):
         return LOCAL, LINE, payload.ordering_key
     if isinstance(payload, Letter):
@@ -295,7 +303,7 @@ def _way(payload: Payload) -> tuple[str, str, str]:
 
 
 def _understood(found: Any) -> OutboxRow | None:
-    """The row as one that is claimed; None if it is a newer version's."""
+    """Return the row as a claimed one; None if a newer version wrote it."""
     try:
         return _row(found, claimed=1)
     except Newer:
@@ -315,7 +323,7 @@ def _row(found: Any, claimed: int = 0) -> OutboxRow:
 
 
 def _told(found: Any) -> tuple[Send | LocalSend, Payload]:
-    """What there is to tell. Raises Newer."""
+    """Return the kind of message and its payload. Raises Newer."""
     try:
         kind = LocalSend if found["kind"] == LOCAL else Send
         return kind(found["send"]), from_json(found["payload"])
@@ -329,7 +337,7 @@ _THIS = OUTBOX.c.id == bindparam("number")
 
 @cache
 def _settling(columns: tuple[str, ...]) -> CompiledStatement:
-    """A row is nobody's any more, after `made` tries, and these columns say how it stands."""
+    """Return a statement that releases a row after `made` tries and sets these columns."""
     values: dict[str, Any] = {name: bindparam(name, type_=OUTBOX.c[name].type) for name in columns}
     freed = {"attempts": OUTBOX.c.attempts + bindparam("made"), "claimed_by": "", "lease_until": None}
     return CompiledStatement(update(OUTBOX).where(_THIS).values(**values, **freed))

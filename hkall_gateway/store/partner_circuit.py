@@ -1,6 +1,6 @@
-"""How the lines to partners are, as a unit of work sees them: one row of LINKS each, beside the directory entry.
+"""The circuit state of the channels to partners: one row of LINKS each, beside the directory entry.
 
-Nothing reads them all: the directory may name every library on earth.
+No query reads the whole table: the directory may name every library on earth.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hkall_gateway.store.engine.compiled import CompiledStatement, changing
 from hkall_gateway.store.tables import IS_USED, LINKS
 
 HOW = (LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until, LINKS.c.fault)
-"""What is kept of how a line is."""
+"""The columns of a channel's state."""
 
 MOST = 1_000
 
@@ -28,25 +28,25 @@ _TRY = CompiledStatement(update(LINKS).where(LINKS.c.agency == bindparam("of"), 
 
 
 class Links:
-    """Reads and writes of the lines' state. A recipient that is in no directory has none, and counts as up."""
+    """Reads and writes the channels' state. A recipient missing from the directory has no row, and counts as up."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def used(self) -> tuple[str, ...]:
-        """The agencies to which anything was ever sent, at most MOST, by name."""
+        """Return the agencies to which messages were ever sent, at most MOST, by name."""
         return tuple(row["agency"] for row in _USED.rows(self._connection))
 
     def one(self, agency: str) -> Link:
-        """The line to one partner."""
+        """Return the channel to one partner."""
         return next((link_of(*cells) for cells in _ONE.cells(self._connection, of=agency)), Link(agency))
 
     def keep(self, link: Link) -> None:
-        """Write down how a line is now."""
+        """Store the state of a channel."""
         _KEEP.write(self._connection, was_agency=link.agency, **{f"new_{name}": getattr(link, name) for name in _KEPT})
 
     def take_trial(self, agency: str, now: datetime, until: datetime) -> bool:
-        """Whether this gateway may try a line that is down; no other may before `until`."""
+        """Claim the trial of a channel that is down; False if another gateway has it. No other may try before `until`."""
         return _TRY.change(self._connection, of=agency, now=now, until=until) == 1
 
 
@@ -59,5 +59,5 @@ def link_of(
     rests_until: datetime | None,
     fault: str | None,
 ) -> Link:
-    """A line from what is kept of it, which stands in the order of HOW; nothing is kept of one that is in no directory."""
+    """Make a channel of its columns, in the order of HOW; all are None for a recipient missing from the directory."""
     return Link(agency, state or UP, failures or 0, down_since, heard_at, rests_until, fault or "")

@@ -1,4 +1,4 @@
-"""What is remembered of partners as lenders and borrowers: what went each way, how often they said no, how their line is."""
+"""The record of partners as lenders and borrowers: books sent each way, share of refusals, state of the channel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hkall_gateway.store.unit import Unit
 
 BALANCE_DAYS, DECLINES_DAYS = 30, 7
 DOWN_TOO_LONG = timedelta(hours=4)
-"""A line that is down for longer is not asked for a book: its answer would come too late."""
+"""A partner with a channel that is down for longer is not asked for a book: its answer would come too late."""
 
 P = Position
 R, C = REQUESTS.c, CANDIDATES.c
@@ -30,9 +30,9 @@ WENT = (P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED)
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """How a partner answered what we asked of it lately: `asked` wishes, of which it `declined` so many and sent `filled`.
+    """A partner's recent answers: of `asked` requests it `declined` some and `filled` others.
 
-    `open` are those that it need not answer any more, or may answer yet.
+    `open` are requests that it may still answer, or no longer needs to.
     """
 
     asked: int = 0
@@ -47,15 +47,17 @@ class Answers:
 
     @property
     def fill_rate(self) -> float | None:
-        """The share of what came, among all that is decided, silence included, 0 to 1; None while nothing is."""
+        """The share of requests filled among those decided (no answer in time counts as decided), 0 to 1; None if there are
+        none.
+        """
         decided = self.asked - self.open
         return self.filled / decided if decided else None
 
 
 def records(unit: Unit, now: datetime, agencies: Iterable[str], *, weighed: bool = True) -> dict[str, Record]:
-    """The records of these agencies for the choice of a lender (lifecycle of the consortium, lender selection).
+    """Return the records of these agencies for the choice of a lender (lifecycle of the consortium, lender selection).
 
-    Not `weighed`: without what went each way and how often they said no, for which a month of requests is counted.
+    Not `weighed`: without balance and refusals, which need a count over a month of requests.
     """
     today = civil(now)
     lent, borrowed = (balance(unit, side, now) if weighed else {} for side in (Side.BORROWING, Side.LENDING))
@@ -73,7 +75,7 @@ def records(unit: Unit, now: datetime, agencies: Iterable[str], *, weighed: bool
 
 
 def balance(unit: Unit, side: Side, now: datetime) -> Mapping[str, int]:
-    """Books by partner that it sent us (BORROWING) or we sent it (LENDING): asked for in the last 30 days, or still out."""
+    """Count the books that each partner sent us (BORROWING) or we sent it (LENDING): asked in the last 30 days, or open."""
     since, found = now - timedelta(days=BALANCE_DAYS), dict[str, int]()
     for question in _BALANCE[side]:
         for row in question.rows(unit.connection, since=since):
@@ -82,15 +84,15 @@ def balance(unit: Unit, side: Side, now: datetime) -> Mapping[str, int]:
 
 
 def answers(unit: Unit, now: datetime) -> Mapping[str, Answers]:
-    """How each partner answered the wishes of the last 7 days."""
+    """Return each partner's answers to the requests of the last 7 days."""
     rows = _ANSWERS.rows(unit.connection, since=now - timedelta(days=DECLINES_DAYS))
     return {row["agency"]: Answers(row["asked"], row["declined"], row["filled"], row["open"]) for row in rows}
 
 
 def turnaround_days(unit: Unit, now: datetime) -> Mapping[str, float]:
-    """How many days its books took to reach us, from the wish to our shelf: the mean of the wishes of the last 30 days.
+    """Return the mean number of days from request to our shelf, by partner, over the requests of the last 30 days.
 
-    A copy that nobody wanted any more tells nothing: it may have been sent for another wish.
+    Orphan copies are left out: they may have been sent for another request.
     """
     took: dict[str, list[int]] = {}
     for row in _ARRIVALS.rows(unit.connection, since=now - timedelta(days=BALANCE_DAYS)):
@@ -99,7 +101,7 @@ def turnaround_days(unit: Unit, now: datetime) -> Mapping[str, float]:
 
 
 def _closed_soon(unit: Unit, agency: str, today: date) -> frozenset[date]:
-    """Today and tomorrow, which is all that the choice looks at, where the library is closed."""
+    """Return those of today and tomorrow on which the library is closed; the choice of a lender looks no further."""
     rows = _CLOSED.rows(unit.connection, agency=agency, today=today, tomorrow=after(today, 1))
     return frozenset(row["day"] for row in rows)
 
@@ -112,7 +114,7 @@ _SINCE = bindparam("since", type_=R.placed_at.type)
 
 
 def _books(side: Side, moved: tuple[Position, ...]) -> tuple[CompiledStatement, CompiledStatement]:
-    """Lately, and longer ago but still out; each a count by partner."""
+    """Return two statements that count books by partner: recent ones, and older ones that are still out."""
     went = or_(*(R.position == position for position in moved))
     one_side = select(R.partner, func.count().label("books")).where(R.side == side, went).group_by(R.partner)
     return CompiledStatement(one_side.where(R.placed_at >= _SINCE)), CompiledStatement(
@@ -139,7 +141,7 @@ _ANSWERS = CompiledStatement(
         func.sum(_OPEN).label("open"),
     )
     .select_from(REQUESTS.join(CANDIDATES, C.request == R.id))
-    # Not `wire_id != ''` as it stands: the database would walk through all that were ever asked, instead of the latest.
+    # Not plain `wire_id != ''`: the database would scan all candidates ever asked, instead of the latest.
     .where(R.placed_at >= _SINCE, R.side == Side.BORROWING, C.wire_id + "" != "")
     .group_by(C.agency)
 )

@@ -1,4 +1,4 @@
-"""What is known of a patron: their row, what they have and wait for, what they are charged. Of one, or of many at once."""
+"""Patron data, of one patron or of many at once: the patron's row, requests and loans, charges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hkall_gateway.store.tables import CARD_BLOCKS, FINES, IS_OPEN, PATRONS, REQ
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """One charge. `cents` is negative for what we owe the patron; `due` is the date that an overdue fine counts from."""
+    """One charge. `cents` is negative for money that we owe the patron; `due` is the date from which an overdue fine counts."""
 
     id: int
     request: str
@@ -38,7 +38,7 @@ class Charged:
 
 @dataclass(slots=True)
 class Known:
-    """All of it about one card. `borrower` is None where nobody has it; lines and charges oldest first."""
+    """All data of one card. `borrower` is None for an unknown card; lines and charges are oldest first."""
 
     borrower: Borrower | None = None
     lines: list[RequestLine] = field(default_factory=list)
@@ -46,22 +46,22 @@ class Known:
 
 
 def borrower(connection: Connection, card: str) -> Borrower | None:
-    """The patron with this card number."""
+    """Return the patron with this card number."""
     return next(map(_borrower, _PATRON.cells(connection, card=card)), None)
 
 
 def lines(connection: Connection, card: str) -> tuple[RequestLine, ...]:
-    """A patron's requests and loans that have not ended, oldest first."""
+    """Return a patron's requests and loans that have not ended, oldest first."""
     return tuple(map(_line, _LINES.cells(connection, card=card)))
 
 
 def charges(connection: Connection, card: str) -> tuple[Charged, ...]:
-    """All charges of a patron, oldest first."""
+    """Return all charges of a patron, oldest first."""
     return tuple(map(_charge, _CHARGES.cells(connection, card=card)))
 
 
 def known(connection: Connection, cards: Collection[str]) -> Mapping[str, Known]:
-    """All of it about all of these cards, by three questions."""
+    """Return all data of these cards, by three queries."""
     many, given = _MANY[connection.dialect.name], _GIVEN[connection.dialect.name](cards)
     found = {card: Known(None, [], []) for card in cards}
     for cells in many.patrons.cells(connection, cards=given):
@@ -73,12 +73,12 @@ def known(connection: Connection, cards: Collection[str]) -> Mapping[str, Known]
     return found
 
 
-# ---- how it is asked
+# ---- statements
 
 _BORROWER: Final = tuple(f.name for f in fields(Borrower))
 _HUSHED: Final = tuple(_BORROWER.index(name) for name in ("name", "name_zh", "email", "pin_hash"))
 POSITIONS: Final = {position.value: position for position in Position}
-"""By the word that stands in a row."""
+"""Positions by the text in the column."""
 _POSITION: Final = [f.name for f in fields(RequestLine)].index("position")
 _CARD: Final = [f.name for f in fields(Charged)].index("patron")
 
@@ -87,7 +87,7 @@ _BLOCKED_HERE: Final = select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == PA
 _BLOCKED: Final = or_(PATRONS.c.blocked, _BLOCKED_HERE).label("blocked")
 
 Of = Callable[[ColumnElement[str]], ColumnElement[bool]]
-"""Makes of a column with cards the condition that it is one of those that are asked for."""
+"""Makes of a column of card numbers the condition that it is among those asked for."""
 
 
 def _patrons_of(of: Of) -> CompiledStatement:
@@ -118,7 +118,7 @@ def _as_json(cards: Collection[str]) -> str:
 
 
 def _in_array(column: ColumnElement[str]) -> ColumnElement[bool]:
-    return text(f"{column} = ANY(:cards)")  # type: ignore[return-value]  # a condition, to whoever joins it with others
+    return text(f"{column} = ANY(:cards)")  # type: ignore[return-value]  # a condition, to be combined with others
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ _GIVEN: Final[Mapping[str, Callable[[Collection[str]], Any]]] = {
 
 
 def _borrower(cells: list[Any]) -> Borrower:
-    """From its cells, which stand in the order of its fields."""
+    """Make a patron of its cells, in the order of the fields."""
     for place in _HUSHED:
         cells[place] = Sensitive(cells[place])
     return Borrower(*cells)

@@ -1,4 +1,4 @@
-"""News that fitted nothing here: kept without its secrets, once for each document, until somebody judges it."""
+"""The quarantine of partner messages that match no request: stored without secrets, once per document, for staff to judge."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hkall_gateway.store.unit import Unit
 Q = QUARANTINE.c
 KEPT: Final = "kept"
 MOST: Final = 1_000
-"""So many documents of one partner wait; more of them say nothing that these do not."""
+"""Limit of unjudged documents of one partner; more of them add no information."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One document. `why` is the reason of our no, `times` how often it came; `state`: kept, replayed or dropped."""
+    """One document. `why` is the reason of the refusal, `times` the number of arrivals; `state`: kept, replayed or dropped."""
 
     id: int
     agency: str
@@ -40,7 +40,7 @@ _COLUMNS = tuple(Q[field.name] for field in fields(Kept))
 
 
 def keep(unit: Unit, agency: str, digest: str, service: str, document: str, why: str, now: datetime) -> bool:
-    """Keep a document, or count it once more; False where this partner has too many that wait."""
+    """Store a document, or count one more arrival; False if this partner has too many unjudged ones."""
     again = update(QUARANTINE).where(Q.agency == agency, Q.digest == digest)
     if unit.execute(again.values(times=Q.times + 1, last_at=now, state=KEPT, why=why)).rowcount:
         return True
@@ -53,33 +53,33 @@ def keep(unit: Unit, agency: str, digest: str, service: str, document: str, why:
 
 
 def listed(unit: Unit, agency: str = "", *, settled: bool = False) -> tuple[Kept, ...]:
-    """What waits to be judged, oldest first; of one partner where one is named, and what was judged where it is asked for."""
+    """Return the unjudged documents, oldest first; `agency` limits them to a partner, `settled` includes judged ones."""
     where = [*([Q.agency == agency] if agency else []), *([] if settled else [Q.state == KEPT])]
     found = unit.execute(select(*_COLUMNS).where(*where).order_by(Q.id)).mappings()
     return tuple(Kept(**row) for row in found)
 
 
 def depths(unit: Unit) -> tuple[tuple[str, int, datetime], ...]:
-    """(partner, count, oldest) of what waits to be judged."""
+    """Return (partner, count, oldest) of the unjudged documents."""
     counted = (Q.agency, func.count().label("count"), func.min(Q.first_at).label("oldest"))
     found = unit.execute(select(*counted).where(Q.state == KEPT).group_by(Q.agency).order_by(Q.agency)).mappings()
     return tuple((row["agency"], row["count"], row["oldest"]) for row in found)
 
 
 def one(unit: Unit, number: int) -> Kept | None:
-    """The document with this number."""
+    """Return the document with this number."""
     row = unit.execute(select(*_COLUMNS).where(Q.id == number)).mappings().first()
     return Kept(**row) if row else None
 
 
 def settle(unit: Unit, number: int, state: str, who: str, reason: str) -> bool:
-    """Somebody has judged it: replayed or dropped. False where it does not wait."""
+    """Record the judgement of a document: replayed or dropped. False if it is not waiting for one."""
     waits = update(QUARANTINE).where(Q.id == number, Q.state == KEPT)
     return unit.execute(waits.values(state=state, settled_by=who, reason=reason)).rowcount == 1
 
 
 def forget(unit: Unit, before: datetime, limit: int) -> int:
-    """Delete up to `limit` documents that came last before that instant; how many there were."""
+    """Delete up to `limit` documents that last came before that instant; return their number."""
     return _FORGET.change(unit.connection, before=before, most=limit)
 
 

@@ -1,4 +1,4 @@
-"""Which request another system means: by the number that it gave it, or by a copy of which it knows only the barcode."""
+"""Finds the request that another system means, by the number that it uses or by the barcode of a copy."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from hkall_gateway.store.unit import Unit
 
 C = REQUESTS.c
 STRAY = "stray"
-"""The kind of a request that is a copy which nobody waits for."""
+"""The kind of request that stands for an orphan copy."""
 
 
 def strays_under(unit: Unit, wire_agency: str, wire_id: str) -> list[Request]:
-    """The copies that came under this RequestId after the wish that it was had ended, on their way or home, oldest first."""
+    """Return the orphan copies under this RequestId, which came after its request had ended, on their way or home, oldest
+    first.
+    """
     return _each(unit, _STRAYS, wire_agency=wire_agency, wire_id=wire_id)
 
 
 def borrowed_under(unit: Unit, partner: str, wire_id: str) -> Request | None:
-    """What we borrow under a number of the partner's own: the open request, else the newest that has ended."""
+    """Return the request that we borrow under a number of the partner's own: the open one, else the newest that has ended."""
     return _open_first(_each(unit, _BORROWED, partner=partner, wire_id=wire_id)) if wire_id else None
 
 
 def held_with(unit: Unit, partner: str, barcode: str, agency: str = "") -> Request | None:
-    """The request with this partner that holds the copy, or held it last; None where the barcode fits two of them."""
+    """Return the request with this partner that holds the copy, or held it last; None if the barcode fits two open ones."""
     question, of = (_OURS_WITH, {"agency": agency}) if agency else (_WITH, {})
     found = _each(unit, question, barcode=barcode, partner=partner, **of) if barcode else []
     held = [r for r in found if r.position not in FINAL]

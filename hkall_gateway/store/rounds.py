@@ -1,6 +1,6 @@
-"""What the rounds ask of the database: bounded batches by keyset, and who does which round (the jobs table).
+"""Queries of the periodic rounds: bounded batches by keyset, and the jobs table that assigns rounds to gateways.
 
-The positions asked for are those of books that we borrow; no request where we lend stands there.
+The positions in these queries are positions of books that we borrow; lending requests never have them.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ ROUND = "round "
 
 
 def pickups_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
-    """Books on the hold shelf whose last day is over and that are not marked yet, by number, after `cursor`."""
+    """Return unmarked books on the hold shelf after their last pickup day, by number, after `cursor`."""
     return unit.asked(_PICKUPS_OVER, limit, today=today, after=cursor)
 
 
 def loans_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
-    """Overdue loans whose letter for this due date is not written yet, by due date, after `cursor` ("DATE NUMBER").
+    """Return overdue loans without a letter for this due date, by due date, after `cursor` ("DATE NUMBER").
 
     A lost book, one that the patron claims to have returned and one in the book drop get no letter.
     """
@@ -45,7 +45,7 @@ def loans_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Reques
 
 
 def falling_on(unit: Unit, days: Sequence[date], after: str, limit: int) -> tuple[Request, ...]:
-    """Loans due on one of these days, and books on the hold shelf whose last day is one, by number, after `after`."""
+    """Return loans due on one of these days, and books on the hold shelf with such a last day, by number, after `after`."""
     falls = or_(
         and_(R.position == P.ON_LOAN, R.due.in_(days), R.claimed_on.is_(None), R.lost_on.is_(None)),
         and_(R.position == P.RECEIVED, R.pickup_last.in_(days)),
@@ -54,22 +54,22 @@ def falling_on(unit: Unit, days: Sequence[date], after: str, limit: int) -> tupl
 
 
 def asked_before(unit: Unit, since: datetime, cursor: str, limit: int) -> tuple[Request, ...]:
-    """Requests that wait for a lender's word since before that instant, by number, after `cursor`."""
+    """Return requests without a lender's answer since before that instant, by number, after `cursor`."""
     return unit.asked(_ASKED_BEFORE, limit, since=since, after=cursor)
 
 
 def postponed(unit: Unit, cursor: str, limit: int) -> tuple[Request, ...]:
-    """Requests that wait for the end of a suspension, no lender being asked, by number, after `cursor`."""
+    """Return requests that wait for the end of a suspension, with no lender asked, by number, after `cursor`."""
     return unit.asked(_POSTPONED, limit, after=cursor)
 
 
 def needed_before(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
-    """Requests that were wanted up to a day that is over, by number, after `cursor`."""
+    """Return requests with a need-before date in the past, by number, after `cursor`."""
     return unit.asked(_NEEDED_BEFORE, limit, today=today, after=cursor)
 
 
 def forget_documents(unit: Unit, now: datetime, limit: int) -> int:
-    """Drop at most `limit` outcomes whose window has passed; how many."""
+    """Delete at most `limit` outcomes after the end of their window; return their number."""
     return _FORGET_DOCUMENTS.change(unit.connection, now=now, most=limit)
 
 
@@ -84,7 +84,7 @@ _PICKUPS_OVER = Batch(
 )
 _DUE = (
     IS_OPEN,
-    # Not `position = …` as it stands: the database would walk through all loans, instead of those that are due.
+    # Not plain `position = …`: the database would scan all loans, instead of those that are due.
     R.position + "" == P.ON_LOAN,
     R.due < bindparam("today"),
     R.claimed_on.is_(None),
@@ -106,12 +106,12 @@ _OLD_DOCUMENTS = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.keep_until
 _FORGET_DOCUMENTS = CompiledStatement(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(_OLD_DOCUMENTS)))
 
 
-# ---- what a round could not do
+# ---- failed requests
 
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """A request that a round could not do when it was there last, and the error, in short."""
+    """A request that failed in a round's last run, and a short text of the error."""
 
     round: str
     request: str
@@ -120,28 +120,28 @@ class Aside:
 
 
 def set_aside(unit: Unit, one: Aside) -> None:
-    """Remember it until the round comes again."""
+    """Record a failed request until the next run of the round."""
     values = asdict(one)
     unit.execute(insert_or_write_over(SET_ASIDE, unit.dialect, values), values)
 
 
 def forget_aside(unit: Unit, name: str) -> None:
-    """The round begins anew, and tries them again."""
+    """Delete the failed requests of a round that starts anew, so that it tries them again."""
     _FORGET_ASIDE.change(unit.connection, name=name)
 
 
 def all_aside(unit: Overview) -> tuple[Aside, ...]:
-    """Everything that is set aside, the longest first."""
+    """Return all failed requests, the oldest failure first."""
     rows = unit.execute(select(SET_ASIDE).order_by(SET_ASIDE.c.at, SET_ASIDE.c.request)).mappings()
     return tuple(Aside(**row) for row in rows)
 
 
-# ---- who does which
+# ---- claiming rounds
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One round: when it ended last and is due next, how much it did then (or has done so far), and who is at it."""
+    """One round: its last end, its next due time, the number of requests done (in the last run, or so far), and its gateway."""
 
     name: str
     last_run: datetime | None
@@ -152,30 +152,30 @@ class Job:
     lease_until: datetime | None
 
     def lag_s(self, now: datetime) -> int:
-        """For how many seconds it has been due; 0 while it is not."""
+        """Return for how many seconds it has been due; 0 before that."""
         return max(0, int((now - self.next_run).total_seconds())) if self.next_run else 0
 
     def free(self, now: datetime) -> bool:
-        """Whether it is due and nobody is at it."""
+        """Return whether it is due and no gateway is running it."""
         held = self.lease_until is not None and self.lease_until >= now
         return not held and (self.next_run is None or self.next_run <= now)
 
 
 def never_run(name: str) -> Job:
-    """A round of which nothing is known yet."""
+    """Return a round that has never run."""
     return Job(name, None, None, 0, "", "", None)
 
 
 def jobs(unit: Unit) -> tuple[Job, ...]:
-    """Every round that ever ran, by name."""
+    """Return every round that ever ran, by name."""
     return tuple(_job(row) for row in _JOBS.rows(unit.connection))
 
 
 def claim(unit: Unit, name: str, who: str, now: datetime, lease_s: int, due_only: bool = True) -> Job | None:
-    """The round, now `who`'s until the lease runs out; None if it is not due or another gateway is at it.
+    """Claim the round for the gateway named until the lease runs out; None if it is not due or another gateway is running it.
 
-    Compare and set in one statement, so that of two gateways one gets it. A round whose gateway died is handed on with
-    its cursor when the lease has run out, or at once to that gateway itself when it is back.
+    Compare and set in one statement, so that only one of two gateways gets it. The round of a gateway that died is claimed with
+    its cursor when the lease has run out, or at once by that gateway itself after a restart.
     """
     _begun(unit.dialect).change(unit.connection, called=ROUND + name)
     until = now + timedelta(seconds=lease_s)
@@ -190,7 +190,7 @@ def _begun(dialect: str) -> CompiledStatement:
 
 @cache
 def _taking(due_only: bool) -> CompiledStatement:
-    """The round's row as it is once it is ours, if it was free (and due)."""
+    """Return a statement that claims a round if it is free (and due), and returns its row."""
     now, who = bindparam("now", type_=JOBS.c.lease_until.type), bindparam("who", type_=JOBS.c.claimed_by.type)
     free = [or_(JOBS.c.lease_until.is_(None), JOBS.c.lease_until < now, JOBS.c.claimed_by == who)]
     free += [or_(JOBS.c.next_run.is_(None), JOBS.c.next_run <= now)] if due_only else []
@@ -200,12 +200,12 @@ def _taking(due_only: bool) -> CompiledStatement:
 
 
 def keep_on(unit: Unit, job: Job, who: str, after: Job) -> bool:
-    """The round goes on as `after` says; False if it was taken from us: then nothing of this unit may stand."""
+    """Save the round's progress from `after`. False if another gateway took it: then this unit must be rolled back."""
     return _settle(unit, job, who, cursor=after.cursor, count=after.count, lease_until=after.lease_until)
 
 
 def done(unit: Unit, job: Job, who: str, count: int, now: datetime, next_run: datetime) -> bool:
-    """The round is complete; False if it was taken from us."""
+    """Complete the round; False if another gateway took it."""
     free = {"cursor": "", "claimed_by": "", "lease_until": None}
     return _settle(unit, job, who, count=count, last_run=now, next_run=next_run, **free)
 
@@ -218,7 +218,7 @@ def _settle(unit: Unit, job: Job, who: str, **values: Any) -> bool:
 
 @cache
 def _settling(columns: tuple[str, ...]) -> CompiledStatement:
-    """These columns of a round, if it is still ours."""
+    """Return a statement that sets these columns of a round still claimed by this gateway."""
     return changing(JOBS, ("name", "claimed_by", "lease_until"), columns)
 
 

@@ -1,4 +1,4 @@
-"""A part of a unit of work that may fail alone: the poison row of a round does not stop the others."""
+"""Runs a part of a unit of work that may fail alone: a row that raises does not stop the others of a round."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 def apart(unit: Unit, work: Callable[[T], object], about: T) -> Exception | None:
-    """Do `work(about)` in a savepoint of its own: None, or what it raised, with all that it had written undone.
+    """Run `work(about)` in a savepoint of its own; return None, or the exception after rolling back the savepoint.
 
-    A failure of the database itself, such as a full disk or a deadlock, is no fault of this part and is raised.
+    A failure of the database itself, such as a full disk or a deadlock, is raised.
     """
     with by_itself(unit.connection):
         return _in_savepoint(unit, work, about)
@@ -33,7 +33,7 @@ def _in_savepoint(unit: Unit, work: Callable[[T], object], about: T) -> Exceptio
         settle(connection)
     except OperationalError:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever it is, the others go on
+    except Exception as error:  # noqa: BLE001  # any error: the other rows go on
         forget(connection)
         _BACK.change(connection)
         del unit.moves[heard:]

@@ -1,6 +1,6 @@
-"""The shape of the database: alembic revisions, forward only. `serve` refuses to start on another revision.
+"""The database schema: alembic revisions, forward only. `serve` refuses to start on another revision.
 
-A revision only adds: while gateways are upgraded one after another, those of the version before work on beside the new ones.
+A revision only adds: during a rolling upgrade, gateways of the version before work on the new schema.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from sqlalchemy import Connection, Engine
 from hkall_gateway.store.tables import METADATA
 
 _HERE = Path(__file__).parent / "migrations"
-_UPGRADE = 4_255_111_001  # any number, as long as nothing else here locks it
+_UPGRADE = 4_255_111_001  # any number that is not used for another lock
 
 
 def head() -> str:
-    """The revision that this version of the program needs."""
+    """Return the revision that this version of the program needs."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
 def revision(engine: Engine) -> str:
-    """The revision that the database is at; "" for an empty one."""
+    """Return the revision of the database; "" for an empty one."""
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision() or ""
 
 
 def knows(revision: str) -> bool:
-    """Whether this version of the program has that revision; a newer one has made it otherwise."""
+    """Return whether this version of the program has that revision; if not, a newer version made it."""
     return not revision or any(found.revision == revision for found in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def bring_to(connection: Connection, revision: str) -> None:
-    """Make or upgrade the tables inside the caller's transaction, to a revision or to "head"."""
+    """Create or upgrade the tables inside the caller's transaction, to a revision or to "head"."""
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
@@ -48,9 +48,9 @@ def bring_to(connection: Connection, revision: str) -> None:
 
 @contextmanager
 def remaking(engine: Engine) -> Iterator[Connection]:
-    """One transaction in which tables are made or filled anew; if it raises, all is as it was, where the database can.
+    """Open a transaction in which tables are created or filled anew; an exception rolls it back, if the database can.
 
-    An index on many rows takes as long as it takes; a table that is in use is waited for as for anything else.
+    Statements have no time limit, because an index on many rows takes long; the time limit for locks still applies.
     """
     with engine.connect() as connection:
         connection.exec_driver_sql("BEGIN")
@@ -63,13 +63,13 @@ def remaking(engine: Engine) -> Iterator[Connection]:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the database to `head()`; of two at once one waits, and does nothing."""
+    """Upgrade the database to `head()`; if two gateways do so at once, the second waits and finds it upgraded."""
     with remaking(engine) as connection:
         bring_to(connection, "head")
 
 
 def drift(engine: Engine) -> list[Any]:
-    """What alembic would still change to make the database equal to tables.py; empty when they agree."""
+    """Return the changes that alembic would make to turn the database into tables.py; empty if they agree."""
     with engine.connect() as connection:
         return list(compare_metadata(MigrationContext.configure(connection), METADATA))
 

@@ -1,4 +1,4 @@
-"""Every table, with a sentence about what a row means. Plain SQLAlchemy Core; the statements are in unit.py and outbox.py."""
+"""All tables, with a sentence on the meaning of a row. Plain SQLAlchemy Core; the statements are in unit.py and outbox.py."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = String(32)
     cache_ok = True
 
-    # Not process_…: SQLAlchemy would put a function of its own around each, and these run for every instant.
+    # Not process_…: SQLAlchemy would wrap each in a function of its own, and these run for every instant.
     def bind_processor(self, dialect: Dialect) -> Any:  # noqa: ARG002
         return _bound
 
@@ -92,18 +92,18 @@ def _instant(name: str, *, required: bool = False) -> Column[datetime]:
 
 
 def any_of(positions: frozenset[Position]) -> str:
-    """The condition that a request stands at one of these positions, in the words of the indexes."""
+    """Return the condition that a request is in one of these positions, with the text of the partial indexes."""
     return "position IN (" + ", ".join(f"'{p}'" for p in sorted(positions)) + ")"
 
 
 def _at_its_stage() -> str:
-    """The condition that the stage is the position's own, by the table of the life cycle."""
+    """Return the condition that the stage is that of the position, by the table of the life cycle."""
     # Not lists of positions: SQLite would make a table of each, with every step.
     return "stage = CASE position " + " ".join(f"WHEN '{p}' THEN '{STAGES[p]}'" for p in sorted(Position)) + " ELSE '?' END"
 
 
-# Partial indexes serve a query only where it says the same words, so queries use these very clauses.
-# They name the stage and not the position, so that a step of the life cycle leaves them alone while the stage stays.
+# The database uses a partial index only for a query with the same condition text, so queries use these clauses.
+# They name the stage and not the position, so that a step of the life cycle within a stage does not update them.
 IS_OPEN = text(f"stage <> '{Stage.ENDED}'")
 IS_FORCED = text("event = 'FORCE'")
 IS_UNPAID = text("cents > paid_cents + waived_cents")
@@ -117,7 +117,7 @@ _DEAD = "state = 'dead'"
 _IS_LEASED = text("lease_until IS NOT NULL")
 IS_WAITING = text("outbox." + _WAITING)
 IS_DEAD = text("outbox." + _DEAD)
-# In other words than the indexes': an earlier message is found by its request, and never among all that is still to tell.
+# Other text than the indexes': an earlier message is found by its request, and never by scanning all unsent ones.
 EARLIER_UNSETTLED = text("earlier.state NOT IN ('sent', 'done', 'dropped')")
 _HAS_CARD = text("card <> ''")
 IS_USED = text("state <> ''")
@@ -242,7 +242,7 @@ REQUESTS = Table(
         sqlite_where=IS_IN_HAND,
         postgresql_where=IS_IN_HAND,
     ),
-    # With the order in which they are read, so that SQLite takes it before ix_requests_item, which has the closed ones too.
+    # With the columns of the sort order, so that SQLite prefers it to ix_requests_item, which has the closed ones too.
     Index("ix_requests_open_barcode", "item_barcode", "placed_at", "id", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_requests_open_patron", "patron", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_requests_open_position", "position", "moved_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
@@ -296,7 +296,7 @@ JOURNAL = Table(
     Index("ix_journal_forced", "id", sqlite_where=IS_FORCED, postgresql_where=IS_FORCED),
     Index("ix_journal_alone", "at", sqlite_where=STANDS_ALONE, postgresql_where=STANDS_ALONE),
     Index("ix_journal_alone_patron", "at", sqlite_where=NAMES_ALONE, postgresql_where=NAMES_ALONE),
-    # Lines about a request are found by the request's patron, who is written once and not with every line.
+    # Lines about a request are found by the request's patron, which is stored once and not in every line.
     Index("ix_journal_alone_of", "patron", "request", sqlite_where=NAMES_ALONE, postgresql_where=NAMES_ALONE),
     comment="Every transition and every refusal: who, by which channel and message, from where to where, by which rule.",
 )
@@ -538,5 +538,5 @@ ERASED = Table(
 
 
 def create_all(engine: Engine) -> None:
-    """Every table at once, for tests in memory; a real database is made by the migrations."""
+    """Create every table at once, for tests in memory; a real database is made by the migrations."""
     METADATA.create_all(engine)

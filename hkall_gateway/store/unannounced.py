@@ -1,4 +1,4 @@
-"""Which request may wait for a copy that nobody announced, and for which one it was asked for: by the copy alone."""
+"""Finds, by the copy alone, the requests that an unannounced copy may be for, and the one it was asked for."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from hkall_gateway.store.tables import CANDIDATES, HOLDINGS, IS_OPEN, REQUESTS
 from hkall_gateway.store.unit import Unit
 
 R, C = REQUESTS.c, CANDIDATES.c
-WAS_ASKED = text("candidates.wire_id <> ''")  # the words of the small index, which a bound value would not match
+WAS_ASKED = text("candidates.wire_id <> ''")  # the literal condition of the partial index, which a bound value would not match
 WAITING = (Position.NEW, Position.REQUESTED, Position.CANCELLING)
 
 Asked = tuple[Request, Candidate]
 
 
 def copies_with(unit: Unit, barcode: str) -> tuple[Holding, ...]:
-    """Every library's copy with this barcode, as the catalogue knows it."""
+    """Return every library's copy with this barcode, as the catalogue knows it."""
     columns = [HOLDINGS.c[field.name] for field in fields(Holding)]
     rows = unit.execute(select(*columns).where(HOLDINGS.c.barcode == barcode)).mappings()
     return tuple(Holding(**row) for row in rows)
 
 
 def asked_by_barcode(unit: Unit, barcode: str) -> tuple[Asked, ...]:
-    """Requests for which a lender was asked for the copy with this barcode, and which have none yet."""
+    """Return requests for which a lender was asked for the copy with this barcode, and that have no copy yet."""
     return tuple(_each(unit, C.barcode == barcode))
 
 
 def asked_for(unit: Unit, item: ItemKey) -> Asked | None:
-    """The newest request for which this copy was asked of its library, whatever became of it."""
+    """Return the newest request for which this copy was asked of its library, in any position."""
     named = (C.barcode == item.barcode, C.agency == item.agency, WAS_ASKED, C.request == R.id)
     newest = select(C.wire_id).where(*named).order_by(R.placed_at.desc(), R.id.desc(), C.rank.desc()).limit(1)
     wire_id = unit.execute(newest).scalar()
@@ -40,7 +40,7 @@ def asked_for(unit: Unit, item: ItemKey) -> Asked | None:
 
 
 def asked_for_title(unit: Unit, copy: Holding) -> tuple[Asked, ...]:
-    """Requests for which the library of this copy is being asked for the same title and volume."""
+    """Return requests for which the library of this copy is being asked for the same title and volume."""
     here = (R.side == Side.BORROWING, R.partner == copy.agency, C.agency == copy.agency, C.wire_id == R.wire_id)
     return tuple(_each(unit, *here, R.bib_id == copy.bib_id, R.volume.in_(["", copy.volume])))
 

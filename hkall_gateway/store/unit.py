@@ -53,14 +53,14 @@ NO_PERSON: Final[Mapping[str, Any]] = {
     "flags": "",
     "anonymised": True,
 }
-"""The columns of a request that say who borrowed it, as they stand once that is forgotten."""
+"""The columns of a request that identify the borrower, with their values after anonymisation."""
 
 
 class Unit(Overview):
-    """One transaction's view of what is remembered; `moves` is what has happened in it so far.
+    """The reads and writes of one transaction; `moves` are its journal lines so far.
 
-    `new_id` makes request numbers; `silent` are letters that the site's policy does not send; `listen` hears, after the
-    commit, what happened.
+    `new_id` makes request numbers; `silent` are letters that the site's policy does not send; `listen` is called with the
+    journal lines after the commit.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class Unit(Overview):
         self.outbox = Outbox(connection)
         self.links = Links(connection)
 
-    # ---- what changes
+    # ---- changes
 
     def open(self, request: Request, now: datetime, by: By) -> Request:
-        """A request is born, with its first position and a number if it has none. The only place where a row is made."""
+        """Create a request, with its first position, and a number if it has none. The only place that inserts a request."""
         if request.position not in FIRST[request.side] and by.channel not in {"import", "world"}:
             raise BadStep(f"{request.side}: a request is not born {request.position}")
         born = replace(
@@ -93,13 +93,13 @@ class Unit(Overview):
         return born
 
     def can(self, request: Request, event: Event) -> bool:
-        """Whether the life cycle has this step from where the request stands."""
+        """Return whether the life cycle has this step from the request's position."""
         return lifecycle.can(request.side, request.position, event)
 
     def advance(self, request: Request, event: Event, now: datetime, by: By, rule: str = "", **facts: Any) -> Request:
-        """Take the table's step: move, change `facts`, write the journal, and put what must be told into the outbox.
+        """Take a step of the life cycle: changes position and `facts`, writes the journal, and queues the step's messages.
 
-        Raises BadStep if the table has no such step, LostRace if somebody else moved the request first.
+        Raises BadStep if the table has no such step, LostRace if another unit moved the request first.
         """
         step = lifecycle.step(request.side, request.position, event)
         if step.target is not request.position:
@@ -110,23 +110,26 @@ class Unit(Overview):
         return after
 
     def force(self, request: Request, position: Position, now: datetime, by: By, reason: str) -> Request:
-        """Staff move a request by hand, from any position to any; nothing is told to anybody."""
+        """Move a request by hand on behalf of staff, from any position to any; sends no message."""
         return self._change(request, Event.FORCE.name, now, by, position=position, moved_at=now, reason=reason)
 
     def amend(self, request: Request, now: datetime, by: By, rule: str = "", **facts: Any) -> Request:
-        """Change facts where nothing has happened that the life cycle knows: a longer wait, a flag. Never the position."""
+        """Change fields outside the life cycle: a longer wait, a flag. Never the position."""
         return self._change(request, "AMEND", now, by, rule, position=request.position, **facts)
 
     def note(self, request: Request, event: str, facts: Mapping[str, Any], now: datetime, by: By, rule: str = "") -> None:
-        """A line of the journal about something that is kept elsewhere: money, or a message that came too late."""
+        """Write a line of the journal about a fact stored elsewhere: money, or a message that came too late."""
         self._note(request, event, request.position, rule, "ok", to_json(shown(facts)), now, by)
 
     def tell(self, send: Send, request: Request, now: datetime, by: By, before: Request | None = None) -> None:
-        """Tell something that is not a step, such as a withdrawn attempt. `before`: the request as its patron knows it."""
+        """Queue a message that is not part of a step, such as a withdrawn attempt.
+
+        `before`: the request as its patron knows it.
+        """
         self._tell(send, before or request, request, now, by)
 
     def refuse(self, refusal: Refusal, now: datetime, by: By, request: Request | None = None, patron: str = "") -> None:
-        """Write into the journal that the answer was no, and by which rule."""
+        """Write a refusal and its rule into the journal."""
         about = request or replace(BLANK, patron=patron)
         self._note(
             about,
@@ -140,28 +143,30 @@ class Unit(Overview):
         )
 
     def shortlist(self, candidates: Sequence[Candidate]) -> None:
-        """Freeze the list of copies that could fill a request."""
+        """Store the list of copies that could fill a request."""
         if candidates:
             rows = [{name: getattr(candidate, name) for name in _CHOICE} for candidate in candidates]
             _LISTED.write_all(self._connection, rows)
 
     def relist(self, request: str, candidates: Sequence[Candidate]) -> None:
-        """Staff have changed the list of a request: these, in this order."""
+        """Replace the list of a request after a change by staff."""
         self._connection.execute(delete(CANDIDATES).where(CANDIDATES.c.request == request))
         self.shortlist(candidates)
 
     def mark(self, candidate: Candidate, **values: str) -> None:
-        """What became of one candidate: asked under `wire_id`, or its `outcome`."""
+        """Update one candidate: asked under `wire_id`, or its `outcome`."""
         new = {"new_" + name: value for name, value in values.items()}
         _marking(tuple(values)).write(self._connection, was_request=candidate.request, was_rank=candidate.rank, **new)
 
     def set_status(self, item: ItemKey, status: str) -> None:
-        """What we now know of a copy's circulation status."""
+        """Store a copy's circulation status."""
         _STATUS.write(self._connection, was_agency=item.agency, was_barcode=item.barcode, new_status=status)
 
     def write_partners(self, partners: Sequence[Partner]) -> None:
-        """Write these rows over the directory; partners that are not among them stay, and a row that says so already is left
-        alone: a gateway that starts waits for nobody who works on its partners' lines."""
+        """Write these rows into the directory; other partners stay, and unchanged rows are not written.
+
+        So a gateway that starts does not wait for locks on its partners' channels.
+        """
         rows = [{"agency": p.agency, "partner": to_json(p), "card": p.institutional_card} for p in _in_order(partners)]
         asked = select(LINKS.c.agency, LINKS.c.partner, LINKS.c.card).where(LINKS.c.agency.in_([p.agency for p in partners]))
         known = [dict(row) for row in self._connection.execute(asked).mappings()]
@@ -171,20 +176,20 @@ class Unit(Overview):
             self._connection.execute(insert_or_write_over(LINKS, self.dialect, rows[0]), rows)
 
     def forget_people(self, requests: Sequence[str]) -> None:
-        """These ended requests know no more who borrowed or placed them, nor why."""
+        """Remove borrower, placing system and reasons from these ended requests."""
         self._connection.execute(update(REQUESTS).where(REQUESTS.c.id.in_(requests)).values(**NO_PERSON))
 
     def hand_over(self, former: str, present: str) -> None:
-        """The ended requests of a former card are those of the card that replaced it; what is open is amended one by one."""
+        """Move the ended requests of a former card to the card that replaced it; open ones are amended one by one."""
         ended = update(REQUESTS).where(IS_CLOSED_OF, REQUESTS.c.patron == former)
         self._connection.execute(ended.values(patron=present))
 
     def erase(self, requests: Sequence[str]) -> None:
-        """These requests are here no more."""
+        """Delete these requests."""
         self._connection.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(requests)))
 
     def notice_state(self, notice: int, state: str, error: str, now: datetime) -> None:
-        """How a letter went: sent, or undeliverable and why."""
+        """Store the result of a letter: sent, or undeliverable and why."""
         sent = {"new_sent_at": now} if state == "sent" else {}
         went = _LETTER_LEFT if sent else _LETTER_KEPT
         went.write(self._connection, was_id=notice, new_state=state, new_error=error, **sent)
@@ -192,19 +197,21 @@ class Unit(Overview):
     # ---- for the database
 
     def lock(self, wanted: Sequence[Locks]) -> list[set[str]]:
-        """Lock what a group's units will decide about, in one order, and say what that is for each. SQLite has one writer and
-        needs none."""
+        """Lock the objects that a group's units decide about, in one order; return the names locked for each.
+
+        SQLite has a single writer and needs no locks.
+        """
         return take(self._connection, wanted) if self.dialect == "postgresql" else [set() for _ in wanted]
 
     def committed(self) -> None:
-        """The transaction is on disk: let those who listen know what happened."""
+        """Call the listener after the commit."""
         if self.moves:
             self._listen(tuple(self.moves))
 
     # ---- private
 
     def _change(self, before: Request, event: str, now: datetime, by: By, rule: str = "", **facts: Any) -> Request:
-        """Write what is new among `facts`, if the request still stands where it was, and a line of the journal about it."""
+        """Write the changed fields, if the request is still in its position, and a line of the journal about it."""
         changed = news(before, facts)
         values = {"new_" + name: value for name, value in _written(before, changed).items()}
         lost = LostRace(f"{before.id}: somebody moved it from {before.position} first")
@@ -251,7 +258,7 @@ class Unit(Overview):
         self.outbox.put(send, telling(send, about, now, chosen), by.corr, now)
 
     def _write_letter(self, send: Send, before: Request, after: Request, now: datetime, by: By) -> None:
-        """One letter an occasion, whatever is repeated."""
+        """Write one letter per occasion, even if the step is repeated."""
         if send in self._silent or not after.patron or rests(send, after):
             return
         fresh = _queueing(self.dialect).cells(
@@ -281,7 +288,9 @@ _STATUS = changing(HOLDINGS, ("agency", "barcode"), ("status",))
 
 @cache
 def _queueing(dialect: str) -> CompiledStatement:
-    """A letter's row, if it is not there yet, or was not needed then; its number where it is to be sent."""
+    """Return a statement that queues a letter if it is new, or was not needed before; it returns the number of a letter to
+    send.
+    """
     columns = ("request", "kind", "about", "patron", "state", "made_at")
     values = {name: bindparam(name, type_=NOTICES.c[name].type) for name in columns}
     never_sent = NOTICES.c.state == NOT_NEEDED
@@ -291,18 +300,18 @@ def _queueing(dialect: str) -> CompiledStatement:
 
 @cache
 def _marking(columns: tuple[str, ...]) -> CompiledStatement:
-    """These columns of one candidate."""
+    """Return a statement that updates these columns of one candidate."""
     return changing(CANDIDATES, ("request", "rank"), columns)
 
 
 @cache
 def _moving(values: tuple[str, ...]) -> CompiledStatement:
-    """The step that writes these values, if the request still stands where it was."""
+    """Return a statement that writes these values, if the request is still in its position."""
     return changing(REQUESTS, ("id", "position"), [name.removeprefix("new_") for name in values])
 
 
 def _written(before: Request, changed: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The columns of these news: what is not written dirties no index. A position that stays is written if nothing else is."""
+    """Return the columns to write, without unchanged ones, to save index updates. An unchanged position is written if alone."""
     position = changed["position"]
     if position == before.position:
         return {name: value for name, value in changed.items() if name != "position"} or changed
@@ -311,5 +320,5 @@ def _written(before: Request, changed: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _in_order(partners: Sequence[Partner]) -> list[Partner]:
-    """So that two gateways that write at once wait for each other, and never both."""
+    """Sort the partners, so that two gateways that write at once do not deadlock."""
     return sorted(partners, key=lambda partner: partner.agency)

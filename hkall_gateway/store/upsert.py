@@ -1,4 +1,4 @@
-"""INSERT that says what happens when the row is there already, for both databases."""
+"""INSERT with ON CONFLICT, for both databases."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ _INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.
 
 
 def insert_or_leave(table: Table, dialect: str) -> Any:
-    """What is there already stays. `dialect` is the database's name."""
+    """Return an INSERT that leaves an existing row unchanged. `dialect` is the database's name."""
     return _INSERT[dialect](table).on_conflict_do_nothing()
 
 
 def insert_or_write_over(table: Table, dialect: str, columns: Iterable[str], where: Any = None, key: Sequence[str] = ()) -> Any:
-    """What is there already under the same `key`, else the primary one, gets these columns too, if `where` holds of it.
+    """Return an INSERT that updates these columns of an existing row with the same `key` (default: primary key), if `where`
+    holds.
 
-    The rows are given when it is executed.
+    The rows are given at execution.
     """
     adding = _INSERT[dialect](table)
     key = key or [column.name for column in table.primary_key]

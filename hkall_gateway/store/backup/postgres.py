@@ -1,8 +1,8 @@
 """Backs up a PostgreSQL database by pg_dump, and restores it in one transaction.
 
 The dump is pg_dump's custom format. A restore takes only the rows from it: the tables are made by our own revisions, at the
-revision of the dump, and then upgraded. All of it, the erasing included, is one transaction: whatever ends it early leaves
-the old database. Gateways that work meanwhile are waited for as long as `lock_timeout_s` says, and then nothing is changed.
+revision of the dump, and then upgraded. The whole restore, including the erasures, is one transaction: any failure leaves the
+old database. It waits for gateways that work meanwhile as long as `lock_timeout_s` says, and then fails without a change.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REVISIONS: Final = "alembic_version"
 
 
 class NoProgram(Exception):
-    """pg_dump or pg_restore is missing or refused; its own words say why."""
+    """pg_dump or pg_restore is missing or failed; the message is the program's own."""
 
 
 def save(engine: Engine, target: Path) -> None:
@@ -55,9 +55,9 @@ def save(engine: Engine, target: Path) -> None:
 
 
 def restore(engine: Engine, source: Path, work: Callable[[Connection, Counts], T]) -> T:
-    """Put the rows of a dump in the place of all that the database has; what `work(connection, rows)` answered before COMMIT.
+    """Replace all rows of the database by those of a dump; return the result of `work(connection, rows)`, called before COMMIT.
 
-    Raises NotRestored, NoProgram, and the database's own errors; then nothing has changed.
+    Raises NotRestored, NoProgram, and the database's own errors; then the database is unchanged.
     """
     revision = _revision_of(source)
     with schema.remaking(engine) as connection:
@@ -77,11 +77,11 @@ def _drop_all(connection: Connection) -> None:
     there = set(inspect(connection).get_table_names())
     names = [name for name in (*(table.name for table in METADATA.sorted_tables), REVISIONS) if name in there]
     if names:
-        connection.exec_driver_sql(f"DROP TABLE {', '.join(names)}")  # what a site has built on them is not dropped with them
+        connection.exec_driver_sql(f"DROP TABLE {', '.join(names)}")  # fails if a site's views depend on them
 
 
 def _grants(connection: Connection) -> list[tuple[str, str]]:
-    """(table or sequence, SQL) of each privilege that somebody else has on it; those on single columns are not kept."""
+    """Return (table or sequence, SQL) of each privilege granted to another role, except those on single columns."""
     return [(str(name), str(grant)) for name, grant in connection.execute(_GRANTS)]
 
 
@@ -98,7 +98,7 @@ _GRANTS: Final = text("""
 
 
 def _grant_again(connection: Connection, grants: Sequence[tuple[str, str]]) -> None:
-    """Of what is there again; a table of another version may not be."""
+    """Grant the privileges on the tables and sequences that still exist; another version may lack some."""
     there = {*inspect(connection).get_table_names(), *inspect(connection).get_sequence_names()}
     for name, grant in grants:
         if name in there:
@@ -106,7 +106,7 @@ def _grant_again(connection: Connection, grants: Sequence[tuple[str, str]]) -> N
 
 
 def _filled(connection: Connection, source: Path) -> Counts:
-    """Copy the dump's rows into the tables; how many there are of each, as the dump has them."""
+    """Copy the dump's rows into the tables; return the number of rows of each table in the dump."""
     rows: dict[str, int] = {}
     with _script(source) as lines:
         for line in lines:
@@ -119,7 +119,7 @@ def _filled(connection: Connection, source: Path) -> Counts:
 
 
 def _copied(connection: Connection, table: str, columns: str, lines: Iterator[bytes]) -> int:
-    """One table's rows, from the line after its COPY to the end mark."""
+    """Copy one table's rows, from the line after its COPY to the end mark."""
     if table not in METADATA.tables:
         raise NotRestored(f"the dump has a table {table}, which is none of ours")
     count = 0
@@ -134,7 +134,7 @@ def _copied(connection: Connection, table: str, columns: str, lines: Iterator[by
 
 
 def _revision_of(source: Path) -> str:
-    """The revision that a dump was made at. Raises NotRestored for one that is not ours, or newer than we are."""
+    """Return the revision at which a dump was made. Raises NotRestored if it is not ours, or newer than this program."""
     with _script(source, f"--table={REVISIONS}") as lines:
         found = next((next(lines) for line in lines if _COPY.fullmatch(line)), b"")
         for _rest in lines:
@@ -149,7 +149,7 @@ def _revision_of(source: Path) -> str:
 
 @contextmanager
 def _script(source: Path, *options: str) -> Iterator[Iterator[bytes]]:
-    """The dump's rows as lines of SQL and COPY. Raises NotRestored where pg_restore cannot read it."""
+    """Open the dump's rows as lines of SQL and COPY. Raises NotRestored if pg_restore cannot read it."""
     command = [_program("pg_restore"), "--data-only", "--file=-", *options, str(source)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         lines: IO[bytes] | None = running.stdout
@@ -174,8 +174,8 @@ def _run(*command: str, environ: Mapping[str, str]) -> None:
 
 
 def _connection_of(engine: Engine) -> tuple[str, dict[str, str]]:
-    """How libpq reaches the database, as a connection string; the password, which others could see there, by environment."""
-    from psycopg.conninfo import make_conninfo  # it comes with the extra `postgres`
+    """Return libpq's connection string, and the environment with the password, which other users could see in the string."""
+    from psycopg.conninfo import make_conninfo  # installed with the extra `postgres`
 
     _arguments, keys = engine.dialect.create_connect_args(engine.url)
     password = keys.pop("password", None)

@@ -1,7 +1,7 @@
 """The steps of a backup and of a restore that both databases share.
 
-A backup carries the time at which it was made, in a row of `jobs`, and the marks of those who were erased until then. Marks
-that it does not have are applied to it.
+A backup carries the time at which it was made, in a row of `jobs`, and the marks of the patrons erased until then. A restore
+applies the marks that the backup lacks.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ Counts = Mapping[str, int]
 
 
 class NotRestored(Exception):
-    """The backup cannot take the database's place, and why; the database is as it was."""
+    """The backup cannot replace the database, for the reason given; the database is unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """All marks of the erased that are known, and the key that they were made with."""
+    """All known marks of erased patrons, and the key with which they were made."""
 
     known: Sequence[Mark]
     key: bytes
 
     def unknown_to(self, backup: Iterable[Mark]) -> list[Mark]:
-        """Those of erasures that came after the backup: it has no such mark, or an earlier one."""
+        """Return the marks of erasures after the backup: it has no such mark, or an earlier one."""
         there = {mark.mark: mark.at for mark in backup}
         return [mark for mark in self.known if mark.mark not in there or there[mark.mark] < mark.at]
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What came back: when the backup was made, how many rows, and what was erased again."""
+    """The result of a restore: when the backup was made, the number of rows, and the repeated erasures."""
 
     made_at: datetime | None
     rows: int
@@ -60,36 +60,36 @@ class Restored:
 
 
 def begun(unit: Unit, now: datetime) -> datetime | None:
-    """Write down that a backup is made now, so that it knows how old it is; when the last one was made."""
+    """Record the start of a backup, so that it carries its age; return the time of the last one."""
     last = made_at(unit)
     made(unit, now)
     return last
 
 
 def made(unit: Unit, when: datetime | None) -> None:
-    """Write down when the last backup was made."""
+    """Record when the last backup was made."""
     values = {"last_run": when, "count": 0}
     unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": JOB, **values})
 
 
 def made_at(unit: Overview) -> datetime | None:
-    """When the backup that this database comes from was made, or the last one of this database."""
+    """Return when the backup that this database comes from was made, or the last one of this database."""
     found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == JOB)).scalar()
     return found
 
 
 def holds_something(unit: Overview) -> bool:
-    """Whether there is work in this database that a restore would take away."""
+    """Return whether this database has data that a restore would delete."""
     return any(unit.execute(select(table).limit(1)).first() for table in (REQUESTS, PATRONS, JOURNAL))
 
 
 def counts(unit: Overview) -> Counts:
-    """How many rows each table has."""
+    """Return the number of rows of each table."""
     return {t.name: int(unit.execute(select(func.count()).select_from(t)).scalar_one()) for t in METADATA.sorted_tables}
 
 
 def brought_back(unit: Unit, rows: Counts, marks: Marks, now: datetime, by: By) -> Restored:
-    """The restored rows are here: check their number, erase those again whom the backup did not know as erased.
+    """Finish a restore: check the number of rows, and repeat the erasures that the backup did not know.
 
     Raises NotRestored, erased.OtherKey.
     """
@@ -106,7 +106,7 @@ def brought_back(unit: Unit, rows: Counts, marks: Marks, now: datetime, by: By) 
 
 
 def _again(unit: Unit, newer: Sequence[Mark], key: bytes, now: datetime, by: By) -> Iterator[Done]:
-    """Erase every patron who has one of these marks; a patron with several cards once."""
+    """Erase every patron with one of these marks; a patron with several cards once."""
     gone: set[str] = set()
     for card, _mark in list(erased.matching(persons.cards(unit) if newer else (), newer, key)):
         if card not in gone:
@@ -116,7 +116,7 @@ def _again(unit: Unit, newer: Sequence[Mark], key: bytes, now: datetime, by: By)
 
 
 def require_known(revision: str, source: Path) -> None:
-    """Raises NotRestored for a backup without our tables, or one of a newer version."""
+    """Raise NotRestored for a backup without our tables, or one of a newer version."""
     if not revision:
         raise NotRestored(f"{source}: is no backup of this program")
     if not schema.knows(revision):
@@ -126,7 +126,7 @@ def require_known(revision: str, source: Path) -> None:
 
 
 def readable_marks(engine: Engine, make_unit: Callable[[Any], Unit]) -> tuple[Mark, ...]:
-    """The marks of a database that may be missing, empty, old or damaged; none is made by the look."""
+    """Return the marks of a database that may be missing, empty, old or damaged; does not create the file."""
     file = file_of(engine)
     if file is not None and not file.exists():
         return ()

@@ -38,12 +38,12 @@ def save(engine: Engine, target: Path) -> None:
 
 
 def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, damaged: bool) -> T:
-    """Put a backup in the place of `target`, once `work(engine of the new file, its rows)` is done; what that answered.
+    """Replace `target` by a backup after `work(engine of the new file, its rows)`; return the result of that.
 
-    `damaged`: a target that is no database any more is replaced too. Raises NotRestored, OSError.
+    `damaged`: also replace a target that is no longer a database. Raises NotRestored, OSError.
     """
     with _alone(target, damaged=damaged):
-        pass  # refused at once, and not after the work
+        pass  # a file in use is refused now, not after the work
     with _beside(target, ".restoring") as new:
         rows = _copy(source, new)
         engine = open_engine(f"sqlite:///{new}")
@@ -67,14 +67,14 @@ def _made_ready(engine: Engine, source: Path, work: Callable[[], T]) -> T:
 
 
 def _in_one_file(connection: sqlite3.Connection) -> None:
-    """Without a log beside it, which a new name would leave behind."""
+    """Turn off the write-ahead log, which would be left behind when the file is renamed."""
     (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
     if mode != "delete":
         raise NotRestored(f"the copy is not in one file: {mode}")
 
 
 def _copy(source: Path, new: Path) -> Counts:
-    """Copy a backup; how many rows each of our tables has in it."""
+    """Copy a backup; return the number of rows of each of our tables in it."""
     try:
         with closing(_opened(source)) as old, closing(sqlite3.connect(new)) as copy:
             old.backup(copy)
@@ -85,7 +85,7 @@ def _copy(source: Path, new: Path) -> Counts:
 
 
 def _opened(source: Path) -> sqlite3.Connection:
-    """A backup, with its log where it has one; also in a folder into which nothing can be written."""
+    """Open a backup, with its log if it has one; works in a read-only folder too."""
     uri = source.absolute().as_uri()
     try:
         found = sqlite3.connect(f"{uri}?mode=rw", uri=True)
@@ -109,13 +109,13 @@ def _check(copy: sqlite3.Connection, named: Path) -> None:
 
 @contextmanager
 def _alone(target: Path, *, damaged: bool) -> Iterator[None]:
-    """Holds the file alone, with all of it in one file. Raises NotRestored where another process has it open."""
+    """Hold the file exclusively, with its log emptied into it. Raises NotRestored if another process has it open."""
     if not target.exists():
         yield
         return
     with closing(sqlite3.connect(target, timeout=0, isolation_level=None)) as connection:
         try:
-            # A log that is left beside another database would be taken for that one's own.
+            # A log left beside the new database would be applied to it.
             connection.execute("PRAGMA journal_mode=DELETE")
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
@@ -134,7 +134,7 @@ def _without_log(target: Path) -> None:
 
 @contextmanager
 def _beside(target: Path, end: str) -> Iterator[Path]:
-    """An empty file beside the target that only we may read. What has not taken the target's place is gone afterwards."""
+    """Create an empty file beside the target, readable only by us; delete it at the end unless it has replaced the target."""
     new = target.with_name(target.name + end)
     _remove(new)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -150,7 +150,7 @@ def _remove(file: Path) -> None:
 
 
 def _put(new: Path, target: Path) -> None:
-    """The new file has the target's name, and stays so."""
+    """Rename the new file to the target, durably."""
     with new.open("rb") as file:
         os.fsync(file.fileno())
     new.replace(target)

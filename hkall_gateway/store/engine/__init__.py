@@ -1,1 +1,4 @@
-"""The one writer: connections, workers, groups of units with one commit, locks. Imports nothing of store but the tables."""
+"""The database writer: connections, worker threads, groups of units with one commit, locks.
+
+Of store it imports only the tables.
+"""

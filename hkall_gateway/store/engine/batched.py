@@ -1,6 +1,6 @@
-"""What several units of a group ask alike is asked once: one statement over all their values, and whose each row is.
+"""Combines the same statement of several units of a group into one statement over all their values, and assigns the rows.
 
-PostgreSQL only. The values travel as one JSON text, so that the statement is the same however many ask.
+PostgreSQL only. The values travel as one JSON text, so that the statement text is the same for any number of units.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import orjson
 Row = Sequence[Any]
 Asked = Mapping[str, Any]
 Execute = Callable[[str, Asked], Any]
-"""Sends a statement with its parameters: what has `fetchall()` and `rowcount`, once somebody looks."""
+"""Sends a statement with its parameters; returns an object with `fetchall()` and `rowcount`, which make the trip when used."""
 Answers = Callable[[], Sequence[Any]]
-"""Looks: an answer for each, in the order in which they asked."""
+"""Fetches the results: one for each unit, in the order of the units."""
 
 MISSING: Final = "22012"
-"""SQLSTATE division_by_zero: what a change is answered that does not find all its rows."""
+"""SQLSTATE division_by_zero, raised by an update that does not find all its rows."""
 _ONES_OWN: Final = re.compile(r"\bFOR (NO KEY )?UPDATE\b|\bRETURNING\b|\bON CONFLICT\b")
 _INSERT: Final = re.compile(r"(INSERT INTO .*?) VALUES \((.*)\)", re.DOTALL)
 _UPDATE: Final = re.compile(r"(UPDATE .*?)\s+WHERE\s(.*)", re.DOTALL)
@@ -31,7 +31,7 @@ _KEY: Final = re.compile(r'(\w+\.\w+) = (asked\."was_\w+"(?:::\w+)?)')
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One unit's part of an answer, as a driver's cursor would show it."""
+    """The rows and the row count of one unit's share of a result, as a driver's cursor would show them."""
 
     rows: Sequence[Row]
     rowcount: int
@@ -43,10 +43,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class BatchedStatement:
-    """A statement for many. `alone` is the same for one, and `names` is what each asks with; `given` is the same for all.
+    """A statement for several units.
 
-    `key`: what tells apart those that may be done together. For a question that is everything, and who asks the same gets
-    the same; a change finds its row by it, and two changes of one row go one after the other.
+    `alone` is the same statement for one unit. `names` are the parameters of each unit, `given` those that are the same for
+    all. `key`: the parameters that tell apart the units that may share one statement. For a SELECT that is all of them, and
+    units with equal parameters get the same rows. For an UPDATE it is the key of the row; two updates of one row are sent one
+    by one.
     """
 
     alone: str
@@ -56,7 +58,7 @@ class BatchedStatement:
     given: Mapping[str, Any]
 
     def send(self, execute: Execute, asked: Sequence[Asked]) -> Answers:
-        """Ask this for all of them."""
+        """Send the statement for all units."""
         if self.text.startswith("SELECT"):
             return self._look_up(execute, asked)
         if self._go_one_by_one(asked):
@@ -65,7 +67,7 @@ class BatchedStatement:
         return partial(_changed, done, len(asked)) if self.key else one_by_one([Found((), 1)] * len(asked))
 
     def insist(self, execute: Execute, asked: Sequence[Asked]) -> None:
-        """Change the row of each; the database refuses, as MISSING, where one is not there."""
+        """Update the row of each unit. The database raises MISSING if a row does not exist."""
         if self._go_one_by_one(asked):
             for one in asked:
                 execute(_insisting(f"{self.alone} RETURNING 1", "1"), one)
@@ -92,12 +94,12 @@ class BatchedStatement:
 
 
 def _insisting(change: str, count: str) -> str:
-    """A change that returns something of each row, which fails unless there are so many."""
+    """Wrap a statement with RETURNING so that it fails unless it affects exactly `count` rows."""
     return f"WITH done AS ({change}) SELECT 1 / (count(*) = {count})::INTEGER FROM done"  # noqa: S608  # our own
 
 
 def one_by_one(replies: Sequence[Any]) -> Answers:
-    """The answers where each has one of its own."""
+    """Return the replies as they are, where each unit sent a statement of its own."""
     return lambda: replies
 
 
@@ -107,7 +109,7 @@ def _for_everybody(done: Any, count: int) -> Sequence[Found]:
 
 
 def _found(done: Any, places: Sequence[int], count: int) -> Sequence[Found]:
-    """Each has the rows of its place."""
+    """Return the rows of each unit, found by its place in the batch."""
     found: list[list[Row]] = [[] for _ in range(count)]
     for place, *row in done.fetchall():
         found[place].append(row)
@@ -115,16 +117,16 @@ def _found(done: Any, places: Sequence[int], count: int) -> Sequence[Found]:
 
 
 def _changed(done: Any, count: int) -> Sequence[Found]:
-    """Each knows whether its row is among those that changed."""
+    """Return for each unit whether its row is among the updated ones, as a row count of 0 or 1."""
     changed = {place for (place,) in done.fetchall()}
     return [Found((), int(place in changed)) for place in range(count)]
 
 
 def for_all(alone: str, kinds: Mapping[str, str], given: Mapping[str, Any]) -> BatchedStatement | None:
-    """A statement with named marks as one for many; None where each must ask by itself.
+    """Make a batched statement of one with named parameters; None if it cannot be batched.
 
-    `kinds` are the database's types of what is asked with. A change must be an INSERT of one row, or an UPDATE of the one row
-    that is found by what is named "was_".
+    `kinds` are the database types of the parameters. A write must be an INSERT of one row, or an UPDATE of the one row that the
+    parameters named "was_" find.
     """
     if not kinds or _ONES_OWN.search(alone) or any(kind.endswith("[]") for kind in kinds.values()):
         return None
@@ -137,13 +139,13 @@ def for_all(alone: str, kinds: Mapping[str, str], given: Mapping[str, Any]) -> B
 def _over_all(named: str, columns: str) -> str:
     asked = f"json_to_recordset(%(asked)s::json) AS asked(place INTEGER, {columns})"
     if named.startswith("SELECT"):
-        # OFFSET 0: each is looked up by itself, by the index that one alone would use.
+        # OFFSET 0: each row is looked up separately, by the index that the single statement would use.
         each = f"LATERAL ({named} OFFSET 0) AS found"
         return "" if _LIMITED.search(named) else f"SELECT asked.place, found.* FROM {asked}, {each}"  # noqa: S608  # our own
     if adds := _INSERT.fullmatch(named):
         return f"{adds[1]} SELECT {adds[2]} FROM {asked} ORDER BY asked.place"  # noqa: S608  # our own
     if (changes := _UPDATE.fullmatch(named)) and _KEY.search(changes[2]):
-        # ANY: found by the index, whatever is guessed about how many there are.
+        # ANY: PostgreSQL uses the index, however many rows the planner estimates.
         found = _KEY.sub(r"\1 = ANY (ARRAY[\2])", changes[2])
         return f"{changes[1]} FROM {asked} WHERE {found} RETURNING asked.place"
     return ""

@@ -1,8 +1,9 @@
-"""The units of a group take turns: each runs until it asks something of the database, and what all ask is asked in one trip.
+"""Runs the units of a group as greenlets and sends their statements to PostgreSQL in common round trips.
 
-PostgreSQL only, where a trip to the server costs as much as all that a unit does itself. No unit knows of it: each runs on a
-greenlet of its own in the group's thread, and what it asks comes back as if it had been alone. Who decides about the same as
-another never takes turns with it, so that units share a transaction as two gateways share the database.
+Each unit runs until it needs a result; then the pending statements of all units go in one round trip, which costs as much as
+all the work of a unit. PostgreSQL only. Units need no special code: each has its own greenlet in the group's thread, and a
+query returns as if the unit ran alone. Units with overlapping locks never run interleaved, so that units share a transaction as
+safely as two gateways share the database.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ STAGE: Final = "stage"
 
 
 class Raised(Exception):
-    """What the unit at this place raised."""
+    """The exception that the unit at `place` raised."""
 
     def __init__(self, place: int, error: Exception) -> None:
         super().__init__(place, error)
@@ -32,15 +33,17 @@ class Raised(Exception):
 
 
 class BrokenOff(Exception):
-    """The transaction ended inside a unit that said nothing of it."""
+    """The transaction ended inside a unit that raised no exception."""
 
 
 class _Unsettled(Exception):
-    """What the database said of something that one of the units had written, whichever it was."""
+    """Wraps a database error of a buffered write, which any of the units may have caused."""
 
 
 class _Asking(NamedTuple):
-    """A unit at its place on its greenlet: one of the questions whose answers it waits for in `told`, and which of them."""
+    """A query of a suspended unit: `told` receives the results of the queries sent together, and `which` is the index of this
+    one.
+    """
 
     place: int
     greenlet: Any
@@ -51,7 +54,7 @@ class _Asking(NamedTuple):
 
 
 class _Written(NamedTuple):
-    """What a unit wrote, of which nobody has told the database; `missing` is raised where a row of it was not there."""
+    """A buffered write of a unit, not yet sent; `missing` is raised if one of its rows does not exist."""
 
     place: int
     statement: CompiledStatement
@@ -62,14 +65,14 @@ class _Written(NamedTuple):
 _Said = TypeVar("_Said", _Asking, _Written)
 _Question = tuple[CompiledStatement, Values]
 _Ready = tuple[int, Any, Any]
-"""Who may run on, at its place on its greenlet, and what it is told: its work, or the answers to what it asked."""
+"""A unit that can be resumed: its place, its greenlet, and the value to pass in (its work, or the results of its queries)."""
 
 
 def waves(decided: Sequence[Set[str]]) -> list[list[int]]:
-    """The places of a group's units as they may take turns, wave after wave.
+    """Sort the units of a group into waves; the units of one wave may run interleaved. Returns the places of each wave.
 
-    `decided`: what each decides about. Who shares some of it with an earlier one comes after it; who does not say what it
-    decides about comes after all that were before it, and by itself.
+    `decided`: the lock names of each unit. A unit that shares a name with an earlier one goes into a later wave. A unit without
+    names comes after all earlier units, alone.
     """
     found: list[list[int]] = []
     last: dict[str, int] = {}
@@ -85,9 +88,9 @@ def waves(decided: Sequence[Set[str]]) -> list[list[int]]:
 
 
 def run_wave(connection: Connection, wave: Sequence[int], works: Sequence[Work], results: list[Any]) -> None:
-    """Do the works at these places, and put what each answered at its place of `results`.
+    """Run the units at these places, and store the result of each at its place in `results`.
 
-    Raises Raised where one of them raised, and what the database said where a statement of several failed.
+    Raises Raised if one of them raised, and the database's error if a combined statement failed.
     """
     if connection.dialect.name != "sqlite":
         Turns(connection, results).take(wave, works)
@@ -101,23 +104,29 @@ def run_wave(connection: Connection, wave: Sequence[int], works: Sequence[Work],
 
 
 def _check_unbroken(connection: Connection, place: int) -> None:
-    """Raises Raised if the transaction is no longer open and takes no statements. Asks the driver alone, not the database."""
+    """Raise Raised if the transaction is no longer open or takes no statements. Asks the driver only, without a round trip."""
     here: Any = connection.connection.dbapi_connection if connection.dialect.name == "sqlite" else connection.info[TRIPS]
     if not here.in_transaction:
         raise Raised(place, BrokenOff())
 
 
 def at_once(connection: Connection, works: Sequence[Work]) -> list[Any]:
-    """What each of these answers, in their order. They only ask; where units take turns, what each asks first goes together."""
+    """Return the results of several functions that only query, in order.
+
+    On PostgreSQL their first queries share a round trip.
+    """
     turns = connection.info.get(TURNS)
     return turns.at_once(works) if turns is not None else [work() for work in works]
 
 
 @contextmanager
 def by_itself(connection: Connection) -> Iterator[None]:
-    """What is said inside is said at once, and no other unit runs meanwhile: for whoever may undo what was done inside."""
+    """Send each statement inside the block immediately, and let no other unit run meanwhile.
+
+    For code that may roll back the statements inside, as a savepoint does.
+    """
     settle(connection)
-    info = connection.info  # a connection that breaks meanwhile does not give it any more
+    info = connection.info  # kept in a variable: a connection that breaks meanwhile no longer has `info`
     turns = info.pop(TURNS, None)
     try:
         yield
@@ -127,16 +136,19 @@ def by_itself(connection: Connection) -> Iterator[None]:
 
 
 class Stage:
-    """Greenlets on which one unit after another runs, since a new one costs as much as a trip; `idle` ones wait for theirs."""
+    """A pool of greenlets on which units run one after another, because a new greenlet costs as much as a round trip.
+
+    `idle` holds the greenlets that wait for a unit.
+    """
 
     def __init__(self) -> None:
-        from greenlet import getcurrent, greenlet  # it comes with the extra `postgres`, as the driver does
+        from greenlet import getcurrent, greenlet  # installed with the extra `postgres`, like the driver
 
         self.hub, self._greenlet = getcurrent(), greenlet
         self.idle: list[Any] = []
 
     def free(self) -> Any:
-        """One that is told a work, and says (ENDED, what that answered)."""
+        """Return an idle greenlet, or a new one. Switched to with a work, it switches back with (ENDED, result)."""
         return self.idle.pop() if self.idle else self._greenlet(self._work)
 
     def _work(self, work: Work) -> None:
@@ -145,7 +157,7 @@ class Stage:
 
 
 class _AtOnce:
-    """Several works of a unit, of which each is begun where the one before it has asked something; then all is asked."""
+    """Several functions of one unit: each starts when the one before it has queried, then all queries are sent together."""
 
     def __init__(self, works: Sequence[Work], ask: Callable[[list[_Question]], list[Any]]) -> None:
         self._works, self._ask = works, ask
@@ -155,14 +167,14 @@ class _AtOnce:
         self.answers: list[Any] = [None] * len(works)
 
     def run(self) -> None:
-        """Begin each that has not been begun."""
+        """Start the functions that have not been started."""
         while self._begun < len(self._works):
             which = self._begun
             self._begun += 1
             self.answers[which] = self._works[which]()
 
     def ask(self, question: _Question) -> Any:
-        """The answer; the questions of the others go with the first of each."""
+        """Return the result of a query; the first queries of all functions are sent together."""
         if self._told is not None:
             return self._ask([question])[0]
         which = len(self._questions)
@@ -174,7 +186,7 @@ class _AtOnce:
 
 
 class Turns:
-    """Units that take turns on one connection, which asks it first, while they do. What they answer is put into `results`."""
+    """Runs units interleaved on one connection, which passes their statements here. Stores their results in `results`."""
 
     def __init__(self, connection: Connection, results: list[Any]) -> None:
         self._connection, self._results = connection, results
@@ -184,19 +196,19 @@ class Turns:
         self._at_once: dict[int, _AtOnce] = {}
         self._place = 0
 
-    # ---- what a unit says
+    # ---- called by units
 
     def ask(self, statement: CompiledStatement, values: Values) -> Any:
-        """The answer, once the others have had their turns."""
+        """Return the result of a query, after the other units have run up to their next query."""
         together = self._at_once.get(self._place)
         return together.ask((statement, values)) if together else self._ask([(statement, values)])[0]
 
     def write(self, statement: CompiledStatement, rows: Sequence[Values], missing: Exception | None) -> None:
-        """It will be there before the same unit is told anything; `missing` ends the unit where a row was not there."""
+        """Buffer a write. It is sent before the unit's next result; `missing` is raised if a row does not exist."""
         self._written.setdefault(self._place, []).append(_Written(self._place, statement, rows, missing))
 
     def at_once(self, works: Sequence[Work]) -> list[Any]:
-        """What each of these works of a unit answers."""
+        """Return the results of several functions of one unit, run as `_AtOnce`."""
         together = self._at_once[self._place] = _AtOnce(works, self._ask)
         try:
             together.run()
@@ -205,7 +217,7 @@ class Turns:
         return together.answers
 
     def settle(self) -> None:
-        """Have all done that any of them has written, before one says something to the database itself."""
+        """Send all buffered writes, before a statement goes to the database directly."""
         try:
             self.send()
             self._connection.info[TRIPS].go()
@@ -216,10 +228,10 @@ class Turns:
         told: list[Any] = self._stage.hub.switch(ASKED, questions)
         return told
 
-    # ---- how they take turns
+    # ---- scheduling
 
     def take(self, wave: Sequence[int], works: Sequence[Work]) -> None:
-        """As run_wave; what they wrote last goes with what the connection is asked next."""
+        """Run a wave as `run_wave` does. The last writes are sent with the connection's next query."""
         info = self._connection.info
         info[TURNS] = self
         try:
@@ -231,10 +243,12 @@ class Turns:
             info.pop(TURNS, None)
             for greenlet in self._busy.values():
                 with suppress(Exception):
-                    greenlet.throw()  # whoever still waits for an answer ends here
+                    greenlet.throw()  # end the units that still wait for a result
 
     def send(self) -> None:
-        """Hand over what was written: first what each unit wrote first, alike together, and so on."""
+        """Send the buffered writes: the first write of every unit, equal statements combined, then the second writes, and so
+        on.
+        """
         written, self._written = self._written, {}
         for level in zip_longest(*written.values()):
             for statement, alike in _alike(one for one in level if one is not None):
@@ -248,7 +262,7 @@ class Turns:
             statement.insist(self._connection, rows, missing)
 
     def _until_they_ask(self, ready: Sequence[_Ready]) -> list[_Asking]:
-        """Each that is ready runs on: what it asks next. What it answers at its end is put into the results."""
+        """Run each ready unit up to its next query, and return these queries. Stores the result of a unit that ends."""
         asking = []
         for place, greenlet, told in ready:
             what, said = self._run(place, greenlet, told)
@@ -272,7 +286,7 @@ class Turns:
         return said
 
     def _answered(self, asking: Sequence[_Asking]) -> list[_Ready]:
-        """Say what was written, and ask each statement once, for all who ask it."""
+        """Send the buffered writes, then each distinct query once for all units that make it; return the units to resume."""
         self.send()
         said = [(alike, statement.send(self._connection, [one.values for one in alike])) for statement, alike in _alike(asking)]
         for alike, answers in said:
@@ -282,7 +296,7 @@ class Turns:
 
 
 def _alike(those: Iterable[_Said]) -> Iterable[tuple[CompiledStatement, list[_Said]]]:
-    """Each statement with all who say it, in the order of the first of them."""
+    """Group by statement, in the order of the first occurrence."""
     found: dict[CompiledStatement, list[_Said]] = {}
     for one in those:
         found.setdefault(one.statement, []).append(one)
@@ -290,7 +304,9 @@ def _alike(those: Iterable[_Said]) -> Iterable[tuple[CompiledStatement, list[_Sa
 
 
 def _stage(connection: Connection) -> Stage:
-    """The one of this connection, which stays with it. Greenlets belong to the thread in which they were made."""
+    """Return the connection's pool of greenlets, made anew in another thread, because greenlets belong to the thread that made
+    them.
+    """
     from greenlet import getcurrent
 
     stage: Stage | None = connection.info.get(STAGE)

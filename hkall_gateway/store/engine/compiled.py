@@ -1,7 +1,7 @@
-"""Statements of the busiest units, compiled once for each kind of database and then handed straight to its driver.
+"""Compiles the most frequent statements once per database dialect and passes them directly to the driver.
 
-SQLAlchemy takes several times as long to look a statement up and to wrap its rows as SQLite takes to answer. What is
-asked and written with every message skips that; types and errors are the same as on the usual way.
+SQLAlchemy needs several times as long to look up a statement and to wrap its rows as SQLite needs to run it. The statements of
+every message skip that; types and errors are the same as with SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """The text for one driver; `names` in the order of the marks, `given` what the statement itself says.
+    """The text for one driver; `names` in the order of the placeholders, `given` the values that the statement itself contains.
 
-    `here`: the database is in this process, and does at once what it is told.
+    `here`: the database is in this process (SQLite) and runs each statement immediately.
     """
 
     text: str
@@ -55,45 +55,45 @@ class _Compiled:
 
 
 class CompiledStatement:
-    """One statement with named `bindparam`s. Lists of values (`IN`) belong into its text, not into its parameters."""
+    """One statement with named `bindparam`s. Value lists (`IN`) belong into its text, not into its parameters."""
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
 
     def rows(self, connection: Connection, **values: Any) -> list[dict[str, Any]]:
-        """The answer's rows, by the names of their columns."""
+        """Return the rows as dicts by column name."""
         keys = self._for(connection.dialect).keys
         return [dict(zip(keys, cells, strict=True)) for cells in self.cells(connection, **values)]
 
     def cells(self, connection: Connection, **values: Any) -> list[list[Any]]:
-        """The answer's rows, their cells in the order of the statement's columns."""
+        """Return the rows as lists of cells, in the order of the statement's columns."""
         compiled = self._for(connection.dialect)
         found = self._run(connection, compiled, values).fetchall()
         return [compiled.cells(row) for row in found] if found else found
 
     def first(self, connection: Connection, **values: Any) -> dict[str, Any] | None:
-        """The answer's first row, if it has any."""
+        """Return the first row as a dict, or None."""
         return next(iter(self.rows(connection, **values)), None)
 
     def change(self, connection: Connection, **values: Any) -> int:
-        """How many rows it wrote."""
+        """Execute, and return the number of rows written."""
         return int(self._run(connection, self._for(connection.dialect), values).rowcount)
 
     def write(self, connection: Connection, **values: Any) -> None:
-        """Write. A server hears of it with the next question, or with COMMIT; what became of it is raised then."""
+        """Write a row. PostgreSQL receives the statement with the next query or with COMMIT; its errors are raised then."""
         self._write(connection, (values,))
 
     def write_one(self, connection: Connection, missing: Exception, **values: Any) -> None:
-        """The same of the one row that is meant; `missing` is raised where there is none."""
+        """Write as `write`, exactly one row; raises `missing` if it does not exist."""
         self._write(connection, (values,), missing)
 
     def write_all(self, connection: Connection, rows: Sequence[Values]) -> None:
-        """The same of several rows."""
+        """Write as `write`, several rows."""
         self._write(connection, rows)
 
     def send(self, connection: Connection, asked: Sequence[Values]) -> Answers:
-        """Say this to a server for several at once: what answers each, in their order, as a cursor would."""
+        """Send this to PostgreSQL for several units at once; returns their results in order, each like a cursor."""
         compiled = self._for(connection.dialect)
         given = [_parameters(connection, compiled, values) for values in asked]
         if compiled.for_all is None:
@@ -101,7 +101,7 @@ class CompiledStatement:
         return compiled.for_all.send(partial(_execute, connection), given)
 
     def insist(self, connection: Connection, rows: Sequence[Values], missing: Exception) -> None:
-        """Change these rows on a server; `missing` is raised where one is not there."""
+        """Update these rows on PostgreSQL; raises `missing` if one does not exist."""
         compiled = self._for(connection.dialect)
         assert compiled.for_all is not None, "a change of one row that is found by its key"
         given = [_parameters(connection, compiled, values) for values in rows]
@@ -131,13 +131,13 @@ class CompiledStatement:
 
 
 def adding(table: Table, *columns: str) -> CompiledStatement:
-    """INSERT of one row with a value for each of `columns`, named as they are."""
+    """Return an INSERT of one row, with a parameter for each of `columns`, named like the column."""
     values = {name: bindparam(name, type_=table.c[name].type) for name in columns}
     return CompiledStatement(insert(table).inline().values(values))
 
 
 def changing(table: Table, key: Sequence[str], columns: Sequence[str]) -> CompiledStatement:
-    """UPDATE of one row found by `key`; "new_" before a column's name is its new value, "was_" what it must be now."""
+    """Return an UPDATE of one row found by `key`. "new_" + column is the new value, "was_" + column the one that must match."""
     where = [table.c[name] == bindparam("was_" + name) for name in key]
     values = {name: bindparam("new_" + name, type_=table.c[name].type) for name in columns}
     return CompiledStatement(update(table).where(*where).values(values))
@@ -162,7 +162,7 @@ def _execute(
     connection: Connection, text: str, parameters: Any, *, many: bool = False, missing: Exception | None = None
 ) -> Any:
     driver: Any = connection.connection.dbapi_connection
-    for hear in connection.engine.dispatch.before_cursor_execute:  # whoever listens to statements hears these too
+    for hear in connection.engine.dispatch.before_cursor_execute:  # event listeners receive these statements too
         hear(connection, driver, text, parameters, None, many)
     try:
         if (trips := connection.info.get(TRIPS)) is not None:
@@ -192,7 +192,7 @@ def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:
 
 
 def _kinds(made: Any, dialect: Dialect) -> Mapping[str, str]:
-    """The database's types of what is asked with; empty where one is not known."""
+    """Return the database types of the parameters; empty if one has no type."""
     try:
         return {str(name): bind.type.compile(dialect) for name, bind in made.binds.items() if bind.required}
     except CompileError:

@@ -1,4 +1,4 @@
-"""How a database is opened: BEGIN, SAVEPOINT and COMMIT are ours, and a commit is on disk when it returns."""
+"""Opens a database: the gateway itself sends BEGIN, SAVEPOINT and COMMIT, and a commit is on disk when it returns."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from sqlalchemy.pool import StaticPool
 from hkall_gateway.store.engine.pipelined import TRIPS, PipelinedConnection, settle
 from hkall_gateway.store.engine.private_files import private
 
-# Errors reach the log: they must not carry what stood in the row, which may be a name or an address.
+# Errors reach the log: they must not contain row values, which may be names or addresses.
 _OURS: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT", "hide_parameters": True}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long PostgreSQL may take, in seconds, before a gateway stops waiting.
+    """Time limits for PostgreSQL, in seconds, after which the gateway stops waiting.
 
-    `statement_s`: one statement. `lock_s`: waiting for another gateway's rows. `idle_s`: how long a gateway that says
-    nothing may keep its own rows locked. `connect_s`: until a server has answered at all.
+    `statement_s`: one statement. `lock_s`: waiting for rows that another gateway has locked. `idle_s`: how long a silent
+    gateway may keep its rows locked. `connect_s`: opening a connection.
     """
 
     statement_s: float = 15.0
@@ -33,7 +33,8 @@ class Limits:
 
 
 _PREPARED_BY_US: Final[Mapping[str, Any]] = {"prepare_threshold": None}
-"""What is asked often is kept ready by pipeline.py; the driver, with some of its own, would at times forget those too."""
+"""Turns off the driver's own prepared statements, which at times discards all of them: pipeline.py prepares statements itself.
+"""
 
 SILENCE: Final[Mapping[str, int]] = {
     "keepalives_idle": 5,
@@ -41,18 +42,18 @@ SILENCE: Final[Mapping[str, int]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-"""A server whose machine or line died says nothing: a connection that is silent for about ten seconds is given up (libpq)."""
+"""libpq settings that drop a connection after about ten seconds of silence: a server that died sends no error."""
 
 
 BUSY_MS: Final = 5000
-"""So long SQLite waits for a file in which another process writes."""
+"""Wait for a SQLite file that another process writes, in milliseconds."""
 
 
 def open_engine(url: str, limits: Limits = Limits()) -> Engine:  # frozen
-    """An engine that leaves BEGIN, SAVEPOINT and COMMIT to us.
+    """Return an engine on which the gateway sends BEGIN, SAVEPOINT and COMMIT itself.
 
-    With the driver's own handling a released savepoint is visible to others and ROLLBACK does not undo it (pysqlite).
-    SQLite: WAL and synchronous=FULL, so that a commit is on disk when it returns; BUSY_MS for the command line.
+    With the driver's own transaction handling (pysqlite) a released savepoint is visible to others, and ROLLBACK does not undo
+    it. SQLite uses WAL and synchronous=FULL, so that a commit is on disk when it returns; BUSY_MS serves the command line.
     """
     if not url.startswith("sqlite"):
         return _postgresql(url, limits)
@@ -78,18 +79,20 @@ def _with_trips(dialect: Dialect, connection: Any, record: Any) -> None:
 
 
 def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> None:
-    """Whoever lets go of a connection before COMMIT has undone what it wrote, also what is not at the database yet."""
+    """Discard buffered writes when a connection is returned without COMMIT: they are part of the transaction that is rolled
+    back.
+    """
     record.info[TRIPS].forget()
 
 
 def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: object, context: object, _many: bool) -> None:
-    """What SQLAlchemy says itself, and not a prepared statement, comes after all that was written before."""
+    """Send buffered writes before a statement that SQLAlchemy executes itself, which is not a CompiledStatement."""
     if context is not None:
         settle(connection)
 
 
 def _postgresql_limits(limits: Limits, connection: Any, _record: object) -> None:
-    """Said in SQL and not as options of the connection, which a pooler in between may not hand on."""
+    """Set the limits by SQL, not by connection options, which a pooler in between may not pass on."""
     values = {
         "statement_timeout": limits.statement_s,
         "lock_timeout": limits.lock_s,
@@ -100,7 +103,7 @@ def _postgresql_limits(limits: Limits, connection: Any, _record: object) -> None
 
 
 def _make_private(url: str) -> None:
-    """The file of a SQLite database is nobody else's; what SQLite puts beside it has the file's mode."""
+    """Make the SQLite file, and the files that SQLite puts beside it, unreadable to other users."""
     file = make_url(url).database
     if file and not _in_memory(url):
         private(Path(file))

@@ -1,7 +1,6 @@
-"""The one writer: whatever waits becomes one durable commit, and nobody is answered before it (law 2).
+"""The single writer: all units that queued while the last commit ran share one durable commit; results follow it (law 2).
 
-A unit of work that raises is rolled back alone. There is no timer: a batch is what came in while the last one was being
-committed, so a lone message waits for nobody.
+A unit of work that raises is rolled back alone. There is no timer, so a single message does not wait for others.
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ BATCH_UNITS = 256
 Watch = Callable[[str, int], AbstractContextManager[None]]
 
 GLANCE_MS = 100
-"""So long the reactor waits to read a file that another process has locked. Readers wait for nobody else."""
+"""Milliseconds that the reactor waits to read a file that another process has locked. Only such a lock makes readers wait."""
 
 
 def unwatched(_lane: str, _units: int) -> AbstractContextManager[None]:
-    """Nobody looks at groups."""
+    """Measure no groups: the default `watch`."""
     return nullcontext()
 
 
 class Store(Protocol):
-    """Something that runs a function of a unit in one transaction; `Database` with a thread, `Immediate` at once."""
+    """Runs a function of a unit in one transaction: `Database` with threads, `Immediate` synchronously."""
 
     def run(
         self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False, short: bool = False
@@ -51,12 +50,13 @@ class Store(Protocol):
 
 
 class Database:
-    """The daemon's store: one writer with group commit, a thread that reads, and what the reactor does itself with a file.
+    """The daemon's store: one writer with group commit, a reader thread, and short work on a file in the reactor's thread.
 
-    `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread. `batch=1` is one commit each, for the
-    benchmark; `draw` is a random number in [0, 1) for pauses; `watch` is put around each group, in whichever thread, and told
-    which lane it is, "writer" or "reader", and how many units it has. `run` and `read` answer a Deferred that fires in the
-    reactor's thread, with Unavailable where the database is away or another gateway was in the way for too long.
+    `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread. `batch=1` commits each unit separately, for
+    the benchmark. `draw` returns a random number in [0, 1), for pauses. `watch` returns a context manager that is entered
+    around each group, in the thread that runs it; its arguments are "writer" or "reader" and the number of units. `run` and
+    `read` return a Deferred that fires in the reactor's thread, with Unavailable if the database is away or another gateway
+    blocked the unit for too long.
     """
 
     def __init__(
@@ -85,26 +85,27 @@ class Database:
     def run(
         self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False, short: bool = False
     ) -> Deferred[T]:
-        """`work(unit, *args)` in a transaction of its own inside the group; fires after the durable commit.
+        """Run `work(unit, *args)` in a transaction of its own inside the group; the Deferred fires after the durable commit.
 
         `work` may run more than once, and only its last run counts. `repeatable`: committed twice it has one effect. `short`:
-        it looks at few rows, by their keys, and is over in a fraction of a millisecond, so that the reactor may do it itself.
+        it reads few rows by their keys and ends within a fraction of a millisecond, so that the reactor's thread may run it.
         """
         return _put(self._writer, work, args, locks, repeatable, short)
 
     def read(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
-        """`work(unit, *args)` that only asks."""
+        """Run `work(unit, *args)`, which only queries."""
         return _put(self._reader, work, args, NO_LOCKS, True)
 
     def glance(self, work: Callable[..., T], *args: Any, patron: str = "") -> Deferred[T]:
-        """`read` for what is found by its key: in a file it is there sooner than a thread would have been woken.
+        """Run `read` for a lookup by key; with a SQLite file it runs in the reactor's thread, which is faster than waking a
+        thread.
 
-        `patron` is the card of the one that it is about; what is known of all who are asked for at once is read at once.
+        `patron` is the card concerned; the data of all patrons in the group are prefetched together.
         """
         return _put(self._here, work, args, Locks(patron), True)
 
     def close(self) -> None:
-        """Finish what waits and end both threads; callers get their answers in the reactor's next turn."""
+        """Finish the queued jobs and end both threads; callers get their results in the reactor's next iteration."""
         for lane in {id(x): x for x in (self._here, self._writer, self._reader)}.values():
             lane.stop()
 
@@ -114,14 +115,14 @@ class Database:
 
 
 def _at_hand(engine: Engine, wait_ms: int) -> Connection:
-    """A connection to a file for the reactor's own thread, which waits no longer for another process."""
+    """Return a connection to a file for the reactor's thread, which waits at most `wait_ms` for another process."""
     connection = engine.connect()
     _wait(connection, wait_ms)
     return connection
 
 
 class _Groups:
-    """What is done with a group, whoever does it."""
+    """Runs the units of a group and commits them; used by the worker threads and by the split writer."""
 
     def __init__(self, make_unit: Callable[[Connection], Any], draw: Callable[[], float], watch: Watch) -> None:
         self._make_unit, self._draw, self._watch = make_unit, draw, watch
@@ -135,14 +136,14 @@ class _Groups:
             return run_group(connection, self._make_unit, jobs, draw=self._draw)
 
     def begin(self, connection: Connection, jobs: Sequence[Job[Any]]) -> End | None:
-        """But for its commit; see begin_group. Of a group that was not begun nothing is told."""
+        """Run a group except for its commit, as `begin_group`. A group that could not begin is not measured."""
         watching = ExitStack()
         watching.enter_context(self._watch("writer", len(jobs)))
         end = begin_group(connection, self._make_unit, jobs, self._draw)
         return partial(_ended, end, watching) if end else None
 
     def write_patiently(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
-        """On a thread, which has time to wait for another process."""
+        """Run a group on a thread, which may wait for another process."""
         _wait(connection, BUSY_MS)
         try:
             return self.write(connection, jobs)
@@ -173,7 +174,7 @@ def _put(
 
 @dataclass(frozen=True, slots=True)
 class _Now(Generic[T]):
-    """An awaitable that has its value already."""
+    """An awaitable with a value known beforehand."""
 
     value: T | None
     error: BaseException | None
@@ -186,9 +187,9 @@ class _Now(Generic[T]):
 
 
 class Immediate:
-    """The same store without a thread: each unit of work is done, and committed, where it is asked for.
+    """A store without threads: each unit of work runs and commits in the call itself.
 
-    For unit tests, the simulation and the command line. `before_commit` may raise to act a crash at that instant: an
+    For unit tests, the simulation and the command line. `before_commit` may raise to simulate a crash at that instant: an
     Exception is a failed commit, any other BaseException the end of the process.
     """
 
@@ -216,7 +217,7 @@ class Immediate:
         return self._at_once(read_group, work, args, Locks(patron))
 
     def now(self, work: Callable[..., T], *args: Any) -> T:
-        """`run` for callers that do not await."""
+        """Run a unit as `run`, for callers that do not await."""
         return finished(self.run(work, *args))
 
     def close(self) -> None:
@@ -233,7 +234,7 @@ class Immediate:
 
 
 def finished(awaitable: Awaitable[T]) -> T:
-    """The value of something that never has to wait; RuntimeError if it would."""
+    """Return the value of an awaitable that never suspends; RuntimeError if it does."""
     steps = awaitable.__await__()
     try:
         next(steps)

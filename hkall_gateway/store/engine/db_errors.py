@@ -1,4 +1,4 @@
-"""What an error of the database means for those who wait: tried again at once, asked again later, or a bug of ours."""
+"""Classifies database errors: retried at once, refused as temporarily unavailable, or a bug of the gateway."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from hkall_gateway.rules.vocabulary import LostRace
 
 
 class Unavailable(Exception):
-    """The database is away, or too busy: nothing was promised, and the same ask may come again later."""
+    """The database is away or too busy. No change was made; the caller may try again later."""
 
 
 class Fault(StrEnum):
-    """CONFLICT: another gateway was in the way, and a second try sees what it did. LOST: the connection is gone, or its
-    server takes no writes any more. BUSY: the server cannot now. BUG: anything else.
+    """CONFLICT: another gateway interfered, and a retry sees its changes.
+
+    LOST: the connection broke, or its server no longer takes writes. BUSY: the server has no capacity now. BUG: all other
+    errors.
     """
 
     CONFLICT = "conflict"
@@ -30,10 +32,10 @@ class Fault(StrEnum):
 # fmt: off
 STATES: Final[Mapping[str, Fault]] = {
     "08":    Fault.LOST,       # connection exceptions
-    "23505": Fault.CONFLICT,   # unique_violation: it had committed first
+    "23505": Fault.CONFLICT,   # unique_violation: another gateway had committed first
     "25006": Fault.LOST,       # read_only_sql_transaction: the server has become a standby
-    "25P03": Fault.LOST,       # idle_in_transaction_session_timeout: we stood still, and were thrown out
-    "26000": Fault.LOST,       # invalid_sql_statement_name: somebody in between has given us another session
+    "25P03": Fault.LOST,       # idle_in_transaction_session_timeout: the gateway was silent for too long
+    "26000": Fault.LOST,       # invalid_sql_statement_name: a pooler in between has switched to another session
     "40001": Fault.CONFLICT,   # serialization_failure
     "40P01": Fault.CONFLICT,   # deadlock_detected
     "53":    Fault.BUSY,       # insufficient resources
@@ -42,19 +44,19 @@ STATES: Final[Mapping[str, Fault]] = {
     "57014": Fault.BUSY,       # query_canceled: statement_timeout
     "58":    Fault.BUSY,       # system errors
 }
-"""By SQLSTATE, or by its class where that has no row of its own. Source: PostgreSQL, appendix A."""
+"""Fault by SQLSTATE, or by its class (two characters) if the state has no row. Source: PostgreSQL, appendix A."""
 # fmt: on
 
 CERTAIN: Final = frozenset({"25P03"})
-"""Said only to a session that is silent inside its transaction: a COMMIT that follows is not read any more."""
+"""Sent only to a session that is silent inside its transaction: the server does not read a COMMIT that follows."""
 
 SQLITE_BUSY: Final = 5
 _PRIMARY: Final = 0xFF
-"""The bits of SQLite's code that tell the kind of error; the others tell it more closely, as when another process recovers."""
+"""Mask for the primary part of an SQLite result code; the other bits give detail, for example that another process recovers."""
 
 
 def fault_of(connection: Connection, error: BaseException) -> Fault:
-    """What `error`, raised while `connection` was used, means."""
+    """Classify `error`, which was raised while `connection` was used."""
     if isinstance(error, LostRace):
         return Fault.CONFLICT
     if _is_gone(connection):
@@ -67,7 +69,7 @@ def fault_of(connection: Connection, error: BaseException) -> Fault:
 
 
 def certainly_undone(error: BaseException) -> bool:
-    """Whether an error that answered a COMMIT says that nothing of it was done."""
+    """Return whether an error in reply to COMMIT proves that the transaction was not committed."""
     return _state(error) in CERTAIN
 
 
@@ -77,21 +79,21 @@ def _state(error: BaseException) -> str:
 
 
 def told(error: BaseException) -> BaseException:
-    """What the waiter hears when its tries are used up: a row that is there already stays the bug that it is."""
+    """Return the error for the caller when all retries failed: Unavailable, except for a duplicate row, which remains a bug."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     broken_rule = isinstance(error, LostRace) or getattr(cause, "sqlstate", "") == "23505"
     return error if broken_rule else unavailable(error)
 
 
 def unavailable(error: BaseException) -> Unavailable:
-    """`error` as the polite refusal that it is for those who wait; its text names kinds only, no row's contents."""
+    """Return `error` as an Unavailable for the caller; its text names error kinds only, no row values."""
     made = Unavailable(name_of(error))
     made.__cause__ = error
     return made
 
 
 def name_of(error: BaseException) -> str:
-    """The kind of an error, for the log: never what stood in a row."""
+    """Return the kind of an error for the log, without row values."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return f"{type(cause).__name__} {getattr(cause, 'sqlstate', None) or ''}".strip()
 

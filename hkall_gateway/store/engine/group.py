@@ -1,10 +1,9 @@
-"""A group: all that waits in one durable commit; and what follows when that fails.
+"""Runs a group: all queued units in one durable commit, and the retries when that fails.
 
-A unit that raises is rolled back alone: the group is then begun again with a savepoint around each. Before that there is
-none, for hardly any unit raises (a refusal is an answer), and a savepoint costs as much as a question. Where another gateway
-was in a unit's way it is tried again, a few times and by itself.
-A connection that broke before COMMIT was sent has done nothing: the group is tried again once. One that broke during COMMIT
-has done everything or nothing, and nobody can tell: only what may be asked twice is.
+A unit that raises is rolled back alone: the group starts again with a savepoint around each unit. The first run has no
+savepoints, because units seldom raise (a refusal is a return value) and a savepoint costs as much as a query. A unit in
+conflict with another gateway is retried a few times, alone. If the connection broke before COMMIT was sent, no change was made:
+the group is retried once. If it broke during COMMIT, the outcome is unknown: only repeatable units are retried.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from hkall_gateway.store.engine.worker import Answer, Turn
 MakeUnit = Callable[[Connection], Any]
 MakeAnswer = Callable[[Job[Any], Any, Any], Answer]
 End = Callable[[], Turn[Job[Any]]]
-"""What a group still needs when its units are done: its commit, and what became of it."""
+"""The rest of a group after its units have run: commits it and returns the result."""
 
 _BEGIN = {"sqlite": CompiledStatement(text("BEGIN IMMEDIATE")), "postgresql": CompiledStatement(text("BEGIN"))}
 _ASK = {
@@ -43,7 +42,7 @@ FIRST_PAUSE_S = 0.005
 
 
 class _Uncommitted(Exception):
-    """The commit failed by itself; once it was `sent`, it may also have succeeded and the answer been lost."""
+    """The commit itself failed. If it was `sent`, it may have succeeded although its reply was lost."""
 
     def __init__(self, error: Exception, *, sent: bool) -> None:
         super().__init__(error, sent)
@@ -51,11 +50,11 @@ class _Uncommitted(Exception):
 
 
 def at_ease() -> None:
-    """Nothing happens before a commit."""
+    """The default hook before a commit; does no work."""
 
 
 def steady() -> float:
-    """No chance in the pauses."""
+    """The default `draw`: pauses without randomness."""
     return 1.0
 
 
@@ -66,15 +65,15 @@ def run_group(
     before_commit: Callable[[], None] = at_ease,
     draw: Callable[[], float] = steady,
 ) -> Turn[Job[Any]]:
-    """All `jobs` in one durable commit. If BEGIN or COMMIT fails nothing was promised, and no waiter is told of a success.
+    """Run all `jobs` in one durable commit. If BEGIN or COMMIT fails, no job is reported as successful.
 
-    `draw` is a random number in [0, 1), for the pause before what was in conflict is tried again.
+    `draw` returns a random number in [0, 1), for the pause before jobs in conflict are retried.
     """
     try:
         answers = _all(connection, make_unit, jobs, _BEGIN, _written, partial(_commit, connection, before_commit))
     except _Uncommitted as failed:
         return _undone(connection, jobs, failed.error, failed.sent and not certainly_undone(failed.error), draw)
-    except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
+    except Exception as error:  # noqa: BLE001  # any error goes to the callers
         return _undone(connection, jobs, error, False, draw)
     return _turn(jobs, answers, draw)
 
@@ -82,13 +81,13 @@ def run_group(
 def begin_group(
     connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], draw: Callable[[], float] = steady
 ) -> End | None:
-    """The same but for the commit, on a database in this process: what is left to do, in whichever thread.
+    """Run a group except for its commit, on SQLite; the function returned commits it, in any thread.
 
-    None where another process has the file, and nothing is done yet.
+    Returns None, with no change made, if another process has the file locked.
     """
     try:
         answers = _all(connection, make_unit, jobs, _BEGIN, _written, at_ease)
-    except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
+    except Exception as error:  # noqa: BLE001  # any error goes to the callers
         if fault_of(connection, error) is Fault.BUSY and _left(connection):
             return None
         turn = _undone(connection, jobs, error, False, draw)
@@ -107,17 +106,17 @@ def _ended(
 
 
 def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
-    """Questions that decide nothing: one snapshot for all, and what one of them wrote all the same is not kept."""
-    unit = make_unit(connection)  # one view of the one snapshot
+    """Run queries in one snapshot for all, and roll back any writes."""
+    unit = make_unit(connection)  # all jobs share one snapshot, so one unit serves all
     try:
         answers = _all(connection, lambda _: unit, jobs, _ASK, _read, partial(_ROLLBACK.change, connection))
-    except Exception as error:  # noqa: BLE001  # whatever it was, it goes to the waiters
+    except Exception as error:  # noqa: BLE001  # any error goes to the callers
         return _undone(connection, jobs, error, False, steady)
     return _turn(jobs, answers, steady)
 
 
 def refuse(job: Job[Any], error: BaseException) -> Answer:
-    """Its waiter hears "try again"; every waiter gets an exception of its own."""
+    """Return the answer "try again" for a job; every caller gets its own exception object."""
     return _failing(job, unavailable(error))
 
 
@@ -132,7 +131,7 @@ def _all(
     answer: MakeAnswer,
     end: Callable[[], object],
 ) -> list[Answer | None]:
-    """What each unit's waiter will hear, after a whole transaction; None = it is to be tried again."""
+    """Run all units and the end of the transaction; return an answer for each, None if the unit is to be retried."""
     in_waves = _open(connection, make_unit, jobs, begin)
     try:
         answers = _together(connection, make_unit, jobs, in_waves, answer)
@@ -142,7 +141,7 @@ def _all(
         raise
     except Raised as raised:
         culprit, error = raised.place, raised.error
-    except Exception as refused:  # noqa: BLE001  # asked for several: it is found out whose fault it was
+    except Exception as refused:  # noqa: BLE001  # a combined statement: the second run finds the unit at fault
         culprit, error = -1, refused
     fault = fault_of(connection, error)
     if fault is Fault.LOST or not _left(connection):
@@ -157,7 +156,7 @@ def _all(
 
 
 def _commit(connection: Connection, before: Callable[[], None]) -> None:
-    """One durable commit, and what was last written with it. Raises what was refused of that, else _Uncommitted."""
+    """Commit durably, together with the buffered writes. Raises the error of such a write, else _Uncommitted."""
     try:
         before()
     except Exception as error:
@@ -171,14 +170,14 @@ def _commit(connection: Connection, before: Callable[[], None]) -> None:
 
 
 def _refused_before(error: Exception) -> bool:
-    """Whether the database refused something that went with COMMIT, and therefore has not looked at COMMIT."""
+    """Return whether the database refused a write sent together with COMMIT, and therefore did not run COMMIT."""
     return isinstance(error, LostRace) or (isinstance(error, DBAPIError) and error.statement != "COMMIT")
 
 
 def _open(
     connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], begin: Mapping[str, CompiledStatement]
 ) -> list[list[int]]:
-    """Begin, and lock what is decided about: the jobs' places, in waves of such as may take turns."""
+    """Begin the transaction and take the locks; return the jobs' places in waves that may run interleaved."""
     begin[connection.dialect.name].write(connection)
     if begin is _BEGIN:
         return waves(make_unit(connection).lock([job.locks for job in jobs]))
@@ -190,7 +189,7 @@ def _open(
 def _together(
     connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], in_waves: Sequence[Sequence[int]], answer: MakeAnswer
 ) -> list[Answer | None]:
-    """Run all units with nothing around them: whatever one raises undoes the group."""
+    """Run all units without savepoints: any exception undoes the group."""
     units = [make_unit(connection) for _ in jobs]
     works = [partial(job.context.run, job.work, unit, *job.args) for job, unit in zip(jobs, units, strict=True)]
     results: list[Any] = [None] * len(jobs)
@@ -200,7 +199,7 @@ def _together(
 
 
 def _alone(connection: Connection, make_unit: MakeUnit, job: Job[Any], answer: MakeAnswer) -> Answer | None:
-    """Run one unit inside its savepoint: the answer once the group has been committed, None = it is to be tried again."""
+    """Run one unit inside its savepoint; return the answer for after the commit, None if it is to be retried."""
     _SAVEPOINT.change(connection)
     try:
         unit = make_unit(connection)
@@ -227,10 +226,10 @@ def _read(job: Job[Any], _unit: Any, result: Any) -> Answer:
 
 
 def _settle(job: Job[Any], unit: Any, result: Any) -> None:
-    """After the commit: those who listen hear what happened, then the waiter gets its answer."""
+    """After the commit: notify the listeners, then give the caller its result."""
     try:
         job.context.run(unit.committed)
-    finally:  # a listener's bug goes to the log; what was committed is answered all the same
+    finally:  # a listener's bug goes to the log; the caller still gets the committed result
         job.settle(result, None)
 
 
@@ -238,11 +237,11 @@ def _failing(job: Job[Any], error: BaseException) -> Answer:
     return lambda: job.settle(None, error)
 
 
-# ---- what failed
+# ---- failures
 
 
 def _failed(job: Job[Any], error: BaseException, fault: Fault) -> Answer | None:
-    """What its waiter hears; None = nothing yet, it is to be tried again."""
+    """Return the answer for a failed job; None if it is to be retried."""
     if fault is Fault.BUSY:
         return refuse(job, error)
     if fault is not Fault.CONFLICT:
@@ -254,7 +253,7 @@ def _failed(job: Job[Any], error: BaseException, fault: Fault) -> Answer | None:
 def _undone(
     connection: Connection, jobs: Sequence[Job[Any]], error: BaseException, committing: bool, draw: Callable[[], float]
 ) -> Turn[Job[Any]]:
-    """The group has failed as a whole: leave its transaction, and say for each job whether it is tried again."""
+    """Handle the failure of a whole group: leave its transaction, and decide for each job whether it is retried."""
     fault = fault_of(connection, error)
     if not _left(connection):
         fault = Fault.LOST
@@ -275,22 +274,22 @@ def _lost(connection: Connection, jobs: Sequence[Job[Any]], error: BaseException
 
 
 def _left(connection: Connection) -> bool:
-    """Leave whatever transaction is open; False if the connection is of no use any more."""
+    """Roll back the open transaction, if any; False if the connection is no longer usable."""
     try:
         forget(connection)
         _ROLLBACK.change(connection)
-    except Exception:  # noqa: BLE001  # whatever the reason
-        return connection.dialect.name == "sqlite"  # nothing is open there: BEGIN failed, or it has rolled back by itself
+    except Exception:  # noqa: BLE001  # any error means that the connection is unusable
+        return connection.dialect.name == "sqlite"  # no open transaction: BEGIN failed, or SQLite has rolled back by itself
     return True
 
 
 def _turn(jobs: Sequence[Job[Any]], answers: Sequence[Answer | None], draw: Callable[[], float]) -> Turn[Job[Any]]:
-    """What the waiters hear; those for whom there is no answer are tried again."""
+    """Return the group's result; jobs without an answer are retried."""
     again = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
     return Turn([answer for answer in answers if answer is not None], again, _pause_s(again, draw))
 
 
 def _pause_s(again: Sequence[Job[Any]], draw: Callable[[], float]) -> float:
-    """Longer with every try, and never the same for two gateways that met."""
+    """Return the pause before a retry: longer with every try, and random so that two gateways do not collide again."""
     most = max((job.tries for job in again), default=0)
     return FIRST_PAUSE_S * float(2**most) * draw() if most else 0.0

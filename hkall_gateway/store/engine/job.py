@@ -1,4 +1,4 @@
-"""A unit of work that waits to be done."""
+"""A queued unit of work."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[T]):
-    """One unit of work, waiting; `settle` tells its waiter, in the reactor's thread.
+    """One queued unit of work; `settle` passes the result or the error to its caller, in the reactor's thread.
 
-    `repeatable`: done twice it has one effect and one answer, so that it may be tried again after an unknown outcome. `short`:
-    it is over in a fraction of a millisecond.
+    `repeatable`: executed twice it has one effect and one result, so that it may be retried after an unknown outcome. `short`:
+    it ends within a fraction of a millisecond.
     """
 
     work: Callable[..., T]

@@ -1,8 +1,8 @@
-"""What a unit of work decides about, and how PostgreSQL keeps two gateways from deciding about it at once.
+"""Locks that a unit of work needs, so that two PostgreSQL gateways do not decide about the same objects at once.
 
-A whole group locks first what all its units will decide about, always in one order, so that the groups of two gateways wait
-for each other and never both: first names (a card, a copy, a RequestId, a document), which may have no row yet or a row in
-another system, then the rows of requests. Only what a courier claims is tried for and never waited for.
+A group first takes the locks of all its units, always in one order, so that two gateways never deadlock: first advisory locks
+by name (a card, a copy, a RequestId, a document), for objects that may have no row yet or a row in another system, then row
+locks on requests. Only the channels that a courier claims are tried without waiting.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from hkall_gateway.store.tables import CANDIDATES, IS_OPEN, REQUESTS
 Pair = tuple[str, str]
 Named = tuple[str, tuple[str, ...]]
 Meant = dict[Named, list[int]]
-"""What is named, and the places in a group of those who name it."""
+"""Maps each name of a request to the places of the jobs in the group that use it."""
 Fits = Callable[[ColumnElement[str], str], ColumnElement[bool]]
-"""Makes of a column and a parameter's name the condition that they fit."""
+"""Makes a condition of a column and a parameter's name."""
 NOTHING: Pair = ("", "")
 
 
 @fixed(frozen=True, slots=True)
 class Locks:
-    """What a unit of work will decide about; what is empty is not locked.
+    """The objects that a unit of work decides about; empty fields are not locked.
 
-    `request` is our number, `item` a copy's (agency, barcode), of which the barcode counts. `wires` are RequestIds between
-    libraries and `placed` is a discovery system's, each (agency, value). `document` is a key of the inbox. `line` is the one
-    to a partner. `whole`: all open requests of the patron too. `former` is another card of the patron, which `patron` replaces.
+    `request` is our number, `item` a copy's (agency, barcode), of which only the barcode is locked. `wires` are RequestIds
+    between libraries and `placed` is a discovery system's, each (agency, value). `document` is a key of the inbox. `line` is
+    the channel to a partner. `whole`: all open requests of the patron too. `former` is another card of the patron, which
+    `patron` replaces.
     """
 
     patron: str = ""
@@ -51,7 +52,7 @@ class Locks:
     former: str = ""
 
     def names(self) -> Iterator[str]:
-        """What one gateway at a time decides about, whether there is a row of it or not."""
+        """Yield the names of the advisory locks, whether or not the objects have rows."""
         named = (
             ("card", ("", self.patron)),
             ("card", ("", self.former)),
@@ -64,7 +65,7 @@ class Locks:
                 yield _name(kind, agency, value)
 
     def requests(self) -> Iterator[Named]:
-        """The requests that it decides about, as a row of WAYS and its values."""
+        """Yield the requests to lock, each as a key of WAYS and its values."""
         cards = (self.patron, self.former) if self.whole else ()
         ones = (("number", self.request), ("copy", self.item[1]), *(("card", card) for card in cards))
         yield from ((way, (value,)) for way, value in ones if value)
@@ -75,7 +76,7 @@ class Locks:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a request may be named: by these columns, and where `only` holds."""
+    """A way to name a request: by these columns, among the rows that satisfy `only`."""
 
     columns: tuple[ColumnElement[str], ...]
     only: tuple[TextClause, ...] = ()
@@ -95,14 +96,17 @@ WAYS: Final[Mapping[str, Way]] = {
 
 _ENDS: Final = list(accumulate(len(how.columns) for how in WAYS.values()))
 _CELLS: Final = {way: slice(first, end) for way, first, end in zip(WAYS, [0, *_ENDS], _ENDS, strict=False)}
-"""Where the values of each stand in a row that has them all."""
+"""The slice of each way's columns in a row of all of them."""
 
 NO_LOCKS = Locks()
 LINE = "line"
 
 
 def take(connection: Connection, wanted: Sequence[Locks]) -> list[set[str]]:
-    """Lock all that a group wants until its transaction ends: for each of `wanted`, names and requests. PostgreSQL only."""
+    """Lock all objects that a group needs until its transaction ends. PostgreSQL only.
+
+    Returns for each of `wanted` the names and request numbers locked.
+    """
     held = [set(one.names()) for one in wanted]
     numbers = sorted({_number(name) for names in held for name in names})
     if numbers:
@@ -112,7 +116,7 @@ def take(connection: Connection, wanted: Sequence[Locks]) -> list[set[str]]:
     if not meant:
         return held
     lock, values = _locking(meant)
-    if len(wanted) == 1:  # nobody of its group can mean the same
+    if len(wanted) == 1:  # no other job of the group can name the same request
         lock.write(connection, **values)
         return held
     ways = {way for way, _ in meant}
@@ -123,13 +127,16 @@ def take(connection: Connection, wanted: Sequence[Locks]) -> list[set[str]]:
 
 
 def try_lines(connection: Connection, lines: Sequence[str]) -> set[str]:
-    """Those of the lines that are ours until the transaction ends, without those that another gateway has. PostgreSQL only."""
+    """Lock those partner channels that no other gateway has locked, until the transaction ends, and return them.
+
+    PostgreSQL only.
+    """
     tried = _TRY.cells(connection, numbers=[_number(_name(LINE, "", line)) for line in lines])
     return {line for line, (ours,) in zip(lines, tried, strict=True) if ours}
 
 
 def _meant(wanted: Sequence[Locks]) -> Meant:
-    """Which requests are named, how, and by whom."""
+    """Return the named requests, each with the places of the jobs that name it."""
     meant: Meant = {}
     for place, one in enumerate(wanted):
         for named in one.requests():
@@ -138,7 +145,7 @@ def _meant(wanted: Sequence[Locks]) -> Meant:
 
 
 def _look_up_former(connection: Connection, meant: Meant) -> None:
-    """Who names a RequestId means the request under which a lender was asked so, the present one or a former, by its number."""
+    """Add the requests for which a lender was asked under a named RequestId, now or formerly, by their numbers."""
     wires = [(value, places) for (way, value), places in meant.items() if way == "wire"]
     if not wires:
         return
@@ -149,7 +156,9 @@ def _look_up_former(connection: Connection, meant: Meant) -> None:
 
 
 def _locking(meant: Meant) -> tuple[CompiledStatement, Mapping[str, Any]]:
-    """What locks the requests that are named, and its values; it answers the number and all other names of each."""
+    """Return the statement that locks the named requests, and its values; its rows have the number and all names of each
+    request.
+    """
     values: dict[str, list[str]] = {}
     for way, value in sorted(meant):
         for n, part in enumerate(value):
@@ -161,7 +170,7 @@ def _locking(meant: Meant) -> tuple[CompiledStatement, Mapping[str, Any]]:
 
 
 def _those_who_mean(cells: Sequence[str], ways: Set[str], meant: Meant) -> Iterator[int]:
-    """The places of those who name a request, of which these are the number and all other names, in one of these ways."""
+    """Yield the places of the jobs that name a request in one of these ways; `cells` are its number and all its other names."""
     for way in ways:
         yield from meant.get((way, tuple(cells[_CELLS[way]])), ())
 
@@ -171,12 +180,12 @@ def _name(kind: str, agency: str, value: str) -> str:
 
 
 def _number(name: str) -> int:
-    """PostgreSQL locks numbers; two names with one number only wait for each other without need."""
+    """Return the number that PostgreSQL locks for a name. Two names with one number only cause an unnecessary wait."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
 
 
 def _is(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
-    return column == bindparam(name)  # PostgreSQL plans this once, and what asks with a list every time
+    return column == bindparam(name)  # PostgreSQL plans this once, but a condition with a list every time
 
 
 def _is_any_of(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
@@ -185,7 +194,10 @@ def _is_any_of(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
 
 @cache
 def _lock(ways: tuple[str, ...], fits: Fits) -> CompiledStatement:
-    """Requests that are named in these ways, each by an index of its own. Of pairs any with any, which only locks more."""
+    """Return a statement that locks requests named in these ways, each by its own index.
+
+    Of pairs it combines any with any, which only locks more rows than needed.
+    """
     named = {way: [fits(column, f"{way}_{n}") for n, column in enumerate(WAYS[way].columns)] for way in ways}
     found = (and_(*all_of, *WAYS[way].only) for way, all_of in named.items())
     columns = [column for way in WAYS.values() for column in way.columns]

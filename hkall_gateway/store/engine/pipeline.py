@@ -1,7 +1,7 @@
-"""Several statements in one trip to PostgreSQL, by libpq's pipeline mode; each is prepared once for a connection.
+"""Sends several statements in one round trip to PostgreSQL, by libpq's pipeline mode; each is prepared once per connection.
 
-A trip by the driver's cursor costs three times as much as one by its connection to libpq, and statements that go together
-cost less still.
+A round trip by the driver's cursor costs three times as much as one by its libpq connection, and statements sent together cost
+less still.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ WRITE: Final = select.POLLOUT
 
 
 class Said(NamedTuple):
-    """A statement with the marks `$1`, `$2` …, and its values as the database writes them; None is NULL."""
+    """A statement with the marks `$1`, `$2` …, and its values in PostgreSQL's text format; None is NULL."""
 
     text: bytes
     values: Sequence[Any]
 
 
 class Refused(Exception):
-    """The place of the statement that the database refused, and the driver's error. What was sent after it was not done."""
+    """The place of the statement that the database refused, and the driver's error. Later statements did not run."""
 
     def __init__(self, place: int, error: Exception) -> None:
         super().__init__(place, error)
@@ -30,10 +30,10 @@ class Refused(Exception):
 
 
 class Pipeline:
-    """A connection of the driver, used between two of its own statements."""
+    """A connection of the driver, used between two of the driver's own statements."""
 
     def __init__(self, driver: Any) -> None:
-        from psycopg import errors, pq  # they come with the extra `postgres`
+        from psycopg import errors, pq  # installed with the extra `postgres`
 
         self._libpq, self._errors = driver.pgconn, errors
         self._alive, self._refused, self._end = pq.ConnStatus.OK, pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_SYNC
@@ -43,10 +43,10 @@ class Pipeline:
         self._socket.register(self._libpq.socket, READ)
 
     def exchange(self, statements: Sequence[Said]) -> list[Any]:
-        """Send these, and wait for libpq's result of each. Raises Refused, or the driver's error where the connection broke."""
+        """Send statements and return libpq's result of each. Raises Refused, or the driver's error if the connection broke."""
         try:
             fresh, results = self._exchange(statements)
-        except BaseException:  # whatever it was, nobody knows what is still to come: the connection is of no use any more
+        except BaseException:  # after any error the remaining results are unknown: the connection is unusable
             self._libpq.finish()
             raise
         self._raise_refusal(results, fresh)
@@ -54,7 +54,7 @@ class Pipeline:
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open and takes statements. Asks the driver alone."""
+        """Whether a transaction is open and takes statements. Asks the driver only."""
         return bool(self._libpq.transaction_status == self._open)
 
     def _exchange(self, statements: Sequence[Said]) -> tuple[dict[int, bytes], list[Any]]:
@@ -66,7 +66,7 @@ class Pipeline:
         return fresh, results
 
     def _send(self, statements: Sequence[Said]) -> dict[int, bytes]:
-        """The places among the results where a statement was prepared for the first time, and its text."""
+        """Send the statements; return the places among the results of those prepared for the first time, with their texts."""
         fresh: dict[int, bytes] = {}
         for place, (text, values) in enumerate(statements):
             if text not in self._names:
@@ -79,7 +79,7 @@ class Pipeline:
         return fresh
 
     def _flush(self) -> None:
-        """All of it leaves; answers are taken in meanwhile, so that neither side waits for the other to read."""
+        """Send all output, and read input meanwhile, so that neither side blocks on the other."""
         while self._libpq.flush():
             self._socket.modify(self._libpq.socket, READ | WRITE)
             if any(what & READ for _, what in self._socket.poll()):
@@ -87,7 +87,7 @@ class Pipeline:
             self._socket.modify(self._libpq.socket, READ)
 
     def _hear(self) -> list[Any]:
-        """The results up to the last. Where the connection breaks and the server said before why, up to that."""
+        """Read the results up to the last. If the connection breaks after the server has sent an error, up to that error."""
         results: list[Any] = []
         try:
             while (result := self._next()).status != self._end:
@@ -110,7 +110,7 @@ class Pipeline:
         if refused is None:
             return
         for place, text in fresh.items():
-            if place >= refused:  # the server has not come to prepare it
+            if place >= refused:  # the server has not prepared it
                 del self._names[text]
         before = sum(place < refused for place in fresh)
         raise Refused(refused - before, self._errors.error_from_result(results[refused]))

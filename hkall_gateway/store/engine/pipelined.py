@@ -1,4 +1,4 @@
-"""Statements on their way to PostgreSQL: one whose answer nobody looks at waits for the next one, and they make one trip."""
+"""Buffers statements for PostgreSQL until a result is needed, and sends them in one round trip."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hkall_gateway.store.engine.batched import MISSING
 from hkall_gateway.store.engine.pipeline import Pipeline, Refused, Said
 
 TRIPS: Final = "trips"
-"""Where a connection to PostgreSQL has its own (`Connection.info`)."""
+"""Key of the PipelinedConnection in `Connection.info` (PostgreSQL only)."""
 TURNS: Final = "turns"
-"""Where it says that units take turns on it: what is asked and written instead of the database."""
+"""Key in `Connection.info` of the object that takes queries and writes while units run interleaved."""
 _MARK: Final = re.compile(r"%\((\w+)\)s|%%")
 
 
 class Reply:
-    """What the database says of one statement, as a driver's cursor would show it; who looks at it makes the trip."""
+    """The result of one statement, like a driver's cursor; using it sends the buffered statements."""
 
     __slots__ = ("_result", "_trips")
 
@@ -29,16 +29,16 @@ class Reply:
         self._trips, self._result = trips, None
 
     def hear(self, result: Any) -> None:
-        """Here it is."""
+        """Store the result."""
         self._result = result
 
     def fetchall(self) -> list[tuple[Any, ...]]:
-        """The rows."""
+        """Return the rows."""
         return self._trips.rows(self._heard())
 
     @property
     def rowcount(self) -> int:
-        """How many rows it found or wrote."""
+        """The number of rows found or written."""
         return int(self._heard().command_tuples or 0)
 
     def _heard(self) -> Any:
@@ -54,17 +54,17 @@ class _Waiting(NamedTuple):
 
 
 class PipelinedConnection:
-    """One connection's statements, in the order in which they came. `driver` is the driver's connection."""
+    """The statements of one connection, in order. `driver` is the driver's connection."""
 
     def __init__(self, driver: Any, dialect: Dialect) -> None:
-        from psycopg.adapt import PyFormat, Transformer  # they come with the extra `postgres`
+        from psycopg.adapt import PyFormat, Transformer  # installed with the extra `postgres`
 
         self._pipeline, self._dialect = Pipeline(driver), dialect
         self._types, self._as_text = Transformer(driver), PyFormat.TEXT
         self._waiting: list[_Waiting] = []
 
     def execute(self, text: str, values: Mapping[str, Any], missing: Exception | None = None) -> Reply:
-        """This comes next. `text` has the driver's marks, `%(name)s`; `missing` is raised if it is refused as MISSING."""
+        """Buffer a statement. `text` has the driver's marks, `%(name)s`; `missing` is raised if the database raises MISSING."""
         numbered, names = _numbered(text)
         given = self._types.dump_sequence([values[name] for name in names], [self._as_text] * len(names))
         reply = Reply(self)
@@ -72,12 +72,14 @@ class PipelinedConnection:
         return reply
 
     def forget(self) -> None:
-        """What waits is not sent at all: it was to be undone."""
+        """Discard the buffered statements, which are to be rolled back."""
         self._waiting = []
 
     def go(self) -> None:
-        """Send all that waits and hear the answers. Raises the usual error for the first that was refused; whatever came after
-        it was not done."""
+        """Send the buffered statements and store the results.
+
+        Raises the usual error for the first refused; later ones do not run.
+        """
         waiting, self._waiting = self._waiting, []
         if waiting:
             results = self._exchange(waiting)
@@ -86,11 +88,11 @@ class PipelinedConnection:
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open and takes statements, or is begun by what waits."""
+        """Whether a transaction is open and takes statements, or is begun by the buffered statements."""
         return self._pipeline.in_transaction or (bool(self._waiting) and self._waiting[0].said.text.startswith(b"BEGIN"))
 
     def rows(self, result: Any) -> list[tuple[Any, ...]]:
-        """The cells of an answer, with their types."""
+        """Return the rows of a result, converted to Python types."""
         self._types.set_pgresult(result)
         found: list[tuple[Any, ...]] = self._types.load_rows(0, result.ntuples, tuple)
         return found
@@ -110,13 +112,13 @@ class PipelinedConnection:
 
 
 def as_usual(dialect: Dialect, text: str, values: Any, error: Exception) -> BaseException:
-    """The error as SQLAlchemy would have raised it, so that whoever catches it sees no difference."""
+    """Return the error as SQLAlchemy would have raised it, so that callers see no difference."""
     drivers: Any = dialect.loaded_dbapi.Error
     return DBAPIError.instance(text, values, error, drivers, hide_parameters=True, dialect=dialect)
 
 
 def settle(connection: Connection) -> None:
-    """Have all done that was written here; raises what became of it. SQLite does it at once."""
+    """Send the buffered writes and raise their errors. SQLite writes immediately."""
     if (turns := connection.info.get(TURNS)) is not None:
         turns.settle()
     elif (trips := connection.info.get(TRIPS)) is not None:
@@ -124,14 +126,14 @@ def settle(connection: Connection) -> None:
 
 
 def forget(connection: Connection) -> None:
-    """What was written and is not yet at the database will be undone anyway."""
+    """Discard the buffered writes, which are to be rolled back."""
     if (trips := connection.info.get(TRIPS)) is not None:
         trips.forget()
 
 
 @lru_cache(maxsize=1024)
 def _numbered(text: str) -> tuple[bytes, tuple[str, ...]]:
-    """A statement with the driver's marks as one with the database's, `$1` and so on, and the names in their order."""
+    """Return a statement with the database's marks (`$1`) in place of the driver's, and the names in order."""
     names: dict[str, int] = {}
 
     def number(mark: re.Match[str]) -> str:

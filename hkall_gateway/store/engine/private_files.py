@@ -1,4 +1,4 @@
-"""Files that hold what people borrow: readable by the gateway's user, at most by its group, whatever the umask says."""
+"""Makes files with borrowing data readable only by the gateway's user and at most its group, independent of the umask."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ GROUP_READS: Final = 0o640
 
 
 def private(path: Path, fresh: int = OWNER) -> None:
-    """Make the file where there is none, with the mode `fresh`; from one that is there take what others may do.
+    """Create the file with the mode `fresh` if it does not exist; else remove the rights of other users.
 
-    A file of another user is left as it is, and so is one that cannot be made: opening it will say why.
+    A file of another user is left as it is, and so is one that cannot be created: opening it raises the error.
     """
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, fresh))

@@ -1,8 +1,8 @@
-"""One writer in two: the reactor does the units of a group in its own turn, and a thread the commit.
+"""A writer in two parts: the reactor's thread runs the units of a group, and a second thread commits.
 
-For a file. A thread lets go of the interpreter at every statement, and a busy reactor gives it back only at its next system
-call, which takes longer than the statement. But an fsync lasts, and so does whatever waits for another process or goes through
-a whole table: that stays on the thread, for the reactor has lines to read.
+For SQLite files. A thread releases the GIL at every statement, and a busy reactor returns it only at its next system call,
+which takes longer than the statement. The fsync of a commit takes long, and so do units that wait for another process or scan a
+whole table: these run on the second thread, so that the reactor keeps serving connections.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from hkall_gateway.store.engine.worker import Answer, Turn, Waiting, give
 J = TypeVar("J")
 
 UNITS_A_TURN = 64
-"""So many units at most keep the reactor from its lines: ten or twenty milliseconds."""
+"""Limit of units that the reactor's thread runs at once: ten to twenty milliseconds."""
 
 
 class SplitWriter(Generic[J]):
-    """Jobs in, answers out, in order, as a `Worker`; called from the reactor's thread alone.
+    """Takes jobs and returns answers in order, like `Worker`; called only from the reactor's thread.
 
-    `begin` does a group but for its end, which it answers; None where it would have to wait for another process. `do_group`
-    does a whole one on the thread. `is_short`: a job that is over in a fraction of a millisecond. `in_reactor` and `batch` as
-    for a Worker; `groups` and `units` count what was done.
+    `begin` runs a group except for its commit and returns a function for that; None if it would have to wait for another
+    process. `do_group` runs a whole group on the thread. `is_short`: the job ends within a fraction of a millisecond.
+    `in_reactor` and `batch` as for a Worker; `groups` and `units` count the work done.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class SplitWriter(Generic[J]):
         self.units = 0
 
     def put(self, job: J) -> None:
-        """Wait for the reactor's next turn, or for the end of the group that is under way. RuntimeError once it was stopped."""
+        """Queue a job for the reactor's next iteration or the end of the current group. RuntimeError after `stop`."""
         if self._stopped:
             raise RuntimeError("the database is closed")
         self._waiting.put(job)
@@ -62,7 +62,7 @@ class SplitWriter(Generic[J]):
             self._next()
 
     def stop(self) -> None:
-        """Finish what waits, then end the thread. Called once, from the reactor's thread."""
+        """Finish the queued jobs, then end the thread. Called once, from the reactor's thread."""
         self._stopped = True
         self._ends.put(None)
         self._thread.join()
@@ -82,13 +82,13 @@ class SplitWriter(Generic[J]):
         self._next()
 
     def _next(self) -> None:
-        """The next group, unless one is under way."""
+        """Start the next group, unless one is running."""
         if self._busy or self._stopped or not self._waiting:
             return
         self._busy = True
         jobs = self._waiting.take(min(self._batch, UNITS_A_TURN))
         end = self._begin(self._connection, jobs) if all(map(self._is_short, jobs)) else None
-        if end is None:  # on the thread, with all that wait: who must wait for another process does so once
+        if end is None:  # on the thread, with all queued jobs: they wait for another process only once
             jobs += self._waiting.take(max(0, self._batch - len(jobs)))
             end = partial(self._do_group, self._connection, jobs)
         self.groups, self.units = self.groups + 1, self.units + len(jobs)
@@ -103,7 +103,7 @@ class SplitWriter(Generic[J]):
     def _finish(self, turn: Turn[J]) -> None:
         self._waiting.put_again(turn.again)
         answers = turn.answers
-        if turn.pause_s:  # before the next group begins, which would hold its locks meanwhile
+        if turn.pause_s:  # before the next group begins, since it would hold its locks during the pause
             self._in_reactor(partial(give, answers))
             answers = ()
             Event().wait(turn.pause_s)

@@ -1,4 +1,4 @@
-"""Who waits for a unit of work: anybody who awaits it, as a Deferred; with less between where `edge/steps.py` awaits it."""
+"""A Deferred that resumes its coroutine directly, without the Deferred machinery, where `edge/steps.py` awaits it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 class UnitDeferred(Deferred[T]):
-    """A Deferred with one ear more: `go_on`, where it is set, is told at once, with the error or None, and no callback is."""
+    """A Deferred with one more hook: if `go_on` is set, it is called at once with the error or None, and no callback runs."""
 
     go_on: Callable[[BaseException | None], None] | None = None
 
     def settle(self, result: T, error: BaseException | None) -> None:
-        """What became of it. A waiter that gave up is told nothing: what it asked for is committed all the same."""
+        """Fire with the result or the error. A cancelled Deferred does not fire; the unit is committed all the same."""
         if self.called:
             return
         if self.go_on is not None:

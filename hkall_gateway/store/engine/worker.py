@@ -1,7 +1,6 @@
-"""One thread with one connection and a queue: it takes all that waits, does it as a group, and answers in one call.
+"""A thread with a connection and a queue: it takes all queued jobs, runs them as a group, and answers in one call.
 
-A lane outlives its database. While that is away nobody waits for it: whoever asks is refused at once, and the thread looks
-every half second whether it is back.
+A worker survives the loss of its database. Meanwhile it refuses jobs at once, and tries to connect every half second.
 """
 
 from __future__ import annotations
@@ -28,7 +27,9 @@ AWAY_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Turn(Generic[J]):
-    """What became of a group: what to answer, what to try again by itself, and what the connection was lost by."""
+    """The result of a group: the answers, the jobs to retry alone, the pause before that, and the error that broke the
+    connection.
+    """
 
     answers: Sequence[Answer]
     again: Sequence[J] = field(default=())
@@ -37,7 +38,10 @@ class Turn(Generic[J]):
 
 
 class Waiting(Generic[J]):
-    """Jobs in their order; in turns with all that wait, one that is tried again, by itself, so that it holds up nobody."""
+    """A queue of jobs in order.
+
+    Groups of new jobs alternate with single retried jobs, so that retries do not delay the others.
+    """
 
     def __init__(self) -> None:
         self._new: deque[J] = deque()
@@ -48,19 +52,19 @@ class Waiting(Generic[J]):
         return bool(self._new or self._again)
 
     def put(self, job: J) -> None:
-        """The last of all."""
+        """Append a new job."""
         self._new.append(job)
 
     def put_again(self, jobs: Iterable[J]) -> None:
-        """What was tried already."""
+        """Queue jobs for a retry."""
         self._again.extend(jobs)
 
     def all(self) -> list[J]:
-        """Whatever waits."""
+        """Return all queued jobs."""
         return [*self._again, *self._new]
 
     def take(self, most: int) -> list[J]:
-        """The next group, of at most so many; empty if nothing waits."""
+        """Return the next group, of at most `most` jobs; empty if the queue is empty."""
         self._taken += 1
         if self._again and (self._taken % 2 == 0 or not self._new):
             return [self._again.popleft()]
@@ -68,10 +72,10 @@ class Waiting(Generic[J]):
 
 
 class Worker(Generic[J]):
-    """Jobs in, answers out, in order. There is no timer: a group is what came in while the last one was being done.
+    """Takes jobs and returns answers in order. There is no timer: a group is all jobs queued while the last one ran.
 
-    `do_group` does at most `batch` jobs on the thread; `refuse` is the answer to a job that cannot be done because of an
-    error; `in_reactor` is the reactor's callFromThread. `groups` and `units` count what was done.
+    `do_group` runs at most `batch` jobs on the thread; `refuse` makes the answer to a job that cannot run because of an error;
+    `in_reactor` is the reactor's callFromThread. `groups` and `units` count the work done.
     """
 
     def __init__(
@@ -84,7 +88,7 @@ class Worker(Generic[J]):
         batch: int,
     ) -> None:
         self._engine = engine
-        self._connection = engine.connect()  # here, so that who starts the lane hears of a database that is not there
+        self._connection = engine.connect()  # here, so that starting a worker raises if the database is away
         self._do_group, self._refuse, self._in_reactor, self._batch = do_group, refuse, in_reactor, batch
         self._waiting: Waiting[J] = Waiting()
         self._wake = threading.Condition()
@@ -96,7 +100,7 @@ class Worker(Generic[J]):
         self._thread.start()
 
     def put(self, job: J) -> None:
-        """Wait for your turn, or be refused here and now while the database is away. RuntimeError once the lane was stopped."""
+        """Queue a job; while the database is away, refuse it immediately. RuntimeError after `stop`."""
         with self._wake:
             if self._stopping:
                 raise RuntimeError("the database is closed")
@@ -108,7 +112,7 @@ class Worker(Generic[J]):
             self._refuse(job, away)()
 
     def stop(self) -> None:
-        """Finish what waits, then end the thread. Called once, from the reactor's thread."""
+        """Finish the queued jobs, then end the thread. Called once, from the reactor's thread."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -127,7 +131,7 @@ class Worker(Generic[J]):
         self._connection.close()
 
     def _take(self) -> list[J]:
-        """The next group; empty once the lane was stopped and nothing waits."""
+        """Return the next group; empty once the worker was stopped and the queue is empty."""
         with self._wake:
             while not self._waiting and not self._stopping:
                 self._wake.wait()
@@ -136,7 +140,7 @@ class Worker(Generic[J]):
     # ---- while the database is away
 
     def _connect_again(self, error: BaseException) -> None:
-        """A new connection, at once or when there is one again."""
+        """Open a new connection, at once or as soon as the database is back."""
         LOG.warning("database.lost", lane=self._thread.name, why=name_of(error))
         self._connection.close()
         while not self._connected():
@@ -165,10 +169,10 @@ class Worker(Generic[J]):
 
 
 class InlineReader(Generic[J]):
-    """A lane without a thread: what was asked in one turn of the reactor is done, and answered, at the start of its next.
+    """A worker without a thread: jobs of one reactor iteration run, and are answered, at the start of the next.
 
-    For questions that are over sooner than a thread would have been woken. `do_group`, `in_reactor` and `batch` as for
-    `Worker`; a group that must be tried again comes with the next one.
+    For queries that take less time than waking a thread. `do_group`, `in_reactor` and `batch` as for `Worker`; jobs to retry
+    join the next group.
     """
 
     def __init__(
@@ -184,7 +188,7 @@ class InlineReader(Generic[J]):
         self._stopped = False
 
     def put(self, job: J) -> None:
-        """Wait for the next turn. RuntimeError once it was stopped."""
+        """Queue a job for the next iteration. RuntimeError after `stop`."""
         if self._stopped:
             raise RuntimeError("the database is closed")
         self._waiting.append(job)
@@ -192,7 +196,7 @@ class InlineReader(Generic[J]):
             self._in_reactor(self._do)
 
     def stop(self) -> None:
-        """Finish what waits. Called once, from the reactor's thread."""
+        """Finish the queued jobs. Called once, from the reactor's thread."""
         self._stopped = True
         while self._waiting:
             self._do()
@@ -210,12 +214,12 @@ class InlineReader(Generic[J]):
 
 
 def give(answers: Sequence[Answer]) -> None:
-    """Every answer, in order, also when one of them raises; that error goes to the caller at the end."""
+    """Call every answer in order, even if one raises; that error is raised at the end."""
     raised: BaseException | None = None
     for answer in answers:
         try:
             answer()
-        except BaseException as error:  # noqa: BLE001  # whatever it is, the others are not made to wait for it
+        except BaseException as error:  # noqa: BLE001  # any error: the other answers are still given
             raised = error
     if raised is not None:
         raise raised

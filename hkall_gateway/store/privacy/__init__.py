@@ -1,1 +1,1 @@
-"""What is kept of people, how long, and how one person is found and erased everywhere."""
+"""Personal data: retention, and finding and erasing one person everywhere."""

@@ -26,7 +26,7 @@ _START: Final = len(_HEAD) + _LENGTH.size
 
 
 class NotAnArchive(Exception):
-    """The file holds something that this program did not write; it is left as it is."""
+    """The file contains data that this program did not write; it is left unchanged."""
 
 
 def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
@@ -44,17 +44,17 @@ def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def records(path: Path) -> Iterator[Record]:
-    """Every record of the file, in order; a block that a crash cut off is left out. Raises NotAnArchive, OSError."""
+    """Yield every record of the file, in order; a block cut off by a crash is left out. Raises NotAnArchive, OSError."""
     with path.open("rb") as file:
         for block in _blocks(file, path, 0):
             yield from _lines(block)
 
 
 def rewrite(path: Path, change: Callable[[Record], Record]) -> int:
-    """Put `change(record)` in the place of each record; how many are new. Blocks without a change stay as they are.
+    """Replace each record by `change(record)`; return the number of changed ones. Blocks without a change stay as they are.
 
-    The file is the old one until the new one is on disk whole. Others may append meanwhile: the lock is held only for what
-    they have added. Raises NotAnArchive, OSError.
+    The file is the old one until the new one is on disk whole. Others may append meanwhile: the lock is held only to copy their
+    records. Raises NotAnArchive, OSError.
     """
     new = path.with_name(path.name + ".new")
     with path.open("rb") as old, _locked(new, os.O_RDWR | os.O_CREAT, fcntl.LOCK_NB) as file:
@@ -62,7 +62,7 @@ def rewrite(path: Path, change: Callable[[Record], Record]) -> int:
             file.truncate(0)  # a rewrite that was killed has left it
             return _put_in_place(old, path, file, new, change)
         finally:
-            if _is_named(file, new):  # it has not taken the old one's place
+            if _is_named(file, new):  # it has not replaced the old one
                 new.unlink()
 
 
@@ -80,7 +80,7 @@ def _put_in_place(old: BinaryIO, path: Path, file: BinaryIO, new: Path, change: 
 
 
 def _copy(old: BinaryIO, path: Path, new: BinaryIO, change: Callable[[Record], Record]) -> int:
-    """Copy what `old` holds from where it stands; how many records `change` has changed."""
+    """Copy `old` from its current position; return the number of records that `change` has changed."""
     count = 0
     for block in _blocks(old, path, old.tell()):
         found = list(_lines(block))
@@ -92,7 +92,7 @@ def _copy(old: BinaryIO, path: Path, new: BinaryIO, change: Callable[[Record], R
 
 
 def _blocks(file: BinaryIO, path: Path, start: int) -> Iterator[bytes]:
-    """Each whole block from `start` on; the file then stands behind the last one."""
+    """Yield each whole block from `start` on; afterwards the file's position is behind the last one."""
     size = os.fstat(file.fileno()).st_size
     while start + _START <= size:
         file.seek(start)
@@ -111,9 +111,9 @@ def _lines(block: bytes) -> Iterator[Record]:
 
 @contextmanager
 def _locked(path: Path, flags: int, how: int = 0) -> Iterator[BinaryIO]:
-    """The file with this name, ours alone until the end; the name may come to mean another file while we wait.
+    """Open and lock the file with this name; opens it again if it was replaced while waiting for the lock.
 
-    With LOCK_NB nobody is waited for: BlockingIOError.
+    With LOCK_NB it does not wait, but raises BlockingIOError.
     """
     while True:
         with os.fdopen(os.open(path, flags, 0o600), "r+b") as file:
@@ -124,7 +124,7 @@ def _locked(path: Path, flags: int, how: int = 0) -> Iterator[BinaryIO]:
 
 
 def _is_named(file: BinaryIO, path: Path) -> bool:
-    """Whether an open file is the one that has this name now."""
+    """Return whether an open file is the one that has this name now."""
     return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
@@ -140,7 +140,7 @@ def _block(data: bytes) -> bytes:
 
 
 def _whole(file: BinaryIO, path: Path) -> int:
-    """Where the last complete block ends."""
+    """Return the position at which the last complete block ends."""
     size, end = file.seek(0, os.SEEK_END), 0
     while end + _START <= size:
         file.seek(end)
@@ -152,14 +152,14 @@ def _whole(file: BinaryIO, path: Path) -> int:
 
 
 def _length_of(head: bytes, path: Path, place: int) -> int:
-    """The length of the block that this head begins."""
+    """Return the length of the block with this header."""
     if not head.startswith(_HEAD):
         raise NotAnArchive(f"{path}: byte {place} begins no block of an archive")
     return int(_LENGTH.unpack(head[len(_HEAD) :])[0])
 
 
 def sync_folder(folder: Path) -> None:
-    """A new file's name is on disk when its folder is."""
+    """Write a folder to disk, which makes the names of new files in it durable."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -1,9 +1,9 @@
 """Marks of erased patrons: a restored backup is compared with them, so that no erased patron comes back.
 
-A mark is a slow hash (scrypt) of a card number, under a salt that the marks of one database share and under the site's own
-key, if it has one. It stands in the table `erased` and in a file outside the database: a restore of an older backup loses
-the first, and a lost disk the second. Without a key, someone who has the marks and tries all card numbers of a known form
-finds those that were erased, at about ten milliseconds each; a key that is kept elsewhere prevents that.
+A mark is a slow hash (scrypt) of a card number, under a salt common to the marks of one database and under the site's own key,
+if it has one. It is stored in the table `erased` and in a file outside the database: a restore of an older backup loses the
+first, and a lost disk the second. Without a key, an attacker with the marks can try all card numbers of a known form and find
+the erased ones, at about ten milliseconds each; a key that is kept elsewhere prevents that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COST: Final = 2**12
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One erased card. `key` is the fingerprint of the site's key, "" for none; `at` is when it was erased last."""
+    """One erased card. `key` is the fingerprint of the site's key, "" for none; `at` is the time of its last erasure."""
 
     mark: str
     salt: str
@@ -42,29 +42,32 @@ class Mark:
 
 
 class OtherKey(Exception):
-    """Marks that were made under a key that is not the present one."""
+    """Marks were made under a key that is not the present one."""
 
 
 def mark_of(card: str, salt: str, key: bytes) -> str:
-    """The mark of a card; about ten milliseconds of work."""
+    """Return the mark of a card; takes about ten milliseconds."""
     seasoned = blake2b(salt.encode(), key=key[:64]).digest()
     return scrypt(card.encode(), salt=seasoned, n=COST, r=8, p=1, dklen=16).hex()
 
 
 def fingerprint(key: bytes) -> str:
-    """A short hash that tells one key from another; "" for no key."""
+    """Return a short hash that tells one key from another; "" for no key."""
     return blake2b(key, digest_size=4, person=b"hkall-erased").hexdigest() if key else ""
 
 
 def made(cards: Iterable[str], known: Sequence[Mark], key: bytes, now: datetime) -> tuple[Mark, ...]:
-    """Marks of these cards, under the salt of those that are known."""
+    """Make marks of these cards, under the salt of the known ones."""
     print_ = fingerprint(key)
     salt = next((mark.salt for mark in known if mark.key == print_), "") or secrets.token_hex(16)
     return tuple(Mark(mark_of(card, salt, key), salt, print_, now) for card in cards)
 
 
 def matching(cards: Iterable[str], marks: Sequence[Mark], key: bytes) -> Iterator[tuple[str, Mark]]:
-    """Those of these cards that have a mark. Raises OtherKey where a mark was made under a key that is not the present one."""
+    """Yield those of these cards that have a mark.
+
+    Raises OtherKey if a mark was made under a key that is not the present one.
+    """
     keys = {"": b"", fingerprint(key): key}
     if any(mark.key not in keys for mark in marks):
         raise OtherKey("erased patrons are marked under another key than the present one ([privacy] erased_key_env)")
@@ -77,7 +80,7 @@ def matching(cards: Iterable[str], marks: Sequence[Mark], key: bytes) -> Iterato
 
 
 def merged(*lists: Iterable[Mark]) -> tuple[Mark, ...]:
-    """Every mark once, with its latest time, oldest first."""
+    """Return every mark once, with its latest time, oldest first."""
     found: dict[str, Mark] = {}
     for mark in sorted((mark for marks in lists for mark in marks), key=lambda mark: mark.at):
         found[mark.mark] = mark
@@ -88,7 +91,7 @@ def merged(*lists: Iterable[Mark]) -> tuple[Mark, ...]:
 
 
 def kept(unit: Overview) -> tuple[Mark, ...]:
-    """The marks that the database has, oldest first."""
+    """Return the marks in the database, oldest first."""
     asked = select(*(ERASED.c[field.name] for field in fields(Mark))).order_by(ERASED.c.at, ERASED.c.mark)
     return tuple(Mark(**row) for row in unit.execute(asked).mappings())
 
@@ -104,14 +107,14 @@ def keep(unit: Unit, marks: Iterable[Mark]) -> None:
 
 
 def read(path: Path) -> tuple[Mark, ...]:
-    """The marks of a file, none where there is no file. Raises OSError, ValueError for a file that holds something else."""
+    """Return the marks of a file; none if there is no file. Raises OSError, ValueError for a file in another format."""
     if not path.exists():
         return ()
     return tuple(_mark(line, path) for line in path.read_text(encoding="utf-8").splitlines() if line)
 
 
 def add(path: Path, marks: Iterable[Mark]) -> tuple[Mark, ...]:
-    """Add marks to a file, and return all that it then has, once they are on disk. Raises OSError, ValueError."""
+    """Add marks to a file, and return all its marks once they are on disk. Raises OSError, ValueError."""
     with _alone(path):
         found = merged(read(path), marks)
         if not found:
@@ -136,7 +139,7 @@ def _mark(line: str, path: Path) -> Mark:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process at a time adds to a file; the lock is on its folder, since the file itself is replaced."""
+    """Let one process at a time add to a file; the lock is on its folder, since the file itself is replaced."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)

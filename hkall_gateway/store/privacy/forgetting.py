@@ -1,9 +1,9 @@
-"""Erases one person: in the tables, in an archive, and what stays because it is open.
+"""Erases one person from the tables and from an archive, except from open cases.
 
-What is open keeps its rows as they are: a request that has not ended or is held by money, a claim or a message; a message
-that is not told; news in the quarantine that waits for a decision; a card that a terminal blocked. As long as something
-stays, the patron's row does too: the pickup letter needs an address, and the fine a name. Everything else loses the person.
-The facts stay: library, title, dates, positions, rules and amounts.
+Open cases keep their rows unchanged: a request that has not ended or is held by money, a claim or a message; an unsent message;
+a quarantined document that waits for a decision; a card that a terminal blocked. As long as such a row remains, the patron's
+row does too: the pickup letter needs an address, and the fine a name. All other rows lose the person. The facts stay: library,
+title, dates, positions, rules and amounts.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ERASE: Final = "ERASE_PATRON"
 
 @dataclass(frozen=True, slots=True)
 class Stays:
-    """One thing that still names the person: its kind, its number, why it stays, and what ends that."""
+    """One row that still names the person: its kind, its number, the reason, and the event that ends it."""
 
     what: str
     which: str
@@ -57,14 +57,16 @@ class Stays:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What an erasure did: requests and other rows that forgot the person, and what stays."""
+    """The result of an erasure: how many requests were anonymised and other rows changed, and the rows that still name the
+    person.
+    """
 
     requests: int
     rows: int
     stays: tuple[Stays, ...]
 
     def and_then(self, more: Done) -> Done:
-        """This erasure and another one of the same person that followed it."""
+        """Add the result of another erasure of the same person."""
         return Done(self.requests + more.requests, self.rows + more.rows, tuple(dict.fromkeys(self.stays + more.stays)))
 
 
@@ -76,17 +78,18 @@ Found = tuple[str, Row]
 
 
 def find(unit: Unit, who: Person, but: Sequence[Found] = ()) -> list[Found]:
-    """Every row that names the person, but for these; a look that writes nothing and reads whole tables."""
+    """Return every row that names the person, except the rows in `but`. Reads whole tables and does not write."""
     known = {(name, persons.key_of(_TABLES[name], row)) for name, row in but}
     mentioned = persons.mentioning(unit, who)
     return [(table.name, row) for table, row in mentioned if (table.name, persons.key_of(table, row)) not in known]
 
 
 def forget(unit: Unit, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: By) -> Done:
-    """Erase the person from the rows that were `found`, keep the marks, and write a line about it into the journal.
+    """Erase the person from the `found` rows, store the marks, and write a line about it into the journal.
 
-    A row that has changed since it was found is judged as it is now. Until the end of the transaction no other gateway decides
-    about the cards, and nothing moves to an archive; so an archive that is read afterwards holds all that ever will move there.
+    A row that has changed since it was found is judged in its present state. Until the end of the transaction no other gateway
+    decides about the cards, and no row moves to an archive; so an archive that is read afterwards has all rows that will move
+    there.
     """
     unit.lock([retention.MOVING, *(Locks(card, whole=True) for card in sorted(who.cards))])
     theirs = unit.batch(REQUESTS.c.patron.in_(who.cards), order=(REQUESTS.c.id,), limit=_ALL)
@@ -109,7 +112,7 @@ def forget(unit: Unit, who: Person, found: Sequence[Found], marks: Sequence[Mark
 _ALL: Final = 1_000_000
 
 Way = Callable[[Unit, Table, Row, Person, Sequence[Stays]], Stays | None]
-"""Takes the person out of one row, or says why the row stays."""
+"""Removes the person from one row, or returns why the row stays."""
 
 
 def _requests(theirs: Sequence[Request], held: Mapping[str, str]) -> Iterator[Stays]:
@@ -130,12 +133,12 @@ _TABLES: Final = {table.name: table for table in METADATA.sorted_tables}
 
 
 def _in_order(rows: Iterator[tuple[Table, Row]]) -> list[tuple[Table, Row]]:
-    """The patron's row and what is known of former cards come last: whether they go depends on what stays."""
+    """Sort the patron's row and the former cards last: whether they can go depends on the rows that stay."""
     return sorted(rows, key=lambda one: one[0] in (PATRONS, FORMER_CARDS))
 
 
 def _is_part(unit: Unit, table: Table, row: Row, held: Mapping[str, str]) -> bool:
-    """Whether a row belongs to a request that stays: it stays with it."""
+    """Return whether a row belongs to a request that stays, and therefore stays too."""
     if table is REQUESTS:
         return row["id"] in held
     if table is ATTEMPTS:
@@ -190,7 +193,7 @@ def _gone(unit: Unit, table: Table, row: Row, *_more: object) -> None:
 
 
 def _scrub(unit: Unit, table: Table, row: Row, who: Person, _stays: Sequence[Stays]) -> None:
-    """Any other row, of whatever table: the person is taken out of its texts. A row whose key is the person goes."""
+    """Remove the person from the texts of a row of any other table. A row with the person in its key is deleted."""
     if any(who.is_in(row[column.name], column.name) for column in table.primary_key):
         _gone(unit, table, row)
         return
@@ -200,7 +203,7 @@ def _scrub(unit: Unit, table: Table, row: Row, who: Person, _stays: Sequence[Sta
 
 
 def _blanked(unit: Unit, table: Table, row: Row, who: Person, stays: Sequence[Stays]) -> None:
-    """A payment, or a line of the journal that belongs to no request: of the person's own ones the details go too."""
+    """Remove the person from a payment or a journal line without a request; in the person's own ones, the details too."""
     blank = _BLANK[table.name]
     if row["patron"] in who.cards:
         unit.execute(update(table).where(*persons.this(table, row)).values(**blank))
@@ -228,11 +231,11 @@ _WAYS: Final[Mapping[str, Way]] = {
     JOURNAL.name: _blanked,
     INBOX.name: _gone,
 }
-"""What becomes of a row, by its table; of any other `_scrub`."""
+"""The function for the rows of a table; `_scrub` for all other tables."""
 
 
 def _note(unit: Unit, facts: Mapping[str, Any], now: datetime, by: By) -> None:
-    """Who erased somebody and why; not whom."""
+    """Write the actor and the reason of an erasure into the journal, but not the person."""
     unit.note(BLANK, ERASE, facts, now, by)
 
 
@@ -240,12 +243,12 @@ def _note(unit: Unit, facts: Mapping[str, Any], now: datetime, by: By) -> None:
 
 
 def forget_in_archive(path: Path, who: Person) -> int:
-    """Make the person's records in an archive anonymous; how many. Raises NotAnArchive, OSError."""
+    """Anonymise the person's records in an archive; return their number. Raises NotAnArchive, OSError."""
     return archive.rewrite(path, lambda record: _forgotten(record, who))
 
 
 def forget_again_in_archive(path: Path, erasures: Sequence[tuple[str, datetime]]) -> int:
-    """Make the records of each (card, when it was erased) that ended before that anonymous, in one pass; how many.
+    """Anonymise for each (card, time of erasure) the records that ended before that, in one pass; return their number.
 
     Raises NotAnArchive, OSError.
     """
@@ -264,19 +267,19 @@ def forget_again_in_archive(path: Path, erasures: Sequence[tuple[str, datetime]]
 
 
 def in_archive(path: Path, who: Person) -> list[Row]:
-    """The records of an archive that name the person. Raises NotAnArchive, OSError."""
+    """Return the records of an archive that name the person. Raises NotAnArchive, OSError."""
     return [record for record in archive.records(path) if _without(record, who) != record]
 
 
 def cards_in_archive(path: Path) -> Iterator[str]:
-    """The card numbers in an archive. Raises NotAnArchive, OSError."""
+    """Yield the card numbers in an archive. Raises NotAnArchive, OSError."""
     for record in archive.records(path):
         for table, row in _rows_of(record):
             yield from (row[column.name] for column in persons.card_columns(table) if row.get(column.name))
 
 
 def _rows_of(record: Row) -> Iterator[tuple[Table, Row]]:
-    """A record's own row, and the rows of all that belongs to it."""
+    """Yield a record's own row, and all rows that belong to it."""
     if JOURNAL.name not in record:
         yield JOURNAL, record
         return
@@ -290,7 +293,7 @@ def _forgotten(record: Row, who: Person) -> Row:
 
 
 def _without(record: Row, who: Person) -> Row:
-    """The record, or the line of the journal, with nothing in it that names the person."""
+    """Return the record, or the line of the journal, without the person."""
     if JOURNAL.name not in record:
         return _row_without(JOURNAL, record, who)
     parts = {part.name: [_row_without(part, row, who) for row in record[part.name]] for part in retention.PARTS}

@@ -1,8 +1,8 @@
-"""Removes what SQLite leaves of deleted rows in its file and in its log.
+"""Removes the remains of deleted rows that SQLite leaves in its file and in its log.
 
 `secure_delete` overwrites a deleted row where it lies. Copies that SQLite made earlier, when it moved rows between pages, stay
-in the free space of those pages (seen 2026-11-27 with SQLite 3.46.1: in 26 of 60 random histories), and older pages stay in
-the log until it is emptied. VACUUM writes the file anew; other processes cannot write meanwhile.
+in the free space of those pages (seen 2026-11-27 with SQLite 3.46.1: in 26 of 60 random histories), and older pages stay in the
+log until it is emptied. VACUUM writes the file anew; other processes cannot write meanwhile.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ CHUNK: Final = 1 << 20
 
 
 def file_of(engine: Engine) -> Path | None:
-    """The file of an SQLite database; None for one in memory, or on a server."""
+    """Return the file of an SQLite database; None for one in memory, or on a server."""
     if engine.dialect.name != "sqlite" or isinstance(engine.pool, StaticPool) or not engine.url.database:
         return None
     return Path(engine.url.database)
 
 
 def empty_the_log(engine: Engine) -> bool:
-    """Move everything from the log into the file and truncate it; False where a reader holds on to it for too long."""
+    """Move the log's content into the file and truncate the log; False if a reader holds it for too long."""
     with engine.connect() as connection:
         return _empty_the_log(connection)
 
 
 def vacuum(engine: Engine) -> bool:
-    """Write the file anew, without free space, and empty the log. Raises OperationalError where another process writes."""
+    """Write the file anew, without free space, and empty the log. Raises OperationalError if another process writes."""
     with engine.connect() as connection:
         connection.exec_driver_sql("VACUUM")
         return _empty_the_log(connection)
@@ -43,7 +43,7 @@ def _empty_the_log(connection: Connection) -> bool:
 
 
 def count(file: Path, texts: Sequence[str]) -> int:
-    """How often these texts stand in the bytes of the file and of its log, whatever they are part of."""
+    """Count the occurrences of these texts in the bytes of the file and of its log."""
     wanted = [text.encode() for text in texts]
     files = (file, file.with_name(file.name + "-wal"), file.with_name(file.name + "-journal"))
     return sum(_count(path, wanted) for path in files if path.exists())
@@ -55,12 +55,12 @@ def _count(path: Path, wanted: Sequence[bytes]) -> int:
 
 
 def _in_window(window: bytes, fresh: int, text: bytes) -> int:
-    """How often a text ends in the part of a window that no earlier window has."""
+    """Count the occurrences of a text that end in the new part of a window."""
     return window[max(0, fresh - len(text) + 1) :].count(text)
 
 
 def _windows(path: Path, overlap: int) -> Iterator[tuple[bytes, int]]:
-    """(bytes, where the new ones among them begin): chunk by chunk, each with the end of the one before."""
+    """Yield (bytes, offset of the new ones): chunk by chunk, each with the end of the one before."""
     tail = b""
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

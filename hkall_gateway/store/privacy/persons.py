@@ -1,6 +1,6 @@
-"""Finds one person in every table: by card number, and by a name or an address that nobody else has.
+"""Finds one person in every table: by card number, and by names and addresses that are unique to the person.
 
-The walk goes over METADATA, so a table that a later revision adds is searched without a change here. A column of card
+The search goes over METADATA, so that a table added by a later revision is searched without a change here. A column of card
 numbers is compared whole ("1234-5" is another card than "1234"), and any other text word by word. NOT_A_PERSON lists the
 columns in which a value that looks like a card number or a name is something else, such as a copy's barcode or a title.
 """
@@ -53,15 +53,15 @@ NOT_A_PERSON: Final[Mapping[str, Sequence[str]]] = {
 # fmt: on
 
 NOT_IN_JSON: Final = frozenset({"_", "id", "item", "item_barcode", "barcode", "title", "author", "volume", "bib_id"})
-"""Keys inside a JSON text whose values are things."""
+"""Keys inside a JSON text with values that never name a person."""
 
 _CARDS: Final = re.compile("(?:^|_)(?:card|patron|barcode|present|former|recipient)s?$")
-"""Found in the name of a column, or of a key inside a JSON text, whose values are card numbers."""
+"""Matches names of columns, and of keys inside a JSON text, that contain card numbers."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """The card numbers of one person, and the names and addresses that nobody else has.
+    """The card numbers of one person, and the names and addresses that no other patron has.
 
     `shared` are names or addresses that another patron has too, alone or within a longer one: a text with one of them may be
     about that patron.
@@ -81,17 +81,17 @@ class Person:
         return re.compile(rf"(?<![0-9A-Za-z])(?:{'|'.join(longest_first)})(?![0-9A-Za-z])", re.IGNORECASE)
 
     def is_in(self, value: object, name: str = "") -> bool:
-        """Whether a cell of the column with this name, "" for any text, names this person."""
+        """Return whether a cell of the column with this name ("" for any text) names this person."""
         return isinstance(value, str) and self.out_of(value, name) != value
 
     def out_of(self, value: str, name: str) -> str:
-        """The value of the column, or of the JSON key, with this name without this person: a card number is compared whole."""
+        """Return the value of the column or JSON key with this name without this person; a card number is compared whole."""
         if _CARDS.search(name):
             return "" if value in self.marks else value
         return self.without(value)
 
     def without(self, text: str) -> str:
-        """The text without this person: "" where it is nothing else, a dot for each place inside. JSON stays JSON."""
+        """Return the text without this person: "" if no other text remains, else a dot in each place. JSON stays JSON."""
         if not self._spot.search(text):
             return text
         whole = _parsed(text)
@@ -101,7 +101,7 @@ class Person:
         return text if rest == whole else json.dumps(rest, ensure_ascii=False, separators=(",", ":"))
 
     def inside(self, value: Any, name: str = "") -> Any:
-        """A JSON value, that of the key with this name, without this person; things keep their names."""
+        """Return a JSON value, under the key with this name, without this person; keys of NOT_IN_JSON keep their values."""
         if isinstance(value, dict):
             return {key: one if key in NOT_IN_JSON else self.inside(one, key) for key, one in value.items()}
         if isinstance(value, list):
@@ -113,7 +113,7 @@ class Person:
 
 
 def _parsed(text: str) -> Any:
-    """The object or list that a text is in JSON, else None."""
+    """Return the JSON object or list in a text, else None."""
     if text[:1] not in "{[":
         return None
     try:
@@ -122,11 +122,11 @@ def _parsed(text: str) -> Any:
         return None
 
 
-# ---- who is meant
+# ---- the person
 
 
 def person(unit: Unit, card: str, former: Sequence[str] = ()) -> Person:
-    """The person with this card: with all cards that it replaced or was replaced by, and with these `former` ones."""
+    """Return the person with this card, with all cards that it replaced or was replaced by, and with these `former` ones."""
     cards = tuple(dict.fromkeys(each for one in (card, *former) for each in (one, *cards_of(unit, one))))
     p = PATRONS.c
     found = unit.execute(select(p.name, p.name_zh, p.email).where(p.barcode.in_(cards))).all()
@@ -136,7 +136,7 @@ def person(unit: Unit, card: str, former: Sequence[str] = ()) -> Person:
 
 
 def _others(unit: Overview, word: str, cards: Sequence[str]) -> bool:
-    """Whether a word is found in the name or the address of another patron: "李明" is in "李明德"."""
+    """Return whether a word occurs in the name or the address of another patron: "李明" is in "李明德"."""
     p, one = PATRONS.c, Person((word,))
     columns = (p.name, p.name_zh, p.email)
     alike = or_(*(column.icontains(word, autoescape=True) for column in columns))
@@ -145,14 +145,14 @@ def _others(unit: Overview, word: str, cards: Sequence[str]) -> bool:
 
 
 def cards(unit: Overview) -> Iterator[str]:
-    """Every card number that any table knows."""
+    """Yield every card number in any table."""
     patiently(unit)
     for column in _card_columns():
         yield from unit.execute(select(column).where(column != "").distinct()).scalars()
 
 
 def is_known(unit: Overview, card: str) -> bool:
-    """Whether a column of card numbers has this one; the recipient of a message to a partner is no card."""
+    """Return whether a column of card numbers has this one; the recipient of a message to a partner is no card."""
     patiently(unit)
     for column in _card_columns():
         of_patrons = [OUTBOX.c.kind == "mail"] if column.table is OUTBOX else []
@@ -165,17 +165,17 @@ def _card_columns() -> list[Column[Any]]:
     return [column for table in METADATA.sorted_tables for column in card_columns(table)]
 
 
-# ---- where
+# ---- the search
 
 
 def personal(table: Table) -> list[Column[Any]]:
-    """The columns of a table that may name a person."""
+    """Return the columns of a table that may name a person."""
     things = NOT_A_PERSON.get(table.name, ())
     return [] if EVERY in things else [c for c in table.c if _is_text(c) and c.name not in things]
 
 
 def card_columns(table: Table) -> list[Column[Any]]:
-    """Those of them whose values are card numbers."""
+    """Return those of the personal columns that contain card numbers."""
     return [column for column in personal(table) if _CARDS.search(column.name)]
 
 
@@ -184,7 +184,7 @@ def _is_text(column: Column[Any]) -> bool:
 
 
 def mentioning(unit: Overview, who: Person) -> Iterator[tuple[Table, Row]]:
-    """Every row of every table that names this person."""
+    """Yield every row of every table that names this person."""
     patiently(unit)
     for table in METADATA.sorted_tables:
         columns = personal(table)
@@ -195,7 +195,7 @@ def mentioning(unit: Overview, who: Person) -> Iterator[tuple[Table, Row]]:
 
 
 def about(unit: Overview, who: Person) -> Iterator[tuple[Table, Row]]:
-    """The same, and every row that belongs to a request of theirs."""
+    """Yield the same, and every row that belongs to a request of this person."""
     theirs = select(REQUESTS.c.id).where(REQUESTS.c.patron.in_(who.cards))
     seen = set()
     for table, row in mentioning(unit, who):
@@ -209,30 +209,30 @@ def about(unit: Overview, who: Person) -> Iterator[tuple[Table, Row]]:
 
 
 def names(table: Table, row: Mapping[str, Any], who: Person) -> bool:
-    """Whether this row names the person. A patron's row is about that patron, whatever stands in it."""
+    """Return whether this row names the person. A patron's row is only about that patron, even if its texts name another."""
     if table is PATRONS:
         return row["barcode"] in who.cards
     return any(who.is_in(row[column.name], column.name) for column in personal(table))
 
 
 def key_of(table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The values of the row's primary key."""
+    """Return the values of the row's primary key."""
     return tuple(row[column.name] for column in table.primary_key)
 
 
 def this(table: Table, row: Mapping[str, Any]) -> list[ColumnElement[bool]]:
-    """The condition that a row is this one."""
+    """Return the condition that finds this row."""
     return [column == row[column.name] for column in table.primary_key]
 
 
 def patiently(unit: Overview) -> None:
-    """Let PostgreSQL take its time in this transaction: the walk reads whole tables."""
+    """Lift PostgreSQL's statement timeout in this transaction, because the search reads whole tables."""
     if unit.dialect == "postgresql":
         unit.execute(text("SET LOCAL statement_timeout = 0"))
 
 
 def _may_name(columns: Sequence[Column[Any]], who: Person) -> ColumnElement[bool]:
-    """Sorts out most rows in the database: one look at all texts of a row for each mark, whatever stands around it."""
+    """Return a condition that excludes most rows in the database: a mark occurs in a text of the row, even within a word."""
     texts: list[ColumnElement[Any]] = [func.coalesce(column, "") for column in columns]
     whole = reduce(lambda before, text: before + "\n" + text, texts[1:], texts[0])
     return or_(*(whole.icontains(mark, autoescape=True) for mark in who.marks))

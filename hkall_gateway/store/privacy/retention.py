@@ -1,6 +1,6 @@
-"""What is over, and how it is forgotten: requests without their people, requests moved away, messages that were told.
+"""Retention of ended records: requests anonymised, requests moved to the archive, sent messages deleted.
 
-Every question takes at most `limit` rows by an index on what is over, and begins where the last one ended.
+Every query takes at most `limit` rows by an index on ended records, and begins where the last one ended.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from hkall_gateway.store.upsert import insert_or_write_over
 
 R = REQUESTS.c
 Place = tuple[datetime, str]
-"""Where a batch ended: (moved_at, number) of its last request."""
+"""The end of a batch: (moved_at, number) of its last request."""
 
 NO_PERSON_IN: Final[Mapping[Table, Mapping[str, str]]] = {
     JOURNAL: {"patron": "", "detail": ""},
@@ -47,18 +47,18 @@ NO_PERSON_IN: Final[Mapping[Table, Mapping[str, str]]] = {
     NOTICES: {"patron": "", "error": ""},
     FINES: {"patron": ""},
 }
-"""What else names the patron of a request, as it stands once that is forgotten; the messages go."""
+"""Columns of other tables that identify the patron of a request, with their anonymised values; the messages are deleted."""
 
 NO_PAYER: Final[Mapping[str, str]] = {"patron": "", "transaction_id": "", "outcome": ""}
-"""A payment, as it stands once its patron is forgotten."""
+"""The columns of a payment that identify the patron, with their anonymised values."""
 
 MOVING: Final = Locks(document=("", "archives"))
 """Held while rows move to an archive and while a person is erased, so that none of that person's rows moves unseen."""
 
 PARTS: Final[tuple[Table, ...]] = (JOURNAL, CANDIDATES, NOTICES, FINES, OUTBOX)
-"""What belongs to a request and goes where it goes."""
+"""Tables with rows that belong to a request, and are archived and deleted with it."""
 
-# A book that was claimed to be returned and never came, money, and what somebody still has to hear or to settle.
+# A book claimed to be returned that never came, open money, and messages that are not sent or settled.
 _UNPAID = and_(FINES.c.request == R.id, FINES.c.cents != FINES.c.paid_cents + FINES.c.waived_cents)
 _UNTOLD = and_(OUTBOX.c.request == R.id, OUTBOX.c.state.in_(UNSETTLED))
 _CLAIMED = and_(R.claimed_on.is_not(None), R.returned_on.is_(None))
@@ -72,17 +72,17 @@ _HOLDS: Final[Mapping[str, Any]] = {
 
 
 def closed(unit: Unit, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
-    """Requests that ended before that instant and are held by nothing, oldest first, after `after`."""
+    """Return requests that ended before that instant and are not held, oldest first, after `after`."""
     return unit.batch(IS_CLOSED, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
 
 
 def personal(unit: Unit, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
-    """Those of them that still know their patron."""
+    """Return those of them that still have their patron."""
     return unit.batch(IS_PERSONAL, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
 
 
 def counts(unit: Unit, before: datetime) -> dict[str, int]:
-    """How many requests ended before that instant: `personal`, `closed`, and `held` by money, a claim or a message."""
+    """Count the requests that ended before that instant: `personal`, `closed`, and `held` by money, a claim or a message."""
 
     def count(*where: Any) -> int:
         return int(unit.execute(select(func.count()).select_from(REQUESTS).where(*where)).scalar_one())
@@ -96,7 +96,7 @@ def counts(unit: Unit, before: datetime) -> dict[str, int]:
 
 
 def anonymise(unit: Unit, requests: Sequence[Request]) -> None:
-    """Forget who borrowed. Library, dates, title, positions and rule numbers stay; what was told goes."""
+    """Remove the borrower. Library, dates, title, positions and rule numbers stay; the messages are deleted."""
     ids = [request.id for request in requests]
     unit.forget_people(ids)
     for part, blank in NO_PERSON_IN.items():
@@ -105,7 +105,7 @@ def anonymise(unit: Unit, requests: Sequence[Request]) -> None:
 
 
 def anonymous(record: dict[str, Any]) -> dict[str, Any]:
-    """A record of the archive as `anonymise` would have left it; a line of the journal that stands alone likewise."""
+    """Return a record of the archive as `anonymise` would have left it, also a line of the journal without a request."""
     if PARTS[0].name not in record:
         return {**record, **NO_PERSON_IN[JOURNAL]}
     parts = {part.name: [{**row, **blank} for row in record[part.name]] for part, blank in NO_PERSON_IN.items()}
@@ -113,7 +113,7 @@ def anonymous(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def held(unit: Unit, requests: Sequence[Request]) -> dict[str, str]:
-    """Those of these requests that have to keep their patron, and why, in words for people."""
+    """Return those of these requests that have to keep their patron, with the reason as text for staff."""
     ids = [request.id for request in requests]
     found: dict[str, str] = {}
     for why, condition in _HOLDS.items():
@@ -123,18 +123,18 @@ def held(unit: Unit, requests: Sequence[Request]) -> dict[str, str]:
 
 
 def note_archive(unit: Unit, path: str, now: datetime) -> None:
-    """Remember that this file holds requests, so that an erasure looks there too."""
+    """Record that this file contains requests, so that an erasure searches it too."""
     values = {"path": path, "written_at": now}
     unit.execute(insert_or_write_over(ARCHIVES, unit.dialect, values), values)
 
 
 def archives(unit: Overview) -> tuple[str, ...]:
-    """Every file into which requests were moved."""
+    """Return every file into which requests were moved."""
     return tuple(unit.execute(select(ARCHIVES.c.path).order_by(ARCHIVES.c.path)).scalars())
 
 
 def records(unit: Unit, requests: Sequence[Request]) -> list[dict[str, Any]]:
-    """Each request with all that belongs to it, for the archive: its own columns, and a list of rows for each of PARTS."""
+    """Return each request with all its rows, for the archive: its own columns, and a list of rows for each of PARTS."""
     ids = [request.id for request in requests]
     found = {row["id"]: dict(row) for row in unit.execute(select(REQUESTS).where(R.id.in_(ids))).mappings()}
     for part in PARTS:
@@ -146,7 +146,7 @@ def records(unit: Unit, requests: Sequence[Request]) -> list[dict[str, Any]]:
 
 
 def remove(unit: Unit, requests: Sequence[Request]) -> None:
-    """Delete requests with all that belongs to them."""
+    """Delete requests with all rows that belong to them."""
     ids = [request.id for request in requests]
     delete_messages(unit, OUTBOX.c.request.in_(ids))
     for part in PARTS:
@@ -155,13 +155,13 @@ def remove(unit: Unit, requests: Sequence[Request]) -> None:
 
 
 def anonymise_lines(unit: Unit, before: datetime, limit: int) -> int:
-    """Refusals that made no request: who was refused is forgotten, the rule stays. How many."""
+    """Remove the patron from refusals without a request; the rule stays. Returns their number."""
     old = select(JOURNAL.c.id).where(NAMES_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
     return unit.execute(update(JOURNAL).where(JOURNAL.c.id.in_(_numbers(unit, old))).values(patron="", detail="")).rowcount
 
 
 def lines(unit: Unit, before: datetime, limit: int) -> list[dict[str, Any]]:
-    """The oldest lines of the journal that belong to no request."""
+    """Return the oldest lines of the journal that belong to no request."""
     old = select(JOURNAL).where(STANDS_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
     return [dict(row) for row in unit.execute(old).mappings()]
 
@@ -172,21 +172,22 @@ def remove_lines(unit: Unit, found: Sequence[dict[str, Any]]) -> None:
 
 
 def anonymise_payments(unit: Unit, before: datetime, limit: int) -> int:
-    """Money taken before that instant: who paid, the transaction's number and its answer are forgotten. How many."""
+    """Remove patron, transaction number and outcome from payments before that instant. Returns their number."""
     old = select(PAYMENTS.c.id).where(HAS_PATRON, PAYMENTS.c.at < before).order_by(PAYMENTS.c.at).limit(limit)
     return unit.execute(update(PAYMENTS).where(PAYMENTS.c.id.in_(_numbers(unit, old))).values(**NO_PAYER)).rowcount
 
 
 def forget_outcomes(unit: Unit, before: datetime, limit: int) -> int:
-    """Outcomes of documents that came before that instant, also where their window is still open. How many."""
+    """Delete outcomes of documents that came before that instant, even within their window. Returns their number."""
     old = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.made_at < before).order_by(INBOX.c.made_at).limit(limit)
     return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
 
 
 def forget_messages(unit: Unit, before: datetime, after: int, limit: int) -> tuple[int | None, int]:
-    """Messages that were made before that instant and are told, among the next `limit` after row `after`.
+    """Delete settled messages made before that instant, among the next `limit` after row `after`.
 
-    (where the next batch begins, None = these were the last; how many went). Rows are as old as their numbers are low.
+    Returns (the row after which the next batch begins, None at the end; the number deleted). Rows are as old as their numbers
+    are low.
     """
     rows = _NEXT_MESSAGES.cells(unit.connection, after=after, most=limit)
     old = [(number, state) for number, made_at, state in rows if made_at < before]
@@ -203,7 +204,7 @@ _NEXT_MESSAGES = CompiledStatement(
 
 
 def _over(before: datetime, after: Place | None) -> list[Any]:
-    # Typed as the column is: PostgreSQL would compare a bare instant with its text.
+    # With the column's type: PostgreSQL would compare a plain instant with its text.
     begun = [tuple_(R.moved_at, R.id) > tuple_(literal(after[0], R.moved_at.type), after[1])] if after else []
     return [R.moved_at < before, *begun, ~_HELD]
 
@@ -213,6 +214,6 @@ def _numbers(unit: Unit, question: Any) -> list[int]:
 
 
 def delete_messages(unit: Unit, which: ColumnElement[bool]) -> None:
-    """Messages, with how each try went."""
+    """Delete messages, with the results of their tries."""
     unit.execute(delete(ATTEMPTS).where(ATTEMPTS.c.row.in_(select(OUTBOX.c.id).where(which))))
     unit.execute(delete(OUTBOX).where(which))

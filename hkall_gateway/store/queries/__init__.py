@@ -1,1 +1,1 @@
-"""What a unit of work can ask: sets of requests, work lists, messages that may leave."""
+"""Queries of a unit of work: sets of requests, work lists, messages that may leave."""

@@ -1,7 +1,7 @@
-"""Which messages may leave: line by line, of each lane (one request, one recipient) the first that is not settled.
+"""Queries for messages that may leave: channel by channel, the first unsettled one of each key (request and recipient).
 
-The lines on which something waits are found by jumping from one to the next in the index that begins with the line, and only
-of those that have room is anything else read: what waits for a partner that rests costs nothing.
+The channels with waiting messages are found by a skip scan of the index that begins with the channel, and rows are read only of
+channels that have room: messages for a partner that rests cost no time.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from hkall_gateway.store.partner_circuit import HOW
 from hkall_gateway.store.tables import EARLIER_UNSETTLED, IS_WAITING, LINKS, OUTBOX
 
 MAIL: Final = "mail"
-"""The line that stands for all patrons together."""
+"""The channel of all patron letters."""
 Room = Callable[[Link, int], int]
-"""How many more may leave by a line, where so many are under way."""
+"""Returns how many more messages may leave by a channel, given the number in delivery."""
 
 _ROWS = OUTBOX.c
 _NOW: Any = bindparam("now", type_=_ROWS.next_at.type)
 _EARLIER = OUTBOX.alias("earlier")
-# Each lane is looked up by itself (OFFSET 0) and by its request (BETWEEN: of a range PostgreSQL always believes that it is
-# small). By what it has counted, perhaps when there were few, it would join everything, or go through the numbers.
+# Each key is looked up separately (OFFSET 0) and by its request (BETWEEN: PostgreSQL always estimates a range as
+# small). With its statistics, perhaps taken when there were few rows, it would join everything, or scan the numbers.
 _SAME_LANE = and_(_EARLIER.c.request.between(_ROWS.request, _ROWS.request), _EARLIER.c.recipient == _ROWS.recipient)
 _HOLDING = select(_EARLIER.c.id).where(_SAME_LANE, _EARLIER.c.id < _ROWS.id, EARLIER_UNSETTLED)
 _IS_FIRST = ~_HOLDING.offset(literal_column("0")).exists()
@@ -42,7 +42,7 @@ _FIRST_LANE = select(_ROWS.next_at).where(_ON_IT, _IS_FIRST).order_by(_ROWS.next
 DUE_LINES = CompiledStatement(
     select(_LINES.c.line, *HOW).select_from(_LINKED).where(_FIRST_AT <= _NOW).order_by(_FIRST_AT, _LINES.c.line)
 )
-"""The lines on which something is due, the one that has waited longest first (then by name), and how they are."""
+"""The channels with due messages, the longest waiting first (then by name), and their state."""
 
 DUE = CompiledStatement(
     select(OUTBOX)
@@ -51,10 +51,10 @@ DUE = CompiledStatement(
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
-"""The first `most` rows of a line that may leave now. On PostgreSQL they are ours until the transaction ends."""
+"""The first `most` rows of a channel that may leave now. On PostgreSQL they stay locked until the transaction ends."""
 
 NEXT = CompiledStatement(select(_FIRST_LANE.scalar_subquery().label("next_at"), LINKS.c.rests_until).select_from(_LINKED))
-"""Of each line, when the first of a lane is due and until when it rests."""
+"""For each channel, when the first message of a key is due and until when the channel rests."""
 
 UNDER_WAY = CompiledStatement(
     select(_ROWS.line, func.count().label("count")).where(_ROWS.lease_until >= _NOW).group_by(_ROWS.line)

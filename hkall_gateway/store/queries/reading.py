@@ -1,4 +1,4 @@
-"""What a unit of work can ask: patrons, copies, partners, requests. Rows go no further; records come out."""
+"""Queries of a unit of work: patrons, copies, partners, requests. They return records, not rows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ record(Charges)
 
 
 class Reading:
-    """The questions. `Unit` adds what changes."""
+    """The queries. `Unit` adds the changes."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -64,66 +64,66 @@ class Reading:
         return self._connection.execute(statement, values)
 
     def at_once(self, *works: Callable[[], Any]) -> Any:
-        """What each of these answers, in their order, where all of them only ask: a server is asked all at once."""
+        """Return the results of several functions that only query, in order; on PostgreSQL their queries share a round trip."""
         return at_once(self._connection, works)
 
     # ---- people, copies, partners
 
     def look_ahead(self, cards: Collection[str]) -> None:
-        """Read what is known of these patrons at once, for a transaction that asks about each of them and writes nothing."""
+        """Prefetch the data of these patrons in one go, for a transaction that queries each of them and does not write."""
         if len(cards) > 1:
             self._known = patrons.known(self._connection, cards)
 
     def patron(self, card: str) -> Borrower | None:
-        """The patron with this card number, as last loaded; blocked also where a terminal blocked the card here."""
+        """Return the patron with this card number, as last loaded; blocked also if a terminal blocked the card."""
         known = self._known.get(card)
         return known.borrower if known else patrons.borrower(self._connection, card)
 
     def holding(self, item: ItemKey) -> Holding | None:
-        """The copy with this identity."""
+        """Return the copy with this identity."""
         rows = _HOLDING.cells(self._connection, agency=item.agency, barcode=item.barcode)
         return Holding(*rows[0]) if rows else None
 
     def copies(self, bib_id: str, agency: str = "") -> tuple[Holding, ...]:
-        """All copies of a title by the union catalogue's number, or by the number that `agency` itself uses."""
+        """Return all copies of a title by the union catalogue's number, or by the number that `agency` itself uses."""
         own = {"agency": agency} if agency else {}
         return tuple(
             Holding(*cells) for cells in (_OWN_COPIES if agency else _COPIES).cells(self._connection, bib=bib_id, **own)
         )
 
     def partner(self, agency: str) -> Partner | None:
-        """The partner's row in the directory."""
+        """Return the partner's row in the directory."""
         if agency not in self._partners:
             row = _PARTNER.first(self._connection, agency=agency)
             self._partners[agency] = _entry(row["partner"]) if row and row["partner"] else None
         return self._partners[agency]
 
     def partners(self, agencies: Iterable[str]) -> dict[str, Partner]:
-        """The directory's rows of these agencies, by agency; who is not in it is left out."""
+        """Return the directory's rows of these agencies, by agency; unknown ones are left out."""
         found = {agency: self.partner(agency) for agency in sorted(set(agencies))}
         return {agency: partner for agency, partner in found.items() if partner is not None}
 
     def partner_with_card(self, card: str) -> Partner | None:
-        """The partner that this card stands for at our counter; of several the first by name."""
+        """Return the partner that uses this card at our counter; of several the first by name."""
         row = _PARTNER_CARD.first(self._connection, card=card) if card else None
         return _entry(row["partner"]) if row else None
 
     def closed_days(self, agency: str) -> frozenset[date]:
-        """The days on which a library is closed."""
+        """Return the days on which a library is closed."""
         return frozenset(day for (day,) in _CLOSED.cells(self._connection, agency=agency))
 
     # ---- requests
 
     def request(self, number: str) -> Request | None:
-        """The request with our number."""
+        """Return the request with our number."""
         return self._only(_REQUEST, number=number)
 
     def request_placed(self, placed_by: str, placed_id: str) -> Request | None:
-        """The request that this system placed under its own RequestId."""
+        """Return the request that this system placed under its own RequestId."""
         return self._only(_PLACED, placed_by=placed_by, placed_id=placed_id)
 
     def request_lent(self, wire_agency: str, wire_id: str) -> Request | None:
-        """What a partner borrows from us under this RequestId."""
+        """Return the request that a partner borrows from us under this RequestId."""
         return self._only(_LENT, wire_agency=wire_agency, wire_id=wire_id)
 
     def request_asked(self, wire_id: str) -> tuple[Request, Candidate] | None:
@@ -144,46 +144,46 @@ class Reading:
         return next(reversed(still or found), None)
 
     def requests_with(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
-        """Open requests that hold the copy with this barcode, of any agency unless one is given."""
+        """Return open requests that hold the copy with this barcode, of any agency unless one is given."""
         held = map(_request, _HELD_BY.cells(self._connection, barcode=barcode))
         return tuple(request for request in held if not agency or request.item_agency == agency)
 
     def last_with(self, item: ItemKey) -> Request | None:
-        """The newest request that ever held this copy, open or not."""
+        """Return the newest request that ever held this copy, open or not."""
         rows = self._many(REQUESTS.c.item_agency == item.agency, REQUESTS.c.item_barcode == item.barcode)
         return max(rows, key=lambda r: str(r.moved_at), default=None)
 
     def open_requests(self, card: str) -> tuple[Request, ...]:
-        """A patron's requests and loans that have not ended, oldest first."""
+        """Return a patron's requests and loans that have not ended, oldest first."""
         return self._prepared(_OPEN_OF, card=card)
 
     def open_lines(self, card: str) -> tuple[RequestLine, ...]:
-        """The same as a patron's record shows them: a quarter of the columns, for what is asked most."""
+        """Return the same with the columns of a patron's record only, a quarter of all, for the most frequent query."""
         known = self._known.get(card)
         return tuple(known.lines) if known else patrons.lines(self._connection, card)
 
     def charges(self, card: str) -> tuple[patrons.Charged, ...]:
-        """All charges of a patron, oldest first."""
+        """Return all charges of a patron, oldest first."""
         known = self._known.get(card)
         return tuple(known.charges) if known else patrons.charges(self._connection, card)
 
     def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
-        """How many of a patron's requests stand in these positions, the request `without` not counted (R20, R21)."""
+        """Return how many of a patron's requests are in these positions, not counting the request `without` (R20, R21)."""
         ((used,),) = _quota(frozenset(positions)).cells(self._connection, card=card, without=without)
         return int(used)
 
     def candidates(self, request: str) -> tuple[Candidate, ...]:
-        """The frozen list of copies that could fill a request, best first."""
+        """Return the stored list of copies that could fill a request, best first."""
         return tuple(Candidate(*cells) for cells in _CANDIDATES.cells(self._connection, number=request))
 
     def chosen(self, request: Request) -> Candidate | None:
-        """The copy that the lender is asked for, with the lender's own number of its title."""
+        """Return the copy that the lender is asked for, with the lender's own number of its title."""
         named = {"number": request.id, "wire_id": request.wire_id}
         rows = _CHOSEN.cells(self._connection, **named) if request.wire_id else ()
         return Candidate(*rows[0]) if rows else None
 
     def owed_cents(self, card: str) -> int:
-        """What a patron owes, in cents; negative where we owe them for a book that was found again."""
+        """Return a patron's debt in cents; negative if we owe the patron for a book that was found again."""
         ((owed,),) = _OWED.cells(self._connection, card=card)
         return owed or 0
 
@@ -204,7 +204,7 @@ _REQUESTED = tuple(REQUESTS.c[f.name] for f in fields(Request))
 
 
 def requests(*where: Any) -> Select[Any]:
-    """The requests that fit, as `_request` reads them."""
+    """Return a SELECT of the requests that fit, with the columns that `_request` reads."""
     return select(*_REQUESTED).where(*where)
 
 
@@ -268,7 +268,7 @@ _OWED = CompiledStatement(select(func.sum(_LEFT)).where(FINES.c.patron == bindpa
 @cache
 def _quota(positions: frozenset[Position]) -> CompiledStatement:
     r = REQUESTS.c
-    # Not a list of positions: SQLite would make a table of it each time.
+    # Not a list of positions: SQLite would build a temporary table of it each time.
     standing = text("(" + " OR ".join(f"position = '{position}'" for position in sorted(positions)) + ")")
     counted = (r.patron == bindparam("card"), standing, r.unwanted.is_(False), r.id != bindparam("without"))
     return CompiledStatement(select(func.count().label("used")).select_from(REQUESTS).where(*counted, IS_OPEN))
@@ -276,11 +276,11 @@ def _quota(positions: frozenset[Position]) -> CompiledStatement:
 
 @lru_cache(maxsize=1024)
 def _entry(text: str) -> Partner:
-    """A partner from its row in the directory. Eight of them are asked for with every request, and hardly ever change."""
+    """Make a partner of its row in the directory. Cached: every request reads eight partners, and they hardly ever change."""
     found: Partner = from_json(text)
     return found
 
 
 def _request(cells: Sequence[Any]) -> Request:
-    """A request from its cells, which stand in the order of its fields: id, side, position and so on."""
+    """Make a request of its cells, in the order of its fields: id, side, position and so on."""
     return Request(cells[0], _SIDES[cells[1]], patrons.POSITIONS[cells[2]], *cells[3:])
