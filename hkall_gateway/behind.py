@@ -1,7 +1,7 @@
-"""A stream written behind its back: whoever logs puts a line into a queue, and one thread writes what waits.
+"""A stream with a background writer: loggers put lines into a queue, and one thread writes them.
 
-A disk or a reader that is slow holds up nobody: the queue has an end, what does not fit is dropped, and how much was
-dropped is told once there is room again.
+A slow disk or reader does not block the loggers: the queue is bounded, lines that do not fit are dropped, and their number is
+reported once there is room again.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from collections.abc import Callable
 from typing import BinaryIO, Final
 
 ROOM: Final = 20_000
-"""Lines that may wait; at a busy counter some seconds of them."""
+"""Lines that may wait: some seconds of a busy gateway's log."""
 PAUSE_S: Final = 0.05
-"""Between two writes under load: many lines are one write, and none waits longer than a reader notices."""
+"""Pause between two writes under load: many lines become one write, and the delay is too short to notice."""
 
 
 def _to_nobody(_count: int) -> None:
-    """Nobody hears what was dropped."""
+    """Ignores the number of dropped lines."""
 
 
 class Behind:
-    """A binary stream for `logs.configure` that never waits for `stream`.
+    """A binary stream for `logs.configure`; its writes never block on `stream`.
 
-    At most `room` lines wait. `dropped` hears, in the writing thread, how many did not fit since it was last called; it may
-    log. `close` writes what waits and ends the thread; a process that is killed loses what waited.
+    At most `room` lines wait. `dropped` is called in the writing thread with the number of lines that did not fit since its
+    last call; it may log. `close` writes the waiting lines and ends the thread; a process that is killed loses them.
     """
 
     def __init__(self, stream: BinaryIO, room: int = ROOM, pause_s: float = PAUSE_S) -> None:
@@ -38,7 +38,7 @@ class Behind:
         self._thread.start()
 
     def write(self, line: bytes) -> int:
-        """Put a line behind the others. Lines stay whole and in order."""
+        """Appends a line to the queue. Lines stay whole and in order."""
         if len(self._waiting) >= self._room:
             self._lose(1)
         else:
@@ -51,7 +51,7 @@ class Behind:
         """The thread flushes after every write."""
 
     def close(self) -> None:
-        """Write what waits, then end. Lines that come later are lost."""
+        """Writes the waiting lines, then ends the thread. Later lines are lost."""
         self._closing.set()
         self._awake.set()
         self._thread.join()
@@ -63,14 +63,14 @@ class Behind:
             self._write()
             self._closing.wait(self._pause_s)
         self._write()
-        self._write()  # what was said about the first one
+        self._write()  # lines that `dropped` has logged
 
     def _write(self) -> None:
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             self._stream.write(b"".join(lines))
             self._stream.flush()
-        except (OSError, ValueError):  # the disk is full, or the reader has gone: to be told when it takes a line again
+        except (OSError, ValueError):  # the disk is full, or the reader has gone: reported when it accepts a line again
             self._lose(len(lines))
         else:
             self._tell()

@@ -1,8 +1,8 @@
-"""The courier: takes what is due from the outbox, sends it by kind, and writes down how it went. At least once, in order.
+"""The courier: takes due rows from the outbox, sends them by kind, and records the results. At least once, in order.
 
-A row is claimed only when it may leave at once: its lane's turn has come, its line does not rest, and fewer deliveries than
-the partner's limit are under way to it from all gateways together. What must wait stays in the database, where any of them may
-take it later.
+A row is claimed only when it may be sent at once: it is the first of its ordering key, the circuit breaker of its recipient
+allows a call, and fewer deliveries than the partner's limit are under way to it from all gateways together. All other rows
+stay in the database, where any gateway may take them later.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ LOG = structlog.get_logger()
 LEASE_S = 600
 BATCH = 64
 LOOK_S = 1.0
-"""How often the outbox is looked at where nobody says that something was put into it."""
+"""Seconds between two polls of the outbox without a nudge."""
 APART_S = 0.05
-"""Between two looks that are asked for: what many commits put there meanwhile is claimed together."""
+"""Seconds between two polls after nudges, so that rows of many commits are claimed together."""
 
 
 Carrier = Callable[[OutboxRow], Awaitable[Answer]]
@@ -45,7 +45,7 @@ Carrier = Callable[[OutboxRow], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is agreed with one recipient: deliveries under way at one time, and tries of one message (0 = as usual)."""
+    """Limits agreed with one recipient: simultaneous deliveries, and tries of one message (0 = the default)."""
 
     in_flight: int = 4
     attempts: int = 0
@@ -55,8 +55,8 @@ class Terms:
 class Schedule:
     """When to try again: exponential from `first_wait_s` to `longest_wait_s`, at most `attempts` tries.
 
-    `draw` is a random number in [0, 1): the wait is between half and the whole of the exponential one, so that partners
-    that fail together are not asked together. The result is written into the row, so that a restart keeps it.
+    `draw` is a random number in [0, 1): the wait is between half and the whole of the exponential one, so that partners that
+    fail together are not retried together. The result is written into the row, so that a restart keeps it.
     """
 
     attempts: int
@@ -81,13 +81,13 @@ def _after(made: int) -> RetryCallState:
 
 
 _WHOM = {"mail": "patron", "ils": "line"}
-"""How a log line calls the recipient of a row, by its kind; others are partners."""
+"""The log field that names a row's recipient, by the row's kind; the field of all other kinds is `partner`."""
 
 
 class Courier:
-    """Looks at the outbox every second, and soon after it is nudged.
+    """Polls the outbox every second, and soon after a nudge.
 
-    `carriers` maps a row's kind to what delivers it; `terms` answers what is agreed with a partner, or for all "mail".
+    `carriers` maps a row's kind to its carrier; `terms` returns the limits of a partner, or of "mail" for all mail.
     """
 
     def __init__(
@@ -111,13 +111,13 @@ class Courier:
         self._look_under_way: Deferred[None] | None = None
 
     async def start(self) -> None:
-        """Take back what this gateway had in hand when it died, then begin."""
+        """Releases the rows that this gateway had claimed when it died, then starts polling."""
         await self._store.run(_release, self._instance, self._now(), ())
         self._running = True
         self._look_now()
 
     async def stop(self) -> None:
-        """Take nothing more; wait for what is under way."""
+        """Claims no more rows; waits for the deliveries under way."""
         self._running = False
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
@@ -127,13 +127,13 @@ class Courier:
             await waiting
 
     def nudge(self) -> None:
-        """Something was just put into the outbox: look now, or a moment after the last look."""
+        """Polls the outbox, now or a moment after the last poll: a row was just added to it."""
         self._again = True
         if self._running and not self._looking:
             self._look_at(self._looked_s + APART_S)
 
     def _look_at(self, second: float) -> None:
-        """Look when the clock shows that second, or sooner if that was said before."""
+        """Schedules the next poll at that second of the clock, unless an earlier one is scheduled."""
         wait_s = second - self._clock.seconds()
         if wait_s <= 0:
             self._look_now()
@@ -146,7 +146,7 @@ class Courier:
     def _look_now(self) -> None:
         if self._running and not self._looking:
             self._looking = True
-            # Not in the log context of who nudged.
+            # Not in the log context of the caller that nudged.
             self._look_under_way = contextvars.Context().run(lambda: ensureDeferred(self._look()))
 
     async def _look(self) -> None:
@@ -155,7 +155,7 @@ class Courier:
                 if not self._running:
                     return await self._store.run(_give_back, [row.id for row in rows])
                 for row in rows:
-                    self._send_off(row)  # a lane's next row may be free when this one is told
+                    self._send_off(row)  # the next row of its ordering key may be due once this one is delivered
         except Unavailable:  # the store has said why
             self._unsure = True
         except Exception:
@@ -166,8 +166,10 @@ class Courier:
                 self._look_at(self._looked_s + (APART_S if self._again else LOOK_S))
 
     async def _claimed(self) -> tuple[OutboxRow, ...]:
-        """What may leave now; nothing once we end. What a lost answer of the database left in our name is free again, but for
-        what is in hand."""
+        """Claims and returns the rows that may be sent now; none while stopping.
+
+        First releases rows still claimed in our name after a lost database reply, except those under way.
+        """
         self._again = False
         if self._unsure:
             await self._store.run(_release, self._instance, self._now(), tuple(self._under_way.values()))
@@ -187,7 +189,7 @@ class Courier:
             LOG.error("courier.bug", trace=result.getTraceback())
 
     def claim(self, unit: Unit) -> tuple[OutboxRow, ...]:
-        """Take what may leave now, inside a unit of work. Of a line that is down, one row an interval."""
+        """Claims the rows that may be sent now, inside a unit of work. For a recipient that is down, one row an interval."""
         now, links = self._now(), dict[str, Link]()
 
         def room(link: Link, under_way: int) -> int:
@@ -201,7 +203,7 @@ class Courier:
         return tuple(r for r in rows if r.line not in lost)
 
     async def deliver(self, row: OutboxRow) -> None:
-        """One delivery, and its answer applied by the desk. Also used by the simulation and by scenarios."""
+        """Makes one delivery and applies its result by the desk. Also used by the simulation and by scenarios."""
         whom = {_WHOM.get(row.kind, "partner"): row.recipient}
         with about(corr_id=row.corr, request_id=row.request, **whom):
             answer = await self._carry(row)
@@ -213,7 +215,10 @@ class Courier:
             _log(row, answer, retry_at)
 
     async def _settle(self, row: OutboxRow, answer: Answer, retry_at: datetime | None) -> None:
-        """Write down how it went. While the database is away it is kept in hand: the row is ours until its lease is over."""
+        """Records the result.
+
+        While the database is unreachable the result stays in memory: the row is ours until its lease ends.
+        """
         while True:
             try:
                 return await self._desk.delivered(row, answer, retry_at, self._patience)
@@ -229,7 +234,7 @@ class Courier:
             return await self._carriers[row.kind](row)
         except Unavailable as away:
             return Answer("unreachable", detail=f"the database: {away}", untold=True)
-        except Exception:  # a bug on the way out must not lose the row: it is tried again, and shown
+        except Exception:  # a bug in a carrier must not lose the row: it is tried again, and logged
             LOG.exception("courier.carrier_failed", kind=row.kind, send=row.send.value)
             return Answer("unknown", detail="a bug; see the log")
 
@@ -243,7 +248,7 @@ def _release(unit: Unit, instance: str, now: datetime, in_hand: Sequence[int]) -
 
 
 def _try(unit: Unit, line: str, now: datetime, until: datetime) -> bool:
-    """Another gateway on this database may have begun the trial since we looked; then it is theirs."""
+    """Another gateway on this database may have begun the trial since our poll; then the trial is its own."""
     return unit.links.take_trial(line, now, until)
 
 
@@ -255,7 +260,7 @@ def _log(row: OutboxRow, answer: Answer, retry_at: datetime | None) -> None:
         LOG.warning("courier.sent", **facts, problem=answer.problem, why=answer.detail)
     elif answer.kind in TOLD:
         LOG.info("courier.sent", **facts, problem=answer.problem)
-    elif answer.kind == "fault":  # a person must mend the secret, the agency, the version or the service
+    elif answer.kind == "fault":  # a person must correct the secret, the agency, the version or the service
         LOG.error("courier.channel_fault", **facts, problem=answer.problem, why=answer.detail)
     elif retry_at is not None:
         LOG.warning("courier.failed", **facts, why=answer.detail or answer.problem, retry_at=retry_at.isoformat())

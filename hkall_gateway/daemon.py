@@ -71,7 +71,7 @@ LOG = structlog.get_logger()
 
 PIN_ATTEMPTS, PIN_WINDOW_S = 5, 900.0
 HASHING_THREADS = 1
-"""For PINs, and as many for logins, so that strangers who log in delay no reader."""
+"""Threads for PINs, and as many for logins, so that login attempts by strangers do not delay readers."""
 OPS_BODY, OPS_IDLE_S = 4096, 30.0
 
 
@@ -81,12 +81,12 @@ def now() -> datetime:
 
 
 def new_request_id() -> str:
-    """A number that no other gateway makes: twelve characters that cannot be misread."""
+    """A request number unique among all gateways: twelve characters that cannot be misread."""
     return "R-" + "".join(secrets.choice("23456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(12))
 
 
 def the_reactor() -> Any:
-    """Twisted's reactor, installed when this is first called; from here it is handed on as an argument."""
+    """Twisted's reactor, installed at the first call; all other code gets it as an argument."""
     from twisted.internet import reactor  # noqa: TID251  # the one place
 
     return reactor
@@ -98,12 +98,12 @@ def instance() -> str:
 
 
 def number() -> str:
-    """Which of the gateways of this machine it is."""
+    """The number of this gateway among those of this machine."""
     return os.environ.get("HKALL_INSTANCE", "1")
 
 
 def runs(pid: int) -> bool:
-    """Whether a process of this machine runs, ours or anybody's."""
+    """Whether a process with this id runs on this machine, under any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -114,7 +114,7 @@ def runs(pid: int) -> bool:
 
 
 def house_of(config: Gateway) -> House:
-    """Who we are, with the published rules and the site's own on top. Raises ConfigErrors."""
+    """Returns our library with its policy: the published rules and the site's own on top. Raises ConfigErrors."""
     library = config.library
     return House(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
 
@@ -124,7 +124,7 @@ def _as_it_is(factory: Any) -> Any:
 
 
 def make_unit(house: House) -> Callable[[Connection], Unit]:
-    """A unit that makes real request numbers and sends only the letters that the policy sends."""
+    """Returns the maker of units that draw real request numbers and send only the notices that the policy sends."""
     return lambda connection: Unit(connection, new_request_id, house.silent)
 
 
@@ -133,7 +133,7 @@ def _limit(door: gateway.Door) -> ConnectionLimit:
 
 
 def _judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: AllowList) -> Judge:
-    """Why a connection is turned away at accept; a balancer is asked whom it speaks for first."""
+    """Returns the check that names why an address is refused at accept; a balancer passes, its header is checked later."""
 
     def judge(address: str) -> str:
         if balancers.admits(address):
@@ -146,13 +146,13 @@ def _judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: All
 
 
 Guard = tuple[Judge, Refusals]
-"""Who is turned away at a port, and who counts them."""
+"""The admission check of a port, and the counter of its refusals."""
 
 
 class Daemon:
     """One running gateway: made from a configuration, started, reloaded, stopped.
 
-    `clock` answers the aware UTC instant; the demo hands in one that can be moved.
+    `clock` returns the aware UTC instant; the demo passes one that can be moved.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class Daemon:
         self._certificates: list[tls.Certificates] = []
         self._pulse = Pulse(reactor, self.metrics)
 
-    # ---- what it is made of
+    # ---- parts
 
     def _make_secrets(self, pool: ThreadPool) -> Secrets:
         in_thread: Any = partial(deferToThreadPool, self._reactor, pool)
@@ -251,14 +251,14 @@ class Daemon:
         return sip2_door, ncip_door
 
     def _beside_the_local_system(self) -> dict[str, Any]:
-        """What terminals need where a living system is asked for them; nothing where all is loaded."""
+        """Returns the services that terminals need when a live local system is configured; empty when all data is loaded."""
         ils = self.config.ils
         if not ils.is_living:
             return {}
         return {"institution": ils.institution, "budget_until": self._local.budget_until, "known": self._local.known}
 
     def _make_terminals(self) -> list[tuple[str, Terminals]]:
-        """Each port for terminals and who makes its connections; all ports are one door with one limit."""
+        """Returns each terminal port with the factory of its connections; all ports share one limit."""
         door = self.config.sip2
         limit, refusals = _limit(door), self._refusals("sip2")
 
@@ -269,7 +269,7 @@ class Daemon:
         return [(endpoint, port(listener)) for endpoint, listener in rows.listeners(door)]
 
     def _make_partners(self, first: ncip.Door) -> tuple[NcipSite, NcipLines]:
-        """What answers over HTTP, and what answers NCIP 1 on a bare connection; one limit for both."""
+        """Returns the NCIP site over HTTP and the factory of NCIP 1 on a bare connection; both share one limit."""
         door = self.config.ncip
         bodies = BodyBudget(door.max_unfinished_bytes)
         bounds = Bounds(_limit(door), bodies, self._refusals("ncip"), door.max_body_bytes)
@@ -277,7 +277,7 @@ class Daemon:
         return site, NcipLines(first, bounds, self._reactor)
 
     def _make_ops(self) -> BoundedSite:
-        """What operators open; all of its callers are strangers."""
+        """Returns the operators' site; all of its clients count as unauthenticated."""
         most = self.config.ops.max_connections
         bounds = Bounds(ConnectionLimit(most, most, most), BodyBudget(0), self._refusals("ops"), OPS_BODY, OPS_IDLE_S)
         gauges = Gauges(self.house.agency, self._clock)
@@ -286,10 +286,10 @@ class Daemon:
     def _refusals(self, protocol: str) -> Refusals:
         return Refusals(protocol, self.metrics, self._clock)
 
-    # ---- its life
+    # ---- start, reload and stop
 
     async def start(self) -> None:
-        """Write the configured partners over the directory, open every door, and let the courier go. Raises NameTaken."""
+        """Copies the configured partners into the directory, opens every port, and starts the courier. Raises NameTaken."""
         self._hashing.start()
         self._hashing_logins.start()
         await self.presence.start()
@@ -310,7 +310,7 @@ class Daemon:
         return [*((text, self._partners) for text in listens.listen), *((text, self._lines) for text in listens.listen_v1_tcp)]
 
     async def _listen_to_terminals(self, text: str, terminals: Terminals) -> None:
-        """A balancer's header comes below TLS; without TLS a terminal's line takes it off itself."""
+        """Opens one terminal port. A PROXY header is read below TLS; without TLS the terminal's own connection reads it."""
         listens, balancers = self.config.sip2, terminals.listener.proxy_from
         if text.startswith(tls.KIND):
             terminals.listener = replace(terminals.listener, proxy_from=NOBODY_ELSE)
@@ -351,7 +351,7 @@ class Daemon:
             LOG.info("tls.renewed", ports=len(self._certificates))
 
     def reload(self, path: Path) -> None:
-        """Read the configuration, the policy and the certificates again; with errors the old ones stay in force."""
+        """Reads the configuration, the policy and the certificates again; with errors the old ones stay in force."""
         self._renew_certificates()
         try:
             config = gateway.load(path, self._environ)
@@ -365,7 +365,7 @@ class Daemon:
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
 
     async def stop(self) -> None:
-        """Take nothing new, answer what is in hand, then close: doors, courier, database."""
+        """Accepts no new work, finishes the work in hand, then closes: protocols, courier, database."""
         self._pulse.stop()
         self._local.stop()
         for port in self._ports:
@@ -385,7 +385,7 @@ class Daemon:
         self._hashing_logins.stop()
         LOG.info("daemon.stopped")
 
-    # ---- what is heard of every committed unit of work
+    # ---- listeners to every committed unit of work
 
     def _moved(self, moves: Sequence[Move]) -> None:
         self.courier.nudge()

@@ -1,4 +1,4 @@
-"""What is logged: one JSON line an event, on which no secret and no patron can be read."""
+"""Logging: one JSON line per event, without any secret or personal data of a patron."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ HIDDEN_WORDS: Final = frozenset(
     {"pin", "password", "passwd", "secret", "token", "credential", "credentials", "authorization", "authentication"}
     | {"name", "surname", "address", "email", "mail", "phone", "telephone", "birth", "birthday", "title"}
 )
-"""A key with one of these words in it (user_name, pin-hash, barcodePin) has a value that is nobody's business."""
+"""A key with one of these words in it (user_name, pin-hash, barcodePin) has a confidential value."""
 
 PATRON_TAGS: Final = frozenset(tag.tag for tag in TAGS.values() if tag.personal and tag.kind == "barcode")
 HIDDEN_TAGS: Final = frozenset(tag.tag for tag in TAGS.values() if tag.secret or tag.personal) - PATRON_TAGS | {"AJ"}
-"""SIP2 fields of that kind; AJ, the title, is added because what someone reads is theirs too."""
+"""Confidential SIP2 fields; AJ, the title, is added because a patron's reading is confidential too."""
 
 HIDDEN_ELEMENTS: Final = frozenset(name for name, element in ELEMENTS.items() if element.hidden)
-"""NCIP elements of that kind."""
+"""Confidential NCIP elements."""
 
 PATRON_KEYS: Final = PATRON_TAGS | {"patron", "borrower", "card"}
-"""Keys whose value is a card number; it is shown as `patron_ref` alone."""
+"""Keys with a card number as value; only its `patron_ref` is logged."""
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _HKT: Final = ZoneInfo("Asia/Hong_Kong")
@@ -69,7 +69,7 @@ _MARKS: Final = frozenset(mark for marks, _, _ in _SPOTS for mark in marks)
 
 
 def patron_ref(barcode: str, key: bytes) -> str:
-    """Twelve hex digits that stand for one patron under one key, and lead nobody without the key back to the card.
+    """Returns twelve hex digits that stand for one patron under one key; without the key they do not lead back to the card.
 
     ValueError without a key: card numbers are few, so that an unkeyed hash could be tried out.
     """
@@ -80,7 +80,7 @@ def patron_ref(barcode: str, key: bytes) -> str:
 
 
 class Stream(Protocol):
-    """What lines are written to: a binary file, or `behind.Behind`."""
+    """Destination of log lines: a binary file, or `behind.Behind`."""
 
     def write(self, line: bytes, /) -> int: ...
 
@@ -90,11 +90,11 @@ class Stream(Protocol):
 def configure(
     stream: Stream, now: Callable[[], datetime], level: str, key: bytes, titles: bool = False, *, for_good: bool = False
 ) -> None:
-    """Send all that is logged to `stream`, from `level` (debug, info, warning, error) upward.
+    """Sends all log events to `stream`, from `level` (debug, info, warning, error) upward.
 
-    `now` answers an aware instant; `key` is that of `patron_ref`; `titles` shows the titles of books. Each line is written
-    and flushed: a `stream` that buffers decides what a flush means. May be called again, also with other arguments, unless
-    it was `for_good`: then a logger is put together once and not with every line.
+    `now` returns an aware instant; `key` is that of `patron_ref`; `titles` shows the titles of books. Each line is written and
+    flushed; a `stream` that buffers has its own meaning of flush. May be called again, also with other arguments, unless it
+    was called with `for_good`: then a logger is built once and not for every line.
     """
     hidden = HIDDEN_WORDS | HIDDEN_TAGS | HIDDEN_ELEMENTS
     if titles:
@@ -107,14 +107,14 @@ def configure(
             _as_line,
         ],
         wrapper_class=_straight(level),
-        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, stream)),  # of which it asks no more than a Stream has
-        # A logger that was kept goes on writing to the stream and at the level of an earlier call.
+        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, stream)),  # structlog uses only the methods of Stream
+        # A cached logger would keep the stream and the level of an earlier call.
         cache_logger_on_first_use=for_good,
     )
 
 
 def _straight(level: str) -> type[Any]:
-    """structlog's logger at this level without its copies of every entry: a line is made from what it was given alone."""
+    """Returns structlog's logger at this level without its copies of every event: a line is made from its own fields alone."""
 
     def told(logger: Any, method: str, event: str | None = None, **said: Any) -> None:
         line: Any = {**logger._context, **said, "event": event}
@@ -131,7 +131,7 @@ def _placed(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 class Scrubber:
-    """The processor that takes out what must not be read.
+    """The processor that removes confidential values.
 
     `hidden` are words and tags; `key` is that of `patron_ref`.
     """
@@ -143,8 +143,8 @@ class Scrubber:
         self._open: set[str] = set()
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        """`event` with nothing in it that must not be read, and patrons as `patron_ref`."""
-        # Nearly every line has names that are known to be open, and values that can hide nothing.
+        """Returns `event` without confidential values, and with patrons as `patron_ref`."""
+        # Nearly every line has only field names known to be public, and values that cannot contain a secret.
         if event.keys() <= self._open and _harmless(event.values()):
             return event
         return self._table(event)
@@ -168,7 +168,7 @@ class Scrubber:
         return patron_ref(text, self._key) if text else ""
 
     def _hides(self, name: str) -> bool:
-        # Keys are few and written in the program; NCIP elements and SIP2 tags are few too. Others are not remembered.
+        # Keys are few constants of the program; NCIP elements and SIP2 tags are few too. Other keys are not cached.
         known = self._known.get(name)
         if known is None:
             words = {word.lower() for word in _WORD.findall(name)}
@@ -191,10 +191,10 @@ class Scrubber:
 
 
 def _harmless(values: Iterable[Any]) -> bool:
-    """Whether values can hide nothing, whatever they are about: numbers, and texts in which no secret can be recognised."""
+    """Whether the values are safe under any field name: numbers, and texts in which no secret can be recognised."""
     try:
         return _clean(" ".join([value for value in values if type(value) not in _NUMBERS]))
-    except TypeError:  # one of them is no text
+    except TypeError:  # one of them is not a text
         return False
 
 
@@ -202,12 +202,12 @@ _NUMBERS: Final = frozenset({bool, int, float, type(None)})
 
 
 def _clean(text: str) -> bool:
-    """Whether there is none of the marks by which a secret in running text is known."""
+    """Whether a text has none of the marks of a secret."""
     return not any(map(text.__contains__, _MARKS))
 
 
 def scrubbed(text: str) -> str:
-    """Running text without the secrets and addresses that can be recognised in it."""
+    """Running text without recognisable secrets and addresses."""
     if _clean(text):
         return text
     for marks, spot, shown in _SPOTS:
@@ -217,7 +217,10 @@ def scrubbed(text: str) -> str:
 
 
 def bridge() -> ILogObserver:
-    """An observer for Twisted's own log: its failures become errors with their traceback, the rest is said quietly."""
+    """An observer for Twisted's own log.
+
+    Its failures and errors become errors, with the traceback; its warnings stay warnings; all else is logged at debug level.
+    """
     # To mypy a zope interface is a class and no function is one; to Twisted any callable of one event is an observer.
     return cast(ILogObserver, _retold)
 
@@ -236,7 +239,7 @@ def _retold(event: LogEvent) -> None:
 
 
 class _Stamp:
-    """Puts the time, the day in Hong Kong, the level and the event in front, where the eye looks for them."""
+    """Puts the time, the day in Hong Kong, the level and the event first in the line."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
@@ -252,7 +255,7 @@ class _Stamp:
 
 @lru_cache(maxsize=4)
 def _told_of(second: int) -> tuple[str, str]:
-    """A second in UTC, and its day in Hong Kong: reckoned once for all lines that it brings."""
+    """A second in UTC, and its day in Hong Kong: computed once for all lines of that second."""
     instant = datetime.fromtimestamp(second, UTC)
     return f"{instant:%Y-%m-%dT%H:%M:%S}", f"{instant.astimezone(_HKT):%Y-%m-%d}"
 
@@ -271,13 +274,13 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), ch
 def _as_line(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
     try:
         return orjson.dumps(event)
-    except TypeError:  # a number or a character that is none
-        # Such a character becomes \udc80, which JSON can say; a log line is never lost for it.
+    except TypeError:  # an invalid number or character
+        # Such a character becomes \udc80, which JSON can write; no log line is lost for it.
         return _ENCODER.encode(event).encode("utf-8", "backslashreplace")
 
 
 def moved(move: Move) -> None:
-    """One line for a committed step of a request, or for a refusal with the rule behind it."""
+    """Logs one line for a committed step of a request, or for a refusal with the rule behind it."""
     LOG.info(
         "decision.refused" if move.event == "REFUSED" else "transition",
         request_id=move.request,

@@ -1,4 +1,4 @@
-"""This gateway among those on one database: it says that it is there, and hands on what those that fell silent had in hand."""
+"""The heartbeat of this gateway among those on one database; frees the rows claimed by gateways that fell silent."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ BEAT_S: Final = 15
 
 
 class NameTaken(Exception):
-    """Another gateway works on this database under our name; both would take each other's work."""
+    """Another gateway uses this database under our name; both would take each other's rows."""
 
 
 class Presence:
-    """Says every BEAT_S seconds that `me` is there, and counts who else is.
+    """Writes a heartbeat for `me` every BEAT_S seconds, and counts the other gateways.
 
-    `runs` answers whether a process of this machine runs: after a crash our own name is still in the table, and free.
+    `runs` tells whether a process of this machine runs: after a crash our own name is still in the table, and free.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Presence:
         self._timer: Any = None
 
     async def start(self) -> None:
-        """Enter the table, then keep saying so. Raises NameTaken."""
-        alone = Locks(document=("gateway", self._me.name))  # two that start at once do not both find the name free
+        """Registers in the table, then starts the heartbeat. Raises NameTaken."""
+        alone = Locks(document=("gateway", self._me.name))  # two that start at once must not both find the name free
         other = await self._store.run(_enter, self._me, self._now(), self._runs, locks=alone)
         if other is not None:
             raise NameTaken(
@@ -61,18 +61,18 @@ class Presence:
         self._beat_later()
 
     async def stop(self) -> None:
-        """Say good-bye; what is then still in our name is free."""
+        """Signs off; rows still claimed in our name become free."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
         now = self._now()
         try:
             await self._store.run(instances.here, replace(self._me, seen_at=now, left_at=now))
-        except Unavailable:  # the others will miss us
+        except Unavailable:  # the other gateways will notice the missing heartbeat
             LOG.warning("instance.left_unseen")
 
     async def beat(self) -> None:
-        """Once: we are there; what the silent ones had is anybody's."""
+        """Writes one heartbeat and frees the rows claimed by gateways that fell silent."""
         now = self._now()
         try:
             freed, everyone = await self._store.run(_beat, replace(self._me, seen_at=now), now)
@@ -96,7 +96,7 @@ class Presence:
 
 
 def _enter(unit: Unit, me: Instance, now: datetime, runs: Callable[[int], bool]) -> Instance | None:
-    """Enter under our name; the gateway that has it already, if there is one."""
+    """Registers under our name; returns the gateway that has the name already, if there is one."""
     other = instances.named(unit, me.name)
     if other is not None and other.state(now) == "up" and _is_another(other, me, runs):
         return other
@@ -105,7 +105,7 @@ def _enter(unit: Unit, me: Instance, now: datetime, runs: Callable[[int], bool])
 
 
 def _is_another(other: Instance, me: Instance, runs: Callable[[int], bool]) -> bool:
-    """Whether it is alive. A process of this machine that does not run has crashed, and so has one with our own number."""
+    """Whether the other is alive. A process of this machine that does not run has crashed, and so has one with our own id."""
     return other.host != me.host or (other.pid != me.pid and runs(other.pid))
 
 

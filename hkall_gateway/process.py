@@ -27,18 +27,18 @@ from hkall_gateway.store.engine.private_files import GROUP_READS, private
 LOG = structlog.get_logger()
 
 YOUNG: Final = (5_000, 10, 10)
-"""So many new objects make a collection worth its while: one turn of a busy reactor makes more than Python's own 700, and all
-of them go away by themselves. With what lasts left out, the longest waits are no longer for it."""
+"""Thresholds of the garbage collector. One iteration of a busy reactor makes more than Python's default of 700 new objects, and
+reference counting frees all of them. With long-lived objects frozen, collections no longer cause the longest waits."""
 
 
 def serve(path: Path, beside: Callable[[Any], Any] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the process's exit code. `beside` makes what the demo runs in the same process."""
+    """Runs until SIGTERM or SIGINT and returns the exit code. `beside` starts the parts that the demo adds to this process."""
     reactor = the_reactor()
     config = gateway.load(path, os.environ)
     _allow_files()
     log = _begin_log(config)
     ended: list[int] = []
-    # Once it runs: what fails at once stops the reactor, and one that does not run yet cannot be stopped.
+    # Only once it runs: an error at the start stops the reactor, and a reactor that does not run yet cannot be stopped.
     reactor.callWhenRunning(lambda: ensureDeferred(_live(path, config, reactor, beside, ended, log)))
     try:
         reactor.run(installSignalHandlers=False)
@@ -48,7 +48,10 @@ def serve(path: Path, beside: Callable[[Any], Any] | None = None) -> int:
 
 
 def _allow_files() -> None:
-    """As many open files as the system allows: the usual 1,024 are fewer than the connections of both doors."""
+    """Raises the limit of open files as far as the system allows.
+
+    The usual 1,024 are fewer than the connections of both protocols.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -65,7 +68,7 @@ def _begin_log(config: Gateway) -> Behind:
 
 
 def _count_lost(daemon: Daemon, log: Behind) -> None:
-    """What the log could not take is counted, and said as soon as it takes a line again."""
+    """Counts the lines that the log dropped, and logs their number as soon as it accepts a line again."""
 
     def lost(count: int) -> None:
         daemon.metrics.log_dropped.inc(count)
@@ -91,7 +94,7 @@ async def _live(path: Path, config: Gateway, reactor: Any, beside: Any, ended: l
         reactor.stop()
         return
     gc.collect()
-    gc.freeze()  # what is there now stays until the end: no collection walks through it again
+    gc.freeze()  # the objects that exist now live until the end: collections skip them
     gc.set_threshold(*YOUNG)
     _obey_signals(daemon, path, reactor)
 

@@ -1,4 +1,4 @@
-"""The configuration's tables as the rows that the doors know. Pure: a reload makes them again."""
+"""Maps the configuration's tables to the rows that the protocols use. Pure: a reload makes them again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from hkall_gateway.sip2.listeners import Framing, Listener
 
 
 def terminals(config: Gateway, policy: Policy) -> dict[str, TerminalRow]:
-    """Who may log in, by login; a terminal speaks the library's first language unless its row names one."""
+    """Terminals that may log in, by login; a terminal speaks the library's first language unless its row names one."""
     usual, makes = config.library.languages[0], makes_of_terminals(config.sip2)
     rows = {row.login: _terminal(row, makes[row.dialect], row.language or usual, policy) for row in config.sip2.terminals}
     allowed = {row.login: row.wrong_pins or config.sip2.wrong_pins for row in config.sip2.terminals}
@@ -34,7 +34,7 @@ def terminals(config: Gateway, policy: Policy) -> dict[str, TerminalRow]:
 
 
 def makes_of_terminals(door: gateway.Sip2) -> dict[str, Dialect]:
-    """The package's rows and the site's own, by name."""
+    """The packaged dialects and the site's own, by name."""
     return DIALECTS | {row.name: _make(row) for row in door.dialects}
 
 
@@ -50,12 +50,12 @@ def listeners(door: gateway.Sip2) -> Iterator[tuple[str, Listener]]:
 
 
 def framing_of_ils(config: Gateway) -> Dialect:
-    """How the library's own system frames its SIP2 lines."""
+    """The SIP2 framing that the library's own system uses."""
     return makes_of_terminals(config.sip2)[config.ils.dialect]
 
 
 def callers(config: Gateway, environ: Mapping[str, str], get: Get = no_get) -> dict[str, Caller]:
-    """Who may speak NCIP to us, by agency. `get` fetches the keys of those that publish them."""
+    """Partners and clients that may send NCIP messages, by agency. `get` fetches the keys of those that publish them."""
     secret = agreed_secrets(config, environ)
     usual = config.ncip.wrong_pins
     partners = [replace(_partner(p, secret[p.agency], usual), http=_http_proof(p, get)) for p in config.partners]
@@ -75,19 +75,19 @@ def _token_rule(row: gateway.Jwt, get: Get) -> TokenRule:
 
 
 def places(config: Gateway) -> dict[str, str]:
-    """What people call our pickup locations, by their codes, in order."""
+    """Names of our pickup locations, by code, in order."""
     library = config.library
     return {code: library.place_names.get(code, code) for code in library.pickup_locations}
 
 
 def agreed_secrets(config: Gateway, environ: Mapping[str, str]) -> dict[str, str]:
-    """The secret between each agency and us; "" where none is agreed, which admits nobody."""
+    """The secret between each agency and us; "" where none is agreed, which admits no caller."""
     found: list[gateway.Partner | gateway.Client] = [*config.partners, *config.clients]
     return {row.agency: environ.get(row.secret_env or "", "") for row in found}
 
 
 def our_proofs(config: Gateway, environ: Mapping[str, str]) -> dict[str, OurProof]:
-    """What we send in the Authorization header, by the agency of each partner that wants it."""
+    """Our credentials for the Authorization header, by the agency of each partner that requires them."""
     made = {row.agency: _our_proof(row.our_proof, config.library.agency, environ) for row in config.partners}
     return {agency: proof for agency, proof in made.items() if proof is not None}
 
@@ -106,7 +106,7 @@ def _signer(row: gateway.OurJwt) -> Signer:
 
 
 def public_keys(config: Gateway) -> bytes:
-    """The JSON Web Key Set of the keys with which we sign; b"" where we sign nothing."""
+    """The JSON Web Key Set of our signing keys; b"" if we sign no messages."""
     files = [row.our_proof.jwt.key_file for row in config.partners if row.our_proof.jwt]
     return published(signing_key(file.read_bytes()) for file in files) if files else b""
 
@@ -117,7 +117,7 @@ def dialects(config: Gateway) -> dict[str, str]:
 
 
 def sender(config: Gateway, address: str, key: Sensitive) -> Sender:
-    """Whom our letters come from, in the library's languages; `key` signs their Message-IDs."""
+    """The sender of our notices, in the library's languages; `key` signs their Message-IDs."""
     library = config.library
     names = (library.name, library.place_names, library.name_zh, library.place_names_zh)
     return Sender(address, *names, library.languages, key)
@@ -130,7 +130,7 @@ def _terminal(row: gateway.Terminal, make: Dialect, language: str, policy: Polic
 
 
 def _make(row: SiteDialect) -> Dialect:
-    """The packaged row that it is like, with what the site says differently."""
+    """Returns the packaged dialect named by `like`, with the site's own values on top."""
     own: dict[str, Any] = {name: value for name, value in row.model_dump(exclude={"like"}).items() if value is not None}
     own |= {name: frozenset(own[name]) for name in ("extensions", "hidden", "withheld") if name in own}
     if row.terminator:

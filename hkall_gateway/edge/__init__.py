@@ -1,1 +1,1 @@
-"""What SIP2 and NCIP share: allow lists, secrets, limits, metrics."""
+"""Parts shared by SIP2 and NCIP: allow lists, secrets, limits, metrics."""

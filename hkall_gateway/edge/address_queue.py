@@ -1,4 +1,4 @@
-"""Slow work for strangers: of each address one piece at a time is done, so that none holds up another."""
+"""Queues expensive work for unauthenticated clients: one piece at a time for each address, so that none delays another."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from twisted.internet.defer import DeferredLock
 T = TypeVar("T")
 
 MOST_WAITING: Final = 1000
-"""Pieces of one address that may wait; a campus whose terminals all come back at once has fewer."""
+"""Work items of one address that may wait. A campus needs fewer even when all of its terminals reconnect at once."""
 
 
 class AddressQueue:
-    """Runs one piece of work of each address at a time; an address that asks for much delays its own answers alone."""
+    """Runs one piece of work of each address at a time; an address with much work delays only its own replies."""
 
     __slots__ = ("_locks", "_most", "_wanted")
 
@@ -25,7 +25,7 @@ class AddressQueue:
         self._wanted: Counter[str] = Counter()
 
     async def run(self, address: str, work: Callable[[], Awaitable[T]]) -> T | None:
-        """The result of `work`, once nothing else of `address` is under way; None where too much of it waits already."""
+        """Returns the result of `work`, run after all earlier work of `address`; None when too much of it is already queued."""
         if self._wanted[address] >= self._most:
             return None
         self._wanted[address] += 1

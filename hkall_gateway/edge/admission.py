@@ -1,4 +1,4 @@
-"""Who is turned away before anything is read: at accept, before a protocol is made."""
+"""Refuses connections at accept, before a protocol is made and a byte is read."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hkall_gateway.edge.rate import Rate
 LOG = structlog.get_logger()
 
 LINES_A_MINUTE: Final = 30
-"""Log lines about connections that were turned away, for one protocol and one reason; all are counted in the metrics."""
+"""Log lines a minute about refused connections, for one protocol and one reason; the metrics count all of them."""
 
 Judge = Callable[[str], str]
-"""(address) -> why a connection from there is turned away, "" for one that is let in."""
+"""(address) -> the reason to refuse a connection from there, "" to admit it."""
 
 
 class Refusals:
-    """Counts and logs the connections of one protocol (`sip2`, `ncip`, `ops`) that were turned away."""
+    """Counts and logs the refused connections of one protocol (`sip2`, `ncip`, `ops`)."""
 
     def __init__(self, protocol: str, metrics: Metrics, now: Callable[[], datetime]) -> None:
         self._protocol, self._metrics, self._now = protocol, metrics, now
@@ -29,16 +29,16 @@ class Refusals:
         self._rate = Rate()
 
     def note(self, why: str, peer: str, detail: str = "") -> None:
-        """One more: `why` is address, full, proxy, draining or evicted."""
+        """Counts one more: `why` is address, full, proxy, draining or evicted."""
         self._metrics.connections_refused.labels(self._protocol, why).inc()
         if self._rate.admits(why, LINES_A_MINUTE, self._now()):
             LOG.warning(self._event, channel=self._protocol, peer=peer, why=why, detail=detail)
 
 
 class AdmissionFactory:
-    """A factory that makes no protocol for a caller whom `judge` turns away; everything else is the inner factory's.
+    """Wraps a factory: makes no protocol for an address that `judge` refuses, and leaves all else to the inner factory.
 
-    Twisted then closes the socket at once, which costs a fraction of a transport and a protocol.
+    Twisted closes the socket at once when there is no protocol. That costs a fraction of a transport and a protocol.
     """
 
     def __init__(self, inner: Any, judge: Judge, refusals: Refusals) -> None:
@@ -57,6 +57,6 @@ class AdmissionFactory:
 
 
 def guarded(port: Any, judge: Judge, refusals: Refusals) -> Any:
-    """The same listening port, on which `judge` is asked about each caller first."""
+    """Returns the same listening port; `judge` is called with the address of each new connection before it is accepted."""
     port.factory = AdmissionFactory(port.factory, judge, refusals)
     return port

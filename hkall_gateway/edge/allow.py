@@ -1,4 +1,4 @@
-"""Which addresses may knock."""
+"""Allow lists: the addresses that may connect."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 class AllowList:
-    """The networks from which a peer may come; an empty list admits nobody.
+    """The networks from which a peer may connect; an empty list admits no address.
 
-    `cidrs` are IPv4 or IPv6 networks ("10.0.0.0/8") or single addresses; ValueError names the one that is neither. An
-    IPv4 address that a dual-stack socket shows as "::ffff:10.0.0.7" counts as the IPv4 address that it is.
+    `cidrs` are IPv4 or IPv6 networks ("10.0.0.0/8") or single addresses; ValueError names the entry that is neither. An IPv4
+    address that a dual-stack socket shows as "::ffff:10.0.0.7" counts as that IPv4 address.
     """
 
     __slots__ = ("_networks",)
@@ -21,7 +21,7 @@ class AllowList:
         self._networks = tuple(network(cidr) for cidr in cidrs)
 
     def admits(self, address: str) -> bool:
-        """Whether `address`, as a transport writes it, is in one of the networks. What is no IP address is not."""
+        """Whether `address`, as a transport writes it, is in one of the networks. False for text that is not an IP address."""
         try:
             peer = _unmapped(ip_address(address))
         except ValueError:
@@ -30,7 +30,7 @@ class AllowList:
 
 
 def network(cidr: str) -> IPv4Network | IPv6Network:
-    """The network that `cidr` names; ValueError says what is wrong with it (bits beyond the mask, not a network)."""
+    """Returns the network that `cidr` names; ValueError tells the reason (not a network, or bits set beyond the mask)."""
     named = ip_network(cidr)
     if isinstance(named, IPv6Network) and named.subnet_of(_MAPPED):
         mapped = named.network_address.ipv4_mapped

@@ -1,4 +1,4 @@
-"""Connections that a load balancer hands on: its PROXY header is taken off, and whom it names is the peer from there on."""
+"""Connections through a load balancer: removes the PROXY header and shows the address in it as the peer's address."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.proxy import BadHeader, Header, strip
 
 HEADER_S: Final = 10.0
-"""How long a balancer may take to say who calls."""
+"""Seconds in which a balancer must send the PROXY header."""
 WITHOUT_HEADER: Final = 1_000
 """Connections of one balancer that may wait for their header at one time. A balancer sends it with the first packet."""
 
 
 def without_header() -> ConnectionLimit:
-    """Counts the connections of one port that wait for their header, by the balancer's address."""
+    """Counts the connections of one port that wait for their PROXY header, by the balancer's address."""
     return ConnectionLimit(10 * WITHOUT_HEADER, WITHOUT_HEADER, WITHOUT_HEADER)
 
 
 class Balanced(WrappingFactory):
-    """The connections of `factory`, those from `balancers` behind a PROXY header; nobody else is believed one.
+    """Wraps `factory`: reads the PROXY header of connections from `balancers`; headers from other addresses are ignored.
 
-    Nothing is handed on before the header is there; without a right one, in time, the connection is cut and counted for `door`,
-    and so is one beyond WITHOUT_HEADER.
+    No data reaches the inner protocol before the header is complete. A connection without a valid header in time is closed and
+    counted for `door`, and so is one beyond WITHOUT_HEADER.
     """
 
     noisy = False
@@ -44,7 +44,7 @@ class Balanced(WrappingFactory):
 
 
 class _Connection(ProtocolWrapper):
-    """One connection; to what lies behind, it is the transport."""
+    """One connection; the inner protocol sees it as its transport."""
 
     factory: Any
     transport: Any
@@ -90,7 +90,7 @@ class _Connection(ProtocolWrapper):
     def _let_in(self, told: Header) -> None:
         self._wake()
         self._header = None
-        if told.source:  # without one it is the balancer itself, looking whether we live
+        if told.source:  # without one it is a health check by the balancer itself
             kind = IPv6Address if ":" in told.source else IPv4Address
             self._caller = kind("TCP", told.source, told.port)
         super().makeConnection(self.transport)  # type: ignore[no-untyped-call]
@@ -103,7 +103,7 @@ class _Connection(ProtocolWrapper):
         self.transport.abortConnection()
 
     def _wake(self) -> None:
-        """It waits for its header no more."""
+        """Stops counting the connection as waiting for its header."""
         if self._patience.active():
             self._patience.cancel()
         if self._seat is not None:

@@ -1,4 +1,4 @@
-"""Memory for request bodies that have not ended yet, in all."""
+"""A memory limit for all unfinished request bodies together."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Final
 
 FREE: Final = 65_536
-"""Bytes of a body that count for nothing: an ordinary document is always taken."""
+"""Bytes of each body that are not counted, so that an ordinary document is always accepted."""
 
 
 class BodyBudget:
-    """Counts what unfinished bodies hold beyond their first FREE bytes. When it is used up, the oldest one is given up."""
+    """Counts the bytes of unfinished bodies beyond their first FREE bytes. Over the limit, the oldest body is given up."""
 
     __slots__ = ("_held", "_most", "_used")
 
@@ -20,11 +20,14 @@ class BodyBudget:
 
     @property
     def used(self) -> int:
-        """Bytes that count now."""
+        """Bytes counted now."""
         return self._used
 
     def hold(self, body: object, size: int, give_up: Callable[[], object]) -> None:
-        """`body` has `size` bytes now. `give_up` is called when it is the oldest, and there is no room for another."""
+        """Records that `body` has `size` bytes now.
+
+        Over the limit, the oldest bodies are released and their `give_up` is called.
+        """
         counted = size - FREE
         if counted <= 0:
             return
@@ -38,6 +41,6 @@ class BodyBudget:
             end()
 
     def release(self, body: object) -> None:
-        """`body` is complete, or gone. Harmless for one that holds nothing."""
+        """Frees the bytes of `body`, which is complete or gone. Safe to call for a body that holds no bytes."""
         counted, _ = self._held.pop(body, (0, None))
         self._used -= counted

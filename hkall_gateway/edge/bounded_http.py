@@ -1,4 +1,4 @@
-"""HTTP by twisted.web within bounds: connections, the time of a request, its body, and answers that nobody takes."""
+"""HTTP by twisted.web with limits: connections, time of a request, size of its body, and unread replies."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from hkall_gateway.edge.connection_limit import ConnectionLimit, Seat
 
 IDLE_S: Final = 60.0
 MOST_PIPELINED: Final = 16
-"""Requests that came in one piece and were answered in one go; behind them the connection is closed."""
+"""Pipelined requests that are answered together; after them the connection is closed."""
 DRAINED: Final = 16
-"""A body of up to so many times the limit is read to its end and dropped, so that its sender is there to read the 413."""
+"""A body of up to so many times the limit is read to its end and dropped, so that the client can read the 413."""
 TOO_LONG: Final = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 NO_ROOM: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the connections of one protocol may take: their number, their unfinished bodies, and seconds for one request."""
+    """Limits of one protocol's connections: their number, the bytes of unfinished bodies, and the seconds of one request."""
 
     connections: ConnectionLimit
     bodies: BodyBudget
@@ -35,7 +35,7 @@ class Bounds:
     idle_s: float = IDLE_S
 
     def enter(self, address: str, transport: Any) -> Seat | None:
-        """A place for one more connection; None where there is no room, which is counted."""
+        """Returns a seat for one more connection; None if there is no room, which is counted."""
 
         def close() -> None:
             self.refusals.note("evicted", address)
@@ -48,7 +48,7 @@ class Bounds:
 
 
 class BoundedRequest(Request):
-    """A request whose body is counted while it comes, and kept only up to the limit."""
+    """A request that counts its body while it arrives, and keeps it only up to the limit."""
 
     channel: Any
     content: Any
@@ -91,7 +91,7 @@ class BoundedRequest(Request):
         return str(getattr(self.getClientAddress(), "host", ""))  # type: ignore[no-untyped-call]
 
     def hang_up(self, status: bytes) -> None:
-        """Answer with this status and close, whatever is still to come."""
+        """Answers with this status and closes the connection; data that still arrives is dropped."""
         if not self.hung_up:
             self.hung_up = True
             self._drop_body()
@@ -121,7 +121,7 @@ class BoundedRequest(Request):
 
 
 class BoundedChannel(http.HTTPChannel):
-    """One connection. `seat` is its place among all, None for one that was turned away."""
+    """One connection. `seat` is its place among all, None for one that was refused."""
 
     transport: Any
     site: Any
@@ -131,7 +131,7 @@ class BoundedChannel(http.HTTPChannel):
     _finished = 0
     _closing: Any = None
 
-    # ---- coming and going
+    # ---- opening and closing
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
         super().connectionMade()  # type: ignore[no-untyped-call]  # twisted.web has no types
@@ -147,12 +147,12 @@ class BoundedChannel(http.HTTPChannel):
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def loseConnection(self) -> Any:  # noqa: N802
-        """Close; who does not take what was written is cut off after a while."""
+        """Closes; aborts the connection after `abortTimeout` seconds if the client does not read the data already written."""
         if self._closing is None and self.abortTimeout is not None:
             self._closing = self.site.reactor.callLater(self.abortTimeout, self.transport.abortConnection)
         return super().loseConnection()  # type: ignore[no-untyped-call]
 
-    # ---- time: silence ends when a request begins; from there on all of it has as long, however it drips
+    # ---- time: the idle timer ends when a request begins; then one time limit covers the whole request
 
     def resetTimeout(self) -> None:  # noqa: N802
         if not self._begun:
@@ -163,10 +163,10 @@ class BoundedChannel(http.HTTPChannel):
         self._begun = False
         super().allContentReceived()  # type: ignore[no-untyped-call]
 
-    # ---- work: who does not take its answers is not read any further, and what comes in one piece is not endless
+    # ---- work: a client that does not read its replies is read no further, and pipelined requests are limited
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        if self.seat is None:  # turned away; a balancer's header may have brought the request along
+        if self.seat is None:  # refused; the request may have come in the same packet as a balancer's header
             return
         outermost, self._reading = not self._reading, True
         if outermost:
@@ -194,7 +194,7 @@ class BoundedChannel(http.HTTPChannel):
 
 
 class BoundedSite(Site):
-    """A site whose connections are counted."""
+    """A site that counts its connections."""
 
     noisy = False
     protocol: Any = BoundedChannel
@@ -206,21 +206,21 @@ class BoundedSite(Site):
         )
 
     def enter(self, channel: Any) -> Seat | None:
-        """A place for this connection, None where there is no room."""
+        """Returns a seat for this connection, None if there is no room."""
         address = str(getattr(channel.transport.getPeer(), "host", ""))
         return self.bounds.enter(address, channel.transport)
 
     def leave(self, channel: Any) -> None:
-        """This connection is gone."""
+        """Frees the seat of this connection."""
         channel.seat.leave()
 
     def too_long(self, request: Any) -> None:
-        """The body of a request exceeds the limit."""
+        """Called when the body of a request exceeds the limit."""
 
     # ---- Twisted's access log is not kept
 
     def log(self, request: Any) -> None:
-        """No access log."""
+        """Writes no access log."""
 
     def startFactory(self) -> None:  # noqa: N802
         """Without an access log there is no file to open and no clock to keep."""

@@ -1,4 +1,4 @@
-"""Outgoing HTTP connections within bounds: how long the head of a reply may be, and all of it."""
+"""Outgoing HTTP connections with limits on the size of a reply and of its head."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 MOST_HEAD: Final = 16_384
-"""Bytes of a reply's head, interim responses among them. Twisted's own server allows a request as many."""
+"""Bytes of a reply's head, interim responses included. Twisted's own server has the same limit for requests."""
 READ: Final = 8_192
-"""Bytes that are read at a time, so that a reply in the smallest of chunks is worked off piece by piece."""
+"""Bytes read at a time, so that a reply in very small chunks is processed piece by piece."""
 
 
 class TooMuch(Exception):
-    """A reply that exceeds a limit; the connection is cut."""
+    """A reply that exceeds a limit; the connection is closed."""
 
 
 @implementer(IAgentEndpointFactory)
 class BoundedEndpoints:
-    """Makes the endpoints of an Agent. A reply of more than `most` bytes, however they are framed, is cut off."""
+    """Makes the endpoints of an Agent. A reply of more than `most` bytes, in any framing, is cut off."""
 
     def __init__(self, reactor: Any, connect_s: float, most: int) -> None:
         self._reactor, self._connect_s, self._most = reactor, connect_s, most
@@ -39,7 +39,7 @@ class BoundedEndpoints:
 
 
 class _Endpoint:
-    """An endpoint whose connections are counted."""
+    """An endpoint that counts the reply bytes of its connections."""
 
     def __init__(self, endpoint: Any, most: int) -> None:
         self._endpoint, self._most = endpoint, most
@@ -59,7 +59,7 @@ class _Counting(WrappingFactory):
 
 
 class _Reply(ProtocolWrapper):
-    """What comes back on one connection."""
+    """Counts the bytes received on one connection; closes it when the reply or its head is too long."""
 
     factory: Any
     transport: Any
@@ -104,6 +104,6 @@ class _Reply(ProtocolWrapper):
 
 
 def _socket(transport: Any) -> Any:
-    """What reads from the socket, below TLS."""
+    """Returns the transport that reads from the socket, below TLS."""
     below = getattr(transport, "transport", None)
     return transport if below is None else _socket(below)

@@ -1,7 +1,7 @@
-"""One budget of seconds for all questions that one message asks of other systems.
+"""One time budget in seconds for all calls to other systems that one message causes.
 
-A terminal gives up after its own time-out, however many questions its message has become. Whoever answers a message begins a
-budget; whoever asks another system for it waits no longer than what is left.
+A terminal gives up after its own time-out, however many calls its message needs. The handler of a message begins a budget;
+each call to another system waits at most for the seconds that are left of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _UNTIL: ContextVar[float | None] = ContextVar("until", default=None)
 
 
 class budget:  # noqa: N801  # it is used as a word: with budget(until_s):
-    """`with budget(clock.seconds() + 2.0):` – questions asked inside end at that second of the clock; None is no limit."""
+    """`with budget(clock.seconds() + 2.0):` – calls made inside must end at that second of the clock; None is no limit."""
 
     __slots__ = ("_token", "_until_s")
 
@@ -24,12 +24,12 @@ class budget:  # noqa: N801  # it is used as a word: with budget(until_s):
         self._token = _UNTIL.set(self._until_s)
 
     def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
-        # A coroutine that is thrown away is closed wherever that happens; the context it ran in goes with it.
+        # A discarded coroutine is closed in another context, where the token is invalid; its own context is gone with it.
         if self._token is not None and raised is not GeneratorExit:
             _UNTIL.reset(self._token)
 
 
 def left_s(now_s: float, at_most_s: float) -> float:
-    """Seconds that a question asked at `now_s` may take: `at_most_s`, or what is left of the message's budget, at least 0."""
+    """Seconds that a call started at `now_s` may take: `at_most_s`, or the rest of the message's budget if less; at least 0."""
     until_s = _UNTIL.get()
     return at_most_s if until_s is None else max(0.0, min(at_most_s, until_s - now_s))

@@ -1,4 +1,4 @@
-"""How many connections may be open: of one address before it has proven who it is, of one configured row, and in all."""
+"""Limits of open connections: per address before authentication, per configured row, and in total."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Final
 
 UNPROVEN: Final = 20
-"""Connections of one address that are not logged in or proven, where the configuration says nothing else."""
+"""Default limit of the connections of one address that are not authenticated."""
 
 
 class ConnectionLimit:
     """Counts the connections of one protocol.
 
-    `total` counts all of them, `per_address` those of one address, `unproven` those of one address that have not proven who
-    they are. Where the total is used up, the oldest unproven connection is closed for a new one, so that strangers who stay
-    silent keep nobody out.
+    `total` limits all of them, `per_address` those of one address, `unproven` those of one address that are not authenticated
+    yet. When the total is used up, the oldest unauthenticated connection is closed in favour of a new one, so that silent
+    strangers cannot block the port.
     """
 
     __slots__ = ("_addresses", "_inside", "_per_address", "_rows", "_strangers", "_total", "_unproven", "_waiting")
@@ -34,13 +34,13 @@ class ConnectionLimit:
         return self._inside
 
     def has_room(self, address: str) -> bool:
-        """Whether one more connection from `address` would be let in."""
+        """Whether one more connection from `address` would be admitted."""
         if self._strangers[address] >= self._unproven or self._addresses[address] >= self._per_address:
             return False
         return self._inside < self._total or bool(self._waiting)
 
     def enter(self, address: str, close: Callable[[], object]) -> Seat | None:
-        """Count one more connection; None where there is no room. `close` must close it, when another takes its place."""
+        """Counts one more connection; None if there is no room. `close` must close it when a newer one takes its place."""
         if not self.has_room(address):
             return None
         if self._inside >= self._total:
@@ -67,7 +67,7 @@ class ConnectionLimit:
         _less(self._addresses, seat.address)
 
     def _put_down(self, seat: Seat) -> None:
-        """It no longer counts as what it was, a row or a stranger."""
+        """Stops counting the seat under its row, or among the unauthenticated connections of its address."""
         if seat.row:
             _less(self._rows, seat.row)
         else:
@@ -76,7 +76,7 @@ class ConnectionLimit:
 
 
 class Seat:
-    """The place of one connection. `row` is the configured row that it has proven to be, "" for none yet."""
+    """The place of one connection. `row` is the configured row as which it is authenticated, "" before."""
 
     __slots__ = ("_close", "_limit", "_open", "address", "row")
 
@@ -85,7 +85,7 @@ class Seat:
         self.row, self._open = "", True
 
     def prove(self, row: str, most: int) -> bool:
-        """Count the connection as one of `row`; False, and nothing changes, where that has `most` already."""
+        """Counts the connection as one of `row`; returns False, and changes no count, if the row already has `most` of them."""
         if not self._open:
             return False
         if self.row != row and not self._limit.proven(self, row, most):
@@ -94,13 +94,13 @@ class Seat:
         return True
 
     def leave(self) -> None:
-        """The connection has ended. Harmless when repeated."""
+        """Stops counting the connection, which has ended. Safe to call again."""
         if self._open:
             self._open = False
             self._limit.left(self)
 
     def give_way(self) -> None:
-        """Close the connection for another one."""
+        """Closes the connection in favour of another one."""
         self.leave()
         self._close()
 

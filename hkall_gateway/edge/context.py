@@ -1,6 +1,7 @@
-"""What every log line says of where it comes from: the channel, the terminal, the number of what belongs together.
+"""Fields that every log line carries about its source: channel, terminal, and the number that links related lines.
 
-structlog has context variables of its own, one for each name: set, copied and undone they take as long as the line itself.
+structlog has context variables of its own, one for each name. Setting, copying and resetting them takes as long as writing the
+line.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ _ABOUT: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxy
 
 
 class about:  # noqa: N801  # it is used as a word: with about(channel="sip2"):
-    """`with about(channel="sip2", corr_id="…"):` – lines that are logged inside say so too, also from units of work."""
+    """`with about(channel="sip2", corr_id="…"):` – log lines written inside have these fields, also in units of work."""
 
     __slots__ = ("_named", "_token")
 
@@ -26,11 +27,11 @@ class about:  # noqa: N801  # it is used as a word: with about(channel="sip2"):
         self._token = _ABOUT.set({**around, **self._named} if around else self._named)
 
     def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
-        # A coroutine that is thrown away is closed wherever that happens; the context it ran in goes with it.
+        # A discarded coroutine is closed in another context, where the token is invalid; its own context is gone with it.
         if self._token is not None and raised is not GeneratorExit:
             _ABOUT.reset(self._token)
 
 
 def told() -> Mapping[str, str]:
-    """What is said of this place, by name."""
+    """Returns the fields of the current log context, by name."""
     return _ABOUT.get()

@@ -1,4 +1,4 @@
-"""An answer by a certain time, whatever the work behind it still does."""
+"""A deadline for a result: the caller gets TooLate, and the work behind it continues."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class TooLate(Exception):
-    """The time is over. The work goes on, and what it does stands: the same question again finds it done."""
+    """The deadline has passed. The work continues and its effects stay: a repeated request finds it done."""
 
 
 class Deadline:
-    """`seconds` from the moment that the work begins. One timer rings for all, since what began first is late first."""
+    """A limit of `seconds` from the start of the work. One timer serves all calls, since the oldest expires first."""
 
     __slots__ = ("_clock", "_held", "_seconds", "_timer")
 
@@ -29,7 +29,7 @@ class Deadline:
         self._timer: Any = None
 
     def hold(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
-        """What `work` answers, or TooLate. Work that is late is not broken off: it may be about to commit."""
+        """Returns the result of `work`, or fails with TooLate. Late work is not cancelled: it may be about to commit."""
         going = Deferred.fromCoroutine(work)
         return going if going.called else self._within(going)
 
@@ -48,7 +48,7 @@ class Deadline:
         return answer
 
     def _let_go(self) -> None:
-        """Forget those at the front that have their answer; without any left there is nothing to wait for."""
+        """Drops the calls at the front that have a result; cancels the timer when no call is left."""
         while self._held and self._held[0][1].called:
             self._held.popleft()
         if not self._held and self._timer is not None:
@@ -59,7 +59,7 @@ class Deadline:
         late, now = list[Deferred[Any]](), self._clock.seconds()
         while self._held and (self._held[0][1].called or self._held[0][0] <= now):
             late.append(self._held.popleft()[1])
-        # Whoever is told may begin something new at once, and must find the timer that rings for those who still wait.
+        # A callback may start new work at once, so the timer for the remaining calls must be set before.
         self._timer = self._clock.callLater(self._held[0][0] - now, self._ring) if self._held else None
         for answer in late:
             if not answer.called:

@@ -1,4 +1,4 @@
-"""A share of the processor for connections that have not proven who they are, and for those that cost too much."""
+"""Limits the processor time of connections that are not authenticated, and of those that use too much."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any, Final, Protocol
 from hkall_gateway.desk.ports import Clock
 
 SHARE: Final = 0.2
-"""Of the time, what strangers together may use. What is left of it keeps the process one that mostly waits, and so is served
-at once by a busy machine."""
+"""Share of the CPU time that all unauthenticated connections together may use. With the rest idle, the kernel's scheduler
+still treats the process as interactive and runs it at once on a busy machine."""
 HEAVY_S: Final = 0.005
-"""A read that took longer, with all that was answered in it, is heavy."""
+"""Seconds from which a read, with all replies to its data, counts as heavy."""
 DEBT: Final = 20.0
-"""For so many times as long as a heavy read took, its row is read like a stranger."""
+"""After a heavy read its row counts as unauthenticated for so many times the length of the read."""
 MOST_ROWS: Final = 1000
 
 
 class Reader(Protocol):
-    """A connection; `startReading` has the reactor look again whether something came."""
+    """A connection; `startReading` makes the reactor watch its socket again."""
 
     def startReading(self) -> object: ...  # noqa: N802  # Twisted's own name
 
 
 class FairReads:
-    """Says which connection may read now.
+    """Decides which connection may read now.
 
-    Proven connections always may. The others take turns, in the order in which they came to wait, one read each; behind a read
-    that took a millisecond all of them pause for four. `clock` has Twisted's `seconds` and `callLater`; `spent` answers the CPU
-    seconds of this thread so far, since the time by the clock depends on what else the machine does.
+    Authenticated connections always may. The others take turns, in the order of their arrival, one read each; after a read
+    that took a millisecond all of them pause for four. `clock` has Twisted's `seconds` and `callLater`; `spent` returns the
+    CPU seconds of this thread so far, since wall time depends on the machine's other load.
     """
 
     def __init__(self, clock: Clock, spent: Callable[[], float]) -> None:
@@ -41,13 +41,13 @@ class FairReads:
         self._debts: dict[str, float] = {}
 
     def trusts(self, row: str) -> bool:
-        """Whether connections of this row are read without waiting; "" is a stranger."""
+        """Whether connections of this row are read without waiting; "" is an unauthenticated one."""
         return bool(row) and (row not in self._debts or self._debts[row] <= self._clock.seconds())
 
     def admits(self, connection: Reader, *, trusted: bool) -> bool:
-        """Whether this connection may read now. Otherwise it must stop reading: it is started again when it has its turn."""
+        """Whether this connection may read now. If not, it must stop reading; it is started again at its turn."""
         if trusted:
-            self.forget(connection)  # it may have come to wait before it was trusted
+            self.forget(connection)  # it may have been queued before it was trusted
             return True
         if connection is self._next:
             self._next = None
@@ -59,14 +59,14 @@ class FairReads:
         return False
 
     def forget(self, connection: Reader) -> None:
-        """This connection reads no more, or not for now, or without waiting."""
+        """Removes this connection from the queue: it has stopped reading, or reads without waiting."""
         self._waiting.pop(connection, None)
         if connection is self._next:
             self._next = None
             self._call_next()
 
     def used(self, row: str, took_s: float, *, trusted: bool) -> None:
-        """A read took so long."""
+        """Records the duration of a read."""
         if took_s > HEAVY_S and row:
             self._owe(row, took_s)
         if not trusted:

@@ -1,4 +1,4 @@
-"""How many wrong secrets came lately by one way: a terminal, an address, a partner. Who guesses tries many cards, not one."""
+"""Counts recent wrong secrets per source: terminal, address or partner. An attacker tries many cards, not one."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 from typing import Final
 
 WINDOW: Final = timedelta(minutes=15)
-"""So long a wrong secret counts, and so long is the wait of a way that is shut."""
+"""How long a wrong secret counts, and how long a locked source must wait."""
 ROOM: Final = 10_000
-"""Ways that are remembered; beyond it the one whose last wrong secret lies furthest back is forgotten."""
+"""Sources that are remembered; beyond that, the source with the oldest last wrong secret is forgotten."""
 
 Ways = Mapping[str, int]
-"""The ways by which a secret comes, and how many wrong ones each may bring within WINDOW."""
+"""The sources of a secret, and how many wrong secrets each may send within WINDOW."""
 
 
 class Guesses:
-    """The instants of wrong secrets within the last quarter of an hour, by the way that they came."""
+    """The instants of wrong secrets within the last quarter of an hour, by their source."""
 
     __slots__ = ("_room", "_wrong")
 
@@ -26,11 +26,11 @@ class Guesses:
         self._wrong: OrderedDict[str, deque[datetime]] = OrderedDict()
 
     def shut(self, ways: Ways, now: datetime) -> bool:
-        """Whether one of these ways has brought so many that no further secret is looked at, not even a right one."""
+        """Whether one of these sources has sent so many that no further secret is checked, not even a right one."""
         return bool(self._wrong) and any(len(self._lately(way, now)) >= most for way, most in ways.items())
 
     def count(self, ways: Ways, now: datetime) -> None:
-        """One more wrong secret by each of these ways."""
+        """Counts one more wrong secret for each of these sources."""
         for way, most in ways.items():
             times = self._lately(way, now)
             times.append(now)

@@ -1,4 +1,4 @@
-"""How another system is that we depend on: a circuit breaker in memory, counted, and said in the log when it changes."""
+"""The health of another system: a circuit breaker in memory, with metrics, and a log line at each change."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from hkall_gateway.rules.breaker import DOWN, Link, Patience
 LOG = structlog.get_logger()
 
 PATIENCE: Final = Patience(failures=3, probe_s=5)
-"""After three misses in a row nobody waits for it any more; it is tried every five seconds."""
+"""After three failures in a row no call waits for the system; it is tried every five seconds."""
 
 Trial = Callable[[], Coroutine[Any, Any, None]]
-"""Asks the system something harmless, and tells its health how that went. Never raises."""
+"""Sends the system a harmless query, and reports the result to its health. Never raises."""
 
 
 class Timer(Protocol):
-    """The part of a reactor that calls later."""
+    """The part of a reactor that has `callLater`."""
 
     def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
 
 
 class Health:
-    """Whether the local system may be asked now, and since when it has not answered.
+    """Whether the local system may be called now, and since when it has not answered.
 
-    `channel` is who asks, for the metrics: "connector" or "relay". `now` answers the aware UTC instant. With a `timer` a
-    system that is down is tried in the background, by the trial that came with what it missed, and no question waits for it;
-    without one the next question after a rest is the trial. `beside` is the health of another way to the same system: while
-    that is down nobody is asked this way either.
+    `channel` names the caller in the metrics: "connector" or "relay". `now` returns the aware UTC instant. With a `timer`, a
+    system that is down is tried in the background, by the trial given with the failure, and no call waits for it; without a
+    timer the next call after a pause is the trial. `beside` is the health of another connection to the same system: while that
+    is down, this one is not used either.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Health:
         return self._link.down_since
 
     def may_ask(self) -> bool:
-        """Whether a question may leave now."""
+        """Whether a call may be made now."""
         if self._beside is not None and not self._beside.up:
             return False
         if self.up or self._timer is not None:
@@ -76,7 +76,7 @@ class Health:
         return True
 
     def heard(self, question: str, took_s: float) -> None:
-        """It answered, whatever it said."""
+        """Records a reply of any content."""
         self._count(question, "ok")
         self._metrics.ils_latency.labels(self._channel).observe(took_s)
         if not self.up:
@@ -85,7 +85,7 @@ class Health:
         self._tell()
 
     def missed(self, question: str, why: str, *, grave: bool = True, trial: Trial | None = None) -> None:
-        """It did not answer, or not usably; `grave` False: which says nothing of its answers to other questions."""
+        """Records a call without a usable reply. `grave` False: the failure does not count against calls of other kinds."""
         self._count(question, "unreachable")
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why=why)
         if not grave:
@@ -99,10 +99,10 @@ class Health:
             self._try_in(self._patience.probe_s)
 
     def hung_up(self, question: str, trial: Trial | None = None) -> None:
-        """It ended a connection that it had let in, over one question.
+        """Records that the system closed a connection after one message, and starts a trial at once.
 
-        That is this message's fault until a trial finds out otherwise: a server that hangs up on a field it does not like goes
-        on for all others.
+        That counts as this message's fault until a trial shows otherwise: a server that disconnects over a field that it does
+        not accept still works for all other messages.
         """
         self._count(question, "hung_up")
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why="it ended the connection")
@@ -110,10 +110,10 @@ class Health:
         self._try_in(0)
 
     def rested(self, question: str) -> None:
-        """A question that was not asked, since it is down."""
+        """Counts a call that was not made because the system is down."""
         self._count(question, "resting")
 
-    # ---- logins: one that is refused says nothing of the others
+    # ---- logins: each has its own state; one that is refused does not affect the others
 
     def may_log_in(self, name: str, proof: object) -> bool:
         """Whether a login may be tried now: not while it rests since it was refused with this very `proof`."""
@@ -131,7 +131,7 @@ class Health:
         self._metrics.ils_login_refused.labels(self._channel, name).set(1)
 
     def login_taken(self, name: str) -> None:
-        """It takes it."""
+        """Records an accepted login."""
         if self._logins.pop(name, None) is not None:
             LOG.info("ils.login_taken", channel="ils", asked_by=self._channel, login=name)
         self._metrics.ils_login_refused.labels(self._channel, name).set(0)
@@ -139,7 +139,7 @@ class Health:
     # ---- in the background
 
     def stop(self) -> None:
-        """Try no more."""
+        """Stops the trials."""
         self._timer = None
         if self._due is not None and self._due.active():
             self._due.cancel()

@@ -14,7 +14,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # no `_created` seri
 
 NAMESPACE: Final = "hkall"
 MAX_SERIES: Final = 2000
-"""Label values come from peers too, so a metric has at most so many series; further ones are counted under "other"."""
+"""Most series of a metric, since peers can choose label values; further ones are counted under "other"."""
 
 # Upper bounds of buckets, in the unit of the metric.
 _FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -53,7 +53,7 @@ class Labelled(Generic[M]):
 
 
 class _Refresher(Collector):
-    """Calls its sources at each collection and yields nothing itself."""
+    """Calls its sources at each collection and yields no metric itself."""
 
     def __init__(self) -> None:
         self.sources: list[Callable[[], None]] = []
@@ -117,5 +117,5 @@ class Metrics:
         # fmt: on
 
     def before_collection(self, source: Callable[[], None]) -> None:
-        """Call `source` at the begin of each collection, to add what it has counted for itself until then."""
+        """Calls `source` at the start of each collection, to add the counts that it has gathered since the last one."""
         self._refresher.sources.append(source)

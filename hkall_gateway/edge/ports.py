@@ -1,4 +1,4 @@
-"""How a door is opened: from the text of its endpoint, alone on its port or with other gateways; and how it answers."""
+"""Server endpoints: opens a port from its endpoint string, alone or shared with other gateways, and makes it write directly."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hkall_gateway.edge.soon import at_once
 _endpoint: Any = serverFromString  # it has no types
 
 SHARED: Final = ("tcp", "tcp6", "ssl")
-"""The kinds of endpoints that have a port to share."""
+"""The kinds of endpoints with a port that processes can share."""
 NUMBER: Final = "{instance}"
-"""Stands in an endpoint for the number of the gateway on this machine, so that all of them have one configuration."""
+"""Placeholder in an endpoint for the number of the gateway on this machine, so that all of them share one configuration."""
 
 
 def numbered(text: str, number: str) -> str:
@@ -26,13 +26,13 @@ def numbered(text: str, number: str) -> str:
 
 
 BACKLOG: Final = 512
-"""Connections that the kernel holds until they are accepted, so that a burst of strangers delays nobody by a second."""
+"""Connections that the kernel holds until they are accepted; a full backlog delays a client by a second."""
 
 
 def entrance(reactor: Any, text: str, *, shared: bool = False) -> Any:
-    """The server endpoint of a description. `shared`: others may listen on its port too, and the kernel deals out the callers.
+    """The server endpoint of a description. `shared`: other processes may listen on its port too (SO_REUSEPORT).
 
-    Twisted's endpoint strings have no word for SO_REUSEPORT; the port of the endpoint that they make says it.
+    Twisted's endpoint strings have no option for SO_REUSEPORT, so the port of their endpoint is made to set it.
     """
     roomy = text.partition(":")[0] in SHARED and "backlog=" not in text
     made = _endpoint(reactor, f"{text}:backlog={BACKLOG}" if roomy else text)
@@ -42,10 +42,10 @@ def entrance(reactor: Any, text: str, *, shared: bool = False) -> Any:
 
 
 def prompt(port: Any, soon: Callable[[Callable[[], object]], None] = at_once, fair: FairReads | None = None) -> Any:
-    """The same port, on which callers from now on are answered without a detour (`Prompt`); a UNIX socket is left as it is.
+    """Returns the same port; connections accepted from now on write directly (`Prompt`). A UNIX socket is left unchanged.
 
-    `soon` sends what was written in one turn of the reactor in a row. With `fair`, connections are strangers that read little
-    at a time and take turns, until `vouch` says whose they are.
+    `soon` sends together the data written in one reactor iteration. With `fair`, connections are unauthenticated: they read
+    little at a time and take turns, until `vouch` names their row.
     """
     if isinstance(port, Port):
         named = {"soon": staticmethod(soon), "fair": fair}
@@ -54,7 +54,7 @@ def prompt(port: Any, soon: Callable[[Callable[[], object]], None] = at_once, fa
 
 
 def vouch(transport: Any, row: str) -> None:
-    """The connection below a transport has proven to be `row`. Harmless for one that is not of a `prompt` port."""
+    """Marks the connection below a transport as authenticated as `row`. Safe for one that is not of a `prompt` port."""
     while transport is not None and not isinstance(transport, Prompt):
         transport = getattr(transport, "transport", None)  # of TLS, or of a balancer's header
     if transport is not None:
@@ -63,14 +63,14 @@ def vouch(transport: Any, row: str) -> None:
 
 STRANGER_READ: Final = 4_096
 KNOWN_READ: Final = 16_384
-"""Bytes that are read at a time: what a stranger may have worked off in one go, and what a proven peer may."""
+"""Bytes read at a time, from an unauthenticated and from an authenticated connection."""
 
 
 class Prompt(Server):
-    """A connection that sends what it is given, and leaves to the reactor only what the socket does not take.
+    """A connection that writes directly to the socket; the reactor gets only the bytes that the socket does not accept.
 
-    Twisted queues every write and asks the kernel to be told when the socket takes it, which it nearly always does: two
-    system calls for each answer. What was written first goes first. Source: performance.md 1.
+    Twisted queues every write and waits until the kernel reports the socket as writable, which it nearly always is: two system
+    calls for each reply. Bytes are sent in the order of the writes. Source: performance.md 1.
     """
 
     soon: Callable[[Callable[[], object]], None] = staticmethod(at_once)
@@ -80,7 +80,7 @@ class Prompt(Server):
     _held: tuple[bytes, ...] | list[bytes] = ()
 
     def doRead(self) -> Any:  # noqa: N802
-        """Read some of what came, if it is this connection's turn."""
+        """Reads some of the received bytes, if `fair` admits this connection now."""
         fair = self.fair
         if fair is None:
             return super().doRead()
@@ -104,7 +104,7 @@ class Prompt(Server):
         super().stopReading()  # type: ignore[no-untyped-call]  # it has no types
 
     def belong(self, row: str) -> None:
-        """The connection is `row` from here on. If it waits for its turn to read, it waits no longer."""
+        """Marks the connection as `row`'s from now on. If it waits for its turn to read, it resumes at once."""
         self.row = row
         if self._parked:
             self.startReading()  # type: ignore[no-untyped-call]  # it has no types
@@ -148,7 +148,7 @@ class Prompt(Server):
             return
         try:
             sent = self.socket.send(data)
-        except OSError:  # is met again by the reactor, which knows how a connection ends
+        except OSError:  # the reactor meets the same error again and closes the connection
             sent = 0
         if sent < len(data):
             super().write(data[sent:])  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
-"""The PROXY protocol: the line that a load balancer puts in front, saying who really calls.
+"""The PROXY protocol: the header in which a load balancer names the client's address.
 
-Source: The PROXY protocol, versions 1 and 2 (haproxy.org, 2020-03-05). Only a balancer that the configuration names may
-be believed; whoever else sends such a line is a caller with a wrong first message.
+Source: The PROXY protocol, versions 1 and 2 (haproxy.org, 2020-03-05). Only balancers that the configuration names are
+trusted; from any other address the header counts as an invalid first message.
 """
 
 from __future__ import annotations
@@ -15,27 +15,31 @@ _V1_LONGEST: Final = 107
 _V2: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _V2_FIXED: Final = 16
 _V2_LONGEST: Final = 4096
-"""Addresses and certificates' names are far shorter; the length field alone would allow 64 KiB of memory a caller."""
+"""Addresses and certificates' names are far shorter; the length field alone would allow 64 KiB of memory for each connection.
+"""
 
 _LOCAL: Final = 0x20
 _PROXY: Final = 0x21
 
 _FAMILIES: Final[dict[int, int]] = {
-    0x00: 0,  # unspecified: nothing is said about the caller
+    0x00: 0,  # unspecified: no address of the client
     0x11: 12,  # TCP over IPv4: two addresses, two ports
     0x21: 36,  # TCP over IPv6
     0x31: 216,  # a UNIX stream: no address that an allow list could know
 }
-"""Byte 14 of a version 2 header and how many bytes of addresses follow."""
+"""Byte 14 of a version 2 header, and the number of address bytes that follow."""
 
 
 class BadHeader(Exception):
-    """What came first is not a PROXY header; the connection is to be closed. Its text says what is wrong."""
+    """The first bytes are not a PROXY header; close the connection. The text names the error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Who really calls. `source` is "" where the balancer speaks for itself; `rest` is what followed the header."""
+    """The client's address.
+
+    `source` is "" when the balancer opened the connection for itself; `rest` holds the bytes after the header.
+    """
 
     source: str
     port: int

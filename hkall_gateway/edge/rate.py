@@ -1,4 +1,4 @@
-"""How often something may happen in any minute: what a partner asks, or a log line that strangers can cause."""
+"""Limits events per minute: a partner's requests, or a log line that strangers can cause."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ WINDOW: Final = timedelta(minutes=1)
 
 
 class Rate:
-    """The instants of what each asker was let do within the last minute; a name is as many as the configuration has."""
+    """Keeps the instants of each name's accepted events of the last minute. Names come from the configuration, so they are
+    few.
+    """
 
     __slots__ = ("_asked",)
 
@@ -18,7 +20,7 @@ class Rate:
         self._asked: defaultdict[str, deque[datetime]] = defaultdict(deque)
 
     def admits(self, name: str, most: int, now: datetime) -> bool:
-        """Whether `name` may ask once more, which counts then. `most` a minute; 0 = as often as it likes."""
+        """Whether `name` may have one more event now; if so, counts it. `most` a minute; 0 = no limit."""
         if not most:
             return True
         asked = self._asked[name]
@@ -31,7 +33,7 @@ class Rate:
 
 
 class LineLimit:
-    """Lets through so many log lines a minute of one kind, and says with each how many were left out before it."""
+    """Limits the log lines a minute of one kind, and reports with each line how many were left out before it."""
 
     __slots__ = ("_left_out", "_most", "_rate")
 
@@ -39,7 +41,7 @@ class LineLimit:
         self._most, self._rate, self._left_out = most, Rate(), Counter[str]()
 
     def left_out(self, kind: str, now: datetime) -> int | None:
-        """How many lines of this kind were left out since the last one; None where this one is left out too."""
+        """Returns how many lines of this kind were left out since the last one; None if this one must be left out too."""
         if not self._rate.admits(kind, self._most, now):
             self._left_out[kind] += 1
             return None

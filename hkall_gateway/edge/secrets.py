@@ -1,4 +1,4 @@
-"""Whether a secret is the right one, without holding up anybody else and without many guesses."""
+"""Verifies secrets without blocking the reactor, and limits guesses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=
 
 
 DECOY: Final = "$argon2id$v=19$m=19456,t=2,p=1$aGthbGwtZ2F0ZXdheS1ubw$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-"""The hash of no secret, as costly to compare as those of `hash_secret`: an unknown name takes as long as a known one."""
+"""The hash of no secret, as slow to compare as those of `hash_secret`: an unknown name takes as long as a known one."""
 
 
 class InThread(Protocol):
@@ -42,15 +42,15 @@ def is_hash(text: str) -> bool:
 
 
 def same(a: str, b: str) -> bool:
-    """Whether two plain secrets are equal, in a time that does not tell how much of them is."""
+    """Whether two plain secrets are equal, in constant time."""
     return hmac.compare_digest(_bytes(a), _bytes(b))
 
 
 class WrongPins:
-    """How many wrong secrets each subject was given lately.
+    """Counts recent wrong secrets per subject.
 
-    After `attempts` within `window_s` seconds the subject is shut until the oldest of them is that old. At most `room`
-    subjects are remembered; beyond it the one whose last wrong secret lies furthest back is forgotten.
+    After `attempts` within `window_s` seconds the subject is locked until the oldest of them is that old. At most `room`
+    subjects are remembered; beyond that, the subject with the oldest last wrong secret is forgotten.
     """
 
     __slots__ = ("_attempts", "_room", "_seconds", "_window_s", "_wrong")
@@ -63,11 +63,11 @@ class WrongPins:
         self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
 
     def shut(self, subject: str, pending: int = 0) -> bool:
-        """Whether no further secret is looked at; `pending` are guesses of which the answer is not yet known."""
+        """Whether no further secret is checked; `pending` are guesses without a result so far."""
         return len(self._lately(subject)) + pending >= self._attempts
 
     def count(self, subject: str) -> None:
-        """One more wrong secret for `subject`."""
+        """Counts one more wrong secret for `subject`."""
         times = self._lately(subject)
         times.append(self._seconds())
         self._wrong[subject] = times
@@ -76,7 +76,7 @@ class WrongPins:
             self._wrong.popitem(last=False)
 
     def forget(self, subject: str) -> None:
-        """The right secret was given: begin at nought again."""
+        """Resets the count after the right secret."""
         self._wrong.pop(subject, None)
 
     def _lately(self, subject: str) -> deque[float]:
@@ -87,11 +87,11 @@ class WrongPins:
 
 
 class Secrets:
-    """Verifies Argon2id hashes, and remembers for a while which secrets were right.
+    """Verifies Argon2id hashes, and remembers correct secrets for a while.
 
-    What is remembered is BLAKE2b(subject, stored hash, secret) under `key`, up to 64 random bytes of this process: it is
-    of no use to a thief, and a changed hash forgets itself. Wrong secrets are never remembered as anything. `kept_s` is
-    the life of one memory in seconds of `seconds()`, `room` their number. Used on the reactor's thread only.
+    It stores BLAKE2b(subject, stored hash, secret) under `key`, up to 64 random bytes of this process: useless to a thief, and
+    invalid once the hash changes. Wrong secrets are never stored in any form. `kept_s` is the life of an entry in seconds of
+    `seconds()`, `room` the number of entries. Used on the reactor's thread only.
     """
 
     def __init__(
@@ -115,10 +115,10 @@ class Secrets:
         self._asked: dict[str, dict[bytes, list[Deferred[bool]]]] = {}
 
     async def verify(self, subject: str, stored: str, secret: str) -> bool:
-        """Whether `secret` is the one whose hash is `stored`.
+        """Whether `secret` matches the hash `stored`.
 
-        `subject` names who is asked for, with its kind ("patron P1", "terminal counter-1"). An empty secret is "not
-        given": it is wrong, and no wrong guess. A subject with too many wrong guesses is refused even the right one.
+        `subject` names the account with its kind ("patron P1", "terminal counter-1"). An empty secret means "not given": it is
+        wrong, but does not count as a guess. A subject with too many wrong guesses is refused even with the right secret.
         """
         asked = self._asked.get(subject, {})
         digest = self._digest(subject, stored, secret)
@@ -132,7 +132,7 @@ class Secrets:
         return await self._looked_at(subject, stored, secret, digest)
 
     async def _joined(self, waiting: list[Deferred[bool]]) -> bool:
-        # Sixty-four lines of one login that come back together are one guess and one hash, not sixty-four.
+        # Sixty-four connections of one login that reconnect together cost one guess and one hash, not sixty-four.
         answer: Deferred[bool] = Deferred()
         waiting.append(answer)
         return await answer
@@ -185,5 +185,5 @@ def _matches(stored: str, secret: str) -> bool:
 
 
 def _bytes(text: str) -> bytes:
-    # A terminal's bytes may hold what is no character; it is compared, not refused.
+    # A terminal may send bytes that are not valid characters (surrogates here); they are compared, not refused.
     return text.encode("utf-8", "surrogatepass")

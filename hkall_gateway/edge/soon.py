@@ -1,6 +1,6 @@
-"""What can wait until the answers are out: the log line, the metrics. All that one turn of the reactor brings is done at once.
+"""Defers work until the replies are sent: log lines and metrics. All work of one reactor iteration runs together.
 
-Not only does nobody wait for it: done in a row it takes half the time, since the processor has it at hand.
+Besides not delaying a reply, running it together takes half the time, because the processor's caches are warm.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ Work = Callable[[], object]
 
 
 def at_once(work: Work) -> None:
-    """Nothing waits: for tests, the simulation and the command line."""
+    """Runs the work immediately: for tests, the simulation and the command line."""
     work()
 
 
 class Soon:
-    """Does what it is given when the reactor has nothing in hand, in order. Work that raises does not keep the rest from it."""
+    """Runs the given work in order when the reactor is idle. An exception in one piece of work does not stop the rest."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -27,12 +27,12 @@ class Soon:
         self._called = False
 
     def __call__(self, work: Work) -> None:
-        """Do this soon."""
+        """Queues the work."""
         self._waiting.append(work)
         self._call()
 
     def first(self, work: Work) -> None:
-        """Do this before all that waits."""
+        """Queues the work before all other."""
         self._first.append(work)
         self._call()
 

@@ -1,4 +1,4 @@
-"""TLS on our own ports: modern parameters, certificates that are read again while a port is open, a balancer's header first.
+"""TLS on our own ports: modern parameters, certificates reloaded while a port is open, the PROXY header before the handshake.
 
 Source: Mozilla's server side TLS guidelines, "intermediate": TLS 1.2 with ECDHE and an AEAD cipher, TLS 1.3.
 """
@@ -27,24 +27,24 @@ CIPHERS: Final = (
     b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
     b"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 )
-"""Of TLS 1.2; those of TLS 1.3 are all modern."""
+"""The ciphers of TLS 1.2; those of TLS 1.3 are all modern."""
 CURVE: Final = ec.SECP256R1()
-"""Every client knows it. OpenSSL's own list has curves that the guidelines do not, and its binding takes one alone."""
+"""Every client supports it. OpenSSL's default list has curves that the guidelines exclude, and its binding accepts only one."""
 HANDSHAKE_S: Final = 10.0
-"""How long a caller may take for the handshake."""
+"""Seconds that a client has for the handshake."""
 OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
 
 
 @implementer(IOpenSSLServerConnectionCreator)
 class Certificates:
-    """Our certificate on `port`, and whose certificates callers may show. `read` makes the context from the files."""
+    """The server certificate of `port`, and the authorities of client certificates. `read` makes the context from the files."""
 
     def __init__(self, read: Callable[[], SSL.Context], port: str = "") -> None:
         self._read, self.port = read, port
         self._context = read()
 
     def renew(self) -> None:
-        """Read the files again. Connections that are open stay as they are; where the files are wrong nothing changes.
+        """Reads the files again. Open connections keep their certificate; if the files are invalid, the old one stays in use.
 
         Raises OSError, ValueError or OpenSSL's errors for files that cannot be used.
         """
@@ -56,7 +56,7 @@ class Certificates:
 
 
 class _Handshake(BufferingTLSTransport):
-    """The TLS of one connection, which is cut off when its handshake has not ended in time."""
+    """The TLS of one connection, which is closed when its handshake takes too long."""
 
     factory: Any
     _patience: Any = None
@@ -76,7 +76,7 @@ class _Handshake(BufferingTLSTransport):
 
 
 class TlsEndpoint:
-    """An `ssl:` port. `around` wraps what lies below TLS: a balancer's header comes in the clear, before the handshake."""
+    """An `ssl:` port. `around` wraps the factory below TLS: a balancer's header is sent in the clear, before the handshake."""
 
     def __init__(
         self, plain: Any, certificates: Certificates, reactor: Any, around: Callable[[Any], Any] = lambda factory: factory
@@ -84,7 +84,7 @@ class TlsEndpoint:
         self._plain, self.certificates, self._reactor, self._around = plain, certificates, reactor, around
 
     def listen(self, factory: Any) -> Any:
-        """A Deferred of the listening port."""
+        """Returns a Deferred of the listening port."""
         shown: Any = self.certificates  # to mypy a zope interface is a class
         made: Any = TLSMemoryBIOFactory(shown, False, factory, self._reactor)
         made.protocol, made.reactor = _Handshake, self._reactor
@@ -101,8 +101,8 @@ def tls_entrance(
 ) -> TlsEndpoint:
     """The server endpoint of an `ssl:` description. Raises OSError, ValueError and OpenSSL's errors for unusable files.
 
-    With `authorities` callers are asked for a certificate that one of them has signed; whoever shows none is let in all the
-    same, and must prove by other means who it is.
+    With `authorities` clients are asked for a certificate that one of them has signed. A client without one is admitted all
+    the same, and must authenticate by other means.
     """
     port, named = arguments(text)
     plain = ":".join(("tcp", port, *(f"{key}={_quoted(named[key])}" for key in ("interface", "backlog") if key in named)))
@@ -137,7 +137,7 @@ def server_context(named: Mapping[str, str], authorities: Path | None = None) ->
         made.load_verify_locations(str(authorities))
         made.set_verify(SSL.VERIFY_PEER, lambda _line, _shown, _error, _depth, ok: bool(ok))
     made.set_alpn_select_callback(_spoken)
-    made.set_cipher_list(CIPHERS)  # last: it makes a connection to try them, and a context with one changes no more
+    made.set_cipher_list(CIPHERS)  # last: it opens a test connection, after which the context is fixed
     return made
 
 
@@ -146,7 +146,7 @@ def _certificates(file: str) -> Sequence[Certificate]:
 
 
 def _spoken(line: SSL.Connection, offered: Sequence[bytes]) -> Any:
-    """The protocol for a client that offers some (ALPN). One that offers none of ours is served all the same."""
+    """The protocol for a client that offers some (ALPN). A client that offers none of ours is served all the same."""
     factory = line.get_app_data().factory.wrappedFactory
     ours: Any = IProtocolNegotiationFactory(factory, None)
     known = ours.acceptableProtocols() if ours else ()
@@ -158,4 +158,4 @@ def _quoted(value: str) -> str:
 
 
 ERRORS: Final = (OSError, ValueError, SSL.Error, crypto.Error)
-"""What unusable files are told by."""
+"""Exceptions raised for unusable files."""

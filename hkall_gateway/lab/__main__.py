@@ -1,4 +1,4 @@
-"""`python -m hkall_gateway.lab run|demo`: what `make run` and `make demo` start."""
+"""`python -m hkall_gateway.lab run|demo`: the commands behind `make run` and `make demo`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SHIPS_AFTER_S = 5.0
 
 @click.group()
 def main() -> None:
-    """The demo world on this machine."""
+    """Runs the demo world on this machine."""
 
 
 @main.command()
 @click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
 def run(folder: Path) -> None:
-    """A gateway with the demo world, served in the foreground, with three partners that ship by themselves."""
+    """Runs a gateway with the demo world in the foreground, with three partners that ship by themselves."""
     ports = setup.Ports()
     os.environ.update(setup.environment(ports))
     path = setup.write_config(folder, ports)
@@ -42,7 +42,7 @@ def run(folder: Path) -> None:
 
 @main.command()
 def demo() -> None:
-    """One borrowed book from the request to the end, with every line on the wire."""
+    """Plays one borrowed book from the request to the end, with every line on the wire."""
     react(lambda reactor: _told(reactor))
 
 

@@ -1,4 +1,4 @@
-"""What must be true of a simulated consortium when all lines are whole again and everything had time to settle."""
+"""Final checks of a simulated consortium, made when the network is healthy again and all messages have arrived."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ P = Position
 
 
 def outboxes_are_empty(look: Look) -> Iterator[str]:
-    """Everything was told."""
+    """Reports messages left in an outbox; all must have been delivered."""
     for agency, row in look.all.outbox():
         yield f"{agency} outbox {row.id} {row.send} {row.request} to {row.recipient}: {row.state} {row.last_error}"
 
 
 def books_are_home(look: Look) -> Iterator[str]:
-    """Every book stands on its own shelf, or was lost and paid for."""
+    """Reports books that are neither on their own shelf nor lost and paid for."""
     for book in look.people.books.values():
         if book.place != "lost" and (book.place != "shelf" or book.holder not in {"", book.item.agency}):
             yield f"{book.item} is lost: {book.place} {book.holder} since {book.since}"
 
 
 def requests_have_ended(look: Look) -> Iterator[str]:
-    """Nothing is open: neither a wish nor a loan."""
+    """Reports open requests and loans; all must have ended."""
     for agency in look.all.worlds:
         for request in look.ask(agency, lambda unit: unit.open_list()):
             yield f"{agency} {request.id} is still {request.position} ({request.partner} {request.item})"
 
 
 def lenders_agree(look: Look) -> Iterator[str]:
-    """What a library has lent and closed, the borrowing one has had and closed too."""
+    """Each request that a lender has closed must be closed at the borrowing library too."""
     for agency in look.all.worlds:
         for lent in look.requests(agency, Side.LENDING):
             asked = look.ask(lent.partner, lambda unit, r=lent: unit.request_asked(r.wire_id))  # type: ignore[misc]  # bound now
@@ -48,7 +48,7 @@ def lenders_agree(look: Look) -> Iterator[str]:
 
 
 def _had_it(look: Look, wish: Request, lent: Request) -> bool:
-    """The borrower closed the same wish, or had the copy as a stray or for another wish; or its desk sent it home unknown."""
+    """Whether the borrower closed the same request, had the copy as an orphan or for another one, or sent it home unknown."""
     if wish.position is P.CLOSED and wish.wire_id == lent.wire_id:
         return True
     if lent.skipped in {P.PAGED.value, P.SHIPPED.value}:
@@ -58,7 +58,7 @@ def _had_it(look: Look, wish: Request, lent: Request) -> bool:
 
 
 def borrowers_agree(look: Look) -> Iterator[str]:
-    """What a library has borrowed and closed, the lender has lent and closed too."""
+    """Each request that a borrowing library has closed must be closed at the lender too."""
     for agency in look.all.worlds:
         for request in (r for r in look.requests(agency, Side.BORROWING) if r.position is P.CLOSED):
             lent = look.lent(request.partner, agency, request.wire_id) if request.partner else None
@@ -67,25 +67,25 @@ def borrowers_agree(look: Look) -> Iterator[str]:
 
 
 def _was_lent(request: Request, lent: Request) -> bool:
-    """The lender closed it too; or took back what it had announced, when here nobody waited for it any more."""
+    """Whether the lender closed the request too, or withdrew a shipment that the borrower no longer waited for."""
     return lent.position is P.CLOSED or (lent.position is P.DECLINED and request.skipped == P.IN_TRANSIT.value)
 
 
 def _lent_for_another(look: Look, agency: str, had: Request) -> bool:
-    """The lender closed the copy under the number of another wish, for which it had sent it."""
+    """Whether the lender closed the copy under the number of another request, for which it had sent it."""
     lent = (r for r in look.requests(had.partner, Side.LENDING) if r.partner == agency and r.position is P.CLOSED)
     return any(_same_copy(had, r) for r in lent)
 
 
 def _same_copy(had: Request, lent: Request) -> bool:
-    """Whether a copy that came without a word, and may have been sent for another wish, is the one of this loan."""
+    """Whether a copy that arrived unannounced, and may have been sent for another request, is the one of this loan."""
     if not (had.unannounced and had.item == lent.item and had.received_on and lent.placed_at):
         return False
     return civil(lent.placed_at) <= had.received_on <= (lent.returned_on or had.received_on)
 
 
 def letters_came(look: Look) -> Iterator[str]:
-    """Every letter came that was still true when it left."""
+    """Reports notices that are missing; every notice that was still true when it was sent must have arrived."""
     for agency, world in look.all.worlds.items():
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
         came |= {(row["request"], row["kind"]) for row in look.ask(agency, lambda unit: worklists.notices(unit, (NOT_NEEDED,)))}
@@ -95,7 +95,7 @@ def letters_came(look: Look) -> Iterator[str]:
 
 
 def _due(look: Look, agency: str, request: Request) -> set[Send]:
-    """What its patron had to hear, if the site wrote every letter."""
+    """The notices that the patron must have received, if the site sends every kind."""
     steps = look.events(agency, request.id) if request.patron else ()
     return {kind for step in steps for kind in LETTERS.get(step, ())}
 
@@ -105,7 +105,7 @@ LETTERS: Final[Mapping[tuple[str, str], tuple[Send, ...]]] = {
     for step in TABLE
     if (letters := tuple(send for send in step.sends if is_letter(send)))
 }
-"""Which letters belong to an event, as the life cycle says."""
+"""The notices of each event, by the life cycle."""
 
 # fmt: off
 AT_THE_END: Final[Mapping[str, Callable[[Look], Iterator[str]]]] = {

@@ -1,7 +1,7 @@
-"""Years of work at once: closed requests with their journal, letters and candidates, and a directory of any length.
+"""Bulk data for years of work: closed requests with journal, notices and candidates, and a directory of any length.
 
-What the bench and the tests of growth fill a database with. Everything follows from a row's number, so that the same plan
-always gives the same rows; they go through the store in plain `executemany`, a chunk a transaction, in the order of their keys.
+The benchmarks and the tests of growth fill a database with it. Every value follows from a row's number, so that the same plan
+always gives the same rows. They go through the store in plain `executemany`, one transaction per chunk, in key order.
 
     python -m hkall_gateway.lab.bulk sqlite:////tmp/big.db --requests 1000000 --partners 1000000
 """
@@ -46,10 +46,10 @@ FIRST: Final = {Side.BORROWING: P.NEW, Side.LENDING: P.PAGED}
 
 @dataclass(frozen=True, slots=True)
 class Plenty:
-    """How much: `requests` that are closed, `lines` of the journal each, placed evenly over `days` up to now.
+    """The amounts: `requests` that are closed, `lines` of the journal each, placed evenly over `days` up to now.
 
-    Half of them are borrowed, by `patrons` readers and more who are not in the table of patrons, AT_A_TIME of them at any
-    time, since readers come and go; a copy serves ten requests.
+    Half of them are borrowed, by `patrons` readers and by more readers without a row in the table of patrons, AT_A_TIME of
+    them at any time, since readers come and go; a copy serves ten requests.
     """
 
     requests: int = 1_000_000
@@ -61,7 +61,7 @@ class Plenty:
 
 @dataclass(frozen=True, slots=True)
 class One:
-    """One closed request: everything that its rows are made from."""
+    """One closed request: the values from which its rows are made."""
 
     number: int
     side: Side
@@ -156,7 +156,7 @@ def _fines(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One table's rows of a request, and the columns that they name."""
+    """One table's rows of a request, and their columns."""
 
     table: Table
     rows: Callable[[One, datetime], Iterator[Sequence[Any]]]
@@ -180,7 +180,7 @@ KINDS: Final = (
 
 
 def fill(engine: Engine, plenty: Plenty, now: datetime, tell: Callable[[int], None] = lambda _done: None) -> None:
-    """Write it all. `tell` hears how many requests are written so far. The tables must be there and know none of these."""
+    """Writes all rows into tables that have none of them. `tell` is called with the number of requests written so far."""
     with _store(engine) as store:
         for first in range(0, plenty.requests, CHUNK):
             some = range(first, min(first + CHUNK, plenty.requests))
@@ -189,7 +189,7 @@ def fill(engine: Engine, plenty: Plenty, now: datetime, tell: Callable[[int], No
 
 
 def furnish_directory(engine: Engine, partners: int, tell: Callable[[int], None] = lambda _done: None) -> None:
-    """So many further libraries, L0000000 and up, each with the card that stands for it at our counter."""
+    """Adds so many further libraries, L0000000 and up, each with its own card at our counter."""
     with _store(engine) as store:
         for first in range(0, partners, CHUNK * 4):
             some = range(first, min(first + CHUNK * 4, partners))
@@ -198,7 +198,7 @@ def furnish_directory(engine: Engine, partners: int, tell: Callable[[int], None]
 
 
 def partner(number: int) -> Partner:
-    """A library like thousands of others."""
+    """A partner library with generated values."""
     return Partner(f"L{number:07d}", f"Library {number}", institutional_card=f"L{number:07d}-INST")
 
 
@@ -217,7 +217,7 @@ def _insert(kind: Kind, dialect: str) -> str:
 
 @contextmanager
 def _store(engine: Engine) -> Iterator[Immediate]:
-    """A store whose page cache holds the upper floors of the large indexes."""
+    """A store with a page cache large enough for the upper levels of the large indexes."""
     store = Immediate(engine, lambda connection: Unit(connection, str))
     store.now(_more_memory)
     try:
@@ -232,7 +232,7 @@ def _more_memory(unit: Unit) -> None:
 
 
 def _steps() -> Iterator[tuple[Event, tuple[str, str]]]:
-    """Each event of the lives with the positions that it leads from and to."""
+    """Each event of the life cycles, with its positions before and after."""
     for side, life in LIVES.items():
         here = FIRST[side]
         for happened in life:
@@ -242,7 +242,7 @@ def _steps() -> Iterator[tuple[Event, tuple[str, str]]]:
 
 
 def _text(instant: datetime) -> str:
-    """As the tables keep an instant."""
+    """An instant in the tables' format."""
     return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -260,7 +260,7 @@ _STEPS: Final = dict(_steps())
 @click.option("--partners", default=0, show_default=True, help="Further libraries in the directory.")
 @click.option("--now", "until", type=click.DateTime(), default="2026-01-05 04:00:00", show_default=True, help="In UTC.")
 def main(url: str, requests: int, lines: int, days: int, partners: int, until: datetime) -> None:
-    """Fill the database at URL with closed requests and a long directory; its tables are made where they are missing.
+    """Fills the database at URL with closed requests and a long directory; missing tables are created.
 
     Example: python -m hkall_gateway.lab.bulk sqlite:////tmp/big.db --requests 100000
     """

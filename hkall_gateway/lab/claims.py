@@ -1,4 +1,4 @@
-"""What a scenario's lines claim: what was answered, what arrived at a partner, who got a letter, where a request stands."""
+"""Assertions of a scenario: replies, documents that reached a partner, notices to patrons, positions of requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hkall_gateway.ncip.messages import Message
 
 
 class Difference(Exception):
-    """A scenario and the gateway do not agree: where, what was expected, what came."""
+    """A scenario and the gateway disagree; the text gives the place, the expected value and the actual one."""
 
     def __init__(self, where: str, text: str, expected: str, got: str) -> None:
         super().__init__(f"{where}: {text}\n  expected  {expected}\n  got       {got}")
@@ -20,7 +20,7 @@ class Difference(Exception):
 
 
 def hear(stage: Stage, line: Line) -> None:
-    """The last reply to the speaker of this line, or to the last speaker of all for a bare `<`."""
+    """Returns the last reply to the speaker of this line, or to the last speaker of all for a bare `<`."""
     named = line.get("terminal") or line.get("agency")
     speaker = f"{line.verb} {named}" if named else stage.speaker
     reply = stage.replies.get(speaker, "")
@@ -31,7 +31,7 @@ def hear(stage: Stage, line: Line) -> None:
 
 
 def _hear_document(line: Line, reply: Message) -> None:
-    """`ok key=value …`, or `Problem TYPE` with any text behind it that its detail must hold."""
+    """Checks a reply: `ok key=value …`, or `Problem TYPE`, optionally with a text that its detail must contain."""
     problem = reply.text("Problem/ProblemType")
     kind, _, rest = line.get("said").partition(" ")
     if kind == "Problem":
@@ -110,7 +110,7 @@ def state(stage: Stage, line: Line) -> None:
 
 
 def _fact(value: object) -> str:
-    """A fact the way a scenario writes it: dates in ISO form, yes and no, none for what is not there."""
+    """A value as a scenario writes it: dates in ISO form, booleans as yes and no, a missing value as none."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None or value == "" else str(value)

@@ -1,6 +1,6 @@
-"""Several whole gateways in one process, speaking real NCIP to each other over lossy lines, dying and coming back.
+"""Several whole gateways in one process, which send real NCIP to each other over faulty connections, die and restart.
 
-The time is one for all and moves from event to event. Everything that is drawn comes from one seeded random, so that the same
+They share one clock, which moves from event to event. Every random value comes from one seeded generator, so that the same
 seed gives the same journals.
 """
 
@@ -44,21 +44,22 @@ LineMaker = Callable[[Post, Trouble, Later], LossyLine]
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Something that a commit did at one library."""
+    """One journal entry of a commit at one library."""
 
     agency: str
     move: Move
 
 
 def _nobody(_moved: Sequence[Moved]) -> None:
-    """Nobody watches."""
+    """Ignores the steps."""
 
 
 class Consortium:
-    """The gateways of `starts`, by agency. `loss` is the share of documents that go wrong; `crash`: gateways die. Their
-    databases stand on `ground`, in memory if nothing else is said.
+    """The gateways of `starts`, by agency.
 
-    `watch` hears after every step what moved in it; a step is one event with all deliveries that follow.
+    `loss` is the share of documents that meet a fault; with `crash`, gateways die. Their databases live on `ground`, by
+    default in memory. `watch` is called after every step with the requests that moved in it; a step is one event with all
+    deliveries that follow.
     """
 
     def __init__(
@@ -107,15 +108,15 @@ class Consortium:
     # ---- time
 
     def at(self, when: datetime, what: Callable[[], None]) -> None:
-        """Do it then, or at once if that is past."""
+        """Schedules an action for an instant, or for now if that is past."""
         heapq.heappush(self._events, (max(when, self.now), next(self._numbers), what))
 
     def after(self, how_long: timedelta, what: Callable[[], None]) -> None:
-        """Do it in a while."""
+        """Schedules an action after a while."""
         self.at(self.now + how_long, what)
 
     def run_until(self, end: datetime, *, stop: Callable[[], bool] = lambda: False) -> None:
-        """Let everything happen that falls before `end`, or until `stop` says so."""
+        """Runs every event before `end`, or until `stop` returns True."""
         while self._events and self._events[0][0] < end and not stop():
             when, _, what = heapq.heappop(self._events)
             self._set_clock(when)
@@ -126,11 +127,11 @@ class Consortium:
         self._set_clock(max(self.now, end) if not stop() else self.now)
 
     def cut_off(self, agency: str, how_long: timedelta) -> None:
-        """A digger has met the cable of a library: nothing comes in or goes out, while people there work on."""
+        """Cuts a library's network: no message comes in or goes out, while its readers and staff continue to work."""
         self._cut_until[agency] = self.now + how_long
 
     def heal(self) -> None:
-        """From now on nothing is lost and nobody dies."""
+        """Ends all faults: from now on no message is lost and no gateway dies."""
         self.trouble.loss, self._crash = 0.0, False
         self._cut_until.clear()
         for world in self.worlds.values():
@@ -141,14 +142,14 @@ class Consortium:
         for world in self.worlds.values():
             world.now = now
 
-    # ---- life and death
+    # ---- crashes and restarts
 
     def up(self, agency: str) -> bool:
         """Whether the gateway of a library runs at this moment."""
         return self._down_until.get(agency, self.now) <= self.now
 
     def do(self, agency: str, what: Callable[[World], T]) -> T | None:
-        """Somebody does something at a gateway; None if it is down, or dies of it, so that they must try again."""
+        """Performs an action at a gateway; None if the gateway is down or dies during it, so that the caller must try again."""
         if not self.up(agency):
             return None
         try:
@@ -158,7 +159,7 @@ class Consortium:
             return None
 
     def _die(self, agency: str) -> None:
-        """It is started again: at once, or when somebody has noticed."""
+        """Restarts a gateway that died: at once, or after a random time."""
         self.deaths[agency] += 1
         world = self.worlds[agency]
         world.restart()
@@ -174,7 +175,7 @@ class Consortium:
     # ---- documents
 
     async def _reach(self, url: str, body: bytes, _timeout_s: float) -> Posted:
-        """What the partner's gateway answers; it may be down, or die before its reply leaves."""
+        """Returns the reply of the partner's gateway. It may be down, or die before its reply is sent."""
         agency = url.removeprefix("http://").partition("/")[0]
         if not self.up(agency) or self._cut_until.get(agency, self.now) > self.now:
             raise NotSent(f"{agency} is down")
@@ -189,12 +190,12 @@ class Consortium:
             try:
                 finished(what())
             except (NotSent, NoReply):
-                return  # it is lost for good, and nobody is told
+                return  # it is lost for good, and the sender gets no error
 
         self.after(timedelta(seconds=seconds), arrive)
 
     def _deliver(self) -> None:
-        """Everything that is due leaves, with all that follows; then each courier sets its alarm."""
+        """Delivers all due messages, with those that follow from them; then sets the next alarm of each courier."""
         while self._stirred:
             agency = min(self._stirred)
             self._stirred.discard(agency)
@@ -208,21 +209,21 @@ class Consortium:
         self._alarm[agency] = due = max(due, self.now + timedelta(seconds=1))
         self.at(due, lambda: self._stirred.add(agency))
 
-    # ---- looking at it
+    # ---- observations
 
     def outbox(self) -> list[tuple[str, OutboxRow]]:
-        """Everything that is not told yet, with the library that should."""
+        """All undelivered messages, with the library that sends them."""
         return [(agency, row) for agency, world in self.worlds.items() for row in world.outbox()]
 
     def events(self) -> Counter[str]:
-        """How often each thing has happened to a request, in all journals together."""
+        """How often each event has happened to a request, in all journals together."""
         found: Counter[str] = Counter()
         for world in self.worlds.values():
             found.update(finished(world.store.read(_events)))
         return found
 
     def fingerprint(self) -> str:
-        """One number for all journals, to the byte."""
+        """A hash of all journals, to the byte."""
         digest = sha256()
         for agency, world in self.worlds.items():
             for row in finished(world.store.read(_journal)):

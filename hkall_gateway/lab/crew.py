@@ -1,4 +1,4 @@
-"""What people can do at the gateways of a simulated consortium: ask, scan, decide by hand, and try again."""
+"""Actions of people at the gateways of a simulated consortium: request, scan, decide by hand, and try again."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ STAFF: Final = By("staff", "cli", "simulate")
 COUNTER: Final = "counter-1"
 SOON: Final = timedelta(minutes=20)
 BLANK: Final = " " * 18
-"""Where a terminal would say until when: it leaves that to us."""
+"""A blank SIP2 due date: the terminal leaves the date to the gateway."""
 
 
 @dataclass(slots=True)
 class Book:
-    """One copy. `place`: shelf, bag (on the road to `holder`), desk, reader, lost; `holder`: who has it, or will."""
+    """One copy. `place`: shelf, bag (on the road to `holder`), desk, reader, lost; `holder`: its present or next library."""
 
     item: ItemKey
     bib_id: str
@@ -35,7 +35,7 @@ class Book:
 
 
 class Crew:
-    """Everybody who works with the gateways of a consortium. `busy` says that new wishes still come."""
+    """The readers and staff at the gateways of a consortium. `busy` tells that new requests still come."""
 
     def __init__(self, consortium: Consortium, books: list[Book]) -> None:
         self.all, self.draw = consortium, consortium.draw
@@ -45,44 +45,44 @@ class Crew:
     # ---- time
 
     def later(self, days: float, what: Callable[[], None]) -> None:
-        """Do it in so many days."""
+        """Schedules an action in so many days."""
         self.all.after(timedelta(days=days), what)
 
     def again(self, what: Callable[[], bool]) -> None:
-        """Until it works: who is told nothing tries again in a while."""
+        """Repeats the action until it works; after a failed one it waits a while."""
         if not what():
             self.all.after(SOON, lambda: self.again(what))
 
     def happens(self, chance: float) -> bool:
-        """Whether something happens that has this chance."""
+        """Draws whether an event with this chance happens."""
         return self.draw.random() < chance
 
-    # ---- what the gateway is told
+    # ---- messages to the gateway
 
     def sip2(self, agency: str, line: str) -> bool:
-        """Whether the gateway said yes to a terminal's line; `{now}` stands for the terminal's time."""
+        """Whether the gateway accepted a terminal's line; `{now}` stands for the terminal's time."""
         now = self.all.now.astimezone(calendar.HONG_KONG).strftime("%Y%m%d    %H%M%S")
         reply = self.all.do(agency, lambda world: world.sip2(COUNTER, line.replace("{now}", now)))
         return reply is not None and reply[2:3] == "1"
 
     def check_out(self, agency: str, card: str, book: Book, *, undo: bool = False) -> bool:
-        """A card and a copy at the counter. `undo`: the check-in before could not be finished."""
+        """Checks out a copy to a card at the counter. `undo`: cancels a check-in that could not be finished."""
         cancel = "BIY|" if undo else ""
         return self.sip2(agency, f"11NN{{now}}{BLANK}AO{agency}|AA{card}|AB{book.item.barcode}|AC|{cancel}")
 
     def check_in(self, agency: str, book: Book, *, undo: bool = False) -> bool:
-        """A copy is scanned. `undo`: the checkout before could not be finished."""
+        """Scans a copy. `undo`: cancels a checkout that could not be finished."""
         cancel = "BIY|" if undo else ""
         return self.sip2(agency, f"09N{{now}}{{now}}AP{agency}-DESK|AO{agency}|AB{book.item.barcode}|AC|{cancel}")
 
     def deed(self, agency: str, name: str, request: Request, reason: str = "", book: Book | None = None) -> bool:
-        """Whether the gateway took a deed of staff.DEEDS."""
+        """Whether the gateway accepted a staff command of staff.DEEDS."""
         item = book.item if book else ItemKey("", "")
         deed = Deed(STAFF, request.id, item.barcode, item.agency, reason)
         done = self.all.do(agency, lambda world: finished(world.desk.act(name, deed)))
         return done is not None and not isinstance(done, Refused)
 
-    # ---- what the gateway says
+    # ---- replies of the gateway
 
     def holding(self, agency: str, book: Book) -> Request | None:
         """The open request that holds a copy."""
@@ -90,13 +90,13 @@ class Crew:
         return found[0] if found else None
 
     def listed(self, agency: str, position: Position) -> tuple[Request, ...]:
-        """The requests that stand somewhere."""
+        """The requests in a position."""
         return self.ask(agency, lambda unit: unit.open_list(position.value))
 
     def request(self, agency: str, number: str) -> Request | None:
-        """One request."""
+        """Returns one request."""
         return self.ask(agency, lambda unit: unit.request(number))
 
     def ask(self, agency: str, question: Callable[[Unit], T]) -> T:
-        """What its database says; a question never kills a gateway."""
+        """Returns the result of a read-only query on a library's database; a query never kills a gateway."""
         return finished(self.all.worlds[agency].store.read(question))

@@ -1,6 +1,6 @@
-"""A line that breaks: a wrapper around a client's endpoint whose connections meet the faults of FAULTS, by somebody's clock.
+"""Network faults on connections: wraps a client's endpoint, and injects the faults of FAULTS, driven by a given clock.
 
-It knows bytes and no protocol, but for the pages with which something in front of a web server answers in its place.
+It handles bytes and knows no protocol, except for the error pages that a proxy returns in place of a web server.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hkall_gateway.lab.faults import Fault, Page, Trouble, damaged
 from hkall_gateway.lab.memory import HERE, End
 
 PATIENCE_S: Final = 20.0
-"""How long a client waits for a reply; a slow one takes up to twice as long."""
+"""Seconds that a client waits for a reply; a slow one takes up to twice as long."""
 
 _connect: Any = connectProtocol  # it has no types
 _refused: Any = error.ConnectionRefusedError  # nor has this
@@ -30,19 +30,19 @@ _refused: Any = error.ConnectionRefusedError  # nor has this
 
 @implementer(IStreamClientEndpoint)
 class LossyEndpoint:
-    """Connects as `endpoint` does, with a line that meets `trouble`; what is late comes by `clock`."""
+    """Connects as `endpoint` does, with the faults of `trouble`; late replies arrive by `clock`."""
 
     def __init__(self, endpoint: Any, trouble: Trouble, clock: Clock, patience_s: float = PATIENCE_S) -> None:
         self._endpoint: Any = endpoint
         self._trouble, self._clock, self._patience_s = trouble, clock, patience_s
 
     def connect(self, factory: Any) -> Deferred[Any]:
-        """A connection that may go wrong."""
+        """Returns a connection that may meet a fault."""
         fault = self._trouble.next()
         return self._endpoint.connect(factory) if fault is None else self.suffer(fault, factory)
 
     def suffer(self, fault: Fault, factory: Any) -> Deferred[Any]:
-        """A connection that meets one fault."""
+        """Returns a connection that meets one fault."""
         if fault.reply == "unconnected":
             return fail(_refused(fault.name))
         client = factory.buildProtocol(HERE)
@@ -53,7 +53,7 @@ class LossyEndpoint:
 
 
 class _Line(End):
-    """What the client writes to. It has no far end but legs: one for each time that what is said arrives now."""
+    """The client's transport. It has several far ends or none: one `_Leg` for each immediate delivery of the client's bytes."""
 
     def __init__(self, fault: Fault, trouble: Trouble, endpoint: Any, clock: Clock, client: Any, wait_s: float) -> None:
         super().__init__(clock, client)
@@ -66,7 +66,7 @@ class _Line(End):
             clock.callLater(trouble.latest_s(), self._arrive_late)
 
     def write(self, data: bytes) -> None:
-        """It goes out on every leg; where none will answer, the first word brings what comes back."""
+        """Sends the data on every leg; where no leg will answer, the first write triggers the fault's reply."""
         if not self._said and (self._fault.page or not self._fault.arrives):
             self._clock.callLater(0, self._answer)
         said = damaged(data) if self._fault.damaged and self._said else data  # its head arrives, so that the rest is read
@@ -75,13 +75,13 @@ class _Line(End):
             leg.say(said)
 
     def close(self, reason: BaseException | None = None) -> None:
-        """The client hears that it is over, and so does whoever it reached."""
+        """Closes the client's side and all connections to the server."""
         super().close(reason)
         for leg in self._legs:
             leg.hang_up()
 
     def heard(self, data: bytes) -> None:
-        """The other side answers."""
+        """Called with data from the server."""
         if self._fault.reply == "none":
             self.close(ConnectionLost(self._fault.name))
         elif self._fault.reply != "page":
@@ -89,7 +89,7 @@ class _Line(End):
             self._clock.callLater(self._wait_s, partial(self.hear, said))
 
     def ended(self) -> None:
-        """The other side has closed."""
+        """Called when the server has closed."""
         if self._fault.reply != "page":
             self._clock.callLater(self._wait_s, self.close)
 
@@ -110,7 +110,7 @@ class _Line(End):
 
 
 class _Leg(Protocol):
-    """One connection to the other side. Without a `line` nobody hears what is answered."""
+    """One connection to the server. Without a `line` its replies are dropped."""
 
     transport: Any
 
@@ -119,7 +119,7 @@ class _Leg(Protocol):
         self._waiting: list[bytes] = []
 
     def say(self, data: bytes) -> None:
-        """Now, or as soon as it is connected."""
+        """Sends the data now, or as soon as it is connected."""
         if self.transport is None:
             self._waiting.append(data)
         else:
@@ -143,7 +143,7 @@ class _Leg(Protocol):
 
 
 def _written(page: Page, wait_s: int) -> bytes:
-    """A page as it is on the wire."""
+    """A page as an HTTP response."""
     wait = f"Retry-After: {wait_s}\r\n" if page.names_time else ""
     head = f"HTTP/1.1 {page.status} No\r\nContent-Type: text/html\r\n{wait}Content-Length: {len(page.body)}\r\n"
     return f"{head}Connection: close\r\n\r\n".encode() + page.body

@@ -1,4 +1,4 @@
-"""What a scenario's lines do: set up the world, move the time, speak to the gateway, tell partners how to behave."""
+"""Steps of a scenario: set up the world, move the time, send messages to the gateway, control the partners' replies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hkall_gateway.store.outbox import OutboxRow
 
 
 class Told(Protocol):
-    """A gateway that lines speak to and ask about: one in a world of its own, or one that runs. The methods are World's."""
+    """A gateway that a scenario's lines use: one in a world of its own, or a running one. The methods are World's."""
 
     def sip2(self, terminal: str, line: str) -> str: ...
 
@@ -36,7 +36,7 @@ class Told(Protocol):
 
 
 FILES = (".csv", ".xml")
-"""What a word of a `cli` line ends in that is a file beside the scenario, or in the folder files/."""
+"""Endings of the words of a `cli` line that name a file beside the scenario, or in the folder files/."""
 
 Round = Callable[[World], None]
 CommandLine = Callable[[Told, list[str]], str]
@@ -44,7 +44,7 @@ CommandLine = Callable[[Told, list[str]], str]
 
 @dataclass(slots=True)
 class Stage:
-    """A scenario under way. `replies` are the last words to each speaker, `speaker` the one who spoke last."""
+    """A running scenario. `replies` holds the last reply to each speaker; `speaker` is the last one."""
 
     folder: Path
     engine: Engine | None
@@ -56,13 +56,13 @@ class Stage:
     dead: bool = False
 
     def gateway(self, line: Line) -> Told:
-        """The gateway that a line speaks to."""
+        """The gateway that a line uses."""
         if self.made is None:
             raise BadLine(line.where, "there is no world yet")
         return self.made
 
     def world(self, line: Line) -> World:
-        """The world in which a line is played, with its time, its partners and its letters."""
+        """The world in which a line is played, with its time, its partners and its notices."""
         found = self.gateway(line)
         if not isinstance(found, World):
             raise BadLine(line.where, f"`{line.verb}` needs a gateway in a world of its own")
@@ -114,7 +114,7 @@ def instruct(stage: Stage, line: Line) -> None:
 
 
 def change_ils(stage: Stage, line: Line) -> None:
-    """The library's own system goes away, or learns something new of a reader, where the gateway cannot see it."""
+    """Changes the library's own system, unseen by the gateway: its state, next reply, a loan, or its facts of a reader."""
     system = stage.world(line).ils
     if line.get("state"):
         system.become(line.get("state"))

@@ -1,4 +1,4 @@
-"""NCIP without sockets: a partner's or a client's document goes in, the reply comes out; and ours go to the lab's partners."""
+"""NCIP without sockets: takes a partner's or a client's document and returns the reply; sends ours to the lab's partners."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HERE: Final = "127.0.0.1"
 
 
 class Documents:
-    """The responder and the initiator of a world, `door` as the NCIP server has it; `secret` is agreed with each agency."""
+    """The responder and the initiator of a world; `door` is the NCIP server's services, `secret` is agreed with each agency."""
 
     def __init__(
         self,
@@ -50,11 +50,11 @@ class Documents:
         self._client = Client(post, start.agency, {partner.agency: secret(partner.agency) for partner in start.partners})
 
     def answer(self, body: bytes) -> bytes:
-        """The reply to a document that came from this machine."""
+        """Returns the reply to a document that came from this machine."""
         return finished(respond(self.door, body, None, Peer(HERE)))
 
     async def carry(self, row: OutboxRow) -> Answer:
-        """Tell a partner what a row of the outbox holds."""
+        """Sends the message in an outbox row to a partner."""
         assert isinstance(row.payload, Telling)
         desk, now = self.door.desk, self.door.now()
         telling, partner, look_for = await self._store.read(choosing.addressed, row.payload, desk.house, now)

@@ -1,4 +1,4 @@
-"""What must be true of a simulated consortium after every step: one row a truth, asked of what the step moved."""
+"""Invariants of a simulated consortium after every step: one row each, checked for the requests that moved in the step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ P = Position
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """One row: after these events, `broken` says what is not as it must be."""
+    """One invariant: after these events, `broken` yields a text for each violation."""
 
     name: str
     events: frozenset[str]
@@ -29,11 +29,11 @@ class Truth:
 
 
 HERE: Final = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN})
-"""Positions in which the borrowing library says that the copy is in its own hands or its reader's."""
+"""Positions in which the copy is at the borrowing library or with its reader."""
 
 
 def in_one_place(look: Look, moved: Moved) -> Iterator[str]:
-    """Whoever has just had a copy in hand says where it really is, and no other library says the same."""
+    """A library that has just handled a copy states where it really is, and no other library claims to have it."""
     request = look.request(moved.agency, moved.move.request)
     if request is None or request.item is None or request.position not in HERE:
         return
@@ -48,14 +48,17 @@ def in_one_place(look: Look, moved: Moved) -> Iterator[str]:
 
 
 def _is_yet_to_hear(look: Look, library: str, book: Book) -> bool:
-    """Its reader took the book straight to its owner, who has lent it on; the owner's word of that is still on its way."""
+    """Whether the owner's notice of return is still under way.
+
+    The reader took the book straight to its owner, and the owner has lent it on.
+    """
     waiting = look.ask(book.item.agency, lambda unit: unit.outbox.rows(partner=library))
     home = (row.payload for row in waiting if row.send is Send.TELL_BORROWER_HOME)
     return any(isinstance(said, Telling) and said.item == book.item for said in home)
 
 
 def one_lender_ships(look: Look, moved: Moved) -> Iterator[str]:
-    """A second library ships for a wish only where the first was given up after it had been silent for too long."""
+    """A second library ships for a request only after the first one was given up for its long silence."""
     request = look.request(moved.agency, moved.move.request)
     asked = look.ask(request.partner, lambda unit: unit.request_asked(request.wire_id)) if request else None
     if request is None or asked is None:
@@ -73,7 +76,7 @@ def _was_silent(look: Look, borrower: str, wish: Request) -> bool:
 
 
 def went_on_with_reason(look: Look, moved: Moved) -> Iterator[str]:
-    """The next lender is asked only when the one before has said no, or cannot have heard of the wish."""
+    """The next lender is asked only after the one before has refused, or cannot have received the request."""
     number = moved.move.request
     listed = look.ask(moved.agency, lambda unit: unit.candidates(number))
     asked = sorted((c for c in listed if c.wire_id), key=lambda c: int(c.wire_id.rpartition("-")[2]))
@@ -82,7 +85,7 @@ def went_on_with_reason(look: Look, moved: Moved) -> Iterator[str]:
 
 
 def quota_holds(look: Look, moved: Moved) -> Iterator[str]:
-    """Nobody has more books than their category allows, nor more than their own library does."""
+    """No reader has more books than their category allows, nor more than their own library allows."""
     policy, card = look.all.worlds[moved.agency].start.policy, moved.move.patron
     if not card:
         return
@@ -94,7 +97,8 @@ def quota_holds(look: Look, moved: Moved) -> Iterator[str]:
 
 
 def whole_period(look: Look, moved: Moved) -> Iterator[str]:
-    """A loan and a renewal that no lender was asked for have the published period, whatever date the owner has named.
+    """A loan has the full published period, whichever date the owner has named; so has a renewal that needed no lender's
+    consent.
 
     Only a recall shortens it.
     """
@@ -114,10 +118,10 @@ def _total(borrower: Borrower) -> int:
 # fmt: off
 IN_HAND: Final = frozenset({"ARRIVE", "ARRIVE_UNANNOUNCED", "ARRIVE_UNWANTED", "CHECK_OUT", "RETURN", "RETURN_UNUSED",
                             "UNDO_CHECK_OUT", "UNDO_RETURN"})
-"""Events at which somebody has the copy in hand."""
+"""Events at which a person has the copy in hand."""
 
 DATED: Final = frozenset({"CHECK_OUT", "RENEW"})
-"""Events at which a reader is given a date by our own rules."""
+"""Events at which our own rules set a reader's due date."""
 
 EACH_STEP: Final[tuple[Truth, ...]] = (
     Truth("a book is in one place",            IN_HAND,                                                  in_one_place),

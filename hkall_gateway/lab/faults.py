@@ -1,7 +1,7 @@
-"""What a line can do to something that is sent over it: one row a fault, for documents (lossy) and for connections (cuts).
+"""Network faults: one row each, for documents (lossy) and for connections (cuts).
 
-A fault says what arrives at the other side, and when, and what comes back. `later` is after the sender has given up, perhaps
-after what it says next: that is how things arrive in another order than they left.
+A fault tells whether and when a message arrives at the other side, and the reply that comes back. `later` is after the sender
+has given up, perhaps after its next message: that is how messages arrive out of order.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from random import Random
 from typing import Final, Literal
 
 LATEST_S: Final = 4 * 3600.0
-"""What arrives later arrives within so many seconds."""
+"""Longest delay of a late message, in seconds."""
 BUSY_S: Final = 300
-"""A busy peer says that it is free again within so many seconds."""
+"""Longest Retry-After of a busy peer, in seconds."""
 
 Arrival = Literal["now", "perhaps", "later"]
 Reply = Literal["whole", "damaged", "late", "none", "page", "unconnected"]
-"""What comes back: the peer's own reply, that damaged, perhaps too late, none at all, a page of something in front of the peer;
-or there was no connection in the first place."""
+"""The reply: the peer's own, the same damaged or perhaps too late, none, or an error page of a proxy; "unconnected": no
+connection at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What something in front of the peer answers in its place. `names_time`: it says when to come again."""
+    """An error page that a proxy returns in place of the peer. `names_time`: it has a Retry-After time."""
 
     status: int
     body: bytes
@@ -33,7 +33,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row. `arrives`: how often, and when, it reaches the peer; `damaged`: not as it was sent."""
+    """One row. `arrives`: how often, and when, the message reaches the peer; `damaged`: it is altered on the way."""
 
     name: str
     arrives: tuple[Arrival, ...] = ("now",)
@@ -49,12 +49,12 @@ _BUSY = Page(503, b"busy", names_time=True)
 
 # fmt: off
 FAULTS: Final[tuple[Fault, ...]] = (
-    Fault("not_sent",      (),               "unconnected"),        # nobody listens: nothing leaves
+    Fault("not_sent",      (),               "unconnected"),        # no listener: no byte is sent
     Fault("cut_before",    (),               "none"),               # it leaves and never arrives
     Fault("cut_after",     ("now",),         "none"),               # it takes effect there, and the reply is lost
     Fault("delayed",       ("later",),       "none"),               # we give up waiting; then it arrives
     Fault("slow",          ("now",),         "late"),               # the reply takes up to twice the time that we wait for it
-    Fault("duplicated",    ("now", "now"),   "whole"),              # it arrives twice at once; the second reply is what we see
+    Fault("duplicated",    ("now", "now"),   "whole"),              # it arrives twice at once; the sender sees the second reply
     Fault("echoed",        ("now", "later"), "whole"),              # it arrives, and once more much later
     Fault("garbled",       ("now",),         "whole", damaged=True),
     Fault("garbled_reply", ("now",),         "damaged"),
@@ -67,21 +67,21 @@ FAULTS: Final[tuple[Fault, ...]] = (
 
 
 def damaged(data: bytes) -> bytes:
-    """The same number of bytes, one of them a NUL, which no text that we speak may hold."""
+    """The same number of bytes, one of them a NUL, which no text of our protocols may contain."""
     middle = len(data) // 2
     return data[:middle] + b"\0" + data[middle + 1 :] if data else data
 
 
 @dataclass(slots=True)
 class Trouble:
-    """What goes wrong with the next thing that is sent: something with probability `loss`. `met` counts it by name."""
+    """Draws the fault of each message, with probability `loss`. `met` counts the faults by name."""
 
     loss: float
     draw: Random
     met: Counter[str] = field(default_factory=Counter)
 
     def next(self) -> Fault | None:
-        """The fault that it meets; None where all goes well."""
+        """Draws the next fault; None for a healthy connection."""
         if self.draw.random() >= self.loss:
             return None
         fault = self.draw.choice(FAULTS)
@@ -89,13 +89,13 @@ class Trouble:
         return fault
 
     def even(self) -> bool:
-        """As when a coin is thrown."""
+        """Tosses a coin."""
         return self.draw.random() * 2 > 1
 
     def latest_s(self) -> float:
-        """How much later something arrives, in seconds."""
+        """Draws the delay of a late message, in seconds."""
         return self.draw.random() * LATEST_S
 
     def busy_s(self, page: Page) -> int:
-        """When a page says to come again, in seconds; 0 where it does not say."""
+        """The Retry-After of a page in seconds; 0 if it has none."""
         return self.draw.randrange(BUSY_S) if page.names_time else 0

@@ -1,4 +1,4 @@
-"""What a world file tells, put into an empty database: people, copies, closed days, partners, and what is open already."""
+"""Loads a world file into an empty database: people, copies, closed days, partners, and open requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hkall_gateway.store.unit import Unit
 
 
 def furnish(connection: Connection, start: Start) -> None:
-    """The people and the books, and which lenders a request had in mind."""
+    """Writes the people, the books, and the lender list of each request."""
     for table, rows in (
         (PATRONS, [_row(patron) for patron in start.patrons]),
         (HOLDINGS, [_row(copy) for copy in start.holdings]),
@@ -25,7 +25,7 @@ def furnish(connection: Connection, start: Start) -> None:
 
 
 def begin(unit: Unit, start: Start) -> None:
-    """The partners, and the requests that are open already."""
+    """Writes the partners and the open requests."""
     unit.write_partners(start.partners)
     for request in start.requests:
         unit.open(request, start.time, By("world", "world"))

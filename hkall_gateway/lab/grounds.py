@@ -1,6 +1,6 @@
-"""Where worlds are built: databases that are empty and thrown away, in memory or in a PostgreSQL database that is there.
+"""Databases for worlds: empty and temporary, in memory or in an existing PostgreSQL database.
 
-Each of the latter is a schema of its own, so that many libraries live side by side in one database.
+In PostgreSQL each one is a schema of its own, so that many libraries fit in one database.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import METADATA, create_all
 
 _NUMBERS: Final = count(1)
-"""Of the schemas that this process makes, whoever asks for them."""
+"""Numbers of the schemas that this process makes, for all callers."""
 
 
 class Ground(Protocol):
@@ -34,13 +34,13 @@ def ground(url: str = "") -> Ground:
 
 
 class Memory:
-    """SQLite, each database in memory and gone with its engine."""
+    """SQLite databases in memory; each is gone with its engine."""
 
     def __init__(self) -> None:
         self._made: WeakSet[Engine] = WeakSet()
 
     def fresh(self) -> Engine:
-        """An empty database: a copy of one that was made once, ten times as quick as making the tables again."""
+        """Returns an empty database: a copy of a prepared one, ten times as quick as creating the tables again."""
         engine = open_engine("sqlite://")
         with engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
@@ -55,7 +55,7 @@ class Memory:
 
 @cache
 def _pattern() -> bytes:
-    """SQLite's own image of a database in which there are only tables."""
+    """SQLite's serialised image of a database that has only empty tables."""
     engine = open_engine("sqlite://")
     create_all(engine)
     with engine.connect() as connection:
@@ -66,7 +66,7 @@ def _pattern() -> bytes:
 
 
 class Schemas:
-    """Schemas of one PostgreSQL database; the one of an engine that was disposed of is emptied and used again."""
+    """Schemas of one PostgreSQL database; the schema of a disposed engine is emptied and used again."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -76,7 +76,7 @@ class Schemas:
         self._engines: list[Engine] = []
 
     def fresh(self) -> Engine:
-        """An empty database."""
+        """Returns an empty database."""
         if not self._free:
             return self._opened(self._made())
         name = self._free.pop()
@@ -84,11 +84,11 @@ class Schemas:
         return self._opened(name)
 
     def fresh_url(self) -> str:
-        """The address of an empty database without tables, for a process of its own."""
+        """Returns the URL of an empty database without tables, for a process of its own."""
         return self._address(self._made())
 
     def close(self) -> None:
-        """Remove them all, with whatever is in them."""
+        """Drops all schemas with their contents."""
         for engine in self._engines:
             engine.dispose()
         with self._owner.connect() as connection:
@@ -111,7 +111,7 @@ class Schemas:
         return engine
 
     def _emptied(self, name: str) -> None:
-        """As it was when it was new; one in which somebody has left more than rows is made again."""
+        """Empties a schema; one that holds functions of its own is dropped and created again."""
         tables = ", ".join(f'"{name}"."{table.name}"' for table in METADATA.sorted_tables)
         with self._owner.connect() as connection:
             left = connection.exec_driver_sql(f"SELECT 1 FROM pg_proc WHERE pronamespace = '{name}'::regnamespace").first()  # noqa: S608  # a name of our own

@@ -1,4 +1,4 @@
-"""A simulated library system: its readers and its books, spoken to in SIP2. Its own rules are as simple as can be."""
+"""A simulated library system with readers and books, reached by SIP2. Its own rules are as simple as possible."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ READ: Final[Mapping[str, Callable[[str], object]]] = {
     "limit": int,
     "former": str,
 }
-"""How a scenario says each fact of a reader."""
+"""The parser of each fact of a reader in a scenario."""
 STATES: Final = ("here", "away", "silent", "mute", "refusing")
-"""How it is: it answers; nobody listens at its address; it listens and never answers; it does what it is asked and never
-answers; it takes nobody's login."""
+"""Its states: it answers; its address has no listener; it listens and never answers; it performs requests and never answers;
+it refuses every login."""
 
 
 @dataclass(slots=True)
 class Reader:
     """One of its readers. `loans` counts further books than those of its own list; `limit` is how many they may have.
 
-    Asked about a `former` card it answers the reader with the present one.
+    A request about a `former` card returns the reader with the present one.
     """
 
     card: str
@@ -65,7 +65,10 @@ class Book:
 
 @dataclass(slots=True)
 class LocalSystem:
-    """The system. `heard` are the bodies of all lines that it took; `state` is one of STATES; `documents` it answers next."""
+    """The system.
+
+    `heard` are the bodies of all lines that it took; `state` is one of STATES; `documents` are its next replies.
+    """
 
     agency: str
     now: Callable[[], datetime]
@@ -78,7 +81,7 @@ class LocalSystem:
     documents: list[bytes] = field(default_factory=list)
 
     def answer(self, asked: Message, dialect: Dialect) -> Message:
-        """The reply to a message, still without number and sum."""
+        """Returns the reply to a message, without sequence number and checksum."""
         self.heard.append(body_of(asked.line, dialect.delimiter).decode(dialect.encoding, "replace"))
         said: dict[str, Value] = {"transaction_date": date18(self.now(), HONG_KONG), "AO": self.agency}
         said |= {"magnetic_media": "U", "AA": asked.get("AA"), "AB": asked.get("AB"), **DEEDS[asked.code](self, asked)}
@@ -91,17 +94,17 @@ class LocalSystem:
         return [book for book in self.books.values() if book.reader == card]
 
     def due(self) -> str:
-        """The due date of a loan of today, in its own words."""
+        """The due date of a loan made today, in its own format."""
         return f"{(self.now() + timedelta(days=LOAN_DAYS)).astimezone(HONG_KONG):%d/%m/%Y}"
 
     def become(self, state: str) -> None:
-        """Be one of STATES from now on. Raises ValueError for another."""
+        """Changes its state to one of STATES. Raises ValueError for another."""
         if state not in STATES:
             raise ValueError(f"the local system is {', '.join(STATES)}, not {state!r}")
         self.state = state
 
     def learn(self, card: str, facts: Mapping[str, str]) -> None:
-        """Know something else of a reader, in the words of a scenario. Raises ValueError for what it does not keep."""
+        """Sets facts of a reader, in the words of a scenario. Raises ValueError for a field that it does not have."""
         reader = self.readers.setdefault(card, Reader(card))
         for name, text in facts.items():
             if name not in READ:
@@ -110,16 +113,16 @@ class LocalSystem:
         self.readers.pop(reader.former, None)
 
     def takes(self, login: Login) -> bool:
-        """Whether a terminal with this login may ask; who names none may."""
+        """Whether a terminal with this login may send requests; a terminal without a login may."""
         known = not self.logins or self.logins.get(login.name) == login.password.reveal()
         return not login.name or (known and self.state != "refusing")
 
     def reader(self, card: str) -> Reader | None:
-        """Whose card it is, or was."""
+        """Returns the reader that has, or had, this card; None if there is none."""
         was = next((reader for reader in self.readers.values() if card and reader.former == card), None)
         return self.readers.get(card, was)
 
-    # ---- what it does
+    # ---- its actions
 
     def _login(self, asked: Message) -> dict[str, Value]:
         return {"ok": "1" if self.takes(Login(asked.get("CN"), Sensitive(asked.get("CO")))) else "0"}
@@ -217,12 +220,12 @@ DEEDS: Final[Mapping[str, Callable[[LocalSystem, Message], dict[str, Value]]]] =
     "93": LocalSystem._login,
     "99": LocalSystem._status,
 }
-"""What it does about each message."""
+"""The handler of each message."""
 # fmt: on
 
 
 class Direct:
-    """A line to a simulated system without a socket; time stands still while it answers."""
+    """A connection to a simulated system without a socket; time stands still while it answers."""
 
     dialect = DIALECTS["standard"]
 
@@ -255,7 +258,7 @@ class Direct:
         return written(self._system.answer(decode(body, self.dialect), self.dialect), self.dialect)
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Does no work: there is no connection to close."""
 
 
 class Server(TwistedProtocol):
@@ -282,6 +285,6 @@ class Server(TwistedProtocol):
 
 
 def listening(system: LocalSystem) -> Any:
-    """What listens at its address."""
+    """Returns the factory of its SIP2 server."""
     factory: Any = Factory.forProtocol(lambda: Server(system))
     return factory

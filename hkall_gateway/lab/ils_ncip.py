@@ -1,4 +1,4 @@
-"""The NCIP responder of the simulated library system: who its readers are, and where its books stand."""
+"""The NCIP responder of the simulated library system: its readers, and the locations of its books."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ URL: Final = "http://ils.test/ncip"
 
 
 class Responder:
-    """What a document posted to the system is answered with. Without a `secret` nobody is turned away."""
+    """Replies to documents that are posted to the system. Without a `secret` no caller is refused."""
 
     def __init__(self, system: LocalSystem, secret: str = "") -> None:
         self._system, self._secret = system, secret
 
     async def post(self, url: str, body: bytes, timeout_s: float) -> Posted:  # noqa: ARG002  # time stands still here
-        """What a client calls instead of HTTP."""
+        """Takes the place of an HTTP client's post."""
         if self._system.state != "here":
             raise (NotSent if self._system.state == "away" else NoReply)(self._system.state)
         return Posted(200, 'application/xml; charset="utf-8"', self.answer(codec.decode(body)))
 
     def answer(self, asked: Message) -> bytes:
-        """The document that answers another."""
+        """Returns the reply to a document."""
         self._system.heard.append(f"{asked.service} {asked.text('UserId/UserIdentifierValue') or asked.text('ItemId')}".strip())
         if self._system.documents:
             return self._system.documents.pop(0)

@@ -1,4 +1,4 @@
-"""Watches a simulated consortium: EACH_STEP after every step, AT_THE_END at the end, each letter once."""
+"""Checks a simulated consortium: EACH_STEP after every step, AT_THE_END at the end, each notice once."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.store import notices
 
 ONCE: Final = ("letter_pickup", "letter_unfilled")
-"""Letters of which a request has one at most, whatever happens to it."""
+"""Notices of which a request has at most one in its whole life."""
 
 
 class Invariants:
-    """`broken` is every difference found, each with its instant."""
+    """Collects in `broken` every violation, each with its instant."""
 
     def __init__(self, consortium: Consortium, people: People) -> None:
         self.broken: list[str] = []
@@ -28,7 +28,7 @@ class Invariants:
         self.look = Look(consortium, people, self._mail)
 
     def watch(self, moved: Sequence[Moved]) -> None:
-        """After one step: what it touched is as it must be."""
+        """Checks the invariants of the requests that moved in one step."""
         for one in moved:
             for truth in EACH_STEP:
                 if one.move.outcome == "ok" and one.move.event in truth.events:
@@ -37,7 +37,10 @@ class Invariants:
             self._read_letters(agency)
 
     def _read_letters(self, agency: str) -> None:
-        """Each letter once; a mail server drops a second one with the number of the first, which a death may cause."""
+        """Checks that each notice came once.
+
+        A mail server drops a second one with the Message-ID of the first, which a gateway's death may cause.
+        """
         read, letters = self._mail[agency], self.look.all.worlds[agency].letters
         while letters:
             number = self._number(agency, letters.popleft().number)
@@ -50,7 +53,7 @@ class Invariants:
                 self._broke(agency, f"{number} came {read[number]} times")
 
     def _number(self, agency: str, message_id: str) -> str:
-        """REQUEST.NUMBER.KIND of a letter, by the register of letters."""
+        """REQUEST.NUMBER.KIND of a notice, by the register of notices."""
         named = read_message_id(message_id)
         found = self.look.ask(agency, lambda unit: notices.notice(unit, named.notice)) if named else None
         return f"{found.request}.{found.id}.{found.kind}" if found else f"?.{message_id}.?"
@@ -58,16 +61,16 @@ class Invariants:
     # ---- the end
 
     def settled(self) -> bool:
-        """Whether nothing is open any more anywhere, nothing waits to be told, and every book is at home."""
+        """Whether no request is open, no message waits in an outbox, and every book is at its own library."""
         return not any(True for name in SETTLED for _ in AT_THE_END[name](self.look))
 
     def end(self) -> None:
-        """At the end, when everything had time to settle: nothing is lost, and both sides say the same."""
+        """Runs the final checks: no message is lost, and both sides agree."""
         for broken in AT_THE_END.values():
             self._broke("", *broken(self.look))
 
     def ends(self) -> Counter[str]:
-        """How many requests of each side stand where."""
+        """The number of requests by side and position."""
         every = ((side, r) for agency in self._mail for side in Side for r in self.look.requests(agency, side))
         return Counter(f"{side.value} {request.position}" for side, request in every)
 

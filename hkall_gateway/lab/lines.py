@@ -1,4 +1,4 @@
-"""A scenario file as lines: each has a known verb and the right words behind it, or the file is refused."""
+"""A scenario file as lines: each has a known verb and the right words after it, or the file is refused."""
 
 from __future__ import annotations
 
@@ -33,22 +33,24 @@ GRAMMAR: Final[Mapping[str, str]] = {
     "mail":    r"nothing|server\s+is\s+(?P<state>away|here)|(?P<patron>\S+)\s+contains\s+(?P<text>\S.*)",
     "state":   rf"(?P<request>\S+)\s+(?P<position>\S+){_WORDS}",
 }
-"""Verb -> the rest of its line. `crash 2` is the second commit from here; `state R2 none`: there is no such request;
-`partner LU has L1 On Loan`: what its own shelf shows, whatever the catalogue says; `partner LU answers FILE.xml`: the document
-with which it answers next. `mail server is away`: letters wait until it `is here`. `ils is away|silent|mute|refusing|here`: how
-the library's own system is; `ils reader UG1 blocked=yes loans=14`: what it knows of a reader; `ils answers FILE.xml`: the
-document with which it answers next; `ils lends AB77 UG1`: at a desk of its own; `ils hears 11*AB77*`: the oldest line that it
-took and nobody has asked for yet, or `nothing`."""
+"""Verb -> the rest of its line.
+
+`crash 2`: at the second commit from here; `state R2 none`: there is no such request; `partner LU has L1 On Loan`: the status
+on its own shelf, whatever the catalogue states; `partner LU answers FILE.xml`: the document of its next reply. `mail server is
+away`: notices wait until it `is here`. `ils is away|silent|mute|refusing|here`: the state of the library's own system; `ils
+reader UG1 blocked=yes loans=14`: its facts of a reader; `ils answers FILE.xml`: the document of its next reply; `ils lends
+AB77 UG1`: at a desk of its own; `ils hears 11*AB77*`: the oldest line that it took and no line has asked for, or `nothing`.
+"""
 # fmt: on
 
 RAW: Final = frozenset({"sip2", "<"})
-"""Verbs whose line may hold ` #` that is no comment."""
+"""Verbs whose line may contain ` #` that does not begin a comment."""
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class BadLine(Exception):
-    """A line that says nothing we know, or that cannot be played; the text begins with file:line."""
+    """A line that is not valid, or that cannot be played; the text begins with file:line."""
 
     def __init__(self, where: str, what: str) -> None:
         super().__init__(f"{where}: {what}")
@@ -56,7 +58,7 @@ class BadLine(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a scenario. `text` is the line without its comment, `said` what the grammar names in it."""
+    """One line of a scenario. `text` is the line without its comment, `said` the parts that the grammar names."""
 
     file: str
     number: int
@@ -83,7 +85,7 @@ def read_scenario(path: Path) -> tuple[Line, ...]:
 
 
 def duration(text: str) -> timedelta:
-    """`90s`, `2d4h` as a length of time."""
+    """Parses a length of time: `90s`, `2d4h`."""
     return sum((timedelta(**{_UNITS[unit]: int(n)}) for n, unit in re.findall(r"([0-9]+)([smhd])", text)), timedelta())
 
 

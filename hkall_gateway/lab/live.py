@@ -1,7 +1,7 @@
-"""A scenario against a gateway that runs: its terminals and partners speak over real lines, its database is looked at.
+"""Plays a scenario against a running gateway: terminals and partners use real connections, its database is queried.
 
-Such a gateway has its own time, partners and letters: lines that need others are refused before anything is said. Its courier
-works by itself, so that a claim about its state may need a moment to come true.
+Such a gateway has its own time, partners and notices: lines that need others are refused before any message is sent. Its
+courier works by itself, so that an assertion about its state may need a moment to become true.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from hkall_gateway.store.outbox import OutboxRow
 
 @dataclass(slots=True)
 class Caller:
-    """One terminal on its wire."""
+    """One terminal on its connection."""
 
     wire: Wire
     seal: Seal
 
     def ask(self, said: str) -> str:
-        """The reply to a line, both without their ends. OSError if none comes, ValueError for a broken seal."""
+        """Returns the reply to a line, both without their ends. OSError if none comes, ValueError for a wrong checksum."""
         return self.seal.opened(self.wire.ask(self.seal.sealed(said)))
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a running gateway is reached.
+    """How to reach a running gateway.
 
-    `call` opens a socket to its terminals' port, `post` is the reply to a document; `password` is every terminal's, `secrets`
-    are those between each agency and us; `encodings` of its terminals by login; `request` and `outbox` ask its database;
-    `pause` lets a moment pass, `tries` times at most until a claim holds.
+    `call` opens a socket to its terminals' port, `post` returns the reply to a document; `password` is every terminal's,
+    `secrets` are those between each agency and us; `encodings` of its terminals by login; `request` and `outbox` query its
+    database; `pause` waits a moment, `tries` times at most until an assertion holds.
     """
 
     agency: str
@@ -65,7 +65,7 @@ class Way:
 
 
 class Live:
-    """The running gateway as the lines of a scenario speak to it; the methods are World's."""
+    """The running gateway as a scenario's lines use it; the methods are World's."""
 
     def __init__(self, way: Way) -> None:
         self.way = way
@@ -75,7 +75,7 @@ class Live:
         caller = self._callers.get(terminal) or self._log_in(terminal)
         return caller.ask(line)
 
-    def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # who speaks stands in the document
+    def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # the document names its sender
         return self.way.post(document)
 
     def tell(self, agency: str, said: str) -> Message:
@@ -94,7 +94,7 @@ class Live:
         return self.way.outbox()
 
     def close(self) -> None:
-        """Every terminal hangs up."""
+        """Closes every terminal's connection."""
         for caller in self._callers.values():
             caller.wire.socket.close()
 
@@ -109,7 +109,7 @@ class Live:
 
 
 def play_live(path: Path, way: Way, command_line: CommandLine) -> Played:
-    """Play one file against the gateway at the end of `way`; how it went."""
+    """Plays one file against the gateway at the end of `way`; returns the result."""
     live = Live(way)
     stage = Stage(path.parent, None, {}, command_line, made=live)
     try:
@@ -143,7 +143,7 @@ def _play(stage: Stage, line: Line, way: Way) -> None:
 
 
 def _patiently(stage: Stage, line: Line, way: Way) -> None:
-    """A claim that may come true a moment later."""
+    """Retries an assertion that may become true a moment later."""
     for _ in range(way.tries):
         try:
             return VERBS[line.verb](stage, line)
@@ -153,7 +153,7 @@ def _patiently(stage: Stage, line: Line, way: Way) -> None:
 
 
 def _is_loaded(_stage: Stage, _line: Line) -> None:
-    """What the file takes for granted is in the gateway's own database already."""
+    """Does no work: the data that the file expects is already in the gateway's own database."""
 
 
 # fmt: off

@@ -1,4 +1,4 @@
-"""What whoever watches a simulated consortium can see of it: the books themselves, and what each gateway has written down."""
+"""Observations of a simulated consortium: the books themselves, and the records of each gateway."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A view of all libraries at once. `mail`: how often each letter came, by library and the letter's own number."""
+    """A view of all libraries at once. `mail`: how often each notice came, by library and the notice's own number."""
 
     all: Consortium
     people: People
     mail: Mapping[str, Counter[str]]
 
     def ask(self, agency: str, question: Callable[[Unit], T]) -> T:
-        """What the database of a library says."""
+        """Returns the result of a query on a library's database."""
         return finished(self.all.worlds[agency].store.read(question))
 
     def request(self, agency: str, number: str) -> Request | None:
-        """One request of a library."""
+        """Returns one request of a library."""
         return self.ask(agency, lambda unit: unit.request(number))
 
     def requests(self, agency: str, side: Side) -> Sequence[Request]:
-        """Every request of a library, also those that have ended."""
+        """Returns all requests of a library, also those that have ended."""
         return self.ask(agency, lambda unit: unit.batch(REQUESTS.c.side == side, order=(REQUESTS.c.id,), limit=1_000_000))
 
     def lent(self, agency: str, borrower: str, wire_id: str) -> Request | None:
-        """What a library lends to another under the other's number."""
+        """Returns the request that a library lends to another under the other's number; None if there is none."""
         return self.ask(agency, lambda unit: unit.request_lent(borrower, wire_id))
 
     def events(self, agency: str, number: str) -> Sequence[tuple[str, str]]:
-        """(position before, event) of everything that happened to a request."""
+        """Returns (position before, event) of each journal entry of a request."""
         lines: Sequence[Mapping[str, Any]] = self.ask(agency, lambda unit: unit.history(number))
         return [(line["source"], line["event"]) for line in lines if line["request"] == number and line["outcome"] == "ok"]

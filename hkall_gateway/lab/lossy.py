@@ -1,6 +1,6 @@
-"""A line that loses documents: a wrapper around a `Post`, whose faults are those of FAULTS, driven by a seeded random.
+"""Network faults on documents: wraps a `Post`, and injects the faults of FAULTS, driven by a seeded random generator.
 
-What is delivered late is handed to `later`, somebody's clock, so that it overtakes nothing that was sent after it.
+A late delivery is handed to `later`, which schedules it, so that it never overtakes documents sent after it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from hkall_gateway.lab.faults import Fault, Reply, Trouble, damaged
 from hkall_gateway.ncip.transport import NoReply, NotSent, Post, Posted
 
 Later = Callable[[float, Callable[[], Awaitable[None]]], None]
-"""(seconds, what to do then)."""
+"""(seconds, the work to do then)."""
 
 NOTHING: Final = Posted(0, "", b"")
 
 
 class LossyLine:
-    """A `Post` that meets `trouble`."""
+    """A `Post` that injects the faults of `trouble`."""
 
     def __init__(self, post: Post, trouble: Trouble, later: Later) -> None:
         self._post, self.trouble, self._later = post, trouble, later
@@ -30,14 +30,14 @@ class LossyLine:
         return await self.suffer(fault, url, body, timeout_s)
 
     async def suffer(self, fault: Fault, url: str, body: bytes, timeout_s: float) -> Posted:
-        """What one fault does to one document."""
+        """Sends one document with one fault."""
         if fault.reply == "unconnected":
             raise NotSent(f"lossy: {fault.name}")
         posted = await self._arrive(fault, url, damaged(body) if fault.damaged else body, timeout_s)
         return _REPLIES[fault.reply](self, fault, posted)
 
     async def _arrive(self, fault: Fault, url: str, body: bytes, timeout_s: float) -> Posted:
-        """Whatever arrives now has arrived; the last reply to it."""
+        """Delivers the document as often as the fault demands; returns the last reply to an immediate delivery."""
         posted = NOTHING
         for when in fault.arrives:
             if when == "later":
@@ -52,7 +52,7 @@ class LossyLine:
 
         self._later(self.trouble.latest_s(), arrive)
 
-    # ---- what comes back
+    # ---- replies
 
     def _whole(self, _fault: Fault, posted: Posted) -> Posted:
         return posted

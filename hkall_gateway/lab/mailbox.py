@@ -1,4 +1,4 @@
-"""A mail server that keeps what it is given, for the demo and the tests; nothing leaves this machine."""
+"""A mail server that keeps every message, for the demo and the tests; no mail leaves this machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Incoming:
 
 @implementer(smtp.IMessageDelivery)
 class _Delivery:
-    """Takes mail from anybody to anybody."""
+    """Accepts mail from any sender to any recipient."""
 
     def __init__(self, box: list[EmailMessage]) -> None:
         self._box = box
@@ -47,7 +47,7 @@ class _Delivery:
 
 
 class Mailbox(smtp.SMTPFactory):
-    """The factory to listen with; `messages` is what came."""
+    """The factory to listen with; `messages` holds the received mail."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.mail has no types

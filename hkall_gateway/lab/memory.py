@@ -1,6 +1,6 @@
-"""Connections without sockets: a client's endpoint that leads to a server's factory in the same process, by somebody's clock.
+"""Connections without sockets: a client's endpoint that leads to a server's factory in the same process, by a given clock.
 
-Every piece that one end writes is one turn of the clock on its way, so that a test with a fake clock sees the same each time.
+Every write of one end takes one step of the clock to arrive, so that a test with a fake clock has the same order each time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HERE: Final = IPv4Address("TCP", "127.0.0.1", 0)
 
 @implementer(ITransport, IPushProducer)
 class End:
-    """What a protocol writes to. `clock` carries it; `far` is the other end's protocol once there is one."""
+    """A transport in memory. `clock` delivers its bytes; `far` is the other end once there is one."""
 
     disconnecting = disconnected = False
     producer: Any = None
@@ -36,7 +36,7 @@ class End:
         self.far: End | None = None
 
     def write(self, data: bytes) -> None:
-        """On its way, unless this end was closed."""
+        """Sends the data, unless this end was closed."""
         if not self.disconnecting and data:
             self._clock.callLater(0, partial(self._carry, data))
 
@@ -44,7 +44,7 @@ class End:
         self.write(b"".join(pieces))
 
     def loseConnection(self) -> None:  # noqa: N802
-        """Closed when what was written has arrived."""
+        """Closes the connection after the bytes already written have arrived."""
         if not self.disconnecting:
             self.disconnecting = True
             self._clock.callLater(0, self.close)
@@ -52,14 +52,14 @@ class End:
     abortConnection = loseConnection  # noqa: N815
 
     def close(self, reason: BaseException | None = None) -> None:
-        """Both ends hear that it is over."""
+        """Closes both ends, with the same reason."""
         for end in (self, self.far):
             if end is not None and not end.disconnected:
                 end.disconnecting = end.disconnected = True
                 end.near.connectionLost(_failure(reason or ConnectionDone()))
 
     def hear(self, data: bytes) -> None:
-        """Something arrives here."""
+        """Delivers data to the protocol of this end."""
         if not self.disconnected:
             self.near.dataReceived(data)
 
@@ -76,19 +76,19 @@ class End:
         self.producer = None
 
     def pauseProducing(self) -> None:  # noqa: N802
-        """Nobody here says too much."""
+        """Ignored: no end writes too much here."""
 
     def resumeProducing(self) -> None:  # noqa: N802
-        """Nobody here says too much."""
+        """Ignored: no end writes too much here."""
 
     def stopProducing(self) -> None:  # noqa: N802
         self.loseConnection()
 
     def setTcpNoDelay(self, _enabled: bool) -> None:  # noqa: N802
-        """There is no TCP."""
+        """Ignored: there is no TCP."""
 
     def setTcpKeepAlive(self, _enabled: bool) -> None:  # noqa: N802
-        """There is no TCP."""
+        """Ignored: there is no TCP."""
 
     def _carry(self, data: bytes) -> None:
         if self.far is not None:
@@ -97,13 +97,13 @@ class End:
 
 @implementer(IStreamClientEndpoint)
 class MemoryEndpoint:
-    """Leads to `server`, a factory; None: nobody listens there."""
+    """An endpoint that connects to `server`, a factory; None refuses every connection."""
 
     def __init__(self, server: Any, clock: Clock) -> None:
         self.server, self._clock = server, clock
 
     def connect(self, factory: Any) -> Deferred[Any]:
-        """A protocol of `factory`, connected with one of the server's."""
+        """Returns a protocol of `factory`, connected to one of the server's."""
         there = self.server.buildProtocol(HERE) if self.server is not None else None
         if there is None:
             return fail(_refused())

@@ -1,4 +1,4 @@
-"""Documents that are made to cost whoever reads them; a process of its own posts them without pause."""
+"""Documents made to be expensive to parse; a separate process posts them without pause."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ DOCUMENTS: Final = {
 
 
 def posted(document: bytes) -> bytes:
-    """A document on its way over HTTP, on a connection that is kept."""
+    """A document as an HTTP request on a persistent connection."""
     return b"POST /ncip HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(document) + document
 
 
 def post_without_pause(port: int, connections: int, go_on: Callable[[], bool]) -> int:
-    """Post every document again and again over so many connections, until `go_on` says no: how many were answered."""
+    """Posts every document repeatedly over so many connections, until `go_on` returns False; returns the number of replies."""
     counts = [0] * connections
 
     def post(mine: int) -> None:
@@ -89,7 +89,7 @@ def _answered(port: int, document: bytes) -> bool:
 
 
 def main(port: int, connections: int, seconds: float) -> None:
-    """Post for so many seconds, and print how many documents were answered."""
+    """Posts for so many seconds, and prints how many documents were answered."""
     end = time.monotonic() + seconds
     print(post_without_pause(port, connections, lambda: time.monotonic() < end))  # noqa: T201  # the process's answer
 

@@ -1,4 +1,4 @@
-"""A simulated partner library on a real socket: it answers our documents, and ships and receives on its own."""
+"""A simulated partner library on a real socket: it replies to our documents, and ships and receives on its own."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ XML = b'application/xml; charset="utf-8"'
 
 @dataclass(slots=True)
 class PartnerLibrary:
-    """One library: `agency` at `gateway_url`, which knows it by `secret`.
+    """One library: `agency`, which uses the gateway at `gateway_url` with its `secret`.
 
-    `post` sends a document; `later(seconds, f)` is the reactor's callLater. `ships_after_s` is None for a library that only
-    ships when it is told to. `shelf` are its copies, for who looks; `script` says how the next documents are treated; `seen` is
+    `post` sends a document; `later(seconds, f)` is the reactor's callLater. `ships_after_s` is None for a library that ships
+    only on command. `shelf` holds its copies, for LookupItemSet; `script` holds the manners of its next replies; `seen` holds
     every document with its instant.
     """
 
@@ -51,12 +51,12 @@ class PartnerLibrary:
     bodies: list[bytes] = field(default_factory=list)
 
     def site(self) -> Any:
-        """What listens at the partner's address."""
+        """Returns the site that listens at the partner's address."""
         found: Any = server.Site
         return found(_Responder(self))
 
     def treat(self, body: bytes) -> tuple[Manner, bytes]:
-        """How a document is treated, and the reply if there is one."""
+        """Handles a document by the next scripted manner, or accepts it; returns that manner and the reply's document."""
         how = self.script.popleft() if self.script else ACCEPT
         message = codec.decode(body)
         if how.taken:
@@ -66,18 +66,18 @@ class PartnerLibrary:
         return how, reply(message, self.agency, how.problem, how.words, self.shelf)
 
     async def say(self, service: str, *words: str) -> Message:
-        """Send a document in shorthand to the gateway, and its reply."""
+        """Sends a document in shorthand to the gateway, and returns its reply."""
         message = written(service, words, self.agency, self.us, self.secret, self.now())
         posted = await self.post(self.gateway_url, codec.encode(message, DIALECTS["direct"]), 20)
         return codec.decode(posted.body)
 
     async def ship(self, request: str, item: str) -> Message:
-        """The copy leaves for the borrower under the borrower's RequestId."""
+        """Sends ItemShipped for the copy, under the borrower's RequestId."""
         due = calendar.civil(self.now()) + timedelta(days=WAY_HOME_DAYS)
         return await self.say("ItemShipped", f"request={self.us}:{request}", f"item={self.agency}:{item}", f"due={due}")
 
     async def receive(self, request: str, item: str) -> Message:
-        """The copy is home again."""
+        """Sends ItemReceived: the copy is back at its owner."""
         return await self.say("ItemReceived", f"request={self.us}:{request}", f"item={self.agency}:{item}")
 
     def _act_on(self, message: Message) -> None:
@@ -97,13 +97,13 @@ class PartnerLibrary:
             LOG.exception("lab.partner_failed", agency=self.agency)
 
     def _withdrawn(self, request: str) -> bool:
-        """Whether the borrower has taken a request back."""
+        """Whether the borrower has cancelled a request."""
         told = [message for message in self.seen if message.service == "CancelRequestItem"]
         return any(message.text("RequestId/RequestIdentifierValue") == request for message in told)
 
 
 class _Responder(resource.Resource):
-    """The partner's NCIP responder; a scripted manner may break the line or say 503 instead."""
+    """The partner's NCIP responder; a scripted manner may break the connection or reply 503 instead."""
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 

@@ -1,4 +1,4 @@
-"""A gateway, its partners, a mailbox and the people who use it, all on real sockets of this machine in one process."""
+"""A gateway, its partners, a mailbox and its users, all on real sockets of this machine in one process."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _endpoint: Any = serverFromString  # it has no types
 
 
 class Party:
-    """Partners and a mailbox, and somebody who speaks for the discovery system.
+    """Partners, a mailbox, and a client that acts as the discovery system.
 
-    A partner ships what it is asked for after `ships_after_s` seconds; None = it only answers.
+    A partner ships a requested copy after `ships_after_s` seconds; None = it only replies.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Party:
         self.discovery = PartnerLibrary(DISCOVERY, "HKU", url, PASSWORD, post, reactor.callLater, clock)
 
     async def start(self) -> None:
-        """Listen."""
+        """Starts listening."""
         for agency, port in self._ports.partners.items():
             await self._listen(port, self.partners[agency].site())
         await self._listen(self._ports.smtp, self.mailbox)
 
     async def stop(self) -> None:
-        """Stop listening."""
+        """Stops listening."""
         for port in self._listening:
             await port.stopListening()
 
@@ -57,7 +57,7 @@ class Party:
 
 
 async def start_gateway(path: Path, ports: Ports, reactor: Any, clock: Callable[[], datetime] = now) -> Daemon:
-    """The daemon of a configuration, in this process."""
+    """Starts the daemon of a configuration in this process."""
     daemon = Daemon(gateway.load(path, environment(ports)), reactor, clock, environment(ports))
     await daemon.start()
     return daemon

@@ -1,4 +1,4 @@
-"""The days of a simulated consortium: readers who wish, collect and bring back; nights with rounds; diggers and whims."""
+"""The days of a simulated consortium: readers request, collect and return; nightly rounds, network cuts and chance events."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from hkall_gateway.store.unit import Unit
 
 P = Position
 OUTAGES: Final = 0.06
-"""The chance that a library is cut off from the world on a given day, for hours or days."""
+"""The chance that a library loses its network on a given day, for hours or days."""
 REGRETS, DEADLINES, NO_SHOWS, LATECOMERS = 0.12, 0.1, 0.15, 0.12
-"""Chances: that a wish is taken back, that it has a last day, that nobody collects it, that a reader keeps it too long."""
+"""Chances that a request is cancelled, has a last day, or is not collected, and that a reader keeps the book too long."""
 READING_DAYS, TOO_LONG_DAYS, DEADLINE_DAYS = (1.0, 12.0), (14.0, 24.0), (1, 8)
 
 
@@ -40,7 +40,7 @@ class People(Staff):
     # ---- the day
 
     def live(self, day: datetime) -> None:
-        """Everything that people do on the day that begins at `day` in Hong Kong."""
+        """Plays all actions of the day that begins at `day` in Hong Kong."""
         for agency in self.all.worlds:
             self._night(agency, day)
             if self.all.trouble.loss and self.happens(OUTAGES):
@@ -69,7 +69,7 @@ class People(Staff):
         return self.all.do(agency, lambda world: finished(world.rounds.run_due()) or True) is not None
 
     def _refresh(self, agency: str) -> None:
-        """The nightly load of what stands on whose shelf."""
+        """Loads the availability of the other libraries' books, as each night."""
         states = {item: "Available On Shelf" if b.place == "shelf" else "On Loan" for item, b in self.books.items()}
         known = self._known.setdefault(agency, {})
         news = [(item, status) for item, status in states.items() if item.agency != agency and known.get(item) != status]
@@ -77,7 +77,7 @@ class People(Staff):
             known.update(news)
 
     def _have_whims(self, agency: str) -> None:
-        """What readers and staff do now and then with what is open."""
+        """Plays the chance events of readers and staff on the open requests."""
         if not self.all.up(agency):
             return
         for request in self.ask(agency, lambda unit: unit.open_list()):
@@ -88,7 +88,7 @@ class People(Staff):
     # ---- readers
 
     def wish(self, agency: str) -> None:
-        """A reader asks for a title that another library has; some readers ask far more often than others."""
+        """Places a reader's request for a title that another library has; some readers ask far more often than others."""
         patrons = self.all.worlds[agency].start.patrons
         reader = patrons[min(self.draw.randrange(len(patrons)), self.draw.randrange(len(patrons)))].barcode
         title, number = self.draw.choice(self._titles[agency]), f"d-{next(self._numbers)}"
@@ -112,7 +112,7 @@ class People(Staff):
         return reply is not None
 
     def waits(self, agency: str, request: Request) -> None:
-        """The reader comes for it in the next days, or never."""
+        """Schedules the reader's visit in the next days, or none."""
         if not self.happens(NO_SHOWS):
             self.later(self.draw.uniform(0.05, 4), lambda: self._collect_if_there(agency, request.id))
 
@@ -122,7 +122,7 @@ class People(Staff):
             self._collect(agency, request, self.books[request.item])
 
     def _collect(self, agency: str, request: Request, book: Book) -> None:
-        """A reader comes to the counter for a book that waits, and brings it back some days later."""
+        """Lets a reader collect a waiting book, and bring it back some days later."""
         lent = self.check_out(agency, request.patron, book)
         if not lent or (self.happens(FUMBLED) and self.check_in(agency, book, undo=True)):
             self.all.after(SOON, lambda: self._collect_if_there(agency, request.id))
@@ -132,13 +132,13 @@ class People(Staff):
         self.later(days, lambda: self.bring_back(agency, book))
 
     def bring_back(self, agency: str, book: Book) -> None:
-        """To the counter where it was lent, unless it went another way meanwhile."""
+        """Returns the book at the counter that lent it, unless it was moved meanwhile."""
         if book.place == "reader" and book.holder == agency:
             self.take_in(agency, book)
 
 
 def _elsewhere(agency: str, books: list[Book]) -> list[str]:
-    """The titles that other libraries have and this one has not."""
+    """The titles that other libraries have and this one lacks."""
     return sorted({b.bib_id for b in books} - {b.bib_id for b in books if b.item.agency == agency})
 
 

@@ -23,19 +23,19 @@ LEAVING_S: Final = 30.0
 
 
 class NoServer(Exception):
-    """The server did not come up; its own words say why."""
+    """The server did not start; the text holds its own output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server: where its socket and its programs are, and the process that owns all others."""
+    """A running server: the folders of its socket and its programs, and its main process."""
 
     folder: Path
     programs: Path
     pid: int
 
     def url(self, database: str = "postgres") -> str:
-        """What `[database] url` says of one of its databases."""
+        """Returns the `[database] url` of one of its databases."""
         return f"postgresql+psycopg://{RUNNER}@/{database}?host={self.folder}"
 
 
@@ -61,7 +61,10 @@ def server(found: Path, settings: Sequence[str]) -> Iterator[Server]:
 
 
 def ask(found: Server, statement: str, database: str = "postgres") -> str:
-    """What psql prints for a statement outside any transaction, its values alone. CalledProcessError if it is refused."""
+    """Returns the output of psql for a statement outside any transaction, its values alone.
+
+    Raises CalledProcessError if the statement is refused.
+    """
     where = ["--host", str(found.folder), "--username", RUNNER, "--dbname", database]
     command: list[str | Path] = [
         found.programs / "psql",
@@ -81,7 +84,7 @@ def _run(program: Path, *arguments: str) -> None:
 
 
 def _as_runner() -> dict[str, object]:
-    """initdb and postgres refuse to run as root."""
+    """Arguments for subprocess that drop root's rights: initdb and postgres refuse to run as root."""
     return {"user": RUNNER, "group": RUNNER, "extra_groups": []} if os.geteuid() == 0 else {}
 
 

@@ -1,7 +1,7 @@
-"""Plays scenario files: each line does something or says what must be true, and the first difference is reported.
+"""Plays scenario files: each line is a step or an assertion, and the first difference is reported.
 
-The grammar is lines.py's GRAMMAR; documents are written as shorthand.py says. After every line that does something the
-courier delivers what is due. What was sent, to a partner or a patron, and was not expected is a difference at the end.
+The grammar is lines.py's GRAMMAR; documents are written as shorthand.py says. After every step the courier delivers the due
+messages. A message to a partner or a patron that no line expects is a difference at the end.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def _round(name: str) -> Round:
 
 
 ROUNDS: Final[dict[str, Round]] = {name: _round(name) for name in rounds.ROUNDS}
-"""What time alone does, by name; each is run as the nightly job would run it."""
+"""The rounds that depend on time alone, by name; each is run as the nightly job would run it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """One file that was played. `failure` is "" where everything agreed."""
+    """The result of one file. `failure` is "" where it agreed with the gateway."""
 
     path: Path
     failure: str
@@ -49,9 +49,9 @@ def play(
     rounds: Mapping[str, Round] = ROUNDS,
     command_line: CommandLine | None = None,
 ) -> World:
-    """Play one file in memory, or in the empty database of `engine`; the world as it is at the end.
+    """Plays one file in memory, or in the empty database of `engine`; returns the world as it is at the end.
 
-    `command_line(world, words)` runs one command and answers what it printed. Raises Difference or BadLine.
+    `command_line(world, words)` runs one command and returns its output. Raises Difference or BadLine.
     """
     stage = Stage(path.parent, engine, rounds, command_line)
     try:
@@ -80,7 +80,7 @@ def replay(
     rounds: Mapping[str, Round] = ROUNDS,
     command_line: CommandLine | None = None,
 ) -> Iterator[Played]:
-    """Play files one after another, each in a world and a database of its own; how each went."""
+    """Plays files one after another, each in a world and a database of its own; yields the results."""
     for path in paths:
         try:
             play(path, open_engine(), rounds, command_line).close()
@@ -126,4 +126,4 @@ VERBS: Final[Mapping[str, Callable[[Stage, Line], None]]] = {
 # fmt: on
 
 _STIRRING: Final = frozenset({"sip2", "ncip", "cli", "wait", "time", "round", "restart"})
-"""Verbs after which the courier goes round."""
+"""Verbs after which the courier delivers."""

@@ -1,4 +1,4 @@
-"""Partner libraries that do what a script tells them: they take our documents, answer as told, and remember what came."""
+"""Partner libraries controlled by a script: they accept our documents, reply as told, and record the documents."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _TIMES: Final = re.compile(r"(.*?)(?:\s+x([1-9][0-9]*))?")
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a partner treats a document. `taken`: it has read it, so that it takes effect there; `words`: what its reply says.
+    """How a partner treats a document.
 
-    `wait_s`: so long it wants to be left alone. `document`: its whole reply, as it stands in a file.
+    `taken`: it has read it, so that it takes effect there; `words`: the fields of its reply; `wait_s`: the Retry-After of its
+    reply; `document`: its whole reply, as it stands in a file.
     """
 
     kind: str
@@ -44,16 +45,16 @@ OK: Final = Manner("ok", taken=True)
 MANNERS: Final[Mapping[str, Manner]] = {
     "ok": OK,
     "503": Manner("503", taken=False),
-    "504": Manner("504", taken=True),  # what stands in front of the partner has not waited for its reply
-    "nonsense": Manner("nonsense", taken=True),  # it has read the document, and nobody can read its reply
-    "cut": Manner("cut", taken=True),  # the line breaks after the document and before its reply
-    "silence": Manner("silence", taken=False),  # the document is lost on the way, nobody ever replies
-    "away": Manner("away", taken=False),  # nobody listens at the address: nothing leaves us
+    "504": Manner("504", taken=True),  # the proxy in front of the partner has not waited for its reply
+    "nonsense": Manner("nonsense", taken=True),  # it has read the document, and its reply is unreadable
+    "cut": Manner("cut", taken=True),  # the connection breaks after the document and before its reply
+    "silence": Manner("silence", taken=False),  # the document is lost on the way, no reply ever comes
+    "away": Manner("away", taken=False),  # the address has no listener: no byte is sent
 }
 
 
 def manner(text: str, folder: Path = Path()) -> tuple[Manner, int]:
-    """What `ok`, `ok due=2017-03-25`, `Problem Unknown Item`, `503 x3`, `503 after 20m` … tell a partner to do, and how often.
+    """Parses a partner's manner and its count: `ok`, `ok due=2017-03-25`, `Problem Unknown Item`, `503 x3`, `503 after 20m` …
 
     `folio/request-item.xml` is a reply as it stands in a file of `folder`. Raises ValueError for other words.
     """
@@ -76,9 +77,9 @@ def manner(text: str, folder: Path = Path()) -> tuple[Manner, int]:
 class Peers:
     """All partner libraries at once, found by their address.
 
-    `bodies` is every document that any of them took, as it was on the wire. A partner without a script accepts whatever
-    carries the `secret` of its agency; another one gets the Problem that a real partner gives. It answers LookupItemSet from
-    its `holdings`; `shelves` says what a copy is really doing where that is something else.
+    `bodies` is every document that any of them took, as it was on the wire. A partner without a script accepts every document
+    with the `secret` of its agency; for another secret it returns the Problem that a real partner gives. It answers
+    LookupItemSet from its `holdings`; `shelves` overrides the status of single copies.
     """
 
     def __init__(self, urls: Mapping[str, str], secret: Callable[[str], str], holdings: Sequence[Holding] = ()) -> None:
@@ -89,23 +90,23 @@ class Peers:
         self.bodies: list[bytes] = []
 
     def script(self, agency: str, manner: Manner, times: int = 1) -> None:
-        """Treat the next `times` documents so; after them the partner accepts again."""
+        """Sets the manner of the next `times` documents; after them the partner accepts again."""
         self._script[agency].extend([manner] * times)
 
     def arrived(self, agency: str) -> Message | None:
-        """The oldest document that this partner took and nobody has asked for yet; None when there is none."""
+        """Removes and returns the oldest document that this partner took and no line has asked for; None when there is none."""
         return self._arrived[agency].popleft() if self._arrived[agency] else None
 
     def unasked(self) -> list[str]:
-        """What arrived and nobody asked for, as "AGENCY Service"."""
+        """Lists the documents that arrived and that no line asked for, as "AGENCY Service"."""
         return [f"{agency} {message.service}" for agency, queue in sorted(self._arrived.items()) for message in queue]
 
     def unplayed(self) -> list[str]:
-        """Scripted manners that no document met, as "AGENCY answers …"."""
+        """Lists scripted manners that no document met, as "AGENCY answers …"."""
         return [f"{agency} answers {m.kind}" for agency, queue in sorted(self._script.items()) for m in queue]
 
     async def post(self, url: str, body: bytes, timeout_s: float) -> Posted:  # noqa: ARG002  # time stands still here
-        """What the way out calls instead of HTTP."""
+        """Takes the place of an HTTP client's post."""
         agency = self._urls[url]
         how = self._script[agency].popleft() if self._script[agency] else OK
         message = codec.decode(body)
@@ -141,10 +142,9 @@ ABOUT_VERSIONS: Final = "LookupVersion"
 
 
 def reply(message: Message, agency: str, problem: str = "", words: Sequence[str] = (), shelf: Sequence[Holding] = ()) -> bytes:
-    """A partner's answer: what the reply has in common with the question, and `words` in shorthand, or a Problem of this type.
+    """A partner's reply: the fields that it shares with the request, and `words` in shorthand, or a Problem of this type.
 
-    `shelf` are its copies, for who looks.
-    What comes Pending says nothing else.
+    `shelf` holds its copies, for LookupItemSet. A reply that is Pending has no further fields.
     """
     if message.service == ABOUT_VERSIONS:
         return codec.encode(Message(f"{ABOUT_VERSIONS}Response", {"VersionSupported": list(SUPPORTED)}), DIALECTS["direct"])
@@ -167,7 +167,7 @@ def reply(message: Message, agency: str, problem: str = "", words: Sequence[str]
 
 
 def _titles(message: Message, shelf: Sequence[Holding]) -> Fields:
-    """The copies of a title, known by the partner's own number or by the catalogue's."""
+    """The copies of a title, given by the partner's own number or by the catalogue's."""
     number = message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
     copies = [_copy(copy) for copy in shelf if number in {copy.bib_id, copy.local_bib_id}]
     found: Fields = {"HoldingsSet": [{"ItemInformation": copies}]}

@@ -1,4 +1,4 @@
-"""A configured gateway in a folder: the demo's, and that of the tests with real sockets."""
+"""Writes a configured gateway into a folder: the demo's, and that of the tests with real sockets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where everything listens on this machine; `partners` by agency."""
+    """The port numbers of all listeners on this machine; `partners` by agency."""
 
     sip2: int = 6001
     ncip: int = 8080
@@ -56,12 +56,12 @@ def secret_variable(agency: str) -> str:
 
 
 def environment(ports: Ports) -> dict[str, str]:
-    """The variables that the configuration names."""
+    """The environment variables that the configuration names, with their values."""
     return {secret_variable(agency): PASSWORD for agency in (*ports.partners, DISCOVERY)}
 
 
 def write_environment(config: Path, ports: Ports) -> Path:
-    """A file beside the configuration that a shell reads: where it is, its secrets, and the terminals' password."""
+    """Writes a shell file beside the configuration: its path, its secrets, and the terminals' password."""
     variables = {"HKALL_CONFIG": str(config.resolve()), "PASSWORD": PASSWORD, **environment(ports)}
     path = config.with_name("environment")
     private(path)
@@ -77,10 +77,10 @@ def write_config(
     keys: Keys | None = None,
     callers: Mapping[str, object] | None = None,
 ) -> Path:
-    """gateway.toml and policy.toml in `folder`; the path of the first.
+    """Writes gateway.toml and policy.toml in `folder`; returns the path of the first.
 
-    The demo's policy decides, as published, what a site has to decide; any other text takes its place. `keys` are further
-    ones, by their table's name; `callers` are keys of each terminal and of the discovery system.
+    The demo's policy takes the published values wherever a site has to decide; `policy`, a text, replaces it. `keys` are
+    further ones, by their table's name; `callers` are keys of each terminal and of the discovery system.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "policy.toml").write_text(decided_policy() if policy is None else policy, encoding="utf-8")
@@ -103,7 +103,7 @@ def furnish(
     patrons: Path = DEMO_FILES / "patrons.csv",
     holdings: Path = DEMO_FILES / "holdings.csv",
 ) -> None:
-    """The database of a configuration, brought to the present revision and filled from two files."""
+    """Upgrades the database of a configuration to the present revision and fills it from two files."""
     config = gateway.load(path, environ)
     engine = open_engine(config.database.url)
     schema.upgrade(engine)
@@ -157,7 +157,7 @@ listen = ["tcp:{sip2}:interface=127.0.0.1"]
 
 
 def _with(text: str, keys: Keys) -> str:
-    """Further keys at the head of their tables; one that stands there already is replaced, a missing table added."""
+    """Adds keys at the head of their tables; an existing key is replaced, a missing table added."""
     for name, values in keys.items():
         head, _, rest = text.partition(f"[{name}]\n")
         own, _, others = rest.partition("\n\n")
@@ -167,7 +167,7 @@ def _with(text: str, keys: Keys) -> str:
 
 
 def decided_policy() -> str:
-    """A policy file with whatever a site has to decide, as published."""
+    """Returns a policy file with every decision that a site has to make, as published."""
     decided = [row for row in ROLES if row.role in TERMINALS.values()]
     roles = [_table("[[roles]]", role=row.role, messages=list(row.messages)) for row in decided]
     return "\n".join([*roles, _table("[retention]", anonymise_days=Retention().anonymise_days)])

@@ -1,12 +1,13 @@
 """NCIP documents in one line: `ItemShipped request=HKU:R1-1 item=C1 due=2017-04-20`, to write them and to compare them.
 
-A key is a short name of `KEYS` or a path of the content model (`LoanedItem/RenewalCount`). Its value is
+A key is a short name of `KEYS` or a path of the content model (`LoanedItem/RenewalCount`). Its value is one of these:
+
 - an identity, `AGENCY:VALUE` or `VALUE` alone: when writing, the agency is then the one named in `KEYS`; when comparing,
   any agency is right;
 - a day, `2017-04-20`: when writing, its last second in Hong Kong; when comparing, the day in Hong Kong of the instant that
   the document names. An instant, `2017-03-01T10:00+08:00`, is compared to the second;
 - `yes` for an empty element;
-- anything else as it stands. When comparing, `*` stands for any text. `none` says that there is no such element.
+- any other text, written as it is. When comparing, `*` stands for any text. `none` says that there is no such element.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ HEADER = "InitiationHeader"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Where a short key's value stands: `paths` are tried in this order, the first that the service knows is written.
+    """The place of a short key's value: `paths` are tried in this order, the first that the service knows is written.
 
-    `value` is the identity's own text below the path, "" for a plain text; `whose` agency names it where none is said;
-    `fixed` stands beside it in the document.
+    `value` is the path of the identity's own text below it, "" for a plain text; the agency field names the agency that is
+    used where the text has none; `fixed` stands beside it in the document.
     """
 
     name: str
@@ -74,11 +75,11 @@ FILLED: Mapping[str, tuple[tuple[str, str], ...]] = {
     "CancelRequestItem": (("RequestType", "Loan"),),
     "ItemRequestCancelled": (("RequestType", "Loan"),),
 }
-"""What every document of a service holds, whether a line says it or not."""
+"""Fields that every document of a service has, even if the line does not name them."""
 
 
 def written(service: str, words: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> Message:
-    """The message that a line says. Raises ValueError for a service or a key that NCIP does not have."""
+    """The message that a line describes. Raises ValueError for a service or a key that NCIP does not have."""
     if service not in SHAPES:
         raise ValueError(f"{service} is no NCIP service; {_nearest(service, SHAPES)}")
     fields: dict[str, Any] = {
@@ -107,12 +108,12 @@ def said(service: str, words: Iterable[str], speaker: str, listener: str) -> dic
 
 
 def differences(message: Message, expected: Iterable[str]) -> list[str]:
-    """What a message says otherwise than a line expects, each as `key=value` the way the line would say it."""
+    """Lists the values in which a message differs from a line, each as `key=value` in the line's notation."""
     return [f"{key}={found}" for key, wanted in map(pair, expected) if (found := _other(message, key, wanted)) is not None]
 
 
 def fits(text: str, pattern: str) -> bool:
-    """Whether a text is what a pattern says, `*` standing for any text."""
+    """Whether a text matches a pattern, in which `*` stands for any text."""
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
 
 
@@ -142,13 +143,13 @@ def _say(fields: dict[str, Any], service: str, name: str, value: str, agencies: 
 
 
 def _names(service: str) -> list[str]:
-    """The keys that a service takes, then the elements that stand in it."""
+    """The keys that a service accepts, then its elements."""
     keys = [key.name for key in _KEYS if any(_knows(service, path) for path in key.paths)]
     return keys + [name for name in ELEMENTS[service].children if name != HEADER]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """The known names that look like one that is not, else all of them."""
+    """The known names that resemble an unknown one, else all of them."""
     folded = {one.casefold(): one for one in known}
     near = get_close_matches(name.casefold(), folded, n=3)
     return f"did you mean {' or '.join(folded[one] for one in near)}?" if near else f"one of {', '.join(folded.values())}"
@@ -181,7 +182,7 @@ def _put(fields: dict[str, Any], path: str, text: str) -> None:
 
 
 def _other(message: Message, name: str, wanted: str) -> str | None:
-    """None where the message says what is wanted, else what it says."""
+    """Returns None if the message has the wanted value, else the value that it has."""
     key = KEYS.get(name, Key(name, (name,)))
     found = [text for path in key.paths for text in _found(message, path, key, wanted)]
     if wanted == "none" or (wanted == "yes" and not found):
@@ -198,7 +199,7 @@ def _found(message: Message, path: str, key: Key, wanted: str) -> list[str]:
 
 
 def _day_of(text: str, wanted: str) -> str:
-    """An instant as the day or the instant that is compared with it; any other text as it is."""
+    """An instant as the day or the instant that is compared with it; any other text unchanged."""
     when = instant(text, calendar.HONG_KONG) if re.match(r"\d{4}-\d\d-\d\d", wanted) else None
     if when is None:
         return text

@@ -1,6 +1,6 @@
-"""Several libraries borrow from each other for some weeks, over lossy lines and while their gateways die; nothing may be lost.
+"""Simulates libraries that lend to each other for weeks, with network faults and crashes; no message may be lost.
 
-The same seed gives the same story to the byte: everything random is drawn from it, and ids and instants come from it too.
+The same seed gives the same log to the byte: every random value is drawn from it, and ids and instants follow from it too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Partner, 
 AGENCIES: Final = ("HKU", "CUHK", "HKUST", "POLYU", "CITYU", "HKBU", "LU", "EDUHK")
 BEGIN: Final = datetime(2017, 3, 1, tzinfo=calendar.HONG_KONG)
 SETTLE_DAYS: Final = 45
-"""So many days after the lines are whole, everything must have come to its end."""
+"""Days after the last fault within which every request must have ended."""
 READERS, TITLES, COPIES = 6, 60, 2
 TOTAL_QUOTAS: Final = (60, 6)
 WISHES: Final = 5
@@ -39,8 +39,11 @@ WISHES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is simulated. `loss`: the share of documents that go wrong; `crash`: gateways die at random commits; `database`: the
-    URL of a PostgreSQL database in which they live, each in a schema of its own, instead of SQLite in memory."""
+    """Parameters of a simulation.
+
+    `loss`: the share of documents that meet a fault; `crash`: gateways die at random commits; `database`: the URL of a
+    PostgreSQL database in which they live, each in a schema of its own, instead of SQLite in memory.
+    """
 
     libraries: int = 3
     days: int = 10
@@ -53,9 +56,9 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How it went. `broken` is everything that was lost or contradictory: it must be empty.
+    """The result. `broken` lists every loss and contradiction: it must be empty.
 
-    `ends`: requests by side and last position; `faults` and `events`: how often each thing happened to a line or a request.
+    `ends`: requests by side and last position; `faults` and `events`: how often each of them occurred.
     """
 
     setting: Setting
@@ -72,7 +75,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """A story before its first day: the gateways, the people, and who watches them."""
+    """A simulation before its first day: the gateways, the people, and the invariants' checker."""
 
     consortium: Consortium
     people: People
@@ -80,7 +83,7 @@ class Cast:
 
 
 def cast(setting: Setting, line: LineMaker = LossyLine) -> Cast:
-    """The libraries of a setting; `line` makes the lossy line between them. The caller closes the consortium."""
+    """The libraries of a setting; `line` makes the faulty connection between them. The caller closes the consortium."""
     draw = Random(setting.seed)  # noqa: S311  # a story, not a secret
     books = _books(setting, draw)
     stands_on = ground(setting.database)
@@ -92,7 +95,7 @@ def cast(setting: Setting, line: LineMaker = LossyLine) -> Cast:
 
 
 def simulate(setting: Setting, line: LineMaker = LossyLine) -> Report:
-    """Play it from the first wish until everything has settled, or until the bound is over."""
+    """Runs from the first request until everything has settled, or until the time limit."""
     story = cast(setting, line)
     try:
         settled_after = _play(setting, story)
@@ -103,7 +106,7 @@ def simulate(setting: Setting, line: LineMaker = LossyLine) -> Report:
 
 
 def simulate_all(settings: Sequence[Setting], jobs: int = 1) -> Iterator[Report]:
-    """Each in turn, or `jobs` at a time in processes of their own."""
+    """Runs each setting in turn, or `jobs` at a time in processes of their own."""
     if jobs < 2:
         yield from map(simulate, settings)
         return
@@ -112,7 +115,7 @@ def simulate_all(settings: Sequence[Setting], jobs: int = 1) -> Iterator[Report]
 
 
 def be_quiet() -> None:
-    """Nobody reads the gateways' own log here, and writing it takes a third of the time."""
+    """Silences the gateways' own log, which has no reader here; writing it takes a third of the time."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
@@ -152,7 +155,7 @@ def _report(setting: Setting, story: Cast, settled_after: timedelta) -> Report:
 
 
 def _books(setting: Setting, draw: Random) -> list[Book]:
-    """Each title stands in two libraries, so that a wish has somewhere else to go."""
+    """Each title has a copy in two libraries, so that a request has a second lender."""
     agencies, titles = AGENCIES[: setting.libraries], TITLES * setting.libraries
     owners = [(title, agency) for title in range(titles) for agency in draw.sample(agencies, min(COPIES, len(agencies) - 1))]
     return [Book(ItemKey(a, f"{a}{title:04}"), f"b{title:04}", holder=a) for title, a in owners]
@@ -185,8 +188,10 @@ def _start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holding, ...]
 
 
 def _partner(agency: str, rank: int) -> Partner:
-    """Every second library answers LookupRequest, every third wants to be asked for a renewal; all have the same priority, so
-    that the load is shared."""
+    """A partner row: every second library answers LookupRequest, every third must be asked for a renewal.
+
+    All have the same priority, so that the load is shared.
+    """
     return Partner(
         agency,
         agency,

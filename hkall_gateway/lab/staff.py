@@ -1,7 +1,7 @@
-"""The staff of a simulated consortium: metrics, stacks, bags on the road.
+"""The staff of a simulated consortium: circulation desks, stacks, bags on the road.
 
-A book is a physical thing: it is where somebody put it, whatever the gateways think. Staff read what their own gateway says
-and do what it tells them; when it is down or answers nothing they try again later.
+A book is a physical thing: it stays where a person put it, even if a gateway says otherwise. Staff follow the answers of their
+own gateway; when it is down or does not reply they try again later.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ P = Position
 PATIENT_DAYS: Final = 6
 REASONS: Final = ("not_on_shelf", "checked_out_locally", "damaged")
 NOT_FOUND, FORGOTTEN, UNFIT, FUMBLED = 0.12, 0.08, 0.03, 0.03
-"""Chances: that a paged copy is not sent, that its slip is lost for days, that it is found unfit when it is lent already, that
-a terminal cannot finish what it did."""
+"""Chances that a paged copy is not sent, that its pull slip is lost for days, that it is found unfit after it was lent, and
+that a terminal cannot finish its operation."""
 
 
 class Staff(Crew):
-    """Who scans, pulls, bags and sends home."""
+    """Staff members: they scan, pull, pack and send books home."""
 
     def __init__(self, consortium: Consortium, books: list[Book]) -> None:
         super().__init__(consortium, books)
         self._forgotten: dict[tuple[str, str], datetime] = {}
 
     def waits(self, agency: str, request: Request) -> None:
-        """A book stands on the hold shelf for its reader, who may come for it."""
+        """Called when a book is on the hold shelf for its reader; a subclass lets the reader collect it."""
 
     # ---- a counter
 
     def take_in(self, agency: str, book: Book) -> None:
-        """Scan it, and put it where the gateway says that it belongs."""
+        """Scans a book, and puts it where the gateway's reply sends it."""
         book.place, book.holder, book.since = "desk", agency, book.since if book.place == "desk" else self.all.now
         if self.check_in(agency, book):
             self._put(agency, book)
@@ -53,7 +53,7 @@ class Staff(Crew):
             self._send_home(agency, book, held)
 
     def _fumbled(self, agency: str, book: Book, held: Request) -> bool:
-        """The terminal takes the check-in back: the book lies on the desk, on loan as before."""
+        """Cancels the check-in at the terminal: the book lies on the desk, on loan as before."""
         return held.used and self.happens(FUMBLED) and self.check_out(agency, held.patron, book, undo=True)
 
     def _send_home(self, agency: str, book: Book, held: Request | None) -> None:
@@ -62,14 +62,14 @@ class Staff(Crew):
         self._bag(book, book.item.agency)
 
     def _bag(self, book: Book, to: str) -> None:
-        """Into the courier's bag; it is opened there one or two days later."""
+        """Puts a book into the courier's bag; the other library opens it one or two days later."""
         book.place, book.holder, book.since = "bag", to, self.all.now
         self.later(self.draw.uniform(0.6, 2.2), lambda: self.take_in(to, book))
 
     # ---- twice a day
 
     def work(self, agency: str) -> None:
-        """The pull list, what lies on the desk, what nobody collected, and the dead letters."""
+        """Works through the pull list, the books on the desk, uncollected books, and dead messages."""
         if not self.all.up(agency):
             self.all.after(SOON, lambda: self.work(agency))
             return
@@ -87,17 +87,17 @@ class Staff(Crew):
         book = self.books[request.item]
         if book.place != "shelf" or self.happens(NOT_FOUND):
             self.deed(agency, "decline", request, "not_on_shelf" if book.place != "shelf" else self.draw.choice(REASONS))
-        elif self.happens(FORGOTTEN):  # the slip has slipped behind the shelf
+        elif self.happens(FORGOTTEN):  # the pull slip was lost
             self._forgotten[agency, request.id] = self.all.now + timedelta(days=self.draw.uniform(1, 12))
         elif self.check_out(agency, f"{request.partner}-INST", book) and not self._unfit(agency, request):
             self._bag(book, request.partner)
 
     def _unfit(self, agency: str, request: Request) -> bool:
-        """Its back is broken: it is lent already, and does not leave all the same."""
+        """Declines a request by chance because its copy is damaged; True if the gateway took it."""
         return self.happens(UNFIT) and self.deed(agency, "decline", request, "damaged")
 
     def _look_at(self, agency: str, book: Book) -> None:
-        """What lies on the desk: to be scanned again, to be sent home unused, or nobody knows why it is here."""
+        """Handles a book on the desk: scan it again, send it home unused, or treat it as unknown."""
         held, days = self.holding(agency, book), self._days(book)
         if book.item.agency == agency or (held is None and days < 1):
             self.take_in(agency, book)
@@ -114,7 +114,7 @@ class Staff(Crew):
         return held.position is P.RECEIVED and (held.expired_pickup or (not self.busy and days > 1))
 
     def _nobody_knows_it(self, agency: str, book: Book, days: int) -> None:
-        """Its slip names the request: it is received unannounced; after some days without success it goes home as it came."""
+        """Handles an unknown book: receives it unannounced by the number on its pull slip; after some days sends it home."""
         asked = self.listed(agency, P.REQUESTED) + self.listed(agency, P.CANCELLING)
         waiting = [r for r in asked if self._is_for(agency, r, book)]
         if waiting and self.deed(agency, "receive", waiting[0], "unannounced", book):

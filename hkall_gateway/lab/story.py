@@ -27,7 +27,7 @@ LAST_DAY = ("The last day to collect it", "最後領取日期")
 
 
 class Teller:
-    """Prints what happens."""
+    """Prints the demo's steps."""
 
     def chapter(self, text: str) -> None:
         click.echo(f"\n{click.style('●', fg='green')} {text}")
@@ -40,7 +40,7 @@ class Teller:
 
 
 class Story:
-    """The story's time, its people and its gateway. Time is moved by hand, so that a loan of days takes seconds."""
+    """The demo's clock, people and gateway. Time is moved by hand, so that a loan of days takes seconds."""
 
     def __init__(self, reactor: Any, folder: Path) -> None:
         self._reactor, self._ahead = reactor, timedelta()
@@ -56,14 +56,14 @@ class Story:
         self.tell.chapter(f"{days} days later: {calendar.civil(self.now()):%A %d %B %Y}")
 
     async def until(self, happened: Any, what: str) -> Any:
-        """Wait until `happened()` is true, and its value."""
+        """Waits until `happened()` is true, and returns its value."""
         for _ in range(PATIENCE_S * 20):
             if found := happened():
                 return found
             await deferLater(self._reactor, 0.05, lambda: None)
         raise TimeoutError(f"{what} did not happen within {PATIENCE_S} s")
 
-    # ---- what people do
+    # ---- actions of people
 
     async def discovery(self, service: str, *words: str) -> Message:
         self.tell.wire("NCIP >", f"{service} {' '.join(words)}")
@@ -72,7 +72,7 @@ class Story:
         return reply
 
     async def heard(self, partner: PartnerLibrary, service: str, already: int) -> Message:
-        """The next document of this service that a partner was sent."""
+        """Waits for the next document of this service that a partner received."""
         found: Message = await self.until(
             lambda: next((m for m in partner.seen[already:] if m.service == service), None), f"{service} to {partner.agency}"
         )
@@ -81,7 +81,7 @@ class Story:
 
 
 def _short(message: Message) -> str:
-    """A document as one line: its service and what it is about."""
+    """A document as one line: its service and its request, copy and due date, or its Problem."""
     problem = message.text("Problem/ProblemType")
     if problem:
         return f"{message.service}: {problem} ({message.text('Problem/ProblemDetail')})"
@@ -94,7 +94,7 @@ def _short(message: Message) -> str:
 
 
 async def tell_story(reactor: Any) -> None:
-    """The whole story; raises if any step goes otherwise than told."""
+    """Plays the whole demo; raises if a step has another result than the script says."""
     with tempfile.TemporaryDirectory() as folder:
         story = Story(reactor, Path(folder))
         logs.configure((Path(folder) / "log.jsonl").open("ab"), story.now, "info", b"demo")
@@ -176,7 +176,7 @@ async def _journal(story: Story, gateway: Daemon) -> None:
 
 
 def _line(pattern: str, story: Story) -> str:
-    """A SIP2 line of this moment."""
+    """Fills in a SIP2 line's pattern with the present time, card and copy."""
     local = story.now().astimezone(calendar.HONG_KONG)
     stamp = f"{local:%Y%m%d}    {local:%H%M%S}"
     return pattern.format(t=stamp, blank=" " * 18, card=CARD, copy=COPY, place=setup.LOCATION)

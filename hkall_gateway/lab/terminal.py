@@ -1,4 +1,4 @@
-"""A simulated terminal on a real socket: one line out, one line back, with sequence numbers and checksums."""
+"""A simulated terminal on a real socket: sends lines and reads replies, with sequence numbers and checksums."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hkall_gateway.sip2.codec import checksum
 
 
 class Terminal(Protocol):
-    """A connection to a gateway. `overhear(direction, line)` is told every line, for those who narrate."""
+    """A connection to a gateway. `overhear(direction, line)` is called for every line, for output such as the demo's."""
 
     def __init__(self, overhear: Callable[[str, str], None]) -> None:
         self._overhear = overhear
@@ -25,7 +25,7 @@ class Terminal(Protocol):
         self.closed: Deferred[None] = Deferred()
 
     def ask(self, line: str) -> Deferred[str]:
-        """Send a line without its end; fires with the reply without its end."""
+        """Sends a line without its end; fires with the reply without its end."""
         number, self._number = self._number, (self._number + 1) % 10
         whole = f"{line}AY{number}AZ".encode()
         self._overhear(">", line)
@@ -46,7 +46,7 @@ class Terminal(Protocol):
         self.closed.callback(None)
 
     def hang_up(self) -> None:
-        """Close the line."""
+        """Closes the connection."""
         transport: Any = self.transport
         transport.loseConnection()
 
@@ -62,11 +62,11 @@ class Terminal(Protocol):
 
 
 def _in_silence(_direction: str, _line: str) -> None:
-    """Nobody listens."""
+    """Ignores the line."""
 
 
 async def call(reactor: Any, port: int, overhear: Callable[[str, str], None] = _in_silence) -> Terminal:
-    """Connect to a gateway on this machine."""
+    """Connects to a gateway on this machine."""
     factory: Any = Factory.forProtocol(lambda: Terminal(overhear))  # any callable makes a protocol
     connected: Any = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory)
     return connected  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""SIP2 without sockets: a terminal's line goes in, the reply comes out, with sequence numbers and checksums."""
+"""SIP2 without sockets: takes a terminal's line and returns the reply, with sequence numbers and checksums."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _SEALED: Final = re.compile(rb"(AY([0-9]))?AZ[0-9A-F]{4}\Z")
 
 
 class PlainSecrets:
-    """A terminal's password is its stored text itself: nothing here is worth a hash."""
+    """Compares a terminal's password with the stored text itself: no secret of a test is worth a hash."""
 
-    async def verify(self, subject: str, stored: str, secret: str) -> bool:  # noqa: ARG002  # the door's own shape
+    async def verify(self, subject: str, stored: str, secret: str) -> bool:  # noqa: ARG002  # the protocol's own signature
         return stored == secret
 
 
 @dataclass(slots=True)
 class Seal:
-    """What a terminal puts behind each line and looks for behind each reply. `number` is that of its next line, 0 to 9."""
+    """Adds the sequence number and checksum to each line, and checks those of each reply. `number` is the next one, 0 to 9."""
 
     encoding: str
     number: int = 0
 
     def sealed(self, said: str) -> bytes:
-        """The line as it goes on the wire; one that ends in AY and a digit keeps that number."""
+        """The line as it is sent; one that ends in AY and a digit keeps that number."""
         named = _NUMBERED.search(said)
         number = int(named[1]) if named else self.number
         self.number = (number + 1) % 10
@@ -52,7 +52,7 @@ class Seal:
         return body + checksum(body) + b"\r"
 
     def opened(self, reply: bytes) -> str:
-        """A reply without its end; ValueError if its checksum is wrong or its number not the one that was asked."""
+        """A reply without its end; ValueError if its checksum or its sequence number is wrong."""
         body = reply.strip(b"\r\n")
         seal = _SEALED.search(body)
         if seal is None or body[-4:] != checksum(body[:-4]):
@@ -95,13 +95,13 @@ class Terminals:
         )
 
     def ask(self, login: str, said: str) -> str:
-        """The reply to a line, without its end; "" when nothing came back."""
+        """Returns the reply to a line, without its end; "" when there was none."""
         line = self._lines.get(login) or self._connect(login)
         reply = self.wire(line, line.seal.sealed(said))
         return line.seal.opened(reply) if reply else ""
 
     def wire(self, line: Line, data: bytes) -> bytes:
-        """What comes back for some bytes."""
+        """Sends some bytes; returns the bytes of the replies."""
         return b"".join(self._answer(line, piece) for piece in line.session.receive(data))
 
     def _answer(self, line: Line, piece: sip2.Message | sip2.Refuse | Say | Hang) -> bytes:

@@ -1,6 +1,7 @@
-"""What readers and staff of a simulated consortium do now and then: renew, recall, lose, claim, change their mind.
+"""Chance events by readers and staff of a simulated consortium: renew, recall, lose, claim, cancel.
 
-One row a whim: its chance a day for each open request in one of its positions, and what does it (True: it was done).
+One row per event: its chance a day for each open request in one of its positions, and the function that performs it (True: it
+was done).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Act = Callable[[Staff, str, Request], bool]
 
 @dataclass(frozen=True, slots=True)
 class Whim:
-    """One row."""
+    """One chance event."""
 
     name: str
     chance: float
@@ -34,13 +35,13 @@ class Whim:
 
 
 def renew_at_the_counter(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader asks at a terminal to keep the book."""
+    """A reader renews the loan at a terminal."""
     item = request.item.barcode if request.item else ""
     return staff.sip2(agency, f"29NN{{now}}{BLANK}AO{agency}|AA{request.patron}|AB{item}|AC|")
 
 
 def renew_at_home(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader asks in the discovery system to keep the book."""
+    """A reader renews the loan in the discovery system."""
     assert request.item is not None
     said = f"RenewItem user={request.patron} item={request.item.agency}:{request.item.barcode}"
     reply = staff.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", said))
@@ -48,7 +49,7 @@ def renew_at_home(staff: Staff, agency: str, request: Request) -> bool:
 
 
 def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader leaves the book at the counter of the library that owns it."""
+    """A reader leaves the book at the counter of its owner library."""
     book = _with_its_reader(staff, agency, request)
     if book is None:
         return False
@@ -57,17 +58,17 @@ def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:
 
 
 def claim(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader is sure to have brought it back, and finds it later."""
+    """A reader claims to have returned the book, and finds it later."""
     return _with_its_reader(staff, agency, request) is not None and staff.deed(agency, "claim", request)
 
 
 def damage(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader has spilt tea on it."""
+    """A reader damages the book."""
     return _with_its_reader(staff, agency, request) is not None and staff.deed(agency, "damaged", request)
 
 
 def lose(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader has lost it: it turns up some days later, or the two libraries settle it between them."""
+    """A reader has lost the book: it is found some days later, or the two libraries settle the loss between them."""
     book = _with_its_reader(staff, agency, request)
     if book is None or not staff.deed(agency, "lost", request):
         return False
@@ -82,7 +83,7 @@ def _find(staff: Staff, agency: str, _request: Request, book: Book) -> None:
 
 
 def _settle(staff: Staff, agency: str, request: Request, _book: Book) -> None:
-    """Staff of the two libraries talk on the telephone, and each writes it down."""
+    """Staff of the two libraries agree by telephone, and each records the result."""
     owner = request.partner
     lent = staff.ask(owner, lambda unit: unit.request_lent(agency, request.wire_id))
     assert lent is not None
@@ -95,17 +96,17 @@ def _settle(staff: Staff, agency: str, request: Request, _book: Book) -> None:
 
 
 def cancel(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader tells the counter that the book is not needed any more."""
+    """A reader cancels the request at the counter."""
     return staff.deed(agency, "cancel", request, "not needed")
 
 
 def recall(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader of the owner needs it."""
+    """The owner recalls the book for a reader of its own."""
     return request.side is Side.LENDING and request.recalled_on is None and staff.deed(agency, "recall", request)
 
 
 def cancel_recall(staff: Staff, agency: str, request: Request) -> bool:
-    """And does not need it any more."""
+    """The owner cancels the recall."""
     return request.side is Side.LENDING and request.recalled_on is not None and staff.deed(agency, "cancel_recall", request)
 
 

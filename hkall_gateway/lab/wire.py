@@ -1,4 +1,4 @@
-"""Lines on a socket that is waited for: what a command and a scenario do that have nothing else to do meanwhile."""
+"""Blocking lines on a socket, for commands and scenarios that have no other work while they wait."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _LINE: Final = re.compile(rb"[\r\n]*([^\r\n]+)[\r\n]")
 
 @dataclass(slots=True)
 class Wire:
-    """One connection of a terminal; the replies come in the order of its lines. A reply has at most `most` bytes or so."""
+    """One connection of a terminal; replies come in the order of its lines. A reply has at most about `most` bytes."""
 
     socket: socket.socket
     most: int = 1_000_000
     _kept: bytearray = field(default_factory=bytearray)
 
     def ask(self, line: bytes) -> bytes:
-        """The reply to a whole line, without its end. OSError if none comes, or one that does not end."""
+        """Sends a whole line; returns the reply without its end. OSError if none comes, or one that does not end."""
         self.socket.sendall(line)
         return self.hear()
 
     def hear(self) -> bytes:
-        """The next line, without its end. OSError as above."""
+        """Reads the next line, without its end. OSError as above."""
         while not (found := _LINE.match(self._kept)):
             more = self.socket.recv(65536)
             if not more or len(self._kept) > self.most:

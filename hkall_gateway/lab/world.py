@@ -1,4 +1,4 @@
-"""One whole gateway in one process, without a socket or a thread: real desk, store, codecs, handlers, courier and letters.
+"""One whole gateway in one process, without a socket or a thread: real desk, store, codecs, handlers, courier and notices.
 
     world = World.open(Path("fixtures/worlds/consortium.toml"))
     world.sip2("counter-1", "09N20170306    100000                  APHKU|AOHKU|ABC1|AC|")   -> "101YUY…"
@@ -68,7 +68,7 @@ from hkall_gateway.store.unit import Unit
 
 INSTANCE: Final = "lab"
 BOUNCES: Final = "@bounces.test"
-"""No reader of this domain exists: the mail server says so."""
+"""The mail server refuses every address of this domain as unknown."""
 LETTER_KEY: Final = Sensitive("lab")
 CONNECTORS: Final[Mapping[str, Connector]] = {"manual": Manual, "ncip": Ncip, "sip2": Sip2, "snapshot": Snapshot}
 
@@ -79,7 +79,7 @@ class Died(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What a patron found in the mailbox; `number` is its Message-ID."""
+    """A notice in a patron's mailbox; `number` is its Message-ID."""
 
     patron: str
     subject: str
@@ -88,18 +88,18 @@ class Letter:
 
 
 def _nobody(_moves: Sequence[Move]) -> None:
-    """Nobody listens."""
+    """Ignores the moves."""
 
 
 class World:
     """A gateway, its patrons, partners and terminals, and the time of day.
 
-    Its partners are `peers`, or whoever answers `post`; `secret` is agreed with each agency; `listen` hears what each commit
-    moved.
+    Its partners are `peers`, unless `post` is given; `secret` returns the secret agreed with an agency; `listen` is called
+    after each commit with its moves.
     """
 
     ground: ClassVar[Ground] = Memory()
-    """Where a world stands that is given no database."""
+    """The databases of worlds that are given none."""
 
     def __init__(
         self,
@@ -136,10 +136,10 @@ class World:
 
     @classmethod
     def open(cls, path: Path, engine: Engine | None = None) -> World:
-        """The world of a file, on the common ground or in the (empty) database of `engine`."""
+        """Opens the world of a file, on the common ground or in the (empty) database of `engine`."""
         return cls(read_world(path), engine)
 
-    # ---- talking to it
+    # ---- messages to the gateway
 
     def sip2(self, terminal: str, line: str) -> str:
         """The reply to a terminal's line, both without sequence number, checksum and terminator; "" if none came.
@@ -148,19 +148,19 @@ class World:
         """
         return self.terminals.ask(terminal, line)
 
-    def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # who speaks stands in the document
-        """The reply to a document, both as bytes; it comes from this machine."""
+    def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # the document names its sender
+        """Returns the reply to a document, both as bytes; it comes from this machine."""
         reply = self._documents.answer(document)
         self.replies.append(reply)
         return reply
 
     @property
     def door(self) -> Door:
-        """What a server of NCIP needs to answer for this world."""
+        """The services that an NCIP server needs to answer for this world."""
         return self._documents.door
 
     def tell(self, agency: str, said: str) -> Message:
-        """The reply to a document in shorthand (see shorthand.py), `RequestItem user=UG1 bib=b1 request=d-1`."""
+        """Returns the reply to a document in shorthand (see shorthand.py), `RequestItem user=UG1 bib=b1 request=d-1`."""
         service, *words = shlex.split(said)
         secret = secret_of(agency)
         message = written(service, words, agency, self.start.agency, secret, self.now)
@@ -169,10 +169,10 @@ class World:
     def _dialect(self, agency: str) -> str:
         return next((partner.dialect for partner in self.start.partners if partner.agency == agency), "direct")
 
-    # ---- time and trouble
+    # ---- time and crashes
 
     def go_to(self, when: datetime) -> None:
-        """Let the time pass until `when`; what falls due on the way is delivered at its own instant."""
+        """Moves the time to `when`; messages that become due on the way are delivered at their own instant."""
         if when < self.now:
             raise ValueError(f"time does not run backwards, from {self.now.isoformat()} to {when.isoformat()}")
         while (due := self.next_due()) is not None and due <= when:
@@ -181,11 +181,11 @@ class World:
         self.now = when
 
     def wait(self, how_long: timedelta) -> None:
-        """Let some time pass."""
+        """Moves the time forward."""
         self.go_to(self.now + how_long)
 
     def pump(self) -> datetime | None:
-        """Deliver everything that is due now, with all that follows from it; when something is due next."""
+        """Delivers all due messages, with those that follow from them; returns the instant of the next one."""
         while (due := self.next_due()) is not None and due <= self.now:
             rows = self.store.now(self.courier.claim)
             for row in rows:
@@ -195,41 +195,41 @@ class World:
         return due
 
     def crash(self, commits: int = 1) -> None:
-        """The process dies at the `commits`-th commit from here, before anything of it is on disk."""
+        """Makes the process die at the `commits`-th commit from now, before any of it is on disk."""
         self._commits_left = commits
 
     def restart(self) -> None:
-        """A new gateway on the same database; whoever was connected must call again."""
+        """Starts a new gateway on the same database; clients must connect again."""
         self.store.close()
         self._commits_left = 0
         self._boot()
         self.store.now(_release, self.now)
 
     def close(self) -> None:
-        """Let go of the database; one that was made for this world is gone then."""
+        """Releases the database; one that was made for this world is gone then."""
         self.store.close()
         if self._alone:
             self._engine.dispose()
 
     def round(self, name: str) -> int:
-        """One round, now, whether it is due or not; how many it did. KeyError for a name that is none."""
+        """Runs one round now, due or not; returns its count. KeyError for an unknown name."""
         return finished(self.rounds.do(name))
 
-    # ---- looking at it
+    # ---- observations
 
     def request(self, number: str) -> Request:
-        """A request as it stands; KeyError if there is none of this number."""
+        """Returns a request as it is now; KeyError if there is none of this number."""
         found = finished(self.store.read(Unit.request, number))
         if found is None:
             raise KeyError(number)
         return found
 
     def outbox(self) -> Sequence[OutboxRow]:
-        """What is not told yet, waiting or dead, oldest first."""
+        """Unsent messages, waiting or dead, oldest first."""
         return finished(self.store.read(_unsettled))
 
     def next_due(self) -> datetime | None:
-        """When the courier has something to do next; None when nothing waits."""
+        """The instant of the courier's next work; None when no message waits."""
         return finished(self.store.read(_next_due))
 
     # ---- private

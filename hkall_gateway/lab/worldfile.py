@@ -1,4 +1,4 @@
-"""A world file: the libraries, people, books and requests with which a story begins, read from TOML."""
+"""A world file: the libraries, people, books and requests at the start of a scenario, read from TOML."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LISTS: Final[Mapping[str, tuple[str, ...]]] = {
     "books":     ("barcode",),
 }
 # fmt: on
-"""The lists of a world, and the keys that tell one row of each from another."""
+"""The lists of a world, and the keys that identify a row in each."""
 SECRET_FIELDS: Final = frozenset({"name", "name_zh", "email", "pin_hash"})
 
 
@@ -78,7 +78,7 @@ class Terminal:
 
 @dataclass(frozen=True, slots=True)
 class Ils:
-    """How this world's gateway asks its library's own system, in the words of the configuration's [ils]."""
+    """The connection to the library's own system in this world, in the words of the configuration's [ils]."""
 
     connector: str = "snapshot"
     fallback: Literal["allow", "refuse"] = "allow"
@@ -91,16 +91,16 @@ class Ils:
 
     @property
     def is_living(self) -> bool:
-        """Whether a system is asked that may be away."""
+        """Whether answers come from a live system, which may be unreachable."""
         return self.relay or self.connector not in ("snapshot", "manual")
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Everything with which a world begins. `clients` are agencies; `closures` are (agency, day, reason).
+    """The data with which a world begins. `clients` are agencies; `closures` are (agency, day, reason).
 
-    `client_keys` are what their rows say otherwise than usual, in the names of `Caller`, by agency; `numbered_in_ext` the
-    partners whose RequestId stands in the Ext of each reply.
+    `client_keys` are the values in which a client's row differs from the default, in the names of `Caller`, by agency;
+    `numbered_in_ext` are the partners with the RequestId in the Ext of each reply.
 
     `readers` and `books` are those of the library's own system, which the gateway knows only by asking.
     """
@@ -131,12 +131,12 @@ def secret_of(agency: str) -> str:
 
 
 def cheap_hash(pin: str) -> str:
-    """A PIN's hash that costs a test nothing."""
+    """Returns a fast hash of a PIN, for tests only."""
     return blake2b(pin.encode(), digest_size=8).hexdigest()
 
 
 def read_world(path: Path) -> Start:
-    """The world in a file, on top of the one that its `based_on` names. Raises WorldError for whatever is wrong with it."""
+    """Returns the world in a file, on top of the one that its `based_on` names. Raises WorldError for every error in it."""
     world = _tables(path)
     try:
         return _start(world, path)
@@ -162,7 +162,7 @@ def _tables(path: Path) -> Table:
 
 
 def _located(path: Path, text: str, kind: str, rows: list[Table]) -> list[Row]:
-    """The rows with the lines of their `[[kind]]`; rows that are written in another way have the file's name alone."""
+    """The rows with the lines of their `[[kind]]`; rows that are written in another way have only the file's name."""
     lines = [
         f"{path.name}, line {number}" for number, line in enumerate(text.splitlines(), 1) if line.startswith(f"[[{kind}]]")
     ]
@@ -170,7 +170,7 @@ def _located(path: Path, text: str, kind: str, rows: list[Table]) -> list[Row]:
 
 
 def _refuse_twice(kind: str, rows: list[Row]) -> None:
-    """Raises WorldError where two rows of one file are about the same thing."""
+    """Raises WorldError if two rows of one file have the same identity."""
     seen: dict[tuple[str, ...], Row] = {}
     for row in rows:
         first = seen.setdefault(_identity(kind, row), row)
@@ -184,7 +184,7 @@ def _identity(kind: str, row: Table) -> tuple[str, ...]:
 
 
 def _merged(base: Table, world: Table) -> Table:
-    """Tables are changed key by key, and so are the rows of lists; rows that the base does not have are added to it."""
+    """Merges tables key by key, and lists row by row; rows that the base does not have are added to it."""
     joined = dict(base)
     for key, value in world.items():
         if key in LISTS:
@@ -231,7 +231,7 @@ def _start(world: Table, path: Path) -> Start:
 
 
 def _with_systems(world: Table) -> Table:
-    """Each row that names a system with that system's keys beneath its own; a row of a list keeps its place."""
+    """Adds to each row that names a system the system's keys, beneath its own; a row of a list keeps its place."""
     whole = with_defaults(world)
     for kind in LISTS.keys() & world.keys():
         whole[kind] = [Row(cells, row.at) for cells, row in zip(whole[kind], world[kind], strict=True)]
@@ -310,7 +310,7 @@ def _request(row: Table, agency: str, place: str, holdings: Mapping[ItemKey, Hol
 
 
 def _candidates(request: Request, copies: list[ItemKey], holdings: Mapping[ItemKey, Holding]) -> tuple[Candidate, ...]:
-    """The list that a request was placed with: the first copy is the one that is asked for."""
+    """The list of lenders with which a request was placed: the first copy is the one that is requested."""
     return tuple(
         Candidate(
             request.id,

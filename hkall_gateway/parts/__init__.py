@@ -1,1 +1,1 @@
-"""The parts that the daemon is put together from, each made of its tables of the configuration."""
+"""Builders of the daemon's parts, each from its tables of the configuration."""

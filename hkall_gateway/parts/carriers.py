@@ -1,4 +1,4 @@
-"""What carries messages out of the house: documents to partners, letters to the mail server."""
+"""Carriers of outgoing messages: documents to partners, notices to the mail server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAIL_IN_FLIGHT: Final = 4
 
 
 def carriers(means: Means, store: Store, house: Callable[[], House], to_local_system: Carrier) -> dict[str, Carrier]:
-    """Who takes a row of the outbox, by its kind."""
+    """Returns the carrier of each kind of outbox row."""
     return {
         NCIP: _initiator(means, store, house),
         MAILED: counting.counted(means.metrics, _mailer(means, store, house)),
@@ -36,7 +36,7 @@ def carriers(means: Means, store: Store, house: Callable[[], House], to_local_sy
 
 
 def terms(means: Means, line: str) -> courier.Terms:
-    """How many deliveries may be under way on a line, and how often one is tried."""
+    """The limits of one recipient: deliveries under way, and tries of one message."""
     if line == LINE:
         return courier.Terms(1)  # one question at a time
     found = next((p for p in means.config().partners if p.agency == line), None)

@@ -1,4 +1,4 @@
-"""The library's own system: the connector that is asked, the lines that are opened to it, and what holds while it is away."""
+"""The library's own system: its connector, the connections to it, and the rules while it is unreachable."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def connector_of(name: str) -> Connector:
 
 
 class Local:
-    """What the [ils] table says, as parts. `verify` compares a PIN with a hash of our own."""
+    """Builds the parts that the [ils] table configures. `verify` compares a PIN with a hash of our own."""
 
     def __init__(self, means: Means, verify: VerifyPin) -> None:
         self._means, self._verify = means, verify
@@ -40,7 +40,7 @@ class Local:
         self.known = LastKnown(self._keep_s)
 
     def connector(self, store: Store, wrong_pins: WrongPins) -> Any:
-        """Who is asked about borrowers; a system that compares PINs itself is guarded by `wrong_pins`."""
+        """Returns the connector that answers about borrowers; a system that compares PINs itself is guarded by `wrong_pins`."""
         means, ils = self._means, self._ils
         health, post = self._healths["connector"], AgentPost(means.reactor)
         password, framing = means.secret(ils.password_env), rows.framing_of_ils(means.config())
@@ -51,29 +51,29 @@ class Local:
         return asked if Verb.LOADED in asked.supports else Guarded(asked, wrong_pins)
 
     def beyond(self) -> tuple[Callable[[], Upstream] | None, bool]:
-        """What opens a terminal's line to the local system, if its lines are passed on, and whether it logs in there itself."""
+        """Returns the factory of upstream connections if terminal lines are relayed, and whether the terminal logs in there."""
         ils = self._ils
         return (self._lines(self._healths["relay"]) if ils.relay else None), ils.relay_login == "terminal"
 
     def terms(self) -> Terms:
-        """What is done while it is away, by the configuration of now."""
+        """Returns the rules for an unreachable local system, from the current configuration."""
         ils = self._ils
         return Terms(ils.fallback, ils.keep_s, ils.pin, self._verify)
 
     def carrier(self) -> Carrier:
-        """What tells it later what it could not be told."""
+        """Returns the carrier that repeats to the local system the messages that it missed."""
         line, ils = self._lines(self._healths["relay"])(), self._ils
         institution = ils.institution or self._means.config().library.agency
         undoes = ils.unanswered_checkout == "undo"
         return Retelling(line, institution, self._means.clock, HONG_KONG, undoes=undoes)
 
     def budget_until(self) -> float | None:
-        """Until which second of the reactor a terminal's message that begins now may ask other systems."""
+        """The reactor second until which a terminal's message that begins now may call other systems."""
         seconds: float = self._means.reactor.seconds()
         return seconds + self._ils.message_timeout_s
 
     def stop(self) -> None:
-        """Try no more whether a system that is away is back."""
+        """Stops the trials of an unreachable system."""
         for health in self._healths.values():
             health.stop()
 
@@ -88,7 +88,7 @@ class Local:
         return self._means.config().ils
 
     def _lines(self, health: Health) -> Callable[[], Upstream]:
-        """What opens one more line to its SIP2 server, as ourselves."""
+        """Returns the factory of connections to its SIP2 server, which log in with our own account."""
         reactor, ils = self._means.reactor, self._ils
         dialect = rows.framing_of_ils(self._means.config())
         dial = dialled(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)

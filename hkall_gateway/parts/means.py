@@ -1,4 +1,4 @@
-"""What `daemon.py` alone knows and hands to whoever makes a part of it."""
+"""Resources that only `daemon.py` knows and passes to the modules that build a part of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hkall_gateway.rules.vocabulary import Sensitive
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """The reactor, the clock (the aware UTC instant), the environment, the metrics, and the configuration of now."""
+    """The reactor, the clock (the aware UTC instant), the environment, the metrics, and the current configuration."""
 
     reactor: Any
     clock: Callable[[], datetime]
@@ -23,5 +23,5 @@ class Means:
     config: Callable[[], Gateway]
 
     def secret(self, variable: str | None) -> Sensitive:
-        """What stands in an environment variable; nothing where none is named or set."""
+        """Returns the value of an environment variable; empty if none is named or set."""
         return Sensitive(self.environ.get(variable or "", ""))

@@ -1,1 +1,1 @@
-"""The benchmark: this gateway beside the raw ceiling, the naive design and its peers, in one interleaved run."""
+"""The benchmark: this gateway against raw servers, naive designs and its peers, in one interleaved run."""

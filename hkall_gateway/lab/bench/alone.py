@@ -1,4 +1,4 @@
-"""What is measured inside this process, without sockets: the codec beside pysip2's, and what one commit for all is worth."""
+"""Measurements inside this process, without sockets: the codec against pysip2's, and the gain of one commit for many units."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPANS, LOOPS = 100, 20
 
 
 def codecs(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """How many times as many lines a second our codec reads and writes as pysip2's, in each round."""
+    """The ratio of our codec's lines a second to pysip2's, reading and writing, in each round."""
     from pysip2.codec import decode_message, encode_message
 
     dialect = DIALECTS["standard"]
@@ -43,7 +43,7 @@ def codecs(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
 def _times_faster(
     ours: Callable[[bytes], None], theirs: Callable[[bytes], None], spans: int, seconds: Callable[[], float]
 ) -> float:
-    """Both in turns for so many short spans; each one's quickest counts, since what else runs on the machine only adds."""
+    """Times both in turns for so many short spans; the quickest span of each counts, since other load only adds time."""
     took = [(_took_s(ours, LOOPS, seconds), _took_s(theirs, LOOPS, seconds)) for _ in range(spans)]
     return min(b for _, b in took) / min(a for a, _ in took)
 
@@ -57,7 +57,7 @@ def _took_s(round_trip: Callable[[bytes], None], loops: int, seconds: Callable[[
 
 
 def grouping(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """How many times as many checkouts the store does grouped as with one commit each, by the number that wait."""
+    """The ratio of the store's checkouts a second in groups to those with one commit each, by the number of clients."""
     folder = ground.fresh("grouping")
     checkouts = max(16, int(groups.CHECKOUTS * plan.seconds))
     lines = (groups.compare(folder, clients, checkouts, plan.rounds, ground.means.seconds) for clients in groups.CLIENTS)

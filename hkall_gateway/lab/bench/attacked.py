@@ -1,4 +1,4 @@
-"""A terminal's waiting times while documents that are made to cost are posted without pause, against those before."""
+"""A terminal's waiting times while expensive documents are posted without pause, against those before."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from hkall_gateway.lab.bench.turns import Plan
 MONSTERS: Final = (sys.executable, "-m", "hkall_gateway.lab.monsters")
 POSTERS, TERMINALS, A_SECOND = 4, 4, 400.0
 FEWEST_S: Final = 2.0
-"""A run is at least so long, so that its 99th percentile says something."""
+"""Shortest run in seconds, so that its 99th percentile is meaningful."""
 QUESTIONS: Final = [(line("9900802.00", number), b"") for number in range(10)]
 
 
 def attacked(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """p99 of 99 at four terminals under attack against before, and the longest that the reactor was late, in ms."""
+    """p99 of message 99 at four terminals under attack against before, and the reactor's longest lag in ms."""
     seconds, ratios, lags = max(FEWEST_S, plan.seconds), list[float](), list[float]()
     with running(ground, "gateway") as gateway:
         for _ in range(plan.rounds):

@@ -1,4 +1,4 @@
-"""Many at once: hundreds of silent connections, and two gateways that want the same few rows."""
+"""Many connections: hundreds of silent ones, and two gateways that compete for the same few rows."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ PATIENCE_S: Final = 20.0
 
 TERMINALS: Final = 64
 HOT: Final = Size(patrons=200, holdings=8000, open=2800, closed=0)
-"""Few patrons, each with as many books as the rules allow nearly: whoever checks out waits for the same rows."""
+"""Few patrons, each with nearly as many books as the rules allow: checkouts compete for the same rows."""
 COOL: Final = replace(HOT, patrons=1400)
-"""The same books among readers who hardly ever meet themselves."""
+"""The same books among so many patrons that two checkouts of one patron rarely coincide."""
 
 
 @contextmanager
 def running(ground: Ground, name: str, url: str = "") -> Iterator[Gateway]:
-    """A gateway that is closed with its checks, or put down if anything went wrong."""
+    """A gateway that is closed with its checks, or abandoned after an exception."""
     gateway = Gateway(ground, name, url)
     try:
         yield gateway
@@ -44,7 +44,7 @@ def running(ground: Ground, name: str, url: str = "") -> Iterator[Gateway]:
         gateway.abandon()
 
 
-# ---- many who say nothing
+# ---- many silent connections
 
 
 def idle(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
@@ -84,7 +84,7 @@ def _heard(terminal: socket.socket, wanted: bytes) -> None:
 def hot_rows(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
     """Deadlocks that PostgreSQL counted, and p99, while 64 terminals of two processes lend to 200 patrons.
 
-    Also that p99 against the same with 1,400 patrons, and the rates.
+    Also the ratio of that p99 to the one with 1,400 patrons, and the rates.
     """
     found = [(_fight(ground, HOT, plan.seconds), _fight(ground, COOL, plan.seconds)) for _ in range(plan.rounds)]
     return {
@@ -97,7 +97,7 @@ def hot_rows(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 @dataclass(frozen=True, slots=True)
 class Fight:
-    """What came of one."""
+    """The result of one fight."""
 
     deadlocks: int
     run: Run

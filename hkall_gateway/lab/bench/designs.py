@@ -1,7 +1,7 @@
 """The naive designs: a checkout in a pool of ten threads, one commit each, through the ORM or Core. Its own process.
 
 `python -m …designs NAME URL CLIENTS SECONDS` reads a line "card barcode id" for every checkout and prints, as JSON, the
-seconds that it took and each checkout's waiting time, from being asked for by one of so many clients to its commit.
+seconds that it took and each checkout's waiting time, from a client's request to the commit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Book = Sequence[str]
 
 
 def open_pool(url: str) -> Engine:
-    """An engine as a web application has it; on SQLite with the same durability as ours, and a writer's lock from the start."""
+    """An engine like a web application's; on SQLite with the same durability as ours, and a write lock from the start."""
     if not url.startswith("sqlite"):
         return create_engine(url, pool_size=POOL)
     engine = create_engine(url, pool_size=POOL, connect_args={"timeout": LOCKED_S})
@@ -38,7 +38,7 @@ def open_pool(url: str) -> Engine:
 
 
 def _durable(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN would come too late to be a writer's
+    connection.isolation_level = None  # the driver's own BEGIN is deferred and takes the write lock too late
     for pragma in ("journal_mode=WAL", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -111,13 +111,13 @@ def _outbox(number: str) -> _Message:
 
 
 DESIGNS: Final[Mapping[str, Callable[[Engine], Callable[[Book], None]]]] = {"orm": orm, "core": core}
-"""By the first word of the command."""
+"""The designs, by the first word of the command."""
 
 
 def work(
     check_out: Callable[[Book], None], books: Iterator[Book], clients: int, seconds: float, clock: Callable[[], float]
 ) -> tuple[float, list[float]]:
-    """So many clients in a closed loop over a pool of threads: (seconds, each checkout's waiting time)."""
+    """Runs so many clients in a closed loop over a pool of threads: (seconds, each checkout's waiting time)."""
     waits: list[float] = []
     begun = clock()
     with ThreadPoolExecutor(POOL) as pool:
@@ -140,7 +140,7 @@ def _next(books: Iterator[Book], count: int) -> Iterator[Book]:
 
 
 def main(name: str, url: str, clients: str, seconds: str) -> None:
-    """Carry out what the command line says."""
+    """Runs one design with the arguments of the command line."""
     engine = open_pool(url)
     books = (line.split() for line in sys.stdin)
     took_s, waits = work(DESIGNS[name](engine), books, int(clients), float(seconds), time.perf_counter)

@@ -1,4 +1,4 @@
-"""What one run measured, and what many rounds of it say together."""
+"""The figures of one run, and the summary of many rounds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Run:
 
     `rate` is answers a second; waiting times are in milliseconds; `cpu_us` is the CPU time of the subject for one answer,
     `database_us` that of its database server; `generator` is the share of one core that the load generator used. `batch` is
-    answers a commit. 0 where nobody knows.
+    answers a commit. 0 where the figure is unknown.
     """
 
     answered: int
@@ -37,7 +37,7 @@ class Run:
 def run_of(
     took_s: float, waits_s: Sequence[float], cpu_s: float = 0.0, generator_s: float = 0.0, database_s: float = 0.0
 ) -> Run:
-    """The figures of a run that took so long, from each answer's waiting time. ValueError if nothing was answered."""
+    """Returns the figures of a run that took so long, from each answer's waiting time. ValueError without any answer."""
     if not waits_s:
         raise ValueError("nothing was answered")
     times, count = sorted(waits_s), len(waits_s)
@@ -58,7 +58,7 @@ def middle(runs: Sequence[Run]) -> Run:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """One figure of each round: the median counts, the lowest and the highest say how far to trust it."""
+    """One figure over the rounds: the median counts, the lowest and the highest show its spread."""
 
     values: tuple[float, ...]
 

@@ -25,7 +25,7 @@ GROUPS: Final = "hkall_group_units"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A gateway that differs from the usual one: in `keys` of its configuration, its database, its number, its disk."""
+    """A gateway that differs from the default one: in `keys` of its configuration, its database, its processes, its disk."""
 
     keys: setup.Keys = field(default_factory=dict)
     database: Engine = "sqlite"
@@ -50,11 +50,11 @@ VARIANTS: Final[Mapping[str, Variant]] = {
 
 _MANY: Final = {"max_connections": 2000, "max_connections_per_address": 2000, "max_unproven_per_address": 2000}
 CROWD: Final = {"sip2": _MANY, "ncip": _MANY}
-"""The whole consortium comes from one address here, with one login."""
+"""Limits for a run in which all of the consortium comes from one address, with one login."""
 
 
 class Daemon:
-    """One process of the gateway, on free ports, with nobody at home at its partners' addresses."""
+    """One process of the gateway, on free ports; its partners' addresses have no listener."""
 
     def __init__(self, ground: Ground, folder: Path, url: str, variant: Variant, instance: str = "1") -> None:
         sip2, ncip, ops, smtp, *others = (next(ground.ports) for _ in range(7))
@@ -69,7 +69,7 @@ class Daemon:
         self.process.until_it_listens(ops)
 
     def metrics(self) -> dict[str, float]:
-        """What /metrics says, by name and labels."""
+        """Returns the values of /metrics, by name and labels."""
         with closing(HTTPConnection(HOST, self.ports.ops, timeout=PATIENCE_S)) as connection:
             connection.request("GET", "/metrics")
             return parse(connection.getresponse().read().decode())
@@ -108,17 +108,17 @@ class Gateway:
         return replace(done, batch=units / groups if groups else 0.0)
 
     def note(self, work: str, answered: int) -> None:
-        """So many more answers must stand in the database at the end."""
+        """Adds so many to the answers that the database must show at the end."""
         self._next[work] += answered
 
     def groups(self, kind: Work) -> tuple[float, ...]:
-        """How many groups, and how many units in them, all processes did so far in the lane of this work."""
+        """The number of groups, and of units in them, that all processes have run so far in the worker of this work."""
         lane = f'{{lane="{"writer" if kind.once else "reader"}"}}'
         told = [daemon.metrics() for daemon in self.daemons]
         return tuple(sum(metrics.get(f"{GROUPS}_{what}{lane}", 0.0) for metrics in told) for what in ("count", "sum"))
 
     def order(self, task: Task, mine: list[tuple[bytes, bytes]]) -> Order:
-        """What the load generator is told to ask of all processes."""
+        """Returns the load generator's order for all processes."""
         kind = WORKS[task.work]
         line = kind.framing == "line"
         ports = [daemon.ports.sip2 if line else daemon.ports.ncip for daemon in self.daemons]

@@ -1,8 +1,8 @@
 """The load generator: a process of its own that asks over many connections at once and checks every answer.
 
-A closed loop on bare epoll: each connection asks its next question when the last one was answered. Questions are bytes
-made beforehand; an answer is checked for its beginning, for what it must name and for its checksum. The first wrong answer ends
-everything. Nothing else of the package is imported here, so that it starts quickly and costs little.
+A closed loop on bare epoll: each connection asks its next question when the last one was answered. Questions are bytes made
+beforehand; an answer is checked for its beginning, for the text that it must contain and for its checksum. The first wrong
+answer ends the run. No other module of the package is imported here, so that it starts quickly and costs little.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ PATIENCE_S: Final = 20.0
 HOST: Final = "127.0.0.1"
 LINE_END: Final = b"\r"
 NUMBER: Final = slice(-8, -7)
-"""Where a line has its sequence number."""
+"""The position of a line's sequence number."""
 EXACT: Final = 256
-"""Up to so many bytes the low half of Adler-32 is the plain sum plus one."""
+"""Up to so many bytes, the low half of Adler-32 is the plain sum plus one."""
 
 Question = tuple[bytes, bytes]
-"""(what is sent, what the answer must name)."""
+"""(the bytes to send, the bytes that the answer must contain)."""
 
 
 class WrongAnswer(Exception):
-    """An answer that is not what was asked for."""
+    """An answer that does not match its question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is asked of one run.
+    """The parameters of one run.
 
-    `ports` are shared out among the connections; `framing` is "line" or "http"; `yes` are the beginnings of good answers,
-    in a page anywhere; `login` is said first on each connection, "" for none. The `questions` are asked once each or
-    (`again`) round and round, until `seconds` are over; what was asked then is still answered. `rate` is the most that are
-    asked in a second, 0 for as many as are answered.
+    `ports` are shared out among the connections; `framing` is "line" or "http"; `yes` are the beginnings of good answers, in a
+    page anywhere; `login` is sent first on each connection, "" for none. The `questions` are asked once each or (`again`)
+    round and round, until `seconds` are over; open questions are still answered then. `rate` is the most questions a second, 0
+    for as many as are answered.
     """
 
     ports: Sequence[int]
@@ -75,7 +75,7 @@ def _checksum(summed: bytes) -> bytes:
 
 
 def numbered(line: bytes, last: bytes) -> bytes:
-    """The line with another sequence number if it has the one of the line before it: the same number twice means a repetition.
+    """The line, renumbered if it has the sequence number of the line before: a repeated number would mean a repetition.
 
     `line` and `last` end in AY, the number, AZ and a checksum; `last` may be empty. Source: SIP2 2.00, error detection.
     """
@@ -86,12 +86,12 @@ def numbered(line: bytes, last: bytes) -> bytes:
 
 
 def whole_line(data: bytes) -> bool:
-    """Whether an answer of a terminal's line is complete."""
+    """Whether the answer on a terminal's connection is complete."""
     return data.endswith(LINE_END)
 
 
 def whole_page(data: bytes) -> bool:
-    """Whether an HTTP answer is complete: as many bytes after the head as it says."""
+    """Whether an HTTP answer is complete: the head, and as many bytes as its Content-Length."""
     head, found, body = data.partition(b"\r\n\r\n")
     if not found:
         return False
@@ -100,13 +100,13 @@ def whole_page(data: bytes) -> bool:
 
 
 def check_line(order: Order, wanted: bytes, data: bytes) -> None:
-    """Raise WrongAnswer unless this line is the yes that was asked for."""
+    """Raises WrongAnswer unless this line is the expected positive answer."""
     if not (data.startswith(order.yes) and wanted in data and checksum_holds(data)):
         raise WrongAnswer(f"wanted {order.yes!r} with {wanted!r}, got {data!r}")
 
 
 def check_page(order: Order, wanted: bytes, data: bytes) -> None:
-    """Raise WrongAnswer unless this page is the document that was asked for, without a Problem."""
+    """Raises WrongAnswer unless this page is the expected document, without a Problem."""
     right = data.startswith(b"HTTP/1.1 200") and any(yes in data for yes in order.yes)
     if not right or wanted not in data or b"Problem>" in data:
         raise WrongAnswer(f"wanted {order.yes!r} with {wanted!r}, got {data!r}")
@@ -118,7 +118,7 @@ def _as_it_is(page: bytes, _last: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """When an answer is complete, whether it is right, and how a question is said after the last one."""
+    """Functions that tell when an answer is complete, check it, and write a question after the previous one."""
 
     whole: Callable[[bytes], bool]
     check: Callable[[Order, bytes, bytes], None]
@@ -145,13 +145,13 @@ class Talk:
             self.socket.sendall(login)
 
     def log_in(self, login: bytes) -> None:
-        """Hear the answer to the login; WrongAnswer unless it is a yes."""
+        """Reads the answer to the login; WrongAnswer unless it is positive."""
         if login and not (heard := self.socket.recv(4096)).startswith(b"941"):
             raise WrongAnswer(f"the login was answered by {heard!r}")
         self.socket.setblocking(False)
 
     def ask(self, question: Question, now_s: float) -> None:
-        """Send it whole: a question is smaller than any socket's buffer."""
+        """Sends the question whole: it is smaller than any socket's buffer."""
         self.wanted, self.asked_s = question[1], now_s
         self._last = text = self._said(question[0], self._last)
         if self.socket.send(text) != len(text):
@@ -159,9 +159,9 @@ class Talk:
 
 
 def drive(order: Order, seconds: Callable[[], float]) -> tuple[float, array[float]]:
-    """Ask and check until the time or the questions are over; (seconds that it took, each answer's waiting time).
+    """Asks and checks until the time or the questions are over; (seconds that it took, each answer's waiting time).
 
-    `seconds` answers a monotonic clock. Raises WrongAnswer, and OSError when a connection is lost.
+    `seconds` returns a monotonic clock. Raises WrongAnswer, and OSError when a connection is lost.
     """
     framing = FRAMINGS[order.framing]
     talks = [Talk(order.ports[n % len(order.ports)], framing, order.login) for n in range(order.connections)]
@@ -176,7 +176,7 @@ def drive(order: Order, seconds: Callable[[], float]) -> tuple[float, array[floa
 
 
 class Loop:
-    """The closed loop of one run. `waits` is how long each answer was awaited, in seconds."""
+    """The closed loop of one run. `waits` are the waiting times of the answers in seconds."""
 
     def __init__(self, order: Order, seconds: Callable[[], float]) -> None:
         self._order, self._seconds, self._questions = order, seconds, order.asked()
@@ -187,7 +187,7 @@ class Loop:
         self.waits = array("d")
 
     def run(self, talks: Sequence[Talk]) -> float:
-        """Until the time or the questions are over and every answer is here; seconds that it took."""
+        """Runs until the time or the questions are over and every answer has come; returns the seconds that it took."""
         poll, by_number = select.epoll(), {talk.socket.fileno(): talk for talk in talks}
         for number in by_number:
             poll.register(number, select.EPOLLIN)
@@ -202,7 +202,7 @@ class Loop:
         return self._seconds() - begun
 
     def _ask(self, talk: Talk, now_s: float) -> bool:
-        """Ask on; whether there was anything to ask."""
+        """Sends the next question of a connection; False if there is none left."""
         question = next(self._questions, None) if now_s < self._last else None
         if question is None:
             return False
@@ -210,7 +210,7 @@ class Loop:
         return True
 
     def _hear(self, talk: Talk) -> bool:
-        """Take what a connection has to say and let it ask on; whether it has nothing more to ask."""
+        """Reads from a connection and sends its next question; True when it has no more to ask."""
         data = talk.socket.recv(65536)
         if not data:
             raise WrongAnswer(f"the line was closed while {talk.wanted!r} was awaited")
@@ -225,10 +225,10 @@ class Loop:
         self.waits.append(now_s - talk.asked_s)
         return not (self._rest(talk, now_s) or self._ask(talk, now_s))
 
-    # ---- no faster than it was ordered
+    # ---- the rate limit
 
     def _rest(self, talk: Talk, now_s: float) -> bool:
-        """Whether a connection waits for its slot; slots that were missed are made up for, those of a second at most."""
+        """Whether a connection waits for its time slot; missed slots are caught up, at most those of one second."""
         if not self._gap_s:
             return False
         self._slot = max(self._slot + self._gap_s, now_s - 1)
@@ -240,7 +240,7 @@ class Loop:
         return max(0.0, min(PATIENCE_S, self._resting[0][0] - self._seconds())) if self._resting else PATIENCE_S
 
     def _wake(self) -> int:
-        """Let those ask on whose slot has come; how many have nothing more to ask."""
+        """Lets the connections ask on that have reached their time slot; returns how many have no more to ask."""
         ended = 0
         while self._resting and self._resting[0][0] <= (now_s := self._seconds()):
             ended += not self._ask(self._resting.popleft()[1], now_s)
@@ -251,7 +251,7 @@ class Loop:
 
 
 def write_order(file: Path, order: Order) -> None:
-    """Put an order where the generator's process finds it: JSON, its bytes as Latin-1 text."""
+    """Writes an order to a file for the generator's process: JSON, its bytes as Latin-1 text."""
     said = {name: getattr(order, name) for name in Order.__dataclass_fields__}
     said["questions"] = [[part.decode("latin-1") for part in question] for question in order.questions]
     said |= {"yes": [yes.decode("latin-1") for yes in order.yes], "login": order.login.decode("latin-1")}
@@ -259,7 +259,7 @@ def write_order(file: Path, order: Order) -> None:
 
 
 def read_order(file: Path) -> Order:
-    """The order in a file."""
+    """Reads the order in a file."""
     said = json.loads(file.read_text(encoding="utf-8"))
     said["questions"] = [(text.encode("latin-1"), wanted.encode("latin-1")) for text, wanted in said["questions"]]
     yes = tuple(text.encode("latin-1") for text in said.pop("yes"))
@@ -267,7 +267,7 @@ def read_order(file: Path) -> Order:
 
 
 def main(file: str) -> None:
-    """Carry out the order in `file` and print, as JSON, seconds, CPU seconds and the waiting times."""
+    """Runs the order in `file` and prints, as JSON, seconds, CPU seconds and the waiting times."""
     order = read_order(Path(file))
     before = resource.getrusage(resource.RUSAGE_SELF)
     took_s, waits = drive(order, time.perf_counter)

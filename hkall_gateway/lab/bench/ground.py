@@ -1,4 +1,4 @@
-"""Where the benchmark stands: its folder, the generated world, the databases and programs made once for all rounds."""
+"""Resources of the benchmark: its folder, the generated world, the databases and programs made once for all rounds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hkall_gateway.store.engine.connect import open_engine
 GENERATOR: Final = (sys.executable, "-m", "hkall_gateway.lab.bench.generator")
 SOURCES: Final = Path(__file__).parents[3] / "fixtures" / "bench"
 RUN_S: Final = 60.0
-"""How much longer than ordered a run of the generator may take."""
+"""Seconds that a run of the generator may take beyond its order."""
 SERVER_SETTINGS: Final = ("listen_addresses=", "max_connections=100", "shared_buffers=256MB", "max_wal_size=4GB")
 TEMPLATE: Final = "world"
 
@@ -42,10 +42,10 @@ def _nothing() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a benchmark needs of its surroundings.
+    """The clocks and functions that a benchmark gets from its caller.
 
-    `now` answers the aware UTC instant and `seconds` a monotonic clock; `tell` hears how far it is; `command` runs
-    a command line of the gateway with further variables in its environment.
+    `now` returns the aware UTC instant and `seconds` a monotonic clock; `tell` reports the progress; `command` runs a command
+    line of the gateway with further variables in its environment.
     """
 
     now: Callable[[], datetime]
@@ -55,7 +55,7 @@ class Means:
 
 
 class Ground:
-    """One benchmark. `closing` ends what is made here once for all rounds."""
+    """One benchmark. `closing` ends the resources that are made here once for all rounds."""
 
     def __init__(self, folder: Path, size: Size, means: Means, closing: ExitStack) -> None:
         self.folder, self.world, self.means = folder, World(size, means.now()), means
@@ -65,7 +65,7 @@ class Ground:
         self._once: dict[str, Any] = {}
 
     def fresh(self, name: str) -> Path:
-        """A new folder."""
+        """Makes a new folder."""
         made = self.folder / f"{next(self._numbers):03d}-{name}"
         made.mkdir()
         return made
@@ -74,7 +74,7 @@ class Ground:
         return questions(WORKS[work], self.world)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What `make` makes, the same for everybody who asks under this name."""
+        """Returns the result of `make`, which is called once for each name."""
         if name not in self._once:
             self._once[name] = make()
         made: T = self._once[name]
@@ -83,14 +83,14 @@ class Ground:
     # ---- databases
 
     def fresh_database(self, kind: Engine, folder: Path) -> str:
-        """A fresh copy of the world: its URL."""
+        """Makes a fresh copy of the world; returns its URL."""
         if kind == "sqlite":
             shutil.copyfile(self.template, folder / "hkall.db")
             return f"sqlite:///{folder / 'hkall.db'}"
         return self._new_database(f"TEMPLATE {TEMPLATE}")
 
     def empty_database(self) -> str:
-        """A database of PostgreSQL without a table: its URL."""
+        """Makes a PostgreSQL database without tables; returns its URL."""
         return self._new_database("TEMPLATE template1")
 
     def _new_database(self, how: str) -> str:
@@ -108,7 +108,7 @@ class Ground:
 
     @property
     def server(self) -> Server:
-        """A PostgreSQL server with the world as its template database. Broken where there is none to be had."""
+        """A PostgreSQL server with the world as its template database. Broken if none is installed."""
         return self.once("server", self._start_server)
 
     def _start_server(self) -> Server:
@@ -134,12 +134,12 @@ class Ground:
 
     @property
     def c_checkout(self) -> Path:
-        """The program that lends on SQLite with nothing around it."""
+        """The C program that lends directly on SQLite."""
         return self._compiled("checkout", "-lsqlite3")
 
     @property
     def slow_disk(self) -> Path:
-        """What is preloaded for a disk that takes its time."""
+        """The library to preload that simulates a slow disk."""
         return self._compiled("slowdisk", "-shared", "-fPIC", "-ldl")
 
     def _compiled(self, name: str, *options: str) -> Path:
@@ -154,7 +154,7 @@ class Ground:
     # ---- load
 
     def drive(self, order: Order) -> tuple[dict[str, Any], list[float]]:
-        """Let a generator carry out an order: its own figures and the waiting times. Broken if an answer was wrong."""
+        """Runs an order in a generator process: its own figures and the waiting times. Broken if an answer was wrong."""
         file = self.folder / f"order{next(self._numbers)}.json"
         write_order(file, order)
         limit = order.seconds + RUN_S
@@ -166,7 +166,7 @@ class Ground:
         return said, said.pop("waits_s")
 
     def watch(self, order: Order, cpu_s: Callable[[], float], database_cpu_s: Callable[[], float] = _nothing) -> Run:
-        """The same as a run's figures; the two clocks tell the CPU time that the subject and its database used so far."""
+        """Runs an order and returns its figures; the two clocks return the CPU time of the subject and its database so far."""
         before, database_before = cpu_s(), database_cpu_s()
         said, waits_s = self.drive(order)
         used = cpu_s() - before, said["cpu_s"], database_cpu_s() - database_before

@@ -1,8 +1,8 @@
-"""What one commit for all who wait is worth, beside one commit each: the store alone, inside this process.
+"""Compares one commit for all waiting units with one commit each: the store alone, inside this process.
 
-Durable checkouts a second on an SQLite file: every client asks, waits for its answer and asks again. Both designs run the
-same unit of work through the same writer thread; only the size of a group differs. They take turns, round by round, each on
-a fresh copy of the database. Rates depend on the machine; the ratio is what counts.
+Durable checkouts a second on an SQLite file: every client asks, waits for its answer and asks again. Both designs run the same
+unit of work through the same writer thread; only the size of a group differs. They take turns, round by round, each on a fresh
+copy of the database. Rates depend on the machine; only the ratio is comparable.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Seconds = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One design, once: checkouts a second, milliseconds from asking to the answer, units in a commit."""
+    """One run of one design: checkouts a second, milliseconds from request to answer, units in a commit."""
 
     rate: float
     p50_ms: float
@@ -67,7 +67,7 @@ class Line:
 
 
 def _checkout(unit: Unit, number: int) -> str:
-    """What a checkout reads and writes: the patron, the copy, what the patron has already; then the step."""
+    """Makes the reads and writes of a checkout: the patron, the copy, the patron's other loans; then the step."""
     card = _card(number)
     patron, held = unit.patron(card), unit.requests_with(_barcode(number))
     request = held[0]
@@ -128,7 +128,7 @@ def _ready(number: int) -> Request:
 
 
 class Counter:
-    """Clients in a closed loop: each takes the next number when its last one was answered. The caller is the reactor."""
+    """Clients in a closed loop: each takes the next number after its last answer. The calling thread acts as the reactor."""
 
     def __init__(self, checkouts: int, seconds: Seconds) -> None:
         self._checkouts, self._seconds = checkouts, seconds
@@ -141,7 +141,7 @@ class Counter:
         self._turns.put(call)
 
     def serve(self, database: Database, clients: int) -> None:
-        """Until every checkout is answered; the first failure is raised."""
+        """Runs until every checkout is answered; raises the first failure."""
         for _ in range(clients):
             self._next(database)
         while len(self.waits_s) < self._checkouts:
@@ -163,7 +163,7 @@ class Counter:
 
 
 def measure(file: Path, batch: int, clients: int, checkouts: int, seconds: Seconds) -> Run:
-    """All checkouts of a furnished database, in groups of at most `batch`; AssertionError if anything was lost."""
+    """Runs all checkouts of a loaded database, in groups of at most `batch`; AssertionError if one was lost."""
     counter = Counter(checkouts, seconds)
     engine = open_engine(f"sqlite:///{file}")
     database = Database(engine, _make_unit, counter.in_reactor, batch)
@@ -180,7 +180,7 @@ def measure(file: Path, batch: int, clients: int, checkouts: int, seconds: Secon
 
 
 def check(file: Path, checkouts: int) -> None:
-    """Every answer stands in the file: as many loans as lines of the journal, as messages to lenders, as were asked for."""
+    """Checks that every answer is in the file: loans, lines of the journal and messages to lenders, as many as checkouts."""
     questions = {
         "loans": select(func.count()).select_from(REQUESTS).where(REQUESTS.c.position == Position.ON_LOAN),
         "journal": select(func.count()).select_from(JOURNAL).where(JOURNAL.c.event == Event.CHECK_OUT.name),
@@ -197,7 +197,7 @@ def check(file: Path, checkouts: int) -> None:
 
 
 def compare(folder: Path, clients: int, checkouts: int, rounds: int, seconds: Seconds) -> Line:
-    """Both designs in turns, each round on fresh copies of one database."""
+    """Runs both designs in turns, each round on fresh copies of one database."""
     template = folder / "template.db"
     if not template.exists():
         furnish(template, checkouts)

@@ -1,4 +1,4 @@
-"""Years of history: whether the counter and the morning's questions notice a million closed requests."""
+"""Years of history: whether a million closed requests slow the counter and the morning's questions."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from hkall_gateway.store.tables import METADATA
 FEW: Final = 10_000
 BETWEEN: Final = 100_000
 SIZED: Final = " with "
-"""Stands between a work and the number of closed requests in the name of a rate."""
+"""Separates a work and the number of closed requests in the name of a rate."""
 ASK_TIMES: Final = 20
-"""Each statement at nine is timed so often, and its quickest time counts: what others do on the machine only adds."""
+"""Each statement at nine is timed so often; the quickest time counts, since other load on the machine only adds to it."""
 LINES: Final = 10
 TOLD: Final = 200_000
 CONNECTIONS: Final = 64
@@ -44,17 +44,17 @@ MORNING: Final = (
     ("partners",),
     ("status",),
 )
-"""What is asked at nine o'clock. Source: operations.md 7.3."""
+"""The questions at nine o'clock. Source: operations.md 7.3."""
 LARGE: Final = ("requests", "journal", "outbox", "fines", "candidates", "attempts")
-"""Tables that keep what is over."""
+"""Tables that keep finished work."""
 OF_HISTORY: Final = {"ix_requests_closed", "ix_requests_personal", "ix_candidates_asked_barcode"}
 OPEN_ONLY: Final = {
     str(index.name) for table in METADATA.tables.values() for index in table.indexes if index.kwargs["sqlite_where"] is not None
 } - OF_HISTORY
-"""Partial indexes that list work still to be done; those OF_HISTORY grow with the years."""
+"""Partial indexes that list open work; those OF_HISTORY grow with the years."""
 SCAN: Final = re.compile(r"(?:SCAN|Seq Scan on) (?P<table>\w+)(?:.* INDEX (?P<index>\w+))?")
 FROM_A_KEY_ON: Final = re.compile(r"SEARCH (?P<table>\w+) USING .*INDEX sqlite_autoindex_\w+ \(\w+[<>]\?\)")
-"""Looks like a search, but goes on to the end of the table."""
+"""A plan step that looks like a search, but reads on to the end of the table."""
 
 
 def growth(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
@@ -75,7 +75,7 @@ def growth(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 
 def _runs(aged: Mapping[int, Gateway], plan: Plan) -> dict[tuple[str, int], list[Run]]:
-    """Each round's run of each work by size; they take turns, every other round backwards."""
+    """Each round's run of each work by size; the sizes take turns, every other round backwards."""
     runs: dict[tuple[str, int], list[Run]] = {(work, closed): [] for work in WORKS for closed in aged}
     for number in range(plan.rounds):
         for work, closed in sorted(runs, reverse=bool(number % 2)):
@@ -89,14 +89,14 @@ def _memory(gateway: Gateway) -> int:
 
 
 def _copy(ground: Ground, closed: int) -> str:
-    """What is written to is a copy; the morning's questions find the file as it was made."""
+    """Returns the URL of a fresh copy for runs that write; the morning's questions read the original file."""
     file = ground.fresh("growth") / "hkall.db"
     shutil.copyfile(_aged(ground, closed).removeprefix(SQLITE), file)
     return f"{SQLITE}{file}"
 
 
 def _aged(ground: Ground, closed: int) -> str:
-    """The world with so many closed requests besides: its own file, the same for both situations."""
+    """The world with so many closed requests added: a file of its own, the same for both situations."""
     return ground.once(f"closed {closed}", lambda: _age(ground, closed))
 
 
@@ -118,7 +118,7 @@ def _tell(ground: Ground, done: int, closed: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A statement that a question ran, and with what."""
+    """A statement that a question ran, and its parameters."""
 
     text: str
     values: Any
@@ -127,8 +127,8 @@ class Asked:
 def morning(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
     """The slowest question's time with much history against little, and how many statements read a whole table.
 
-    The time of a question is that of its statements: starting the command would hide it. Each question's own ratio is
-    told under its name.
+    The time of a question is that of its statements: starting the command would hide it. Each question's own ratio is reported
+    under its name.
     """
     few, many = (Morning(ground, _aged(ground, closed)) for closed in (FEW, plan.size.closed))
     with few, many:
@@ -140,7 +140,7 @@ def morning(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 
 class Morning:
-    """The questions at nine of one database: what the real commands ask of it, asked again with a stop-watch."""
+    """The morning's questions to one database: records the statements of the real commands, and times them again."""
 
     def __init__(self, ground: Ground, url: str) -> None:
         self._seconds = ground.means.seconds
@@ -180,14 +180,14 @@ class Morning:
 
 
 def reads_all(step: str) -> bool:
-    """Whether a step of SQLite's or PostgreSQL's plan goes through a large table from end to end, open work alone excepted."""
+    """Whether a step of SQLite's or PostgreSQL's plan reads a large table from end to end; open work alone does not count."""
     found = SCAN.search(step) or FROM_A_KEY_ON.search(step)
     return found is not None and found["table"] in LARGE and found.groupdict().get("index") not in OPEN_ONLY
 
 
 @contextmanager
 def _overheard() -> Iterator[list[Asked]]:
-    """Every question to a database while this lasts."""
+    """Records every query to a database while the context is open."""
     asked: list[Asked] = []
 
     def hear(_connection: object, _cursor: object, text: str, values: Any, *_: object) -> None:

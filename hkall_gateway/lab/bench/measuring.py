@@ -1,4 +1,4 @@
-"""A whole benchmark: the rows that were asked for, as far as this machine can, in one folder that is gone afterwards."""
+"""A whole benchmark: the chosen rows, as far as this machine can run them, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from hkall_gateway.lab.bench.situations import Situation
 from hkall_gateway.lab.bench.turns import Plan, Turns, take_turns
 
 Found = dict[Situation, Mapping[str, Spread] | str]
-"""What a situation measured, or why it failed."""
+"""The figures of each situation, or the reason of its failure."""
 
 
 def measure(chosen: Sequence[Row], plan: Plan, means: Means) -> Report:
-    """The ratios in turns, then each situation once."""
+    """Measures the ratios in turns, then each situation once."""
     on = machine()
     missing = {row: why for row in chosen if (why := obstacle(row, plan))}
     wanted = [row for row in chosen if row not in missing]
@@ -38,7 +38,7 @@ def measure(chosen: Sequence[Row], plan: Plan, means: Means) -> Report:
 
 
 def obstacle(row: Row, plan: Plan) -> str:
-    """Why a row cannot be measured here and now; "" if it can."""
+    """The reason why a row cannot be measured here and now; "" if it can."""
     if isinstance(row.measure, Figure):
         situation = row.measure.situation
         lacks = [subjects.without(situation.needs)]
@@ -59,7 +59,7 @@ def _measured(situation: Situation, ground: Ground, plan: Plan) -> Mapping[str, 
 
 
 def _failure(row: Row, turns: Turns, found: Found) -> str:
-    """Why there is nothing to say of a row that was to be measured; "" if there is."""
+    """Returns why a row that was to be measured has no result; "" if it has one."""
     if isinstance(row.measure, Figure):
         said = found[row.measure.situation]
         return said if isinstance(said, str) else ""

@@ -1,4 +1,4 @@
-"""What happens over time: the round at midnight beside the counter, and hours of ordinary load."""
+"""Measurements over time: the midnight round during checkouts, and hours of ordinary load."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OVERDUE: Final = f"{ROUND}overdue"
 
 
 def midnight(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """p99 of 63 at four counters while loans fall due by the thousand, against the same counters before."""
+    """p99 of message 63 at four counters while thousands of loans fall due, against the same counters before."""
     due = DUE if plan.idle_s >= LOOK_S * 30 else DUE // 10
     url = f"sqlite:///{ground.fresh('midnight') / 'hkall.db'}"
     engine = open_engine(url)
@@ -59,7 +59,7 @@ def midnight(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 
 def _lend_until_yesterday(engine: Engine, world: World) -> None:
-    """Every book is on loan and was due yesterday; the round will not come by itself today."""
+    """Makes every book a loan that was due yesterday; the round does not start by itself today."""
     yesterday, long_ago = civil(world.now) - timedelta(days=1), civil(world.now) - timedelta(days=16)
     lent = {"position": "ON_LOAN", "due": yesterday, "first_checkout": long_ago, "loan_days": 15, "used": True}
     with engine.connect() as connection:
@@ -80,7 +80,7 @@ def _waits(ground: Ground, gateway: Gateway, seconds: float) -> list[float]:
 
 
 def _until_done(ground: Ground, gateway: Gateway, engine: Engine) -> Iterator[float]:
-    """Waiting times from the daemon's start until the round is through."""
+    """Returns the waiting times from the daemon's start until the round has finished."""
     with engine.connect() as connection:
         while True:
             yield from _waits(ground, gateway, LOOK_S)
@@ -104,7 +104,7 @@ LAG: Final = "hkall_reactor_lag_seconds_bucket"
 
 @dataclass(slots=True)
 class Watch:
-    """What was seen of the daemon, once a second."""
+    """Samples of the daemon, one each second."""
 
     cpu_s: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
@@ -121,9 +121,9 @@ class Watch:
 
 
 def soak(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """Mixed load at half of what is possible for `plan.soak_s` seconds: what grew, and how long it lets one wait.
+    """Runs mixed load at half of the possible rate for `plan.soak_s` seconds: growth, and waiting times.
 
-    Terminals and partners ask at once. What grew is its last tenth against its second one. The reactor's lag is the
+    Terminals and partners ask at once. Growth compares the last tenth of the run with the second one. The reactor's lag is the
     daemon's own measure of it, rounded up to the bound of a bucket.
     """
     with running(ground, "gateway") as gateway, ThreadPoolExecutor(2) as pool:
@@ -149,20 +149,20 @@ def soak(ground: Ground, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 
 def _orders(ground: Ground, gateway: Gateway) -> tuple[Order, Order]:
-    """What the terminals ask and what the partners ask, as fast as they can."""
+    """The orders of the terminals and of the partners, at the highest possible rate."""
     terminals = gateway.order(Task("sip2_63", TERMINALS, MOST_S, 0), mixture(ground))
     partners = gateway.order(Task("lookup_user", PARTNERS, MOST_S, 0), ground.questions("lookup_user"))
     return replace(terminals, yes=tuple(WORKS[work].yes for work in MIXED)), partners
 
 
 def _driven(ground: Ground, order: Order) -> tuple[float, list[float]]:
-    """Answers a second, and each one's waiting time."""
+    """Returns answers a second, and each answer's waiting time."""
     said, waits_s = ground.drive(order)
     return len(waits_s) / said["took_s"], waits_s
 
 
 def lag(before: Mapping[str, float], after: Mapping[str, float], share: float) -> float:
-    """The smallest bound in seconds that this share of the beats between two looks at the metrics did not exceed."""
+    """The smallest bucket bound in seconds that this share of the beats between two readings of the metrics did not exceed."""
     beats = {name: after[name] - before.get(name, 0.0) for name in after if name.startswith(LAG)}
     bounds = {float(name.partition('le="')[2].partition('"')[0]): count for name, count in beats.items()}
     return min(bound for bound, count in bounds.items() if count >= share * bounds[math.inf])
@@ -178,14 +178,14 @@ def _watched(gateway: Gateway, asked: Sequence[Future[Any]]) -> Watch:
 
 
 def growth(seen: Sequence[float]) -> float:
-    """The median of the last tenth over that of the second tenth: what comes before is warming up."""
+    """The median of the last tenth over that of the second tenth: the first tenth is warm-up."""
     tenth = max(1, len(seen) // 10)
     early, late = seen[tenth : 2 * tenth] or seen[:1], seen[-tenth:]
     return median(late) / median(early)
 
 
 def mixture(ground: Ground) -> list[Question]:
-    """Patrons' records mostly; some books are lent and, a good while later, were never lent (09 with BI)."""
+    """Mostly patrons' records; some books are lent and, much later, the checkout is undone (09 with BI)."""
     seen, lent, undone = (ground.questions(work) for work in MIXED)
     books = min(BOOKS, len(lent))
     return [*lent[:books], *seen[: 3 * books], *undone[:books], *seen[3 * books : 6 * books]]

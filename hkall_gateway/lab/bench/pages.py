@@ -1,4 +1,4 @@
-"""The records as Markdown: for the screen what was measured, for docs/performance.md every row that there is."""
+"""The records as Markdown: the measured rows for the screen, every row for docs/performance.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CELL_HEAD: Final = (
 
 
 def screen(records: Records) -> str:
-    """The machine, every cell, and the rows that were asked for."""
+    """The machine, every cell, and the chosen rows."""
     keys = {*records["ratios"], *records["not_measured"], *records["failed"]}
     cells = _table(CELL_HEAD, map(_cell, records["cells"]))
     rows = _table(ROW_HEAD, (_row(row, records) for row in ROWS if row.key in keys))
@@ -41,21 +41,21 @@ def has_place(file: Path) -> bool:
 
 
 def write(records: Records, file: Path) -> None:
-    """Put the tables between the two marks of a page. ValueError if it has no such place."""
+    """Writes the tables between the two marks of a page. ValueError if it has no such place."""
     if (around := _around(file)) is None:
         raise ValueError(f"{file} has no place for tables")
     file.write_text(f"{around[0]}{BEGIN}\n\n{page(records)}\n\n{END}{around[1]}", encoding="utf-8")
 
 
 def _around(file: Path) -> tuple[str, str] | None:
-    """What stands before and after the place."""
+    """Returns the text before and after the place; None if the file has no such place."""
     before, begun, rest = file.read_text(encoding="utf-8").partition(BEGIN)
     _, ended, after = rest.partition(END)
     return (before, after) if begun and ended else None
 
 
 def page(records: Records) -> str:
-    """The machine, every row that there is, measured or not, and the four works over their connections."""
+    """The machine, every row, measured or not, and the four works over their connections."""
     rows = _table(ROW_HEAD, (_row(row, records) for row in ROWS if row.demanded or row.key in records["ratios"]))
     told = "Answers a second, and p50 / p99 in milliseconds, by the number of connections:"
     return "\n".join([_machine(records), "", *rows, "", told, "", *_works(records["cells"])])

@@ -1,4 +1,4 @@
-"""A picture of the records: throughput against connections and against the database's size, and how far each row is met."""
+"""A picture of the records: throughput against connections and against the database's size, and each row with its demand."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ LAYOUT: Final = (
     ("lookup_user", "request_item", "rows"),
     ("growth", "growth", "rows"),
 )
-"""Where each part stands: a work of WORKS, the rates by size, and the rows."""
+"""The place of each part: a work of WORKS, the rates by size, and the rows."""
 
 
 def draw(records: Records, file: str) -> None:
-    """Write the picture; the ending of the name says in which format. ImportError without matplotlib."""
+    """Writes the picture; the ending of the file name selects the format. ImportError without matplotlib."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
@@ -31,7 +31,7 @@ def draw(records: Records, file: str) -> None:
 
 
 def _connections(axes: Any, work: str, records: Records) -> None:
-    """One line for each subject."""
+    """Draws one line for each subject."""
     lines: dict[str, list[tuple[int, float]]] = {}
     for cell in records["cells"]:
         if cell["work"] == work:
@@ -43,7 +43,7 @@ def _connections(axes: Any, work: str, records: Records) -> None:
 
 
 def _growth(axes: Any, _name: str, records: Records) -> None:
-    """One line for each work."""
+    """Draws one line for each work."""
     lines: dict[str, list[tuple[int, float]]] = {}
     for name, spread in records["figures"].get("growth", {}).items():
         work, found, closed = name.partition(SIZED)
@@ -65,7 +65,7 @@ def _lines(axes: Any, lines: Mapping[str, list[tuple[int, float]]]) -> None:
 
 
 def _rows(axes: Any, _name: str, records: Records) -> None:
-    """Median, lowest and highest of each row of which something is demanded, in green where that is met."""
+    """Median, lowest and highest of each row with a demand, in green where it is met."""
     some = [(row, records["ratios"][row.key]) for row in reversed(ROWS) if row.demanded and row.key in records["ratios"]]
     for at, (row, found) in enumerate(some):
         colour = MET if found["met"] else SHORT

@@ -1,4 +1,4 @@
-"""Processes of this machine: started with their output in a file, watched from outside, ended for certain."""
+"""Processes of this machine: started with their output in a file, observed from outside, always ended."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PAGE_KIB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 class Broken(Exception):
-    """Something of the benchmark did not do what it was started for; what it printed is told."""
+    """A process of the benchmark failed; the text holds its output."""
 
 
 FAILURES: Final = (Broken, AssertionError, NoServer, OSError, subprocess.SubprocessError)
-"""How a part of the benchmark fails: it did not run, or it lost or doubled what it had answered."""
+"""Failures of a part of the benchmark: it did not run, or it lost or doubled an answered request."""
 
 
 def ports() -> Iterator[int]:
-    """Free ports below the kernel's own, beginning where another benchmark hardly does."""
+    """Free ports below the kernel's ephemeral ones, beginning where another benchmark is unlikely to begin."""
     return filter(_free, count(20_000 + os.getpid() * 7 % 10_000))
 
 
@@ -45,7 +45,7 @@ def _free(port: int) -> bool:
 
 
 class Process:
-    """One running program. Whoever made it ends it: `stop`, or `kill` where it may be broken."""
+    """One running program. Its maker ends it: with `stop`, or `kill` where it may be broken."""
 
     def __init__(self, command: Sequence[str | Path], log: Path, environ: Mapping[str, str] | None = None) -> None:
         self._log = log
@@ -57,7 +57,7 @@ class Process:
         return self._running.pid
 
     def until(self, happened: Callable[[], bool], what: str) -> None:
-        """Wait until it is so; Broken if the program ends before, or PATIENCE_S is over."""
+        """Waits until `happened()` is true; Broken if the program ends before, or PATIENCE_S is over."""
         for _ in range(int(PATIENCE_S / LOOK_S)):
             if happened():
                 return
@@ -69,11 +69,11 @@ class Process:
         self.until(lambda: listens(port), f"listening on port {port}")
 
     def said(self) -> str:
-        """The end of what it printed."""
+        """Returns the end of its output."""
         return self._log.read_text(encoding="utf-8", errors="replace")[-3000:]
 
     def stop(self) -> None:
-        """Ask it to leave. Broken unless it does, with exit code 0 or by the signal itself."""
+        """Sends SIGTERM. Broken unless the program ends with exit code 0 or by the signal itself."""
         self._running.terminate()
         if not self._ended_within(PATIENCE_S):
             self.kill()
@@ -82,7 +82,7 @@ class Process:
             raise Broken(f"exit code {self._running.returncode}: {self.said()}")
 
     def kill(self) -> None:
-        """End it, if it still runs."""
+        """Kills it, if it still runs."""
         if self._running.poll() is None:
             self._running.kill()
             self._running.wait()
@@ -94,7 +94,7 @@ class Process:
             return False
         return True
 
-    # ---- what the kernel says of it
+    # ---- the kernel's counters
 
     def cpu_s(self) -> float:
         """CPU seconds of all its threads so far."""
@@ -114,13 +114,13 @@ class Process:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody takes connections at this port."""
+    """Whether a process accepts connections at this port."""
     with socket.socket() as trial:
         return trial.connect_ex((HOST, port)) == 0
 
 
 def family_cpu_s(pid: int) -> float:
-    """CPU seconds so far of a process and its children, those that have ended too."""
+    """CPU seconds so far of a process and its children, including those that have ended."""
     found = (_cells(folder) for folder in Path("/proc").glob("[0-9]*"))
     family = [cells for number, cells in found if cells and (number == pid or int(cells[1]) == pid)]
     ended = [cells for number, cells in (_cells(Path(f"/proc/{pid}")),) if cells]
@@ -129,9 +129,9 @@ def family_cpu_s(pid: int) -> float:
 
 
 def _cells(folder: Path) -> tuple[int, list[str]]:
-    """A process's number and what the kernel counts of it, from its state on; nothing if it is gone."""
+    """Returns a process's number and its kernel counters, from its state on; an empty list if it is gone."""
     try:
-        # The name in brackets may hold blanks; what is counted here comes after it. Source: proc_pid_stat(5).
+        # The name in brackets may hold blanks; the counters come after it. Source: proc_pid_stat(5).
         return int(folder.name), (folder / "stat").read_text().rpartition(") ")[2].split()
     except OSError:
         return int(folder.name), []

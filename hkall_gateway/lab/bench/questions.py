@@ -1,4 +1,4 @@
-"""What is asked of a server: SIP2 lines and NCIP documents as bytes, each with what its answer must name."""
+"""The questions to a server: SIP2 lines and NCIP documents as bytes, each with the text that its answer must contain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ LOGIN: Final = f"9300CNcounter-1|CO{PASSWORD}|".encode()
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One kind of question. `yes` begins a line's good answer or stands in a page's; `once`: it may be asked only once."""
+    """One kind of question.
+
+    `yes` begins a line's positive answer, or is contained in a page's; `once`: each question may be asked only once.
+    """
 
     key: str
     framing: str
@@ -40,7 +43,7 @@ def line(text: str, number: int) -> bytes:
 
 
 def login() -> bytes:
-    """The line that logs a counter in."""
+    """The line with which a counter logs in."""
     return line(LOGIN.decode(), 0)
 
 
@@ -50,7 +53,7 @@ def stamp(now: datetime) -> str:
 
 
 def post(document: bytes) -> bytes:
-    """A document on its way over HTTP."""
+    """A document as an HTTP request."""
     head = f"POST /ncip HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/xml\r\nContent-Length: {len(document)}\r\n\r\n"
     return head.encode() + document
 
@@ -62,7 +65,7 @@ def _information(world: World, when: str, number: int) -> Question:
 
 def _checkout(world: World, when: str, number: int) -> Question:
     barcode = world.barcode(number)
-    # A due date where none is asked for, since pysip2 0.1 takes no blanks there; without "no block" it means nothing.
+    # A due date although none is needed, since pysip2 0.1 refuses blanks there; it has no effect without "no block".
     said = f"11NN{when}{when}AOHKU|AA{world.card(number)}|AB{barcode}|AC|"
     return line(said, number), f"|AB{barcode}|".encode()
 
@@ -114,11 +117,11 @@ WORKS: Final[Mapping[str, Work]] = {work.key: work for work in (
     Work("lookup_user",  "http", b"LookupUserResponse",  False, "LookupUser", _lookup,      _some),
     Work("request_item", "http", b"RequestItemResponse", True, "RequestItem", _request,     _titles),
 )}
-"""By the key that rows name. 09 undoes a checkout (BI), so that the copy stands on the hold shelf again."""
+"""The works by the key that rows use. 09 undoes a checkout (BI), so that the copy is on the hold shelf again."""
 # fmt: on
 
 
 def questions(work: Work, world: World) -> list[Question]:
-    """Every question of this kind that the world allows."""
+    """All questions of this kind that the world allows."""
     when = stamp(world.now)
     return [work.make(world, when, number) for number in range(work.count(world.size))]

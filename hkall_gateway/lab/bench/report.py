@@ -1,4 +1,4 @@
-"""What was measured, as records: plain values that JSON takes. Records of several runs can be put together."""
+"""Measurements as records: plain JSON values. Records of several runs can be merged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Records = Mapping[str, Any]
 class Report:
     """The runs of every cell, the spread of every row, and all figures of every situation.
 
-    Of a row that was not measured, why: `missing` cannot be measured here, `failed` was tried.
+    The reason for each row that was not measured: `missing` cannot be measured here, `failed` was tried.
     """
 
     machine: Mapping[str, Any]
@@ -33,7 +33,7 @@ class Report:
 
 
 def as_records(report: Report) -> dict[str, Any]:
-    """Everything: the machine, each cell's medians, each row with its lowest and highest round."""
+    """All records: the machine, each cell's medians, each row with its lowest and highest round."""
     return {
         "machine": dict(report.machine),
         "plan": asdict(report.plan),
@@ -52,12 +52,12 @@ def _ratio(row: Row, spread: Spread, runs: Runs) -> dict[str, Any]:
 
 
 def short(records: Records) -> list[str]:
-    """The rows that fall short of what is demanded of them."""
+    """The rows that miss their demand."""
     return [key for key, ratio in records["ratios"].items() if not ratio["met"]]
 
 
 def together(some: Iterable[Records]) -> dict[str, Any]:
-    """One for all: what was measured twice counts as it was measured last. The machine and the plan are the last one's."""
+    """Merges records: a row measured twice has its last result. The machine and the plan are those of the last records."""
     whole: dict[str, Any] = {"cells": []}
     for records in some:
         mine = {_cell(cell): cell for cell in records["cells"]}
@@ -80,7 +80,7 @@ def _cell(cell: Mapping[str, Any]) -> tuple[str, int, str]:
 
 
 def machine() -> dict[str, Any]:
-    """What it runs on, and how busy that is now."""
+    """Describes the machine, and its present load."""
     facts = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(": ")[2] for line in facts if line.startswith("model name")), platform.machine())
     return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}

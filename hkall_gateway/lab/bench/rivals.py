@@ -1,4 +1,4 @@
-"""Everything that the gateway is compared with: small servers, bare databases, the naive designs, the disk itself."""
+"""The baselines of the gateway: small servers, bare databases, the naive designs, the disk itself."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SERVING: Final = (sys.executable, "-m", "hkall_gateway.lab.bench.serving")
 DESIGNS: Final = (sys.executable, "-m", "hkall_gateway.lab.bench.designs")
 CHECKOUT: Final = "sip2_11"
 PGBENCH_A_SECOND: Final = 1500
-"""About as fast as it is; it is told how many checkouts to do, since a book can be lent once."""
+"""Roughly its speed; it needs the number of checkouts in advance, since a book can be lent only once."""
 SYNCS: Final = 200
 PAGE: Final = b"x" * 4096
 
 
 class Server:
-    """One of the small servers of serving.py. A canned one's answers name nothing; an echo's begin as the question does."""
+    """One of the small servers of serving.py: `canned` answers without the text of the question, `echo` begins with it."""
 
     def __init__(self, ground: Ground, name: str) -> None:
         self._ground, self._name, self._port = ground, name, next(ground.ports)
@@ -58,7 +58,7 @@ class Server:
 
 
 class Lender:
-    """Something that does checkouts by itself on a database of its own: no sockets, no rules."""
+    """A baseline that does checkouts by itself on a database of its own: no sockets, no rules."""
 
     database: Engine = "sqlite"
 
@@ -74,14 +74,14 @@ class Lender:
         return done
 
     def lend(self, task: Task, books: str) -> Run:
-        """Check out these books, a line "card barcode number" each, until the time or the books are over."""
+        """Checks out these books, a line "card barcode number" each, until the time or the books are over."""
         raise NotImplementedError
 
     def close(self) -> None:
         check(self.url, {CHECKOUT: self._lent})
 
     def abandon(self) -> None:
-        """Nothing of it runs between its tasks."""
+        """Does no work: it has no process between its tasks."""
 
 
 class InC(Lender):
@@ -113,7 +113,7 @@ class Design(Lender):
 
 
 class PgBench(Lender):
-    """pgbench with the same transaction in seven trips; as many clients as connections, prepared statements."""
+    """pgbench with the same transaction in seven round trips; as many clients as connections, prepared statements."""
 
     database: Engine = "postgresql"
 
@@ -136,7 +136,7 @@ class PgBench(Lender):
 
 
 class Disk:
-    """How often a second the disk takes a page and says that it has it: the ceiling of one commit each."""
+    """Measures writes of a page, each with fdatasync: the upper limit of one commit for each checkout."""
 
     def __init__(self, ground: Ground, name: str) -> None:
         self._file = os.open(ground.fresh(name) / "pages", os.O_CREAT | os.O_WRONLY)
@@ -158,11 +158,11 @@ class Disk:
         os.close(self._file)
 
     def abandon(self) -> None:
-        """A file that is still open goes with the process."""
+        """Does no work: an open file is closed with the process."""
 
 
 def _said(command: list[Any], given: str) -> str:
-    """What a program prints that is given this; Broken if it fails."""
+    """Returns the output of a program for this input; Broken if it fails."""
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, cwd="/")
     if done.returncode:
         raise Broken(f"{Path(command[0]).name}: {done.stderr[-2000:]}")

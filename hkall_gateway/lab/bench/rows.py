@@ -1,4 +1,4 @@
-"""ROWS: what is compared with what, and how much is demanded of it."""
+"""ROWS: the comparisons, and the demand on each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from hkall_gateway.lab.bench.turns import Cell, Runs
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is wanted of a row's median; with neither bound it is reported only."""
+    """Bounds of a row's median; with neither bound it is reported only."""
 
     least: float | None = None
     most: float | None = None
@@ -62,7 +62,7 @@ class Ratio:
         return Spread(tuple(a.rate / b.rate for a, b in zip(runs[self.ours], runs[self.theirs], strict=True)))
 
     def by_cpu(self, runs: Runs) -> float | None:
-        """The same by CPU time an answer, which other work on the machine disturbs less; None where it is not known."""
+        """The same ratio by CPU time per answer, which other load disturbs less; None if unknown."""
         ours, theirs = (middle(runs[cell]) for cell in (self.ours, self.theirs))
         known = ours.all_cpu_us and theirs.all_cpu_us
         return theirs.all_cpu_us / ours.all_cpu_us if known else None
@@ -70,7 +70,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure of a situation that is set up for itself; `how` says which, for people."""
+    """One figure of a situation with its own setup; `how` describes it for people."""
 
     situation: Situation
     name: str
@@ -79,7 +79,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table."""
+    """One row of the table."""
 
     key: str
     demand: Demand
@@ -87,12 +87,12 @@ class Row:
 
     @property
     def demanded(self) -> bool:
-        """Whether anything is demanded of it."""
+        """Whether it has a demand."""
         return self.demand != REPORTED
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """What must be run for it; nothing for a figure."""
+        """The cells that must be run for it; empty for a figure."""
         return (self.measure.ours, self.measure.theirs) if isinstance(self.measure, Ratio) else ()
 
 
@@ -111,7 +111,7 @@ def most(value: float) -> Demand:
 
 
 FEW: Final = (1, 16, 64, 256)
-"""How many connections the four works are measured over."""
+"""The numbers of connections over which the four works are measured."""
 
 # fmt: off
 _RATIOS: Final = (
@@ -140,7 +140,7 @@ _RATIOS: Final = (
     Row("request_item_vs_canned_8", REPORTED,    _of("request_item", 8, "gateway",    "canned")),
     Row("request_item_vs_canned_32", REPORTED,   _of("request_item", 32, "gateway",   "canned")),
 )
-"""A rate against a rate, each over so many connections."""
+"""Ratios of rates, each over so many connections."""
 
 _FIGURES: Final = (
     Row("codec_vs_pysip2",    least(4),   Figure(CODECS,   "codec",       "a 63 and its 64 read and written, against pysip2")),
@@ -168,7 +168,7 @@ _FIGURES: Final = (
     Row("grouping_16",        REPORTED,   Figure(GROUPING, "grouping_16", "the store alone, grouped against one each")),
     Row("grouping_64",        least(2.5), Figure(GROUPING, "grouping_64", "the store alone, grouped against one each")),
 )
-"""What is measured in a situation of its own."""
+"""The rows measured in situations of their own."""
 # fmt: on
 
 
@@ -186,13 +186,13 @@ ROWS: Final = (
     *(row for work in ("lookup_user", "request_item") for row in _beside(work, "canned")),
     *(row for work in ("sip2_11", "request_item") for row in _beside(work, "single")),
 )
-"""All of them: what is demanded, then each work over each number of connections."""
+"""All rows: those with a demand, then each work over each number of connections."""
 
 
 def rows(only: Collection[str] = (), connections: Collection[int] = ()) -> Iterator[Row]:
-    """The rows with these keys; of ratios those over these connections. All where none is named.
+    """The rows with these keys; of ratios, those over these connections. All rows if none is named.
 
-    A word that is no key stands for all keys that begin with it.
+    A word that is not a key stands for all keys that begin with it.
     """
     for row in ROWS:
         over = {cell.connections for cell in row.cells}

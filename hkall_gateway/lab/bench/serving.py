@@ -1,4 +1,4 @@
-"""The small servers that the gateway is compared with, each in a process of its own: `python -m …serving NAME PORT`."""
+"""The small servers for comparison with the gateway, each in a process of its own: `python -m …serving NAME PORT`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Final, cast
 from hkall_gateway.lab.bench.processes import HOST
 
 CANNED: Final = b"<?xml version='1.0'?><m><LookupUserResponse/><RequestItemResponse/>" + b"<x/>" * 300 + b"</m>"
-"""About as long as the answers that it stands for."""
+"""About as long as the answers that it replaces."""
 
 
 def echo(port: int) -> None:
-    """A bare Twisted LineReceiver that says every line again: the ceiling of anything on Twisted."""
+    """A bare Twisted LineReceiver that sends every line back: the upper limit of any server on Twisted."""
     from twisted.internet import protocol
     from twisted.protocols.basic import LineReceiver
 
@@ -29,7 +29,7 @@ def echo(port: int) -> None:
 
 
 def canned(port: int) -> None:
-    """A twisted.web resource that answers always the same bytes."""
+    """A twisted.web resource that always returns the same bytes."""
     from twisted.web import resource, server
 
     class Canned(resource.Resource):
@@ -44,7 +44,7 @@ def canned(port: int) -> None:
 
 
 def protocol(port: int) -> None:
-    """Our own session and codec with one patron for everybody: what SIP2 itself costs, without a desk or a database."""
+    """Our own session and codec with one patron for all cards: the cost of SIP2 itself, without a desk or a database."""
     from twisted.internet.protocol import Factory, Protocol
 
     from hkall_gateway.daemon import the_reactor
@@ -68,7 +68,7 @@ def protocol(port: int) -> None:
 
 
 def pysip2(port: int) -> None:
-    """pysip2's own server with a dictionary behind it and nothing durable."""
+    """Runs pysip2's own server with a dictionary behind it; its loans are not durable."""
     from anyio import run
     from pysip2.models import CheckoutRequest, CheckoutResponse, PatronInformationRequest, PatronInformationResponse
     from pysip2.routes import CHECKOUT, PATRON_INFORMATION
@@ -148,7 +148,7 @@ def _user(card: str) -> bytes:
 
 
 def _serve(port: int, factory: Any, opened: Callable[[Any], Any] = lambda port: port) -> None:
-    """`opened` is done to the port that listens."""
+    """Listens on `port` and runs the reactor; `opened` is applied to the listening port."""
     from hkall_gateway.daemon import the_reactor
 
     reactor = the_reactor()
@@ -161,7 +161,7 @@ _ITEM: Final = ("ItemId/AgencyId", "ItemId/ItemIdentifierType", "ItemId/ItemIden
 _WISH: Final = ("RequestType", "RequestStatusType", "DatePlaced", "PickupLocation")
 _BOOK: Final = tuple(f"RequestedItem/{path}" for path in (*_ITEM, *_WISH))
 USER: Final = ("ResponseHeader/FromAgencyId/AgencyId", "UserId/AgencyId", "UserId/UserIdentifierValue", *_BOOK, *_BOOK)
-"""About the elements of an answer with two books."""
+"""About as many elements as an answer with two books."""
 
 WHEN: Final = "20170301    120000"
 BOOKS: Final = ("C0000002", "C0000003")
@@ -195,7 +195,7 @@ SERVERS: Final[Mapping[str, Callable[[int], None]]] = {
     "aiohttp":  aiohttp,
 }
 # fmt: on
-"""By the names that subjects have."""
+"""The servers by the names of their subjects."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is measured in a situation of its own: growth, midnight, the morning, crowds, hot rows, an attack, patience."""
+"""Measurements that need their own setup: growth, midnight, the morning, crowds, hot rows, an attack, patience."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Figures = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Its figures by name, a value for each round. `needs` is a row of NEEDS, "" for none; `patient`: only when asked for."""
+    """Its figures by name, a value for each round. `needs` is a row of NEEDS, "" for none; `patient`: only on request."""
 
     name: str
     measure: Callable[[Ground, Plan], Figures]

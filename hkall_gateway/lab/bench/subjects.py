@@ -1,4 +1,4 @@
-"""SUBJECTS: everything that can be measured, by the name that rows use, and what this machine must have for it."""
+"""SUBJECTS: all subjects of measurements, by the name that rows use, and their requirements on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hkall_gateway.lab.bench.tasks import Subject
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a subject is started, what it is for people, and the row of NEEDS without which it cannot be."""
+    """How a subject is started, its description for people, and the row of NEEDS that it requires."""
 
     start: Callable[[Ground, str], Subject]
     about: str
@@ -32,7 +32,7 @@ NEEDS: Final[Mapping[str, Callable[[], bool]]] = {
     "pysip2": lambda: find_spec("pysip2") is not None,
     "aiohttp": lambda: find_spec("aiohttp") is not None,
 }
-"""By its name for people."""
+"""The checks of requirements, by their name for people."""
 
 # fmt: off
 SUBJECTS: Final[Mapping[str, Kind]] = {
@@ -59,7 +59,7 @@ SUBJECTS: Final[Mapping[str, Kind]] = {
 
 
 def lacking(name: str) -> str:
-    """What this machine lacks for a subject, for people; "" if nothing."""
+    """The requirement of a subject that this machine lacks, for people; "" if it lacks none."""
     return without(SUBJECTS[name].needs)
 
 
@@ -69,5 +69,5 @@ def without(needs: str) -> str:
 
 
 def start(ground: Ground, name: str) -> Subject:
-    """A fresh one."""
+    """Starts a new instance of a subject."""
     return SUBJECTS[name].start(ground, name)

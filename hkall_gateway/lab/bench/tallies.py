@@ -1,4 +1,4 @@
-"""Whether every answer of a gateway stands in its database, once."""
+"""Checks that every answer of a gateway is in its database exactly once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TALLIES: Final = {
         "outbox":   select(func.count()).select_from(OUTBOX).where(OUTBOX.c.send == Send.ASK_LENDER.value),
     },
 }
-"""What must be equal after a work that writes; the history that was filled in came by no door.
+"""Counts that must be equal after a work that writes; they leave out the bulk history, which came through no protocol.
 
 Fewer requests in the journal than lines about them are duplicates.
 """
@@ -39,7 +39,7 @@ Fewer requests in the journal than lines about them are duplicates.
 
 
 def check(url: str, answered: Mapping[str, int]) -> None:
-    """AssertionError if less is in the database than was answered, or anything twice. `answered` is by work."""
+    """Raises AssertionError if the database has fewer rows than were answered, or a double one. `answered` is by work."""
     engine = open_engine(url)
     try:
         with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""What may be asked of a subject."""
+"""The tasks of a subject."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Task:
 
 
 class Subject(Protocol):
-    """Something that does a task."""
+    """A subject of measurements: it runs tasks."""
 
     def run(self, task: Task) -> Run: ...
 
     def close(self) -> None:
-        """End it. AssertionError if it lost or doubled anything that it answered, Broken if it did not end well."""
+        """Ends it. AssertionError if it lost or doubled an answered request, Broken if it did not end well."""
         ...
 
     def abandon(self) -> None:
-        """End it, whatever state it is in."""
+        """Ends it in any state."""
         ...

@@ -1,4 +1,4 @@
-"""A checkout as bare statements, for those who do it without a gateway: what is read and written, and nothing decided."""
+"""A checkout as bare statements, for baselines without a gateway: the reads and writes, without any decision."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STATEMENTS: Final = (
     "INSERT INTO outbox (kind, send, recipient, request, payload, corr, state, made_at, next_at)"
     f" VALUES ('ncip', 'tell_lender_on_loan', 'CUHK', :id, '{{}}', 'bench', 'waiting', {_AT}, {_AT})",
 )
-"""In this order between BEGIN and COMMIT: with those two, seven trips to a server. Each finds or writes one row."""
+"""Run in this order between BEGIN and COMMIT: with those two, seven round trips. Each reads or writes one row."""
 # fmt: on
 
 
 def for_pgbench(books_each: int) -> str:
     """The same as a script of pgbench. Client c takes book c first and then every `clients`th one.
 
-    A variable of pgbench is a number; cards, barcodes and identities are made of it as the world makes them.
+    A variable of pgbench is a number; cards, barcodes and identities are made from it as the world makes them.
     """
     number = "(:book)::bigint"
     made = {

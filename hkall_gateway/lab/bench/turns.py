@@ -1,4 +1,4 @@
-"""Taking turns: in every round each subject does each work right after the others did it, on a fresh copy of the world."""
+"""Runs subjects in turns: in every round each subject does each work right after the others, on a fresh copy of the world."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hkall_gateway.lab.bench.world import Size
 
 LONE: Final = 1
 MANY: Final = 3
-"""Shares of what can be asked only once: a lone connection asks fewer."""
+"""Weights by which cells share the one-time questions: a single connection (LONE) asks fewer."""
 
 WARMING: Final = 10
-"""One part in so many, of the time and of the questions, goes before a run and is not counted."""
+"""Warm-up before a run: one part in so many of its time and its questions, which is not counted."""
 
 Runs = Mapping["Cell", Sequence[Run]]
 
@@ -33,7 +33,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How often and how long. `seconds` is the length of one run, `idle_s` and `soak_s` those of the rows of patience."""
+    """Numbers and lengths of runs. `seconds` is the length of one run, `idle_s` and `soak_s` those of the patient rows."""
 
     rounds: int
     seconds: float
@@ -44,25 +44,25 @@ class Plan:
 
 @dataclass(slots=True)
 class Turns:
-    """Every cell's runs, one a round, and why a subject failed. What has failed once has no runs and no further turn."""
+    """Every cell's runs, one a round, and why a subject failed. A subject that has failed has no runs and no further turn."""
 
     runs: dict[Cell, list[Run]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
 
 def take_turns(cells: Collection[Cell], plan: Plan, start: Callable[[str], Subject], tell: Callable[[str], None]) -> Turns:
-    """All rounds. `start` makes a subject by its name; `tell` hears how far it is and what failed."""
+    """Runs all rounds. `start` makes a subject by its name; `tell` is called with the progress and the failures."""
     turns = Turns({cell: [] for cell in sorted(cells)})
     for number in range(plan.rounds):
         tell(f"round {number + 1} of {plan.rounds}")
-        # Every other round goes backwards, so that nobody is always first.
+        # Every other round goes backwards, so that no subject is always first.
         Round(sorted(cells, reverse=bool(number % 2)), plan, start, turns, tell).run()
     turns.runs = {cell: runs for cell, runs in turns.runs.items() if cell.subject not in turns.failed}
     return turns
 
 
 class Round:
-    """Each cell once, in this order. A subject lives from its first cell to its last, and is then closed with its checks."""
+    """Runs each cell once, in this order. A subject lives from its first cell to its last; its checks run when it is closed."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Round:
                 subject.abandon()
 
     def _run_or_fail(self, cell: Cell, last: bool) -> None:
-        """One subject that fails does not take the others with it: a whole run is long."""
+        """Runs a cell; the failure of one subject does not end the others, since a whole run is long."""
         try:
             self._run(cell, last)
         except FAILURES as error:
@@ -106,14 +106,14 @@ class Round:
 
 
 def measured(subject: Subject, cell: Cell, most: int, seconds: float) -> Run:
-    """A cell after a short while that is not counted: what is done for the first time takes longer."""
+    """Measures a cell after a short warm-up that is not counted: the first operations take longer."""
     first = most // WARMING
     subject.run(Task(cell.work, cell.connections, seconds / WARMING, first))
     return subject.run(Task(cell.work, cell.connections, seconds, most - first))
 
 
 def share(cell: Cell, cells: Collection[Cell], size: Size) -> int:
-    """How many of the questions that can be asked only once a cell may ask."""
+    """How many of the one-time questions a cell may ask."""
     siblings = [c for c in cells if (c.work, c.subject) == (cell.work, cell.subject)]
     return WORKS[cell.work].count(size) * _weight(cell) // sum(map(_weight, siblings))
 

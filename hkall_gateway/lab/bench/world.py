@@ -1,4 +1,4 @@
-"""The generated library of the benchmark: so many patrons, copies elsewhere, and books on its hold shelf."""
+"""The generated library of the benchmark: patrons, copies elsewhere, and books on its hold shelf."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHUNK: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much there is: `open` requests stand on the hold shelf, BOOKS_EACH for a patron; `closed` ones are history."""
+    """The amounts: `open` requests are on the hold shelf, BOOKS_EACH for a patron; `closed` ones are history."""
 
     patrons: int = 10_000
     holdings: int = 100_000
@@ -39,7 +39,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What is where. Everything follows from a number; `now` is the instant at which it was made."""
+    """The data of the benchmark's database. Every value follows from a number; `now` is the instant at which it was made."""
 
     size: Size
     now: datetime
@@ -57,7 +57,7 @@ class World:
         return f"R{number:07d}"
 
     def wanted(self, number: int) -> str:
-        """A title that no open request is about, as long as there are enough: they are counted from the other end."""
+        """A title without an open request, as long as there are enough titles: they are counted from the other end."""
         return f"b{self.size.titles - 1 - number:06d}"
 
     def ready(self, number: int) -> Request:
@@ -81,13 +81,13 @@ class World:
         )
 
     def patrons(self) -> Iterator[dict[str, Any]]:
-        """Rows of the table."""
+        """Rows of the table of patrons."""
         for number in range(self.size.patrons):
             card, name = f"P{number:06d}", f"Reader {number}"
             yield {"barcode": card, "name": name, "category": "undergraduates", "email": f"reader{number}@example.hk"}
 
     def holdings(self) -> Iterator[dict[str, Any]]:
-        """Rows of the table."""
+        """Rows of the table of holdings."""
         for number in range(self.size.holdings):
             yield {
                 "agency": OWNERS[number % len(OWNERS)],
@@ -101,7 +101,7 @@ class World:
 
 
 def furnish(engine: Engine, world: World) -> None:
-    """Bring an empty database to the present revision and fill it, all but the history."""
+    """Upgrades an empty database to the present revision and fills it, except for the history."""
     schema.upgrade(engine)
     store = Immediate(engine, lambda connection: Unit(connection, str))
     _fill(store, PATRONS, world.patrons())
