@@ -4,6 +4,8 @@ WORKDIR /src
 RUN python -m venv /opt/hkall
 COPY pyproject.toml README.md ./
 COPY hkall_gateway ./hkall_gateway
+COPY docs/man ./docs/man
+COPY docs/completion ./docs/completion
 RUN /opt/hkall/bin/pip install --no-cache-dir '.[postgres]'
 
 FROM python:3.13-slim

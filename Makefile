@@ -2,9 +2,13 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: run demo test attack test-postgres check fmt docs bench mutate mutate-desk
+.PHONY: run free-ports demo test attack test-postgres check fmt docs bench mutate mutate-desk
+
+# Added to every port of the demo, where another program has one of them: make run SHIFT=100
+SHIFT ?= 0
 
 .venv/.run: pyproject.toml
+	@echo 'make: installing the gateway and its libraries into .venv, about a minute the first time'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	touch $@
@@ -18,8 +22,12 @@ BIN    := .venv/bin
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@
 
-run: .venv/.run
-	$(BIN)/python -m hkall_gateway.lab run
+run: free-ports .venv/.run
+	$(BIN)/python -m hkall_gateway.lab run --shift $(SHIFT)
+
+# Before anything is built, by the machine's own Python.
+free-ports:
+	@$(PYTHON) -P hkall_gateway/lab/ports.py $(SHIFT)
 
 demo: .venv/.run
 	$(BIN)/python -m hkall_gateway.lab demo

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from hkall_gateway import __version__, logs, rows
-from hkall_gateway.config import gateway, policy
+from hkall_gateway.clock import now
+from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.courier import Courier, Schedule
-from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge import tls
@@ -39,9 +39,12 @@ from hkall_gateway.edge.deadline import Deadline
 from hkall_gateway.edge.fair_reads import FairReads
 from hkall_gateway.edge.guesses import Guesses
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.edge.ports import entrance, numbered, prompt
+from hkall_gateway.edge.numbering import numbered
+from hkall_gateway.edge.ports import entrance, prompt
 from hkall_gateway.edge.secrets import Secrets, WrongPins
 from hkall_gateway.edge.soon import Soon
+from hkall_gateway.library import house_of, new_request_id
+from hkall_gateway.machine import instance, number, runs
 from hkall_gateway.ncip import handlers as ncip
 from hkall_gateway.ncip.key_sets import MOST_BYTES
 from hkall_gateway.ncip.rawtcp import NcipLines
@@ -75,16 +78,6 @@ HASHING_THREADS = 1
 OPS_BODY, OPS_IDLE_S = 4096, 30.0
 
 
-def now() -> datetime:
-    """This instant, aware and in UTC."""
-    return datetime.now(UTC)  # noqa: TID251  # the one clock of the program
-
-
-def new_request_id() -> str:
-    """A request number unique among all gateways: twelve characters that cannot be misread."""
-    return "R-" + "".join(secrets.choice("23456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(12))
-
-
 def the_reactor() -> Any:
     """Twisted's reactor, installed at the first call; all other code gets it as an argument."""
     from twisted.internet import reactor  # noqa: TID251  # the one place
@@ -92,40 +85,8 @@ def the_reactor() -> Any:
     return reactor
 
 
-def instance() -> str:
-    """The name of this gateway among those on one database."""
-    return f"{os.uname().nodename}-{number()}"
-
-
-def number() -> str:
-    """The number of this gateway among those of this machine."""
-    return os.environ.get("HKALL_INSTANCE", "1")
-
-
-def runs(pid: int) -> bool:
-    """Whether a process with this id runs on this machine, under any user."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def house_of(config: Gateway) -> House:
-    """Returns our library with its policy: the published rules and the site's own on top. Raises ConfigErrors."""
-    library = config.library
-    return House(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
-
-
 def _as_it_is(factory: Any) -> Any:
     return factory
-
-
-def make_unit(house: House) -> Callable[[Connection], Unit]:
-    """Returns the maker of units that draw real request numbers and send only the notices that the policy sends."""
-    return lambda connection: Unit(connection, new_request_id, house.silent)
 
 
 def _limit(door: gateway.Door) -> ConnectionLimit:
@@ -176,7 +137,7 @@ class Daemon:
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.house, clock, reactor, instance())
         me = Instance(instance(), os.uname().nodename, os.getpid(), __version__, clock(), clock())
-        self.presence = Presence(self.store, me, reactor, clock, runs, self.metrics)
+        self.presence = Presence(self.store, me, reactor, clock, runs, self.metrics, bool(environ.get("HKALL_TRUST_CLOCK")))
         self._sip2_door, ncip_door = self._doors()
         self._terminals = self._make_terminals()
         self._partners, self._lines = self._make_partners(ncip_door)
@@ -281,7 +242,12 @@ class Daemon:
         most = self.config.ops.max_connections
         bounds = Bounds(ConnectionLimit(most, most, most), BodyBudget(0), self._refusals("ops"), OPS_BODY, OPS_IDLE_S)
         gauges = Gauges(self.house.agency, self._clock)
-        return ops_site(self.store, self.metrics.registry, gauges, lambda: bool(self._ports), bounds, self._reactor)
+        return ops_site(
+            self.store, self.metrics.registry, gauges, lambda: bool(self._ports), bounds, self._reactor, self._can_write
+        )
+
+    def _can_write(self) -> bool:
+        return self.presence.written
 
     def _refusals(self, protocol: str) -> Refusals:
         return Refusals(protocol, self.metrics, self._clock)
@@ -289,7 +255,10 @@ class Daemon:
     # ---- start, reload and stop
 
     async def start(self) -> None:
-        """Copies the configured partners into the directory, opens every port, and starts the courier. Raises NameTaken."""
+        """Write the configured partners over the directory, open every door, and let the courier go.
+
+        Raises NameTaken and ClockBehind.
+        """
         self._hashing.start()
         self._hashing_logins.start()
         await self.presence.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
@@ -25,14 +25,23 @@ LOG = structlog.get_logger()
 BEAT_S: Final = 15
 
 
+BEHIND: Final = timedelta(minutes=5)
+"""So far our clock may be behind the latest sign of life of another gateway."""
+
+
 class NameTaken(Exception):
     """Another gateway uses this database under our name; both would take each other's rows."""
+
+
+class ClockBehind(Exception):
+    """Another gateway was here at a time that our clock has not reached: one of the two clocks is wrong."""
 
 
 class Presence:
     """Writes a heartbeat for `me` every BEAT_S seconds, and counts the other gateways.
 
-    `runs` tells whether a process of this machine runs: after a crash our own name is still in the table, and free.
+    `runs` answers whether a process of this machine runs: after a crash our own name is still in the table, and free.
+    `trust_clock`: begin even where another gateway was seen later than it is now.
     """
 
     def __init__(
@@ -43,14 +52,18 @@ class Presence:
         now: Callable[[], datetime],
         runs: Callable[[int], bool],
         metrics: Metrics,
+        trust_clock: bool = False,
     ) -> None:
         self._store, self._me, self._clock, self._now, self._runs = store, me, clock, now, runs
-        self._metrics = metrics
+        self._metrics, self._trust_clock = metrics, trust_clock
         self._timer: Any = None
+        self.written = True
+        """Whether the database took the last of our signs of life: on a full disk it answers, and takes nothing."""
 
     async def start(self) -> None:
-        """Registers in the table, then starts the heartbeat. Raises NameTaken."""
-        alone = Locks(document=("gateway", self._me.name))  # two that start at once must not both find the name free
+        """Enter the table, then keep saying so. Raises NameTaken and ClockBehind."""
+        await self._compare_clocks()
+        alone = Locks(document=("gateway", self._me.name))  # two that start at once do not both find the name free
         other = await self._store.run(_enter, self._me, self._now(), self._runs, locks=alone)
         if other is not None:
             raise NameTaken(
@@ -59,6 +72,18 @@ class Presence:
             )
         await self.beat()
         self._beat_later()
+
+    async def _compare_clocks(self) -> None:
+        """A gateway with a wrong clock would date loans wrongly, and count as gone for all others."""
+        now = self._now()
+        latest = max(await self._store.read(instances.everyone), key=lambda one: one.seen_at, default=None)
+        if self._trust_clock or latest is None or latest.seen_at <= now + BEHIND:
+            return
+        raise ClockBehind(
+            f"the clock of this machine says {now:%Y-%m-%d %H:%M} UTC, gateway {latest.name} on {latest.host} was seen at "
+            f"{latest.seen_at:%Y-%m-%d %H:%M}: set the clock (timedatectl); "
+            "if that one's was wrong, start with HKALL_TRUST_CLOCK=1"
+        )
 
     async def stop(self) -> None:
         """Signs off; rows still claimed in our name become free."""
@@ -77,10 +102,13 @@ class Presence:
         try:
             freed, everyone = await self._store.run(_beat, replace(self._me, seen_at=now), now)
         except Unavailable:  # the store has said why
+            self.written = False
             return
         except Exception:
+            self.written = False
             LOG.exception("instance.beat_failed")
             return
+        self.written = True
         states = Counter(one.state(now) for one in everyone)
         for state in STATES:
             self._metrics.gateways.labels(state).set(states[state])

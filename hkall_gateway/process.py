@@ -18,10 +18,11 @@ from twisted.logger import globalLogBeginner
 
 from hkall_gateway import logs
 from hkall_gateway.behind import Behind
+from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import Gateway
-from hkall_gateway.daemon import Daemon, now, the_reactor
-from hkall_gateway.presence import NameTaken
+from hkall_gateway.daemon import Daemon, the_reactor
+from hkall_gateway.presence import ClockBehind, NameTaken
 from hkall_gateway.store.engine.private_files import GROUP_READS, private
 
 LOG = structlog.get_logger()
@@ -86,7 +87,7 @@ async def _live(path: Path, config: Gateway, reactor: Any, beside: Any, ended: l
             await company.start()
         await daemon.start()
     except Exception as error:
-        if isinstance(error, NameTaken):
+        if isinstance(error, (ClockBehind, NameTaken)):
             LOG.error("daemon.not_started", why=str(error))
         else:
             LOG.exception("daemon.not_started")

@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import select
 
 from hkall_gateway.config import gateway as configuration
-from hkall_gateway.daemon import house_of, make_unit
 from hkall_gateway.lab.script import MANNERS
+from hkall_gateway.library import house_of, make_unit
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.tables import JOURNAL

@@ -16,8 +16,8 @@ from typing import Any
 import jwt
 import pytest
 
-from hkall_gateway.daemon import now
-from hkall_gateway.edge.secrets import hash_secret
+from hkall_gateway.clock import now
+from hkall_gateway.edge.hashes import hash_secret
 from hkall_gateway.lab import setup
 from hkall_gateway.ncip.codec import decode
 from tests.company import COMMAND, PATIENCE_S, gateway_ports, until

@@ -89,5 +89,7 @@ def test_every_option_that_a_page_shows_is_there(page: Path) -> None:
 
 
 def _all(command: click.Command) -> list[click.Command]:
-    inner = command.commands.values() if isinstance(command, click.Group) else ()
-    return [command, *(each for one in inner for each in _all(one))]
+    context = click.Context(command)
+    names = command.list_commands(context) if isinstance(command, click.Group) else ()
+    inner = [command.get_command(context, name) for name in names] if isinstance(command, click.Group) else []
+    return [command, *(each for one in inner if one for each in _all(one))]

@@ -11,7 +11,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.presence import BEAT_S, NameTaken, Presence
+from hkall_gateway.presence import BEAT_S, BEHIND, ClockBehind, NameTaken, Presence
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.store import instances
@@ -110,3 +110,38 @@ def test_what_a_silent_gateway_had_in_hand_is_handed_on_by_another_within_its_mi
     assert machine.store.now(lambda unit: unit.outbox.held_by("dead")) == 0
     assert machine.states() == {"a": "up", "dead": "gone"}
     assert [value(machine.metrics, "gateways", state) for state in ("up", "left", "gone")] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_gateway_whose_clock_is_days_behind_does_not_begin(machine: Machine, left: bool) -> None:
+    ahead = NOON + timedelta(days=3)
+    other = Instance("b", "there", 9, "1.0", ahead, ahead, ahead if left else None)
+    machine.store.now(instances.here, other)
+    refused = start(machine.gateway("a", 1))
+    assert isinstance(refused, ClockBehind)
+    assert "gateway b on there was seen at 2017-03-04 04:00" in str(refused)
+    assert "HKALL_TRUST_CLOCK=1" in str(refused)
+    assert "a" not in machine.states()
+
+
+def test_clocks_that_are_minutes_apart_begin(machine: Machine) -> None:
+    machine.store.now(instances.here, Instance("b", "there", 9, "1.0", NOON, NOON + BEHIND))
+    assert start(machine.gateway("a", 1)) is None
+
+
+def test_a_clock_that_is_trusted_begins(machine: Machine) -> None:
+    machine.store.now(instances.here, Instance("b", "there", 9, "1.0", NOON, NOON + timedelta(days=3)))
+    me = Instance("a", "here", 1, "1.0", NOON, NOON)
+    assert start(Presence(machine.store, me, machine.clock, machine.now, bool, machine.metrics, trust_clock=True)) is None
+
+
+def test_a_database_that_takes_no_writes_is_known_at_the_next_beat(machine: Machine) -> None:
+    gateway = machine.gateway("a", 1)
+    assert start(gateway) is None
+    assert gateway.written
+    machine.store.now(lambda unit: unit.connection.exec_driver_sql("ALTER TABLE instances RENAME TO away"))
+    machine.pass_time(BEAT_S)
+    assert not gateway.written
+    machine.store.now(lambda unit: unit.connection.exec_driver_sql("ALTER TABLE away RENAME TO instances"))
+    machine.pass_time(BEAT_S)
+    assert gateway.written

@@ -1,77 +1,62 @@
-"""The command `hkall-gateway`: one file a family of commands, put together here."""
+"""The command `hkall-gateway`: a table of commands, each imported when it is asked for."""
 
 from __future__ import annotations
 
 import click
 
 from hkall_gateway import __version__
-from hkall_gateway.cli import lists
-from hkall_gateway.cli.backup import backup, restore
-from hkall_gateway.cli.bench import bench
-from hkall_gateway.cli.bounce import bounce
-from hkall_gateway.cli.byhand import request
-from hkall_gateway.cli.closures import closures
-from hkall_gateway.cli.database import db
-from hkall_gateway.cli.doctor import doctor
-from hkall_gateway.cli.explain import explain
-from hkall_gateway.cli.loading import load
-from hkall_gateway.cli.money import fines
-from hkall_gateway.cli.ncip import ncip
-from hkall_gateway.cli.outbox import outbox
-from hkall_gateway.cli.partners import partners
-from hkall_gateway.cli.patron import patron
-from hkall_gateway.cli.policy import policy
-from hkall_gateway.cli.purge import purge
-from hkall_gateway.cli.quarantine import quarantine
-from hkall_gateway.cli.reconcile import reconcile
-from hkall_gateway.cli.requests import requests
-from hkall_gateway.cli.scenarios import replay
-from hkall_gateway.cli.serving import check_config, hash_secret, serve
-from hkall_gateway.cli.simulate import simulate
-from hkall_gateway.cli.slips import slips
-from hkall_gateway.cli.status import status
-from hkall_gateway.cli.terminal import sip2
+from hkall_gateway.cli.lazy import Entry, LazyGroup
+
+DAILY, RUN, DATA, LATE, LOOK = "Every day", "Running", "Data", "Messages and money", "Checks and trials"
+
+# fmt: off
+ENTRIES: tuple[Entry, ...] = (
+    Entry(RUN,   "serve",           "serving:serve",            "Run the gateway in the foreground."),
+    Entry(RUN,   "status",          "status:status",            "Show gateways, queues, rounds and links to partners."),
+    Entry(RUN,   "partners",        "partners:partners",        "Show how each partner answers, and what waits for it."),
+    Entry(RUN,   "check-config",    "serving:check_config",     "Check the configuration and the policy file."),
+    Entry(RUN,   "doctor",          "doctor:doctor",            "Check whether everything is ready to go live."),
+    Entry(RUN,   "hash-secret",     "serving:hash_secret",      "Print the hash of a password for the configuration."),
+    Entry(RUN,   "policy",          "policy:policy",            "Check a policy file."),
+    Entry(DAILY, "pull-list",       "lists:COMMANDS",           "List what to fetch from our shelves now."),
+    Entry(DAILY, "expected",        "lists:COMMANDS",           "List what is on its way to our counter."),
+    Entry(DAILY, "expired-pickups", "lists:COMMANDS",           "List what leaves the hold shelf (R15)."),
+    Entry(DAILY, "overdues",        "lists:COMMANDS",           "List loans whose due date is over (R39)."),
+    Entry(DAILY, "recalls",         "lists:COMMANDS",           "List what its owner wants back (R23)."),
+    Entry(DAILY, "renewals",        "lists:COMMANDS",           "List renewals that are pending or denied (R28)."),
+    Entry(DAILY, "lender-dates",    "lists:COMMANDS",           "List loans past a lender's date (R32)."),
+    Entry(DAILY, "stuck",           "lists:COMMANDS",           "List what has not moved for too long."),
+    Entry(DAILY, "flagged",         "lists:COMMANDS",           "List what staff should look at, and why."),
+    Entry(DAILY, "slips",           "slips:slips",              "Print a slip for every book of the pull list."),
+    Entry(DAILY, "requests",        "requests:requests",        "List, show and trace requests."),
+    Entry(DAILY, "request",         "byhand:request",           "Place, receive, ship, return, cancel … by hand."),
+    Entry(DAILY, "explain",         "explain:explain",          "Explain a decision: its rule and facts; change nothing."),
+    Entry(LATE,  "fines",           "money:fines",              "List what patrons owe; take payments, waive."),
+    Entry(LATE,  "notices",         "lists:notices",            "List letters and what became of them."),
+    Entry(LATE,  "bounce",          "bounce:bounce",            "Mark a letter that came back as undeliverable."),
+    Entry(LATE,  "outbox",          "outbox:outbox",            "List, retry and settle undelivered messages."),
+    Entry(LATE,  "quarantine",      "quarantine:quarantine",    "Judge messages about requests that are not known."),
+    Entry(LATE,  "reconcile",       "reconcile:reconcile",      "Compare open requests with a partner's."),
+    Entry(DATA,  "db",              "database:db",              "Check or upgrade the database schema."),
+    Entry(DATA,  "load",            "loading:load",             "Load patrons, holdings, closures, partners, requests."),
+    Entry(DATA,  "closures",        "closures:closures",        "List and change the days on which libraries are closed."),
+    Entry(DATA,  "patron",          "patron:patron",            "Export or erase what is known of one person."),
+    Entry(DATA,  "purge",           "purge:purge",              "Make ended requests anonymous; archive them."),
+    Entry(DATA,  "backup",          "backup:backup",            "Copy the database into a file while gateways work."),
+    Entry(DATA,  "restore",         "backup:restore",           "Replace the database by a backup."),
+    Entry(LOOK,  "sip2",            "terminal:sip2",            "Speak SIP2 as a terminal."),
+    Entry(LOOK,  "ncip",            "ncip:ncip",                "Send an NCIP document and print the reply."),
+    Entry(LOOK,  "replay",          "scenarios:replay",         "Run scenario files."),
+    Entry(LOOK,  "simulate",        "simulate:simulate",        "Simulate a consortium with faults; nothing may be lost."),
+    Entry(LOOK,  "bench",           "bench:bench",              "Measure this gateway beside others."),
+)
+# fmt: on
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, entries=ENTRIES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hkall-gateway")
 def main() -> None:
     """A gateway between partner libraries (NCIP), terminals (SIP2) and the library's own system.
 
     Example: hkall-gateway serve --config gateway.toml
     """
-
-
-for command in (
-    serve,
-    check_config,
-    doctor,
-    hash_secret,
-    db,
-    load,
-    closures,
-    status,
-    requests,
-    outbox,
-    partners,
-    quarantine,
-    reconcile,
-    explain,
-    replay,
-    simulate,
-    bench,
-    sip2,
-    ncip,
-    request,
-    fines,
-    policy,
-    purge,
-    patron,
-    backup,
-    restore,
-    *lists.COMMANDS,
-    slips,
-    lists.notices,
-    bounce,
-):
-    main.add_command(command)

@@ -2,50 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Final
 
 import click
-from sqlalchemy import Connection, Engine, inspect
-from sqlalchemy.exc import DBAPIError
 
-from hkall_gateway.cli.show import show
-from hkall_gateway.cli.site import (
-    WRONG,
-    Ending,
-    Site,
-    by_staff,
-    config_option,
-    erased_file,
-    erased_key,
-    json_option,
-    load_config,
-    with_site,
-)
-from hkall_gateway.daemon import make_unit, now
-from hkall_gateway.desk.common.house import House
-from hkall_gateway.store import instances
-from hkall_gateway.store.backup import postgres as postgres_backup
-from hkall_gateway.store.backup import restoring
-from hkall_gateway.store.backup import sqlite as sqlite_backup
-from hkall_gateway.store.backup.restoring import Counts, Marks, NotRestored, Restored
-from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.database import Immediate, finished
-from hkall_gateway.store.privacy import erased, forgetting, leftovers, retention
-from hkall_gateway.store.privacy.archive import NotAnArchive
-from hkall_gateway.store.privacy.erased import Mark
-from hkall_gateway.store.unit import Unit
-
-BESIDE: Final = "hkall.erased"
-"""The marks of the erased in the folder of the backups: an older backup there finds those of later erasures."""
+from hkall_gateway.cli.site import Site, config_option, json_option, with_site
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-_FAULTS: Final = (NotRestored, postgres_backup.NoProgram, erased.OtherKey, NotAnArchive, OSError, ValueError, sqlite3.Error)
 
 
 @click.command()
@@ -58,47 +21,9 @@ def backup(site: Site, file: Path, force: bool, as_json: bool) -> None:
 
     The marks of the erased go into hkall.erased beside it. Example: hkall-gateway backup /backup/hkall-2026-11-27.db
     """
-    if site.engine is None:
-        raise Ending("there is no database to copy here", WRONG)
-    if file.exists() and not force:
-        raise Ending(f"{file} is there already; --force writes over it")
-    last = site.run(restoring.begun, site.now())
-    try:
-        marks = erased.add(file.absolute().with_name(BESIDE), _marks_of(site))
-        _save(site.engine, file)
-    except _FAULTS as error:
-        site.run(restoring.made, last)
-        raise Ending(f"{error}\nno backup was made") from None
-    show([{"file": str(file), "bytes": file.stat().st_size, "erased": len(marks)}], as_json)
+    from hkall_gateway.cli.work import backup as work
 
-
-def _save(engine: Engine, file: Path) -> None:
-    (sqlite_backup if engine.dialect.name == "sqlite" else postgres_backup).save(engine, file)
-
-
-def _marks_of(site: Site) -> tuple[Mark, ...]:
-    return erased.merged(site.look(erased.kept), erased.read(site.erased_file) if site.erased_file else ())
-
-
-# ---- and back
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """The database that a backup is to replace, and the marks that it knows."""
-
-    engine: Engine
-    house: House
-    erased_file: Path
-    marks: Marks
-    force: bool
-
-    def work(self, connection: Connection, rows: Counts) -> Restored:
-        """What is done with the rows that came back, in the connection's open transaction."""
-        return restoring.brought_back(self.unit(connection), rows, self.marks, now(), by_staff("restore"))
-
-    def unit(self, connection: Connection) -> Unit:
-        return make_unit(self.house)(connection)
+    work.backup(site, file, force=force, as_json=as_json)
 
 
 @click.command()
@@ -114,100 +39,6 @@ def restore(file: Path, force: bool, further: Path | None, config: Path, as_json
 
     Whatever ends it early leaves the old database. Example: hkall-gateway restore /backup/hkall-2026-11-27.db --force
     """
-    if not file.exists():
-        raise Ending(f"{file}: no such file")
-    target = _target(config, file, further, force)
-    _require_free(target)
-    try:
-        erased.add(target.erased_file, target.marks.known)
-        done = _restored(target, file)
-    except _FAULTS as error:
-        raise Ending(str(error)) from None
-    except DBAPIError as error:
-        raise Ending(f"nothing was changed: {error.orig}") from None
-    show(_told(done, _again_in_archives(target)), as_json)
+    from hkall_gateway.cli.work import backup as work
 
-
-def _target(config: Path, file: Path, further: Path | None, force: bool) -> _Target:
-    found, house = load_config(config)
-    engine = open_engine(found.database.url, found.database.limits())
-    files = [erased_file(found, config), file.absolute().with_name(BESIDE), *([further] if further else [])]
-    try:
-        known = erased.merged(restoring.readable_marks(engine, make_unit(house)), *map(erased.read, files))
-    except (OSError, ValueError) as error:
-        raise Ending(str(error)) from None
-    engine.dispose()
-    return _Target(engine, house, files[0], Marks(known, erased_key(found)), force)
-
-
-def _require_free(target: _Target) -> None:
-    """Exit 1 where gateways are up, or where the database holds something, unless that is meant."""
-    if target.force or _is_new(target.engine):
-        return
-    why = _reading(target, _in_use, now()) or (
-        _reading(target, restoring.holds_something) and "it holds requests, patrons or a journal"
-    )
-    target.engine.dispose()
-    if why:
-        raise Ending(f"the database is not free: {why}; --force replaces it")
-
-
-def _is_new(engine: Engine) -> bool:
-    """Whether there is no database yet, or one without our tables; one that cannot be read is none of these."""
-    file = leftovers.file_of(engine)
-    if file is not None and not file.exists():
-        return True
-    try:
-        return not inspect(engine).has_table("requests")
-    except DBAPIError as error:
-        raise Ending(f"the database cannot be read: {error.orig}; --force replaces it") from None
-    finally:
-        engine.dispose()
-
-
-def _in_use(unit: Unit, when: Any) -> str:
-    up = [one.name for one in instances.everyone(unit) if one.state(when) == "up"]
-    return f"gateway {', '.join(up)} works with it" if up else ""
-
-
-def _reading(target: _Target, work: Callable[..., Any], *args: Any) -> Any:
-    with closing(Immediate(target.engine, target.unit)) as store:
-        return finished(store.read(work, *args))
-
-
-def _restored(target: _Target, file: Path) -> Restored:
-    if target.engine.dialect.name == "postgresql":
-        return postgres_backup.restore(target.engine, file, target.work)
-    place = leftovers.file_of(target.engine)
-    if place is None:
-        raise NotRestored("a database in memory cannot be restored")
-    return sqlite_backup.restore(file, place, partial(_in_file, target), damaged=target.force)
-
-
-def _in_file(target: _Target, engine: Engine, rows: Counts) -> Restored:
-    with closing(Immediate(engine, target.unit)) as store:
-        return store.now(restoring.brought_back, rows, target.marks, now(), by_staff("restore"))
-
-
-def _again_in_archives(target: _Target) -> int:
-    """An archive that was put back from a copy may have records of the erased, from before they were; how many."""
-    policy = target.house.policy.retention.archive_file
-    files = {Path(name).absolute() for name in (*_reading(target, retention.archives), *([policy] if policy else []))}
-    try:
-        return sum(_again_in(file, target.marks) for file in sorted(files) if file.exists())
-    except (NotAnArchive, erased.OtherKey, OSError) as error:
-        raise Ending(f"the database is restored, but {error}") from None
-
-
-def _again_in(file: Path, marks: Marks) -> int:
-    found = erased.matching(forgetting.cards_in_archive(file), marks.known, marks.key)
-    return forgetting.forget_again_in_archive(file, [(card, mark.at) for card, mark in found])
-
-
-def _told(done: Restored, archived: int) -> list[dict[str, Any]]:
-    made = done.made_at.isoformat(timespec="seconds") if done.made_at else ""
-    rows = [{"what": "restored", "count": done.rows, "detail": f"backup of {made or 'an unknown time'}"}]
-    rows += [{"what": "erased again", "count": len(done.again), "detail": ""}]
-    rows += [{"what": "erased again in archives", "count": archived, "detail": ""}]
-    open_ = [one for again in done.again for one in again.stays]
-    return rows + [{"what": f"stays: {one.what}", "count": 1, "detail": f"{one.which} {one.why}".strip()} for one in open_]
+    work.restore(file, further, config, force=force, as_json=as_json)

@@ -10,21 +10,18 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.testing import CliRunner
 
 from hkall_gateway.cli.site import Ending
-from hkall_gateway.daemon import now
-from hkall_gateway.lab.bench.ground import Means
-from hkall_gateway.lab.bench.measuring import measure
-from hkall_gateway.lab.bench.pages import BEGIN, END, has_place, screen, write
-from hkall_gateway.lab.bench.plot import draw
-from hkall_gateway.lab.bench.processes import Broken
-from hkall_gateway.lab.bench.report import ALL_PARTS, Records, Report, as_records, short, together
-from hkall_gateway.lab.bench.rows import FEW, ROWS, Row, rows
-from hkall_gateway.lab.bench.turns import Plan
-from hkall_gateway.lab.bench.world import Size
+from hkall_gateway.clock import now
+from hkall_gateway.lab.bench.plan import FEW, Plan, Size
+
+if TYPE_CHECKING:
+    from hkall_gateway.lab.bench.report import Records, Report
+    from hkall_gateway.lab.bench.rows import Row
 
 USUAL = Plan(rounds=5, seconds=0.8, size=Size(), idle_s=60, soak_s=0)
 SIZES = ("patrons", "holdings", "waiting", "closed")
@@ -83,6 +80,12 @@ def bench(
     afterwards the database is. Rates depend on the machine: the ratios count.
     Example: hkall-gateway bench --only sip2_63_vs_echo --rounds 3
     """
+
+    from hkall_gateway.lab.bench.pages import screen, write
+    from hkall_gateway.lab.bench.plot import draw
+    from hkall_gateway.lab.bench.report import as_records, together
+    from hkall_gateway.lab.bench.rows import ROWS, rows
+
     chosen = [row for row in rows(only, connections) if only or not quick or row.demanded]
     if not chosen:
         raise click.UsageError(f"no such row; there are {', '.join(row.key for row in ROWS)}")
@@ -102,6 +105,9 @@ def bench(
 
 def _check_outputs(plot: str | None, page: Path | None) -> None:
     """click.UsageError now, rather than after an hour of measuring, if there is no way to draw or no place to write."""
+
+    from hkall_gateway.lab.bench.pages import BEGIN, END, has_place
+
     if plot and find_spec("matplotlib") is None:
         raise click.UsageError("--plot needs matplotlib, which the extra `bench` brings: make .venv/.bench")
     if page and not has_place(page):
@@ -110,6 +116,9 @@ def _check_outputs(plot: str | None, page: Path | None) -> None:
 
 def _read(file: Path) -> Records:
     """What --json printed; click.UsageError if this is something else."""
+
+    from hkall_gateway.lab.bench.report import ALL_PARTS
+
     try:
         found: Records = json.loads(file.read_text(encoding="utf-8"))
         missing = [part for part in ALL_PARTS if part not in found]
@@ -122,6 +131,9 @@ def _read(file: Path) -> Records:
 
 def _judge(records: Records, check: bool) -> None:
     """End as the records say: 3 where something was tried and did not work, 1 where `check` demands more."""
+
+    from hkall_gateway.lab.bench.report import short
+
     if records["failed"]:
         raise Ending(f"the benchmark itself failed at: {', '.join(records['failed'])}", 3)
     if check and (lacking := short(records)):
@@ -137,6 +149,10 @@ def plan(usual: Plan, said: Mapping[str, float | None]) -> Plan:
 
 
 def _measured(context: click.Context, chosen: Sequence[Row], how: Plan) -> Report:
+    from hkall_gateway.lab.bench.ground import Means
+    from hkall_gateway.lab.bench.measuring import measure
+    from hkall_gateway.lab.bench.processes import Broken
+
     main = context.find_root().command
 
     def command(words: Sequence[str], environ: Mapping[str, str]) -> None:

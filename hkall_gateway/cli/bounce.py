@@ -7,10 +7,6 @@ import sys
 import click
 
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, with_site
-from hkall_gateway.desk import deliveries
-from hkall_gateway.mail.bounces import NotABounce, read_bounce
-from hkall_gateway.mail.message_id import is_ours
-from hkall_gateway.store import notices
 
 MOST_BYTES = 10_000_000
 
@@ -25,6 +21,12 @@ def bounce(site: Site) -> None:
 
     Example: hkall-gateway bounce < MESSAGE
     """
+
+    from hkall_gateway.desk import deliveries
+    from hkall_gateway.mail.bounces import NotABounce, read_bounce
+    from hkall_gateway.mail.message_id import is_ours
+    from hkall_gateway.store import notices
+
     if not site.bounce_key:
         raise Ending("smtp.bounce_key_env is missing: without a key no bounce can be believed", WRONG)
     try:

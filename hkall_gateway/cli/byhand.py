@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.desk import borrowing, staff
-from hkall_gateway.desk.base import TRY_AGAIN, as_present
-from hkall_gateway.desk.local import LOADED
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Deed
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.vocabulary import Position, Request, Why
 from hkall_gateway.sip2.words import say
-from hkall_gateway.store.former_cards import card_now
-from hkall_gateway.store.unit import Unit
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.unit import Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class Command:
 COMMANDS: tuple[Command, ...] = (
     Command("receive",       "The copy is here, announced by its lender or not.", ("item",)),
     Command("lend",          "Its reader takes it at the counter, while no terminal works."),
-    Command("return",        "The patron has returned it; --on an earlier day needs a --reason."),
+    Command("return",        "The patron has returned it; --on an earlier day needs a --reason.", ("on",)),
     Command("renew",         "The patron keeps it longer, also when it is overdue; the fine until today is charged."),
     Command("return_unused", "It goes home from the hold shelf; nobody collected it."),
     Command("dispatch",      "It leaves for its owner."),
@@ -45,20 +43,21 @@ COMMANDS: tuple[Command, ...] = (
     Command("decline",       "We do not lend it: --reason not_on_shelf, checked_out_locally or not_suitable."),
     Command("ship",          "Our paged copy leaves for the borrowing library."),
     Command("substitute",    "Another copy of ours, --item AGENCY/BARCODE, goes instead; --reason as for decline.", ("item",)),
-    Command("recall",        "A patron of ours wants our lent copy back."),
+    Command("recall",        "A patron of ours wants our lent copy back.", ("on",)),
     Command("cancel_recall", "Our patron no longer wants it back."),
-    Command("lost",          "The patron has lost it; the owner's price list says what it costs.", ("cents",)),
+    Command("lost",          "The patron has lost it; the owner's price list says what it costs.", ("cents", "on")),
     Command("damaged",       "It came back damaged.", ("cents",)),
-    Command("claim",         "The patron says that it was returned; the fine stops."),
+    Command("claim",         "The patron says that it was returned; the fine stops.", ("on",)),
     Command("seen",          "What `flagged` says of it is looked at and settled."),
     Command("settle",        "It is settled with the owner; the request ends."),
-    Command("overseas",      "Its owner agrees, as --reason says, that it goes overseas, until --on."),
-    Command("extend",        "More time, until --on."),
+    Command("overseas",      "Its owner agrees, as --reason says, that it goes overseas, until --on.", ("on",)),
+    Command("extend",        "More time, until --on.", ("on",)),
     Command("force",         "Put it --to a position where no step leads; nobody is told.", ("to",)),
 )
 
 OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     "cents": click.option("--cents", type=click.IntRange(min=0), default=None, help="The owner's price, in cents."),
+    "on":    click.option("--on", default="", help="The day it is about, YYYY-MM-DD."),
     "to":    click.option("--to", default="", help="The position."),
     "item":  click.option("--item", default="", help="The copy, AGENCY/BARCODE."),
 }
@@ -85,21 +84,22 @@ def _add(row: Command) -> None:
     options: list[Callable[[Any], Any]] = [
         click.argument("what"),
         click.option("--reason", default="", help="Why, for the journal."),
-        click.option("--on", default="", help="The day it is about, YYYY-MM-DD."),
         *(OPTIONS[name] for name in row.takes),
         json_option,
         with_site,
     ]
 
     def run(
-        site: Site, what: str, reason: str, on: str, as_json: bool, cents: int | None = None, to: str = "", item: str = ""
+        site: Site, what: str, reason: str, as_json: bool, on: str = "", cents: int | None = None, to: str = "", item: str = ""
     ) -> None:
+        from hkall_gateway.desk import staff
+
         said = Deed(by_staff(row.deed), reason=reason, on=_day(on), cents=cents, position=_position(to))
         deed = _about(site, said, what, item)
         outcome = site.run(staff.act, deed, row.deed, site.house, site.now())
         if isinstance(outcome, Refused) and outcome.why is Why.UNKNOWN_ITEM and not deed.request and _is_number(what):
             raise Ending(f"{what}: no request with this number")
-        _tell(outcome, as_json)
+        _tell(outcome, as_json, what)
 
     run.__doc__ = f"{row.help}\n\nExample: hkall-gateway request {_name(row)} C00001"
     command: Any = run
@@ -115,6 +115,8 @@ def _add_choice(row: Command) -> None:
     @with_site
     @json_option
     def run(site: Site, what: str, lender: str, reason: str, as_json: bool) -> None:
+        from hkall_gateway.desk import staff
+
         agency, _, barcode = lender.partition("/")
         deed = Deed(by_staff(row.deed), what, barcode, agency, reason)
         _tell(site.run(staff.act, deed, row.deed, site.house, site.now()), as_json)
@@ -130,6 +132,9 @@ def _name(row: Command) -> str:
 
 def _about(site: Site, deed: Deed, what: str, item: str) -> Deed:
     """The deed with the request and the copy that it is about."""
+
+    from hkall_gateway.store.unit import Unit
+
     known = site.run(Unit.request, what) is not None
     agency, _, barcode = (item if known else what).rpartition("/")
     return replace(deed, request=what if known else "", barcode=barcode, agency=agency)
@@ -154,9 +159,11 @@ def _position(text: str) -> Position | None:
         raise Ending(f"--to: {text!r} is no position; one of {', '.join(Position)}", WRONG) from None
 
 
-def _tell(outcome: Any, as_json: bool) -> None:
+def _tell(outcome: Any, as_json: bool, what: str = "") -> None:
+    """Print what was done; a refusal is an ending, which names `what` where that is not known."""
     if isinstance(outcome, Refused):
-        raise Ending(say(outcome.why, "en", outcome.detail))
+        words = say(outcome.why, "en", outcome.detail)
+        raise Ending(f"{what}: {words}" if what and outcome.why is Why.UNKNOWN_ITEM else words)
     show([{k: v for k, v in asdict(outcome).items() if v not in ("", None, False)}], as_json)
 
 
@@ -172,6 +179,10 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
 
     Example: hkall-gateway request place --patron P1 --bib b1
     """
+
+    from hkall_gateway.desk.base import TRY_AGAIN, as_present
+    from hkall_gateway.store.former_cards import card_now
+
     patron = site.run(card_now, patron)
     ask = RequestTitle(by_staff("place"), patron, bib, volume, pickup, staff=True)
     facts = site.known(patron, bib)
@@ -179,6 +190,8 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
 
 
 def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Any:
+    from hkall_gateway.desk import borrowing
+
     return borrowing.request_title(unit, ask, facts, site.house, site.now())
 
 
@@ -192,6 +205,10 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
 
     Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
     """
+
+    from hkall_gateway.desk.base import TRY_AGAIN
+    from hkall_gateway.desk.local import LOADED
+
     old = site.run(_old, what)
     facts = site.known(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
     deed = Deed(by_staff("reopen"), what, reason=reason)
@@ -203,6 +220,8 @@ def _old(unit: Unit, number: str) -> Request | None:
 
 
 def _reopen(unit: Unit, deed: Deed, facts: BorrowerFacts, site: Site) -> Any:
+    from hkall_gateway.desk import staff
+
     return staff.reopen(unit, deed, facts, site.house, site.now())
 
 

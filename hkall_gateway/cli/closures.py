@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.desk import closure_changes
 from hkall_gateway.desk.messages.staff_commands import Deed, Done
 from hkall_gateway.rules import calendar
-from hkall_gateway.store.queries import worklists
-from hkall_gateway.store.unit import Unit
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.unit import Unit
 
 BATCH = 200
 
@@ -35,6 +35,9 @@ def list_(site: Site, as_json: bool) -> None:
 
     Example: hkall-gateway closures list
     """
+
+    from hkall_gateway.store.queries import worklists
+
     show(site.run(worklists.closures, calendar.civil(site.now())), as_json, ("agency", "day", "reason"))
 
 
@@ -77,6 +80,8 @@ def _batch(site: Site, deed: Deed, after: str, dry_run: bool) -> tuple[tuple[Don
 def _moving(
     unit: Unit, deed: Deed, site: Site, now: datetime, after: str, dry_run: bool
 ) -> tuple[tuple[Done, ...], str | None]:
+    from hkall_gateway.desk import closure_changes
+
     answer = closure_changes.move(unit, deed, site.house, now, after, BATCH)
     if dry_run:
         raise _Undo(answer)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from sqlalchemy.exc import OperationalError
 
-from hkall_gateway.cli.site import Ending, config_option, open_database, require_known
-from hkall_gateway.store import schema
-from hkall_gateway.store.privacy import leftovers
+from hkall_gateway.cli.site import Ending, config_option
 
 
 @click.group()
 def db() -> None:
-    """The shape of the database.
+    """Check or upgrade the database schema.
 
     Example: hkall-gateway db upgrade --config gateway.toml
     """
@@ -27,14 +24,20 @@ def upgrade(config: Path) -> None:
 
     Example: hkall-gateway db upgrade
     """
+    from sqlalchemy.exc import OperationalError
+
+    from hkall_gateway.cli.work.endings import cause_of
+    from hkall_gateway.cli.work.opening import open_database, require_known, revision_of
+    from hkall_gateway.store import revisions, schema
+
     engine = open_database(config, any_revision=True)
-    before = schema.revision(engine)
+    before = revision_of(engine, config)
     require_known(before)
     try:
         schema.upgrade(engine)
     except OperationalError as error:
-        raise Ending(f"nothing was changed, try again: {error.orig}") from None
-    click.echo(f"revision {before or 'none'} -> {schema.revision(engine)}")
+        raise Ending(f"nothing was changed, try again: {cause_of(error)}") from None
+    click.echo(f"revision {before or 'none'} -> {revisions.revision(engine)}")
 
 
 @db.command()
@@ -44,11 +47,14 @@ def check(config: Path) -> None:
 
     Example: hkall-gateway db check
     """
+    from hkall_gateway.cli.work.opening import open_database
+    from hkall_gateway.store import revisions, schema
+
     engine = open_database(config)
     drift = schema.drift(engine)
     if drift:
         raise Ending("\n".join(f"differs: {change}" for change in drift))
-    click.echo(f"revision {schema.head()}, no differences")
+    click.echo(f"revision {revisions.head()}, no differences")
 
 
 @db.command()
@@ -58,6 +64,12 @@ def vacuum(config: Path) -> None:
 
     Example: hkall-gateway db vacuum
     """
+    from sqlalchemy.exc import OperationalError
+
+    from hkall_gateway.cli.work.endings import cause_of
+    from hkall_gateway.cli.work.opening import open_database
+    from hkall_gateway.store.privacy import leftovers
+
     engine = open_database(config)
     file = leftovers.file_of(engine)
     if file is None:
@@ -66,7 +78,7 @@ def vacuum(config: Path) -> None:
     try:
         emptied = leftovers.vacuum(engine)
     except OperationalError as error:
-        raise Ending(f"nothing was changed, try again: {error.orig}") from None
+        raise Ending(f"nothing was changed, try again: {cause_of(error)}") from None
     if not emptied:
         raise Ending("the file is written anew, but a reader holds on to the log: run it again")
     click.echo(f"{file}: {before:,} -> {file.stat().st_size:,} bytes")

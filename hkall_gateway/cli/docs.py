@@ -6,10 +6,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from hkall_gateway.cli.doctordoc import doctor_page
 from hkall_gateway.cli.lettersdoc import letters_page
+from hkall_gateway.cli.mandoc import completion, man_page
 from hkall_gateway.cli.rulesdoc import rules_page
 from hkall_gateway.config.crosschecks import OF_ROLES
 from hkall_gateway.config.docs import describe, describe_policy
@@ -189,6 +191,10 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "systems.md": systems,
     "letters.md": letters_page,
     "doctor.md": doctor_page,
+    "man/hkall-gateway.1": man_page,
+    "completion/hkall-gateway": partial(completion, "bash"),
+    "completion/hkall-gateway.fish": partial(completion, "fish"),
+    "completion/_hkall-gateway": partial(completion, "zsh"),
 }
 
 
@@ -218,8 +224,8 @@ def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 def main(folder: Path) -> None:
     """Write every page into `folder`."""
-    folder.mkdir(exist_ok=True)
     for name, page in PAGES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(page(), encoding="utf-8")
 
 

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from hkall_gateway.cli import explaining
-from hkall_gateway.cli.explaining import Fact
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import REFUSED, Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.desk import borrowing, circulation, recalls
-from hkall_gateway.desk.base import TRY_AGAIN
-from hkall_gateway.desk.common import counts
-from hkall_gateway.desk.local import LOADED
 from hkall_gateway.desk.messages.commands import CheckOut, Heard, Place, Renew, RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
@@ -24,9 +18,12 @@ from hkall_gateway.rules import calendar
 from hkall_gateway.rules.keys import keys_of
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.sip2.words import say
-from hkall_gateway.store.unit import Unit
 
-Decide = Callable[[Unit, BorrowerFacts, datetime], Any]
+if TYPE_CHECKING:
+    from hkall_gateway.cli.work.facts import Fact
+    from hkall_gateway.store.unit import Unit
+
+Decide: TypeAlias = "Callable[[Unit, BorrowerFacts, datetime], Any]"
 
 
 class _Undo(Exception):
@@ -84,6 +81,9 @@ def request(site: Site, patron: str, bib: str, volume: str, pickup: str, hold: b
 
     Example: hkall-gateway explain request --patron P1 --bib b1
     """
+
+    from hkall_gateway.desk import borrowing
+
     ask = RequestTitle(by_staff("explain"), patron, bib, volume, pickup, hold=hold)
     decide = _deciding(borrowing.request_title, ask, site)
     _tell(site, Question(decide, REQUEST, patron, title=(bib, volume)), at, as_json)
@@ -101,6 +101,9 @@ def borrow(site: Site, patron: str, item: str, role: str, at: str, as_json: bool
 
     Example: hkall-gateway explain borrow --patron P1 --item C00001
     """
+
+    from hkall_gateway.desk import circulation
+
     agency, barcode = _item(item)
     ask = CheckOut(by_staff("explain"), Place(role, site.house.pickup_locations[0]), patron, barcode, agency)
     decide = _deciding(circulation.check_out, ask, site)
@@ -119,6 +122,9 @@ def renew(site: Site, item: str, patron: str, staff: bool, at: str, as_json: boo
 
     Example: hkall-gateway explain renew --item C00001 --at 2017-03-09T00:00:00+08:00
     """
+
+    from hkall_gateway.desk import circulation
+
     agency, barcode = _item(item)
     ask = Renew(by_staff("explain"), patron, barcode, agency, staff=staff)
     _tell(site, Question(_deciding(circulation.renew, ask, site), RENEW, patron, (agency, barcode)), at, as_json)
@@ -138,6 +144,9 @@ def recall(site: Site, item: str, sender: str, owner_says: datetime | None, at: 
 
     Example: hkall-gateway explain recall --item CUHK/C00001
     """
+
+    from hkall_gateway.desk import recalls
+
     agency, barcode = _item(item)
     wanted = owner_says.date() if owner_says else None
 
@@ -169,6 +178,8 @@ def fine(site: Site, item: str, at: str, as_json: bool) -> None:
 
 
 def _fine(unit: Unit, item: tuple[str, str], site: Site, day: date) -> dict[str, Any]:
+    from hkall_gateway.desk.common import counts
+
     agency, barcode = item
     loans = [r for r in unit.requests_with(barcode, agency) if r.due is not None]
     if len(loans) != 1:
@@ -191,6 +202,8 @@ def _deciding(work: Callable[..., Any], ask: Any, site: Site) -> Decide:
 
 
 def _tell(site: Site, question: Question, at: str, as_json: bool) -> None:
+    from hkall_gateway.desk.local import LOADED
+
     when = _instant(at, site)
     facts = site.known(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
 
@@ -207,6 +220,10 @@ def _tell(site: Site, question: Question, at: str, as_json: bool) -> None:
 
 def _explained(unit: Unit, question: Question, borrower: BorrowerFacts, site: Site, when: datetime) -> dict[str, Any]:
     """The answer, the rules, the facts as they were before it, and the keys of the policy."""
+
+    from hkall_gateway.cli.work import facts as explaining
+    from hkall_gateway.desk.base import TRY_AGAIN
+
     unit.write_partners(site.partners)  # as `serve` will find them
     facts = list(_facts(unit, question, borrower, site))
     outcome = question.decide(unit, borrower, when) if borrower.reachable else TRY_AGAIN
@@ -220,6 +237,8 @@ def _explained(unit: Unit, question: Question, borrower: BorrowerFacts, site: Si
 
 
 def _facts(unit: Unit, question: Question, borrower: BorrowerFacts, site: Site) -> Iterator[Fact]:
+    from hkall_gateway.cli.work import facts as explaining
+
     if question.patron:
         yield from explaining.of_patron(unit, question.patron, borrower, site.house, site.now())
     if question.item[1]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Site, json_option, with_site
-from hkall_gateway.desk import stalled
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.store import rounds
-from hkall_gateway.store.queries import worklists as lists
-from hkall_gateway.store.unit import Unit
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.unit import Unit
+
+Ask: TypeAlias = "Callable[[Unit, Policy, datetime], tuple[Request, ...]]"
 
 STANDING = ("position", "moved_at", "set_aside", "fault")
 FLAGGED = ("position", "flags", "dropped_on")
@@ -30,13 +31,17 @@ class Question:
     """One list: its command, what it asks, and its columns beside those of the book."""
 
     name: str
-    ask: Callable[[Unit, Policy, datetime], tuple[Request, ...]]
+    ask: Ask
     columns: tuple[str, ...]
     help: str
 
 
 def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
     """What stands still, longest first, what a round could not do, and what a partner that refuses us is not told."""
+
+    from hkall_gateway.desk import stalled
+    from hkall_gateway.store import rounds
+
     found = stalled.still(unit, stalled.standing(unit, policy.waits, when), policy.waits, when)
     still = sorted(found, key=lambda request: request.moved_at or when)
     aside = [unit.request(one.request) for one in rounds.all_aside(unit)]
@@ -51,30 +56,43 @@ def _not_taken(unit: Unit) -> dict[str, str]:
 
 
 def _overdues(unit: Unit, _policy: Policy, when: datetime) -> tuple[Request, ...]:
+    from hkall_gateway.store.queries import worklists as lists
+
     return lists.overdues(unit, calendar.civil(when))
 
 
-def _now(ask: Callable[[Unit], tuple[Request, ...]]) -> Callable[[Unit, Policy, datetime], tuple[Request, ...]]:
-    return lambda unit, _policy, _when: ask(unit)
+def _now(name: str) -> Ask:
+    """Ask what the function of `store.lists` with this name answers."""
+
+    def ask(unit: Unit, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
+        from hkall_gateway.store.queries import worklists as lists
+
+        found: tuple[Request, ...] = getattr(lists, name)(unit)
+        return found
+
+    return ask
 
 
 # fmt: off
 QUESTIONS: tuple[Question, ...] = (
-    Question("pull-list",       _now(lists.pull_list),       ("moved_at",),              "What to fetch from our shelves now."),
-    Question("expected",        _now(lists.expected),        ("moved_at",),              "What is on its way to our counter."),
-    Question("expired-pickups", _now(lists.expired_pickups), ("patron", "pickup_last"),  "What leaves the hold shelf (R15)."),
+    Question("pull-list",       _now("pull_list"),       ("moved_at",),              "What to fetch from our shelves now."),
+    Question("expected",        _now("expected"),        ("moved_at",),              "What is on its way to our counter."),
+    Question("expired-pickups", _now("expired_pickups"), ("patron", "pickup_last"),  "What leaves the hold shelf (R15)."),
     Question("overdues",        _overdues,                   ("patron", "due"),          "Loans whose due date is over (R39)."),
-    Question("recalls",         _now(lists.recalls),         ("patron", "recalled_on"),  "What its owner wants back (R23)."),
-    Question("renewals",        _now(lists.renewals),        ("patron", "renewal_sync"), "Renewals pending or denied (R28)."),
-    Question("lender-dates",    _now(lists.lender_dates),    LENT,                       "Loans past a lender's date (R32)."),
+    Question("recalls",         _now("recalls"),         ("patron", "recalled_on"),  "What its owner wants back (R23)."),
+    Question("renewals",        _now("renewals"),        ("patron", "renewal_sync"), "Renewals pending or denied (R28)."),
+    Question("lender-dates",    _now("lender_dates"),    LENT,                       "Loans past a lender's date (R32)."),
     Question("stuck",           _stuck,                      STANDING,                   "What stands still for too long."),
-    Question("flagged",         _now(lists.flagged),         FLAGGED,                    "What staff should look at, and why."),
+    Question("flagged",         _now("flagged"),         FLAGGED,                    "What staff should look at, and why."),
 )
 # fmt: on
 
 
 def _rows(unit: Unit, question: Question, policy: Policy, when: datetime) -> list[dict[str, Any]]:
     """The requests with the round that could not do them, and the error."""
+
+    from hkall_gateway.store import rounds
+
     aside = {one.request: f"{one.round}: {one.error}" for one in rounds.all_aside(unit)}
     faults = _not_taken(unit)
     told = question.ask(unit, policy, when)
@@ -90,7 +108,7 @@ def _command(question: Question) -> click.Command:
     return made
 
 
-COMMANDS: tuple[click.Command, ...] = tuple(_command(question) for question in QUESTIONS)
+COMMANDS: dict[str, click.Command] = {question.name: _command(question) for question in QUESTIONS}
 
 
 @click.command()
@@ -102,6 +120,9 @@ def notices(site: Site, failed: bool, as_json: bool) -> None:
 
     Example: hkall-gateway notices --failed
     """
+
+    from hkall_gateway.store.queries import worklists as lists
+
     states = ("undeliverable",) if failed else ("queued", "sent", "not_needed", "undeliverable")
     columns = ("id", "state", "kind", "about", "request", "patron", "made_at", "sent_at", "error")
     rows: tuple[dict[str, Any], ...] = site.run(lists.notices, states)

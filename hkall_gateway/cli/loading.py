@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from hkall_gateway.cli.show import progress
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, with_site
-from hkall_gateway.connectors import exports
-from hkall_gateway.connectors.columns import lines_of
-from hkall_gateway.connectors.exports import Export
 from hkall_gateway.rules.availability import is_known
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.rules.replaced_cards import PatronRow, Replacements
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.study_modes import study_mode_of
 from hkall_gateway.rules.vocabulary import Borrower, By, Holding
-from hkall_gateway.store import former_cards, loading
-from hkall_gateway.store.loading import Report
-from hkall_gateway.store.unit import Unit
+
+if TYPE_CHECKING:
+    from hkall_gateway.connectors.exports import Export
+    from hkall_gateway.store.loading import Report
 
 NO_CARDS: Final = Replacements()
 REPLACING: Final = 50
@@ -58,6 +56,11 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     Example: hkall-gateway load patrons patrons.csv --full
     Example: hkall-gateway load patrons users_20261125.zip --full --dry-run
     """
+
+    from hkall_gateway.connectors import exports
+    from hkall_gateway.connectors.exports import Export
+    from hkall_gateway.store import former_cards
+
     export = _checked(exports.read_patron_rows, file)
     rows = export.rows
     _warn_of_words(rows, site.house.policy)
@@ -80,6 +83,10 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> 
 
     Example: hkall-gateway load holdings holdings.csv
     """
+
+    from hkall_gateway.connectors import exports
+    from hkall_gateway.connectors.exports import Export
+
     export = _checked(exports.read_placed_holdings, file)
     _warn_of_agencies(export.rows, site)
     _warn_of_states(export.rows, site)
@@ -96,6 +103,10 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
 
     Example: hkall-gateway load closures closures.csv
     """
+
+    from hkall_gateway.connectors import exports
+    from hkall_gateway.store import loading
+
     days = _checked(exports.read_closures, file)
     if not dry_run:
         site.run(loading.write_closures, days)
@@ -111,6 +122,11 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
 
     Example: hkall-gateway load partners partners.csv
     """
+
+    from hkall_gateway.connectors import exports
+    from hkall_gateway.store import loading
+    from hkall_gateway.store.unit import Unit
+
     rows = _checked(exports.read_partners, file)
     for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
         site.run(Unit.write_partners, rows[start : start + loading.CHUNK])
@@ -126,6 +142,10 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
 
     Example: hkall-gateway load requests requests.csv --dry-run
     """
+
+    from hkall_gateway.connectors import exports
+    from hkall_gateway.store import loading
+
     rows = _checked(exports.read_requests, file)
     by = By(by_staff("load").who, "import", "load")
     new = 0 if dry_run else site.run(loading.write_opening, rows, site.house.agency, site.now(), by)
@@ -133,6 +153,8 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
 
 
 def _checked(read: Callable[[Path], Any], file: Path) -> Any:
+    from hkall_gateway.connectors import exports
+
     try:
         return read(file)
     except exports.BadFile as error:
@@ -179,6 +201,9 @@ def _places(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> di
 
 def _warn_of_agencies(placed: Sequence[tuple[str, Holding]], site: Site) -> None:
     """Name each agency that is neither ours nor a partner's, with its lines: it may join later, so its copies are kept (R3)."""
+
+    from hkall_gateway.store.unit import Unit
+
     places: dict[str, list[str]] = {}
     for where, copy in placed:
         places.setdefault(copy.agency, []).append(where)
@@ -202,6 +227,8 @@ def _warn_of_states(placed: Sequence[tuple[str, Holding]], site: Site) -> None:
 
 
 def _warn(places: Sequence[str], what: str) -> None:
+    from hkall_gateway.connectors.columns import lines_of
+
     click.echo(f"{lines_of(places)}: {what}", err=True)
 
 
@@ -216,6 +243,8 @@ def _load(
     full: bool,
     force: bool,
 ) -> None:
+    from hkall_gateway.store import loading
+
     report = site.run(loading.compare, kind, export.rows, cards.present, spared, export.columns)
     click.echo(_told(kind, report, full=full))
     if full and report.too_many_vanish and not force:
@@ -238,16 +267,14 @@ def _told(kind: str, report: Report, *, full: bool) -> str:
 
 def _write(site: Site, kind: str, export: Export[Any], number: int, cards: Replacements) -> None:
     """In short transactions; a card is replaced together with the row that says so."""
+
+    from hkall_gateway.store import loading
+
     rows, columns = export.rows, export.columns
     step = REPLACING if cards.present else loading.CHUNK
-    with click.progressbar(range(0, len(rows), step), label=kind, hidden=not _on_terminal()) as chunks:
-        for start in chunks:
-            chunk = rows[start : start + step]
-            if kind == "patrons":
-                site.run(loading.write_patrons, chunk, number, cards.present, site.now(), by_staff("load"), columns)
-            else:
-                site.run(loading.write, kind, chunk, number, columns)
-
-
-def _on_terminal() -> bool:
-    return sys.stderr.isatty()
+    for start in progress(range(0, len(rows), step), kind):
+        chunk = rows[start : start + step]
+        if kind == "patrons":
+            site.run(loading.write_patrons, chunk, number, cards.present, site.now(), by_staff("load"), columns)
+        else:
+            site.run(loading.write, kind, chunk, number, columns)

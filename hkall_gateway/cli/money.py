@@ -9,12 +9,9 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.desk import fines as desk
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Pay, Waive
 from hkall_gateway.sip2.words import say
-from hkall_gateway.store.former_cards import card_now
-from hkall_gateway.store.queries import worklists
 
 LISTED = ("id", "patron", "request", "kind", "cents", "paid_cents", "waived_cents", "left_cents", "reason", "at")
 
@@ -36,6 +33,10 @@ def list_(site: Site, patron: str, as_json: bool) -> None:
 
     Example: hkall-gateway fines list
     """
+
+    from hkall_gateway.store.former_cards import card_now
+    from hkall_gateway.store.queries import worklists
+
     show(site.run(worklists.charges, site.run(card_now, patron)), as_json, LISTED)
 
 
@@ -51,6 +52,10 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
 
     Example: hkall-gateway fines pay P1 600
     """
+
+    from hkall_gateway.desk import fines as desk
+    from hkall_gateway.store.former_cards import card_now
+
     ask = Pay(by_staff("pay"), site.run(card_now, patron), cents, transaction, fine)
     _tell(site.run(desk.pay, ask, site.house, site.now()), as_json)
 
@@ -66,6 +71,9 @@ def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) 
 
     Example: hkall-gateway fines waive 17 --reason "typhoon"
     """
+
+    from hkall_gateway.desk import fines as desk
+
     _tell(site.run(desk.waive, Waive(by_staff("waive"), fine, reason, cents), site.house, site.now()), as_json)
 
 

@@ -6,19 +6,17 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.post import post
 from hkall_gateway.cli.site import REFUSED, WRONG, Ending, json_option
-from hkall_gateway.daemon import now
-from hkall_gateway.lab.shorthand import written
-from hkall_gateway.ncip.codec import BadMessage, decode, encode
+from hkall_gateway.clock import now
 from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.ncip.messages import Fields, Message, Value, many
-from hkall_gateway.ncip.our_proofs import basic, bearer
-from hkall_gateway.ncip.transport import NoReply, Posted, charset
+
+if TYPE_CHECKING:
+    from hkall_gateway.ncip.messages import Fields, Message, Value
+    from hkall_gateway.ncip.transport import Posted
 
 EXAMPLE = """
 \b
@@ -57,6 +55,10 @@ def ncip(url: str, what: str, words: tuple[str, ...], **options: Any) -> None:
     Keys: user, item, request, bib, pickup, due, title, or a path of the content model; identities are AGENCY:VALUE.
     Exit code 1: a Problem, or nothing readable, came back.
     """
+
+    from hkall_gateway.ncip.codec import BadMessage, decode
+    from hkall_gateway.ncip.transport import charset
+
     body = _body(what, words, options)
     if options["shown"]:
         click.echo(body.decode("utf-8", "replace"))
@@ -90,6 +92,9 @@ def _secret(options: dict[str, Any]) -> str:
 
 def _authorization(options: dict[str, Any]) -> str:
     """The header that proves who asks; "" where the document does, or nothing."""
+
+    from hkall_gateway.ncip.our_proofs import basic, bearer
+
     if options["proof"] == "document":
         return ""
     secret = _secret(options)
@@ -98,6 +103,9 @@ def _authorization(options: dict[str, Any]) -> str:
 
 
 def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, secret: str, dialect: str) -> bytes:
+    from hkall_gateway.lab.shorthand import written
+    from hkall_gateway.ncip.codec import encode
+
     try:
         message = written(service, words, speaker, listener, secret, now())
         return encode(message, DIALECTS[dialect])
@@ -106,6 +114,9 @@ def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, se
 
 
 def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> Posted:
+    from hkall_gateway.cli.work.post import post
+    from hkall_gateway.ncip.transport import NoReply
+
     try:
         return post(url, body, timeout_s, authorization)
     except ValueError as bad:
@@ -128,6 +139,9 @@ def _print(status: int, message: Message, as_json: bool) -> None:
 
 def lines(fields: Fields, depth: int = 1) -> Iterator[str]:
     """The fields for people: one line an element, its content indented below it."""
+
+    from hkall_gateway.ncip.messages import many
+
     for name, value in fields.items():
         for one in many(value):
             yield from _lines(name, one, depth)

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from hkall_gateway.cli.show import show
-from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.desk import deadletters
+from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.ncip.client import document
-from hkall_gateway.ncip.codec import encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Why
-from hkall_gateway.store.outbox import UNSETTLED, OutboxRow
-from hkall_gateway.store.unit import Unit
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.outbox import OutboxRow
+    from hkall_gateway.store.unit import Unit
 
 LISTED = ("id", "state", "recipient", "send", "request", "attempts", "made_at", "next_at", "last_error")
 HIDDEN = "•"
-Ended = Callable[[Unit, int], Any]
+Ended: TypeAlias = "Callable[[Unit, int], Any]"
 
 
 @click.group()
@@ -44,7 +43,12 @@ def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> No
 
     Example: hkall-gateway outbox list --dead
     """
+
+    from hkall_gateway.store.outbox import UNSETTLED
+
     rows = site.run(_rows, partner, error, ("dead",) if dead else UNSETTLED)
+    if not rows:
+        require_partner(site, partner)
     show((_line(r) for r in rows), as_json, LISTED)
 
 
@@ -82,6 +86,8 @@ def show_(site: Site, row: int, as_json: bool) -> None:
 
 
 def _in_full(unit: Unit, number: int, agency: str) -> dict[str, Any] | None:
+    from hkall_gateway.desk import deadletters
+
     row = unit.outbox.row(number)
     if row is None:
         return None
@@ -94,6 +100,10 @@ def _in_full(unit: Unit, number: int, agency: str) -> dict[str, Any] | None:
 
 def _document(unit: Unit, row: OutboxRow, agency: str) -> str:
     """The document as it would leave now, its secret a dot; of a letter the facts, since its words are made when it leaves."""
+
+    from hkall_gateway.ncip.client import document
+    from hkall_gateway.ncip.codec import encode
+
     partner = unit.partner(row.recipient)
     if not isinstance(row.payload, Telling):
         return "\n".join(f"{name}: {value}" for name, value in asdict(row.payload).items() if value)
@@ -121,6 +131,10 @@ def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
 
     Example: hkall-gateway outbox retry 17 18
     """
+
+    from hkall_gateway.desk import deadletters
+    from hkall_gateway.store.outbox import UNSETTLED
+
     by = by_staff("outbox retry")
     _each(site, rows, partner, error, UNSETTLED, lambda unit, row: deadletters.retry(unit, row, by, site.now()))
 
@@ -136,6 +150,9 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 
     Example: hkall-gateway outbox done 17 --reason "told by telephone"
     """
+
+    from hkall_gateway.desk import deadletters
+
     by = by_staff("outbox done")
     _each(site, rows, partner, error, ("dead",), lambda u, row: deadletters.done(u, row, reason, by, site.house, site.now()))
 
@@ -151,6 +168,9 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 
     Example: hkall-gateway outbox drop --partner CUHK --error "Unknown Item" --reason "the copy is gone"
     """
+
+    from hkall_gateway.desk import deadletters
+
     by = by_staff("outbox drop")
     _each(site, rows, partner, error, ("dead",), lambda u, row: deadletters.drop(u, row, reason, by, site.house, site.now()))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +12,10 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Ending, Site, json_option, with_site
 from hkall_gateway.rules.breaker import circuit
 from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.store import partners as kept
-from hkall_gateway.store.partners import Answers
-from hkall_gateway.store.unit import Unit
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.partners import Answers
+    from hkall_gateway.store.unit import Unit
 
 COLUMNS = ("partner", "line", "breaker", "down_since", "heard_at", "waiting", "oldest", "dead", "lent_us", "we_lent")
 RATES = ("balance", "asked", "fill_percent", "decline_percent", "turnaround_days", "fault")
@@ -30,6 +31,9 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
 
     Example: hkall-gateway partners CUHK --json
     """
+
+    from hkall_gateway.store.unit import Unit
+
     if unknown := set(agencies) - site.run(Unit.partners, agencies).keys():
         raise Ending(f"{', '.join(sorted(unknown))}: not in the directory")
     configured = [p.agency for p in site.partners]
@@ -38,6 +42,10 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
 
 def lines(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, Any]]:
     """One row each of `named`; without any, of those that are configured or were ever told anything."""
+
+    from hkall_gateway.store import partners as kept
+    from hkall_gateway.store.partners import Answers
+
     lent, borrowed = kept.balance(unit, Side.BORROWING, when), kept.balance(unit, Side.LENDING, when)
     said, took, depths = kept.answers(unit, when), kept.turnaround_days(unit, when), unit.outbox.depths()
     return [

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.cli.show import plain, show
-from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.store.privacy import erased, forgetting, leftovers, persons, retention
-from hkall_gateway.store.privacy.archive import NotAnArchive
-from hkall_gateway.store.privacy.erased import Mark
-from hkall_gateway.store.privacy.forgetting import Done, Found, Stays
-from hkall_gateway.store.privacy.persons import DOT, Person, Row
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, confirm, json_option, with_site
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from hkall_gateway.store.privacy.erased import Mark
+    from hkall_gateway.store.privacy.forgetting import Done, Found, Stays
+    from hkall_gateway.store.privacy.persons import Person, Row
+    from hkall_gateway.store.unit import Unit
 
 SMALL: Final = 256 << 20
 """A file of so many bytes is written anew within seconds; terminals wait meanwhile."""
@@ -65,6 +64,10 @@ def export(site: Site, card: str, former: Sequence[str], archives: Sequence[Path
 
 def _rows(unit: Unit, who: Person) -> dict[str, list[Row]]:
     """Rows by table; a hash of a PIN is a secret, not a fact."""
+
+    from hkall_gateway.store.privacy import persons
+    from hkall_gateway.store.privacy.persons import DOT
+
     found: dict[str, list[Row]] = {}
     for table, row in persons.about(unit, who):
         hidden = {"pin_hash": DOT} if row.get("pin_hash") else {}
@@ -73,6 +76,8 @@ def _rows(unit: Unit, who: Person) -> dict[str, list[Row]]:
 
 
 def _in_archives(who: Person, files: Sequence[Path]) -> dict[str, list[Row]]:
+    from hkall_gateway.store.privacy import forgetting
+
     return {str(file): _reading(partial(forgetting.in_archive, file, who)) for file in files if file.exists()}
 
 
@@ -99,10 +104,13 @@ def erase(
 
     Example: hkall-gateway patron erase P0001 --reason "asked on 3 March" --yes
     """
+
+    from hkall_gateway.store.privacy import forgetting
+
     who = _person(site, card, former)
     _require_known(site, (card, *former), _archives(site, archives))
     found = site.look(forgetting.find, who)
-    _confirm(len(found), yes)
+    confirm(f"{len(found)} rows name this person. Erase what is not open?", yes)
     marks = _marked(site, who)
     archived = _from_archives(site, archives, who)  # first, while a second try would still know the names
     done = _from_tables(site, who, found, marks, reason)
@@ -113,12 +121,17 @@ def erase(
 
 def _named(site: Site, card: str, former: Sequence[str]) -> Person:
     """The person with these cards. An empty one, such as a variable of a script that was not set, is on every row of nobody."""
+
+    from hkall_gateway.store.privacy import persons
+
     if not all(one.strip() for one in (card, *former)):
         raise Ending("a card number is empty", WRONG)
     return site.look(persons.person, card, former)
 
 
 def _person(site: Site, card: str, former: Sequence[str]) -> Person:
+    from hkall_gateway.store.unit import Unit
+
     who = _named(site, card, former)
     for one in who.cards:
         partner = site.look(Unit.partner_with_card, one)
@@ -129,6 +142,9 @@ def _person(site: Site, card: str, former: Sequence[str]) -> Person:
 
 def _require_known(site: Site, cards: Sequence[str], files: Sequence[Path]) -> None:
     """Exit 1 for a card that stands in no column of cards: a mistyped "2017" would be found in texts that mean the year."""
+
+    from hkall_gateway.store.privacy import persons
+
     here = [file for file in files if file.exists()]
     unknown = [card for card in cards if not site.look(persons.is_known, card)]
     for file in here if unknown else ():
@@ -140,19 +156,16 @@ def _require_known(site: Site, cards: Sequence[str], files: Sequence[Path]) -> N
 
 
 def _among(cards: Sequence[str], file: Path) -> set[str]:
+    from hkall_gateway.store.privacy import forgetting
+
     return set(cards).intersection(forgetting.cards_in_archive(file))
-
-
-def _confirm(rows: int, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Ending("--yes is needed where nobody can be asked", WRONG)
-    click.confirm(f"{rows} rows name this person. Erase what is not open?", abort=True, err=True)
 
 
 def _marked(site: Site, who: Person) -> Sequence[Mark]:
     """Marks of the person's cards, on disk before anything is erased: else a restore could bring back what a crash left out."""
+
+    from hkall_gateway.store.privacy import erased
+
     known = site.look(erased.kept)
     if site.erased_file is None:
         return erased.made(who.cards, known, site.erased_key, site.now())
@@ -165,6 +178,9 @@ def _marked(site: Site, who: Person) -> Sequence[Mark]:
 
 def _archives(site: Site, further: Sequence[Path]) -> list[Path]:
     """Every archive that the policy, the database or the command names; the policy's only once it has been written."""
+
+    from hkall_gateway.store.privacy import retention
+
     policy = site.house.policy.retention.archive_file
     found = [Path(name) for name in site.look(retention.archives)]
     found += [Path(policy)] if policy and Path(policy).exists() else []
@@ -173,6 +189,9 @@ def _archives(site: Site, further: Sequence[Path]) -> list[Path]:
 
 def _from_tables(site: Site, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str) -> Done:
     """Forget the rows that were found, and those that were written after the look and before the cards were locked."""
+
+    from hkall_gateway.store.privacy import forgetting
+
     done = site.run(forgetting.forget, who, found, marks, reason, site.now(), by_staff("erase"))
     late = site.look(forgetting.find, who, found)
     return done.and_then(site.run(forgetting.forget, who, late, (), reason, site.now(), by_staff("erase"))) if late else done
@@ -180,17 +199,24 @@ def _from_tables(site: Site, who: Person, found: Sequence[Found], marks: Sequenc
 
 def _from_archives(site: Site, further: Sequence[Path], who: Person) -> Counter[Path]:
     """How many records of each archive forgot the person, of those that are here."""
+
+    from hkall_gateway.store.privacy import forgetting
+
     files = [file for file in _archives(site, further) if file.exists()]
     return Counter({file: _reading(partial(forgetting.forget_in_archive, file, who)) for file in files})
 
 
 def _archive_row(file: Path, archived: Counter[Path]) -> dict[str, Any]:
+    from hkall_gateway.store.privacy.forgetting import Stays
+
     if not file.exists():
         return _stays(Stays("archive", str(file), "it is not here", "run this again with --archive FILE where it is"))
     return _forgot("archive", archived[file], str(file))
 
 
 def _reading(work: Callable[[], Any]) -> Any:
+    from hkall_gateway.store.privacy.archive import NotAnArchive
+
     try:
         return work()
     except (NotAnArchive, OSError) as error:
@@ -199,6 +225,10 @@ def _reading(work: Callable[[], Any]) -> Any:
 
 def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[str, Any]]:
     """The SQLite file, without what deleted rows left in its free space."""
+
+    from hkall_gateway.store.privacy import leftovers
+    from hkall_gateway.store.privacy.forgetting import Stays
+
     file = leftovers.file_of(engine) if engine else None
     if engine is None or file is None:
         return
@@ -210,6 +240,10 @@ def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[s
 
 
 def _vacuumed(engine: Engine) -> bool:
+    from sqlalchemy.exc import OperationalError
+
+    from hkall_gateway.store.privacy import leftovers
+
     try:
         return leftovers.vacuum(engine)
     except OperationalError:  # another process has written for longer than we wait
@@ -217,6 +251,8 @@ def _vacuumed(engine: Engine) -> bool:
 
 
 def _told(who: Person, done: Done, files: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    from hkall_gateway.store.privacy.forgetting import Stays
+
     yield _forgot("requests", done.requests)
     yield _forgot("rows", done.rows)
     yield from files

@@ -7,8 +7,6 @@ from pathlib import Path
 import click
 
 from hkall_gateway.cli.site import WRONG, Ending
-from hkall_gateway.config import policy as policy_file
-from hkall_gateway.config.loading import ConfigErrors
 
 
 @click.group()
@@ -26,6 +24,10 @@ def check(file: Path) -> None:
 
     Example: hkall-gateway policy check policy.toml
     """
+
+    from hkall_gateway.config import policy as policy_file
+    from hkall_gateway.config.loading import ConfigErrors
+
     try:
         found = policy_file.load(file)
     except ConfigErrors as error:

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from hkall_gateway.cli.show import show
-from hkall_gateway.cli.site import Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.connectors.snapshot import Snapshot
-from hkall_gateway.connectors.tools import Tools
-from hkall_gateway.desk.desk import Desk
+from hkall_gateway.cli.site import Ending, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.ncip.calls import Door
-from hkall_gateway.ncip.problems import Trouble, trouble
-from hkall_gateway.ncip.quarantine import heard_again
-from hkall_gateway.rules.calendar import HONG_KONG
-from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.store import quarantine as kept
-from hkall_gateway.store.engine.database import finished
-from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
-from hkall_gateway.store.quarantine import Kept
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.quarantine import Kept
 
 T = TypeVar("T")
 COLUMNS = ("id", "agency", "service", "why", "times", "first_at", "last_at")
@@ -49,7 +38,12 @@ def list_(site: Site, partner: str, settled: bool, as_json: bool) -> None:
 
     Example: hkall-gateway quarantine list
     """
+
+    from hkall_gateway.store import quarantine as kept
+
     found = site.run(lambda unit: kept.listed(unit, partner, settled=settled))
+    if not found:
+        require_partner(site, partner)
     show((asdict(one) for one in found), as_json, SETTLED if settled else COLUMNS)
 
 
@@ -80,8 +74,14 @@ def replay(site: Site, number: int, reason: str) -> None:
 
     Example: hkall-gateway quarantine replay 4 --reason "the request was loaded"
     """
+
+    from hkall_gateway.cli.work.own_door import own_door
+    from hkall_gateway.ncip.problems import Trouble, trouble
+    from hkall_gateway.ncip.quarantine import heard_again
+    from hkall_gateway.store.engine.immediate import finished
+
     found = _one(site, number)
-    said = finished(heard_again(_door(site), found.agency, found.digest, found.document))
+    said = finished(heard_again(own_door(site), found.agency, found.digest, found.document))
     if isinstance(said, Refused):
         said = trouble(said.why, found.service, said.detail)
     if isinstance(said, Trouble):
@@ -103,6 +103,8 @@ def drop(site: Site, number: int, reason: str) -> None:
 
 
 def _one(site: Site, number: int) -> Kept:
+    from hkall_gateway.store import quarantine as kept
+
     found: Kept | None = site.run(kept.one, number)
     if found is None or found.state != kept.KEPT:
         raise Ending(f"{number}: " + (f"{found.state} already" if found else "no such document"))
@@ -110,43 +112,8 @@ def _one(site: Site, number: int) -> Kept:
 
 
 def _settle(site: Site, number: int, state: str, reason: str) -> None:
+    from hkall_gateway.store import quarantine as kept
+
     if not site.run(kept.settle, number, state, by_staff(state).who, reason):
         raise Ending(f"{number}: judged meanwhile")
     click.echo(f"{number} {state}")
-
-
-# ---- a door of our own, beside the daemon's
-
-
-class _Store:
-    """The site's transactions as the desk's store."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    async def run(
-        self,
-        work: Callable[..., T],
-        *args: Any,
-        locks: Locks = NO_LOCKS,  # noqa: ARG002
-        repeatable: bool = False,  # noqa: ARG002
-        short: bool = False,  # noqa: ARG002
-    ) -> T:
-        return self._site.run(work, *args)
-
-    async def read(self, work: Callable[..., T], *args: Any) -> T:
-        return self._site.run(work, *args)
-
-    async def glance(self, work: Callable[..., T], *args: Any, patron: str = "") -> T:  # noqa: ARG002
-        return self._site.run(work, *args)
-
-
-def _door(site: Site) -> Door:
-    store, agency = _Store(site), site.house.agency
-    desk = Desk(store, Snapshot(Tools(store, agency, _nobody)), lambda: site.house, site.now)
-    dialects = {partner.agency: partner.dialect for partner in site.partners}
-    return Door(desk, site.callers, agency, HONG_KONG, dialects, Metrics(), site.now)
-
-
-async def _nobody(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
-    return False

@@ -7,20 +7,18 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.desk import reconciling
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.reconciling import Pair, Theirs
-from hkall_gateway.ncip import standing
-from hkall_gateway.ncip.client import Client
 from hkall_gateway.rules.vocabulary import Partner, Request
-from hkall_gateway.store.engine.database import finished
-from hkall_gateway.store.queries import worklists
-from hkall_gateway.store.unit import Unit
+
+if TYPE_CHECKING:
+    from hkall_gateway.desk.reconciling import Pair, Theirs
+    from hkall_gateway.ncip.client import Client
 
 COLUMNS = ("request", "wire_id", "side", "ours", "theirs", "mend")
 NEEDED = frozenset({"request_id", "position"})
@@ -44,6 +42,10 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
 
     Example: hkall-gateway reconcile CUHK --file theirs.csv --apply --reason "line was down in May"
     """
+
+    from hkall_gateway.desk import reconciling
+    from hkall_gateway.store.unit import Unit
+
     row = site.run(Unit.partner, partner)
     if row is None:
         raise Ending(f"{partner}: not in the directory")
@@ -58,6 +60,10 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
 
 def _apply(site: Site, pairs: tuple[Pair, ...], theirs: Mapping[str, Theirs], reason: str) -> None:
     """Each in a transaction of its own; exit 1 if one that could be mended was not."""
+
+    from hkall_gateway.desk import reconciling
+    from hkall_gateway.desk.reconciling import Theirs
+
     by, mended = by_staff("reconcile"), [pair for pair in pairs if pair.mend]
     noes = []
     for pair in mended:
@@ -73,6 +79,8 @@ def _apply(site: Site, pairs: tuple[Pair, ...], theirs: Mapping[str, Theirs], re
 
 
 def _listed(site: Site, partner: str, path: Path) -> dict[str, Theirs]:
+    from hkall_gateway.desk import reconciling
+
     return site.run(reconciling.under_our_numbers, partner, _read(path), site.house.agency)
 
 
@@ -87,6 +95,9 @@ def _read(path: Path) -> dict[str, Theirs]:
 
 
 def _line(path: Path, number: int, row: Mapping[str, str | None]) -> Theirs:
+    from hkall_gateway.desk import reconciling
+    from hkall_gateway.desk.reconciling import Theirs
+
     position = (row["position"] or "").strip().upper()
     if position not in reconciling.ANYWHERE:
         raise Ending(f"{path}:{number}: position: {position or 'nothing'!r} is none", WRONG)
@@ -98,9 +109,16 @@ def _line(path: Path, number: int, row: Mapping[str, str | None]) -> Theirs:
 
 def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
     """What the partner says when it is asked, one request after another. Where it says nothing usable it is taken as agreed."""
+
+    from hkall_gateway.desk import reconciling
+    from hkall_gateway.ncip.client import Client
+    from hkall_gateway.store.queries import worklists
+    from hkall_gateway.store.unit import Unit
+
     if not (partner.can_lookup_request or partner.can_lookup_items):
         raise Ending(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
-    client = Client(site.post, site.house.agency, site.secrets, posts=site.posts)
+    agreed = site.agreed()
+    client = Client(site.post, site.house.agency, agreed.secrets, posts=agreed.posts)
     still = site.run(Unit.open_list, "", partner.agency)
     ended = site.run(worklists.ended_with, partner.agency, site.now() - timedelta(days=days))
     said = [_look_up(client, request, partner, site.run(reconciling.their_number, request)) for request in (*still, *ended)]
@@ -110,6 +128,11 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
 
 
 def _look_up(client: Client, request: Request, partner: Partner, number: str) -> Theirs:
+    from hkall_gateway.desk import reconciling
+    from hkall_gateway.desk.reconciling import Theirs
+    from hkall_gateway.ncip import standing
+    from hkall_gateway.store.engine.immediate import finished
+
     asked = standing.question(request, partner, number)
     reply = finished(client.ask(*asked, partner)) if asked else None
     found = standing.positions(reply, request.side) if reply else None

@@ -10,10 +10,8 @@ from typing import Any
 import click
 
 from hkall_gateway.cli.show import show
-from hkall_gateway.cli.site import Ending, Site, json_option, with_site
-from hkall_gateway.rules.vocabulary import Candidate, Request
-from hkall_gateway.store import former_cards
-from hkall_gateway.store.unit import Unit
+from hkall_gateway.cli.site import WRONG, Ending, Site, json_option, require_partner, with_site
+from hkall_gateway.rules.vocabulary import Candidate, Position, Request
 
 LISTED = ("id", "side", "position", "partner", "patron", "item_agency", "item_barcode", "title", "due", "moved_at")
 LENDERS = ("rank", "agency", "barcode", "wire_id", "outcome", "skip", "reason", "their_number")
@@ -38,7 +36,14 @@ def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
 
     Example: hkall-gateway requests list --position RECEIVED
     """
+
+    from hkall_gateway.store.unit import Unit
+
+    if position and position.upper() not in tuple(Position):
+        raise Ending(f"--position: {position!r} is no position; one of {', '.join(Position)}", WRONG)
     found = site.run(Unit.open_list, position.upper(), partner)
+    if not found:
+        require_partner(site, partner)
     show((asdict(r) for r in found), as_json, LISTED)
 
 
@@ -51,6 +56,10 @@ def show_(site: Site, request: str, as_json: bool) -> None:
 
     Example: hkall-gateway requests show R-7K2M4Q9XW3TD
     """
+
+    from hkall_gateway.store import former_cards
+    from hkall_gateway.store.unit import Unit
+
     found = site.run(Unit.request, request)
     if found is None:
         raise Ending(f"{request}: no such request")
@@ -77,6 +86,9 @@ def trace(site: Site, what: str, as_json: bool) -> None:
 
     Example: hkall-gateway requests trace P1
     """
+
+    from hkall_gateway.store import former_cards
+
     lines = site.run(former_cards.history, what)
     if not lines:
         raise Ending(f"{what}: no request, copy or patron of that name in the journal")

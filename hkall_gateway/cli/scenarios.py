@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.cli.live import way_to
-from hkall_gateway.cli.site import Ending, Site, config_option, open_site
+from hkall_gateway.cli.site import Agreed, Ending, Site, config_option
 from hkall_gateway.cli.terminal import password_of
-from hkall_gateway.lab.deeds import CommandLine, Told
-from hkall_gateway.lab.live import play_live
-from hkall_gateway.lab.scenario import Played
-from hkall_gateway.lab.scenario import replay as run_files
-from hkall_gateway.lab.world import LETTER_KEY, World
-from hkall_gateway.store.engine.database import finished
+
+if TYPE_CHECKING:
+    from hkall_gateway.lab.deeds import CommandLine, Told
+    from hkall_gateway.lab.scenario import Played
+    from hkall_gateway.lab.world import World
 
 
 @click.command()
@@ -41,6 +39,9 @@ def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
     Example: hkall-gateway replay fixtures/scenarios/the-story.txt
     Example: hkall-gateway replay --live --config var/demo/gateway.toml fixtures/live/the-demo-answers.txt
     """
+
+    from hkall_gateway.lab.scenario import replay as run_files
+
     main = click.get_current_context().find_root().command
     played = _live(main, scenarios, **options) if live else tuple(run_files(scenarios, command_line=command_line(main)))
     failures = [one.failure for one in played if one.failure]
@@ -53,6 +54,8 @@ def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
 
 def command_line(main: click.Command) -> CommandLine:
     """What a `cli` line does: a command of `main` in the scenario's world, and all that it prints, an ending included."""
+
+    from hkall_gateway.lab.world import World
 
     def run(told: Told, words: list[str]) -> str:
         assert isinstance(told, World)
@@ -72,16 +75,23 @@ def _printed(main: click.Command, words: list[str], site: Site) -> str:
 
 
 def _site(world: World) -> Site:
+    from hkall_gateway.lab.world import LETTER_KEY
+    from hkall_gateway.store.engine.immediate import finished
+
     partners = tuple(world.start.partners)
-    secrets = {partner.agency: world.secret(partner.agency) for partner in partners}
+    agreed = Agreed({partner.agency: world.secret(partner.agency) for partner in partners})
     asked = None if world.start.ils.connector == "snapshot" else lambda card, bib: finished(world.desk.known(card, bib))
     house, now = world.desk.house, lambda: world.now
-    return Site(house, world.store.now, now, partners, secrets, world.post, local=asked, bounce_key=LETTER_KEY)
+    return Site(house, world.store.now, now, partners, lambda: agreed, world.post, local=asked, bounce_key=LETTER_KEY)
 
 
 def _live(
     main: click.Command, scenarios: Sequence[Path], config: Path, password_env: str | None, **lines: Any
 ) -> tuple[Played, ...]:
+    from hkall_gateway.cli.work.live import way_to
+    from hkall_gateway.cli.work.opening import open_site
+    from hkall_gateway.lab.live import play_live
+
     site = open_site(config)
     way = way_to(config, site, password_of(password_env), **lines)
     return tuple(play_live(path, way, lambda _told, words: _printed(main, words, site)) for path in scenarios)

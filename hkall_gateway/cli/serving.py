@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from secrets import token_urlsafe
 
 import click
 
-from hkall_gateway import process
-from hkall_gateway.cli.site import config_option, load_config, open_database
-from hkall_gateway.config.notes import notes
-from hkall_gateway.edge import secrets
+from hkall_gateway.cli.site import WRONG, Ending, config_option
 
 
 @click.command()
@@ -21,6 +19,10 @@ def serve(config: Path) -> None:
     SIGTERM finishes what is in hand and leaves; SIGHUP reads the configuration again.
     Example: hkall-gateway serve --config /etc/hkall/gateway.toml
     """
+
+    from hkall_gateway import process
+    from hkall_gateway.cli.work.opening import open_database
+
     open_database(config).dispose()
     raise SystemExit(process.serve(config))
 
@@ -33,6 +35,10 @@ def check_config(config: Path) -> None:
     Notes say what people would stumble over and what the site has still to decide; they are no errors.
     Example: hkall-gateway check-config --config gateway.toml
     """
+
+    from hkall_gateway.cli.work.opening import load_config
+    from hkall_gateway.config.notes import notes
+
     found, house = load_config(config)
     click.echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
     for where, what in notes(found, house.policy):
@@ -42,12 +48,29 @@ def check_config(config: Path) -> None:
 @click.command("hash-secret")
 @click.option("--new", is_flag=True, help="Make a random secret and print it before its hash.")
 def hash_secret(*, new: bool) -> None:
-    """Read a password from the terminal and print the hash to put into the configuration: a terminal's `secret_hash`,
-    a client's or partner's `basic_hash` or `bearer_hash`.
+    """Read a password and print the hash to put into the configuration: a terminal's `secret_hash`, a client's or
+    partner's `basic_hash` or `bearer_hash`.
 
+    A terminal is asked twice; where standard input is none, its first line is the password.
+
+    \b
     Example: hkall-gateway hash-secret --new
+    Example: pass show hkall/counter-1 | hkall-gateway hash-secret
     """
-    text = token_urlsafe(32) if new else click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True)
+
+    from hkall_gateway.edge.hashes import hash_secret as hashed
+
+    text = token_urlsafe(32) if new else _password()
     if new:
         click.echo(text)
-    click.echo(secrets.hash_secret(text))
+    click.echo(hashed(text))
+
+
+def _password() -> str:
+    """Return what is typed, twice the same, or the one line of a pipe. Ending (exit 2) for an empty one."""
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True))
+    text = sys.stdin.readline().rstrip("\r\n")
+    if not text:
+        raise Ending("standard input has no password on its first line", WRONG)
+    return text

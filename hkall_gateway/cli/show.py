@@ -1,43 +1,151 @@
-"""How the command line prints records: aligned columns for people, JSON for programs."""
+"""How the command line prints records: a table for people on a terminal, aligned lines in a pipe, JSON for programs.
+
+For people times are the library's, in JSON they are UTC.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
 import click
 
+from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.vocabulary import ItemKey
 
-def show(rows: Iterable[Mapping[str, Any]], as_json: bool, columns: Sequence[str] = ()) -> None:
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+
+GAP: Final = 2
+"""Blanks between columns."""
+TEXT: Final = 24
+"""So narrow a column of words may become on a terminal, where its words are folded."""
+_INSTANT: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00|Z\b)")
+
+
+def show(rows: Iterable[Row], as_json: bool, columns: Sequence[str] = ()) -> None:
     """Print rows under their column names, or as a JSON array."""
     found = [dict(row) for row in rows]
     if as_json:
         click.echo(json.dumps(found, default=plain, ensure_ascii=False, indent=1))
-        return
-    if not found:
+    elif not found:
         click.echo("nothing")
-        return
-    _print_table(found, columns or tuple(found[0]))
+    elif sys.stdout.isatty():
+        draw(found, columns or tuple(found[0]), sys.stdout)
+    else:
+        click.echo("\n".join(aligned(found, columns or tuple(found[0]))))
 
 
-def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    cells = [[_cell(row.get(c)) for c in columns] for row in rows]
-    widths = [max(len(c), *(len(line[i]) for line in cells)) for i, c in enumerate(columns)]
-    click.echo("  ".join(c.ljust(w) for c, w in zip(columns, widths, strict=True)).rstrip())
-    for line in cells:
-        click.echo("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
+def progress(steps: Sequence[T], what: str) -> Iterable[T]:
+    """Go through the steps of long work under a bar on standard error, on a terminal; silently elsewhere."""
+    if not sys.stderr.isatty():
+        return steps
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(steps, what, console=Console(stderr=True), transient=True)
 
 
-def _cell(value: object) -> str:
-    return "" if value is None else str(plain(value))
+def aligned(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
+    """Return a line for the names and one for each row, never folded; a Chinese character is two columns wide."""
+    from rich.cells import cell_len
+
+    cells = [list(columns), *([cell(row.get(name)) for name in columns] for row in rows)]
+    widths = [max(cell_len(line[i]) for line in cells) for i in range(len(columns))]
+    return [
+        (" " * GAP).join(text + " " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]
+
+
+def draw(rows: Sequence[Row], columns: Sequence[str], file: TextIO, width: int | None = None) -> None:
+    """Write a table as wide as the terminal, or, where it does not fit, a block of lines for each row."""
+    from rich.console import Console
+
+    console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+    cells = {name: [_printable(cell(row.get(name))) for row in rows] for name in columns}
+    if _narrowest(cells) <= console.width:
+        _draw_table(console, cells)
+    else:
+        _draw_blocks(console, cells, len(rows))
+
+
+def _narrowest(cells: Mapping[str, Sequence[str]]) -> int:
+    """Return the width that the columns need when those of words are folded."""
+    from rich.cells import cell_len
+
+    widths = {name: max(map(cell_len, (name, *texts))) for name, texts in cells.items()}
+    folded = {name: min(widths[name], max(TEXT, cell_len(name))) for name, texts in cells.items() if _is_words(texts)}
+    return sum((widths | folded).values()) + GAP * (len(widths) - 1)
+
+
+def _is_words(texts: Iterable[str]) -> bool:
+    return any(" " in text for text in texts)
+
+
+def _draw_table(console: Console, cells: Mapping[str, Sequence[str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for name, texts in cells.items():
+        table.add_column(Text(name), no_wrap=not _is_words(texts), overflow="fold")
+    for line in zip(*cells.values(), strict=True):
+        table.add_row(*map(Text, line))
+    console.print(table)
+
+
+def _draw_blocks(console: Console, cells: Mapping[str, Sequence[str]], count: int) -> None:
+    """A block has a line for each fact that is known; a blank line ends it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    for number in range(count):
+        block = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=False)
+        block.add_column(style="bold", no_wrap=True)
+        block.add_column(overflow="fold")
+        for name, texts in cells.items():
+            if texts[number]:
+                block.add_row(Text(name), Text(texts[number]))
+        console.print(block)
+        if number < count - 1:
+            console.print()
+
+
+def _printable(text: str) -> str:
+    """A partner's title must not move the cursor of a terminal."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def cell(value: object) -> str:
+    """Return a value as people read it: instants in the library's time, a copy as AGENCY/BARCODE."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return local(value)
+    if isinstance(value, ItemKey):
+        return f"{value.agency}/{value.barcode}"
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return ", ".join(cell(one) for one in value)
+    return _INSTANT.sub(lambda found: local(datetime.fromisoformat(found[0])), str(plain(value)))
+
+
+def local(moment: datetime) -> str:
+    """Return an instant in the library's time zone, to the second."""
+    return moment.astimezone(HONG_KONG).isoformat(timespec="seconds")
 
 
 def plain(value: object) -> object:
-    """A value that JSON has no form for, as text."""
+    """Return a value that JSON has no form for as text; instants are UTC."""
     if isinstance(value, datetime):
-        return value.isoformat(timespec="seconds")
+        return value.astimezone(UTC).isoformat(timespec="seconds") if value.tzinfo else value.isoformat(timespec="seconds")
     if isinstance(value, date):
         return value.isoformat()
     return str(value)

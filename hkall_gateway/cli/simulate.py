@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from hkall_gateway.cli.site import WRONG, Ending
-from hkall_gateway.lab.simulate import AGENCIES, Report, Setting, be_quiet, simulate_all
+from hkall_gateway.lab.agencies import AGENCIES
+
+if TYPE_CHECKING:
+    from hkall_gateway.lab.simulate import Report
 
 
 @click.command()
@@ -27,6 +31,9 @@ def simulate(
 
     Example: hkall-gateway simulate --libraries 8 --days 60 --seed 7 --loss 0.1 --crash
     """
+
+    from hkall_gateway.lab.simulate import Setting, be_quiet, simulate_all
+
     be_quiet()
     url = _with_driver(database)
     settings = [Setting(libraries, days, n, loss, crash, requests, url) for n in range(seed, seed + seeds)]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from hkall_gateway.cli.site import Site, by_staff, with_site
-from hkall_gateway.desk import pull_slips, staff
 from hkall_gateway.desk.messages.staff_commands import Deed
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey, Request
-from hkall_gateway.store.queries import worklists
-from hkall_gateway.store.unit import Unit
+
+if TYPE_CHECKING:
+    from hkall_gateway.store.unit import Unit
 
 
 @click.command()
@@ -23,6 +24,10 @@ def slips(site: Site) -> None:
 
     Example: hkall-gateway slips | lp
     """
+
+    from hkall_gateway.desk import staff
+    from hkall_gateway.store.queries import worklists
+
     by = by_staff("slips")
     for request in site.run(worklists.pull_list):
         click.echo("\n".join([*site.run(_slip, request), ""]))
@@ -31,6 +36,9 @@ def slips(site: Site) -> None:
 
 def _slip(unit: Unit, request: Request) -> tuple[str, ...]:
     """What is fetched from where, and for which library; who will read it is not known to us."""
+
+    from hkall_gateway.desk import pull_slips
+
     copy = unit.holding(ItemKey(request.item_agency, request.item_barcode))
     partner, printed = unit.partner(request.partner), pull_slips.printed_at(unit, request)
     lines = (

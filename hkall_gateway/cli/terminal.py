@@ -18,7 +18,7 @@ from typing import Any, Final
 import click
 
 from hkall_gateway.cli.site import WRONG, Ending, json_option
-from hkall_gateway.daemon import now
+from hkall_gateway.clock import now
 from hkall_gateway.lab.wire import Wire
 from hkall_gateway.rules.calendar import HONG_KONG
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode, encode

@@ -6,7 +6,6 @@ The raw tables are checked, so that these errors are reported together with all 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import entry_points
 from typing import Any, Final
 
 from hkall_gateway.config.ils import Ils
@@ -93,13 +92,21 @@ def _leaves(value: Any, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[st
 def _ils(tables: Table) -> Iterator[Fault]:
     ils = _table(tables, "ils")
     connector = ils.get("connector")
-    known = {*BUILT_IN, *(found.name for found in entry_points(group="hkall_gateway.connectors"))}
-    if isinstance(connector, str) and connector not in known:
+    if isinstance(connector, str) and connector not in BUILT_IN and connector not in (known := _connectors()):
         yield "ils.connector", f"must be {listed(sorted(known))}"
     needed = dict([NEEDED[connector]] if isinstance(connector, str) and connector in NEEDED else [])
     if ils.get("relay") is True:
         needed.setdefault("host", "the relay")
     yield from ((f"ils.{key}", f"is missing; {whose} needs it") for key, whose in needed.items() if not ils.get(key))
+
+
+def _connectors() -> set[str]:
+    """Return the names of the package's connectors and of those that were installed beside it."""
+    from importlib.metadata import (
+        entry_points,  # it reads every installed package, which a built-in connector need not wait for
+    )
+
+    return {*BUILT_IN, *(found.name for found in entry_points(group="hkall_gateway.connectors"))}
 
 
 def _patience(tables: Table) -> Iterator[Fault]:

@@ -35,11 +35,10 @@ from hkall_gateway.config.values import (
     WebUrl,
     Zone,
 )
-from hkall_gateway.ncip.calls import WRONG_PINS as WRONG_PINS_OF_A_CALLER
-from hkall_gateway.ncip.signed_tokens import Algorithm
+from hkall_gateway.edge.guesses import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
+from hkall_gateway.ncip.algorithms import Algorithm
 from hkall_gateway.rules import vocabulary
 from hkall_gateway.rules.vocabulary import Meaning
-from hkall_gateway.sip2.turns import WRONG_PINS, WRONG_PINS_OF_AN_ADDRESS
 from hkall_gateway.store.engine.connect import Limits
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
@@ -167,11 +166,11 @@ class Sip2(Door):
     idle_timeout_s: Natural = Field(default=900, description="idle timeout in seconds; then the connection is closed")
     login_timeout_s: Natural = Field(default=60, description="time to log in")
     wrong_pins: Natural = Field(
-        default=WRONG_PINS,
+        default=OF_A_TERMINAL,
         description="wrong PINs of one terminal within a quarter of an hour; then its PINs are refused unchecked",
     )
     wrong_pins_per_address: Natural = Field(
-        default=WRONG_PINS_OF_AN_ADDRESS, description="the same for all terminals of one address together"
+        default=OF_AN_ADDRESS, description="the same for all terminals of one address together"
     )
     listeners: tuple[Listener, ...] = Field(default=(), description="further ports with settings of their own")
     framings: tuple[Framing, ...] = Field(default=(), description="framing by address")
@@ -193,7 +192,7 @@ class Ncip(Door):
         default=(), description="AgencyIds by which partners may address us (ToAgencyId) beside `[library] agency`"
     )
     wrong_pins: Natural = Field(
-        default=WRONG_PINS_OF_A_CALLER,
+        default=OF_A_CALLER,
         description="wrong PINs by one partner or client within a quarter of an hour; then its PINs are refused unchecked",
     )
     client_ca: File | None = Field(default=None, description="authorities of the certificates that callers may show over TLS")

@@ -13,11 +13,9 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from hkall_gateway.config.loading import listed, nearest
 from hkall_gateway.edge.allow import network
-from hkall_gateway.edge.ports import NUMBER
-from hkall_gateway.edge.secrets import is_hash
+from hkall_gateway.edge.hashes import is_hash
+from hkall_gateway.edge.numbering import NUMBER
 from hkall_gateway.ncip.dialects import DIALECTS as NCIP_DIALECTS
-from hkall_gateway.ncip.key_sets import key_set
-from hkall_gateway.ncip.signed_tokens import signing_key
 from hkall_gateway.ncip.systems import Use, names
 
 FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
@@ -151,6 +149,21 @@ def _looked_into(look: Callable[[bytes], object], path: Path, info: ValidationIn
     return placed
 
 
+# Imported where a file names keys: the libraries of signed tokens take longer to load than all the rest of the configuration.
+
+
+def _key_set(text: bytes) -> object:
+    from hkall_gateway.ncip.key_sets import key_set
+
+    return key_set(text)
+
+
+def _signing_key(text: bytes) -> object:
+    from hkall_gateway.ncip.signed_tokens import signing_key
+
+    return signing_key(text)
+
+
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Agency: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
 Variable: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -160,8 +173,8 @@ Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PortNumber: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 Endpoint: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
 File: TypeAlias = Annotated[Path, AfterValidator(_file)]
-KeySetFile: TypeAlias = Annotated[Path, AfterValidator(_holding(key_set))]
-SigningKeyFile: TypeAlias = Annotated[Path, AfterValidator(_holding(signing_key))]
+KeySetFile: TypeAlias = Annotated[Path, AfterValidator(_holding(_key_set))]
+SigningKeyFile: TypeAlias = Annotated[Path, AfterValidator(_holding(_signing_key))]
 Network: TypeAlias = Annotated[str, AfterValidator(_network)]
 Zone: TypeAlias = Annotated[str, AfterValidator(_zone)]
 Argon2Hash: TypeAlias = Annotated[str, AfterValidator(_hash)]

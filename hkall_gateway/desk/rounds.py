@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.messages.partner_commands import MIRRORED
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.desk.retention import purge
-from hkall_gateway.rules import calendar
+from hkall_gateway.rules import calendar, timetable
 from hkall_gateway.rules.decline_reasons import SILENCE
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request
@@ -38,25 +38,11 @@ LOG = structlog.get_logger()
 
 BATCH: Final = 200
 LEASE_S: Final = 300
-LOOK_S: Final = 60
-HOUR: Final = timedelta(hours=1)
 
 Batch = tuple[str | None, int]
 """(cursor of the next batch, None = the round is complete; count of this batch)."""
 Work = Callable[[Unit, House, datetime, str, int], Batch]
 """(unit, house, now, cursor, limit): one batch of at most `limit` requests after `cursor`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One round. `every` None = once a day, at midnight in Hong Kong."""
-
-    work: Work
-    every: timedelta | None = None
-
-    def next_after(self, now: datetime) -> datetime:
-        """The next due instant after a run at `now`."""
-        return now + self.every if self.every else calendar.start_of(calendar.after(calendar.civil(now), 1))
 
 
 class Lost(Exception):
@@ -193,15 +179,15 @@ def _by(name: str) -> By:
 
 
 # fmt: off
-ROUNDS: Final[Mapping[str, Round]] = {
-    "pickup_expiry":    Round(pickup_expiry),
-    "overdue":          Round(overdue),
-    "not_needed_after": Round(not_needed_after),
-    "postponed":        Round(postponed,     every=HOUR),
-    "silence":          Round(silence,       every=HOUR),
-    "stuck":            Round(stuck),
-    "inbox_cleanup":    Round(inbox_cleanup, every=HOUR),
-    "purge":            Round(purge),
+ROUNDS: Final[Mapping[str, Work]] = {
+    "pickup_expiry":    pickup_expiry,
+    "overdue":          overdue,
+    "not_needed_after": not_needed_after,
+    "postponed":        postponed,
+    "silence":          silence,
+    "stuck":            stuck,
+    "inbox_cleanup":    inbox_cleanup,
+    "purge":            purge,
 }
 # fmt: on
 
@@ -219,13 +205,12 @@ def one_batch(unit: Unit, job: Job, who: str, house: House, now: datetime, limit
 
     Raises Lost if another gateway has it now.
     """
-    row = ROUNDS[job.name]
     if not job.cursor:
         found.forget_aside(unit, job.name)
-    cursor, count = row.work(unit, house, now, job.cursor, limit)
+    cursor, count = ROUNDS[job.name](unit, house, now, job.cursor, limit)
     total = count + (job.count if job.cursor else 0)
     if cursor is None:
-        after, kept = None, found.done(unit, job, who, total, now, row.next_after(now))
+        after, kept = None, found.done(unit, job, who, total, now, timetable.next_after(job.name, now))
     else:
         after = replace(job, count=total, cursor=cursor, lease_until=now + timedelta(seconds=LEASE_S))
         kept = found.keep_on(unit, job, who, after)
@@ -313,4 +298,4 @@ class Rounds:
         if result is not None and not result.check(Unavailable):
             LOG.error("timer.bug", trace=result.getTraceback())
         if self._running:
-            self._timer = self._clock.callLater(LOOK_S, self._look)
+            self._timer = self._clock.callLater(timetable.LOOK_S, self._look)

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 from hkall_gateway.config.gateway import Database
 from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.tools import TooLong, Tools, within
-from hkall_gateway.store import schema
+from hkall_gateway.store import revisions
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.instances import Instance
 from hkall_gateway.store.tables import INSTANCES, PATRONS
@@ -50,7 +50,7 @@ async def seen(sheet: Sheet, tools: Tools) -> Seen | None:
     sheet.ok("database", _called(tools.means.config().database))
     if found.revision == found.head:
         sheet.ok("revision", found.head)
-    elif schema.knows(found.revision):
+    elif revisions.knows(found.revision):
         sheet.fail("revision", f"at {found.revision or 'none'}, and this program needs {found.head}", UPGRADE)
     else:
         sheet.fail("revision", f"at {found.revision}, which this program does not know: it needs {found.head}", NEWER)
@@ -88,7 +88,7 @@ async def _looked(tools: Tools, seconds: float) -> Seen | str:
 def _read(database: Database) -> Seen:
     engine = _engine(database)
     try:
-        revision, head = schema.revision(engine), schema.head()
+        revision, head = revisions.revision(engine), revisions.head()
         if revision != head:
             return Seen(revision, head)
         with engine.connect() as connection:

@@ -12,6 +12,13 @@ WINDOW: Final = timedelta(minutes=15)
 ROOM: Final = 10_000
 """Sources that are remembered; beyond that, the source with the oldest last wrong secret is forgotten."""
 
+OF_A_TERMINAL: Final = 30
+"""Wrong PINs within WINDOW at one terminal, unless configured; a busy counter has a few."""
+OF_AN_ADDRESS: Final = 100
+"""The same for all terminals of one address together."""
+OF_A_CALLER: Final = 300
+"""The same for one NCIP caller: a discovery system has all readers behind it."""
+
 Ways = Mapping[str, int]
 """The sources of a secret, and how many wrong secrets each may send within WINDOW."""
 

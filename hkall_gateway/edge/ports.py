@@ -15,16 +15,7 @@ from hkall_gateway.edge.soon import at_once
 _endpoint: Any = serverFromString  # it has no types
 
 SHARED: Final = ("tcp", "tcp6", "ssl")
-"""The kinds of endpoints with a port that processes can share."""
-NUMBER: Final = "{instance}"
-"""Placeholder in an endpoint for the number of the gateway on this machine, so that all of them share one configuration."""
-
-
-def numbered(text: str, number: str) -> str:
-    """The endpoint of the gateway that has this number: `tcp:808{instance}` is `tcp:8082` for the second."""
-    return text.replace(NUMBER, number)
-
-
+"""The kinds of endpoints that have a port to share."""
 BACKLOG: Final = 512
 """Connections that the kernel holds until they are accepted; a full backlog delays a client by a second."""
 

@@ -8,15 +8,12 @@ from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from typing import Final, Protocol, TypeVar
 
-from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import VerificationError
 from twisted.internet.defer import Deferred
 
+from hkall_gateway.edge.hashes import HASHER, is_hash
+
 T = TypeVar("T")
-
-# 21 ms a hash on the reference machine, where the library's default takes 118. Source: performance.md 5; OWASP's minimum.
-_HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-
 
 DECOY: Final = "$argon2id$v=19$m=19456,t=2,p=1$aGthbGwtZ2F0ZXdheS1ubw$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 """The hash of no secret, as slow to compare as those of `hash_secret`: an unknown name takes as long as a known one."""
@@ -26,19 +23,6 @@ class InThread(Protocol):
     """Runs slow work away from the reactor: `deferToThreadPool` with a small pool of its own."""
 
     def __call__(self, work: Callable[..., T], /, *args: object) -> Awaitable[T]: ...
-
-
-def hash_secret(text: str) -> str:
-    """The Argon2id hash to store for a password or PIN; a new salt each time. Slow on purpose: not on the reactor."""
-    return _HASHER.hash(text)
-
-
-def is_hash(text: str) -> bool:
-    """Whether `text` is an Argon2id hash that `Secrets` can verify."""
-    try:
-        return extract_parameters(text).type is Type.ID
-    except ValueError:
-        return False
 
 
 def same(a: str, b: str) -> bool:
@@ -179,7 +163,7 @@ class Secrets:
 
 def _matches(stored: str, secret: str) -> bool:
     try:
-        return is_hash(stored) and _HASHER.verify(stored, _bytes(secret))
+        return is_hash(stored) and HASHER.verify(stored, _bytes(secret))
     except (VerificationError, ValueError):
         return False
 

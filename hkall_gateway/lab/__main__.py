@@ -13,6 +13,7 @@ from twisted.internet.task import react
 from hkall_gateway import process
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.party import Party
+from hkall_gateway.lab.ports import Ports, why_not
 from hkall_gateway.lab.story import tell_story
 
 FOLDER = Path("var/demo")
@@ -26,10 +27,17 @@ def main() -> None:
 
 @main.command()
 @click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
-def run(folder: Path) -> None:
-    """Runs a gateway with the demo world in the foreground, with three partners that ship by themselves."""
-    ports = setup.Ports()
+@click.option("--shift", type=int, default=0, show_default=True, help="Add this to every port.")
+def run(folder: Path, shift: int) -> None:
+    """A gateway with the demo world, served in the foreground, with three partners that ship by themselves."""
+    try:
+        ports = Ports().shifted(shift)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if why := why_not(ports):
+        raise click.ClickException(why)
     os.environ.update(setup.environment(ports))
+    click.echo(f"writing the configuration and filling the database in {folder} …")
     path = setup.write_config(folder, ports)
     setup.furnish(path, environ=os.environ)
     known = setup.write_environment(path, ports)

@@ -9,8 +9,9 @@ from typing import Any
 
 from twisted.internet.endpoints import serverFromString
 
+from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.daemon import Daemon, now
+from hkall_gateway.daemon import Daemon
 from hkall_gateway.lab.mailbox import Mailbox
 from hkall_gateway.lab.partner import PartnerLibrary
 from hkall_gateway.lab.setup import DISCOVERY, PASSWORD, Ports, environment

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.connectors import exports
-from hkall_gateway.daemon import house_of, make_unit, now
-from hkall_gateway.edge.secrets import hash_secret
+from hkall_gateway.edge.hashes import hash_secret
+from hkall_gateway.lab.ports import Ports as Ports
+from hkall_gateway.library import house_of, make_unit
 from hkall_gateway.rules.settings import ROLES, Retention
 from hkall_gateway.store import loading, schema
 from hkall_gateway.store.engine.connect import open_engine
@@ -37,17 +38,6 @@ NAMES = {
     "HKUST": "The Hong Kong University of Science and Technology Library",
     "LU": "Lingnan University Library",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """The port numbers of all listeners on this machine; `partners` by agency."""
-
-    sip2: int = 6001
-    ncip: int = 8080
-    ops: int = 8081
-    smtp: int = 2525
-    partners: Mapping[str, int] = field(default_factory=lambda: {"CUHK": 9101, "HKUST": 9102, "LU": 9103})
 
 
 def secret_variable(agency: str) -> str:

@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from hkall_gateway.lab.agencies import AGENCIES
 from hkall_gateway.lab.consortium import Consortium, LineMaker
 from hkall_gateway.lab.crew import Book
 from hkall_gateway.lab.grounds import ground
@@ -28,7 +29,6 @@ from hkall_gateway.rules import calendar
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Partner, Sensitive
 
-AGENCIES: Final = ("HKU", "CUHK", "HKUST", "POLYU", "CITYU", "HKBU", "LU", "EDUHK")
 BEGIN: Final = datetime(2017, 3, 1, tzinfo=calendar.HONG_KONG)
 SETTLE_DAYS: Final = 45
 """Days after the last fault within which every request must have ended."""

@@ -11,7 +11,8 @@ import click
 from twisted.internet.task import deferLater
 
 from hkall_gateway import logs
-from hkall_gateway.daemon import Daemon, now
+from hkall_gateway.clock import now
+from hkall_gateway.daemon import Daemon
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.partner import PartnerLibrary
 from hkall_gateway.lab.party import Party, start_gateway

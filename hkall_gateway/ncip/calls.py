@@ -16,7 +16,7 @@ from hkall_gateway.desk.messages.commands import Heard, InboxKey
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.deadline import Deadline
-from hkall_gateway.edge.guesses import Guesses
+from hkall_gateway.edge.guesses import OF_A_CALLER, Guesses
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.rate import LineLimit, Rate
 from hkall_gateway.edge.soon import at_once
@@ -45,8 +45,6 @@ OCCASION: Final = (
     *("RequestId", "DateShipped", "DateReceived", "DateSent", "MandatedAction", "ItemReportedReturned"),
     "FiscalTransactionInformation/FiscalTransactionReferenceId",
 )
-WRONG_PINS: Final = 300
-"""Wrong PINs within a quarter of an hour by one caller: a discovery system has all readers behind it."""
 DECLINED: Final = ("Ext/Problem/ProblemType", "Ext/ProblemType", "ItemOptionalFields/CirculationStatus")
 DECLINED_IN_WORDS: Final = ("Ext/Problem/ProblemDetail", "Ext/ProblemDetail", "Ext/ItemNote")
 """Where a lender says why it declines: ItemRequestCancelled has no element for it. Alma notes it in Ext/ItemNote."""
@@ -102,7 +100,7 @@ class Caller:
     labels: bool = False
     request_agencies: tuple[str, ...] = ()
     sees_patrons: bool = False
-    wrong_pins: int = WRONG_PINS
+    wrong_pins: int = OF_A_CALLER
     max_connections: int = 100
     item_id_type: str = BARCODE
     request_id_in_ext: bool = False

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_urlsafe
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from cryptography.exceptions import InvalidKey, UnsupportedAlgorithm
 from joserfc import jwt
@@ -26,7 +26,6 @@ LONGEST_S: Final = 900
 
 Key: TypeAlias = RSAKey | ECKey
 
-Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 """What a row may pin: signatures with a private key alone, never HMAC and never "none"."""
 
 

@@ -97,11 +97,11 @@ class Health(resource.Resource):
 
 
 class Ready(resource.Resource):
-    """The database answers and the listeners are open; 503 while they are not."""
+    """The database answers and takes writes, and the endpoints are open; 503 while they are not."""
 
-    def __init__(self, store: Store, listening: Callable[[], bool], clock: Clock) -> None:
+    def __init__(self, store: Store, listening: Callable[[], bool], writable: Callable[[], bool], clock: Clock) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
-        self._store, self._listening = store, listening
+        self._store, self._listening, self._writable = store, listening, writable
         self._page = Paced(self._answer, clock)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
@@ -111,7 +111,8 @@ class Ready(resource.Resource):
         try:
             await self._store.read(Unit.request, "")
             await self._store.run(_nothing)
-            missing = [] if self._listening() else ["listeners"]
+            missing = [] if self._writable() else ["database"]
+            missing += [] if self._listening() else ["listeners"]
         except Exception:  # noqa: BLE001  # whatever keeps the database from answering, we are not ready
             missing = ["database"]
         text = "not ready: " + ", ".join(missing) if missing else "ready"
@@ -155,13 +156,23 @@ class MetricsPage(resource.Resource):
         return Page(200, form.content_type.encode(), form.encode(self._registry))
 
 
+def _always() -> bool:
+    return True
+
+
 def ops_site(
-    store: Store, registry: CollectorRegistry, gauges: Gauges, listening: Callable[[], bool], bounds: Bounds, reactor: Any
+    store: Store,
+    registry: CollectorRegistry,
+    gauges: Gauges,
+    listening: Callable[[], bool],
+    bounds: Bounds,
+    reactor: Any,
+    writable: Callable[[], bool] = _always,
 ) -> BoundedSite:
-    """Return the site of the three pages; registers `gauges`."""
+    """Return the site of the three pages; registers `gauges`. `writable` says whether the database took the last write."""
     registry.register(gauges)
     root: Any = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", Health())  # type: ignore[no-untyped-call]
-    root.putChild(b"readyz", Ready(store, listening, reactor))
+    root.putChild(b"readyz", Ready(store, listening, writable, reactor))
     root.putChild(b"metrics", MetricsPage(store, registry, gauges, reactor))
     return BoundedSite(root, bounds, reactor)

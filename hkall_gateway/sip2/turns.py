@@ -13,7 +13,7 @@ from hkall_gateway.desk.messages.commands import Place
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.address_queue import AddressQueue
 from hkall_gateway.edge.allow import AllowList
-from hkall_gateway.edge.guesses import Guesses, Ways
+from hkall_gateway.edge.guesses import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.soon import at_once
 from hkall_gateway.rules.calendar import end_of
@@ -28,10 +28,6 @@ from hkall_gateway.sip2.upstream import Beyond
 from hkall_gateway.sip2.words import CODES, EN, UNSAID, language_of, say
 
 NOWHERE: Final = AllowList(())
-
-WRONG_PINS: Final = 30
-"""Wrong PINs within a quarter of an hour at one terminal; a busy counter has a few."""
-WRONG_PINS_OF_AN_ADDRESS: Final = 100
 
 OPEN: Final = frozenset({"93", "97", "99"})
 """Messages of every terminal, whatever its role."""
@@ -58,7 +54,7 @@ class TerminalRow:
     language: str = EN
     messages: frozenset[str] = ASKED
     offline: bool = False
-    wrong_pins: int = WRONG_PINS
+    wrong_pins: int = OF_A_TERMINAL
     max_connections: int = 100
 
 
@@ -101,7 +97,7 @@ class Door:
     soon: Callable[[Callable[[], object]], None] = at_once
     logins: AddressQueue = field(default_factory=AddressQueue)
     guesses: Guesses = field(default_factory=Guesses)
-    wrong_pins: int = WRONG_PINS_OF_AN_ADDRESS
+    wrong_pins: int = OF_AN_ADDRESS
     institution: str = ""
     budget_until: Callable[[], float | None] = _without_limit
     known: LastKnown | None = None

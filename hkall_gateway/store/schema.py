@@ -14,29 +14,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
 from hkall_gateway.store.tables import METADATA
 
 _HERE = Path(__file__).parent / "migrations"
 _UPGRADE = 4_255_111_001  # any number that is not used for another lock
-
-
-def head() -> str:
-    """Return the revision that this version of the program needs."""
-    return ScriptDirectory.from_config(_config()).get_current_head() or ""
-
-
-def revision(engine: Engine) -> str:
-    """Return the revision of the database; "" for an empty one."""
-    with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() or ""
-
-
-def knows(revision: str) -> bool:
-    """Return whether this version of the program has that revision; if not, a newer version made it."""
-    return not revision or any(found.revision == revision for found in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def bring_to(connection: Connection, revision: str) -> None:
@@ -63,7 +46,7 @@ def remaking(engine: Engine) -> Iterator[Connection]:
 
 
 def upgrade(engine: Engine) -> None:
-    """Upgrade the database to `head()`; if two gateways do so at once, the second waits and finds it upgraded."""
+    """Bring the database to `revisions.head()`; of two at once one waits, and does nothing."""
     with remaking(engine) as connection:
         bring_to(connection, "head")
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hkall_gateway.edge.guesses import OF_A_TERMINAL
 from hkall_gateway.lab import setup
-from hkall_gateway.sip2.turns import WRONG_PINS
 from tests.attacks.conftest import PROBE, source, until
 
 if TYPE_CHECKING:
@@ -102,9 +102,9 @@ def test_pin_guessing_from_card_to_card_is_seen_counted_and_stopped(site: Site) 
     before = site.metric(counted)
     heard = [terminal.ask(f"63001{DATE}          AOHKU|AAP{1 + n:04}|AC|AD99{n:02}|") for n in range(90)]
     looked_at = [reply for reply in heard if "Too many wrong PINs here" not in reply]
-    assert looked_at == heard[:WRONG_PINS]
+    assert looked_at == heard[:OF_A_TERMINAL]
     assert "Too many wrong PINs here" in heard[-1]
-    assert site.metric(counted) - before == WRONG_PINS
+    assert site.metric(counted) - before == OF_A_TERMINAL
     assert len(until(lambda: site.events("sip2.pin_wrong"))) >= 1
     assert "AD99" not in site.log
     assert "CQN" in site.terminal("counter-1").ask(f"63001{DATE}          AOHKU|AAP0001|AC|AD1234|")

@@ -22,10 +22,10 @@ from click.testing import CliRunner, Result
 from sqlalchemy import Connection, Engine, delete, insert, select, text
 
 from hkall_gateway.cli import main
-from hkall_gateway.daemon import now
+from hkall_gateway.clock import now
 from hkall_gateway.lab import setup
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
-from hkall_gateway.store import instances, schema
+from hkall_gateway.store import instances, revisions, schema
 from hkall_gateway.store.backup import postgres as postgres_backup
 from hkall_gateway.store.backup import sqlite as sqlite_backup
 from hkall_gateway.store.backup.restoring import counts
@@ -261,7 +261,7 @@ def test_what_was_open_then_stays_and_is_listed(site: Site, tmp_path: Path) -> N
 def test_an_archive_that_was_put_back_loses_them_again(in_file: Site, tmp_path: Path) -> None:
     archive, copy = tmp_path / "old.jsonl.gz", tmp_path / "copy.jsonl.gz"
     in_file.do(_long_ago)
-    in_file.done("purge", "--older-than", "300", "--archive", str(archive))
+    in_file.done("purge", "--yes", "--older-than", "300", "--archive", str(archive))
     shutil.copy(archive, copy)
     in_file.done("backup", str(tmp_path / "copy"))
     erase(in_file)
@@ -364,7 +364,7 @@ def test_a_backup_of_a_newer_version_changes_nothing(site: Site, tmp_path: Path)
     engine = site.engine()
     (kept_save(site))(engine, tmp_path / "copy")
     engine.dispose()
-    _at(site, schema.head())
+    _at(site, revisions.head())
     site.do(placed)
     assert "revision 9999" in site.refused("restore", str(tmp_path / "copy"), "--force")
     assert site.do(Unit.request, "R1") is not None
@@ -392,7 +392,7 @@ def test_a_database_of_the_version_before_is_upgraded_on_the_way(in_file: Site, 
     in_file.done("restore", str(old), "--force")
 
     engine = in_file.engine()
-    assert (schema.revision(engine), schema.drift(engine)) == (schema.head(), [])
+    assert (revisions.revision(engine), schema.drift(engine)) == (revisions.head(), [])
     assert len(in_file.do(Unit.open_list)) > 10
     engine.dispose()
 
@@ -404,13 +404,13 @@ def test_a_dump_of_the_version_before_is_upgraded_on_the_way(
     """The tables are made as the dump's version had them, filled, and upgraded."""
     with on_postgresql(postgres_url, postgres_programs, "0.1.0") as released:
         (kept_save(site))(released, tmp_path / "copy")
-        before = schema.revision(released)
+        before = revisions.revision(released)
 
     found = site.done("restore", str(tmp_path / "copy"), "--force")
 
     engine = site.engine()
-    assert before not in {"", schema.head()}
-    assert (schema.revision(engine), schema.drift(engine)) == (schema.head(), [])
+    assert before not in {"", revisions.head()}
+    assert (revisions.revision(engine), schema.drift(engine)) == (revisions.head(), [])
     engine.dispose()
     assert found[0]["count"] > 100
     assert len(site.do(Unit.open_list)) > 10

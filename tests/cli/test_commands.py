@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
 from click.testing import CliRunner, Result
 
-from hkall_gateway.cli import main
+from hkall_gateway import machine
+from hkall_gateway.cli import ENTRIES, main
+from hkall_gateway.clock import now
 from hkall_gateway.lab import setup
+from hkall_gateway.store import instances
 from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.immediate import Immediate
+from hkall_gateway.store.instances import Instance
+from hkall_gateway.store.unit import Unit
 
 PORTS = setup.Ports()
 CHINESE_NAME = 'place_names_zh = { HKU-MAIN-LENDING = "總館" }'
@@ -29,7 +37,7 @@ def run(*words: str, config: Path | None = None, typed: str | None = None) -> Re
     return CliRunner().invoke(main, [*words, *where], input=typed, env=setup.environment(PORTS))
 
 
-@pytest.mark.parametrize("command", sorted(main.commands))
+@pytest.mark.parametrize("command", [entry.name for entry in ENTRIES])
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     done = run(command, "--help")
     assert done.exit_code == 0
@@ -107,9 +115,20 @@ def test_a_database_that_a_newer_version_has_been_at_is_left_alone(tmp_path: Pat
 
 
 def test_a_hash_is_printed_and_the_password_is_not() -> None:
-    done = run("hash-secret", typed="opensesame\nopensesame\n")
+    done = run("hash-secret", typed="opensesame\n")
     assert done.output.strip().splitlines()[-1].startswith("$argon2id$")
     assert "opensesame" not in done.output
+
+
+def test_the_first_line_of_a_pipe_is_the_password_whole() -> None:
+    done = run("hash-secret", typed=" two words \nnot this\n")
+    assert PasswordHasher().verify(done.output.strip(), " two words ")
+
+
+@pytest.mark.parametrize("typed", ["", "\n"])
+def test_a_pipe_without_a_password_is_wrong_usage(typed: str) -> None:
+    done = run("hash-secret", typed=typed)
+    assert (done.exit_code, done.output) == (2, "standard input has no password on its first line\n")
 
 
 def test_a_new_secret_is_printed_with_its_hash_and_each_time_another_one() -> None:
@@ -219,3 +238,46 @@ def test_replay_says_which_scenario_does_not_hold(tmp_path: Path) -> None:
     done = run("replay", str(broken))
     assert done.exit_code == 1
     assert "broken.txt:1" in done.output
+
+
+@pytest.mark.parametrize("words", [("requests", "list"), ("outbox", "list"), ("quarantine", "list")], ids=" ".join)
+def test_a_partner_that_is_none_is_named_with_those_there_are(config: Path, words: tuple[str, ...]) -> None:
+    done = run(*words, "--partner", "NOBODY", config=config)
+    assert (done.exit_code, done.output) == (1, "--partner: 'NOBODY' is no partner; configured are CUHK, HKUST, LU\n")
+    assert run(*words, "--partner", "CUHK", config=config).exit_code == 0
+
+
+def test_a_position_that_is_none_is_named_with_those_there_are(config: Path) -> None:
+    done = run("requests", "list", "--position", "RECIEVED", config=config)
+    assert done.exit_code == 2
+    assert "'RECIEVED' is no position; one of " in done.output
+
+
+@pytest.mark.parametrize("what", ["R-XX", "X999"])
+def test_what_staff_cannot_act_on_is_named(config: Path, what: str) -> None:
+    done = run("request", "receive", what, config=config)
+    assert done.exit_code == 1
+    assert done.output.startswith(f"{what}: ")
+    assert done.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("deed", "dated"), [("return", True), ("claim", True), ("extend", True), ("receive", False), ("ship", False)]
+)
+def test_a_deed_shows_its_own_options_only(deed: str, dated: bool) -> None:
+    told = run("request", deed, "--help").output
+    assert ("--on" in told) is dated
+    assert "--reason" in told
+
+
+@pytest.mark.parametrize(("pid", "state"), [(os.getpid(), "silent"), (2**22 + 1, "gone")], ids=["it runs", "it does not"])
+def test_a_gateway_that_fell_silent_is_gone_only_without_its_process(tmp_path: Path, pid: int, state: str) -> None:
+    path = setup.write_config(tmp_path, PORTS)
+    run("db", "upgrade", config=path)
+    engine = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
+    store, then = Immediate(engine, lambda connection: Unit(connection, str)), now() - timedelta(days=3)
+    store.now(instances.here, Instance("a", machine.host(), pid, "1.0", then, then))
+    store.close()
+    engine.dispose()
+    (line,) = (one for one in json.loads(run("status", "--json", config=path).output) if one["what"] == "gateway")
+    assert line["state"] == state

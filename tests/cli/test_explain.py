@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
-from hkall_gateway.daemon import house_of, make_unit
 from hkall_gateway.lab import setup
+from hkall_gateway.library import house_of, make_unit
 from hkall_gateway.rules.keys import names_of
 from hkall_gateway.rules.vocabulary import RULES, By, Position, Request, Side, Why
 from hkall_gateway.store.engine.connect import open_engine

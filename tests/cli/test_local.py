@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hkall_gateway.cli.local import Waiting
+from hkall_gateway.cli.work.local import Waiting
 from hkall_gateway.config.ils import Ils
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.vocabulary import Sensitive

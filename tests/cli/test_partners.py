@@ -11,12 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hkall_gateway.cli import main
+from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.daemon import house_of, make_unit, now
 from hkall_gateway.desk import borrowing
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.lab import setup
+from hkall_gateway.library import house_of, make_unit
 from hkall_gateway.rules.vocabulary import By
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate

@@ -17,8 +17,9 @@ from click.testing import CliRunner, Result
 from sqlalchemy import delete, insert
 
 from hkall_gateway.cli import main
-from hkall_gateway.cli.site import Site, open_site
-from hkall_gateway.daemon import now
+from hkall_gateway.cli.site import Site
+from hkall_gateway.cli.work.opening import open_site
+from hkall_gateway.clock import now
 from hkall_gateway.lab import setup
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Refusal, Request, Side, Why
 from hkall_gateway.store import fines, quarantine
@@ -72,7 +73,7 @@ def told(config: Path, *words: str) -> list[dict[str, Any]]:
 
 
 def archive_into(config: Path, file: Path) -> None:
-    words = ["purge", "--older-than", "300", "--archive", str(file), "--config", str(config)]
+    words = ["purge", "--yes", "--older-than", "300", "--archive", str(file), "--config", str(config)]
     assert CliRunner().invoke(main, words, env=_environment()).exit_code == 0
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import func, select
 
 from hkall_gateway.cli import main
-from hkall_gateway.daemon import now
+from hkall_gateway.clock import now
 from hkall_gateway.desk.rounds import begin
 from hkall_gateway.lab import bulk, setup
 from hkall_gateway.rules.vocabulary import By
@@ -57,7 +57,7 @@ def _run(config: Path, work: Any, *args: Any) -> Any:
 
 
 def run(config: Path, *words: str) -> Result:
-    return CliRunner().invoke(main, ["purge", *words, "--config", str(config)], env=setup.environment(PORTS))
+    return CliRunner().invoke(main, ["purge", "--yes", *words, "--config", str(config)], env=setup.environment(PORTS))
 
 
 def listed(config: Path, *words: str) -> Any:
@@ -112,3 +112,10 @@ def test_while_a_gateway_is_at_it_the_command_says_so(config: Path) -> None:
     _run(config, begin, "purge", "gateway-1", now() - timedelta(seconds=1), False)
     done = run(config, "--older-than", "1")
     assert (done.exit_code, done.stderr) == (1, "a gateway is at it at this moment\n")
+
+
+def test_purge_asks_first_and_does_nothing_where_nobody_can_be_asked(config: Path) -> None:
+    words = ["purge", "--older-than", "1", "--config", str(config)]
+    done = CliRunner().invoke(main, words, env=setup.environment(PORTS))
+    assert (done.exit_code, done.stderr) == (2, "--yes is needed where nobody can be asked\n")
+    assert left(config, REQUESTS.c.anonymised) == 0

@@ -12,9 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hkall_gateway.cli import main
+from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.daemon import house_of, make_unit, now
 from hkall_gateway.lab import setup
+from hkall_gateway.library import house_of, make_unit
 from hkall_gateway.rules import calendar
 from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Side
 from hkall_gateway.store import rounds
@@ -276,7 +277,7 @@ def test_explain_says_what_a_recall_and_a_return_would_do(config: Path) -> None:
 def test_an_unknown_number_is_no_request_and_an_unknown_barcode_no_hkall_book(config: Path, deed: str) -> None:
     number, barcode = (run(config, "request", deed, what) for what in ("R-NO", "NOWHERE"))
     assert (number.exit_code, number.output) == (1, "R-NO: no request with this number\n")
-    assert (barcode.exit_code, barcode.output) == (1, "This is not an HKALL book\n")
+    assert (barcode.exit_code, barcode.output) == (1, "NOWHERE: This is not an HKALL book\n")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from hkall_gateway.config import ConfigErrors, Gateway, load
 from hkall_gateway.config import dialects as own
-from hkall_gateway.edge.secrets import hash_secret
+from hkall_gateway.edge.hashes import hash_secret
 from hkall_gateway.rows import listeners, makes_of_terminals, terminals
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.config import ConfigErrors, Gateway, load
-from hkall_gateway.edge.secrets import hash_secret
+from hkall_gateway.edge.hashes import hash_secret
 
 HASH = hash_secret("terminal")
 BASE = f"""

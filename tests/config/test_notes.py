@@ -8,8 +8,8 @@ import pytest
 
 from hkall_gateway.config import load
 from hkall_gateway.config.notes import notes
-from hkall_gateway.daemon import house_of
 from hkall_gateway.lab import setup
+from hkall_gateway.library import house_of
 
 UNSAID = [("\noffline = false", ""), ("\ntakes_money = false", "")]
 DAYS = "[retention]\nanonymise_days = 180\n"

@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from hkall_gateway.config import values
-from hkall_gateway.edge.secrets import hash_secret
+from hkall_gateway.edge.hashes import hash_secret
 from hkall_gateway.ncip.dialects import DIALECTS as NCIP_DIALECTS
 
 SITE = {"folder": Path("/etc/hkall")}

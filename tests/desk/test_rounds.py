@@ -11,6 +11,7 @@ import pytest
 from hkall_gateway.desk.rounds import LEASE_S, ROUNDS, Lost, Rounds, begin, one_batch
 from hkall_gateway.rules.lifecycle import Send
 from hkall_gateway.rules.settings import Notices, Policy
+from hkall_gateway.rules.timetable import EVERY
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store import inbox
 from hkall_gateway.store import rounds as store_rounds
@@ -343,4 +344,5 @@ def test_every_round_of_an_empty_library_ends_at_once(library_on_each: Library, 
 
 
 def test_the_rounds_are_named_like_their_functions() -> None:
-    assert all(row.work.__name__ == name for name, row in ROUNDS.items())
+    assert all(work.__name__ == name for name, work in ROUNDS.items())
+    assert tuple(ROUNDS) == tuple(EVERY)

@@ -19,14 +19,16 @@ import pytest
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread, deferToThreadPool
 
+from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.daemon import house_of, now, runs
 from hkall_gateway.doctor.examination import examine, examinees
 from hkall_gateway.doctor.findings import Finding, Sheet
 from hkall_gateway.doctor.own import Here
 from hkall_gateway.doctor.tools import Tools
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.setup import decided_policy
+from hkall_gateway.library import house_of
+from hkall_gateway.machine import runs
 from hkall_gateway.parts.means import Means
 from tests.ports import free_ports
 

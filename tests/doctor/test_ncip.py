@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.daemon import now
+from hkall_gateway.clock import now
 from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.ncip import OF_PARTNER, Responder, called, judge_item, judge_request, judge_versions, place
 from hkall_gateway.doctor.table import TLS

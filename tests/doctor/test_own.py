@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pytest
 from sqlalchemy import insert
 
+from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.daemon import now
 from hkall_gateway.doctor import own
 from hkall_gateway.doctor.findings import Finding, Sheet
 from hkall_gateway.store import schema

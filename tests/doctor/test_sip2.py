@@ -13,7 +13,7 @@ import pytest
 from twisted.internet.threads import blockingCallFromThread
 from twisted.web import server
 
-from hkall_gateway.daemon import now
+from hkall_gateway.clock import now
 from hkall_gateway.doctor.findings import Sheet
 from hkall_gateway.doctor.sip2 import judge_patron, judge_status
 from hkall_gateway.lab.ils import LocalSystem

@@ -15,7 +15,8 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import blockingCallFromThread
 
-from hkall_gateway.edge.ports import Prompt, entrance, numbered, prompt
+from hkall_gateway.edge.numbering import numbered
+from hkall_gateway.edge.ports import Prompt, entrance, prompt
 
 
 class Counting(Factory):

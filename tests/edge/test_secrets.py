@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 
-from hkall_gateway.edge.secrets import DECOY, Secrets, WrongPins, hash_secret, is_hash, same
+from hkall_gateway.edge.hashes import hash_secret, is_hash
+from hkall_gateway.edge.secrets import DECOY, Secrets, WrongPins, same
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from sqlalchemy import insert
 from twisted.internet.threads import blockingCallFromThread
 from twisted.protocols import portforward
 
-from hkall_gateway import daemon
+from hkall_gateway import clock
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway as configuration
 from hkall_gateway.lab import setup
@@ -145,7 +145,7 @@ def sent(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sen
     exim.refuse_or_skip()
     server = Exim(free_ports(1)[0])
     server.start()
-    made, began = Gateway(reactor, tmp_path_factory.mktemp("letters")), daemon.now()
+    made, began = Gateway(reactor, tmp_path_factory.mktemp("letters")), clock.now()
     relay = Relay(server.port)
     listening = blockingCallFromThread(reactor, reactor.listenTCP, made.ports.smtp, relay, 50, "127.0.0.1")
     try:

@@ -42,9 +42,16 @@ class Store:
         return self.read(work, *args)
 
 
-def made(store: Store, *, listening: bool = True, metrics: Metrics | None = None, clock: Clock | None = None) -> BoundedSite:
-    gauges, registry = Gauges("HKU", lambda: NOW), (metrics or Metrics()).registry
-    return ops_site(store, registry, gauges, lambda: listening, bounds(protocol="ops", idle_s=30), clock or Clock())
+def made(
+    store: Store,
+    *,
+    listening: bool = True,
+    metrics: Metrics | None = None,
+    clock: Clock | None = None,
+    writable: bool = True,
+) -> BoundedSite:
+    gauges, registry, limits = Gauges("HKU", lambda: NOW), (metrics or Metrics()).registry, bounds(protocol="ops", idle_s=30)
+    return ops_site(store, registry, gauges, lambda: listening, limits, clock or Clock(), lambda: writable)
 
 
 def ask(site: BoundedSite, path: str, accept: str = "*/*") -> tuple[int, str, str]:
@@ -58,8 +65,10 @@ def ask(site: BoundedSite, path: str, accept: str = "*/*") -> tuple[int, str, st
     return int(head.split()[1]), kind, body.decode()
 
 
-def get(path: str, store: Store, *, listening: bool = True, metrics: Metrics | None = None) -> tuple[int, str]:
-    status, _, page = ask(made(store, listening=listening, metrics=metrics), path)
+def get(
+    path: str, store: Store, *, listening: bool = True, metrics: Metrics | None = None, writable: bool = True
+) -> tuple[int, str]:
+    status, _, page = ask(made(store, listening=listening, metrics=metrics, writable=writable), path)
     return status, page
 
 
@@ -112,6 +121,10 @@ def test_what_was_counted_is_told_also_while_the_database_is_away() -> None:
     status, page = get("/metrics", Store(broken=True), metrics=metrics)
     assert (status, 'hkall_transitions_total{from="NEW",to="REQUESTED"} 1.0\n' in page) == (200, True)
     assert "hkall_outbox_depth{" not in page
+
+
+def test_not_ready_while_the_database_answers_and_takes_no_writes() -> None:
+    assert get("/readyz", Store(), writable=False) == (503, "not ready: database\n")
 
 
 def test_not_ready_while_the_doors_are_closed() -> None:

@@ -24,12 +24,13 @@ from twisted.internet.threads import blockingCallFromThread
 
 from hkall_gateway import logs
 from hkall_gateway.cli import main
-from hkall_gateway.cli.post import post
-from hkall_gateway.cli.site import Site
+from hkall_gateway.cli.site import Agreed, Site
+from hkall_gateway.cli.work.post import post
 from hkall_gateway.connectors.exports import read_patrons
-from hkall_gateway.daemon import Daemon, make_unit
+from hkall_gateway.daemon import Daemon
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.party import Party, start_gateway
+from hkall_gateway.library import make_unit
 from hkall_gateway.ncip.transport import Posted
 from hkall_gateway.rows import agreed_secrets
 from hkall_gateway.rules import calendar
@@ -252,7 +253,7 @@ def _staff(daemon: Daemon, premises: Premises, now: Callable[[], datetime]) -> t
             store.close()
 
     partners, secrets = (partner.plain() for partner in daemon.config.partners), agreed_secrets(daemon.config, premises.environ)
-    return engine, Site(daemon.house, transact, now, tuple(partners), secrets, _post)
+    return engine, Site(daemon.house, transact, now, tuple(partners), lambda: Agreed(secrets), _post)
 
 
 async def _post(url: str, body: bytes, timeout_s: float) -> Posted:

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from hkall_gateway.edge.guesses import OF_A_TERMINAL, OF_AN_ADDRESS
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import Message
 from hkall_gateway.sip2.handlers import Door
-from hkall_gateway.sip2.turns import WRONG_PINS, WRONG_PINS_OF_AN_ADDRESS
 from tests.metrics import value
 
 DATE = "20170301    100000"
@@ -58,12 +58,12 @@ def test_a_right_pin_and_none_and_that_of_an_unknown_card_are_no_wrong_ones(fiel
 
 
 def test_a_busy_counter_with_a_few_mistyped_pins_goes_on_working(fields: Fields) -> None:
-    guess(fields, WRONG_PINS - 1)
+    guess(fields, OF_A_TERMINAL - 1)
     assert fields("counter-1", _63("1234")).get("CQ") == "Y"
 
 
 def test_after_too_many_wrong_pins_a_terminal_s_pins_are_not_looked_at_and_all_else_goes_on(fields: Fields) -> None:
-    guess(fields, WRONG_PINS)
+    guess(fields, OF_A_TERMINAL)
     for pin in ("1234", "9999"):
         reply = fields("counter-1", _63(pin))
         assert (reply.get("AE"), reply.get("CQ"), reply.all("AF")) == ("", "N", TOO_MANY)
@@ -74,7 +74,7 @@ def test_after_too_many_wrong_pins_a_terminal_s_pins_are_not_looked_at_and_all_e
 
 
 def test_after_a_quarter_of_an_hour_they_are_looked_at_again(fields: Fields, clock: list[datetime]) -> None:
-    guess(fields, WRONG_PINS)
+    guess(fields, OF_A_TERMINAL)
     clock[0] += timedelta(minutes=15)
     assert fields("counter-1", _63("1234")).get("CQ") == "Y"
 
@@ -82,5 +82,5 @@ def test_after_a_quarter_of_an_hour_they_are_looked_at_again(fields: Fields, clo
 def test_an_address_that_guesses_by_many_terminals_is_limited_too(fields: Fields) -> None:
     logins = ("counter-1", "selfcheck-1", "zh-1", "iso-1")
     for login in logins:
-        guess(fields, WRONG_PINS_OF_AN_ADDRESS // len(logins), login)
+        guess(fields, OF_AN_ADDRESS // len(logins), login)
     assert fields("counter-2", _63("1234")).all("AF") == TOO_MANY

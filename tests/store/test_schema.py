@@ -8,12 +8,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect
 from sqlalchemy.engine import make_url
 
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
-from hkall_gateway.store import schema
+from hkall_gateway.store import revisions, schema
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import METADATA, create_all
@@ -48,12 +50,12 @@ def _bare_schema(url: str) -> Iterator[Engine]:
 
 
 def test_an_empty_database_has_no_revision(bare: Engine) -> None:
-    assert schema.revision(bare) == ""
+    assert revisions.revision(bare) == ""
 
 
 def test_upgrade_brings_an_empty_database_to_the_revision_that_serve_asks_for(bare: Engine) -> None:
     schema.upgrade(bare)
-    assert schema.revision(bare) == schema.head() != ""
+    assert revisions.revision(bare) == revisions.head() != ""
 
 
 def test_the_revisions_make_exactly_the_tables(bare: Engine) -> None:
@@ -154,8 +156,8 @@ def test_a_gateway_of_the_version_before_works_on_in_a_database_that_is_ahead(ba
     store.now(Unit.advance, asked, Event.ASK, now, by)
     assert [request.position for request in store.now(Unit.open_list)] == [Position.REQUESTED]
     store.close()
-    assert not schema.knows(schema.revision(bare))
-    assert schema.knows(schema.head())
+    assert not revisions.knows(revisions.revision(bare))
+    assert revisions.knows(revisions.head())
 
 
 def _indexes(engine: Engine) -> dict[str, str]:
@@ -167,3 +169,12 @@ def _indexes(engine: Engine) -> dict[str, str]:
     with engine.connect() as connection:
         found = {name: sql for name, sql in connection.exec_driver_sql(question)}  # noqa: C416  # a Row is no pair to mypy
     return {name: sql for name, sql in found.items() if not name.startswith("alembic_version")}
+
+
+def test_the_last_revision_is_alembic_s_head() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(VERSIONS.parent))
+    config.set_main_option("path_separator", "os")
+    script = ScriptDirectory.from_config(config)
+    assert revisions.head() == script.get_current_head()
+    assert revisions.known().keys() == {one.revision for one in script.walk_revisions()}

@@ -19,7 +19,7 @@ from hkall_gateway.desk.messages.staff_commands import Deed
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import By, Position
-from hkall_gateway.store import schema
+from hkall_gateway.store import revisions, schema
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.outbox import OutboxRow
@@ -83,7 +83,7 @@ def test_every_row_is_kept_and_the_tables_are_todays(released: Engine) -> None:
 
     after = _counts(released)
     assert {name: after[name] for name in before} == before
-    assert (schema.revision(released), schema.drift(released)) == (schema.head(), [])
+    assert (revisions.revision(released), schema.drift(released)) == (revisions.head(), [])
 
 
 def test_every_open_request_and_its_history_can_be_read(upgraded: Immediate) -> None:

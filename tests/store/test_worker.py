@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.worker import Answer, Turn, Worker, give
+from hkall_gateway.store.engine.job import Answer, Turn, give
+from hkall_gateway.store.engine.worker import Worker
 
 PATIENCE_S = 20.0
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from hkall_gateway.lab.bench import grouping as groups
 from hkall_gateway.lab.bench.ground import Ground
+from hkall_gateway.lab.bench.plan import Plan
 from hkall_gateway.lab.bench.questions import line
-from hkall_gateway.lab.bench.turns import Plan
 from hkall_gateway.sip2.codec import decode, encode
 from hkall_gateway.sip2.dialects import DIALECTS
 

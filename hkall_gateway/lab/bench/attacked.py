@@ -13,9 +13,9 @@ from hkall_gateway.lab.bench.gateways import Gateway
 from hkall_gateway.lab.bench.generator import Order
 from hkall_gateway.lab.bench.ground import Ground
 from hkall_gateway.lab.bench.nights import lag
+from hkall_gateway.lab.bench.plan import Plan
 from hkall_gateway.lab.bench.processes import PATIENCE_S, Broken
 from hkall_gateway.lab.bench.questions import line, login
-from hkall_gateway.lab.bench.turns import Plan
 
 MONSTERS: Final = (sys.executable, "-m", "hkall_gateway.lab.monsters")
 POSTERS, TERMINALS, A_SECOND = 4, 4, 400.0

@@ -15,11 +15,11 @@ from hkall_gateway.lab.bench.figures import Run, run_of
 from hkall_gateway.lab.bench.gateways import Gateway
 from hkall_gateway.lab.bench.generator import HOST
 from hkall_gateway.lab.bench.ground import Ground
+from hkall_gateway.lab.bench.plan import Plan, Size
 from hkall_gateway.lab.bench.processes import Broken
 from hkall_gateway.lab.bench.questions import WORKS, line, login, questions, stamp
 from hkall_gateway.lab.bench.tasks import Task
-from hkall_gateway.lab.bench.turns import Plan
-from hkall_gateway.lab.bench.world import Size, World, furnish
+from hkall_gateway.lab.bench.world import World, furnish
 from hkall_gateway.store.engine.connect import open_engine
 
 SILENT, BUSY = 500, 50

@@ -18,9 +18,10 @@ from typing import Any, Final, Literal, TypeVar
 from hkall_gateway.lab import postgres
 from hkall_gateway.lab.bench.figures import Run, run_of
 from hkall_gateway.lab.bench.generator import Order, Question, write_order
+from hkall_gateway.lab.bench.plan import Size
 from hkall_gateway.lab.bench.processes import Broken, family_cpu_s, ports
 from hkall_gateway.lab.bench.questions import WORKS, questions
-from hkall_gateway.lab.bench.world import Size, World, furnish
+from hkall_gateway.lab.bench.world import World, furnish
 from hkall_gateway.lab.postgres import Server
 from hkall_gateway.store.engine.connect import open_engine
 

@@ -17,7 +17,8 @@ from hkall_gateway.lab.bench.crowds import running
 from hkall_gateway.lab.bench.figures import Run
 from hkall_gateway.lab.bench.gateways import Gateway
 from hkall_gateway.lab.bench.ground import Ground
-from hkall_gateway.lab.bench.turns import Cell, Plan, measured
+from hkall_gateway.lab.bench.plan import Plan
+from hkall_gateway.lab.bench.turns import Cell, measured
 from hkall_gateway.lab.setup import Ports, environment, write_config
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import METADATA

@@ -11,11 +11,12 @@ from pathlib import Path
 from hkall_gateway.lab.bench import subjects
 from hkall_gateway.lab.bench.figures import Spread
 from hkall_gateway.lab.bench.ground import Ground, Means
+from hkall_gateway.lab.bench.plan import Plan
 from hkall_gateway.lab.bench.processes import FAILURES
 from hkall_gateway.lab.bench.report import Report, machine
 from hkall_gateway.lab.bench.rows import Figure, Row
 from hkall_gateway.lab.bench.situations import Situation
-from hkall_gateway.lab.bench.turns import Plan, Turns, take_turns
+from hkall_gateway.lab.bench.turns import Turns, take_turns
 
 Found = dict[Situation, Mapping[str, Spread] | str]
 """The figures of each situation, or the reason of its failure."""

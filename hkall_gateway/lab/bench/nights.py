@@ -19,9 +19,9 @@ from hkall_gateway.lab.bench.figures import quantile
 from hkall_gateway.lab.bench.gateways import Gateway
 from hkall_gateway.lab.bench.generator import Order, Question
 from hkall_gateway.lab.bench.ground import Ground
+from hkall_gateway.lab.bench.plan import Plan
 from hkall_gateway.lab.bench.questions import WORKS
 from hkall_gateway.lab.bench.tasks import Task
-from hkall_gateway.lab.bench.turns import Plan
 from hkall_gateway.lab.bench.world import World, furnish
 from hkall_gateway.rules.calendar import civil
 from hkall_gateway.rules.lifecycle import Send

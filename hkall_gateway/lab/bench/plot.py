@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hkall_gateway.lab.bench.growth import SIZED
+from hkall_gateway.lab.bench.plan import FEW
 from hkall_gateway.lab.bench.report import Records
-from hkall_gateway.lab.bench.rows import FEW, ROWS
+from hkall_gateway.lab.bench.rows import ROWS
 
 SIZE_INCHES: Final = (17.0, 12.0)
 MET, SHORT, PLAIN = "#2a7f62", "#b3392f", "#7a7a7a"

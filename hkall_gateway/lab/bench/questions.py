@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from hkall_gateway.lab.bench.generator import Question
-from hkall_gateway.lab.bench.world import Size, World
+from hkall_gateway.lab.bench.plan import Size
+from hkall_gateway.lab.bench.world import World
 from hkall_gateway.lab.setup import DISCOVERY, LOCATION, PASSWORD
 from hkall_gateway.lab.shorthand import written
 from hkall_gateway.ncip import codec

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from hkall_gateway.lab.bench.figures import Spread, middle
+from hkall_gateway.lab.bench.plan import Plan
 from hkall_gateway.lab.bench.rows import Ratio, Row
-from hkall_gateway.lab.bench.turns import Plan, Runs
+from hkall_gateway.lab.bench.turns import Runs
 
 Records = Mapping[str, Any]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hkall_gateway.lab.bench.figures import Spread, middle
+from hkall_gateway.lab.bench.plan import FEW
 from hkall_gateway.lab.bench.questions import WORKS
 from hkall_gateway.lab.bench.situations import (
     ATTACKED,
@@ -109,9 +110,6 @@ def most(value: float) -> Demand:
     """At most so much."""
     return Demand(most=value)
 
-
-FEW: Final = (1, 16, 64, 256)
-"""The numbers of connections over which the four works are measured."""
 
 # fmt: off
 _RATIOS: Final = (

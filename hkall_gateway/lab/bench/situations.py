@@ -8,7 +8,7 @@ from typing import Final
 
 from hkall_gateway.lab.bench import alone, attacked, crowds, growth, nights
 from hkall_gateway.lab.bench.ground import Ground
-from hkall_gateway.lab.bench.turns import Plan
+from hkall_gateway.lab.bench.plan import Plan
 
 Figures = Mapping[str, Sequence[float]]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hkall_gateway.lab.bench.figures import Run
+from hkall_gateway.lab.bench.plan import Plan, Size
 from hkall_gateway.lab.bench.processes import FAILURES
 from hkall_gateway.lab.bench.questions import WORKS
 from hkall_gateway.lab.bench.tasks import Subject, Task
-from hkall_gateway.lab.bench.world import Size
 
 LONE: Final = 1
 MANY: Final = 3
@@ -29,17 +29,6 @@ class Cell:
     work: str
     connections: int
     subject: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Numbers and lengths of runs. `seconds` is the length of one run, `idle_s` and `soak_s` those of the patient rows."""
-
-    rounds: int
-    seconds: float
-    size: Size
-    idle_s: float
-    soak_s: float
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, Table, insert
 
+from hkall_gateway.lab.bench.plan import COPIES_EACH, Size
 from hkall_gateway.rules.vocabulary import By, Position, Request, Side
 from hkall_gateway.store import schema
 from hkall_gateway.store.engine.database import Immediate
@@ -17,24 +18,9 @@ from hkall_gateway.store.tables import HOLDINGS, PATRONS
 from hkall_gateway.store.unit import Unit
 
 OWNERS: Final = ("CUHK", "HKUST", "LU")
-COPIES_EACH: Final = 2
 BOOKS_EACH: Final = 2
 CHUNK: Final = 5_000
 """Rows of one statement, and of one transaction."""
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """The amounts: `open` requests are on the hold shelf, BOOKS_EACH for a patron; `closed` ones are history."""
-
-    patrons: int = 10_000
-    holdings: int = 100_000
-    open: int = 10_000
-    closed: int = 1_000_000
-
-    @property
-    def titles(self) -> int:
-        return self.holdings // COPIES_EACH
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.exc import DatabaseError
 
 from hkall_gateway.rules.vocabulary import By
-from hkall_gateway.store import schema
+from hkall_gateway.store import revisions
 from hkall_gateway.store.changed_fields import BLANK
 from hkall_gateway.store.privacy import erased, forgetting, persons
 from hkall_gateway.store.privacy.erased import Mark
@@ -119,9 +119,9 @@ def require_known(revision: str, source: Path) -> None:
     """Raise NotRestored for a backup without our tables, or one of a newer version."""
     if not revision:
         raise NotRestored(f"{source}: is no backup of this program")
-    if not schema.knows(revision):
+    if not revisions.knows(revision):
         raise NotRestored(
-            f"{source}: is at revision {revision} and this program knows none after {schema.head()}: use that one"
+            f"{source}: is at revision {revision} and this program knows none after {revisions.head()}: use that one"
         )
 
 

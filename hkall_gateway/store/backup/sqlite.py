@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 
-from hkall_gateway.store import schema
+from hkall_gateway.store import revisions, schema
 from hkall_gateway.store.backup.restoring import Counts, NotRestored, require_known
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.privacy.archive import sync_folder
@@ -59,7 +59,7 @@ def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, 
 
 
 def _made_ready(engine: Engine, source: Path, work: Callable[[], T]) -> T:
-    require_known(schema.revision(engine), source)
+    require_known(revisions.revision(engine), source)
     schema.upgrade(engine)
     done = work()
     vacuum(engine)

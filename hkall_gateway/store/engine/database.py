@@ -5,23 +5,24 @@ A unit of work that raises is rolled back alone. There is no timer, so a single 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import StaticPool
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.store.engine.connect import BUSY_MS
-from hkall_gateway.store.engine.group import End, at_ease, begin_group, read_group, refuse, run_group, steady
-from hkall_gateway.store.engine.job import Job
+from hkall_gateway.store.engine.group import End, begin_group, read_group, refuse, run_group, steady
+from hkall_gateway.store.engine.immediate import Immediate as Immediate
+from hkall_gateway.store.engine.immediate import finished as finished
+from hkall_gateway.store.engine.job import Job, Turn
 from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
 from hkall_gateway.store.engine.split_writer import SplitWriter
 from hkall_gateway.store.engine.unit_deferred import UnitDeferred
-from hkall_gateway.store.engine.worker import InlineReader, Turn, Worker, give
+from hkall_gateway.store.engine.worker import InlineReader, Worker
 
 T = TypeVar("T")
 
@@ -170,74 +171,3 @@ def _put(
     waiter: UnitDeferred[T] = UnitDeferred()
     lane.put(Job(work, args, locks, waiter.settle, repeatable, short))
     return waiter
-
-
-@dataclass(frozen=True, slots=True)
-class _Now(Generic[T]):
-    """An awaitable with a value known beforehand."""
-
-    value: T | None
-    error: BaseException | None
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        if self.error is not None:
-            raise self.error
-        return self.value  # type: ignore[return-value]  # no error: the value is a T, which may itself be None
-        yield  # makes this function a generator
-
-
-class Immediate:
-    """A store without threads: each unit of work runs and commits in the call itself.
-
-    For unit tests, the simulation and the command line. `before_commit` may raise to simulate a crash at that instant: an
-    Exception is a failed commit, any other BaseException the end of the process.
-    """
-
-    def __init__(
-        self, engine: Engine, make_unit: Callable[[Connection], Any], before_commit: Callable[[], None] = at_ease
-    ) -> None:
-        self._connection = engine.connect()
-        self._make_unit = make_unit
-        self._run_group = partial(run_group, before_commit=before_commit)
-
-    def run(
-        self,
-        work: Callable[..., T],
-        *args: Any,
-        locks: Locks = NO_LOCKS,
-        repeatable: bool = False,  # noqa: ARG002
-        short: bool = False,  # noqa: ARG002
-    ) -> _Now[T]:
-        return self._at_once(self._run_group, work, args, locks)
-
-    def read(self, work: Callable[..., T], *args: Any) -> _Now[T]:
-        return self._at_once(read_group, work, args, NO_LOCKS)
-
-    def glance(self, work: Callable[..., T], *args: Any, patron: str = "") -> _Now[T]:
-        return self._at_once(read_group, work, args, Locks(patron))
-
-    def now(self, work: Callable[..., T], *args: Any) -> T:
-        """Run a unit as `run`, for callers that do not await."""
-        return finished(self.run(work, *args))
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def _at_once(self, do_group: Any, work: Callable[..., T], args: tuple[Any, ...], locks: Locks) -> _Now[T]:
-        kept: list[_Now[T]] = []
-        job = Job(work, args, locks, lambda result, error: kept.append(_Now(result, error)))
-        turn = do_group(self._connection, self._make_unit, [job])
-        while turn.again:
-            turn = do_group(self._connection, self._make_unit, [job])
-        give(turn.answers)
-        return kept[0]
-
-
-def finished(awaitable: Awaitable[T]) -> T:
-    """Return the value of an awaitable that never suspends; RuntimeError if it does."""
-    steps = awaitable.__await__()
-    try:
-        next(steps)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
-    raise RuntimeError("this would have to wait")

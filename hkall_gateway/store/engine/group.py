@@ -19,9 +19,8 @@ from hkall_gateway.rules.vocabulary import LostRace
 from hkall_gateway.store.engine.coalescer import Raised, run_wave, waves
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.engine.db_errors import Fault, certainly_undone, fault_of, told, unavailable
-from hkall_gateway.store.engine.job import Job
+from hkall_gateway.store.engine.job import Answer, Job, Turn
 from hkall_gateway.store.engine.pipelined import forget, settle
-from hkall_gateway.store.engine.worker import Answer, Turn
 
 MakeUnit = Callable[[Connection], Any]
 MakeAnswer = Callable[[Job[Any], Any, Any], Answer]

@@ -1,15 +1,17 @@
-"""A queued unit of work."""
+"""A unit of work that waits to be done, and what became of a group of them."""
 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from hkall_gateway.store.engine.locks import Locks
 
+J = TypeVar("J")
 T = TypeVar("T")
+Answer = Callable[[], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -28,3 +30,25 @@ class Job(Generic[T]):
     short: bool = False
     tries: int = 0
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn(Generic[J]):
+    """What became of a group: what to answer, what to try again by itself, and what the connection was lost by."""
+
+    answers: Sequence[Answer]
+    again: Sequence[J] = field(default=())
+    pause_s: float = 0.0
+    lost: BaseException | None = None
+
+
+def give(answers: Sequence[Answer]) -> None:
+    """Every answer, in order, also when one of them raises; that error goes to the caller at the end."""
+    raised: BaseException | None = None
+    for answer in answers:
+        try:
+            answer()
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the others are not made to wait for it
+            raised = error
+    if raised is not None:
+        raise raised

@@ -14,8 +14,7 @@ from hashlib import blake2b
 from itertools import accumulate
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Text, TextClause, and_, any_, bindparam, func, or_, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ARRAY, ColumnElement, Connection, Text, TextClause, and_, any_, bindparam, func, or_, select
 from sqlalchemy.types import BigInteger
 
 from hkall_gateway.rules.fixed import fixed

@@ -15,7 +15,8 @@ from typing import Generic, TypeVar
 
 from sqlalchemy import Connection
 
-from hkall_gateway.store.engine.worker import Answer, Turn, Waiting, give
+from hkall_gateway.store.engine.job import Answer, Turn, give
+from hkall_gateway.store.engine.worker import Waiting
 
 J = TypeVar("J")
 

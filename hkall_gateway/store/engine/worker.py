@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import structlog
@@ -16,25 +15,13 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.store.engine.db_errors import name_of
+from hkall_gateway.store.engine.job import Answer, Turn, give
 
 LOG = structlog.get_logger()
 
 J = TypeVar("J")
-Answer = Callable[[], None]
 
 AWAY_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Turn(Generic[J]):
-    """The result of a group: the answers, the jobs to retry alone, the pause before that, and the error that broke the
-    connection.
-    """
-
-    answers: Sequence[Answer]
-    again: Sequence[J] = field(default=())
-    pause_s: float = 0.0
-    lost: BaseException | None = None
 
 
 class Waiting(Generic[J]):
@@ -211,15 +198,3 @@ class InlineReader(Generic[J]):
         if self._waiting:
             self._in_reactor(self._do)
         give(turn.answers)
-
-
-def give(answers: Sequence[Answer]) -> None:
-    """Call every answer in order, even if one raises; that error is raised at the end."""
-    raised: BaseException | None = None
-    for answer in answers:
-        try:
-            answer()
-        except BaseException as error:  # noqa: BLE001  # any error: the other answers are still given
-            raised = error
-    if raised is not None:
-        raise raised

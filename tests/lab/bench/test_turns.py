@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from hkall_gateway.lab.bench.figures import Run
+from hkall_gateway.lab.bench.plan import Plan, Size
 from hkall_gateway.lab.bench.processes import Broken
 from hkall_gateway.lab.bench.tasks import Subject, Task
-from hkall_gateway.lab.bench.turns import Cell, Plan, Turns, share, take_turns
-from hkall_gateway.lab.bench.world import Size
+from hkall_gateway.lab.bench.turns import Cell, Turns, share, take_turns
 
 PLAN = Plan(rounds=3, seconds=1.0, size=Size(patrons=10, holdings=100, open=70, closed=0), idle_s=0, soak_s=0)
 ONE = Cell("sip2_11", 1, "gateway")

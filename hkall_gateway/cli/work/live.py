@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from hkall_gateway import rows
-from hkall_gateway.cli.post import post
-from hkall_gateway.cli.site import Site, load_config
+from hkall_gateway.cli.site import Site
 from hkall_gateway.cli.terminal import connected
+from hkall_gateway.cli.work.opening import load_config
+from hkall_gateway.cli.work.post import post
 from hkall_gateway.lab.live import Way
 from hkall_gateway.ncip.transport import NoReply
 from hkall_gateway.store.unit import Unit

@@ -10,22 +10,23 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 
 from hkall_gateway import rows
+from hkall_gateway.clock import now
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.ils import Ils
 from hkall_gateway.connectors.tools import Outside, Tools
-from hkall_gateway.daemon import make_unit, now
 from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.local import Local, Terms
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable
 from hkall_gateway.edge.health import Health
 from hkall_gateway.lab.wire import Wire
+from hkall_gateway.library import make_unit
 from hkall_gateway.ncip.transport import Post
 from hkall_gateway.parts.local import connector_of
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import Message, body_of, sealed
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.upstream import MOST_BYTES, TRIES, Login, Unusable, judged, login_line
-from hkall_gateway.store.engine.database import Immediate, finished
+from hkall_gateway.store.engine.immediate import Immediate, finished
 
 Known = Callable[[str, str], BorrowerFacts]
 """(card, number of a title or "") -> what is known of the borrower now, and of our own copies of the title."""

@@ -1,0 +1,66 @@
+"""A group of commands whose modules are imported only when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import click
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command: the section of `--help`, its name, its line of help, and where it is.
+
+    `place` is `module:attribute` of this package; the attribute is the command, or a mapping of such by their names.
+    """
+
+    section: str
+    name: str
+    place: str
+    help: str
+
+
+class LazyGroup(click.Group):
+    """Commands from a table. What a command raises ends in one line where it is a fault of the world."""
+
+    def __init__(self, *args: Any, entries: Iterable[Entry], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.entries = {entry.name: entry for entry in entries}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return [*self.entries, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, imported now; None where there is none of that name."""
+        entry = self.entries.get(cmd_name)
+        if entry is None:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = entry.place.partition(":")
+        found: click.Command | Mapping[str, click.Command] = getattr(import_module(f"{__package__}.{module}"), attribute)
+        return found[cmd_name] if isinstance(found, Mapping) else found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
+        """Write the sections of the table, without importing anything."""
+        width = max(len(name) for name in self.entries)
+        for section in dict.fromkeys(entry.section for entry in self.entries.values()):
+            found = [(e.name.ljust(width), e.help) for e in self.entries.values() if e.section == section]
+            with formatter.section(section):
+                formatter.write_dl(found)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            from hkall_gateway.cli.work.endings import ending_of
+
+            ending = ending_of(error)
+            if ending is None:
+                raise
+            raise ending from None

@@ -1,0 +1,153 @@
+"""The readiness check: the examination of every peer, side by side, and how it is told."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any, Final
+
+import click
+import structlog
+from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import globalLogBeginner
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from hkall_gateway.cli.site import REFUSED, WRONG, Ending
+from hkall_gateway.cli.work.opening import load_config
+from hkall_gateway.clock import now
+from hkall_gateway.daemon import the_reactor
+from hkall_gateway.doctor.examination import Examinee, examine, examinees
+from hkall_gateway.doctor.findings import Finding, Sheet, Status
+from hkall_gateway.doctor.own import Here
+from hkall_gateway.doctor.tools import Tools
+from hkall_gateway.edge.metrics import Metrics
+from hkall_gateway.machine import instance, number, runs
+from hkall_gateway.mail.smtp import is_address
+from hkall_gateway.parts.means import Means
+
+THREADS: Final = 8
+"""Beside two for each peer, so that a name server that never answers keeps nobody else waiting."""
+WORDS: Final = {Status.OK: "ok", Status.WARN: "warn", Status.FAIL: "FAIL", Status.SKIP: "skip"}
+COLOURS: Final = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
+
+
+def doctor(who: str | None, to: str, config: Path, *, as_json: bool) -> None:
+    """Examine the peer `who`, or all, and print what was found. Ends with exit code 1 where a check failed."""
+    found, house = load_config(config)
+    if to and not is_address(to):
+        raise Ending(f"--to: {to!r} is not an address", WRONG)
+    reactor, pool = the_reactor(), _threads(THREADS + 2 * len(found.partners))
+    means = Means(reactor, now, os.environ, Metrics(), lambda: found)
+    tools = Tools(means, partial(deferToThreadPool, reactor, pool))
+    known = examinees(tools, Here(config, house.policy, instance(), number(), runs), to)
+    chosen = [_named(known, who)] if who else list(known.values())
+    reactor.threadpool = pool
+    sheets = _examined(reactor, chosen, (lambda _group: None) if as_json else click.echo)
+    findings = [finding for sheet in sheets.values() for finding in sheet.found]
+    click.echo(as_objects(findings) if as_json else summary(findings))
+    if len(sheets) < len(chosen):
+        raise Ending(f"interrupted; not examined: {', '.join(one.name for one in chosen if one.name not in sheets)}")
+    if any(finding.status is Status.FAIL for finding in findings):
+        raise SystemExit(REFUSED)
+
+
+def _named(known: Mapping[str, Examinee], who: str) -> Examinee:
+    if who not in known:
+        raise Ending(f"{who}: not in the configuration; there are {', '.join(known)}", WRONG)
+    return known[who]
+
+
+def _threads(most: int) -> ThreadPool:
+    """Threads that are not waited for at the end: the look-up of a name may hang in one for longer than anybody waits."""
+    pool = ThreadPool(0, most, "doctor")
+    pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # Twisted's own place for another kind
+    pool.start()
+    return pool
+
+
+def _examined(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str], None]) -> dict[str, Sheet]:
+    """The sheets of all who were examined, in order; each group is shown as soon as those before it are done.
+
+    After SIGINT those are missing that were not done. Raises what a bug raises.
+    """
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
+    done: dict[str, Sheet] = {}
+    shown, ended, stopping = iter(chosen), list[Any](), list[bool]()
+    waiting = [next(shown)]
+
+    def tell(name: str, sheet: Sheet) -> None:
+        if stopping:  # its connections were cut by us
+            return
+        done[name] = sheet
+        while waiting and waiting[0].name in done:
+            show(group(waiting[0].title, done[waiting[0].name]))
+            waiting[:] = [one for one in [next(shown, None)] if one]
+
+    async def one_after(one: Examinee) -> None:
+        tell(one.name, await examine(one, one.sheet(reactor.seconds)))
+
+    def end(result: Any) -> None:
+        if not stopping:
+            ended.append(result)
+            reactor.stop()
+
+    def begin() -> None:
+        gatherResults([ensureDeferred(one_after(one)) for one in chosen], consumeErrors=True).addBoth(end)
+
+    reactor.addSystemEventTrigger("before", "shutdown", stopping.append, True)
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if ended and isinstance(ended[0], Failure):
+        first: Any = ended[0].value  # gatherResults wraps what was raised
+        raise first.subFailure.value
+    return {one.name: done[one.name] for one in chosen if one.name in done}
+
+
+# ---- how it is told
+
+
+def group(title: str, sheet: Sheet) -> str:
+    """What was found of one peer, for people: a line a check, advice below what is not well, what was skipped in one line."""
+    lines = [click.style(sheet.peer, bold=True) + f"  {title}"]
+    for finding in sheet.found:
+        if finding.status is not Status.SKIP:
+            named = finding.about and finding.about not in finding.detail
+            detail = f"{finding.about}: {finding.detail}" if named else finding.detail
+            lines += [_line(WORDS[finding.status], finding.check, detail, COLOURS[finding.status])]
+            lines += [f"{'':<9}{finding.advice}"] if finding.advice else []
+    return "\n".join([*lines, *_skipped(sheet.found), ""])
+
+
+def _skipped(found: Iterable[Finding]) -> Iterator[str]:
+    why: dict[str, list[str]] = {}
+    for finding in found:
+        if finding.status is Status.SKIP:
+            why.setdefault(finding.detail, []).append(finding.check)
+    for detail, checks in why.items():
+        yield _line(WORDS[Status.SKIP], ", ".join(checks), detail)
+
+
+def _line(word: str, check: str, detail: str, colour: str | None = None) -> str:
+    return f"  {click.style(f'{word:<5}', fg=colour)}  {check:<14}  {detail}"
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """The last line: how many checks ended how."""
+    counted = Counter(finding.status for finding in findings)
+    told = ", ".join(f"{counted[status]} {word}" for status, word in WORDS.items() if counted[status])
+    return f"{told or 'nothing was checked'}"
+
+
+def as_objects(findings: Sequence[Finding]) -> str:
+    """A JSON array with one object a check."""
+    return json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=1)

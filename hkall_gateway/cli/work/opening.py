@@ -1,0 +1,144 @@
+"""The library of a configuration, opened for a command: its database beside a running daemon, and the way out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+from hkall_gateway.cli.site import WRONG, Agreed, Ending, Site
+from hkall_gateway.cli.work.endings import cause_of
+from hkall_gateway.clock import now
+from hkall_gateway.config import gateway
+from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.config.loading import ConfigErrors
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.library import house_of, make_unit
+from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.store import revisions
+from hkall_gateway.store.engine.connect import open_engine
+from hkall_gateway.store.engine.immediate import Immediate, finished
+
+if TYPE_CHECKING:
+    from hkall_gateway.cli.work.local import Known
+    from hkall_gateway.ncip.our_proofs import OurProof
+    from hkall_gateway.ncip.transport import Post, Posted
+
+T = TypeVar("T")
+
+LOADED_ONLY = ("snapshot", "manual")
+"""Connectors that ask nobody."""
+
+
+def load_config(path: Path) -> tuple[Gateway, House]:
+    """Return the configuration and the library it describes; every mistake on a line of its own and exit 2."""
+    try:
+        found = gateway.load(path, os.environ)
+        return found, house_of(found)
+    except ConfigErrors as error:
+        raise Ending(str(error), WRONG) from None
+
+
+def open_database(path: Path, *, any_revision: bool = False) -> Engine:
+    """Return the database of a configuration; one at another revision is an ending with the command to run."""
+    config, _house = load_config(path)
+    return _opened(config, path, any_revision=any_revision)
+
+
+def _opened(config: Gateway, path: Path, *, any_revision: bool = False) -> Engine:
+    engine = open_engine(config.database.url, config.database.limits())
+    if not any_revision:
+        require_revision(engine, path)
+    return engine
+
+
+def open_site(path: Path) -> Site:
+    """Return the library of a configuration, as `open_database` finds it."""
+    config, house = load_config(path)
+    engine = _opened(config, path)
+
+    def transact(work: Callable[..., T], *args: Any) -> T:
+        with closing(Immediate(engine, make_unit(house))) as store:
+            return store.now(work, *args)
+
+    def looking(work: Callable[..., T], *args: Any) -> T:
+        with closing(Immediate(engine, make_unit(house))) as store:
+            return finished(store.read(work, *args))
+
+    partners = tuple(partner.plain() for partner in config.partners)
+    bounces = os.environ.get(config.smtp.bounce_key_env or "", "") if config.smtp else ""
+    marks, key = erased_file(config, path), erased_key(config)
+    told = (config.library.languages, Sensitive(bounces))
+    agreed, asked = partial(_agreed, config), _local_system(config, house, engine)
+    return Site(house, transact, now, partners, agreed, _post, asked, *told, looking, engine, marks, key)
+
+
+def _agreed(config: Gateway) -> Agreed:
+    from hkall_gateway import rows
+
+    posts: dict[str, Post] = {a: partial(_post, proof=proof) for a, proof in rows.our_proofs(config, os.environ).items()}
+    return Agreed(rows.agreed_secrets(config, os.environ), rows.callers(config, os.environ), posts)
+
+
+def _local_system(config: Gateway, house: House, engine: Engine) -> Known | None:
+    """Return how the library's own system is asked, None where all is loaded."""
+    if config.ils.connector in LOADED_ONLY:
+        return None
+    from hkall_gateway.cli.work.local import known
+
+    return known(config, house, engine, _post)
+
+
+def erased_file(config: Gateway, path: Path) -> Path:
+    """Return where the marks of the erased are kept outside the database."""
+    url = make_url(config.database.url)
+    beside = Path(f"{url.database}.erased") if url.get_backend_name() == "sqlite" else path.absolute().with_name("hkall.erased")
+    return config.privacy.erased_file or beside
+
+
+def erased_key(config: Gateway) -> bytes:
+    """Return the key of these marks, b"" where the site has none."""
+    return os.environ.get(config.privacy.erased_key_env or "", "").encode()
+
+
+async def _post(url: str, body: bytes, timeout_s: float, proof: OurProof | None = None) -> Posted:
+    """The command waits for the reply."""
+    from hkall_gateway.cli.work.post import post
+
+    return post(url, body, timeout_s, proof(now()) if proof else "")
+
+
+def require_revision(engine: Engine, path: Path) -> None:
+    """Exit 2 unless the database can be opened and is at the revision of this program."""
+    found, wanted = revision_of(engine, path), revisions.head()
+    if found != wanted:
+        require_known(found)
+        state = f"at revision {found}" if found else "empty"
+        mend = f"run `hkall-gateway db upgrade --config {path}`"
+        raise Ending(f"the database is {state}, this program needs {wanted}: {mend}", WRONG)
+
+
+def revision_of(engine: Engine, path: Path) -> str:
+    """Return the revision of the database, "" for an empty one; exit 2 where it cannot be opened."""
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        return revisions.revision(engine)
+    except DBAPIError as error:
+        raise Ending(f"{path}: database.url: cannot be opened: {cause_of(error)}", WRONG) from None
+
+
+def require_known(found: str) -> None:
+    """Exit 2 where a newer version of the program has been at the database."""
+    if not revisions.knows(found):
+        raise Ending(
+            f"the database is at revision {found}, and this program knows none after {revisions.head()}: "
+            "install the newer version here too; gateways that run already may finish their day",
+            WRONG,
+        )

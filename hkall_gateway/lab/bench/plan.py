@@ -1,0 +1,35 @@
+"""How often and how long the benchmark measures, and how large the generated library is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+FEW: Final = (1, 16, 64, 256)
+"""How many connections the four works are measured over."""
+COPIES_EACH: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much there is: `open` requests stand on the hold shelf, BOOKS_EACH for a patron; `closed` ones are history."""
+
+    patrons: int = 10_000
+    holdings: int = 100_000
+    open: int = 10_000
+    closed: int = 1_000_000
+
+    @property
+    def titles(self) -> int:
+        return self.holdings // COPIES_EACH
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How often and how long. `seconds` is the length of one run, `idle_s` and `soak_s` those of the rows of patience."""
+
+    rounds: int
+    seconds: float
+    size: Size
+    idle_s: float
+    soak_s: float

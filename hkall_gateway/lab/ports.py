@@ -1,0 +1,68 @@
+"""Where the demo listens, and whether these ports are free.
+
+`make run` runs this file before it builds anything, with whatever Python there is: it imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where everything listens on this machine; `partners` by agency."""
+
+    sip2: int = 6001
+    ncip: int = 8080
+    ops: int = 8081
+    smtp: int = 2525
+    partners: Mapping[str, int] = field(default_factory=lambda: {"CUHK": 9101, "HKUST": 9102, "LU": 9103})
+
+    def shifted(self, by: int) -> Ports:
+        """Return the same ports, each so much higher. ValueError where one would be none."""
+        moved = {agency: port + by for agency, port in self.partners.items()}
+        made = Ports(self.sip2 + by, self.ncip + by, self.ops + by, self.smtp + by, moved)
+        if not all(0 < port < 65536 for _, port in made.named()):
+            raise ValueError(f"SHIFT={by}: the ports must stay between 1 and 65535")
+        return made
+
+    def named(self) -> Iterator[tuple[str, int]]:
+        """Yield each port with what listens there."""
+        yield from (("SIP2", self.sip2), ("NCIP", self.ncip), ("health", self.ops), ("the mailbox", self.smtp))
+        yield from self.partners.items()
+
+
+def taken(ports: Ports) -> Iterator[tuple[str, int]]:
+    """Yield the ports on which something else listens, or that may not be used, with what the demo would do there."""
+    for name, port in ports.named():
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    raise
+                yield name, port
+
+
+def why_not(ports: Ports) -> str:
+    """Return a line that names the ports that are taken and says how to choose others, "" where all are free."""
+    busy = ", ".join(f"{port} ({name})" for name, port in taken(ports))
+    return f"taken on this machine: port {busy}; choose others: make run SHIFT=100 adds 100 to each" if busy else ""
+
+
+def main(words: list[str]) -> str | None:
+    """Return why the demo cannot listen, None where it can. `words`: by how much the ports are shifted, or nothing."""
+    shift = "".join(words) or "0"
+    try:
+        return why_not(Ports().shifted(int(shift))) or None
+    except ValueError as error:
+        return str(error) if "SHIFT" in str(error) else f"SHIFT={shift}: must be a whole number, like 100"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

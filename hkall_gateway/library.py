@@ -1,0 +1,29 @@
+"""The library that a configuration describes, and the units of work that its daemon and its commands run."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from hkall_gateway.config import policy
+from hkall_gateway.config.gateway import Gateway
+from hkall_gateway.desk.common.house import House
+from hkall_gateway.store.unit import Unit
+
+
+def new_request_id() -> str:
+    """Return a number that no other gateway makes: twelve characters that cannot be misread."""
+    return "R-" + "".join(secrets.choice("23456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(12))
+
+
+def house_of(config: Gateway) -> House:
+    """Return who we are, with the published rules and the site's own on top. Raises ConfigErrors."""
+    library = config.library
+    return House(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
+
+
+def make_unit(house: House) -> Callable[[Connection], Unit]:
+    """Return a factory of units that make real request numbers and send only the letters that the policy sends."""
+    return lambda connection: Unit(connection, new_request_id, house.silent)

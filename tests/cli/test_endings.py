@@ -1,0 +1,106 @@
+"""Faults of the world end a command in one line with the way out; a bug keeps its traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+from sqlalchemy.exc import IntegrityError
+
+from hkall_gateway.cli.work.endings import ending_of
+from hkall_gateway.lab import setup
+from hkall_gateway.store.engine.db_errors import Unavailable
+from tests.ports import free_ports
+
+PORTS = setup.Ports()
+NOBODY = "nobody_here"
+MAIN = [sys.executable, "-c", "from hkall_gateway.cli import main; main()"]
+
+
+def site(folder: Path, url: str = "") -> Path:
+    path = setup.write_config(folder, PORTS)
+    if url:
+        path.write_text(path.read_text(encoding="utf-8").replace('"sqlite:///hkall.db"', f'"{url}"'), encoding="utf-8")
+        assert url in path.read_text(encoding="utf-8")
+    return path
+
+
+def run(*words: str, largest: int = resource.RLIM_INFINITY) -> subprocess.CompletedProcess[str]:
+    """A command as a process of its own, which may write files of at most so many bytes: one that is full at some point."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+
+    environ = {**os.environ, **setup.environment(PORTS)}
+    return subprocess.run([*MAIN, *words], capture_output=True, text=True, check=False, env=environ, preexec_fn=limit)
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    for part in parts:
+        assert part in done.stderr
+
+
+@pytest.mark.parametrize("words", [("db", "upgrade"), ("db", "check"), ("status",), ("serve",)], ids=" ".join)
+def test_a_postgresql_that_is_away_is_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (port,) = free_ports(1)
+    path = site(tmp_path, f"postgresql+psycopg://hkall@127.0.0.1:{port}/hkall")
+    assert_one_line(run(*words, "--config", str(path)), 2, "database.url: cannot be opened", str(port))
+
+
+def test_a_host_that_is_none_is_one_line(tmp_path: Path) -> None:
+    path = site(tmp_path, "postgresql+psycopg://hkall@nowhere.invalid/hkall")
+    assert_one_line(run("db", "upgrade", "--config", str(path)), 2, "database.url: cannot be opened", "nowhere.invalid")
+
+
+@pytest.mark.parametrize("wrong", ["username", "database"])
+def test_a_role_or_a_database_that_is_not_there_is_one_line(tmp_path: Path, postgres_url: str, wrong: str) -> None:
+    given = make_url(postgres_url)
+    url = (given.set(username=NOBODY) if wrong == "username" else given.set(database=NOBODY)).render_as_string()
+    done = run("db", "upgrade", "--config", str(site(tmp_path, url)))
+    assert_one_line(done, 2, "database.url: cannot be opened", NOBODY, "does not exist")
+
+
+def test_an_sqlite_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    done = run("db", "upgrade", "--config", str(site(tmp_path, "sqlite:///gone/hkall.db")))
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_full_disk_ends_a_load_in_one_line(tmp_path: Path) -> None:
+    path = site(tmp_path)
+    assert run("db", "upgrade", "--config", str(path)).returncode == 0
+    file = tmp_path / "patrons.csv"
+    rows = "".join(f"P{n:06d},undergraduates\n" for n in range(20_000))
+    file.write_text(f"barcode,category\n{rows}", encoding="utf-8")
+    done = run("load", "patrons", str(file), "--config", str(path), largest=600_000)
+    assert_one_line(done, 1, "the database: ", "then run the command again")
+    again = run("load", "patrons", str(file), "--config", str(path))
+    assert (again.returncode, "is current" in again.stdout) == (0, True)
+
+
+def test_a_file_that_may_not_be_written_is_named_with_the_way_out() -> None:
+    ending = ending_of(PermissionError(errno.EACCES, "Permission denied", "/var/lib/hkall/hkall.db"))
+    assert ending is not None
+    assert ending.message == "/var/lib/hkall/hkall.db: permission denied: run the command as its owner, as in `sudo -u hkall`"
+
+
+def test_a_bug_is_none_of_these() -> None:
+    assert ending_of(ValueError("a bug")) is None
+    assert ending_of(FileNotFoundError(errno.ENOENT, "no such file")) is None
+    broken = IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed"))
+    broken.orig.sqlite_errorcode = 19  # type: ignore[union-attr]  # as sqlite3 sets it
+    assert ending_of(broken) is None
+
+
+def test_a_database_that_is_too_busy_is_said_to_be_tried_again() -> None:
+    ending = ending_of(Unavailable("OperationalError"))
+    assert ending is not None
+    assert "run the command again" in ending.message

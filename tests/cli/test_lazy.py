@@ -1,0 +1,101 @@
+"""A command imports what it needs when it runs: `--help` comes at once."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import pytest
+
+from hkall_gateway.cli import ENTRIES, main
+from hkall_gateway.lab import setup
+
+HEAVY = frozenset(
+    {
+        *("alembic", "argon2", "cryptography", "jinja2", "joserfc", "lxml", "prometheus_client", "psycopg"),
+        *("pydantic", "rich.console", "sqlalchemy", "structlog", "twisted"),
+    }
+)
+FOR_A_TABLE = frozenset({"argon2", "pydantic", "sqlalchemy"})
+"""What `status` cannot do without: the configuration, its hashes, the database."""
+HELP_S, STATUS_S = 0.35, 0.6
+PORTS = setup.Ports()
+
+SPY = """
+import sys
+from hkall_gateway.cli import main
+try:
+    main(sys.argv[1:], standalone_mode=False)
+finally:
+    print("loaded:", *sys.modules)
+"""
+
+
+def loaded(*words: str, environ: dict[str, str] | None = None) -> frozenset[str]:
+    """The heavy packages that a command has loaded when it ends."""
+    done = subprocess.run([sys.executable, "-c", SPY, *words], capture_output=True, text=True, check=True, env=environ)
+    return HEAVY & set(done.stdout.splitlines()[-1].split())
+
+
+def cpu_s(command: Sequence[str], environ: dict[str, str] | None = None) -> float:
+    """The processor time of a command, the best of three."""
+
+    def once() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=environ)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    return min(once() for _ in range(3))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = setup.write_config(tmp_path_factory.mktemp("site"), PORTS)
+    setup.furnish(path, setup.environment(PORTS))
+    return path
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_the_table_names_each_command_and_says_in_a_line_what_it_does(entry: object) -> None:
+    assert entry in ENTRIES
+    assert isinstance(entry, type(ENTRIES[0]))
+    command = main.get_command(click.Context(main), entry.name)
+    assert command is not None
+    assert command.name == entry.name
+    assert entry.help.endswith(".")
+    assert len(entry.help) <= 60
+
+
+def test_no_command_stands_in_the_table_twice() -> None:
+    assert len({entry.name for entry in ENTRIES}) == len(ENTRIES)
+
+
+def test_an_unknown_command_is_named_in_a_line() -> None:
+    done = subprocess.run([sys.executable, "-c", SPY, "nonsense"], capture_output=True, text=True, check=False)
+    assert "No such command 'nonsense'" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",), *((entry.name, "--help") for entry in ENTRIES)], ids=" ".join)
+def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
+    assert loaded(*words) == frozenset()
+
+
+def test_status_loads_the_database_and_no_more(site: Path) -> None:
+    assert loaded("status", "--config", str(site), environ=setup.environment(PORTS)) == FOR_A_TABLE
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",), ("request", "--help"), ("sip2", "--help")], ids=" ".join)
+def test_help_takes_a_third_of_a_second_at_most(words: tuple[str, ...]) -> None:
+    assert cpu_s([sys.executable, "-c", SPY, *words]) <= HELP_S
+
+
+def test_status_takes_no_longer_than_thrice_its_database_library(site: Path) -> None:
+    """0.6 s where `import sqlalchemy` takes 0.2 s; other work on the machine slows both down."""
+    library = cpu_s([sys.executable, "-c", "import sqlalchemy"])
+    status = cpu_s([sys.executable, "-c", SPY, "status", "--config", str(site)], setup.environment(PORTS))
+    assert status <= max(STATUS_S, 3 * library)

@@ -1,0 +1,106 @@
+"""How records are printed: for people on a terminal, in a pipe, and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from io import StringIO
+
+import pytest
+from rich.cells import cell_len
+
+from hkall_gateway.cli.show import aligned, cell, draw, show
+from hkall_gateway.rules.vocabulary import ItemKey
+
+NOON = datetime(2017, 3, 9, 4, tzinfo=UTC)
+ROWS: list[dict[str, object]] = [
+    {"id": "R-1", "title": "紅樓夢", "item": ItemKey("CUHK", "C100017"), "at": NOON},
+    {"id": "R-22", "title": "Dune", "item": ItemKey("HKUST", "1"), "at": None},
+]
+COLUMNS = ("id", "title", "item", "at")
+
+
+def drawn(rows: list[dict[str, object]], columns: tuple[str, ...], width: int) -> str:
+    out = StringIO()
+    draw(rows, columns, out, width)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("value", "told"), [
+    (None,                                   ""),
+    (NOON,                                   "2017-03-09T12:00:00+08:00"),
+    (date(2017, 3, 9),                       "2017-03-09"),
+    (ItemKey("CUHK", "C100017"),             "CUHK/C100017"),
+    (("dropped", "claimed"),                 "dropped, claimed"),
+    ("due 2017-03-09T04:00:00+00:00, late",  "due 2017-03-09T12:00:00+08:00, late"),
+    ("not 2017-03-09",                       "not 2017-03-09"),
+    (7,                                      "7"),
+])  # fmt: skip
+def test_people_read_the_library_s_time_and_a_copy_as_its_agency_and_barcode(value: object, told: str) -> None:
+    assert cell(value) == told
+
+
+def test_in_a_pipe_a_chinese_character_takes_two_columns() -> None:
+    head, first, second = aligned(ROWS, COLUMNS)
+    assert head == "id    title   item          at"
+    places = [cell_len(line[: line.index(word)]) for line, word in ((head, "item"), (first, "CUHK/"), (second, "HKUST/"))]
+    assert len(set(places)) == 1
+
+
+def test_in_a_pipe_no_line_is_folded() -> None:
+    rows = [{"title": "word " * 100, "id": "R-1"}]
+    assert len(aligned(rows, ("title", "id"))) == 2
+
+
+def test_a_terminal_shows_a_table_that_fits_it() -> None:
+    text = drawn(ROWS, COLUMNS, 80)
+    assert max(map(cell_len, text.splitlines())) <= 80
+    assert len(text.splitlines()) == 3
+    named = zip(text.splitlines(), ("item", "CUHK/", "HKUST/"), strict=True)
+    assert len({cell_len(line[: line.index(word)]) for line, word in named}) == 1
+
+
+def test_a_long_title_is_folded_inside_its_column() -> None:
+    text = drawn([{"id": "R-1", "title": "a long title " * 8, "due": "2017-03-09"}], ("id", "title", "due"), 60)
+    lines = text.splitlines()
+    assert len(lines) > 2
+    assert all(not line[: lines[0].index("title")].strip() for line in lines[2:])
+
+
+def test_what_is_too_wide_for_the_terminal_is_told_in_a_block_a_row() -> None:
+    columns = tuple(f"column_{n}" for n in range(8))
+    text = drawn([dict.fromkeys(columns, "0123456789"), dict.fromkeys(columns, "x")], columns, 80)
+    assert "column_0  0123456789" in [line.rstrip() for line in text.splitlines()]
+    assert "" in text.splitlines()
+
+
+def test_a_title_cannot_move_the_cursor_of_a_terminal() -> None:
+    assert "\x1b" not in drawn([{"title": "\x1b[2Jgone"}], ("title",), 80)
+
+
+def test_brackets_are_no_markup() -> None:
+    assert "[red]x[/red]" in drawn([{"title": "[red]x[/red]"}], ("title",), 80)
+
+
+def test_json_has_utc(capsys: pytest.CaptureFixture[str]) -> None:
+    there = datetime.fromisoformat("2017-03-09T12:00:00+08:00")
+    show([{"at": there}], as_json=True)
+    assert json.loads(capsys.readouterr().out) == [{"at": "2017-03-09T04:00:00+00:00"}]
+
+
+def test_a_real_terminal_gets_the_table_in_bold_and_a_pipe_plain_lines() -> None:
+    code = "from hkall_gateway.cli.show import show; show([{'id': 'R-1', 'title': '紅樓夢'}], False)"
+    piped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert piped == "id   title\nR-1  紅樓夢\n"
+    ours, theirs = pty.openpty()
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    subprocess.run([sys.executable, "-c", code], stdout=theirs, check=True, env=environ)
+    os.close(theirs)
+    told = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert "\x1b[1mid" in told
+    assert "紅樓夢" in told
