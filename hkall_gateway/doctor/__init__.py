@@ -1,1 +1,1 @@
-"""The readiness check: what `hkall-gateway doctor` tries at each peer and here, and what it advises."""
+"""The readiness check: the tests that `hkall-gateway doctor` runs at each peer and here, and its advice."""

@@ -27,7 +27,7 @@ NEWER: Final = "Install the newer version of the program here too; gateways that
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a database holds; at another revision than `head` only the `revision` is looked at."""
+    """The contents of a database; at another revision than `head` only `revision` is read."""
 
     revision: str
     head: str
@@ -42,7 +42,7 @@ def file_of(database: Database) -> Path | None:
 
 
 async def seen(sheet: Sheet, tools: Tools) -> Seen | None:
-    """What is in the database; None where it cannot be opened. Writes the findings `database` and `revision`."""
+    """Returns the database's contents; None if it cannot be opened. Adds the findings `database` and `revision`."""
     found = await _looked(tools, sheet.left_s())
     if isinstance(found, str):
         sheet.fail("database", found)
@@ -69,7 +69,7 @@ async def loaded(sheet: Sheet, tools: Tools) -> None:
 
 
 async def _looked(tools: Tools, seconds: float) -> Seen | str:
-    """What is there, or why it cannot be opened."""
+    """Returns the database's contents, or the reason why it cannot be opened, as text."""
     database = tools.means.config().database
     file = file_of(database)
     if file is not None and not file.is_file():
@@ -114,13 +114,17 @@ def _engine(database: Database) -> Engine:
 
 
 def _read_only(file: Path) -> Callable[[], object]:
-    """Opens a file to read. Without both helpers of WAL beside it nobody has it open; SQLite would make them and leave them."""
+    """Returns a function that opens a SQLite file read-only.
+
+    If the -wal and -shm files are not both present, no process has the database open; it is then opened as immutable,
+    because SQLite would otherwise create them and leave them behind.
+    """
     helpers = all(Path(f"{file}{end}").exists() for end in ("-wal", "-shm"))
     uri = f"{file.absolute().as_uri()}?mode=ro{'' if helpers else '&immutable=1'}"
     return lambda: sqlite3.connect(uri, uri=True, timeout=2, check_same_thread=False)
 
 
 def _called(database: Database) -> str:
-    """The database for people, without what a URL may hold beside the place."""
+    """Returns the database's place for display: a file, or a PostgreSQL name and host; never a URL's login or password."""
     file, url = file_of(database), make_url(database.url)
     return str(file) if file else f"PostgreSQL {url.database or ''} at {url.host or url.query.get('host', 'this machine')}"

@@ -1,4 +1,4 @@
-"""Who is examined, side by side, each within its own time."""
+"""Lists the peers that doctor examines and runs their checks concurrently, each peer within its own time limit."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.rules.vocabulary import Sensitive
 
 PEER_S: Final = 10.0
-"""For all checks of one peer together."""
+"""Time limit for all checks of one peer together, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examinee:
-    """One peer: its name, a title for people, the checks that are due, and what makes them."""
+    """One peer: its name, a title for display, the checks that are due, and the function that runs them."""
 
     name: str
     title: str
@@ -41,9 +41,9 @@ class Examinee:
 
 
 def examinees(tools: Tools, here: Here, to: str = "") -> dict[str, Examinee]:
-    """Everybody who can be examined, by name, in the order in which they are told: the gateway, partners, clients, ils, smtp.
+    """Returns every examinee by name, in report order: the gateway, partners, clients, ils, smtp.
 
-    `to` is the recipient that the mail server is asked about; without it our own address.
+    `to` is the recipient that the mail server is asked about; if empty, our own address.
     """
     config = tools.means.config()
     callers = rows.callers(config, tools.means.environ, AgentPost(tools.reactor, most_bytes=MOST_BYTES).get)
@@ -99,5 +99,5 @@ def _mail(tools: Tools, config: Gateway, to: str) -> Iterator[Examinee]:
 
 
 def doors(config: Gateway) -> Doors:
-    """What our NCIP ports offer."""
+    """Returns whether any of our NCIP ports is `ssl:`, and whether `client_ca` is set."""
     return Doors(any(text.startswith(KIND) for text in config.ncip.listen), config.ncip.client_ca is not None)

@@ -1,4 +1,4 @@
-"""What was found: one finding a check, collected on a sheet for each peer within its time."""
+"""Findings: the results of checks, collected on one sheet for each peer, within that peer's time limit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found at one peer; `about` is the file, port or key where a check looks at several."""
+    """The result of one check at one peer; `about` names the file, port or key if the check covers several."""
 
     peer: str
     check: str
@@ -33,8 +33,8 @@ class Finding:
 class Sheet:
     """The findings about one peer. `plan` are the checks that are due there, in order.
 
-    `seconds` is a stopwatch; `allowed_s` is the time for all checks of this peer. `about` is what a finding is about that does
-    not say it itself.
+    `seconds` returns the time of a clock; `allowed_s` is the time limit for all checks of this peer. `about` is the default
+    for findings that name no subject of their own.
     """
 
     def __init__(self, peer: str, plan: Sequence[str], seconds: Callable[[], float], allowed_s: float) -> None:
@@ -52,19 +52,19 @@ class Sheet:
         self._add(check, Status.OK, detail, "", about)
 
     def warn(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
-        """It works, and someone should look at it."""
+        """The check passed, but a person should look at it; without `advice` the table's own is given."""
         self._add(check, Status.WARN, detail, advice or CHECKS[check].advice, about)
 
     def fail(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
-        """It does not work; without `advice` the table's own is given."""
+        """The check failed; without `advice` the table's own is given."""
         self._add(check, Status.FAIL, detail, advice or CHECKS[check].advice, about)
 
     def skip(self, check: str, why: str) -> None:
-        """It was not tried."""
+        """The check was not tried; `why` is the reason."""
         self._add(check, Status.SKIP, why, "", "")
 
     def close(self) -> None:
-        """Put the findings into the order of the plan; what has none was not tried."""
+        """Put the findings into the order of the plan; a check without a finding is added as not tried."""
         tried, failed = {one.check for one in self.found}, {one.check for one in self.failed}
         why = "not tried"
         for check in self.plan:

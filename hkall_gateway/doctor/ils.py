@@ -28,7 +28,7 @@ from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
 
 FILES: Final = ("snapshot", "manual")
-"""Connectors that ask nobody."""
+"""Connectors that query no other system."""
 EMPTY: Final = "sqlite://"
 
 
@@ -42,7 +42,7 @@ def plan(config: Gateway) -> tuple[str, ...]:
 
 
 def title(ils: Ils) -> str:
-    """What it is, for people."""
+    """Returns a title for display: the connector, whether there is a relay, and the addresses."""
     ways = [f"{ils.host}:{ils.port}"] if ils.relay or ils.connector == "sip2" else []
     ways += [ncip.place(ils.url)] if ils.connector == "ncip" and ils.url else []
     return " ".join([f"connector {ils.connector}{', relay' if ils.relay else ''}", *ways])
@@ -61,7 +61,7 @@ def partner(config: Gateway) -> Partner:
 
 
 async def examined(sheet: Sheet, tools: Tools) -> None:
-    """Examine whatever [ils] names."""
+    """Examine the connector and the relay that [ils] configures."""
     config = tools.means.config()
     ils = config.ils
     if ils.connector in FILES:
@@ -78,7 +78,7 @@ async def examined(sheet: Sheet, tools: Tools) -> None:
 
 
 async def _by_connector(sheet: Sheet, tools: Tools) -> None:
-    """Ask the connector itself about a card that cannot exist. What was loaded from files stays out of it."""
+    """Ask the connector about a card that cannot exist, with an empty temporary store: data loaded from files is not used."""
     engine = open_engine(EMPTY)
     try:
         create_all(engine)

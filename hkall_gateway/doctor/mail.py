@@ -215,7 +215,7 @@ def _passed(sheet: Sheet, smtp: Smtp, to: str, step: str, failed: Exception | No
     known = {one.check for one in sheet.found}
     left = [one for one in sheet.plan if one in details and one not in known]
     at = next((check for kinds, check in OF_ERROR if isinstance(failed, kinds)), step)
-    at = at if at in left else left[0]  # what went well at the first conversation may fail at the second
+    at = at if at in left else left[0]  # a step that passed in the first conversation may fail in the second
     for check in left:
         if check == at and failed is not None:
             refused_for_now = check == "recipient" and 400 <= getattr(failed, "code", 0) < 500
@@ -225,7 +225,7 @@ def _passed(sheet: Sheet, smtp: Smtp, to: str, step: str, failed: Exception | No
 
 
 def told(failed: Exception) -> str:
-    """What the server answered, or why there was no answer. Never the dialogue, which may hold the login."""
+    """Returns the server's answer, or the reason why none came. Never the SMTP dialogue, which may contain the login."""
     if isinstance(failed, SMTPClientError) and failed.code and failed.code > 0:
         text = failed.resp.decode("utf-8", "replace") if isinstance(failed.resp, bytes) else str(failed.resp or "")
         return f"{failed.code} {' '.join(text.split())}"[:200]

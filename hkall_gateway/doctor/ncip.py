@@ -1,4 +1,4 @@
-"""NCIP peers: whether the responder answers, takes our proof, and what its look-ups say of things that cannot exist.
+"""NCIP peers: whether the responder answers, accepts our proof, and how its look-ups answer for identifiers that cannot exist.
 
 Only look-ups are sent (LookupItem, LookupItemSet, LookupRequest, LookupVersion), by the client that the gateway uses.
 """
@@ -27,7 +27,7 @@ from hkall_gateway.ncip.transport import AgentPost, NoReply, NotSent, Post, Post
 from hkall_gateway.rules.vocabulary import ItemKey, Partner, Sensitive
 
 NOBODY: Final = "HKALL-DOCTOR-0"
-"""A card, an item, a title and a request that nobody has."""
+"""An identifier of a card, an item, a title and a request that do not exist."""
 UNKNOWN: Final = frozenset({UNKNOWN_ITEM.casefold(), "unknown request", "unknown user"})
 
 STATUSES: Final[Mapping[int, str]] = {
@@ -36,7 +36,7 @@ STATUSES: Final[Mapping[int, str]] = {
     404: "The path of the URL is wrong: ask the peer for the address of its NCIP responder.",
     405: "There is a web page at this path, and no NCIP responder: ask the peer for the right address.",
 }
-"""What to do about an HTTP status that came without an NCIP document."""
+"""Advice for each HTTP status that came without an NCIP document."""
 REDIRECT: Final = "The gateway follows no redirects: put the new address into `url`."
 NO_REPLY: Final = "Ask the peer whether its NCIP service runs; its log shows what it did with our document."
 OF_PARTNER, OF_ILS = "can_lookup_items", "looks_up_items"
@@ -46,7 +46,7 @@ BROKEN: Final = "The peer's server is out of order: ask the peer to look at its 
 
 @dataclass(slots=True)
 class Heard:
-    """A `Post` that keeps what came back, within how many seconds, and between which instants of ours."""
+    """A `Post` that records the response or the failure, the time allowed, and our clock before and after the call."""
 
     tools: Tools
     sheet: Sheet
@@ -58,7 +58,7 @@ class Heard:
     after: datetime | None = None
 
     async def __call__(self, url: str, body: bytes, timeout_s: float) -> Posted:
-        """What a client calls to post a document."""
+        """Post a document and record the outcome; a `Client` calls this."""
         self.posted, self.failed, self.before = None, None, self.tools.means.clock()
         self.allowed_s = min(timeout_s, self.sheet.left_s())
         try:
@@ -79,17 +79,17 @@ def plan(partner: Partner) -> tuple[str, ...]:
 
 
 def place(url: str) -> str:
-    """A URL for people: without its query, which may hold a key."""
+    """Returns a URL for display, without its query, which may hold a key."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
 @dataclass(frozen=True, slots=True)
 class Responder:
-    """One responder, who we are to it, and the secret that it expects of us (empty where none is agreed).
+    """One responder, the agency code under which we call it, and the secret that it expects (empty if none is agreed).
 
-    `key` of the configuration says whether its look-ups of items are used, which is `used`. `proof` writes our Authorization
-    header; None where none is sent.
+    `used`: whether the gateway uses its item look-ups; `key` is the configuration key that decides this. `proof` writes
+    our Authorization header; None if none is sent.
     """
 
     partner: Partner
@@ -105,12 +105,12 @@ class Responder:
         return way.proving(lambda: proof(tools.means.clock())) if proof else way
 
     def proofs(self) -> str:
-        """What it can know us by, for people."""
+        """Returns, for display, the credentials by which the responder can identify us."""
         given = {"the agreed secret": self.secret, "our Authorization header": self.proof}
         return " and ".join(name for name, one in given.items() if one) or "our address alone"
 
     def client(self, post: Post) -> Client:
-        """What asks it, as the gateway does."""
+        """Returns an NCIP client that queries this responder as the gateway does."""
         return Client(post, self.agency, {self.partner.agency: self.secret.reveal()})
 
 
@@ -258,7 +258,7 @@ def judge_versions(sheet: Sheet, reply: Message | None, ours: str) -> None:
 
 
 def called(version: str) -> str:
-    """A version string in few words; one that nobody knows as it is."""
+    """Returns a short form of an NCIP version string; an unknown version is returned unchanged."""
     old, late = version_1(version), minor(version)
     if late is not None:
         return f"2.0{late or ''}"

@@ -1,4 +1,4 @@
-"""The gateway's own things: its files, certificates, disk and ports. Nothing is written, made or listened on."""
+"""Checks of the gateway itself: its files, certificates, disk and ports. They write no file and listen on no port."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from hkall_gateway.rules.settings import Policy
 PLAN: Final = ("config", "files", "database", "revision", "disk", "timezone", "ports", "certificate")
 SCARCE_BYTES: Final = 1_000_000_000
 TOO_FEW_BYTES: Final = 100_000_000
-"""Free space: a night's journal and a backup of a small library, and what a day may need at least."""
+"""Free space: a night's journal and a backup of a small library, and the least that a day may need."""
 CONNECT_S: Final = 1.0
 WITH_PORTS: Final = ("tcp", "tcp6", "ssl")
 
@@ -62,7 +62,7 @@ async def examined(sheet: Sheet, tools: Tools, here: Here) -> None:
 
 
 def _none(sheet: Sheet, check: str, detail: str) -> None:
-    """All was well, or there was nothing to look at."""
+    """Add an OK finding for a check that has no finding yet: it found no fault, or had no subject."""
     if check not in {one.check for one in sheet.found}:
         sheet.ok(check, detail)
 
@@ -71,7 +71,7 @@ def _none(sheet: Sheet, check: str, detail: str) -> None:
 
 
 def told(sheet: Sheet, config: Gateway, policy: Policy) -> None:
-    """The findings about what works and is meant otherwise; errors end the command before it comes here."""
+    """Adds the findings about settings that work but are probably not intended; errors end the command before this check."""
     faults: list[Fault] = [*notes(config, policy), *missing(config)]
     for path, what in faults:
         sheet.warn("config", f"{path} {what}", about=path)
@@ -92,7 +92,7 @@ RUN_AS: Final = "Run doctor as the user of the gateway; if you did, give that us
 
 
 def files(config: Gateway, path: Path) -> Iterator[tuple[Path, str]]:
-    """Files that are nobody else's, and what is in them."""
+    """Yields the files that must be private to the gateway's user, with a description of their contents."""
     yield path, "hashes of passwords"
     yield from ((file, "a private key") for file in dict.fromkeys(_keys(config)))
     if (file := database.file_of(config.database)) is not None:
@@ -108,7 +108,7 @@ def _keys(config: Gateway) -> Iterator[Path]:
 
 
 def unwritable(config: Gateway, access: Callable[[Path, int], bool] = os.access) -> Iterator[Path]:
-    """What the gateway writes and the user who runs this cannot: the database, its folder (for SQLite's own files), the log."""
+    """Yields paths that the gateway must write and the current user cannot: database, its folder (for SQLite's files), log."""
     file = database.file_of(config.database)
     written = [*((file, file.parent) if file is not None else ()), *((config.logs.file,) if config.logs.file else ())]
     yield from (path for path in written if path.exists() and not access(path, os.W_OK))
@@ -203,7 +203,7 @@ def runs(tools: Tools, here: Here, found: Seen | None) -> Running:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One endpoint: whether somebody accepts connections there, and why we could not listen there, "" if we could."""
+    """One endpoint: `answers`: a connection is accepted there; `taken`: why we cannot listen there, "" if we can."""
 
     name: str
     answers: bool = False
@@ -212,7 +212,7 @@ class Port:
 
 
 def looked_at(text: str) -> Port:
-    """What is going on at an endpoint. Blocks for a second at most."""
+    """Returns the state of an endpoint. Blocks for at most one second."""
     kind = text.partition(":")[0]
     if kind not in WITH_PORTS:
         return Port(text, network=False)
@@ -243,11 +243,11 @@ def judge_port(sheet: Sheet, port: Port, running: Running) -> None:
 RESTART: Final = "Restart the gateway: a change of ports counts from the next start on; its log says why one was not opened."
 DENIED: Final = os.strerror(errno.EACCES)
 PRIVILEGED: Final = "Give the service CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities), or use a port above 1023."
-_HERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what is listened on, not by us
+_HERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to connect to; not bound here
 
 
 def _answers(host: str, port: int) -> bool:
-    """Whether somebody accepts connections there."""
+    """Whether a TCP connection to the port is accepted within CONNECT_S seconds."""
     try:
         with socket.create_connection((_HERE.get(host, host), port), CONNECT_S):
             return True
@@ -295,7 +295,7 @@ def _usable(named: Mapping[str, str], authorities: Path | None) -> Sequence[Cert
 
 
 OTHER_KEY: Final = ("no private key assigned", "key values mismatch")
-"""OpenSSL's words for it: the second file takes the place of the first."""
+"""OpenSSL's error texts for a private key that does not match the certificate."""
 MEND: Final = "Name in the endpoint a privateKey and a certKey that belong together and that the gateway's user can read (PEM)."
 
 

@@ -54,7 +54,7 @@ async def _connected(sheet: Sheet, tools: Tools, host: str, port: int) -> bool:
 
 
 def said(failed: BaseException) -> str:
-    """What keeps a connection from being made, in few words."""
+    """Returns a short reason why a connection failed."""
     text = str(failed).rstrip(".")
     if isinstance(failed, ConnectError):
         text = text.rpartition(": ")[2]  # Twisted's own words, the number and the system's words
@@ -84,7 +84,7 @@ class _Receiver:
         self._found: list[str] = []
 
     def resolutionBegan(self, resolution: Any) -> None:  # noqa: N802  # Twisted's own name
-        """It began; there is nothing to do until addresses come."""
+        """Ignores the start of a resolution; only its addresses count."""
 
     def addressResolved(self, address: Any) -> None:  # noqa: N802
         if address.host not in self._found:

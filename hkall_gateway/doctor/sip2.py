@@ -1,4 +1,4 @@
-"""The library's own SIP2 server: login, status, clock, and what it says of a card and an item that cannot exist.
+"""The library's own SIP2 server: login, status, clock, and its replies about a card and an item that cannot exist.
 
 Only 93, 99, 23 or 63, and 17 are sent, over the line that the gateway uses.
 """
@@ -29,7 +29,7 @@ from hkall_gateway.sip2.upstream import NOBODY as STRANGER
 from hkall_gateway.sip2.upstream import Login, LoginRefused, Upstream, dialled, login_line, written
 
 LOOKED: Final = {"sip2": "63"}
-"""What is asked about a reader, by the connector; with the relay alone it is 23, as a terminal does."""
+"""The message that queries a patron, by connector; with the relay alone it is 23, as a terminal sends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ async def examined(sheet: Sheet, tools: Tools) -> None:
 
 
 async def _logged_in(sheet: Sheet, tools: Tools, server: There) -> bool:
-    """Whether the login is taken; without a login there is nothing to ask."""
+    """Whether the server accepts the login; True, with the check skipped, if none is configured."""
     if not server.login.name:
         sheet.skip("login", "no `login` in [ils]" + (": each terminal logs in by itself" if server.ils.relay else ""))
         return True
@@ -157,7 +157,7 @@ def judge_status(sheet: Sheet, reply: Message, question: str) -> bool:
 
 
 def _supported(flags: str, code: str) -> bool:
-    """Whether BX has a Y for a message; where it is not told, nothing is known against it."""
+    """Whether BX allows a message; a BX too short to mention it counts as support."""
     at = BX.index(code)
     return len(flags) <= at or flags[at] == "Y"
 

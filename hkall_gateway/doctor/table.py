@@ -1,4 +1,4 @@
-"""What doctor checks: one row a check, with its stable name, what is tried, and what to do when it fails."""
+"""The checks of doctor: one row a check, with its stable name, the action, and the advice when it fails."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """TLS as the gateway speaks it to a peer: the version, the chain, the name and the days that are left, each by itself.
 
-The handshake uses the gateway's own context. Its faults are written down instead of ending the connection, so that all of them
-are told at once; nothing is sent over such a connection.
+The handshake uses the gateway's own TLS context. Its faults are recorded instead of ending the connection, so that one run
+reports all of them; no application data is sent over such a connection.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ CHAIN: Final[Mapping[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a peer showed in the handshake. `faults` are OpenSSL's numbers; the first of `chain` is its own certificate."""
+    """A peer's side of the handshake. `faults` are OpenSSL error numbers; the first of `chain` is the peer's certificate."""
 
     version: str
     chain: tuple[Certificate, ...]
@@ -66,7 +66,7 @@ class NoHandshake(Exception):
 
 @implementer(IOpenSSLClientConnectionCreator)
 class Recorder:
-    """Makes the TLS connections that the gateway would make to `host`, but writes down what is wrong with the certificate."""
+    """Makes the TLS connections that the gateway would make to `host`, but records certificate faults and goes on."""
 
     def __init__(self, host: str) -> None:
         self._options: Any = optionsForClientTLS(host)  # to mypy a zope interface is a class
@@ -81,7 +81,7 @@ class Recorder:
         return line
 
     def shown(self) -> Shown:
-        """What was seen, once the handshake is complete."""
+        """Returns the version, chain and faults; call it after the handshake is complete."""
         assert self._line is not None
         # Not all that was sent: some peers send the expired roots of old, which no path needs.
         used = self._line.get_verified_chain() or self._line.get_peer_cert_chain() or ()
@@ -112,7 +112,7 @@ async def secured(sheet: Sheet, tools: Tools, host: str, port: int) -> bool:
 
 
 def plain(sheet: Sheet, host: str, key: str, what: str) -> None:
-    """The finding about a peer that is spoken to in the clear; `key` would change that, `what` is readable on the way."""
+    """Adds the finding about an unencrypted peer; `key` is the setting that encrypts it, `what` is the data that is exposed."""
     if on_this_machine(host):
         sheet.ok("tls.version", "not encrypted, on this machine only")
     else:
@@ -120,7 +120,7 @@ def plain(sheet: Sheet, host: str, key: str, what: str) -> None:
 
 
 def judged(sheet: Sheet, host: str, shown: Shown, now: datetime) -> bool:
-    """Whether all is well with what a peer showed; writes the four findings."""
+    """Whether the peer's TLS passes all checks; adds the findings about version, chain, name and expiry."""
     before = len(sheet.failed)
     if shown.version in MODERN:
         sheet.ok("tls.version", shown.version)
@@ -194,7 +194,7 @@ def reason(failed: BaseException) -> str:
 
 @implementer(IHandshakeListener)
 class Looker(Protocol):
-    """A connection on which nothing is said: `shaken` fires when the handshake is complete, or fails with NoHandshake."""
+    """A connection that sends no data: `shaken` fires when the handshake is complete, or fails with NoHandshake."""
 
     def __init__(self) -> None:
         self.shaken: Deferred[None] = Deferred()

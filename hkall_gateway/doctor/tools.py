@@ -1,4 +1,4 @@
-"""What every examination is given, and how a step is kept within its time."""
+"""The tools that every examination receives, and the time limit of a step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TooLong(Exception):
 
 
 async def within(reactor: Any, seconds: float, work: Awaitable[T] | Coroutine[Any, Any, T]) -> T:
-    """What `work` answers. Raises TooLong after so many seconds; the work is cancelled then."""
+    """Returns the result of `work`. After `seconds` it cancels the work and raises TooLong."""
     going: Deferred[T] = work if isinstance(work, Deferred) else ensureDeferred(work)  # type: ignore[arg-type]
     late: list[bool] = []
 

@@ -26,7 +26,7 @@ async def block(turn: Turn) -> Reply:
 
 
 async def enable(turn: Turn) -> Reply:
-    """26. What a terminal blocked here is lifted; the reply shows what is left, such as a block of the library itself."""
+    """26. Lifts blocks that a terminal set here; the reply shows the blocks that remain, such as the library's own."""
     if not turn.message.get("AA"):
         return refuse_by(turn, Why.UNUSABLE_MESSAGE)
     ask = EnableCard(turn.by, turn.message.get("AA"), turn.pin)

@@ -1,4 +1,4 @@
-"""A SIP2 line becomes a message, and a message a line: tolerant in, strict out."""
+"""Parses SIP2 lines into messages and writes messages as lines: tolerant when reading, strict when writing."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["BadMessage", "Message", "Value", "body_of", "checksum", "decode", "e
 
 @dataclass(slots=True, repr=False)
 class Message:
-    """One message, whichever way it goes. Nobody changes one; it is not frozen, since making it would take three times as long.
+    """One message, received or sent. Treat it as immutable; it is not frozen because creation would take three times as long.
 
     `fields` holds the fixed parts by name, then the tags by their two letters in the order of the line; tags that repeat
     are tuples. `sequence` is the AY digit. `checked` says that AZ was there and right (or, on the way out, is wanted
     without AY); `code_point_sum` that it was right only as a sum of code points. `unknown` are the tags that were ignored.
-    `line` is the line as it came, for whoever must pass it on; "" for a message of our own.
+    `line` is the line as received, so that a relay can forward it; "" for a message of our own.
     """
 
     code: str
@@ -47,7 +47,7 @@ class Message:
         return (value,) if isinstance(value, str) else value
 
     def __repr__(self) -> str:
-        """The message without its secrets and without whom it is about, fit for a traceback."""
+        """Returns the message without secret and personal fields, safe for a traceback."""
         shown = {name: "•" if _hushed(name) else value for name, value in self.fields.items()}
         return f"Message({self.code!r}, {shown!r}, sequence={self.sequence!r}, checked={self.checked!r})"
 
@@ -55,8 +55,8 @@ class Message:
 class BadMessage(Exception):
     """The peer's line cannot be used.
 
-    `why` is "checksum", "unknown_command", "truncated" or "too_long". `code` is the command where it could be read,
-    `message` what could be saved of a truncated one, so that it can have its own negative reply.
+    `why` is "checksum", "unknown_command", "truncated" or "too_long". `code` is the command, if it could be read;
+    `message` holds the readable part of a truncated one, so that it can get its own negative reply.
     """
 
     def __init__(self, why: str, code: str | None = None, message: Message | None = None) -> None:
@@ -67,7 +67,7 @@ class BadMessage(Exception):
 
 
 class _Seal(NamedTuple):
-    """What ends a line: AY's digit, AZ's value, and how many characters stand behind the letters AZ."""
+    """The error detection fields of a line: AY's digit, AZ's value, and the number of characters after the letters AZ."""
 
     body: str
     sequence: str | None
@@ -129,9 +129,9 @@ def encode(message: Message, dialect: Dialect) -> bytes:
 
 
 def body_of(line: bytes, delimiter: str = "|") -> bytes:
-    """A line without what belongs to one hop alone: AY, AZ, and its end. Every other byte is as it came."""
+    """Returns a line without the parts that belong to one hop: AY, AZ and the terminator. All other bytes are unchanged."""
     raw = _bare(line)
-    text = raw.decode("latin-1")  # a character a byte, whatever they mean
+    text = raw.decode("latin-1")  # one character a byte, in every character set
     width = SHAPES[text[:2]].width if text[:2] in SHAPES else 0
     kept = raw[: len(_unseal(text, 2 + width, delimiter).body)]
     apart = re.search(rb"AY[0-9]?%s\Z" % re.escape(delimiter.encode("latin-1")), kept)
@@ -149,13 +149,13 @@ def _hushed(name: str) -> bool:
 
 
 def _bare(line: bytes) -> bytes:
-    """A line without its end, and without what came before it began."""
+    """Returns a line without its terminator and without junk bytes before its first letter or digit."""
     begun = line if line[:1].isalnum() else _LEADING_JUNK.sub(b"", line, count=1)
     return begun.rstrip(b"\r\n")
 
 
 def _usual_end(raw: bytes, text: str, start: int, delimiter: str) -> _End | None:
-    """The end that nearly every line has: delimiter, AY and a digit, AZ and the right sum. None: it takes a closer look."""
+    """Parses the usual end of a line: delimiter, AY and a digit, AZ and the right checksum. None for any other end."""
     digit = _ENDS.get(text[-9:-4])
     if digit is None or text[-10:-9] != delimiter or len(text) < start + 10 or not raw.endswith(checksum(raw[:-4])):
         return None
@@ -163,7 +163,7 @@ def _usual_end(raw: bytes, text: str, start: int, delimiter: str) -> _End | None
 
 
 def _any_end(raw: bytes, text: str, start: int, delimiter: str) -> _End:
-    """Whatever end a line has; raises BadMessage where its sum is wrong."""
+    """Parses the error detection fields of a line in any form; raises BadMessage if the checksum is wrong."""
     seal = _unseal(text, start, delimiter)
     points = _verify(raw, text, seal)
     return seal.body, seal.sequence, seal.sum is not None, points
@@ -192,7 +192,7 @@ def _verify(raw: bytes, text: str, seal: _Seal) -> bool:
     if seal.sum is None:
         return False
     if _HEX.fullmatch(seal.sum):
-        # What stands behind AZ is then ASCII, so that characters and bytes count the same.
+        # The characters after AZ are then ASCII, so that characters and bytes count the same.
         wanted = seal.sum.upper().encode()
         if checksum(raw[: len(raw) - seal.tail]) == wanted:
             return False
@@ -203,7 +203,7 @@ def _verify(raw: bytes, text: str, seal: _Seal) -> bool:
 
 def _parse(shape: Shape, end: _End, delimiter: str, raw: bytes) -> Message:
     body, sequence, checked, points = end
-    # The bytes of nearly all lines say three times as fast as their text does that there are no controls.
+    # Checking the bytes for control characters is three times as fast as checking the text.
     if not ((raw.isascii() and raw.translate(_BLANKED) == raw) or body.isprintable()):
         body = body.translate(CONTROLS)
     start = 2 + shape.width

@@ -9,11 +9,11 @@ from typing import Final, Literal
 from hkall_gateway.sip2.fields import date18
 
 SORTER: Final = frozenset({"CR", "CS", "CT", "CV"})
-"""Where a returned item goes; says nothing about a patron."""
+"""The destination of a returned item; contains no patron data."""
 HOLD_PATRON: Final = frozenset({"CY", "DA"})
-"""Whom a returned item is held for: for counters and sorters behind the counter."""
+"""The patron for whom a returned item is held: for counters and sorters behind the counter."""
 PATRON_DETAILS: Final = frozenset({"PA", "PC"})
-"""Until when a card runs, and its category. The birth date (PB) is in no row: nobody needs it."""
+"""The card's expiry date and its category. The birth date (PB) is in no row: no terminal needs it."""
 TERMINATORS: Final = {"CR": b"\r", "CRLF": b"\r\n"}
 STATUS_UPDATES: Final = frozenset({"01", "25"})
 """Messages that block a card and lift the block."""
@@ -21,17 +21,17 @@ STATUS_UPDATES: Final = frozenset({"01", "25"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """One make of terminal, as it wants to be spoken to.
+    """The SIP2 variant of one make of terminal.
 
     `delimiter` is one ASCII character; `max_line` is bytes without the terminator. With `error_detection` our 96 and 97
     carry AZ even where the line that they answer had none; other replies follow their request. `ah_format` is a
     strftime pattern for the free due date AH, "" means date18. `extensions` are the tags beyond 2.00 that may be sent,
     `hidden` the optional tags that may not. `withheld` are messages that this make is not offered: BX and the flags of 98
-    say so, and one that comes all the same is refused; `offline` says whether it may work while the line is down. `alerts`
-    says when CV is sent: with every check-in, or only with the alert flag. `unknown` is how BL and CQ are said of a card of
-    which nobody knows anything while the local system is away: left out, or N. `disclose` is when name, counts and lists are
+    say so, and such a message is refused; `offline` says whether it may work while the line is down. `alerts`
+    says when CV is sent: with every check-in, or only with the alert flag. `unknown` is how BL and CQ are sent for a card
+    of unknown state while the local system is away: left out, or N. `disclose` is when name, counts and lists are
     shown: never after a wrong PIN, or for the card alone. `no_checkin` is how a check-in of a copy that is not out is refused:
-    with the alert flag, or as one whose strip is to be switched on all the same. `list_titles` adds titles to the lists of 64.
+    with the alert flag, or with the order to resensitize the strip. `list_titles` adds titles to the lists of 64.
     `timeout_tenths` is in tenths of a second, as 98 says it.
     """
 
@@ -58,7 +58,7 @@ class Dialect:
     retries: int = 3
 
     def __hash__(self) -> int:
-        """By its name: each line asks for what is known of its make, and twenty fields take long to hash."""
+        """Hashes the name alone: each line looks up cached data by dialect, and hashing twenty fields is slow."""
         return hash(self.name)
 
     def due_text(self, due: datetime, zone: tzinfo) -> str:
@@ -66,7 +66,7 @@ class Dialect:
         return due.astimezone(zone).strftime(self.ah_format) if self.ah_format else date18(due, zone)
 
     def framed_as(self, line: Dialect) -> Dialect:
-        """This make on a line that is framed as `line` says: what is needed to read a login cannot wait for the login."""
+        """Returns this dialect with the framing of `line`: the framing must be known before the login can be read."""
         return replace(
             self,
             encoding=line.encoding,
@@ -93,7 +93,7 @@ _ROWS: Final = (
     Dialect(name="pin",            pin_required=True),             # self-checks that ask for card and PIN
     Dialect(name="iso-due",        ah_format="%Y-%m-%d"),          # prints AH on the slip as it is
     Dialect(name="private",        hidden=frozenset({"BE", "AS", "AT", "AU", "AV", "BU", "CD"})),  # 64 trips it (CalState)
-    Dialect(name="public",         withheld=STATUS_UPDATES, offline=False),  # stands where anybody may send anything
+    Dialect(name="public",         withheld=STATUS_UPDATES, offline=False),  # in a public place: any message may arrive
 )
 # fmt: on
 

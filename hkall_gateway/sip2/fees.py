@@ -17,7 +17,7 @@ _AMOUNT: Final = re.compile(r"[^\d.,-]*(\d{1,9})(?:[.,](\d{1,2}))?")
 
 
 async def pay(turn: Turn) -> Reply:
-    """38. The same transaction number (BK) of one terminal is taken once, whatever is repeated.
+    """38. The same transaction number (BK) of one terminal is taken once, even if the message is repeated.
 
     CG names one charge, as AV of 64 showed it; without it the oldest are paid first.
     """
@@ -30,13 +30,13 @@ async def pay(turn: Turn) -> Reply:
     if turn.pin_missing:
         return refuse_by(turn, Why.WRONG_PIN)
     said, own = asked.get("currency_type").strip(), turn.session.dialect.currency
-    currency = CURRENCY if said in ("", own) else said  # what this make calls our money
+    currency = CURRENCY if said in ("", own) else said  # the code that this make uses for our currency
     ask = Pay(turn.by, asked.get("AA"), cents, asked.get("BK").strip(), fine, currency)
     return _paid(turn, await turn.door.desk.pay_at_terminal(ask, turn.pin))
 
 
 def cents_of(text: str) -> int | None:
-    """The cents in BV; None for what is no sum."""
+    """Returns the cents in BV; None if it is not an amount."""
     found = _AMOUNT.fullmatch(text.strip())
     return int(found[1]) * 100 + int((found[2] or "0").ljust(2, "0")) if found else None
 

@@ -1,4 +1,4 @@
-"""What a SIP2 field is: one row a tag, and how its value is read and written."""
+"""SIP2 fields: one row a tag, and the functions that parse and write its values."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Kind:
 class Tag:
     """One tagged field. `width` 0 is a variable field of at most 255 characters.
 
-    `secret` must never be shown (a password, a PIN); `personal` tells who somebody is. An `extension` is not in SIP2
-    2.00 and is sent only to a terminal whose dialect lists it.
+    `secret` must never be shown (a password, a PIN); `personal` identifies a person. An `extension` is not in SIP2
+    2.00 and is sent only if the terminal's dialect lists it.
     """
 
     tag: str
@@ -59,7 +59,7 @@ def _code(value: str, width: int) -> str:
 
 
 def _flag(value: str, _width: int) -> str:
-    """Y, N or U. Anything else is a no: a blank CQ has been read as a valid PIN (NYPL circulation PR 756)."""
+    """Returns Y, N or U. Every other value becomes N: a blank CQ has been read as a valid PIN (NYPL circulation PR 756)."""
     return value if value in ("Y", "N", "U") else "N"
 
 
@@ -169,7 +169,7 @@ _ROWS: Final = (
 TAGS: Final[dict[str, Tag]] = {row.tag: row for row in _ROWS}
 
 CONTROLS: Final[dict[int, str]] = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), " ")
-"""What may break a frame, a terminal's screen or a database text: a translation table to blanks."""
+"""Translation table to blanks, for characters that may break a frame, a terminal's screen or a database text."""
 
 # Letters that NFKD does not take apart, and the nearest ASCII that a reader accepts.
 # fmt: off
@@ -207,9 +207,9 @@ def _date18(second: int, zone: tzinfo) -> str:
 
 
 def parse_date18(text: str, zone: tzinfo) -> datetime | None:
-    """The moment that a SIP2 date means, in UTC; None when it is blank, zeros, or no date at all.
+    """Returns the instant of a SIP2 date, in UTC; None if it is blank, zeros, or not a date.
 
-    Four blanks are local time of `zone`, `   Z` and the other letters are what the military alphabet says, `0000` is
+    Four blanks are local time of `zone`, `   Z` and the other letters are military time zones, `0000` is
     UTC (Library Simplified's client sends UTC under it) and `+0800` or `-03` are offsets. An unknown zone is read as local.
     """
     match = _DATE18.fullmatch(text.strip())
@@ -223,7 +223,7 @@ def parse_date18(text: str, zone: tzinfo) -> datetime | None:
 
 
 def clean(value: str, encoding: str, delimiter: str) -> str:
-    """What can be sent of a value: no controls, no delimiter, nothing that the character set lacks."""
+    """Returns a sendable value: controls and the delimiter become blanks, letters outside the character set are replaced."""
     # The nearest letters come first: NFKD makes a plain bar of a full-width one.
     spelt = value if value.isascii() else _spelt(value, encoding)
     return spelt.translate(_blanks(delimiter))
@@ -233,7 +233,7 @@ def lengths(text: str) -> list[str]:
     """The text in lengths of at most 255 characters; an accent stays with its letter."""
     pieces = []
     while len(text) > LONGEST:
-        # Eight marks on one letter are no text any more; looking further back would cost time for nothing.
+        # Eight combining marks on one letter are not real text; looking further back would only cost time.
         at = next((i for i in range(LONGEST, LONGEST - 8, -1) if not unicodedata.combining(text[i])), LONGEST)
         pieces.append(text[:at])
         text = text[at:]
@@ -255,7 +255,7 @@ def _spelt(value: str, encoding: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _nearest(letter: str, encoding: str) -> str:
-    """The letter itself, else what is left of it without accents, else `?`."""
+    """Returns the letter itself, else the letter without accents, else `?`."""
     try:
         return letter.encode(encoding).decode(encoding)
     except UnicodeEncodeError:

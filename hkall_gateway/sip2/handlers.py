@@ -1,4 +1,4 @@
-"""Every message a terminal may send, and who answers it: what was asked goes to the desk, its answer to the terminal."""
+"""Maps every message that a terminal may send to its handler; handlers pass requests to the desk and results back."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ LOG = structlog.get_logger()
 
 BEFORE_LOGIN: Final = frozenset({"93", "99"})
 ASKS_NOTHING: Final = frozenset({"99"})
-"""Answered even where the message was cut short: there is nothing in it that an answer needs."""
+"""Messages that are answered even if truncated: the reply needs none of their fields."""
 
 ASKS_NO_PIN: Final = frozenset({"35"})
-"""Answered whatever PIN comes with it: there is nothing to end."""
+"""Messages that are answered with any PIN: they have no effect."""
 
 STRUCK_OUT: Final = "struck_out"
 """The session's count of third wrong logins."""
 
 LONGEST_NAME: Final = 100
-"""So much of a name that nobody has is remembered."""
+"""Characters of an unknown login name that are remembered."""
 
 OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
     "checkin_ok": ("09",),
@@ -52,14 +52,14 @@ OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
     "acs_renewal_policy": ("29",),
     "status_update_ok": ("01", "25"),
 }
-"""The flags of 98 that say what BX says too, and the messages behind them. Source: SIP2 2.00, ACS status."""
+"""The flags of 98 that repeat positions of BX, and the messages that they stand for. Source: SIP2 2.00, ACS status."""
 
 
 async def respond(door: Door, session: Session, piece: Message | Refuse, peer: str, beyond: Beyond | None = None) -> bytes:
-    """The whole answer to one message, to be written as it is. Never raises for anything that a peer sent.
+    """Returns the complete reply line to one message, ready to be written. Never raises, for any bytes of a peer.
 
-    `peer` is the address that it came from, `beyond` its line to the local system. An exception on the way is a bug of ours or
-    a store that failed: it is logged once with its traceback, the message gets its own negative reply, and the line stays.
+    `peer` is the sender's address, `beyond` its connection to the local system. An exception on the way is a bug of ours or a
+    store that failed: it is logged once with its traceback, the message gets its negative reply, the connection stays open.
     """
     message = piece.message if isinstance(piece, Refuse) else piece
     turn = _turn(door, session, message, peer, beyond)
@@ -67,7 +67,7 @@ async def respond(door: Door, session: Session, piece: Message | Refuse, peer: s
         try:
             answer = await _answer(turn, piece)
             line = _line(turn, answer)
-        except Unavailable:  # the store has said why; the terminal hears "try again"
+        except Unavailable:  # the store has logged the reason; the terminal's screen shows "try again"
             answer = refuse_by(turn, Why.TRY_AGAIN)
             line = session.reply(message, turn.reply_code, answer.fields)
         except Exception:
@@ -79,7 +79,7 @@ async def respond(door: Door, session: Session, piece: Message | Refuse, peer: s
 
 
 def welcome(door: Door, session: Session, listener: Listener, peer: str) -> None:
-    """Who calls from `peer` is logged in at once where the listener says so, and nobody otherwise."""
+    """Log the session in by the address `peer` if the listener identifies terminals by address; otherwise do not log it in."""
     row = _known_by_address(door, listener, peer)
     if row is not None:
         session.log_in(row.login, row.dialect)
@@ -136,7 +136,7 @@ async def _with_pin(turn: Turn) -> Reply:
 
 
 def _found_wrong(answer: Reply) -> bool:
-    """Whether the PIN was looked at and is not this card's: a refusal says so, or the record of a card that is known."""
+    """Whether the PIN was checked and is wrong, by the refusal or by the record of a known card."""
     return answer.wrong_pin or (answer.no is not None and answer.no.why is Why.WRONG_PIN)
 
 
@@ -159,7 +159,7 @@ def _note(turn: Turn, answer: Reply, took: timedelta) -> None:
 
 
 def _told(turn: Turn) -> Mapping[str, str]:
-    """What every line of the log says of a message."""
+    """Returns the fields that every log line about a message carries."""
     return {"channel": "sip2", "terminal": turn.terminal.login, "corr_id": turn.corr}
 
 
@@ -179,7 +179,7 @@ def _known_by_address(door: Door, listener: Listener, peer: str) -> TerminalRow 
 
 
 async def _log_in(turn: Turn) -> Reply:
-    """94. A right login makes this connection that terminal; the reply says no more than yes or no."""
+    """94. A correct login binds the connection to that terminal; the reply contains only success or failure."""
     row = turn.door.terminals.get(turn.message.get("CN").strip(), NOBODY)
     reason = await _login_refused(turn, row)
     if not reason:
@@ -192,7 +192,7 @@ async def _log_in(turn: Turn) -> Reply:
 
 
 def _log_in_beyond(turn: Turn) -> None:
-    """The local system knows its terminals too: it is told the same login when it is first asked."""
+    """Sets the terminal's login on its connection to the local system, which sends it with the first message."""
     if turn.beyond is None or not turn.door.own_logins:
         return
     turn.beyond.close()
@@ -201,14 +201,14 @@ def _log_in_beyond(turn: Turn) -> None:
 
 
 async def _login_refused(turn: Turn, row: TerminalRow) -> str:
-    """Why a login is wrong, for the log; "" if it is right. Only plain text is agreed: other algorithms are not known.
+    """Returns why a login is wrong, for the log; "" if it is right. Only plain text is supported, no other algorithm.
 
-    Wrong passwords count by name and address together, so that nobody shuts out a terminal that is somewhere else.
+    Wrong passwords count by name and address together, so that a wrong login cannot lock out a terminal at another address.
     """
     if any(turn.message.get(name).strip() not in ("", "0") for name in ("uid_algorithm", "pwd_algorithm")):
         return "algorithm"
     why = "unknown" if row is NOBODY else "" if row.allow_from.admits(turn.peer) else "address"
-    # A name that is unknown, or may not come from there, costs a hash too: the time does not tell which names there are.
+    # An unknown name, or a name not allowed from this address, costs a hash too: timing does not reveal existing names.
     stored, secret = DECOY if why else row.secret_hash, turn.message.get("CO")
     name = f"terminal {turn.message.get('CN').strip()[:LONGEST_NAME]} at {turn.peer}"
     right = await turn.door.logins.run(turn.peer, lambda: turn.door.secrets.verify(name, stored, secret))
@@ -256,5 +256,5 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "93": _log_in,
     "99": _status,
 }
-"""What is answered by more than "not supported here"."""
+"""The messages that have a handler; all others are answered "not supported here"."""
 # fmt: on

@@ -21,7 +21,7 @@ MODES: Final[Mapping[str, tuple[HoldMode, News]]] = {
     "-": (HoldMode.CANCEL, News.HOLD_CANCELLED),
     "*": (HoldMode.CHANGE, News.HOLD_CHANGED),
 }
-"""What is to be done, and what is said when it is. Source: SIP2 2.00, hold mode."""
+"""Each hold mode's action, and the message shown when it succeeds. Source: SIP2 2.00, hold mode."""
 # fmt: on
 
 THIS_COPY: Final = "3"
@@ -41,7 +41,7 @@ async def hold(turn: Turn) -> Reply:
 
 
 async def asked_hold(turn: Turn, mode: HoldMode) -> Hold:
-    """What a terminal's 15 asks of the desk."""
+    """Returns the desk command for a terminal's 15."""
     told = frozenset[str]() if mode is HoldMode.PLACE else await _told_before(turn)
     asked, last = turn.message, turn.instant("BW")
     return Hold(
@@ -59,7 +59,7 @@ async def asked_hold(turn: Turn, mode: HoldMode) -> Hold:
 
 
 async def _told_before(turn: Turn) -> frozenset[str]:
-    """The requests of the patron that a list of 64 tells this terminal in the very words that it now sends, in AB or in AJ."""
+    """Returns the patron's requests that a list of 64 shows with exactly the text that the terminal now sends in AB or AJ."""
     had = await turn.door.desk.had(turn.message.get("AA"))
     sent = [turn.message.get(tag).strip() for tag in ("AB", "AJ")]
     for text in filter(None, sent):
@@ -69,7 +69,7 @@ async def _told_before(turn: Turn) -> frozenset[str]:
 
 
 def _as_told(turn: Turn, line: LoanLine) -> set[str]:
-    """How the lists of 64 tell a line to this terminal."""
+    """Returns the text of an entry as the lists of 64 send it to this terminal."""
     return {as_sent(row.tag, line_text(turn, row, line), turn.session.dialect).strip() for row in LISTINGS}
 
 

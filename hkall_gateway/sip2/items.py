@@ -1,4 +1,4 @@
-"""What a terminal is told about a copy: where it is, whose it is, and until when."""
+"""Item information for terminals: a copy's position, owner and due date."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ON_SHELF: Final[Mapping[str, str]] = {
 # fmt: on
 
 AWAITED: Final = frozenset({P.IN_TRANSIT, P.RECEIVED})
-"""Where somebody waits for the copy; HKALL books have no queue (R22)."""
+"""Positions in which a patron waits for the copy; HKALL books have no queue (R22)."""
 
 NO_COPY: Final = frozenset({"", "00", "01"})
 """Circulation statuses that a system gives a barcode that it does not know."""
@@ -61,7 +61,7 @@ IN_TRANSIT: Final = "10"
 
 
 async def item_information(turn: Turn) -> Reply:
-    """18. Whom a copy is kept for is not among it: anybody may scan a book."""
+    """18. Never names the patron that a copy is held for: every person can scan a book."""
     seen = await turn.door.desk.see_item(SeeItem(turn.by, turn.message.get("AB")))
     if not isinstance(seen, ItemSeen):
         return refuse(turn, seen)
@@ -87,7 +87,7 @@ async def item_information(turn: Turn) -> Reply:
 
 
 async def item_status_update(turn: Turn) -> Reply:
-    """20. What a terminal says of a copy's make is kept, and given back in 18 and 10. 1 is "stored"."""
+    """20. Stores a copy's item properties (CH), which 18 and 10 return. 1 is "stored"."""
     asked = turn.message
     if not asked.get("AB"):
         return refuse_by(turn, Why.UNUSABLE_MESSAGE)

@@ -1,4 +1,4 @@
-"""What the local system last said of a card, for the answers that are given while it is away."""
+"""Caches the local system's last answer about a card, for replies while it is unreachable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """BL and CQ of a card; "" for what nobody has said."""
+    """BL and CQ of a card; "" for a flag that is unknown."""
 
     valid: str = ""
     pin: str = ""
@@ -35,9 +35,9 @@ class _Kept:
 
 
 class LastKnown:
-    """Remembers BL, and the PIN that was right as a keyed hash in memory alone.
+    """Remembers each card's BL and its last accepted PIN, the PIN as a keyed hash and only in memory.
 
-    `keep_s` answers how many seconds an answer counts; 0: nothing is decided without the local system.
+    `keep_s` returns the seconds for which an answer is valid; 0: the cache is never used.
     """
 
     def __init__(self, keep_s: Callable[[], float] = lambda: 900.0) -> None:
@@ -45,7 +45,7 @@ class LastKnown:
         self._cards: OrderedDict[str, _Kept] = OrderedDict()
 
     def note(self, card: str, *, valid: bool, pin_ok: bool, pin: Sensitive, now: datetime) -> None:
-        """The local system has answered a question about this card; `pin_ok`: it called this PIN right."""
+        """Record the local system's answer about this card; `pin_ok`: it accepted this PIN."""
         before = self._cards.pop(card, None)
         kept = self._hash(pin) if pin_ok else before.pin if before else b""
         self._cards[card] = _Kept(valid, kept, now)
@@ -53,7 +53,7 @@ class LastKnown:
             self._cards.popitem(last=False)
 
     def of(self, card: str, pin: Sensitive, now: datetime) -> Standing:
-        """What was said of this card and this PIN, if that is recent enough. A PIN other than the right one is unknown."""
+        """Returns the answer for this card and PIN, if it is recent enough. Any PIN but the accepted one is unknown."""
         kept = self._cards.get(card)
         if kept is None or now - kept.at >= timedelta(seconds=self._keep_s()):
             return UNKNOWN

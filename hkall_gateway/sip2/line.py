@@ -1,4 +1,4 @@
-"""One terminal's connection: bytes in, turn-taking, timeouts, one write per answer. It does not look inside."""
+"""One terminal's connection: reads bytes, answers messages in order, keeps timeouts. It does not interpret messages."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from hkall_gateway.sip2.upstream import Beyond
 LOG = structlog.get_logger()
 
 MOST_WAITING: Final = 64
-"""Messages of one terminal that may wait; beyond it nothing more is read from its socket."""
+"""Messages of one terminal that may wait; at this limit reading from its socket pauses."""
 MOST_BEFORE_LOGIN: Final = 16
-"""Messages that may wait on a connection that is not logged in; one with more is no terminal."""
+"""Messages that may wait on a connection that is not logged in; one with more is closed as a flood."""
 AT_ONCE: Final = 16
-"""Messages of one terminal that are answered in one reactor iteration, where nothing has to be waited for."""
+"""Messages of one terminal that are answered in one reactor iteration, if their handlers do not block."""
 CLOSE_S: Final = 10.0
-"""How long a peer has to take what was written before the connection is cut."""
+"""Seconds that a peer has to read written data before the connection is aborted."""
 
 
 class Socket(Protocol):
@@ -60,7 +60,7 @@ class Socket(Protocol):
 
 
 class Port(Protocol):
-    """What a line knows of the port that it came in by; `server.Terminals` is one."""
+    """Interface of the listening port that accepted a connection; `server.Terminals` implements it."""
 
     door: Callable[[], Door]
     limit: ConnectionLimit
@@ -102,7 +102,7 @@ class Line(TwistedProtocol):
     def _socket(self) -> Socket:
         return cast(Socket, self.transport)  # makeConnection was called: there is one
 
-    # ---- what Twisted calls
+    # ---- called by Twisted
 
     def connectionMade(self) -> None:  # noqa: N802
         self._peer = str(getattr(self._socket.getPeer(), "host", ""))  # a UNIX socket's peer has none
@@ -135,10 +135,10 @@ class Line(TwistedProtocol):
             self._note_end(reason)
         self._port.closed(self)
 
-    # ---- what the factory calls
+    # ---- called by the factory
 
     def finish(self) -> None:
-        """Read nothing more; answer what is in hand, then close."""
+        """Stop reading; answer the messages that were received, then close."""
         if self._serving:
             self._why = self._why or "drained"
             self._waiting.append(Hang("drained"))
@@ -146,7 +146,7 @@ class Line(TwistedProtocol):
             self.hang("drained")
 
     def hang(self, why: str, *, at_once: bool = False) -> None:
-        """Close; what was written is still sent, unless it is at once."""
+        """Close the connection; written data is still sent, unless `at_once`, which aborts."""
         closing, self._closing, self._why = self._closing, True, self._why or why
         self._waiting.clear()
         if at_once:
@@ -167,7 +167,7 @@ class Line(TwistedProtocol):
                 self._port.door().metrics.sip2_events.labels(event).inc(count - told)
                 self._counted[event] = count
 
-    # ---- the socket's own words: whether the peer takes what is written
+    # ---- called by the transport: whether the peer reads the written data
 
     def pauseProducing(self) -> None:  # noqa: N802  # Twisted's own name
         self._choked = True
@@ -190,7 +190,7 @@ class Line(TwistedProtocol):
             self._turn_away("full", "so many connections of this balancer have no PROXY header yet")
 
     def _unwrap(self, header: bytearray, data: bytes) -> None:
-        """A balancer's first bytes say who calls; until they are there nobody is let in."""
+        """Read the PROXY header, which carries the client's address; the connection is admitted only once it is complete."""
         header += data
         try:
             told = strip(bytes(header))
@@ -230,7 +230,7 @@ class Line(TwistedProtocol):
         return True
 
     def _unwelcome(self) -> str:
-        """Why this peer is not let in; "" if it is, and then it has a seat."""
+        """Returns why this peer is not admitted; "" if it is, and then it is counted against the connection limit."""
         if self._port.draining:
             return "draining"
         if not self._port.door().admits(self._peer):
@@ -239,7 +239,7 @@ class Line(TwistedProtocol):
         return "" if self._seat else "full"
 
     def _prove(self) -> bool:
-        """The connection counts as that of its terminal; False where that has too many, and then it is turned away."""
+        """Counts the connection against its terminal's limit; False if the terminal has too many, and it is then refused."""
         terminal = self._session.terminal or ""
         row = self._port.door().terminals.get(terminal)
         if self._seat is None or row is None or not self._seat.prove(terminal, row.max_connections):
@@ -259,12 +259,12 @@ class Line(TwistedProtocol):
             self._timer.reset(seconds)
 
     def _wait(self, seconds: float, then: Callable[[], object]) -> None:
-        """Call this then, instead of what was to be called before."""
+        """Call `then` after `seconds`, and cancel the call that was scheduled before."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = self._port.clock.callLater(seconds, then)
 
-    # ---- taking turns
+    # ---- message queue
 
     def _take(self, data: bytes) -> None:
         if self._session.terminal is not None:
@@ -299,25 +299,25 @@ class Line(TwistedProtocol):
                 served += 1
                 if self._waiting and not served % AT_ONCE:
                     await self._next_iteration()
-        except Exception:  # noqa: BLE001  # whatever it is, it must not reach the other lines
+        except Exception:  # noqa: BLE001  # no error may reach the other connections
             self._failed(Failure())  # type: ignore[no-untyped-call]  # it has no types
         finally:
             self._serving = False
 
     def _next_iteration(self) -> Deferred[None]:
-        """Fires when everybody else has had a turn."""
+        """Returns a Deferred that fires in the next reactor iteration, so that other connections are served first."""
         turn: Deferred[None] = Deferred()
         self._port.clock.callLater(0, partial(turn.callback, None))
         return turn
 
     def _answered(self, answer: bytes, known: str | None) -> None:
-        """Send it, unless nobody is there any more. `known` is who was logged in before."""
+        """Send the answer, unless the connection is closing. `known` is the login before the message, or None."""
         came_in = self._session.terminal not in (None, known)
         if not self._closing and (not came_in or self._prove()):
             self._write(self._in_words(answer), came_in=came_in)
 
     def _in_words(self, answer: bytes) -> bytes:
-        """The answer itself, or, while the prompts last, what they say to it."""
+        """Returns the answer, or, during telnet prompts, the prompts' text for its login result."""
         if self._prompts is None:
             return answer
         prompts, right = self._prompts, self._session.terminal is not None
@@ -336,7 +336,7 @@ class Line(TwistedProtocol):
             self._timer.reset(self._port.idle_s)
 
     def _hold_back(self) -> None:
-        """Read no more from a terminal that does not wait for its answers, or does not take them, until it does."""
+        """Pause reading from a terminal that sends without waiting for replies, or does not read them, until it catches up."""
         crowded = self._choked or len(self._waiting) > MOST_WAITING
         if self._closing or crowded == self._paused:
             return
@@ -349,14 +349,14 @@ class Line(TwistedProtocol):
     # ---- the end
 
     def _too_late(self) -> None:
-        """The timer rang: no login in time, or silence. What is in hand is answered first."""
+        """Close after a timeout: no login in time, or silence. A message that is being answered is answered first."""
         if self._serving and self._session.terminal is not None:
             self._timer = self._port.clock.callLater(self._port.idle_s, self._too_late)
         else:
             self.hang("idle" if self._session.terminal is not None else "no login")
 
     def _failed(self, failure: Failure) -> None:
-        """A bug of ours outside the answer itself; this line is past saving, the others are not touched."""
+        """Handle a bug outside the answer itself: this connection is closed, the others are not affected."""
         LOG.error("sip2.line_failed", channel="sip2", peer=self._peer, exception=failure.getTraceback())
         self.hang("failed", at_once=True)
 

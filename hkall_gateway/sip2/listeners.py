@@ -1,4 +1,4 @@
-"""How one listening port treats who calls: who must log in, which framing, and which balancers speak for others."""
+"""Settings of one listening port: the way of login, the framing, and the load balancers that send PROXY headers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOBODY_ELSE: Final = AllowList(())
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """Callers from these addresses are read, and written to, as this dialect frames its lines."""
+    """Clients at these addresses use the framing of this dialect, for reading and writing."""
 
     callers: AllowList
     dialect: Dialect
@@ -25,9 +25,9 @@ class Framing:
 class Listener:
     """One port.
 
-    `login`: required (a 93 comes first), optional (who does not log in is `terminal`), by-address (who calls is `terminal`,
-    or the one login that its address allows), telnet (prompts for name and password, then SIP2). `framing` None leaves the
-    framing to the login's dialect; `framings` are addresses with a framing of their own, the first that fits counts.
+    `login`: required (a 93 comes first), optional (a client without a login acts as `terminal`), by-address (the client is
+    `terminal`, or the one login that its address allows), telnet (prompts for name and password, then SIP2). `framing` None:
+    the login's dialect sets the framing; `framings` are addresses with a framing of their own, the first match counts.
     `proxy_from` are the load balancers that must send a PROXY header.
     """
 

@@ -19,7 +19,7 @@ from hkall_gateway.sip2.words import News, say, tell
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a copy goes that was taken in: what to say, the alert type, the sort bin ("" = named for its destination)."""
+    """Where a checked-in copy goes: the notice, the alert type, the sort bin ("" = named for its destination)."""
 
     news: News
     alert: str
@@ -38,7 +38,7 @@ ROUTES: Final[Mapping[str, Route]] = {
     "paged":    Route(News.PAGED,      "04"),
     "home":     Route(News.HOME,       "00", "shelf"),
 }
-"""By what the desk did. Alert types: 01 hold here, 04 to another library. Source: 3M's extension; sip2.md 2."""
+"""By the desk's result of the check-in. Alert types: 01 hold here, 04 to another library. Source: 3M's extension; sip2.md 2."""
 # fmt: on
 
 
@@ -77,7 +77,7 @@ def _checkout(turn: Turn, *, undo: bool = False) -> CheckOut:
 
 
 def _lent(turn: Turn, out: CheckedOut) -> Reply:
-    """The loan exists. AF says only what the other fields do not: many a terminal stops at every text."""
+    """Returns the reply for a loan. AF repeats no other field, because many terminals pause at every message."""
     language, had = turn.language(out.language), out.again or out.renewed
     texts = [tell(News.RENEWED if out.renewed else News.LENT_ALREADY, language, due=out.due)] if had else []
     texts += [tell(News.RECALLED, language)] if out.recalled else []
@@ -86,7 +86,7 @@ def _lent(turn: Turn, out: CheckedOut) -> Reply:
 
 
 def _fee(turn: Turn, outcome: Outcome) -> dict[str, Value]:
-    """What a refusal for a fee says beside: how much, which kind (04 overdue), in what. Source: SIP2 2.00, fee acknowledged."""
+    """Returns the fee fields of a refusal: amount, type (04 overdue) and currency. Source: SIP2 2.00, fee acknowledged."""
     if not isinstance(outcome, Refused) or outcome.why is not Why.FEE_NOT_ACKNOWLEDGED:
         return {}
     return {"BT": "04", "BH": turn.session.dialect.currency, "BV": str(outcome.detail.get("fee", ""))}
@@ -136,7 +136,7 @@ async def check_in(turn: Turn) -> Reply:
 
 
 def _not_out(turn: Turn, outcome: Outcome) -> dict[str, Value]:
-    """How some makes want the refusal of a copy that is not out: its strip is switched on, and nobody need come."""
+    """Returns the refusal of a copy that is not on loan, for makes that want the strip resensitized without a staff alert."""
     plain = turn.session.dialect.no_checkin == "resensitize"
     if not plain or not isinstance(outcome, Refused) or outcome.why not in (Why.NOT_ON_LOAN, Why.UNKNOWN_ITEM):
         return {}
@@ -144,7 +144,7 @@ def _not_out(turn: Turn, outcome: Outcome) -> dict[str, Value]:
 
 
 async def _for_the_sorter(turn: Turn, taken: CheckedIn) -> dict[str, Value]:
-    """What sorters route by, and for whom a copy waits; looked up only for a terminal that is told."""
+    """Returns the fields for sorters (CS, CH) and the patron of a held copy (DA), if the terminal's dialect lists them."""
     told: dict[str, Value] = {}
     wanted = turn.session.dialect.extensions
     if "CS" in wanted:
@@ -210,7 +210,7 @@ async def _undo_loan(turn: Turn) -> Reply:
 
 
 async def renew(turn: Turn) -> Reply:
-    """30. AB says which book, else AJ; where both are given AB counts."""
+    """30. AB identifies the book, or AJ if AB is missing; if both are given, AB counts."""
     asked = turn.message
     if not (asked.get("AA") and (asked.get("AB") or asked.get("AJ"))):
         return refuse_by(turn, Why.UNUSABLE_MESSAGE)
@@ -251,7 +251,7 @@ def _renewed(turn: Turn, done: Renewed) -> Reply:
 
 
 async def renew_all(turn: Turn) -> Reply:
-    """66. Every loan stands in BM or in BN, and AF says of each of the latter why."""
+    """66. Every loan is listed in BM or in BN, and AF gives the reason for each entry in BN."""
     asked = turn.message
     if not asked.get("AA"):
         return refuse_by(turn, Why.UNUSABLE_MESSAGE)

@@ -1,4 +1,4 @@
-"""What a SIP2 message is made of: one row a message, one row a part of fixed width."""
+"""The structure of SIP2 messages: one row a message, one row a part of fixed width."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _row(code: str, name: str, fixed: str, required: str, optional: str, reply: 
 
 # fmt: off
 _ROWS: Final = (
-    # What a terminal asks.
+    # Requests of a terminal.
     _row("01", "Block Patron",       "card_retained transaction_date", "AO AL AA AC", "", "24"),
     _row("09", "Checkin",            "no_block transaction_date return_date", "AP AO AB AC", "CH BI", "10"),
     _row("11", "Checkout",           "sc_renewal_policy no_block transaction_date nb_due_date",
@@ -116,7 +116,7 @@ _ROWS: Final = (
     _row("93", "Login",              "uid_algorithm pwd_algorithm", "CN CO", "CP", "94"),
     _row("97", "Request ACS Resend", "", "", ""),
     _row("99", "SC Status",          "status_code max_print_width protocol_version", "", "", "98"),
-    # What the library answers.
+    # Replies of the library.
     _row("10", "Checkin Response",   "ok resensitize magnetic_media alert transaction_date",
          "AO AB AQ", "AJ CL AA CK CH AF AG"),
     _row("12", "Checkout Response",  "ok renewal_ok magnetic_media desensitize transaction_date",
@@ -149,9 +149,9 @@ _ROWS: Final = (
 SHAPES: Final[dict[str, Shape]] = {row.code: row for row in _ROWS}
 
 BX: Final = ("23", "11", "09", "01", "99", "97", "93", "63", "35", "37", "17", "19", "25", "15", "29", "65")
-"""What the positions of BX mean. Source: SIP2 2.00, supported messages."""
+"""The meaning of the positions of BX. Source: SIP2 2.00, supported messages."""
 
 RESEND: Final = "97"
-"""The terminal asks for our last words again."""
+"""The terminal requests our last message again."""
 GARBLED: Final = "96"
-"""We ask the terminal for its last words again."""
+"""We request the terminal's last message again."""

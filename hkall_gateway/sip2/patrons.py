@@ -1,4 +1,4 @@
-"""What a terminal is told about a patron: status, counts, lists, and no more than it may know."""
+"""Patron information for terminals: status, counts and lists, limited to the fields that the terminal may see."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Lists = Mapping[str, Sequence[Line]]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One position of the summary: its count in 64, the tag of its lines, where they stand, and what else is true of them."""
+    """One position of the summary: its count in 64, the tag of its entries, the request positions, and a further condition."""
 
     count: str
     tag: str
@@ -61,7 +61,7 @@ LISTINGS: Final = (
 """In the order of the summary's positions. Source: SIP2 2.00, summary."""
 
 _AT: Final = {position: tuple(row for row in LISTINGS if position in row.positions) for position in P}
-"""The lists in which a line may stand, by its position."""
+"""The lists in which an entry may appear, by its position."""
 
 FACTS: Final[Mapping[str, Callable[[PatronSeen], bool]]] = {
     "barred":         lambda seen: not seen.valid,
@@ -70,7 +70,7 @@ FACTS: Final[Mapping[str, Callable[[PatronSeen], bool]]] = {
     "owing":          lambda seen: seen.owed_cents > 0 and _blocked(seen),
     "recall overdue": lambda seen: any(map(_recall_overdue, seen.lines)),
 }
-"""What a terminal asks of a patron."""
+"""Facts about a patron from which MARKS derives the patron status."""
 
 MARKS: Final = {
     0:  ("barred", "full"),     # charge denied
@@ -81,17 +81,17 @@ MARKS: Final = {
     10: ("owing",),             # excessive fines
     12: ("recall overdue",),    # recall overdue
 }
-"""Which positions of the patron status are Y, by what is true of the patron; nobody here knows of the others.
+"""The facts that set a position of the patron status to Y; the gateway has no data for the other positions.
 
 Source: SIP2 2.00, patron status.
 """
 # fmt: on
 
 REQUESTS: Final = frozenset({"AS", "CD"})
-"""The lists of what the patron does not have yet."""
+"""The lists of requests whose item the patron does not have yet."""
 
 STRANGERS: Final = frozenset({Why.UNKNOWN_BORROWER, Why.CARD_REPLACED, Why.TRY_AGAIN})
-"""Of whom there is no record to show."""
+"""Refusals without a patron record to show."""
 
 POSITIONS: Final = 14
 FINES: Final = 3
@@ -122,7 +122,7 @@ def _record(turn: Turn, seen: PatronSeen, said: Mapping[str, Value]) -> Reply:
 
 
 async def end_session(turn: Turn) -> Reply:
-    """36: nothing is kept between a patron's messages, so there is nothing to end."""
+    """36. Always succeeds: no state is kept between a patron's messages."""
     return reply(turn, {"end_session": "Y"})
 
 
@@ -132,7 +132,7 @@ def _see(turn: Turn) -> Awaitable[PatronSeen]:
 
 
 def lists_of(record: Record) -> Lists:
-    """A record's lines by the tag of each list in which they stand; those of fines begin with what is charged already."""
+    """Returns a record's entries by list tag; one entry may be in several lists. The fines begin with existing charges."""
     lists: dict[str, list[Line]] = {row.tag: [] for row in LISTINGS}
     lists[LISTINGS[FINES].tag] += record.charges
     for line in record.lines:
@@ -143,11 +143,11 @@ def lists_of(record: Record) -> Lists:
 
 
 def standing(turn: Turn, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
-    """What 24, 26 and 64 share. CQ is Y for a PIN that came and was right, and for nothing else: NYPL circulation PR 756."""
+    """Returns the fields shared by 24, 26 and 64. CQ is Y only if a PIN was sent and is right: NYPL circulation PR 756."""
     language, trusted = turn.language(seen.language), _trusted(turn, seen)
     if _is_unknown(seen):
         return _unknown(turn, seen, language)
-    if turn.beyond is None:  # else the relay has heard it from the local system itself
+    if turn.beyond is None:  # else the relay has the answer of the local system itself
         turn.remember(valid=_known(seen), pin_ok=bool(seen.pin_ok))
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
     return {
@@ -163,11 +163,11 @@ def standing(turn: Turn, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
 
 
 def _unknown(turn: Turn, seen: PatronSeen, language: str) -> dict[str, Value]:
-    """What is said while nobody can look the card up: as last known, else nothing, and which of it is not known."""
+    """Returns the fields for a card that cannot be looked up now: BL and CQ as last known, and texts that name the unknown."""
     told = turn.last_known(known=seen.known)
-    assert seen.refusal is not None  # it says that nobody can
+    assert seen.refusal is not None  # it holds the reason
     return {
-        "patron_status": "YYYY",  # nothing can be granted now
+        "patron_status": "YYYY",  # no right can be granted now
         "language": turn.code_of(language),
         "AE": "",
         "BL": told.valid,
@@ -179,7 +179,7 @@ def _unknown(turn: Turn, seen: PatronSeen, language: str) -> dict[str, Value]:
 
 
 def what_is_unknown(turn: Turn, told: Standing, language: str) -> list[str]:
-    """The sentences that say what of BL and CQ nobody can tell at the moment."""
+    """Returns the screen messages that say whether the card or the PIN cannot be checked at the moment."""
     texts = [] if told.valid == "Y" else [tell(News.CARD_UNKNOWN_NOW, language)]
     return texts + ([tell(News.PIN_UNKNOWN_NOW, language)] if turn.pin and told.pin != "Y" else [])
 
@@ -268,10 +268,10 @@ def _list(turn: Turn, lists: Lists) -> dict[str, Value]:
 
 
 def line_text(turn: Turn, row: Listing, line: Line) -> str:
-    """One line of a list: the barcode, by which the terminal may ask on; a sum where the list is about money."""
+    """Returns one entry of a list: the barcode, which the terminal may use in further requests; an amount in lists of fees."""
     if isinstance(line, ChargeLine):
         named, cents = _named(turn, line.item.barcode if line.item else "", line.title), line.left_cents
-        # The number is what CG of 37 names.
+        # CG of 37 refers to this number.
         return " ".join(filter(None, (f"#{line.fine}", named, turn.session.dialect.currency, dollars(cents), line.kind)))
     named = _named(turn, line.request.item_barcode, line.request.title)
     if row is not LISTINGS[FINES]:
@@ -280,13 +280,13 @@ def line_text(turn: Turn, row: Listing, line: Line) -> str:
 
 
 def _named(turn: Turn, barcode: str, title: str) -> str:
-    if not barcode:  # nobody knows yet which copy will come
+    if not barcode:  # the copy is not known yet
         return title
     return f"{barcode} {title}" if title and turn.session.dialect.list_titles else barcode
 
 
 def _page(asked: Message, lines: Sequence[Line]) -> Sequence[Line]:
-    """The lines from BP to BQ, counted from 1, both included; what is no number asks for no limit."""
+    """Returns the entries from BP to BQ, counted from 1, both included; a value that is not a number sets no limit."""
     first, last = _number(asked.get("BP"), 1), _number(asked.get("BQ"), len(lines))
     return lines[max(first - 1, 0) : last]
 
@@ -295,5 +295,5 @@ def _number(text: str, otherwise: int) -> int:
     if not text:
         return otherwise
     digits = text.strip()
-    # Nobody has a thousand million books, and int() of a very long number is slow or refused.
+    # No count has that many digits, and int() of a very long number is slow or refused.
     return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else otherwise

@@ -1,4 +1,4 @@
-"""What we do with every message and field of SIP2, in one sentence each: the text of docs/profile.md."""
+"""The gateway's use of every SIP2 message and field, in one sentence each: the text of docs/profile.md."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Use(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One message or field: what use we make of it, and why so."""
+    """One message or field: how it is used, and why."""
 
     use: Use
     why: str

@@ -1,4 +1,4 @@
-"""The fields of a SIP2 line: fixed parts by width, tags by the delimiter. Tolerant: what can be read is."""
+"""The fields of a SIP2 line: fixed parts by width, tags by the delimiter. Tolerant: reads every field that it can."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _TRIMMED: Final = frozenset(tag for tag, how in _READ.items() if how == (str.str
 
 @lru_cache(maxsize=1024)
 def fixed_parts(code: str, text: str, delimiter: str) -> dict[str, Value] | None:
-    """The fixed parts by name, to be copied; None where they are cut short.
+    """Returns the fixed parts by name; None if they are cut short. Copy the dict: it is cached.
 
-    Their texts are few (flags, counts, the present second) and tell nothing about anybody.
+    They have few distinct values (flags, counts, the present second) and contain no personal data.
     """
     if len(text) < SHAPES[code].width or delimiter in text:
         return None
@@ -42,7 +42,7 @@ def fixed_parts(code: str, text: str, delimiter: str) -> dict[str, Value] | None
 
 
 def take_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
-    """Puts each value under its tag; what has no tag that is read is left over."""
+    """Stores each value under its tag; returns the chunks without a tag that is read."""
     strays: list[str] = []
     several: dict[str, list[str]] = {}
     for chunk in chunks:

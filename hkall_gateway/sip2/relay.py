@@ -1,7 +1,7 @@
-"""Lines that are not about HKALL go to the library's own system and come back as they are; what concerns both is joined.
+"""Relays messages that are not about HKALL to the library's own system, and joins both replies if both sides are concerned.
 
-A self-check has one host: if it points at us, its own library's books must go on as before. Which line goes where is the table
-ROUTES; a message that is not in it is ours alone.
+A self-check has one host: if it is the gateway, its own library's books must work as before. The table ROUTES says where a
+message goes; a message that is not in it is handled here alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hkall_gateway.sip2.writing import grafted
 LOG = structlog.get_logger()
 
 Route = Callable[[Turn, Beyond, Handler], Awaitable[Reply]]
-"""(the turn, the local system, our own handler) -> the answer. Never raises for a system that is away."""
+"""(the exchange, the local system, our own handler) -> the reply. Never raises because the system is unreachable."""
 
 LATER: Final = {
     "01": LocalSend.TELL_ILS_BLOCKED,
@@ -39,21 +39,21 @@ LATER: Final = {
     "11": LocalSend.TELL_ILS_LENT,
     "25": LocalSend.TELL_ILS_ENABLED,
 }
-"""What both sides do, and how the local system hears of it later where it was away."""
+"""Messages that both sides execute, and the message that is queued for the local system if it is unreachable."""
 UNSURE: Final = {"11": LocalSend.CHECK_ILS_LOAN, "37": LocalSend.CHECK_ILS_PAYMENT}
-"""What may have been done although no answer came, and matters then: the terminal says no, and the local system may not."""
+"""Messages whose missing reply is checked later: the terminal showed a refusal, but the local system may have executed them."""
 CHANGES_A_COPY: Final = frozenset({"09", "11"})
-"""Messages of the local system's own books after which it knows better where a copy is than what it was still to hear."""
+"""Messages of the local system's own books after which messages still queued about the copy are out of date."""
 FLAGS: Final = ("checkin_ok", "checkout_ok", "acs_renewal_policy", "status_update_ok", "off_line_ok")
-"""What 98 says beside BX of what may be done."""
+"""The flags of 98 that, beside BX, state the supported functions."""
 OF_THE_LINE: Final = frozenset({"93", "97", "99"})
-"""Messages about the line itself, which each side answers for itself."""
+"""Messages about the connection itself, which each side answers for itself."""
 OURS_ALONE: Final = "#"
 """A fee of ours is named by its number behind this, as the list of 64 shows it."""
 
 
 def answer(turn: Turn, handler: Handler) -> Awaitable[Reply]:
-    """The answer to one message, from whomever it concerns; ours where there is no system beyond."""
+    """Returns the reply of the side that the message concerns; ours if there is no local system behind the gateway."""
     route = ROUTES.get(turn.message.code)
     if turn.beyond is None or route is None:
         return handler(turn)
@@ -64,7 +64,7 @@ def answer(turn: Turn, handler: Handler) -> Awaitable[Reply]:
 
 
 async def _copy(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
-    """09, 11, 17, 19, 29: whoever has the copy. Our own book that is lent to a partner is told to both sides."""
+    """09, 11, 17, 19, 29: the side that has the copy answers. Our own book on loan to a partner is handled by both sides."""
     whose = await _whose(turn, beyond)
     if whose is Whose.THEIRS:
         return await _passed_on(turn, beyond)
@@ -76,13 +76,16 @@ async def _copy(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
 
 
 async def _whose(turn: Turn, beyond: Beyond) -> Whose:
-    """A barcode that both sides have is an HKALL book where our own copy is not out; else nobody can tell, and says so."""
+    """Returns the side that has the copy.
+
+    A barcode that both sides have is an HKALL book if the local system's copy is not on loan; otherwise it is ambiguous.
+    """
     barcode = turn.message.get("AB")
     if not barcode:
         return Whose.OURS if not turn.message.get("AJ") else await _of_title(turn)
     arriving = turn.message.code == "09"
     whose = await turn.door.desk.whose_copy(barcode, turn.message.get("AA"), turn.message.get("AO"), arriving=arriving)
-    if whose is Whose.LENT and turn.message.code == "29":  # whoever renews it is a reader of the local system
+    if whose is Whose.LENT and turn.message.code == "29":  # the borrower who renews it is a patron of the local system
         return Whose.THEIRS
     if whose not in (Whose.EITHER, Whose.NOT_FOR_CARD):
         return whose
@@ -111,10 +114,10 @@ def _look_at(turn: Turn) -> bytes:
 
 
 async def _told_to_both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
-    """A book of our own that goes to a partner, or comes back from one: we decide, and the local system is told.
+    """Handles a book of our own that goes to a partner or comes back: we decide, and then notify the local system.
 
-    Where it is away it is told later. Where it refuses, or a cancellation cannot be told, the deed stands, its request is
-    flagged, and the terminal says that somebody must tell it.
+    If it is unreachable, it is notified later. If it refuses, or a cancellation cannot be sent, our change stands, its request
+    is flagged, and the terminal's screen says that staff must enter it there.
     """
     ours = await handler(turn)
     if ours.no is not None or turn.message.code not in ("09", "11"):
@@ -136,13 +139,13 @@ async def _told_to_both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
 
 
 async def _told_later(turn: Turn, ours: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
-    """It is done here; the local system hears of it as soon as it is back."""
+    """Queues the message: the change is made here, and the local system is notified as soon as it is reachable."""
     await turn.door.desk.local_system_not_told(number, message, turn.by, unsure=unsure)
     return _with_text(ours, tell(News.WILL_BE_TOLD, turn.language()))
 
 
 def _message(turn: Turn, send: LocalSend, request: str = "") -> LocalMessage:
-    """What the terminal did, without its PIN and passwords."""
+    """Returns the terminal's action as a message to the local system, without PIN and passwords."""
     asked = turn.message
     return LocalMessage(
         send.value,
@@ -160,7 +163,7 @@ def _message(turn: Turn, send: LocalSend, request: str = "") -> LocalMessage:
 
 
 async def _patron(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
-    """23, 63: the local system's record, with ours in it. While it is away ours alone is told, and that it is."""
+    """23, 63: the local system's record merged with ours. While it is unreachable: our record, and a text that says so."""
     theirs = await _reached(turn, beyond)
     if theirs is None:
         return _without_them(turn, await handler(turn))
@@ -178,9 +181,9 @@ async def _patron(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
 
 
 def _without_them(turn: Turn, ours: Reply) -> Reply:
-    """Our own record while the local system is away: BL and CQ as it last said, no BV, and what is not known.
+    """Returns our own record while the local system is away: BL and CQ as last known, no BV, and texts that name the unknown.
 
-    A card that is in no file of ours may be one of its readers all the same, and a PIN that is not in our file may be right.
+    A card that is in no file of ours may still be one of its patrons, and a PIN that is not in our file may be right.
     """
     told, language = turn.last_known(known=ours.fields.get("BL") == "Y"), turn.language()
     stranger = ours.no is not None and ours.no.why is Why.UNKNOWN_BORROWER
@@ -197,14 +200,14 @@ def _without_them(turn: Turn, ours: Reply) -> Reply:
 
 
 async def _had(turn: Turn, record: Message) -> Had:
-    """What the reader has here, under the card that was read, or under the one that the local system answers instead."""
+    """Returns the patron's loans and charges here, under the card that was scanned or the card in the local system's reply."""
     cards = dict.fromkeys([turn.message.get("AA"), record.get("AA").strip()])
     found = [await turn.door.desk.had(card) for card in cards if card]
     return next((had for had in found if had.lines or had.charges), Had())
 
 
 def _joined(turn: Turn, theirs: bytes, record: Message, had: Had) -> bytes:
-    """Their line with our counts added, our books behind theirs, and a word about what waits or is owed here."""
+    """Returns the local system's line with our counts added, our entries after theirs, and texts about holds and debts here."""
     owed, lists = sum(line.left_cents for line in had.charges), lists_of(had)
     texts = [*texts_of(turn, lists, turn.language()), *([_owed(turn, owed)] if owed else [])]
     tags = [("AF", text) for text in texts]
@@ -230,7 +233,7 @@ def _counted_there(turn: Turn) -> bool:
 
 
 def _rest(asked: Message, lines: Sequence[Line], theirs: int) -> Sequence[Line]:
-    """Our lines of the page from BP to BQ, where ours are counted on from `theirs`."""
+    """Returns our entries on the page from BP to BQ, where ours are numbered after `theirs`."""
     first, last = _number(asked.get("BP")) or 1, _number(asked.get("BQ")) or theirs + len(lines)
     return lines[max(first - 1 - theirs, 0) : max(last - theirs, 0)]
 
@@ -257,9 +260,9 @@ async def _renew_all(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
 
 
 async def _both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
-    """01, 25, 35: done here and there; the local system's answer is told, ours where it gives none.
+    """01, 25, 35: executed on both sides; the reply is the local system's, or ours if it gives none.
 
-    A card that is blocked or enabled here while it is away is so there once it is back.
+    A card that is blocked or enabled here while it is unreachable is blocked or enabled there once it is back.
     """
     ours = await handler(turn)
     if ours.no is not None or turn.message.code not in LATER:
@@ -276,11 +279,11 @@ async def _both(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
     return Reply({}, body=theirs)
 
 
-# ---- wishes and money
+# ---- requests and payments
 
 
 async def _hold(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
-    """15: a wish that is ours, or a title that the union catalogue knows; a barcode of the local system is a local hold."""
+    """15: our own request, or a title of the union catalogue, is handled here; a local system's barcode is a local hold."""
     mode = MODES.get(turn.message.get("hold_mode"))
     if mode is None or await turn.door.desk.is_our_wish(await asked_hold(turn, mode[0])):
         return await handler(turn)
@@ -288,16 +291,16 @@ async def _hold(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
 
 
 async def _pay(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
-    """37: what names a fee of ours is ours; what names none, or another, is paid where BV of 64 came from."""
+    """37: a payment that names one of our fees is handled here; any other goes to the local system, the source of BV in 64."""
     if turn.message.get("CG").strip().startswith(OURS_ALONE):
         return await handler(turn)
     return await _passed_on(turn, beyond)
 
 
 async def _status(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
-    """98: what both sides offer. While the local system is away we stay on line, since HKALL books can be lent, and say so.
+    """98: the functions that both sides support. While the local system is away, 98 says on line, for HKALL loans, and why.
 
-    Before its login a terminal hears of us alone. One whose login is refused there is told to stay off line.
+    Before login the reply describes the gateway alone. If the local system refuses the login, the reply says off line.
     """
     ours = await handler(turn)
     if turn.session.terminal is None:
@@ -312,7 +315,7 @@ async def _status(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
 
 
 def _offered_by_both(ours: Reply, theirs: Message) -> dict[str, Value]:
-    """The flags of 98 and BX where both sides say Y; what theirs leaves out is as ours."""
+    """Returns the flags of 98 and BX that are Y on both sides; a flag missing from theirs is taken from ours."""
     flags = {name: "N" for name in FLAGS if theirs.get(name) == "N"}
     theirs_say = dict(zip(BX, theirs.get("BX"), strict=False))
     mine = zip(BX, _texts(ours.fields.get("BX", ""))[0], strict=False)
@@ -324,10 +327,10 @@ def _offered_by_both(ours: Reply, theirs: Message) -> dict[str, Value]:
 
 
 async def _passed_on(turn: Turn, beyond: Beyond) -> Reply:
-    """Their whole answer, or "please try again" in the words of this message.
+    """Returns the local system's whole reply, or this message's negative reply "please try again".
 
-    A checkout or a payment to which no answer came may have been done: the terminal says so, and it is looked up later. What
-    they are still to hear about a copy that is lent or comes back now is overtaken by it, and is not told meanwhile.
+    A checkout or a payment without a reply may have been executed: the screen says so, and the result is checked later. A
+    message still queued about a copy that is lent or returned now is superseded by it, and is held back meanwhile.
     """
     code, desk, barcode = turn.message.code, turn.door.desk, turn.message.get("AB")
     waits = code in CHANGES_A_COPY and await desk.copy_waits(barcode)
@@ -352,7 +355,7 @@ async def _may_be_done(turn: Turn) -> Reply:
 
 
 async def _reached(turn: Turn, beyond: Beyond) -> bytes | None:
-    """The body of their answer to this very line; None where none came."""
+    """Returns the body of the local system's reply to this line; None if none came."""
     try:
         return await _exchanged(turn, beyond, _asked(turn))
     except Unreachable:
@@ -360,7 +363,7 @@ async def _reached(turn: Turn, beyond: Beyond) -> bytes | None:
 
 
 async def _tried(turn: Turn, beyond: Beyond) -> tuple[bytes | None, bool]:
-    """The same, and whether they may have heard it where no answer came."""
+    """Returns the same, and whether the local system may have received the message although no reply came."""
     try:
         return await _exchanged(turn, beyond, _asked(turn)), False
     except Unreachable as lost:
@@ -395,7 +398,7 @@ def _taken_apart(body: bytes, turn: Turn) -> Message | None:
 
 
 def _asked(turn: Turn) -> bytes:
-    """The terminal's line as it is passed on; its "no block" only where the terminal may be off line."""
+    """Returns the terminal's line as it is relayed; "no block" is kept only if the terminal may work off line."""
     body = body_of(turn.message.line, turn.session.dialect.delimiter)
     if turn.says("no_block") and not turn.no_block:
         return grafted(body, {"no_block": "N"}, (), turn.session.dialect)
@@ -407,13 +410,13 @@ def _across(body: bytes, one: Dialect, other: Dialect) -> bytes:
     if (one.encoding, one.delimiter) == (other.encoding, other.delimiter):
         return body
     text = body.decode(one.encoding, "replace")
-    if one.delimiter != other.delimiter:  # what is a mere sign here must not end a field there
+    if one.delimiter != other.delimiter:  # an ordinary character here must not end a field there
         text = text.replace(other.delimiter, " ").replace(one.delimiter, other.delimiter)
     return text.encode(other.encoding, "replace")
 
 
 def _blanked(body: bytes, dialect: Dialect) -> bytes:
-    """A body with a blank for every control and every line end that some system may see in it; all else as it came."""
+    """Returns a body with blanks for all controls and for all line ends of any system; the rest is unchanged."""
     text = body.decode(dialect.encoding, "surrogateescape")
     if text.isprintable():
         return body
@@ -454,5 +457,5 @@ ROUTES: Final[Mapping[str, Route]] = {
     "65": _renew_all,
     "99": _status,
 }
-"""How each message finds whom it concerns. A login is ours alone; the local system hears it when it is first asked."""
+"""The route of each message. A login is handled here; the local system receives it with the first message."""
 # fmt: on

@@ -1,4 +1,4 @@
-"""Carries to the local system what it could not be told while it was away, and finds out what it did without an answer."""
+"""Delivers queued messages to the local system after an outage, and checks the outcome of messages without a reply."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from hkall_gateway.store.outbox import OutboxRow
 
 BLANK: Final = " " * 18
 CHARGED: Final = "  Y       "
-"""The summary of a 63 that asks for what a card has on loan."""
+"""The summary of a 63 that asks for a card's loans."""
 DONE: Final = Answer("accepted")
 
 
 class Retelling:
-    """A carrier of the courier. `line` is a line to the local system, logged in as the gateway itself; `zone` is local time.
+    """A carrier of the courier. `line` is a connection to the local system, logged in as the gateway; `zone` is local time.
 
     `undoes`: a checkout that it did without an answer is taken back (09 with BI), and not only shown to staff.
     """
@@ -88,18 +88,18 @@ class Retelling:
         return [line.split(" ")[0] for line in record.all("AU")]
 
     async def _loan(self, asked: LocalMessage, _unsure: bool) -> Answer:
-        """Whether a checkout without an answer is a loan now. The terminal had said no, so it is undone, or for a person."""
+        """Whether a checkout without an answer is a loan now. The terminal showed a refusal: undo it, or leave it to staff."""
         if await self._status(asked.barcode) not in OUT:
             return DONE
         has = await self._loans(asked.patron)
         if has and asked.barcode not in has:
-            return DONE  # it is lent to somebody else
+            return DONE  # it is on loan to another patron
         if self._undoes and has:
             return await self._taken_back(asked, BI="Y")
         return Answer("refused", "on loan there", "the terminal was told no: take it back there, or leave it with the reader")
 
     async def _payment(self, asked: LocalMessage, _unsure: bool) -> Answer:
-        """Nobody can ask by SIP2 whether a payment was taken."""
+        """Returns a refusal for staff: SIP2 has no query for a payment."""
         return Answer("refused", "a payment without an answer", f"{asked.amount}: look it up there", untold=True)
 
     async def _said(self, code: str, at: datetime, fields: Mapping[str, Value]) -> Message:
@@ -109,7 +109,7 @@ class Retelling:
 
 
 async def _if_it_says(look: Awaitable[bool]) -> bool:
-    """What a look after a no finds out; that no stands where the system does not answer the look."""
+    """Returns the result of a query that follows a refusal; False, so that the refusal counts, if the query fails."""
     try:
         return await look
     except (Unreachable, BadMessage):
@@ -129,5 +129,5 @@ DEEDS: Final[Mapping[LocalSend, Callable[[Retelling, LocalMessage, bool], Awaita
     LocalSend.CHECK_ILS_LOAN:    Retelling._loan,
     LocalSend.CHECK_ILS_PAYMENT: Retelling._payment,
 }
-"""What is said of each message; the last argument is whether it may have been heard already."""
+"""The handler of each message; its last argument says whether the message may have been received already."""
 # fmt: on

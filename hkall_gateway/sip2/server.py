@@ -1,4 +1,4 @@
-"""The ports of terminals: who is connected, one door and one clock for all, and the orderly end."""
+"""The listening ports for terminals: their connections, shared services and clock, and the graceful shutdown."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["DRAIN_S", "LOGIN_S", "MOST_WAITING", "Line", "Terminals"]
 LOGIN_S: Final = 60.0
 """Time to log in. Source: Koha's sample configuration."""
 DRAIN_S: Final = 4.0
-"""How long `drain` waits for what is in hand, and for peers that do not read their answers."""
+"""Seconds that `drain` waits for messages in progress, and for peers that do not read their answers."""
 
 
 class Terminals(Factory):
     """Makes the connections of one port and counts them.
 
-    `door` answers what is configured now, so that a reload is seen by the next message; `limit` may be shared by several
-    ports; `idle_s` is the silence after which a logged-in terminal is hung up on, `login_s` the time to log in.
+    `door` returns the current services, so that a reload applies from the next message; `limit` may be shared by several
+    ports; `idle_s` is the idle timeout of a logged-in terminal in seconds, `login_s` the time to log in, in seconds.
     """
 
     noisy = False
@@ -60,9 +60,9 @@ class Terminals(Factory):
         return Line(self)
 
     def drain(self) -> Deferred[None]:
-        """Take nothing more, answer what is in hand, close. Fires when the last connection is closed; called once.
+        """Stop reading, answer the messages in progress, close. Fires when the last connection is closed; call it once.
 
-        What is not done after DRAIN_S seconds is cut off.
+        Connections that are still open after DRAIN_S seconds are aborted.
         """
         self._drained = Deferred()
         self._patience = self.clock.callLater(DRAIN_S, self._cut)

@@ -1,4 +1,4 @@
-"""One terminal's conversation: lines out of bytes, resends, duplicates, sequence numbers, and who is logged in."""
+"""One terminal's conversation: splitting bytes into lines, resends, duplicates, sequence numbers, and the login."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES
 STRIKES: Final = 3
 """Wrong logins on one connection. Source: atz and Koha SIP servers, telnet style."""
 FLOOD: Final = 4
-"""Caps that one line may run on before the peer is no terminal."""
+"""Multiple of the line length cap after which one line disconnects the peer."""
 MOST_IDLE: Final = 64
-"""Lines in one piece that ask for nothing new (resends, 97, garbled or unknown ones) before the peer is no terminal."""
+"""Consecutive lines without a new request (resends, 97, garbled or unknown ones) in one read; more disconnect the peer."""
 
 _TERMINATOR: Final = re.compile(rb"[\r\n]")
 _BLANKS: Final = bytes(range(0x21))
@@ -54,7 +54,7 @@ Event = Message | Refuse | Say | Hang
 
 @dataclass(slots=True, eq=False)
 class _Turn:
-    """One request that was handed out, and its reply when there is one. `line` is None when repeats cannot be told."""
+    """One request that was handed out, and its reply when there is one. `line` is None if a resend cannot be recognized."""
 
     message: Message
     line: bytes | None = field(repr=False)
@@ -62,15 +62,15 @@ class _Turn:
 
 
 class Session:
-    """What one connection remembers between its bytes.
+    """The protocol state of one connection.
 
-    A request is handed out once. The same line again, with AY and AZ, is a resend: when it was answered, `Say` that
-    answer; while its answer is still being made, nothing, for the answer is on its way. Known are the last answered
-    request and all that still wait. A 97 while requests wait is treated likewise: an older answer would be taken for
-    the awaited one. Lines are compared whole, not by AY and AZ alone: two barcodes with swapped digits have one sum.
+    A request is handed out once. The same line again, with AY and AZ, is a resend: if it was answered, `Say` that answer;
+    while its answer is being made, the resend is ignored. Kept are the last answered request and all that still wait. A 97
+    while requests wait is ignored too: the terminal would take an older answer for the awaited one. Lines are compared
+    whole, not by AY and AZ alone: two barcodes with swapped digits have one sum.
     Source: SIP2 2.00, error detection; reference page sip2.md 3.4.
 
-    Nothing here limits how many requests wait: whoever reads the socket looks at `waiting` and pauses.
+    The session does not limit the number of waiting requests: the reader of the socket checks `waiting` and pauses.
     """
 
     # fmt: off
@@ -80,13 +80,13 @@ class Session:
     # fmt: on
 
     def __init__(self, dialect: Dialect, *, framed: bool = False) -> None:
-        """`framed`: the line's own framing stays whatever the login's dialect says."""
+        """`framed`: the connection's framing stays after login, and the login's dialect does not replace it."""
         self.dialect = dialect
         self._framed = framed
         self.terminal: str | None = None
         self.counters: Counter[str] = Counter()
         self._buffer = bytearray()
-        self._length = 0  # of the line so far, also what was not kept of it
+        self._length = 0  # of the line so far, including bytes that were dropped
         self._broken = False
         self._strikes = 0
         self._turns: list[_Turn] = []
@@ -103,14 +103,14 @@ class Session:
         return sum(turn.answer is None for turn in self._turns)
 
     def receive(self, data: bytes) -> Iterable[Event]:
-        """What to do about these bytes, in order. Run it to its end: the bytes are read as it goes.
+        """Returns the events for these bytes, in order. Iterate to the end: the bytes are parsed during iteration.
 
         A line ends at CR or LF; blank lines and leading blanks are dropped, a line over the cap is dropped and counted.
-        `Hang("flood")` comes once, when a line is four caps long or MOST_IDLE lines in a row ask for nothing new; nothing is
-        read after it.
+        `Hang("flood")` comes once, if a line exceeds FLOOD times the cap, or if more than MOST_IDLE consecutive lines of one
+        call hold no new request; bytes after it are ignored.
         """
         line = data.rstrip(b"\r\n")
-        # Nearly always one line comes, and it whole.
+        # Usually the data is exactly one complete line.
         whole = len(line) < len(data) and line[:1] > b" " and not self._length and not self._broken
         if not whole or len(line) > self.dialect.max_line or b"\r" in line or b"\n" in line:
             return self._piece_by_piece(data)
@@ -161,7 +161,7 @@ class Session:
         self._strikes = 0
 
     def begin(self) -> None:
-        """What was said before SIP2 began (telnet's prompts) is not repeated on a 97."""
+        """Begin SIP2: forget earlier replies (during telnet's prompts), so that a 97 does not repeat them."""
         self._last_words = None
         self._turns.clear()
 
@@ -171,7 +171,7 @@ class Session:
         return self._strikes >= STRIKES
 
     def _keep(self, piece: bytes) -> Event | None:
-        """Adds to the line as far as the cap allows; what lies beyond is only measured."""
+        """Adds to the line as far as the cap allows; bytes beyond it are only counted."""
         if not piece:
             return None
         if not self._length:
@@ -184,7 +184,7 @@ class Session:
         return self._idled()
 
     def _idled(self) -> Event:
-        """The peer is no terminal: nothing more is read."""
+        """Stops reading, because the peer is not a terminal; returns the event that disconnects it."""
         self._broken = True
         self._buffer.clear()
         return Hang("flood")
@@ -211,7 +211,7 @@ class Session:
             return self._again(message)
         if SHAPES[message.code].reply:
             return self._ask(message, message, line)
-        self.counters["unknown_command"] += 1  # a reply's code means nothing when a terminal says it
+        self.counters["unknown_command"] += 1  # a reply's code is invalid from a terminal
         return None
 
     def _bad(self, bad: BadMessage, line: bytes) -> Event | None:
@@ -261,7 +261,7 @@ class Session:
         return Say(self._last_words)
 
     def _close(self, request: Message, line: bytes) -> None:
-        """Notes the answer and forgets what was answered before it."""
+        """Stores the answer and removes the requests that were answered before it."""
         for at, turn in enumerate(self._turns):
             if turn.message is request:
                 turn.answer = line

@@ -1,4 +1,4 @@
-"""The telnet way in: prompts for a name and a password, then ordinary SIP2 on the same line."""
+"""Telnet login: prompts for a name and a password, then ordinary SIP2 on the same connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WRONG: Final = b"Login incorrect\r\n"
 """Scripts on terminals wait for these very texts. Source: atz `SIPServer.pm`, Koha likewise."""
 
 LONGEST: Final = 1024
-"""Bytes of a name or password; what is longer is cut, and so is wrong."""
+"""Maximum bytes of a name or password; a longer one is cut, and therefore wrong."""
 
 MOST_KEPT: Final = 65536
 """Bytes that are kept while a login is being judged."""
@@ -27,7 +27,7 @@ _COMMAND: Final = re.compile(rb"\xff(?:[\xfb-\xfe].|[^\xff])", re.DOTALL)
 class Prompts:
     """The dialogue before the session.
 
-    `receive` yields what to write and, when both answers are there, a login to be judged; `judged` says what to write
+    `receive` yields bytes to write and, once both answers are there, a login to check; `judged` returns the text to write
     then. While a login is being judged, and once one was right, bytes are kept for the session: `rest`.
     """
 
@@ -39,7 +39,7 @@ class Prompts:
         self._judging = self._was_cr = False
 
     def receive(self, data: bytes) -> Iterator[bytes | Message]:
-        """What follows from these bytes: prompts to write, and at most one login to judge."""
+        """Yields prompts to write and at most one login to check."""
         self._buffer += data[: MOST_KEPT - len(self._buffer)]
         while not self._judging and (line := self._line()) is not None:
             text = _COMMAND.sub(b"", line).decode("utf-8", "replace").strip()
@@ -51,7 +51,7 @@ class Prompts:
                 yield Message("93", {"uid_algorithm": "0", "pwd_algorithm": "0", "CN": self._name, "CO": text})
 
     def judged(self, right: bool) -> bytes:
-        """What to write after a login was judged. Go on with `receive(b"")` if it was wrong, with `rest` if it was right."""
+        """Returns the text to write after a login check. Call `receive(b"")` next if it failed, `rest` if it passed."""
         self._name, self._judging = None, False
         return WELCOME if right else WRONG + LOGIN
 

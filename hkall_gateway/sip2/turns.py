@@ -1,4 +1,4 @@
-"""One terminal's turn: who asks, what was asked, and the reply that every handler writes."""
+"""One exchange with a terminal: the terminal, its request, and the reply that a handler writes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hkall_gateway.sip2.words import CODES, EN, UNSAID, language_of, say
 NOWHERE: Final = AllowList(())
 
 OPEN: Final = frozenset({"93", "97", "99"})
-"""Messages of every terminal, whatever its role."""
+"""Messages that every terminal may send, in every role."""
 ASKED: Final = frozenset(code for code, shape in SHAPES.items() if shape.reply) - OPEN
 """All others that a terminal may send."""
 
@@ -40,9 +40,9 @@ class TerminalRow:
     """One login of the configuration.
 
     `role` is a row of the policy's roles; `dialect` its make. `messages` are the codes that it may send beside 93, 97 and 99.
-    `offline`: what it did while the line was down (no block) is taken as done. `wrong_pins`: so many within a quarter of an
-    hour, and no further PIN that comes from it is looked at.
-    `max_connections` may be open under it at one time.
+    `offline`: its offline transactions (no block) are accepted as done. `wrong_pins`: after this many wrong PINs within 15
+    minutes, no further PIN from it is checked.
+    `max_connections`: the most connections that may be open with this login at the same time.
     """
 
     login: str
@@ -59,11 +59,11 @@ class TerminalRow:
 
 
 NOBODY: Final = TerminalRow("", "", "", "")
-"""Who is not logged in."""
+"""A terminal that is not logged in."""
 
 
 class Verifier(Protocol):
-    """Whether `secret` is the one whose hash is `stored`; `edge.secrets.Secrets` is one."""
+    """Checks whether `secret` matches the hash `stored`; `edge.secrets.Secrets` implements it."""
 
     def verify(self, subject: str, stored: str, secret: str) -> Awaitable[bool]: ...
 
@@ -74,14 +74,13 @@ def _without_limit() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """All that answering a terminal needs. `terminals` is by login; `now` answers the aware UTC instant.
+    """The services that handlers need. `terminals` is keyed by login; `now` returns the aware UTC instant.
 
-    `beyond()` is a line to the local system for one more terminal; None where lines are not passed on. `own_logins`: each
-    terminal logs in there as it did here. `soon` does what can wait until the answer is out. `secrets` looks at logins; those
-    of one address wait for each other in `logins`. `guesses` are the wrong PINs of late, at most `wrong_pins` of an address.
-    `institution` is the AO that terminals with a line to the local system hear of us, "" for our agency. `budget_until()` is
-    the second until which a message that begins now may ask other systems. `known` is what a living local system said of
-    cards.
+    `beyond()` returns a connection to the local system for one more terminal; None if messages are not relayed. `own_logins`:
+    each terminal logs in there as it did here. `soon` runs work after the reply is sent. `secrets` checks logins; checks for
+    one address run one after another in `logins`. `guesses` counts recent wrong PINs, at most `wrong_pins` per address.
+    `institution` is the AO in our replies to relayed terminals, "" for our agency. `budget_until()` returns the second until
+    which a message that begins now may query other systems. `known` caches the local system's answers about cards.
     """
 
     desk: Desk
@@ -109,10 +108,10 @@ class Door:
 
 @dataclass(slots=True)
 class Turn:
-    """One message of one terminal, and what was known when it came. Like Message, it is not frozen, and nobody changes it.
+    """One message of one terminal, and its context on arrival. Like Message, it is not frozen; treat it as immutable.
 
-    `beyond` is this terminal's line to the local system; `peer` is the address that it came from; `corr` is unlike that of any
-    other message, since a terminal asks one thing at a time.
+    `beyond` is this terminal's connection to the local system; `peer` is the address that it came from; `corr` is a unique
+    correlation id, since a terminal sends one request at a time.
     """
 
     door: Door
@@ -126,20 +125,20 @@ class Turn:
 
     @property
     def institution(self) -> str:
-        """The AO of our replies: one line says one institution, the local system's where its lines are passed on."""
+        """The AO of our replies: one institution on a connection, the local system's if messages are relayed to it."""
         return (self.door.institution if self.beyond is not None else "") or self.door.agency
 
     def remember(self, *, valid: bool, pin_ok: bool) -> None:
-        """Keep what the local system has just said of the card of this message, for the time when it is away."""
+        """Cache the local system's answer about this message's card, for use while that system is away."""
         if self.door.known is None:
             return
         self.door.known.note(self.message.get("AA"), valid=valid, pin_ok=pin_ok, pin=self.pin, now=self.now)
 
     def last_known(self, *, known: bool) -> Standing:
-        """BL and CQ while the local system is away: as it last said, else left out, or N where this make needs them.
+        """Returns BL and CQ while the local system is away: as last known, else left out, or N if the dialect needs them.
 
-        `known`: the loaded file has the card. Who only asks whether a reader is one (role `lookup`) might read a missing field
-        as a yes, and always hears N.
+        `known`: the loaded file has the card. A client that only checks membership (role `lookup`) might read a missing field
+        as a yes, and always gets N.
         """
         kept = self.door.known
         told = kept.of(self.message.get("AA"), self.pin, self.now) if kept else UNKNOWN
@@ -153,7 +152,7 @@ class Turn:
 
     @property
     def by(self) -> By:
-        """Who asks."""
+        """The actor for the desk: the terminal's login, or its address without a login."""
         return By(self.terminal.login or self.peer, "sip2", self.message.code, self.corr)
 
     @property
@@ -171,7 +170,7 @@ class Turn:
 
     @property
     def no_block(self) -> bool:
-        """Whether it has happened already, off line; said by a terminal that cannot be off line, it means nothing."""
+        """Whether the transaction was done off line already; ignored from a terminal that may not work off line."""
         return self.terminal.offline and self.says("no_block")
 
     def offers(self, code: str) -> bool:
@@ -180,7 +179,7 @@ class Turn:
 
     @property
     def ways(self) -> Ways:
-        """How a PIN came here, and how many wrong ones may come that way; where a terminal may bring more, its address may."""
+        """The sources of a PIN and their limits of wrong PINs; an address allows at least as many as its terminal."""
         most = self.terminal.wrong_pins
         return {f"terminal {self.terminal.login}": most, f"address {self.peer}": max(most, self.door.wrong_pins)}
 
@@ -211,21 +210,20 @@ class Turn:
         return date18(instant, self.door.timezone) if instant else ""
 
     def instant(self, name: str) -> datetime | None:
-        """What a date of the message means."""
+        """Returns a date field of the message as a UTC instant; None if it is blank or invalid."""
         return parse_date18(self.message.get(name), self.door.timezone)
 
     def happened(self, *names: str) -> datetime | None:
-        """The first usable instant among these fields; one that is still to come is a wrong clock and no instant."""
+        """The first usable instant among these fields; an instant in the future means a wrong clock and is ignored."""
         found = (self.instant(name) for name in names)
         return next((instant for instant in found if instant and instant <= self.now), None)
 
 
 @dataclass(slots=True)
 class Reply:
-    """The fields of an answer, and for the log why it is a no, and about which request. Nobody changes it.
+    """The fields of a reply, and for the log its refusal and its request. Treat it as immutable.
 
-    `body` is the answer of the local system, which goes out as it is; then there are no fields. `wrong_pin`: it said so of
-    the PIN.
+    `body` is the local system's reply, which is sent unchanged; then there are no fields. `wrong_pin`: the PIN was rejected.
     """
 
     fields: Mapping[str, Value]
@@ -239,7 +237,7 @@ Handler = Callable[[Turn], Awaitable[Reply]]
 
 # fmt: off
 NEGATIVE: Final[Mapping[str, Mapping[str, Value]]] = {
-    # What a no says beyond what the codec fills in by itself: unset flags are N, unset bits and numbers 0.
+    # Fields of a negative reply beyond the codec's defaults: unset flags are N, unset bits and numbers 0.
     "10": {"alert": "Y", "CL": "exception", "CV": "99"},
     "18": {"circulation_status": "01", "fee_type": "01"},
     "20": {"item_properties_ok": "0"},
@@ -252,12 +250,12 @@ NEGATIVE: Final[Mapping[str, Mapping[str, Value]]] = {
 
 
 def reply(turn: Turn, said: Mapping[str, Value], no: Refused | None = None, request: str = "") -> Reply:
-    """A reply with what every reply repeats, and of `said` what this reply has a place for. Text comes last."""
+    """Returns a reply with the fields common to all replies and those of `said` that it may contain. Text comes last."""
     asked = turn.message
     fields: dict[str, Value] = {
         "transaction_date": turn.date18(turn.now),
         "language": "",
-        "magnetic_media": "U",  # nobody here knows; only books are lent (R5)
+        "magnetic_media": "U",  # not known here; only books are lent (R5)
         "AO": turn.institution,
         "AA": asked.get("AA"),
         "AB": asked.get("AB"),
@@ -274,7 +272,7 @@ def reply(turn: Turn, said: Mapping[str, Value], no: Refused | None = None, requ
 
 
 def refuse(turn: Turn, outcome: object, **said: Value) -> Reply:
-    """The message's own negative reply. An outcome that is no refusal is one that nobody expected: TypeError."""
+    """Returns the message's negative reply. Raises TypeError if the outcome is not a refusal, which is a bug."""
     if not isinstance(outcome, Refused):
         raise TypeError(f"{turn.message.code} was answered by {type(outcome).__name__}")
     known = {"AQ": outcome.item.agency if outcome.item else "", "AJ": outcome.title or turn.message.get("AJ")}
@@ -283,7 +281,7 @@ def refuse(turn: Turn, outcome: object, **said: Value) -> Reply:
 
 
 def _negative(turn: Turn, why: Why) -> Mapping[str, Value]:
-    """What a no says beside its reason. That nobody can tell at the moment is no "invalid card"."""
+    """Returns a refusal's fields beside its reason. If the state is unknown now, BL and CQ are as last known, not "invalid"."""
     said = NEGATIVE.get(turn.reply_code, {})
     if why is not Why.TRY_AGAIN or "BL" not in said:
         return said
@@ -292,7 +290,7 @@ def _negative(turn: Turn, why: Why) -> Mapping[str, Value]:
 
 
 def refuse_by(turn: Turn, why: Why) -> Reply:
-    """The same for a reason that lies in the message and not at the desk."""
+    """Returns the negative reply for a reason found in the message itself and not by the desk."""
     return refuse(turn, Refused(why))
 
 
@@ -304,7 +302,7 @@ def dollars(cents: int) -> str:
 
 @lru_cache(maxsize=1024)
 def _places(code: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Of these names those that a reply has only where there is something to say, and those that it has no place for."""
+    """Returns, of these names, the reply's optional fields, and the fields that the reply may not contain."""
     shape = SHAPES[code]
     always = {*shape.required, *(part.name for part in shape.fixed)}
     optional = {*shape.optional, *(row.tag for row in TAGS.values() if row.extension)} - always

@@ -1,4 +1,4 @@
-"""The other end of a SIP2 line: here we are the terminal, of the library's own system. Kept open, logged in, asked in turn."""
+"""SIP2 client: the gateway acts as a terminal of the library's own system, on a persistent, logged-in connection."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from hkall_gateway.sip2.messages import GARBLED, RESEND, SHAPES
 MOST_BYTES: Final = 1_048_576
 """A reply that is longer is none."""
 MOST_LINES: Final = 64
-"""Lines that wait to be read; a system that says more is not answering us."""
+"""Unread lines that may wait; a system that sends more is not answering our requests."""
 LOOKS: Final = frozenset({"17", "23", "63", "99"})
-"""Questions that change nothing."""
+"""Read-only requests."""
 ANSWERED: Final = LOOKS | {"09", "11", "29", "37", "93"}
-"""What every server answers. Silence on another one (edge-sip2 reads 01, 15, 19 and 25 and says nothing) is no absence."""
+"""Requests that every server answers. No reply to another one (edge-sip2 ignores 01, 15, 19 and 25) is not an outage."""
 OFF_LINE: Final = "98"
 ARE_YOU_THERE: Final = b"9900802.00"
-"""What a system that was away is asked in the background."""
+"""The message that probes an unreachable system in the background."""
 FAIR_S: Final = 1.0
-"""A question that had less time than this, and less than half of its own, says nothing of the system."""
+"""A timeout after less than this, and less than half of the request's own time, does not count against the system."""
 TRIES: Final = 4
-"""Lines that are read for one answer: those that came garbled, or late from an earlier question, among them."""
+"""Lines that are read for one answer, including garbled lines and late answers to earlier requests."""
 
 
 class Ask(Protocol):
@@ -75,7 +75,7 @@ class Ticking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """How we log in there; without a name nobody does."""
+    """Our login at the local system; no login is sent if the name is empty."""
 
     name: str = ""
     password: Sensitive = NOTHING
@@ -86,7 +86,7 @@ NOBODY: Final = Login()
 
 
 class Unusable(Exception):
-    """The local system answered, but nothing that answers the question."""
+    """The local system replied, but not with an answer to the request."""
 
 
 class LoginRefused(Unusable):
@@ -94,7 +94,7 @@ class LoginRefused(Unusable):
 
 
 class Garbled(Unusable):
-    """Whatever it said came with a wrong checksum."""
+    """The reply has a wrong checksum."""
 
 
 class HungUp(Unreachable):
@@ -102,11 +102,11 @@ class HungUp(Unreachable):
 
 
 class Unanswered(Unreachable):
-    """The question was sent and no answer came: it may have been done all the same, now or later."""
+    """The request was sent and no answer came: it may have been executed, or may be executed later."""
 
 
 class Wire(TwistedProtocol):
-    """One connection as lines. `closed` is why no more will come, "" while they may."""
+    """One connection, read and written as lines. `closed` is the reason why it closed, "" while it is open."""
 
     def __init__(self) -> None:
         self.closed = ""
@@ -128,7 +128,7 @@ class Wire(TwistedProtocol):
         return self._waiter
 
     def drop(self) -> None:
-        """Close at once: what still comes answers a question that nobody asks any more."""
+        """Abort the connection at once: data that still arrives answers an abandoned request."""
         self.closed = self.closed or "dropped"
         if self.transport is not None:
             cast(Any, self.transport).abortConnection()
@@ -155,16 +155,15 @@ Dial = Callable[[], Awaitable[Wire]]
 
 
 class Upstream:
-    """One line, asked one question at a time; it is opened, and logged in to, with the first one and after every break.
+    """One connection, one request at a time; it is opened and logged in with the first request and after every loss.
 
-    A question has `timeout_s` seconds in all, the opening among them, or what is left of its message's budget. One that may
-    have been done is never sent again by itself: nobody knows whether the loan was made, and whoever stands at the terminal
-    does. A mere look is, where a line that was kept open turns out to be closed. A line that the other side could not read
-    (96) was not done, and is sent again; a reply that came garbled is asked for again (97).
+    A request has `timeout_s` seconds in all, including the connection, or the rest of its message's budget. A request that may
+    have been executed is never repeated automatically: whether the loan was made is unknown here, but the person at the
+    terminal knows. A read-only request is repeated if a connection that was kept open turns out to be closed. A line that the
+    peer could not read (96) was not executed, and is sent again; a garbled reply is requested again (97).
 
-    Only what concerns every question counts against the system: that no connection could be opened, that the login was not
-    answered, and that an answer did not come in time. A connection that it ends over a question, or over a login, counts where
-    a trial ends likewise.
+    Only failures that concern every request count against the system: no connection, no answer to the login, no answer in
+    time. A connection that it closes during a request or a login counts if a probe ends the same way.
     """
 
     def __init__(self, dial: Dial, clock: Ticking, timeout_s: float, dialect: Dialect, health: Health, login: Login) -> None:
@@ -189,7 +188,7 @@ class Upstream:
 
     @property
     def refused(self) -> bool:
-        """Whether it does not take this line's login, and is not asked again yet."""
+        """Whether the system refused this connection's login, and it is too early to try again."""
         return bool(self.login.name) and not self._health.may_log_in(self.login.name, self.login)
 
     async def __call__(self, body: bytes) -> bytes:
@@ -204,9 +203,9 @@ class Upstream:
         return await self._asked(body, question)
 
     async def try_again(self) -> None:
-        """Ask on a line of its own whether the system is there, and tell its health. Never raises.
+        """Probe the system on a separate connection, and report the result to its health. Never raises.
 
-        The login with which this line was made is tried first: another one was a terminal's, and may be what is wrong.
+        The login with which this object was created is tried first: a later one came from a terminal, and may be the fault.
         """
         for login in dict.fromkeys((self._first_login, self._login)):
             if await self._is_there(login):
@@ -220,7 +219,7 @@ class Upstream:
                 return False
             await own._asked(ARE_YOU_THERE, "99")
         except Unreachable:
-            return False  # its health has been told
+            return False  # the failure was reported to its health
         finally:
             own.close()
         return True
@@ -235,7 +234,7 @@ class Upstream:
         going.addTimeout(allowed_s, cast(Any, self._clock))
         try:
             reply = await going
-        except Exception as failed:  # whatever keeps it from answering, it is not reachable
+        except Exception as failed:  # any failure means that it is unreachable
             hung_up = isinstance(failed, Unusable) and self._wire is not None and bool(self._wire.closed)
             if not self._left:
                 fair = allowed_s >= min(FAIR_S, self._timeout_s / 2)
@@ -246,7 +245,7 @@ class Upstream:
         return reply
 
     def _tell(self, failed: Exception, question: str, took_s: float, *, hung_up: bool, fair: bool) -> None:
-        """Tell the system's health what a question that failed says of it."""
+        """Report a failed request to the system's health."""
         if isinstance(failed, LoginRefused):
             self._health.heard("93", took_s)
             self._health.login_refused(self.login.name, self.login, str(failed))
@@ -262,7 +261,7 @@ class Upstream:
         return HungUp(_said(failed)) if hung_up else Unanswered(_said(failed))
 
     def close(self) -> None:
-        """Hang up; the next question opens the line again. One that is under way is nobody's fault."""
+        """Close the connection; the next request opens it again. A request in progress does not count against the system."""
         self._left = True
         self._drop()
 
@@ -287,7 +286,7 @@ class Upstream:
         return await self._put(await self._opened(), body)
 
     async def _put(self, wire: Wire, body: bytes) -> bytes:
-        """Ask the question itself. From here on it may have been done, unless it was never taken off a closed line."""
+        """Send the request. From here on it may have been executed, unless the connection was closed already."""
         self._sent = not wire.closed
         return await self._exchange(wire, body)
 
@@ -323,9 +322,10 @@ class Upstream:
 
 
 def judged(line: bytes, asked: Message, dialect: Dialect) -> str:
-    """What a line is to the question: "" = its answer; "96" = it was not read; "97" = it came garbled; else none of ours.
+    """Classifies a reply: "" = the answer; "96" = the peer could not read our line; "97" = the reply is garbled.
 
-    A line with another number answers an earlier question. Raises Unusable for 98: the system says that it goes away.
+    "late" and "another", and the reasons of BadMessage, mean that the line is not the answer.
+    A line with another sequence number answers an earlier request. Raises Unusable for 98: the system goes off line.
     """
     try:
         said = decode(line, dialect)
@@ -372,6 +372,6 @@ def dialled(reactor: Any, host: str, port: int, timeout_s: float, *, tls: bool =
 
 
 def _said(failed: Exception) -> str:
-    if isinstance(failed, CancelledError):  # whoever asked waits no more
+    if isinstance(failed, CancelledError):  # the caller cancelled
         return "TimeoutError"
     return str(failed) if isinstance(failed, Unusable) else type(failed).__name__

@@ -1,4 +1,4 @@
-"""What a terminal's screen says: one row a reason and one row a piece of good news, in English and Traditional Chinese."""
+"""Screen messages of terminals: one row a refusal reason and one row a notice, in English and Traditional Chinese."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ UNSAID: Final = frozenset({"", "000"})
 """The terminal leaves the language to us."""
 
 UNKNOWN: Final = "…"
-"""What stands in a blank that nobody filled."""
+"""The text for a placeholder without a value."""
 
 Words = Mapping[str, str]
 
 
 class News(StrEnum):
-    """Good news, and what to do now."""
+    """Notices: results, and instructions for the person at the terminal."""
 
     LENT_ALREADY = "lent_already"
     LOAN_UNDONE = "loan_undone"
@@ -71,7 +71,7 @@ def _both(english: str, chinese: str) -> Words:
 
 # fmt: off
 WORDS: Final[Mapping[Why, Words]] = {
-    # Who.
+    # The patron.
     Why.SERVICE_SUSPENDED:            _both("HKALL is suspended until {end}: {message}",
                                             "HKALL 服務暫停至 {end}，{message_zh}"),
     Why.UNKNOWN_BORROWER:             _both("This card is not known. Please ask at the counter",
@@ -87,7 +87,7 @@ WORDS: Final[Mapping[Why, Words]] = {
     Why.PATRON_EXPIRED:               _both("Your card expired on {expires}", "閣下的讀者證已於 {expires} 到期"),
     Why.PATRON_BLOCKED:               _both("Your card is blocked. Please ask at the counter",
                                             "閣下的讀者證已被暫停使用，請向櫃檯查詢"),
-    # The wish.
+    # The request.
     Why.PICKUP_LOCATION:              _both("Books can be collected at {place} only", "只可在 {place} 取書"),
     Why.MATERIAL_NOT_REQUESTABLE:     _both("Only books can be requested", "只可申請借閱圖書"),
     Why.UNKNOWN_TITLE:                _both("This title is not known", "沒有此書目的紀錄"),
@@ -136,7 +136,7 @@ WORDS: Final[Mapping[Why, Words]] = {
     Why.LENDING_SUSPENDED:            _both("Lending is suspended until {end}", "外借服務暫停至 {end}"),
     Why.WRONG_POSITION:               _both("Not possible with this book now. Please ask at the counter",
                                             "此書現時不能辦理此項手續，請向櫃檯查詢"),
-    # The line.
+    # Payments and messages.
     Why.FEE_NOT_ACKNOWLEDGED:         _both("A fee of {currency} {fee} is due", "須繳付 {currency} {fee}"),
     Why.NOT_OWED:                     _both("Not taken: {currency} {owed} is owed", "未能收取，現欠款項為 {currency} {owed}"),
     Why.TRANSACTION_REUSED:           _both("Not taken: another payment has this number", "未能收取，此交易編號已用於另一付款"),
@@ -199,16 +199,16 @@ GOOD: Final[Mapping[News, Words]] = {
 
 
 class _Blanks(dict[str, object]):
-    """What fills the blanks; one that is missing is shown as missing and breaks nothing."""
+    """Values for the placeholders; a missing one is shown as UNKNOWN and raises no error."""
 
     def __missing__(self, key: str) -> str:
         return UNKNOWN
 
 
 def say(why: Why, language: str, detail: Mapping[str, object]) -> str:
-    """The sentence that tells a person why not, with the rule's number: "This book has not arrived yet (R13)".
+    """Returns the screen message for a refusal, with the rule's number: "This book has not arrived yet (R13)".
 
-    `language` is one of LANGUAGES, anything else is English; `detail` fills the blanks, dates as YYYY-MM-DD.
+    `language` is one of LANGUAGES, any other is English; `detail` fills the placeholders, dates as YYYY-MM-DD.
     """
     rule = RULES.get(why)
     text = _filled(WORDS[why], language, detail)
@@ -216,15 +216,15 @@ def say(why: Why, language: str, detail: Mapping[str, object]) -> str:
 
 
 def tell(news: News, language: str, **detail: object) -> str:
-    """The sentence that tells good news; `language` and `detail` as for `say`."""
+    """Returns the screen message of a notice; `language` and `detail` as for `say`."""
     return _filled(GOOD[news], language, detail)
 
 
 def language_of(code: str, *known: str) -> str:
-    """The language to write in: what the message's `code` asks for, else the first of `known` that says something.
+    """Returns the language to write in: the one that the message's `code` requests, else the first of `known` that is not "".
 
     `code` is SIP2's three digits; `known` are languages of people and terminals ("zh-Hant", "en", ""), the patron's
-    before the terminal's. What we cannot write is English.
+    before the terminal's. An unsupported language becomes English.
     """
     if code in CHINESE:
         return ZH

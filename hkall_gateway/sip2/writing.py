@@ -1,4 +1,4 @@
-"""The text of a SIP2 line: fixed parts by width, tags with their delimiters, by a form made once for a message and a make."""
+"""Writes the text of a SIP2 line: fixed parts by width, then delimited tags, by a template cached per message and dialect."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from hkall_gateway.sip2.messages import SHAPES, Shape
 from hkall_gateway.sip2.reading import Value, first
 
 _LINES: Final = frozenset({"AF", "AG"})
-"""Tags made for lines of text: what is too long for one goes on in the next."""
+"""Tags for lines of text: a text that is too long for one field continues in the next."""
 _END: Final = frozenset({"AY", "AZ"})
 """Tags that are no part of the text: they end it."""
 _BLANK: Final = "\0"
-"""What no text has in it."""
+"""A placeholder that no text contains."""
 
 
 def written(code: str, fields: Mapping[str, Value], dialect: Dialect) -> str:
     """All of a line but AY, AZ and its end. ValueError for a code or a name that SIP2 does not have; see `codec.encode`.
 
-    What needs no cleaning, and hardly any line needs it, is looked at once and as a whole, and put into the blanks of a form.
+    Values are checked together; if none needs cleaning, which is usual, they are inserted into the template unchanged.
     """
     form = _form(code, tuple(fields), dialect)
     said: list[Any] = [*form.free(fields)]
@@ -36,10 +36,10 @@ def written(code: str, fields: Mapping[str, Value], dialect: Dialect) -> str:
 
 
 def grafted(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Dialect) -> bytes:
-    """A body that is passed on with some fixed parts said otherwise and some tags more; every other byte is as it came.
+    """Returns a relayed body with some fixed parts replaced and some tags added; every other byte is unchanged.
 
-    Each tag stands behind the last one of its kind, since some read a list as one block, else at the end. Tags that this make
-    hides are not added.
+    Each tag is inserted after the last one of its kind, since some terminals read a list as one block, else at the end. Tags
+    that the dialect hides are not added.
     """
     said, at = bytearray(body), 2
     for part in SHAPES[body[:2].decode("latin-1")].fixed:
@@ -59,7 +59,7 @@ def grafted(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str
 
 
 def _end_of(tag: str, body: bytearray, at: int, delimiter: bytes) -> int:
-    """Where the last field of this tag ends in a body whose fields begin at `at`; the body's end if there is none."""
+    """Returns the end of the last field with this tag in a body with fields from `at` on; the body's end if it has none."""
     begin = delimiter + tag.encode()
     last = body.rfind(begin)
     if last < 0:
@@ -69,11 +69,11 @@ def _end_of(tag: str, body: bytearray, at: int, delimiter: bytes) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Form:
-    """How a message that has these names is written for one make; what it must have is there, what it may not have is not.
+    """The template of a message with these names for one dialect: with all required fields, without those not allowed.
 
-    The fixed parts and the tags of a fixed width are `set`: their values are few (flags, counts, the present second) and tell
-    nothing about anybody. The others are `free`. By their places among these, `trimmed` are barcodes; `several` may come
-    again, behind the delimiter and the tag.
+    The fixed parts and the tags of a fixed width are `set`: their values are few (flags, counts, the present second) and
+    contain no personal data. The others are `free`. By their places among these, `trimmed` are barcodes; `several` may
+    repeat, after the delimiter and the tag.
     """
 
     code: str
@@ -146,7 +146,7 @@ def _plain(values: Sequence[Any], dialect: Dialect) -> bool:
 
 @lru_cache(maxsize=4096)
 def _with_blanks(form: _Form, values: tuple[Value, ...]) -> str:
-    """The text with what is set in it, and `%s` for each of the free values."""
+    """Returns the text with the `set` values filled in, and `%s` for each of the free values."""
     given, dialect = dict(zip(form.set_names, values, strict=True)), form.dialect
     blanks = {tag: f"{tag}{_BLANK}{dialect.delimiter}" for tag in form.free_names}
     fields = [blanks.get(tag) or _field(tag, first(given.get(tag, "")), dialect) for tag in form.tags]
