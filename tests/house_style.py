@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 PACKAGE: Final = Path(__file__).parent.parent / "hkall_gateway"
-ALLOWED: Final = 0.13
-"""Share of all docstrings. It is lowered with each room that is rewritten, to 0.05."""
+ALLOWED: Final = 0.05
+"""Share of all docstrings: a few of these words are the plain ones where they stand."""
 RIDDLE: Final = re.compile(
     r"\b(who|whom|whose|whoever|nobody|somebody|anybody|everybody|whatever|nothing|anything)\b"
     r"|\bwhat (is|was|it|we|they|a|an|the|came|leaves|every|others|there|people|staff)\b"

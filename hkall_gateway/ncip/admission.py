@@ -1,4 +1,4 @@
-"""Who asks, and may they: a secret, a token, a certificate or an address is bound to the one agency that it may speak for."""
+"""Authentication and rate limits of NCIP callers: a secret, token, certificate or address is bound to exactly one agency."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ WRONG_PROOFS: Final = 10
 """Wrong proofs for one agency from one address within a quarter of an hour; then none is looked at."""
 WRONG_PROOFS_OF_AN_ADDRESS: Final = 100
 LONGEST_CLAIM: Final = 40
-"""So much of an agency that nobody knows is kept and logged: who set a partner up wrongly sees what it says of itself."""
+"""Characters of a claimed agency that are kept and logged, so that a wrongly configured partner can be recognised."""
 
 
 async def authenticated(door: Door, message: Message, peer: Peer) -> Caller | Trouble:
-    """Who asks: the agency named, if it brings the proof bound to it and comes from an address of its own.
+    """Return the caller that a document authenticates as, or the Problem to answer with.
 
-    Where no agency is named, a proof that came with the HTTP request names it, or else the row of a caller that says so.
-    Whatever is wrong with a proof, the answer is the same; wrong ones are counted by address and the agency that is claimed.
+    The named agency must present the proof bound to it and connect from one of its own addresses. If the document names no
+    agency, the HTTP credentials identify it, or else a caller with `without_header` set. All wrong proofs get the same
+    answer; they are counted by address, and by address and claimed agency.
     """
     claimed, credentials = door.known(message.text("InitiationHeader/FromAgencyId/AgencyId")), shown(peer.authorization)
     rows = _claimants(door, claimed, credentials, peer)
@@ -46,7 +47,7 @@ async def authenticated(door: Door, message: Message, peer: Peer) -> Caller | Tr
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """What a document and its request bring as proof: the document's secret, the Authorization header, and the peer."""
+    """The proofs that come with a document: its secret, the Authorization header of its request, and the peer."""
 
     secret: str = field(repr=False)
     http: Shown | None
@@ -54,13 +55,17 @@ class Offered:
 
 
 def _was_wrong(no: Trouble, offered: Offered) -> bool:
-    """Whether a no counts as a wrong proof. Many HTTP clients send nothing until they are challenged: that is no guess."""
+    """Whether a refusal counts as a wrong proof.
+
+    A challenged request without credentials does not count: many HTTP clients send credentials only after a challenge.
+    """
     nothing = not offered.secret and offered.http is None
     return no.problem != problems.TRY_LATER and not (no.challenge and nothing)
 
 
 def _claimants(door: Door, claimed: str, http: Shown | None, peer: Peer) -> tuple[Caller, ...]:
-    """The rows that a document may be of: the one that it names, else those that its proof, or its silence, may stand for."""
+    """The rows of callers that may have sent a document: the one that it names, else those that its HTTP credentials name,
+    else those with `without_header`."""
     if claimed:
         return tuple(filter(None, [door.callers.get(claimed)]))
     near = [row for row in door.callers.values() if admitted(row.allow_from, peer.address)]
@@ -80,7 +85,7 @@ def _login(row: Caller) -> str:
 
 
 def _schemes(door: Door, peer: Peer) -> frozenset[str]:
-    """The schemes by which somebody at this address may prove who it is."""
+    """The HTTP authentication schemes that callers at this address may use."""
     return _of(tuple(row for row in door.callers.values() if admitted(row.allow_from, peer.address)))
 
 
@@ -130,12 +135,12 @@ def _proved(caller: Caller, offered: Offered) -> bool:
 
 
 def _by_address(caller: Caller, offered: Offered) -> bool:
-    """Whether its address is proof enough: its row says so, and nothing else came that is wrong."""
+    """Whether the address alone authenticates this caller: `by_address` is set, and no other proof was sent."""
     return caller.by_address and not offered.secret and offered.http is None
 
 
 async def _proved_by_http(door: Door, caller: Caller, offered: Offered) -> bool | None:
-    """Whether the Authorization header proves this caller; None where nobody can tell now."""
+    """Whether the Authorization header authenticates this caller; None if the keys to verify it are not available now."""
     http, proof = offered.http, caller.http
     if http is None or http.scheme not in proof.schemes or not http.secret:
         return False
@@ -151,13 +156,13 @@ async def _proved_by_http(door: Door, caller: Caller, offered: Offered) -> bool 
 
 
 async def _compared_with_nobodys(door: Door, http: Shown, peer: Peer) -> bool:
-    """No. A name that nobody has costs a hash too: the time does not tell which names there are."""
+    """Returns False after verifying a decoy hash, so that the response time does not reveal which names exist."""
     await door.verify(f"ncip nobody at {peer.address}", DECOY, http.secret)
     return False
 
 
 def misaddressed(door: Door, message: Message) -> Trouble | None:
-    """The no to a document that is for somebody else; None where it names us, or nobody."""
+    """The Problem for a document that is addressed to another agency; None if it names us or no agency."""
     named = message.texts("InitiationHeader/ToAgencyId/AgencyId")
     ours = {name.casefold() for name in (door.agency, *door.other_names)}
     if not named or any(name.casefold() in ours for name in named):
@@ -166,7 +171,7 @@ def misaddressed(door: Door, message: Message) -> Trouble | None:
 
 
 def overdone(door: Door, caller: Caller, service: str) -> Trouble | None:
-    """The no to a look-up that comes too soon after too many others; None for one that may be answered."""
+    """The Problem for a look-up above the caller's limit per minute; None if it may be answered."""
     if SHAPES[service].kind != "L" or door.rate.admits(caller.agency, caller.lookups_per_minute, door.now()):
         return None
     return Trouble(problems.TRY_LATER, f"{caller.lookups_per_minute} look-ups a minute are agreed; ask again in a minute")

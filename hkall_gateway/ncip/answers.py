@@ -1,7 +1,7 @@
-"""The payload of a reply: all that an outcome says, and of it what the reply to this service has a place for.
+"""The payload of a reply: the facts of an outcome, reduced to the elements that the reply to this service may hold.
 
-The command and the notification of one event share their handler: a notification's reply has no place for anything, and so
-stays empty, which means success.
+The command and the notification of one event share their handler. The reply to a notification may hold no payload; an empty
+one means success.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hkall_gateway.ncip.replies import Frame
 from hkall_gateway.rules.vocabulary import ItemKey
 
 Said = Fields | Refused | Trouble
-"""What a service answers: the payload of the reply, the desk's no, or a Problem of its own."""
+"""The result of a service's handler: the payload of the reply, a refusal by the desk, or a Problem of the handler's own."""
 
 Answerable = Answered | Changed | StatusSet | Billed
 
@@ -31,7 +31,7 @@ KEPT: Final = "ILL Request Id"
 
 
 def answer(call: Call, outcome: Answerable) -> Said:
-    """The reply to a call: a no as it is, else what there is a place for, in the identities that the asker itself uses."""
+    """The reply to a call: a refusal unchanged, else the elements that the reply may hold, ids as the caller wrote them."""
     if isinstance(outcome, Refused):
         return outcome
     places = ELEMENTS[SHAPES[call.message.service].reply].children
@@ -114,7 +114,7 @@ def _until(outcome: CheckedOut | Recalled | Done, frame: Frame) -> Mapping[str, 
 
 _OPEN: Final = "IndeterminateLoanPeriodFlag"
 _OPEN_END: Final[Mapping[str, Fields]] = {"CheckOutItem": {_OPEN: True}}
-"""What a reply must say of the end of a loan where the outcome says nothing."""
+"""Default elements for the end of a loan, by service, for an outcome without a due date."""
 
 _VALUES: Final = {
     "ItemId": "ItemIdentifierValue",

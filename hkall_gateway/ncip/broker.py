@@ -1,4 +1,4 @@
-"""A broker drives us as the local system of a borrower or a lender: each service of its flow as an errand for the desk.
+"""The broker flow: a broker drives us as the local system of a borrower or lender; each service is a command to the desk.
 
 Source: NCIP reference 6.3 (crosslink, ReShare), 6.4 (Sierra, Relais, VDX).
 """
@@ -21,11 +21,12 @@ DUES = ("DateDue", "DateForReturn", "DesiredDateDue", "ItemOptionalFields/DateDu
 
 
 BEGIN = frozenset({"announce"})
-"""Errands that begin a request, and so give it its number."""
+"""Commands that begin a request, and so give it its number."""
 
 
 def errand(call: Call) -> Errand:
-    """What a message names, whichever service it belongs to. A book without a barcode has the request's number as its own."""
+    """The command record with the ids, dates and title of a message, for any service. Without a barcode the request's number
+    serves as the barcode."""
     message = call.message
     agency, value = request_id(call)
     moment = message.text("MandatedAction/DateEventOccurred")
@@ -52,7 +53,7 @@ def first(call: Call, paths: tuple[str, ...]) -> str:
 
 
 def sends(name: str) -> Callable[[Call], Awaitable[Said]]:
-    """The handler that has one errand done."""
+    """Returns a handler that runs the desk's command `name`."""
 
     async def handle(call: Call) -> Said:
         ask = errand(call)
@@ -66,12 +67,12 @@ def sends(name: str) -> Callable[[Call], Awaitable[Said]]:
 
 
 async def recalled(call: Call) -> Said:
-    """Whoever sent the book wants it back."""
+    """Handles a recall by the lender of the book."""
     return answer(call, await call.door.desk.recalled(_of_the_book(call)))
 
 
 async def recall_cancelled(call: Call) -> Said:
-    """Whoever sent the book does not need it any more."""
+    """Handles the cancellation of a recall by the lender of the book."""
     return answer(call, await call.door.desk.recall_cancelled(_of_the_book(call)))
 
 

@@ -1,4 +1,4 @@
-"""One question of an authenticated peer: what it names, in our words. Reading a message's fields happens here."""
+"""A message of an authenticated caller, and functions that read its fields into the desk's types."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Pin = Literal["checked", "optional", "required"]
 
 LONG_S: Final = 30 * 24 * 3600
 SHORT_S: Final = 15 * 60
-"""How long the outcome of a document is kept: one that names its occasion, and one that may mean a new wish."""
+"""Seconds that a document's outcome is kept for replay: LONG_S if it names its occasion, SHORT_S if it may be a new request."""
 AT_ONCE_S: Final[Mapping[str, int]] = MappingProxyType({"RequestItem": 10})
 """Services whose document, if it names no occasion, is a repetition for seconds only: a button pressed twice."""
 
@@ -73,17 +73,17 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who may speak to us: an agency, what proves that it is the one, and the networks it may come from.
+    """An agency that may call us: its identity, its proofs, and the networks it may connect from.
 
-    Proof is the `secret` bound to it ("" admits nobody), its `certificate` (a fingerprint, or the common name), or, where
+    Its proof is its `secret` ("" never matches), its `certificate` (a fingerprint, or the common name), or, where
     `by_address` is set, its address alone. `zone` is meant by its dates without an offset; `date_semantics` "date_only" takes
-    the day of a date as it is written. `lookups_per_minute`: 0 = as many as it likes. `labels`: it reads where a request stands
+    the day of a date as it is written. `lookups_per_minute`: 0 = no limit. `labels`: it reads the status of a request
     in the words of the patron's record, and not in NISO's. `request_agencies` are further
-    AgencyIds under which it numbers its requests. `sees_patrons`: it is told names and addresses also without a PIN or an open
-    request. `wrong_pins`: so many within a quarter of an hour, and no further PIN that it brings is looked at.
-    `max_connections` are open at one time. `item_id_type`: the ItemIdentifierType of a barcode in what is answered.
-    `request_id_in_ext`: its RequestId stands in the Ext of each reply. `http` is what proves it in the Authorization header of
-    an HTTP request.
+    AgencyIds under which it numbers its requests. `sees_patrons`: it receives names and addresses also without a PIN or an open
+    request. `wrong_pins`: after so many within a quarter of an hour, its further PINs are refused without being checked.
+    `max_connections` are open at one time. `item_id_type`: the ItemIdentifierType of a barcode in replies.
+    `request_id_in_ext`: its RequestId stands in the Ext of each reply. `http` holds the proofs accepted in the Authorization
+    header of an HTTP request.
     `without_header`: a document that names no sender may be its own. `request_type` is the RequestType that it reads in lists.
     `pin`: "checked" compares a PIN that came, an empty one too; "optional" takes an empty one as none; "required" asks for one.
     """
@@ -111,25 +111,25 @@ class Caller:
 
 
 LINES_A_MINUTE: Final = 30
-"""Log lines about documents that nobody has proven to have sent, for each agency that they name."""
+"""Log lines per minute about unauthenticated documents, for each agency that they name."""
 Verify = Callable[[str, str, str], Awaitable[bool]]
-"""(whose, stored hash, secret) -> whether it is the right one. Slow where it is not remembered."""
+"""(subject, stored hash, secret) -> whether the secret matches the hash. Slow unless the result is cached."""
 
 
 async def nothing_right(_whose: str, _stored: str, _secret: str) -> bool:
-    """Where no secret is compared with a hash."""
+    """Returns False; the default `Verify` of a `Door` without hashed secrets."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What answering needs. `callers` and `dialects` (names of rows of dialects.py) are by agency; `now` is aware, in UTC.
+    """The services and settings of the NCIP responder.
 
-    Without a `deadline` an answer takes as long as it takes. `soon` does what can wait until the answer is out. `other_names`
-    are AgencyIds by which peers may address us beside `agency`. `proofs` and `guesses` are the wrong proofs and PINs of late.
-    `unproven` thins out the log lines about callers that have not proven who they are. `verify` compares a secret with its
-    hash. `places` are the names of our pickup locations by their codes, in order. `public_keys` is the JSON Web Key Set of the
-    keys with which we sign; b"" where we sign nothing.
+    `callers` and `dialects` (names of rows of dialects.py) are by agency; `now` is aware, in UTC. Without a `deadline` an
+    answer has no time limit. `soon` runs work that can wait until the reply is sent. `other_names` are AgencyIds by which
+    peers may address us beside `agency`. `proofs` and `guesses` count recent wrong proofs and wrong PINs. `unproven` limits
+    the log lines about unauthenticated callers. `verify` compares a secret with its hash. `places` are the names of our
+    pickup locations by their codes, in order. `public_keys` is the JSON Web Key Set of our signing keys; b"" without any.
     """
 
     desk: Desk
@@ -152,7 +152,7 @@ class Door:
     public_keys: bytes = b""
 
     def admits(self, address: str) -> bool:
-        """Whether any caller may come from this address."""
+        """Whether any caller may connect from this address."""
         return any(admitted(row.allow_from, address) for row in self.callers.values())
 
     def dialect(self, agency: str) -> Dialect:
@@ -160,7 +160,7 @@ class Door:
         return DIALECTS[self.dialects.get(self.known(agency), "direct")]
 
     def known(self, agency: str) -> str:
-        """An agency as we write it, whatever its case; what nobody here is called stays as it came."""
+        """An agency's code as configured, matched without regard to case; an unknown code is returned unchanged."""
         if agency in self.callers or agency == self.agency:
             return agency
         said = agency.casefold()
@@ -169,7 +169,8 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A message, who sent it, and the digest by which it is known again; of a look-up, which never is, another mark."""
+    """A message, its authenticated sender, and the digest by which a repetition is recognised; for a look-up, which is never
+    replayed, a time stamp instead of a digest."""
 
     door: Door
     caller: Caller
@@ -198,7 +199,10 @@ def admitted(networks: tuple[str, ...], address: str) -> bool:
 
 
 def digest(message: Message) -> str:
-    """The same for documents that say the same, however they are written. No secret goes into it, so none can be guessed."""
+    """Return a hash that is equal for documents with equal content, however they are written.
+
+    Secrets are left out, so that none can be guessed from the hash.
+    """
     said = _IN_ORDER.encode([message.service, _open(message.fields)])
     return blake2b(said.encode(), digest_size=16).hexdigest()
 
@@ -243,9 +247,10 @@ def request_id(call: Call) -> tuple[str, str]:
 
 
 def strange_number(call: Call) -> Trouble | None:
-    """The no to a new request whose number is another's: each numbers its own, under its AgencyId or one that its row names.
+    """The Problem for a new request with a RequestId under another agency's AgencyId; None if it is the caller's own.
 
-    A broker passes on the numbers of libraries that nobody knows here; those of an agency that has a row, or ours, it does not.
+    A caller numbers its requests under its own AgencyId or one of `request_agencies`. A broker may also pass on numbers of
+    agencies that are not configured here, but not ours nor those of another caller.
     """
     agency, _value = request_id(call)
     named, door = call.caller, call.door
@@ -287,7 +292,7 @@ def volume(call: Call) -> str:
 
 
 def heard(call: Call, due: str = "") -> Heard:
-    """What a partner tells, `due` being where its due date stands.
+    """The partner's notice in a message; `due` is the path of its due date.
 
     A RequestId without an agency stays so, since it may be of either side: the desk then looks at the copy. A copy without
     an agency is the lender's: ours where the request is the partner's own, else the partner's.
@@ -313,7 +318,7 @@ def _first_of(message: Message, paths: tuple[str, ...]) -> str:
 
 
 def day(text: str, caller: Caller) -> date | None:
-    """The civil day in Hong Kong that a peer's date means; None when it means nothing."""
+    """The civil day in Hong Kong of a peer's date; None if the text is not a date."""
     if caller.date_semantics == "date_only":
         when = instant(text[:10], calendar.HONG_KONG)
     else:

@@ -1,7 +1,7 @@
-"""A tree of NCIP 2 as a document of NCIP 1 that is valid against its DTD, whatever it was made from.
+"""Converts a tree of NCIP 2 to a document of NCIP 1 that is always valid against its DTD.
 
-Of alternatives the one is written that says most; what 1.0 does not have is left out; and what it demands and nobody said is
-written empty, so that it reads as absent again.
+Of several alternatives, the one that holds the most data is written. Elements that 1.0 does not have are left out. Required
+elements without data are written empty, and read as absent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hkall_gateway.ncip.elements_v1 import CONTENT, ERRORS, FILLING, KINDS, RENA
 _OLD_NAME: Final[Mapping[str, str]] = MappingProxyType({new: old for old, new in RENAMED.items() if old.startswith("Unique")})
 _PATH_STEPS: Final = 8
 
-# Which of several ways to name somebody or something a lookup takes; the type can be said only in the Visible one.
+# The form of an id (Unique or Visible) that a lookup is written with; only the Visible one has a place for the type.
 _SOURCES: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
         **VISIBLE,
@@ -33,11 +33,11 @@ _SOURCES: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
 
 
 def written(root: etree._Element, spoken: Dtd) -> bytes:
-    """A tree of NCIP 2 (without a namespace) as a document of NCIP 1, valid against its DTD.
+    """Convert a tree of NCIP 2 (without a namespace) to a document of NCIP 1, valid against its DTD.
 
     A Problem without a service, and one in the reply to a service that NCIP 1 does not have, is written as
     ItemRequestedResponse, as iNCIPit does: NCIP 1 has no place for an error that belongs to no service.
-    Raises ValueError for anything else that NCIP 1 does not have.
+    Raises ValueError for every other service that NCIP 1 does not have.
     """
     message = etree.Element("NCIPMessage", version=spoken.system)
     message.append(_service(root, spoken))
@@ -71,7 +71,7 @@ class _Writer:
     late: bool
 
     def element(self, name: str, source: etree._Element | None) -> etree._Element:
-        """The element `name` of NCIP 1 that says what `source` says; None is the least that its grammar takes."""
+        """The element `name` of NCIP 1 with the content of `source`; for None, with the least content that its DTD allows."""
         made = etree.Element(name)
         match KINDS.get(name):
             case "empty":
@@ -100,7 +100,7 @@ _Held = Mapping[str, list[etree._Element]]
 
 
 def _chosen(part: Part, held: _Held) -> Iterator[Part]:
-    """The places of a content model that are written: what is held, and what the grammar demands."""
+    """The places of a content model to write: those with data, and those that the DTD requires."""
     if not part.required and not _covered(part, held):
         return
     if part.name:
@@ -111,7 +111,7 @@ def _chosen(part: Part, held: _Held) -> Iterator[Part]:
 
 
 def _merit(way: Part, held: _Held) -> tuple[bool, bool, int, bool]:
-    """How well an alternative suits: a Problem goes before a result, what lacks nothing before what says more."""
+    """Sort key of an alternative: a Problem comes before a result, then a complete one, then the one that holds more data."""
     problem = "Problem" in way.names
     return problem and bool(held["Problem"]), _complete(way, held), _covered(way, held), not problem
 
@@ -130,7 +130,7 @@ def _complete(part: Part, held: _Held) -> bool:
 
 
 def _sources(name: str, child: str, node: etree._Element | None) -> list[etree._Element]:
-    """What in `node` (of NCIP 2, written as `name`) the place `child` of NCIP 1 is written from."""
+    """The elements in `node` (of NCIP 2, written as `name`) from which the child `child` of NCIP 1 is written."""
     if node is None:
         return []
     problems = node.findall("Problem")

@@ -1,4 +1,4 @@
-"""The initiator: what must be told becomes a document, is posted, and the peer's reply becomes an answer for the desk."""
+"""The NCIP initiator: writes a document for a partner, posts it, and turns the reply into a result for the desk."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ __all__ = ["DOCUMENTS", "AgentPost", "Client", "NoReply", "NotSent", "Post", "Po
 
 BUSY: Final = frozenset({429, 503})
 """Statuses that say "not now": too many questions, a server that is not ready. Not 502 and 504, with which something in front
-of a peer says that it lost the peer's answer: what was asked may have been done."""
+of a peer says that it lost the peer's answer: the action may have been done."""
 
 
 NOT_BELIEVED: Final = frozenset({401, 403})
-"""Statuses that say that our proof is not believed, whatever the body says: nothing was done, and a person must mend it."""
+"""Statuses that reject our credentials, whatever the body says: no action was done, and an operator must correct them."""
 
 UNKNOWN_THERE: Final = Answer("refused", "Unknown Request")
-"""What counts as said by a partner that cannot be asked whether it knows a request."""
+"""The assumed answer of a partner that does not support LookupRequest."""
 
 GARBLED: Final = frozenset({PROTOCOL_ERROR, SYNTAX_ERROR})
-"""What a peer says of a document that it could not read."""
+"""Problem types of a peer that could not read a document."""
 
 
 class Client:
-    """Tells partners. `secrets` is the FromAgencyAuthentication that each of them expects of us, by agency.
+    """Sends messages to partners. `secrets` is the FromAgencyAuthentication that each of them expects of us, by agency.
 
-    `posts` are the ways to those that know us by the HTTP request itself; `post` is the way to all others. `told` hears of
-    every exchange, timed by `seconds`.
+    `posts` are the transports to partners that authenticate us by the HTTP request, by agency; `post` is the transport to all
+    others. `told` is called with every exchange, timed by the clock `seconds`.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Client:
     async def deliver(
         self, telling: Telling, partner: Partner, *, unsure: bool = False, look_for: Collection[str] = ()
     ) -> Answer:
-        """Tell one thing to one partner, once. Never raises for anything that the partner or the network does.
+        """Send one message to one partner, once. Failures of the partner or the network are results, never exceptions.
 
-        `look_for`: before a wish, look whether a copy with one of these statuses stands there, and wish only if so or if
-        nobody can tell (R7). Not where it is `unsure`: the copy may be put aside for us.
-        `unsure`: it may have arrived before. A partner that answers LookupRequest is asked first whether a wish did, and hears
-        it again only if not; any other gets the same document under the same RequestId.
+        `look_for`: before a request, look up whether the partner has a copy with one of these statuses, and send the request
+        only if it has or if the look-up gives no usable result (R7). Skipped if `unsure`: the copy may be on hold for us.
+        `unsure`: an earlier attempt may have arrived. A partner that supports LookupRequest is asked first whether it knows the
+        request, which is sent again only if not; any other partner gets the same document under the same RequestId.
         """
         if not partner.url:
             return Answer("refused", UNKNOWN_AGENCY, f"{partner.agency} has no url", untold=True)
@@ -106,7 +106,7 @@ class Client:
         return replace(await self._ask(asked, partner), looked=look.shelf.value)
 
     async def _look(self, telling: Telling, partner: Partner, look_for: Collection[str]) -> Look:
-        """NCIP 1 can look at one copy alone."""
+        """Looks up the lender's copies: by LookupItemSet, or by LookupItem in NCIP 1, which has only that."""
         one_copy = DIALECTS[partner.dialect].minor is None
         fields = looking.question(telling, partner, one_copy=one_copy)
         if not fields:
@@ -118,13 +118,13 @@ class Client:
         return looking.seen(reply, telling, partner, look_for)
 
     async def look_up(self, telling: Telling, partner: Partner) -> Answer:
-        """Whether the partner knows the request: "already", or what it says; "refused" where it does not or cannot tell."""
+        """Ask whether the partner knows the request: "already" if so, "refused" if not or if it cannot say, else its answer."""
         asked = Message("LookupRequest", {**self._header(partner), "RequestId": theirs_or_ours(telling)})
         found = await self._ask(asked, partner)
         return replace(found, kind="already", detail="LookupRequest: known") if found.kind == "accepted" else found
 
     async def ask(self, service: str, fields: Fields, partner: Partner) -> Message | None:
-        """The partner's own words in answer to a look-up; None where nothing usable came back."""
+        """The partner's reply to a look-up; None without a readable reply."""
         try:
             _, reply = await self._exchanged(Message(service, {**self._header(partner), **fields}), partner)
         except (NotSent, NoReply):
@@ -144,7 +144,7 @@ class Client:
         return answer(message, posted, reply, partner.problems)
 
     async def _exchanged(self, message: Message, partner: Partner) -> tuple[Posted, Message | BadMessage]:
-        """What came back, and as it was read. Raises NotSent and NoReply."""
+        """The HTTP response to a message, and the message read from it. Raises NotSent and NoReply."""
         began, said = self._seconds(), (partner.agency, message.service)
         try:
             post = self._posts.get(partner.agency, self._post)
@@ -158,7 +158,7 @@ class Client:
 
 
 def document(telling: Telling, partner: Partner, agency: str, secret: str) -> Message | None:
-    """The whole message, header and all, that tells `telling`; None where the partner's flow has no document for it."""
+    """The message for `telling`, with its header; None if the partner's flow has no document for it."""
     row = FLOWS[DIALECTS[partner.dialect].flow].get(Send(telling.send))
     message = row(telling, partner, agency) if row else None
     if message is None:
@@ -176,7 +176,7 @@ def _typed(fields: Fields, partner: Partner) -> Fields:
 
 
 def header(partner: Partner, agency: str, secret: str) -> Fields:
-    """What every document of ours begins with."""
+    """The InitiationHeader of a message to a partner."""
     said: Fields = {
         **({"FromSystemId": partner.from_system_id} if partner.from_system_id else {}),
         "FromAgencyId": {"AgencyId": agency},
@@ -188,7 +188,7 @@ def header(partner: Partner, agency: str, secret: str) -> Fields:
 
 
 def read(posted: Posted) -> Message | BadMessage:
-    """The message in a response. The body counts whatever the status: peers send Problems with a 500."""
+    """The message in a response. The body is read for every HTTP status: peers send Problems with a 500."""
     try:
         return decode(posted.body, charset(posted.content_type))
     except BadMessage as bad:
@@ -196,9 +196,9 @@ def read(posted: Posted) -> Message | BadMessage:
 
 
 def answer(asked: Message, posted: Posted, reply: Message | BadMessage, own: Meanings = ()) -> Answer:
-    """What a response, and the `reply` that was read in it, says to the document `asked`.
+    """The desk's result for the message `asked`, from the HTTP response and the `reply` that was read from it.
 
-    `own`: what the partner's own problems mean.
+    `own`: the meanings of the partner's own problems.
     """
     if posted.status in NOT_BELIEVED:
         words = "" if isinstance(reply, BadMessage) else reply.text("Problem/ProblemDetail")
@@ -214,10 +214,10 @@ def answer(asked: Message, posted: Posted, reply: Message | BadMessage, own: Mea
 
 
 def _number(asked: Message, reply: Message) -> str:
-    """The RequestId of a reply that has another than was asked under, as AGENCY:VALUE; "" where it has the same or none.
+    """The partner's own RequestId in a reply, as AGENCY:VALUE; "" if the reply has ours or none.
 
-    What comes back on the connection is about what was asked: FOLIO (mod-ncip 1.17) and Koha's NCIPServer number requests
-    themselves, with or without an AgencyId, which is written as we write it.
+    A reply belongs to the request on its connection, also under another number: FOLIO (mod-ncip 1.17) and Koha's NCIPServer
+    number requests themselves, with or without an AgencyId, which is written as we write it.
     """
     ours, theirs = (m.text("RequestId/RequestIdentifierValue") for m in (asked, reply))
     said, known = reply.text("RequestId/AgencyId"), asked.text("InitiationHeader/ToAgencyId/AgencyId")
@@ -233,7 +233,7 @@ def _unreadable(posted: Posted, bad: BadMessage) -> Answer:
 
 
 def _problems(service: str, reply: Message, posted: Posted, own: Meanings) -> Answer:
-    """The gravest of the Problems: a fault of the channel first, one that may pass, a final one, then "you told me"."""
+    """The result of the gravest Problem, in the order fault, later, refused, already."""
     said = {_meaning(problem, service, own): problem for problem in reversed(reply.each("Problem"))}
     kind = next(kind for kind in ("fault", "later", "refused", "already") if kind in said)
     problem = said[kind]

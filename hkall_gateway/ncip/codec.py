@@ -1,7 +1,7 @@
-"""NCIP documents to messages and back: read what peers really write, write what the schema asks for.
+"""Decodes NCIP documents to messages and encodes messages: tolerant in reading, valid against the schema in writing.
 
-Reading follows no prefix, no order and no schema: each liberty taken here is one that a real peer needed, and is noted on
-the message where it hides something. A document of NCIP 1 becomes the message that NCIP 2 would have said it by.
+Reading ignores prefixes, element order and the schema: each tolerance is needed by a real peer, and is noted on the message
+if data is lost by it. A document of NCIP 1 becomes the equivalent message of NCIP 2.
 Writing is valid: 2.02, the older 2.x or the NCIP 1 of the document that is answered.
 """
 
@@ -27,13 +27,13 @@ _DECLARATION: Final = "<?xml version='1.0' encoding='UTF-8'?>\n"
 
 
 def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REPLY) -> Message:
-    """The message that a document holds; `charset` is the one named by HTTP and goes before the document's own.
+    """Decode a document to a message; `charset` is the one named by HTTP and takes precedence over the document's own.
 
-    What exceeds the `limits` is refused before it is parsed.
+    A document that exceeds the `limits` is refused before it is parsed.
 
     `version` of a message in NCIP 1 is a `Dtd`, and so is that of the BadMessage, so that the reply can be written likewise.
-    Raises BadMessage for what is not well-formed, is too large, brings its own entities, is not NCIP, or lacks what its
-    service cannot do without. Nothing is ever fetched.
+    Raises BadMessage for a document that is not well-formed, is too large, declares entities, is not NCIP, or lacks an element
+    that its service needs. No external resource is ever fetched.
     """
     notes = Notes()
     text = trees.unwrapped(body, charset, notes)
@@ -44,7 +44,7 @@ def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REP
 
 @lru_cache(maxsize=256)
 def _form(markup: tuple[str, ...]) -> forms.Form | None:
-    """What a document with this markup says; None where that is for its texts to say."""
+    """The template for documents with this markup; None if the message cannot be derived from the markup alone."""
     try:
         message = _read(forms.marked(markup), Notes(), REPLY)
     except BadMessage:
@@ -64,11 +64,11 @@ def _read(text: str, notes: Notes, limits: DocumentLimits) -> Message:
 
 
 def encode(message: Message, dialect: Dialect) -> bytes:
-    """The document that says `message`, children in schema order whatever the order of the fields.
+    """Encode `message`, with children in schema order regardless of the order of the fields.
 
     The version is the message's own when it names NCIP 1 or a known 2.x (a reply speaks as it was spoken to), else the
     dialect's; places that are younger than that version are left out. "", False and an empty list are not written.
-    Raises ValueError, naming the path, for what the model does not know, and for a dialect of a version nobody knows.
+    Raises ValueError, naming the path, for a field that is not in the content model, and for a dialect of unknown version.
     """
     if message.service in lookup_version.SERVICES:
         return lookup_version.written(message)
@@ -118,7 +118,7 @@ def _message(root: etree._Element, dtd: Dtd | None, notes: Notes) -> Message:
 
 
 def _version(root: etree._Element, notes: Notes) -> str:
-    """The version as received, but for one of NCIP 1 in a document whose namespace is NCIP 2's."""
+    """The version as received; "" for a version of NCIP 1 in a document with the namespace of NCIP 2."""
     version = trees.attribute(root, "version")
     if version_1(version) is None:
         return version

@@ -1,4 +1,4 @@
-"""The patron in a document, and what proves that it is they: a card, and a PIN that is compared and counted."""
+"""The patron's credentials in a document: a card, and a PIN; wrong PINs are counted and limited."""
 
 from __future__ import annotations
 

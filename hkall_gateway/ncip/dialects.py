@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What we write towards one kind of peer.
+    """The way we write NCIP to one kind of peer.
 
     `version` goes into NCIPMessage/@version. `prefix` stands for the NISO namespace, "" makes it the default one; `namespaced`
     is False for peers that take elements and attributes bare, `mirrors` is True for those that are answered as they wrote:
@@ -44,7 +44,7 @@ SUPPORTED = (
     "http://www.niso.org/schemas/ncip/v2_01/imp1/xsd/ncip_v2_01.xsd",
     NCIP_2_02,
 )
-"""What a LookupVersion is answered with: the schemas that are spoken here."""
+"""The versions in a LookupVersionResponse: the schemas that are supported here."""
 
 # The prefix is ns1 where a peer does not mind: the NNCIPP clients tell failure by the very text "ns1:Problem", and XC and
 # VuFind write it. Koha's ncip-server looks for the name `NCIPMessage` as it stands, and its predecessor NCIPServer for the
@@ -69,7 +69,7 @@ _MINORS = {"0": 0, "01": 1, "02": 2}
 
 @lru_cache(maxsize=256)
 def minor(version: str) -> int | None:
-    """Which 2.x schema a version string names: 0, 1, 2; None for NCIP 1, for nothing and for what nobody knows.
+    """The minor version (0, 1, 2) of the 2.x schema that a version string names; None for NCIP 1, "" and unknown versions.
 
     The file's name decides, not the folder: `…/v2_0/imp1/xsd/ncip_v2_01.xsd` (ten documents seen) is 2.01.
     """
@@ -80,8 +80,8 @@ def minor(version: str) -> int | None:
 class Dtd(str):
     """The NCIP 1 that a peer speaks: its version string, with the DOCTYPE that belongs to it.
 
-    `system` and `public` are the identifiers of the DTD; `public` is "" for a DOCTYPE without one. `asked` is what the peer
-    called the service where NCIP 2 has another name for it (AuthenticateUser), so that its reply can be called so too.
+    `system` and `public` are the identifiers of the DTD; `public` is "" for a DOCTYPE without one. `asked` is the peer's name
+    for the service if NCIP 2 has another one (AuthenticateUser), so that the reply can use the same name.
     """
 
     __slots__ = ("asked", "public", "system")
@@ -101,7 +101,7 @@ class Dtd(str):
 
 
 def version_1(version: str) -> Dtd | None:
-    """The NCIP 1 that a version string names; None for NCIP 2, for nothing and for what nobody knows."""
+    """The NCIP 1 that a version string names; None for NCIP 2, "" and unknown versions."""
     if isinstance(version, Dtd):
         return version
     return Dtd(version, version, public(version)) if "v1_" in version else None

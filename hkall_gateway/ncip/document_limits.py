@@ -1,4 +1,4 @@
-"""Limits of an XML document, checked on its bytes before a parser sees them: counts of what could be markup, in one pass."""
+"""Limits of an XML document, checked on its bytes before parsing, by counting possible markup."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class DocumentLimits:
 
 
 QUESTION: Final = DocumentLimits(elements=1_000, attributes=2_000, namespaces=250, references=10_000)
-"""What a peer asks of us. The largest sample of any system has 600 elements; reading 1,000 takes about 3 ms."""
+"""Limits of a peer's request. The largest sample of any system has 600 elements; reading 1,000 takes about 3 ms."""
 REPLY: Final = DocumentLimits(elements=10_000, attributes=20_000, namespaces=2_000, references=65_536)
-"""What a peer answers: a patron's record with some hundred loans, a set of some hundred copies."""
+"""Limits of a peer's reply: a patron's record with some hundred loans, a set of some hundred copies."""
 
 
 def exceeded(document: bytes, limits: DocumentLimits) -> str:
     """Return which limit a document in UTF-8 exceeds, in words; "" for none.
 
-    Each count is at least the true one: what stands in a comment, a CDATA section or a text counts too. In well-formed XML
+    Each count is at least the true one: characters in a comment, a CDATA section or a text count too. In well-formed XML
     no "<" stands inside a tag, so that the attributes of an element lie between its "<" and the next. The work is one pass
     of `bytes.count` for each kind, and then, for a document that has passed these, one step for each "<".
     """

@@ -1,4 +1,4 @@
-"""What each thing that a partner must be told looks like as an NCIP document: one row a thing, for each flow."""
+"""The NCIP message for each notification to a partner: one function and one row for each kind of notification."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
 
 Document = Callable[[Telling, Partner, str], Message | None]
-"""(what to tell, whom, our agency) -> the message without its header; None where the flow says nothing."""
+"""(notification, partner, our agency) -> the message without its header; None if the flow has no message for it."""
 
 BARCODE: Final = "Barcode"
 """The ItemIdentifierType of a barcode, where a partner's row names no other."""
@@ -24,7 +24,7 @@ CATALOGUE: Final = "HKALL"
 """The AgencyId of the union catalogue's own record numbers."""
 
 LOAN: Final = "Loan"
-"""The RequestType of whatever is borrowed here."""
+"""The default RequestType of our requests."""
 
 NameOrder = Literal["", "surname_first", "given_first"]
 """Which part of a name without a comma is the surname; "" for a name that cannot be divided."""
@@ -99,7 +99,7 @@ def item_claimed(telling: Telling, partner: Partner, agency: str) -> Message:
 
 
 def item_lost(telling: Telling, partner: Partner, agency: str) -> Message:
-    """Our reader has lost the copy; what it costs is settled between people."""
+    """Our reader has lost the copy; staff of both libraries agree on the charge."""
     return _reported(telling, partner, agency, ItemReportedLost=True)
 
 
@@ -191,7 +191,7 @@ def utc(when: datetime) -> str:
 
 
 def _message(service: str, **fields: Value) -> Message:
-    """A message of what is known: empty values are left out."""
+    """A message with the given fields; empty values are left out."""
     return Message(service, _known(**fields))
 
 
@@ -225,7 +225,7 @@ def _borrower(telling: Telling, partner: Partner, agency: str) -> Fields:
 
 
 def _described(telling: Telling, more: Fields) -> Fields:
-    """ItemOptionalFields: what the copy is, as far as it is known, with `more`. iNCIPit and lib-ncip-client read it there."""
+    """ItemOptionalFields: the known description of the copy, with `more`. iNCIPit and lib-ncip-client read it there."""
     title = _known(Author=telling.author, Title=telling.title)
     about = _known(CallNumber=telling.call_number, **more.get("ItemDescription", {}))  # type: ignore[arg-type]  # a structure
     return {**more, **_known(BibliographicDescription=title, ItemDescription=about)}

@@ -1,6 +1,6 @@
-"""The content model of NCIP 2.02 as data: which element holds which, in what order, and what must not be shown.
+"""The content model of NCIP 2.02 as data: the children of each element, their order, and the elements to redact.
 
-`ELEMENTS` answers what the codec asks about an element. The tables below are read once, at import. NCIP 1 has tables of its
+The codec looks elements up in `ELEMENTS`. The tables below are parsed once, at import. NCIP 1 has tables of its
 own in elements_v1: it has alternatives to keep apart, and other names.
 Source: NISO Z39.83-1-2012 (ncip_v2_02.xsd, 9 March 2012); first appearances from the 2.0 and 2.01 schemas.
 """
@@ -32,11 +32,11 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """What one element may hold.
+    """The content model of one element.
 
     `children` stand in schema order. Kinds: complex (children), any (Ext: every element, any number), scheme (a value
     with the scheme it comes from), empty (its presence is its meaning); the others are text, a count being 0 or more, an
-    ordinal 1 or more. `secret` opens a door (a password), `personal` tells about someone; neither may reach a log.
+    ordinal 1 or more. `secret` is a credential (a password), `personal` is personal data; neither may reach a log.
     """
 
     name: str
@@ -525,7 +525,7 @@ def _child(place: str) -> Child:
 ELEMENTS = table(DOCUMENT + INITIATIONS + RESPONSES + PARTS, LEAVES)
 
 SERVICES = ELEMENTS["NCIPMessage"].children.keys() - {"Ext"}
-"""What may stand under NCIPMessage: every initiation, every response, and Problem."""
+"""The elements allowed under NCIPMessage: every initiation, every response, and Problem."""
 
 _PROBLEMS = Element("NCIPMessage", "complex", {"Problem": ELEMENTS["NCIPMessage"].children["Problem"]})
 
@@ -535,12 +535,12 @@ GENERIC: Final = "Response"
 
 
 def model(service: str) -> Element:
-    """The content of a service; of "Problem", what stands under NCIPMessage when no service does."""
+    """The content model of a service; for "Problem", that of an NCIPMessage without a service."""
     return _PROBLEMS if service == "Problem" else ELEMENTS["ItemRequestedResponse" if service == GENERIC else service]
 
 
 def place(element: Element, name: str) -> Child | None:
-    """Where `name` stands inside `element`; None when it may not."""
+    """The place of `name` inside `element`; None if it is not allowed there."""
     if element.kind == "any" and name in ELEMENTS:
         return Child(name, required=False, repeats=True)
     return element.children.get(name)

@@ -1,7 +1,7 @@
 """The content model of NCIP 1.0 and 1.01 as data: the grammar of each element, its default scheme, and its name in NCIP 2.
 
-1.0 says in a DTD what 2.0 says in a schema, under other names (UniqueItemId) and with Scheme and Value as children. Here
-alternatives are kept, since a document of NCIP 1 is written to be valid whatever it was made from.
+1.0 has a DTD, and 2.0 a schema with other names (UniqueItemId became ItemId); in 1.0 Scheme and Value are children. The
+alternatives of the DTD are kept here, since every document of NCIP 1 is written to be valid against it.
 Source: ncip_v1_0.dtd (16 August 2002). The places marked @1.01 and the LookupRequest pair are from the change history of 1.01
 (3 May 2004), put where 2.0 has them; its DTD could not be read.
 """
@@ -39,7 +39,7 @@ class Part:
 
 
 # A row is one or more names at the margin and, indented, the content they share, in the DTD's order: `?` at most one, `*` any
-# number, `+` one or more, no mark exactly one, `|` between alternatives; @1.01 behind what 1.0 does not have.
+# number, `+` one or more, no mark exactly one, `|` between alternatives; @1.01 behind an element that 1.0 does not have.
 
 INITIATIONS = """
 AcceptItem
@@ -449,7 +449,7 @@ LEAVES: dict[Kind, str] = {
 }
 
 FILLING: Final[Mapping[Kind, str]] = MappingProxyType({"integer": "0", "count": "0", "ordinal": "1"})
-"""What is written where the DTD wants a number and nothing was said; other texts are left empty."""
+"""Values written for required numbers without data; other required texts are left empty."""
 
 RENAMED: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -468,10 +468,10 @@ RENAMED: Final[Mapping[str, str]] = MappingProxyType(
         "AuthenticateUserResponse":  "LookupUserResponse",
     }
 )  # fmt: skip
-"""The names of NCIP 1 that NCIP 2 changed. AuthenticateUser went; a LookupUser with credentials asks the same."""
+"""NCIP 1 name -> NCIP 2 name, where they differ. NCIP 2 replaced AuthenticateUser by a LookupUser with credentials."""
 
 ERRORS: Final[Mapping[str, str]] = MappingProxyType({"MessagingError": "Messaging", "ProcessingError": "Processing"})
-"""What NCIP 2 calls a Problem, and how the names of its parts begin."""
+"""The error elements of NCIP 1, which are a Problem in NCIP 2, with the prefix of their children's names."""
 
 VISIBLE: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
@@ -483,7 +483,7 @@ VISIBLE: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
         ("ItemDescription",    "VisibleItemId"): "Ext/ItemId",
     }
 )  # fmt: skip
-"""Where what is printed on a card or a book stands in NCIP 2, by what holds it; elsewhere it is the UserId or ItemId."""
+"""Path in NCIP 2 of a printed number (VisibleUserId, VisibleItemId), by parent element; elsewhere it is UserId or ItemId."""
 
 # Most schemes are filed under the element's own name, some of them outside imp1. Source: the schemes of profile "imp1".
 _NISO: Final = "http://www.niso.org/ncip/v1_0/"
@@ -554,10 +554,10 @@ def _rows(table: str) -> Iterator[tuple[str, Part]]:
 
 
 CONTENT: Final[Mapping[str, Part]] = MappingProxyType(dict(_rows(INITIATIONS + RESPONSES + PARTS)))
-"""What each element with children holds."""
+"""The content model of each element with children."""
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType({name: kind for kind, names in LEAVES.items() for name in names.split()})
-"""What each of the others is; a scheme is a pair of Scheme and Value, and the rest is the DTD's fixed datatype."""
+"""The kind of each other element: a scheme is a pair of Scheme and Value, the other kinds are the DTD's fixed datatypes."""
 
 SERVICES: Final[frozenset[str]] = frozenset(name for name, _ in _rows(INITIATIONS + RESPONSES))
-"""What may stand under NCIPMessage."""
+"""The elements allowed under NCIPMessage."""

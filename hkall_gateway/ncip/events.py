@@ -1,7 +1,7 @@
-"""What libraries tell each other about a book: sent, received, lent, returned, renewed, recalled, lost, charged.
+"""Handlers of circulation events: shipped, received, lent, returned, renewed, recalled, lost, charged.
 
-The command and the notification of one event come to the same function: who owns the book, not the name of the message, says
-which side we are on.
+The command and the notification of one event share a function. The owner of the book, not the name of the message, decides
+whether we are the lender or the borrower.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REPORTED: Final[Mapping[str, str]] = MappingProxyType({
     "ItemReportedLost":          "lost",
     "ItemReportedMissing":       "lost",
 })
-"""What is reported of a book, and the deed that it amounts to."""
+"""Reported element -> the desk's kind of report."""
 # fmt: on
 
 # ---- on the way
@@ -76,7 +76,7 @@ async def renewed(call: Call) -> Said:
     """The owner lets our patron keep it longer, or the borrower keeps ours."""
     granted = call.message.has("DateDue")
     told = replace(heard(call, "DateDue" if granted else "DesiredDateDue"), due_is="told" if granted else "asked")
-    # A borrower asks for the lender's copy, and need not say whose it is; the owner tells of its own.
+    # RenewItem comes from the borrower of our copy, ItemRenewed from the owner of its own; an AgencyId may be missing.
     default = call.door.agency if call.message.service == "RenewItem" else call.caller.agency
     return answer(call, await call.door.desk.renewed(replace(told, item=item(call, default))))
 
@@ -93,15 +93,15 @@ async def recall_cancelled(call: Call) -> Said:
 
 
 def of_the_owner(call: Call, due: str = "") -> Heard:
-    """What the owner of a copy tells of it; a copy without an agency is the owner's."""
+    """The notice of a copy's owner; a copy without an agency belongs to the caller."""
     return replace(heard(call, due), item=item(call, call.caller.agency))
 
 
-# ---- what is said of a copy
+# ---- the status of a copy
 
 
 async def circulation_status(call: Call) -> Said:
-    """A library says what its own copy is doing; our own system says it of ours."""
+    """Sets the circulation status of a copy: a partner for its own copies, our own system for ours."""
     owner = call.door.agency if call.from_client else call.caller.agency
     named, said = item(call, owner), call.message.text("CirculationStatus")
     status = availability.circulation_status(said)
@@ -113,7 +113,7 @@ async def circulation_status(call: Call) -> Said:
 
 
 async def reported(call: Call) -> Said:
-    """Who has a book says that it was returned, or is lost: the borrower of ours, or one of our patrons."""
+    """Handles a report that a book was returned or is lost, from the borrower of our copy or for one of our patrons."""
     what = next((name for name in REPORTED if call.message.has(name)), "")
     named = item(call, "" if call.from_client else call.door.agency)
     card = await patron(call) if call.from_client else ""

@@ -1,4 +1,4 @@
-"""What is counted and logged of a document of ours and of what came back."""
+"""Metrics and log lines for our documents and the partners' replies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOG = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One document to one partner, and what came of it.
+    """One document to one partner, and its result.
 
     `failure` is dns, connect, tls, timeout or http where no reply came, xml for one that cannot be read, problem for a no,
     "" otherwise; `notes` are the liberties that reading the reply took.
@@ -32,11 +32,11 @@ Told = Callable[[Exchange], None]
 
 
 def to_nobody(_one: Exchange) -> None:
-    """Nobody counts."""
+    """Ignores the exchange; the default without metrics."""
 
 
 def untimed() -> float:
-    """Nobody measures."""
+    """Returns 0.0; the default clock without metrics."""
     return 0.0
 
 
@@ -48,7 +48,7 @@ def replied(partner: str, service: str, seconds: float, reply: Message | None) -
 
 
 def note(metrics: Metrics, one: Exchange) -> None:
-    """Count it; a reply that is valid in the partner's own way only is told to operators, and counts all the same."""
+    """Count an exchange in the metrics, and log the tolerances that reading its reply needed."""
     metrics.ncip_latency.labels(one.partner, one.service, "out").observe(one.seconds)
     if one.failure:
         metrics.ncip_errors.labels(one.partner, one.failure).inc()

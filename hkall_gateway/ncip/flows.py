@@ -1,8 +1,8 @@
-"""What each flow has a document for: the tables of all four. What a flow does not tell counts as told.
+"""The documents of each flow: four tables, one a flow. A notification without a document in a flow counts as delivered.
 
-A broker asks and is asked, and is told nothing: it learns what happens at its own desk; OpenRS alone is told where a book is,
-by the events that it understands. INN-Reach's central mirrors to us and hears nothing of us; but a library that we reach in
-its manner is asked by the event that it knows. Source: reference 6.1, 6.3; dcb-service for OpenRS.
+A broker gets commands but no notifications, since it tracks the request itself; only OpenRS is notified of a book's progress,
+by the events that it understands. INN-Reach's central mirrors its events to us and gets no notifications; but a library that
+we reach by the INN-Reach flow is asked by the event that it knows. Source: reference 6.1, 6.3; dcb-service for OpenRS.
 """
 
 from __future__ import annotations
@@ -90,11 +90,11 @@ def request_withdrawn(telling: Telling, partner: Partner, agency: str) -> Messag
 
 
 def theirs(telling: Telling, agency: str) -> bool:
-    """Whether the partner itself placed the request, under a number of its own: it knows what we would ask."""
+    """Whether the partner itself placed the request, under a number of its own, so that it need not be asked."""
     return telling.wire_agency != agency
 
 
-# ---- OpenRS: it asks both libraries and hears of both
+# ---- OpenRS: it sends commands to both libraries and receives the events of both
 
 
 def cancelled_there(telling: Telling, partner: Partner, agency: str) -> Message:

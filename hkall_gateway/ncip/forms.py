@@ -1,9 +1,9 @@
-"""A document is a form that was filled in: where its markup came before, only what was written into it is new.
+"""Document templates ("forms"): a document with markup that was read before is decoded without parsing it again.
 
-A system writes its documents by one pattern, and between two of them differ a card, a number, a date. What a markup means is
-worked out once, by reading it with a mark in each of its blanks; a document with the same markup and plain texts in the blanks
-is the same tree with those texts, and so the same message. What could make a difference to that (an entity, a comment, CDATA,
-an end of a line that XML would change, a character that it forbids) makes a document no form, and it is read in full.
+A system writes its documents by one pattern; only texts such as a card, a number or a date differ. Each markup is parsed
+once, with a mark in place of each text (each "blank"). A document with the same markup and plain texts in the blanks
+is the same tree with those texts, and so the same message. A document with content that could break this (an entity, a
+comment, CDATA, a line end that XML would change, a forbidden character) is not treated as a form, and is parsed in full.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from hkall_gateway.ncip.messages import STRUCTURE, Coded, Fields, Message, Value
 from hkall_gateway.ncip.trees import clean
 
 LONGEST: Final = 8192
-"""So many characters has a document at most that is taken for a form."""
+"""Maximum characters of a document that is treated as a form."""
 MOST_TAGS: Final = 256
-"""And so many tags: what is kept of 256 forms stays within a few MiB, whatever peers send."""
+"""Maximum tags of a form: the cache of 256 forms stays within a few MiB for all input."""
 _MARK: Final = "\ue000"
 _BLANK: Final = re.compile(r">(\s*+[^\s<][^<]*+)<")
-"""A text, which goes into no markup: what is kept of a form holds nothing that was written into it."""
+"""A text between tags. It is no part of the cached markup, so the cache holds no data of the documents."""
 _ODD: Final = ("<!", "&", "]]>", _MARK)
 _MARKED: Final = re.compile(f"{_MARK}([0-9]+){_MARK}")
 
@@ -31,21 +31,21 @@ Fill = Callable[[Sequence[str]], Value]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A message but for the texts in its blanks; `fill` makes its fields of them, and an agency is in each of `agencies`."""
+    """A message without the texts of its blanks. `fill` makes the fields from the texts, each of `agencies` an AgencyId."""
 
     empty: Message
     fill: Callable[[Sequence[str]], Fields]
     agencies: Sequence[Fill]
 
     def filled(self, texts: Sequence[str], notes: Sequence[str]) -> Message:
-        """The message with these texts in its blanks; `notes` are what reading took note of before."""
+        """The message with these texts in its blanks; `notes` are tolerances noted before, while the bytes were decoded."""
         was = self.empty
         named = tuple([str(agency(texts)) for agency in self.agencies])
         return Message(was.service, self.fill(texts), was.version, was.namespaced, was.extension, (*notes, *was.notes), named)
 
 
 def torn(text: str) -> tuple[tuple[str, ...], list[str]] | None:
-    """The markup of a document, in pieces, and the texts between them; None for one that is no form."""
+    """Split a document into the pieces of its markup and the texts between them; None if it is not a form."""
     if len(text) > LONGEST or text.count("<") > MOST_TAGS or text.find("<?", 1) > 0 or any(map(text.__contains__, _ODD)):
         return None
     pieces = _BLANK.split(text)
@@ -55,13 +55,13 @@ def torn(text: str) -> tuple[tuple[str, ...], list[str]] | None:
 
 
 def marked(markup: Sequence[str]) -> str:
-    """A document with this markup and a mark of its own in each blank."""
+    """The document with this markup and a unique mark in each blank."""
     told = (f">{_MARK}{number}{_MARK}<{piece}" for number, piece in enumerate(markup[1:]))
     return markup[0] + "".join(told)
 
 
 def form(message: Message) -> Form | None:
-    """The form of which `message` is the reading with its marks; None where a mark became part of something else."""
+    """The form of a message that was read from marked markup; None if a mark became part of a longer text."""
     try:
         fill: Any = _filling(message.fields)
         return Form(message, fill, [_filling(one) for one in _agencies(message.fields)])
@@ -80,7 +80,7 @@ def _agencies(value: Value, name: str = "") -> Iterator[str]:
             yield from _agencies(one, name)
 
 
-# ---- what is made of the texts
+# ---- from texts to fields
 
 
 def _filling(value: Value) -> Fill:

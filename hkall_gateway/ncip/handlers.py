@@ -1,4 +1,4 @@
-"""One document in, one document out: read it, know who asks, let the service answer, write the reply and one log line."""
+"""Answers one NCIP document: decodes it, authenticates the caller, runs the service, encodes the reply, logs one line."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ Challenge = Callable[[tuple[str, ...]], object]
 
 
 def _to_nobody(_said: object) -> None:
-    """Where no connection is counted, and where there is no HTTP: in tests, in the simulation and on a bare connection."""
+    """Ignores its argument; the default callback without a connection to count or without HTTP (tests, raw TCP)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is known of a document when its reply is written. `service` is None where no service can be answered by its own."""
+    """A document as far as it was read. `service` is None if the reply is a bare Problem, not a service's response."""
 
     service: str | None
     header: Header = NOBODY
@@ -63,9 +63,10 @@ def respond(
     proven: Proven = _to_nobody,
     challenge: Challenge = _to_nobody,
 ) -> Deferred[bytes]:
-    """The reply to one document, whatever it was; never fails. `charset` is the one that the transport names.
+    """The reply to one document; the Deferred never fails, for any bytes. `charset` is the one that the transport names.
 
-    `proven` hears who sent it, once that is certain; `challenge` hears what to ask of a sender who has not proven it.
+    `proven` is called with the caller once it is authenticated; `challenge` with the WWW-Authenticate headers for a caller
+    that is not.
     """
     began = door.now()
     asked, unread = _read(body, charset)
@@ -80,7 +81,7 @@ def respond(
 
 @dataclass(slots=True)
 class _Turn:
-    """A document on its way to its reply; `mark` is what it is known by, `size` its length in bytes, `caller` who sent it."""
+    """A document being answered: `mark` is its digest, `size` its bytes, `caller` the authenticated sender or ""."""
 
     door: Door
     asked: Asked
@@ -94,7 +95,7 @@ class _Turn:
 
     @property
     def sender(self) -> str:
-        """Who sent it, as far as it says so itself or its proof did."""
+        """The sender's agency: the one in the header, else the authenticated caller's; "" if unknown."""
         return self.asked.header.from_agency or self.caller
 
     def prove(self, caller: Caller) -> None:
@@ -120,12 +121,12 @@ class _Turn:
         return self.reply(_try_again())
 
     def told(self) -> AbstractContextManager[None]:
-        """What every line of the log says of it."""
+        """Binds the channel and the correlation id to all log lines of this document."""
         return about(channel="ncip", corr_id=self.mark[:CORR])
 
 
 def _mark(message: Message, now: datetime) -> str:
-    """What a message is known by: its digest, or, where nothing comes of it and it is never looked for again, its instant."""
+    """The digest of a message; for look-ups, which are never replayed, the time in microseconds; "" if it was not read."""
     if not message.service:
         return ""
     if message.service in SHAPES and SHAPES[message.service].kind != "L":
@@ -218,7 +219,7 @@ def _written(door: Door, asked: Asked, said: Fields | Trouble, sender: str) -> b
 
 
 def _reply(door: Door, asked: Asked, said: Fields | Trouble, sender: str) -> Message:
-    """In the version, the namespace habit and the place (inside Ext or not) of the question."""
+    """The reply, in the version, the namespace style and the place (inside Ext or not) of the question."""
     problem: Fields = {"Problem": [_problem(said, asked.service or "")]} if isinstance(said, Trouble) else said
     was, manner = asked.message, (asked.message.namespaced, asked.message.extension)
     if asked.service is None:
@@ -229,7 +230,7 @@ def _reply(door: Door, asked: Asked, said: Fields | Trouble, sender: str) -> Mes
 
 
 def _version(asked: Message, reply: str) -> str:
-    """The version of the question; who asks for a service that is younger than the version it names is answered in 2.02."""
+    """The version of the question; 2.02 if the reply's service is younger than that version."""
     place, level = ELEMENTS["NCIPMessage"].children.get(reply), minor(asked.version)
     return NCIP_2_02 if place and level is not None and level < place.since else asked.version
 
@@ -238,11 +239,12 @@ REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}
 
 
 def _extras(door: Door, asked: Asked, said: Fields, sender: str) -> Fields:
-    """What NCIP knows of the question's own Ext: NNCIPP and crosslink know their requests by it. `said` may add to it.
+    """The Ext of the reply: NCIP's own elements of the question's Ext, by which NNCIPP and crosslink identify their requests,
+    with those in `said`.
 
-    Where the caller's row says so its RequestId stands there too: OpenRS looks for one in every reply, also beside a Problem
-    and in the reply to a notification, where the schema has no other place for it. What is another's never goes back: it may
-    name a patron, and it asks for something that is not done.
+    If the caller's row has `request_id_in_ext`, its RequestId is added: OpenRS looks for one in every reply, also beside a
+    Problem and in the reply to a notification, where the schema has no other place for it. Elements of other vocabularies are
+    never returned: they may name a patron, and they ask for an action that is not supported.
     """
     theirs, ours = asked.message.fields.get("Ext", {}), said.get("Ext", {})
     if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
@@ -260,7 +262,7 @@ def _by_number_in_ext(door: Door, sender: str) -> bool:
 
 
 def _swapped(door: Door, header: Header) -> Fields:
-    """The ResponseHeader: who was addressed answers who asked. Left out where nobody said who asks."""
+    """The ResponseHeader, with the agencies of the InitiationHeader exchanged; empty if the question names no sender."""
     if not header.from_agency:
         return {}
     us = header.to_agency or door.agency
@@ -282,9 +284,9 @@ def _problem(said: Trouble, service: str) -> Fields:
 def _tell(
     door: Door, asked: Asked, said: Fields | Trouble, peer: Peer, size: int, seconds: float, sender: str, *, proven: bool
 ) -> None:
-    """Count a document and log one line, fewer where nobody has proven to have sent it.
+    """Count a document in the metrics and log one line; lines of unauthenticated documents are limited in rate.
 
-    Of what was not understood only the size and the reason, never the body.
+    For an unreadable document the line has the size and the reason, never the body.
     """
     named = door.known(sender)
     known = named if named in door.callers else "unknown"

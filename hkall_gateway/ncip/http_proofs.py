@@ -1,4 +1,4 @@
-"""What proves a caller in the Authorization header of its HTTP request: Basic (RFC 7617) and Bearer (RFC 6750)."""
+"""Credentials in the Authorization header of a caller's HTTP request: Basic (RFC 7617) and Bearer (RFC 6750)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LONGEST_HEADER: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class HttpProof:
-    """What a caller's row accepts; "" and None accept nothing.
+    """The HTTP credentials that a caller's row accepts; "" and None disable a scheme.
 
-    `login` and `password_hash` are for Basic. A bearer token is either a secret, whose hash is `bearer_hash`, or a signed
+    `login` and `password_hash` are for Basic. A bearer token is either a secret with the hash `bearer_hash`, or a signed
     token that obeys `token`.
     """
 
@@ -31,7 +31,7 @@ class HttpProof:
 
     @property
     def schemes(self) -> tuple[str, ...]:
-        """The schemes of RFC 9110 by which the row's caller may prove who it is."""
+        """The authentication schemes (RFC 9110) that the row's caller may use."""
         bearer = self.bearer_hash or self.token
         return (*([BASIC] if self.password_hash else []), *([BEARER] if bearer else []))
 
@@ -49,7 +49,7 @@ class Shown:
 
 
 def shown(header: str) -> Shown | None:
-    """What an Authorization header says; None where there is none."""
+    """Parse an Authorization header; None if it is empty."""
     scheme, _, rest = header[:LONGEST_HEADER].strip().partition(" ")
     if not scheme:
         return None

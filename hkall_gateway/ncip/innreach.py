@@ -1,7 +1,8 @@
-"""INN-Reach mirrors its events to us in NCIP 1.0. An item identifier that begins with `i` says that we are the borrower.
+"""The INN-Reach flow: the central mirrors its events to us in NCIP 1.0.
 
-The book itself is known by the barcode printed on it (VisibleItemId) and the library that it belongs to. Where a system has
-joined the two into one word, as iNCIPit does for its temporary copies, they are taken apart again. Source: reference 6.1.
+An item identifier that begins with `i` means that we are the borrower. A book is identified by the barcode printed on it
+(VisibleItemId) and its library. If a system joins the two into one word, as iNCIPit does for its temporary copies, they are
+split again. Source: reference 6.1.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def central_number(value: str) -> bool:
 
 
 def mirrored(call: Call) -> Errand:
-    """What an event names: the central's number of the copy, the barcode printed on it, and the card of our patron."""
+    """The command record of an event: the central's number of the copy, its printed barcode, and the card of our patron."""
     ask = errand(call)
     unique = without_library(call.message.text("ItemId/ItemIdentifierValue"), call.caller.agency)
     number = unique if central_number(unique) else ""
@@ -44,12 +45,12 @@ def mirrored(call: Call) -> Errand:
 
 
 def without_library(identifier: str, agency: str) -> str:
-    """The identifier without the library's code at its end; a barcode that is nothing but the code stays whole."""
+    """The identifier without the library's code at its end; a barcode equal to the code is returned whole."""
     return identifier.removesuffix(agency) or identifier
 
 
 def mirrors(name: str) -> Callable[[Call], Awaitable[Said]]:
-    """The handler that has one mirrored event done."""
+    """Returns a handler that runs the desk's command `name` for a mirrored event."""
 
     async def handle(call: Call) -> Said:
         ask = mirrored(call)

@@ -18,19 +18,19 @@ from hkall_gateway.ncip.transport import NoReply, NotSent, Posted
 LOG = structlog.get_logger()
 
 KEPT: Final = timedelta(hours=1)
-"""So long keys are not fetched again while each token finds its own."""
+"""Time before keys are fetched again while the key of each token is among them."""
 APART: Final = timedelta(minutes=1)
-"""At least so long between two fetches, whatever numbers tokens name."""
+"""Minimum time between two fetches, also for tokens with unknown key ids."""
 TIMEOUT_S: Final = 5.0
 MOST_KEYS: Final = 20
 MOST_BYTES: Final = 65_536
 
 Get = Callable[[str, float], Awaitable[Posted]]
-"""(url, seconds in all) -> what came back. Raises NotSent or NoReply, and nothing else."""
+"""(url, seconds in all) -> the response. Raises only NotSent or NoReply."""
 
 
 async def no_get(_url: str, _timeout_s: float) -> Posted:
-    """Where nothing is fetched: a command that only looks at the rows."""
+    """Raises NotSent; the `Get` of commands that check the configuration without network access."""
     raise NotSent("keys are fetched by the daemon alone")
 
 
@@ -76,9 +76,9 @@ class UrlKeys:
         self._lock: Any = DeferredLock()  # it has no types
 
     async def having(self, kid: str, now: datetime) -> KeySet | None:
-        """The keys; those of before where the address does not answer.
+        """The keys; the previous ones if the address does not answer.
 
-        Tokens that come together wait for one fetch; who has its key already waits for nobody's.
+        Concurrent calls share one fetch; a call for a known, fresh key does not wait.
         """
         if self._fresh(kid, now):
             return self._keys

@@ -1,4 +1,4 @@
-"""Whether a copy stands on its lender's shelf: the question before a wish, and what its answer means. Pure."""
+"""The shelf check before a request: the look-up for a copy on the lender's shelf, and the reading of its reply. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNKNOWN_ITEM: Final = "Unknown Item"
 
 
 class Shelf(StrEnum):
-    """What was seen there, in words for the journal."""
+    """The result of a shelf check, in words for the journal."""
 
     HERE = "on the shelf"
     ANOTHER = "another copy is on the shelf"
@@ -28,7 +28,7 @@ class Shelf(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen, and the copy to ask for."""
+    """The result of a shelf check, and the copy to request."""
 
     shelf: Shelf
     item: ItemKey | None = None
@@ -38,17 +38,17 @@ UNSEEN: Final = Look(Shelf.UNKNOWN)
 
 
 def question(telling: Telling, partner: Partner, *, one_copy: bool) -> Fields:
-    """The fields of LookupItemSet for the title that a wish is about, or, for `one_copy`, of LookupItem for its copy."""
+    """The fields of LookupItemSet for the title of a request, or, for `one_copy`, of LookupItem for its copy."""
     if one_copy:
         return {"ItemId": item_id(telling.item), "ItemElementType": [STATUS]} if telling.item else {}
     return {"BibliographicId": [{"BibliographicRecordId": record_id(telling, partner)}], "ItemElementType": [STATUS]}
 
 
 def seen(reply: Message, telling: Telling, partner: Partner, statuses: Collection[str]) -> Look:
-    """What a reply says of the shelf. `statuses` are those of a copy that can be had.
+    """Read a reply to the shelf check. `statuses` are those of an available copy.
 
-    Another copy of the title will do, except where a volume is wanted (R8). A reply that has no statuses, or is not the whole
-    list, or is another problem than "there is no such thing", says nothing. Each title of the reply speaks for itself.
+    Another copy of the title is accepted, except if a volume is wanted (R8). Without an available copy the result is UNSEEN
+    for a reply that has no statuses, or is not the whole list, or has a problem other than Unknown Item, also in one title.
     """
     if reply.has("Problem"):
         return Look(Shelf.NONE) if _problems(reply) == {UNKNOWN_ITEM} else UNSEEN

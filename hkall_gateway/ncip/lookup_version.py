@@ -1,4 +1,4 @@
-"""LookupVersion: the one service outside NCIPMessage, by which two systems find a version that both speak.
+"""LookupVersion: the one service outside NCIPMessage, by which two systems find a version that both support.
 
 It has a schema of its own, the same for all versions, in the names of NCIP 1. Source: ncip_version.xsd.
 """
@@ -39,7 +39,7 @@ def message(root: etree._Element, notes: Notes) -> Message:
 
 
 def written(said: Message) -> bytes:
-    """The document that says a LookupVersion or its response."""
+    """Encode a LookupVersion or its response."""
     root = etree.Element(ROOT, version=SCHEMA)
     node = etree.SubElement(root, said.service)
     for name in ("FromAgencyId", "ToAgencyId"):

@@ -1,4 +1,4 @@
-"""Questions that change nothing: who, which copy, which request, which shelf, and who we are."""
+"""Handlers of the read-only services: LookupUser, LookupItem, LookupRequest, LookupItemSet, LookupAgency, LookupVersion."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from hkall_gateway.rules.vocabulary import ItemKey, Why
 
 DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAccountDesired")
 ELIGIBILITY: Final = frozenset({"user privilege", "block or trap", "user id"})
-"""UserElementTypes that say who may borrow, and nothing of who it is."""
+"""UserElementTypes about the right to borrow, without personal data."""
 MOST_COPIES: Final = 100
-"""So many copies are told at once; the rest is asked for with the token."""
+"""Maximum copies in a reply; the token of the reply asks for the next ones."""
 
 
 # ---- a patron, a copy, a request
@@ -46,7 +46,8 @@ async def lookup_user(call: Call) -> Said:
 
 
 async def _told(call: Call, seen: PatronSeen) -> Fields:
-    """To one of our own systems all that is desired; to a broker without a PIN or an open request eligibility and blocks."""
+    """The patron's record: all that is desired for our own systems; only eligibility and blocks for a broker without a PIN,
+    an open request or `sees_patrons`."""
     wanted, flags = desired(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
     whole = call.from_client or call.caller.sees_patrons or bool(seen.pin_ok)
     whole = whole or await call.door.desk.serves(call.caller.agency, seen.card)
@@ -57,7 +58,7 @@ async def _told(call: Call, seen: PatronSeen) -> Fields:
 
 
 async def lookup_item(call: Call) -> Said:
-    """What a copy is doing. Who has it is never said."""
+    """The status of a copy. The borrower is never named."""
     agency, value = request_id(call)
     wanted = item(call, "")
     if wanted is None:
@@ -80,7 +81,7 @@ async def _copy(call: Call, wanted: ItemKey) -> ItemSeen | Refused:
 
 
 async def lookup_request(call: Call) -> Said:
-    """How a request is, to whoever placed it, and to the library that it is between."""
+    """The state of a request, for the system that placed it and for the partner library of the request."""
     agency, value = request_id(call)
     seen = await call.door.desk.see_request(seen_by(call))
     if isinstance(seen, Refused):
@@ -90,7 +91,7 @@ async def lookup_request(call: Call) -> Said:
 
 
 def seen_by(call: Call) -> SeeRequest:
-    """The request that a call names, for the eyes of its caller."""
+    """The desk's query for the request that a call names, limited to the rights of its caller."""
     agency, value = request_id(call)
     card = call.message.text("UserId/UserIdentifierValue")
     return SeeRequest(call.by, agency, value, call.caller.agency, call.from_client, card, item(call, ""))
@@ -137,11 +138,11 @@ def _limit(text: str) -> int:
     return min(max(wanted, 1), MOST_COPIES)
 
 
-# ---- who we are
+# ---- our agency
 
 
 async def lookup_agency(call: Call) -> Said:
-    """Our own name, consortium and profiles; of nobody else's do we tell."""
+    """Our own name, consortium and profiles; another agency gets a Problem."""
     named = call.message.text("AgencyId")
     if named.casefold() != call.door.agency.casefold():
         return Trouble(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
@@ -150,5 +151,5 @@ async def lookup_agency(call: Call) -> Said:
 
 
 def versions(services: tuple[str, ...]) -> Fields:
-    """What a LookupVersion is answered with: the versions spoken and the services answered, to anybody."""
+    """The fields of a LookupVersionResponse: the versions and services supported. It needs no authentication."""
     return {"VersionSupported": list(SUPPORTED), "ServiceSupported": sorted(services)}

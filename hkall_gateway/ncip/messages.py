@@ -1,6 +1,6 @@
-"""What a message is: the one `Message` type, and a table of the services it may belong to.
+"""The `Message` type, and the table of NCIP services.
 
-Source: NISO Z39.83-1-2012. What a service `needs` is less than the schema asks for, on purpose: peers leave out
+Source: NISO Z39.83-1-2012. The `needs` of a service are fewer than the schema's required elements, on purpose: peers leave out
 RequestType, headers and shipping addresses every day, and a document that can be acted upon is acted upon.
 """
 
@@ -20,7 +20,7 @@ Fields: TypeAlias = Mapping[str, Value]
 DOT = "•"
 
 STRUCTURE = (dict, Mapping)
-"""What holds fields, for isinstance: nearly all are a dict, which is seen at once where an abstract Mapping takes its time."""
+"""Types of a structure, for isinstance: dict comes first, since nearly all are one and the check of Mapping is slow."""
 _SEVERAL = (list, tuple)
 
 
@@ -38,7 +38,7 @@ class Coded(str):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Who wrote to whom, as far as could be read; "" where it could not."""
+    """The sender and the addressee of a document; "" if unreadable."""
 
     from_agency: str = ""
     to_agency: str = ""
@@ -66,10 +66,10 @@ class Message:
 
     `service` is the element under NCIPMessage, "Problem" when Problems stand there themselves (`fields` then holds them as
     "Problem"). `fields`: name -> text, Coded, True (empty element), a mapping, or a list where the element may repeat.
-    What is not NCIP's own inside an Ext is kept there as XML text, in a list under "Ext", and written back as it came.
+    Elements of other vocabularies inside an Ext are kept as XML text, in a list under "Ext", and written back unchanged.
     `version` and `namespaced` as received (NCIP 1: a `dialects.Dtd`); `extension`: it stood inside NCIPMessage/Ext, and so
-    must its reply. `agencies` are all that it names, where its reader listed them. Messages are equal when they say the same,
-    however it was written.
+    must its reply. `agencies` are all that it names, if its reader listed them. Messages are equal when service and fields
+    are, however they were written.
     """
 
     service: str
@@ -95,7 +95,7 @@ class Message:
         return tuple(value for value in _found(self.fields, path) if isinstance(value, str))
 
     def has(self, path: str) -> bool:
-        """Whether anything stands at a path; an empty flag or structure counts."""
+        """Whether there is a value at a path; an empty flag or structure counts."""
         return any(value not in ("", False) for value in _found(self.fields, path))
 
     def each(self, path: str) -> tuple[Message, ...]:
@@ -111,7 +111,7 @@ class Message:
 class Shape:
     """One service.
 
-    `kind` is L (lookup), U (asks for an action; the reply carries a result) or N (reports what was done; an empty reply
+    `kind` is L (lookup), U (asks for an action; the reply carries a result) or N (reports a completed action; an empty reply
     is success). Each of `needs` is a set of alternatives, one of which must be there.
     """
 
@@ -121,14 +121,14 @@ class Shape:
     needs: tuple[tuple[str, ...], ...]
 
     def missing(self, fields: Mapping[str, object]) -> tuple[str, ...]:
-        """What the message lacks, each as its alternatives in words ("ItemId or RequestId"); empty when it may go on."""
+        """The missing needs, each as its alternatives in words ("ItemId or RequestId"); empty if the message is complete."""
         return tuple(" or ".join(names) for names in self.needs if not any(fields.get(name) for name in names))
 
 
 _USER = "UserId|AuthenticationInput"
 _COPY = "ItemId|RequestId"
 
-# service, kind, what it needs; | between alternatives. The reply is the service's name with Response behind it.
+# service, kind, needs; | between alternatives. The reply is the service's name with Response behind it.
 ROWS: tuple[tuple[str, Literal["L", "U", "N"], str], ...] = (
     ("LookupAgency", "L", "AgencyId"),
     ("LookupItem", "L", _COPY),
@@ -193,7 +193,7 @@ def redacted(message: Message) -> dict[str, object]:
 
 
 def instant(text: str, zone: tzinfo) -> datetime | None:
-    """The moment, in UTC, that a date of a peer means; None when it means nothing.
+    """Parse a peer's date to a moment in UTC; None if it is not a date.
 
     Taken: xs:dateTime with or without offset (then `zone` is meant), +0200, fractions, and a bare date, which is that day's
     first moment in `zone`.

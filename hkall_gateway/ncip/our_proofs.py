@@ -1,4 +1,4 @@
-"""What we send in the Authorization header of our documents, where a partner knows us by it."""
+"""The Authorization header of our documents, for partners that authenticate us by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is at the other end: the address, and the certificate where one was shown."""
+"""The peer of a connection: its address, and its TLS client certificate if it has one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hkall_gateway.ncip.calls import Peer
 
 
 def peer_of(transport: Any, address: str = "") -> Peer:
-    """The peer of a transport; `address` where something in between knows better."""
+    """The peer of a transport; `address` replaces the transport's own if a proxy in between reports it."""
     host = address or str(getattr(transport.getPeer(), "host", ""))
     shown = getattr(transport, "getPeerCertificate", None)
     certificate = shown() if shown else None

@@ -1,6 +1,6 @@
-"""Our reasons as NCIP problems, and what a peer's problem means to us: two tables.
+"""Two tables: our refusal reasons as NCIP problems, and the meanings of peers' problems.
 
-Source: NISO Z39.83-1-2012, processing errors per service and messaging errors; what initiators and responders really send.
+Source: NISO Z39.83-1-2012, processing errors per service and messaging errors; documents of real initiators and responders.
 """
 
 from __future__ import annotations
@@ -96,11 +96,11 @@ VALUE_AT: Final[Mapping[str, str]] = MappingProxyType(
         "ToAgencyId": "InitiationHeader/ToAgencyId/AgencyId",
     }
 )
-"""Where the value of a structure at fault stands; an element without a row is its own value."""
+"""Element at fault -> path of its value; an element without a row is its own value."""
 
 # fmt: off
 ROWS: Final = (
-    # Who.
+    # Identity.
     Row(W.SERVICE_SUSPENDED,            _MAY_NOT,       "UserId",            "suspended until {end}: {message}", _BARRED),
     Row(W.UNKNOWN_BORROWER,             "Unknown User", "UserId",            "no such user"),
     Row(W.CARD_REPLACED,                "Unknown User", "UserId",            "this card was replaced by another one"),
@@ -110,7 +110,7 @@ ROWS: Final = (
     Row(W.ELIGIBILITY_UNKNOWN,          _MAY_NOT,       "UserId",            "the mode of study is not known", _BARRED),
     Row(W.PATRON_EXPIRED,               _MAY_NOT,       "UserId",            "the card expired on {expires}", _BARRED),
     Row(W.PATRON_BLOCKED,               "User Blocked", "UserId",            "the user is blocked"),
-    # The wish.
+    # The request.
     Row(W.PICKUP_LOCATION,              _BROKEN,        "PickupLocation",    "we deliver to {place}"),
     Row(W.MATERIAL_NOT_REQUESTABLE,     _STAYS,         "BibliographicId",   "this kind of material is not lent"),
     Row(W.UNKNOWN_TITLE,                "Unknown Item", "BibliographicId",   "no such title"),
@@ -169,7 +169,7 @@ PROBLEMS: Final[Mapping[Why, Row]] = MappingProxyType({row.why: row for row in R
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A Problem to be written: its type, words for a person, the path of the element at fault and what stood there.
+    """A Problem to be written: its type, a text for people, and the path and the value of the element at fault.
 
     `challenge` are WWW-Authenticate headers: over HTTP the answer then has the status 401.
     """
@@ -199,7 +199,7 @@ def scheme(problem: str, service: str) -> str:
 
 
 class _Blanks(dict[str, str]):
-    """A blank that nobody filled is three dots, never an error."""
+    """The values of a sentence's blanks; a missing value is an ellipsis, never an error."""
 
     def __init__(self, detail: Mapping[str, object]) -> None:
         super().__init__({k: v.isoformat() if isinstance(v, date) else str(v) for k, v in detail.items()})
@@ -208,13 +208,13 @@ class _Blanks(dict[str, str]):
         return "…"
 
 
-# ---- what a peer's problem means
+# ---- the meanings of peers' problems
 
-# "already": the peer is where we want it, nothing more is to be said. "later": the same document may succeed. "refused": it
-# never will. "fault": the peer speaks of our agency, our version or the service, and not of the book: the channel is wrong, a
-# person must mend a configuration, and the document is kept for that. A service named beside the type goes before the type
-# alone. A type of ours that is not listed, and any that nobody knows, is a final no: sent again it would be answered the same
-# and hold back what is to be told after it.
+# "already": the peer is in the wanted state; done. "later": the same document may succeed. "refused": it never will.
+# "fault": the problem is about our agency, our version or the service, and not about the book: the connection is wrong, an
+# operator must correct a configuration, and the document is kept until then. A row with a service takes precedence over the
+# row of the type alone. A type without a row is a final refusal: sent again it would be answered the same, and delay the
+# messages queued after it.
 ASKING: Final = ("RequestItem", "CancelRequestItem", "RenewItem")
 """Services whose answer decides something here."""
 NOT_UNDERSTOOD: Final = (
@@ -228,7 +228,7 @@ _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     (TRY_LATER,                                                   "",                     "later"),
     ("Patron Record is Busy",                                     "",                     "later"),  # Relais
     ("",                                                          "",                     "later"),  # mod-ncip's last resort
-    # Who we are: no document of ours is taken.
+    # Our identity: the peer accepts no document of ours.
     (AUTHENTICATION_FAILED,                                       "",                     "fault"),
     ("System Authentication Failed",                              "",                     "fault"),
     (UNKNOWN_AGENCY,                                              "",                     "fault"),
@@ -236,12 +236,12 @@ _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     ("Unknown partner",                                           "",                     "fault"),  # Alma
     ("Unsupported Version",                                       "",                     "fault"),
     ("Unknown Version",                                           "",                     "fault"),
-    # What we may ask and how we say it: a question that is not understood is not answered by no. Of news it is the answer.
+    # Our rights and the form of the document: for a command this is a fault, not a refusal; for a notification a refusal.
     *((problem, asked, "fault") for asked in ASKING for problem in NOT_UNDERSTOOD),
     # The first of two identical documents has arrived, only its reply was lost.
     ("Duplicate Request",                                         "RequestItem",          "already"),
     ("Request Already Processed",                                 "",                     "already"),
-    # To a cancellation it may mean "it is on its way": the request waits for what really comes.
+    # In reply to a cancellation it may mean "it is on its way": the request waits for the next event.
     ("Request Already Processed",                                 "CancelRequestItem",    "refused"),
     # mod-rs, VDX and Relais take these for "is back already"; to a report of ours they say that the loan is closed.
     (_NOT_LENT,                                                   "ItemReceived",         "already"),
@@ -252,20 +252,20 @@ _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     ("9022",                                                      "ItemReceived",         "already"),
     ("9022",                                                      "ItemShipped",          "already"),
     ("Unknown Item",                                              "ItemReceived",         "already"),
-    # What is said to be lost or returned is at home already.
+    # An item reported as lost or returned is already back at the lender.
     (_NOT_LENT,                                                   "CirculationStatusChangeReported", "already"),
     ("Unknown Item",                                              "CirculationStatusChangeReported", "already"),
     ("Unknown Request",                                           "ItemRequestCancelled", "already"),
     ("Duplicate Item",                                            "",                     "already"),
-    # Who has no word for renewals does not take one back.
+    # A peer that does not support ItemRenewed does not undo the renewal.
     (UNSUPPORTED_SERVICE,                                         "ItemRenewed",          "already"),
     (UNKNOWN_SERVICE,                                             "ItemRenewed",          "already"),
     (UNAUTHORIZED_SERVICE,                                        "ItemRenewed",          "already"),
-    # Nor does who has none for a loan miss one: it knows that its copy is with us.
+    # A peer that does not support ItemCheckedOut does not need it: it knows that we have its copy.
     (UNSUPPORTED_SERVICE,                                         "ItemCheckedOut",       "already"),
     (UNKNOWN_SERVICE,                                             "ItemCheckedOut",       "already"),
     (UNAUTHORIZED_SERVICE,                                        "ItemCheckedOut",       "already"),
-    # Koha's own word for a hold of somebody else.
+    # Koha's own type for a hold of another patron.
     ("Check Out Not Allowed - Item Has Outstanding Requests",     "",                     "refused"),
 )
 # fmt: on
@@ -285,11 +285,11 @@ _SPELLED: Final[Mapping[str, str]] = MappingProxyType(
 
 
 Meanings = tuple[tuple[str, Meaning], ...]
-"""Words of a partner's own, and what they mean: a ProblemType, or words inside a ProblemDetail or ProblemValue."""
+"""A partner's own texts and their meanings: a ProblemType, or a part of a ProblemDetail or ProblemValue."""
 
 
 def own_meaning(problem: Message, own: Meanings) -> Meaning | None:
-    """What a Problem means by the partner's own words; what is said in detail goes before its type."""
+    """The meaning of a Problem by the partner's own texts; the detail takes precedence over the type."""
     kind, *told = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
     in_detail = (meant for words, meant in own if any(words.casefold() in text for text in told))
     of_its_kind = (meant for words, meant in own if words.casefold() == kind)
@@ -297,7 +297,7 @@ def own_meaning(problem: Message, own: Meanings) -> Meaning | None:
 
 
 def meaning(problem: str, service: str) -> Meaning:
-    """What a peer's problem type in answer to our `service` means; matched on its value alone, whatever its scheme or case."""
+    """The meaning of a peer's problem type in reply to our `service`; its scheme and case are ignored."""
     said = " ".join(problem.split()).casefold()
     return FOREIGN.get((said, service)) or FOREIGN.get((said, "")) or "refused"
 

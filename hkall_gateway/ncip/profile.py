@@ -1,4 +1,4 @@
-"""Which services are done here, for whom, and why so: one row a service, and what a broker and INN-Reach mean by it instead."""
+"""The supported services, their callers and reasons: one row a service, with other handlers in the broker flows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hkall_gateway.ncip.innreach import mirrors
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service that is answered: who may call it, and by what."""
+    """A supported service: the kinds of callers that may use it, and its handler."""
 
     who: frozenset[Kind]
     handle: Callable[[Call], Awaitable[Said]]
@@ -63,7 +63,7 @@ HANDLERS: Final[Mapping[str, Service]] = MappingProxyType({
     "UpdateItem":                      Service(frozenset(), sends("describe")),
     "DeleteItem":                      Service(frozenset(), sends("delete")),
 })
-"""What a library that speaks to us directly, and a system of our own, mean. A row for nobody is a broker's alone."""
+"""The services for partners in the direct flow and for our own systems. A row without callers is for brokers only."""
 
 BROKER: Final[Mapping[str, Service]] = MappingProxyType({
     "LookupUser":                      Service(PARTNER, lookups.lookup_user),
@@ -86,12 +86,12 @@ BROKER: Final[Mapping[str, Service]] = MappingProxyType({
     "CreateUserFiscalTransaction":     Service(PARTNER, events.fiscal_transaction),
     "UserFiscalTransactionCreated":    Service(PARTNER, events.fiscal_transaction),
 })
-"""What a broker that drives us means otherwise."""
+"""The services that differ for a broker that drives us."""
 
 OPENRS: Final[Mapping[str, Service]] = MappingProxyType({
     "AcceptItem":                      Service(PARTNER, accepts("expect")),
 })
-"""What OpenRS means otherwise than another broker: its AcceptItem comes when the lender is found, long before the book."""
+"""The services that differ for OpenRS: its AcceptItem comes when the lender is found, long before the book."""
 
 INNREACH: Final[Mapping[str, Service]] = MappingProxyType({
     "LookupUser":                      Service(PARTNER, lookups.lookup_user),
@@ -113,7 +113,7 @@ INNREACH: Final[Mapping[str, Service]] = MappingProxyType({
     "CancelRecallItem":                Service(PARTNER, mirrors("mirror_recall_cancelled")),
     "ItemRecallCancelled":             Service(PARTNER, mirrors("mirror_recall_cancelled")),
 })
-"""What INN-Reach means otherwise by the events that it mirrors to us."""
+"""The services that differ for INN-Reach, which mirrors its events to us."""
 
 FLOWS: Final[Mapping[str, Mapping[str, Service]]] = MappingProxyType({
     DIRECT:     HANDLERS,
@@ -173,18 +173,19 @@ WHY: Final[Mapping[str, str]] = MappingProxyType({
     "SendUserNotice":                  "letters to our patrons are our own",
     "UserNoticeSent":                  "letters of others are not kept here",
 })
-"""Why a service is done, or is not. LookupVersion stands outside NCIPMessage and has no row above."""
+"""The purpose of each supported service, or the reason that it is not supported. LookupVersion is outside NCIPMessage and
+has no row above."""
 # fmt: on
 
 
 def service_for(door: Door, caller: Caller, name: str) -> Service | None:
-    """The service as this caller's flow means it; None for one that is not done here at all. Clients have no flow."""
+    """The service in this caller's flow; None if it is not supported there. Clients use the direct flow."""
     flow = DIRECT if caller.kind == "client" else door.dialect(caller.agency).flow
     return FLOWS[flow].get(name)
 
 
 def callers_of(flow: str, name: str) -> str:
-    """Who may call a service in a flow, in words for the page about it."""
+    """The kinds of callers of a service in a flow, as text for the documentation page."""
     row = FLOWS[flow].get(name)
     who = row.who if row else frozenset[Kind]()
     return ", ".join(kind for kind in ("partner", "client") if kind in who and (flow == DIRECT or kind == "partner"))

@@ -1,7 +1,7 @@
-"""News about a request or a copy that we do not know: answered by a Problem, kept without its secrets, and heard again by hand.
+"""The quarantine of notifications about an unknown request or copy: answered by a Problem, stored redacted, replayed by staff.
 
-A restored database, or a partner that mixes up its numbers, shows itself here; nothing that a partner said is lost.
-Source: the life cycle's table of repeated and misplaced messages; the codes of OpenRS for what nobody could place.
+Typical causes are a restored database and a partner that mixes up its numbers; no notification is lost.
+Source: the life cycle's table of repeated and misplaced messages; the codes of OpenRS for unmatched messages.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from hkall_gateway.rules.vocabulary import Why
 LOG = structlog.get_logger()
 
 UNPLACED: Final = frozenset({Why.UNKNOWN_REQUEST, Why.UNKNOWN_ITEM, Why.AGENCY_NOT_OWNER})
-"""What is said of news that fits nothing here."""
+"""The refusals of a notification that matches no request or copy."""
 
 COMMANDS: Final = frozenset({"AcceptItem", "CheckInItem", "CheckOutItem"})
-"""Services that ask for what has happened already: as good as their notifications."""
+"""Commands that report an event that has already happened; they are treated like notifications."""
 
 
 async def held(call: Call, said: Said) -> Said:
-    """The answer as it is; a partner's news that fits nothing is kept before it is given."""
+    """Return the answer unchanged, after storing a partner's notification that matches no request or copy."""
     told = SHAPES[call.message.service].kind == "N" or call.message.service in COMMANDS
     if told and not call.from_client and isinstance(said, Refused) and said.why in UNPLACED:
         kept = await call.door.desk.keep_unplaced(call.by, call.digest, document(call.message), said.why)
@@ -38,13 +38,13 @@ async def held(call: Call, said: Said) -> Said:
 
 
 def document(message: Message) -> str:
-    """The document with a dot for everything secret or personal, in our own hand."""
+    """The message encoded in the direct dialect, with a dot for every secret or personal value."""
     fields: Any = redacted(message)
     return encode(Message(message.service, fields), DIALECTS["direct"]).decode()
 
 
 async def heard_again(door: Door, agency: str, digest: str, kept: str) -> Said:
-    """What is answered to a kept document now, as if it had come from its partner at this moment."""
+    """Replay a stored document as if its partner had sent it now, and return the answer."""
     message = decode(kept.encode())
     caller = door.callers.get(agency) or Caller(agency, "", "partner", ())
     service = service_for(door, caller, message.service)

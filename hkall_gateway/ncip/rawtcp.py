@@ -1,6 +1,6 @@
-"""NCIP 1 without HTTP: documents on a bare connection, each ended by its own closing tag, and answered in order.
+"""NCIP 1 over raw TCP: documents on a connection without HTTP, each ended by its own closing tag, and answered in order.
 
-Nobody who does this sends a length or a terminator (Aleph, Voyager); the end of a document is the end of its root element.
+Systems that use it (Aleph, Voyager) send no length and no terminator; a document ends with its root element.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from hkall_gateway.ncip.peers import peer_of
 LOG = structlog.get_logger()
 
 MOST_WAITING: Final = 16
-"""So many documents may wait for their turn on one connection; then nothing more is read until one is answered."""
+"""Documents that may wait on one connection; above it, reading is paused until one is answered."""
 FLOOD: Final = 64
-"""So many that came in one piece are a flood: the connection is closed once they are answered."""
+"""Waiting documents above which the connection is closed, once they are answered."""
 AT_ONCE: Final = 4
-"""So many are answered in one reactor iteration."""
+"""Documents of one connection that are answered in one reactor iteration."""
 CLOSE_S: Final = 15.0
-"""How long a peer has to take what was written before the connection is cut."""
+"""Seconds that a peer has to read the written replies before the connection is aborted."""
 END: Final = re.compile(rb"</(?:[\w.-]{1,40}:)?NCIP(?:Version)?Message\s{0,100}>")
 LONGEST_END: Final = 160
 BLANK: Final = b" \t\r\n\0\x04"
@@ -76,8 +76,8 @@ class NcipLine(Protocol):
         if not self._buffer:
             data = data.lstrip(BLANK)
             if not data:
-                return  # blanks are silence
-            self._rest()  # a document begins, and all of it has as long as a silence may last
+                return  # blanks do not reset the idle timeout
+            self._rest()  # a document begins; all of it must arrive within the idle timeout
         self._buffer += data
         while not self._last and (document := self._next()) is not None:
             self._rest()
@@ -93,12 +93,12 @@ class NcipLine(Protocol):
             self._lines.bounds.bodies.hold(self, len(self._buffer), self._no_room)
 
     def close(self) -> None:
-        """No further document; hang up when what is in hand is answered."""
+        """Accept no further document, and close the connection once the waiting ones are answered."""
         self._last = True
         if not self.busy:
             self._hang_up()
 
-    # ---- the transport's own words: whether the peer takes what is written
+    # ---- IPushProducer: called by the transport as its write buffer fills and drains
 
     def pauseProducing(self) -> None:  # noqa: N802  # Twisted's own name
         self._choked = True
@@ -114,7 +114,7 @@ class NcipLine(Protocol):
     # ---- cutting
 
     def _next(self) -> bytes | None:
-        """The next whole document; None while its end has not come. What was searched once is not searched again."""
+        """The next complete document; None until its end has arrived. Bytes already searched are not searched again."""
         found = END.search(self._buffer, max(0, self._seen - LONGEST_END))
         if found is None:
             self._seen = len(self._buffer)
@@ -126,13 +126,13 @@ class NcipLine(Protocol):
         return document
 
     def _answer(self) -> None:
-        """See to it that what waits is answered."""
+        """Start answering the waiting documents, unless that is already running."""
         if self._waiting and not self._busy:
             ensureDeferred(self._answer_all())
         self._hold_back()
 
     def _hold_back(self) -> None:
-        """Read no more from a peer that does not take its answers, or sends faster than it is answered."""
+        """Pause reading from a peer that does not read its replies, or sends faster than it is answered; else resume."""
         paused = self._choked or len(self._waiting) > MOST_WAITING
         if paused == self._paused or self._last:
             return
@@ -160,17 +160,17 @@ class NcipLine(Protocol):
         self._lines.rested()
 
     def _next_iteration(self) -> Deferred[None]:
-        """Fires when everybody else has had a turn."""
+        """A Deferred that fires in the next reactor iteration, after other connections were served."""
         turn: Deferred[None] = Deferred()
         self._lines.reactor.callLater(0, turn.callback, None)
         return turn
 
     def _prove(self, caller: Caller) -> None:
-        """A document has proven who is at the other end; beyond the caller's number it stays among the strangers."""
+        """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""
         if self._seat is not None and self._seat.prove(caller.agency, caller.max_connections):
             vouch(self.transport, f"ncip {caller.agency}")
 
-    # ---- silence, and the end
+    # ---- idle timeout and closing
 
     def _rest(self) -> None:
         self._wait(self._lines.bounds.idle_s, self._silent)
@@ -184,14 +184,14 @@ class NcipLine(Protocol):
             self._timer.cancel()
 
     def _silent(self) -> None:
-        """Nothing came for too long. A document that did not end is answered as what it is; then the line is closed."""
+        """Handles the idle timeout: answers an incomplete document as it is, then closes the connection."""
         if self.busy:
             self._rest()
         else:
             self._give_up()
 
     def _no_room(self) -> None:
-        """There is no room for its unfinished document."""
+        """Drops the incomplete document, for which there is no memory left, and closes the connection."""
         self._lines.bounds.refusals.note("bodies", peer_of(self.transport).address, f"{len(self._buffer)} bytes")
         self._buffer.clear()
         self._give_up()
@@ -209,14 +209,14 @@ class NcipLine(Protocol):
             self._hang_up()
 
     def _hang_up(self) -> None:
-        """Close; a peer that does not take what was written is cut off after a while."""
+        """Close the connection; abort it after CLOSE_S if the peer does not read the written replies."""
         self.transport.unregisterProducer()
         self.transport.loseConnection()
         self._wait(CLOSE_S, self.transport.abortConnection)
 
 
 class NcipLines(Factory):
-    """All connections of the raw door. `drain` ends it in good order."""
+    """The factory of the raw TCP connections. `drain` shuts them down gracefully."""
 
     noisy = False
 
@@ -228,7 +228,7 @@ class NcipLines(Factory):
         return NcipLine(self)
 
     def enter(self, line: NcipLine) -> Seat | None:
-        """A place for this connection; None where its address is nobody's or there is no room."""
+        """A seat for this connection; None if no caller may connect from its address, or the limits are reached."""
         address = peer_of(line.transport).address
         if not self.door.admits(address):
             self.bounds.refusals.note("address", address)
@@ -239,17 +239,17 @@ class NcipLines(Factory):
         return seat
 
     def leave(self, line: NcipLine) -> None:
-        """This connection is gone."""
+        """Forget a closed connection."""
         self._lines.discard(line)
         self.rested()
 
     def rested(self) -> None:
-        """Somebody has nothing in hand any more."""
+        """Called when a connection has become idle or closed: fires the Deferreds of `drain` once all are idle."""
         while self._drained and not any(line.busy for line in self._lines):
             self._drained.pop().callback(None)
 
     def drain(self) -> Deferred[None]:
-        """Answer what is in hand, take nothing new, then close every connection. Fires when nothing is in hand any more."""
+        """Accept no new documents, answer the waiting ones, close every connection. Fires once all are answered."""
         for line in list(self._lines):
             line.close()
         if not any(line.busy for line in self._lines):

@@ -1,4 +1,4 @@
-"""A tree in the names of NCIP 2 to a message: read by name, whatever the namespace, the prefix and the order."""
+"""Converts a tree with the names of NCIP 2 to a message; namespace, prefix and order are ignored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hkall_gateway.ncip.messages import SHAPES, BadMessage, Coded, Fields, Messa
 from hkall_gateway.ncip.trees import NISO, SYNTAX, Notes, attribute, header, local
 
 FOREIGN: Final = 256
-"""So many elements of other vocabularies may stand in the Ext elements of a document: each is written as a text of its own."""
+"""Maximum elements of other vocabularies in the Ext elements of a document: each is serialized to a text of its own."""
 
 
 OLD_ERRORS: Final = {"ProcessingError": "ProcessingErrorType", "MessagingError": "MessagingErrorType"}

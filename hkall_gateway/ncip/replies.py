@@ -1,4 +1,4 @@
-"""What the desk answered, as the fields of a reply: from the outcome alone, so that a replayed outcome reads the same."""
+"""Converts the desk's outcomes to the fields of a reply: from the outcome alone, so that a replayed reply is the same."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ STATUS: Final[Mapping[Position, str]] = MappingProxyType({
     P.SHIPPED:        "In Transit Between Library Locations",
     P.AT_BORROWER:    "On Loan",
 })
-"""A copy's CirculationStatus by the position of the request that holds it; elsewhere it is what its library says."""
+"""A copy's CirculationStatus by the position of the request that holds it; otherwise its library's status is used."""
 # fmt: on
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What every reply may need besides its outcome: our agency, our zone, and the user that a partner's request names.
+    """The data for a reply besides its outcome: our agency, our zone, and the user that a partner's request names.
 
-    `labels`: the reader takes RequestStatusType in the words of the patron's record. `described`: it asked for elements of the
-    copy that is lent. `request_type` is the RequestType that is told. `name_order` says which part of a name without a comma is
-    the surname; "" for a name that cannot be divided.
+    `labels`: the caller reads RequestStatusType in the words of the patron's record. `described`: it asked for elements of the
+    copy that is lent. `request_type` is the RequestType of the reply. `name_order` says which part of a name without a comma
+    is the surname; "" for a name that cannot be divided.
     """
 
     agency: str
@@ -83,7 +83,7 @@ class Frame:
 
 
 def fields(outcome: Outcome, frame: Frame) -> Fields:
-    """The payload that says `outcome`, without header; empty for what a notification is answered with."""
+    """The payload of the reply for `outcome`, without header; empty for the outcome of a notification."""
     match outcome:
         case Requested():
             return _requested(outcome, frame)
@@ -120,7 +120,7 @@ def _paged(outcome: Paged, frame: Frame) -> Fields:
 
 
 def description(outcome: Paged | CheckedOut) -> Fields:
-    """ItemOptionalFields: what the copy is. We know no number of a copy but its barcode, and crosslink reads that there."""
+    """ItemOptionalFields: the description of the copy. Its CopyNumber is the barcode, since crosslink reads that there."""
     title = {"Author": outcome.author, "Title": outcome.title}
     about = {"CallNumber": outcome.call_number, "CopyNumber": outcome.item.barcode}
     return {"ItemOptionalFields": {"BibliographicDescription": title, "ItemDescription": about}}
@@ -159,7 +159,7 @@ def _last_second(day: date, zone: tzinfo) -> str:
 
 
 def patron(seen: PatronSeen, wanted: frozenset[str], flags: frozenset[str], frame: Frame) -> Fields:
-    """Only what was desired: `wanted` are UserElementTypes in lower case, `flags` the names of the …Desired elements."""
+    """The desired parts of a patron's record: `wanted` are UserElementTypes in lower case, `flags` the …Desired elements."""
     loans = [_loan(line, frame) for line in seen.lines if line.request.position is P.ON_LOAN]
     waits = [_wait(line, frame) for line in seen.lines if line.request.position in WAITING]
     more = {name: value for element, part in _PERSON.items() if element in wanted for name, value in part(seen, frame).items()}
@@ -186,7 +186,7 @@ def _loan(line: LoanLine, frame: Frame) -> Fields:
 
 
 def _account(seen: PatronSeen, frame: Frame) -> Fields:
-    """The balance, and what it is made of: one AccountDetails a charge."""
+    """The balance and the charges, each as one AccountDetails."""
     return {"AccountBalance": _money(seen.owed_cents), "AccountDetails": [_charge(line, frame) for line in seen.charges]}
 
 
@@ -251,7 +251,7 @@ def _name(seen: PatronSeen, frame: Frame) -> Fields:
 
 
 def _parts(name: str, order: NameOrder) -> Fields:
-    """GivenName and Surname; a name that nobody can divide is all Surname, the one part that the schema demands."""
+    """GivenName and Surname; a name that cannot be divided is all Surname, the only part that the schema requires."""
     surname, given = name, ""
     if "," in name:
         surname, _, given = name.partition(",")

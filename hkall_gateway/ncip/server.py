@@ -1,4 +1,4 @@
-"""NCIP over HTTP: a document is posted, its reply goes out with status 200; limits, turn-taking and an orderly end."""
+"""NCIP over HTTP: a posted document is answered with status 200; with limits and a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ ABOUT: Final = "This is the NCIP responder of {agency}. Post an NCIP document he
 
 
 class NcipRequest(BoundedRequest):
-    """A request of the NCIP door."""
+    """An HTTP request to the NCIP responder."""
 
     def challenge(self, schemes: tuple[str, ...]) -> None:
-        """Answer with 401: who sent this has not proven who it is. The Problem is the body all the same."""
+        """Set status 401 for an unauthenticated request. The body is still the Problem."""
         self.setResponseCode(http.UNAUTHORIZED)
         self.responseHeaders.setRawHeaders("WWW-Authenticate", schemes)
 
     def send(self, reply: bytes, _now: datetime) -> None:
-        """The answer, and the channel is free for the next."""
+        """Write the reply and finish the request."""
         self.setHeader(b"Content-Type", CONTENT_TYPE.encode())  # type: ignore[no-untyped-call]
         self.setHeader(b"Content-Length", b"%d" % len(reply))  # type: ignore[no-untyped-call]
         self.write(reply)  # type: ignore[no-untyped-call]
@@ -47,23 +47,23 @@ class NcipRequest(BoundedRequest):
 
 
 class NcipChannel(BoundedChannel):
-    """A connection that its factory knows, so that it can be closed."""
+    """An HTTP connection, registered at its factory so that it can be closed."""
 
     requests: Any
 
     @cached_property
     def peer(self) -> Peer:
-        """Who is at the other end. Asked for with its first document, when the certificate has been shown."""
+        """The peer of the connection. First read with a document, when the TLS handshake is complete."""
         return peer_of(self.transport)
 
     def prove(self, caller: Caller) -> None:
-        """A document has proven who is at the other end; beyond the caller's number it stays among the strangers."""
+        """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""
         if self.seat is not None and self.seat.prove(caller.agency, caller.max_connections):
             vouch(self.transport, f"ncip {caller.agency}")
 
     def _finishRequestBody(self, data: bytes) -> None:  # noqa: N802
-        # lib-ncip-client counts characters where Content-Length counts bytes, so that the end of a Chinese document comes
-        # behind it; where no other request can follow, what follows is still this one (reference page ncip.md 4, quirk 14).
+        # lib-ncip-client sends the number of characters as Content-Length, so that the end of a Chinese document follows
+        # behind it; if no other request can follow, the rest belongs to this one (reference page ncip.md 4, quirk 14).
         if data and not self.persistent:
             self.requests[-1].handleContentChunk(data)
             data = b""
@@ -71,9 +71,9 @@ class NcipChannel(BoundedChannel):
 
 
 class NcipSite(BoundedSite):
-    """All connections of the door. `drain` ends it in good order. TLS comes with the endpoint that it is given to.
+    """The HTTP site of the NCIP responder. `drain` shuts it down gracefully. TLS is up to the endpoint that serves it.
 
-    `balancers` may also look for themselves whether we live; they are no callers.
+    Addresses in `balancers` may connect for health checks too; they are no callers.
     """
 
     protocol: Any = NcipChannel
@@ -90,7 +90,7 @@ class NcipSite(BoundedSite):
         super().__init__(root, bounds, reactor, NcipRequest)
 
     def drain(self) -> Deferred[None]:
-        """Answer what is in hand, take nothing new, then close every connection. Fires when nothing is in hand any more."""
+        """Accept no new documents, answer the current ones, close every connection. Fires once all are answered."""
         self.draining = True
         if not self.in_hand:
             self._close()
@@ -144,7 +144,7 @@ class NcipSite(BoundedSite):
 
 
 class _Root(Resource):
-    """Nothing, but for what is put into it."""
+    """A resource that answers 404 for every path without a child."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types here
@@ -171,7 +171,7 @@ class PublicKeys(Resource):
 
 
 class Responder(Resource):
-    """The one address: POST a document, GET what this is."""
+    """The resource /ncip: POST answers a document, GET describes the responder."""
 
     isLeaf = True  # noqa: N815
 

@@ -1,4 +1,4 @@
-"""Wishes: a patron's for a book of another library, another library's for one of ours, and what becomes of them."""
+"""Handlers for requests: placing, cancelling, renewing and changing them, for our patrons and for partner libraries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hkall_gateway.rules.vocabulary import Why
 
 
 async def request_item(call: Call) -> Said:
-    """A client places a patron's wish for a book of another library; a partner borrows one of ours."""
+    """A client places a patron's request for a book of another library; a partner borrows one of ours."""
     if strange := strange_number(call):
         return strange
     return await (_place(call) if call.from_client else _borrow(call))
@@ -65,7 +65,7 @@ async def _borrow(call: Call) -> Said:
 
 
 async def cancel_request_item(call: Call) -> Said:
-    """A client cancels for a patron; a partner withdraws, or declines what we asked of it."""
+    """A client cancels for a patron; a partner withdraws its request, or declines ours."""
     if not call.from_client:
         return answer(call, await call.door.desk.request_cancelled(heard(call)))
     card, (agency, value) = await patron(call), request_id(call)
@@ -80,7 +80,7 @@ async def cancel_request_item(call: Call) -> Said:
 
 
 async def renew_item(call: Call) -> Said:
-    """A client renews for a patron; between libraries it is the borrower who keeps it longer, or the owner who lets it."""
+    """A client renews for a patron; a partner renews a loan of our copy, or grants the renewal of its own."""
     return await (_renew_for_patron(call) if call.from_client else renewed(call))
 
 
@@ -95,7 +95,7 @@ async def _renew_for_patron(call: Call) -> Said:
 
 
 async def update_request_item(call: Call) -> Said:
-    """Another place of collection, or another last day on which it is wanted; by whoever placed the wish."""
+    """Changes the pickup location or the last day of a request, for the caller that placed it."""
     agency, value = request_id(call)
     card = await patron(call) if call.from_client and (_names_user(call) or call.caller.pin == "required") else ""
     if isinstance(card, Refused | Trouble):

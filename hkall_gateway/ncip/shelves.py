@@ -1,4 +1,4 @@
-"""What was seen of requests, shelves and ourselves, as the fields of a reply."""
+"""Converts the desk's views of requests, shelves and our agency to the fields of a reply."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def places(names: tuple[str, ...]) -> Fields:
 
 
 def agency(code: str, name: str, wanted: frozenset[str]) -> Fields:
-    """Who we are: `wanted` are AgencyElementTypes in lower case."""
+    """Our agency's details: `wanted` are AgencyElementTypes in lower case."""
     parts: dict[str, Fields] = {
         "organization name information": {
             "OrganizationNameInformation": [{"OrganizationNameType": "Official Name", "OrganizationName": name}]

@@ -1,7 +1,7 @@
 """Signed tokens (JWT) as a peer's proof, and our own: bearer tokens in the profile of RFC 7523, section 3.
 
 A token names its issuer, its audience and its end, and is signed with a key of the peer's JSON Web Key Set. OpenRS (dcb-service
-of 2026-08) signs RS256, five minutes long, and takes none that lasts longer than a quarter of an hour.
+of 2026-08) signs with RS256, valid for five minutes, and refuses tokens that are valid for more than a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from joserfc.jws import extract_compact
 SKEW_S: Final = 60
 """Seconds by which the clocks of both sides may differ."""
 LONGEST_S: Final = 900
-"""Seconds that a token may last from now; one that lasts longer is as good as a password."""
+"""Maximum seconds until a token expires; a longer one would be equivalent to a password."""
 
 Key: TypeAlias = RSAKey | ECKey
 
-"""What a row may pin: signatures with a private key alone, never HMAC and never "none"."""
+"""Types of our signing keys: asymmetric ones only."""
 
 
 NO_TOKEN: Final = (JoseError, ValueError, TypeError, KeyError, InvalidKey, UnsupportedAlgorithm, RecursionError)
-"""What the library raises for texts that are no token, nested without end among them, or none of these keys."""
+"""The exceptions of the library for a text that is not a token (also one nested too deeply) or not a supported key."""
 
 
 class Keys(Protocol):
     """The public keys of a peer."""
 
     async def having(self, kid: str, now: datetime) -> KeySet | None:
-        """The keys, looked for again where none of them has the number `kid`; None where there are none."""
+        """The keys, reloaded if none of them has the key id `kid`; None if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRule:
-    """What a token must say. `subject` "" leaves open whom it is about; `algorithms` are the only ones that are tried."""
+    """The claims that a token must have. `subject` "" accepts every subject; only `algorithms` are accepted."""
 
     issuer: str
     audience: str
@@ -52,9 +52,9 @@ class TokenRule:
 
 
 async def accepted(token: str, rule: TokenRule, now: datetime) -> bool | None:
-    """Whether a token obeys a rule: signed by one of the keys with a pinned algorithm, for us, by its issuer, and in time.
+    """Whether a token obeys a rule: signed by one of the keys with a pinned algorithm, for us, by its issuer, and not expired.
 
-    None where there are no keys to tell by.
+    None if no keys are available to verify it.
     """
     if issuer(token) != rule.issuer:
         return False
@@ -78,7 +78,7 @@ class Signer:
     claims: Mapping[str, str] = field(default_factory=dict)
 
     def token(self, now: datetime) -> str:
-        """A token that is good from now on."""
+        """A token that is valid from `now` for `lifetime_s` seconds."""
         began = int(now.timestamp())
         times = {"iat": began, "nbf": began, "exp": began + self.lifetime_s, "jti": token_urlsafe(16)}
         said = {**self.claims, "iss": self.issuer, "sub": self.subject, "aud": [self.audience], **times}
@@ -107,7 +107,7 @@ def published(keys: Iterable[Key]) -> bytes:
 
 
 def issuer(token: str) -> str:
-    """Who a token says has signed it, which nobody has proven yet; "" for a text that is no signed token."""
+    """The issuer claimed by a token, unverified; "" for a text that is no signed token."""
     if token.count(".") != 2:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Where a request stands at a partner, as far as its answer to a look-up tells. Pure: the reply tables, read backwards."""
+"""The position of a request at a partner, read from its reply to a look-up by inverting our reply tables. Pure."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from hkall_gateway.rules.vocabulary import Partner, Position, Request, Side
 P = Position
 SHELF: Final = "Available On Shelf"
 KNOWN_WORDS: Final = frozenset({IN_PROCESS, SHELF, *STATUS.values(), *replies.STATUS.values()})
-"""What our tables can read; a partner's other words say nothing."""
+"""The status words in our tables; a partner's other words are ignored."""
 
 BORROWING: Final = frozenset(P) - LENDING | {P.RETURN_TRANSIT, P.CLOSED}
 
 
 def question(request: Request, partner: Partner, number: str = "") -> tuple[str, Fields] | None:
-    """The look-up that a partner answers about a request, service and fields; None where it answers none.
+    """The look-up of a request that a partner supports, as service and fields; None if it supports none.
 
-    `number` is the partner's own for the request, AGENCY:VALUE; "" where it goes by ours.
+    `number` is the partner's own number of the request, AGENCY:VALUE; "" if it uses ours.
     """
     if partner.can_lookup_request:
         agency, _, value = (number or f"{request.wire_agency}:{request.wire_id}").partition(":")
@@ -33,9 +33,10 @@ def question(request: Request, partner: Partner, number: str = "") -> tuple[str,
 
 
 def positions(reply: Message, ours: Side) -> tuple[str, ...] | None:
-    """Every position of the partner's own part that its answer fits; none = it knows of no such request; None = nothing usable.
+    """The positions of the partner's side that fit its reply; empty for an unknown request, None for an unusable reply.
 
-    Where a copy is in the borrower's hands or on a way, the request is taken as open. `ours` is our side of it.
+    If the reply has a known status of the copy, only open positions are returned, as far as any fits. `ours` is our side of
+    the request.
     """
     problems = {one.text("ProblemType") for one in reply.each("Problem")}
     if problems:

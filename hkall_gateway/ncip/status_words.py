@@ -1,4 +1,4 @@
-"""The words for where a request stands: NISO's list, and the words of the patron's record that this consortium shows."""
+"""The words for the status of a request: NISO's list, and the labels of the patron's record that this consortium shows."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def status_of(position: Position, *, uncollected: bool = False) -> str:
 
 
 def request_status(position: Position, label: str, *, as_label: bool, uncollected: bool = False) -> Fields:
-    """RequestStatusType, and where it is NISO's word the record's `label` beside it, as Ext/RequestStatusType.
+    """RequestStatusType with NISO's word, and the record's `label` beside it, as Ext/RequestStatusType.
 
-    `as_label`: the reader wants the record's word in RequestStatusType itself. An Ext takes declared elements only (xs:any is
-    strict), so the word has the name of the element that it belongs to. Source: HKALL rules R35.
+    `as_label`: the caller wants the label in RequestStatusType itself. An Ext takes declared elements only (xs:any is
+    strict), so the label has the name of the element that it belongs to. Source: HKALL rules R35.
     """
     if not label:
         return {"RequestStatusType": status_of(position, uncollected=uncollected)}

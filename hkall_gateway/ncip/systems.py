@@ -1,7 +1,7 @@
-"""The systems at the other end: one row for each make, by the name that `system = "…"` in gateway.toml uses.
+"""The supported partner systems: one row for each product, by the name that `system = "…"` in gateway.toml uses.
 
-A row says what a `[[partners]]`, `[[clients]]` or `[ils]` row of that system defaults to, in the keys of the configuration;
-keys that the file itself has go first. docs/systems.md is written from it.
+A row has the defaults for a `[[partners]]`, `[[clients]]` or `[ils]` row of that system, in the keys of the configuration;
+keys in the file itself take precedence. docs/systems.md is generated from it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Keys = Mapping[str, Any]
 
 
 class Use(StrEnum):
-    """What a system is to this gateway: the table of gateway.toml that names it."""
+    """The role of a system for this gateway: the table of gateway.toml that names it."""
 
     PARTNER = "partners"
     CLIENT = "clients"
@@ -25,7 +25,7 @@ class Use(StrEnum):
 
 
 class Seen(StrEnum):
-    """How a statement about a system is known."""
+    """The kind of evidence for a statement about a system."""
 
     RUN = "run"
     """The system's own program spoke to a gateway."""
@@ -37,7 +37,7 @@ class Seen(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What works with a system in one use, how that is known, and of which `version` (a release, or a commit)."""
+    """The features that work with a system in one use, the kind of evidence, and its `version` (a release, or a commit)."""
 
     use: Use
     what: str
@@ -48,11 +48,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One make of system.
+    """One system product.
 
-    `partners`, `clients`, `ils`: what a row of that table defaults to; None where the system is never that.
-    `proofs`: how it can show who it is. `numbers`: whose RequestId its answer to RequestItem has. `needs`: elements that it
-    looks for, and where. `never_tells`: what no message of it says, so that it is unknown and not nought.
+    `partners`, `clients`, `ils`: the defaults of a row of that table; None if the system is never used so.
+    `proofs`: its ways to authenticate. `numbers`: the side that numbers the RequestId in its RequestItemResponse. `needs`:
+    elements that it looks for, and where. `never_tells`: facts that it never sends, so that they are unknown, not zero.
     """
 
     name: str
@@ -68,7 +68,7 @@ class System:
     evidence: tuple[Evidence, ...] = ()
 
     def defaults(self, use: Use) -> Keys | None:
-        """What a row of a table defaults to; None where the system has no place there."""
+        """The defaults of a row of a table; None if the system is never used so."""
         return {Use.PARTNER: self.partners, Use.CLIENT: self.clients, Use.ILS: self.ils}[use]
 
 
@@ -78,7 +78,7 @@ STAND_IN: Final = "on a stand-in for Koha's own modules, with readers and books 
 UNANNOUNCED: Final = "that it has sent a book: our counter receives it unannounced"
 
 _KOHA: Final[Keys] = MappingProxyType({"dialect": "koha", "problems": {"Unknown User": "fault"}})
-"""It places the hold for our institutional user: who does not know that one knows no request of ours."""
+"""Koha places the hold for our institutional user; if it does not know that user, no request of ours can succeed."""
 _KOHA_ILS: Final[Keys] = MappingProxyType(
     {"ncip_dialect": "koha", "unknown_user": ("Unkown User", "Unknown User"), "tells_loans": False}
 )

@@ -1,4 +1,4 @@
-"""One document to one address by HTTP: what came back, or whether anything left us at all."""
+"""Posts one document to one address by HTTP; its errors tell whether the document may have been sent."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from hkall_gateway import __version__
 from hkall_gateway.edge.bounded_replies import MOST_HEAD, BoundedEndpoints
 
 MOST_BYTES: Final = 1_048_576
-"""Of a reply's body. What frames it, chunk by chunk, may be as long again."""
+"""Maximum bytes of a reply's body; its chunked framing may take as many again."""
 FEWEST: Final = 1_000
 SMALLEST: Final = 16
-"""A body may come in so many pieces, and one more for each so many bytes: chunks of a byte cost far more than they bring."""
+"""Maximum pieces of a body: FEWEST, and one more for each SMALLEST bytes, since tiny chunks cost too much time."""
 LONGEST_TYPE: Final = 256
-"""Bytes of a Content-Type: the longest in use has forty."""
+"""Maximum bytes of a Content-Type: the longest in use has forty."""
 CONNECT_S: Final = 10.0
 LONGEST_WAIT_S: Final = 86_400
 AGENT: Final = f"hkall-gateway/{__version__}"
@@ -43,12 +43,12 @@ KINDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((SSL.Error,), "tls"),
     ((error.ConnectError,), "connect"),
 )
-"""What a failure counts as, the first that fits."""
+"""The kind of a failure by its exception type; the first match counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """An HTTP response, whatever its status. `retry_after_s` is 0, `said_at` (its Date) None where the peer did not say."""
+    """An HTTP response of any status. `retry_after_s` is 0, and `said_at` (its Date) None, if the header is missing."""
 
     status: int
     content_type: str
@@ -58,9 +58,9 @@ class Posted:
 
 
 class NotSent(Exception):
-    """Nothing of the document left us: no name, no connection. It cannot have taken effect.
+    """No byte of the document was sent, for want of an address or a connection. It cannot have taken effect.
 
-    `kind` is what it counts as: dns, connect, tls, timeout or http.
+    `kind` is the kind of failure: dns, connect, tls, timeout or http.
     """
 
     def __init__(self, said: str, kind: str = "connect") -> None:
@@ -69,7 +69,7 @@ class NotSent(Exception):
 
 
 class NoReply(Exception):
-    """The document left, and no usable reply came: it may have taken effect. `kind` as for NotSent."""
+    """The document was sent, and no usable reply came: it may have taken effect. `kind` as for NotSent."""
 
     def __init__(self, said: str, kind: str = "http") -> None:
         super().__init__(said)
@@ -77,7 +77,7 @@ class NoReply(Exception):
 
 
 Post = Callable[[str, bytes, float], Awaitable[Posted]]
-"""(url, body, seconds in all) -> what came back. Raises NotSent or NoReply, and nothing else."""
+"""(url, body, seconds in all) -> the response. Raises only NotSent or NoReply."""
 
 
 @lru_cache(maxsize=64)
@@ -103,7 +103,7 @@ class AgentPost:
         return await self._posted(url, body, timeout_s, _headers())
 
     def proving(self, authorization: Callable[[], str]) -> Post:
-        """The same way, with the Authorization header that is answered at each document."""
+        """A `Post` with an Authorization header, for which `authorization` is called at each document."""
 
         async def post(url: str, body: bytes, timeout_s: float) -> Posted:
             headers = _headers()
@@ -122,7 +122,7 @@ class AgentPost:
             raise (NoReply(said, kind or "http") if document.left else NotSent(said, kind or "connect")) from failed
 
     async def get(self, url: str, timeout_s: float) -> Posted:
-        """What stands at an address. Raises NotSent, and nothing else."""
+        """GET an address, for JSON. Raises only NotSent."""
         try:
             return await self._asked(
                 b"GET", url, Headers({"User-Agent": [AGENT], "Accept": ["application/json"]}), None, timeout_s
@@ -172,7 +172,7 @@ def _said(cause: Exception, timeout_s: float) -> str:
 
 @implementer(IBodyProducer)
 class _Document:
-    """The body of a request, which knows whether any of it was handed to the connection."""
+    """The body of a request; `left` is True once any of it was handed to the connection."""
 
     def __init__(self, body: bytes) -> None:
         self.length, self.left, self._body = len(body), False, body
@@ -205,7 +205,7 @@ def _one(response: Any, name: str) -> str:
 
 
 def _wait(response: Any) -> int:
-    """Retry-After in seconds; an instant there counts from the peer's own Date, so that no clock of ours is needed."""
+    """Retry-After in seconds; an HTTP date is relative to the peer's own Date, so that no clock of ours is needed."""
     said = _one(response, "Retry-After").strip()
     if said.isascii() and said.isdigit():
         return min(int(said), LONGEST_WAIT_S)
@@ -214,7 +214,7 @@ def _wait(response: Any) -> int:
 
 
 def _instant(text: str) -> datetime | None:
-    """An HTTP date; None for what is none."""
+    """Parse an HTTP date; None if the text is not a date."""
     try:
         said = parsedate_to_datetime(text)
     except ValueError:

@@ -41,20 +41,20 @@ _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U001
 
 
 class TooLarge(BadMessage):
-    """A document that was refused unread, since it exceeds a limit."""
+    """A document that was refused before parsing, since it exceeds a limit."""
 
 
 class Notes(dict[str, None]):
-    """Tolerances used, in order, each once; a document full of rubbish does not fill the log."""
+    """Tolerances used, in order, each once; limited in number and length, so that no document fills the log."""
 
     def add(self, note: str) -> None:
-        """Keep a note, cut to a line, while there is room."""
+        """Add a note, cut to 200 characters; ignored once there are NOTES of them."""
         if len(self) < NOTES:
             self[note[:200]] = None
 
 
 def unwrapped(body: bytes, charset: str | None, notes: Notes) -> str:
-    """The text of a document: decoded, and without what transports put around it. `charset` is the one that HTTP names."""
+    """The decoded text of a document, without padding such as BOM, NUL and ^D. `charset` is the one that HTTP names."""
     # libxml2 refuses a blank before the XML declaration and a ^D or NUL behind the end; both arrive from real peers.
     try:
         text = body.decode(_charset(body, charset)).strip("\ufeff\0\x04 \t\r\n")
@@ -67,9 +67,9 @@ def unwrapped(body: bytes, charset: str | None, notes: Notes) -> str:
 
 
 def parsed(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
-    """The tree of a text; nothing is fetched, no entity is resolved, and declarations of the document's own are refused.
+    """Parse a text to a tree; no resource is fetched, no entity is resolved, and a DOCTYPE with declarations is refused.
 
-    Raises TooLarge, before it costs a tree, for a text that exceeds the `limits`.
+    Raises TooLarge, before parsing, for a text that exceeds the `limits`.
     """
     document = text.encode()
     if why := exceeded(document, limits):
@@ -83,15 +83,15 @@ def parsed(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
 
 
 def place_of(error: etree.XMLSyntaxError) -> str:
-    """What is wrong and where. libxml2's own text quotes the document, which may be a secret or a name."""
+    """The type and position of a syntax error, without libxml2's own text, which may quote a secret or a name."""
     line, column = error.position
     last = error.error_log.last_error
     return f"not well-formed: {last.type_name if last else 'error'} ({error.code}) in line {line}, column {column}"
 
 
 def measure(root: etree._Element, length: int, limits: DocumentLimits = REPLY) -> None:
-    """Refuse a tree that is too deep, too large, holds a text too long, or an entity. `length`: of the document it was."""
-    # The parser left it unresolved; read on, and its text would be lost in silence.
+    """Refuse a tree that is too deep, too large, or holds a text too long or an entity. `length`: of the document's text."""
+    # The parser leaves entities unresolved; without this check their text would be lost silently.
     if next(root.iter(etree.Entity), None) is not None:
         raise BadMessage(SYNTAX, "entities are refused", header=header(root))
     level, depth, count = [root], 0, 0
@@ -105,7 +105,7 @@ def measure(root: etree._Element, length: int, limits: DocumentLimits = REPLY) -
 
 
 def header(root: etree._Element) -> Header:
-    """Who wrote to whom, in any version, as far as it can be made out."""
+    """The sender and the addressee of a document of any version; "" if not found."""
     return Header(_agency(root, "FromAgencyId"), _agency(root, "ToAgencyId"))
 
 
@@ -125,7 +125,7 @@ def clean(text: str) -> str:
 
 
 def foreign(node: etree._Element) -> str:
-    """An element of another vocabulary as text, with the namespaces that it uses and no others: the same wherever it stood."""
+    """Serialize an element of another vocabulary with only the namespaces that it uses, so that its context does not matter."""
     alone = copy.deepcopy(node)
     ours = etree.Element(f"{{{NISO}}}Ext", nsmap={"ns1": NISO})
     ours.append(alone)  # from here on NCIP's own namespace has the prefix that we write

@@ -1,7 +1,7 @@
-"""A document of NCIP 1.0 or 1.01 in the names and shape of NCIP 2, so that what reads the one reads the other.
+"""Converts a document of NCIP 1.0 or 1.01 to the names and structure of NCIP 2, so that one reader serves both.
 
-Everything is kept that NCIP 2 has a place for. What is printed on a book (VisibleItemId, in INN-Reach the real barcode) stands
-at ItemOptionalFields/ItemDescription/Ext/ItemId.
+All data with a place in NCIP 2 is kept. The number printed on a book (VisibleItemId, in INN-Reach the real barcode) becomes
+ItemOptionalFields/ItemDescription/Ext/ItemId.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ KNOWN: Final = frozenset({RENAMED.get(name, name) for name in SERVICES} | {"Prob
 _MUTE_WHEN_EMPTY: Final = frozenset(
     {name for name, kind in KINDS.items() if kind != "empty"} | CONTENT.keys() - SERVICES - {"Pending", "ItemReportedReturned"}
 )
-"""What says nothing when it holds nothing. A flag, a service and an answer such as Pending say something by being there."""
+"""Elements that are dropped if empty. A flag, a service and an answer such as Pending have a meaning also if empty."""
 
 STANDARD: Final = Dtd(NCIP_1_0, NCIP_1_0, public(NCIP_1_0))
 
 _SYSTEM_LENGTH: Final = 300
-"""Longer identifiers are not repeated to anyone."""
+"""Characters of a system identifier from which on it is not repeated in a reply."""
 
 
 def dtd(root: etree._Element) -> Dtd | None:
@@ -54,9 +54,9 @@ def _doctype(system: str, public_id: str, version: str) -> tuple[str, str]:
     return named, public(named)
 
 
-# Repairs for documents of NCIP 1 that are no XML. libxml2's recovery would cut off what stands behind the error.
+# Repairs for documents of NCIP 1 that are no XML. libxml2's recovery would cut off the document behind the error.
 HEAD: Final = 4_096
-"""Within so many characters a document says that it is NCIP 1."""
+"""Characters at the start of a document that are searched for signs of NCIP 1."""
 LONGEST_MENDED: Final = 32_768
 """So many characters has a document at most that is repaired: one from INN-Reach has some thousand."""
 _LIKELY: Final = re.compile(r"<!DOCTYPE[^>]{0,300}NCIP DTD Version 1|<NCIPMessage[^>]{0,300}v1_|<UniqueAgencyId")
@@ -83,20 +83,20 @@ def _escaped(scheme: re.Match[str]) -> str:
 
 
 def modern(root: etree._Element, note: Callable[[str], None]) -> etree._Element:
-    """The same document as NCIP 2 without a namespace would say it; `note` is told of liberties taken."""
+    """Convert a document to NCIP 2 without a namespace; `note` is called with each tolerance used."""
     made = etree.Element(local(root.tag))
     made.extend(_children(root, note))
     return made
 
 
 def _children(node: etree._Element, note: Callable[[str], None]) -> list[etree._Element]:
-    """What a node's children become."""
+    """The elements of NCIP 2 for a node's children."""
     names = {local(child.tag) for child in node}
     return [made for child in node for made in _translated(child, names, note)]
 
 
 def _translated(node: etree._Element, beside: Collection[str], note: Callable[[str], None]) -> list[etree._Element]:
-    """What one node becomes; `beside` are the names of its parent's children."""
+    """The elements of NCIP 2 for one node; `beside` are the names of its parent's children."""
     name = local(node.tag)
     if name in ERRORS:
         return [_problem(node, ERRORS[name])]
@@ -109,7 +109,7 @@ def _translated(node: etree._Element, beside: Collection[str], note: Callable[[s
 
 
 def _says(made: etree._Element, name: str) -> bool:
-    """Whether an element says anything: NCIP 1 demands many that are then sent empty."""
+    """Whether an element is kept: required elements of NCIP 1 are often sent empty, and those are dropped."""
     return name not in _MUTE_WHEN_EMPTY or len(made) > 0 or bool((made.text or "").strip())
 
 

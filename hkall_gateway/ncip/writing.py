@@ -1,6 +1,6 @@
-"""A message to the text of NCIP 2: children in schema order, and a mistake of ours named by its path.
+"""Encodes a message to the text of NCIP 2: children in schema order; a field that does not fit is reported by its path.
 
-The text is put together as it goes; a tree of XML in between costs five times as much as all the rest of an answer.
+The text is built directly; an XML tree in between would cost five times as much as the rest of an answer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STRUCTURES: Final = frozenset({"complex", "any"})
 QUALIFIED: Final = "ns1"
 """The prefix of attributes where elements have none: the schema wants both in the namespace."""
 _ALONE: Final = ""
-"""No name: the content of a message that is nothing but its Problems."""
+"""The key for the content of a message that has only Problems and no service."""
 _MARKUP: Final = re.compile('[&<>"\r\n\t]')
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 _ESCAPES: Final = str.maketrans(_ENTITIES)
@@ -30,12 +30,12 @@ _IN_QUOTES: Final = str.maketrans({**_ENTITIES, '"': "&quot;", "\n": "&#10;", "\
 
 
 def document(message: Message, prefix: str, level: int, version: str = "", *, bare: bool = True, apart: bool = False) -> str:
-    """The document that says `message` in NCIP 2.`level`, without its declaration.
+    """Encode `message` in NCIP 2.`level`, without an XML declaration.
 
     Without a `prefix` its elements are in the default namespace, or if `bare` in none. `apart`: the root's tags stand on lines
     of their own.
-    Places younger than `level` are left out; "", False and an empty list are not written. `version` is what its root says
-    of itself. Raises ValueError, naming the path, for what the model does not know.
+    Places younger than `level` are left out; "", False and an empty list are not written. `version` is the version attribute
+    of the root. Raises ValueError, naming the path, for a field that is not in the content model.
     """
     mark = f"{prefix}:" if prefix else ""
     writer = _Writer(mark, level, mark if prefix or bare else f"{QUALIFIED}:")
@@ -122,15 +122,15 @@ class _Writer:
 
 
 class _Misfit(ValueError):
-    """What the model does not know; its text begins with the path below the element that is being written."""
+    """A field that does not fit the content model; its text begins with the path below the element being written."""
 
 
-# ---- what the tables say of an element, with its tags as they are written
+# ---- the content model of an element, with its tags as text
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """One place in an element's content; `foreign` where another's XML may stand."""
+    """One place in an element's content; `foreign` if XML of other vocabularies is allowed."""
 
     name: str
     kind: str
@@ -142,7 +142,7 @@ class _Slot:
     empty: str
 
     def rare(self, value: Value) -> str:
-        """What is neither a text nor a structure: a flag, or a peer's own XML."""
+        """The text of a value that is neither a text nor a structure: a flag, or a peer's own XML."""
         if self.foreign and isinstance(value, str):
             return _foreign(value)
         if self.kind == "empty" and value is True:
@@ -152,7 +152,7 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """The places of an element, and their order, which is none where anything may stand."""
+    """The places of an element and their order; `order` is None if all elements are allowed, in any order."""
 
     slots: Mapping[str, _Slot]
     order: Mapping[str, int] | None
@@ -190,7 +190,7 @@ def _quoted(text: str) -> str:
 
 
 def _foreign(text: str) -> str:
-    """What a peer put into an Ext, as it came."""
+    """A peer's own XML from an Ext, unchanged."""
     try:
         return etree.tostring(parsed(text), encoding="unicode")
     except BadMessage as bad:
