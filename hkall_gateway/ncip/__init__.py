@@ -1,1 +1,1 @@
-"""The door for partner systems: NCIP (NISO Z39.83)."""
+"""The protocol of partner systems: NCIP (NISO Z39.83)."""

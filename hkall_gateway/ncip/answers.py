@@ -43,7 +43,7 @@ def answer(call: Call, outcome: Answerable) -> Said:
 def frame(call: Call) -> Frame:
     """Our agency and zone; the user of a partner's request is the one it named, else the institution.
 
-    The RequestType that was asked is told; where the question names none, the one that the caller's row names.
+    The RequestType of the reply is that of the question, or if it has none, the default of the caller's row.
     """
     named = call.message.text("UserId/UserIdentifierValue")
     agency = call.message.text("UserId/AgencyId") or call.door.agency
@@ -54,7 +54,7 @@ def frame(call: Call) -> Frame:
 
 
 def facts(outcome: Answerable, frame: Frame) -> Fields:
-    """Everything that an outcome says, under the names of the elements that say it."""
+    """All facts of an outcome, by the names of their elements."""
     match outcome:
         case CheckedOut():
             return _checked_out(outcome, frame)
@@ -125,9 +125,9 @@ _ASKED_AT: Final = {"FiscalTransactionReferenceId": "FiscalTransactionInformatio
 
 
 def _as_asked(call: Call, name: str, value: Value) -> Value:
-    """An identity as the asker wrote it, where it is the same: a broker's barcodes come back under the broker's own agency.
+    """An id as the caller wrote it, if the value is equal: a broker's barcodes are returned under the broker's own agency.
 
-    A partner's RequestId is always the one that it named: of a request of ours its own number may be another.
+    A partner's RequestId is always the one that it sent, since its own number for a request of ours may differ.
     """
     asked = next(iter(call.message.each(_ASKED_AT.get(name, name))), None) if name in _VALUES else None
     if name == "ItemId" and isinstance(value, Mapping) and value.get("ItemIdentifierType") == BARCODE:

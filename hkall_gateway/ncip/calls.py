@@ -36,7 +36,7 @@ LONG_S: Final = 30 * 24 * 3600
 SHORT_S: Final = 15 * 60
 """Seconds that a document's outcome is kept for replay: LONG_S if it names its occasion, SHORT_S if it may be a new request."""
 AT_ONCE_S: Final[Mapping[str, int]] = MappingProxyType({"RequestItem": 10})
-"""Services whose document, if it names no occasion, is a repetition for seconds only: a button pressed twice."""
+"""Seconds that the outcome of a document without an occasion is kept, by service: only a button pressed twice repeats it."""
 
 CORR: Final = 12
 """So many digits of a document's digest follow it through log and journal."""
@@ -59,7 +59,7 @@ VOLUME: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Where a document came from. Its secret stands inside it, or in `authorization`.
+    """The origin of a document. Its secret is inside the document, or in `authorization`.
 
     `fingerprint` (SHA-256, in hex without colons) and `subject` (its common name) are those of the certificate that it
     showed and that an authority of ours has signed; "" for none. `authorization` is the header of its HTTP request.
@@ -82,7 +82,7 @@ class Caller:
     AgencyIds under which it numbers its requests. `sees_patrons`: it receives names and addresses also without a PIN or an open
     request. `wrong_pins`: after so many within a quarter of an hour, its further PINs are refused without being checked.
     `max_connections` are open at one time. `item_id_type`: the ItemIdentifierType of a barcode in replies.
-    `request_id_in_ext`: its RequestId stands in the Ext of each reply. `http` holds the proofs accepted in the Authorization
+    `request_id_in_ext`: its RequestId is repeated in the Ext of each reply. `http` holds the proofs for the Authorization
     header of an HTTP request.
     `without_header`: a document that names no sender may be its own. `request_type` is the RequestType that it reads in lists.
     `pin`: "checked" compares a PIN that came, an empty one too; "optional" takes an empty one as none; "required" asks for one.

@@ -145,7 +145,7 @@ def _sources(name: str, child: str, node: etree._Element | None) -> list[etree._
 
 
 def _error(problems: list[etree._Element]) -> str:
-    """Which of its two errors NCIP 1 has for these: the scheme of a Problem tells."""
+    """The name of the NCIP 1 error for these Problems: MessagingError if all types are of its scheme, else ProcessingError."""
     types = (problem.find("ProblemType") for problem in problems)
     return "MessagingError" if all("messagingerror" in _scheme(said) for said in types) else "ProcessingError"
 

@@ -167,7 +167,7 @@ def document(telling: Telling, partner: Partner, agency: str, secret: str) -> Me
 
 
 def _typed(fields: Fields, partner: Partner) -> Fields:
-    """The same with the partner's own name for the type of a barcode."""
+    """The fields, with the partner's `item_id_type` as the ItemIdentifierType."""
     if partner.item_id_type == BARCODE or "ItemId" not in fields:
         return fields
     named: Any = fields["ItemId"]

@@ -66,7 +66,7 @@ def _read(text: str, notes: Notes, limits: DocumentLimits) -> Message:
 def encode(message: Message, dialect: Dialect) -> bytes:
     """Encode `message`, with children in schema order regardless of the order of the fields.
 
-    The version is the message's own when it names NCIP 1 or a known 2.x (a reply speaks as it was spoken to), else the
+    The version is the message's own when it names NCIP 1 or a known 2.x (a reply has the version of the question), else the
     dialect's; places that are younger than that version are left out. "", False and an empty list are not written.
     Raises ValueError, naming the path, for a field that is not in the content model, and for a dialect of unknown version.
     """

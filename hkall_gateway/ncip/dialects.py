@@ -78,7 +78,7 @@ def minor(version: str) -> int | None:
 
 
 class Dtd(str):
-    """The NCIP 1 that a peer speaks: its version string, with the DOCTYPE that belongs to it.
+    """The version string of a peer's NCIP 1, with the DOCTYPE that belongs to it.
 
     `system` and `public` are the identifiers of the DTD; `public` is "" for a DOCTYPE without one. `asked` is the peer's name
     for the service if NCIP 2 has another one (AuthenticateUser), so that the reply can use the same name.

@@ -59,7 +59,7 @@ def request_item(telling: Telling, partner: Partner, agency: str) -> Message:
 
 
 def cancel_request_item(telling: Telling, partner: Partner, agency: str) -> Message:
-    """The patron, or we, want it no more."""
+    """The request is cancelled, by the patron or by us."""
     borrower = _borrower(telling, partner, agency)
     return _message(
         "CancelRequestItem", UserId=borrower, RequestId=theirs_or_ours(telling), RequestType=partner.request_type or LOAN
@@ -67,23 +67,23 @@ def cancel_request_item(telling: Telling, partner: Partner, agency: str) -> Mess
 
 
 def item_received(telling: Telling, _partner: Partner, _agency: str) -> Message:
-    """The copy is in our hands: borrowed from the partner, or our own and home."""
+    """The copy has arrived here: borrowed from the partner, or our own on its return."""
     return _message("ItemReceived", **_copy(telling), RequestId=_request_id(telling), DateReceived=utc(telling.at))
 
 
 def item_checked_out(telling: Telling, partner: Partner, agency: str) -> Message:
-    """Our patron has it, until the day named."""
+    """Our patron has borrowed the copy, until the due date."""
     borrower = _borrower(telling, partner, agency)
     return _message("ItemCheckedOut", UserId=borrower, **_copy(telling), RequestId=_request_id(telling), **_due(telling))
 
 
 def item_renewed(telling: Telling, _partner: Partner, _agency: str) -> Message:
-    """Our patron keeps it longer."""
+    """Our patron has renewed the loan."""
     return _message("ItemRenewed", **_copy(telling), **_due(telling), RenewalCount=str(telling.renewals))
 
 
 def renew_item(telling: Telling, partner: Partner, agency: str) -> Message:
-    """The lender is asked whether our patron may keep it longer."""
+    """The lender is asked to renew the loan of our patron."""
     desired = utc(calendar.end_of(telling.due)) if telling.due else ""
     return _message("RenewItem", UserId=_borrower(telling, partner, agency), **_copy(telling), DesiredDateDue=desired)
 
@@ -94,7 +94,7 @@ def item_sent_home(telling: Telling, partner: Partner, _agency: str) -> Message:
 
 
 def item_claimed(telling: Telling, partner: Partner, agency: str) -> Message:
-    """Our reader says that the copy was returned: the lender looks on its own shelf too."""
+    """Our reader claims to have returned the copy, so that the lender checks its shelf too."""
     return _reported(telling, partner, agency, ItemReportedReturned={"DateReportedReturned": utc(telling.at)})
 
 
@@ -107,13 +107,13 @@ def item_lost(telling: Telling, partner: Partner, agency: str) -> Message:
 
 
 def item_shipped(telling: Telling, partner: Partner, _agency: str) -> Message:
-    """Our copy is on its way to the borrower's desk, and when we expect it back."""
+    """Our copy is on its way to the borrower, with the date on which we expect it back."""
     shipped = _shipped(telling, telling.pickup_location or partner.agency)
     return _message("ItemShipped", **shipped.fields, ItemOptionalFields=_described(telling, _due(telling)))
 
 
 def item_request_cancelled(telling: Telling, partner: Partner, agency: str) -> Message:
-    """We decline; the state of our copy says why, where it is one of the published reasons (R37)."""
+    """We decline the request; the CirculationStatus gives the reason, if it is one of the published ones (R37)."""
     borrower = user_id(agency, INSTITUTION.format(partner.agency))
     state: Fields = {"CirculationStatus": DECLINED_AS[telling.reason]} if telling.reason in DECLINED_AS else {}
     return _message(
@@ -136,7 +136,7 @@ def item_recall_cancelled(telling: Telling, _partner: Partner, _agency: str) -> 
 
 
 def nothing(_telling: Telling, _partner: Partner, _agency: str) -> None:
-    """The flow has no document for it."""
+    """Returns None; the row of a notification that the flow does not send."""
 
 
 # fmt: off

@@ -488,7 +488,7 @@ LEAVES: dict[Kind, str] = {
 
 SECRET = ("AuthenticationInputData", "FromAgencyAuthentication", "FromSystemAuthentication")
 
-# UserIdentifierValue is a full card number; ProblemValue and NoticeContent repeat what a patron sent or is told.
+# UserIdentifierValue is a full card number; ProblemValue and NoticeContent repeat data from or for a patron.
 PERSONAL = """
     Prefix GivenName Initials Surname Suffix UnstructuredPersonalUserName DateOfBirth UserIdentifierValue
     LocationWithinBuilding HouseName Street PostOfficeBox District Line1 Line2 Locality Region Country PostalCode CareOf

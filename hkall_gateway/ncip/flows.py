@@ -47,12 +47,12 @@ def page(telling: Telling, partner: Partner, agency: str) -> Message | None:
 
 
 def unpage(telling: Telling, partner: Partner, agency: str) -> Message | None:
-    """It need not be fetched any more."""
+    """The copy need not be fetched any more."""
     return None if theirs(telling, agency) else cancel_request_item(telling, partner, agency)
 
 
 def recall_item(telling: Telling, partner: Partner, agency: str) -> Message:
-    """Our copy is wanted back, by the day named."""
+    """Our copy is recalled, by the due date."""
     told = item_recalled(telling, partner, agency)
     due: Fields = {"DesiredDateDue": told.fields["DateDue"]} if "DateDue" in told.fields else {}
     return Message("RecallItem", {**{n: v for n, v in told.fields.items() if n != "DateDue"}, **due})
@@ -79,7 +79,7 @@ def item_requested(telling: Telling, partner: Partner, agency: str) -> Message |
 
 
 def request_withdrawn(telling: Telling, partner: Partner, agency: str) -> Message | None:
-    """It need not be put aside any more."""
+    """The copy need not be put aside any more."""
     if theirs(telling, agency):
         return None
     said = cancel_request_item(telling, partner, agency)
@@ -98,7 +98,7 @@ def theirs(telling: Telling, agency: str) -> bool:
 
 
 def cancelled_there(telling: Telling, partner: Partner, agency: str) -> Message:
-    """We decline, by the message that says so in OpenRS."""
+    """We decline, by CancelRequestItem, which OpenRS expects for it."""
     said = item_request_cancelled(telling, partner, agency)
     return Message("CancelRequestItem", {n: v for n, v in said.fields.items() if n != "ItemOptionalFields"})
 

@@ -73,7 +73,7 @@ def respond(
     turn = _Turn(door, asked, _mark(asked.message, began), peer, len(body), began, proven, challenge)
     if unread:
         return succeed(turn.reply(unread))
-    with turn.told():  # the work keeps what is told of it here, in a context of its own
+    with turn.told():  # the coroutine copies this log context when it starts
         work = _answered(door, asked.message, turn.mark, peer, turn.prove)
         said = door.deadline.hold(work) if door.deadline else Deferred.fromCoroutine(work)
     return said.addCallbacks(turn.reply, turn.too_late)

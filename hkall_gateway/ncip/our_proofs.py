@@ -20,10 +20,10 @@ def basic(login: str, password: str) -> OurProof:
 
 
 def bearer(secret: str) -> OurProof:
-    """A secret as it stands (RFC 6750)."""
+    """A bearer secret, sent unchanged (RFC 6750)."""
     return lambda _now: f"Bearer {secret}"
 
 
 def signed(signer: Signer) -> OurProof:
-    """A token for each document."""
+    """A new signed token for each document."""
     return lambda now: f"Bearer {signer.token(now)}"

@@ -1,6 +1,6 @@
 """Two tables: our refusal reasons as NCIP problems, and the meanings of peers' problems.
 
-Source: NISO Z39.83-1-2012, processing errors per service and messaging errors; documents of real initiators and responders.
+Source: NISO Z39.83-1-2012, processing errors per service and messaging errors; what initiators and responders really send.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ class _Blanks(dict[str, str]):
 # row of the type alone. A type without a row is a final refusal: sent again it would be answered the same, and delay the
 # messages queued after it.
 ASKING: Final = ("RequestItem", "CancelRequestItem", "RenewItem")
-"""Services whose answer decides something here."""
+"""Commands: the position of our request depends on the reply."""
 NOT_UNDERSTOOD: Final = (
     *(UNSUPPORTED_SERVICE, UNKNOWN_SERVICE, UNAUTHORIZED_SERVICE, "Unauthorized Service For System"),
     *(UNAUTHORIZED_VALUES, "Unauthorized Combination Of Element Values For System"),

@@ -36,7 +36,7 @@ BLANK: Final = b" \t\r\n\0\x04"
 
 
 class NcipLine(Protocol):
-    """One connection: bytes are cut into documents, and each waits for the answer of the one before."""
+    """One connection: splits the bytes into documents, and answers them one after the other."""
 
     transport: Any
     factory: Any

@@ -31,9 +31,9 @@ _SYSTEM_LENGTH: Final = 300
 
 
 def dtd(root: etree._Element) -> Dtd | None:
-    """The NCIP 1 that a document is written in; None when it is not.
+    """The NCIP 1 version of a document; None for NCIP 2 and LookupVersion.
 
-    A namespace means NCIP 2. Without one the version, the DOCTYPE, or a name that only NCIP 1 has tells.
+    A namespace means NCIP 2. Without one, NCIP 1 is recognised by the version, the DOCTYPE, or the element UniqueAgencyId.
     """
     if str(root.tag).startswith("{") or local(root.tag) == "NCIPVersionMessage":
         return None

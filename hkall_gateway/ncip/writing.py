@@ -52,7 +52,7 @@ def document(message: Message, prefix: str, level: int, version: str = "", *, ba
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """`mark` stands in front of every element's name, `of_attributes` of an attribute's; `pieces` is the text so far."""
+    """Collects the text: `mark` is the prefix of element names, `of_attributes` that of attributes, `pieces` the output."""
 
     mark: str
     level: int
