@@ -21,7 +21,7 @@ def number() -> str:
 
 
 def runs(pid: int) -> bool:
-    """Return whether a process of this machine runs, ours or anybody's."""
+    """Return whether a process with this id runs on this machine, under any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

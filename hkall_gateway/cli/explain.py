@@ -35,7 +35,7 @@ class _Undo(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be explained: the desk's function that decides, the rules behind its yes, and whose facts matter.
+    """A question to explain: the desk's deciding function, the rules behind a yes, and the patron whose facts it reads.
 
     `item` is (agency or "", barcode), `title` (number, volume), `role` the terminal's.
     """

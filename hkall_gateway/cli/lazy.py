@@ -1,4 +1,4 @@
-"""A group of commands whose modules are imported only when they are asked for."""
+"""A click group that imports the module of a command only when the command runs."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def _overdues(unit: Unit, _policy: Policy, when: datetime) -> tuple[Request, ...
 
 
 def _now(name: str) -> Ask:
-    """Ask what the function of `store.lists` with this name answers."""
+    """Return a query that calls the function of `store.queries.worklists` with this name."""
 
     def ask(unit: Unit, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
         from hkall_gateway.store.queries import worklists as lists
@@ -116,7 +116,7 @@ COMMANDS: dict[str, click.Command] = {question.name: _command(question) for ques
 @with_site
 @json_option
 def notices(site: Site, failed: bool, as_json: bool) -> None:
-    """Letters, and what became of them. One whose reason was gone before it left was not sent: not_needed.
+    """List letters and their outcomes. `not_needed`: the reason was gone before the letter left, so it was not sent.
 
     Example: hkall-gateway notices --failed
     """

@@ -120,7 +120,7 @@ def erase(
 
 
 def _named(site: Site, card: str, former: Sequence[str]) -> Person:
-    """The person with these cards. An empty one, such as a variable of a script that was not set, is on every row of nobody."""
+    """Return the person with these cards. Ending for an empty one, such as an unset shell variable, which unnamed rows have."""
 
     from hkall_gateway.store.privacy import persons
 

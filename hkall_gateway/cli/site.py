@@ -161,7 +161,7 @@ def require_partner(site: Site, agency: str) -> None:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask before something is done that nothing brings back, unless --yes was given; exit 2 where nobody can be asked."""
+    """Ask for confirmation of an irreversible action, unless --yes was given; exit 2 without a terminal to ask at."""
     if yes:
         return
     if not sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""slips: one for every book of the pull list, to be put into it; printed as often as anybody likes, and it says so."""
+"""The command `slips`: prints a slip for every book of the pull list; a repeated print is marked as one."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def password_of(variable: str | None) -> str:
 
 
 def connected(address: str, timeout_s: float, *, tls: bool = False, authority: Path | None = None) -> socket.socket:
-    """A line to HOST:PORT. Raises Ending for what is no address (exit 2), and where nobody answers."""
+    """Return a socket connected to HOST:PORT. Raises Ending for a malformed address (exit 2) or a failed connection."""
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal()):
         raise Ending(f"{address!r} is not HOST:PORT", WRONG)

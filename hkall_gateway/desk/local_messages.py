@@ -20,11 +20,11 @@ OVERTAKEN: Final = "overtaken: it was told of what came later"
 
 
 def tell(unit: Unit, message: LocalMessage, now: datetime, by: By) -> int | None:
-    """What the local system is to hear waits in the outbox from here on. Its row if it may be told at once.
+    """Put a message to the local system into the outbox; return its row if it may be sent at once.
 
-    None: something about the same copy or card waits before it, and it must wait for its turn; its request is flagged until
-    then. What is held by a dead letter is not waited for. Whoever tells it at once says how that went (`told`, `not_told`,
-    `differs`); where the gateway ends before, it is told again after a minute, as one that may have arrived.
+    None: an earlier message about the same copy or card is still unsent, so the courier sends this one later; its request is
+    flagged until then. Messages behind a dead letter do not count as earlier. A caller that sends at once reports the outcome
+    (`told`, `not_told`, `differs`); if the gateway ends first, the row is retried after a minute as possibly delivered.
     """
     first = next(iter(_rows(unit, message.ordering_key)), None)
     before = first is not None and first.state in WAITING

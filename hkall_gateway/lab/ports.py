@@ -1,4 +1,4 @@
-"""Where the demo listens, and whether these ports are free.
+"""The ports of the demo, and a check that they are free.
 
 `make run` runs this file before it builds anything, with whatever Python there is: it imports the standard library alone.
 """

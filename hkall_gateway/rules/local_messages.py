@@ -51,9 +51,10 @@ class LocalMessage:
 
     @property
     def ordering_key(self) -> str:
-        """What is told in order: the messages of one copy, whichever requests they are about, or of one card.
+        """The key of messages that are sent in order: those of one copy, across requests, or of one card.
 
-        A payment waits for nobody and nobody for it: a person looks it up. The key never shows a card.
+        Payments have a key of their own, so they neither wait nor hold up others: staff settle them. A card is only in it as a
+        hash.
         """
         card = blake2b(self.patron.encode(), digest_size=6).hexdigest()
         of_card = f"payment:{card}" if self.send == LocalSend.CHECK_ILS_PAYMENT else f"card:{card}"

@@ -67,7 +67,7 @@ def _named(known: Mapping[str, Examinee], who: str) -> Examinee:
 
 
 def _threads(most: int) -> ThreadPool:
-    """Threads that are not waited for at the end: the look-up of a name may hang in one for longer than anybody waits."""
+    """Return a pool of daemon threads: a hanging name look-up does not keep the process from ending."""
     pool = ThreadPool(0, most, "doctor")
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # Twisted's own place for another kind
     pool.start()
