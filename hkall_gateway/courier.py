@@ -23,8 +23,8 @@ from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.context import about
-from hkall_gateway.rules import breaker
-from hkall_gateway.rules.breaker import DOWN, Link, Patience
+from hkall_gateway.rules import circuit
+from hkall_gateway.rules.circuit import DOWN, CircuitState, Patience
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.outbox import OutboxRow
@@ -190,11 +190,11 @@ class Courier:
 
     def claim(self, unit: Unit) -> tuple[OutboxRow, ...]:
         """Claims the rows that may be sent now, inside a unit of work. For a recipient that is down, one row an interval."""
-        now, links = self._now(), dict[str, Link]()
+        now, links = self._now(), dict[str, CircuitState]()
 
-        def room(link: Link, under_way: int) -> int:
+        def room(link: CircuitState, under_way: int) -> int:
             links[link.agency] = link
-            return breaker.room(link, self._terms(link.agency).in_flight, under_way, now)
+            return circuit.room(link, self._terms(link.agency).in_flight, under_way, now)
 
         rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room, tuple(self._under_way.values()))
         until = now + timedelta(seconds=self._patience.probe_s)

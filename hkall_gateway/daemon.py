@@ -58,8 +58,8 @@ from hkall_gateway.parts import carriers
 from hkall_gateway.parts.local import Local
 from hkall_gateway.parts.means import Means
 from hkall_gateway.presence import Presence
-from hkall_gateway.rules.breaker import Patience
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.circuit import Patience
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import handlers as sip2
 from hkall_gateway.sip2.listeners import NOBODY_ELSE, Listener

@@ -21,7 +21,7 @@ from hkall_gateway.lab import setup
 from hkall_gateway.lab.party import Party
 from hkall_gateway.lab.terminal import Terminal, call
 from hkall_gateway.ncip.messages import Message
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from tests import databases
 from tests.ports import free_ports
 

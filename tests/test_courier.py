@@ -19,9 +19,9 @@ from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.deliveries import PATIENCE, delivered
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
-from hkall_gateway.rules.breaker import Patience, circuit
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.circuit import Patience, circuit
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Partner
 from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.engine.db_errors import Unavailable
@@ -71,8 +71,8 @@ class Post:
             return Answer("unreachable")
         return self.answers.pop(0) if self.answers else Answer("accepted")
 
-    def put(self, request: str, partner: str, send: Send = Send.ASK_LENDER) -> None:
-        telling = Telling(send.value, request, partner, "HKU", f"{request}-1", self.now())
+    def put(self, request: str, partner: str, send: Notification = Notification.ASK_LENDER) -> None:
+        telling = PartnerMessage(send.value, request, partner, "HKU", f"{request}-1", self.now())
         self.store.now(lambda unit: unit.outbox.put(send, telling, "c1", self.now()))
 
     def start(self) -> None:
@@ -201,7 +201,7 @@ def test_its_timer_is_set_once_for_all_who_nudge_it_meanwhile() -> None:
 def test_a_lane_leaves_in_order_and_waits_for_its_first() -> None:
     post = Post(Answer("unreachable"))
     post.put("R1", "CUHK")
-    post.put("R1", "CUHK", Send.CANCEL_AT_LENDER)
+    post.put("R1", "CUHK", Notification.CANCEL_AT_LENDER)
     post.put("R2", "CUHK")
     post.start()
     assert post.carried == ["R1/CUHK/ask_lender", "R2/CUHK/ask_lender"]
@@ -211,7 +211,7 @@ def test_a_lane_leaves_in_order_and_waits_for_its_first() -> None:
 
 def test_a_failure_waits_longer_each_time_and_ends_as_a_dead_letter() -> None:
     post = Post(*[Answer("unreachable")] * 3)
-    post.put("R1", "CUHK", Send.TELL_LENDER_RECEIVED)
+    post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
     post.start()
     post.pass_time(14)
     assert len(post.carried) == 1
@@ -455,7 +455,7 @@ def test_a_line_that_is_down_uses_up_no_attempts() -> None:
 def test_a_line_that_stays_down_too_long_costs_its_messages_their_attempts() -> None:
     post = Post(attempts=6, patience=Patience(failures=2, probe_s=60, give_up_s=600))
     post.down = {"CUHK"}
-    post.put("R1", "CUHK", Send.TELL_LENDER_RECEIVED)
+    post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
     post.start()
     post.pass_time(1800)
     assert post.states() == [("R1", "dead")]
@@ -496,7 +496,7 @@ def test_what_must_wait_for_its_turn_is_left_in_the_database_for_any_gateway() -
 
 def test_a_partner_may_have_a_number_of_attempts_of_its_own() -> None:
     post = Post(*[Answer("unreachable")] * 2, attempts=12, terms=Terms(attempts=2))
-    post.put("R1", "CUHK", Send.TELL_LENDER_RECEIVED)
+    post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
     post.start()
     post.pass_time(60)
     assert post.states() == [("R1", "dead")]
@@ -526,7 +526,7 @@ def test_a_day_without_one_partner_and_a_thousand_messages_for_it() -> None:
     post = Post(attempts=12, in_flight=4)
     post.down = {"CUHK"}
     for n in range(1000):
-        post.put(f"R{n // 2:04}", "CUHK", Send.ASK_LENDER if n % 2 == 0 else Send.CANCEL_AT_LENDER)
+        post.put(f"R{n // 2:04}", "CUHK", Notification.ASK_LENDER if n % 2 == 0 else Notification.CANCEL_AT_LENDER)
     post.start()
     first = len(post.carried)
     for _ in range(24 * 60):

@@ -36,7 +36,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from hkall_gateway.rules.published import PUBLISHED
+from hkall_gateway.rules.published_rules import PUBLISHED
 
 CHAPTERS: Final = sorted((Path(__file__).parent / "published").glob("test_*.py"))
 ELSEWHERE: Final = {"R9"}

@@ -12,11 +12,11 @@ from hkall_gateway.cli.lettersdoc import SAMPLES
 from hkall_gateway.mail.letters import LANGUAGES
 from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.problems import trouble
-from hkall_gateway.rules.letters import LETTERS
-from hkall_gateway.rules.lifecycle import FINAL, TABLE, Send, side_of
+from hkall_gateway.rules.lifecycle import FINAL, TABLE, Notification, side_of
+from hkall_gateway.rules.messages.letters import LETTERS
+from hkall_gateway.rules.messages.outbox_messages import is_letter
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.tidings import is_letter
-from hkall_gateway.rules.vocabulary import RULES, Position, Side, Why
+from hkall_gateway.rules.vocabulary import RULES, Position, Reason, Side
 from hkall_gateway.sip2.words import say
 
 PACKAGE = Path(__file__).parents[1] / "hkall_gateway"
@@ -24,21 +24,21 @@ TEMPLATES = PACKAGE / "mail" / "templates"
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if "versions" not in p.parts)
 
 
-@pytest.mark.parametrize("why", Why)
+@pytest.mark.parametrize("why", Reason)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_no_has_words_in_every_language_and_names_its_rule(why: Why, language: str) -> None:
+def test_every_no_has_words_in_every_language_and_names_its_rule(why: Reason, language: str) -> None:
     words = say(why, language, {})
     assert words
     assert RULES.get(why, "") in words
 
 
-@pytest.mark.parametrize("why", Why)
-def test_every_no_has_a_problem_type(why: Why) -> None:
+@pytest.mark.parametrize("why", Reason)
+def test_every_no_has_a_problem_type(why: Reason) -> None:
     assert trouble(why, "RequestItem", {}).problem
 
 
-@pytest.mark.parametrize("send", [s for s in Send if is_letter(s)])
-def test_every_letter_has_a_template_in_every_language(send: Send) -> None:
+@pytest.mark.parametrize("send", [s for s in Notification if is_letter(s)])
+def test_every_letter_has_a_template_in_every_language(send: Notification) -> None:
     name = LETTERS[send].template
     assert {p.name for p in TEMPLATES.glob(f"{name}.*.txt")} == {f"{name}.{language}.txt" for language in LANGUAGES}
 
@@ -58,7 +58,7 @@ def test_every_letter_is_told_by_a_step_or_by_name_and_shown_on_the_page() -> No
 
 def test_what_is_no_letter_has_a_document_in_every_flow() -> None:
     """A row that a flow has no document for says None; a missing row would be a KeyError at the courier."""
-    partner_messages = {send for send in Send if not is_letter(send)}
+    partner_messages = {send for send in Notification if not is_letter(send)}
     assert all(flow.keys() == partner_messages for flow in FLOWS.values())
 
 

@@ -15,7 +15,7 @@ from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Deed
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.rules.vocabulary import Position, Request, Why
+from hkall_gateway.rules.vocabulary import Position, Reason, Request
 from hkall_gateway.sip2.words import say
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _add(row: Command) -> None:
         said = Deed(by_staff(row.deed), reason=reason, on=_day(on), cents=cents, position=_position(to))
         deed = _about(site, said, what, item)
         outcome = site.run(staff.act, deed, row.deed, site.house, site.now())
-        if isinstance(outcome, Refused) and outcome.why is Why.UNKNOWN_ITEM and not deed.request and _is_number(what):
+        if isinstance(outcome, Refused) and outcome.why is Reason.UNKNOWN_ITEM and not deed.request and _is_number(what):
             raise Ending(f"{what}: no request with this number")
         _tell(outcome, as_json, what)
 
@@ -163,7 +163,7 @@ def _tell(outcome: Any, as_json: bool, what: str = "") -> None:
     """Print what was done; a refusal is an ending, which names `what` where that is not known."""
     if isinstance(outcome, Refused):
         words = say(outcome.why, "en", outcome.detail)
-        raise Ending(f"{what}: {words}" if what and outcome.why is Why.UNKNOWN_ITEM else words)
+        raise Ending(f"{what}: {words}" if what and outcome.why is Reason.UNKNOWN_ITEM else words)
     show([{k: v for k, v in asdict(outcome).items() if v not in ("", None, False)}], as_json)
 
 

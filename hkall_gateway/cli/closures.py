@@ -11,7 +11,7 @@ import click
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.desk.messages.staff_commands import Deed, Done
-from hkall_gateway.rules import calendar
+from hkall_gateway.rules.dates import calendar
 
 if TYPE_CHECKING:
     from hkall_gateway.store.unit import Unit

@@ -23,10 +23,10 @@ from hkall_gateway.ncip.flows import FLOWS
 from hkall_gateway.ncip.messages import SHAPES as SERVICES
 from hkall_gateway.ncip.status_words import LABELS_SCHEME, status_of
 from hkall_gateway.ncip.systems import SYSTEMS, System, Use
-from hkall_gateway.rules.lifecycle import TABLE, Send, diagram, side_of
+from hkall_gateway.rules.lifecycle import TABLE, Notification, diagram, side_of
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.policy import PAYMENT
 from hkall_gateway.rules.settings import LABELS, ROLES, Role
-from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import ItemKey, Partner, Position, Side
 from hkall_gateway.sip2 import profile as sip2_profile
 from hkall_gateway.sip2.fields import TAGS, Tag
@@ -209,10 +209,10 @@ def _by_flow(service: str) -> tuple[str, ...]:
     return tuple(ncip_profile.callers_of(flow, service) or "-" for flow in ncip_profile.FLOWS)
 
 
-def _documents(send: Send) -> tuple[str, ...]:
+def _documents(send: Notification) -> tuple[str, ...]:
     """The service that says a thing, in each flow, for a request of our own making."""
     partner = Partner("THEM", "Them")
-    telling = Telling(send, "R1", "THEM", "US", "R1-1", EPOCH, ItemKey("THEM", "1"), due=EPOCH.date())
+    telling = PartnerMessage(send, "R1", "THEM", "US", "R1-1", EPOCH, ItemKey("THEM", "1"), due=EPOCH.date())
     made = (flow[send](telling, partner, "US") for flow in FLOWS.values())
     return tuple(message.service if message else "-" for message in made)
 

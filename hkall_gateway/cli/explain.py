@@ -14,8 +14,8 @@ from hkall_gateway.cli.site import REFUSED, Ending, Site, by_staff, json_option,
 from hkall_gateway.desk.messages.commands import CheckOut, Heard, Place, Renew, RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.rules import calendar
-from hkall_gateway.rules.keys import keys_of
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.rule_index import keys_of
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.sip2.words import say
 

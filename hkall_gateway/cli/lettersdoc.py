@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from hkall_gateway.mail.letters import LANGUAGES, Facts, Sender, compose
-from hkall_gateway.rules.letters import LETTERS
-from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.letters import LETTERS
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.settings import Notices
-from hkall_gateway.rules.tidings import Letter
 from hkall_gateway.rules.vocabulary import Borrower, Sensitive
 
 NAMES: Final[Mapping[str, str]] = {"en": "English", "zh-Hant": "Traditional Chinese"}
@@ -24,7 +24,7 @@ SENDER: Final = Sender(
     {"HKU-MAIN-LENDING": "總館借還服務櫃檯"},
 )
 READER: Final = Borrower("P0001", Sensitive("Chan Siu Fong"), "undergraduates", Sensitive("陳小芳"), email=Sensitive("p@x.hk"))
-LETTER: Final = Letter("", "R1", "P0001", "紅樓夢", AT, 1, pickup_location="HKU-MAIN-LENDING")
+LETTER: Final = PatronNotice("", "R1", "P0001", "紅樓夢", AT, 1, pickup_location="HKU-MAIN-LENDING")
 LENDER: Final = "The Chinese University of Hong Kong Library"
 WITH_COPY: Final = Facts(AT, author="曹雪芹", lender=LENDER, barcode="C09001")
 WITHOUT_COPY: Final = Facts(AT, author="曹雪芹", lender=LENDER)
@@ -66,7 +66,7 @@ a delay marks nothing. The same bounce twice is no error. Exit code 1: nothing w
 class Sample:
     """One letter of the page. `when` it is sent, in words, where that is not what the letter's row says."""
 
-    send: Send
+    send: Notification
     facts: Facts
     letter: Mapping[str, Any]
     when: str = ""
@@ -82,20 +82,20 @@ _LATE: Final = replace(WITH_COPY, day_cents=400, from_tomorrow=True)
 
 # fmt: off
 SAMPLES: Final[tuple[Sample, ...]] = (
-    Sample(Send.LETTER_PICKUP,           replace(WITH_COPY, last_day=date(2017, 3, 11)), {}),
-    Sample(Send.LETTER_RECALLED,         replace(WITH_COPY, day_cents=400), {**_RECALL, "old_due": date(2017, 3, 31)}),
-    Sample(Send.LETTER_RECALLED,         replace(WITH_COPY, day_cents=400), _RECALL,
+    Sample(Notification.LETTER_PICKUP,           replace(WITH_COPY, last_day=date(2017, 3, 11)), {}),
+    Sample(Notification.LETTER_RECALLED,         replace(WITH_COPY, day_cents=400), {**_RECALL, "old_due": date(2017, 3, 31)}),
+    Sample(Notification.LETTER_RECALLED,         replace(WITH_COPY, day_cents=400), _RECALL,
            "The book was recalled before the patron borrowed it: at the loan (R24)."),
-    Sample(Send.LETTER_RECALLED,         _LATE, {**_RECALL, "due": date(2017, 3, 3)},
+    Sample(Notification.LETTER_RECALLED,         _LATE, {**_RECALL, "due": date(2017, 3, 3)},
            "The book is recalled when it is overdue already (R26, R41)."),
-    Sample(Send.LETTER_RECALL_CANCELLED, WITH_COPY, {"due": date(2017, 3, 31)}),
-    Sample(Send.LETTER_OVERDUE,          replace(WITH_COPY, day_cents=200), {"due": date(2017, 3, 5)}),
-    Sample(Send.LETTER_OVERDUE,          replace(WITH_COPY, day_cents=400), {"due": date(2017, 3, 5), "recalled": True},
+    Sample(Notification.LETTER_RECALL_CANCELLED, WITH_COPY, {"due": date(2017, 3, 31)}),
+    Sample(Notification.LETTER_OVERDUE,          replace(WITH_COPY, day_cents=200), {"due": date(2017, 3, 5)}),
+    Sample(Notification.LETTER_OVERDUE,          replace(WITH_COPY, day_cents=400), {"due": date(2017, 3, 5), "recalled": True},
            "The same for a recalled book (R39, R41)."),
-    Sample(Send.LETTER_RENEWAL_DENIED,   WITH_COPY, {"due": date(2017, 3, 16)}),
-    Sample(Send.LETTER_UNFILLED,         WITHOUT_COPY, {"reason": "not_on_shelf"}),
-    Sample(Send.LETTER_DECLINED,         WITHOUT_COPY, {"reason": "checked_out_locally"}),
-    Sample(Send.LETTER_EXPIRED,          WITH_COPY, {}),
+    Sample(Notification.LETTER_RENEWAL_DENIED,   WITH_COPY, {"due": date(2017, 3, 16)}),
+    Sample(Notification.LETTER_UNFILLED,         WITHOUT_COPY, {"reason": "not_on_shelf"}),
+    Sample(Notification.LETTER_DECLINED,         WITHOUT_COPY, {"reason": "checked_out_locally"}),
+    Sample(Notification.LETTER_EXPIRED,          WITH_COPY, {}),
 )
 # fmt: on
 

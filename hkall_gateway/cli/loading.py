@@ -10,12 +10,12 @@ import click
 
 from hkall_gateway.cli.show import progress
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, with_site
-from hkall_gateway.rules.availability import is_known
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.rules.replaced_cards import PatronRow, Replacements
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.study_modes import study_mode_of
-from hkall_gateway.rules.vocabulary import Borrower, By, Holding
+from hkall_gateway.rules.vendor_words.availability import is_known
+from hkall_gateway.rules.vendor_words.study_modes import study_mode_of
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding
 
 if TYPE_CHECKING:
     from hkall_gateway.connectors.exports import Export
@@ -147,7 +147,7 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
     from hkall_gateway.store import loading
 
     rows = _checked(exports.read_requests, file)
-    by = By(by_staff("load").who, "import", "load")
+    by = Actor(by_staff("load").who, "import", "load")
     new = 0 if dry_run else site.run(loading.write_opening, rows, site.house.agency, site.now(), by)
     click.echo(f"requests: {len(rows)} rows, {new} new")
 

@@ -12,8 +12,8 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.rules.tidings import Telling
-from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vocabulary import Reason
 
 if TYPE_CHECKING:
     from hkall_gateway.store.outbox import OutboxRow
@@ -105,7 +105,7 @@ def _document(unit: Unit, row: OutboxRow, agency: str) -> str:
     from hkall_gateway.ncip.codec import encode
 
     partner = unit.partner(row.recipient)
-    if not isinstance(row.payload, Telling):
+    if not isinstance(row.payload, PartnerMessage):
         return "\n".join(f"{name}: {value}" for name, value in asdict(row.payload).items() if value)
     if partner is None:
         return f"{row.recipient}: not in the directory"
@@ -190,4 +190,4 @@ def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: S
 
 
 def _words(no: Refused) -> str:
-    return "a reason is needed" if no.why is Why.REASON_NEEDED else "not in the outbox, settled already, or under way now"
+    return "a reason is needed" if no.why is Reason.REASON_NEEDED else "not in the outbox, settled already, or under way now"

@@ -10,7 +10,7 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Ending, Site, json_option, with_site
-from hkall_gateway.rules.breaker import circuit
+from hkall_gateway.rules.circuit import circuit
 from hkall_gateway.rules.vocabulary import Side
 
 if TYPE_CHECKING:

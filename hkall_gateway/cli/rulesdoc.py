@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hkall_gateway.rules.keys import choices, names_of
-from hkall_gateway.rules.published import PUBLISHED
+from hkall_gateway.rules.published_rules import PUBLISHED
+from hkall_gateway.rules.rule_index import choices, names_of
 
 PACKAGE = Path(__file__).parents[1]
 TESTS = PACKAGE.parent / "tests"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from hkall_gateway.rules.vocabulary import NOTHING, By, Partner, Sensitive
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, Partner, Sensitive
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -106,9 +106,9 @@ class Site:
         return seen
 
 
-def by_staff(message: str) -> By:
+def by_staff(message: str) -> Actor:
     """Return who is at the command line, by login name, for the journal."""
-    return By(os.environ.get("SUDO_USER") or os.environ.get("USER") or "staff", "cli", message)
+    return Actor(os.environ.get("SUDO_USER") or os.environ.get("USER") or "staff", "cli", message)
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import click
 
 from hkall_gateway.cli.site import Site, by_staff, with_site
 from hkall_gateway.desk.messages.staff_commands import Deed
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey, Request
 
 if TYPE_CHECKING:

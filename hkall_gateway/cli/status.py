@@ -12,7 +12,7 @@ import click
 from hkall_gateway import machine
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Site, json_option, with_site
-from hkall_gateway.rules.timetable import EVERY, LOOK_S
+from hkall_gateway.rules.dates.timetable import EVERY, LOOK_S
 
 if TYPE_CHECKING:
     from hkall_gateway.store import instances, rounds

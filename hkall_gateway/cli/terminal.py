@@ -20,7 +20,7 @@ import click
 from hkall_gateway.cli.site import WRONG, Ending, json_option
 from hkall_gateway.clock import now
 from hkall_gateway.lab.wire import Wire
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode, encode
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.fields import TAGS, date18

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import listed, table_of
-from hkall_gateway.rules.keys import record_of
+from hkall_gateway.rules.rule_index import record_of
 from hkall_gateway.rules.settings import Policy
 
 HEAD = ("key", "type", "default", "meaning")

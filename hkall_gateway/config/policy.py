@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, create_model
 
 from hkall_gateway.config.loading import ConfigErrors, Fault, Strict, Table, model, nearest, read
 from hkall_gateway.rules.settings import Category, Policy
-from hkall_gateway.rules.study_modes import StudyMode, folded
+from hkall_gateway.rules.vendor_words.study_modes import StudyMode, folded
 
 IDENTITIES: Final = {"categories": "key", "roles": "role"}
 """Lists of named rows: a site's row changes the packaged row of that name, or is a new one."""

@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hkall_gateway.rules import languages
+from hkall_gateway.rules.vendor_words import languages
 from hkall_gateway.rules.vocabulary import Position, Sensitive, Side
 
 T = TypeVar("T")

@@ -28,7 +28,7 @@ from hkall_gateway.connectors.columns import (
     yes,
     yes_by_default,
 )
-from hkall_gateway.rules import calendar
+from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import HOLDS_ITEM, LENDING
 from hkall_gateway.rules.replaced_cards import PatronRow
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Partner, Position, Request, Side

@@ -18,8 +18,8 @@ from hkall_gateway.edge.budget import left_s
 from hkall_gateway.ncip.client import Client
 from hkall_gateway.ncip.documents import item_id, user_id
 from hkall_gateway.ncip.messages import Fields, Message, instant
-from hkall_gateway.rules.availability import ON_SHELF, circulation_status
-from hkall_gateway.rules.calendar import HONG_KONG, civil
+from hkall_gateway.rules.dates.calendar import HONG_KONG, civil
+from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Sensitive
 
 NO_SUCH_ITEM: Final = ("unknown item",)

@@ -15,8 +15,8 @@ from hkall_gateway.connectors.live import FOLLOW, Told, copies_at_home, over_loa
 from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.edge.budget import left_s
-from hkall_gateway.rules.availability import UNDEFINED
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.vendor_words.availability import UNDEFINED
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode
 from hkall_gateway.sip2.dialects import Dialect

@@ -15,15 +15,15 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.ports import BorrowerFacts, LocalIls
 from hkall_gateway.desk.their_numbers import as_ours
 from hkall_gateway.desk.unknown_words import UnknownWords
-from hkall_gateway.rules.vocabulary import RULES, Sensitive, Why
+from hkall_gateway.rules.vocabulary import RULES, Reason, Sensitive
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.locks import Locks
 
 Said = TypeVar("Said")
 Asked = TypeVar("Asked")
 
-WRONG_PIN = Refused(Why.WRONG_PIN, RULES[Why.WRONG_PIN])
-TRY_AGAIN = Refused(Why.TRY_AGAIN)
+WRONG_PIN = Refused(Reason.WRONG_PIN, RULES[Reason.WRONG_PIN])
+TRY_AGAIN = Refused(Reason.TRY_AGAIN)
 
 _PIN_ANSWERS = {True: None, False: WRONG_PIN, None: TRY_AGAIN}
 

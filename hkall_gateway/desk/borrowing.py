@@ -17,25 +17,25 @@ from hkall_gateway.desk.messages.results import Answer, Cancelled, Outcome, Refu
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.queries import not_theirs
 from hkall_gateway.rules import policy
-from hkall_gateway.rules.decline_reasons import LENT_TO_ANOTHER, NOT_REACHED, SILENCE, decline_reason
+from hkall_gateway.rules.dates.service_windows import suspended
 from hkall_gateway.rules.lenders import InUse
-from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Send
-from hkall_gateway.rules.policy import Wish
+from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Notification
+from hkall_gateway.rules.policy import RequestFacts
+from hkall_gateway.rules.vendor_words.decline_reasons import LENT_TO_ANOTHER, NOT_REACHED, SILENCE, decline_reason
 from hkall_gateway.rules.vocabulary import (
     RULES,
+    Actor,
     Borrower,
-    By,
     Candidate,
     Grant,
     Holding,
     ItemKey,
     Position,
+    Reason,
     Refusal,
     Request,
     Side,
-    Why,
 )
-from hkall_gateway.rules.windows import suspended
 from hkall_gateway.store.in_use import copies_in_use
 from hkall_gateway.store.unannounced import asked_by_barcode
 from hkall_gateway.store.unit import Unit
@@ -71,7 +71,7 @@ def _known(unit: Unit, known: Request, ask: RequestTitle, now: datetime) -> Outc
         return no(unit, not_theirs(unit, ask.patron), ask.by, now)
     another = (known.bib_id, known.volume) != (ask.bib_id, ask.volume)
     if another or known.position in {P.CANCELLING, P.CANCELLED}:
-        return no(unit, Why.DUPLICATE_REQUEST, ask.by, now, request=known)
+        return no(unit, Reason.DUPLICATE_REQUEST, ask.by, now, request=known)
     return _placed(known)
 
 
@@ -96,9 +96,9 @@ def _wish(
     in_use: InUse,
     house: House,
     now: datetime,
-) -> Wish:
+) -> RequestFacts:
     available = sum(not c.skip for c in ranked)
-    return Wish(
+    return RequestFacts(
         known_title=bool(copies),
         pickup_location=ask.pickup_location or house.pickup_locations[0],
         pickup_locations=house.pickup_locations,
@@ -180,7 +180,7 @@ def _placed(request: Request) -> Requested:
 
 
 def _ask(
-    unit: Unit, request: Request, lender: Candidate, event: Event, house: House, now: datetime, by: By, reason: str = ""
+    unit: Unit, request: Request, lender: Candidate, event: Event, house: House, now: datetime, by: Actor, reason: str = ""
 ) -> Request:
     """Ask this library for its copy, by `event`."""
     attempt = request.attempt + 1
@@ -203,31 +203,31 @@ def _ask(
     )
 
 
-def move_on(unit: Unit, request: Request, reason: str, house: House, now: datetime, by: By) -> Request:
+def move_on(unit: Unit, request: Request, reason: str, house: House, now: datetime, by: Actor) -> Request:
     """Ask the next lender after one that will not supply, or end the list with one letter (R37, R38)."""
     event = Event.NOT_SENT if request.position is P.IN_TRANSIT else Event.ASK_NEXT
     return _ask_next(unit, request, event, reason, house, now, by)
 
 
-def give_up_on(unit: Unit, request: Request, house: House, now: datetime, by: By, reason: str = SILENCE) -> Request:
+def give_up_on(unit: Unit, request: Request, house: House, now: datetime, by: Actor, reason: str = SILENCE) -> Request:
     """Send a cancellation to the lender asked, and ask the next one (R11). Its copy may still come."""
     return _ask_next(unit, request, Event.ASK_NEXT_AFTER_SILENCE, reason, house, now, by)
 
 
-def _ask_next(unit: Unit, request: Request, event: Event, reason: str, house: House, now: datetime, by: By) -> Request:
+def _ask_next(unit: Unit, request: Request, event: Event, reason: str, house: House, now: datetime, by: Actor) -> Request:
     """Ask the next lender by `event`. While requests are suspended no lender is asked, and the request waits or ends (R1)."""
     left = choosing.next_lender(unit, request, house, now)
     rests = suspended("borrow_request", house.policy, now) is not None
     if left and not rests:
         return _ask(unit, request, left, event, house, now, by, reason)
     if event is Event.ASK_NEXT_AFTER_SILENCE:
-        unit.tell(Send.CANCEL_AT_LENDER, request, now, by)
+        unit.tell(Notification.CANCEL_AT_LENDER, request, now, by)
     if left and house.policy.declined_while_suspended == "wait":
         return unit.advance(request, Event.POSTPONE, now, by, rule="R1", reason=reason, **NOBODY_ASKED)
     return unit.advance(request, Event.END_OF_LIST, now, by, rule="R38", reason=reason, item_agency="", item_barcode="")
 
 
-def resume(unit: Unit, request: Request, house: House, now: datetime, by: By) -> Request:
+def resume(unit: Unit, request: Request, house: House, now: datetime, by: Actor) -> Request:
     """Ask the next lender after a suspension has ended, or end the list with one letter (R1, R38)."""
     left = choosing.next_lender(unit, request, house, now)
     if left:
@@ -238,7 +238,7 @@ def resume(unit: Unit, request: Request, house: House, now: datetime, by: By) ->
 # ---- one copy, two requests
 
 
-def release_rivals(unit: Unit, item: ItemKey, holder: str, house: House, now: datetime, by: By) -> None:
+def release_rivals(unit: Unit, item: ItemKey, holder: str, house: House, now: datetime, by: Actor) -> None:
     """Move other requests on when their accepted copy has arrived for the request `holder` (R7, R11).
 
     A request keeps its lender if that library has another copy to send. A lender that has not answered yet is not given up: its
@@ -286,19 +286,21 @@ def _language(unit: Unit, request: Request) -> str:
 # ---- what a lender answered to the courier
 
 
-def answered(unit: Unit, send: Send, number: str, wire_id: str, answer: Answer, house: House, now: datetime, by: By) -> None:
+def answered(
+    unit: Unit, send: Notification, number: str, wire_id: str, answer: Answer, house: House, now: datetime, by: Actor
+) -> None:
     """Apply a partner's answer to a delivered message; the request advances where the answer calls for it."""
     request = unit.request(number)
     if request is None:
         return
-    if send is Send.ASK_LENDER:
+    if send is Notification.ASK_LENDER:
         _asked_lender_answered(unit, request, wire_id, answer, house, now, by)
-    if send is Send.CANCEL_AT_LENDER and request.position is P.CANCELLING and request.wire_id == wire_id:
+    if send is Notification.CANCEL_AT_LENDER and request.position is P.CANCELLING and request.wire_id == wire_id:
         _cancel_answered(unit, request, answer, now, by)
 
 
 def _asked_lender_answered(
-    unit: Unit, request: Request, wire_id: str, answer: Answer, house: House, now: datetime, by: By
+    unit: Unit, request: Request, wire_id: str, answer: Answer, house: House, now: datetime, by: Actor
 ) -> None:
     asked = unit.request_asked(wire_id)
     if asked is None:
@@ -317,7 +319,7 @@ def _asked_lender_answered(
 
 
 def not_reached(
-    unit: Unit, number: str, wire_id: str, reason: str, error: str, house: House, now: datetime, by: By
+    unit: Unit, number: str, wire_id: str, reason: str, error: str, house: House, now: datetime, by: Actor
 ) -> Request | None:
     """Ask the next lender if a request certainly never reached this one, which is not counted as a decline."""
     asked = unit.request_asked(wire_id)
@@ -329,7 +331,7 @@ def not_reached(
     return unit.request(number)
 
 
-def _will_not_come(unit: Unit, request: Request, wire_id: str, reason: str, house: House, now: datetime, by: By) -> None:
+def _will_not_come(unit: Unit, request: Request, wire_id: str, reason: str, house: House, now: datetime, by: Actor) -> None:
     """Record that the lender asked under `wire_id` will not supply; the answer of a former lender is ignored."""
     if request.wire_id != wire_id:
         return
@@ -339,13 +341,13 @@ def _will_not_come(unit: Unit, request: Request, wire_id: str, reason: str, hous
         unit.advance(request, Event.CANCEL_SETTLED, now, by, rule="R34")
 
 
-def _cancel_answered(unit: Unit, request: Request, answer: Answer, now: datetime, by: By) -> None:
+def _cancel_answered(unit: Unit, request: Request, answer: Answer, now: datetime, by: Actor) -> None:
     """Settle a cancellation that is confirmed, or unknown to the lender; "already processed" may mean shipped: wait."""
     if answer.kind in {"accepted", "already"} or answer.problem == "Unknown Request":
         unit.advance(request, Event.CANCEL_SETTLED, now, by, rule="R34")
 
 
-def no(unit: Unit, why: Why, by: By, now: datetime, *, request: Request | None = None, patron: str = "") -> Refused:
+def no(unit: Unit, why: Reason, by: Actor, now: datetime, *, request: Request | None = None, patron: str = "") -> Refused:
     """Refuse, with an entry in the journal."""
     unit.refuse(Refusal(why), now, by, request, patron)
     return Refused(why, RULES.get(why, ""))

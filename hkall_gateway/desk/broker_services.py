@@ -23,8 +23,8 @@ from hkall_gateway.desk.messages.staff_commands import Answered
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.returning import arrival_of, taken
 from hkall_gateway.rules import eligibility, policy
-from hkall_gateway.rules.lifecycle import FINAL, Event, Send
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.store.unit import Unit
 
@@ -44,13 +44,13 @@ def accept(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: dat
     known = _same_or_open(unit, ask)
     if known is not None and known.patron:
         same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
-        return noted(known) if same else no(unit, Why.WRONG_POSITION, ask, now, known)
+        return noted(known) if same else no(unit, Reason.WRONG_POSITION, ask, now, known)
     answer = may_have_one_more(unit, ask, facts, house, now)
     if answer is not None:
         return answer
     waiting = _for_patron(unit, known, ask, house, now) if known else born(unit, ask, house, now)
     if waiting.position is P.RECEIVED:  # scanned at our counter before its patron was named
-        unit.tell(Send.LETTER_PICKUP, waiting, now, ask.by)
+        unit.tell(Notification.LETTER_PICKUP, waiting, now, ask.by)
     else:
         arrival_of(waiting)(unit, ask.by, waiting, house, now)
     return noted(waiting)
@@ -118,7 +118,7 @@ def expect(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: dat
     known = _same_or_open(unit, ask)
     if known is not None:
         same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
-        return noted(known) if same else no(unit, Why.WRONG_POSITION, ask, now, known)
+        return noted(known) if same else no(unit, Reason.WRONG_POSITION, ask, now, known)
     return may_have_one_more(unit, ask, facts, house, now) or noted(born(unit, ask, house, now))
 
 
@@ -128,14 +128,14 @@ def announce(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: 
     if known is None:
         return noted(born(unit, ask, house, now))
     same = known.wire_id == ask.wire_id and known.title == (ask.title or ask.barcode)
-    return noted(known) if same else no(unit, Why.WRONG_POSITION, ask, now, known)
+    return noted(known) if same else no(unit, Reason.WRONG_POSITION, ask, now, known)
 
 
 def describe(unit: Unit, ask: Errand, _facts: BorrowerFacts, _house: House, now: datetime) -> Outcome:
     """Update the broker's record of its book."""
     known = _ours(unit, ask)
     if known is None:
-        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     changed = ask.title and known.title != ask.title and known.position not in FINAL
     return noted(unit.amend(known, now, ask.by, title=ask.title) if changed else known)
 
@@ -144,7 +144,7 @@ def delete(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: da
     """Close the request: the book is back where it came from, even if messages on the way were missed."""
     known = _ours(unit, ask)
     if known is None:
-        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     if known.position is P.IN_TRANSIT:  # announced, and it never came
         return noted(unit.advance(known, Event.HOME, now, ask.by, reason="deleted"))
     return lender_notices.home(unit, heard(ask, known), house, now)
@@ -163,7 +163,7 @@ def check_in(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: 
     """Check in a copy, from the patron or from the borrower, as at our own counter."""
     request = named(unit, ask)
     if request is None:
-        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     if request.position in FINAL:
         return taken(request, "again")
     return arrival_of(request)(unit, ask.by, request, house, now)
@@ -173,7 +173,7 @@ def check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: 
     """Check out the book to our patron, or, with any other card, ship our copy to the borrower."""
     request = named(unit, ask)
     if request is None:
-        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     if request.side is Side.LENDING:
         return ship(unit, ask, request, house, now)
     return circulation.check_out(unit, at_counter(ask, request, house), facts, house, now)
@@ -185,16 +185,16 @@ def ship(unit: Unit, ask: Errand, request: Request, house: House, now: datetime)
         return noted_due(unit, lending.ship(unit, request, house, now, ask.by))
     if request.position in {P.SHIPPED, P.AT_BORROWER}:
         return noted_due(unit, request)
-    return no(unit, Why.WRONG_POSITION, ask, now, request)
+    return no(unit, Reason.WRONG_POSITION, ask, now, request)
 
 
 def undo_check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
     """Undo a loan to our patron; a copy that was sent stays sent."""
     request = named(unit, ask)
     if request is None:
-        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     if request.side is Side.LENDING:
-        return no(unit, Why.ALREADY_SHIPPED, ask, now, request)
+        return no(unit, Reason.ALREADY_SHIPPED, ask, now, request)
     return circulation.check_out(unit, at_counter(ask, request, house, undo=True), facts, house, now)
 
 
@@ -207,7 +207,7 @@ def renew(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: date
     """Renew for our patron, or for the borrower of our copy."""
     request = named(unit, ask)
     if request is None:
-        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     if request.side is Side.LENDING:
         return lending.renewed_by_borrower(unit, heard(ask, request), house, now)
     wish = Renew(ask.by, ask.card or request.patron, request.item_barcode, request.item_agency)
@@ -256,7 +256,7 @@ def heard(ask: Errand, request: Request | None = None) -> Heard:
     return Heard(ask.by, ask.partner, *wire, item=item, at=ask.at, due=ask.due, due_is="decided")
 
 
-def no(unit: Unit, why: Why, ask: Errand, now: datetime, request: Request | None = None) -> Refused:
+def no(unit: Unit, why: Reason, ask: Errand, now: datetime, request: Request | None = None) -> Refused:
     """Refuse, with an entry in the journal."""
     refusal = Refusal(why)
     unit.refuse(refusal, now, ask.by, request, patron=ask.card)

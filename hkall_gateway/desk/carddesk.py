@@ -18,8 +18,8 @@ from hkall_gateway.desk.messages.terminal_commands import (
     RenewAll,
 )
 from hkall_gateway.desk.staff_desk import ByHand
-from hkall_gateway.rules.local_messages import LocalMessage
-from hkall_gateway.rules.vocabulary import NOTHING, By, Sensitive
+from hkall_gateway.rules.messages.local_messages import LocalMessage
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, Sensitive
 from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
 
 
@@ -75,23 +75,23 @@ class CardDesk(ByHand):
         """
         return await self._store.glance(routing.copy, barcode, card, institution, arriving, self.house)
 
-    async def tell_local_system(self, message: LocalMessage, by: By) -> int | None:
+    async def tell_local_system(self, message: LocalMessage, by: Actor) -> int | None:
         """What was done here is to be told there. The number to say how that went with; None: it waits for its turn."""
         return await self._store.run(local_messages.tell, message, self._now(), by, locks=_about(message))
 
-    async def local_system_told(self, number: int, message: LocalMessage, by: By) -> None:
+    async def local_system_told(self, number: int, message: LocalMessage, by: Actor) -> None:
         """It was told at once."""
         await self._store.run(local_messages.told, number, message, self._now(), by, locks=_about(message))
 
-    async def local_system_not_told(self, number: int, message: LocalMessage, by: By, *, unsure: bool) -> None:
+    async def local_system_not_told(self, number: int, message: LocalMessage, by: Actor, *, unsure: bool) -> None:
         """It could not be told at once, and is later; `unsure`: it was sent and not answered."""
         await self._store.run(local_messages.not_told, number, message, unsure, self._now(), by, locks=_about(message))
 
-    async def tell_local_system_later(self, message: LocalMessage, by: By) -> None:
+    async def tell_local_system_later(self, message: LocalMessage, by: Actor) -> None:
         """What was asked there and not answered waits in the outbox."""
         await self._store.run(local_messages.tell_later, message, self._now(), by, locks=_about(message))
 
-    async def local_system_differs(self, number: int | None, message: LocalMessage, by: By) -> None:
+    async def local_system_differs(self, number: int | None, message: LocalMessage, by: Actor) -> None:
         """The local system refused what was done here."""
         await self._store.run(local_messages.differs, number, message, self._now(), by, locks=_about(message))
 
@@ -103,7 +103,7 @@ class CardDesk(ByHand):
         """It is about to be asked about a copy: what waits about it waits on. False if that is under way."""
         return await self._store.run(local_messages.put_off, barcode, self._now(), locks=locks_for(item=barcode))
 
-    async def local_system_answered(self, barcode: str, by: By) -> None:
+    async def local_system_answered(self, barcode: str, by: Actor) -> None:
         """It has done something new with a copy: what waited about it is overtaken."""
         await self._store.run(local_messages.answered_again, barcode, self._now(), by, locks=locks_for(item=barcode))
 

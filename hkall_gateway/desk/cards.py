@@ -24,8 +24,8 @@ from hkall_gateway.desk.messages.terminal_commands import (
 )
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.queries import one_with
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
-from hkall_gateway.rules.windows import over
+from hkall_gateway.rules.dates.service_windows import over
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store import cards
 from hkall_gateway.store.unit import Unit
 
@@ -65,41 +65,41 @@ def hold(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetim
 
 def _place(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
     wanted = _wanted(unit, ask, house)
-    if isinstance(wanted, Why):
+    if isinstance(wanted, Reason):
         return _no(unit, wanted, ask, now, _language(facts))
     bib_id, volume = wanted
     told: dict[str, Any] = {"pickup_location": ask.pickup_location, "need_before": ask.need_before}
     outcome = borrowing.request_title(unit, RequestTitle(ask.by, ask.card, bib_id, volume, **told), facts, house, now)
     if not isinstance(outcome, Requested):
-        return outcome if isinstance(outcome, Refused) else _no(unit, Why.WRONG_POSITION, ask, now)
+        return outcome if isinstance(outcome, Refused) else _no(unit, Reason.WRONG_POSITION, ask, now)
     placed = unit.request(outcome.request)
     assert placed is not None  # it was made a moment ago, in this very unit
     return _held(placed, facts)
 
 
-def _wanted(unit: Unit, ask: Hold, house: House) -> tuple[str, str] | Why:
+def _wanted(unit: Unit, ask: Hold, house: House) -> tuple[str, str] | Reason:
     """The title's number and the volume. One specific copy cannot be held, nor a copy that is on a hold shelf (R22)."""
     if ask.this_copy:
-        return Why.HOLDS_NOT_ALLOWED
+        return Reason.HOLDS_NOT_ALLOWED
     if ask.barcode:
         return _of_copy(unit, ask.barcode, house)
     found = cards.titles(unit, ask.title) if ask.title else ()
     if len(found) == 1:
         return found[0], ""
-    return Why.AMBIGUOUS_ITEM if found else Why.UNKNOWN_TITLE
+    return Reason.AMBIGUOUS_ITEM if found else Reason.UNKNOWN_TITLE
 
 
-def _of_copy(unit: Unit, barcode: str, house: House) -> tuple[str, str] | Why:
+def _of_copy(unit: Unit, barcode: str, house: House) -> tuple[str, str] | Reason:
     if any(request.side is Side.BORROWING for request in unit.requests_with(barcode)):
-        return Why.HOLDS_NOT_ALLOWED
+        return Reason.HOLDS_NOT_ALLOWED
     ours = unit.holding(ItemKey(house.agency, barcode))
-    return (ours.bib_id, ours.volume) if ours else Why.UNKNOWN_ITEM
+    return (ours.bib_id, ours.volume) if ours else Reason.UNKNOWN_ITEM
 
 
 def is_ours(unit: Unit, ask: Hold, house: House) -> bool:
     """Whether a terminal's hold concerns an HKALL request or book, and not the library's own hold list."""
     if ask.mode is not HoldMode.PLACE:
-        return _mine(unit, ask, house) not in {Why.UNKNOWN_REQUEST, Why.WRONG_POSITION}
+        return _mine(unit, ask, house) not in {Reason.UNKNOWN_REQUEST, Reason.WRONG_POSITION}
     if ask.barcode:
         return bool(unit.requests_with(ask.barcode))
     return bool(cards.titles(unit, ask.title))
@@ -107,7 +107,7 @@ def is_ours(unit: Unit, ask: Hold, house: House) -> bool:
 
 def _cancel(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
     request = _mine(unit, ask, house)
-    if isinstance(request, Why):
+    if isinstance(request, Reason):
         return _no(unit, request, ask, now, _language(facts))
     outcome = borrowing.cancel(unit, CancelRequest(ask.by, ask.card, request=request.id), house, now)
     return outcome if isinstance(outcome, Refused) else _held(unit.request(request.id) or request, facts)
@@ -116,21 +116,21 @@ def _cancel(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: date
 def _change(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
     """Change a request's pickup location, before the book is here, or its last day."""
     request = _mine(unit, ask, house)
-    if isinstance(request, Why):
+    if isinstance(request, Reason):
         return _no(unit, request, ask, now, _language(facts))
     place = ask.pickup_location or request.pickup_location
     if place not in house.pickup_locations:
         detail = {"place": ", ".join(house.pickup_locations)}
-        return _refuse(unit, Refusal(Why.PICKUP_LOCATION, detail), ask, now, _language(facts))
+        return _refuse(unit, Refusal(Reason.PICKUP_LOCATION, detail), ask, now, _language(facts))
     if place != request.pickup_location and request.position not in NOT_HERE_YET:
-        return _no(unit, Why.WRONG_POSITION, ask, now, _language(facts))
+        return _no(unit, Reason.WRONG_POSITION, ask, now, _language(facts))
     if late := over(ask.need_before, now):
         return _refuse(unit, late, ask, now, _language(facts))
     facts_now = {"pickup_location": place, "need_before": ask.need_before or request.need_before}
     return _held(unit.amend(request, now, ask.by, "R4", **facts_now), facts)
 
 
-def _mine(unit: Unit, ask: Hold, house: House) -> Request | Why:
+def _mine(unit: Unit, ask: Hold, house: House) -> Request | Reason:
     """The patron's one waiting request that the command names; a loan can be neither changed nor cancelled."""
     ours = unit.holding(ItemKey(house.agency, ask.barcode)) if ask.barcode else None
     names = {name for name in (ours.bib_id if ours else "", "" if ask.barcode else ask.title) if name}
@@ -138,7 +138,7 @@ def _mine(unit: Unit, ask: Hold, house: House) -> Request | Why:
     waiting = [r for r in meant if r.position in WAITING]
     if len(waiting) == 1:
         return waiting[0]
-    return Why.AMBIGUOUS_ITEM if waiting else Why.WRONG_POSITION if meant else Why.UNKNOWN_REQUEST
+    return Reason.AMBIGUOUS_ITEM if waiting else Reason.WRONG_POSITION if meant else Reason.UNKNOWN_REQUEST
 
 
 def _means(ask: Hold, names: set[str], request: Request) -> bool:
@@ -197,7 +197,7 @@ def note_properties(unit: Unit, ask: NoteProperties, house: House, now: datetime
     known = unit.holding(ItemKey(house.agency, ask.barcode)) if found is None else None
     item, title = (found.item, found.title) if found else (known.key, known.title) if known else (None, "")
     if item is None:
-        return Refused(Why.UNKNOWN_ITEM)
+        return Refused(Reason.UNKNOWN_ITEM)
     cards.note_properties(unit, item, ask.text, now, ask.by)
     return PropertiesNoted(item, title, ask.text)
 
@@ -205,7 +205,7 @@ def note_properties(unit: Unit, ask: NoteProperties, house: House, now: datetime
 # ---- no
 
 
-def _no(unit: Unit, why: Why, ask: Any, now: datetime, language: str = "") -> Refused:
+def _no(unit: Unit, why: Reason, ask: Any, now: datetime, language: str = "") -> Refused:
     return _refuse(unit, Refusal(why), ask, now, language)
 
 

@@ -16,11 +16,12 @@ from hkall_gateway.desk.messages.commands import CheckOut, Renew
 from hkall_gateway.desk.messages.results import CheckedOut, Outcome, Refused, Renewed
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.queries import one_with
-from hkall_gateway.rules import calendar, eligibility, policy
-from hkall_gateway.rules.lifecycle import Event, Send
+from hkall_gateway.rules import eligibility, policy
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.policy import Terminal
 from hkall_gateway.rules.renewals import is_repetition
-from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -41,7 +42,7 @@ def lend(
     if isinstance(found, Refused):
         return found
     if found is None or found.side is Side.LENDING:
-        return _refuse(unit, Refusal(Why.UNKNOWN_ITEM), ask, found, facts, now)
+        return _refuse(unit, Refusal(Reason.UNKNOWN_ITEM), ask, found, facts, now)
     if ask.undo:
         return _undo_checkout(unit, ask, found, facts, now)
     if facts.borrower is None:
@@ -78,7 +79,7 @@ def _lend(
     renewing.ask_for_later_date(unit, lent, now, ask.by)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
     if recalled:
-        unit.tell(Send.LETTER_RECALLED, lent, now, ask.by)  # before the loan no letter was sent (R24)
+        unit.tell(Notification.LETTER_RECALLED, lent, now, ask.by)  # before the loan no letter was sent (R24)
     return CheckedOut(lent.id, item, ask.card, lent.title, due, borrower.language, conflict=conflict, recalled=recalled)
 
 
@@ -116,7 +117,7 @@ def _without_recall(unit: Unit, request: Request, borrower: Borrower, house: Hou
     return policy.loan_due(borrower, plain, house.policy, happened, closed_days(unit, house))
 
 
-def _for_staff(unit: Unit, ask: CheckOut, request: Request, why: Why, now: datetime) -> Request:
+def _for_staff(unit: Unit, ask: CheckOut, request: Request, why: Reason, now: datetime) -> Request:
     """Flag an offline checkout (no block) that cannot become a loan, for staff."""
     return unit.amend(request, now, ask.by, flags=flagged(request, f"offline:{why.value}")) if ask.no_block else request
 
@@ -141,7 +142,7 @@ def _again(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, ho
 def _undo_checkout(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, now: datetime) -> Outcome:
     """Undo a checkout that the terminal could not finish: the copy is on the hold shelf again. Repeating it is a success."""
     if ask.card and request.patron != ask.card:
-        return _refuse(unit, Refusal(Why.NOT_REQUESTER), ask, request, facts, now)
+        return _refuse(unit, Refusal(Reason.NOT_REQUESTER), ask, request, facts, now)
     after = request
     if unit.can(request, Event.UNDO_CHECK_OUT):
         blank: dict[str, Any] = {
@@ -153,7 +154,7 @@ def _undo_checkout(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerF
         }
         after = unit.advance(request, Event.UNDO_CHECK_OUT, now, ask.by, **blank)
     elif request.position is not P.RECEIVED:
-        return _refuse(unit, Refusal(Why.NOT_ON_LOAN), ask, request, facts, now)
+        return _refuse(unit, Refusal(Reason.NOT_ON_LOAN), ask, request, facts, now)
     return CheckedOut(after.id, after.item or ItemKey("", ""), ask.card, after.title, None, undone=True)
 
 
@@ -177,9 +178,9 @@ def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, house: House, now: datet
     if ask.card and facts.replaced:
         return _refuse(unit, Refusal(facts.stranger), ask, None, facts, now)
     if found is None or found.position is not P.ON_LOAN:
-        return _refuse(unit, Refusal(Why.NOT_ON_LOAN), ask, found, facts, now)
+        return _refuse(unit, Refusal(Reason.NOT_ON_LOAN), ask, found, facts, now)
     if ask.card and found.patron != ask.card:
-        return _refuse(unit, Refusal(Why.ON_LOAN_TO_ANOTHER), ask, found, facts, now)
+        return _refuse(unit, Refusal(Reason.ON_LOAN_TO_ANOTHER), ask, found, facts, now)
     if is_repetition(found, house.policy, now) or found.renewal_sync == renewing.PENDING:
         return _renewed(found, facts)
     first = renewing.lender_decides(unit, found)
@@ -193,7 +194,7 @@ def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, house: House, now: datet
         return _refuse(unit, answer, ask, found, facts, now)
     cents = 0 if ask.fee_acknowledged else left_to_charge(unit, found, calendar.civil(now), house)
     if cents:
-        return _refuse(unit, Refusal(Why.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts, now)
+        return _refuse(unit, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts, now)
     if first and answer.due:
         return _renewed(renewing.ask(unit, found, answer.due, now, ask.by), facts)
     return _prolong(unit, ask, found, answer, facts, house, now)
@@ -203,7 +204,7 @@ def _to_renew(unit: Unit, ask: Renew) -> Request | Refused | None:
     if ask.barcode:
         return one_with(unit, ask.barcode, ask.agency, ask.card)
     titles = [r for r in unit.open_requests(ask.card) if r.title == ask.title and r.position is P.ON_LOAN]
-    return titles[0] if len(titles) == 1 else Refused(Why.AMBIGUOUS_ITEM) if titles else None
+    return titles[0] if len(titles) == 1 else Refused(Reason.AMBIGUOUS_ITEM) if titles else None
 
 
 def _just(done_at: datetime | None, house: House, now: datetime) -> bool:

@@ -9,7 +9,7 @@ from hkall_gateway.desk.common.counts import closed_days
 from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.find_request import done
 from hkall_gateway.desk.messages.staff_commands import Deed, Done
-from hkall_gateway.rules import calendar, due
+from hkall_gateway.rules.dates import calendar, due
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.store.rounds import falling_on
 from hkall_gateway.store.unit import Unit

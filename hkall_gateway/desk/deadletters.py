@@ -21,12 +21,13 @@ from hkall_gateway.desk.borrowing import give_up_on
 from hkall_gateway.desk.common.counts import closed_days
 from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.messages.results import Answer, Noted, Outcome, Refused
-from hkall_gateway.rules import calendar, policy
-from hkall_gateway.rules.decline_reasons import DROPPED
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.local_messages import LocalMessage
-from hkall_gateway.rules.tidings import Letter, Telling, is_letter
-from hkall_gateway.rules.vocabulary import By, Position, Why
+from hkall_gateway.rules import policy
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.local_messages import LocalMessage
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
+from hkall_gateway.rules.vendor_words.decline_reasons import DROPPED
+from hkall_gateway.rules.vocabulary import Actor, Position, Reason
 from hkall_gateway.store import notices
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
@@ -34,16 +35,16 @@ from hkall_gateway.store.unit import Unit
 P = Position
 
 
-def retry(unit: Unit, number: int, by: By, now: datetime) -> Outcome:
+def retry(unit: Unit, number: int, by: Actor, now: datetime) -> Outcome:
     """Send the message again at once, with a fresh count of attempts, even if its channel is paused."""
     row = unit.outbox.row(number)
     if row is None or not unit.outbox.retry(number, now):
-        return Refused(Why.UNKNOWN_REQUEST)
+        return Refused(Reason.UNKNOWN_REQUEST)
     unit.links.keep(replace(unit.links.one(row.line), rests_until=None))
     return _journalled(unit, row, "OUTBOX_RETRIED", "", by, now)
 
 
-def done(unit: Unit, number: int, reason: str, by: By, house: House, now: datetime) -> Outcome:
+def done(unit: Unit, number: int, reason: str, by: Actor, house: House, now: datetime) -> Outcome:
     """Settle the message as done by telephone or mail: the request goes on as if the partner had accepted it."""
     row = _closed(unit, number, "done", reason, now)
     if isinstance(row, Refused):
@@ -53,7 +54,7 @@ def done(unit: Unit, number: int, reason: str, by: By, house: House, now: dateti
     return outcome
 
 
-def drop(unit: Unit, number: int, reason: str, by: By, house: House, now: datetime) -> Outcome:
+def drop(unit: Unit, number: int, reason: str, by: Actor, house: House, now: datetime) -> Outcome:
     """Settle the message as dropped: the request goes on without it."""
     row = _closed(unit, number, "dropped", reason, now)
     if isinstance(row, Refused):
@@ -66,13 +67,13 @@ def drop(unit: Unit, number: int, reason: str, by: By, house: House, now: dateti
 def _closed(unit: Unit, number: int, state: str, reason: str, now: datetime) -> OutboxRow | Refused:
     row = unit.outbox.row(number)
     if not reason.strip():
-        return Refused(Why.REASON_NEEDED)
+        return Refused(Reason.REASON_NEEDED)
     if row is None or not unit.outbox.close(number, state, reason, now):
-        return Refused(Why.UNKNOWN_REQUEST)
+        return Refused(Reason.UNKNOWN_REQUEST)
     return row
 
 
-def _journalled(unit: Unit, row: OutboxRow, event: str, reason: str, by: By, now: datetime) -> Noted:
+def _journalled(unit: Unit, row: OutboxRow, event: str, reason: str, by: Actor, now: datetime) -> Noted:
     request = unit.request(row.request)
     if request is not None:
         facts = {"outbox": row.id, "send": row.send.value, "recipient": row.line, "state": row.state, "reason": reason}
@@ -82,7 +83,7 @@ def _journalled(unit: Unit, row: OutboxRow, event: str, reason: str, by: By, now
 
 def _taken(unit: Unit, row: OutboxRow, house: House, now: datetime) -> Answer:
     """The answer that the recipient would have given; a letter delivered by hand counts its days from today (R14)."""
-    if not isinstance(row.payload, Letter):
+    if not isinstance(row.payload, PatronNotice):
         return Answer("accepted", detail="by hand")
     today = calendar.civil(now)
     last = policy.pickup_last(today, house.policy, closed_days(unit, house))
@@ -92,10 +93,10 @@ def _taken(unit: Unit, row: OutboxRow, house: House, now: datetime) -> Answer:
 # ---- effects of dropping
 
 
-def _no_wish(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By) -> None:
+def _no_wish(unit: Unit, row: OutboxRow, house: House, now: datetime, by: Actor) -> None:
     """Ask the next lender. One that may have the request gets a cancellation, or two might ship."""
     request = unit.request(row.request)
-    if request is None or not isinstance(row.payload, Telling) or request.wire_id != row.payload.wire_id:
+    if request is None or not isinstance(row.payload, PartnerMessage) or request.wire_id != row.payload.wire_id:
         return
     if request.position is P.REQUESTED and may_have_arrived(unit, row):
         give_up_on(unit, request, house, now, by)
@@ -103,22 +104,22 @@ def _no_wish(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By) ->
         deliveries.never_arrived(unit, row, house, now, by, row.last_error, DROPPED)
 
 
-def _no_withdrawal(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By) -> None:
+def _no_withdrawal(unit: Unit, row: OutboxRow, house: House, now: datetime, by: Actor) -> None:
     deliveries.told(unit, row, Answer("accepted", detail="dropped by staff"), house, now, by)
 
 
-def _no_renewal(unit: Unit, row: OutboxRow, house: House, now: datetime, by: By) -> None:
+def _no_renewal(unit: Unit, row: OutboxRow, house: House, now: datetime, by: Actor) -> None:
     deliveries.told(unit, row, Answer("refused", detail="dropped by staff"), house, now, by)
 
 
-def _no_letter(unit: Unit, row: OutboxRow, _house: House, now: datetime, _by: By) -> None:
+def _no_letter(unit: Unit, row: OutboxRow, _house: House, now: datetime, _by: Actor) -> None:
     """A letter that may have arrived counts as sent, so that its correction is sent too."""
-    if isinstance(row.payload, Letter):
+    if isinstance(row.payload, PatronNotice):
         state = notices.SENT if may_have_arrived(unit, row) else "dropped"
         unit.notice_state(row.payload.notice, state, row.last_error, now)
 
 
-def _nothing(_unit: Unit, _row: OutboxRow, _house: House, _now: datetime, _by: By) -> None:
+def _nothing(_unit: Unit, _row: OutboxRow, _house: House, _now: datetime, _by: Actor) -> None:
     """Leaves the request as it is."""
 
 
@@ -127,26 +128,26 @@ def may_have_arrived(unit: Unit, row: OutboxRow) -> bool:
     return row.state == "unsure" or any(one.kind == "unknown" for one in unit.outbox.attempts(row.id))
 
 
-Dropped = Callable[[Unit, OutboxRow, House, datetime, By], None]
+Dropped = Callable[[Unit, OutboxRow, House, datetime, Actor], None]
 
 # fmt: off
 _DROPPED: Mapping[str, Dropped] = {
-    Send.ASK_LENDER:            _no_wish,
-    Send.CANCEL_AT_LENDER:      _no_withdrawal,
-    Send.ASK_LENDER_TO_RENEW:   _no_renewal,
-    **{send: _no_letter for send in Send if is_letter(send)},
+    Notification.ASK_LENDER:            _no_wish,
+    Notification.CANCEL_AT_LENDER:      _no_withdrawal,
+    Notification.ASK_LENDER_TO_RENEW:   _no_renewal,
+    **{send: _no_letter for send in Notification if is_letter(send)},
 }
 # fmt: on
 
 
 # ---- for people
 
-_WORDS: Mapping[Send, tuple[str, str]] = {
-    Send.ASK_LENDER: ("the request waits for this lender's copy", "the next lender is asked"),
-    Send.CANCEL_AT_LENDER: ("the request is cancelled", "the request is cancelled; a copy that comes is sent home"),
-    Send.ASK_LENDER_TO_RENEW: ("the loan is renewed as asked", "the loan is not renewed"),
-    Send.ASK_LENDER_LATER_DATE: ("the lender expects the book on the patron's date", "its own date stays"),
-    Send.LETTER_PICKUP: ("the days to collect count from today", "they count from the day of arrival"),
+_WORDS: Mapping[Notification, tuple[str, str]] = {
+    Notification.ASK_LENDER: ("the request waits for this lender's copy", "the next lender is asked"),
+    Notification.CANCEL_AT_LENDER: ("the request is cancelled", "the request is cancelled; a copy that comes is sent home"),
+    Notification.ASK_LENDER_TO_RENEW: ("the loan is renewed as asked", "the loan is not renewed"),
+    Notification.ASK_LENDER_LATER_DATE: ("the lender expects the book on the patron's date", "its own date stays"),
+    Notification.LETTER_PICKUP: ("the days to collect count from today", "they count from the day of arrival"),
 }
 _LOCAL = ("its flag is taken away", "nothing more; the local system does not know")
 _ELSE = ("nothing more", "nothing more; the partner does not know")
@@ -154,5 +155,5 @@ _ELSE = ("nothing more", "nothing more; the partner does not know")
 
 def effects(unit: Unit, row: OutboxRow) -> dict[str, object]:
     """The effects of `done` and `drop` on the request, in words, and whether the recipient may have the message already."""
-    if_done, if_dropped = _LOCAL if isinstance(row.payload, LocalMessage) else _WORDS.get(Send(row.send), _ELSE)
+    if_done, if_dropped = _LOCAL if isinstance(row.payload, LocalMessage) else _WORDS.get(Notification(row.send), _ELSE)
     return {"if_done": if_done, "if_dropped": if_dropped, "may_have_arrived": may_have_arrived(unit, row)}

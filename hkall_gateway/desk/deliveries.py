@@ -8,13 +8,13 @@ from hkall_gateway.desk import borrowing, local_messages, recalls, renewing
 from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
-from hkall_gateway.rules import breaker
-from hkall_gateway.rules.breaker import Link, Patience
-from hkall_gateway.rules.decline_reasons import NOT_REACHED
-from hkall_gateway.rules.lifecycle import FINAL, Event, Send
-from hkall_gateway.rules.local_messages import LocalMessage
-from hkall_gateway.rules.tidings import Letter, Telling
-from hkall_gateway.rules.vocabulary import By, Request
+from hkall_gateway.rules import circuit
+from hkall_gateway.rules.circuit import CircuitState, Patience
+from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.messages.local_messages import LocalMessage
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
+from hkall_gateway.rules.vendor_words.decline_reasons import NOT_REACHED
+from hkall_gateway.rules.vocabulary import Actor, Request
 from hkall_gateway.store import notices
 from hkall_gateway.store.outbox import LOCAL, MAILED, UNSETTLED, Attempt, OutboxRow
 from hkall_gateway.store.queries.outbox_queries import MAIL
@@ -22,7 +22,9 @@ from hkall_gateway.store.unit import Unit
 
 TOLD = frozenset({"accepted", "already", "refused", "undeliverable", NOT_NEEDED})
 PATIENCE = Patience()
-ANSWERED = frozenset({Send.ASK_LENDER, Send.CANCEL_AT_LENDER, Send.ASK_LENDER_TO_RENEW, Send.TELL_LENDER_RENEWED})
+ANSWERED = frozenset(
+    {Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER, Notification.ASK_LENDER_TO_RENEW, Notification.TELL_LENDER_RENEWED}
+)
 """Messages whose refusal advances the request; all others report events that have happened."""
 
 
@@ -47,7 +49,7 @@ def delivered(
     link = _line(unit, row, answer, patience, now)
     if kept is None or state in {"sent", "done", "dropped"}:
         return
-    by = By(MAIL if row.kind == MAILED else row.recipient, "courier", row.send.name, row.corr)
+    by = Actor(MAIL if row.kind == MAILED else row.recipient, "courier", row.send.name, row.corr)
     if answer.kind in TOLD:
         _settle(unit, row, answer, now)
         told(unit, row, answer, house, now, by)
@@ -64,36 +66,36 @@ def _settle(unit: Unit, row: OutboxRow, answer: Answer, now: datetime) -> None:
         unit.outbox.sent(row.id, now)
 
 
-def _line(unit: Unit, row: OutboxRow, answer: Answer, patience: Patience, now: datetime) -> Link:
+def _line(unit: Unit, row: OutboxRow, answer: Answer, patience: Patience, now: datetime) -> CircuitState:
     """The channel's state after this answer. A Problem of any kind is an answer; a busy server's bare status is none."""
     link = unit.links.one(row.line)
     if row.line == MAIL or answer.untold:
         return link
     if answer.kind == "fault":
-        unit.links.keep(after := breaker.faulted(link, patience, now, _said(answer)[:200]))
+        unit.links.keep(after := circuit.faulted(link, patience, now, _said(answer)[:200]))
         return after
     lost = answer.kind in {"unreachable", "unknown"} or (answer.kind == "later" and not answer.problem)
-    after = breaker.missed(link, patience, now, answer.retry_after_s) if lost else breaker.heard(link, now)
+    after = circuit.missed(link, patience, now, answer.retry_after_s) if lost else circuit.heard(link, now)
     unit.links.keep(after)
     return after
 
 
-def told(unit: Unit, row: OutboxRow, answer: Answer, house: House, now: datetime, by: By) -> None:
+def told(unit: Unit, row: OutboxRow, answer: Answer, house: House, now: datetime, by: Actor) -> None:
     """Apply the recipient's answer to the request, the patron letter or the local message."""
     if isinstance(row.payload, LocalMessage):
         local_messages.answered(unit, row.payload, answer, now, by)
-    elif isinstance(row.payload, Letter):
-        _letter_left(unit, Send(row.send), row.payload, answer, now, by)
+    elif isinstance(row.payload, PatronNotice):
+        _letter_left(unit, Notification(row.send), row.payload, answer, now, by)
     else:
-        borrowing.answered(unit, Send(row.send), row.request, row.payload.wire_id, answer, house, now, by)
-        if row.send is Send.TELL_LENDER_RENEWED and renewing.because_of_a_recall(answer):
+        borrowing.answered(unit, Notification(row.send), row.request, row.payload.wire_id, answer, house, now, by)
+        if row.send is Notification.TELL_LENDER_RENEWED and renewing.because_of_a_recall(answer):
             recalls.renewal_refused(unit, row.payload, answer, house, now, by)
         else:
             renewing.answered(unit, row.payload, answer, house, now, by)
         _not_believed(unit, row, answer, now, by)
 
 
-def _not_believed(unit: Unit, row: OutboxRow, answer: Answer, now: datetime, by: By) -> None:
+def _not_believed(unit: Unit, row: OutboxRow, answer: Answer, now: datetime, by: Actor) -> None:
     """Flag a request for staff if the partner finally refuses a notice: the two sides differ."""
     request = unit.request(row.request)
     if answer.kind != "refused" or row.send in ANSWERED or request is None:
@@ -108,19 +110,19 @@ def _again_or_dead(
     row: OutboxRow,
     answer: Answer,
     retry_at: datetime | None,
-    link: Link,
+    link: CircuitState,
     patience: Patience,
     house: House,
     now: datetime,
-    by: By,
+    by: Actor,
 ) -> None:
     error = f"{answer.kind}: {_said(answer)}".removesuffix(": ")
     unsure = row.state == "unsure" or answer.kind == "unknown"
-    if answer.kind != "unknown" and not breaker.counts(link, patience, now):
+    if answer.kind != "unknown" and not circuit.counts(link, patience, now):
         unit.outbox.later(row.id, link.rests_until or now, error, unsure=unsure, counted=False)
     elif retry_at is not None:
         unit.outbox.later(row.id, retry_at, error, unsure=unsure)
-    elif unsure or row.send is not Send.ASK_LENDER:
+    elif unsure or row.send is not Notification.ASK_LENDER:
         unit.outbox.dead(row.id, error)
     else:  # never to be retried: the request has moved on, and two lenders would ship
         unit.outbox.dropped(row.id, error)
@@ -132,7 +134,7 @@ def _said(answer: Answer) -> str:
 
 
 def never_arrived(
-    unit: Unit, row: OutboxRow, house: House, now: datetime, by: By, error: str, reason: str = NOT_REACHED
+    unit: Unit, row: OutboxRow, house: House, now: datetime, by: Actor, error: str, reason: str = NOT_REACHED
 ) -> Request | None:
     """Ask the next lender if a request to a lender certainly was not delivered. Other messages only stay undelivered.
 
@@ -140,17 +142,22 @@ def never_arrived(
 
     Where the outcome is unknown, no other lender is asked, since two might ship; staff or the silence round settle it.
     """
-    if row.send is not Send.ASK_LENDER or not isinstance(row.payload, Telling):
+    if row.send is not Notification.ASK_LENDER or not isinstance(row.payload, PartnerMessage):
         return None
     return borrowing.not_reached(unit, row.request, row.payload.wire_id, reason, error, house, now, by)
 
 
-def _letter_left(unit: Unit, send: Send, letter: Letter, answer: Answer, now: datetime, by: By) -> None:
+def _letter_left(unit: Unit, send: Notification, letter: PatronNotice, answer: Answer, now: datetime, by: Actor) -> None:
     """Record a letter's result: its day starts the days to collect; a failed one is on the operators' list (R12, R14, R42)."""
     state = answer.kind if answer.kind in {notices.UNDELIVERABLE, notices.NOT_NEEDED} else notices.SENT
     unit.notice_state(letter.notice, state, answer.detail, now)
     request = unit.request(letter.request)
-    if send is not Send.LETTER_PICKUP or state != notices.SENT or request is None or not unit.can(request, Event.NOTIFY):
+    if (
+        send is not Notification.LETTER_PICKUP
+        or state != notices.SENT
+        or request is None
+        or not unit.can(request, Event.NOTIFY)
+    ):
         return
     # A late letter starts the days to collect again, also after they had expired. Days granted beyond that stay.
     last = max(filter(None, (answer.last_day, request.pickup_last)), default=None)
@@ -158,7 +165,7 @@ def _letter_left(unit: Unit, send: Send, letter: Letter, answer: Answer, now: da
     unit.advance(request, Event.NOTIFY, now, by, rule="R14", **told)
 
 
-def bounced(unit: Unit, number: int, status: str, by: By, now: datetime) -> bool:
+def bounced(unit: Unit, number: int, status: str, by: Actor, now: datetime) -> bool:
     """Record a letter's final bounce: it is on the operators' list, and its request goes on (R42).
 
     Returns False if the bounce is known already. `status` is the mail server's code of RFC 3463.

@@ -25,9 +25,9 @@ from hkall_gateway.desk.messages.results import Answer, ItemSeen, Outcome, Patro
 from hkall_gateway.desk.messages.staff_commands import Recalled
 from hkall_gateway.desk.partnerdesk import PartnerDesk
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts
-from hkall_gateway.rules.breaker import Patience
+from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.rules.lifecycle import Event
-from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.store.engine.locks import Locks
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
@@ -182,7 +182,7 @@ def _request_loaded(unit: Unit, ask: RequestTitle, house: House, now: datetime) 
 
 
 def _ship(unit: Any, ask: CheckOut, house: House, now: datetime) -> Outcome:
-    return lending.ship_at_counter(unit, ask, house, now) or Refused(Why.UNKNOWN_ITEM)
+    return lending.ship_at_counter(unit, ask, house, now) or Refused(Reason.UNKNOWN_ITEM)
 
 
 def _coming_home(unit: Any, ask: Heard, house: House, now: datetime) -> Outcome:

@@ -8,8 +8,8 @@ from hkall_gateway.desk.common.house import refused
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Deed, Done
 from hkall_gateway.desk.queries import one_with
-from hkall_gateway.rules import calendar
-from hkall_gateway.rules.vocabulary import By, Refusal, Request, Why
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.vocabulary import Actor, Reason, Refusal, Request
 from hkall_gateway.store.unit import Unit
 
 
@@ -17,12 +17,12 @@ def named(unit: Unit, deed: Deed) -> Request | Refused:
     """The request with this number, also one that has ended; else the open one that holds this copy."""
     if deed.request:
         found = unit.request(deed.request)
-        return found or no(unit, Refusal(Why.UNKNOWN_REQUEST), deed.by, None)
+        return found or no(unit, Refusal(Reason.UNKNOWN_REQUEST), deed.by, None)
     held = one_with(unit, deed.barcode, deed.agency)
-    return held or no(unit, Refusal(Why.UNKNOWN_ITEM), deed.by, None)
+    return held or no(unit, Refusal(Reason.UNKNOWN_ITEM), deed.by, None)
 
 
-def no(unit: Unit, refusal: Refusal, by: By, now: datetime | None, request: Request | None = None) -> Refused:
+def no(unit: Unit, refusal: Refusal, by: Actor, now: datetime | None, request: Request | None = None) -> Refused:
     """Refuse, with an entry in the journal where an instant is given."""
     if now is not None:
         unit.refuse(refusal, now, by, request)
@@ -31,7 +31,7 @@ def no(unit: Unit, refusal: Refusal, by: By, now: datetime | None, request: Requ
 
 def elsewhere(unit: Unit, deed: Deed, request: Request, now: datetime) -> Refused:
     """Refuse a command that the request's position does not allow."""
-    return no(unit, Refusal(Why.WRONG_POSITION, {"position": request.position}), deed.by, now, request)
+    return no(unit, Refusal(Reason.WRONG_POSITION, {"position": request.position}), deed.by, now, request)
 
 
 def done(request: Request, *, again: bool = False, due: date | None = None, cents: int = 0, note: str = "") -> Done:
@@ -46,4 +46,4 @@ def day_of(unit: Unit, deed: Deed, request: Request, now: datetime) -> date | Re
     day = deed.on or today
     if first <= day <= today:
         return day
-    return no(unit, Refusal(Why.WRONG_DATE, {"on": day}), deed.by, now, request)
+    return no(unit, Refusal(Reason.WRONG_DATE, {"on": day}), deed.by, now, request)

@@ -14,9 +14,9 @@ from hkall_gateway.desk.common.counts import closed_days, fine_cents
 from hkall_gateway.desk.common.house import House, refused
 from hkall_gateway.desk.messages.results import ChargeLine, Refused
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay, Waive, Waived
-from hkall_gateway.rules.money import CURRENCY
-from hkall_gateway.rules.records import from_json, to_json
-from hkall_gateway.rules.vocabulary import By, Refusal, Request, Why
+from hkall_gateway.rules.messages.json_records import from_json, to_json
+from hkall_gateway.rules.overdue_fine import CURRENCY
+from hkall_gateway.rules.vocabulary import Actor, Reason, Refusal, Request
 from hkall_gateway.store import fines
 from hkall_gateway.store.fines import OVERDUE
 from hkall_gateway.store.former_cards import card_now
@@ -39,7 +39,7 @@ def left_to_charge(unit: Unit, request: Request, day: date, house: House) -> int
     return max(0, cents - fines.charged_cents(unit, request)) if cents else 0
 
 
-def fix_fine(unit: Unit, request: Request, day: date, house: House, now: datetime, by: By) -> int:
+def fix_fine(unit: Unit, request: Request, day: date, house: House, now: datetime, by: Actor) -> int:
     """Charge the fine of a loan up to `day`; returns the cents added, 0 if these days are charged already."""
     cents = left_to_charge(unit, request, day, house)
     if cents:
@@ -47,7 +47,7 @@ def fix_fine(unit: Unit, request: Request, day: date, house: House, now: datetim
     return cents
 
 
-def pay_back(unit: Unit, request: Request, day: date, now: datetime, by: By) -> int:
+def pay_back(unit: Unit, request: Request, day: date, now: datetime, by: Actor) -> int:
     """Remove the replacement charge of a lost book found on `day`, within the owner's days; returns the cents removed.
 
     Payments of the charge are owed back. The processing fee stays. Source: HKALL rules R45.
@@ -61,7 +61,7 @@ def pay_back(unit: Unit, request: Request, day: date, now: datetime, by: By) -> 
     return sum(_take_back(unit, request, one, now, by) for one in fines.charges_for(unit, request.id, REPLACEMENT))
 
 
-def _take_back(unit: Unit, request: Request, charged: Charged, now: datetime, by: By) -> int:
+def _take_back(unit: Unit, request: Request, charged: Charged, now: datetime, by: Actor) -> int:
     if charged.left_cents:
         fines.let_off(unit, charged, charged.left_cents, "found again", now, by)
     if charged.paid_cents:
@@ -93,16 +93,16 @@ def pay(unit: Unit, ask: Pay, _house: House, now: datetime) -> Paid | Refused:
     if known:
         return _paid_before(unit, ask, known, now)
     if card != ask.card:
-        return _no(unit, ask, Refusal(Why.CARD_REPLACED), now)
+        return _no(unit, ask, Refusal(Reason.CARD_REPLACED), now)
     owed = max(0, unit.owed_cents(ask.card))
     wanted = [one for one in unit.charges(ask.card) if one.left_cents > 0 and ask.fine in (None, one.id)]
     most = min(owed, sum(one.left_cents for one in wanted))
     if ask.fine is not None and not wanted:
-        return _no(unit, ask, Refusal(Why.UNKNOWN_FINE), now)
+        return _no(unit, ask, Refusal(Reason.UNKNOWN_FINE), now)
     if ask.currency != CURRENCY:
-        return _no(unit, ask, Refusal(Why.NOT_SUPPORTED), now)
+        return _no(unit, ask, Refusal(Reason.NOT_SUPPORTED), now)
     if not 0 < ask.cents <= most:
-        return _no(unit, ask, Refusal(Why.NOT_OWED, {"owed": dollars(most)}), now)
+        return _no(unit, ask, Refusal(Reason.NOT_OWED, {"owed": dollars(most)}), now)
     _spread(unit, wanted, ask.cents, now, ask.by)
     outcome = Paid(ask.card, ask.cents, owed - ask.cents, ask.transaction_id)
     fines.keep_payment(unit, ask.card, ask.transaction_id, ask.cents, to_json(outcome), now, ask.by)
@@ -113,12 +113,12 @@ def _paid_before(unit: Unit, ask: Pay, known: tuple[int, str], now: datetime) ->
     """Answer a repeated transaction; another sum under its number is refused, or the patron's money would be lost."""
     cents, outcome = known
     if cents != ask.cents:
-        return _no(unit, ask, Refusal(Why.TRANSACTION_REUSED), now)
+        return _no(unit, ask, Refusal(Reason.TRANSACTION_REUSED), now)
     before: Paid = from_json(outcome)
     return replace(before, again=True)
 
 
-def _spread(unit: Unit, wanted: Sequence[Charged], cents: int, now: datetime, by: By) -> None:
+def _spread(unit: Unit, wanted: Sequence[Charged], cents: int, now: datetime, by: Actor) -> None:
     """Spread a payment over the charges, oldest first, the last one in part."""
     for one in wanted:
         part = min(cents, one.left_cents)
@@ -131,12 +131,12 @@ def waive(unit: Unit, ask: Waive, _house: House, now: datetime) -> Waived | Refu
     """Waive a charge, or a part of it; the journal keeps the reason."""
     charged = fines.charge_numbered(unit, ask.fine)
     if charged is None:
-        return _no(unit, ask, Refusal(Why.UNKNOWN_FINE), now)
+        return _no(unit, ask, Refusal(Reason.UNKNOWN_FINE), now)
     if not ask.reason.strip():
-        return _no(unit, ask, Refusal(Why.REASON_NEEDED), now)
+        return _no(unit, ask, Refusal(Reason.REASON_NEEDED), now)
     cents = charged.left_cents if ask.cents is None else ask.cents
     if cents < 0 or cents > max(0, charged.left_cents):
-        return _no(unit, ask, Refusal(Why.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), now)
+        return _no(unit, ask, Refusal(Reason.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), now)
     if cents:
         fines.let_off(unit, charged, cents, ask.reason, now, ask.by)
     return Waived(ask.fine, cents, max(0, unit.owed_cents(charged.patron)), again=not cents)

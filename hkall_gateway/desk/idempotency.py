@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from hkall_gateway.desk import effects
 from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import Refused, Renewed
-from hkall_gateway.rules.records import from_json, to_json
+from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.store import inbox
 from hkall_gateway.store.unit import Unit
 

@@ -32,7 +32,7 @@ from hkall_gateway.desk.messages.results import Outcome, Paged
 from hkall_gateway.desk.messages.staff_commands import Answered
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.lifecycle import FINAL, Event
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side, Why
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Request, Side
 from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.store.unit import Unit
 
@@ -47,7 +47,7 @@ def request(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: da
 def _borrow(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
     known = borrowed_under(unit, ask.partner, ask.number)
     if known is not None and known.position not in FINAL:
-        return noted(known) if known.patron == ask.card else no(unit, Why.DUPLICATE_REQUEST, ask, now, known)
+        return noted(known) if known.patron == ask.card else no(unit, Reason.DUPLICATE_REQUEST, ask, now, known)
     answer = may_have_one_more(unit, ask, facts, house, now)
     if answer is not None:
         return answer
@@ -87,13 +87,13 @@ def cancel(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: da
     """Cancel a request that the central took back, for the patron or because no library will send it."""
     found = named(unit, ask)
     if found is None:
-        return no(unit, Why.UNKNOWN_REQUEST, ask, now)
+        return no(unit, Reason.UNKNOWN_REQUEST, ask, now)
     if found.side is Side.LENDING:
         return lending.heard(unit, heard(ask, found), Event.WITHDRAW, house, now)
     if found.position in FINAL:
         return noted(found)
     if not unit.can(found, Event.CANCEL):
-        return no(unit, Why.TOO_LATE_TO_CANCEL, ask, now, found)
+        return no(unit, Reason.TOO_LATE_TO_CANCEL, ask, now, found)
     cancelling = unit.advance(found, Event.CANCEL, now, ask.by, rule="R34")
     return noted(unit.advance(cancelling, Event.CANCEL_SETTLED, now, ask.by, rule="R34"))
 
@@ -102,7 +102,7 @@ def shipped(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: d
     """Record that a copy is on the way to us, with its barcode, or our own copy on the way home."""
     found = named(unit, ask)
     if found is None:
-        return no(unit, Why.UNKNOWN_REQUEST, ask, now)
+        return no(unit, Reason.UNKNOWN_REQUEST, ask, now)
     if found.side is Side.LENDING:
         return lending.heard(unit, heard(ask, found), Event.COMING_HOME, house, now)
     if unit.can(found, Event.SHIP) or unit.can(found, Event.SHIP_UNWANTED):
@@ -112,7 +112,7 @@ def shipped(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: d
 
 def _on_its_way(unit: Unit, ask: Errand, found: Request, now: datetime) -> Outcome:
     if not ask.barcode or unit.requests_with(ask.barcode, ask.partner):
-        return no(unit, Why.UNKNOWN_ITEM, ask, now, found)
+        return no(unit, Reason.UNKNOWN_ITEM, ask, now, found)
     event = Event.SHIP if unit.can(found, Event.SHIP) else Event.SHIP_UNWANTED
     came: dict[str, Any] = {"item_agency": ask.partner, "item_barcode": ask.barcode, "lender_due": ask.due}
     return noted(unit.advance(found, event, now, ask.by, unwanted=event is Event.SHIP_UNWANTED, **came))
@@ -122,7 +122,7 @@ def received(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: 
     """Put an arrived copy on the hold shelf with one letter, even without a shipped message."""
     found = named(unit, ask)
     if found is None:
-        return no(unit, Why.UNKNOWN_REQUEST, ask, now)
+        return no(unit, Reason.UNKNOWN_REQUEST, ask, now)
     if found.side is Side.LENDING:
         return lending.heard(unit, heard(ask, found), Event.BORROWER_HAS_IT, house, now)
     if unit.can(found, Event.ARRIVE_UNANNOUNCED):
@@ -134,7 +134,7 @@ def received(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: 
 
 def _unannounced(unit: Unit, ask: Errand, found: Request, house: House, now: datetime) -> Outcome:
     if not ask.barcode or unit.requests_with(ask.barcode, ask.partner):
-        return no(unit, Why.UNKNOWN_ITEM, ask, now, found)
+        return no(unit, Reason.UNKNOWN_ITEM, ask, now, found)
     came: dict[str, Any] = {"item_agency": ask.partner, "item_barcode": ask.barcode, "unannounced": True}
     returning.arrive(unit, ask.by, found, house, now, Event.ARRIVE_UNANNOUNCED, **came)
     return noted(replace(found, item_agency=ask.partner, item_barcode=ask.barcode))
@@ -147,7 +147,7 @@ def lent(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datet
     """
     found = named(unit, ask)
     if found is None:
-        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     if found.side is Side.LENDING:
         return ship(unit, ask, found, house, now)
     told = at_counter(ask, found, house, no_block=True, happened_at=min(ask.at or now, now), due_told=ask.due)
@@ -158,7 +158,7 @@ def home(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: date
     """Record that the lender has its copy back, or the borrower has ours."""
     found = named(unit, ask)
     if found is None:
-        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     if found.side is Side.LENDING:
         return lending.heard(unit, heard(ask, found), Event.BORROWER_HAS_IT, house, now)
     if found.position in {P.REQUESTED, P.IN_TRANSIT} and not found.unwanted:
@@ -179,7 +179,7 @@ def renewed(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: d
     """Apply the owner's later date, or the borrower's renewal of our copy."""
     found = named(unit, ask)
     if found is None:
-        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     work = lending.renewed_by_borrower if found.side is Side.LENDING else recalls.owner_renewed
     return work(unit, heard(ask, found), house, now)
 
@@ -187,13 +187,13 @@ def renewed(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: d
 def recalled(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Answered:
     """Apply the owner's recall."""
     found = named(unit, ask)
-    return recalls.recalled(unit, heard(ask, found), house, now) if found else no(unit, Why.UNKNOWN_ITEM, ask, now)
+    return recalls.recalled(unit, heard(ask, found), house, now) if found else no(unit, Reason.UNKNOWN_ITEM, ask, now)
 
 
 def recall_cancelled(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Answered:
     """Cancel the owner's recall."""
     found = named(unit, ask)
-    return recalls.recall_cancelled(unit, heard(ask, found), house, now) if found else no(unit, Why.UNKNOWN_ITEM, ask, now)
+    return recalls.recall_cancelled(unit, heard(ask, found), house, now) if found else no(unit, Reason.UNKNOWN_ITEM, ask, now)
 
 
 def named(unit: Unit, ask: Errand) -> Request | None:
@@ -206,7 +206,7 @@ def taken_in(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: d
     """Record the patron's return, or our own copy's arrival at home."""
     found = named(unit, ask)
     if found is None:
-        return no(unit, Why.UNKNOWN_ITEM, ask, now)
+        return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     return check_in(unit, replace(ask, barcode=found.item_barcode, agency=found.item_agency), facts, house, now)
 
 

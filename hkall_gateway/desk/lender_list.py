@@ -13,7 +13,7 @@ from hkall_gateway.desk.borrowing import give_up_on
 from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.find_request import done, elsewhere, no
 from hkall_gateway.desk.messages.staff_commands import Answered, Deed
-from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Refusal, Request, Why
+from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Reason, Refusal, Request
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -27,7 +27,7 @@ def pin(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) 
         return elsewhere(unit, deed, request, now)
     listed = unit.candidates(request.id)
     if not any(c.agency == deed.agency and _possible(c, request) for c in listed):
-        return no(unit, Refusal(Why.UNKNOWN_ITEM), deed.by, now, request)
+        return no(unit, Refusal(Reason.UNKNOWN_ITEM), deed.by, now, request)
     _pass_over(unit, [c for c in listed if c.agency != deed.agency], f"pinned to {deed.agency}: {deed.reason}")
     return _noted(unit, deed, request, "PINNED", now)
 
@@ -38,7 +38,7 @@ def skip(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) 
         return elsewhere(unit, deed, request, now)
     theirs = [c for c in unit.candidates(request.id) if c.agency == deed.agency]
     if not theirs:
-        return no(unit, Refusal(Why.UNKNOWN_ITEM), deed.by, now, request)
+        return no(unit, Refusal(Reason.UNKNOWN_ITEM), deed.by, now, request)
     _pass_over(unit, theirs, f"by staff: {deed.reason}")
     skipped = _noted(unit, deed, request, "SKIPPED", now)
     asked_now = request.partner == deed.agency and request.position is P.REQUESTED
@@ -52,9 +52,9 @@ def insert(unit: Unit, deed: Deed, request: Request, house: House, now: datetime
     listed = unit.candidates(request.id)
     copy = unit.holding(ItemKey(deed.agency, deed.barcode))
     if copy is None or not _may_be_asked(unit, copy, request, house):
-        return no(unit, Refusal(Why.UNKNOWN_ITEM), deed.by, now, request)
+        return no(unit, Refusal(Reason.UNKNOWN_ITEM), deed.by, now, request)
     if any(c.agency == deed.agency and c.wire_id for c in listed):  # a library is asked once
-        return no(unit, Refusal(Why.DUPLICATE_REQUEST), deed.by, now, request)
+        return no(unit, Refusal(Reason.DUPLICATE_REQUEST), deed.by, now, request)
     fresh = Candidate(request.id, 0, copy.agency, copy.barcode, copy.local_bib_id, reason=f"by staff: {deed.reason}")
     unit.relist(request.id, _with(listed, fresh))
     return _noted(unit, deed, request, "INSERTED", now)

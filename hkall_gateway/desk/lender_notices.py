@@ -13,10 +13,10 @@ from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.fines import fix_fine, pay_back
 from hkall_gateway.desk.messages.commands import Heard
 from hkall_gateway.desk.messages.results import Noted, Outcome
-from hkall_gateway.rules import calendar
-from hkall_gateway.rules.decline_reasons import NEVER_SENT, OTHER, decline_reason
-from hkall_gateway.rules.lifecycle import FINAL, Event, Send
-from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Side, Why
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.vendor_words.decline_reasons import NEVER_SENT, OTHER, decline_reason
+from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Reason, Request, Side
 from hkall_gateway.store import requests_by_partner_id
 from hkall_gateway.store.requests_by_partner_id import STRAY
 from hkall_gateway.store.unannounced import Asked, asked_for
@@ -32,12 +32,12 @@ def shipped(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
     """The lender has sent a copy. Late, early or twice, it is taken as what it is: the copy is on its way."""
     asked = _stray_under(unit, ask) or unit.request_asked(ask.wire_id) or _by_item(unit, ask) or _asked_for(unit, ask)
     if asked is None:
-        return no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
+        return no(unit, Reason.UNKNOWN_REQUEST, ask.by, now)
     request, candidate = asked
     if candidate is not None and candidate.agency != ask.partner:
-        return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
+        return no(unit, Reason.AGENCY_NOT_OWNER, ask.by, now, request=request)
     if ask.item is not None and ask.item.agency != ask.partner:  # a lender sends its own copies, never ours nor another's
-        return no(unit, Why.NOT_THEIR_COPY, ask.by, now, request=request)
+        return no(unit, Reason.NOT_THEIR_COPY, ask.by, now, request=request)
     if candidate is not None and not ask.wire_id:
         ask = replace(ask, wire_agency=house.agency, wire_id=candidate.wire_id)
     item = ask.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else request.item)
@@ -45,7 +45,7 @@ def shipped(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
     if holder is not None and _came_without_a_word(holder, ask):
         return _came_for_another(unit, ask, request, holder, now)
     if item is None or holder is not None:
-        return no(unit, Why.UNKNOWN_ITEM, ask.by, now, request=request)
+        return no(unit, Reason.UNKNOWN_ITEM, ask.by, now, request=request)
     return _take_shipment(unit, ask, request, item, house, now)
 
 
@@ -111,7 +111,7 @@ def _ship(unit: Unit, ask: Heard, request: Request, came: dict[str, Any], *, act
     if active:
         return unit.advance(request, Event.SHIP, now, ask.by, **came)
     if request.position is P.REQUESTED:
-        unit.tell(Send.CANCEL_AT_LENDER, request, now, ask.by)
+        unit.tell(Notification.CANCEL_AT_LENDER, request, now, ask.by)
     lender = {"partner": ask.partner, "wire_agency": ask.wire_agency or request.wire_agency, "wire_id": ask.wire_id}
     return unit.advance(request, Event.SHIP, now, ask.by, **lender, **came)
 
@@ -145,10 +145,10 @@ def declined(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
     """The lender will not supply. Before shipment only; the next lender is asked (R37)."""
     asked = unit.request_asked(ask.wire_id) or _asked_for(unit, ask)
     if asked is None:
-        return no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
+        return no(unit, Reason.UNKNOWN_REQUEST, ask.by, now)
     request, candidate = asked
     if candidate.agency != ask.partner:
-        return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
+        return no(unit, Reason.AGENCY_NOT_OWNER, ask.by, now, request=request)
     if request.wire_id != candidate.wire_id or request.position in FINAL:
         return _late(unit, ask, request, now)
     return _declined_by_active(unit, ask, request, candidate, house, now)
@@ -167,7 +167,7 @@ def _too_late(unit: Unit, ask: Heard, request: Request, now: datetime) -> Outcom
     """Refuse a decline that follows a shipped message, and flag the request: staff find out which is true (R37)."""
     flags = flagged(request, DECLINED_AFTER_SHIPMENT)
     seen = unit.amend(request, now, ask.by, "R37", flags=flags) if flags != request.flags else request
-    return no(unit, Why.ALREADY_SHIPPED, ask.by, now, request=seen)
+    return no(unit, Reason.ALREADY_SHIPPED, ask.by, now, request=seen)
 
 
 def home(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
@@ -176,7 +176,7 @@ def home(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
     if request is None:
         return _past(unit, ask, now)
     if request.partner != ask.partner:
-        return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
+        return no(unit, Reason.AGENCY_NOT_OWNER, ask.by, now, request=request)
     if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # it never left the lender
         return _noted(move_on(unit, request, NEVER_SENT, house, now, ask.by), note="never sent")
     if request.position is P.CANCELLING:
@@ -225,9 +225,9 @@ def _past(unit: Unit, ask: Heard, now: datetime) -> Outcome:
     last = None if asked else unit.last_with(ask.item) if ask.item else None
     request = asked[0] if asked else last if last and last.side is Side.BORROWING else None
     if request is None:
-        return no(unit, Why.UNKNOWN_REQUEST, ask.by, now)
+        return no(unit, Reason.UNKNOWN_REQUEST, ask.by, now)
     if (asked[1].agency if asked else request.partner) != ask.partner:
-        return no(unit, Why.AGENCY_NOT_OWNER, ask.by, now, request=request)
+        return no(unit, Reason.AGENCY_NOT_OWNER, ask.by, now, request=request)
     return _late(unit, ask, request, now)
 
 

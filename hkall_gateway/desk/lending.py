@@ -8,11 +8,12 @@ from typing import Any
 from hkall_gateway.desk.common.house import House, refused
 from hkall_gateway.desk.messages.commands import BorrowFromUs, CheckOut, Heard
 from hkall_gateway.desk.messages.results import CheckedOut, Noted, Outcome, Paged, Refused, Renewed
-from hkall_gateway.rules import calendar, lenders
+from hkall_gateway.rules import lenders
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.dates.service_windows import over
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.policy import lends
-from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refusal, Request, Side, Why
-from hkall_gateway.rules.windows import over
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -27,7 +28,7 @@ def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -
         return _known(unit, known, ask, house, now)
     partner = unit.partner(ask.partner)
     if known or partner is None:
-        return _no(unit, Refusal(Why.AGENCY_NOT_ALLOWED), ask.by, now)
+        return _no(unit, Refusal(Reason.AGENCY_NOT_ALLOWED), ask.by, now)
     if late := over(ask.need_before, now):
         return _no(unit, late, ask.by, now)
     ours = _our_copies(unit, ask, house)
@@ -40,9 +41,9 @@ def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -
 def _known(unit: Unit, known: Request, ask: BorrowFromUs, house: House, now: datetime) -> Outcome:
     """Answer a repeated RequestId. A declined or withdrawn request is refused: the borrower asks another library."""
     if _another_title(unit, known, ask, house):
-        return _no(unit, Refusal(Why.DUPLICATE_REQUEST), ask.by, now, known)
+        return _no(unit, Refusal(Reason.DUPLICATE_REQUEST), ask.by, now, known)
     if known.position in {P.DECLINED, P.WITHDRAWN}:
-        return _no(unit, Refusal(Why.NO_AVAILABLE_COPY), ask.by, now, known)
+        return _no(unit, Refusal(Reason.NO_AVAILABLE_COPY), ask.by, now, known)
     return _paged(unit, known)
 
 
@@ -96,7 +97,7 @@ def _paged(unit: Unit, request: Request) -> Paged:
     return Paged(request.id, request.wire_agency, request.wire_id, item, request.title, *described)
 
 
-def _no(unit: Unit, refusal: Refusal, by: By, now: datetime, request: Request | None = None) -> Refused:
+def _no(unit: Unit, refusal: Refusal, by: Actor, now: datetime, request: Request | None = None) -> Refused:
     unit.refuse(refusal, now, by, request)
     return refused(refusal)
 
@@ -104,7 +105,7 @@ def _no(unit: Unit, refusal: Refusal, by: By, now: datetime, request: Request | 
 # ---- shipping
 
 
-def ship(unit: Unit, request: Request, house: House, now: datetime, by: By) -> Request:
+def ship(unit: Unit, request: Request, house: House, now: datetime, by: Actor) -> Request:
     """Ship the copy; the lender date includes the days of transport (decisions on two due dates)."""
     due = calendar.civil(now) + timedelta(days=house.policy.lending.institutional_days)
     after = unit.advance(request, Event.LEND, now, by, lender_due=due)
@@ -119,13 +120,13 @@ def ship_at_counter(unit: Unit, ask: CheckOut, house: House, now: datetime) -> O
         return None
     held = [r for r in unit.requests_with(ask.barcode, house.agency) if r.partner == partner.agency]
     if not held:
-        return _no(unit, Refusal(Why.UNKNOWN_ITEM), ask.by, now)
+        return _no(unit, Refusal(Reason.UNKNOWN_ITEM), ask.by, now)
     if not lends(ask.place.role, house.policy):
-        return _no(unit, Refusal(Why.COUNTER_ONLY, {"place": house.pickup_locations[0]}), ask.by, now, held[0])
+        return _no(unit, Refusal(Reason.COUNTER_ONLY, {"place": house.pickup_locations[0]}), ask.by, now, held[0])
     if held[0].position is P.SHIPPED:
         return _shipped(held[0], ask, again=True)
     if not unit.can(held[0], Event.LEND):
-        return _no(unit, Refusal(Why.WRONG_POSITION), ask.by, now, held[0])
+        return _no(unit, Refusal(Reason.WRONG_POSITION), ask.by, now, held[0])
     return _shipped(ship(unit, held[0], house, now, ask.by), ask)
 
 
@@ -141,7 +142,7 @@ def heard(unit: Unit, ask: Heard, event: Event, house: House, now: datetime) -> 
     """Apply a borrower's notice: the transition of the table, or a success where the request is past it already."""
     request = lent_to(unit, ask)
     if request is None:
-        return _no(unit, Refusal(Why.UNKNOWN_REQUEST), ask.by, now)
+        return _no(unit, Refusal(Reason.UNKNOWN_REQUEST), ask.by, now)
     if request.position in FINAL:
         unit.note(request, "LATE", {"message": ask.by.message}, now, ask.by)
         return _noted(request, late=True)
@@ -155,7 +156,7 @@ def heard(unit: Unit, ask: Heard, event: Event, house: House, now: datetime) -> 
 def _past_it(unit: Unit, ask: Heard, request: Request, event: Event, now: datetime) -> Outcome:
     """Answer a step that is already past: a success, but a withdrawal after shipment is refused (R34)."""
     if event is Event.WITHDRAW:
-        return _no(unit, Refusal(Why.TOO_LATE_TO_CANCEL), ask.by, now, request)
+        return _no(unit, Refusal(Reason.TOO_LATE_TO_CANCEL), ask.by, now, request)
     return _noted(request, note="known already")
 
 
@@ -174,9 +175,9 @@ def renewed_by_borrower(unit: Unit, ask: Heard, house: House, now: datetime) -> 
     """Renew the borrowing library's loan, unless we have recalled the copy or its date is beyond ours (R28)."""
     request = lent_to(unit, ask)
     if request is None or not unit.can(request, Event.BORROWER_RENEWED):
-        return _no(unit, Refusal(Why.NOT_ON_LOAN if request else Why.UNKNOWN_ITEM), ask.by, now, request)
+        return _no(unit, Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), ask.by, now, request)
     if request.recalled_on is not None:
-        return _no(unit, Refusal(Why.RECALLED), ask.by, now, request)
+        return _no(unit, Refusal(Reason.RECALLED), ask.by, now, request)
     due = _kept_until(ask, request, house, now)
     if isinstance(due, Refusal):
         return _no(unit, due, ask.by, now, request)
@@ -193,7 +194,7 @@ def _kept_until(ask: Heard, request: Request, house: House, now: datetime) -> da
     ours = max(day for day in (longer, request.lender_due) if day)
     if ask.due is None or ask.due <= ours or ask.due_is == "asked":
         return ours
-    return ask.due if ask.due_is == "decided" else Refusal(Why.RENEWAL_DENIED, {"due": request.lender_due})
+    return ask.due if ask.due_is == "decided" else Refusal(Reason.RENEWAL_DENIED, {"due": request.lender_due})
 
 
 def lent_to(unit: Unit, ask: Heard) -> Request | None:

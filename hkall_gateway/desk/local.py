@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, Unreachable, Verb
-from hkall_gateway.rules.vocabulary import By, Holding, Sensitive
+from hkall_gateway.rules.vocabulary import Actor, Holding, Sensitive
 from hkall_gateway.store.cards import is_blocked
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.locks import Locks
@@ -23,7 +23,7 @@ LOADED: Final = "snapshot"
 """The source of facts that are rows of ours."""
 FLAG: Final = "ils:away"
 """The flag of a request that was decided without the local system."""
-BY_ILS: Final = By("ils", "ils")
+BY_ILS: Final = Actor("ils", "ils")
 """The actor of a card replacement that the local system reports."""
 MOST_KEPT: Final = 5_000
 """Borrowers in the cache: more than a library serves within a quarter of an hour."""

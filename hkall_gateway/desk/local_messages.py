@@ -9,8 +9,8 @@ from typing import Final
 from hkall_gateway.desk.common.staff_flags import flagged, unflagged
 from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.rules.lifecycle import FINAL
-from hkall_gateway.rules.local_messages import LINE, NOT_TOLD, LocalMessage, LocalSend, key_of_copy
-from hkall_gateway.rules.vocabulary import By
+from hkall_gateway.rules.messages.local_messages import LINE, NOT_TOLD, LocalMessage, LocalSend, key_of_copy
+from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store.outbox import WAITING, OutboxRow
 from hkall_gateway.store.unit import Unit
 
@@ -19,7 +19,7 @@ AT_ONCE: Final = timedelta(seconds=60)
 OVERTAKEN: Final = "overtaken: it was told of what came later"
 
 
-def tell(unit: Unit, message: LocalMessage, now: datetime, by: By) -> int | None:
+def tell(unit: Unit, message: LocalMessage, now: datetime, by: Actor) -> int | None:
     """Put a message to the local system into the outbox; return its row if it may be sent at once.
 
     None: an earlier message about the same copy or card is still unsent, so the courier sends this one later; its request is
@@ -37,13 +37,13 @@ def tell(unit: Unit, message: LocalMessage, now: datetime, by: By) -> int | None
     return number
 
 
-def told(unit: Unit, number: int, message: LocalMessage, now: datetime, by: By) -> None:
+def told(unit: Unit, number: int, message: LocalMessage, now: datetime, by: Actor) -> None:
     """It was told at once. What it could not be told of the same copy or card before is overtaken."""
     unit.outbox.sent(number, now)
     _overtake(unit, [row for row in _rows(unit, message.ordering_key) if row.id < number], now, by)
 
 
-def not_told(unit: Unit, number: int, message: LocalMessage, unsure: bool, now: datetime, by: By) -> None:
+def not_told(unit: Unit, number: int, message: LocalMessage, unsure: bool, now: datetime, by: Actor) -> None:
     """It could not be told at once: as soon as the system is back. The request that it is about is flagged until then.
 
     `unsure`: it was sent and not answered.
@@ -52,13 +52,13 @@ def not_told(unit: Unit, number: int, message: LocalMessage, unsure: bool, now: 
     _flag(unit, message, now, by, told=False)
 
 
-def tell_later(unit: Unit, message: LocalMessage, now: datetime, by: By) -> None:
+def tell_later(unit: Unit, message: LocalMessage, now: datetime, by: Actor) -> None:
     """Tell the local system, or ask it, later; the request that it is about is flagged until it has heard."""
     unit.outbox.put(LocalSend(message.send), message, by.corr, now)
     _flag(unit, message, now, by, told=False)
 
 
-def differs(unit: Unit, number: int | None, message: LocalMessage, now: datetime, by: By) -> None:
+def differs(unit: Unit, number: int | None, message: LocalMessage, now: datetime, by: Actor) -> None:
     """The local system was told and said no: a person must look. Nothing is told again."""
     if number is not None:
         unit.outbox.close(number, "dropped", "refused there", now)
@@ -71,12 +71,12 @@ def put_off(unit: Unit, barcode: str, now: datetime) -> bool:
     return all(unit.outbox.put_off(row, now + AT_ONCE, now) for row in waiting)
 
 
-def answered_again(unit: Unit, barcode: str, now: datetime, by: By) -> None:
+def answered_again(unit: Unit, barcode: str, now: datetime, by: Actor) -> None:
     """The local system has done something new with a copy: what waited about it is overtaken."""
     _overtake(unit, _rows(unit, key_of_copy(barcode)), now, by)
 
 
-def _overtake(unit: Unit, rows: Iterable[OutboxRow], now: datetime, by: By) -> None:
+def _overtake(unit: Unit, rows: Iterable[OutboxRow], now: datetime, by: Actor) -> None:
     for row in rows:
         if unit.outbox.close(row.id, "done", OVERTAKEN, now) and isinstance(row.payload, LocalMessage):
             _flag(unit, row.payload, now, by, told=True)
@@ -91,13 +91,13 @@ def _rows(unit: Unit, key: str) -> tuple[OutboxRow, ...]:
     return unit.outbox.rows(partner=LINE, request=key)
 
 
-def answered(unit: Unit, message: LocalMessage, answer: Answer, now: datetime, by: By) -> None:
+def answered(unit: Unit, message: LocalMessage, answer: Answer, now: datetime, by: Actor) -> None:
     """It has been told, or has said no; then, or while more of the same copy waits, its request stays flagged."""
     more = any(row.request == message.request for row in _rows(unit, message.ordering_key))
     _flag(unit, message, now, by, told=answer.kind != "refused" and not more)
 
 
-def _flag(unit: Unit, message: LocalMessage, now: datetime, by: By, *, told: bool) -> None:
+def _flag(unit: Unit, message: LocalMessage, now: datetime, by: Actor, *, told: bool) -> None:
     request = unit.request(message.request) if message.request else None
     if request is None or request.position in FINAL:
         return

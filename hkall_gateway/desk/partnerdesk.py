@@ -33,7 +33,7 @@ from hkall_gateway.desk.messages.results import ItemSeen, Outcome, Refused
 from hkall_gateway.desk.messages.staff_commands import Answered, Done
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.lifecycle import Event
-from hkall_gateway.rules.vocabulary import By, Why
+from hkall_gateway.rules.vocabulary import Actor, Reason
 from hkall_gateway.store import quarantine
 from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
 from hkall_gateway.store.former_cards import card_now
@@ -78,7 +78,7 @@ class PartnerDesk(CardDesk):
         """Record a borrower's report that a book is returned or lost."""
         return await self._once(ask.inbox, locks_for(item=ask.item.barcode), services.report, ask)
 
-    async def keep_unplaced(self, by: By, digest: str, document: str, why: Why) -> bool:
+    async def keep_unplaced(self, by: Actor, digest: str, document: str, why: Reason) -> bool:
         """Keep a partner's notice that fits no request; False where too many of its documents are quarantined already."""
         told = (by.who, digest, by.message, document, why.value)
         return await self._store.run(quarantine.keep, *told, self._now())

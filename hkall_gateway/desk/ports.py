@@ -7,8 +7,8 @@ from datetime import datetime
 from enum import StrEnum, auto
 from typing import Any, Protocol
 
-from hkall_gateway.rules.fixed import fixed
-from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive, Why
+from hkall_gateway.rules.fast_records import fixed
+from hkall_gateway.rules.vocabulary import Borrower, Holding, Reason, Sensitive
 
 
 class Clock(Protocol):
@@ -56,9 +56,9 @@ class BorrowerFacts:
     former: tuple[str, ...] = ()
 
     @property
-    def stranger(self) -> Why:
+    def stranger(self) -> Reason:
         """The reason for a missing borrower: the card was replaced, or it is unknown."""
-        return Why.CARD_REPLACED if self.replaced else Why.UNKNOWN_BORROWER
+        return Reason.CARD_REPLACED if self.replaced else Reason.UNKNOWN_BORROWER
 
 
 AWAY = BorrowerFacts(None, "", reachable=False)

@@ -9,7 +9,7 @@ from hkall_gateway.desk.find_request import done, elsewhere, no
 from hkall_gateway.desk.messages.staff_commands import Answered, Deed
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.lifecycle import Event
-from hkall_gateway.rules.vocabulary import Holding, ItemKey, Refusal, Request, Why
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Reason, Refusal, Request
 from hkall_gateway.store.queries.overview import Overview
 from hkall_gateway.store.unit import Unit
 
@@ -40,7 +40,7 @@ def substitute(unit: Unit, deed: Deed, request: Request, house: House, now: date
         return done(request, again=True)
     copy = unit.holding(ItemKey(house.agency, deed.barcode))
     if copy is None or not _is_like(copy, request) or unit.requests_with(copy.barcode, copy.agency):
-        return no(unit, Refusal(Why.UNKNOWN_ITEM), deed.by, now, request)
+        return no(unit, Refusal(Reason.UNKNOWN_ITEM), deed.by, now, request)
     answer = lenders.may_leave(copy, house.policy)
     if isinstance(answer, Refusal):
         return no(unit, answer, deed.by, now, request)

@@ -11,8 +11,20 @@ from hkall_gateway.desk.fines import charge_lines, left_to_charge
 from hkall_gateway.desk.messages.commands import SeeItem, SeePatron
 from hkall_gateway.desk.messages.results import ItemSeen, LoanLine, PatronSeen, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.rules import calendar, eligibility
-from hkall_gateway.rules.vocabulary import NOTHING, RULES, Grant, ItemKey, Position, Refusal, Request, RequestLine, Side, Why
+from hkall_gateway.rules import eligibility
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.vocabulary import (
+    NOTHING,
+    RULES,
+    Grant,
+    ItemKey,
+    Position,
+    Reason,
+    Refusal,
+    Request,
+    RequestEntry,
+    Side,
+)
 from hkall_gateway.store.cards import properties_of
 from hkall_gateway.store.former_cards import card_now
 from hkall_gateway.store.unit import Unit
@@ -53,17 +65,17 @@ def see_patron(
 
 def _nobody(ask: SeePatron, facts: BorrowerFacts) -> PatronSeen:
     """The record for a card without a borrower: unknown, replaced, or not to be checked at the moment."""
-    why = facts.stranger if facts.reachable else Why.TRY_AGAIN
+    why = facts.stranger if facts.reachable else Reason.TRY_AGAIN
     no = Refused(why, RULES.get(why, ""))
     return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None)
 
 
-def not_theirs(unit: Unit, card: str) -> Why:
+def not_theirs(unit: Unit, card: str) -> Reason:
     """The refusal of a card that does not own the request: it was replaced, or it has no such request."""
-    return Why.CARD_REPLACED if card and card_now(unit, card) != card else Why.UNKNOWN_REQUEST
+    return Reason.CARD_REPLACED if card and card_now(unit, card) != card else Reason.UNKNOWN_REQUEST
 
 
-def loan_line(unit: Unit, request: RequestLine, house: House, now: datetime) -> LoanLine:
+def loan_line(unit: Unit, request: RequestEntry, house: House, now: datetime) -> LoanLine:
     """One entry of a patron's record, with the label that patrons see (R35) and the fine of a loan that is not charged yet."""
     position, today = request.position, calendar.civil(now)
     overdue = position in LENT and request.due is not None and today > request.due
@@ -86,7 +98,7 @@ def see_item(unit: Unit, ask: SeeItem, house: House) -> ItemSeen | Refused:
         return _seen_in_request(unit, found, house)
     holding = unit.holding(ItemKey(ask.agency or house.agency, ask.barcode))
     if holding is None:
-        return Refused(Why.UNKNOWN_ITEM)
+        return Refused(Reason.UNKNOWN_ITEM)
     return ItemSeen(
         holding.key,
         holding.title,
@@ -143,5 +155,5 @@ def one_with(unit: Unit, barcode: str, agency: str, card: str = "") -> Request |
     mine = [r for r in held if r.patron == card] if card else []
     held = tuple(mine) or held
     if len(held) > 1:
-        return Refused(Why.AMBIGUOUS_ITEM)
+        return Refused(Reason.AMBIGUOUS_ITEM)
     return held[0] if held else None

@@ -14,10 +14,10 @@ from hkall_gateway.desk.find_request import done, elsewhere
 from hkall_gateway.desk.messages.commands import Heard
 from hkall_gateway.desk.messages.results import Answer, Refused, Renewed
 from hkall_gateway.desk.messages.staff_commands import Deed, Done, Recalled
-from hkall_gateway.rules import calendar, due
-from hkall_gateway.rules.lifecycle import Event, Send
-from hkall_gateway.rules.tidings import Telling
-from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.dates import calendar, due
+from hkall_gateway.rules.lifecycle import Event, Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store.unannounced import asked_for
 from hkall_gateway.store.unit import Unit
 
@@ -50,14 +50,14 @@ def _recall_loan(unit: Unit, ask: Heard, request: Request, house: House, now: da
     return replace(_answer(after, ask), old_due=request.due) if after else _answer(request, ask, again=True)
 
 
-def renewal_refused(unit: Unit, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
+def renewal_refused(unit: Unit, telling: PartnerMessage, answer: Answer, house: House, now: datetime, by: Actor) -> None:
     """Treat the owner's refusal of a granted renewal as a recall: another patron has requested the book (R28)."""
     request = unit.request(telling.request)
     if request and request.position is P.ON_LOAN and renewing.took_back(request, telling, answer):
         _shorten(unit, request, None, by, house, now)
 
 
-def _shorten(unit: Unit, request: Request, wanted: date | None, by: By, house: House, now: datetime) -> Request | None:
+def _shorten(unit: Unit, request: Request, wanted: date | None, by: Actor, house: House, now: datetime) -> Request | None:
     """The loan with the recall; None where it was recalled already and `wanted`, the owner's date, makes it no shorter."""
     today, again = calendar.civil(now), request.recalled_on is not None
     loan = replace(request, first_checkout=request.first_checkout or today)
@@ -75,10 +75,10 @@ def _shorten(unit: Unit, request: Request, wanted: date | None, by: By, house: H
     return unit.advance(request, Event.RECALL, now, by, rule="R25", **facts)
 
 
-def tell_late(unit: Unit, request: Request, now: datetime, by: By) -> None:
+def tell_late(unit: Unit, request: Request, now: datetime, by: Actor) -> None:
     """Write the delayed letter of a recall after the book was not in the drop; a letter already written stays (R24)."""
     known = replace(request, due=request.due_before_recall or request.due)
-    unit.tell(Send.LETTER_RECALLED, request, now, by, known)
+    unit.tell(Notification.LETTER_RECALLED, request, now, by, known)
 
 
 def _not_asked(request: Request) -> Mapping[str, Any]:
@@ -124,7 +124,7 @@ def owner_renewed(unit: Unit, ask: Heard, _house: House, now: datetime) -> Renew
     if isinstance(request, Refused):
         return request
     if ask.due is None:
-        return _no(unit, ask, Why.UNUSABLE_MESSAGE, now, request)
+        return _no(unit, ask, Reason.UNUSABLE_MESSAGE, now, request)
     longer = max(d for d in (request.lender_due, ask.due) if d)
     if unit.can(request, Event.OWNER_RENEW) and request.due:
         until = max(request.due, min(ask.due, request.due_asked or ask.due))
@@ -135,11 +135,11 @@ def owner_renewed(unit: Unit, ask: Heard, _house: House, now: datetime) -> Renew
         if (until, longer) != (request.due, request.lender_due):
             request = unit.advance(request, Event.OWNER_RENEW, now, ask.by, lender_due=longer, **facts)
             if "recalled_on" in facts:  # the recall is over with it
-                unit.tell(Send.LETTER_RECALL_CANCELLED, request, now, ask.by)
+                unit.tell(Notification.LETTER_RECALL_CANCELLED, request, now, ask.by)
     elif unit.can(request, Event.RECALL_NOTED):
         request = unit.amend(request, now, ask.by, lender_due=longer)
     else:
-        return _no(unit, ask, Why.NOT_ON_LOAN, now, request)
+        return _no(unit, ask, Reason.NOT_ON_LOAN, now, request)
     item = request.item or ItemKey("", "")
     return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals)
 
@@ -152,10 +152,10 @@ def _theirs(unit: Unit, ask: Heard, now: datetime) -> Request | Refused:
         asked = asked_for(unit, ask.item)
         request = asked[0] if asked else None
     if request is None:
-        return _no(unit, ask, Why.UNKNOWN_REQUEST if ask.wire_id else Why.UNKNOWN_ITEM, now)
+        return _no(unit, ask, Reason.UNKNOWN_REQUEST if ask.wire_id else Reason.UNKNOWN_ITEM, now)
     owner = asked[1].agency if asked else request.item_agency or request.partner
     if owner != ask.partner or (ask.item and ask.item.agency != ask.partner):
-        return _no(unit, ask, Why.AGENCY_NOT_OWNER, now, request)
+        return _no(unit, ask, Reason.AGENCY_NOT_OWNER, now, request)
     return request
 
 
@@ -182,7 +182,7 @@ def _answer(request: Request, ask: Heard, *, again: bool = False) -> Recalled:
     return Recalled(request.id, request.item, request.due, asked_due=ask.due, again=again)
 
 
-def _no(unit: Unit, ask: Heard, why: Why, now: datetime, request: Request | None = None) -> Refused:
+def _no(unit: Unit, ask: Heard, why: Reason, now: datetime, request: Request | None = None) -> Refused:
     unit.refuse(Refusal(why), now, ask.by, request)
     return refused(Refusal(why))
 

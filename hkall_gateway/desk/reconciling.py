@@ -15,8 +15,8 @@ from hkall_gateway.desk import lender_notices, lending
 from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.messages.commands import Heard
 from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
-from hkall_gateway.rules.lifecycle import FINAL, Event, Send
-from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side, Why
+from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Request, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -110,16 +110,16 @@ def _ended(unit: Unit, partner: str, line: Theirs) -> Pair:
     return Pair(*where, _shown(line), NOTHING)
 
 
-def apply(unit: Unit, pair: Pair, theirs: Theirs, reason: str, by: By, house: House, now: datetime) -> Outcome:
+def apply(unit: Unit, pair: Pair, theirs: Theirs, reason: str, by: Actor, house: House, now: datetime) -> Outcome:
     """Apply the action that reconciles one pair; refused if there is none, or if the request moved since.
 
     The journal keeps the pair, the action and the reason, which is required.
     """
     request = unit.request(pair.request)
     if not reason.strip():
-        return Refused(Why.REASON_NEEDED)
+        return Refused(Reason.REASON_NEEDED)
     if request is None or request.position != pair.ours or pair.mend not in HOW:
-        return Refused(Why.WRONG_POSITION)
+        return Refused(Reason.WRONG_POSITION)
     facts = {"theirs": pair.theirs, "mend": pair.mend, "reason": reason}
     unit.note(request, "RECONCILED", facts, now, by)
     item = request.item or (ItemKey(request.partner, theirs.barcode) if theirs.barcode else None)
@@ -143,7 +143,7 @@ def _heard(event: Event) -> Mend:
     return do
 
 
-def _tell(send: Send) -> Mend:
+def _tell(send: Notification) -> Mend:
     """Send our message again."""
 
     def do(unit: Unit, ask: Heard, request: Request, _house: House, now: datetime) -> Outcome:
@@ -163,13 +163,13 @@ HOW: Mapping[str, Mend] = {
     "take it as withdrawn":       _heard(Event.WITHDRAW),
     "take it as received there":  _heard(Event.BORROWER_HAS_IT),
     "take it as coming home":     _heard(Event.COMING_HOME),
-    "ask again":                  _tell(Send.ASK_LENDER),
-    "withdraw it again":          _tell(Send.CANCEL_AT_LENDER),
-    "tell it again: received":    _tell(Send.TELL_LENDER_RECEIVED),
-    "tell it again: on its way":  _tell(Send.TELL_LENDER_ON_ITS_WAY),
-    "tell it again: shipped":     _tell(Send.TELL_BORROWER_SHIPPED),
-    "tell it again: declined":    _tell(Send.TELL_BORROWER_DECLINED),
-    "tell it again: home":        _tell(Send.TELL_BORROWER_HOME),
+    "ask again":                  _tell(Notification.ASK_LENDER),
+    "withdraw it again":          _tell(Notification.CANCEL_AT_LENDER),
+    "tell it again: received":    _tell(Notification.TELL_LENDER_RECEIVED),
+    "tell it again: on its way":  _tell(Notification.TELL_LENDER_ON_ITS_WAY),
+    "tell it again: shipped":     _tell(Notification.TELL_BORROWER_SHIPPED),
+    "tell it again: declined":    _tell(Notification.TELL_BORROWER_DECLINED),
+    "tell it again: home":        _tell(Notification.TELL_BORROWER_HOME),
 }
 
 _BORROWED: tuple[tuple[Position, str, str], ...] = (

@@ -11,11 +11,11 @@ from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.fines import fix_fine
 from hkall_gateway.desk.messages.results import Answer
-from hkall_gateway.rules import calendar
-from hkall_gateway.rules.due import past_lender
-from hkall_gateway.rules.lifecycle import Event, Send
-from hkall_gateway.rules.tidings import Telling
-from hkall_gateway.rules.vocabulary import By, Position, Request
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.dates.due import past_lender
+from hkall_gateway.rules.lifecycle import Event, Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vocabulary import Actor, Position, Request
 from hkall_gateway.store.unit import Unit
 
 NONE: Final = "none"
@@ -39,7 +39,7 @@ def uncapped(request: Request) -> Request:
     return replace(request, lender_due=None)
 
 
-def ask_for_later_date(unit: Unit, request: Request, now: datetime, by: By) -> Request:
+def ask_for_later_date(unit: Unit, request: Request, now: datetime, by: Actor) -> Request:
     """Ask a lender that answers RenewItem for the patron's date, where its own is earlier; the loan itself stays as it is.
 
     A lender that has recalled the book is not asked. Source: HKALL rules R19, R32.
@@ -49,19 +49,21 @@ def ask_for_later_date(unit: Unit, request: Request, now: datetime, by: By) -> R
     return unit.advance(request, Event.ASK_LATER_DATE, now, by, rule="R32")
 
 
-def ask(unit: Unit, request: Request, until: date, now: datetime, by: By) -> Request:
+def ask(unit: Unit, request: Request, until: date, now: datetime, by: Actor) -> Request:
     """Ask the lender whether the patron may keep it `until` then; the date in force stays until it answers."""
     return unit.advance(request, Event.RENEW_PENDING, now, by, rule="R28", renewal_sync=PENDING, due_asked=until)
 
 
-def answered(unit: Unit, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
+def answered(unit: Unit, telling: PartnerMessage, answer: Answer, house: House, now: datetime, by: Actor) -> None:
     """Apply the lender's answer about a renewal, once; an answer for an earlier state of the loan is ignored."""
-    request, work = unit.request(telling.request), _ANSWERED.get(Send(telling.send))
+    request, work = unit.request(telling.request), _ANSWERED.get(Notification(telling.send))
     if work is not None and request is not None and request.position is Position.ON_LOAN:
         work(unit, request, telling, answer, house, now, by)
 
 
-def _asked(unit: Unit, request: Request, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
+def _asked(
+    unit: Unit, request: Request, telling: PartnerMessage, answer: Answer, house: House, now: datetime, by: Actor
+) -> None:
     """Apply the answer to a renewal request: the earlier of its date and ours; without a date, the date asked for."""
     if request.renewal_sync != PENDING or request.due_asked != telling.due or answer.pending:
         return
@@ -73,7 +75,7 @@ def _asked(unit: Unit, request: Request, telling: Telling, answer: Answer, house
 
 
 def _grant(
-    unit: Unit, request: Request, until: date, lender_due: date | None, asked_on: date, house: House, now: datetime, by: By
+    unit: Unit, request: Request, until: date, lender_due: date | None, asked_on: date, house: House, now: datetime, by: Actor
 ) -> None:
     """Renew the loan. The fine runs until the patron asked; the days of the lender's decision cost no fine (R40)."""
     fix_fine(unit, request, asked_on, house, now, by)
@@ -82,7 +84,7 @@ def _grant(
     unit.advance(request, Event.RENEWAL_GRANTED, now, by, rule="R32", renewed_at=now, **facts, **NOT_ASKED)
 
 
-def _deny(unit: Unit, request: Request, answer: Answer, now: datetime, by: By, **facts: Any) -> None:
+def _deny(unit: Unit, request: Request, answer: Answer, now: datetime, by: Actor, **facts: Any) -> None:
     reason = answer.problem or answer.detail or "a shorter date"
     denied = {"renewal_sync": DENIED, "due_asked": None, "due_before_renewal": None, "reason": reason, **facts}
     unit.advance(request, Event.RENEWAL_DENIED, now, by, rule="R28", **denied)
@@ -94,13 +96,17 @@ def because_of_a_recall(answer: Answer) -> bool:
     return answer.kind == "refused" and any(words in said for words in RECALLED)
 
 
-def took_back(request: Request, telling: Telling, answer: Answer) -> bool:
+def took_back(request: Request, telling: PartnerMessage, answer: Answer) -> bool:
     """Whether a lender refuses the renewal that was granted last."""
     last = request.due_before_renewal is not None and request.renewals == telling.renewals
-    return answer.kind == "refused" and telling.send == Send.TELL_LENDER_RENEWED.value and last and request.due is not None
+    return (
+        answer.kind == "refused" and telling.send == Notification.TELL_LENDER_RENEWED.value and last and request.due is not None
+    )
 
 
-def _told(unit: Unit, request: Request, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
+def _told(
+    unit: Unit, request: Request, telling: PartnerMessage, answer: Answer, house: House, now: datetime, by: Actor
+) -> None:
     """Apply the lender's answer to a renewal that we granted: it accepts the later date, or refuses the renewal."""
     if answer.kind != "refused":
         _later_date(unit, request, telling, answer, house, now, by)
@@ -108,7 +114,9 @@ def _told(unit: Unit, request: Request, telling: Telling, answer: Answer, house:
         _refused(unit, request, telling, answer, house, now, by)
 
 
-def _refused(unit: Unit, request: Request, telling: Telling, answer: Answer, house: House, now: datetime, by: By) -> None:
+def _refused(
+    unit: Unit, request: Request, telling: PartnerMessage, answer: Answer, house: House, now: datetime, by: Actor
+) -> None:
     """Flag a renewal that its lender refuses, or restore the earlier date, as the policy says."""
     if house.policy.renewal.on_lender_refusal == "revert":
         _take_back(unit, request, answer, now, by)
@@ -117,7 +125,7 @@ def _refused(unit: Unit, request: Request, telling: Telling, answer: Answer, hou
     unit.amend(request, now, by, rule="R28", flags=flagged(request, f"refused:{telling.send}"))
 
 
-def _take_back(unit: Unit, request: Request, answer: Answer, now: datetime, by: By) -> None:
+def _take_back(unit: Unit, request: Request, answer: Answer, now: datetime, by: Actor) -> None:
     """Restore the earlier due date, but never a date that passed before the patron could know."""
     before, due = request.due_before_renewal, request.due
     if before is None or due is None:
@@ -137,7 +145,9 @@ def _take_back(unit: Unit, request: Request, answer: Answer, now: datetime, by: 
     )
 
 
-def _later_date(unit: Unit, request: Request, telling: Telling, answer: Answer, _house: House, now: datetime, by: By) -> None:
+def _later_date(
+    unit: Unit, request: Request, telling: PartnerMessage, answer: Answer, _house: House, now: datetime, by: Actor
+) -> None:
     """Take the date that the lender agreed to or named as the lender date, never an earlier one."""
     agreed = answer.due or telling.due
     if answer.kind == "refused" or answer.pending or answer.untold or agreed is None or request.lender_due is None:
@@ -146,10 +156,10 @@ def _later_date(unit: Unit, request: Request, telling: Telling, answer: Answer, 
         unit.amend(request, now, by, "R32", lender_due=agreed)
 
 
-Answered = Callable[[Unit, Request, Telling, Answer, House, datetime, By], None]
+Answered = Callable[[Unit, Request, PartnerMessage, Answer, House, datetime, Actor], None]
 
-_ANSWERED: Mapping[Send, Answered] = {
-    Send.ASK_LENDER_TO_RENEW: _asked,
-    Send.TELL_LENDER_RENEWED: _told,
-    Send.ASK_LENDER_LATER_DATE: _later_date,
+_ANSWERED: Mapping[Notification, Answered] = {
+    Notification.ASK_LENDER_TO_RENEW: _asked,
+    Notification.TELL_LENDER_RENEWED: _told,
+    Notification.ASK_LENDER_LATER_DATE: _later_date,
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hkall_gateway.desk.common.house import House
-from hkall_gateway.rules.calendar import after, civil, start_of
+from hkall_gateway.rules.dates.calendar import after, civil, start_of
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store import quarantine

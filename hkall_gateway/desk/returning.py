@@ -16,15 +16,16 @@ from hkall_gateway.desk.fines import LOST_WITHOUT_PRICE, fix_fine, pay_back
 from hkall_gateway.desk.messages.commands import CheckIn
 from hkall_gateway.desk.messages.results import CheckedIn, Outcome, Refused
 from hkall_gateway.desk.queries import one_with
-from hkall_gateway.rules import calendar, policy
-from hkall_gateway.rules.lifecycle import Event, Send
+from hkall_gateway.rules import policy
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.policy import IN_BOOK_DROP, Terminal
-from hkall_gateway.rules.vocabulary import By, Grant, ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.vocabulary import Actor, Grant, ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position
 NOT_COLLECTED = "not collected"
-Arrival = Callable[[Unit, By, Request, House, datetime], CheckedIn]
+Arrival = Callable[[Unit, Actor, Request, House, datetime], CheckedIn]
 
 
 def check_in(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outcome:
@@ -51,9 +52,9 @@ def _marked(unit: Unit, ask: CheckIn, request: Request, answer: Grant, now: date
     return request if flags == request.flags else unit.amend(request, now, ask.by, "R17", flags=flags)
 
 
-def _task(unit: Unit, ask: CheckIn, request: Request, why: Why, now: datetime) -> Request:
+def _task(unit: Unit, ask: CheckIn, request: Request, why: Reason, now: datetime) -> Request:
     """Record a book in the drop with its day; staff have it in their list until the counter checks it in (R17)."""
-    if why is not Why.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
+    if why is not Reason.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
         return request
     left_there = {"flags": flagged(request, IN_BOOK_DROP), "dropped_on": calendar.civil(now)}
     return unit.amend(request, now, ask.by, "R17", **left_there)
@@ -61,8 +62,8 @@ def _task(unit: Unit, ask: CheckIn, request: Request, why: Why, now: datetime) -
 
 def _unannounced(unit: Unit, ask: CheckIn, house: House, now: datetime) -> Outcome:
     """Check in a copy without a shipped message, if exactly one request waits for it."""
-    coming = Why.UNKNOWN_ITEM if ask.undo else awaited(unit, ask.barcode, ask.agency, house)
-    if isinstance(coming, Why):
+    coming = Reason.UNKNOWN_ITEM if ask.undo else awaited(unit, ask.barcode, ask.agency, house)
+    if isinstance(coming, Reason):
         return _refuse(unit, Refusal(coming), ask, None, now)
     answer = policy.may_return(Terminal(ask.place.role, ask.place.location), house.policy, house.pickup_locations)
     if isinstance(answer, Refusal):
@@ -78,7 +79,7 @@ def _take_in(unit: Unit, ask: CheckIn, found: Request, house: House, now: dateti
     return arrival_of(found)(unit, ask.by, found, house, now)
 
 
-def _against_the_rule(unit: Unit, ask: CheckIn, found: Request, why: Why, house: House, now: datetime) -> CheckedIn:
+def _against_the_rule(unit: Unit, ask: CheckIn, found: Request, why: Reason, house: House, now: datetime) -> CheckedIn:
     seen = unit.amend(found, now, ask.by, flags=flagged(found, f"offline:{why.value}"))
     return replace(_take_in(unit, ask, seen, house, now), conflict=why.value, alert=True)
 
@@ -104,17 +105,17 @@ def _refuse(unit: Unit, refusal: Refusal, ask: CheckIn, request: Request | None,
 def _undo(unit: Unit, ask: CheckIn, request: Request, now: datetime) -> Outcome:
     """Undo a return that the terminal could not finish: on loan as before. Repeating it is a success."""
     if ask.card and request.patron != ask.card:
-        return _refuse(unit, Refusal(Why.NOT_REQUESTER), ask, request, now)
+        return _refuse(unit, Refusal(Reason.NOT_REQUESTER), ask, request, now)
     if unit.can(request, Event.UNDO_RETURN) and request.used:
         after = unit.advance(request, Event.UNDO_RETURN, now, ask.by, returned_on=None)
         return taken(after, "undone")
     if request.position is P.ON_LOAN:
         return taken(request, "undone")
-    return _refuse(unit, Refusal(Why.WRONG_POSITION), ask, request, now)
+    return _refuse(unit, Refusal(Reason.WRONG_POSITION), ask, request, now)
 
 
 def arrive(
-    unit: Unit, by: By, request: Request, house: House, now: datetime, event: Event = Event.ARRIVE, **came: Any
+    unit: Unit, by: Actor, request: Request, house: House, now: datetime, event: Event = Event.ARRIVE, **came: Any
 ) -> CheckedIn:
     """Receive a copy from its lender: to the hold shelf with one letter, or home again if it is not wanted any more.
 
@@ -131,11 +132,11 @@ def arrive(
     return taken(after, "received", alert=True)
 
 
-def arrive_unannounced(unit: Unit, by: By, coming: Awaited, house: House, now: datetime, **facts: Any) -> CheckedIn:
+def arrive_unannounced(unit: Unit, by: Actor, coming: Awaited, house: House, now: datetime, **facts: Any) -> CheckedIn:
     """Receive a copy that a lender sent without a message; another lender asked meanwhile gets a cancellation."""
     request, lender = coming.request, coming.lender
     if lender.wire_id != request.wire_id and request.position is P.REQUESTED:
-        unit.tell(Send.CANCEL_AT_LENDER, request, now, by)
+        unit.tell(Notification.CANCEL_AT_LENDER, request, now, by)
     came: dict[str, Any] = {"item_agency": coming.item.agency, "item_barcode": coming.item.barcode, "unannounced": True}
     came |= {"partner": lender.agency, "wire_agency": house.agency, "wire_id": lender.wire_id, **facts}
     taken_in = arrive(unit, by, request, house, now, Event.ARRIVE_UNANNOUNCED, **came)
@@ -143,7 +144,7 @@ def arrive_unannounced(unit: Unit, by: By, coming: Awaited, house: House, now: d
     return taken_in
 
 
-def come_back(unit: Unit, by: By, request: Request, day: date, house: House, now: datetime, **facts: Any) -> CheckedIn:
+def come_back(unit: Unit, by: Actor, request: Request, day: date, house: House, now: datetime, **facts: Any) -> CheckedIn:
     """The patron returned it on `day`: the fine is fixed, a lost book is found, and its return begins.
 
     It is dispatched at once, unless the policy wants a staff command for that.
@@ -156,17 +157,17 @@ def come_back(unit: Unit, by: By, request: Request, day: date, house: House, now
     return taken(go_home(unit, by, after, house, now), "returned", cents=cents, alert=True)
 
 
-def go_home(unit: Unit, by: By, request: Request, house: House, now: datetime) -> Request:
+def go_home(unit: Unit, by: Actor, request: Request, house: House, now: datetime) -> Request:
     """Send the shipped message at once, unless the policy ties it to the dispatch (R16)."""
     at_once = house.policy.return_.announce == "at_checkin"
     return unit.advance(request, Event.DISPATCH, now, by) if at_once else request
 
 
-def _come_back_today(unit: Unit, by: By, request: Request, house: House, now: datetime) -> CheckedIn:
+def _come_back_today(unit: Unit, by: Actor, request: Request, house: House, now: datetime) -> CheckedIn:
     return come_back(unit, by, request, calendar.civil(now), house, now)
 
 
-def come_home(unit: Unit, by: By, request: Request, _house: House, now: datetime, **facts: Any) -> CheckedIn:
+def come_home(unit: Unit, by: Actor, request: Request, _house: House, now: datetime, **facts: Any) -> CheckedIn:
     """Take in our own copy, even if messages on the way were missed."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
     after = unit.advance(request, Event.CHECK_IN_HOME, now, by, skipped=skipped, returned_on=calendar.civil(now), **facts)
@@ -174,24 +175,24 @@ def come_home(unit: Unit, by: By, request: Request, _house: House, now: datetime
     return taken(after, "home", alert=bool(skipped))
 
 
-def return_unused(unit: Unit, by: By, request: Request, reason: str, house: House, now: datetime) -> Request:
+def return_unused(unit: Unit, by: Actor, request: Request, reason: str, house: House, now: datetime) -> Request:
     """Send a book home from the hold shelf: not collected, or not wanted (R15)."""
     return go_home(unit, by, unit.advance(request, Event.RETURN_UNUSED, now, by, rule="R15", reason=reason), house, now)
 
 
-def _on_hold_shelf(unit: Unit, by: By, request: Request, house: House, now: datetime) -> CheckedIn:
+def _on_hold_shelf(unit: Unit, by: Actor, request: Request, house: House, now: datetime) -> CheckedIn:
     """Keep the book on the hold shelf until its last day; after that a check-in without a card sends it home (R14, R15)."""
     if not waited_too_long(unit, request, house, now):
         return _as_before(unit, by, request, house, now)
     return taken(return_unused(unit, by, request, NOT_COLLECTED, house, now), "uncollected", alert=True)
 
 
-def _wanted_elsewhere(_unit: Unit, _by: By, request: Request, _house: House, _now: datetime) -> CheckedIn:
+def _wanted_elsewhere(_unit: Unit, _by: Actor, request: Request, _house: House, _now: datetime) -> CheckedIn:
     """Check in our paged copy before shipment: it leaves with the checkout to its borrower's card."""
     return taken(request, "paged", alert=True)
 
 
-def _as_before(_unit: Unit, _by: By, request: Request, _house: House, _now: datetime) -> CheckedIn:
+def _as_before(_unit: Unit, _by: Actor, request: Request, _house: House, _now: datetime) -> CheckedIn:
     """Answer a repeated scan: the same success, with no second notification."""
     return taken(request, "again", alert=request.position is P.RECEIVED)
 

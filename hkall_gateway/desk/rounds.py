@@ -22,11 +22,11 @@ from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.messages.partner_commands import MIRRORED
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.desk.retention import purge
-from hkall_gateway.rules import calendar, timetable
-from hkall_gateway.rules.decline_reasons import SILENCE
+from hkall_gateway.rules.dates import calendar, timetable
+from hkall_gateway.rules.dates.service_windows import suspended
 from hkall_gateway.rules.lifecycle import Event
-from hkall_gateway.rules.vocabulary import By, Partner, Position, Request
-from hkall_gateway.rules.windows import suspended
+from hkall_gateway.rules.vendor_words.decline_reasons import SILENCE
+from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request
 from hkall_gateway.store import rounds as found
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.db_errors import Unavailable
@@ -153,7 +153,7 @@ def inbox_cleanup(unit: Unit, _house: House, now: datetime, _cursor: str, limit:
     return "more" if count == limit else None, count
 
 
-def _each(unit: Unit, requests: Sequence[Request], by: By, now: datetime, do: Callable[[Request], object]) -> int:
+def _each(unit: Unit, requests: Sequence[Request], by: Actor, now: datetime, do: Callable[[Request], object]) -> int:
     """Apply `do` to each request in a savepoint of its own; returns the count of successes.
 
     A request that raises is set aside for staff, logged by number, and tried again in the next round.
@@ -161,7 +161,7 @@ def _each(unit: Unit, requests: Sequence[Request], by: By, now: datetime, do: Ca
     return sum(_one(unit, request, by, now, do) for request in requests)
 
 
-def _one(unit: Unit, request: Request, by: By, now: datetime, do: Callable[[Request], object]) -> bool:
+def _one(unit: Unit, request: Request, by: Actor, now: datetime, do: Callable[[Request], object]) -> bool:
     error = apart(unit, do, request)
     if error is None:
         return True
@@ -174,8 +174,8 @@ def _batch(done: tuple[Request, ...], limit: int) -> str | None:
     return done[-1].id if len(done) == limit else None
 
 
-def _by(name: str) -> By:
-    return By("timer", "timer", name)
+def _by(name: str) -> Actor:
+    return Actor("timer", "timer", name)
 
 
 # fmt: off

@@ -9,7 +9,7 @@ from hkall_gateway.desk.common.unannounced import Awaited, awaited
 from hkall_gateway.desk.fines import charge_lines
 from hkall_gateway.desk.messages.results import Had, Whose
 from hkall_gateway.desk.queries import loan_line
-from hkall_gateway.rules.vocabulary import ItemKey, Side, Why
+from hkall_gateway.rules.vocabulary import ItemKey, Reason, Side
 from hkall_gateway.store.unit import Unit
 
 
@@ -23,8 +23,8 @@ def copy(unit: Unit, barcode: str, card: str, institution: str, arriving: bool, 
     held = unit.requests_with(barcode)
     if any(request.side is Side.LENDING for request in held):
         return Whose.LENT
-    coming = awaited(unit, barcode, "", house) if arriving and not held else Why.UNKNOWN_ITEM
-    if not held and not isinstance(coming, Awaited) and coming is not Why.AMBIGUOUS_ITEM:
+    coming = awaited(unit, barcode, "", house) if arriving and not held else Reason.UNKNOWN_ITEM
+    if not held and not isinstance(coming, Awaited) and coming is not Reason.AMBIGUOUS_ITEM:
         return Whose.THEIRS
     if any(request.item_agency == institution for request in held):
         return Whose.OURS

@@ -30,8 +30,8 @@ from hkall_gateway.desk.messages.partner_commands import (
 from hkall_gateway.desk.messages.results import ItemSeen, Refused
 from hkall_gateway.desk.messages.staff_commands import Deed, Done
 from hkall_gateway.desk.queries import not_theirs, see_item
-from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Refusal, Request, Side, Why
-from hkall_gateway.rules.windows import over
+from hkall_gateway.rules.dates.service_windows import over
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store import fines
 from hkall_gateway.store.former_cards import card_now
 from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with
@@ -52,7 +52,7 @@ def see_request(unit: Unit, ask: SeeRequest, house: House, now: datetime) -> Req
     """The state of a request, for the systems it belongs to; UNKNOWN_REQUEST for all others."""
     found = _of(unit, ask, house)
     if found is None:
-        return Refused(Why.UNKNOWN_REQUEST)
+        return Refused(Reason.UNKNOWN_REQUEST)
     copy = see_item(unit, SeeItem(ask.by, found.item_barcode, found.item_agency), house) if found.item else None
     return RequestSeen(
         request=found.id,
@@ -76,7 +76,7 @@ def copy_of(unit: Unit, ask: SeeRequest, house: House, now: datetime) -> ItemSee
     seen = see_request(unit, ask, house, now)
     if isinstance(seen, Refused):
         return seen
-    return seen.copy or Refused(Why.UNKNOWN_ITEM)
+    return seen.copy or Refused(Reason.UNKNOWN_ITEM)
 
 
 def _of(unit: Unit, ask: SeeRequest | ChangeRequest, house: House) -> Request | None:
@@ -114,9 +114,9 @@ def change_request(unit: Unit, ask: ChangeRequest, house: House, now: datetime) 
     if (place, need) == (found.pickup_location, found.need_before):
         return _changed(found)
     if found.side is Side.BORROWING and place not in house.pickup_locations:
-        return _no(unit, Refusal(Why.PICKUP_LOCATION, {"place": ", ".join(house.pickup_locations)}), ask.by, now, found)
+        return _no(unit, Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(house.pickup_locations)}), ask.by, now, found)
     if found.position not in (MOVABLE if place != found.pickup_location else WAITING):
-        return _no(unit, Refusal(Why.WRONG_POSITION), ask.by, now, found)
+        return _no(unit, Refusal(Reason.WRONG_POSITION), ask.by, now, found)
     if late := over(ask.need_before, now):
         return _no(unit, late, ask.by, now, found)
     return _changed(unit.amend(found, now, ask.by, "R4", pickup_location=place, need_before=need))
@@ -135,7 +135,7 @@ def see_shelves(unit: Unit, ask: SeeShelves, house: House) -> ShelvesSeen | Refu
     """The copies of titles, or single copies, one page at a time, as loaded and as our own requests hold them."""
     start = _start(ask.token)
     if start is None:
-        return Refused(Why.UNUSABLE_MESSAGE)
+        return Refused(Reason.UNUSABLE_MESSAGE)
     rows = list(_rows(unit, ask, house))
     page = rows[start : start + ask.limit]
     shelves = tuple(_shelf(unit, list(group), ask.by, house) for _, group in groupby(page, key=lambda row: row[:3]))
@@ -171,7 +171,7 @@ def _everywhere(unit: Unit, title: str, house: House) -> tuple[Holding, ...]:
     return unit.copies(title) or unit.copies(title, house.agency)
 
 
-def _shelf(unit: Unit, rows: list[_Row], by: By, house: House) -> Shelf:
+def _shelf(unit: Unit, rows: list[_Row], by: Actor, house: House) -> Shelf:
     title, agency, wanted, _ = rows[0]
     seen = [see_item(unit, SeeItem(by, key.barcode, key.agency), house) for *_, key in rows if key]
     copies = tuple(copy for copy in seen if isinstance(copy, ItemSeen))
@@ -182,7 +182,7 @@ def set_status(unit: Unit, ask: SetStatus, _house: House, now: datetime) -> Stat
     """Set the status of a library's own copy, in place of the loaded one."""
     holding = unit.holding(ask.item)
     if holding is None:
-        return _no(unit, Refusal(Why.UNKNOWN_ITEM), ask.by, now)
+        return _no(unit, Refusal(Reason.UNKNOWN_ITEM), ask.by, now)
     if holding.status == ask.status:
         return StatusSet(ask.item, again=True)
     unit.set_status(ask.item, ask.status)
@@ -200,7 +200,7 @@ def report(unit: Unit, ask: Report, house: House, now: datetime) -> Done | Refus
         unit.note(last, "LATE", {"message": ask.by.message}, now, ask.by)
         return done(last, again=True)
     if len(mine) != 1:
-        return _no(unit, Refusal(Why.NOT_ON_LOAN if held else Why.UNKNOWN_ITEM), ask.by, now)
+        return _no(unit, Refusal(Reason.NOT_ON_LOAN if held else Reason.UNKNOWN_ITEM), ask.by, now)
     work = losses.claim if ask.deed == "claim" else losses.lose
     return work(unit, Deed(ask.by, mine[0].id, reason=ask.reason, on=ask.on), mine[0], house, now)
 
@@ -218,14 +218,14 @@ def bill(unit: Unit, ask: Bill, _house: House, now: datetime) -> Billed | Refuse
     """Charge a patron for another system's bill, once for each of its references; it may name a former card."""
     ask = replace(ask, card=card_now(unit, ask.card))
     if unit.patron(ask.card) is None:
-        return _no(unit, Refusal(Why.UNKNOWN_BORROWER), ask.by, now, patron=ask.card)
+        return _no(unit, Refusal(Reason.UNKNOWN_BORROWER), ask.by, now, patron=ask.card)
     if ask.cents <= 0:
-        return _no(unit, Refusal(Why.NOT_OWED, {"owed": "more than nothing"}), ask.by, now, patron=ask.card)
+        return _no(unit, Refusal(Reason.NOT_OWED, {"owed": "more than nothing"}), ask.by, now, patron=ask.card)
     mark = f"{ask.by.who}:{ask.reference}"
     known = [one for one in unit.charges(ask.card) if one.reason == mark] if ask.reference else []
     if known:
         same = known[0].cents == ask.cents
-        return _billed(ask, known[0].id) if same else _no(unit, Refusal(Why.TRANSACTION_REUSED), ask.by, now)
+        return _billed(ask, known[0].id) if same else _no(unit, Refusal(Reason.TRANSACTION_REUSED), ask.by, now)
     about = _billed_for(unit, ask) or Request("", Side.BORROWING, P.NEW, "", "", patron=ask.card)
     return _billed(ask, fines.charge(unit, about, ask.kind or FEE, ask.cents, mark, now, ask.by))
 
@@ -244,6 +244,6 @@ def _billed(ask: Bill, number: int) -> Billed:
 # ---- no
 
 
-def _no(unit: Unit, refusal: Refusal, by: By, now: datetime, request: Request | None = None, patron: str = "") -> Refused:
+def _no(unit: Unit, refusal: Refusal, by: Actor, now: datetime, request: Request | None = None, patron: str = "") -> Refused:
     unit.refuse(refusal, now, by, request, patron)
     return replace(refused(refusal), title=request.title if request else "")

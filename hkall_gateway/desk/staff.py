@@ -19,9 +19,9 @@ from hkall_gateway.desk.messages.results import Outcome, Refused
 from hkall_gateway.desk.messages.staff_commands import Answered, Deed
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.returning import arrival_of, arrive_unannounced, come_back, come_home, fetched
-from hkall_gateway.rules import calendar
+from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -44,7 +44,7 @@ def act(unit: Unit, deed: Deed, name: str, house: House, now: datetime) -> Answe
         unit.refuse(Refusal(request.why), now, deed.by)
         return request
     if row.needs_reason and not deed.reason.strip():
-        return no(unit, Refusal(Why.REASON_NEEDED), deed.by, now, request)
+        return no(unit, Refusal(Reason.REASON_NEEDED), deed.by, now, request)
     return row.work(unit, deed, request, house, now)
 
 
@@ -68,16 +68,16 @@ def _unannounced(unit: Unit, deed: Deed, request: Request, house: House, now: da
     lender = next((c for c in unit.candidates(request.id) if c.agency == agency and c.wire_id), None)
     item = ItemKey(agency, deed.barcode or (lender.barcode if lender else ""))
     if lender is None or not item.barcode:
-        return no(unit, Refusal(Why.AGENCY_NOT_OWNER), deed.by, now, request)
+        return no(unit, Refusal(Reason.AGENCY_NOT_OWNER), deed.by, now, request)
     if unit.requests_with(item.barcode, item.agency):
-        return no(unit, Refusal(Why.UNKNOWN_ITEM), deed.by, now, request)
+        return no(unit, Refusal(Reason.UNKNOWN_ITEM), deed.by, now, request)
     return arrive_unannounced(unit, deed.by, Awaited(request, lender, item), house, now, reason=deed.reason)
 
 
 def _without_a_word(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Answered:
     """Take in our copy that left and came back without a message; needs a reason, since most paged copies have never left."""
     if not deed.reason.strip():
-        return no(unit, Refusal(Why.REASON_NEEDED), deed.by, now, request)
+        return no(unit, Refusal(Reason.REASON_NEEDED), deed.by, now, request)
     return come_home(unit, deed.by, request, house, now, reason=deed.reason)
 
 
@@ -91,7 +91,7 @@ def take_back(unit: Unit, deed: Deed, request: Request, house: House, now: datet
     if isinstance(day, Refused):
         return day
     if day < calendar.civil(now) and not deed.reason.strip():
-        return no(unit, Refusal(Why.REASON_NEEDED), deed.by, now, request)
+        return no(unit, Refusal(Reason.REASON_NEEDED), deed.by, now, request)
     return come_back(unit, deed.by, request, day, house, now, reason=deed.reason, flags=fetched(request))
 
 
@@ -141,7 +141,7 @@ def cancel(unit: Unit, deed: Deed, request: Request, _house: House, now: datetim
     if request.position in {P.CANCELLING, P.CANCELLED}:
         return done(request, again=True)
     if not unit.can(request, Event.CANCEL):
-        return no(unit, Refusal(Why.TOO_LATE_TO_CANCEL, {"position": request.position}), deed.by, now, request)
+        return no(unit, Refusal(Reason.TOO_LATE_TO_CANCEL, {"position": request.position}), deed.by, now, request)
     return done(unit.advance(request, Event.CANCEL, now, deed.by, rule="R34", reason=deed.reason))
 
 
@@ -171,11 +171,11 @@ def reopen(unit: Unit, deed: Deed, facts: BorrowerFacts, house: House, now: date
     """Place an ended request again, as a new request that names the old one; the rules decide anew."""
     old = unit.request(deed.request)
     if old is None:
-        return no(unit, Refusal(Why.UNKNOWN_REQUEST), deed.by, now)
+        return no(unit, Refusal(Reason.UNKNOWN_REQUEST), deed.by, now)
     if old.position not in FINAL or old.side is not Side.BORROWING or not old.patron:
         return elsewhere(unit, deed, old, now)
     if not deed.reason.strip():
-        return no(unit, Refusal(Why.REASON_NEEDED), deed.by, now, old)
+        return no(unit, Refusal(Reason.REASON_NEEDED), deed.by, now, old)
     unit.note(old, "REOPEN", {"because": deed.reason}, now, deed.by)
     place = old.pickup_location
     wish = RequestTitle(deed.by, old.patron, old.bib_id, old.volume, place, staff=True, reopened_from=old.id)
@@ -210,7 +210,7 @@ def extend(unit: Unit, deed: Deed, request: Request, _house: House, now: datetim
         return elsewhere(unit, deed, request, now)
     until = deed.on
     if until is None or until < _latest(request, now):
-        return no(unit, Refusal(Why.WRONG_DATE, {"on": until}), deed.by, now, request)
+        return no(unit, Refusal(Reason.WRONG_DATE, {"on": until}), deed.by, now, request)
     held = request.position is P.RECEIVED
     facts: dict[str, Any] = {"pickup_last": until, "expired_pickup": False} if held else {"due": until}
     after = unit.amend(request, now, deed.by, "R14" if held else "", reason=deed.reason, **facts)

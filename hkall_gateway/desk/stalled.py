@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from hkall_gateway.rules import calendar, waits
+from hkall_gateway.rules.dates import calendar, stall_limits
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.queries import worklists
@@ -17,7 +17,7 @@ NOTED: Final = "STANDS_STILL"
 
 def standing(unit: Overview, limits: Waits, now: datetime, after: str = "", most: int = worklists.MOST) -> tuple[Request, ...]:
     """Up to `most` open requests with a number after `after` that may stand still, by number; `still` filters them."""
-    since = {position: now - waits.limit(position, 0, limits) for position in waits.KEYS}
+    since = {position: now - stall_limits.limit(position, 0, limits) for position in stall_limits.KEYS}
     due_before = calendar.civil(now) - timedelta(days=limits.lender_overdue_days)
     return worklists.standing(unit, since, due_before, after, most)
 
@@ -25,7 +25,7 @@ def standing(unit: Overview, limits: Waits, now: datetime, after: str = "", most
 def still(unit: Overview, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
     """The requests that stand still, with allowance for the days of each partner's courier."""
     travel = {agency: _courier_days(unit, agency) for agency in {request.partner for request in found}}
-    return tuple(request for request in found if waits.stands_still(request, travel[request.partner], limits, now))
+    return tuple(request for request in found if stall_limits.stands_still(request, travel[request.partner], limits, now))
 
 
 def is_noted(unit: Overview, request: Request) -> bool:

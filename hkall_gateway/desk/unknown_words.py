@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from hkall_gateway.rules.availability import is_known
+from hkall_gateway.rules.vendor_words.availability import is_known
 
 LOG = structlog.get_logger()
 

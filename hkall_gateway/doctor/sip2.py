@@ -20,7 +20,7 @@ from hkall_gateway.doctor.reach import reached
 from hkall_gateway.doctor.table import TLS
 from hkall_gateway.doctor.tools import TooLong, Tools, within
 from hkall_gateway.edge.health import Health
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.fields import date18, parse_date18

@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.rules import breaker
-from hkall_gateway.rules.breaker import DOWN, Link, Patience
+from hkall_gateway.rules import circuit
+from hkall_gateway.rules.circuit import DOWN, CircuitState, Patience
 
 LOG = structlog.get_logger()
 
@@ -50,8 +50,8 @@ class Health:
     ) -> None:
         self._channel, self._now, self._patience, self._timer = channel, now, patience, timer
         self._metrics, self._beside = metrics or Metrics(), beside
-        self._link = Link(channel)
-        self._logins: dict[str, tuple[Link, object]] = {}
+        self._link = CircuitState(channel)
+        self._logins: dict[str, tuple[CircuitState, object]] = {}
         self._trial: Trial | None = None
         self._due: Any = None
 
@@ -70,7 +70,7 @@ class Health:
         if self.up or self._timer is not None:
             return self.up
         now = self._now()
-        if not breaker.room(self._link, 1, 0, now):
+        if not circuit.room(self._link, 1, 0, now):
             return False
         self._link = replace(self._link, rests_until=now + timedelta(seconds=self._patience.probe_s))
         return True
@@ -81,7 +81,7 @@ class Health:
         self._metrics.ils_latency.labels(self._channel).observe(took_s)
         if not self.up:
             LOG.info("ils.up", channel="ils", asked_by=self._channel, down_since=self.down_since)
-        self._link = breaker.heard(self._link, self._now())
+        self._link = circuit.heard(self._link, self._now())
         self._tell()
 
     def missed(self, question: str, why: str, *, grave: bool = True, trial: Trial | None = None) -> None:
@@ -90,7 +90,7 @@ class Health:
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why=why)
         if not grave:
             return
-        was_up, self._link = self.up, breaker.missed(self._link, self._patience, self._now())
+        was_up, self._link = self.up, circuit.missed(self._link, self._patience, self._now())
         if was_up and not self.up:
             LOG.warning("ils.down", channel="ils", asked_by=self._channel, why=why)
         self._tell()
@@ -118,13 +118,13 @@ class Health:
     def may_log_in(self, name: str, proof: object) -> bool:
         """Whether a login may be tried now: not while it rests since it was refused with this very `proof`."""
         link, refused = self._logins.get(name, (None, None))
-        return link is None or refused != proof or breaker.room(link, 1, 0, self._now()) > 0
+        return link is None or refused != proof or circuit.room(link, 1, 0, self._now()) > 0
 
     def login_refused(self, name: str, proof: object, why: str) -> None:
         """The system does not take this login: it is tried again after five seconds, ten, and so on, up to fifteen minutes."""
         before, refused = self._logins.get(name, (None, None))
-        known = before if before is not None and refused == proof else Link(name)
-        link = breaker.faulted(known, self._patience, self._now(), why)
+        known = before if before is not None and refused == proof else CircuitState(name)
+        link = circuit.faulted(known, self._patience, self._now(), why)
         self._logins[name] = link, proof
         again = link.rests_until.isoformat() if link.rests_until else ""
         LOG.error("ils.login_refused", channel="ils", asked_by=self._channel, login=name, why=why, again_at=again)

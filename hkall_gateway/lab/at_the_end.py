@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from hkall_gateway.lab.look import Look
-from hkall_gateway.rules.calendar import civil
-from hkall_gateway.rules.lifecycle import TABLE, Send
-from hkall_gateway.rules.tidings import is_letter
+from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.lifecycle import TABLE, Notification
+from hkall_gateway.rules.messages.outbox_messages import is_letter
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.store.notices import NOT_NEEDED
 from hkall_gateway.store.queries import worklists
@@ -94,13 +94,13 @@ def letters_came(look: Look) -> Iterator[str]:
             yield from (f"{agency} {request.id}: no {kind}" for kind in sorted(due) if (request.id, kind) not in came)
 
 
-def _due(look: Look, agency: str, request: Request) -> set[Send]:
+def _due(look: Look, agency: str, request: Request) -> set[Notification]:
     """The notices that the patron must have received, if the site sends every kind."""
     steps = look.events(agency, request.id) if request.patron else ()
     return {kind for step in steps for kind in LETTERS.get(step, ())}
 
 
-LETTERS: Final[Mapping[tuple[str, str], tuple[Send, ...]]] = {
+LETTERS: Final[Mapping[tuple[str, str], tuple[Notification, ...]]] = {
     (step.source.value, step.event.name): letters
     for step in TABLE
     if (letters := tuple(send for send in step.sends if is_letter(send)))

@@ -17,10 +17,10 @@ from typing import Any, Final
 import click
 from sqlalchemy import Engine, Table
 
-from hkall_gateway.rules.calendar import civil
-from hkall_gateway.rules.lifecycle import STAGES, Event, Send, step
-from hkall_gateway.rules.records import to_json
-from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.lifecycle import STAGES, Event, Notification, step
+from hkall_gateway.rules.messages.json_records import to_json
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Partner, Position, Side
 from hkall_gateway.store import schema
 from hkall_gateway.store.engine.connect import open_engine
@@ -137,8 +137,8 @@ def _candidates(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
 
 
 def _outbox(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
-    send = Send.ASK_LENDER if one.side is Side.BORROWING else Send.TELL_BORROWER_SHIPPED
-    told = Telling(send, one.id, one.partner, one.borrower, f"w{one.number}", one.placed, patron=one.patron)
+    send = Notification.ASK_LENDER if one.side is Side.BORROWING else Notification.TELL_BORROWER_SHIPPED
+    told = PartnerMessage(send, one.id, one.partner, one.borrower, f"w{one.number}", one.placed, patron=one.patron)
     when = _text(one.placed)
     yield ("ncip", send.value, one.partner, one.id, to_json(told), "sent", when, when, when, 1)
 
@@ -146,7 +146,7 @@ def _outbox(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
 def _notices(one: One, _now: datetime) -> Iterator[Sequence[Any]]:
     if one.side is Side.BORROWING:
         when = _text(one.placed + timedelta(days=12))
-        yield (one.id, Send.LETTER_PICKUP.value, one.day(12).isoformat(), one.patron, "sent", when, when)
+        yield (one.id, Notification.LETTER_PICKUP.value, one.day(12).isoformat(), one.patron, "sent", when, when)
 
 
 def _fines(one: One, _now: datetime) -> Iterator[Sequence[Any]]:

@@ -24,7 +24,7 @@ from hkall_gateway.lab.lossy import Later, LossyLine
 from hkall_gateway.lab.world import Died, World
 from hkall_gateway.lab.worldfile import Start, secret_of
 from hkall_gateway.ncip.transport import NoReply, NotSent, Post, Posted
-from hkall_gateway.rules.breaker import Patience
+from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.store.engine.database import finished
 from hkall_gateway.store.journal_entry import Move
 from hkall_gateway.store.outbox import OutboxRow

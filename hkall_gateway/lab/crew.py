@@ -10,13 +10,13 @@ from typing import Final, TypeVar
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Deed
 from hkall_gateway.lab.consortium import Consortium
-from hkall_gateway.rules import calendar
-from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request
 from hkall_gateway.store.engine.database import finished
 from hkall_gateway.store.unit import Unit
 
 T = TypeVar("T")
-STAFF: Final = By("staff", "cli", "simulate")
+STAFF: Final = Actor("staff", "cli", "simulate")
 COUNTER: Final = "counter-1"
 SOON: Final = timedelta(minutes=20)
 BLANK: Final = " " * 18

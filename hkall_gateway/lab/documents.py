@@ -15,8 +15,8 @@ from hkall_gateway.lab.worldfile import Start, secret_of
 from hkall_gateway.ncip.calls import Caller, Door, Peer
 from hkall_gateway.ncip.client import Client, Post
 from hkall_gateway.ncip.handlers import respond
-from hkall_gateway.rules.calendar import HONG_KONG
-from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.outbox import OutboxRow
 
@@ -55,7 +55,7 @@ class Documents:
 
     async def carry(self, row: OutboxRow) -> Answer:
         """Sends the message in an outbox row to a partner."""
-        assert isinstance(row.payload, Telling)
+        assert isinstance(row.payload, PartnerMessage)
         desk, now = self.door.desk, self.door.now()
         telling, partner, look_for = await self._store.read(choosing.addressed, row.payload, desk.house, now)
         if partner is None:

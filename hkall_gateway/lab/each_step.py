@@ -10,10 +10,10 @@ from hkall_gateway.lab.consortium import Moved
 from hkall_gateway.lab.crew import Book
 from hkall_gateway.lab.look import Look
 from hkall_gateway.rules import eligibility
-from hkall_gateway.rules.calendar import after, civil
-from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.dates.calendar import after, civil
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.policy import quota_positions
-from hkall_gateway.rules.tidings import Telling
 from hkall_gateway.rules.vocabulary import Borrower, Position, Request, Side
 
 P = Position
@@ -53,8 +53,8 @@ def _is_yet_to_hear(look: Look, library: str, book: Book) -> bool:
     The reader took the book straight to its owner, and the owner has lent it on.
     """
     waiting = look.ask(book.item.agency, lambda unit: unit.outbox.rows(partner=library))
-    home = (row.payload for row in waiting if row.send is Send.TELL_BORROWER_HOME)
-    return any(isinstance(said, Telling) and said.item == book.item for said in home)
+    home = (row.payload for row in waiting if row.send is Notification.TELL_BORROWER_HOME)
+    return any(isinstance(said, PartnerMessage) and said.item == book.item for said in home)
 
 
 def one_lender_ships(look: Look, moved: Moved) -> Iterator[str]:

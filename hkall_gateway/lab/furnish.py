@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, insert
 
 from hkall_gateway.lab.worldfile import Start
-from hkall_gateway.rules.vocabulary import By, Sensitive
+from hkall_gateway.rules.vocabulary import Actor, Sensitive
 from hkall_gateway.store.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS
 from hkall_gateway.store.unit import Unit
 
@@ -28,7 +28,7 @@ def begin(unit: Unit, start: Start) -> None:
     """Writes the partners and the open requests."""
     unit.write_partners(start.partners)
     for request in start.requests:
-        unit.open(request, start.time, By("world", "world"))
+        unit.open(request, start.time, Actor("world", "world"))
 
 
 def _row(record: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.edge.health import Health
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import Message, Value, body_of, decode
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect

@@ -18,7 +18,7 @@ from hkall_gateway.lab.shorthand import written
 from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Message
-from hkall_gateway.rules import calendar
+from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import Holding
 
 LOG = structlog.get_logger()

@@ -13,7 +13,7 @@ from hkall_gateway.lab.crew import SOON, Book
 from hkall_gateway.lab.staff import FUMBLED, Staff
 from hkall_gateway.lab.whims import WHIMS
 from hkall_gateway.lab.world import World
-from hkall_gateway.rules import calendar
+from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request
 from hkall_gateway.store.engine.database import finished
 from hkall_gateway.store.unit import Unit

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from hkall_gateway.ncip.elements import ELEMENTS, place
 from hkall_gateway.ncip.messages import SHAPES, Message, instant
-from hkall_gateway.rules import calendar
+from hkall_gateway.rules.dates import calendar
 
 Whose = Literal["speaker", "listener", "catalogue", ""]
 

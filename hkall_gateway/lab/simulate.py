@@ -25,7 +25,7 @@ from hkall_gateway.lab.invariants import Invariants
 from hkall_gateway.lab.lossy import LossyLine
 from hkall_gateway.lab.people import People, midnight
 from hkall_gateway.lab.worldfile import Start, Terminal
-from hkall_gateway.rules import calendar
+from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Partner, Sensitive
 

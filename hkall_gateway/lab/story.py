@@ -18,7 +18,7 @@ from hkall_gateway.lab.partner import PartnerLibrary
 from hkall_gateway.lab.party import Party, start_gateway
 from hkall_gateway.lab.terminal import Terminal, call
 from hkall_gateway.ncip.messages import Message
-from hkall_gateway.rules import calendar
+from hkall_gateway.rules.dates import calendar
 from hkall_gateway.store.unit import Unit
 
 PORTS = setup.Ports(16001, 18080, 18081, 12525, {"CUHK": 19101, "HKUST": 19102, "LU": 19103})

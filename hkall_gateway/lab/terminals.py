@@ -12,7 +12,7 @@ from hkall_gateway.desk.desk import Desk
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.worldfile import Start, Terminal
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.sip2 import handlers as sip2

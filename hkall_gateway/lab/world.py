@@ -56,8 +56,8 @@ from hkall_gateway.ncip.calls import Door
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.transport import Post
-from hkall_gateway.rules.breaker import Patience
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.circuit import Patience
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Request, Sensitive
 from hkall_gateway.sip2.retelling import Retelling
 from hkall_gateway.store.engine.database import Immediate, finished

@@ -12,11 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hkall_gateway.mail.headers import POLICY, one_line
 from hkall_gateway.mail.message_id import message_id
-from hkall_gateway.rules import calendar
-from hkall_gateway.rules.languages import CHINESE, ENGLISH
-from hkall_gateway.rules.letters import LETTERS
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Letter
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.letters import LETTERS
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Sensitive
 
 LANGUAGES = (ENGLISH, CHINESE)
@@ -117,12 +117,12 @@ def reason_in_words(reason: str, language: str) -> str:
     return row[language] if row else reason.rstrip(". ")
 
 
-def compose(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts) -> EmailMessage:
+def compose(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts) -> EmailMessage:
     """The message to send, with LF at the ends of lines. Each text from a catalogue or a patron file becomes one line."""
     language = language_of(borrower, sender)
     words = _words(letter, borrower, sender, facts, language)
     book = [line for line in _TEXT.get_template(f"book.{language}.txt").render(words).split("\n") if line]
-    template = _TEXT.get_template(f"{LETTERS[Send(letter.send)].template}.{language}.txt")
+    template = _TEXT.get_template(f"{LETTERS[Notification(letter.send)].template}.{language}.txt")
     subject, _, rest = template.render({**words, "book": "\n".join(book)}).partition("\n")
     text = rest.strip("\n")
     message = _headers(letter, borrower, sender, facts, subject.removeprefix("Subject:").strip(), sender.named(language))
@@ -134,7 +134,7 @@ def compose(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts) ->
     return message
 
 
-def _words(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts, language: str) -> dict[str, object]:
+def _words(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts, language: str) -> dict[str, object]:
     """The variables of the templates; texts are one line each."""
     due, name_zh = facts.due or letter.due, borrower.name_zh.reveal() if language == CHINESE else ""
     texts = {
@@ -157,7 +157,9 @@ def _words(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts, lan
     return {**{name: one_line(text) for name, text in texts.items()}, **claims}
 
 
-def _headers(letter: Letter, borrower: Borrower, sender: Sender, facts: Facts, subject: str, library: str) -> EmailMessage:
+def _headers(
+    letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts, subject: str, library: str
+) -> EmailMessage:
     """The header fields by RFC 5322, and by RFC 3834: written by a program, not to be answered by one."""
     message = EmailMessage(policy=POLICY)
     domain = sender.address.partition("@")[2]

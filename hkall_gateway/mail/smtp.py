@@ -18,8 +18,10 @@ from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError, SMTPDeliveryE
 from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
 from hkall_gateway.mail.letters import Facts, Sender, compose
-from hkall_gateway.rules import calendar, letters, money, policy
-from hkall_gateway.rules.tidings import Letter
+from hkall_gateway.rules import overdue_fine, policy
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.messages import letters
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Request, Sensitive
 from hkall_gateway.store import notices
 from hkall_gateway.store.engine.database import Store
@@ -122,7 +124,7 @@ class Mailer:
     async def deliver(self, row: OutboxRow) -> Answer:
         """Send one letter, if it is still true. A patron without an address, or a refused one, is an answer (R42)."""
         letter = row.payload
-        assert isinstance(letter, Letter)
+        assert isinstance(letter, PatronNotice)
         found = await self._store.read(_look_up, letter, self._house().agency)
         if found.request is None or not letters.reason_stands(letter, found.request, found.left):
             # A letter that may have arrived counts as sent, so that its correction is sent too.
@@ -179,7 +181,7 @@ def _standing(request: Request | None) -> str:
     return f"it holds no more: the request is {request.position}{due}"
 
 
-def _look_up(unit: Unit, letter: Letter, agency: str) -> _Found:
+def _look_up(unit: Unit, letter: PatronNotice, agency: str) -> _Found:
     request = unit.request(letter.request)
     card = request.patron if request and request.patron else letter.patron  # replaced since the letter was queued
     partner = unit.partner(letter.lender or (request.partner if request else ""))
@@ -202,7 +204,7 @@ def _copy(unit: Unit, request: Request) -> Holding | None:
 def _facts(found: _Found, request: Request, last: date, house: House, now: datetime) -> Facts:
     today = calendar.civil(now)
     tomorrow = calendar.after(max(today, request.due or today), 1)
-    cents, today_cents = (money.rate_for(request, day, house.policy) for day in (tomorrow, today))
+    cents, today_cents = (overdue_fine.rate_for(request, day, house.policy) for day in (tomorrow, today))
     return Facts(
         at=now,
         due=request.due,

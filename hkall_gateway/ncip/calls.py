@@ -26,8 +26,8 @@ from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.ncip.http_proofs import NO_HTTP_PROOF, HttpProof
 from hkall_gateway.ncip.messages import STRUCTURE, Coded, Message, Value, instant, many
 from hkall_gateway.ncip.problems import UNAUTHORIZED_VALUES, Trouble
-from hkall_gateway.rules import calendar
-from hkall_gateway.rules.vocabulary import RULES, By, ItemKey, Why
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.vocabulary import RULES, Actor, ItemKey, Reason
 
 Kind = Literal["partner", "client"]
 Pin = Literal["checked", "optional", "required"]
@@ -178,8 +178,8 @@ class Call:
     digest: str
 
     @property
-    def by(self) -> By:
-        return By(self.caller.agency, "ncip", self.message.service, self.digest[:CORR])
+    def by(self) -> Actor:
+        return Actor(self.caller.agency, "ncip", self.message.service, self.digest[:CORR])
 
     @property
     def from_client(self) -> bool:
@@ -233,7 +233,7 @@ def _open(value: Value) -> object:
     return [_open(one) for one in many(value)]
 
 
-def refused(why: Why) -> Refused:
+def refused(why: Reason) -> Refused:
     return Refused(why, RULES.get(why, ""))
 
 

@@ -30,9 +30,9 @@ from hkall_gateway.ncip.problems import (
     spelled,
 )
 from hkall_gateway.ncip.transport import AgentPost, NoReply, NotSent, Post, Posted, charset
-from hkall_gateway.rules import calendar
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import ItemKey, Meaning, Partner
 
 __all__ = ["DOCUMENTS", "AgentPost", "Client", "NoReply", "NotSent", "Post", "Posted", "answer", "document"]
@@ -73,7 +73,7 @@ class Client:
         self._words = UnknownWords()
 
     async def deliver(
-        self, telling: Telling, partner: Partner, *, unsure: bool = False, look_for: Collection[str] = ()
+        self, telling: PartnerMessage, partner: Partner, *, unsure: bool = False, look_for: Collection[str] = ()
     ) -> Answer:
         """Send one message to one partner, once. Failures of the partner or the network are results, never exceptions.
 
@@ -87,15 +87,17 @@ class Client:
         message = document(telling, partner, self._agency, self._secrets.get(partner.agency, ""))
         if message is None:
             return Answer("accepted", detail="the flow says nothing here", untold=True)
-        if telling.send != Send.ASK_LENDER:
+        if telling.send != Notification.ASK_LENDER:
             return await self._ask(message, partner)
         return await (self._wish_again if unsure else self._wish)(telling, partner, message, look_for)
 
-    async def _wish_again(self, telling: Telling, partner: Partner, message: Message, _look_for: Collection[str]) -> Answer:
+    async def _wish_again(
+        self, telling: PartnerMessage, partner: Partner, message: Message, _look_for: Collection[str]
+    ) -> Answer:
         known = await self.look_up(telling, partner) if partner.can_lookup_request else UNKNOWN_THERE
         return await self._ask(message, partner) if known.kind == "refused" else known
 
-    async def _wish(self, telling: Telling, partner: Partner, message: Message, look_for: Collection[str]) -> Answer:
+    async def _wish(self, telling: PartnerMessage, partner: Partner, message: Message, look_for: Collection[str]) -> Answer:
         if not look_for:
             return await self._ask(message, partner)
         look = await self._look(telling, partner, look_for)
@@ -105,7 +107,7 @@ class Client:
         asked = document(wanted, partner, self._agency, self._secrets.get(partner.agency, "")) or message
         return replace(await self._ask(asked, partner), looked=look.shelf.value)
 
-    async def _look(self, telling: Telling, partner: Partner, look_for: Collection[str]) -> Look:
+    async def _look(self, telling: PartnerMessage, partner: Partner, look_for: Collection[str]) -> Look:
         """Looks up the lender's copies: by LookupItemSet, or by LookupItem in NCIP 1, which has only that."""
         one_copy = DIALECTS[partner.dialect].minor is None
         fields = looking.question(telling, partner, one_copy=one_copy)
@@ -117,7 +119,7 @@ class Client:
         self._words.check(partner.agency, looking.copies_in(reply).values(), look_for)
         return looking.seen(reply, telling, partner, look_for)
 
-    async def look_up(self, telling: Telling, partner: Partner) -> Answer:
+    async def look_up(self, telling: PartnerMessage, partner: Partner) -> Answer:
         """Ask whether the partner knows the request: "already" if so, "refused" if not or if it cannot say, else its answer."""
         asked = Message("LookupRequest", {**self._header(partner), "RequestId": theirs_or_ours(telling)})
         found = await self._ask(asked, partner)
@@ -157,9 +159,9 @@ class Client:
         return posted, reply
 
 
-def document(telling: Telling, partner: Partner, agency: str, secret: str) -> Message | None:
+def document(telling: PartnerMessage, partner: Partner, agency: str, secret: str) -> Message | None:
     """The message for `telling`, with its header; None if the partner's flow has no document for it."""
-    row = FLOWS[DIALECTS[partner.dialect].flow].get(Send(telling.send))
+    row = FLOWS[DIALECTS[partner.dialect].flow].get(Notification(telling.send))
     message = row(telling, partner, agency) if row else None
     if message is None:
         return None

@@ -12,7 +12,7 @@ from hkall_gateway.desk.messages.results import PatronSeen, Refused
 from hkall_gateway.ncip.calls import Call, refused
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, PROBLEMS, Trouble
-from hkall_gateway.rules.vocabulary import Sensitive, Why
+from hkall_gateway.rules.vocabulary import Reason, Sensitive
 
 LOG = structlog.get_logger()
 
@@ -36,7 +36,7 @@ def credentials(call: Call) -> tuple[str, Sensitive | None] | Refused | Trouble:
     agency = message.text("UserId/AgencyId")
     card = message.text("UserId/UserIdentifierValue") or _first(inputs, IDENTITY)
     if not card or agency not in ("", call.door.agency):
-        return refused(Why.UNKNOWN_BORROWER)
+        return refused(Reason.UNKNOWN_BORROWER)
     return card, None if not pin and call.caller.pin == "optional" else pin
 
 
@@ -45,7 +45,7 @@ def _strange_proof(message: Message) -> Trouble | None:
         kind = part.text("AuthenticationInputType")
         if kind.casefold() not in IDENTITY | CREDENTIAL and part.text("AuthenticationInputData"):
             known = "a card is a Barcode Id, a PIN is a PIN or a Password"
-            return Trouble(PROBLEMS[Why.WRONG_PIN].problem, f"this type of proof is not known; {known}", STRANGE, kind)
+            return Trouble(PROBLEMS[Reason.WRONG_PIN].problem, f"this type of proof is not known; {known}", STRANGE, kind)
     return None
 
 
@@ -55,16 +55,16 @@ async def patron(call: Call) -> str | Refused | Trouble:
     if isinstance(found, Refused | Trouble) or found[1] is None:
         return found if isinstance(found, Refused | Trouble) else found[0]
     seen = await seen_with(call, *found)
-    return seen if isinstance(seen, Refused) else found[0] if seen.pin_ok else refused(Why.WRONG_PIN)
+    return seen if isinstance(seen, Refused) else found[0] if seen.pin_ok else refused(Reason.WRONG_PIN)
 
 
 async def seen_with(call: Call, card: str, pin: Sensitive | None) -> PatronSeen | Refused:
     """A patron's record, the PIN compared where one was given. After too many wrong ones not even a right one is looked at."""
     ways = {f"pins of {call.caller.agency}": call.caller.wrong_pins}
     if pin is not None and call.door.guesses.shut(ways, call.door.now()):
-        return refused(Why.TOO_MANY_WRONG_PINS)
+        return refused(Reason.TOO_MANY_WRONG_PINS)
     seen = await call.door.desk.see_patron(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
-    away = seen.refusal is not None and seen.refusal.why is Why.TRY_AGAIN
+    away = seen.refusal is not None and seen.refusal.why is Reason.TRY_AGAIN
     if pin is not None and not seen.pin_ok and not away:
         call.door.guesses.count(ways, call.door.now())
         call.door.metrics.wrong_pins.labels("ncip", call.caller.agency).inc()

@@ -8,13 +8,13 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from hkall_gateway.ncip.messages import Fields, Message, Value
-from hkall_gateway.rules import calendar
-from hkall_gateway.rules.decline_reasons import CHECKED_OUT_LOCALLY, NOT_ON_SHELF, NOT_SUITABLE
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vendor_words.decline_reasons import CHECKED_OUT_LOCALLY, NOT_ON_SHELF, NOT_SUITABLE
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
 
-Document = Callable[[Telling, Partner, str], Message | None]
+Document = Callable[[PartnerMessage, Partner, str], Message | None]
 """(notification, partner, our agency) -> the message without its header; None if the flow has no message for it."""
 
 BARCODE: Final = "Barcode"
@@ -42,7 +42,7 @@ DECLINED_AS: Final[Mapping[str, str]] = MappingProxyType(
 # ---- we borrow
 
 
-def request_item(telling: Telling, partner: Partner, agency: str) -> Message:
+def request_item(telling: PartnerMessage, partner: Partner, agency: str) -> Message:
     """The lender is asked for the copy that was chosen, or for any copy of the title where none was."""
     return _message(
         "RequestItem",
@@ -58,7 +58,7 @@ def request_item(telling: Telling, partner: Partner, agency: str) -> Message:
     )
 
 
-def cancel_request_item(telling: Telling, partner: Partner, agency: str) -> Message:
+def cancel_request_item(telling: PartnerMessage, partner: Partner, agency: str) -> Message:
     """The request is cancelled, by the patron or by us."""
     borrower = _borrower(telling, partner, agency)
     return _message(
@@ -66,39 +66,39 @@ def cancel_request_item(telling: Telling, partner: Partner, agency: str) -> Mess
     )
 
 
-def item_received(telling: Telling, _partner: Partner, _agency: str) -> Message:
+def item_received(telling: PartnerMessage, _partner: Partner, _agency: str) -> Message:
     """The copy has arrived here: borrowed from the partner, or our own on its return."""
     return _message("ItemReceived", **_copy(telling), RequestId=_request_id(telling), DateReceived=utc(telling.at))
 
 
-def item_checked_out(telling: Telling, partner: Partner, agency: str) -> Message:
+def item_checked_out(telling: PartnerMessage, partner: Partner, agency: str) -> Message:
     """Our patron has borrowed the copy, until the due date."""
     borrower = _borrower(telling, partner, agency)
     return _message("ItemCheckedOut", UserId=borrower, **_copy(telling), RequestId=_request_id(telling), **_due(telling))
 
 
-def item_renewed(telling: Telling, _partner: Partner, _agency: str) -> Message:
+def item_renewed(telling: PartnerMessage, _partner: Partner, _agency: str) -> Message:
     """Our patron has renewed the loan."""
     return _message("ItemRenewed", **_copy(telling), **_due(telling), RenewalCount=str(telling.renewals))
 
 
-def renew_item(telling: Telling, partner: Partner, agency: str) -> Message:
+def renew_item(telling: PartnerMessage, partner: Partner, agency: str) -> Message:
     """The lender is asked to renew the loan of our patron."""
     desired = utc(calendar.end_of(telling.due)) if telling.due else ""
     return _message("RenewItem", UserId=_borrower(telling, partner, agency), **_copy(telling), DesiredDateDue=desired)
 
 
-def item_sent_home(telling: Telling, partner: Partner, _agency: str) -> Message:
+def item_sent_home(telling: PartnerMessage, partner: Partner, _agency: str) -> Message:
     """The lender's copy is on its way back."""
     return _shipped(telling, partner.agency)
 
 
-def item_claimed(telling: Telling, partner: Partner, agency: str) -> Message:
+def item_claimed(telling: PartnerMessage, partner: Partner, agency: str) -> Message:
     """Our reader claims to have returned the copy, so that the lender checks its shelf too."""
     return _reported(telling, partner, agency, ItemReportedReturned={"DateReportedReturned": utc(telling.at)})
 
 
-def item_lost(telling: Telling, partner: Partner, agency: str) -> Message:
+def item_lost(telling: PartnerMessage, partner: Partner, agency: str) -> Message:
     """Our reader has lost the copy; staff of both libraries agree on the charge."""
     return _reported(telling, partner, agency, ItemReportedLost=True)
 
@@ -106,13 +106,13 @@ def item_lost(telling: Telling, partner: Partner, agency: str) -> Message:
 # ---- we lend
 
 
-def item_shipped(telling: Telling, partner: Partner, _agency: str) -> Message:
+def item_shipped(telling: PartnerMessage, partner: Partner, _agency: str) -> Message:
     """Our copy is on its way to the borrower, with the date on which we expect it back."""
     shipped = _shipped(telling, telling.pickup_location or partner.agency)
     return _message("ItemShipped", **shipped.fields, ItemOptionalFields=_described(telling, _due(telling)))
 
 
-def item_request_cancelled(telling: Telling, partner: Partner, agency: str) -> Message:
+def item_request_cancelled(telling: PartnerMessage, partner: Partner, agency: str) -> Message:
     """We decline the request; the CirculationStatus gives the reason, if it is one of the published ones (R37)."""
     borrower = user_id(agency, INSTITUTION.format(partner.agency))
     state: Fields = {"CirculationStatus": DECLINED_AS[telling.reason]} if telling.reason in DECLINED_AS else {}
@@ -125,38 +125,38 @@ def item_request_cancelled(telling: Telling, partner: Partner, agency: str) -> M
     )
 
 
-def item_recalled(telling: Telling, _partner: Partner, _agency: str) -> Message:
+def item_recalled(telling: PartnerMessage, _partner: Partner, _agency: str) -> Message:
     """A patron of ours needs our copy, by the day named."""
     return _message("ItemRecalled", **_copy(telling), **_due(telling))
 
 
-def item_recall_cancelled(telling: Telling, _partner: Partner, _agency: str) -> Message:
+def item_recall_cancelled(telling: PartnerMessage, _partner: Partner, _agency: str) -> Message:
     """The borrower may keep our copy after all."""
     return _message("ItemRecallCancelled", **_copy(telling))
 
 
-def nothing(_telling: Telling, _partner: Partner, _agency: str) -> None:
+def nothing(_telling: PartnerMessage, _partner: Partner, _agency: str) -> None:
     """Returns None; the row of a notification that the flow does not send."""
 
 
 # fmt: off
-DOCUMENTS: Final[Mapping[Send, Document]] = MappingProxyType({
-    Send.ASK_LENDER:                     request_item,
-    Send.CANCEL_AT_LENDER:               cancel_request_item,
-    Send.TELL_LENDER_RECEIVED:           item_received,
-    Send.TELL_LENDER_ON_LOAN:            item_checked_out,
-    Send.TELL_LENDER_RENEWED:            item_renewed,
-    Send.ASK_LENDER_TO_RENEW:            renew_item,
-    Send.ASK_LENDER_LATER_DATE:          renew_item,
-    Send.TELL_LENDER_RETURNED:           nothing,            # the way home says it
-    Send.TELL_LENDER_ON_ITS_WAY:         item_sent_home,
-    Send.TELL_LENDER_CLAIMED:            item_claimed,
-    Send.TELL_LENDER_LOST:               item_lost,
-    Send.TELL_BORROWER_SHIPPED:          item_shipped,
-    Send.TELL_BORROWER_DECLINED:         item_request_cancelled,
-    Send.TELL_BORROWER_RECALLED:         item_recalled,
-    Send.TELL_BORROWER_RECALL_CANCELLED: item_recall_cancelled,
-    Send.TELL_BORROWER_HOME:             item_received,
+DOCUMENTS: Final[Mapping[Notification, Document]] = MappingProxyType({
+    Notification.ASK_LENDER:                     request_item,
+    Notification.CANCEL_AT_LENDER:               cancel_request_item,
+    Notification.TELL_LENDER_RECEIVED:           item_received,
+    Notification.TELL_LENDER_ON_LOAN:            item_checked_out,
+    Notification.TELL_LENDER_RENEWED:            item_renewed,
+    Notification.ASK_LENDER_TO_RENEW:            renew_item,
+    Notification.ASK_LENDER_LATER_DATE:          renew_item,
+    Notification.TELL_LENDER_RETURNED:           nothing,            # the way home says it
+    Notification.TELL_LENDER_ON_ITS_WAY:         item_sent_home,
+    Notification.TELL_LENDER_CLAIMED:            item_claimed,
+    Notification.TELL_LENDER_LOST:               item_lost,
+    Notification.TELL_BORROWER_SHIPPED:          item_shipped,
+    Notification.TELL_BORROWER_DECLINED:         item_request_cancelled,
+    Notification.TELL_BORROWER_RECALLED:         item_recalled,
+    Notification.TELL_BORROWER_RECALL_CANCELLED: item_recall_cancelled,
+    Notification.TELL_BORROWER_HOME:             item_received,
 })
 # fmt: on
 
@@ -178,7 +178,7 @@ def request_id(agency: str, value: str) -> Fields:
     return {"AgencyId": agency, "RequestIdentifierValue": value}
 
 
-def record_id(telling: Telling, partner: Partner) -> Fields:
+def record_id(telling: PartnerMessage, partner: Partner) -> Fields:
     """A title by the partner's own number where we know it, else by the union catalogue's."""
     if telling.local_bib_id:
         return {"BibliographicRecordIdentifier": telling.local_bib_id, "AgencyId": partner.agency}
@@ -195,36 +195,36 @@ def _message(service: str, **fields: Value) -> Message:
     return Message(service, _known(**fields))
 
 
-def _reported(telling: Telling, partner: Partner, agency: str, **what: Value) -> Message:
+def _reported(telling: PartnerMessage, partner: Partner, agency: str, **what: Value) -> Message:
     borrower = _borrower(telling, partner, agency)
     return _message("CirculationStatusChangeReported", **_copy(telling), UserId=borrower, **what)
 
 
-def _copy(telling: Telling) -> dict[str, Value]:
+def _copy(telling: PartnerMessage) -> dict[str, Value]:
     return {"ItemId": item_id(telling.item)} if telling.item else {}
 
 
-def _due(telling: Telling) -> dict[str, Value]:
+def _due(telling: PartnerMessage) -> dict[str, Value]:
     return {"DateDue": utc(calendar.end_of(telling.due))} if telling.due else {}
 
 
-def _request_id(telling: Telling) -> Fields:
+def _request_id(telling: PartnerMessage) -> Fields:
     return request_id(telling.wire_agency, telling.wire_id) if telling.wire_id else {}
 
 
-def theirs_or_ours(telling: Telling) -> Fields:
+def theirs_or_ours(telling: PartnerMessage) -> Fields:
     """The request by the lender's own number where it has one, else by ours."""
     agency, _, value = telling.their_number.partition(":")
     return request_id(agency, value) if value else _request_id(telling)
 
 
-def _borrower(telling: Telling, partner: Partner, agency: str) -> Fields:
+def _borrower(telling: PartnerMessage, partner: Partner, agency: str) -> Fields:
     if partner.user_sent == "patron" and telling.patron:
         return user_id(agency, telling.patron)
     return user_id(partner.agency, INSTITUTION.format(agency))
 
 
-def _described(telling: Telling, more: Fields) -> Fields:
+def _described(telling: PartnerMessage, more: Fields) -> Fields:
     """ItemOptionalFields: the known description of the copy, with `more`. iNCIPit and lib-ncip-client read it there."""
     title = _known(Author=telling.author, Title=telling.title)
     about = _known(CallNumber=telling.call_number, **more.get("ItemDescription", {}))  # type: ignore[arg-type]  # a structure
@@ -239,7 +239,7 @@ def _volume(volume: str) -> Fields:
     return {"ItemDescription": {"HoldingsInformation": {"UnstructuredHoldingsData": volume}}} if volume else {}
 
 
-def _shipped(telling: Telling, address: str) -> Message:
+def _shipped(telling: PartnerMessage, address: str) -> Message:
     place: Fields = {"UnstructuredAddressType": "Newline-Delimited Text", "UnstructuredAddressData": address}
     to: Fields = {"PhysicalAddress": {"UnstructuredAddress": place, "PhysicalAddressType": "Street Address"}}
     shipped = utc(telling.at)

@@ -20,8 +20,8 @@ from hkall_gateway.ncip.calls import Call, day, heard, item, refused, request_id
 from hkall_gateway.ncip.credentials import patron
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
-from hkall_gateway.rules import availability
-from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.rules.vendor_words import availability
+from hkall_gateway.rules.vocabulary import Reason
 
 BORROWED_DUE: Final = "ItemOptionalFields/DateDue"
 
@@ -108,7 +108,7 @@ async def circulation_status(call: Call) -> Said:
     if not status:
         return Trouble("Unknown Value From Known Scheme", "not a circulation status", "CirculationStatus", said)
     if named is None or named.agency != owner:
-        return refused(Why.AGENCY_NOT_OWNER if named else Why.UNKNOWN_ITEM)
+        return refused(Reason.AGENCY_NOT_OWNER if named else Reason.UNKNOWN_ITEM)
     return answer(call, await call.door.desk.set_status(SetStatus(call.by, named, status, call.inbox)))
 
 

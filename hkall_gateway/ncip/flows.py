@@ -30,14 +30,14 @@ from hkall_gateway.ncip.documents import (
     request_item,
 )
 from hkall_gateway.ncip.messages import Fields, Message
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Partner
 
 # ---- a broker: commands, in the words of its kind
 
 
-def page(telling: Telling, partner: Partner, agency: str) -> Message | None:
+def page(telling: PartnerMessage, partner: Partner, agency: str) -> Message | None:
     """The system behind the broker puts the copy on its pull list; a request that came from the broker needs no asking."""
     if theirs(telling, agency):
         return None
@@ -46,19 +46,19 @@ def page(telling: Telling, partner: Partner, agency: str) -> Message | None:
     return replace(asked, fields={**asked.fields, **kinds})
 
 
-def unpage(telling: Telling, partner: Partner, agency: str) -> Message | None:
+def unpage(telling: PartnerMessage, partner: Partner, agency: str) -> Message | None:
     """The copy need not be fetched any more."""
     return None if theirs(telling, agency) else cancel_request_item(telling, partner, agency)
 
 
-def recall_item(telling: Telling, partner: Partner, agency: str) -> Message:
+def recall_item(telling: PartnerMessage, partner: Partner, agency: str) -> Message:
     """Our copy is recalled, by the due date."""
     told = item_recalled(telling, partner, agency)
     due: Fields = {"DesiredDateDue": told.fields["DateDue"]} if "DateDue" in told.fields else {}
     return Message("RecallItem", {**{n: v for n, v in told.fields.items() if n != "DateDue"}, **due})
 
 
-def cancel_recall_item(telling: Telling, partner: Partner, agency: str) -> Message:
+def cancel_recall_item(telling: PartnerMessage, partner: Partner, agency: str) -> Message:
     """The borrower may keep our copy after all."""
     return Message("CancelRecallItem", item_recall_cancelled(telling, partner, agency).fields)
 
@@ -66,7 +66,7 @@ def cancel_recall_item(telling: Telling, partner: Partner, agency: str) -> Messa
 # ---- INN-Reach: the events of NCIP 1.0
 
 
-def item_requested(telling: Telling, partner: Partner, agency: str) -> Message | None:
+def item_requested(telling: PartnerMessage, partner: Partner, agency: str) -> Message | None:
     """The owner puts the copy aside, which NCIP 1.0 names by its barcode alone."""
     if theirs(telling, agency):
         return None
@@ -78,7 +78,7 @@ def item_requested(telling: Telling, partner: Partner, agency: str) -> Message |
     return Message("ItemRequested", {**kept, "RequestType": LOAN, "RequestScopeType": "Item"})
 
 
-def request_withdrawn(telling: Telling, partner: Partner, agency: str) -> Message | None:
+def request_withdrawn(telling: PartnerMessage, partner: Partner, agency: str) -> Message | None:
     """The copy need not be put aside any more."""
     if theirs(telling, agency):
         return None
@@ -89,7 +89,7 @@ def request_withdrawn(telling: Telling, partner: Partner, agency: str) -> Messag
     return Message("ItemRequestCancelled", {"UserId": user, "ItemId": item_id(telling.item), "RequestType": LOAN})
 
 
-def theirs(telling: Telling, agency: str) -> bool:
+def theirs(telling: PartnerMessage, agency: str) -> bool:
     """Whether the partner itself placed the request, under a number of its own, so that it need not be asked."""
     return telling.wire_agency != agency
 
@@ -97,7 +97,7 @@ def theirs(telling: Telling, agency: str) -> bool:
 # ---- OpenRS: it sends commands to both libraries and receives the events of both
 
 
-def cancelled_there(telling: Telling, partner: Partner, agency: str) -> Message:
+def cancelled_there(telling: PartnerMessage, partner: Partner, agency: str) -> Message:
     """We decline, by CancelRequestItem, which OpenRS expects for it."""
     said = item_request_cancelled(telling, partner, agency)
     return Message("CancelRequestItem", {n: v for n, v in said.fields.items() if n != "ItemOptionalFields"})
@@ -105,38 +105,38 @@ def cancelled_there(telling: Telling, partner: Partner, agency: str) -> Message:
 
 # ---- the tables
 
-_SILENT: Final[Mapping[Send, Document]] = MappingProxyType(dict.fromkeys(DOCUMENTS, nothing))
+_SILENT: Final[Mapping[Notification, Document]] = MappingProxyType(dict.fromkeys(DOCUMENTS, nothing))
 
 # fmt: off
-BROKER: Final[Mapping[Send, Document]] = MappingProxyType({
+BROKER: Final[Mapping[Notification, Document]] = MappingProxyType({
     **_SILENT,
-    Send.ASK_LENDER:                     page,
-    Send.CANCEL_AT_LENDER:               unpage,
-    Send.ASK_LENDER_TO_RENEW:            renew_item,
-    Send.ASK_LENDER_LATER_DATE:          renew_item,
-    Send.TELL_BORROWER_RECALLED:         recall_item,
-    Send.TELL_BORROWER_RECALL_CANCELLED: cancel_recall_item,
+    Notification.ASK_LENDER:                     page,
+    Notification.CANCEL_AT_LENDER:               unpage,
+    Notification.ASK_LENDER_TO_RENEW:            renew_item,
+    Notification.ASK_LENDER_LATER_DATE:          renew_item,
+    Notification.TELL_BORROWER_RECALLED:         recall_item,
+    Notification.TELL_BORROWER_RECALL_CANCELLED: cancel_recall_item,
 })
 
-INNREACH: Final[Mapping[Send, Document]] = MappingProxyType({
+INNREACH: Final[Mapping[Notification, Document]] = MappingProxyType({
     **_SILENT,
-    Send.ASK_LENDER:                     item_requested,
-    Send.CANCEL_AT_LENDER:               request_withdrawn,
-    Send.ASK_LENDER_TO_RENEW:            renew_item,
-    Send.ASK_LENDER_LATER_DATE:          renew_item,
+    Notification.ASK_LENDER:                     item_requested,
+    Notification.CANCEL_AT_LENDER:               request_withdrawn,
+    Notification.ASK_LENDER_TO_RENEW:            renew_item,
+    Notification.ASK_LENDER_LATER_DATE:          renew_item,
 })
-OPENRS: Final[Mapping[Send, Document]] = MappingProxyType({
+OPENRS: Final[Mapping[Notification, Document]] = MappingProxyType({
     **_SILENT,
-    Send.TELL_LENDER_RECEIVED:           item_received,
-    Send.TELL_LENDER_ON_LOAN:            item_checked_out,
-    Send.TELL_LENDER_ON_ITS_WAY:         item_sent_home,
-    Send.TELL_BORROWER_SHIPPED:          item_shipped,
-    Send.TELL_BORROWER_DECLINED:         cancelled_there,
-    Send.TELL_BORROWER_HOME:             item_received,
+    Notification.TELL_LENDER_RECEIVED:           item_received,
+    Notification.TELL_LENDER_ON_LOAN:            item_checked_out,
+    Notification.TELL_LENDER_ON_ITS_WAY:         item_sent_home,
+    Notification.TELL_BORROWER_SHIPPED:          item_shipped,
+    Notification.TELL_BORROWER_DECLINED:         cancelled_there,
+    Notification.TELL_BORROWER_HOME:             item_received,
 })
 # fmt: on
 
-FLOWS: Final[Mapping[str, Mapping[Send, Document]]] = MappingProxyType(
+FLOWS: Final[Mapping[str, Mapping[Notification, Document]]] = MappingProxyType(
     {"direct": DOCUMENTS, "broker": BROKER, "innreach": INNREACH, "openrs": OPENRS}
 )
 """The documents of each flow that a dialect may name."""

@@ -28,7 +28,7 @@ from hkall_gateway.ncip.lookups import versions
 from hkall_gateway.ncip.messages import NOBODY, SHAPES, Coded, Fields, Header, Message
 from hkall_gateway.ncip.problems import Trouble
 from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
-from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.store.engine.db_errors import Unavailable
 
 __all__ = ["HANDLERS", "Caller", "Door", "Peer", "Service", "authenticated", "respond"]
@@ -162,7 +162,7 @@ def _agency(message: Message, side: str) -> str:
 
 
 def _try_again() -> Trouble:
-    return problems.trouble(Why.TRY_AGAIN, "", {})
+    return problems.trouble(Reason.TRY_AGAIN, "", {})
 
 
 # ---- answering

@@ -9,8 +9,8 @@ from typing import Final
 
 from hkall_gateway.ncip.documents import item_id, record_id
 from hkall_gateway.ncip.messages import Fields, Message
-from hkall_gateway.rules.availability import UNDEFINED, Availability, availability, circulation_status
-from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vendor_words.availability import UNDEFINED, Availability, availability, circulation_status
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
 
 STATUS: Final = "Circulation Status"
@@ -37,14 +37,14 @@ class Look:
 UNSEEN: Final = Look(Shelf.UNKNOWN)
 
 
-def question(telling: Telling, partner: Partner, *, one_copy: bool) -> Fields:
+def question(telling: PartnerMessage, partner: Partner, *, one_copy: bool) -> Fields:
     """The fields of LookupItemSet for the title of a request, or, for `one_copy`, of LookupItem for its copy."""
     if one_copy:
         return {"ItemId": item_id(telling.item), "ItemElementType": [STATUS]} if telling.item else {}
     return {"BibliographicId": [{"BibliographicRecordId": record_id(telling, partner)}], "ItemElementType": [STATUS]}
 
 
-def seen(reply: Message, telling: Telling, partner: Partner, statuses: Collection[str]) -> Look:
+def seen(reply: Message, telling: PartnerMessage, partner: Partner, statuses: Collection[str]) -> Look:
     """Read a reply to the shelf check. `statuses` are those of an available copy.
 
     Another copy of the title is accepted, except if a volume is wanted (R8). Without an available copy the result is UNSEEN

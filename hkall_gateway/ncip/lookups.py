@@ -15,7 +15,7 @@ from hkall_gateway.ncip.dialects import SUPPORTED
 from hkall_gateway.ncip.documents import request_id as written_request
 from hkall_gateway.ncip.messages import Fields, Message
 from hkall_gateway.ncip.problems import UNKNOWN_AGENCY, Trouble
-from hkall_gateway.rules.vocabulary import ItemKey, Why
+from hkall_gateway.rules.vocabulary import ItemKey, Reason
 
 DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAccountDesired")
 ELIGIBILITY: Final = frozenset({"user privilege", "block or trap", "user id"})
@@ -36,11 +36,11 @@ async def lookup_user(call: Call) -> Said:
     seen = await seen_with(call, card, pin)
     if isinstance(seen, Refused):
         return seen
-    if seen.refusal and seen.refusal.why is Why.TRY_AGAIN:
+    if seen.refusal and seen.refusal.why is Reason.TRY_AGAIN:
         return seen.refusal
     if pin is not None and not seen.pin_ok:
-        return refused(Why.WRONG_PIN)
-    if seen.refusal and seen.refusal.why in {Why.UNKNOWN_BORROWER, Why.CARD_REPLACED}:
+        return refused(Reason.WRONG_PIN)
+    if seen.refusal and seen.refusal.why in {Reason.UNKNOWN_BORROWER, Reason.CARD_REPLACED}:
         return seen.refusal
     return await _told(call, seen)
 
@@ -74,7 +74,7 @@ async def lookup_item(call: Call) -> Said:
 async def _copy(call: Call, wanted: ItemKey) -> ItemSeen | Refused:
     """A copy; for a client that knows no library but ours, also another library's that we hold, by its barcode alone."""
     seen = await call.door.desk.see_item(SeeItem(call.by, wanted.barcode, wanted.agency))
-    unknown = isinstance(seen, Refused) and seen.why is Why.UNKNOWN_ITEM
+    unknown = isinstance(seen, Refused) and seen.why is Reason.UNKNOWN_ITEM
     if unknown and call.from_client and wanted.agency == call.door.agency:
         return await call.door.desk.see_item(SeeItem(call.by, wanted.barcode, ""))
     return seen

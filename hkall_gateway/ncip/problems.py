@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.ncip.messages import Message
-from hkall_gateway.rules.vocabulary import RULES, Meaning, Why
+from hkall_gateway.rules.vocabulary import RULES, Meaning, Reason
 
 _ERRORS: Final = "http://www.niso.org/ncip/v1_0/schemes/processingerrortype/"
 MESSAGING_SCHEME: Final = "http://www.niso.org/ncip/v1_0/schemes/messagingerrortype/messagingerrortype.scm"
@@ -46,7 +46,7 @@ class Row:
     `services`: service -> the type that the service's own list has for it.
     """
 
-    why: Why
+    why: Reason
     problem: str
     element: str
     sentence: str
@@ -70,7 +70,7 @@ _RECALLED: Final = MappingProxyType({"RenewItem": "Renewal Not Allowed - Item Ha
 
 _IN_USE: Final = MappingProxyType({"AcceptItem": "Cannot Accept Item", "CreateItem": "Duplicate Item"})
 
-W = Why
+W = Reason
 _WHO, _VALUES, _MISSING, _NO_SERVICE = AUTHENTICATION_FAILED, UNAUTHORIZED_VALUES, NEEDED_DATA_MISSING, UNSUPPORTED_SERVICE
 _MAY_NOT: Final = "User Ineligible To Request This Item"
 _NOT_HERE: Final = "User Ineligible To Check Out This Item"
@@ -164,7 +164,7 @@ ROWS: Final = (
 )
 # fmt: on
 
-PROBLEMS: Final[Mapping[Why, Row]] = MappingProxyType({row.why: row for row in ROWS})
+PROBLEMS: Final[Mapping[Reason, Row]] = MappingProxyType({row.why: row for row in ROWS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class Trouble:
     challenge: tuple[str, ...] = ()
 
 
-def trouble(why: Why, service: str, detail: Mapping[str, object]) -> Trouble:
+def trouble(why: Reason, service: str, detail: Mapping[str, object]) -> Trouble:
     """The Problem that says `why` in answer to `service`; `detail` fills the blanks of the sentence."""
     row = PROBLEMS[why]
     rule = RULES.get(why, "")

@@ -17,11 +17,11 @@ from hkall_gateway.ncip.codec import decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.messages import SHAPES, Message, redacted
 from hkall_gateway.ncip.profile import service_for
-from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.rules.vocabulary import Reason
 
 LOG = structlog.get_logger()
 
-UNPLACED: Final = frozenset({Why.UNKNOWN_REQUEST, Why.UNKNOWN_ITEM, Why.AGENCY_NOT_OWNER})
+UNPLACED: Final = frozenset({Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_ITEM, Reason.AGENCY_NOT_OWNER})
 """The refusals of a notification that matches no request or copy."""
 
 COMMANDS: Final = frozenset({"AcceptItem", "CheckInItem", "CheckOutItem"})
@@ -48,4 +48,4 @@ async def heard_again(door: Door, agency: str, digest: str, kept: str) -> Said:
     message = decode(kept.encode())
     caller = door.callers.get(agency) or Caller(agency, "", "partner", ())
     service = service_for(door, caller, message.service)
-    return await service.handle(Call(door, caller, message, digest)) if service else Refused(Why.NOT_SUPPORTED)
+    return await service.handle(Call(door, caller, message, digest)) if service else Refused(Reason.NOT_SUPPORTED)

@@ -10,7 +10,7 @@ from hkall_gateway.ncip.calls import Call, bib_id, day, heard, item, pickup, ref
 from hkall_gateway.ncip.credentials import patron
 from hkall_gateway.ncip.events import renewed
 from hkall_gateway.ncip.problems import NEEDED_DATA_MISSING, Trouble
-from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.rules.vocabulary import Reason
 
 # ---- requests
 
@@ -89,7 +89,7 @@ async def _renew_for_patron(call: Call) -> Said:
     if isinstance(card, Refused | Trouble):
         return card
     if copy is None:
-        return refused(Why.UNKNOWN_ITEM)
+        return refused(Reason.UNKNOWN_ITEM)
     ask = Renew(by=call.by, card=card, barcode=copy.barcode, agency=copy.agency, inbox=call.inbox)
     return answer(call, await call.door.desk.renew(ask))
 

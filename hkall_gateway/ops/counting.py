@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.rules import decline_reasons
 from hkall_gateway.rules.lifecycle import FINAL, Event, side_of
+from hkall_gateway.rules.vendor_words import decline_reasons
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.engine.database import Watch
 from hkall_gateway.store.journal_entry import Move

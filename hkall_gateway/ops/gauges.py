@@ -11,8 +11,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from hkall_gateway.edge.metrics import NAMESPACE
-from hkall_gateway.rules import calendar
-from hkall_gateway.rules.breaker import UP, Link, circuit
+from hkall_gateway.rules.circuit import UP, CircuitState, circuit
+from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.store import loading, partners, rounds
 from hkall_gateway.store.queries import worklists
@@ -99,7 +99,7 @@ def _alive(depths: Iterable[tuple[str, str, int, datetime]]) -> set[str]:
 
 
 def _lines(unit: Unit, now: datetime) -> Mapping[str, Rows]:
-    links: list[Link] = [unit.links.one(agency) for agency in unit.links.used()]
+    links: list[CircuitState] = [unit.links.one(agency) for agency in unit.links.used()]
     return {
         "partner_up": {(link.agency,): int(link.state == UP and not link.failures) for link in links},
         "partner_fault": {(link.agency,): int(bool(link.fault)) for link in links},

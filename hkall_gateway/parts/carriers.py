@@ -18,8 +18,8 @@ from hkall_gateway.ncip.our_proofs import OurProof
 from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.ops import counting
 from hkall_gateway.parts.means import Means
-from hkall_gateway.rules.local_messages import LINE
-from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.messages.local_messages import LINE
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.outbox import LOCAL, MAILED, NCIP, OutboxRow
 
@@ -50,7 +50,7 @@ def _initiator(means: Means, store: Store, house: Callable[[], House]) -> Carrie
     client = Client(post, house().agency, agreed, told, means.reactor.seconds, posts)
 
     async def tell(row: OutboxRow) -> Answer:
-        assert isinstance(row.payload, Telling)
+        assert isinstance(row.payload, PartnerMessage)
         telling, partner, look_for = await store.read(choosing.addressed, row.payload, house(), means.clock())
         if partner is None:
             return Answer("unreachable", detail="no such partner")

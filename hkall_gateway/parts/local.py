@@ -17,7 +17,7 @@ from hkall_gateway.edge.health import Health
 from hkall_gateway.edge.secrets import WrongPins
 from hkall_gateway.ncip.transport import AgentPost
 from hkall_gateway.parts.means import Means
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.sip2.last_known import LastKnown
 from hkall_gateway.sip2.retelling import Retelling
 from hkall_gateway.sip2.upstream import Login, Upstream, dialled

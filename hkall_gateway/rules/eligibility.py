@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from hkall_gateway.rules.calendar import civil
+from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.settings import Category, Policy
-from hkall_gateway.rules.study_modes import study_mode_of
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Refusal, Why
+from hkall_gateway.rules.vendor_words.study_modes import study_mode_of
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Reason, Refusal
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LocalBlocks:
     """A borrower's debts and overdue books, for the library's own thresholds.
 
     `overdue_recalls` and `long_overdue` are numbers of books; `owed_cents` is in cents of Hong Kong dollars.
@@ -23,7 +23,7 @@ class Standing:
     long_overdue: int = 0
 
 
-GOOD_STANDING = Standing()
+GOOD_STANDING = LocalBlocks()
 
 
 def category_of(borrower: Borrower, policy: Policy) -> Category | None:
@@ -38,7 +38,7 @@ def category_of(borrower: Borrower, policy: Policy) -> Category | None:
     return None
 
 
-def may_use(borrower: Borrower, policy: Policy, now: datetime, standing: Standing = GOOD_STANDING) -> Grant | Refusal:
+def may_use(borrower: Borrower, policy: Policy, now: datetime, standing: LocalBlocks = GOOD_STANDING) -> Grant | Refusal:
     """Return whether a borrower may use the service at all. Grant's facts name the category.
 
     Source: HKALL rules R2.
@@ -47,11 +47,11 @@ def may_use(borrower: Borrower, policy: Policy, now: datetime, standing: Standin
 
 
 def may_use_as(
-    category: Category | None, borrower: Borrower, policy: Policy, now: datetime, standing: Standing = GOOD_STANDING
+    category: Category | None, borrower: Borrower, policy: Policy, now: datetime, standing: LocalBlocks = GOOD_STANDING
 ) -> Grant | Refusal:
     """Return the same for a caller that has found the borrower's category already."""
     if category is None:
-        return Refusal(Why.NOT_ELIGIBLE, facts={"category": borrower.category})
+        return Refusal(Reason.NOT_ELIGIBLE, facts={"category": borrower.category})
     no = _study_mode(borrower, category, policy) or _card(borrower, now) or _threshold(standing, policy)
     return no or Grant(facts={"category": category.key})
 
@@ -65,19 +65,19 @@ def _study_mode(borrower: Borrower, category: Category, policy: Policy) -> Refus
     if mode == needed:
         return None
     if mode:
-        return Refusal(Why.NOT_ELIGIBLE_PART_TIME_SPACE, facts={"study_mode": mode.value})
+        return Refusal(Reason.NOT_ELIGIBLE_PART_TIME_SPACE, facts={"study_mode": mode.value})
     if policy.unknown_study_mode == "allow":
         return None
-    return Refusal(Why.ELIGIBILITY_UNKNOWN, facts={"study_mode": borrower.study_mode})
+    return Refusal(Reason.ELIGIBILITY_UNKNOWN, facts={"study_mode": borrower.study_mode})
 
 
 def _card(borrower: Borrower, now: datetime) -> Refusal | None:
     if borrower.expires is not None and borrower.expires < civil(now):
-        return Refusal(Why.PATRON_EXPIRED, {"expires": borrower.expires})
-    return Refusal(Why.PATRON_BLOCKED, facts={"block": "local system"}) if borrower.blocked else None
+        return Refusal(Reason.PATRON_EXPIRED, {"expires": borrower.expires})
+    return Refusal(Reason.PATRON_BLOCKED, facts={"block": "local system"}) if borrower.blocked else None
 
 
-def _threshold(standing: Standing, policy: Policy) -> Refusal | None:
+def _threshold(standing: LocalBlocks, policy: Policy) -> Refusal | None:
     block = policy.block
     if block.max_debt_cents is not None and standing.owed_cents > block.max_debt_cents:
         return _over("debt")
@@ -89,4 +89,4 @@ def _threshold(standing: Standing, policy: Policy) -> Refusal | None:
 
 
 def _over(threshold: str) -> Refusal:
-    return Refusal(Why.PATRON_BLOCKED, facts={"block": threshold})
+    return Refusal(Reason.PATRON_BLOCKED, facts={"block": threshold})

@@ -8,11 +8,11 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from hkall_gateway.rules.availability import Availability, availability
-from hkall_gateway.rules.calendar import ALWAYS_OPEN, Closures, after, civil
+from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN, Closures, after, civil
+from hkall_gateway.rules.dates.service_windows import stopped_with, suspended
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import Candidate, Grant, Holding, ItemKey, Partner, Refusal, Why
-from hkall_gateway.rules.windows import stopped_with, suspended
+from hkall_gateway.rules.vendor_words.availability import Availability, availability
+from hkall_gateway.rules.vocabulary import Candidate, Grant, Holding, ItemKey, Partner, Reason, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,28 +102,28 @@ def may_lend(
     Source: HKALL rules R1, R5, R7, R8.
     """
     if partner is None:
-        return Refusal(Why.AGENCY_NOT_ALLOWED)
+        return Refusal(Reason.AGENCY_NOT_ALLOWED)
     if not policy.lending.open:
-        return Refusal(Why.LENDING_SUSPENDED)
+        return Refusal(Reason.LENDING_SUSPENDED)
     if no := suspended("lend_request", policy, now, partner.agency):
-        return Refusal(Why.LENDING_SUSPENDED, no.detail)
+        return Refusal(Reason.LENDING_SUSPENDED, no.detail)
     if not known:
-        return Refusal(Why.UNKNOWN_TITLE)
+        return Refusal(Reason.UNKNOWN_TITLE)
     wanted = sorted((c for c in copies if not volume or c.volume == volume), key=lambda c: c.barcode)
     answers = [(c, may_leave(c, policy)) for c in wanted]
     free = next((c for c, answer in answers if isinstance(answer, Grant)), None)
     noes = [answer for _, answer in answers if isinstance(answer, Refusal)]
-    return free or next(iter(noes), Refusal(Why.NO_AVAILABLE_COPY))
+    return free or next(iter(noes), Refusal(Reason.NO_AVAILABLE_COPY))
 
 
 def may_leave(copy: Holding, policy: Policy) -> Grant | Refusal:
     """Return whether a copy's material and status allow lending to another library. Source: HKALL rules R5, R7."""
     if copy.material not in policy.materials:
-        return Refusal(Why.MATERIAL_NOT_REQUESTABLE, {"material": copy.material})
+        return Refusal(Reason.MATERIAL_NOT_REQUESTABLE, {"material": copy.material})
     if not copy.lendable:
-        return Refusal(Why.ITEM_NOT_LENDABLE)
+        return Refusal(Reason.ITEM_NOT_LENDABLE)
     free = availability(copy.status, policy.lendable_statuses) is Availability.AVAILABLE
-    return Grant() if free else Refusal(Why.NO_AVAILABLE_COPY, {"status": copy.status})
+    return Grant() if free else Refusal(Reason.NO_AVAILABLE_COPY, {"status": copy.status})
 
 
 def passed_over(
@@ -165,9 +165,9 @@ def _copy(copy: Holding, policy: Policy, volume: str) -> str:
     if volume and copy.volume != volume:
         return f"another volume: {copy.volume or 'none'}"
     match may_leave(copy, policy):
-        case Refusal(Why.MATERIAL_NOT_REQUESTABLE):
+        case Refusal(Reason.MATERIAL_NOT_REQUESTABLE):
             return f"material {copy.material}"
-        case Refusal(Why.ITEM_NOT_LENDABLE):
+        case Refusal(Reason.ITEM_NOT_LENDABLE):
             return "not lendable"
         case Refusal():
             return f"status {copy.status}"

@@ -76,7 +76,7 @@ class Event(StrEnum):
     FORCE = auto()
 
 
-class Send(StrEnum):
+class Notification(StrEnum):
     """Messages to send, in our terms. The partner's dialect says whether it has a document for one."""
 
     ASK_LENDER = auto()
@@ -120,11 +120,11 @@ class Step:
     source: Position
     event: Event
     target: Position
-    sends: tuple[Send, ...] = ()
+    sends: tuple[Notification, ...] = ()
 
 
 E = Event
-S = Send
+S = Notification
 
 # fmt: off
 TABLE: tuple[Step, ...] = (

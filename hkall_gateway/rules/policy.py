@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from hkall_gateway.rules.availability import Availability, availability
-from hkall_gateway.rules.calendar import ALWAYS_OPEN, Closures, after, civil, roll
-from hkall_gateway.rules.due import lent_until, renewed_until
-from hkall_gateway.rules.eligibility import GOOD_STANDING, Standing, category_of, may_use
-from hkall_gateway.rules.fixed import fixed
+from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN, Closures, after, civil, roll
+from hkall_gateway.rules.dates.due import lent_until, renewed_until
+from hkall_gateway.rules.dates.service_windows import over, suspended
+from hkall_gateway.rules.eligibility import GOOD_STANDING, LocalBlocks, category_of, may_use
+from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.renewals import renewal_refused
 from hkall_gateway.rules.settings import Category, Policy
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, RequestLine, Why
-from hkall_gateway.rules.windows import over, suspended
+from hkall_gateway.rules.vendor_words.availability import Availability, availability
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Reason, Refusal, Request, RequestEntry
 
 P = Position
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RequestFacts:
     """The facts about a requested title.
 
     `pickup_locations`: our pickup locations. `materials`: kinds of the title's copies. `statuses_at_home`: our own copies of
@@ -71,13 +71,13 @@ IN_BOOK_DROP = "HKALL_IN_BOOKDROP"
 
 def may_request(
     borrower: Borrower,
-    wish: Wish,
+    wish: RequestFacts,
     counts: Counts,
     policy: Policy,
     now: datetime,
     *,
     staff: bool = False,
-    standing: Standing = GOOD_STANDING,
+    standing: LocalBlocks = GOOD_STANDING,
 ) -> Grant | Refusal:
     """Return whether a title may be requested. `staff` lifts the ban on duplicates. Grant's facts flag unchecked conditions.
 
@@ -98,9 +98,9 @@ def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal
     """
     category = category_of(borrower, policy)
     if category is None:
-        return Refusal(Why.NOT_ELIGIBLE, facts={"category": borrower.category})
+        return Refusal(Reason.NOT_ELIGIBLE, facts={"category": borrower.category})
     if counts.hkall_used >= category.quota:
-        return Refusal(Why.QUOTA_HKALL, {"limit": category.quota}, {"hkall_used": counts.hkall_used})
+        return Refusal(Reason.QUOTA_HKALL, {"limit": category.quota}, {"hkall_used": counts.hkall_used})
     return _total(category, counts, policy)
 
 
@@ -116,7 +116,7 @@ def may_cancel(request: Request, policy: Policy) -> Grant | Refusal:
     again = request.attempt > 1 and not policy.cancel.in_rerequested
     if request.position in (P.NEW, P.REQUESTED) and not again:
         return Grant()
-    return Refusal(Why.TOO_LATE_TO_CANCEL, {"position": policy.labels.get(request.position, request.position)})
+    return Refusal(Reason.TOO_LATE_TO_CANCEL, {"position": policy.labels.get(request.position, request.position)})
 
 
 # ---- terminals
@@ -145,14 +145,14 @@ def pickup_last(notified_on: date, policy: Policy, closures: Closures = ALWAYS_O
     return roll(after(notified_on, days), closures, policy.pickup.last_day_closed)
 
 
-def pickup_expired(request: Request | RequestLine, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
+def pickup_expired(request: Request | RequestEntry, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
     """Return whether the last day to collect is over. Without a letter the day of arrival counts. Source: HKALL rules R14."""
     told = request.notified_on or request.received_on
     last = request.pickup_last or (told and pickup_last(told, policy, closures))
     return last is not None and civil(now) > last
 
 
-def waited_too_long(request: Request | RequestLine, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
+def waited_too_long(request: Request | RequestEntry, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
     """Return whether a book on our hold shelf was not collected in time; a check-in without a card then sends it home.
 
     Source: HKALL rules R14, R15.
@@ -171,7 +171,7 @@ def may_borrow(
     closures: Closures = ALWAYS_OPEN,
     *,
     staff: bool = False,
-    standing: Standing = GOOD_STANDING,
+    standing: LocalBlocks = GOOD_STANDING,
 ) -> Grant | Refusal:
     """Return whether this borrower may take this copy here and now, and until when. `counts` leave this request out.
 
@@ -189,7 +189,7 @@ def not_theirs(borrower: Borrower, request: Request) -> Refusal | None:
     """Return the refusal for a borrower other than the requester of a copy; None for the requester. Source: HKALL rules R13."""
     if request.patron == borrower.barcode:
         return None
-    return Refusal(Why.ON_LOAN_TO_ANOTHER if request.position is P.ON_LOAN else Why.NOT_REQUESTER)
+    return Refusal(Reason.ON_LOAN_TO_ANOTHER if request.position is P.ON_LOAN else Reason.NOT_REQUESTER)
 
 
 def loan_due(
@@ -211,10 +211,10 @@ def may_return(terminal: Terminal, policy: Policy, places: tuple[str, ...] = ())
     """
     if terminal.role == "bookdrop":
         taken = policy.bookdrop.policy == "accept_and_flag"
-        return Grant(facts={"flag": IN_BOOK_DROP}) if taken else Refusal(Why.NOT_IN_BOOK_DROP)
+        return Grant(facts={"flag": IN_BOOK_DROP}) if taken else Refusal(Reason.NOT_IN_BOOK_DROP)
     taking = any(row.checkin for row in policy.roles if row.role == terminal.role)
     here = not places or terminal.location in places
-    return Grant() if taking and here else Refusal(Why.COUNTER_ONLY, {"place": places[0] if places else ""})
+    return Grant() if taking and here else Refusal(Reason.COUNTER_ONLY, {"place": places[0] if places else ""})
 
 
 # ---- on loan
@@ -228,7 +228,7 @@ def may_renew(
     *,
     staff: bool = False,
     borrower: Borrower | None = None,
-    standing: Standing = GOOD_STANDING,
+    standing: LocalBlocks = GOOD_STANDING,
 ) -> Grant | Refusal:
     """Return whether a loan may be renewed, and until when. A renewal that would gain no day is refused.
 
@@ -236,16 +236,16 @@ def may_renew(
     """
     today = civil(now)
     if request.position is not P.ON_LOAN or request.due is None:
-        return Refusal(Why.NOT_ON_LOAN)
+        return Refusal(Reason.NOT_ON_LOAN)
     no = suspended("renew", policy, now) or _barred(borrower, standing, policy, now, staff)
     no = no or renewal_refused(request, request.due, policy, today, staff)
     if no:
         return no
     until = renewed_until(request, policy, today, closures, borrower.expires if borrower else None)
-    return Grant(until) if until > request.due else Refusal(Why.RENEWAL_DENIED, {"due": request.due}, {"latest": until})
+    return Grant(until) if until > request.due else Refusal(Reason.RENEWAL_DENIED, {"due": request.due}, {"latest": until})
 
 
-def _barred(borrower: Borrower | None, standing: Standing, policy: Policy, now: datetime, staff: bool) -> Refusal | None:
+def _barred(borrower: Borrower | None, standing: LocalBlocks, policy: Policy, now: datetime, staff: bool) -> Refusal | None:
     rule = policy.renewal.expired_or_blocked
     if borrower is None or rule == "allow" or (rule == "staff_only" and staff):
         return None
@@ -256,24 +256,24 @@ def _no(answer: Grant | Refusal) -> Refusal | None:
     return answer if isinstance(answer, Refusal) else None
 
 
-def _unfit(wish: Wish, policy: Policy) -> Refusal | None:
+def _unfit(wish: RequestFacts, policy: Policy) -> Refusal | None:
     if wish.pickup_location and wish.pickup_location not in wish.pickup_locations:
-        return Refusal(Why.PICKUP_LOCATION, {"place": ", ".join(wish.pickup_locations)})
+        return Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(wish.pickup_locations)})
     if not wish.known_title:
-        return Refusal(Why.UNKNOWN_TITLE)
+        return Refusal(Reason.UNKNOWN_TITLE)
     fit = set(wish.materials) & set(policy.materials)
-    return None if fit else Refusal(Why.MATERIAL_NOT_REQUESTABLE, facts={"materials": wish.materials})
+    return None if fit else Refusal(Reason.MATERIAL_NOT_REQUESTABLE, facts={"materials": wish.materials})
 
 
-def _doubled(wish: Wish, policy: Policy, staff: bool) -> Refusal | None:
-    return Refusal(Why.DUPLICATE_REQUEST) if wish.duplicate and policy.duplicates == "deny" and not staff else None
+def _doubled(wish: RequestFacts, policy: Policy, staff: bool) -> Refusal | None:
+    return Refusal(Reason.DUPLICATE_REQUEST) if wish.duplicate and policy.duplicates == "deny" and not staff else None
 
 
-def _at_home(wish: Wish, policy: Policy) -> Refusal | None:
+def _at_home(wish: RequestFacts, policy: Policy) -> Refusal | None:
     here = at_home(wish.statuses_at_home, policy)
     if here is Availability.UNKNOWN:
-        return Refusal(Why.AVAILABILITY_UNKNOWN) if policy.local_availability_unknown == "deny" else None
-    return Refusal(Why.AVAILABLE_LOCALLY) if here is Availability.AVAILABLE else None
+        return Refusal(Reason.AVAILABILITY_UNKNOWN) if policy.local_availability_unknown == "deny" else None
+    return Refusal(Reason.AVAILABLE_LOCALLY) if here is Availability.AVAILABLE else None
 
 
 def at_home(statuses: tuple[str, ...] | None, policy: Policy) -> Availability:
@@ -287,13 +287,13 @@ def at_home(statuses: tuple[str, ...] | None, policy: Policy) -> Availability:
     return next((one for one in (Availability.AVAILABLE, Availability.UNKNOWN) if one in found), Availability.OUT)
 
 
-def _nowhere(wish: Wish) -> Refusal | None:
+def _nowhere(wish: RequestFacts) -> Refusal | None:
     if wish.hold:
-        return Refusal(Why.HOLDS_NOT_ALLOWED)
-    return None if wish.candidates > 0 else Refusal(Why.NO_AVAILABLE_COPY)
+        return Refusal(Reason.HOLDS_NOT_ALLOWED)
+    return None if wish.candidates > 0 else Refusal(Reason.NO_AVAILABLE_COPY)
 
 
-def _unchecked(wish: Wish, policy: Policy) -> dict[str, object]:
+def _unchecked(wish: RequestFacts, policy: Policy) -> dict[str, object]:
     return {"local_check": "unknown"} if at_home(wish.statuses_at_home, policy) is Availability.UNKNOWN else {}
 
 
@@ -305,10 +305,10 @@ def _total(category: Category, counts: Counts, policy: Policy) -> Grant | Refusa
         return Grant(facts=facts)
     if total is None or counts.local_loans is None:
         unknown = facts | {"quota_check": "unknown"}
-        return Refusal(Why.QUOTA_UNKNOWN, facts=facts) if policy.quota.unknown == "deny" else Grant(facts=unknown)
+        return Refusal(Reason.QUOTA_UNKNOWN, facts=facts) if policy.quota.unknown == "deny" else Grant(facts=unknown)
     used = _books(counts.local_loans, counts, policy)
     facts |= {"left": min(left, total - used), "total": total, "used": used}
-    return Grant(facts=facts) if used < total else Refusal(Why.QUOTA_TOTAL, {"limit": total}, facts)
+    return Grant(facts=facts) if used < total else Refusal(Reason.QUOTA_TOTAL, {"limit": total}, facts)
 
 
 def _books(local: int, counts: Counts, policy: Policy) -> int:
@@ -319,13 +319,13 @@ def _books(local: int, counts: Counts, policy: Policy) -> int:
 
 def _no_counter(request: Request, terminal: Terminal, policy: Policy) -> Refusal | None:
     here = not request.pickup_location or terminal.location in ("", request.pickup_location)
-    return None if lends(terminal.role, policy) and here else Refusal(Why.COUNTER_ONLY, {"place": request.pickup_location})
+    return None if lends(terminal.role, policy) and here else Refusal(Reason.COUNTER_ONLY, {"place": request.pickup_location})
 
 
 def _not_here(request: Request) -> Refusal | None:
     if request.position is P.RECEIVED:
         return None
-    why = Why.NOT_YET_ARRIVED if request.position in BEFORE_ARRIVAL else Why.WRONG_POSITION
+    why = Reason.NOT_YET_ARRIVED if request.position in BEFORE_ARRIVAL else Reason.WRONG_POSITION
     return Refusal(why, facts={"position": request.position})
 
 
@@ -337,9 +337,9 @@ def _too_late(
     if rule == "allow" or (rule == "staff_only" and staffed):
         return None
     late = waited_too_long(request, policy, now, closures)
-    return Refusal(Why.PICKUP_EXPIRED, {"pickup_last": request.pickup_last}) if late else None
+    return Refusal(Reason.PICKUP_EXPIRED, {"pickup_last": request.pickup_last}) if late else None
 
 
 def _sent_back(request: Request, policy: Policy, staff: bool) -> Refusal | None:
     returning = request.recalled_on is not None and policy.recall.before_pickup == "return" and not staff
-    return Refusal(Why.RECALLED) if returning else None
+    return Refusal(Reason.RECALLED) if returning else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from hkall_gateway.rules.calendar import after
+from hkall_gateway.rules.dates.calendar import after
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import Position, Refusal, Request, Why
+from hkall_gateway.rules.vocabulary import Position, Reason, Refusal, Request
 
 OUT: Final = frozenset({Position.ON_LOAN, Position.SHIPPED, Position.AT_BORROWER})
 
@@ -41,23 +41,25 @@ def is_out(request: Request) -> bool:
 
 def _held_back(request: Request, policy: Policy, staff: bool) -> Refusal | None:
     if request.recalled_on is not None:
-        return Refusal(Why.RECALLED, {"due": request.due}, {"recalled_on": request.recalled_on})
+        return Refusal(Reason.RECALLED, {"due": request.due}, {"recalled_on": request.recalled_on})
     if request.lost_on is not None or request.claimed_on is not None:
-        return Refusal(Why.RENEWAL_DENIED, {"due": request.due}, {"lost_on": request.lost_on, "claimed_on": request.claimed_on})
+        return Refusal(
+            Reason.RENEWAL_DENIED, {"due": request.due}, {"lost_on": request.lost_on, "claimed_on": request.claimed_on}
+        )
     if request.renewal_sync == "denied" and not staff:
-        return Refusal(Why.RENEWAL_DENIED, {"due": request.due}, {"renewal_sync": "denied"})
+        return Refusal(Reason.RENEWAL_DENIED, {"due": request.due}, {"renewal_sync": "denied"})
     return _limit(request, policy)
 
 
 def _limit(request: Request, policy: Policy) -> Refusal | None:
     most = policy.renewal.max_count
-    return Refusal(Why.RENEWAL_LIMIT, {"limit": most, "due": request.due}) if request.renewals >= most else None
+    return Refusal(Reason.RENEWAL_LIMIT, {"limit": most, "due": request.due}) if request.renewals >= most else None
 
 
 def _outside(due: date, policy: Policy, today: date, staff: bool) -> Refusal | None:
     opens = after(due, -policy.renewal.window_days)
     if today < opens:
-        return Refusal(Why.RENEWAL_TOO_SOON, {"from": opens, "due": due})
+        return Refusal(Reason.RENEWAL_TOO_SOON, {"from": opens, "due": due})
     late = policy.renewal.overdue
     allowed = late == "allow" or (late == "staff_only" and staff)
-    return Refusal(Why.RENEWAL_OVERDUE, {"due": due}) if today > due and not allowed else None
+    return Refusal(Reason.RENEWAL_OVERDUE, {"due": due}) if today > due and not allowed else None

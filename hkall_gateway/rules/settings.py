@@ -237,7 +237,7 @@ class Lending:
 
 
 @dataclass(frozen=True, slots=True)
-class Availability:
+class AvailabilitySettings:
     """How old the list of copies used to choose a lender may be."""
 
     fresh_s: int = _key(900, "R7", "An older one is checked on the lender's shelf first, where it answers look-ups.")
@@ -361,7 +361,9 @@ class Policy:
     bookdrop: Bookdrop = field(default_factory=Bookdrop, metadata=_must("R17", "The book drop."))
     cancel: Cancel = field(default_factory=Cancel, metadata=_must("R34", "Cancellation by the patron."))
     lending: Lending = field(default_factory=Lending, metadata=_must("R1", "Lending to other libraries."))
-    availability: Availability = field(default_factory=Availability, metadata=_must("R7", "Availability at other libraries."))
+    availability: AvailabilitySettings = field(
+        default_factory=AvailabilitySettings, metadata=_must("R7", "Availability at other libraries.")
+    )
     waits: Waits = field(default_factory=Waits, metadata=_must("R11", "When staff are notified."))
     retention: Retention = field(default_factory=Retention, metadata=_must("R44", "Anonymisation and deletion."))
     labels: Mapping[str, str] = field(

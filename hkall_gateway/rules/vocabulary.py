@@ -8,7 +8,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from hkall_gateway.rules.fixed import fixed
+from hkall_gateway.rules.fast_records import fixed
 
 
 class Sensitive:
@@ -69,7 +69,7 @@ class Position(StrEnum):
     CLOSED = "CLOSED"
 
 
-class Why(StrEnum):
+class Reason(StrEnum):
     """Every reason for a refusal; `RULES` names the published rule behind it."""
 
     SERVICE_SUSPENDED = "service_suspended"
@@ -129,44 +129,44 @@ class Why(StrEnum):
     TRY_AGAIN = "try_again"
 
 
-RULES: Mapping[Why, str] = {
-    Why.SERVICE_SUSPENDED: "R1",
-    Why.UNKNOWN_BORROWER: "R2",
-    Why.CARD_REPLACED: "R2",
-    Why.WRONG_PIN: "R10",
-    Why.NOT_ELIGIBLE: "R2",
-    Why.NOT_ELIGIBLE_PART_TIME_SPACE: "R2",
-    Why.ELIGIBILITY_UNKNOWN: "R2",
-    Why.PATRON_EXPIRED: "R2",
-    Why.PATRON_BLOCKED: "R2",
-    Why.PICKUP_LOCATION: "R4",
-    Why.MATERIAL_NOT_REQUESTABLE: "R5",
-    Why.UNKNOWN_TITLE: "R7",
-    Why.AVAILABLE_LOCALLY: "R6",
-    Why.AVAILABILITY_UNKNOWN: "R6",
-    Why.NO_AVAILABLE_COPY: "R7",
-    Why.DUPLICATE_REQUEST: "R11a",
-    Why.QUOTA_HKALL: "R20",
-    Why.QUOTA_TOTAL: "R21",
-    Why.QUOTA_UNKNOWN: "R21",
-    Why.HOLDS_NOT_ALLOWED: "R22",
-    Why.NOT_REQUESTER: "R13",
-    Why.NOT_YET_ARRIVED: "R13",
-    Why.PICKUP_EXPIRED: "R14",
-    Why.COUNTER_ONLY: "R16",
-    Why.NOT_IN_BOOK_DROP: "R17",
-    Why.RENEWAL_LIMIT: "R27",
-    Why.RENEWAL_TOO_SOON: "R29",
-    Why.RENEWAL_OVERDUE: "R29",
-    Why.RENEWAL_DENIED: "R28",
-    Why.RECALLED: "R28",
-    Why.TOO_LATE_TO_CANCEL: "R34",
-    Why.ALREADY_SHIPPED: "R37",
-    Why.AGENCY_NOT_OWNER: "R23",
-    Why.NOT_OWED: "R40",
-    Why.TRANSACTION_REUSED: "R40",
-    Why.UNKNOWN_FINE: "R40",
-    Why.LENDING_SUSPENDED: "R1",
+RULES: Mapping[Reason, str] = {
+    Reason.SERVICE_SUSPENDED: "R1",
+    Reason.UNKNOWN_BORROWER: "R2",
+    Reason.CARD_REPLACED: "R2",
+    Reason.WRONG_PIN: "R10",
+    Reason.NOT_ELIGIBLE: "R2",
+    Reason.NOT_ELIGIBLE_PART_TIME_SPACE: "R2",
+    Reason.ELIGIBILITY_UNKNOWN: "R2",
+    Reason.PATRON_EXPIRED: "R2",
+    Reason.PATRON_BLOCKED: "R2",
+    Reason.PICKUP_LOCATION: "R4",
+    Reason.MATERIAL_NOT_REQUESTABLE: "R5",
+    Reason.UNKNOWN_TITLE: "R7",
+    Reason.AVAILABLE_LOCALLY: "R6",
+    Reason.AVAILABILITY_UNKNOWN: "R6",
+    Reason.NO_AVAILABLE_COPY: "R7",
+    Reason.DUPLICATE_REQUEST: "R11a",
+    Reason.QUOTA_HKALL: "R20",
+    Reason.QUOTA_TOTAL: "R21",
+    Reason.QUOTA_UNKNOWN: "R21",
+    Reason.HOLDS_NOT_ALLOWED: "R22",
+    Reason.NOT_REQUESTER: "R13",
+    Reason.NOT_YET_ARRIVED: "R13",
+    Reason.PICKUP_EXPIRED: "R14",
+    Reason.COUNTER_ONLY: "R16",
+    Reason.NOT_IN_BOOK_DROP: "R17",
+    Reason.RENEWAL_LIMIT: "R27",
+    Reason.RENEWAL_TOO_SOON: "R29",
+    Reason.RENEWAL_OVERDUE: "R29",
+    Reason.RENEWAL_DENIED: "R28",
+    Reason.RECALLED: "R28",
+    Reason.TOO_LATE_TO_CANCEL: "R34",
+    Reason.ALREADY_SHIPPED: "R37",
+    Reason.AGENCY_NOT_OWNER: "R23",
+    Reason.NOT_OWED: "R40",
+    Reason.TRANSACTION_REUSED: "R40",
+    Reason.UNKNOWN_FINE: "R40",
+    Reason.LENDING_SUSPENDED: "R1",
 }
 
 
@@ -181,7 +181,7 @@ class ItemKey(NamedTuple):
 
 
 @fixed(frozen=True, slots=True)
-class By:
+class Actor:
     """The actor of a change and its channel, for the journal and the log.
 
     `who` is a terminal, an agency, a member of staff or "timer"; `channel` is sip2, ncip, cli or timer; `message` is the code
@@ -314,7 +314,7 @@ class Request:
 
 
 @fixed(frozen=True, slots=True)
-class RequestLine:
+class RequestEntry:
     """The fields of a request that a patron's record and the checks of a borrower need, named as in `Request`."""
 
     id: str
@@ -431,7 +431,7 @@ class Grant:
 class Refusal:
     """A refusal and its reason. `detail` fills the placeholders of the text shown to people (numbers, dates, a place)."""
 
-    why: Why
+    why: Reason
     detail: Mapping[str, object] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import PatronSeen, Refused
 from hkall_gateway.desk.messages.terminal_commands import BlockCard, EnableCard
-from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.sip2.patrons import lists_of, standing
 from hkall_gateway.sip2.turns import Reply, Turn, refuse, refuse_by, reply
 
@@ -16,7 +16,7 @@ async def block(turn: Turn) -> Reply:
     """24. The card is blocked here until a terminal enables it, or staff do; the reply shows it blocked."""
     asked = turn.message
     if not asked.get("AA"):
-        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+        return refuse_by(turn, Reason.UNUSABLE_MESSAGE)
     ask = BlockCard(turn.by, asked.get("AA"), asked.get("AL"), turn.says("card_retained"))
     outcome = await turn.door.desk.block_card(ask)
     if isinstance(outcome, Refused):
@@ -28,10 +28,10 @@ async def block(turn: Turn) -> Reply:
 async def enable(turn: Turn) -> Reply:
     """26. Lifts blocks that a terminal set here; the reply shows the blocks that remain, such as the library's own."""
     if not turn.message.get("AA"):
-        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+        return refuse_by(turn, Reason.UNUSABLE_MESSAGE)
     ask = EnableCard(turn.by, turn.message.get("AA"), turn.pin)
-    outcome = Refused(Why.WRONG_PIN) if turn.pin_missing else await turn.door.desk.enable_card(ask)
-    if isinstance(outcome, Refused) and outcome.why is not Why.WRONG_PIN:
+    outcome = Refused(Reason.WRONG_PIN) if turn.pin_missing else await turn.door.desk.enable_card(ask)
+    if isinstance(outcome, Refused) and outcome.why is not Reason.WRONG_PIN:
         return refuse(turn, outcome)
     seen = await _seen(turn)
     if isinstance(outcome, Refused):  # the card is known all the same

@@ -7,8 +7,8 @@ from typing import Final
 
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay
-from hkall_gateway.rules.money import CURRENCY
-from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.rules.overdue_fine import CURRENCY
+from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.sip2.turns import Reply, Turn, dollars, refuse, refuse_by, reply
 from hkall_gateway.sip2.words import News, tell
 
@@ -24,11 +24,11 @@ async def pay(turn: Turn) -> Reply:
     asked = turn.message
     cents, fine = cents_of(asked.get("BV")), _number(asked.get("CG"))
     if not asked.get("AA") or cents is None:
-        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+        return refuse_by(turn, Reason.UNUSABLE_MESSAGE)
     if asked.get("CG").strip() and fine is None:
-        return refuse_by(turn, Why.UNKNOWN_FINE)
+        return refuse_by(turn, Reason.UNKNOWN_FINE)
     if turn.pin_missing:
-        return refuse_by(turn, Why.WRONG_PIN)
+        return refuse_by(turn, Reason.WRONG_PIN)
     said, own = asked.get("currency_type").strip(), turn.session.dialect.currency
     currency = CURRENCY if said in ("", own) else said  # the code that this make uses for our currency
     ask = Pay(turn.by, asked.get("AA"), cents, asked.get("BK").strip(), fine, currency)

@@ -13,7 +13,7 @@ import structlog
 from hkall_gateway.edge.budget import budget
 from hkall_gateway.edge.context import about
 from hkall_gateway.edge.secrets import DECOY
-from hkall_gateway.rules.vocabulary import Sensitive, Why
+from hkall_gateway.rules.vocabulary import Reason, Sensitive
 from hkall_gateway.sip2 import relay
 from hkall_gateway.sip2.cards import block, enable
 from hkall_gateway.sip2.codec import Message
@@ -68,11 +68,11 @@ async def respond(door: Door, session: Session, piece: Message | Refuse, peer: s
             answer = await _answer(turn, piece)
             line = _line(turn, answer)
         except Unavailable:  # the store has logged the reason; the terminal's screen shows "try again"
-            answer = refuse_by(turn, Why.TRY_AGAIN)
+            answer = refuse_by(turn, Reason.TRY_AGAIN)
             line = session.reply(message, turn.reply_code, answer.fields)
         except Exception:
             LOG.exception("sip2.failed", code=message.code)
-            answer = refuse_by(turn, Why.TRY_AGAIN)
+            answer = refuse_by(turn, Reason.TRY_AGAIN)
             line = session.reply(message, turn.reply_code, answer.fields)
     door.soon(partial(_note, turn, answer, door.now() - turn.now))
     return line
@@ -110,13 +110,13 @@ def _second(second: int) -> str:
 async def _answer(turn: Turn, piece: Message | Refuse) -> Reply:
     code = turn.message.code
     if turn.terminal is NOBODY and code not in BEFORE_LOGIN:
-        return refuse_by(turn, Why.LOG_IN_FIRST)
+        return refuse_by(turn, Reason.LOG_IN_FIRST)
     if code not in HANDLERS or code in turn.session.dialect.withheld:
-        return refuse_by(turn, Why.NOT_SUPPORTED)
+        return refuse_by(turn, Reason.NOT_SUPPORTED)
     if not turn.offers(code):
-        return refuse_by(turn, Why.NOT_AT_THIS_TERMINAL)
+        return refuse_by(turn, Reason.NOT_AT_THIS_TERMINAL)
     if isinstance(piece, Refuse) and code not in ASKS_NOTHING:
-        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+        return refuse_by(turn, Reason.UNUSABLE_MESSAGE)
     if turn.message.get("AD") and code not in ASKS_NO_PIN:
         return await _with_pin(turn)
     return await relay.answer(turn, HANDLERS[code])
@@ -126,7 +126,7 @@ async def _with_pin(turn: Turn) -> Reply:
     """The answer to a message that brings a PIN. After too many wrong ones not even a right one is looked at."""
     guesses = turn.door.guesses
     if guesses.shut(turn.ways, turn.now):
-        return refuse_by(turn, Why.TOO_MANY_WRONG_PINS)
+        return refuse_by(turn, Reason.TOO_MANY_WRONG_PINS)
     answer = await relay.answer(turn, HANDLERS[turn.message.code])
     if _found_wrong(answer):
         guesses.count(turn.ways, turn.now)
@@ -137,7 +137,7 @@ async def _with_pin(turn: Turn) -> Reply:
 
 def _found_wrong(answer: Reply) -> bool:
     """Whether the PIN was checked and is wrong, by the refusal or by the record of a known card."""
-    return answer.wrong_pin or (answer.no is not None and answer.no.why is Why.WRONG_PIN)
+    return answer.wrong_pin or (answer.no is not None and answer.no.why is Reason.WRONG_PIN)
 
 
 def _note(turn: Turn, answer: Reply, took: timedelta) -> None:
@@ -188,7 +188,7 @@ async def _log_in(turn: Turn) -> Reply:
         return reply(turn, {"ok": "1"})
     LOG.warning("sip2.login_refused", login=row.login, reason=reason, peer=turn.peer)
     turn.session.counters[STRUCK_OUT] += turn.session.strike()
-    return refuse_by(turn, Why.LOG_IN_FIRST)
+    return refuse_by(turn, Reason.LOG_IN_FIRST)
 
 
 def _log_in_beyond(turn: Turn) -> None:

@@ -7,8 +7,8 @@ from typing import Final
 
 from hkall_gateway.desk.messages.results import LoanLine, Refused
 from hkall_gateway.desk.messages.terminal_commands import Held, Hold, HoldMode
-from hkall_gateway.rules.calendar import civil, end_of
-from hkall_gateway.rules.vocabulary import Position, Why
+from hkall_gateway.rules.dates.calendar import civil, end_of
+from hkall_gateway.rules.vocabulary import Position, Reason
 from hkall_gateway.sip2.codec import Value
 from hkall_gateway.sip2.patrons import LISTINGS, line_text
 from hkall_gateway.sip2.turns import Reply, Turn, refuse, refuse_by, reply
@@ -32,9 +32,9 @@ async def hold(turn: Turn) -> Reply:
     """16. AB names the title by a copy of ours, else AJ by its name or its number in the union catalogue."""
     asked = turn.message
     if asked.get("hold_mode") not in MODES or not asked.get("AA") or not (asked.get("AB") or asked.get("AJ")):
-        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+        return refuse_by(turn, Reason.UNUSABLE_MESSAGE)
     if turn.pin_missing:
-        return refuse_by(turn, Why.WRONG_PIN)
+        return refuse_by(turn, Reason.WRONG_PIN)
     mode, news = MODES[asked.get("hold_mode")]
     outcome = await turn.door.desk.hold(await asked_hold(turn, mode))
     return refuse(turn, outcome) if isinstance(outcome, Refused) else _held(turn, outcome, news)

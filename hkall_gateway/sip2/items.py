@@ -9,9 +9,9 @@ from typing import Final
 from hkall_gateway.desk.messages.commands import SeeItem
 from hkall_gateway.desk.messages.results import ItemSeen, Refused
 from hkall_gateway.desk.messages.terminal_commands import NoteProperties
-from hkall_gateway.rules.availability import circulation_status
-from hkall_gateway.rules.calendar import civil, end_of, start_of
-from hkall_gateway.rules.vocabulary import Position, Why
+from hkall_gateway.rules.dates.calendar import civil, end_of, start_of
+from hkall_gateway.rules.vendor_words.availability import circulation_status
+from hkall_gateway.rules.vocabulary import Position, Reason
 from hkall_gateway.sip2.turns import Reply, Turn, refuse, refuse_by, reply
 
 P = Position
@@ -90,7 +90,7 @@ async def item_status_update(turn: Turn) -> Reply:
     """20. Stores a copy's item properties (CH), which 18 and 10 return. 1 is "stored"."""
     asked = turn.message
     if not asked.get("AB"):
-        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+        return refuse_by(turn, Reason.UNUSABLE_MESSAGE)
     outcome = await turn.door.desk.note_properties(NoteProperties(turn.by, asked.get("AB"), asked.get("CH")))
     if isinstance(outcome, Refused):
         return refuse(turn, outcome, CH=asked.get("CH"))

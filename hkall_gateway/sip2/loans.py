@@ -10,8 +10,8 @@ from typing import Final
 from hkall_gateway.desk.messages.commands import CheckIn, CheckOut, Renew, SeeItem, SeePatron
 from hkall_gateway.desk.messages.results import CheckedIn, CheckedOut, ItemSeen, Outcome, Refused, Renewed
 from hkall_gateway.desk.messages.terminal_commands import AllRenewed, RenewAll
-from hkall_gateway.rules.calendar import civil
-from hkall_gateway.rules.vocabulary import Why
+from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.vocabulary import Reason
 from hkall_gateway.sip2.codec import Value
 from hkall_gateway.sip2.turns import Reply, Turn, dollars, refuse, refuse_by, reply
 from hkall_gateway.sip2.words import News, say, tell
@@ -49,11 +49,11 @@ async def check_out(turn: Turn) -> Reply:
     """12. With BI the terminal could not finish a check-in: the loan goes on. Source: SIP2 2.00, cancel."""
     asked = turn.message
     if not (asked.get("AA") and asked.get("AB")):
-        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+        return refuse_by(turn, Reason.UNUSABLE_MESSAGE)
     if turn.says("BI"):
         return await _undo_return(turn)
     if turn.pin_missing and not turn.no_block:
-        return refuse_by(turn, Why.WRONG_PIN)
+        return refuse_by(turn, Reason.WRONG_PIN)
     outcome = await turn.door.desk.check_out(_checkout(turn))
     return _lent(turn, outcome) if isinstance(outcome, CheckedOut) else refuse(turn, outcome, **_fee(turn, outcome))
 
@@ -87,7 +87,7 @@ def _lent(turn: Turn, out: CheckedOut) -> Reply:
 
 def _fee(turn: Turn, outcome: Outcome) -> dict[str, Value]:
     """Returns the fee fields of a refusal: amount, type (04 overdue) and currency. Source: SIP2 2.00, fee acknowledged."""
-    if not isinstance(outcome, Refused) or outcome.why is not Why.FEE_NOT_ACKNOWLEDGED:
+    if not isinstance(outcome, Refused) or outcome.why is not Reason.FEE_NOT_ACKNOWLEDGED:
         return {}
     return {"BT": "04", "BH": turn.session.dialect.currency, "BV": str(outcome.detail.get("fee", ""))}
 
@@ -123,7 +123,7 @@ async def check_in(turn: Turn) -> Reply:
     """10. With BI the terminal could not finish a checkout: the loan never was. Source: SIP2 2.00, cancel."""
     asked = turn.message
     if not asked.get("AB"):
-        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+        return refuse_by(turn, Reason.UNUSABLE_MESSAGE)
     if turn.says("BI"):
         return await _undo_loan(turn)
     happened = turn.happened("return_date", "transaction_date")
@@ -138,7 +138,7 @@ async def check_in(turn: Turn) -> Reply:
 def _not_out(turn: Turn, outcome: Outcome) -> dict[str, Value]:
     """Returns the refusal of a copy that is not on loan, for makes that want the strip resensitized without a staff alert."""
     plain = turn.session.dialect.no_checkin == "resensitize"
-    if not plain or not isinstance(outcome, Refused) or outcome.why not in (Why.NOT_ON_LOAN, Why.UNKNOWN_ITEM):
+    if not plain or not isinstance(outcome, Refused) or outcome.why not in (Reason.NOT_ON_LOAN, Reason.UNKNOWN_ITEM):
         return {}
     return {"resensitize": "Y", "alert": "N", "CL": "", "CV": ""}
 
@@ -213,9 +213,9 @@ async def renew(turn: Turn) -> Reply:
     """30. AB identifies the book, or AJ if AB is missing; if both are given, AB counts."""
     asked = turn.message
     if not (asked.get("AA") and (asked.get("AB") or asked.get("AJ"))):
-        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+        return refuse_by(turn, Reason.UNUSABLE_MESSAGE)
     if turn.pin_missing:
-        return refuse_by(turn, Why.WRONG_PIN)
+        return refuse_by(turn, Reason.WRONG_PIN)
     outcome = await turn.door.desk.renew(_renewal(turn))
     if isinstance(outcome, Renewed):
         return _renewed(turn, outcome)
@@ -224,7 +224,7 @@ async def renew(turn: Turn) -> Reply:
 
 def _due_still(outcome: Outcome) -> date | None:
     """The due date of a loan that was not renewed; none where it is a loan no more."""
-    return outcome.due if isinstance(outcome, Refused) and outcome.why is not Why.NOT_ON_LOAN else None
+    return outcome.due if isinstance(outcome, Refused) and outcome.why is not Reason.NOT_ON_LOAN else None
 
 
 def _renewal(turn: Turn) -> Renew:
@@ -254,9 +254,9 @@ async def renew_all(turn: Turn) -> Reply:
     """66. Every loan is listed in BM or in BN, and AF gives the reason for each entry in BN."""
     asked = turn.message
     if not asked.get("AA"):
-        return refuse_by(turn, Why.UNUSABLE_MESSAGE)
+        return refuse_by(turn, Reason.UNUSABLE_MESSAGE)
     if turn.pin_missing:
-        return refuse_by(turn, Why.WRONG_PIN)
+        return refuse_by(turn, Reason.WRONG_PIN)
     outcome = await turn.door.desk.renew_all(RenewAll(turn.by, asked.get("AA"), turn.pin, turn.says("BO")))
     return refuse(turn, outcome) if isinstance(outcome, Refused) else _all_renewed(turn, outcome)
 

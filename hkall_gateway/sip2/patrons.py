@@ -9,7 +9,7 @@ from typing import Final
 
 from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import ChargeLine, Had, LoanLine, PatronSeen
-from hkall_gateway.rules.vocabulary import Position, Why
+from hkall_gateway.rules.vocabulary import Position, Reason
 from hkall_gateway.sip2.codec import Message, Value
 from hkall_gateway.sip2.last_known import Standing
 from hkall_gateway.sip2.turns import Reply, Turn, dollars, reply
@@ -90,7 +90,7 @@ Source: SIP2 2.00, patron status.
 REQUESTS: Final = frozenset({"AS", "CD"})
 """The lists of requests whose item the patron does not have yet."""
 
-STRANGERS: Final = frozenset({Why.UNKNOWN_BORROWER, Why.CARD_REPLACED, Why.TRY_AGAIN})
+STRANGERS: Final = frozenset({Reason.UNKNOWN_BORROWER, Reason.CARD_REPLACED, Reason.TRY_AGAIN})
 """Refusals without a patron record to show."""
 
 POSITIONS: Final = 14
@@ -185,7 +185,7 @@ def what_is_unknown(turn: Turn, told: Standing, language: str) -> list[str]:
 
 
 def _is_unknown(seen: PatronSeen) -> bool:
-    return seen.refusal is not None and seen.refusal.why is Why.TRY_AGAIN
+    return seen.refusal is not None and seen.refusal.why is Reason.TRY_AGAIN
 
 
 def _marks(seen: PatronSeen) -> str:
@@ -197,7 +197,7 @@ def _marks(seen: PatronSeen) -> str:
 
 def _texts(turn: Turn, seen: PatronSeen, lists: Lists, language: str) -> tuple[str, ...]:
     texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
-    texts += [say(Why.WRONG_PIN, language, {})] if seen.pin_ok is False else []
+    texts += [say(Reason.WRONG_PIN, language, {})] if seen.pin_ok is False else []
     texts += texts_of(turn, lists, language) if _trusted(turn, seen) else []
     return tuple(texts)
 
@@ -243,7 +243,7 @@ def _known(seen: PatronSeen) -> bool:
 
 
 def _blocked(seen: PatronSeen) -> bool:
-    return seen.refusal is not None and seen.refusal.why is Why.PATRON_BLOCKED
+    return seen.refusal is not None and seen.refusal.why is Reason.PATRON_BLOCKED
 
 
 def _full(seen: PatronSeen) -> bool:

@@ -15,8 +15,8 @@ import structlog
 
 from hkall_gateway.desk.messages.results import Had, Whose
 from hkall_gateway.desk.ports import Unreachable
-from hkall_gateway.rules.local_messages import LocalMessage, LocalSend
-from hkall_gateway.rules.vocabulary import Position, Why
+from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend
+from hkall_gateway.rules.vocabulary import Position, Reason
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, body_of, decode
 from hkall_gateway.sip2.dialects import Dialect
 from hkall_gateway.sip2.holds import MODES, asked_hold
@@ -69,7 +69,7 @@ async def _copy(turn: Turn, beyond: Beyond, handler: Handler) -> Reply:
     if whose is Whose.THEIRS:
         return await _passed_on(turn, beyond)
     if whose is Whose.EITHER:
-        return refuse_by(turn, Why.AMBIGUOUS_ITEM)
+        return refuse_by(turn, Reason.AMBIGUOUS_ITEM)
     if whose is Whose.LENT:
         return await _told_to_both(turn, beyond, handler)
     return await handler(turn)
@@ -186,9 +186,9 @@ def _without_them(turn: Turn, ours: Reply) -> Reply:
     A card that is in no file of ours may still be one of its patrons, and a PIN that is not in our file may be right.
     """
     told, language = turn.last_known(known=ours.fields.get("BL") == "Y"), turn.language()
-    stranger = ours.no is not None and ours.no.why is Why.UNKNOWN_BORROWER
+    stranger = ours.no is not None and ours.no.why is Reason.UNKNOWN_BORROWER
     if stranger or (turn.pin and ours.fields.get("CQ") != "Y"):
-        ours = replace(refuse_by(turn, Why.TRY_AGAIN), wrong_pin=ours.wrong_pin and told.pin != "Y")
+        ours = replace(refuse_by(turn, Reason.TRY_AGAIN), wrong_pin=ours.wrong_pin and told.pin != "Y")
     elif turn.pin:
         told = replace(told, pin="Y")
     unknown = [*what_is_unknown(turn, told, language), tell(News.ILS_AWAY, language), tell(News.OWED_UNKNOWN_NOW, language)]
@@ -335,13 +335,13 @@ async def _passed_on(turn: Turn, beyond: Beyond) -> Reply:
     code, desk, barcode = turn.message.code, turn.door.desk, turn.message.get("AB")
     waits = code in CHANGES_A_COPY and await desk.copy_waits(barcode)
     if waits and not await desk.put_off(barcode):
-        return refuse_by(turn, Why.TRY_AGAIN)
+        return refuse_by(turn, Reason.TRY_AGAIN)
     try:
         theirs = await _exchanged(turn, beyond, _asked(turn))
     except (HungUp, Unanswered):
-        return await _may_be_done(turn) if code in UNSURE else refuse_by(turn, Why.TRY_AGAIN)
+        return await _may_be_done(turn) if code in UNSURE else refuse_by(turn, Reason.TRY_AGAIN)
     except Unreachable:
-        return refuse_by(turn, Why.TRY_AGAIN)
+        return refuse_by(turn, Reason.TRY_AGAIN)
     if waits and theirs[2:3] == b"1":
         await desk.local_system_answered(barcode, turn.by)
     return Reply({}, body=theirs)
@@ -351,7 +351,7 @@ async def _may_be_done(turn: Turn) -> Reply:
     code = turn.message.code
     LOG.warning("sip2.ils_did_not_answer", code=code)
     await turn.door.desk.tell_local_system_later(_message(turn, UNSURE[code]), turn.by)
-    return _with_text(refuse_by(turn, Why.TRY_AGAIN), tell(News.NO_ANSWER, turn.language()))
+    return _with_text(refuse_by(turn, Reason.TRY_AGAIN), tell(News.NO_ANSWER, turn.language()))
 
 
 async def _reached(turn: Turn, beyond: Beyond) -> bytes | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.desk.ports import Unreachable
-from hkall_gateway.rules.local_messages import LocalMessage, LocalSend
+from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode
 from hkall_gateway.sip2.fields import date18
 from hkall_gateway.sip2.items import NO_COPY, OUT

@@ -16,8 +16,8 @@ from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.guesses import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.edge.soon import at_once
-from hkall_gateway.rules.calendar import end_of
-from hkall_gateway.rules.vocabulary import By, Sensitive, Why
+from hkall_gateway.rules.dates.calendar import end_of
+from hkall_gateway.rules.vocabulary import Actor, Reason, Sensitive
 from hkall_gateway.sip2.codec import Message, Value
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.fields import TAGS, date18, parse_date18
@@ -151,9 +151,9 @@ class Turn:
         return SHAPES[self.message.code].reply
 
     @property
-    def by(self) -> By:
+    def by(self) -> Actor:
         """The actor for the desk: the terminal's login, or its address without a login."""
-        return By(self.terminal.login or self.peer, "sip2", self.message.code, self.corr)
+        return Actor(self.terminal.login or self.peer, "sip2", self.message.code, self.corr)
 
     @property
     def place(self) -> Place:
@@ -280,16 +280,16 @@ def refuse(turn: Turn, outcome: object, **said: Value) -> Reply:
     return reply(turn, {**_negative(turn, outcome.why), **known, **said, "AF": (words,)}, outcome)
 
 
-def _negative(turn: Turn, why: Why) -> Mapping[str, Value]:
+def _negative(turn: Turn, why: Reason) -> Mapping[str, Value]:
     """Returns a refusal's fields beside its reason. If the state is unknown now, BL and CQ are as last known, not "invalid"."""
     said = NEGATIVE.get(turn.reply_code, {})
-    if why is not Why.TRY_AGAIN or "BL" not in said:
+    if why is not Reason.TRY_AGAIN or "BL" not in said:
         return said
     told = turn.last_known(known=False)
     return {**said, "BL": told.valid, "CQ": told.pin}
 
 
-def refuse_by(turn: Turn, why: Why) -> Reply:
+def refuse_by(turn: Turn, why: Reason) -> Reply:
     """Returns the negative reply for a reason found in the message itself and not by the desk."""
     return refuse(turn, Refused(why))
 

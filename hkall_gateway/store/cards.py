@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
 
-from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import CARD_BLOCKS, HOLDINGS, PROPERTIES
 from hkall_gateway.store.unit import Unit
@@ -17,7 +17,7 @@ def is_blocked(unit: Unit, card: str) -> bool:
     return unit.execute(select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == card)).first() is not None
 
 
-def block(unit: Unit, card: str, text: str, now: datetime, by: By, *, retained: bool) -> bool:
+def block(unit: Unit, card: str, text: str, now: datetime, by: Actor, *, retained: bool) -> bool:
     """Block a card; False if it was blocked already.
 
     `text` is the terminal's reason. `retained`: the terminal kept the card.
@@ -30,7 +30,7 @@ def block(unit: Unit, card: str, text: str, now: datetime, by: By, *, retained: 
     return True
 
 
-def lift(unit: Unit, card: str, now: datetime, by: By) -> bool:
+def lift(unit: Unit, card: str, now: datetime, by: Actor) -> bool:
     """Lift a terminal's block; False if there was none."""
     lifted = unit.execute(delete(CARD_BLOCKS).where(CARD_BLOCKS.c.card == card)).rowcount > 0
     if lifted:
@@ -44,7 +44,7 @@ def properties_of(unit: Unit, item: ItemKey) -> str:
     return str(row["text"]) if row else ""
 
 
-def note_properties(unit: Unit, item: ItemKey, text: str, now: datetime, by: By) -> None:
+def note_properties(unit: Unit, item: ItemKey, text: str, now: datetime, by: Actor) -> None:
     """Record a terminal's item properties for this copy; replaces earlier ones."""
     row = {"text": text, "who": by.who, "at": now}
     if unit.execute(update(PROPERTIES).where(*_this(item)).values(**row)).rowcount == 0:

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import func, insert, select, update
 
-from hkall_gateway.rules.money import CURRENCY
-from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.rules.overdue_fine import CURRENCY
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store.patrons import Charged
 from hkall_gateway.store.tables import FINES, IS_UNPAID, PAYMENTS
 from hkall_gateway.store.unit import Unit
@@ -18,7 +18,7 @@ from hkall_gateway.store.unit import Unit
 OVERDUE = "overdue"
 
 
-def charge(unit: Unit, request: Request, kind: str, cents: int, rule: str, now: datetime, by: By) -> int:
+def charge(unit: Unit, request: Request, kind: str, cents: int, rule: str, now: datetime, by: Actor) -> int:
     """Charge the patron for the request, in cents of Hong Kong dollars; return the charge's number."""
     row = {
         "request": request.id,
@@ -56,13 +56,13 @@ def unsettled(unit: Unit) -> tuple[Charged, ...]:
     return _found(unit, IS_UNPAID)
 
 
-def take(unit: Unit, fine: Charged, cents: int, now: datetime, by: By) -> None:
+def take(unit: Unit, fine: Charged, cents: int, now: datetime, by: Actor) -> None:
     """Record a payment of `cents` towards a charge."""
     _change(unit, fine, paid_cents=fine.paid_cents + cents)
     unit.note(_about(unit, fine), "PAY", {"fine": fine.id, "cents": cents}, now, by, "R40")
 
 
-def let_off(unit: Unit, fine: Charged, cents: int, reason: str, now: datetime, by: By) -> None:
+def let_off(unit: Unit, fine: Charged, cents: int, reason: str, now: datetime, by: Actor) -> None:
     """Waive `cents` of a charge."""
     _change(unit, fine, waived_cents=fine.waived_cents + cents)
     unit.note(_about(unit, fine), "WAIVE", {"fine": fine.id, "cents": cents, "because": reason}, now, by, "R40")
@@ -75,7 +75,7 @@ def payment_known(unit: Unit, card: str, who: str, transaction_id: str) -> tuple
     return (row["cents"], row["outcome"]) if row else None
 
 
-def keep_payment(unit: Unit, card: str, transaction_id: str, cents: int, outcome: str, now: datetime, by: By) -> None:
+def keep_payment(unit: Unit, card: str, transaction_id: str, cents: int, outcome: str, now: datetime, by: Actor) -> None:
     """Record a payment with its outcome."""
     row = {"patron": card, "who": by.who, "transaction_id": transaction_id, "cents": cents, "currency": CURRENCY}
     unit.execute(insert(PAYMENTS).values(**row, at=now, outcome=outcome))

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, delete, exists, select, update
 
 from hkall_gateway.rules.replaced_cards import KnownCards, PatronRow, Replacements, replacements
-from hkall_gateway.rules.vocabulary import By
+from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store import patrons
 from hkall_gateway.store.cards import about_card, is_blocked
 from hkall_gateway.store.engine.compiled import CompiledStatement
@@ -95,7 +95,7 @@ def forget_former_cards_of(unit: Unit, load_before: int) -> None:
 # ---- one person
 
 
-def replace_cards(unit: Unit, present: Mapping[str, str], now: datetime, by: By) -> None:
+def replace_cards(unit: Unit, present: Mapping[str, str], now: datetime, by: Actor) -> None:
     """Replace cards (former -> present, a person's latest last) together with all records of their owners.
 
     The patron row loaded under the latest card is kept under the present one.
@@ -106,7 +106,7 @@ def replace_cards(unit: Unit, present: Mapping[str, str], now: datetime, by: By)
     unit.execute(delete(PATRONS).where(PATRONS.c.barcode.in_(list(present))))
 
 
-def follow_card(unit: Unit, former: str, present: str, now: datetime, by: By) -> None:
+def follow_card(unit: Unit, former: str, present: str, now: datetime, by: Actor) -> None:
     """Replace a card that the local system reports as replaced; the loaded patron row is kept under the new number until the
     next load names it.
     """
@@ -115,7 +115,7 @@ def follow_card(unit: Unit, former: str, present: str, now: datetime, by: By) ->
         unit.execute(update(PATRONS).where(PATRONS.c.barcode == former).values(barcode=present))
 
 
-def replace_card(unit: Unit, former: str, present: str, now: datetime, by: By) -> None:
+def replace_card(unit: Unit, former: str, present: str, now: datetime, by: Actor) -> None:
     """Move a person's requests, money, letters and blocks from the former card to the present one.
 
     The journal keeps its lines; they are found by both numbers. A block moves too, because only staff can judge its reason.
@@ -150,7 +150,7 @@ def _move_block(unit: Unit, former: str, present: str) -> None:
     unit.execute(delete(CARD_BLOCKS).where(of_former) if there else update(CARD_BLOCKS).where(of_former).values(card=present))
 
 
-def _remember(unit: Unit, former: str, present: str, now: datetime, by: By) -> None:
+def _remember(unit: Unit, former: str, present: str, now: datetime, by: Actor) -> None:
     """Point every former card directly at the present one, however many replacements lie between."""
     unit.execute(delete(FORMER_CARDS).where(F.card == present))
     unit.execute(update(FORMER_CARDS).where(F.present == former).values(present=present))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hkall_gateway.rules.fixed import fixed
-from hkall_gateway.rules.vocabulary import By, Request
+from hkall_gateway.rules.fast_records import fixed
+from hkall_gateway.rules.vocabulary import Actor, Request
 
 
 @fixed(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Move:
     outcome: str
     partner: str
     patron: str
-    by: By
+    by: Actor
     before: Request | None = None
     after: Request | None = None
 

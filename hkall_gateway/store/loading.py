@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, delete, func, select, update
 
-from hkall_gateway.rules.vocabulary import Borrower, By, Holding, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request, Sensitive, Side
 from hkall_gateway.store import former_cards
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import CLOSURES, HOLDINGS, JOBS, PATRONS
@@ -108,7 +108,7 @@ def write_patrons(
     number: int,
     present: Mapping[str, str],
     now: datetime,
-    by: By,
+    by: Actor,
     columns: Collection[str] | None = None,
 ) -> None:
     """Write patrons as `write`, and replace their former cards in the same unit of work.
@@ -165,7 +165,7 @@ def write_closures(unit: Unit, days: Sequence[tuple[str, date, str]]) -> None:
         unit.execute(CLOSURES.insert(), [{"agency": a, "day": day, "reason": why} for a, day, why in days])
 
 
-def write_opening(unit: Unit, requests: Sequence[Request], agency: str, now: datetime, by: By) -> int:
+def write_opening(unit: Unit, requests: Sequence[Request], agency: str, now: datetime, by: Actor) -> int:
     """Insert requests that were open when the gateway was introduced, except existing ones; return the number of new ones."""
     fresh = [r for r in requests if unit.request(r.id) is None]
     for request in fresh:

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, true, update
 
-from hkall_gateway.rules.breaker import Link
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.local_messages import LINE, LocalMessage, LocalSend
-from hkall_gateway.rules.records import from_json, to_json
-from hkall_gateway.rules.tidings import Letter, Telling
+from hkall_gateway.rules.circuit import CircuitState
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.json_records import from_json, to_json
+from hkall_gateway.rules.messages.local_messages import LINE, LocalMessage, LocalSend
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
 from hkall_gateway.store.engine.compiled import CompiledStatement, adding
 from hkall_gateway.store.engine.locks import try_lines
 from hkall_gateway.store.partner_circuit import link_of
@@ -24,7 +24,7 @@ from hkall_gateway.store.tables import ATTEMPTS, IS_DEAD, IS_WAITING, OUTBOX
 WAITING = ("waiting", "unsure")
 NCIP, MAILED, LOCAL = "ncip", "mail", "ils"
 """Kinds of rows: a document to a partner, a letter, a message to the library's own system."""
-Payload = Telling | Letter | LocalMessage
+Payload = PartnerMessage | PatronNotice | LocalMessage
 UNSETTLED = (*WAITING, "dead")
 _INDEXED: Final = {"waiting": IS_WAITING, "unsure": IS_WAITING, "dead": IS_DEAD}
 """The partial indexes that find unsettled rows."""
@@ -42,7 +42,7 @@ class OutboxRow:
 
     id: int
     kind: str
-    send: Send | LocalSend
+    send: Notification | LocalSend
     recipient: str
     line: str
     request: str
@@ -69,7 +69,7 @@ class Newer(Exception):
     """A row written by a newer version of the program: an unknown kind of message, or an unknown field."""
 
 
-def _always(_link: Link, _under_way: int) -> int:
+def _always(_link: CircuitState, _under_way: int) -> int:
     return 1_000_000
 
 
@@ -79,7 +79,7 @@ class Outbox:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def put(self, send: Send | LocalSend, payload: Payload, corr: str, now: datetime) -> None:
+    def put(self, send: Notification | LocalSend, payload: Payload, corr: str, now: datetime) -> None:
         """Queue a message; it leaves after the commit of this unit, when the courier next looks."""
         kind, recipient, request = _way(payload)
         _PUT.write(
@@ -140,7 +140,7 @@ class Outbox:
         ours = try_lines(self._connection, [line for line, _ in found])
         return self._with_room([link for link in links if link.agency in ours], room, now)
 
-    def _with_room(self, links: Iterable[Link], room: Room, now: datetime) -> list[tuple[str, int]]:
+    def _with_room(self, links: Iterable[CircuitState], room: Room, now: datetime) -> list[tuple[str, int]]:
         under_way = self.under_way(now)
         rooms = ((link.agency, room(link, under_way.get(link.agency, 0))) for link in links)
         return [(line, most) for line, most in rooms if most > 0]
@@ -297,7 +297,7 @@ def _way(payload: Payload) -> tuple[str, str, str]:
     """Return the kind, the recipient and the ordering key of a message."""
     if isinstance(payload, LocalMessage):
         return LOCAL, LINE, payload.ordering_key
-    if isinstance(payload, Letter):
+    if isinstance(payload, PatronNotice):
         return MAILED, payload.patron, payload.request
     return NCIP, payload.partner, payload.request
 
@@ -322,10 +322,10 @@ def _row(found: Any, claimed: int = 0) -> OutboxRow:
     return OutboxRow(**kept, send=send, payload=payload, state=state, attempts=found["attempts"] + claimed)
 
 
-def _told(found: Any) -> tuple[Send | LocalSend, Payload]:
+def _told(found: Any) -> tuple[Notification | LocalSend, Payload]:
     """Return the kind of message and its payload. Raises Newer."""
     try:
-        kind = LocalSend if found["kind"] == LOCAL else Send
+        kind = LocalSend if found["kind"] == LOCAL else Notification
         return kind(found["send"]), from_json(found["payload"])
     except (KeyError, TypeError, ValueError):
         raise Newer(f"row {found['id']} of the outbox was written by a newer version of this program") from None

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
-from hkall_gateway.rules.breaker import UP, Link
+from hkall_gateway.rules.circuit import UP, CircuitState
 from hkall_gateway.store.engine.compiled import CompiledStatement, changing
 from hkall_gateway.store.tables import IS_USED, LINKS
 
@@ -37,11 +37,11 @@ class Links:
         """Return the agencies to which messages were ever sent, at most MOST, by name."""
         return tuple(row["agency"] for row in _USED.rows(self._connection))
 
-    def one(self, agency: str) -> Link:
+    def one(self, agency: str) -> CircuitState:
         """Return the channel to one partner."""
-        return next((link_of(*cells) for cells in _ONE.cells(self._connection, of=agency)), Link(agency))
+        return next((link_of(*cells) for cells in _ONE.cells(self._connection, of=agency)), CircuitState(agency))
 
-    def keep(self, link: Link) -> None:
+    def keep(self, link: CircuitState) -> None:
         """Store the state of a channel."""
         _KEEP.write(self._connection, was_agency=link.agency, **{f"new_{name}": getattr(link, name) for name in _KEPT})
 
@@ -58,6 +58,6 @@ def link_of(
     heard_at: datetime | None,
     rests_until: datetime | None,
     fault: str | None,
-) -> Link:
+) -> CircuitState:
     """Make a channel of its columns, in the order of HOW; all are None for a recipient missing from the directory."""
-    return Link(agency, state or UP, failures or 0, down_since, heard_at, rests_until, fault or "")
+    return CircuitState(agency, state or UP, failures or 0, down_since, heard_at, rests_until, fault or "")

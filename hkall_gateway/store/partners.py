@@ -9,8 +9,8 @@ from statistics import fmean
 
 from sqlalchemy import and_, bindparam, case, func, or_, select
 
-from hkall_gateway.rules.breaker import DOWN, Link
-from hkall_gateway.rules.calendar import after, civil
+from hkall_gateway.rules.circuit import DOWN, CircuitState
+from hkall_gateway.rules.dates.calendar import after, civil
 from hkall_gateway.rules.lenders import Record
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.store.engine.compiled import CompiledStatement
@@ -106,7 +106,7 @@ def _closed_soon(unit: Unit, agency: str, today: date) -> frozenset[date]:
     return frozenset(row["day"] for row in rows)
 
 
-def _down_too_long(link: Link, now: datetime) -> bool:
+def _down_too_long(link: CircuitState, now: datetime) -> bool:
     return link.state == DOWN and link.down_since is not None and now - link.down_since >= DOWN_TOO_LONG
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, bindparam, or_, select, text
 
-from hkall_gateway.rules.vocabulary import Borrower, Position, RequestLine, Sensitive
+from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sensitive
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import CARD_BLOCKS, FINES, IS_OPEN, PATRONS, REQUESTS
 
@@ -41,7 +41,7 @@ class Known:
     """All data of one card. `borrower` is None for an unknown card; lines and charges are oldest first."""
 
     borrower: Borrower | None = None
-    lines: list[RequestLine] = field(default_factory=list)
+    lines: list[RequestEntry] = field(default_factory=list)
     charges: list[Charged] = field(default_factory=list)
 
 
@@ -50,7 +50,7 @@ def borrower(connection: Connection, card: str) -> Borrower | None:
     return next(map(_borrower, _PATRON.cells(connection, card=card)), None)
 
 
-def lines(connection: Connection, card: str) -> tuple[RequestLine, ...]:
+def lines(connection: Connection, card: str) -> tuple[RequestEntry, ...]:
     """Return a patron's requests and loans that have not ended, oldest first."""
     return tuple(map(_line, _LINES.cells(connection, card=card)))
 
@@ -79,7 +79,7 @@ _BORROWER: Final = tuple(f.name for f in fields(Borrower))
 _HUSHED: Final = tuple(_BORROWER.index(name) for name in ("name", "name_zh", "email", "pin_hash"))
 POSITIONS: Final = {position.value: position for position in Position}
 """Positions by the text in the column."""
-_POSITION: Final = [f.name for f in fields(RequestLine)].index("position")
+_POSITION: Final = [f.name for f in fields(RequestEntry)].index("position")
 _CARD: Final = [f.name for f in fields(Charged)].index("patron")
 
 # A card is blocked by its library, as last loaded, or by a terminal here.
@@ -96,7 +96,7 @@ def _patrons_of(of: Of) -> CompiledStatement:
 
 
 def _lines_of(of: Of, *also: ColumnElement[Any]) -> CompiledStatement:
-    columns = (REQUESTS.c[f.name] for f in fields(RequestLine))
+    columns = (REQUESTS.c[f.name] for f in fields(RequestEntry))
     asked = select(*columns, *also).where(of(REQUESTS.c.patron), IS_OPEN)
     return CompiledStatement(asked.order_by(REQUESTS.c.placed_at, REQUESTS.c.id))
 
@@ -147,9 +147,9 @@ def _borrower(cells: list[Any]) -> Borrower:
     return Borrower(*cells)
 
 
-def _line(cells: list[Any]) -> RequestLine:
+def _line(cells: list[Any]) -> RequestEntry:
     cells[_POSITION] = POSITIONS[cells[_POSITION]]
-    return RequestLine(*cells)
+    return RequestEntry(*cells)
 
 
 def _charge(cells: Sequence[Any]) -> Charged:

@@ -11,13 +11,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from hkall_gateway.rules import lifecycle
-from hkall_gateway.rules.letters import letter, occasion, rests
-from hkall_gateway.rules.lifecycle import FIRST, STAGES, Event, Send
-from hkall_gateway.rules.records import to_json
-from hkall_gateway.rules.tidings import ABOUT_THE_CHOSEN, is_letter, telling
+from hkall_gateway.rules.lifecycle import FIRST, STAGES, Event, Notification
+from hkall_gateway.rules.messages.json_records import to_json
+from hkall_gateway.rules.messages.letters import letter, occasion, rests
+from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, is_letter, partner_message
 from hkall_gateway.rules.vocabulary import (
+    Actor,
     BadStep,
-    By,
     Candidate,
     ItemKey,
     LostRace,
@@ -67,7 +67,7 @@ class Unit(Overview):
         self,
         connection: Connection,
         new_id: Callable[[], str],
-        silent: frozenset[Send] = frozenset(),
+        silent: frozenset[Notification] = frozenset(),
         listen: Callable[[Sequence[Move]], None] = nobody_listens,
     ) -> None:
         super().__init__(connection)
@@ -78,7 +78,7 @@ class Unit(Overview):
 
     # ---- changes
 
-    def open(self, request: Request, now: datetime, by: By) -> Request:
+    def open(self, request: Request, now: datetime, by: Actor) -> Request:
         """Create a request, with its first position, and a number if it has none. The only place that inserts a request."""
         if request.position not in FIRST[request.side] and by.channel not in {"import", "world"}:
             raise BadStep(f"{request.side}: a request is not born {request.position}")
@@ -96,7 +96,7 @@ class Unit(Overview):
         """Return whether the life cycle has this step from the request's position."""
         return lifecycle.can(request.side, request.position, event)
 
-    def advance(self, request: Request, event: Event, now: datetime, by: By, rule: str = "", **facts: Any) -> Request:
+    def advance(self, request: Request, event: Event, now: datetime, by: Actor, rule: str = "", **facts: Any) -> Request:
         """Take a step of the life cycle: changes position and `facts`, writes the journal, and queues the step's messages.
 
         Raises BadStep if the table has no such step, LostRace if another unit moved the request first.
@@ -109,26 +109,26 @@ class Unit(Overview):
             self._tell(send, request, after, now, by)
         return after
 
-    def force(self, request: Request, position: Position, now: datetime, by: By, reason: str) -> Request:
+    def force(self, request: Request, position: Position, now: datetime, by: Actor, reason: str) -> Request:
         """Move a request by hand on behalf of staff, from any position to any; sends no message."""
         return self._change(request, Event.FORCE.name, now, by, position=position, moved_at=now, reason=reason)
 
-    def amend(self, request: Request, now: datetime, by: By, rule: str = "", **facts: Any) -> Request:
+    def amend(self, request: Request, now: datetime, by: Actor, rule: str = "", **facts: Any) -> Request:
         """Change fields outside the life cycle: a longer wait, a flag. Never the position."""
         return self._change(request, "AMEND", now, by, rule, position=request.position, **facts)
 
-    def note(self, request: Request, event: str, facts: Mapping[str, Any], now: datetime, by: By, rule: str = "") -> None:
+    def note(self, request: Request, event: str, facts: Mapping[str, Any], now: datetime, by: Actor, rule: str = "") -> None:
         """Write a line of the journal about a fact stored elsewhere: money, or a message that came too late."""
         self._note(request, event, request.position, rule, "ok", to_json(shown(facts)), now, by)
 
-    def tell(self, send: Send, request: Request, now: datetime, by: By, before: Request | None = None) -> None:
+    def tell(self, send: Notification, request: Request, now: datetime, by: Actor, before: Request | None = None) -> None:
         """Queue a message that is not part of a step, such as a withdrawn attempt.
 
         `before`: the request as its patron knows it.
         """
         self._tell(send, before or request, request, now, by)
 
-    def refuse(self, refusal: Refusal, now: datetime, by: By, request: Request | None = None, patron: str = "") -> None:
+    def refuse(self, refusal: Refusal, now: datetime, by: Actor, request: Request | None = None, patron: str = "") -> None:
         """Write a refusal and its rule into the journal."""
         about = request or replace(BLANK, patron=patron)
         self._note(
@@ -210,7 +210,7 @@ class Unit(Overview):
 
     # ---- private
 
-    def _change(self, before: Request, event: str, now: datetime, by: By, rule: str = "", **facts: Any) -> Request:
+    def _change(self, before: Request, event: str, now: datetime, by: Actor, rule: str = "", **facts: Any) -> Request:
         """Write the changed fields, if the request is still in its position, and a line of the journal about it."""
         changed = news(before, facts)
         values = {"new_" + name: value for name, value in _written(before, changed).items()}
@@ -229,7 +229,7 @@ class Unit(Overview):
         outcome: str,
         detail: str,
         now: datetime,
-        by: By,
+        by: Actor,
         before: Request | None = None,
     ) -> None:
         target = about.position if about.id else ""
@@ -249,15 +249,15 @@ class Unit(Overview):
         both = (before, about if before else None)
         self.moves.append(Move(about.id, event, source, target, rule, outcome, about.partner, about.patron, by, *both))
 
-    def _tell(self, send: Send, before: Request, after: Request, now: datetime, by: By) -> None:
+    def _tell(self, send: Notification, before: Request, after: Request, now: datetime, by: Actor) -> None:
         if is_letter(send):
             self._write_letter(send, before, after, now, by)
             return
-        about = before if send is Send.CANCEL_AT_LENDER else after
+        about = before if send is Notification.CANCEL_AT_LENDER else after
         chosen = self.chosen(about) if send in ABOUT_THE_CHOSEN else None
-        self.outbox.put(send, telling(send, about, now, chosen), by.corr, now)
+        self.outbox.put(send, partner_message(send, about, now, chosen), by.corr, now)
 
-    def _write_letter(self, send: Send, before: Request, after: Request, now: datetime, by: By) -> None:
+    def _write_letter(self, send: Notification, before: Request, after: Request, now: datetime, by: Actor) -> None:
         """Write one letter per occasion, even if the step is repeated."""
         if send in self._silent or not after.patron or rests(send, after):
             return
@@ -274,7 +274,7 @@ class Unit(Overview):
             self.outbox.put(send, letter(send, after, before, now, notice), by.corr, now)
 
 
-_BY = tuple(f.name for f in fields(By))
+_BY = tuple(f.name for f in fields(Actor))
 _OPEN = adding(REQUESTS, *NAMES, "stage")
 _JOURNAL = adding(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
 

@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, text
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.lab import setup
-from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store import instances, revisions, schema
 from hkall_gateway.store.backup import postgres as postgres_backup
 from hkall_gateway.store.backup import sqlite as sqlite_backup
@@ -121,7 +121,7 @@ def known(unit: Unit) -> None:
 
 def placed(unit: Unit, position: Position = Position.CLOSED) -> Request:
     made = Request("", Side.BORROWING, position, "Dune", "b1", partner="CUHK", patron=CARD)
-    return unit.open(made, now(), By("test", "world"))
+    return unit.open(made, now(), Actor("test", "world"))
 
 
 def erase(site: Site) -> None:
@@ -176,7 +176,7 @@ def test_the_numbers_of_new_rows_go_on(site: Site, tmp_path: Path) -> None:
     site.do(placed)
     site.done("backup", str(tmp_path / "copy"))
     site.done("restore", str(tmp_path / "copy"), "--force")
-    site.do(lambda unit: unit.note(unit.request("R1"), "SEEN", {}, now(), By("test", "world")))
+    site.do(lambda unit: unit.note(unit.request("R1"), "SEEN", {}, now(), Actor("test", "world")))
     assert [event for event in site.do(_events) if event in {"OPEN", "RESTORED", "SEEN"}] == ["OPEN", "RESTORED", "SEEN"]
 
 
@@ -276,7 +276,7 @@ def test_an_archive_that_was_put_back_loses_them_again(in_file: Site, tmp_path: 
 def _long_ago(unit: Unit) -> None:
     old = now() - timedelta(days=400)
     made = Request("", Side.BORROWING, Position.CLOSED, "Dune", "b1", partner="CUHK", patron=CARD, placed_at=old, moved_at=old)
-    unit.open(made, old, By("test", "world"))
+    unit.open(made, old, Actor("test", "world"))
 
 
 def test_under_another_key_nothing_is_restored(site: Site, tmp_path: Path) -> None:
@@ -497,7 +497,7 @@ def test_killed_in_the_middle_it_leaves_the_old_database_or_the_new_one(site: Si
 
 
 def _numbered(unit: Unit, number: str) -> None:
-    unit.open(Request(number, Side.BORROWING, Position.CLOSED, "Dune", "b1", partner="CUHK"), now(), By("test", "world"))
+    unit.open(Request(number, Side.BORROWING, Position.CLOSED, "Dune", "b1", partner="CUHK"), now(), Actor("test", "world"))
 
 
 def _kill_a_restore(site: Site, copy: Path, after_s: float) -> None:

@@ -18,8 +18,8 @@ from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
 from hkall_gateway.lab import setup
 from hkall_gateway.library import house_of, make_unit
-from hkall_gateway.rules.keys import names_of
-from hkall_gateway.rules.vocabulary import RULES, By, Position, Request, Side, Why
+from hkall_gateway.rules.rule_index import names_of
+from hkall_gateway.rules.vocabulary import RULES, Actor, Position, Reason, Request, Side
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.former_cards import replace_card
@@ -92,8 +92,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     setup.furnish(path, setup.environment(PORTS), folder / "patrons.csv", folder / "holdings.csv")
     store = opened(path)
     for request in STANDING:
-        store.now(Unit.open, request, OPENED, By("world", "world"))
-    store.now(replace_card, "UG-OLD", "UG", OPENED, By("world", "world"))
+        store.now(Unit.open, request, OPENED, Actor("world", "world"))
+    store.now(replace_card, "UG-OLD", "UG", OPENED, Actor("world", "world"))
     store.close()
     return path
 
@@ -120,7 +120,7 @@ def explained(config: Path, words: str) -> Mapping[str, Any]:
 class Row:
     """A reason, a question to which it is the answer, and one fact that must be among those told, with its source."""
 
-    why: Why
+    why: Reason
     words: str
     fact: str
     source: str
@@ -135,64 +135,64 @@ JUNE = "--at 2017-06-06T00:00+08:00"
 
 # fmt: off
 ROWS = (
-    Row(Why.SERVICE_SUSPENDED,            f"request --patron UG --bib b1 {JUNE}",              "category",       "snapshot"),
-    Row(Why.UNKNOWN_BORROWER,             f"request --patron NOBODY --bib b1 {NOW}",           "card NOBODY",    "snapshot"),
-    Row(Why.CARD_REPLACED,                f"request --patron UG-OLD --bib b1 {NOW}",           "card UG-OLD",    "our record"),
-    Row(Why.NOT_ELIGIBLE,                 f"request --patron ALUMNI --bib b1 {NOW}",           "category",       "snapshot"),
-    Row(Why.NOT_ELIGIBLE_PART_TIME_SPACE, f"request --patron PART --bib b1 {NOW}",             "study_mode",     "snapshot"),
-    Row(Why.ELIGIBILITY_UNKNOWN,          f"request --patron MODE --bib b1 {NOW}",             "study_mode",     "snapshot"),
-    Row(Why.PATRON_EXPIRED,               f"request --patron GONE --bib b1 {NOW}",             "expires",        "snapshot"),
-    Row(Why.PATRON_BLOCKED,               f"request --patron BLOCKED --bib b1 {NOW}",          "blocked",        "snapshot"),
-    Row(Why.PICKUP_LOCATION,              f"request --patron UG --bib b1 --pickup LAW {NOW}",  "category",       "snapshot"),
-    Row(Why.MATERIAL_NOT_REQUESTABLE,     f"request --patron UG --bib film {NOW}",             "copy CUHK/F1",   "snapshot"),
-    Row(Why.UNKNOWN_TITLE,                f"request --patron UG --bib none {NOW}",             "title none",     "snapshot"),
-    Row(Why.AVAILABLE_LOCALLY,            f"request --patron UG --bib home {NOW}",             "copy HKU/K1",    "snapshot"),
-    Row(Why.NO_AVAILABLE_COPY,            f"request --patron UG --bib out {NOW}",              "copy CUHK/O1",   "snapshot"),
-    Row(Why.HOLDS_NOT_ALLOWED,            f"request --patron UG --bib out --hold {NOW}",       "copy CUHK/O1",   "snapshot"),
-    Row(Why.DUPLICATE_REQUEST,            f"request --patron UG --bib again {NOW}"     ,      "hkall_used",     "our record"),
-    Row(Why.QUOTA_HKALL,                  f"request --patron FIFTEEN --bib b1 {NOW}",          "hkall_used",     "our record"),
-    Row(Why.QUOTA_TOTAL,                  f"request --patron FULL --bib b1 {NOW}",             "local_loans",    "snapshot"),
-    Row(Why.QUOTA_UNKNOWN,                f"request --patron UNSURE --bib b1 {NOW}",           "total_quota",    "snapshot"),
-    Row(Why.NOT_REQUESTER,                f"borrow --patron FULL --item W1 {NOW}",             "patron",         "our record WAITING"),
-    Row(Why.NOT_YET_ARRIVED,              f"borrow --patron UG --item T1 {NOW}",               "position",       "our record COMING"),
-    Row(Why.PICKUP_EXPIRED,               f"borrow --patron UG --item W1 --role selfcheck --at {LATER}", "pickup_last", "our record WAITING"),
-    Row(Why.COUNTER_ONLY,                 f"borrow --patron UG --item W1 --role bookdrop {NOW}", "position",     "our record WAITING"),
-    Row(Why.AMBIGUOUS_ITEM,               f"borrow --patron FULL --item SAME {NOW}",           "position",       "our record OTHER"),
-    Row(Why.UNKNOWN_ITEM,                 f"borrow --patron UG --item NONE {NOW}",             "copy NONE",      "our record"),
-    Row(Why.ON_LOAN_TO_ANOTHER,           f"borrow --patron FULL --item L1 {NOW}",             "patron",         "our record ON-LOAN"),
-    Row(Why.WRONG_POSITION,               f"borrow --patron UG --item G1 {NOW}",               "position",       "our record GOING"),
-    Row(Why.NOT_ON_LOAN,                  f"renew --item W1 {NOW}",                            "position",       "our record WAITING"),
-    Row(Why.RENEWAL_TOO_SOON,             "renew --item L1 --at 2017-03-08T23:59:59+08:00",    "due",            "our record ON-LOAN"),
-    Row(Why.RENEWAL_OVERDUE,              "renew --item L1 --at 2017-03-17T00:00:00+08:00",    "due",            "our record ON-LOAN"),
-    Row(Why.RENEWAL_LIMIT,                f"renew --item L3 {NOW}",                            "renewals",       "our record TWICE"),
-    Row(Why.RENEWAL_DENIED,               f"renew --item L4 {NOW}",                            "lost_on",        "our record LOST"),
-    Row(Why.RECALLED,                     f"renew --item L2 {NOW}",                            "recalled_on",    "our record RECALLED"),
-    Row(Why.AGENCY_NOT_OWNER,             f"recall --item CUHK/L1 --by LU {NOW}",              "position",       "our record ON-LOAN"),
+    Row(Reason.SERVICE_SUSPENDED,            f"request --patron UG --bib b1 {JUNE}",              "category",       "snapshot"),
+    Row(Reason.UNKNOWN_BORROWER,             f"request --patron NOBODY --bib b1 {NOW}",           "card NOBODY",    "snapshot"),
+    Row(Reason.CARD_REPLACED,                f"request --patron UG-OLD --bib b1 {NOW}",           "card UG-OLD",    "our record"),
+    Row(Reason.NOT_ELIGIBLE,                 f"request --patron ALUMNI --bib b1 {NOW}",           "category",       "snapshot"),
+    Row(Reason.NOT_ELIGIBLE_PART_TIME_SPACE, f"request --patron PART --bib b1 {NOW}",             "study_mode",     "snapshot"),
+    Row(Reason.ELIGIBILITY_UNKNOWN,          f"request --patron MODE --bib b1 {NOW}",             "study_mode",     "snapshot"),
+    Row(Reason.PATRON_EXPIRED,               f"request --patron GONE --bib b1 {NOW}",             "expires",        "snapshot"),
+    Row(Reason.PATRON_BLOCKED,               f"request --patron BLOCKED --bib b1 {NOW}",          "blocked",        "snapshot"),
+    Row(Reason.PICKUP_LOCATION,              f"request --patron UG --bib b1 --pickup LAW {NOW}",  "category",       "snapshot"),
+    Row(Reason.MATERIAL_NOT_REQUESTABLE,     f"request --patron UG --bib film {NOW}",             "copy CUHK/F1",   "snapshot"),
+    Row(Reason.UNKNOWN_TITLE,                f"request --patron UG --bib none {NOW}",             "title none",     "snapshot"),
+    Row(Reason.AVAILABLE_LOCALLY,            f"request --patron UG --bib home {NOW}",             "copy HKU/K1",    "snapshot"),
+    Row(Reason.NO_AVAILABLE_COPY,            f"request --patron UG --bib out {NOW}",              "copy CUHK/O1",   "snapshot"),
+    Row(Reason.HOLDS_NOT_ALLOWED,            f"request --patron UG --bib out --hold {NOW}",       "copy CUHK/O1",   "snapshot"),
+    Row(Reason.DUPLICATE_REQUEST,            f"request --patron UG --bib again {NOW}"     ,      "hkall_used",     "our record"),
+    Row(Reason.QUOTA_HKALL,                  f"request --patron FIFTEEN --bib b1 {NOW}",          "hkall_used",     "our record"),
+    Row(Reason.QUOTA_TOTAL,                  f"request --patron FULL --bib b1 {NOW}",             "local_loans",    "snapshot"),
+    Row(Reason.QUOTA_UNKNOWN,                f"request --patron UNSURE --bib b1 {NOW}",           "total_quota",    "snapshot"),
+    Row(Reason.NOT_REQUESTER,                f"borrow --patron FULL --item W1 {NOW}",             "patron",         "our record WAITING"),
+    Row(Reason.NOT_YET_ARRIVED,              f"borrow --patron UG --item T1 {NOW}",               "position",       "our record COMING"),
+    Row(Reason.PICKUP_EXPIRED,               f"borrow --patron UG --item W1 --role selfcheck --at {LATER}", "pickup_last", "our record WAITING"),
+    Row(Reason.COUNTER_ONLY,                 f"borrow --patron UG --item W1 --role bookdrop {NOW}", "position",     "our record WAITING"),
+    Row(Reason.AMBIGUOUS_ITEM,               f"borrow --patron FULL --item SAME {NOW}",           "position",       "our record OTHER"),
+    Row(Reason.UNKNOWN_ITEM,                 f"borrow --patron UG --item NONE {NOW}",             "copy NONE",      "our record"),
+    Row(Reason.ON_LOAN_TO_ANOTHER,           f"borrow --patron FULL --item L1 {NOW}",             "patron",         "our record ON-LOAN"),
+    Row(Reason.WRONG_POSITION,               f"borrow --patron UG --item G1 {NOW}",               "position",       "our record GOING"),
+    Row(Reason.NOT_ON_LOAN,                  f"renew --item W1 {NOW}",                            "position",       "our record WAITING"),
+    Row(Reason.RENEWAL_TOO_SOON,             "renew --item L1 --at 2017-03-08T23:59:59+08:00",    "due",            "our record ON-LOAN"),
+    Row(Reason.RENEWAL_OVERDUE,              "renew --item L1 --at 2017-03-17T00:00:00+08:00",    "due",            "our record ON-LOAN"),
+    Row(Reason.RENEWAL_LIMIT,                f"renew --item L3 {NOW}",                            "renewals",       "our record TWICE"),
+    Row(Reason.RENEWAL_DENIED,               f"renew --item L4 {NOW}",                            "lost_on",        "our record LOST"),
+    Row(Reason.RECALLED,                     f"renew --item L2 {NOW}",                            "recalled_on",    "our record RECALLED"),
+    Row(Reason.AGENCY_NOT_OWNER,             f"recall --item CUHK/L1 --by LU {NOW}",              "position",       "our record ON-LOAN"),
 )
 
-NEVER_ASKED: Mapping[Why, str] = {
-    Why.WRONG_PIN:            "explain asks for no PIN",
-    Why.LOG_IN_FIRST:         "a terminal's",
-    Why.UNUSABLE_MESSAGE:     "a terminal's or a partner's",
-    Why.NOT_THEIR_COPY:       "a partner's",
-    Why.NOT_SUPPORTED:        "a terminal's or a partner's",
-    Why.NOT_AT_THIS_TERMINAL: "a terminal's",
-    Why.TOO_MANY_WRONG_PINS:  "a terminal's or a partner's",
-    Why.TRY_AGAIN:            "a line is down",
-    Why.AVAILABILITY_UNKNOWN: "a local system that cannot be asked; explain reads what was loaded",
-    Why.NOT_IN_BOOK_DROP:     "a return's",
-    Why.UNKNOWN_REQUEST:      "a cancellation's, or a partner's",
-    Why.TOO_LATE_TO_CANCEL:   "a cancellation's",
-    Why.ALREADY_SHIPPED:      "a lender's",
-    Why.AGENCY_NOT_ALLOWED:   "a partner's",
-    Why.ITEM_NOT_LENDABLE:    "a partner's wish",
-    Why.LENDING_SUSPENDED:    "a partner's wish",
-    Why.FEE_NOT_ACKNOWLEDGED: "a terminal's, until its patron agrees; explain says yes, and what it costs",
-    Why.NOT_OWED:             "a payment's",
-    Why.TRANSACTION_REUSED:   "a payment's",
-    Why.UNKNOWN_FINE:         "a payment's",
-    Why.REASON_NEEDED:        "a deed's",
-    Why.WRONG_DATE:           "a deed's",
+NEVER_ASKED: Mapping[Reason, str] = {
+    Reason.WRONG_PIN:            "explain asks for no PIN",
+    Reason.LOG_IN_FIRST:         "a terminal's",
+    Reason.UNUSABLE_MESSAGE:     "a terminal's or a partner's",
+    Reason.NOT_THEIR_COPY:       "a partner's",
+    Reason.NOT_SUPPORTED:        "a terminal's or a partner's",
+    Reason.NOT_AT_THIS_TERMINAL: "a terminal's",
+    Reason.TOO_MANY_WRONG_PINS:  "a terminal's or a partner's",
+    Reason.TRY_AGAIN:            "a line is down",
+    Reason.AVAILABILITY_UNKNOWN: "a local system that cannot be asked; explain reads what was loaded",
+    Reason.NOT_IN_BOOK_DROP:     "a return's",
+    Reason.UNKNOWN_REQUEST:      "a cancellation's, or a partner's",
+    Reason.TOO_LATE_TO_CANCEL:   "a cancellation's",
+    Reason.ALREADY_SHIPPED:      "a lender's",
+    Reason.AGENCY_NOT_ALLOWED:   "a partner's",
+    Reason.ITEM_NOT_LENDABLE:    "a partner's wish",
+    Reason.LENDING_SUSPENDED:    "a partner's wish",
+    Reason.FEE_NOT_ACKNOWLEDGED: "a terminal's, until its patron agrees; explain says yes, and what it costs",
+    Reason.NOT_OWED:             "a payment's",
+    Reason.TRANSACTION_REUSED:   "a payment's",
+    Reason.UNKNOWN_FINE:         "a payment's",
+    Reason.REASON_NEEDED:        "a deed's",
+    Reason.WRONG_DATE:           "a deed's",
 }
 """Reasons to which none of the five questions leads, and whose they are."""
 # fmt: on
@@ -212,7 +212,7 @@ def test_every_no_names_its_rule_its_facts_with_source_and_age_and_the_keys_that
 
 
 def test_every_reason_is_explained_here_or_is_none_of_these_questions() -> None:
-    assert {row.why for row in ROWS} | NEVER_ASKED.keys() == set(Why)
+    assert {row.why for row in ROWS} | NEVER_ASKED.keys() == set(Reason)
     assert len({row.why for row in ROWS}) == len(ROWS)
 
 

@@ -18,7 +18,7 @@ from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.lab import setup
 from hkall_gateway.library import house_of, make_unit
-from hkall_gateway.rules.vocabulary import By
+from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.outbox import Attempt
@@ -38,7 +38,7 @@ def config(tmp_path: Path) -> Path:
     engine = open_engine(site.database.url)
     store = Immediate(engine, make_unit(house))
     store.now(Unit.write_partners, [p.plain() for p in site.partners])
-    wish = RequestTitle(By("test", "ncip"), "P0001", "b0001", placed_by="X", placed_id="d-1")
+    wish = RequestTitle(Actor("test", "ncip"), "P0001", "b0001", placed_by="X", placed_id="d-1")
 
     def place(unit: Unit) -> None:
         borrowing.request_title(unit, wish, BorrowerFacts(unit.patron("P0001"), "snapshot"), house, now())

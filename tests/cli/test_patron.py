@@ -21,7 +21,7 @@ from hkall_gateway.cli.site import Site
 from hkall_gateway.cli.work.opening import open_site
 from hkall_gateway.clock import now
 from hkall_gateway.lab import setup
-from hkall_gateway.rules.vocabulary import By, Partner, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store import fines, quarantine
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
@@ -31,7 +31,7 @@ from hkall_gateway.store.unit import Unit
 from tests.store.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 
 PORTS = setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
-STAFF = By("mei", "cli", "test")
+STAFF = Actor("mei", "cli", "test")
 KEPT = "[retention]\nanonymise_days = 0\nmessages_days = 0\n"
 ERASE = ("erase", CARD, "--reason", "asked by letter", "--yes")
 
@@ -92,7 +92,7 @@ def placed(unit: Unit, position: Position, **facts: Any) -> Request:
     made = Request(
         "", Side.BORROWING, position, "Dune", "b1", partner="CUHK", patron=CARD, placed_at=old, moved_at=old, **facts
     )
-    return unit.open(made, old, By("test", "world"))
+    return unit.open(made, old, Actor("test", "world"))
 
 
 # ---- export
@@ -276,7 +276,7 @@ def test_what_is_written_after_the_look_is_forgotten_too(config: Path, monkeypat
     do(config, known)
 
     def refuse() -> None:
-        do(config, lambda unit: unit.refuse(Refusal(Why.UNKNOWN_TITLE), now(), STAFF, patron=CARD))
+        do(config, lambda unit: unit.refuse(Refusal(Reason.UNKNOWN_TITLE), now(), STAFF, patron=CARD))
 
     with open_as(config, monkeypatch) as site:
         done = CliRunner().invoke(main, ["patron", *ERASE], obj=interrupted(site, refuse, forgetting.forget))

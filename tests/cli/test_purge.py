@@ -16,7 +16,7 @@ from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.desk.rounds import begin
 from hkall_gateway.lab import bulk, setup
-from hkall_gateway.rules.vocabulary import By
+from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store import fines
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
@@ -24,7 +24,7 @@ from hkall_gateway.store.tables import REQUESTS
 from hkall_gateway.store.unit import Unit
 
 PORTS = setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
-STAFF = By("mei", "cli", "test")
+STAFF = Actor("mei", "cli", "test")
 MANY = bulk.Plenty(requests=20, lines=3, days=1000)
 OWED = bulk.at(MANY, 0, now()).id
 

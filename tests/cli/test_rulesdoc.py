@@ -7,8 +7,8 @@ from functools import cache
 import pytest
 
 from hkall_gateway.cli.rulesdoc import rules_page
-from hkall_gateway.rules.keys import choices
-from hkall_gateway.rules.published import PUBLISHED
+from hkall_gateway.rules.published_rules import PUBLISHED
+from hkall_gateway.rules.rule_index import choices
 from hkall_gateway.rules.vocabulary import RULES
 
 

@@ -16,15 +16,15 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.lab import setup
 from hkall_gateway.library import house_of, make_unit
-from hkall_gateway.rules import calendar
-from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Side
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
 from hkall_gateway.store import rounds
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 
 PORTS = setup.Ports()
 P = Position
-WORLD = By("test", "world")
+WORLD = Actor("test", "world")
 
 
 def today() -> date:

@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 from hkall_gateway.config.docs import describe, describe_policy
-from hkall_gateway.rules.published import PUBLISHED
+from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.settings import Category, FineFree, Policy, Role, Window
 
 

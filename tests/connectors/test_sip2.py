@@ -15,7 +15,7 @@ from hkall_gateway.desk.ports import LocalIls, Unreachable, Verb
 from hkall_gateway.edge.health import Health
 from hkall_gateway.lab.ils import Book, Direct, LocalSystem, Reader
 from hkall_gateway.ncip.transport import Posted
-from hkall_gateway.rules.availability import CIRCULATION_STATUS
+from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec import decode
 from hkall_gateway.sip2.dialects import DIALECTS

@@ -19,14 +19,14 @@ from hkall_gateway.desk.messages.commands import BorrowFromUs, CheckIn, CheckOut
 from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.desk.messages.staff_commands import Deed, Pay
 from hkall_gateway.desk.rounds import ROUNDS, Rounds
-from hkall_gateway.rules.breaker import Patience
-from hkall_gateway.rules.calendar import civil, start_of
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.records import from_json
+from hkall_gateway.rules.circuit import Patience
+from hkall_gateway.rules.dates.calendar import civil, start_of
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.json_records import from_json
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.tidings import Letter, Telling
 from hkall_gateway.rules.vocabulary import (
-    By,
+    Actor,
     Candidate,
     Charges,
     Holding,
@@ -49,9 +49,9 @@ from tests.readers import CATEGORY, with_readers
 PUBLISHED = Policy()
 PLACE = "HKU-MAIN-LENDING"
 COUNTER = Place("counter", PLACE)
-TERMINAL = By("counter-1", "sip2", "09")
-CLERK = By("mei", "cli", "request")
-WORLD = By("world", "world")
+TERMINAL = Actor("counter-1", "sip2", "09")
+CLERK = Actor("mei", "cli", "request")
+WORLD = Actor("world", "world")
 
 CHARGES = Charges(processing_cents=10_000, replacement_cents=30_000, damage_cents=5_000, refund_if_found_days=30)
 PARTNERS = (
@@ -160,7 +160,7 @@ class Library:
     def heard(self, **facts: Any) -> Heard:
         """What CUHK says of its copy C1, unless told otherwise."""
         agency = facts.get("partner", "CUHK")
-        said = {"by": By(agency, "ncip", "Item"), "partner": "CUHK", "item": ItemKey("CUHK", "C1")}
+        said = {"by": Actor(agency, "ncip", "Item"), "partner": "CUHK", "item": ItemKey("CUHK", "C1")}
         return Heard(**{**said, **facts})
 
     def check_in(self, barcode: str = "C1", **more: Any) -> Any:
@@ -186,15 +186,15 @@ class Library:
         """What the partner of a request says of it: a method of the desk."""
         wire: dict[str, Any] = {"wire_agency": request.wire_agency, "wire_id": request.wire_id}
         due = self.today() + timedelta(days=30)
-        ask = Heard(By(request.partner, "ncip", name), request.partner, item=request.item, due=due, **wire, **more)
+        ask = Heard(Actor(request.partner, "ncip", name), request.partner, item=request.item, due=due, **wire, **more)
         return self.ask(getattr(self.desk, name)(ask))
 
     def borrow_from_us(self, bib: str, number: str) -> Any:
         """CUHK asks for a title of ours."""
-        by = By("CUHK", "ncip", "RequestItem")
+        by = Actor("CUHK", "ncip", "RequestItem")
         return self.ask(self.desk.borrow_from_us(BorrowFromUs(by, "CUHK", "CUHK", number, bib_id=bib)))
 
-    def delivered(self, send: Send, answer: Answer) -> Any:
+    def delivered(self, send: Notification, answer: Answer) -> Any:
         """The courier has brought the newest message of this kind where it belongs."""
         row = next(row for row in reversed(self.store.now(lambda unit: unit.outbox.rows())) if row.send is send)
         return self.ask(self.desk.delivered(row, answer, None, Patience()))
@@ -237,21 +237,21 @@ class Library:
         """Everything that was put into the outbox: `CUHK ask_lender`, `UG1 letter_pickup`."""
         return [f"{row['recipient']} {row['send']}" for row in self.rows(OUTBOX)]
 
-    def letters(self, send: Send) -> int:
+    def letters(self, send: Notification) -> int:
         """How many letters of a kind there are."""
         return sum(row["kind"] == send.value for row in self.rows(NOTICES))
 
-    def letter(self, send: Send) -> Letter:
+    def letter(self, send: Notification) -> PatronNotice:
         """The newest letter of a kind."""
         rows = [row for row in self.rows(OUTBOX) if row["send"] == send.value]
         found = from_json(rows[-1]["payload"])
-        assert isinstance(found, Letter)
+        assert isinstance(found, PatronNotice)
         return found
 
-    def telling(self) -> Telling:
+    def telling(self) -> PartnerMessage:
         """What was put into the outbox last, for a partner."""
         found = from_json(self.rows(OUTBOX)[-1]["payload"])
-        assert isinstance(found, Telling)
+        assert isinstance(found, PartnerMessage)
         return found
 
     def owed(self, card: str = "UG1") -> int:

@@ -16,8 +16,8 @@ import pytest
 from hkall_gateway.desk.messages.commands import CancelRequest, CheckIn, CheckOut, Place, SeePatron
 from hkall_gateway.desk.messages.results import Answer, CheckedIn, CheckedOut, Paged, Refused, Renewed, Requested
 from hkall_gateway.desk.messages.staff_commands import Done, Recalled, Waive
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.published import PUBLISHED as PUBLISHED_RULES
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.published_rules import PUBLISHED as PUBLISHED_RULES
 from hkall_gateway.rules.settings import (
     Block,
     Bookdrop,
@@ -36,7 +36,7 @@ from hkall_gateway.rules.settings import (
     Scope,
     Window,
 )
-from hkall_gateway.rules.vocabulary import By, Holding, Position, Side, Why
+from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Reason, Side
 from tests.readers import CATEGORY
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def on_shelf(
         told = {"received_on": date(2017, 3, 6), "notified_on": date(2017, 3, 6), "pickup_last": date(2017, 3, 11)}
         library.given(P.RECEIVED, **{**told, **facts})
         library.go_to(at)
-        ask = CheckOut(By("t", "sip2", "11"), Place(role, place), card, "C1")
+        ask = CheckOut(Actor("t", "sip2", "11"), Place(role, place), card, "C1")
         return library.ask(library.desk.check_out(ask))
 
     return do
@@ -176,7 +176,7 @@ def unrecalled(when: str) -> Callable[[Library], object]:
 def dropped(at: str) -> Callable[[Library], object]:
     def do(library: Library) -> object:
         library.go_to(at)
-        return library.ask(library.desk.check_in(CheckIn(By("drop", "sip2", "09"), Place("bookdrop", "DROP"), "C1")))
+        return library.ask(library.desk.check_in(CheckIn(Actor("drop", "sip2", "09"), Place("bookdrop", "DROP"), "C1")))
 
     return do
 
@@ -203,7 +203,7 @@ def standing(position: Position, **facts: Any) -> Callable[[Library], object]:
 
 
 def cancelled(library: Library) -> object:
-    answer = library.ask(library.desk.cancel(CancelRequest(By("D", "ncip"), "UG1", request="R1")))
+    answer = library.ask(library.desk.cancel(CancelRequest(Actor("D", "ncip"), "UG1", request="R1")))
     return said(answer) if isinstance(answer, Refused) else library.request().position
 
 
@@ -219,11 +219,11 @@ def told(library: Library) -> object:
     return library.told()
 
 
-def letters(*kinds: Send) -> Callable[[Library], object]:
+def letters(*kinds: Notification) -> Callable[[Library], object]:
     return lambda library: sum(library.letters(kind) for kind in kinds)
 
 
-ALL_LETTERS = letters(*(send for send in Send if send.name.startswith("LETTER_")))
+ALL_LETTERS = letters(*(send for send in Notification if send.name.startswith("LETTER_")))
 
 
 def round_at(name: str, when: str) -> Callable[[Library], object]:
@@ -253,19 +253,19 @@ def letter_leaves(when: str) -> Callable[[Library], object]:
     def do(library: Library) -> object:
         library.go_to(when)
         last = library.today() + timedelta(days=5)
-        return library.delivered(Send.LETTER_PICKUP, Answer("accepted", sent_on=library.today(), last_day=last))
+        return library.delivered(Notification.LETTER_PICKUP, Answer("accepted", sent_on=library.today(), last_day=last))
 
     return do
 
 
 def handed_in(barcode: str, role: str = "counter", place: str = "HKU-MAIN-LENDING") -> Callable[[Library], object]:
-    ask = CheckIn(By("t", "sip2", "09"), Place(role, place), barcode)
+    ask = CheckIn(Actor("t", "sip2", "09"), Place(role, place), barcode)
     return lambda library: library.ask(library.desk.check_in(ask))
 
 
 def record(name: str) -> Callable[[Library], object]:
     """What the first line of the patron's own record says."""
-    see = SeePatron(By("t", "sip2", "63"), "UG1")
+    see = SeePatron(Actor("t", "sip2", "63"), "UG1")
     return lambda library: attrgetter(name)(library.ask(library.desk.see_patron(see)).lines[0])
 
 
@@ -283,13 +283,13 @@ def declines(reason: str) -> Callable[[Library], object]:
     return lambda library: library.say("request_cancelled", library.request(), reason=reason)
 
 
-def told_of(send: Send, name: str) -> Callable[[Library], object]:
+def told_of(send: Notification, name: str) -> Callable[[Library], object]:
     """What the newest letter of a kind says."""
     return lambda library: getattr(library.letter(send), name)
 
 
 def waive(cents: int) -> Callable[[Library], object]:
-    return lambda library: library.ask(library.desk.waive(Waive(By("mei", "cli"), 1, "typhoon", cents)))
+    return lambda library: library.ask(library.desk.waive(Waive(Actor("mei", "cli"), 1, "typhoon", cents)))
 
 
 def lent_by_category(key: str) -> Callable[[Library], object]:
@@ -327,84 +327,84 @@ RENEWED = loan(due=date(2017, 3, 25), renewals=1)
 ROWS: tuple[Row, ...] = (
     # ---- the suspension
     Row("R1 the last second before it",               wish("2017-06-05 23:59:59"), YES),
-    Row("R1 its first second",                        wish("2017-06-06 00:00:00"), Why.SERVICE_SUSPENDED),
-    Row("R1 its last second",                         wish("2017-07-17 23:59:59"), Why.SERVICE_SUSPENDED),
+    Row("R1 its first second",                        wish("2017-06-06 00:00:00"), Reason.SERVICE_SUSPENDED),
+    Row("R1 its last second",                         wish("2017-07-17 23:59:59"), Reason.SERVICE_SUSPENDED),
     Row("R1 the first second after it",               wish("2017-07-18 00:00:00"), YES),
     Row("R1 renewals go on",                          then(loan("2017-06-05"), renewed("2017-06-15 10:00")), "2017-06-30"),
     Row("R1 returns and fines go on",                 then(loan("2017-06-05"), returned("2017-06-22 10:00")), 400),
     Row("R1 lending goes on",                         then(at("2017-06-10 10:00"), lambda lib: lib.borrow_from_us("lend", "c-1"), fact("position")), P.PAGED),
     Row("R1 overdue letters go on",                   then(loan("2017-06-05"), round_at("overdue", "2017-06-21 00:00")), 1),
     Row("R1 the last day, where it is not inclusive", wish("2017-07-17 10:00"), YES, changed(service_windows=(replace(PUBLISHED.service_windows[0], inclusive=False),))),
-    Row("R1 checkouts suspended",                     on_shelf("2017-03-09 10:00"), Why.SERVICE_SUSPENDED, window("checkout")),
-    Row("R1 renewals suspended",                      then(loan(), renewed("2017-03-09 10:00")), Why.SERVICE_SUSPENDED, window("renew")),
-    Row("R1 lending suspended",                       then(at("2017-03-09 10:00"), lends("lend")), Why.LENDING_SUSPENDED, window("lend_request")),
+    Row("R1 checkouts suspended",                     on_shelf("2017-03-09 10:00"), Reason.SERVICE_SUSPENDED, window("checkout")),
+    Row("R1 renewals suspended",                      then(loan(), renewed("2017-03-09 10:00")), Reason.SERVICE_SUSPENDED, window("renew")),
+    Row("R1 lending suspended",                       then(at("2017-03-09 10:00"), lends("lend")), Reason.LENDING_SUSPENDED, window("lend_request")),
     Row("R1 a suspension of checkouts alone",         wish("2017-03-09 10:00"), YES, window("checkout")),
-    Row("R1 everything suspended",                    wish("2017-03-09 10:00"), Why.SERVICE_SUSPENDED, window("all")),
+    Row("R1 everything suspended",                    wish("2017-03-09 10:00"), Reason.SERVICE_SUSPENDED, window("all")),
     Row("R1 with one partner: another is asked",      then(wish("2017-03-09 10:00"), lenders), ["HKUST"], window("borrow_request", partner="CUHK")),
     Row("R1 with one partner: the others may borrow", then(at("2017-03-09 10:00"), lends("lend")), YES, window("lend_request", partner="HKUST")),
     # ---- who
     Row("R2 SPACE student, full time",                as_patron(category="space_community_college", study_mode="full_time"), YES),
-    Row("R2 SPACE student, part time",                as_patron(category="space_community_college", study_mode="part_time"), Why.NOT_ELIGIBLE_PART_TIME_SPACE),
-    Row("R2 SPACE student, mode unknown",             as_patron(category="space_cdp"), Why.ELIGIBILITY_UNKNOWN),
+    Row("R2 SPACE student, part time",                as_patron(category="space_community_college", study_mode="part_time"), Reason.NOT_ELIGIBLE_PART_TIME_SPACE),
+    Row("R2 SPACE student, mode unknown",             as_patron(category="space_cdp"), Reason.ELIGIBILITY_UNKNOWN),
     Row("R2 mode unknown, where it may pass",         as_patron(category="space_cdp"), YES, changed(unknown_study_mode="allow")),
     Row("R2 part-time tutor is staff",                as_patron(category="space_non_academic_staff", study_mode="part_time"), YES),
-    Row("R2 alumni",                                  as_patron(category="alumni"), Why.NOT_ELIGIBLE),
-    Row("R2 no group at all",                         as_patron(category=""), Why.NOT_ELIGIBLE),
-    Row("R2 card of yesterday",                       as_patron(expires=date(2017, 2, 28)), Why.PATRON_EXPIRED),
+    Row("R2 alumni",                                  as_patron(category="alumni"), Reason.NOT_ELIGIBLE),
+    Row("R2 no group at all",                         as_patron(category=""), Reason.NOT_ELIGIBLE),
+    Row("R2 card of yesterday",                       as_patron(expires=date(2017, 2, 28)), Reason.PATRON_EXPIRED),
     Row("R2 card until today",                        as_patron(expires=date(2017, 3, 1)), YES),
-    Row("R2 blocked by the local system",             as_patron(blocked=True), Why.PATRON_BLOCKED),
-    Row("R2 a card of another library",               as_patron(category="julac"), Why.NOT_ELIGIBLE),
+    Row("R2 blocked by the local system",             as_patron(blocked=True), Reason.PATRON_BLOCKED),
+    Row("R2 a card of another library",               as_patron(category="julac"), Reason.NOT_ELIGIBLE),
     Row("R2 a group that the site maps",              as_patron(category="UG-42"), YES, changed(categories=(replace(PUBLISHED.categories[5], ils_groups=("UG-42",)),))),
     Row("R2 owes eight dollars, where eight may be",  then(loan(), returned("2017-03-20 10:00"), wish("2017-03-20 11:00")), YES, changed(block=Block(max_debt_cents=800))),
-    Row("R2 and where seven may be",                  then(loan(), returned("2017-03-20 10:00"), wish("2017-03-20 11:00")), Why.PATRON_BLOCKED, changed(block=Block(max_debt_cents=700))),
-    Row("R2 keeps a recalled book over its date",     then(loan(), recalled("2017-03-04 10:00"), wish("2017-03-17 10:00", bib="solaris")), Why.PATRON_BLOCKED, changed(block=Block(on_overdue_recall=True))),
+    Row("R2 and where seven may be",                  then(loan(), returned("2017-03-20 10:00"), wish("2017-03-20 11:00")), Reason.PATRON_BLOCKED, changed(block=Block(max_debt_cents=700))),
+    Row("R2 keeps a recalled book over its date",     then(loan(), recalled("2017-03-04 10:00"), wish("2017-03-17 10:00", bib="solaris")), Reason.PATRON_BLOCKED, changed(block=Block(on_overdue_recall=True))),
     Row("R2 keeps it, where nobody minds",            then(loan(), recalled("2017-03-04 10:00"), wish("2017-03-17 10:00", bib="solaris")), YES),
     Row("R2 keeps a book for 29 days too long",       then(loan(), wish("2017-04-14 10:00", bib="solaris")), YES, changed(block=Block(max_long_overdue=0))),
-    Row("R2 keeps a book for 30 days too long",       then(loan(), wish("2017-04-15 10:00", bib="solaris")), Why.PATRON_BLOCKED, changed(block=Block(max_long_overdue=0))),
-    Row("R3 only our own library has it",             with_copies(copy("HKU", OUT)), Why.NO_AVAILABLE_COPY),
-    Row("R4 another place of collection",             wish(pickup_location="HKU-LAW"), Why.PICKUP_LOCATION),
+    Row("R2 keeps a book for 30 days too long",       then(loan(), wish("2017-04-15 10:00", bib="solaris")), Reason.PATRON_BLOCKED, changed(block=Block(max_long_overdue=0))),
+    Row("R3 only our own library has it",             with_copies(copy("HKU", OUT)), Reason.NO_AVAILABLE_COPY),
+    Row("R4 another place of collection",             wish(pickup_location="HKU-LAW"), Reason.PICKUP_LOCATION),
     Row("R4 the counter of Lending Services",         wish(pickup_location="HKU-MAIN-LENDING"), YES),
     # ---- what
-    Row("R5 a DVD",                                   with_copies(copy("CUHK", material="dvd")), Why.MATERIAL_NOT_REQUESTABLE),
-    Row("R5 a DVD of ours, for a partner",            then(with_copies(copy("HKU", material="dvd")), lends("new")), Why.MATERIAL_NOT_REQUESTABLE),
+    Row("R5 a DVD",                                   with_copies(copy("CUHK", material="dvd")), Reason.MATERIAL_NOT_REQUESTABLE),
+    Row("R5 a DVD of ours, for a partner",            then(with_copies(copy("HKU", material="dvd")), lends("new")), Reason.MATERIAL_NOT_REQUESTABLE),
     Row("R6 we have none",                            with_copies(copy("CUHK")), YES),
     Row("R6 both of ours are out",                    with_copies(copy("CUHK"), copy("HKU", OUT), copy("HKU", "In Transit Between Library Locations")), YES),
-    Row("R6 one of two is on the shelf",              with_copies(copy("CUHK"), copy("HKU", OUT), copy("HKU")), Why.AVAILABLE_LOCALLY),
+    Row("R6 one of two is on the shelf",              with_copies(copy("CUHK"), copy("HKU", OUT), copy("HKU")), Reason.AVAILABLE_LOCALLY),
     Row("R6 the only one is missing",                 with_copies(copy("CUHK"), copy("HKU", MISSING)), YES),
     Row("R6 the only one is in repair",               with_copies(copy("CUHK"), copy("HKU", "In Process")), YES),
     Row("R6 the only one is kept in the reserve",     with_copies(copy("CUHK"), copy("HKU", "Not Available")), YES),
     Row("R6 the volume at home is another one",       with_copies(copy("CUHK", volume="2"), copy("HKU", volume="1"), volume="2"), YES),
-    Row("R7 nobody has one on the shelf",             with_copies(copy("CUHK", OUT), copy("HKUST", MISSING)), Why.NO_AVAILABLE_COPY),
+    Row("R7 nobody has one on the shelf",             with_copies(copy("CUHK", OUT), copy("HKUST", MISSING)), Reason.NO_AVAILABLE_COPY),
     Row("R7 one of three is there",                   then(with_copies(copy("CUHK", OUT), copy("HKUST"), copy("POLYU", OUT)), lenders), ["HKUST"]),
     Row("R8 only the wanted volume counts",           then(with_copies(copy("CUHK", volume="1"), copy("HKUST", volume="2"), volume="2"), lenders), ["HKUST"]),
-    Row("R8 nobody has that volume",                  with_copies(copy("CUHK", volume="1"), volume="2"), Why.NO_AVAILABLE_COPY),
+    Row("R8 nobody has that volume",                  with_copies(copy("CUHK", volume="1"), volume="2"), Reason.NO_AVAILABLE_COPY),
     Row("R8 its decline is final",                    then(with_copies(copy("CUHK", volume="1"), copy("HKUST", volume="2"), volume="1"), declined, fact("position")), P.UNFILLED),
     Row("R8 another library has that volume too",     then(with_copies(copy("CUHK", volume="1"), copy("HKUST", volume="1"), volume="1"), declined, fact("partner")), "HKUST"),
     Row("R9 our own patron, borrowing as a partner",  then(with_copies(copy("HKU")), lends("new")), YES),
     Row("R11 one lender is asked",                    then(wish(), told), ["CUHK ask_lender"]),
     Row("R11 each attempt is recorded",               then(wish(), declines("not_on_shelf"), declines("too fragile"), outcomes), ["declined: not_on_shelf", "declined: too fragile"]),
-    Row("R11a requested already",                     then(wish(), wish("2017-03-02 10:00")), Why.DUPLICATE_REQUEST),
-    Row("R11a on loan already",                       then(loan(), wish()), Why.DUPLICATE_REQUEST),
+    Row("R11a requested already",                     then(wish(), wish("2017-03-02 10:00")), Reason.DUPLICATE_REQUEST),
+    Row("R11a on loan already",                       then(loan(), wish()), Reason.DUPLICATE_REQUEST),
     Row("R11a given back, and on its way home",       then(loan(), returned("2017-03-02 10:00"), wish("2017-03-02 11:00")), YES),
     Row("R11a cancelled, and not yet confirmed",      then(wish(), cancelled, wish("2017-03-02 11:00")), YES),
     Row("R11a another reader",                        then(wish(), wish("2017-03-02 10:00", "UG2")), YES),
     Row("R11a where the site allows it",              then(wish(), wish("2017-03-02 10:00")), YES, changed(duplicates="allow")),
-    Row("R11a waiting on the hold shelf",             then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), wish("2017-03-11 23:59:59")), Why.DUPLICATE_REQUEST),
+    Row("R11a waiting on the hold shelf",             then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), wish("2017-03-11 23:59:59")), Reason.DUPLICATE_REQUEST),
     Row("R11a not collected in time",                 then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), wish("2017-03-12 00:00:00")), YES),
-    Row("R11a given more time",                       then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), act("extend", "2017-03-12 09:00", on=date(2017, 3, 13), reason="x"), wish("2017-03-13 10:00")), Why.DUPLICATE_REQUEST),
+    Row("R11a given more time",                       then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), act("extend", "2017-03-12 09:00", on=date(2017, 3, 13), reason="x"), wish("2017-03-13 10:00")), Reason.DUPLICATE_REQUEST),
     Row("R11a another volume of it",                  then(with_copies(copy("CUHK", volume="1"), copy("HKUST", volume="2"), volume="1"), wish("2017-03-02 10:00", bib="new", volume="2")), YES),
     Row("R11a staff may place it twice",              then(wish(), wish("2017-03-02 10:00", staff=True)), YES),
     # ---- the hold shelf
-    Row("R12 scanned twice, one letter",              then(standing(P.IN_TRANSIT), returned("2017-03-06 10:00"), returned("2017-03-06 10:01"), letters(Send.LETTER_PICKUP)), 1),
-    Row("R13 another reader",                         on_shelf("2017-03-07 10:00", card="UG2"), Why.NOT_REQUESTER),
-    Row("R13 not yet arrived",                        then(standing(P.IN_TRANSIT), lambda lib: lib.check_out()), Why.NOT_YET_ARRIVED),
-    Row("R13 at its lender still",                    then(wish(), lambda lib: lib.check_out()), Why.UNKNOWN_ITEM),
-    Row("R13 lent to somebody else",                  then(loan(), lambda lib: lib.check_out("UG2")), Why.ON_LOAN_TO_ANOTHER),
+    Row("R12 scanned twice, one letter",              then(standing(P.IN_TRANSIT), returned("2017-03-06 10:00"), returned("2017-03-06 10:01"), letters(Notification.LETTER_PICKUP)), 1),
+    Row("R13 another reader",                         on_shelf("2017-03-07 10:00", card="UG2"), Reason.NOT_REQUESTER),
+    Row("R13 not yet arrived",                        then(standing(P.IN_TRANSIT), lambda lib: lib.check_out()), Reason.NOT_YET_ARRIVED),
+    Row("R13 at its lender still",                    then(wish(), lambda lib: lib.check_out()), Reason.UNKNOWN_ITEM),
+    Row("R13 lent to somebody else",                  then(loan(), lambda lib: lib.check_out("UG2")), Reason.ON_LOAN_TO_ANOTHER),
     Row("R13 lent to the same reader",                then(loan(), lambda lib: lib.check_out()), "2017-03-16"),
     Row("R14 the last second of the fifth day",       on_shelf("2017-03-11 23:59:59"), "2017-03-26"),
     Row("R14 the sixth day, at the counter",          on_shelf("2017-03-12 00:00:00"), "2017-03-27"),
     Row("R14 the sixth day, expired, at the counter", on_shelf("2017-03-12 10:00", expired_pickup=True), "2017-03-27"),
-    Row("R14 the sixth day, where nobody is late",    on_shelf("2017-03-12 00:00:00"), Why.PICKUP_EXPIRED, changed(pickup=Pickup(late_pickup="deny"))),
+    Row("R14 the sixth day, where nobody is late",    on_shelf("2017-03-12 00:00:00"), Reason.PICKUP_EXPIRED, changed(pickup=Pickup(late_pickup="deny"))),
     Row("R14 on the fifth day nothing expires",       then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), round_at("pickup_expiry", "2017-03-11 23:59:59")), 0),
     Row("R14 at midnight of the sixth it does",       then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), round_at("pickup_expiry", "2017-03-12 00:00:00")), 1),
     Row("R14 scanned in the last second, without a card", then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), scanned("2017-03-11 23:59:59")), "again"),
@@ -431,22 +431,22 @@ ROWS: tuple[Row, ...] = (
     Row("R14 the sixth day, where everybody may",     on_shelf("2017-03-12 00:00:00"), "2017-03-27", changed(pickup=Pickup(late_pickup="allow"))),
     Row("R14 it takes back no day that staff have given",   then(standing(P.IN_TRANSIT), returned("2017-03-06 10:00"), act("extend", "2017-03-06 11:00", on=date(2017, 3, 20), reason="x"), letter_leaves("2017-03-08 10:00"), fact("pickup_last")), date(2017, 3, 20)),
     Row("R14 lent by hand, where no patron is late",  then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), act("lend", "2017-03-12 10:00")), "2017-03-27", changed(pickup=Pickup(late_pickup="staff_only"))),
-    Row("R14 lent by hand, where nobody is late",     then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), act("lend", "2017-03-12 10:00")), Why.PICKUP_EXPIRED, changed(pickup=Pickup(late_pickup="deny"))),
-    Row("R13 lent by hand before it came",            then(standing(P.IN_TRANSIT), act("lend")), Why.WRONG_POSITION),
+    Row("R14 lent by hand, where nobody is late",     then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), act("lend", "2017-03-12 10:00")), Reason.PICKUP_EXPIRED, changed(pickup=Pickup(late_pickup="deny"))),
+    Row("R13 lent by hand before it came",            then(standing(P.IN_TRANSIT), act("lend")), Reason.WRONG_POSITION),
     Row("R13 lent by hand twice",                     then(standing(P.RECEIVED), act("lend", "2017-03-07 10:00"), act("lend", "2017-03-07 10:01"), fact("due")), date(2017, 3, 22)),
-    Row("R21 lent by hand, but the quota is full",    then(standing(P.RECEIVED), known(local_loans=60), act("lend")), Why.QUOTA_TOTAL),
+    Row("R21 lent by hand, but the quota is full",    then(standing(P.RECEIVED), known(local_loans=60), act("lend")), Reason.QUOTA_TOTAL),
     Row("R15 nobody is told before it goes back",     then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), round_at("pickup_expiry", "2017-03-12 00:00"), act("return_unused", "2017-03-12 10:00"), ALL_LETTERS), 0),
     Row("R15 its lender is told",                     then(standing(P.RECEIVED), act("return_unused"), told), ["CUHK tell_lender_on_its_way"]),
     Row("R15 a letter where the site wants one",      then(standing(P.RECEIVED, pickup_last=date(2017, 3, 11)), round_at("pickup_expiry", "2017-03-12 00:00"), ALL_LETTERS), 1, changed(notices=Notices(pickup_expired=True))),
     Row("R15 its place is free again",                then(having(14), comes, lambda lib: lib.act("return_unused", "R15"), wish("2017-03-02 10:00", bib="solaris")), YES),
-    Row("R15 while it waits its place is taken",      then(having(14), comes, wish("2017-03-02 10:00", bib="solaris")), Why.QUOTA_HKALL),
+    Row("R15 while it waits its place is taken",      then(having(14), comes, wish("2017-03-02 10:00", bib="solaris")), Reason.QUOTA_HKALL),
     # ---- the counter
-    Row("R16 a self-check lends none",                on_shelf("2017-03-07 10:00", role="selfcheck"), Why.COUNTER_ONLY),
-    Row("R16 a counter elsewhere lends none",         on_shelf("2017-03-07 10:00", place="HKU-LAW"), Why.COUNTER_ONLY),
-    Row("R16 a self-check takes none back",           then(loan(), handed_in("C1", "selfcheck")), Why.COUNTER_ONLY),
-    Row("R16 a counter elsewhere takes none back",    then(loan(), handed_in("C1", place="HKU-LAW")), Why.COUNTER_ONLY),
+    Row("R16 a self-check lends none",                on_shelf("2017-03-07 10:00", role="selfcheck"), Reason.COUNTER_ONLY),
+    Row("R16 a counter elsewhere lends none",         on_shelf("2017-03-07 10:00", place="HKU-LAW"), Reason.COUNTER_ONLY),
+    Row("R16 a self-check takes none back",           then(loan(), handed_in("C1", "selfcheck")), Reason.COUNTER_ONLY),
+    Row("R16 a counter elsewhere takes none back",    then(loan(), handed_in("C1", place="HKU-LAW")), Reason.COUNTER_ONLY),
     Row("R16 the counter takes it back",              then(loan(), handed_in("C1")), 0),
-    Row("R17 the drop ends no loan",                  then(loan(), dropped("2017-03-16 22:00")), Why.NOT_IN_BOOK_DROP),
+    Row("R17 the drop ends no loan",                  then(loan(), dropped("2017-03-16 22:00")), Reason.NOT_IN_BOOK_DROP),
     Row("R17 it is a task for staff",                 then(loan(), dropped("2017-03-16 22:00"), dropped("2017-03-16 22:01"), fact("flags")), "HKALL_IN_BOOKDROP"),
     Row("R17 until the counter has it",               then(loan(), dropped("2017-03-16 22:00"), returned("2017-03-17 09:00"), fact("flags")), ""),
     Row("R17 which is a day late",                    then(loan(), dropped("2017-03-16 22:00"), returned("2017-03-17 09:00")), 200),
@@ -461,7 +461,7 @@ ROWS: tuple[Row, ...] = (
     Row("R17 nor for a recall",                       then(loan(), dropped("2017-03-16 22:00"), recalled("2017-03-17 10:00"), ALL_LETTERS), 0),
     Row("R17 the counter had it, and undid it: letters again", then(loan(), dropped("2017-03-16 22:00"), returned("2017-03-17 09:00"), undone, round_at("overdue", "2017-03-18 00:00"), ALL_LETTERS), 1),
     Row("R17 settled as not there: letters again",    then(loan(), dropped("2017-03-16 22:00"), act("seen", "2017-03-17 10:00", reason="not there"), round_at("overdue", "2017-03-18 00:00"), ALL_LETTERS), 1),
-    Row("R17 and that of a recall, with its old date", then(loan(), dropped("2017-03-16 22:00"), recalled("2017-03-16 23:00"), act("seen", "2017-03-17 10:00", reason="not there"), lambda lib: lib.letter(Send.LETTER_RECALLED).old_due), date(2017, 3, 16)),
+    Row("R17 and that of a recall, with its old date", then(loan(), dropped("2017-03-16 22:00"), recalled("2017-03-16 23:00"), act("seen", "2017-03-17 10:00", reason="not there"), lambda lib: lib.letter(Notification.LETTER_RECALLED).old_due), date(2017, 3, 16)),
     Row("R17 where the drop takes it",                then(loan(), dropped("2017-03-16 22:00")), 0, changed(bookdrop=Bookdrop("accept_and_flag"))),
     Row("R17 it is flagged there too",                then(loan(), dropped("2017-03-16 22:00"), fact("flags")), "HKALL_IN_BOOKDROP", changed(bookdrop=Bookdrop("accept_and_flag"))),
     # ---- quotas and periods
@@ -470,36 +470,36 @@ ROWS: tuple[Row, ...] = (
     Row("R19 a closed due date moves on",             then(closed("2017-03-21", "2017-03-22"), on_shelf("2017-03-06 12:00")), "2017-03-23"),
     Row("R19 a category changed during the loan",     then(loan(), known(category="postgraduates"), renewed("2017-03-09 10:00")), "2017-03-24"),
     Row("R18 the 15th book of an undergraduate",      having(14), YES),
-    Row("R18 the 16th",                               having(15), Why.QUOTA_HKALL),
+    Row("R18 the 16th",                               having(15), Reason.QUOTA_HKALL),
     Row("R18 the 30th book of academic staff",        having(29, category="academic_staff"), YES),
-    Row("R18 the 31st",                               having(30, category="academic_staff"), Why.QUOTA_HKALL),
+    Row("R18 the 31st",                               having(30, category="academic_staff"), Reason.QUOTA_HKALL),
     *(Row(f"R18 {c.label}, one more",                 then(known(study_mode="full_time"), having(c.quota - 1, category=c.key)), YES) for c in PUBLISHED.categories),
-    *(Row(f"R18 {c.label}, and no further",           then(known(study_mode="full_time"), having(c.quota, category=c.key)), Why.QUOTA_HKALL) for c in PUBLISHED.categories),
-    Row("R20 ten and ten of twenty",                  having(10, local=10, total=20), Why.QUOTA_TOTAL),
-    Row("R20 none and fifteen of twenty",             having(15, local=0, total=20), Why.QUOTA_HKALL),
+    *(Row(f"R18 {c.label}, and no further",           then(known(study_mode="full_time"), having(c.quota, category=c.key)), Reason.QUOTA_HKALL) for c in PUBLISHED.categories),
+    Row("R20 ten and ten of twenty",                  having(10, local=10, total=20), Reason.QUOTA_TOTAL),
+    Row("R20 none and fifteen of twenty",             having(15, local=0, total=20), Reason.QUOTA_HKALL),
     Row("R21 fifteen and four of twenty: one more",   having(4, local=15, total=20), YES),
-    Row("R21 and no further",                         then(having(4, local=15, total=20), wish("2017-03-02 10:00", bib="solaris")), Why.QUOTA_TOTAL),
+    Row("R21 and no further",                         then(having(4, local=15, total=20), wish("2017-03-02 10:00", bib="solaris")), Reason.QUOTA_TOTAL),
     Row("R21 counted there already",                  having(4, local=19, total=20), YES, changed(quota=Quota(ils_counts_hkall=True))),
     Row("R21 nobody knows the total: flagged",        then(having(0, total=None), fact("flags")), "quota_check:unknown"),
-    Row("R21 nobody knows the total: no",             having(0, total=None), Why.QUOTA_UNKNOWN, changed(quota=Quota(unknown="deny"))),
+    Row("R21 nobody knows the total: no",             having(0, total=None), Reason.QUOTA_UNKNOWN, changed(quota=Quota(unknown="deny"))),
     Row("R20 the book itself is not counted twice",   then(having(14), lambda lib: lib.say("shipped", lib.request("R15")), lambda lib: lib.check_in("C1"), lambda lib: lib.check_out()), "2017-03-16"),
     Row("R21 free at our check-in",                   then(having(15), lambda lib: lib.check_in("B0"), wish("2017-03-02 10:00")), YES),
-    Row("R21 free when its lender has it",            then(having(15), lambda lib: lib.check_in("B0"), wish("2017-03-02 10:00")), Why.QUOTA_HKALL, changed(quota=Quota(release_at="lender_checkin"))),
-    Row("R21 a wish takes a place",                   then(having(14), wish("2017-03-02 10:00", bib="solaris")), Why.QUOTA_HKALL),
+    Row("R21 free when its lender has it",            then(having(15), lambda lib: lib.check_in("B0"), wish("2017-03-02 10:00")), Reason.QUOTA_HKALL, changed(quota=Quota(release_at="lender_checkin"))),
+    Row("R21 a wish takes a place",                   then(having(14), wish("2017-03-02 10:00", bib="solaris")), Reason.QUOTA_HKALL),
     Row("R21 where only a checkout does",             then(having(14), wish("2017-03-02 10:00", bib="solaris")), YES, changed(quota=Quota(count_from="checkout"))),
-    Row("R21 counted again at the checkout",          then(wish(), comes, known(local_loans=60), lambda lib: lib.check_out()), Why.QUOTA_TOTAL),
-    Row("R20 counted again at the checkout",          then(wish(), comes, having(15), lambda lib: lib.check_out()), Why.QUOTA_HKALL),
-    Row("R21 cancelled: free at once",                then(having(14), lambda lib: lib.ask(lib.desk.cancel(CancelRequest(By("D", "ncip"), "UG1", request="R15"))), wish("2017-03-02 10:00", bib="solaris")), YES),
-    Row("R22 nobody queues for what is out",          with_copies(copy("CUHK", OUT), hold=True), Why.HOLDS_NOT_ALLOWED),
+    Row("R21 counted again at the checkout",          then(wish(), comes, known(local_loans=60), lambda lib: lib.check_out()), Reason.QUOTA_TOTAL),
+    Row("R20 counted again at the checkout",          then(wish(), comes, having(15), lambda lib: lib.check_out()), Reason.QUOTA_HKALL),
+    Row("R21 cancelled: free at once",                then(having(14), lambda lib: lib.ask(lib.desk.cancel(CancelRequest(Actor("D", "ncip"), "UG1", request="R15"))), wish("2017-03-02 10:00", bib="solaris")), YES),
+    Row("R22 nobody queues for what is out",          with_copies(copy("CUHK", OUT), hold=True), Reason.HOLDS_NOT_ALLOWED),
     # ---- recalls
-    Row("R23 another library",                        then(loan(), recalled("2017-03-10 10:00", partner="HKUST")), Why.AGENCY_NOT_OWNER),
+    Row("R23 another library",                        then(loan(), recalled("2017-03-10 10:00", partner="HKUST")), Reason.AGENCY_NOT_OWNER),
     Row("R23 on the day of the checkout",             then(A_MONTH, recalled("2017-03-01 12:00")), "2017-03-16"),
     Row("R23 on its way to us: noted",                then(standing(P.IN_TRANSIT), recalled("2017-03-10 10:00"), fact("recalled_on")), date(2017, 3, 10)),
     Row("R23 on the hold shelf: noted",               then(standing(P.RECEIVED), recalled("2017-03-10 10:00"), fact("recalled_on")), date(2017, 3, 10)),
     Row("R23 after two renewals",                     then(loan(due=date(2017, 4, 15), renewals=2), recalled("2017-04-01 10:00")), "2017-04-08"),
     Row("R23 on its way home: nothing changes",       then(standing(P.RETURN_TRANSIT), recalled("2017-03-10 10:00"), fact("recalled_on")), None),
-    Row("R24 one letter",                             then(A_MONTH, recalled("2017-03-04 10:00"), recalled("2017-03-05 10:00"), letters(Send.LETTER_RECALLED)), 1),
-    Row("R24 with the old date",                      then(A_MONTH, recalled("2017-03-04 10:00"), lambda lib: lib.letter(Send.LETTER_RECALLED).old_due), date(2017, 3, 31)),
+    Row("R24 one letter",                             then(A_MONTH, recalled("2017-03-04 10:00"), recalled("2017-03-05 10:00"), letters(Notification.LETTER_RECALLED)), 1),
+    Row("R24 with the old date",                      then(A_MONTH, recalled("2017-03-04 10:00"), lambda lib: lib.letter(Notification.LETTER_RECALLED).old_due), date(2017, 3, 31)),
     Row("R24 none before the loan",                   then(standing(P.RECEIVED), recalled("2017-03-04 10:00"), ALL_LETTERS), 0),
     Row("R24 before the loan it may go back",         then(standing(P.RECEIVED), recalled("2017-03-04 10:00"), fact("position")), P.TO_RETURN, changed(recall=Recall(before_pickup="return"))),
     Row("R24 none on the way to us",                  then(standing(P.IN_TRANSIT), recalled("2017-03-04 10:00"), ALL_LETTERS), 0),
@@ -531,24 +531,24 @@ ROWS: tuple[Row, ...] = (
     Row("R26 taken back, and renewed",                then(loan(), recalled("2017-03-04 10:00"), unrecalled("2017-03-06 10:00"), renewed("2017-03-09 10:00")), "2017-03-24"),
     # ---- renewals
     Row("R27 the second",                             then(loan(renewals=1), renewed("2017-03-09 10:00")), "2017-03-24"),
-    Row("R27 the third",                              then(loan(renewals=2), renewed("2017-03-09 10:00")), Why.RENEWAL_LIMIT),
+    Row("R27 the third",                              then(loan(renewals=2), renewed("2017-03-09 10:00")), Reason.RENEWAL_LIMIT),
     Row("R27 the longest loan in all",                then(loan(), renewed("2017-03-16 10:00")), "2017-03-21", changed(renewal=Renewal(max_total_days=20))),
-    Row("R27 the third, by staff",                    then(loan(renewals=2), act("renew", "2017-03-09 10:00")), Why.RENEWAL_LIMIT),
-    Row("R28 recalled, by staff",                     then(loan(), recalled("2017-03-04 10:00"), act("renew", "2017-03-10 10:00")), Why.RECALLED),
-    Row("R28 recalled",                               then(loan(), recalled("2017-03-04 10:00"), renewed("2017-03-10 10:00")), Why.RECALLED),
-    Row("R29 eight days before",                      then(loan(), renewed("2017-03-08 23:59:59")), Why.RENEWAL_TOO_SOON),
+    Row("R27 the third, by staff",                    then(loan(renewals=2), act("renew", "2017-03-09 10:00")), Reason.RENEWAL_LIMIT),
+    Row("R28 recalled, by staff",                     then(loan(), recalled("2017-03-04 10:00"), act("renew", "2017-03-10 10:00")), Reason.RECALLED),
+    Row("R28 recalled",                               then(loan(), recalled("2017-03-04 10:00"), renewed("2017-03-10 10:00")), Reason.RECALLED),
+    Row("R29 eight days before",                      then(loan(), renewed("2017-03-08 23:59:59")), Reason.RENEWAL_TOO_SOON),
     Row("R29 seven days before",                      then(loan(), renewed("2017-03-09 00:00:00")), "2017-03-24"),
     Row("R29 the last second of the due date",        then(loan(), renewed("2017-03-16 23:59:59")), "2017-03-31"),
-    Row("R29 the first second after it",              then(loan(), renewed("2017-03-17 00:00:00")), Why.RENEWAL_OVERDUE),
+    Row("R29 the first second after it",              then(loan(), renewed("2017-03-17 00:00:00")), Reason.RENEWAL_OVERDUE),
     Row("R29 overdue, by staff",                      then(loan(), act("renew", "2017-03-18 10:00")), "2017-04-02"),
     Row("R29 overdue, by staff: the fine stands",     then(loan(), act("renew", "2017-03-18 10:00"), owed), 400),
     Row("R29 overdue, where anybody may",             then(loan(), renewed("2017-03-18 10:00", fee_acknowledged=True)), "2017-04-02", changed(renewal=Renewal(overdue="allow"))),
-    Row("R29 overdue, where nobody may",              then(loan(), act("renew", "2017-03-18 10:00")), Why.RENEWAL_OVERDUE, changed(renewal=Renewal(overdue="deny"))),
-    Row("R29 eight days before, by staff",            then(loan(), act("renew", "2017-03-08 10:00")), Why.RENEWAL_TOO_SOON),
+    Row("R29 overdue, where nobody may",              then(loan(), act("renew", "2017-03-18 10:00")), Reason.RENEWAL_OVERDUE, changed(renewal=Renewal(overdue="deny"))),
+    Row("R29 eight days before, by staff",            then(loan(), act("renew", "2017-03-08 10:00")), Reason.RENEWAL_TOO_SOON),
     Row("R30 no letter, by staff",                    then(loan(), act("renew", "2017-03-18 10:00"), ALL_LETTERS), 0),
     Row("R30 no letter, by its owner",                then(loan(), lambda lib: lib.ask(lib.desk.renewed(lib.heard(due=date(2017, 4, 1)))), ALL_LETTERS), 0),
     Row("R31 the record says so at once",             then(loan(), renewed("2017-03-09 10:00"), record("request.due")), date(2017, 3, 24)),
-    Row("R32 a renewal never shortens",               then(loan(), renewed("2017-03-01 12:00")), Why.RENEWAL_DENIED, changed(renewal=Renewal(window_days=30))),
+    Row("R32 a renewal never shortens",               then(loan(), renewed("2017-03-01 12:00")), Reason.RENEWAL_DENIED, changed(renewal=Renewal(window_days=30))),
     Row("R32 past the lender's date",                 then(loan(lender_due=date(2017, 3, 20)), renewed("2017-03-09 10:00")), "2017-03-24"),
     Row("R32 past a lender's date before the due date", then(loan(lender_due=date(2017, 3, 10)), renewed("2017-03-09 10:00")), "2017-03-24"),
     Row("R32 onto a closed day",                      then(closed("2017-03-24"), loan(), renewed("2017-03-09 10:00")), "2017-03-25"),
@@ -574,31 +574,31 @@ ROWS: tuple[Row, ...] = (
     # ---- cancellations
     Row("R34 REQUESTD",                               then(wish(), cancelled), P.CANCELLING),
     Row("R34 REQUESTD from another library",          then(wish(), declined, cancelled), P.CANCELLING),
-    Row("R34 TRANSFERRED",                            then(standing(P.IN_TRANSIT), cancelled), Why.TOO_LATE_TO_CANCEL),
-    Row("R34 HKALL RECVD",                            then(standing(P.RECEIVED), cancelled), Why.TOO_LATE_TO_CANCEL),
-    Row("R34 on loan",                                then(loan(), cancelled), Why.TOO_LATE_TO_CANCEL),
+    Row("R34 TRANSFERRED",                            then(standing(P.IN_TRANSIT), cancelled), Reason.TOO_LATE_TO_CANCEL),
+    Row("R34 HKALL RECVD",                            then(standing(P.RECEIVED), cancelled), Reason.TOO_LATE_TO_CANCEL),
+    Row("R34 on loan",                                then(loan(), cancelled), Reason.TOO_LATE_TO_CANCEL),
     Row("R34 cancelled, and it comes all the same",   then(standing(P.CANCELLING), sent, lambda lib: lib.check_in(), ALL_LETTERS), 0),
-    Row("R34 from another library, where it may not", then(wish(), declined, cancelled), Why.TOO_LATE_TO_CANCEL, changed(cancel=Cancel(in_rerequested=False))),
-    Row("R34 by somebody else",                       then(wish(), lambda lib: lib.ask(lib.desk.cancel(CancelRequest(By("D", "ncip"), "UG2", request="R1")))), Why.UNKNOWN_REQUEST),
-    Row("R34 sent before it was cancelled",           then(wish(), sent, cancelled), Why.TOO_LATE_TO_CANCEL),
+    Row("R34 from another library, where it may not", then(wish(), declined, cancelled), Reason.TOO_LATE_TO_CANCEL, changed(cancel=Cancel(in_rerequested=False))),
+    Row("R34 by somebody else",                       then(wish(), lambda lib: lib.ask(lib.desk.cancel(CancelRequest(Actor("D", "ncip"), "UG2", request="R1")))), Reason.UNKNOWN_REQUEST),
+    Row("R34 sent before it was cancelled",           then(wish(), sent, cancelled), Reason.TOO_LATE_TO_CANCEL),
     Row("R35 asked for",                              then(wish(), record("label")), "HKALL REQUESTD"),
     Row("R35 asked of another library",               then(wish(), declined, record("label")), "HKALL REQUESTD"),
     Row("R35 sent",                                   then(wish(), sent, record("label")), "TRANSFERRED"),
     Row("R35 here",                                   then(wish(), comes, record("label")), "HKALL RECVD"),
     Row("R37 a lender declines: no letter",           then(wish(), declined, ALL_LETTERS), 0),
-    Row("R37 after the shipment it cannot",           then(standing(P.IN_TRANSIT), declined), Why.ALREADY_SHIPPED),
+    Row("R37 after the shipment it cannot",           then(standing(P.IN_TRANSIT), declined), Reason.ALREADY_SHIPPED),
     Row("R37 another is asked",                       then(wish(), declines("checked_out_locally"), fact("partner")), "HKUST"),
-    Row("R38 the letter says what the last one said", then(wish(), declines("not_on_shelf"), declines("not_suitable"), told_of(Send.LETTER_UNFILLED, "reason")), "not_suitable"),
+    Row("R38 the letter says what the last one said", then(wish(), declines("not_on_shelf"), declines("not_suitable"), told_of(Notification.LETTER_UNFILLED, "reason")), "not_suitable"),
     Row("R38 its place is free again",                then(having(14), lambda lib: lib.say("request_cancelled", lib.request("R15")), lambda lib: lib.say("request_cancelled", lib.request("R15")), wish("2017-03-02 10:00", bib="solaris")), YES),
-    Row("R38 the last one declines: one letter",      then(wish(), declined, declined, letters(Send.LETTER_UNFILLED)), 1),
-    Row("R38 each no, where the site wants it",       then(wish(), declined, letters(Send.LETTER_DECLINED)), 1, changed(notices=Notices(each_decline=True))),
+    Row("R38 the last one declines: one letter",      then(wish(), declined, declined, letters(Notification.LETTER_UNFILLED)), 1),
+    Row("R38 each no, where the site wants it",       then(wish(), declined, letters(Notification.LETTER_DECLINED)), 1, changed(notices=Notices(each_decline=True))),
     # ---- overdue
     Row("R39 on the due date",                        then(loan(), round_at("overdue", "2017-03-16 23:59:59")), 0),
     Row("R39 at midnight after it",                   then(loan(), round_at("overdue", "2017-03-17 00:00:00")), 1),
-    Row("R39 three days without a gateway: one",      then(loan(), round_at("overdue", "2017-03-20 08:00"), round_at("overdue", "2017-03-21 00:00"), letters(Send.LETTER_OVERDUE)), 1),
-    Row("R39 academic staff too",                     then(known(category="academic_staff"), loan(), round_at("overdue", "2017-03-17 00:00"), letters(Send.LETTER_OVERDUE)), 1),
+    Row("R39 three days without a gateway: one",      then(loan(), round_at("overdue", "2017-03-20 08:00"), round_at("overdue", "2017-03-21 00:00"), letters(Notification.LETTER_OVERDUE)), 1),
+    Row("R39 academic staff too",                     then(known(category="academic_staff"), loan(), round_at("overdue", "2017-03-17 00:00"), letters(Notification.LETTER_OVERDUE)), 1),
     Row("R39 a recalled loan too",                    then(loan(), recalled("2017-03-04 10:00"), round_at("overdue", "2017-03-17 00:00")), 1),
-    Row("R39 renewed, and late again: another",       then(loan(), round_at("overdue", "2017-03-17 00:00"), act("renew", "2017-03-17 10:00"), round_at("overdue", "2017-04-02 00:00"), letters(Send.LETTER_OVERDUE)), 2),
+    Row("R39 renewed, and late again: another",       then(loan(), round_at("overdue", "2017-03-17 00:00"), act("renew", "2017-03-17 10:00"), round_at("overdue", "2017-04-02 00:00"), letters(Notification.LETTER_OVERDUE)), 2),
     Row("R40 the last second of the due date",        then(loan(), returned("2017-03-16 23:59:59")), 0),
     Row("R40 one second past midnight",               then(loan(), returned("2017-03-17 00:00:01")), 200),
     Row("R40 three days",                             then(loan(), returned("2017-03-19 10:00")), 600),
@@ -625,7 +625,7 @@ ROWS: tuple[Row, ...] = (
     Row("R42 without an address it is lent",          then(known(email=""), on_shelf("2017-03-07 10:00")), "2017-03-22"),
     # ---- loss, damage, overseas
     Row("R43 its owner's leave is kept",              then(loan(), act("overseas", "2017-03-03 10:00", on=date(2017, 3, 10), reason="CUHK, by telephone"), lambda lib: lib.journal()[-1]["rule"]), "R43"),
-    Row("R43 not for what we lend",                   then(standing(P.SHIPPED, side=Side.LENDING), act("overseas", reason="x")), Why.WRONG_POSITION),
+    Row("R43 not for what we lend",                   then(standing(P.SHIPPED, side=Side.LENDING), act("overseas", reason="x")), Reason.WRONG_POSITION),
     Row("R45 lost: replacement and fee",              then(loan(), act("lost", "2017-03-10 10:00"), lambda lib: lib.fines()), [("replacement", 30_000), ("processing", 10_000)]),
     Row("R45 found within its owner's days",          then(loan(), act("lost", "2017-03-10 10:00"), returned("2017-03-15 10:00"), owed), 10_000),
     Row("R45 found when its owner's days are over",   then(loan(), act("lost", "2017-03-10 10:00"), returned("2017-04-10 10:00"), owed), 40_000),

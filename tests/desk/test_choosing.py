@@ -15,16 +15,16 @@ from hkall_gateway.desk.common import choosing
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Answered, Deed, Done
 from hkall_gateway.lab.world import World
-from hkall_gateway.rules.breaker import DOWN
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Telling
-from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side, Why
+from hkall_gateway.rules.circuit import DOWN
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Request, Side
 from hkall_gateway.store import loading, partners
 from hkall_gateway.store.tables import CLOSURES, HOLDINGS
 from hkall_gateway.store.unit import Unit
 
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
-STAFF = By("wong", "cli", "request")
+STAFF = Actor("wong", "cli", "request")
 DAY = date(2017, 3, 1)
 LENDERS = ("CUHK", "HKUST", "POLYU", "LU")
 DECLINE = "ItemRequestCancelled request=HKU:R1-1 item=C1 user=HKU-INST"
@@ -101,7 +101,7 @@ def lent(world: World, agency: str, count: int, side: Side = Side.BORROWING) -> 
     position = Position.CLOSED
     for n in range(count):
         row = Request(f"X{side}{agency}{n}", side, position, "An older book", f"b{n}", partner=agency)
-        world.store.now(Unit.open, row, world.now, By("world", "world"))
+        world.store.now(Unit.open, row, world.now, Actor("world", "world"))
 
 
 def test_among_equals_who_lent_us_least_for_what_it_borrowed_is_asked_first(world: World) -> None:
@@ -175,7 +175,7 @@ def test_no_library_is_asked_twice_for_one_wish(world: World) -> None:
 
 
 def look_for(world: World, agency: str) -> tuple[str, ...]:
-    told = Telling(Send.TELL_LENDER_RECEIVED.value, "R1", agency, "HKU", "R1-1", world.now)
+    told = PartnerMessage(Notification.TELL_LENDER_RECEIVED.value, "R1", agency, "HKU", "R1-1", world.now)
     return world.store.now(choosing.addressed, told, world.desk.house, world.now)[2]
 
 
@@ -245,15 +245,15 @@ def test_an_inserted_copy_is_asked_for_next(world: World) -> None:
 @pytest.mark.parametrize(
     ("what", "agency", "barcode", "why"),
     [
-        ("insert", "POLYU", "P7", Why.UNKNOWN_ITEM),  # another title
-        ("insert", "POLYU", "P404", Why.UNKNOWN_ITEM),
-        ("insert", "CUHK", "C1", Why.DUPLICATE_REQUEST),  # it is asked already
-        ("pin", "POLYU", "", Why.UNKNOWN_ITEM),  # it is not on the list
-        ("skip", "POLYU", "", Why.UNKNOWN_ITEM),
+        ("insert", "POLYU", "P7", Reason.UNKNOWN_ITEM),  # another title
+        ("insert", "POLYU", "P404", Reason.UNKNOWN_ITEM),
+        ("insert", "CUHK", "C1", Reason.DUPLICATE_REQUEST),  # it is asked already
+        ("pin", "POLYU", "", Reason.UNKNOWN_ITEM),  # it is not on the list
+        ("skip", "POLYU", "", Reason.UNKNOWN_ITEM),
     ],
 )
 def test_what_cannot_be_chosen_is_refused_and_changes_nothing(
-    world: World, what: str, agency: str, barcode: str, why: Why
+    world: World, what: str, agency: str, barcode: str, why: Reason
 ) -> None:
     put(world, "POLYU", "P7", "b-other")
     wish(world)
@@ -273,7 +273,7 @@ def test_once_a_lender_has_shipped_nothing_is_chosen_any_more(world: World, what
     no = choose(world, what, "LU", barcode="L1")
 
     assert isinstance(no, Refused)
-    assert no.why is Why.WRONG_POSITION
+    assert no.why is Reason.WRONG_POSITION
 
 
 def test_every_place_in_the_list_has_its_reason(world: World) -> None:

@@ -9,14 +9,14 @@ import pytest
 
 from hkall_gateway.desk.closure_changes import move
 from hkall_gateway.desk.messages.staff_commands import Deed
-from hkall_gateway.rules.vocabulary import By, Position
+from hkall_gateway.rules.vocabulary import Actor, Position
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library
 
 P = Position
 DAYS = ("2017-03-16", "2017-03-17")
-TYPHOON = Deed(By("mei", "cli", "closures move"), reason="typhoon")
+TYPHOON = Deed(Actor("mei", "cli", "closures move"), reason="typhoon")
 OPEN = date(2017, 3, 18)
 
 

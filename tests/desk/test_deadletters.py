@@ -14,16 +14,16 @@ from hkall_gateway.desk import deadletters
 from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
 from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.world import World
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Letter, is_letter
-from hkall_gateway.rules.vocabulary import By, Position, Why
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
+from hkall_gateway.rules.vocabulary import Actor, Position, Reason
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.queries import worklists
 from hkall_gateway.store.tables import NOTICES
 from hkall_gateway.store.unit import Unit
 
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
-STAFF = By("wong", "cli", "outbox")
+STAFF = Actor("wong", "cli", "outbox")
 WISH = "RequestItem user=UG1 bib=b-dune request=d-1"
 CANCEL = "CancelRequestItem user=UG1 request=d-1"
 
@@ -108,7 +108,7 @@ def test_without_a_reason_nothing_is_settled(world: World, what: str) -> None:
     no = say(world, what, row.id, "  ")
 
     assert isinstance(no, Refused)
-    assert no.why is Why.REASON_NEEDED
+    assert no.why is Reason.REASON_NEEDED
     assert state_of(world, row.id) == "dead"
 
 
@@ -154,12 +154,12 @@ def test_a_wish_that_certainly_did_not_arrive_goes_to_the_next_lender_by_itself(
     assert isinstance(world.store.now(lambda unit: deadletters.retry(unit, 1, STAFF, world.now)), Refused)
 
 
-@pytest.mark.parametrize("send", [send for send in Send if is_letter(send)])
-def test_a_letter_that_is_dropped_is_queued_no_more(world: World, send: Send) -> None:
+@pytest.mark.parametrize("send", [send for send in Notification if is_letter(send)])
+def test_a_letter_that_is_dropped_is_queued_no_more(world: World, send: Notification) -> None:
     def queued(unit: Unit) -> None:
         notice = {"id": 1, "request": "R1", "kind": send.value, "patron": "UG1", "state": "queued", "made_at": world.now}
         unit.execute(insert(NOTICES).values(notice))
-        unit.outbox.put(send, Letter(send.value, "R1", "UG1", "Dune", world.now, notice=1), "", world.now)
+        unit.outbox.put(send, PatronNotice(send.value, "R1", "UG1", "Dune", world.now, notice=1), "", world.now)
 
     world.store.now(queued)
     say(world, "drop", 1)

@@ -15,7 +15,7 @@ from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay, Waive, Waived
 from hkall_gateway.rules.settings import Block, Policy, Renewal
-from hkall_gateway.rules.vocabulary import By, Position, Why
+from hkall_gateway.rules.vocabulary import Actor, Position, Reason
 from hkall_gateway.store.former_cards import replace_cards
 from hkall_gateway.store.unit import Unit
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 P = Position
 Make = Callable[..., "Library"]
-BOX = By("kiosk-1", "sip2", "37")
-CLERK = By("mei", "cli", "waive")
+BOX = Actor("kiosk-1", "sip2", "37")
+CLERK = Actor("mei", "cli", "waive")
 
 
 def late(library: Library, number: int, days: int) -> None:
@@ -198,7 +198,7 @@ def test_the_same_number_with_another_sum_is_another_payment_and_is_not_taken(li
     late(library, 1, 3)
     pay(library, 200, "BK1")
 
-    assert pay(library, 400, "BK1").why is Why.TRANSACTION_REUSED
+    assert pay(library, 400, "BK1").why is Reason.TRANSACTION_REUSED
     assert library.owed() == 400
 
 
@@ -206,7 +206,7 @@ def test_two_devices_may_use_the_same_number(library: Library) -> None:
     late(library, 1, 3)
     pay(library, 200, "BK1")
 
-    pay(library, 200, "BK1", by=By("kiosk-2", "sip2", "37"))
+    pay(library, 200, "BK1", by=Actor("kiosk-2", "sip2", "37"))
 
     assert library.owed() == 200
 
@@ -225,7 +225,7 @@ def test_a_payment_that_is_repeated_after_the_card_was_replaced_is_the_same_one(
     library.store.now(replace_cards, {"UG1": "UG1-NEW"}, library.now, CLERK)
 
     assert pay(library, 200, "BK1").again
-    assert pay(library, 200, "BK2").why is Why.CARD_REPLACED
+    assert pay(library, 200, "BK2").why is Reason.CARD_REPLACED
     assert pay(library, 400, "BK3", card="UG1-NEW").cents == 400
 
 
@@ -235,15 +235,15 @@ def test_more_than_is_owed_is_not_taken_nor_is_nothing(library: Library, cents: 
 
     answer = pay(library, cents, "BK1")
 
-    assert (answer.why, answer.detail) == (Why.NOT_OWED, {"owed": "6.00"})
+    assert (answer.why, answer.detail) == (Reason.NOT_OWED, {"owed": "6.00"})
     assert library.owed() == 600
 
 
 @pytest.mark.parametrize(
     ("more", "why"),
-    [({"fine": 99}, Why.UNKNOWN_FINE), ({"currency": "USD"}, Why.NOT_SUPPORTED), ({"card": "UG2"}, Why.NOT_OWED)],
+    [({"fine": 99}, Reason.UNKNOWN_FINE), ({"currency": "USD"}, Reason.NOT_SUPPORTED), ({"card": "UG2"}, Reason.NOT_OWED)],
 )
-def test_a_payment_that_does_not_fit_is_refused(library: Library, more: dict[str, Any], why: Why) -> None:
+def test_a_payment_that_does_not_fit_is_refused(library: Library, more: dict[str, Any], why: Reason) -> None:
     late(library, 1, 3)
 
     assert pay(library, 200, **more).why is why
@@ -252,7 +252,7 @@ def test_a_payment_that_does_not_fit_is_refused(library: Library, more: dict[str
 def test_nobody_pays_another_patrons_charge(library: Library) -> None:
     late(library, 1, 3)
 
-    assert pay(library, 200, card="UG2", fine=1).why is Why.UNKNOWN_FINE
+    assert pay(library, 200, card="UG2", fine=1).why is Reason.UNKNOWN_FINE
 
 
 @given(sums=st.lists(st.integers(-100, 900), max_size=6))
@@ -294,9 +294,9 @@ def test_what_was_waived_is_a_success_again(library: Library) -> None:
 
 @pytest.mark.parametrize(
     ("fine", "reason", "cents", "why"),
-    [(99, "ill", None, Why.UNKNOWN_FINE), (1, " ", None, Why.REASON_NEEDED), (1, "ill", 601, Why.NOT_OWED)],
+    [(99, "ill", None, Reason.UNKNOWN_FINE), (1, " ", None, Reason.REASON_NEEDED), (1, "ill", 601, Reason.NOT_OWED)],
 )
-def test_what_cannot_be_waived(library: Library, fine: int, reason: str, cents: int | None, why: Why) -> None:
+def test_what_cannot_be_waived(library: Library, fine: int, reason: str, cents: int | None, why: Reason) -> None:
     late(library, 1, 3)
 
     assert waive(library, fine, reason, cents).why is why
@@ -337,7 +337,7 @@ def test_r2_a_threshold_bars_from_requests(make_library: Make, policy: Policy, p
     library = make_library(policy)
     prepare(library)
 
-    assert library.wish(bib="solaris").why is Why.PATRON_BLOCKED
+    assert library.wish(bib="solaris").why is Reason.PATRON_BLOCKED
 
 
 @BARRED
@@ -346,7 +346,7 @@ def test_r2_a_threshold_bars_from_loans(make_library: Make, policy: Policy, prep
     prepare(library)
     library.given(P.RECEIVED, pickup_last=date(2017, 4, 1))
 
-    assert library.check_out().why is Why.PATRON_BLOCKED
+    assert library.check_out().why is Reason.PATRON_BLOCKED
 
 
 @BARRED
@@ -354,7 +354,7 @@ def test_r2_a_threshold_shows_in_the_record(make_library: Make, policy: Policy, 
     library = make_library(policy)
     prepare(library)
 
-    assert (see(library).valid, see(library).refusal.why) == (False, Why.PATRON_BLOCKED)
+    assert (see(library).valid, see(library).refusal.why) == (False, Reason.PATRON_BLOCKED)
     assert see(library, "UG2").valid
 
 

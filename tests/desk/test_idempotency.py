@@ -10,7 +10,7 @@ import pytest
 from hkall_gateway.desk.idempotency import once
 from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import Outcome, Refused, Renewed
-from hkall_gateway.rules.vocabulary import ItemKey, Why
+from hkall_gateway.rules.vocabulary import ItemKey, Reason
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.unit import Unit
 
@@ -41,15 +41,15 @@ Ask = Callable[[Wish, datetime, InboxKey | None], Outcome]
 
 
 def test_within_the_window_the_same_document_gets_the_same_outcome(ask: Ask, now: datetime) -> None:
-    wish = Wish(RENEWED, Refused(Why.RENEWAL_TOO_SOON))
+    wish = Wish(RENEWED, Refused(Reason.RENEWAL_TOO_SOON))
     outcomes = [ask(wish, now, KEY), ask(wish, now + WINDOW, KEY)]
     assert (outcomes, wish.done) == ([RENEWED, RENEWED], 1)
 
 
 def test_after_the_window_the_same_document_is_a_new_wish(ask: Ask, now: datetime) -> None:
-    wish = Wish(RENEWED, Refused(Why.RENEWAL_TOO_SOON))
+    wish = Wish(RENEWED, Refused(Reason.RENEWAL_TOO_SOON))
     ask(wish, now, KEY)
-    assert ask(wish, now + WINDOW + timedelta(seconds=1), KEY) == Refused(Why.RENEWAL_TOO_SOON)
+    assert ask(wish, now + WINDOW + timedelta(seconds=1), KEY) == Refused(Reason.RENEWAL_TOO_SOON)
 
 
 def test_a_new_wish_has_a_window_of_its_own(ask: Ask, now: datetime) -> None:
@@ -71,8 +71,8 @@ def test_a_window_that_is_over_leaves_the_others_open(ask: Ask, now: datetime) -
 
 
 def test_a_refusal_is_decided_again(ask: Ask, now: datetime) -> None:
-    wish = Wish(Refused(Why.RENEWAL_TOO_SOON), RENEWED)
-    assert [ask(wish, now, KEY), ask(wish, now, KEY)] == [Refused(Why.RENEWAL_TOO_SOON), RENEWED]
+    wish = Wish(Refused(Reason.RENEWAL_TOO_SOON), RENEWED)
+    assert [ask(wish, now, KEY), ask(wish, now, KEY)] == [Refused(Reason.RENEWAL_TOO_SOON), RENEWED]
 
 
 def test_what_has_no_identity_is_done_every_time(ask: Ask, now: datetime) -> None:

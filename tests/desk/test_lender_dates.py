@@ -12,8 +12,8 @@ import pytest
 from hkall_gateway.desk.closure_changes import move
 from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.desk.messages.staff_commands import Deed
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.vocabulary import By, Partner, Position
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.vocabulary import Actor, Partner, Position
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library
@@ -22,7 +22,7 @@ P = Position
 ASKED = (Partner("CUHK", "Chinese University", renewal_mode="ask_first"),)
 TOLD = (Partner("CUHK", "Chinese University"),)
 YES, NO = Answer("accepted"), Answer("refused", "Renewal Not Allowed - Item Has Outstanding Requests")
-CLERK = By("mei", "cli", "extend")
+CLERK = Actor("mei", "cli", "extend")
 
 
 def lent_past(make_library: Callable[..., Library], partners: tuple[Partner, ...], lender_due: date) -> Library:
@@ -70,7 +70,7 @@ def test_r19_whatever_the_lender_answers_the_loan_stays_as_it_is(
     library = lent_past(make_library, ASKED, date(2017, 3, 10))
     before = library.request()
 
-    library.delivered(Send.ASK_LENDER_LATER_DATE, answer)
+    library.delivered(Notification.ASK_LENDER_LATER_DATE, answer)
 
     assert library.request() == replace(before, lender_due=date(2017, 3, lender_due), flags=flags)
 
@@ -123,6 +123,6 @@ def test_a_lender_that_takes_the_news_of_a_renewal_expects_the_book_then(
     library.go_to("2017-03-14 10:00")
     library.renew()
 
-    library.delivered(Send.TELL_LENDER_RENEWED, answer)
+    library.delivered(Notification.TELL_LENDER_RENEWED, answer)
 
     assert library.request().lender_due == date(2017, 3, lender_due)

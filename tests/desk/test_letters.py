@@ -9,14 +9,14 @@ import pytest
 from hkall_gateway.desk import deliveries
 from hkall_gateway.desk.deliveries import PATIENCE
 from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
-from hkall_gateway.rules.vocabulary import By, Position
+from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import notices
 from hkall_gateway.store.queries import worklists
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library
 
-ALIAS = By("hkall", "cli", "bounce")
+ALIAS = Actor("hkall", "cli", "bounce")
 STATES = ("queued", "sent", "not_needed", "undeliverable")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, insert
 
 from hkall_gateway.desk.local import FLAG, MOST_KEPT, Local, Terms
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
-from hkall_gateway.rules.vocabulary import NOTHING, Borrower, By, Holding, Position, Request, Sensitive, Side, Why
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, Borrower, Holding, Position, Reason, Request, Sensitive, Side
 from hkall_gateway.store import cards, former_cards
 from hkall_gateway.store.engine.connect import Limits, open_engine
 from hkall_gateway.store.engine.database import Immediate, finished
@@ -196,7 +196,7 @@ def test_shelves_that_cannot_be_seen_are_not_empty(store: Immediate, system: Sys
 
 
 def _block(unit: Unit) -> None:
-    cards.block(unit, "P1", "found in the street", BEGIN, By("counter-1", "sip2"), retained=True)
+    cards.block(unit, "P1", "found in the street", BEGIN, Actor("counter-1", "sip2"), retained=True)
 
 
 # ---- another card than the one asked about
@@ -228,7 +228,7 @@ def asked(store: Immediate, system: System, card: str) -> BorrowerFacts:
 def wish_of(store: Immediate, card: str) -> str:
     """A request of this card; its number."""
     wish = Request("", Side.BORROWING, Position.RECEIVED, "Dune", "b1", patron=card)
-    return store.now(Unit.open, wish, BEGIN, By("test", "world")).id
+    return store.now(Unit.open, wish, BEGIN, Actor("test", "world")).id
 
 
 def patron_of(store: Immediate, number: str) -> str:
@@ -268,15 +268,15 @@ def test_a_former_card_that_the_system_tells_of_is_followed_unless_it_is_in_use_
 
 
 def test_a_replaced_card_that_the_system_does_not_know_is_said_to_be_replaced(store: Immediate) -> None:
-    store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, By("mei", "cli"))
+    store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, Actor("mei", "cli"))
     facts = asked(store, Renumbering(strangers=frozenset({"P1", "P9"})), "P1")
-    assert (facts.replaced, facts.stranger) == (True, Why.CARD_REPLACED)
-    assert asked(store, Renumbering(strangers=frozenset({"P9"})), "P9").stranger is Why.UNKNOWN_BORROWER
+    assert (facts.replaced, facts.stranger) == (True, Reason.CARD_REPLACED)
+    assert asked(store, Renumbering(strangers=frozenset({"P9"})), "P9").stranger is Reason.UNKNOWN_BORROWER
 
 
 def test_a_card_that_a_file_says_was_replaced_is_nobody_s_though_the_system_still_knows_it(store: Immediate) -> None:
-    store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, By("mei", "cli", "load"))
-    assert asked(store, Renumbering(), "P1").stranger is Why.CARD_REPLACED
+    store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, Actor("mei", "cli", "load"))
+    assert asked(store, Renumbering(), "P1").stranger is Reason.CARD_REPLACED
     assert asked(store, Renumbering(present={"P1": "P2"}), "P1").borrower is not None
 
 

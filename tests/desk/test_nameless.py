@@ -11,7 +11,7 @@ from hkall_gateway.desk.messages.commands import Heard
 from hkall_gateway.desk.messages.results import Noted, Refused
 from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.world import World
-from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Why
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason
 from hkall_gateway.store.engine.database import finished
 
 P = Position
@@ -30,7 +30,7 @@ def world() -> World:
 
 
 def told(partner: str, message: str, item: ItemKey | None) -> Heard:
-    return Heard(By(partner, "ncip", message), partner, "", "", item, at=datetime(2017, 3, 2, tzinfo=UTC))
+    return Heard(Actor(partner, "ncip", message), partner, "", "", item, at=datetime(2017, 3, 2, tzinfo=UTC))
 
 
 def shipped(world: World, partner: str, item: ItemKey | None) -> object:
@@ -54,7 +54,7 @@ def test_a_library_that_was_not_asked_yet_tells_of_no_request(world: World, tell
     answer = tell(world, "HKUST", item)  # type: ignore[operator]
 
     assert isinstance(answer, Refused)
-    assert answer.why is Why.UNKNOWN_REQUEST
+    assert answer.why is Reason.UNKNOWN_REQUEST
     assert standing(world) == before
 
 

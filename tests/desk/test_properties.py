@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.lifecycle import FINAL, TAKES_QUOTA, Event
-from hkall_gateway.rules.records import from_json
+from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Request, Side
 from hkall_gateway.store.tables import FINES, REQUESTS

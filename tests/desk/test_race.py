@@ -29,7 +29,7 @@ from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
-from hkall_gateway.rules.vocabulary import Borrower, By, Holding, Partner, Position, Request, Sensitive, Side, Why
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Partner, Position, Reason, Request, Sensitive, Side
 from hkall_gateway.store import loading
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
@@ -41,7 +41,7 @@ ROUNDS = 15
 PATIENCE_S = 20
 NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
 HOUSE = House("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
-WORLD = By("world", "world")
+WORLD = Actor("world", "world")
 READER = Borrower("UG0", Sensitive("Chan"), CATEGORY.key, total_quota=60)
 LOAN = Request("", Side.BORROWING, Position.ON_LOAN, "t", "t", partner="CUHK", due=date(2017, 3, 16))
 TITLES = ("left", "right")
@@ -111,7 +111,7 @@ def race(url: str, side: int, begun: list[list[Any]], start: Any, answers: Any) 
 
 
 def outcome(store: Immediate, number: int, side: int) -> tuple[str, str]:
-    ask = RequestTitle(By(TITLES[side], "ncip"), card(number), TITLES[side], placed_by="D", placed_id=f"{number}-{side}")
+    ask = RequestTitle(Actor(TITLES[side], "ncip"), card(number), TITLES[side], placed_by="D", placed_id=f"{number}-{side}")
     facts = BorrowerFacts(replace(READER, barcode=card(number)), "test")
     match store.now(borrowing.request_title, ask, facts, HOUSE, NOW):
         case Requested():
@@ -142,7 +142,7 @@ def run(url: str, racer: Callable[..., Any], event: Callable[[], Any], barrier: 
 def judge(url: str, turns: list[Turn]) -> None:
     """Exactly one wins in every round, the other is told why and was truly in between, and the database says the same."""
     by_round = [sorted((turn.won, turn.why) for turn in turns if turn.number == number) for number in range(ROUNDS)]
-    assert by_round == [[("lost", Why.QUOTA_HKALL.value), ("won", "")]] * ROUNDS
+    assert by_round == [[("lost", Reason.QUOTA_HKALL.value), ("won", "")]] * ROUNDS
     assert overlapped(turns) == ROUNDS
     with closing(opened(url, "judge")) as store:
         assert [len(store.now(Unit.open_requests, card(number))) for number in range(ROUNDS)] == [15] * ROUNDS

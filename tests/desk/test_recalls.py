@@ -11,9 +11,9 @@ import pytest
 
 from hkall_gateway.desk.messages.results import CheckedOut, Refused, Renewed
 from hkall_gateway.desk.messages.staff_commands import Done, Recalled
-from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.settings import Policy, Recall
-from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Side, Why
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Side
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 P = Position
 SEND_BACK = Policy(recall=Recall(before_pickup="return"))
 NO_RESTORING = Policy(recall=Recall(restore_on_cancel=False))
-PARTNER = By("CUHK", "ncip", "ItemRecalled")
+PARTNER = Actor("CUHK", "ncip", "ItemRecalled")
 
 
 def recall(library: Library, **facts: Any) -> Any:
@@ -65,7 +65,7 @@ def test_r24_the_patron_gets_one_letter_with_both_dates(library: Library) -> Non
     recall(library)
 
     row = library.told()
-    letter = library.letter(Send.LETTER_RECALLED)
+    letter = library.letter(Notification.LETTER_RECALLED)
     assert row == ["UG1 letter_recalled"]
     assert (letter.old_due, letter.due) == (date(2017, 3, 31), date(2017, 3, 18))
 
@@ -81,7 +81,7 @@ def test_r26_a_second_recall_changes_nothing_and_writes_no_letter(library: Libra
 
     assert answer.again
     assert library.request() == before
-    assert library.letters(Send.LETTER_RECALLED) == 1
+    assert library.letters(Notification.LETTER_RECALLED) == 1
 
 
 def test_r26_a_second_recall_that_names_an_earlier_date_counts_and_is_told(library: Library) -> None:
@@ -93,7 +93,7 @@ def test_r26_a_second_recall_that_names_an_earlier_date_counts_and_is_told(libra
 
     assert (answer.old_due, answer.due) == (date(2017, 3, 29), date(2017, 3, 20))
     assert library.request().due_before_recall == date(2017, 3, 31)
-    assert library.letters(Send.LETTER_RECALLED) == 2
+    assert library.letters(Notification.LETTER_RECALLED) == 2
 
 
 def test_r26_the_lenders_own_date_never_cuts_our_floor_and_the_difference_is_told(library: Library) -> None:
@@ -111,20 +111,20 @@ def test_r28_a_recalled_loan_cannot_be_renewed(library: Library) -> None:
     recall(library)
 
     assert library.renew() == Refused(
-        Why.RECALLED, "R28", {"due": date(2017, 3, 16)}, "en", "Dune", ItemKey("CUHK", "C1"), date(2017, 3, 16)
+        Reason.RECALLED, "R28", {"due": date(2017, 3, 16)}, "en", "Dune", ItemKey("CUHK", "C1"), date(2017, 3, 16)
     )
 
 
 @pytest.mark.parametrize(
     ("facts", "why"),
     [
-        ({"partner": "HKUST"}, Why.AGENCY_NOT_OWNER),
-        ({"partner": "HKUST", "item": ItemKey("HKUST", "C1")}, Why.UNKNOWN_ITEM),
-        ({"partner": "HKUST", "wire_agency": "HKU", "wire_id": "R1-1"}, Why.AGENCY_NOT_OWNER),
-        ({"wire_agency": "HKU", "wire_id": "R1-1", "item": ItemKey("HKUST", "C1")}, Why.AGENCY_NOT_OWNER),
+        ({"partner": "HKUST"}, Reason.AGENCY_NOT_OWNER),
+        ({"partner": "HKUST", "item": ItemKey("HKUST", "C1")}, Reason.UNKNOWN_ITEM),
+        ({"partner": "HKUST", "wire_agency": "HKU", "wire_id": "R1-1"}, Reason.AGENCY_NOT_OWNER),
+        ({"wire_agency": "HKU", "wire_id": "R1-1", "item": ItemKey("HKUST", "C1")}, Reason.AGENCY_NOT_OWNER),
     ],
 )
-def test_r23_only_the_owner_may_recall(library: Library, facts: dict[str, Any], why: Why) -> None:
+def test_r23_only_the_owner_may_recall(library: Library, facts: dict[str, Any], why: Reason) -> None:
     library.lent_out()
 
     assert recall(library, **facts).why is why
@@ -133,9 +133,9 @@ def test_r23_only_the_owner_may_recall(library: Library, facts: dict[str, Any], 
 
 @pytest.mark.parametrize(
     ("facts", "why"),
-    [({"item": ItemKey("CUHK", "C404")}, Why.UNKNOWN_ITEM), ({"wire_id": "X-1", "item": None}, Why.UNKNOWN_REQUEST)],
+    [({"item": ItemKey("CUHK", "C404")}, Reason.UNKNOWN_ITEM), ({"wire_id": "X-1", "item": None}, Reason.UNKNOWN_REQUEST)],
 )
-def test_a_recall_of_what_nobody_knows_is_refused(library: Library, facts: dict[str, Any], why: Why) -> None:
+def test_a_recall_of_what_nobody_knows_is_refused(library: Library, facts: dict[str, Any], why: Reason) -> None:
     assert recall(library, **facts).why is why
 
 
@@ -211,7 +211,7 @@ def test_r24_where_the_policy_says_so_a_recalled_book_goes_back_on_arrival(make_
     answer = library.check_in()
 
     assert (answer.what, library.request().position) == ("unwanted", P.TO_RETURN)
-    assert library.letters(Send.LETTER_PICKUP) == 0
+    assert library.letters(Notification.LETTER_PICKUP) == 0
 
 
 @pytest.mark.parametrize("position", [P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED])
@@ -265,7 +265,7 @@ def test_r24_a_recall_after_a_cancelled_one_writes_a_letter_of_its_own(library: 
 
     recall(library)
 
-    assert (library.request().due, library.letters(Send.LETTER_RECALLED)) == (date(2017, 3, 21), 2)
+    assert (library.request().due, library.letters(Notification.LETTER_RECALLED)) == (date(2017, 3, 21), 2)
 
 
 def test_r41_days_before_a_recall_was_cancelled_cost_its_rate(library: Library) -> None:
@@ -331,9 +331,9 @@ def test_before_the_loan_an_owners_renewal_moves_the_date_on_which_it_expects_th
 
 @pytest.mark.parametrize(
     ("position", "due", "why"),
-    [(P.CLOSED, date(2017, 4, 1), Why.NOT_ON_LOAN), (P.ON_LOAN, None, Why.UNUSABLE_MESSAGE)],
+    [(P.CLOSED, date(2017, 4, 1), Reason.NOT_ON_LOAN), (P.ON_LOAN, None, Reason.UNUSABLE_MESSAGE)],
 )
-def test_an_owners_renewal_needs_a_loan_and_a_date(library: Library, position: Position, due: date | None, why: Why) -> None:
+def test_an_owners_renewal_needs_a_loan_and_a_date(library: Library, position: Position, due: date | None, why: Reason) -> None:
     library.given(position, due=date(2017, 3, 16), first_checkout=date(2017, 3, 1))
 
     assert library.ask(library.desk.renewed(library.heard(due=due))).why is why
@@ -376,7 +376,7 @@ def test_r28_the_borrower_may_not_renew_what_we_have_recalled_until_we_cancel(li
     renewal = library.heard(item=ItemKey("HKU", "K9"))
     library.act("recall")
 
-    assert library.ask(library.desk.renewed(renewal)).why is Why.RECALLED
+    assert library.ask(library.desk.renewed(renewal)).why is Reason.RECALLED
     library.act("cancel_recall")
     assert isinstance(library.ask(library.desk.renewed(replace(renewal, at=library.now))), Renewed)
 
@@ -384,4 +384,4 @@ def test_r28_the_borrower_may_not_renew_what_we_have_recalled_until_we_cancel(li
 def test_what_has_come_home_cannot_be_recalled(library: Library) -> None:
     library.given(P.CLOSED, side=Side.LENDING)
 
-    assert library.act("recall").why is Why.WRONG_POSITION
+    assert library.act("recall").why is Reason.WRONG_POSITION

@@ -12,11 +12,11 @@ from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
 from hkall_gateway.desk.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, Pair, Theirs
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
-from hkall_gateway.rules.vocabulary import By, Position, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Side
 from hkall_gateway.store.unit import Unit
 
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
-STAFF = By("wong", "cli", "reconcile")
+STAFF = Actor("wong", "cli", "reconcile")
 P = Position
 
 

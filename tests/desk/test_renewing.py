@@ -13,9 +13,9 @@ from hkall_gateway.desk import deadletters
 from hkall_gateway.desk.deliveries import PATIENCE
 from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import Answer, CheckedOut, Refused, Renewed
-from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.settings import Notices, Policy, Renewal
-from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Why
+from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Reason, Request
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library
@@ -25,7 +25,7 @@ ASKED = (Partner("CUHK", "Chinese University", renewal_mode="ask_first"),)
 YES, NO = Answer("accepted"), Answer("refused", "Renewal Not Allowed - Item Has Outstanding Requests")
 NO_MORE = Answer("refused", "Maximum Renewals Exceeded")
 REVERT = Renewal(on_lender_refusal="revert")
-CLERK = By("mei", "cli", "outbox")
+CLERK = Actor("mei", "cli", "outbox")
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_who_was_denied_is_refused_the_next_time_and_staff_may_ask_again(asking:
     again = asking.renew(staff=True)
 
     assert isinstance(no, Refused)
-    assert no.why is Why.RENEWAL_DENIED
+    assert no.why is Reason.RENEWAL_DENIED
     assert again.pending
 
 
@@ -235,7 +235,7 @@ def test_r30_a_denied_renewal_is_told_by_letter_only_where_the_policy_says_so(
 
     told(library, NO_MORE)
 
-    assert library.letters(Send.LETTER_RENEWAL_DENIED) == int(wanted)
+    assert library.letters(Notification.LETTER_RENEWAL_DENIED) == int(wanted)
 
 
 def test_r28_a_renewal_that_the_lender_refuses_stands_and_is_shown_to_staff(library: Library) -> None:
@@ -247,7 +247,7 @@ def test_r28_a_renewal_that_the_lender_refuses_stands_and_is_shown_to_staff(libr
 
     assert (after.due, after.renewals, after.renewal_sync) == (date(2017, 3, 29), 1, "none")
     assert after.flags == "refused:tell_lender_renewed"
-    assert library.letters(Send.LETTER_RENEWAL_DENIED) == 0
+    assert library.letters(Notification.LETTER_RENEWAL_DENIED) == 0
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_r28_a_refusal_because_of_a_recall_is_a_recall(
 
     assert (after.due, after.recalled_on, after.due_before_recall) == (date(2017, 3, 21), date(2017, 3, 14), date(2017, 3, 29))
     assert (after.renewals, after.flags) == (1, "")
-    assert (library.letters(Send.LETTER_RECALLED), library.letters(Send.LETTER_RENEWAL_DENIED)) == (1, 0)
+    assert (library.letters(Notification.LETTER_RECALLED), library.letters(Notification.LETTER_RENEWAL_DENIED)) == (1, 0)
 
 
 def test_r28_a_refusal_because_of_a_recall_that_was_told_already_changes_nothing(library: Library) -> None:
@@ -282,4 +282,4 @@ def test_r28_a_refusal_because_of_a_recall_that_was_told_already_changes_nothing
     before = library.request()
 
     assert told_first(library, NO) == before
-    assert library.letters(Send.LETTER_RECALLED) == 1
+    assert library.letters(Notification.LETTER_RECALLED) == 1

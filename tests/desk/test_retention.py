@@ -19,7 +19,7 @@ from sqlalchemy import delete, insert
 from hkall_gateway.desk.rounds import LEASE_S, Lost, begin, one_batch
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.settings import Retention
-from hkall_gateway.rules.vocabulary import By, Position, Refusal, Request, Side, Why
+from hkall_gateway.rules.vocabulary import Actor, Position, Reason, Refusal, Request, Side
 from hkall_gateway.store import fines, inbox
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tests.desk.conftest import Library
 
 P = Position
-CLERK = By("mei", "cli", "test")
+CLERK = Actor("mei", "cli", "test")
 LAST_SECOND, MIDNIGHT = "2017-03-30 23:59:59", "2017-03-31 00:00:00"
 
 
@@ -231,7 +231,7 @@ def test_the_statistics_of_an_anonymous_request_stay(library: Library) -> None:
 
 
 def test_a_refusal_without_a_request_forgets_who_was_refused(library: Library) -> None:
-    no = Refusal(Why.QUOTA_HKALL, {"limit": 15})
+    no = Refusal(Reason.QUOTA_HKALL, {"limit": 15})
     for _ in range(3):
         library.store.now(lambda unit: unit.refuse(no, library.now, CLERK, patron="UG1"))
     keeping(library, anonymise_days=30)

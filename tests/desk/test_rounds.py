@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hkall_gateway.desk.rounds import LEASE_S, ROUNDS, Lost, Rounds, begin, one_batch
-from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.dates.timetable import EVERY
+from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.settings import Notices, Policy
-from hkall_gateway.rules.timetable import EVERY
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store import inbox
 from hkall_gateway.store import rounds as store_rounds
@@ -93,7 +93,7 @@ def test_r39_a_renewal_makes_another_letter_possible(library: Library) -> None:
     library.go_to(f"2017-04-02 {MIDNIGHT}")
     library.round("overdue")
 
-    assert library.letters(Send.LETTER_OVERDUE) == 2
+    assert library.letters(Notification.LETTER_OVERDUE) == 2
 
 
 @pytest.mark.parametrize("facts", [{"lost_on": date(2017, 3, 10)}, {"claimed_on": date(2017, 3, 10)}])
@@ -240,7 +240,7 @@ def test_a_round_goes_through_all_in_batches_of_any_size(library_on_each: Librar
     library.rounds = library.gateway("here", batch)
 
     assert library.round("overdue") == 7
-    assert library.letters(Send.LETTER_OVERDUE) == 7
+    assert library.letters(Notification.LETTER_OVERDUE) == 7
 
 
 def test_a_round_that_died_is_done_to_its_end_by_another_gateway_when_the_lease_is_over(library: Library) -> None:
@@ -255,7 +255,7 @@ def test_a_round_that_died_is_done_to_its_end_by_another_gateway_when_the_lease_
     library.now += timedelta(seconds=LEASE_S + 1)
     finished(other.run_due())
 
-    assert library.letters(Send.LETTER_OVERDUE) == 5
+    assert library.letters(Notification.LETTER_OVERDUE) == 5
     assert library.job("overdue").count == 5
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store import rounds
 from hkall_gateway.store.tables import OUTBOX
@@ -50,7 +50,7 @@ def test_a_poison_row_does_not_keep_the_others_from_their_letters(library_on_eac
 
     assert library.round("overdue") == 2
 
-    assert library.letters(Send.LETTER_OVERDUE) == 2
+    assert library.letters(Notification.LETTER_OVERDUE) == 2
     assert [library.request(f"R{n}").overdue_notice_for is not None for n in (1, 2, 3)] == [True, False, True]
     say(library, HEALED)
 
@@ -86,7 +86,7 @@ def test_what_was_set_aside_is_tried_again_when_the_round_comes_next(library_on_
 
     assert library.round("overdue") == 1
     assert library.store.now(rounds.all_aside) == ()
-    assert library.letters(Send.LETTER_OVERDUE) == 3
+    assert library.letters(Notification.LETTER_OVERDUE) == 3
 
 
 def test_a_batch_of_poison_rows_alone_does_not_end_the_round(library: Library) -> None:

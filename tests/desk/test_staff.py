@@ -13,16 +13,16 @@ from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import CheckedIn, Requested
 from hkall_gateway.desk.messages.staff_commands import Deed, Done
 from hkall_gateway.desk.staff import DEEDS
-from hkall_gateway.rules.lifecycle import FINAL, Send
+from hkall_gateway.rules.lifecycle import FINAL, Notification
 from hkall_gateway.rules.settings import Policy, Return
-from hkall_gateway.rules.vocabulary import By, Charges, ItemKey, Partner, Position, Side, Why
+from hkall_gateway.rules.vocabulary import Actor, Charges, ItemKey, Partner, Position, Reason, Side
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library
 
 P = Position
 C1, K9 = ItemKey("CUHK", "C1"), ItemKey("HKU", "K9")
-CLERK = By("mei", "cli", "request")
+CLERK = Actor("mei", "cli", "request")
 BY_HAND = Policy(return_=Return(announce="on_dispatch"))
 LENT = {"side": Side.LENDING, "lender_due": date(2017, 4, 15)}
 ON_LOAN = {"first_checkout": date(2017, 2, 20), "due": date(2017, 3, 7), "used": True}
@@ -33,15 +33,15 @@ ON_LOAN = {"first_checkout": date(2017, 2, 20), "due": date(2017, 3, 7), "used":
 
 @pytest.mark.parametrize("name", DEEDS)
 def test_a_deed_about_nothing_is_refused(library: Library, name: str) -> None:
-    assert library.act(name, "R404", reason="x").why is Why.UNKNOWN_REQUEST
-    assert library.act(name, "", barcode="C404", reason="x").why is Why.UNKNOWN_ITEM
+    assert library.act(name, "R404", reason="x").why is Reason.UNKNOWN_REQUEST
+    assert library.act(name, "", barcode="C404", reason="x").why is Reason.UNKNOWN_ITEM
 
 
 @pytest.mark.parametrize("name", [name for name, row in DEEDS.items() if row.needs_reason])
 def test_a_deed_that_needs_a_reason_is_refused_without_one(library: Library, name: str) -> None:
     before = library.lent_out()
 
-    assert library.act(name, reason=" ", on=date(2017, 4, 1), position=P.CLOSED).why is Why.REASON_NEEDED
+    assert library.act(name, reason=" ", on=date(2017, 4, 1), position=P.CLOSED).why is Reason.REASON_NEEDED
     assert library.request() == before
 
 
@@ -148,7 +148,7 @@ def test_a_deed_that_is_not_possible_here_is_refused(
 
     answer = library.act(name, reason="x", on=date(2017, 4, 1))
 
-    assert answer.why in {Why.WRONG_POSITION, Why.TOO_LATE_TO_CANCEL}
+    assert answer.why in {Reason.WRONG_POSITION, Reason.TOO_LATE_TO_CANCEL}
     assert library.request() == before
 
 
@@ -197,20 +197,20 @@ def test_a_cancelled_copy_that_nobody_announced_goes_home_without_a_letter(libra
     answer = library.act("receive", barcode="C1")
 
     assert (answer.what, library.request().position) == ("unwanted", P.TO_RETURN)
-    assert library.letters(Send.LETTER_PICKUP) == 0
+    assert library.letters(Notification.LETTER_PICKUP) == 0
 
 
 def test_a_copy_of_a_library_that_was_not_asked_is_not_received(library: Library) -> None:
     library.given(P.REQUESTED)
 
-    assert library.act("receive", barcode="P1", agency="POLYU").why is Why.AGENCY_NOT_OWNER
+    assert library.act("receive", barcode="P1", agency="POLYU").why is Reason.AGENCY_NOT_OWNER
 
 
 def test_a_copy_that_another_request_holds_is_not_received(library: Library) -> None:
     library.given(P.REQUESTED)
     library.given(P.IN_TRANSIT, wire_id="x")
 
-    assert library.act("receive", barcode="C1").why is Why.UNKNOWN_ITEM
+    assert library.act("receive", barcode="C1").why is Reason.UNKNOWN_ITEM
 
 
 # ---- return, back-dated
@@ -228,13 +228,13 @@ def test_r17_from_the_book_drop_the_day_counts_that_staff_name(library: Library)
 @pytest.mark.parametrize(
     ("on", "reason", "why"),
     [
-        (date(2017, 3, 16), "", Why.REASON_NEEDED),
-        (date(2017, 3, 18), "x", Why.WRONG_DATE),
-        (date(2017, 2, 28), "x", Why.WRONG_DATE),
+        (date(2017, 3, 16), "", Reason.REASON_NEEDED),
+        (date(2017, 3, 18), "x", Reason.WRONG_DATE),
+        (date(2017, 2, 28), "x", Reason.WRONG_DATE),
     ],
 )
 def test_a_return_is_not_dated_before_the_loan_nor_ahead_nor_back_without_a_reason(
-    library: Library, on: date, reason: str, why: Why
+    library: Library, on: date, reason: str, why: Reason
 ) -> None:
     library.lent_out()
     library.go_to("2017-03-17 09:00")
@@ -466,13 +466,13 @@ def test_an_ended_wish_is_reopened_as_a_request_of_its_own(library: Library) -> 
 @pytest.mark.parametrize(
     ("position", "facts", "reason", "why"),
     [
-        (P.REQUESTED, {}, "x", Why.WRONG_POSITION),
-        (P.CLOSED, LENT, "x", Why.WRONG_POSITION),
-        (P.UNFILLED, {}, "", Why.REASON_NEEDED),
-        (P.UNFILLED, {"patron": "NOBODY"}, "x", Why.UNKNOWN_BORROWER),
+        (P.REQUESTED, {}, "x", Reason.WRONG_POSITION),
+        (P.CLOSED, LENT, "x", Reason.WRONG_POSITION),
+        (P.UNFILLED, {}, "", Reason.REASON_NEEDED),
+        (P.UNFILLED, {"patron": "NOBODY"}, "x", Reason.UNKNOWN_BORROWER),
     ],
 )
-def test_what_cannot_be_reopened(library: Library, position: Position, facts: dict[str, Any], reason: str, why: Why) -> None:
+def test_what_cannot_be_reopened(library: Library, position: Position, facts: dict[str, Any], reason: str, why: Reason) -> None:
     library.given(position, **facts)
 
     assert library.ask(library.desk.reopen(Deed(CLERK, "R1", reason=reason))).why is why
@@ -499,7 +499,7 @@ def test_staff_may_move_a_due_date_without_a_renewal_and_without_a_fine(library:
 def test_more_time_is_never_less(library: Library, on: date | None) -> None:
     library.lent_out()
 
-    assert library.act("extend", on=on, reason="x").why is Why.WRONG_DATE
+    assert library.act("extend", on=on, reason="x").why is Reason.WRONG_DATE
 
 
 def test_r11_a_lender_may_be_given_more_time(library: Library) -> None:
@@ -529,21 +529,21 @@ def test_force_keeps_to_the_requests_own_side(
 ) -> None:
     library.given(position, **facts)
 
-    assert library.act("force", position=to, reason="x").why is Why.WRONG_POSITION
+    assert library.act("force", position=to, reason="x").why is Reason.WRONG_POSITION
 
 
 def test_force_does_not_give_one_copy_to_two_requests(library: Library) -> None:
     ended = library.given(P.CLOSED)
     library.lent_out(wire_id="w-2")
 
-    assert library.act("force", ended.id, position=P.ON_LOAN, reason="x").why is Why.WRONG_POSITION
+    assert library.act("force", ended.id, position=P.ON_LOAN, reason="x").why is Reason.WRONG_POSITION
 
 
 def test_a_barcode_of_two_libraries_needs_the_library(library: Library) -> None:
     library.lent_out()
     library.lent_out(item_agency="POLYU", partner="POLYU", wire_id="w-2")
 
-    assert library.act("lost", "", barcode="C1").why is Why.AMBIGUOUS_ITEM
+    assert library.act("lost", "", barcode="C1").why is Reason.AMBIGUOUS_ITEM
     assert library.act("lost", "", barcode="C1", agency="POLYU").request == "R2"
 
 

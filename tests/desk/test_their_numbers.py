@@ -14,13 +14,13 @@ from hkall_gateway.desk.messages.results import Noted, Paged, Refused
 from hkall_gateway.desk.their_numbers import as_ours
 from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.world import World
-from hkall_gateway.rules.vocabulary import By, ItemKey, Position
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
 from hkall_gateway.store.engine.database import finished
 
 P = Position
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
 C1, K9 = ItemKey("CUHK", "C1"), ItemKey("HKU", "K9")
-CUHK = By("CUHK", "ncip", "ItemShipped")
+CUHK = Actor("CUHK", "ncip", "ItemShipped")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_our_number_under_the_lenders_agency_is_ours(world: World, item: ItemKey
 
 def test_our_number_for_another_lender_is_not_taken_for_this_ones(world: World) -> None:
     place(world)
-    told = Heard(By("LU", "ncip", "ItemShipped"), "LU", "LU", "R1-1")
+    told = Heard(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "R1-1")
     assert world.store.now(as_ours, told, "HKU") == told
 
 
@@ -111,7 +111,7 @@ def test_an_unknown_number_without_a_copy_is_unknown(world: World) -> None:
 
 def test_another_librarys_number_of_the_same_value_is_another(world: World) -> None:
     place(world)
-    told = Heard(By("LU", "ncip", "ItemShipped"), "LU", "LU", "77")
+    told = Heard(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "77")
     assert world.store.now(as_ours, told, "HKU") == told
 
 
@@ -129,7 +129,9 @@ def test_a_lender_may_ask_about_a_request_by_its_own_number(world: World) -> Non
     place(world)
 
     def seen(partner: str) -> object:
-        return finished(world.desk.see_request(SeeRequest(By(partner, "ncip", "LookupRequest"), partner, "77", partner, False)))
+        return finished(
+            world.desk.see_request(SeeRequest(Actor(partner, "ncip", "LookupRequest"), partner, "77", partner, False))
+        )
 
     found = seen("CUHK")
     assert isinstance(found, RequestSeen)

@@ -8,7 +8,7 @@ import pytest
 
 from hkall_gateway.desk.messages.commands import CheckIn, Place
 from hkall_gateway.desk.messages.results import CheckedIn, Refused
-from hkall_gateway.rules.vocabulary import By, Holding, ItemKey, Position, Why
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Reason
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library
@@ -77,7 +77,7 @@ def test_a_copy_of_a_library_that_was_not_asked_is_put_aside(library: Library, b
     answer = library.check_in(barcode)
 
     assert isinstance(answer, Refused)
-    assert answer.why is Why.UNKNOWN_ITEM
+    assert answer.why is Reason.UNKNOWN_ITEM
     assert library.request().position is P.REQUESTED
 
 
@@ -88,9 +88,9 @@ def test_between_two_requests_for_one_copy_nobody_guesses(library: Library) -> N
     answer = library.check_in("C1")
 
     assert isinstance(answer, Refused)
-    assert answer.why is Why.AMBIGUOUS_ITEM
+    assert answer.why is Reason.AMBIGUOUS_ITEM
     assert [r.position for r in library.requests()] == [P.REQUESTED, P.REQUESTED]
-    assert library.journal()[-1]["outcome"] == Why.AMBIGUOUS_ITEM
+    assert library.journal()[-1]["outcome"] == Reason.AMBIGUOUS_ITEM
 
 
 def test_staff_who_name_the_request_receive_what_nobody_guesses(library: Library) -> None:
@@ -109,21 +109,21 @@ def test_a_book_of_our_own_with_the_same_barcode_is_not_taken_for_it(library: Li
     answer = library.check_in("C1")
 
     assert isinstance(answer, Refused)
-    assert answer.why is Why.AMBIGUOUS_ITEM
+    assert answer.why is Reason.AMBIGUOUS_ITEM
 
 
 def test_a_book_of_our_own_that_nobody_confuses_is_none_of_ours(library: Library) -> None:
     answer = library.check_in("K9")
 
     assert isinstance(answer, Refused)
-    assert answer.why is Why.UNKNOWN_ITEM
+    assert answer.why is Reason.UNKNOWN_ITEM
 
 
 @pytest.mark.parametrize("role", ["bookdrop", "selfcheck"])
 def test_r16_r17_only_the_counter_takes_it_in(library: Library, role: str) -> None:
     library.given(P.REQUESTED)
 
-    answer = library.ask(library.desk.check_in(CheckIn(By("t-1", "sip2"), Place(role, "HKU-MAIN-LENDING"), "C1")))
+    answer = library.ask(library.desk.check_in(CheckIn(Actor("t-1", "sip2"), Place(role, "HKU-MAIN-LENDING"), "C1")))
 
     assert isinstance(answer, Refused)
     assert library.request().position is P.REQUESTED

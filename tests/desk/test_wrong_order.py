@@ -11,7 +11,7 @@ import pytest
 from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import Noted, Refused
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Side, Why
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Side
 
 if TYPE_CHECKING:
     from tests.desk.conftest import Library
@@ -154,7 +154,7 @@ def test_what_comes_too_late_stands_in_the_journal(library: Library, row: Row) -
     assert [line["event"] for line in library.journal()] == ["OPEN", "LATE"]
 
 
-REFUSALS = frozenset(Why)
+REFUSALS = frozenset(Reason)
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.says in REFUSALS], ids=str)
@@ -163,7 +163,7 @@ def test_a_no_changes_nothing_and_stands_in_the_journal(library: Library, row: R
 
     arrive(library, row)
 
-    flags = "declined_after_shipment" if row.says == Why.ALREADY_SHIPPED else ""  # a task for staff (R37)
+    flags = "declined_after_shipment" if row.says == Reason.ALREADY_SHIPPED else ""  # a task for staff (R37)
     assert library.request() == replace(before, flags=flags)
     assert library.journal()[-1]["outcome"] == row.says
 
@@ -198,7 +198,7 @@ def test_an_unknown_request_is_a_problem(library: Library, arrives: str, wire_ag
 
     answer = arrive(library, Row(arrives, P.NEW, P.NEW), wire_agency=wire_agency, wire_id="nobody-1", item=item)
 
-    assert answer.why in {Why.UNKNOWN_REQUEST, Why.UNKNOWN_ITEM, Why.AGENCY_NOT_OWNER}
+    assert answer.why in {Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_ITEM, Reason.AGENCY_NOT_OWNER}
 
 
 def test_a_copy_that_comes_after_the_end_gets_a_row_of_its_own(library: Library) -> None:

@@ -24,8 +24,8 @@ from hkall_gateway.lab.worldfile import read_world, secret_of
 from hkall_gateway.ncip.client import Client
 from hkall_gateway.ncip.server import NcipSite
 from hkall_gateway.ncip.transport import AgentPost
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Position, Side
 from hkall_gateway.store.tables import REQUESTS
 from tests.bounds import bounds
@@ -168,7 +168,7 @@ class Lender:
             unsure = unsure or heard[-1] == "unknown"
         return heard
 
-    def _deliver(self, wish: Telling, unsure: bool) -> Answer:
+    def _deliver(self, wish: PartnerMessage, unsure: bool) -> Answer:
         came: Deferred[Answer] = ensureDeferred(self.client.deliver(wish, HKU, unsure=unsure))
         answers: list[Answer] = []
         came.addCallback(answers.append)
@@ -203,9 +203,11 @@ def _copies() -> tuple[Holding, ...]:
     return tuple(Holding("HKU", f"H{n:03}", f"b{n:03}", f"Book {n}") for n in range(WISHES))
 
 
-def _wish(number: int, now: datetime) -> Telling:
+def _wish(number: int, now: datetime) -> PartnerMessage:
     copy = ItemKey("HKU", f"H{number:03}")
-    return Telling(Send.ASK_LENDER, f"R{number}", "HKU", "CUHK", f"R{number}-1", now, item=copy, bib_id=f"b{number:03}")
+    return PartnerMessage(
+        Notification.ASK_LENDER, f"R{number}", "HKU", "CUHK", f"R{number}-1", now, item=copy, bib_id=f"b{number:03}"
+    )
 
 
 def played(seed: int, loss: float = 0.5) -> tuple[list[list[str]], list[str], dict[str, int]]:

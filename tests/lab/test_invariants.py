@@ -18,15 +18,15 @@ from hkall_gateway.lab.each_step import EACH_STEP
 from hkall_gateway.lab.simulate import Cast, be_quiet
 from hkall_gateway.lab.world import LETTER_KEY, Letter, World
 from hkall_gateway.mail.message_id import message_id
-from hkall_gateway.rules.calendar import civil
-from hkall_gateway.rules.lifecycle import Event, Send
-from hkall_gateway.rules.tidings import telling
-from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Request, Side
+from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.lifecycle import Event, Notification
+from hkall_gateway.rules.messages.outbox_messages import partner_message
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
 from hkall_gateway.store.tables import NOTICES
 from hkall_gateway.store.unit import Unit
 
 P = Position
-HKU, DEFECT = "HKU", By("test", "world")
+HKU, DEFECT = "HKU", Actor("test", "world")
 
 
 @pytest.fixture(autouse=True)
@@ -159,8 +159,8 @@ def there_are_two_letters_for_one_arrival(story: Cast) -> None:
 def something_is_not_told(story: Cast) -> None:
     wish = at_home(story)
     world = story.consortium.worlds[HKU]
-    said = telling(Send.TELL_LENDER_RECEIVED, wish, world.now, None)
-    world.store.now(lambda unit: unit.outbox.put(Send.TELL_LENDER_RECEIVED, said, "", world.now))
+    said = partner_message(Notification.TELL_LENDER_RECEIVED, wish, world.now, None)
+    world.store.now(lambda unit: unit.outbox.put(Notification.TELL_LENDER_RECEIVED, said, "", world.now))
 
 
 def a_bag_is_never_opened(story: Cast) -> None:

@@ -26,10 +26,10 @@ from hkall_gateway.config import gateway as configuration
 from hkall_gateway.lab import setup
 from hkall_gateway.mail.bounces import read_bounce
 from hkall_gateway.mail.letters import LANGUAGES, in_words
-from hkall_gateway.rules import calendar
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import is_letter
-from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import is_letter
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import HOLDINGS, NOTICES, PATRONS
@@ -40,35 +40,40 @@ from tests.exim import BUSY, GONE, Exim
 from tests.ports import free_ports
 
 P = Position
-KINDS: Final = tuple(send for send in Send if is_letter(send))
+KINDS: Final = tuple(send for send in Notification if is_letter(send))
 TITLE: Final = "紅樓夢 & <Dream> =?utf-8?q?=0D=0ABcc=3A_all=40evil.test?= \u202eabc"
 AUTHOR: Final = "曹雪芹"
 KEY: Final = "opensesame-of-the-letters"
 
 
-def facts(send: Send, today: date) -> dict[str, Any]:
+def facts(send: Notification, today: date) -> dict[str, Any]:
     """Where a request stands of which this kind of letter is true."""
 
     def day(number: int) -> date:
         return today + timedelta(days=number)
 
     # fmt: off
-    rows: dict[Send, dict[str, Any]] = {
-        Send.LETTER_PICKUP:           {"position": P.RECEIVED, "received_on": today},
-        Send.LETTER_UNFILLED:         {"position": P.UNFILLED, "reason": "not_on_shelf"},
-        Send.LETTER_RECALLED:         {"position": P.ON_LOAN, "due": day(7), "recalled_on": today},
-        Send.LETTER_RECALL_CANCELLED: {"position": P.ON_LOAN, "due": day(20), "recall_was_on": today},
-        Send.LETTER_OVERDUE:          {"position": P.ON_LOAN, "due": day(-1), "overdue_notice_for": day(-1)},
-        Send.LETTER_RENEWAL_DENIED:   {"position": P.ON_LOAN, "due": day(5), "renewal_sync": "denied"},
-        Send.LETTER_EXPIRED:          {"position": P.RECEIVED, "expired_pickup": True},
-        Send.LETTER_DECLINED:         {"position": P.REQUESTED, "reason": "not_suitable"},
+    rows: dict[Notification, dict[str, Any]] = {
+        Notification.LETTER_PICKUP:           {"position": P.RECEIVED, "received_on": today},
+        Notification.LETTER_UNFILLED:         {"position": P.UNFILLED, "reason": "not_on_shelf"},
+        Notification.LETTER_RECALLED:         {"position": P.ON_LOAN, "due": day(7), "recalled_on": today},
+        Notification.LETTER_RECALL_CANCELLED: {"position": P.ON_LOAN, "due": day(20), "recall_was_on": today},
+        Notification.LETTER_OVERDUE:          {"position": P.ON_LOAN, "due": day(-1), "overdue_notice_for": day(-1)},
+        Notification.LETTER_RENEWAL_DENIED:   {"position": P.ON_LOAN, "due": day(5), "renewal_sync": "denied"},
+        Notification.LETTER_EXPIRED:          {"position": P.RECEIVED, "expired_pickup": True},
+        Notification.LETTER_DECLINED:         {"position": P.REQUESTED, "reason": "not_suitable"},
     }
     # fmt: on
     return rows[send]
 
 
 WITHOUT_COPY: Final = {P.UNFILLED, P.REQUESTED}
-RETURNED: Final = {Send.LETTER_RECALLED, Send.LETTER_RECALL_CANCELLED, Send.LETTER_OVERDUE, Send.LETTER_RENEWAL_DENIED}
+RETURNED: Final = {
+    Notification.LETTER_RECALLED,
+    Notification.LETTER_RECALL_CANCELLED,
+    Notification.LETTER_OVERDUE,
+    Notification.LETTER_RENEWAL_DENIED,
+}
 """Letters that say where the book is to be returned."""
 DROP: Final = {"en": "not the book drop", "zh-Hant": "切勿投入還書箱"}
 PLACE: Final = {"en": "the Lending Services counter of the Main Library", "zh-Hant": "總館借還服務櫃檯"}
@@ -118,7 +123,7 @@ class Sent:
     def today(self) -> date:
         return calendar.civil(self.began)
 
-    def letter(self, send: Send, language: str) -> EmailMessage:
+    def letter(self, send: Notification, language: str) -> EmailMessage:
         """The letter of this kind to the reader of this language."""
         return self.letters[send.value, _reader(language)][1]
 
@@ -172,14 +177,17 @@ def _prepare(made: Gateway, now: datetime) -> None:
             row = {"barcode": card, "name": "Chan Siu Fong", "name_zh": "陳小芳", "category": "undergraduates"}
             connection.execute(insert(PATRONS), row | {"email": address, "language": language})
         for language in LANGUAGES:  # the end of a recall is told to a person who has heard of it
-            heard = {"request": f"{Send.LETTER_RECALL_CANCELLED.value}-{language}", "kind": Send.LETTER_RECALLED.value}
+            heard = {
+                "request": f"{Notification.LETTER_RECALL_CANCELLED.value}-{language}",
+                "kind": Notification.LETTER_RECALLED.value,
+            }
             connection.execute(insert(NOTICES), heard | {"patron": language, "about": "", "state": "sent", "made_at": now})
     store = Immediate(engine, lambda connection: Unit(connection, lambda: "unused"))
     for send in KINDS:
         for language in LANGUAGES:
             store.now(_write, send, f"{send.value}-{language}", language, now)
     for card in ("GONE", "BUSY"):
-        store.now(_write, Send.LETTER_PICKUP, card, card, now)
+        store.now(_write, Notification.LETTER_PICKUP, card, card, now)
     store.close()
     engine.dispose()
 
@@ -189,8 +197,8 @@ def _patrons() -> list[tuple[str, str, str]]:
     return [*readers, ("GONE", "en", f"reader@{GONE}"), ("BUSY", "en", f"reader@{BUSY}")]
 
 
-def _write(unit: Unit, send: Send, number: str, card: str, now: datetime) -> None:
-    by, told = By("test", "world"), facts(send, calendar.civil(now))
+def _write(unit: Unit, send: Notification, number: str, card: str, now: datetime) -> None:
+    by, told = Actor("test", "world"), facts(send, calendar.civil(now))
     of_copy: dict[str, Any] = {} if told["position"] in WITHOUT_COPY else {"item_agency": "CUHK", "item_barcode": f"C-{number}"}
     request = Request(number, Side.BORROWING, title=TITLE, bib_id="b-dream", patron=card, partner="CUHK", **told)
     opened = unit.open(replace(request, pickup_location=setup.LOCATION, **of_copy), now, by)
@@ -210,14 +218,14 @@ def test_every_letter_is_delivered_once(sent: Sent) -> None:
 
 
 @every_letter
-def test_a_letter_comes_back_without_a_defect(sent: Sent, send: Send, language: str) -> None:
+def test_a_letter_comes_back_without_a_defect(sent: Sent, send: Notification, language: str) -> None:
     found = sent.letter(send, language)
     assert [part.defects for part in found.walk()] == [[]] * 3
     assert [header for part in found.walk() for header in part.values() if header.defects] == []
 
 
 @every_letter
-def test_a_letter_has_the_headers_of_the_standards_each_once(sent: Sent, send: Send, language: str) -> None:
+def test_a_letter_has_the_headers_of_the_standards_each_once(sent: Sent, send: Notification, language: str) -> None:
     found = sent.letter(send, language)
     once = ("Date", "Message-ID", "From", "To", "Subject", "Auto-Submitted", "Content-Language", "MIME-Version")
     assert {name: len(found.get_all(name, [])) for name in once} == dict.fromkeys(once, 1)
@@ -233,7 +241,7 @@ def test_a_letter_has_the_headers_of_the_standards_each_once(sent: Sent, send: S
 
 
 @every_letter
-def test_a_letter_says_what_was_written(sent: Sent, send: Send, language: str) -> None:
+def test_a_letter_says_what_was_written(sent: Sent, send: Notification, language: str) -> None:
     found, told = sent.letter(send, language), facts(send, sent.today)
     text, html = (found.get_body((kind,)).get_content() for kind in ("plain", "html"))  # type: ignore[union-attr]
     assert str(found["Subject"]).endswith(TITLE)
@@ -244,13 +252,13 @@ def test_a_letter_says_what_was_written(sent: Sent, send: Send, language: str) -
     with_copy = told["position"] not in WITHOUT_COPY
     assert (LENDER in text) == (with_copy or told.get("reason", "") != "")
     assert (f"C-{send.value}-{language}\n" in text) == with_copy
-    assert (DROP[language] in text) == (send in RETURNED | {Send.LETTER_PICKUP})
-    assert (PLACE[language] in text) == (send in RETURNED | {Send.LETTER_PICKUP})
+    assert (DROP[language] in text) == (send in RETURNED | {Notification.LETTER_PICKUP})
+    assert (PLACE[language] in text) == (send in RETURNED | {Notification.LETTER_PICKUP})
     assert "due" not in told or in_words(told["due"], language) in text
 
 
 @every_letter
-def test_a_delivered_file_has_no_carriage_return_and_no_long_line(sent: Sent, send: Send, language: str) -> None:
+def test_a_delivered_file_has_no_carriage_return_and_no_long_line(sent: Sent, send: Notification, language: str) -> None:
     raw, _ = sent.letters[send.value, _reader(language)]
     assert b"\r" not in raw
     assert max(len(line) for line in raw.split(b"\n")) <= 998
@@ -319,7 +327,7 @@ def test_r42_word_of_a_delay_that_exim_wrote_marks_nothing(sent: Sent) -> None:
 
 def test_a_bounce_with_a_forged_check_marks_nothing(sent: Sent) -> None:
     (message,) = until(lambda: [raw for raw in sent.bounces() if GONE.encode() in raw], "the bounce")
-    letter = sent.letter(Send.LETTER_PICKUP, "en")["Message-ID"]
+    letter = sent.letter(Notification.LETTER_PICKUP, "en")["Message-ID"]
     number = re.match(r"<(\d+)\.", letter)[1]  # type: ignore[index]
     forged = re.sub(
         rb"(?m)^(Message-ID: *<)\d+(\.letter_pickup)", rb"\g<1>" + number.encode() + rb"\2", message, flags=re.IGNORECASE

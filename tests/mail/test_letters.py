@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from hkall_gateway.mail.headers import one_line
 from hkall_gateway.mail.letters import LANGUAGES, NO_TITLE, Facts, Sender, compose, in_words
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Letter, is_letter
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
 from hkall_gateway.rules.vocabulary import Borrower, Sensitive
 
 SENDER = Sender(
@@ -39,8 +39,8 @@ def reader(language: str) -> Borrower:
     )
 
 
-def letter(send: Send = Send.LETTER_PICKUP, title: str = "紅樓夢 & <Dream>") -> Letter:
-    return Letter(send.value, "R1", "P1", title, AT, 7, date(2017, 3, 16), date(2017, 3, 31), "HKU-MAIN-LENDING")
+def letter(send: Notification = Notification.LETTER_PICKUP, title: str = "紅樓夢 & <Dream>") -> PatronNotice:
+    return PatronNotice(send.value, "R1", "P1", title, AT, 7, date(2017, 3, 16), date(2017, 3, 31), "HKU-MAIN-LENDING")
 
 
 def parts(message: EmailMessage) -> tuple[str, str]:
@@ -85,8 +85,8 @@ def test_a_place_and_a_library_are_called_what_people_call_them() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("send", [Send.LETTER_OVERDUE, Send.LETTER_RECALLED])
-def test_r40_r41_a_letter_says_what_a_late_day_costs_as_the_policy_has_it(send: Send, language: str) -> None:
+@pytest.mark.parametrize("send", [Notification.LETTER_OVERDUE, Notification.LETTER_RECALLED])
+def test_r40_r41_a_letter_says_what_a_late_day_costs_as_the_policy_has_it(send: Notification, language: str) -> None:
     dear, _ = parts(compose(letter(send), reader(language), SENDER, replace(FACTS, day_cents=450)))
     free, _ = parts(compose(letter(send), reader(language), SENDER, replace(FACTS, day_cents=0)))
     assert "HK$4.50" in dear
@@ -94,7 +94,7 @@ def test_r40_r41_a_letter_says_what_a_late_day_costs_as_the_policy_has_it(send: 
 
 
 def test_r26_a_recall_of_an_overdue_book_asks_for_it_at_once() -> None:
-    text, _ = parts(compose(replace(letter(Send.LETTER_RECALLED), due=date(2017, 3, 5)), reader("en"), SENDER, FACTS))
+    text, _ = parts(compose(replace(letter(Notification.LETTER_RECALLED), due=date(2017, 3, 5)), reader("en"), SENDER, FACTS))
     assert "It was due on Sunday 5 March 2017. Please return it at once" in text
     assert "by Sunday" not in text
 
@@ -109,7 +109,7 @@ def test_r26_a_recall_of_an_overdue_book_asks_for_it_at_once() -> None:
     ],
 )
 def test_r41_a_recall_says_from_which_day_on_it_costs_what(due: date, from_tomorrow: bool, told: str) -> None:
-    recalled = replace(letter(Send.LETTER_RECALLED), due=due)
+    recalled = replace(letter(Notification.LETTER_RECALLED), due=due)
     text, _ = parts(compose(recalled, reader("en"), SENDER, replace(FACTS, from_tomorrow=from_tomorrow)))
     assert told in text
     text, _ = parts(compose(recalled, reader("zh-Hant"), SENDER, replace(FACTS, from_tomorrow=from_tomorrow)))
@@ -201,8 +201,8 @@ def test_a_book_without_a_title_and_a_reader_without_a_name_are_addressed_all_th
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("send", [s for s in Send if is_letter(s)])
-def test_every_letter_exists_in_every_language(send: Send, language: str) -> None:
+@pytest.mark.parametrize("send", [s for s in Notification if is_letter(s)])
+def test_every_letter_exists_in_every_language(send: Notification, language: str) -> None:
     text, html = parts(compose(letter(send), reader(language), SENDER, FACTS))
     assert "紅樓夢" in text
     assert "紅樓夢" in html
@@ -223,7 +223,7 @@ def test_dates_are_said_in_words(day: date | None, language: str, words: str) ->
 
 
 def test_r38_a_lenders_own_words_are_told_as_plain_text() -> None:
-    words = replace(letter(Send.LETTER_UNFILLED), reason='Rebound <b>until</b> May & "checked".')
+    words = replace(letter(Notification.LETTER_UNFILLED), reason='Rebound <b>until</b> May & "checked".')
     text, html = parts(compose(words, reader("en"), SENDER, FACTS))
     assert 'says: Rebound <b>until</b> May & "checked".' in text
     assert "Rebound &lt;b&gt;until&lt;/b&gt; May &amp;" in html
@@ -232,5 +232,5 @@ def test_r38_a_lenders_own_words_are_told_as_plain_text() -> None:
 @pytest.mark.parametrize(("reason", "told"), [("other", False), ("not_on_shelf", True), ("dropped by staff", False)])
 def test_r38_a_reason_that_says_nothing_to_a_patron_is_left_out(reason: str, told: bool) -> None:
     for language in LANGUAGES:
-        text, _ = parts(compose(replace(letter(Send.LETTER_UNFILLED), reason=reason), reader(language), SENDER, FACTS))
+        text, _ = parts(compose(replace(letter(Notification.LETTER_UNFILLED), reason=reason), reader(language), SENDER, FACTS))
         assert ("last library" in text or "最後一所圖書館" in text) is told

@@ -17,10 +17,10 @@ from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
 from hkall_gateway.mail.letters import LANGUAGES, Sender
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
-from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.tidings import Letter
-from hkall_gateway.rules.vocabulary import By, Position, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Sensitive, Side
 from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import PATRONS
@@ -55,12 +55,12 @@ def answer(
 
     store = Immediate(engine, lambda c: Unit(c, lambda: "R1"))
     held = Request("R1", Side.BORROWING, position, "Dune", "b-dune", patron="P1", pickup_last=given)
-    store.now(Unit.open, held, now, By("test", "world"))
+    store.now(Unit.open, held, now, Actor("test", "world"))
     house = House("HKU", "HKU Libraries", Policy(), ("MAIN",))
     sender = Sender("lending@lib.hk", "HKU Libraries", languages=languages)
     mailer = Mailer(store, post, sender, lambda: house, lambda: now, "mail.test:25")
-    letter = Letter(Send.LETTER_PICKUP.value, "R1", letter_to, "Dune", now)
-    row = OutboxRow(1, "mail", Send.LETTER_PICKUP, "P1", "mail", "R1", letter, "c1", state, now, now, 1, "")
+    letter = PatronNotice(Notification.LETTER_PICKUP.value, "R1", letter_to, "Dune", now)
+    row = OutboxRow(1, "mail", Notification.LETTER_PICKUP, "P1", "mail", "R1", letter, "c1", state, now, now, 1, "")
     return finished(mailer.deliver(row)), sent
 
 

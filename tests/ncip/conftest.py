@@ -22,9 +22,9 @@ from hkall_gateway.ncip.codec import NISO, decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS, minor
 from hkall_gateway.ncip.handlers import Caller, Door, Peer, respond
 from hkall_gateway.ncip.messages import Coded, Fields, Message
-from hkall_gateway.rules.calendar import HONG_KONG
-from hkall_gateway.rules.records import to_json
-from hkall_gateway.rules.vocabulary import By, Holding, Partner, Position, Request, Sensitive, Side
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.messages.json_records import to_json
+from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Sensitive, Side
 from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.tables import HOLDINGS, LINKS, PATRONS
@@ -190,7 +190,7 @@ class World:
         """A request as it stands; unless said, UG1 borrows C1 of CUHK."""
         given: dict[str, Any] = {"side": Side.BORROWING, "title": "Dune", "bib_id": "b1", "patron": "UG1", "partner": CUHK}
         given |= {"item_agency": "CUHK", "item_barcode": "C1", "placed_by": DISCOVERY, "placed_id": "d-1", **facts}
-        return self.store.now(Unit.open, Request(id="", position=position, **given), self.now, By("test", "world"))
+        return self.store.now(Unit.open, Request(id="", position=position, **given), self.now, Actor("test", "world"))
 
     def request(self, value: str) -> Request:
         found = self.store.now(Unit.request, value)

@@ -19,8 +19,8 @@ from hkall_gateway.ncip.codec import decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.exchanges import note
 from hkall_gateway.ncip.messages import SHAPES, Fields, Message, Value
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Telling, is_letter
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, is_letter
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
 from hkall_gateway.store.engine.database import finished
 from tests.metrics import value
@@ -31,12 +31,14 @@ C1 = ItemKey("CUHK", "C00001")
 XML = 'application/xml; charset="utf-8"'
 
 
-def telling(send: Send, at: str = "2017-03-01T02:00:00+00:00", due: str = "2017-03-17", **facts: object) -> Telling:
+def telling(
+    send: Notification, at: str = "2017-03-01T02:00:00+00:00", due: str = "2017-03-17", **facts: object
+) -> PartnerMessage:
     """Request R-1001 at CUHK; `at` and `due` as the examples have them."""
     said: dict[str, object] = {"item": C1, "bib_id": "b1", "local_bib_id": "990012", "pickup_location": "HKU-MAIN-LENDING"}
     said |= {"wire_agency": "HKU", "wire_id": "R-1001-1", "renewals": 1, "patron": "UG1", **facts}
     when, until = datetime.fromisoformat(at), date.fromisoformat(due)
-    return Telling(send.value, "R-1001", "CUHK", at=when, due=until, **said)  # type: ignore[arg-type]  # facts by name
+    return PartnerMessage(send.value, "R-1001", "CUHK", at=when, due=until, **said)  # type: ignore[arg-type]  # facts by name
 
 
 def shape(value: Value) -> object:
@@ -47,20 +49,21 @@ def shape(value: Value) -> object:
 
 
 # Which of our documents is which example. One that a lender writes to us is compared in shape, since we lend too.
+N = Notification
 # fmt: off
 SAME = (
-    ("03-we-ask-the-lender-RequestItem",             Send.ASK_LENDER,             "2017-03-01T02:00:00+00:00", "2017-03-17"),
-    ("09-we-cancel-at-the-lender-CancelRequestItem", Send.CANCEL_AT_LENDER,       "2017-03-01T02:00:00+00:00", "2017-03-17"),
-    ("07-we-received-ItemReceived",                  Send.TELL_LENDER_RECEIVED,   "2017-03-02T03:00:00+00:00", "2017-03-17"),
-    ("10-we-lent-it-ItemCheckedOut",                 Send.TELL_LENDER_ON_LOAN,    "2017-03-01T02:00:00+00:00", "2017-03-17"),
-    ("12-we-renewed-ItemRenewed",                    Send.TELL_LENDER_RENEWED,    "2017-03-01T02:00:00+00:00", "2017-03-25"),
-    ("14-we-send-it-home-ItemShipped",               Send.TELL_LENDER_ON_ITS_WAY, "2017-03-18T02:00:00+00:00", "2017-03-17"),
+    ("03-we-ask-the-lender-RequestItem",             N.ASK_LENDER,             "2017-03-01T02:00:00+00:00", "2017-03-17"),
+    ("09-we-cancel-at-the-lender-CancelRequestItem", N.CANCEL_AT_LENDER,       "2017-03-01T02:00:00+00:00", "2017-03-17"),
+    ("07-we-received-ItemReceived",                  N.TELL_LENDER_RECEIVED,   "2017-03-02T03:00:00+00:00", "2017-03-17"),
+    ("10-we-lent-it-ItemCheckedOut",                 N.TELL_LENDER_ON_LOAN,    "2017-03-01T02:00:00+00:00", "2017-03-17"),
+    ("12-we-renewed-ItemRenewed",                    N.TELL_LENDER_RENEWED,    "2017-03-01T02:00:00+00:00", "2017-03-25"),
+    ("14-we-send-it-home-ItemShipped",               N.TELL_LENDER_ON_ITS_WAY, "2017-03-18T02:00:00+00:00", "2017-03-17"),
 )
 ALIKE = (
-    (Send.TELL_BORROWER_DECLINED, "04-lender-declines-ItemRequestCancelled"),
-    (Send.TELL_BORROWER_SHIPPED,  "05-lender-ships-ItemShipped"),
-    (Send.TELL_BORROWER_RECALLED, "13-lender-recalls-ItemRecalled"),
-    (Send.TELL_BORROWER_HOME,     "15-lender-has-it-ItemReceived"),
+    (N.TELL_BORROWER_DECLINED, "04-lender-declines-ItemRequestCancelled"),
+    (N.TELL_BORROWER_SHIPPED,  "05-lender-ships-ItemShipped"),
+    (N.TELL_BORROWER_RECALLED, "13-lender-recalls-ItemRecalled"),
+    (N.TELL_BORROWER_HOME,     "15-lender-has-it-ItemReceived"),
 )
 # fmt: on
 
@@ -72,32 +75,32 @@ def example(name: str) -> Fields:
     return decode(file.read_bytes()).fields
 
 
-def written(send: Send, said: Telling | None = None) -> Message | None:
+def written(send: Notification, said: PartnerMessage | None = None) -> Message | None:
     return document(said or telling(send), CUHK, "HKU", "a-secret")
 
 
 def test_everything_that_a_partner_can_be_told_has_a_row() -> None:
-    assert DOCUMENTS.keys() == {send for send in Send if not is_letter(send)}
+    assert DOCUMENTS.keys() == {send for send in Notification if not is_letter(send)}
 
 
 @pytest.mark.parametrize("send", DOCUMENTS)
-def test_every_document_is_valid(send: Send, xsd: etree.XMLSchema) -> None:
+def test_every_document_is_valid(send: Notification, xsd: etree.XMLSchema) -> None:
     message = written(send)
-    silent = {Send.TELL_LENDER_RETURNED}
+    silent = {Notification.TELL_LENDER_RETURNED}
     assert (message is None) == (send in silent)
     if message is not None:
         xsd.assertValid(etree.fromstring(encode(message, DIALECTS["direct"])))
 
 
 @pytest.mark.parametrize(("name", "send", "at", "due"), SAME, ids=[row[0] for row in SAME])
-def test_our_document_is_the_example_to_the_letter(name: str, send: Send, at: str, due: str) -> None:
+def test_our_document_is_the_example_to_the_letter(name: str, send: Notification, at: str, due: str) -> None:
     message = written(send, telling(send, at, due))
     assert message is not None
     assert decode(encode(message, DIALECTS["direct"])).fields == example(name)
 
 
 @pytest.mark.parametrize(("send", "name"), ALIKE, ids=[row[1] for row in ALIKE])
-def test_what_we_tell_as_lender_has_the_shape_of_the_example(send: Send, name: str) -> None:
+def test_what_we_tell_as_lender_has_the_shape_of_the_example(send: Notification, name: str) -> None:
     message = written(send)
     assert message is not None
     assert shape(decode(encode(message, DIALECTS["direct"])).fields) == shape(example(name))
@@ -105,7 +108,7 @@ def test_what_we_tell_as_lender_has_the_shape_of_the_example(send: Send, name: s
 
 def test_a_lender_never_learns_the_patron_unless_its_row_says_so() -> None:
     rows = (Partner("CUHK", "", user_sent=kind) for kind in ("institution", "patron"))
-    messages = [document(telling(Send.ASK_LENDER), row, "HKU", "") for row in rows]
+    messages = [document(telling(Notification.ASK_LENDER), row, "HKU", "") for row in rows]
     told = [message.text("UserId/UserIdentifierValue") for message in messages if message]
     assert told == ["HKU-INST", "UG1"]
 
@@ -127,7 +130,7 @@ class Script:
         return self.reply
 
 
-def delivered(reply: Posted | Exception, send: Send = Send.ASK_LENDER, partner: Partner = CUHK) -> Answer:
+def delivered(reply: Posted | Exception, send: Notification = Notification.ASK_LENDER, partner: Partner = CUHK) -> Answer:
     return finished(Client(Script(reply), "HKU", {"CUHK": "a-secret"}).deliver(telling(send), partner))
 
 
@@ -146,12 +149,12 @@ def test_a_proof_of_ours_that_is_not_believed_is_a_fault_of_the_channel_whatever
 
 def test_a_partner_that_knows_us_by_the_request_is_told_by_its_own_way() -> None:
     usual, own = Script(replied()), Script(replied())
-    finished(Client(usual, "HKU", {}, posts={"CUHK": own}).deliver(telling(Send.ASK_LENDER), CUHK))
+    finished(Client(usual, "HKU", {}, posts={"CUHK": own}).deliver(telling(Notification.ASK_LENDER), CUHK))
     assert (len(usual.given), len(own.given)) == (0, 1)
 
 
 def test_a_partner_that_knows_systems_is_told_which_we_are() -> None:
-    message = document(telling(Send.ASK_LENDER), replace(CUHK, from_system_id="HKU-SYSTEM"), "HKU", "")
+    message = document(telling(Notification.ASK_LENDER), replace(CUHK, from_system_id="HKU-SYSTEM"), "HKU", "")
     assert message is not None
     assert message.text("InitiationHeader/FromSystemId") == "HKU-SYSTEM"
 
@@ -213,7 +216,7 @@ def test_a_problem_that_may_pass_goes_before_a_final_one() -> None:
 
 def test_a_document_carries_the_partners_secret_to_its_url_in_its_time() -> None:
     script = Script(replied())
-    finished(Client(script, "HKU", {"CUHK": "a-secret"}).deliver(telling(Send.ASK_LENDER), CUHK))
+    finished(Client(script, "HKU", {"CUHK": "a-secret"}).deliver(telling(Notification.ASK_LENDER), CUHK))
     ((url, body, timeout_s),) = script.given
     header = decode(body)
     assert (url, timeout_s) == ("http://cuhk.test/ncip", 7)
@@ -221,7 +224,7 @@ def test_a_document_carries_the_partners_secret_to_its_url_in_its_time() -> None
 
 
 def test_what_the_flow_does_not_say_is_settled_without_a_document() -> None:
-    assert delivered(NotSent("nobody calls"), Send.TELL_LENDER_RETURNED).kind == "accepted"
+    assert delivered(NotSent("nobody calls"), Notification.TELL_LENDER_RETURNED).kind == "accepted"
 
 
 def test_a_partner_without_an_address_refuses_so_that_the_next_one_is_asked() -> None:
@@ -230,7 +233,7 @@ def test_a_partner_without_an_address_refuses_so_that_the_next_one_is_asked() ->
 
 def test_a_due_date_in_a_reply_is_its_day_in_hong_kong() -> None:
     reply = replied("RenewItemResponse", ItemId=COPY, DateDue="2017-04-20T15:59:59Z")
-    assert delivered(reply, Send.ASK_LENDER_TO_RENEW).due == date(2017, 4, 20)
+    assert delivered(reply, Notification.ASK_LENDER_TO_RENEW).due == date(2017, 4, 20)
 
 
 def test_every_document_expects_the_response_of_its_service() -> None:
@@ -241,8 +244,8 @@ def test_every_document_expects_the_response_of_its_service() -> None:
 
 
 def test_an_instant_is_written_in_utc() -> None:
-    said = telling(Send.TELL_LENDER_RECEIVED, datetime(2017, 3, 2, 3, tzinfo=UTC).isoformat())
-    message = written(Send.TELL_LENDER_RECEIVED, said)
+    said = telling(Notification.TELL_LENDER_RECEIVED, datetime(2017, 3, 2, 3, tzinfo=UTC).isoformat())
+    message = written(Notification.TELL_LENDER_RECEIVED, said)
     assert message is not None
     assert message.text("DateReceived") == "2017-03-02T03:00:00Z"
 
@@ -262,7 +265,7 @@ class Replies(Script):
         return await super().__call__(url, body, timeout_s)
 
 
-def again(post: Replies, send: Send = Send.ASK_LENDER, *, asks: bool = True) -> tuple[Answer, list[str]]:
+def again(post: Replies, send: Notification = Notification.ASK_LENDER, *, asks: bool = True) -> tuple[Answer, list[str]]:
     """The answer to something that may have arrived, and what left us to get it."""
     partner = Partner("CUHK", "", url="http://cuhk.test/ncip", can_lookup_request=asks)
     answer = finished(Client(post, "HKU", {}).deliver(telling(send), partner, unsure=True))
@@ -290,7 +293,7 @@ def test_a_partner_that_cannot_be_asked_hears_the_same_wish_again() -> None:
 
 
 def test_what_is_no_wish_is_told_again_without_a_question() -> None:
-    answer, told = again(Replies(replied("ItemReceivedResponse")), Send.TELL_LENDER_RECEIVED)
+    answer, told = again(Replies(replied("ItemReceivedResponse")), Notification.TELL_LENDER_RECEIVED)
     assert (answer.kind, told) == ("accepted", ["ItemReceived"])
 
 
@@ -315,7 +318,7 @@ def test_every_document_is_timed_and_every_failure_counted_by_its_kind(name: str
     reply, failure = COUNTED[name]
     metrics, clock = Metrics(), iter((100.0, 101.5))
     client = Client(Script(reply), "HKU", {}, partial(note, metrics), lambda: next(clock))
-    finished(client.deliver(telling(Send.ASK_LENDER), CUHK))
+    finished(client.deliver(telling(Notification.ASK_LENDER), CUHK))
     assert value(metrics, "ncip_latency_seconds", "CUHK", "RequestItem", "out") == 1
     kinds = ("dns", "connect", "tls", "timeout", "http", "xml", "problem")
     assert [kind for kind in kinds if value(metrics, "ncip_errors_total", "CUHK", kind)] == ([failure] if failure else [])
@@ -325,7 +328,7 @@ def test_a_reply_that_is_valid_only_in_the_partners_own_way_counts_and_is_told_t
     body = b"<NCIPMessage><RequestItemResponse><Dance/></RequestItemResponse></NCIPMessage>"
     client = Client(Script(Posted(200, XML, body, 0)), "HKU", {}, partial(note, Metrics()))
     with capture_logs() as logs:
-        answer = finished(client.deliver(telling(Send.ASK_LENDER), CUHK))
+        answer = finished(client.deliver(telling(Notification.ASK_LENDER), CUHK))
     assert answer == Answer("accepted")
     assert [(log["event"], log["partner"], log["notes"]) for log in logs] == [
         ("ncip.reply_tolerated", "CUHK", ["unknown element RequestItemResponse/Dance"])

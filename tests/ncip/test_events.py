@@ -16,7 +16,7 @@ from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.innreach import central_number, without_library
 from hkall_gateway.ncip.messages import Message
 from hkall_gateway.ncip.trees import ext
-from hkall_gateway.rules.availability import CIRCULATION_STATUS
+from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
 from hkall_gateway.store.engine.database import finished
 from hkall_gateway.store.tables import FINES

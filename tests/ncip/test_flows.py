@@ -13,8 +13,8 @@ from hkall_gateway.ncip.codec import decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.documents import DOCUMENTS
 from hkall_gateway.ncip.flows import FLOWS
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
 from hkall_gateway.store.engine.database import finished
 from tests.ncip.conftest import assert_valid
@@ -23,8 +23,8 @@ NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 COPY = ItemKey("THEM", "T1")
 
 
-def telling(send: Send, wire_agency: str = "HKU", item: ItemKey | None = COPY) -> Telling:
-    told = Telling(send.value, "R1", "THEM", wire_agency, "R1-1", NOW, item, "b1", due=date(2017, 4, 1))
+def telling(send: Notification, wire_agency: str = "HKU", item: ItemKey | None = COPY) -> PartnerMessage:
+    told = PartnerMessage(send.value, "R1", "THEM", wire_agency, "R1-1", NOW, item, "b1", due=date(2017, 4, 1))
     return replace(told, title="Dune", author="Herbert, Frank", call_number="PS3558", volume="2")
 
 
@@ -44,9 +44,9 @@ def test_every_dialect_follows_a_flow_that_there_is() -> None:
 @pytest.mark.parametrize("item", [COPY, None], ids=["copy", "title"])
 @pytest.mark.parametrize("send", DOCUMENTS)
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_every_document_is_valid_in_the_version_of_its_dialect(dialect: str, send: Send, item: ItemKey | None) -> None:
+def test_every_document_is_valid_in_the_version_of_its_dialect(dialect: str, send: Notification, item: ItemKey | None) -> None:
     message = document(telling(send, item=item), partner(dialect), "HKU", "a-secret")
-    if message is not None and (item or send in {Send.ASK_LENDER, Send.CANCEL_AT_LENDER}):
+    if message is not None and (item or send in {Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER}):
         body = encode(message, DIALECTS[dialect])
         assert_valid(body)
         assert decode(body).service == message.service
@@ -55,42 +55,42 @@ def test_every_document_is_valid_in_the_version_of_its_dialect(dialect: str, sen
 # What a flow asks by; whatever it does not ask is silence.
 # fmt: off
 ASKED = {
-    ("broker",   Send.ASK_LENDER):                     ("RequestItem", "Page"),
-    ("broker",   Send.CANCEL_AT_LENDER):               ("CancelRequestItem", "Loan"),
-    ("broker",   Send.ASK_LENDER_TO_RENEW):            ("RenewItem", ""),
-    ("broker",   Send.ASK_LENDER_LATER_DATE):          ("RenewItem", ""),
-    ("broker",   Send.TELL_BORROWER_RECALLED):         ("RecallItem", ""),
-    ("broker",   Send.TELL_BORROWER_RECALL_CANCELLED): ("CancelRecallItem", ""),
-    ("openrs",   Send.TELL_LENDER_RECEIVED):           ("ItemReceived", ""),
-    ("openrs",   Send.TELL_LENDER_ON_LOAN):            ("ItemCheckedOut", ""),
-    ("openrs",   Send.TELL_LENDER_ON_ITS_WAY):         ("ItemShipped", ""),
-    ("openrs",   Send.TELL_BORROWER_SHIPPED):          ("ItemShipped", ""),
-    ("openrs",   Send.TELL_BORROWER_DECLINED):         ("CancelRequestItem", "Loan"),
-    ("openrs",   Send.TELL_BORROWER_HOME):             ("ItemReceived", ""),
-    ("innreach", Send.ASK_LENDER):                     ("ItemRequested", "Loan"),
-    ("innreach", Send.CANCEL_AT_LENDER):               ("ItemRequestCancelled", "Loan"),
-    ("innreach", Send.ASK_LENDER_TO_RENEW):            ("RenewItem", ""),
-    ("innreach", Send.ASK_LENDER_LATER_DATE):          ("RenewItem", ""),
+    ("broker",   Notification.ASK_LENDER):                     ("RequestItem", "Page"),
+    ("broker",   Notification.CANCEL_AT_LENDER):               ("CancelRequestItem", "Loan"),
+    ("broker",   Notification.ASK_LENDER_TO_RENEW):            ("RenewItem", ""),
+    ("broker",   Notification.ASK_LENDER_LATER_DATE):          ("RenewItem", ""),
+    ("broker",   Notification.TELL_BORROWER_RECALLED):         ("RecallItem", ""),
+    ("broker",   Notification.TELL_BORROWER_RECALL_CANCELLED): ("CancelRecallItem", ""),
+    ("openrs",   Notification.TELL_LENDER_RECEIVED):           ("ItemReceived", ""),
+    ("openrs",   Notification.TELL_LENDER_ON_LOAN):            ("ItemCheckedOut", ""),
+    ("openrs",   Notification.TELL_LENDER_ON_ITS_WAY):         ("ItemShipped", ""),
+    ("openrs",   Notification.TELL_BORROWER_SHIPPED):          ("ItemShipped", ""),
+    ("openrs",   Notification.TELL_BORROWER_DECLINED):         ("CancelRequestItem", "Loan"),
+    ("openrs",   Notification.TELL_BORROWER_HOME):             ("ItemReceived", ""),
+    ("innreach", Notification.ASK_LENDER):                     ("ItemRequested", "Loan"),
+    ("innreach", Notification.CANCEL_AT_LENDER):               ("ItemRequestCancelled", "Loan"),
+    ("innreach", Notification.ASK_LENDER_TO_RENEW):            ("RenewItem", ""),
+    ("innreach", Notification.ASK_LENDER_LATER_DATE):          ("RenewItem", ""),
 }
 # fmt: on
 
 
 @pytest.mark.parametrize("send", DOCUMENTS)
 @pytest.mark.parametrize("dialect", ["broker", "innreach", "openrs"])
-def test_a_partner_is_asked_and_told_by_its_own_flow(dialect: str, send: Send) -> None:
+def test_a_partner_is_asked_and_told_by_its_own_flow(dialect: str, send: Notification) -> None:
     message = document(telling(send), partner(dialect), "HKU", "")
     found = (message.service, message.text("RequestType")) if message else None
     assert found == ASKED.get((dialect, send))
 
 
 @pytest.mark.parametrize("dialect", ["broker", "innreach"])
-@pytest.mark.parametrize("send", [Send.ASK_LENDER, Send.CANCEL_AT_LENDER])
-def test_who_placed_the_request_itself_is_not_asked_for_it(dialect: str, send: Send) -> None:
+@pytest.mark.parametrize("send", [Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER])
+def test_who_placed_the_request_itself_is_not_asked_for_it(dialect: str, send: Notification) -> None:
     assert document(telling(send, wire_agency="THEM"), partner(dialect), "HKU", "") is None
 
 
 def test_the_lender_never_learns_the_patron_in_any_flow() -> None:
-    said = {name: document(telling(Send.ASK_LENDER), partner(name), "HKU", "") for name in DIALECTS}
+    said = {name: document(telling(Notification.ASK_LENDER), partner(name), "HKU", "") for name in DIALECTS}
     users = {name: message.text("UserId/UserIdentifierValue") for name, message in said.items() if message}
     assert users == dict.fromkeys(DIALECTS.keys() - {"openrs"}, "HKU-INST")  # OpenRS is asked for nothing
 
@@ -101,5 +101,5 @@ def test_what_cannot_be_told_counts_as_told_and_nothing_is_posted(dialect: str) 
         raise AssertionError("nothing is posted")
 
     client = Client(post, "HKU", {})
-    answer: Answer = finished(client.deliver(telling(Send.TELL_LENDER_RECEIVED), partner(dialect)))
+    answer: Answer = finished(client.deliver(telling(Notification.TELL_LENDER_RECEIVED), partner(dialect)))
     assert (answer.kind, answer.untold) == ("accepted", True)

@@ -15,14 +15,16 @@ from hkall_gateway.ncip.client import Client
 from hkall_gateway.ncip.codec import decode
 from hkall_gateway.ncip.looking import Look, Shelf, seen
 from hkall_gateway.ncip.messages import Message
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
 from hkall_gateway.store.engine.database import finished
 
 CUHK = Partner("CUHK", "Chinese University", url="http://cuhk.test/ncip", can_lookup_items=True)
 C1, C2 = ItemKey("CUHK", "C1"), ItemKey("CUHK", "C2")
-WISH = Telling(Send.ASK_LENDER.value, "R1", "CUHK", "HKU", "R1-1", datetime(2017, 3, 1, tzinfo=UTC), C1, "b1", "990001")
+WISH = PartnerMessage(
+    Notification.ASK_LENDER.value, "R1", "CUHK", "HKU", "R1-1", datetime(2017, 3, 1, tzinfo=UTC), C1, "b1", "990001"
+)
 FREE = ("Available On Shelf",)
 
 
@@ -92,7 +94,7 @@ def test_an_answer_means_what_it_says_and_no_more(said: Message, means: Look) ->
 
 
 def test_r8_another_copy_does_not_stand_for_a_wanted_volume() -> None:
-    volume = Telling(WISH.send, "R1", "CUHK", "HKU", "R1-1", WISH.at, C1, "b1", volume="2")
+    volume = PartnerMessage(WISH.send, "R1", "CUHK", "HKU", "R1-1", WISH.at, C1, "b1", volume="2")
 
     assert seen(shelf(("C1", OUT), ("C2", ON)), volume, CUHK, FREE) == NONE
 

@@ -13,7 +13,7 @@ from hkall_gateway.ncip import problems
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.ncip.messages import SHAPES, Message
 from hkall_gateway.ncip.problems import FOREIGN, PROBLEMS, ROWS, Meanings, meaning, own_meaning, scheme, spelled, trouble
-from hkall_gateway.rules.vocabulary import RULES, Why
+from hkall_gateway.rules.vocabulary import RULES, Reason
 
 CODES = "http://www.niso.org/ncip/v1_0/schemes/processingerrortype/"
 
@@ -43,7 +43,7 @@ ANSWERS = {
 
 
 def test_every_reason_has_one_row() -> None:
-    assert sorted(row.why for row in ROWS) == sorted(Why)
+    assert sorted(row.why for row in ROWS) == sorted(Reason)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.why))
@@ -52,24 +52,24 @@ def test_a_row_names_an_element_of_the_standard_and_services_that_exist(row: pro
     assert row.services.keys() <= SHAPES.keys()
 
 
-@pytest.mark.parametrize(("service", "why"), [(s, Why(w)) for s, whys in ANSWERS.items() for w in whys.split()])
-def test_what_a_service_answers_stands_in_its_own_list(service: str, why: Why) -> None:
+@pytest.mark.parametrize(("service", "why"), [(s, Reason(w)) for s, whys in ANSWERS.items() for w in whys.split()])
+def test_what_a_service_answers_stands_in_its_own_list(service: str, why: Reason) -> None:
     assert trouble(why, service, {}).problem in LISTS[service].split("; ")
 
 
-@pytest.mark.parametrize("why", list(Why))
-def test_the_words_begin_with_the_number_of_the_rule(why: Why) -> None:
+@pytest.mark.parametrize("why", list(Reason))
+def test_the_words_begin_with_the_number_of_the_rule(why: Reason) -> None:
     said = trouble(why, "RequestItem", {})
     assert said.detail.startswith(f"{RULES[why]}: ") if why in RULES else said.rule == ""
 
 
 def test_the_blanks_of_a_sentence_are_filled() -> None:
-    assert trouble(Why.QUOTA_HKALL, "RequestItem", {"limit": 15}).detail == "R20: 15 of 15 HKALL books are taken"
-    assert trouble(Why.RENEWAL_TOO_SOON, "RenewItem", {"from": date(2017, 3, 9)}).detail.endswith("from 2017-03-09")
+    assert trouble(Reason.QUOTA_HKALL, "RequestItem", {"limit": 15}).detail == "R20: 15 of 15 HKALL books are taken"
+    assert trouble(Reason.RENEWAL_TOO_SOON, "RenewItem", {"from": date(2017, 3, 9)}).detail.endswith("from 2017-03-09")
 
 
-@given(st.sampled_from(list(Why)), st.dictionaries(st.text(), st.integers() | st.text()))
-def test_a_blank_that_nobody_fills_is_no_error(why: Why, detail: dict[str, object]) -> None:
+@given(st.sampled_from(list(Reason)), st.dictionaries(st.text(), st.integers() | st.text()))
+def test_a_blank_that_nobody_fills_is_no_error(why: Reason, detail: dict[str, object]) -> None:
     sentence = PROBLEMS[why].sentence
     blanks = [name for _, name, _, _ in Formatter().parse(sentence) if name]
     said = trouble(why, "RequestItem", detail).detail

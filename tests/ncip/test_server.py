@@ -27,7 +27,7 @@ from hkall_gateway.ncip.dialects import DIALECTS
 from hkall_gateway.ncip.handlers import Caller, Door
 from hkall_gateway.ncip.messages import Fields, Message
 from hkall_gateway.ncip.server import NcipSite
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import NOTHING
 from tests.bounds import bounds
 from tests.metrics import value

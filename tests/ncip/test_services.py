@@ -10,7 +10,7 @@ import pytest
 
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.messages import Fields, Message
-from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.engine.database import finished
 from hkall_gateway.store.tables import INBOX, REQUESTS
@@ -46,7 +46,7 @@ def test_a_patrons_wish_is_placed_and_the_first_lender_is_asked(world: World) ->
     assert reply.text("RequestId/RequestIdentifierValue") == "d-77"
     assert reply.text("UserId/UserIdentifierValue") == "UG1"
     assert reply.text("ResponseHeader/ToAgencyId/AgencyId") == DISCOVERY
-    assert [row.send for row in world.store.now(lambda unit: unit.outbox.rows())] == [Send.ASK_LENDER]
+    assert [row.send for row in world.store.now(lambda unit: unit.outbox.rows())] == [Notification.ASK_LENDER]
 
 
 @pytest.mark.parametrize("times", [2, 5])

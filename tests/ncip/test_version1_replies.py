@@ -12,7 +12,7 @@ from lxml import etree
 from hkall_gateway.ncip.codec import decode
 from hkall_gateway.ncip.dialects import Dtd
 from hkall_gateway.ncip.handlers import Peer, respond
-from hkall_gateway.rules.vocabulary import By, Position
+from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import fines
 from hkall_gateway.store.engine.database import finished
 
@@ -56,7 +56,7 @@ def test_the_header_of_a_reply_goes_back_to_who_asked(world: World, name: str) -
 
 def test_loans_charges_and_names_are_valid_in_ncip_1_too(world: World, dtd: etree.DTD) -> None:
     loan = world.put(Position.ON_LOAN, due=date(2017, 3, 16), patron="UG1")
-    world.store.now(fines.charge, loan, "replacement", 1250, "R45", world.now, By("test", "world"))
+    world.store.now(fines.charge, loan, "replacement", 1250, "R45", world.now, Actor("test", "world"))
     body = (OURS / "lookup-user.xml").read_bytes()
     for old, new in (
         (b"CENTR", b"HKU-DISCOVERY"),

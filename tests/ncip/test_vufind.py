@@ -11,7 +11,7 @@ import pytest
 
 from hkall_gateway.ncip.calls import Peer
 from hkall_gateway.ncip.messages import Message
-from hkall_gateway.rules.vocabulary import By, Position
+from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import fines
 from tests.ncip.conftest import DISCOVERY, World
 
@@ -88,7 +88,7 @@ def test_a_copy_of_another_library_that_is_not_here_stays_unknown_under_our_agen
 def test_each_charge_is_told_with_its_kind_amount_title_and_day(world: World) -> None:
     vufind(world)
     loan = world.put(Position.ON_LOAN, due=date(2017, 3, 16))
-    world.store.now(fines.charge, loan, "replacement", 1250, "R45", world.now, By("test", "world"))
+    world.store.now(fines.charge, loan, "replacement", 1250, "R45", world.now, Actor("test", "world"))
     seen = says(world, "lookup-user.xml")
     told = f"{CHARGE}/FiscalTransactionInformation"
     assert seen.text(f"{told}/FiscalTransactionType") == "Book Replacement Charge"

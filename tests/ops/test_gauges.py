@@ -13,9 +13,9 @@ from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ops.counting import count, counted
 from hkall_gateway.ops.gauges import GAUGES, SELDOM, Gauges
-from hkall_gateway.rules.breaker import Link, Patience, faulted, missed
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.vocabulary import By, Position
+from hkall_gateway.rules.circuit import CircuitState, Patience, faulted, missed
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store.engine.database import finished
 from hkall_gateway.store.journal_entry import Move
 from tests.desk.conftest import Library
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hkall_gateway.ops.gauges import Rows
 
 P = Position
-BY = By("t", "sip2")
+BY = Actor("t", "sip2")
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_what_waits_is_told_with_its_age_and_what_is_given_up_apart(library: Lib
 def test_a_line_is_up_trying_or_resting(library: Library, gauges: Gauges) -> None:
     library.wish()
     assert (look(library, gauges)["partner_up"], look(library, gauges)["circuit_state"]) == ({}, {})
-    link = Link("CUHK")
+    link = CircuitState("CUHK")
     for _ in range(Patience().failures):
         link = missed(link, Patience(), library.now)
     library.store.now(lambda unit: unit.links.keep(link))
@@ -135,8 +135,8 @@ def test_a_request_is_counted_once_when_it_ends() -> None:
 
 
 def test_a_partner_that_refuses_us_is_told_apart_from_one_that_is_away(library: Library, gauges: Gauges) -> None:
-    away = missed(Link("HKUST"), Patience(failures=1), library.now)
-    refusing = faulted(Link("CUHK"), Patience(), library.now, "Agency Authentication Failed")
+    away = missed(CircuitState("HKUST"), Patience(failures=1), library.now)
+    refusing = faulted(CircuitState("CUHK"), Patience(), library.now, "Agency Authentication Failed")
     for link in (away, refusing):
         library.store.now(lambda unit, link=link: unit.links.keep(link))
 
@@ -168,7 +168,7 @@ def test_a_letter_is_counted_by_what_became_of_it() -> None:
         return Answer("undeliverable")
 
     class Row:
-        send = Send.LETTER_PICKUP
+        send = Notification.LETTER_PICKUP
 
     row: Any = Row()
     answer: Any = counted(metrics, bounce)(row)

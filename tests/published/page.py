@@ -33,8 +33,8 @@ from hkall_gateway.lab.party import Party, start_gateway
 from hkall_gateway.library import make_unit
 from hkall_gateway.ncip.transport import Posted
 from hkall_gateway.rows import agreed_secrets
-from hkall_gateway.rules import calendar
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Borrower
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate

@@ -12,7 +12,7 @@ from typing import Any
 from hkall_gateway.lab.partner import PartnerLibrary
 from hkall_gateway.lab.script import Manner
 from hkall_gateway.ncip.messages import Message, instant
-from hkall_gateway.rules import calendar
+from hkall_gateway.rules.dates import calendar
 from tests.published.records import Copy, Reader, Title
 
 Do = Callable[[Callable[[], Any]], Any]

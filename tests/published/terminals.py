@@ -11,7 +11,7 @@ from datetime import date, datetime
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.terminals import Seal
 from hkall_gateway.lab.wire import Wire
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from tests.published.records import Copy, Reader, Title
 
 PATIENCE_S = 60

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.rules.availability import Availability
-from hkall_gateway.rules.eligibility import Standing, may_use
+from hkall_gateway.rules.dates.service_windows import over, suspended
+from hkall_gateway.rules.eligibility import LocalBlocks, may_use
 from hkall_gateway.rules.lenders import may_leave, may_lend
 from hkall_gateway.rules.policy import (
     IN_BOOK_DROP,
     Counts,
+    RequestFacts,
     Terminal,
-    Wish,
     at_home,
     loan_due,
     may_borrow,
@@ -45,8 +45,19 @@ from hkall_gateway.rules.settings import (
     Scope,
     Window,
 )
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Holding, Partner, Position, Refusal, Request, Sensitive, Side, Why
-from hkall_gateway.rules.windows import over, suspended
+from hkall_gateway.rules.vendor_words.availability import Availability
+from hkall_gateway.rules.vocabulary import (
+    Borrower,
+    Grant,
+    Holding,
+    Partner,
+    Position,
+    Reason,
+    Refusal,
+    Request,
+    Sensitive,
+    Side,
+)
 from hkall_gateway.sip2.words import LANGUAGES, UNKNOWN, say
 from tests.readers import CATEGORY, POLICY
 
@@ -58,7 +69,7 @@ DUE, OPENS = date(2017, 3, 16), date(2017, 3, 9)
 COUNTER, SELFCHECK, DROP = Terminal("counter", "MAIN"), Terminal("selfcheck", "MAIN"), Terminal("bookdrop", "DROP")
 STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
 SPACE = replace(STUDENT, category="space_cdp")
-WISH = Wish(pickup_location="MAIN", pickup_locations=("MAIN", "LAW"), candidates=1)
+WISH = RequestFacts(pickup_location="MAIN", pickup_locations=("MAIN", "LAW"), candidates=1)
 COUNTS = Counts(3, 4, 20)
 HELD = Request(
     "R1", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron="P1", pickup_location="MAIN", pickup_last=OPENS, attempt=1
@@ -66,15 +77,15 @@ HELD = Request(
 LOAN = replace(HELD, position=P.ON_LOAN, first_checkout=date(2017, 3, 1), loan_days=15, due=DUE)
 COPY = Holding("HKU", "H1", "b1", "Dune")
 CUHK = Partner("CUHK", "The Chinese University")
-W = Why
+W = Reason
 
 
 def changed(**tables: Any) -> Policy:
     return replace(POLICY, **tables)
 
 
-def use(borrower: Borrower = STUDENT, policy: Policy = POLICY, standing: Standing | None = None) -> Grant | Refusal:
-    return may_use(borrower, policy, NOW, standing or Standing())
+def use(borrower: Borrower = STUDENT, policy: Policy = POLICY, standing: LocalBlocks | None = None) -> Grant | Refusal:
+    return may_use(borrower, policy, NOW, standing or LocalBlocks())
 
 
 def wish(counts: Counts = COUNTS, policy: Policy = POLICY, **facts: Any) -> Grant | Refusal:
@@ -140,9 +151,9 @@ NOES = (
     No("a mode that nobody knows",   lambda: use(replace(SPACE, study_mode="evening")),                    Refusal(W.ELIGIBILITY_UNKNOWN, facts={"study_mode": "evening"})),
     No("yesterday's card",           lambda: use(replace(STUDENT, expires=YESTERDAY)),                     Refusal(W.PATRON_EXPIRED, {"expires": YESTERDAY})),
     No("a block at home",            lambda: use(replace(STUDENT, blocked=True)),                          Refusal(W.PATRON_BLOCKED, facts={"block": "local system"})),
-    No("debt",                       lambda: use(STUDENT, changed(block=Block(max_debt_cents=500)), Standing(owed_cents=501)), Refusal(W.PATRON_BLOCKED, facts={"block": "debt"})),
-    No("keeps a recalled book",      lambda: use(STUDENT, changed(block=Block(on_overdue_recall=True)), Standing(overdue_recalls=1)), Refusal(W.PATRON_BLOCKED, facts={"block": "overdue recall"})),
-    No("keeps books for long",       lambda: use(STUDENT, changed(block=Block(max_long_overdue=2)), Standing(long_overdue=3)), Refusal(W.PATRON_BLOCKED, facts={"block": "long overdue"})),
+    No("debt",                       lambda: use(STUDENT, changed(block=Block(max_debt_cents=500)), LocalBlocks(owed_cents=501)), Refusal(W.PATRON_BLOCKED, facts={"block": "debt"})),
+    No("keeps a recalled book",      lambda: use(STUDENT, changed(block=Block(on_overdue_recall=True)), LocalBlocks(overdue_recalls=1)), Refusal(W.PATRON_BLOCKED, facts={"block": "overdue recall"})),
+    No("keeps books for long",       lambda: use(STUDENT, changed(block=Block(max_long_overdue=2)), LocalBlocks(long_overdue=3)), Refusal(W.PATRON_BLOCKED, facts={"block": "long overdue"})),
     # ---- the wish
     No("no such place",              lambda: wish(pickup_location="MED"),                                  Refusal(W.PICKUP_LOCATION, PLACES)),
     No("no such title",              lambda: wish(known_title=False),                                      Refusal(W.UNKNOWN_TITLE)),
@@ -240,7 +251,7 @@ def test_a_no_fills_every_blank_of_the_sentence_on_the_screen(no: No, language: 
 
 def test_r2_what_a_borrower_owes_counts_at_the_checkout_too() -> None:
     policy = changed(block=Block(max_debt_cents=500))
-    answer = may_borrow(STUDENT, HELD, COUNTS, COUNTER, policy, NOW, standing=Standing(owed_cents=501))
+    answer = may_borrow(STUDENT, HELD, COUNTS, COUNTER, policy, NOW, standing=LocalBlocks(owed_cents=501))
     assert answer == Refusal(W.PATRON_BLOCKED, facts={"block": "debt"})
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from hkall_gateway.rules.availability import (
+from hkall_gateway.rules.vendor_words.availability import (
     CIRCULATION_STATUS,
     ON_SHELF,
     WORDS,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hkall_gateway.rules.policy import Counts, Terminal, loan_due, may_borrow, may_return
 from hkall_gateway.rules.settings import CATEGORIES, Bookdrop, Due, Policy, Recall, Window
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side, Why
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Reason, Refusal, Request, Sensitive, Side
 from tests.readers import CATEGORY, POLICY
 
 STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
@@ -41,7 +41,7 @@ def at(text: str) -> datetime:
 NOW = at("2017-03-07T10:00:00")
 
 
-def why(answer: Grant | Refusal) -> Why | None:
+def why(answer: Grant | Refusal) -> Reason | None:
     return answer.why if isinstance(answer, Refusal) else None
 
 
@@ -69,22 +69,22 @@ def due(answer: Grant | Refusal) -> date | None:
 @pytest.mark.parametrize(
     ("position", "reason"),
     [
-        (P.NEW, Why.NOT_YET_ARRIVED),
-        (P.REQUESTED, Why.NOT_YET_ARRIVED),
-        (P.IN_TRANSIT, Why.NOT_YET_ARRIVED),
+        (P.NEW, Reason.NOT_YET_ARRIVED),
+        (P.REQUESTED, Reason.NOT_YET_ARRIVED),
+        (P.IN_TRANSIT, Reason.NOT_YET_ARRIVED),
         (P.RECEIVED, None),
-        (P.ON_LOAN, Why.WRONG_POSITION),
-        (P.TO_RETURN, Why.WRONG_POSITION),
-        (P.RETURN_TRANSIT, Why.WRONG_POSITION),
-        (P.CLOSED, Why.WRONG_POSITION),
+        (P.ON_LOAN, Reason.WRONG_POSITION),
+        (P.TO_RETURN, Reason.WRONG_POSITION),
+        (P.RETURN_TRANSIT, Reason.WRONG_POSITION),
+        (P.CLOSED, Reason.WRONG_POSITION),
     ],
 )
-def test_r13_only_a_copy_on_the_hold_shelf_is_lent(position: Position, reason: Why | None) -> None:
+def test_r13_only_a_copy_on_the_hold_shelf_is_lent(position: Position, reason: Reason | None) -> None:
     assert why(borrow(replace(REQUEST, position=position))) == reason
 
 
-@pytest.mark.parametrize(("position", "reason"), [(P.RECEIVED, Why.NOT_REQUESTER), (P.ON_LOAN, Why.ON_LOAN_TO_ANOTHER)])
-def test_r13_another_patron_does_not_get_it(position: Position, reason: Why) -> None:
+@pytest.mark.parametrize(("position", "reason"), [(P.RECEIVED, Reason.NOT_REQUESTER), (P.ON_LOAN, Reason.ON_LOAN_TO_ANOTHER)])
+def test_r13_another_patron_does_not_get_it(position: Position, reason: Reason) -> None:
     other = replace(STUDENT, barcode="P2")
     assert why(borrow(replace(REQUEST, position=position), other)) == reason
 
@@ -92,7 +92,7 @@ def test_r13_another_patron_does_not_get_it(position: Position, reason: Why) -> 
 @pytest.mark.parametrize("unwanted", [False, True])
 def test_r13_not_even_staff_lend_a_copy_that_was_not_received(unwanted: bool) -> None:
     request = replace(REQUEST, position=P.IN_TRANSIT, unwanted=unwanted)
-    assert why(borrow(request, staff=True)) == Why.NOT_YET_ARRIVED
+    assert why(borrow(request, staff=True)) == Reason.NOT_YET_ARRIVED
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def test_r13_not_even_staff_lend_a_copy_that_was_not_received(unwanted: bool) ->
     [
         (COUNTER, None),
         (Terminal("counter"), None),
-        (Terminal("counter", "HKU-LAW"), Why.COUNTER_ONLY),
-        (SELFCHECK, Why.COUNTER_ONLY),
-        (Terminal("bookdrop", "HKU-MAIN-LENDING"), Why.COUNTER_ONLY),
-        (Terminal("kiosk", "HKU-MAIN-LENDING"), Why.COUNTER_ONLY),
+        (Terminal("counter", "HKU-LAW"), Reason.COUNTER_ONLY),
+        (SELFCHECK, Reason.COUNTER_ONLY),
+        (Terminal("bookdrop", "HKU-MAIN-LENDING"), Reason.COUNTER_ONLY),
+        (Terminal("kiosk", "HKU-MAIN-LENDING"), Reason.COUNTER_ONLY),
     ],
 )
-def test_r16_only_the_counter_of_the_pickup_place_lends(terminal: Terminal, reason: Why | None) -> None:
+def test_r16_only_the_counter_of_the_pickup_place_lends(terminal: Terminal, reason: Reason | None) -> None:
     assert why(borrow(terminal=terminal)) == reason
 
 
@@ -119,13 +119,13 @@ def test_r16_the_refusal_names_the_place_to_go_to() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"blocked": True}, Why.PATRON_BLOCKED),
-        ({"expires": date(2017, 3, 6)}, Why.PATRON_EXPIRED),
+        ({"blocked": True}, Reason.PATRON_BLOCKED),
+        ({"expires": date(2017, 3, 6)}, Reason.PATRON_EXPIRED),
         ({"expires": date(2017, 3, 7)}, None),
-        ({"category": "alumni"}, Why.NOT_ELIGIBLE),
+        ({"category": "alumni"}, Reason.NOT_ELIGIBLE),
     ],
 )
-def test_r2_who_may_no_longer_borrow_is_refused_at_the_checkout_too(changes: dict[str, object], reason: Why | None) -> None:
+def test_r2_who_may_no_longer_borrow_is_refused_at_the_checkout_too(changes: dict[str, object], reason: Reason | None) -> None:
     assert why(borrow(borrower=replace(STUDENT, **changes))) == reason  # type: ignore[arg-type]
 
 
@@ -133,23 +133,23 @@ def test_r2_who_may_no_longer_borrow_is_refused_at_the_checkout_too(changes: dic
     ("counts", "reason"),
     [
         (Counts(14, 0, 20), None),
-        (Counts(15, 0, 20), Why.QUOTA_HKALL),
-        (Counts(5, 15, 20), Why.QUOTA_TOTAL),
+        (Counts(15, 0, 20), Reason.QUOTA_HKALL),
+        (Counts(5, 15, 20), Reason.QUOTA_TOTAL),
     ],
 )
-def test_r20_r21_the_quotas_are_asked_again_without_this_request(counts: Counts, reason: Why | None) -> None:
+def test_r20_r21_the_quotas_are_asked_again_without_this_request(counts: Counts, reason: Reason | None) -> None:
     assert why(may_borrow(STUDENT, REQUEST, counts, COUNTER, POLICY, NOW)) == reason
 
 
 def test_r1_a_window_for_checkouts_suspends_them() -> None:
     policy = replace(POLICY, service_windows=(Window("checkout", date(2017, 3, 7), date(2017, 3, 7)),))
-    assert why(borrow(policy=policy)) == Why.SERVICE_SUSPENDED
+    assert why(borrow(policy=policy)) == Reason.SERVICE_SUSPENDED
 
 
 @pytest.mark.parametrize(
-    ("rule", "staff", "reason"), [("warn", False, None), ("return", False, Why.RECALLED), ("return", True, None)]
+    ("rule", "staff", "reason"), [("warn", False, None), ("return", False, Reason.RECALLED), ("return", True, None)]
 )
-def test_r24_a_copy_recalled_before_pickup_is_lent_or_goes_back(rule: str, staff: bool, reason: Why | None) -> None:
+def test_r24_a_copy_recalled_before_pickup_is_lent_or_goes_back(rule: str, staff: bool, reason: Reason | None) -> None:
     policy = replace(POLICY, recall=Recall(before_pickup="return" if rule == "return" else "warn"))
     assert why(borrow(replace(REQUEST, recalled_on=date(2017, 3, 5)), policy=policy, staff=staff)) == reason
 
@@ -246,17 +246,17 @@ def test_r19_no_lenders_date_shortens_a_loan(lender: date | None, closed: frozen
     ("terminal", "reason"),
     [
         (COUNTER, None),
-        (SELFCHECK, Why.COUNTER_ONLY),
-        (Terminal("bookdrop"), Why.NOT_IN_BOOK_DROP),
-        (Terminal("kiosk"), Why.COUNTER_ONLY),
+        (SELFCHECK, Reason.COUNTER_ONLY),
+        (Terminal("bookdrop"), Reason.NOT_IN_BOOK_DROP),
+        (Terminal("kiosk"), Reason.COUNTER_ONLY),
     ],
 )
-def test_r16_r17_only_a_counter_takes_a_copy_back(terminal: Terminal, reason: Why | None) -> None:
+def test_r16_r17_only_a_counter_takes_a_copy_back(terminal: Terminal, reason: Reason | None) -> None:
     assert why(may_return(terminal, POLICY)) == reason
 
 
-@pytest.mark.parametrize(("place", "reason"), [("HKU-MAIN-LENDING", None), ("HKU-LAW", Why.COUNTER_ONLY)])
-def test_r16_a_counter_elsewhere_takes_none_where_the_places_are_named(place: str, reason: Why | None) -> None:
+@pytest.mark.parametrize(("place", "reason"), [("HKU-MAIN-LENDING", None), ("HKU-LAW", Reason.COUNTER_ONLY)])
+def test_r16_a_counter_elsewhere_takes_none_where_the_places_are_named(place: str, reason: Reason | None) -> None:
     assert why(may_return(Terminal("counter", place), POLICY, ("HKU-MAIN-LENDING",))) == reason
 
 

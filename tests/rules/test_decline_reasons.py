@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.mail.letters import REASONS
-from hkall_gateway.rules.availability import folded
-from hkall_gateway.rules.decline_reasons import (
+from hkall_gateway.rules.vendor_words.availability import folded
+from hkall_gateway.rules.vendor_words.decline_reasons import (
     CHECKED_OUT_LOCALLY,
     MOST_LETTERS,
     NOT_ON_SHELF,
@@ -22,7 +22,7 @@ from hkall_gateway.rules.decline_reasons import (
     PUBLISHED,
     ROWS,
     SILENCE,
-    Row,
+    DeclineWord,
     decline_reason,
 )
 
@@ -50,7 +50,7 @@ def test_a_systems_word_for_a_copys_status_says_why_it_is_not_lent(status: str, 
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.reason in PUBLISHED], ids=lambda row: f"{row.system}: {row.said}")
-def test_a_systems_word_means_its_reason_in_any_case_as_type_or_as_detail(row: Row) -> None:
+def test_a_systems_word_means_its_reason_in_any_case_as_type_or_as_detail(row: DeclineWord) -> None:
     said = {decline_reason(row.said), decline_reason(row.said.upper()), decline_reason("Problem", row.said)}
 
     assert said == {row.reason}
@@ -100,7 +100,7 @@ def test_what_is_said_of_the_patron_or_the_request_is_no_reason_of_the_pages(kin
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.reason == PATRON_OR_REQUEST], ids=lambda row: row.said)
-def test_a_technical_word_about_the_patron_or_the_request_is_not_told(row: Row) -> None:
+def test_a_technical_word_about_the_patron_or_the_request_is_not_told(row: DeclineWord) -> None:
     assert decline_reason(row.said) == OTHER
 
 

@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from hkall_gateway.rules.eligibility import Standing, category_of, may_use
+from hkall_gateway.rules.dates.service_windows import stopped_with, suspended
+from hkall_gateway.rules.eligibility import LocalBlocks, category_of, may_use
 from hkall_gateway.rules.settings import CATEGORIES, Block, Policy, Scope, Window
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Refusal, Sensitive, Why
-from hkall_gateway.rules.windows import stopped_with, suspended
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Reason, Refusal, Sensitive
 
 POLICY = Policy()
 STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
@@ -24,7 +24,7 @@ def at(text: str) -> datetime:
 NOW = at("2017-03-01T10:00:00")
 
 
-def why(answer: Grant | Refusal | None) -> Why | None:
+def why(answer: Grant | Refusal | None) -> Reason | None:
     return answer.why if isinstance(answer, Refusal) else None
 
 
@@ -47,7 +47,7 @@ def why(answer: Grant | Refusal | None) -> Why | None:
 )
 def test_r1_wishes_are_suspended_from_the_first_day_to_the_last(instant: str, refused: bool) -> None:
     answer = suspended("borrow_request", POLICY, datetime.fromisoformat(instant))
-    assert why(answer) == (Why.SERVICE_SUSPENDED if refused else None)
+    assert why(answer) == (Reason.SERVICE_SUSPENDED if refused else None)
 
 
 def test_r1_the_refusal_tells_what_to_do_instead() -> None:
@@ -97,15 +97,15 @@ def test_r2_every_published_category_may_use_the_service(key: str) -> None:
     [
         ("full_time", None),
         ("Full-time", None),
-        ("part_time", Why.NOT_ELIGIBLE_PART_TIME_SPACE),
-        ("part-time", Why.NOT_ELIGIBLE_PART_TIME_SPACE),
+        ("part_time", Reason.NOT_ELIGIBLE_PART_TIME_SPACE),
+        ("part-time", Reason.NOT_ELIGIBLE_PART_TIME_SPACE),
         ("FT", None),
-        ("PT", Why.NOT_ELIGIBLE_PART_TIME_SPACE),
-        ("", Why.ELIGIBILITY_UNKNOWN),
-        ("evening", Why.ELIGIBILITY_UNKNOWN),
+        ("PT", Reason.NOT_ELIGIBLE_PART_TIME_SPACE),
+        ("", Reason.ELIGIBILITY_UNKNOWN),
+        ("evening", Reason.ELIGIBILITY_UNKNOWN),
     ],
 )
-def test_r2_a_space_student_must_study_full_time(key: str, mode: str, reason: Why | None) -> None:
+def test_r2_a_space_student_must_study_full_time(key: str, mode: str, reason: Reason | None) -> None:
     assert why(may_use(replace(STUDENT, category=key, study_mode=mode), POLICY, NOW)) == reason
 
 
@@ -122,7 +122,7 @@ def test_r2_an_unknown_study_mode_may_be_let_pass(mode: str) -> None:
 
 @pytest.mark.parametrize("category", ["alumni", "circle_of_friends", "julac_card", "", "Undergraduates"])
 def test_r2_who_is_in_no_category_is_not_eligible(category: str) -> None:
-    assert why(may_use(replace(STUDENT, category=category), POLICY, NOW)) == Why.NOT_ELIGIBLE
+    assert why(may_use(replace(STUDENT, category=category), POLICY, NOW)) == Reason.NOT_ELIGIBLE
 
 
 def test_r2_a_group_of_the_local_system_maps_to_its_category() -> None:
@@ -136,19 +136,19 @@ def test_r2_a_group_of_the_local_system_maps_to_its_category() -> None:
     ("now", "reason"),
     [
         ("2017-03-31T15:59:59+00:00", None),
-        ("2017-03-31T16:00:00+00:00", Why.PATRON_EXPIRED),
+        ("2017-03-31T16:00:00+00:00", Reason.PATRON_EXPIRED),
     ],
 )
-def test_r2_a_card_is_good_until_midnight_of_its_last_day(now: str, reason: Why | None) -> None:
+def test_r2_a_card_is_good_until_midnight_of_its_last_day(now: str, reason: Reason | None) -> None:
     borrower = replace(STUDENT, expires=date(2017, 3, 31))
     assert why(may_use(borrower, POLICY, datetime.fromisoformat(now))) == reason
 
 
 def test_r2_a_block_of_the_local_system_is_honoured() -> None:
-    assert why(may_use(replace(STUDENT, blocked=True), POLICY, NOW)) == Why.PATRON_BLOCKED
+    assert why(may_use(replace(STUDENT, blocked=True), POLICY, NOW)) == Reason.PATRON_BLOCKED
 
 
-DEBTOR = Standing(owed_cents=10_000_000, overdue_recalls=9, long_overdue=99)
+DEBTOR = LocalBlocks(owed_cents=10_000_000, overdue_recalls=9, long_overdue=99)
 
 
 def test_r2_our_own_thresholds_are_off_by_default() -> None:
@@ -158,14 +158,14 @@ def test_r2_our_own_thresholds_are_off_by_default() -> None:
 @pytest.mark.parametrize(
     ("block", "standing", "refused"),
     [
-        (Block(max_debt_cents=5000), Standing(owed_cents=5000), False),
-        (Block(max_debt_cents=5000), Standing(owed_cents=5001), True),
-        (Block(max_debt_cents=0), Standing(owed_cents=0), False),
-        (Block(on_overdue_recall=True), Standing(overdue_recalls=0), False),
-        (Block(on_overdue_recall=True), Standing(overdue_recalls=1), True),
-        (Block(max_long_overdue=5), Standing(long_overdue=5), False),
-        (Block(max_long_overdue=5), Standing(long_overdue=6), True),
+        (Block(max_debt_cents=5000), LocalBlocks(owed_cents=5000), False),
+        (Block(max_debt_cents=5000), LocalBlocks(owed_cents=5001), True),
+        (Block(max_debt_cents=0), LocalBlocks(owed_cents=0), False),
+        (Block(on_overdue_recall=True), LocalBlocks(overdue_recalls=0), False),
+        (Block(on_overdue_recall=True), LocalBlocks(overdue_recalls=1), True),
+        (Block(max_long_overdue=5), LocalBlocks(long_overdue=5), False),
+        (Block(max_long_overdue=5), LocalBlocks(long_overdue=6), True),
     ],
 )
-def test_r2_a_threshold_refuses_only_who_is_over_it(block: Block, standing: Standing, refused: bool) -> None:
-    assert (why(may_use(STUDENT, replace(POLICY, block=block), NOW, standing)) == Why.PATRON_BLOCKED) is refused
+def test_r2_a_threshold_refuses_only_who_is_over_it(block: Block, standing: LocalBlocks, refused: bool) -> None:
+    assert (why(may_use(STUDENT, replace(POLICY, block=block), NOW, standing)) == Reason.PATRON_BLOCKED) is refused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.rules.languages import CHINESE, ENGLISH, written
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, written
 
 
 @pytest.mark.parametrize("tag", ["en", "EN", "en-GB", "en_US", "eng", " en "])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hkall_gateway.rules.lenders import InUse, Record, choose_lender, may_lend, passed_over
 from hkall_gateway.rules.settings import Lending, Policy, Window
-from hkall_gateway.rules.vocabulary import Candidate, Holding, Partner, Refusal, Why
+from hkall_gateway.rules.vocabulary import Candidate, Holding, Partner, Reason, Refusal
 
 POLICY = Policy()
 NOW = datetime(2017, 7, 1, 2, tzinfo=UTC)
@@ -181,14 +181,14 @@ def test_r7_our_available_copy_with_the_lowest_barcode_goes() -> None:
 @pytest.mark.parametrize(
     ("copies", "reason"),
     [
-        ([], Why.NO_AVAILABLE_COPY),
-        ([copy("HKU", status="On Loan")], Why.NO_AVAILABLE_COPY),
-        ([copy("HKU", lendable=False)], Why.ITEM_NOT_LENDABLE),
-        ([copy("HKU", material="dvd")], Why.MATERIAL_NOT_REQUESTABLE),
-        ([copy("HKU", volume="1")], Why.NO_AVAILABLE_COPY),
+        ([], Reason.NO_AVAILABLE_COPY),
+        ([copy("HKU", status="On Loan")], Reason.NO_AVAILABLE_COPY),
+        ([copy("HKU", lendable=False)], Reason.ITEM_NOT_LENDABLE),
+        ([copy("HKU", material="dvd")], Reason.MATERIAL_NOT_REQUESTABLE),
+        ([copy("HKU", volume="1")], Reason.NO_AVAILABLE_COPY),
     ],
 )
-def test_a_copy_that_may_not_leave_is_refused_with_the_reason(copies: list[Holding], reason: Why) -> None:
+def test_a_copy_that_may_not_leave_is_refused_with_the_reason(copies: list[Holding], reason: Reason) -> None:
     answer = may_lend(CUHK, copies, POLICY, NOW, volume="2" if copies and copies[0].volume else "")
     assert isinstance(answer, Refusal)
     assert answer.why == reason
@@ -205,13 +205,13 @@ LENDS_NOT = replace(POLICY, service_windows=(Window("lend_request", date(2017, 7
 @pytest.mark.parametrize(
     ("partner", "policy", "reason"),
     [
-        (None, POLICY, Why.AGENCY_NOT_ALLOWED),
-        (CUHK, replace(POLICY, lending=Lending(open=False)), Why.LENDING_SUSPENDED),
-        (CUHK, LENDS_NOT, Why.LENDING_SUSPENDED),
+        (None, POLICY, Reason.AGENCY_NOT_ALLOWED),
+        (CUHK, replace(POLICY, lending=Lending(open=False)), Reason.LENDING_SUSPENDED),
+        (CUHK, LENDS_NOT, Reason.LENDING_SUSPENDED),
     ],
 )
 def test_r1_nothing_goes_to_a_stranger_nor_while_lending_is_suspended(
-    partner: Partner | None, policy: Policy, reason: Why
+    partner: Partner | None, policy: Policy, reason: Reason
 ) -> None:
     answer = may_lend(partner, [copy("HKU")], policy, NOW)
     assert isinstance(answer, Refusal)
@@ -225,7 +225,7 @@ def test_r1_a_suspension_of_wishes_does_not_suspend_lending() -> None:
 def test_r7_a_title_of_which_we_have_no_copy_is_unknown() -> None:
     answer = may_lend(CUHK, [], POLICY, NOW, known=False)
     assert isinstance(answer, Refusal)
-    assert answer.why == Why.UNKNOWN_TITLE
+    assert answer.why == Reason.UNKNOWN_TITLE
 
 
 @pytest.mark.parametrize(("partner", "lent"), [("CUHK", False), ("LU", True)])

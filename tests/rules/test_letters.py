@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.rules.letters import LETTERS, letter, occasion, reason_stands, silent
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.published import PUBLISHED
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.letters import LETTERS, letter, occasion, reason_stands, silent
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
+from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.settings import Notices
-from hkall_gateway.rules.tidings import Letter, is_letter
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
-P, S = Position, Send
+P, S = Position, Notification
 DUE, EARLIER, LATER = date(2017, 3, 16), date(2017, 3, 15), date(2017, 3, 17)
 ON = date(2017, 3, 10)
 NOW = datetime(2017, 3, 10, 2, tzinfo=UTC)
 REQUEST = Request("R1", Side.BORROWING, P.ON_LOAN, "Dune", "b-dune", patron="UG1", due=DUE)
 
 # fmt: off
-CASES: list[tuple[Send, dict[str, Any], bool]] = [
+CASES: list[tuple[Notification, dict[str, Any], bool]] = [
     # the letter                facts of the request as it stands now                     still true
     (S.LETTER_PICKUP,           {"position": P.RECEIVED},                                 True),
     (S.LETTER_PICKUP,           {"position": P.RECEIVED, "expired_pickup": True},         True),
@@ -61,13 +61,13 @@ CASES: list[tuple[Send, dict[str, Any], bool]] = [
 HEARD = frozenset({S.LETTER_RECALLED.value})
 
 
-def queued(send: Send) -> Letter:
+def queued(send: Notification) -> PatronNotice:
     """A letter as it waits in the outbox."""
-    return Letter(send.value, "R1", "UG1", "Dune", NOW, due=DUE)
+    return PatronNotice(send.value, "R1", "UG1", "Dune", NOW, due=DUE)
 
 
 @pytest.mark.parametrize(("send", "facts", "stands"), CASES)
-def test_a_letter_is_sent_only_while_its_reason_stands(send: Send, facts: dict[str, Any], stands: bool) -> None:
+def test_a_letter_is_sent_only_while_its_reason_stands(send: Notification, facts: dict[str, Any], stands: bool) -> None:
     assert reason_stands(queued(send), replace(REQUEST, **facts), HEARD) is stands
 
 
@@ -86,7 +86,7 @@ def test_a_letter_about_a_recall_that_names_no_date_is_still_true() -> None:
 
 
 def test_every_kind_of_letter_has_one_row_and_each_row_a_yes_and_a_no() -> None:
-    assert LETTERS.keys() == {send for send in Send if is_letter(send)}
+    assert LETTERS.keys() == {send for send in Notification if is_letter(send)}
     assert {(send, stands) for send, _, stands in CASES} == {(send, stands) for send in LETTERS for stands in (True, False)}
 
 
@@ -110,7 +110,7 @@ def test_each_key_of_notices_sends_its_letters_and_no_other(key: str) -> None:
 # ---- once for what
 
 # fmt: off
-OCCASIONS: list[tuple[Send, dict[str, Any], str]] = [
+OCCASIONS: list[tuple[Notification, dict[str, Any], str]] = [
     # the letter                facts after the event                                       what it is written for once
     (S.LETTER_PICKUP,           {"received_on": ON},                                        "2017-03-10"),
     (S.LETTER_PICKUP,           {"received_on": LATER},                                     "2017-03-17"),
@@ -134,7 +134,7 @@ ONCE_FOR_ALL = {S.LETTER_UNFILLED}
 
 
 @pytest.mark.parametrize(("send", "facts", "wanted"), OCCASIONS)
-def test_a_letter_is_written_once_for_each_date_or_attempt(send: Send, facts: dict[str, Any], wanted: str) -> None:
+def test_a_letter_is_written_once_for_each_date_or_attempt(send: Notification, facts: dict[str, Any], wanted: str) -> None:
     assert occasion(send, replace(REQUEST, **facts), REQUEST) == wanted
 
 
@@ -154,7 +154,7 @@ def test_r24_a_recall_after_one_that_was_cancelled_is_another_occasion() -> None
 
 BEFORE = replace(REQUEST, due=date(2017, 3, 30), partner="LU")
 AFTER = replace(REQUEST, partner="CUHK", pickup_location="MAIN", reason="not_on_shelf", recalled_on=ON)
-WRITTEN = Letter(
+WRITTEN = PatronNotice(
     send="letter_recalled",
     request="R1",
     patron="UG1",
@@ -179,6 +179,6 @@ def test_a_letter_about_no_recall_does_not_speak_of_one() -> None:
 
 
 @pytest.mark.parametrize("send", LETTERS)
-def test_r38_a_letter_about_a_no_names_the_library_that_said_it(send: Send) -> None:
+def test_r38_a_letter_about_a_no_names_the_library_that_said_it(send: Notification) -> None:
     about_a_no = send in {S.LETTER_DECLINED, S.LETTER_UNFILLED}
     assert letter(send, AFTER, BEFORE, NOW, 7).lender == ("LU" if about_a_no else "CUHK")

@@ -15,7 +15,7 @@ from hkall_gateway.rules.lifecycle import (
     TABLE,
     TAKES_QUOTA,
     Event,
-    Send,
+    Notification,
     Step,
     can,
     diagram,
@@ -89,7 +89,7 @@ def test_every_event_has_a_row_but_the_one_that_may_go_anywhere() -> None:
 
 
 def test_everything_that_can_be_told_is_told_somewhere() -> None:
-    assert {send for s in TABLE for send in s.sends} == set(Send)
+    assert {send for s in TABLE for send in s.sends} == set(Notification)
 
 
 def test_no_row_tells_the_same_twice() -> None:
@@ -113,11 +113,11 @@ def test_r30_a_renewal_sends_no_letter() -> None:
 
 
 def test_r15_an_expired_pickup_tells_no_partner() -> None:
-    assert step(Side.BORROWING, Position.RECEIVED, Event.EXPIRE_PICKUP).sends == (Send.LETTER_EXPIRED,)
+    assert step(Side.BORROWING, Position.RECEIVED, Event.EXPIRE_PICKUP).sends == (Notification.LETTER_EXPIRED,)
 
 
 def test_r12_one_arrival_sends_one_letter() -> None:
-    assert step(Side.BORROWING, Position.IN_TRANSIT, Event.ARRIVE).sends.count(Send.LETTER_PICKUP) == 1
+    assert step(Side.BORROWING, Position.IN_TRANSIT, Event.ARRIVE).sends.count(Notification.LETTER_PICKUP) == 1
     assert not can(Side.BORROWING, Position.RECEIVED, Event.ARRIVE)
 
 

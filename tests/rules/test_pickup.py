@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from hkall_gateway.rules.calendar import civil
+from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.policy import Counts, Terminal, may_borrow, pickup_expired, pickup_last
 from hkall_gateway.rules.settings import Pickup, Policy, Role
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side, Why
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Reason, Refusal, Request, Sensitive, Side
 
 POLICY = Policy()
 STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
@@ -39,7 +39,7 @@ def at(text: str) -> datetime:
 NOW = at("2017-03-07T10:00:00")
 
 
-def why(answer: Grant | Refusal) -> Why | None:
+def why(answer: Grant | Refusal) -> Reason | None:
     return answer.why if isinstance(answer, Refusal) else None
 
 
@@ -110,14 +110,14 @@ OPEN_SELFCHECK = replace(POLICY, roles=(Role("counter", True, True, ("11",)), Ro
     ("rule", "terminal", "staff", "reason"),
     [
         ("staff_only", COUNTER, False, None),
-        ("staff_only", SELFCHECK, False, Why.PICKUP_EXPIRED),
+        ("staff_only", SELFCHECK, False, Reason.PICKUP_EXPIRED),
         ("staff_only", SELFCHECK, True, None),
-        ("deny", COUNTER, True, Why.PICKUP_EXPIRED),
+        ("deny", COUNTER, True, Reason.PICKUP_EXPIRED),
         ("allow", SELFCHECK, False, None),
     ],
 )
 def test_r14_a_late_borrower_gets_it_where_the_policy_says(
-    rule: str, terminal: Terminal, staff: bool, reason: Why | None
+    rule: str, terminal: Terminal, staff: bool, reason: Reason | None
 ) -> None:
     policies = {r: replace(OPEN_SELFCHECK, pickup=Pickup(late_pickup=r)) for r in ("staff_only", "deny", "allow")}
     assert why(borrow(terminal=terminal, policy=policies[rule], now=LATE, staff=staff)) == reason

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.calendar import start_of
-from hkall_gateway.rules.due import renewed_until
-from hkall_gateway.rules.eligibility import GOOD_STANDING, Standing
+from hkall_gateway.rules.dates.calendar import start_of
+from hkall_gateway.rules.dates.due import renewed_until
+from hkall_gateway.rules.eligibility import GOOD_STANDING, LocalBlocks
 from hkall_gateway.rules.policy import may_renew
 from hkall_gateway.rules.renewals import is_repetition
 from hkall_gateway.rules.settings import Block, Due, Policy, Renewal, Window
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side, Why
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Reason, Refusal, Request, Sensitive, Side
 
 POLICY = Policy()
 P = Position
@@ -44,7 +44,7 @@ NOW = at("2017-03-09T10:00:00")
 STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
 
 
-def why(answer: Grant | Refusal) -> Why | None:
+def why(answer: Grant | Refusal) -> Reason | None:
     return answer.why if isinstance(answer, Refusal) else None
 
 
@@ -56,17 +56,17 @@ def due(answer: Grant | Refusal) -> date | None:
 @pytest.mark.parametrize(
     ("now", "reason"),
     [
-        ("2017-03-08T12:00:00+08:00", Why.RENEWAL_TOO_SOON),
-        ("2017-03-08T15:59:59+00:00", Why.RENEWAL_TOO_SOON),
+        ("2017-03-08T12:00:00+08:00", Reason.RENEWAL_TOO_SOON),
+        ("2017-03-08T15:59:59+00:00", Reason.RENEWAL_TOO_SOON),
         ("2017-03-08T16:00:00+00:00", None),
         ("2017-03-09T00:00:00+08:00", None),
         ("2017-03-16T23:59:59+08:00", None),
         ("2017-03-16T15:59:59+00:00", None),
-        ("2017-03-16T16:00:00+00:00", Why.RENEWAL_OVERDUE),
-        ("2017-03-17T00:00:00+08:00", Why.RENEWAL_OVERDUE),
+        ("2017-03-16T16:00:00+00:00", Reason.RENEWAL_OVERDUE),
+        ("2017-03-17T00:00:00+08:00", Reason.RENEWAL_OVERDUE),
     ],
 )
-def test_r29_a_loan_is_renewed_within_seven_days_of_its_due_date(now: str, reason: Why | None) -> None:
+def test_r29_a_loan_is_renewed_within_seven_days_of_its_due_date(now: str, reason: Reason | None) -> None:
     assert why(may_renew(LOAN, POLICY, datetime.fromisoformat(now))) == reason
 
 
@@ -79,48 +79,48 @@ def test_r29_a_renewal_too_soon_tells_from_when() -> None:
 @pytest.mark.parametrize(
     ("rule", "staff", "reason"),
     [
-        ("staff_only", False, Why.RENEWAL_OVERDUE),
+        ("staff_only", False, Reason.RENEWAL_OVERDUE),
         ("staff_only", True, None),
-        ("deny", True, Why.RENEWAL_OVERDUE),
+        ("deny", True, Reason.RENEWAL_OVERDUE),
         ("allow", False, None),
     ],
 )
-def test_r29_an_overdue_loan_is_renewed_by_whom_the_policy_says(rule: str, staff: bool, reason: Why | None) -> None:
+def test_r29_an_overdue_loan_is_renewed_by_whom_the_policy_says(rule: str, staff: bool, reason: Reason | None) -> None:
     policies = {r: replace(POLICY, renewal=Renewal(overdue=r)) for r in ("staff_only", "deny", "allow")}
     assert why(may_renew(LOAN, policies[rule], at("2017-03-18T10:00:00"), staff=staff)) == reason
 
 
 @pytest.mark.parametrize("staff", [True, False])
-@pytest.mark.parametrize(("renewals", "reason"), [(0, None), (1, None), (2, Why.RENEWAL_LIMIT), (3, Why.RENEWAL_LIMIT)])
-def test_r27_two_renewals_and_no_third(renewals: int, reason: Why | None, staff: bool) -> None:
+@pytest.mark.parametrize(("renewals", "reason"), [(0, None), (1, None), (2, Reason.RENEWAL_LIMIT), (3, Reason.RENEWAL_LIMIT)])
+def test_r27_two_renewals_and_no_third(renewals: int, reason: Reason | None, staff: bool) -> None:
     assert why(may_renew(replace(LOAN, renewals=renewals), POLICY, NOW, staff=staff)) == reason
 
 
 @pytest.mark.parametrize(
     ("changes", "staff", "reason"),
     [
-        ({"recalled_on": date(2017, 3, 5)}, False, Why.RECALLED),
-        ({"recalled_on": date(2017, 3, 5)}, True, Why.RECALLED),
-        ({"recalled_on": date(2017, 3, 5), "renewals": 2}, False, Why.RECALLED),
-        ({"renewal_sync": "denied"}, False, Why.RENEWAL_DENIED),
+        ({"recalled_on": date(2017, 3, 5)}, False, Reason.RECALLED),
+        ({"recalled_on": date(2017, 3, 5)}, True, Reason.RECALLED),
+        ({"recalled_on": date(2017, 3, 5), "renewals": 2}, False, Reason.RECALLED),
+        ({"renewal_sync": "denied"}, False, Reason.RENEWAL_DENIED),
         ({"renewal_sync": "denied"}, True, None),
         ({"renewal_sync": "none"}, False, None),
-        ({"lost_on": date(2017, 3, 5)}, False, Why.RENEWAL_DENIED),
-        ({"claimed_on": date(2017, 3, 5)}, False, Why.RENEWAL_DENIED),
-        ({"position": P.RECEIVED}, False, Why.NOT_ON_LOAN),
-        ({"position": P.TO_RETURN}, False, Why.NOT_ON_LOAN),
-        ({"due": None}, False, Why.NOT_ON_LOAN),
+        ({"lost_on": date(2017, 3, 5)}, False, Reason.RENEWAL_DENIED),
+        ({"claimed_on": date(2017, 3, 5)}, False, Reason.RENEWAL_DENIED),
+        ({"position": P.RECEIVED}, False, Reason.NOT_ON_LOAN),
+        ({"position": P.TO_RETURN}, False, Reason.NOT_ON_LOAN),
+        ({"due": None}, False, Reason.NOT_ON_LOAN),
     ],
 )
 def test_r28_what_is_recalled_denied_lost_or_not_lent_is_not_renewed(
-    changes: dict[str, object], staff: bool, reason: Why | None
+    changes: dict[str, object], staff: bool, reason: Reason | None
 ) -> None:
     assert why(may_renew(replace(LOAN, **changes), POLICY, NOW, staff=staff)) == reason  # type: ignore[arg-type]
 
 
 def test_r1_a_window_for_renewals_suspends_them() -> None:
     policy = replace(POLICY, service_windows=(Window("renew", date(2017, 3, 9), date(2017, 3, 9)),))
-    assert why(may_renew(LOAN, policy, NOW)) == Why.SERVICE_SUSPENDED
+    assert why(may_renew(LOAN, policy, NOW)) == Reason.SERVICE_SUSPENDED
 
 
 BY_DUE = replace(POLICY, renewal=Renewal(base="due_date"))
@@ -176,7 +176,7 @@ CAPPED = replace(POLICY, renewal=Renewal(cap_to_lender_due=True))
 
 @pytest.mark.parametrize("lender", [date(2017, 3, 16), date(2017, 3, 10)])
 def test_r32_a_renewal_that_gains_no_day_is_refused(lender: date) -> None:
-    assert why(may_renew(replace(LOAN, lender_due=lender), CAPPED, NOW)) == Why.RENEWAL_DENIED
+    assert why(may_renew(replace(LOAN, lender_due=lender), CAPPED, NOW)) == Reason.RENEWAL_DENIED
 
 
 @pytest.mark.parametrize("lender", [date(2017, 3, 16), date(2017, 3, 10)])
@@ -255,18 +255,18 @@ def test_r28_what_happened_to_the_loan_since_closes_the_window(since: dict[str, 
 
 @pytest.mark.parametrize(
     ("now", "reason"),
-    [("2017-03-10T23:59:59", None), ("2017-03-11T00:00:00", Why.PATRON_EXPIRED)],
+    [("2017-03-10T23:59:59", None), ("2017-03-11T00:00:00", Reason.PATRON_EXPIRED)],
 )
-def test_r2_a_card_renews_until_the_end_of_its_last_day(now: str, reason: Why | None) -> None:
+def test_r2_a_card_renews_until_the_end_of_its_last_day(now: str, reason: Reason | None) -> None:
     ends = replace(STUDENT, expires=date(2017, 3, 10))
     assert why(may_renew(LOAN, POLICY, at(now), borrower=ends)) == reason
 
 
 BARRED = {
-    "expired": (replace(STUDENT, expires=date(2017, 3, 8)), GOOD_STANDING, Why.PATRON_EXPIRED),
-    "blocked": (replace(STUDENT, blocked=True), GOOD_STANDING, Why.PATRON_BLOCKED),
-    "not eligible any more": (replace(STUDENT, category="alumni"), GOOD_STANDING, Why.NOT_ELIGIBLE),
-    "owing too much": (STUDENT, Standing(owed_cents=5001), Why.PATRON_BLOCKED),
+    "expired": (replace(STUDENT, expires=date(2017, 3, 8)), GOOD_STANDING, Reason.PATRON_EXPIRED),
+    "blocked": (replace(STUDENT, blocked=True), GOOD_STANDING, Reason.PATRON_BLOCKED),
+    "not eligible any more": (replace(STUDENT, category="alumni"), GOOD_STANDING, Reason.NOT_ELIGIBLE),
+    "owing too much": (STUDENT, LocalBlocks(owed_cents=5001), Reason.PATRON_BLOCKED),
 }
 
 
@@ -296,4 +296,4 @@ def test_r2_a_card_that_nobody_knows_is_not_judged() -> None:
 
 def test_r2_who_may_not_renew_hears_that_before_what_the_loan_says() -> None:
     recalled = replace(LOAN, recalled_on=date(2017, 3, 5))
-    assert why(may_renew(recalled, POLICY, NOW, borrower=replace(STUDENT, blocked=True))) is Why.PATRON_BLOCKED
+    assert why(may_renew(recalled, POLICY, NOW, borrower=replace(STUDENT, blocked=True))) is Reason.PATRON_BLOCKED

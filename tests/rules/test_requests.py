@@ -9,23 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.policy import Counts, Wish, may_cancel, may_request, quota, quota_positions
+from hkall_gateway.rules.policy import Counts, RequestFacts, may_cancel, may_request, quota, quota_positions
 from hkall_gateway.rules.settings import CATEGORIES, Cancel, Policy, Quota
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side, Why
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Reason, Refusal, Request, Sensitive, Side
 from tests.readers import CATEGORY, POLICY
 
 STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
-WISH = Wish(pickup_location="HKU-MAIN-LENDING", pickup_locations=("HKU-MAIN-LENDING",), candidates=1)
+WISH = RequestFacts(pickup_location="HKU-MAIN-LENDING", pickup_locations=("HKU-MAIN-LENDING",), candidates=1)
 COUNTS = Counts(hkall_used=0, local_loans=0, total_quota=20)
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 P = Position
 
 
-def why(answer: Grant | Refusal) -> Why | None:
+def why(answer: Grant | Refusal) -> Reason | None:
     return answer.why if isinstance(answer, Refusal) else None
 
 
-def ask(wish: Wish = WISH, counts: Counts = COUNTS, policy: Policy = POLICY, *, staff: bool = False) -> Grant | Refusal:
+def ask(wish: RequestFacts = WISH, counts: Counts = COUNTS, policy: Policy = POLICY, *, staff: bool = False) -> Grant | Refusal:
     return may_request(STUDENT, wish, counts, policy, NOW, staff=staff)
 
 
@@ -39,36 +39,36 @@ AVAILABLE, LENT = "Available On Shelf", "On Loan"
 @pytest.mark.parametrize(
     ("wish", "reason"),
     [
-        pytest.param(replace(WISH, hold=True), Why.HOLDS_NOT_ALLOWED, id="R22 no queue for a lent copy"),
-        pytest.param(replace(WISH, pickup_location="LAW"), Why.PICKUP_LOCATION, id="R4 a place that is not listed"),
+        pytest.param(replace(WISH, hold=True), Reason.HOLDS_NOT_ALLOWED, id="R22 no queue for a lent copy"),
+        pytest.param(replace(WISH, pickup_location="LAW"), Reason.PICKUP_LOCATION, id="R4 a place that is not listed"),
         pytest.param(replace(WISH, pickup_location=""), None, id="R4 no place named = the default one"),
-        pytest.param(replace(WISH, known_title=False), Why.UNKNOWN_TITLE, id="R7 a title that nobody has"),
-        pytest.param(replace(WISH, materials=("dvd",)), Why.MATERIAL_NOT_REQUESTABLE, id="R5 a DVD"),
+        pytest.param(replace(WISH, known_title=False), Reason.UNKNOWN_TITLE, id="R7 a title that nobody has"),
+        pytest.param(replace(WISH, materials=("dvd",)), Reason.MATERIAL_NOT_REQUESTABLE, id="R5 a DVD"),
         pytest.param(replace(WISH, materials=("book", "dvd")), None, id="R5 a title with a book among its copies"),
         pytest.param(replace(WISH, statuses_at_home=()), None, id="R6 we have none"),
         pytest.param(replace(WISH, statuses_at_home=(LENT, LENT)), None, id="R6 both of ours are lent"),
-        pytest.param(replace(WISH, statuses_at_home=(LENT, AVAILABLE)), Why.AVAILABLE_LOCALLY, id="R6 one of two is here"),
+        pytest.param(replace(WISH, statuses_at_home=(LENT, AVAILABLE)), Reason.AVAILABLE_LOCALLY, id="R6 one of two is here"),
         pytest.param(replace(WISH, statuses_at_home=("Missing",)), None, id="R6 ours is missing"),
         pytest.param(replace(WISH, statuses_at_home=("In Process",)), None, id="R6 ours is in repair"),
         pytest.param(replace(WISH, statuses_at_home=None), None, id="R6 nobody can say"),
-        pytest.param(replace(WISH, candidates=0), Why.NO_AVAILABLE_COPY, id="R3 R7 only we have it, or all are lent"),
+        pytest.param(replace(WISH, candidates=0), Reason.NO_AVAILABLE_COPY, id="R3 R7 only we have it, or all are lent"),
         pytest.param(replace(WISH, candidates=1), None, id="R7 one of seven is available"),
         pytest.param(replace(WISH, need_before=date(2017, 3, 1)), None, id="wanted until today"),
-        pytest.param(replace(WISH, need_before=date(2017, 2, 28)), Why.WRONG_DATE, id="wanted until a day that is over"),
-        pytest.param(replace(WISH, duplicate=True), Why.DUPLICATE_REQUEST, id="R11a twice the same"),
+        pytest.param(replace(WISH, need_before=date(2017, 2, 28)), Reason.WRONG_DATE, id="wanted until a day that is over"),
+        pytest.param(replace(WISH, duplicate=True), Reason.DUPLICATE_REQUEST, id="R11a twice the same"),
     ],
 )
-def test_a_wish_is_judged_by_its_rule(wish: Wish, reason: Why | None) -> None:
+def test_a_wish_is_judged_by_its_rule(wish: RequestFacts, reason: Reason | None) -> None:
     assert why(ask(wish)) == reason
 
 
 def test_r1_a_wish_is_refused_while_the_service_is_suspended() -> None:
     answer = may_request(STUDENT, WISH, COUNTS, POLICY, datetime(2017, 6, 5, 16, tzinfo=UTC))
-    assert why(answer) == Why.SERVICE_SUSPENDED
+    assert why(answer) == Reason.SERVICE_SUSPENDED
 
 
 def test_r2_a_wish_of_a_stranger_is_refused() -> None:
-    assert why(may_request(replace(STUDENT, category="alumni"), WISH, COUNTS, POLICY, NOW)) == Why.NOT_ELIGIBLE
+    assert why(may_request(replace(STUDENT, category="alumni"), WISH, COUNTS, POLICY, NOW)) == Reason.NOT_ELIGIBLE
 
 
 def test_r6_an_unanswered_question_about_our_copies_is_flagged() -> None:
@@ -78,7 +78,7 @@ def test_r6_an_unanswered_question_about_our_copies_is_flagged() -> None:
 
 def test_r6_an_unanswered_question_about_our_copies_may_refuse() -> None:
     policy = replace(POLICY, local_availability_unknown="deny")
-    assert why(ask(replace(WISH, statuses_at_home=None), policy=policy)) == Why.AVAILABILITY_UNKNOWN
+    assert why(ask(replace(WISH, statuses_at_home=None), policy=policy)) == Reason.AVAILABILITY_UNKNOWN
 
 
 def test_r11a_staff_may_place_a_duplicate() -> None:
@@ -97,25 +97,25 @@ def test_r18_each_category_has_room_for_its_last_book_and_no_more(category: obje
     row = next(c for c in CATEGORIES if c is category)
     borrower = replace(STUDENT, category=row.key)
     answers = [quota(borrower, Counts(used, 0, 99), POLICY) for used in (row.quota - 1, row.quota)]
-    assert [why(a) for a in answers] == [None, Why.QUOTA_HKALL]
+    assert [why(a) for a in answers] == [None, Reason.QUOTA_HKALL]
 
 
 @pytest.mark.parametrize(
     ("used", "local", "total", "reason"),
     [
-        (10, 10, 20, Why.QUOTA_TOTAL),
+        (10, 10, 20, Reason.QUOTA_TOTAL),
         (9, 10, 20, None),
-        (15, 0, 20, Why.QUOTA_HKALL),
+        (15, 0, 20, Reason.QUOTA_HKALL),
         (14, 0, 20, None),
         (4, 15, 20, None),
-        (5, 15, 20, Why.QUOTA_TOTAL),
-        (0, 20, 20, Why.QUOTA_TOTAL),
-        (0, 25, 20, Why.QUOTA_TOTAL),
-        (15, 20, 20, Why.QUOTA_HKALL),
-        (0, 0, 0, Why.QUOTA_TOTAL),
+        (5, 15, 20, Reason.QUOTA_TOTAL),
+        (0, 20, 20, Reason.QUOTA_TOTAL),
+        (0, 25, 20, Reason.QUOTA_TOTAL),
+        (15, 20, 20, Reason.QUOTA_HKALL),
+        (0, 0, 0, Reason.QUOTA_TOTAL),
     ],
 )
-def test_r21_the_total_quota_limits_too(used: int, local: int, total: int, reason: Why | None) -> None:
+def test_r21_the_total_quota_limits_too(used: int, local: int, total: int, reason: Reason | None) -> None:
     assert why(quota(STUDENT, Counts(used, local, total), POLICY)) == reason
 
 
@@ -143,21 +143,21 @@ def test_r21_an_unknown_limit_is_let_pass_and_flagged(local: int | None, total: 
 @pytest.mark.parametrize(("local", "total"), [(None, 20), (3, None)])
 def test_r21_an_unknown_limit_may_refuse(local: int | None, total: int | None) -> None:
     policy = replace(POLICY, quota=Quota(unknown="deny"))
-    assert why(quota(STUDENT, Counts(3, local, total), policy)) == Why.QUOTA_UNKNOWN
+    assert why(quota(STUDENT, Counts(3, local, total), policy)) == Reason.QUOTA_UNKNOWN
 
 
 def test_r20_the_hkall_quota_holds_where_the_total_is_unknown() -> None:
-    assert why(quota(STUDENT, Counts(15, None, None), POLICY)) == Why.QUOTA_HKALL
+    assert why(quota(STUDENT, Counts(15, None, None), POLICY)) == Reason.QUOTA_HKALL
 
 
-@pytest.mark.parametrize(("total", "reason"), [(None, None), (5, Why.QUOTA_TOTAL)])
-def test_r21_a_total_in_the_policy_goes_before_the_local_systems(total: int | None, reason: Why | None) -> None:
+@pytest.mark.parametrize(("total", "reason"), [(None, None), (5, Reason.QUOTA_TOTAL)])
+def test_r21_a_total_in_the_policy_goes_before_the_local_systems(total: int | None, reason: Reason | None) -> None:
     policy = replace(POLICY, categories=tuple(replace(c, total_quota=total) for c in POLICY.categories))
     assert why(quota(STUDENT, Counts(0, 6, 99), policy)) == reason
 
 
 def test_r20_a_full_quota_refuses_the_wish() -> None:
-    assert why(ask(counts=Counts(15, 0, 20))) == Why.QUOTA_HKALL
+    assert why(ask(counts=Counts(15, 0, 20))) == Reason.QUOTA_HKALL
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
@@ -193,7 +193,7 @@ REQUEST = Request("R1", Side.BORROWING, P.REQUESTED, "Dune", "b1", patron="P1", 
 
 @pytest.mark.parametrize("position", [p for p in POLICY.labels if p not in ("NEW", "REQUESTED")])
 def test_r34_a_request_that_left_its_lender_can_not_be_cancelled(position: str) -> None:
-    assert why(may_cancel(replace(REQUEST, position=Position(position)), POLICY)) == Why.TOO_LATE_TO_CANCEL
+    assert why(may_cancel(replace(REQUEST, position=Position(position)), POLICY)) == Reason.TOO_LATE_TO_CANCEL
 
 
 @pytest.mark.parametrize("position", [P.NEW, P.REQUESTED])
@@ -201,7 +201,7 @@ def test_r34_a_request_under_way_can_be_cancelled(position: Position) -> None:
     assert why(may_cancel(replace(REQUEST, position=position), POLICY)) is None
 
 
-@pytest.mark.parametrize(("allowed", "reason"), [(True, None), (False, Why.TOO_LATE_TO_CANCEL)])
-def test_r34_with_a_second_lender_it_can_be_cancelled_if_the_policy_says_so(allowed: bool, reason: Why | None) -> None:
+@pytest.mark.parametrize(("allowed", "reason"), [(True, None), (False, Reason.TOO_LATE_TO_CANCEL)])
+def test_r34_with_a_second_lender_it_can_be_cancelled_if_the_policy_says_so(allowed: bool, reason: Reason | None) -> None:
     policy = replace(POLICY, cancel=Cancel(in_rerequested=allowed))
     assert why(may_cancel(replace(REQUEST, attempt=2), policy)) == reason

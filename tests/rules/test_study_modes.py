@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hkall_gateway.rules.settings import StudyModes
-from hkall_gateway.rules.study_modes import StudyMode, folded, study_mode_of
+from hkall_gateway.rules.vendor_words.study_modes import StudyMode, folded, study_mode_of
 
 WORDS = StudyModes()
 FULL, PART = StudyMode.FULL_TIME, StudyMode.PART_TIME

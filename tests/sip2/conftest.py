@@ -25,10 +25,10 @@ from hkall_gateway.desk.ports import BorrowerFacts, Verb
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.connection_limit import ConnectionLimit
 from hkall_gateway.edge.metrics import Metrics
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import By, Holding, Partner, Position, Request, Sensitive, Side, Why
+from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Reason, Request, Sensitive, Side
 from hkall_gateway.sip2.codec import Message, decode
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.handlers import Door, TerminalRow, respond
@@ -209,7 +209,7 @@ def place(store: Immediate, clock: list[datetime]) -> Callable[..., Request]:
     def put(position: Position, **facts: Any) -> Request:
         given: dict[str, Any] = {"side": Side.BORROWING, "title": "Dune", "bib_id": "b1", "patron": "P1", "partner": "CUHK"}
         given |= {"item_agency": "CUHK", "item_barcode": "C1", "pickup_location": "HKU-MAIN-LENDING", **facts}
-        return store.now(Unit.open, Request(id="", position=position, **given), clock[0], By("test", "world"))
+        return store.now(Unit.open, Request(id="", position=position, **given), clock[0], Actor("test", "world"))
 
     return put
 
@@ -251,7 +251,7 @@ class SlowDesk(Desk):
         waiting: Deferred[None] = Deferred()
         self.looking.setdefault(ask.barcode, []).append(waiting)
         await waiting
-        return Refused(Why.UNKNOWN_ITEM)
+        return Refused(Reason.UNKNOWN_ITEM)
 
     def found(self, barcode: str) -> None:
         self.looking[barcode].pop(0).callback(None)

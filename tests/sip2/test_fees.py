@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.vocabulary import By, Position, Request
+from hkall_gateway.rules.vocabulary import Actor, Position, Request
 from hkall_gateway.sip2.codec import Message
 from hkall_gateway.sip2.fees import cents_of
 from hkall_gateway.sip2.turns import dollars
@@ -32,7 +32,7 @@ def owe(place: Place, store: Immediate) -> Owe:
     def owing(*cents: int) -> None:
         for number, amount in enumerate(cents, start=7):
             book = place(P.RETURN_TRANSIT, item_barcode=f"C{number}", title=f"Book {number}", due=date(2017, 2, 1))
-            store.now(charge, book, "overdue", amount, "R40", NOW, By("test", "world"))
+            store.now(charge, book, "overdue", amount, "R40", NOW, Actor("test", "world"))
 
     return owing
 

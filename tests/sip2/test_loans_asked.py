@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.commands import CheckIn, CheckOut, Renew
 from hkall_gateway.desk.messages.results import Outcome, Renewed
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.sip2.codec import Message
 from hkall_gateway.sip2.dialects import DIALECTS

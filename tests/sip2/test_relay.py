@@ -17,7 +17,7 @@ from hkall_gateway.desk.messages.commands import SeePatron
 from hkall_gateway.desk.messages.results import PatronSeen, Refused
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.edge.budget import left_s
-from hkall_gateway.rules.vocabulary import Position, Request, Sensitive, Why
+from hkall_gateway.rules.vocabulary import Position, Reason, Request, Sensitive
 from hkall_gateway.sip2.codec import Message, body_of, checksum, decode
 from hkall_gateway.sip2.dialects import DIALECTS, Dialect
 from hkall_gateway.sip2.handlers import HANDLERS, Door, respond
@@ -409,7 +409,7 @@ class Away:
     async def see_patron(self, ask: SeePatron) -> PatronSeen:
         nothing = Sensitive("")
         return PatronSeen(
-            ask.card, nothing, nothing, nothing, "", "", valid=False, refusal=Refused(Why.TRY_AGAIN), pin_ok=None,
+            ask.card, nothing, nothing, nothing, "", "", valid=False, refusal=Refused(Reason.TRY_AGAIN), pin_ok=None,
             lines=(), loans_limit=0, owed_cents=0, expires=None,
         )  # fmt: skip
 

@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 
 from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.desk.ports import Unreachable
-from hkall_gateway.rules.calendar import HONG_KONG
-from hkall_gateway.rules.local_messages import LINE, LocalMessage, LocalSend
-from hkall_gateway.rules.records import from_json, to_json
+from hkall_gateway.rules.dates.calendar import HONG_KONG
+from hkall_gateway.rules.messages.json_records import from_json, to_json
+from hkall_gateway.rules.messages.local_messages import LINE, LocalMessage, LocalSend
 from hkall_gateway.sip2.dialects import DIALECTS
 from hkall_gateway.sip2.retelling import DEEDS, Retelling
 from hkall_gateway.sip2.upstream import NOBODY, HungUp, Unanswered

@@ -26,7 +26,7 @@ from Sip2.sip2 import Sip2
 from hkall_gateway.daemon import Daemon
 from hkall_gateway.lab import setup
 from hkall_gateway.lab.ils import listening
-from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.sip2.codec import checksum
 from hkall_gateway.store.unit import Unit
 from tests.ports import free_ports
@@ -55,7 +55,7 @@ def lend_soon(site: Site) -> None:
     daemon: Daemon = site.daemon
 
     async def put() -> None:
-        await daemon.store.run(Unit.open, book, NOW, By("test", "world"))
+        await daemon.store.run(Unit.open, book, NOW, Actor("test", "world"))
 
     site.coroutine(put)
 

@@ -10,8 +10,8 @@ import pytest
 
 from hkall_gateway.desk.messages.results import Answer
 from hkall_gateway.desk.ports import Unreachable
-from hkall_gateway.rules.breaker import Link, Patience
-from hkall_gateway.rules.local_messages import LINE
+from hkall_gateway.rules.circuit import CircuitState, Patience
+from hkall_gateway.rules.messages.local_messages import LINE
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.sip2.codec import Message
 from hkall_gateway.sip2.dialects import DIALECTS
@@ -57,7 +57,7 @@ class Beyond:
         """Nothing is open."""
 
 
-def only_line(link: Link, under_way: int) -> int:
+def only_line(link: CircuitState, under_way: int) -> int:
     """As the courier's terms: one question at a time to the local system; letters and partners are not looked at here."""
     return 1 - under_way if link.agency == LINE else 0
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hkall_gateway.rules.dates.service_windows import window
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import RULES, Why
-from hkall_gateway.rules.windows import window
+from hkall_gateway.rules.vocabulary import RULES, Reason
 from hkall_gateway.sip2.words import GOOD, LANGUAGES, WORDS, News, language_of, say, tell
 
 ROWS = {**{why.value: row for why, row in WORDS.items()}, **{news.value: row for news, row in GOOD.items()}}
@@ -23,7 +23,7 @@ def _blanks(text: str) -> set[str]:
 
 
 def test_every_reason_and_every_piece_of_news_has_a_row() -> None:
-    assert set(WORDS) == set(Why)
+    assert set(WORDS) == set(Reason)
     assert set(GOOD) == set(News)
 
 
@@ -54,17 +54,17 @@ def test_no_two_reasons_read_alike() -> None:
 
 @pytest.mark.parametrize("why", list(RULES))
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_refusal_by_rule_names_the_rule(why: Why, language: str) -> None:
+def test_a_refusal_by_rule_names_the_rule(why: Reason, language: str) -> None:
     assert say(why, language, {}).endswith(f"({RULES[why]})")
 
 
 def test_a_refusal_without_a_rule_names_none() -> None:
-    assert say(Why.TRY_AGAIN, "en", {}) == "Not possible at the moment. Please try again"
+    assert say(Reason.TRY_AGAIN, "en", {}) == "Not possible at the moment. Please try again"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_self_check_sends_to_the_lending_services_counter(language: str) -> None:
-    text = say(Why.COUNTER_ONLY, language, {"place": "HKU-MAIN-LENDING"})
+    text = say(Reason.COUNTER_ONLY, language, {"place": "HKU-MAIN-LENDING"})
     assert "Lending Services" in text
     assert "HKU-MAIN-LENDING" in text
 
@@ -74,31 +74,33 @@ def test_a_suspended_service_points_to_interlibrary_loans_services(language: str
     suspended = window("borrow_request", Policy(), date(2017, 7, 1), ("",))
     assert suspended is not None
     detail = {"end": suspended.end, "message": suspended.message, "message_zh": suspended.message_zh}
-    assert "Interlibrary Loans Services" in say(Why.SERVICE_SUSPENDED, language, detail)
+    assert "Interlibrary Loans Services" in say(Reason.SERVICE_SUSPENDED, language, detail)
 
 
 def test_dates_fill_their_blanks_as_days() -> None:
     detail = {"from": date(2017, 3, 8), "due": datetime(2017, 3, 15, 23, 59, 59)}  # noqa: DTZ001
-    assert say(Why.RENEWAL_TOO_SOON, "en", detail) == "Can be renewed from 2017-03-08 on. Due on 2017-03-15 (R29)"
+    assert say(Reason.RENEWAL_TOO_SOON, "en", detail) == "Can be renewed from 2017-03-08 on. Due on 2017-03-15 (R29)"
 
 
 def test_a_missing_blank_is_shown_and_breaks_nothing() -> None:
-    assert say(Why.PATRON_EXPIRED, "en", {}) == "Your card expired on … (R2)"
+    assert say(Reason.PATRON_EXPIRED, "en", {}) == "Your card expired on … (R2)"
     assert tell(News.RENEWED, "en", due=None) == "Renewed until …"
 
 
 def test_an_unknown_language_is_english() -> None:
-    assert say(Why.NOT_ON_LOAN, "fr", {}) == "This book is not on loan"
+    assert say(Reason.NOT_ON_LOAN, "fr", {}) == "This book is not on loan"
 
 
-@given(st.sampled_from(Why), st.text(), st.dictionaries(st.text(), st.one_of(st.none(), st.text(), st.integers(), st.dates())))
-def test_no_detail_and_no_language_raises(why: Why, language: str, detail: dict[str, object]) -> None:
+@given(
+    st.sampled_from(Reason), st.text(), st.dictionaries(st.text(), st.one_of(st.none(), st.text(), st.integers(), st.dates()))
+)
+def test_no_detail_and_no_language_raises(why: Reason, language: str, detail: dict[str, object]) -> None:
     assert say(why, language, detail)
 
 
 @given(st.text())
 def test_a_detail_is_text_and_no_template(value: str) -> None:
-    said = say(Why.PICKUP_LOCATION, "en", {"place": "{" + value + "}"})
+    said = say(Reason.PICKUP_LOCATION, "en", {"place": "{" + value + "}"})
     assert said == f"Books can be collected at {{{value}}} only (R4)"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, Table, event, select
 
-from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.unit import Unit
 
@@ -18,8 +18,8 @@ COPIES = "CUHK"
 
 
 @pytest.fixture
-def by() -> By:
-    return By("counter-1", "sip2", "11", "c-1")
+def by() -> Actor:
+    return Actor("counter-1", "sip2", "11", "c-1")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def standing(store: Immediate, now: datetime) -> Callable[..., Request]:
             **facts,
         }
         wanted = replace(Request("", side, position, "Dune", "b1"), **known)
-        return store.now(Unit.open, wanted, now, By("test", "world"))
+        return store.now(Unit.open, wanted, now, Actor("test", "world"))
 
     return put
 

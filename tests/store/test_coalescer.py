@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, event, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
-from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store.engine.coalescer import waves
 from hkall_gateway.store.engine.compiled import adding
 from hkall_gateway.store.engine.db_errors import Unavailable
@@ -67,7 +67,7 @@ def desk(postgres_engine: Engine) -> Iterator[Desk]:
 
 
 @pytest.fixture
-def shelf(desk: Desk, now: datetime, by: By) -> Desk:
+def shelf(desk: Desk, now: datetime, by: Actor) -> Desk:
     known = {"partner": "CUHK", "wire_agency": "HKU", "item_agency": "CUHK", "received_on": now.date()}
     for card in CARDS:
         n = card[1:]
@@ -76,7 +76,7 @@ def shelf(desk: Desk, now: datetime, by: By) -> Desk:
     return desk
 
 
-def _lend(unit: Unit, card: str, barcode: str, now: datetime, by: By) -> tuple[str, int]:
+def _lend(unit: Unit, card: str, barcode: str, now: datetime, by: Actor) -> tuple[str, int]:
     """What a checkout does: the patron, the copy, what they have; then the step."""
     patron, (held,) = unit.patron(card), unit.requests_with(barcode)
     assert patron is not None
@@ -84,7 +84,7 @@ def _lend(unit: Unit, card: str, barcode: str, now: datetime, by: By) -> tuple[s
     return patron.barcode, unit.quota_used(card, TAKES_QUOTA)
 
 
-def _checkout(card: str, now: datetime, by: By) -> tuple[Any, ...]:
+def _checkout(card: str, now: datetime, by: Actor) -> tuple[Any, ...]:
     barcode = card.replace("P", "C")
     return _lend, Locks(card, item=("", barcode)), card, barcode, now, by
 
@@ -93,7 +93,7 @@ def _all_of(desk: Desk, table: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in desk.connection.execute(select(table).order_by(*table.primary_key)).mappings()]
 
 
-def test_a_group_of_twelve_makes_as_many_trips_as_a_group_of_two(shelf: Desk, now: datetime, by: By) -> None:
+def test_a_group_of_twelve_makes_as_many_trips_as_a_group_of_two(shelf: Desk, now: datetime, by: Actor) -> None:
     shelf.group(*(_checkout(card, now, by) for card in CARDS[:2]))
     two = len(shelf.trips)
     answers = shelf.group(*(_checkout(card, now, by) for card in CARDS[2:]))
@@ -101,7 +101,7 @@ def test_a_group_of_twelve_makes_as_many_trips_as_a_group_of_two(shelf: Desk, no
     assert len(shelf.trips) == two
 
 
-def test_what_they_write_is_what_each_would_have_written_alone(shelf: Desk, now: datetime, by: By) -> None:
+def test_what_they_write_is_what_each_would_have_written_alone(shelf: Desk, now: datetime, by: Actor) -> None:
     for card in CARDS[:4]:
         shelf.group(_checkout(card, now, by))
     shelf.group(*(_checkout(card, now, by) for card in CARDS[4:]))
@@ -130,7 +130,7 @@ def test_what_is_asked_at_once_is_answered_as_if_it_had_been_asked_one_by_one(sh
     assert answers == [(card, 1, card.replace("P", "R"), "nothing", 1) for card in cards]
 
 
-def test_one_that_raises_among_what_is_asked_at_once_is_undone_alone(shelf: Desk, now: datetime, by: By) -> None:
+def test_one_that_raises_among_what_is_asked_at_once_is_undone_alone(shelf: Desk, now: datetime, by: Actor) -> None:
     def fall(unit: Unit, card: str) -> Any:
         return unit.at_once(lambda: unit.patron(card), lambda: [].pop(), lambda: unit.open_requests(card))
 
@@ -146,14 +146,14 @@ def test_a_question_that_decides_nothing_is_asked_once_too(desk: Desk) -> None:
     assert len(desk.trips) == 3
 
 
-def test_several_rows_and_none_come_to_whom_they_belong(shelf: Desk, now: datetime, by: By) -> None:
+def test_several_rows_and_none_come_to_whom_they_belong(shelf: Desk, now: datetime, by: Actor) -> None:
     more = [Request(f"S{n}", Side.BORROWING, Position.NEW, "Emma", "b2", patron="Px01x", placed_at=now) for n in range(3)]
     shelf.group(*((Unit.open, NO_LOCKS, request, now, by) for request in more))
     found = shelf.group(*((Unit.open_requests, NO_LOCKS, card) for card in ("Px00x", "Px01x", "P77")), do=read_group)
     assert [[request.id for request in one] for one in found] == [["Rx00x"], ["Rx01x", "S0", "S1", "S2"], []]
 
 
-def test_one_that_raises_is_undone_alone(shelf: Desk, now: datetime, by: By) -> None:
+def test_one_that_raises_is_undone_alone(shelf: Desk, now: datetime, by: Actor) -> None:
     def fall(unit: Unit, card: str) -> None:
         ADD.change(unit.connection, barcode="P77", name="never")
         raise LookupError(card)
@@ -185,7 +185,7 @@ def test_what_cannot_be_written_fails_for_the_one_who_wrote_it(desk: Desk) -> No
     assert "P71" not in [row["barcode"] for row in _all_of(desk, PATRONS)]
 
 
-def test_two_about_one_patron_go_one_after_the_other(desk: Desk, now: datetime, by: By) -> None:
+def test_two_about_one_patron_go_one_after_the_other(desk: Desk, now: datetime, by: Actor) -> None:
     def request_if_first(unit: Unit, card: str, number: str) -> str:
         if unit.quota_used(card, TAKES_QUOTA):
             return "quota"
@@ -195,7 +195,7 @@ def test_two_about_one_patron_go_one_after_the_other(desk: Desk, now: datetime, 
     assert desk.group(*asked) == [*(f"{card}-0" for card in CARDS), *["quota"] * len(CARDS)]
 
 
-def test_two_about_one_request_go_one_after_the_other_whatever_each_calls_it(shelf: Desk, now: datetime, by: By) -> None:
+def test_two_about_one_request_go_one_after_the_other_whatever_each_calls_it(shelf: Desk, now: datetime, by: Actor) -> None:
     def flag(unit: Unit, more: str) -> str:
         (held,) = unit.requests_with("Cx03x")
         return unit.amend(held, now, by, flags=f"{held.flags} {more}".strip()).flags
@@ -204,7 +204,7 @@ def test_two_about_one_request_go_one_after_the_other_whatever_each_calls_it(she
     assert shelf.group(*((flag, locks, more) for more, locks in ways.items())) == ["a", "a b", "a b c"]
 
 
-def test_one_who_moved_what_another_decided_about_unannounced_is_noticed(shelf: Desk, now: datetime, by: By) -> None:
+def test_one_who_moved_what_another_decided_about_unannounced_is_noticed(shelf: Desk, now: datetime, by: Actor) -> None:
     first, second = shelf.group(
         (_lend, Locks("P98"), "Px03x", "Cx03x", now, by), (_lend, Locks("P99"), "Px03x", "Cx03x", now, by)
     )
@@ -213,7 +213,7 @@ def test_one_who_moved_what_another_decided_about_unannounced_is_noticed(shelf: 
     assert len(_all_of(shelf, OUTBOX)) == 1
 
 
-def test_who_does_not_say_what_it_decides_about_sees_all_that_was_before_it(desk: Desk, now: datetime, by: By) -> None:
+def test_who_does_not_say_what_it_decides_about_sees_all_that_was_before_it(desk: Desk, now: datetime, by: Actor) -> None:
     def place(unit: Unit, card: str) -> None:
         unit.open(Request(f"R-{card}", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by)
 
@@ -229,7 +229,7 @@ def test_who_does_not_say_what_it_decides_about_sees_all_that_was_before_it(desk
     assert desk.group(*asked, (count, NO_LOCKS)) == [None, None, 2, None, 3]
 
 
-def test_what_is_done_apart_is_undone_without_what_others_did_meanwhile(shelf: Desk, now: datetime, by: By) -> None:
+def test_what_is_done_apart_is_undone_without_what_others_did_meanwhile(shelf: Desk, now: datetime, by: Actor) -> None:
     def poison(unit: Unit, card: str) -> str:
         _lend(unit, card, card.replace("P", "C"), now, by)
         raise LookupError("poison")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, delete, insert, select
 
-from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.former_cards import replace_card
@@ -21,7 +21,7 @@ from hkall_gateway.store.tables import CARD_BLOCKS, JOURNAL, METADATA, PATRONS, 
 from hkall_gateway.store.unit import Unit
 from tests.store.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 
-CLERK = By("mei", "cli", "erase")
+CLERK = Actor("mei", "cli", "erase")
 TABLES = METADATA.sorted_tables
 
 
@@ -195,7 +195,7 @@ def test_a_card_is_compared_whole_and_a_text_word_by_word(store: Immediate, now:
     another = f"{CARD}-5"
     store.now(lambda unit: unit.execute(insert(PATRONS), [{"barcode": CARD}, {"barcode": another}]))
     loan = Request("", Side.BORROWING, Position.CLOSED, "Dune", "b1", patron=another, reason=f"lost by {CARD}, found")
-    store.now(Unit.open, loan, now, By("test", "world"))
+    store.now(Unit.open, loan, now, Actor("test", "world"))
     store.now(lambda unit: unit.execute(insert(CARD_BLOCKS), {"card": another, "at": now}))
     store.now(replace_card, "older", another, now, CLERK)
     journal = store.now(lambda unit: [dict(row) for row in unit.execute(select(JOURNAL)).mappings()])
@@ -280,7 +280,7 @@ def _ended(number: str, card: str, day: int, reason: str = "") -> dict[str, Any]
 def test_open_requests_of_the_person_stay_with_all_that_belongs_to_them(store: Immediate, now: datetime) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": CARD, "name": NAME}))
     for position in (Position.ON_LOAN, Position.CLOSED):
-        store.now(Unit.open, Request("", Side.BORROWING, position, "Dune", "b1", patron=CARD), now, By("test", "world"))
+        store.now(Unit.open, Request("", Side.BORROWING, position, "Dune", "b1", patron=CARD), now, Actor("test", "world"))
 
     done = erase(store, now)
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, Table, update
 
-from hkall_gateway.rules.letters import letter
-from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.letters import letter
+from hkall_gateway.rules.messages.outbox_messages import partner_message
 from hkall_gateway.rules.replaced_cards import PatronRow
-from hkall_gateway.rules.tidings import telling
-from hkall_gateway.rules.vocabulary import Borrower, By, Position, Refusal, Request, Sensitive, Side, Why
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Reason, Refusal, Request, Sensitive, Side
 from hkall_gateway.store import cards, fines, former_cards, loading
 from hkall_gateway.store.engine.database import Database, Immediate
 from hkall_gateway.store.engine.locks import Locks
@@ -29,12 +29,12 @@ P1 = Borrower("P1", Sensitive("Chan"), "undergraduates", pin_hash=Sensitive("h")
 
 
 @pytest.fixture
-def replaced(store: Immediate, now: datetime, by: By) -> Callable[[str, str], None]:
+def replaced(store: Immediate, now: datetime, by: Actor) -> Callable[[str, str], None]:
     """One card is replaced by another."""
     return lambda former, present: store.now(former_cards.replace_card, former, present, now, by)
 
 
-def load(store: Immediate, now: datetime, by: By, *people: PatronRow, full: bool = False) -> int:
+def load(store: Immediate, now: datetime, by: Actor, *people: PatronRow, full: bool = False) -> int:
     """As the command does: judged, written, finished; how many patrons vanished."""
     judged = store.now(former_cards.judge, people)
     rows = [one.borrower for one in people if one.where not in judged.refused]
@@ -65,7 +65,7 @@ def test_requests_follow_wherever_they_stand(store: Immediate, standing: Standin
     assert store.now(Unit.request, others.id) == others
 
 
-def test_money_follows(store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime, by: By) -> None:
+def test_money_follows(store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime, by: Actor) -> None:
     request = standing(P.ON_LOAN, "C1")
     store.now(fines.charge, request, "overdue", 400, "R40", now, by)
     store.now(fines.keep_payment, "P1", "t-1", 200, "paid", now, by)
@@ -76,7 +76,7 @@ def test_money_follows(store: Immediate, standing: Standing, replaced: Any, rows
 
 
 def test_a_payment_of_the_new_card_with_the_same_number_is_left_beside(
-    store: Immediate, replaced: Any, rows: Rows, now: datetime, by: By
+    store: Immediate, replaced: Any, rows: Rows, now: datetime, by: Actor
 ) -> None:
     for card, number, cents in (("P1", "t-1", 100), ("P2", "t-1", 200), ("P1", "t-2", 300), ("P1", "", 400), ("P2", "", 500)):
         store.now(fines.keep_payment, card, number, cents, "paid", now, by)
@@ -87,7 +87,7 @@ def test_a_payment_of_the_new_card_with_the_same_number_is_left_beside(
 
 @pytest.mark.parametrize("blocked", [("P1",), ("P1", "P2"), ("P2",), ()])
 def test_a_block_follows_and_is_one(
-    store: Immediate, replaced: Any, rows: Rows, now: datetime, by: By, blocked: tuple[str, ...]
+    store: Immediate, replaced: Any, rows: Rows, now: datetime, by: Actor, blocked: tuple[str, ...]
 ) -> None:
     for card in blocked:
         store.now(lambda unit, card=card: cards.block(unit, card, "lost", now, by, retained=False))
@@ -99,8 +99,12 @@ def test_letters_that_wait_go_to_the_new_card_and_those_that_left_stay(
     store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime
 ) -> None:
     request = standing(P.RECEIVED, "C1")
-    store.now(lambda unit: unit.tell(Send.LETTER_PICKUP, request, now, By("t", "test")))
-    store.now(lambda unit: unit.outbox.put(Send.LETTER_OVERDUE, letter(Send.LETTER_OVERDUE, request, request, now, 7), "", now))
+    store.now(lambda unit: unit.tell(Notification.LETTER_PICKUP, request, now, Actor("t", "test")))
+    store.now(
+        lambda unit: unit.outbox.put(
+            Notification.LETTER_OVERDUE, letter(Notification.LETTER_OVERDUE, request, request, now, 7), "", now
+        )
+    )
     for number, state in ((1, "unsure"), (2, "sent")):
         store.now(lambda unit, n=number, s=state: unit.execute(update(OUTBOX).where(OUTBOX.c.id == n).values(state=s)))
     replaced("P1", "P2")
@@ -114,7 +118,9 @@ def test_a_partner_that_may_have_been_told_of_the_former_card_is_told_the_same_a
     store: Immediate, standing: Standing, replaced: Any, now: datetime, state: str, named: str
 ) -> None:
     request = standing(P.REQUESTED)
-    store.now(lambda unit: unit.outbox.put(Send.ASK_LENDER, telling(Send.ASK_LENDER, request, now), "", now))
+    store.now(
+        lambda unit: unit.outbox.put(Notification.ASK_LENDER, partner_message(Notification.ASK_LENDER, request, now), "", now)
+    )
     store.now(lambda unit: unit.execute(update(OUTBOX).values(state=state)))
     replaced("P1", "P2")
     found = store.now(lambda unit: unit.outbox.row(1))
@@ -126,7 +132,11 @@ def test_what_a_newer_version_wrote_is_left_alone(
     store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime
 ) -> None:
     request = standing(P.RECEIVED, "C1")
-    store.now(lambda unit: unit.outbox.put(Send.LETTER_PICKUP, letter(Send.LETTER_PICKUP, request, request, now, 7), "", now))
+    store.now(
+        lambda unit: unit.outbox.put(
+            Notification.LETTER_PICKUP, letter(Notification.LETTER_PICKUP, request, request, now, 7), "", now
+        )
+    )
     store.now(lambda unit: unit.execute(update(OUTBOX).values(send="letter_of_tomorrow")))
     replaced("P1", "P2")
     assert [one["recipient"] for one in rows(OUTBOX)] == ["P1"]
@@ -134,7 +144,7 @@ def test_what_a_newer_version_wrote_is_left_alone(
 
 @pytest.mark.parametrize("loaded", [("P1",), ("P1", "P2")])
 def test_a_patron_whom_a_living_system_renumbers_keeps_what_was_loaded(
-    store: Immediate, now: datetime, by: By, loaded: tuple[str, ...]
+    store: Immediate, now: datetime, by: Actor, loaded: tuple[str, ...]
 ) -> None:
     store.now(loading.write, "patrons", [replace(P1, barcode=card, category=card) for card in loaded], 1)
     store.now(former_cards.follow_card, "P1", "P2", now, by)
@@ -143,9 +153,11 @@ def test_a_patron_whom_a_living_system_renumbers_keeps_what_was_loaded(
     assert (found.category, store.now(Unit.patron, "P1") is None) == (loaded[-1], loaded == ("P1",))
 
 
-def test_the_history_is_found_by_every_card(store: Immediate, standing: Standing, replaced: Any, now: datetime, by: By) -> None:
+def test_the_history_is_found_by_every_card(
+    store: Immediate, standing: Standing, replaced: Any, now: datetime, by: Actor
+) -> None:
     standing(P.RECEIVED, "C1")
-    store.now(lambda unit: unit.refuse(Refusal(Why.UNKNOWN_TITLE), now, by, patron="P1"))
+    store.now(lambda unit: unit.refuse(Refusal(Reason.UNKNOWN_TITLE), now, by, patron="P1"))
     replaced("P1", "P2")
     replaced("P2", "P3")
     told = [[line["event"] for line in store.now(former_cards.history, card)] for card in ("P1", "P2", "P3")]
@@ -154,9 +166,9 @@ def test_the_history_is_found_by_every_card(store: Immediate, standing: Standing
 
 
 def test_it_is_one_unit_among_others_of_a_running_gateway(
-    shared_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime, by: By
+    shared_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime, by: Actor
 ) -> None:
-    reactor, world = Reactor(), By("test", "world")
+    reactor, world = Reactor(), Actor("test", "world")
     database = Database(shared_engine, make_unit, reactor.call)
     wishes = [Request("", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron=f"P{n}") for n in range(6)]
     opened = reactor.until([database.run(Unit.open, wish, now, world) for wish in wishes])
@@ -193,7 +205,7 @@ def test_a_card_that_comes_back_reinstate(store: Immediate, standing: Standing, 
 
 
 def test_a_file_replaces_a_card_and_says_the_same_when_it_comes_again(
-    store: Immediate, standing: Standing, rows: Rows, now: datetime, by: By
+    store: Immediate, standing: Standing, rows: Rows, now: datetime, by: Actor
 ) -> None:
     store.now(loading.write, "patrons", [P1], 1)
     standing(P.RECEIVED, "C1")
@@ -207,7 +219,7 @@ def test_a_file_replaces_a_card_and_says_the_same_when_it_comes_again(
 
 
 def test_what_came_under_the_former_card_since_is_moved_by_the_next_load(
-    store: Immediate, standing: Standing, rows: Rows, now: datetime, by: By
+    store: Immediate, standing: Standing, rows: Rows, now: datetime, by: Actor
 ) -> None:
     load(store, now, by, row("P2", "P1"))
     standing(P.RECEIVED, "C1")
@@ -215,14 +227,14 @@ def test_what_came_under_the_former_card_since_is_moved_by_the_next_load(
     assert patrons_of(rows(REQUESTS)) == ["P2"]
 
 
-def test_a_card_that_is_issued_to_somebody_else_is_theirs(store: Immediate, rows: Rows, now: datetime, by: By) -> None:
+def test_a_card_that_is_issued_to_somebody_else_is_theirs(store: Immediate, rows: Rows, now: datetime, by: Actor) -> None:
     load(store, now, by, row("P2", "P1"))
     load(store, now, by, row("P1"))
     assert rows(FORMER_CARDS) == []
     assert store.now(former_cards.card_now, "P1") == "P1"
 
 
-def test_a_replaced_card_does_not_count_as_vanished(store: Immediate, now: datetime, by: By) -> None:
+def test_a_replaced_card_does_not_count_as_vanished(store: Immediate, now: datetime, by: Actor) -> None:
     people = [replace(P1, barcode=f"P{n}") for n in range(4)]
     store.now(loading.write, "patrons", people, 1)
     coming = [replace(P1, barcode=f"Q{n}") for n in range(4)]
@@ -231,22 +243,22 @@ def test_a_replaced_card_does_not_count_as_vanished(store: Immediate, now: datet
     assert not report.too_many_vanish
 
 
-def test_a_refused_row_leaves_its_patron_as_loaded_before(store: Immediate, rows: Rows, now: datetime, by: By) -> None:
+def test_a_refused_row_leaves_its_patron_as_loaded_before(store: Immediate, rows: Rows, now: datetime, by: Actor) -> None:
     store.now(loading.write, "patrons", [replace(P1, barcode=card) for card in ("A", "B", "C")], 1)
     assert load(store, now, by, row("B", "A"), row("A", line=3), full=True) == 1
     assert [one["barcode"] for one in rows(PATRONS)] == ["A", "B"]
 
 
-def test_former_cards_go_with_their_patron(store: Immediate, rows: Rows, now: datetime, by: By) -> None:
+def test_former_cards_go_with_their_patron(store: Immediate, rows: Rows, now: datetime, by: Actor) -> None:
     load(store, now, by, row("P2", "P1"), row("Q", line=3), full=True)
     load(store, now, by, row("Q", line=3), full=True)
     assert rows(FORMER_CARDS) == []
 
 
-def test_requests_of_the_day_of_going_live_name_the_present_card(store: Immediate, now: datetime, by: By) -> None:
+def test_requests_of_the_day_of_going_live_name_the_present_card(store: Immediate, now: datetime, by: Actor) -> None:
     load(store, now, by, row("P2", "P1"))
     old = Request("OLD-1", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron="P1", placed_at=now - timedelta(days=3))
-    store.now(loading.write_opening, [old], "HKU", now, By("load", "import"))
+    store.now(loading.write_opening, [old], "HKU", now, Actor("load", "import"))
     found = store.now(Unit.request, "OLD-1")
     assert found is not None
     assert found.patron == "P2"

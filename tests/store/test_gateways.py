@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from hkall_gateway.desk.retention import STAGES
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.settings import Retention
-from hkall_gateway.rules.vocabulary import By, Partner, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
 from hkall_gateway.store import inbox
 from hkall_gateway.store.engine.connect import Limits, open_engine
 from hkall_gateway.store.engine.database import Database
@@ -97,7 +97,7 @@ def test_groups_that_want_the_same_patrons_in_another_order_do_not_block_each_ot
         assert set(connection.execute(select(PATRONS.c.local_loans)).scalars()) == {2}
 
 
-def _request_if_first(unit: Unit, card: str, now: datetime, by: By) -> str:
+def _request_if_first(unit: Unit, card: str, now: datetime, by: Actor) -> str:
     """A quota of one: the decision counts, and then writes."""
     if unit.quota_used(card, TAKES_QUOTA):
         return "quota"
@@ -105,7 +105,7 @@ def _request_if_first(unit: Unit, card: str, now: datetime, by: By) -> str:
 
 
 def test_a_quota_holds_when_two_gateways_decide_at_once(
-    pair: Pair, turns: Turns, postgres_engine: Engine, now: datetime, by: By
+    pair: Pair, turns: Turns, postgres_engine: Engine, now: datetime, by: Actor
 ) -> None:
     with postgres_engine.connect() as connection:
         connection.execute(insert(PATRONS), [{"barcode": card} for card in CARDS])
@@ -151,14 +151,14 @@ def test_a_gateway_that_starts_with_the_directory_as_it_is_waits_for_nobody(
         busy.exec_driver_sql("ROLLBACK")
 
 
-def _request_if_known(unit: Unit, card: str, now: datetime, by: By) -> str:
+def _request_if_known(unit: Unit, card: str, now: datetime, by: Actor) -> str:
     if unit.patron(card) is None:
         return "unknown"
     return unit.open(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id
 
 
 def test_a_request_that_is_placed_beside_an_erasure_keeps_its_patron_or_finds_none(
-    pair: Pair, turns: Turns, postgres_engine: Engine, now: datetime, by: By
+    pair: Pair, turns: Turns, postgres_engine: Engine, now: datetime, by: Actor
 ) -> None:
     with postgres_engine.connect() as connection:
         connection.execute(insert(PATRONS), [{"barcode": card, "name": f"Cheung {card}"} for card in CARDS])
@@ -177,7 +177,7 @@ def test_a_request_that_is_placed_beside_an_erasure_keeps_its_patron_or_finds_no
         assert [stay.which for stay in one.stays] == ([] if number == "unknown" else [number, ""])
 
 
-def test_an_erasure_holds_the_card_and_the_archives(postgres_engine: Engine, now: datetime, by: By) -> None:
+def test_an_erasure_holds_the_card_and_the_archives(postgres_engine: Engine, now: datetime, by: Actor) -> None:
     """What another gateway would decide about the card, or move to an archive, waits."""
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
     with engine.connect() as erasing, engine.connect() as other:

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Telling
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.store import instances, rounds
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.instances import FORGOTTEN, GONE_S, Instance
@@ -22,8 +22,8 @@ def _gateway(name: str, seen_at: datetime) -> Instance:
 
 def _holds(store: Immediate, name: str, now: datetime, request: str) -> None:
     """A message in its hands."""
-    telling = Telling(Send.ASK_LENDER.value, request, "CUHK", "HKU", "w-1", now)
-    store.now(lambda unit: unit.outbox.put(Send.ASK_LENDER, telling, "", now))
+    telling = PartnerMessage(Notification.ASK_LENDER.value, request, "CUHK", "HKU", "w-1", now)
+    store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, telling, "", now))
     assert store.now(lambda unit: unit.outbox.claim(now, name, LEASE_S, 1))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from hkall_gateway.rules.vocabulary import By, Candidate, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Candidate, Position, Request, Side
 from hkall_gateway.store.engine.connect import Limits, open_engine
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
@@ -29,7 +29,7 @@ def request_r1(postgres_engine: Engine, now: datetime) -> None:
     store = Immediate(postgres_engine, lambda connection: Unit(connection, str))
     loan = Request("R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", patron="P1", item_agency=COPIES, item_barcode="C1")
     named = replace(loan, wire_agency="HKU", wire_id="R1-2", placed_by="D", placed_id="d-1")
-    store.now(Unit.open, named, now, By("test", "world"))
+    store.now(Unit.open, named, now, Actor("test", "world"))
     store.now(Unit.shortlist, [CANDIDATE])
     store.close()
 

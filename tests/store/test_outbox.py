@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Letter, Telling, is_letter
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.engine.pipelined import settle
 from hkall_gateway.store.outbox import OutboxRow
@@ -23,12 +23,12 @@ LEASE_S = 60
 Plan = Callable[..., str]
 
 
-def _telling(request: str, partner: str, at: datetime) -> Telling:
-    return Telling(Send.ASK_LENDER.value, request, partner, "HKU", "w-1", at)
+def _telling(request: str, partner: str, at: datetime) -> PartnerMessage:
+    return PartnerMessage(Notification.ASK_LENDER.value, request, partner, "HKU", "w-1", at)
 
 
 def _put(unit: Unit, request: str, partner: str, now: datetime) -> None:
-    unit.outbox.put(Send.ASK_LENDER, _telling(request, partner, now), "c-1", now)
+    unit.outbox.put(Notification.ASK_LENDER, _telling(request, partner, now), "c-1", now)
 
 
 def _claim(store: Immediate, now: datetime, who: str = "gw1", limit: int = 100) -> list[int]:
@@ -48,10 +48,10 @@ def _filled(store: Immediate, now: datetime, *lanes: tuple[str, str]) -> None:
         store.now(_put, request, partner, now)
 
 
-@pytest.mark.parametrize("send", Send)
-def test_what_is_put_comes_out_as_it_was(store: Immediate, now: datetime, send: Send) -> None:
+@pytest.mark.parametrize("send", Notification)
+def test_what_is_put_comes_out_as_it_was(store: Immediate, now: datetime, send: Notification) -> None:
     letter = is_letter(send)
-    payload = Letter(send.value, "R1", "P1", "Dune", now, 7) if letter else _telling("R1", "CUHK", now)
+    payload = PatronNotice(send.value, "R1", "P1", "Dune", now, 7) if letter else _telling("R1", "CUHK", now)
     store.now(lambda unit: unit.outbox.put(send, payload, "c-1", now))
     (row,) = store.now(_taken, now, "gw1", 10)
     assert (row.send, row.payload, row.corr, row.attempts, row.made_at) == (send, payload, "c-1", 1, now)
@@ -231,8 +231,8 @@ def test_depths_count_letters_together_and_partners_apart(store: Immediate, now:
     _filled(store, now, ("R1", "CUHK"), ("R2", "PolyU"))
     _filled(store, later, ("R3", "CUHK"))
     for patron in ("P1", "P2"):
-        letter = Letter(Send.LETTER_PICKUP.value, "R9", patron, "Dune", later)
-        store.now(lambda unit, letter=letter: unit.outbox.put(Send.LETTER_PICKUP, letter, "", later))
+        letter = PatronNotice(Notification.LETTER_PICKUP.value, "R9", patron, "Dune", later)
+        store.now(lambda unit, letter=letter: unit.outbox.put(Notification.LETTER_PICKUP, letter, "", later))
     store.now(lambda unit: unit.outbox.dead(2, "refused"))
     assert sorted(store.now(lambda unit: unit.outbox.depths())) == [
         ("CUHK", "waiting", 2, now),

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, event, update
 
-from hkall_gateway.rules import breaker
-from hkall_gateway.rules.breaker import DOWN, Link
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Letter, Telling
+from hkall_gateway.rules import circuit
+from hkall_gateway.rules.circuit import DOWN, CircuitState
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
 from hkall_gateway.rules.vocabulary import Partner
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import OUTBOX
@@ -31,25 +31,25 @@ def _put(unit: Unit, now: datetime, partner: str, requests: range, each: int = 1
     """So many messages about each of these requests."""
     for number in requests:
         for _ in range(each):
-            telling = Telling(Send.ASK_LENDER.value, f"R{number}", partner, "HKU", "w-1", now)
-            unit.outbox.put(Send.ASK_LENDER, telling, "c-1", now)
+            telling = PartnerMessage(Notification.ASK_LENDER.value, f"R{number}", partner, "HKU", "w-1", now)
+            unit.outbox.put(Notification.ASK_LENDER, telling, "c-1", now)
 
 
 def _put_letters(unit: Unit, now: datetime, patrons: range) -> None:
     for number in patrons:
-        letter = Letter(Send.LETTER_PICKUP.value, f"R{number}", f"P{number}", "Dune", now)
-        unit.outbox.put(Send.LETTER_PICKUP, letter, "c-1", now)
+        letter = PatronNotice(Notification.LETTER_PICKUP.value, f"R{number}", f"P{number}", "Dune", now)
+        unit.outbox.put(Notification.LETTER_PICKUP, letter, "c-1", now)
 
 
 def _claim(unit: Unit, now: datetime, limit: int = 100) -> list[int]:
-    def room(link: Link, under_way: int) -> int:
-        return breaker.room(link, IN_FLIGHT, under_way, now)
+    def room(link: CircuitState, under_way: int) -> int:
+        return circuit.room(link, IN_FLIGHT, under_way, now)
 
     return [row.id for row in unit.outbox.claim(now, "gw1", LEASE_S, limit, room)]
 
 
 def _rest(unit: Unit, now: datetime, agency: str = "CUHK") -> None:
-    unit.links.keep(Link(agency, DOWN, 5, now, now, now + HOUR))
+    unit.links.keep(CircuitState(agency, DOWN, 5, now, now, now + HOUR))
 
 
 def _hold_lanes(unit: Unit, now: datetime, state: str = "waiting") -> None:
@@ -276,9 +276,16 @@ def _furnish(unit: Unit, now: datetime, rows: Rows, resting: set[str]) -> None:
         _rest(unit, now, agency)
     for number, row in enumerate(rows, start=1):
         if _line(row) == "mail":
-            unit.outbox.put(Send.LETTER_PICKUP, Letter("letter_pickup", row["request"], row["recipient"], "Dune", now), "", now)
+            unit.outbox.put(
+                Notification.LETTER_PICKUP,
+                PatronNotice("letter_pickup", row["request"], row["recipient"], "Dune", now),
+                "",
+                now,
+            )
         else:
-            unit.outbox.put(Send.ASK_LENDER, Telling("ask_lender", row["request"], row["recipient"], "HKU", "", now), "", now)
+            unit.outbox.put(
+                Notification.ASK_LENDER, PartnerMessage("ask_lender", row["request"], row["recipient"], "HKU", "", now), "", now
+            )
         times = {n: now + timedelta(minutes=row[n]) for n in ("next_at", "lease_until") if row[n] is not None}
         unit.execute(update(OUTBOX).where(OUTBOX.c.id == number).values(state=row["state"], **times))
 

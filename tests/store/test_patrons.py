@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.rules.vocabulary import Borrower, By, Position, Request, Sensitive
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Request, Sensitive
 from hkall_gateway.store import fines, loading
 from hkall_gateway.store.engine.database import Database, Immediate
 from hkall_gateway.store.patrons import Known
@@ -23,7 +23,7 @@ CARDS = ("P1", "P2", "P3", "of nobody", 'P"1, P2\\')
 
 
 @pytest.fixture
-def library(store: Immediate, standing: Standing, now: datetime, by: By) -> Immediate:
+def library(store: Immediate, standing: Standing, now: datetime, by: Actor) -> Immediate:
     """P1 has books and a charge, P2 nothing, P3 a book that came back; the others are no patrons."""
     people = [Borrower(card, Sensitive(f"Reader {card}"), "staff") for card in CARDS[:3]]
     store.now(loading.write, "patrons", people, 1)

@@ -11,18 +11,18 @@ from sqlalchemy import insert
 
 from hkall_gateway.rules.lifecycle import FINAL, TAKES_QUOTA, Event
 from hkall_gateway.rules.vocabulary import (
+    Actor,
     Borrower,
-    By,
     Candidate,
     Holding,
     ItemKey,
     Position,
+    Reason,
     Refusal,
     Request,
-    RequestLine,
+    RequestEntry,
     Sensitive,
     Side,
-    Why,
 )
 from hkall_gateway.store import loading
 from hkall_gateway.store.engine.database import Immediate
@@ -113,14 +113,16 @@ def test_the_lines_of_a_record_say_what_its_requests_say(store: Immediate, stand
     standing(Position.ON_LOAN, copy="C1", placed_at=now + timedelta(days=1), due=now.date(), recalled_on=now.date(), renewals=2)
     standing(Position.RECEIVED, copy="C2", placed_at=now - timedelta(days=1), pickup_last=now.date(), placed_id="d-1")
     shown = [
-        RequestLine(**{f.name: getattr(request, f.name) for f in fields(RequestLine)})
+        RequestEntry(**{f.name: getattr(request, f.name) for f in fields(RequestEntry)})
         for request in store.now(Unit.open_requests, "P1")
     ]
     assert list(store.now(Unit.open_lines, "P1")) == shown
     assert len(shown) == 3
 
 
-def test_the_last_who_had_a_copy_is_found_when_it_is_over(store: Immediate, standing: Standing, now: datetime, by: By) -> None:
+def test_the_last_who_had_a_copy_is_found_when_it_is_over(
+    store: Immediate, standing: Standing, now: datetime, by: Actor
+) -> None:
     standing(Position.CLOSED, copy="C1", moved_at=now - timedelta(days=9))
     last = standing(Position.CLOSED, copy="C1", moved_at=now - timedelta(days=2))
     standing(Position.CLOSED, copy="C2")
@@ -174,7 +176,7 @@ def test_the_overview_counts_what_is_open_and_says_since_when(store: Immediate, 
 
 @pytest.mark.parametrize("what", ["R1", "C1", "P1"])
 def test_a_history_is_found_by_request_copy_or_patron(
-    store: Immediate, standing: Standing, now: datetime, by: By, what: str
+    store: Immediate, standing: Standing, now: datetime, by: Actor, what: str
 ) -> None:
     request = standing(Position.RECEIVED, copy="C1")
     standing(Position.RECEIVED, copy="C2", patron="P2")
@@ -184,13 +186,13 @@ def test_a_history_is_found_by_request_copy_or_patron(
 
 
 def test_a_patron_s_history_has_what_is_open_what_ended_and_what_belongs_to_no_request(
-    store: Immediate, standing: Standing, now: datetime, by: By
+    store: Immediate, standing: Standing, now: datetime, by: Actor
 ) -> None:
     standing(Position.RECEIVED, copy="C1")
     standing(Position.CLOSED, copy="C2")
     standing(Position.CLOSED, copy="C3", patron="P2")
-    store.now(Unit.refuse, Refusal(Why.UNKNOWN_ITEM), now, by, None, "P1")
-    store.now(Unit.refuse, Refusal(Why.UNKNOWN_ITEM), now, by, None, "P2")
+    store.now(Unit.refuse, Refusal(Reason.UNKNOWN_ITEM), now, by, None, "P1")
+    store.now(Unit.refuse, Refusal(Reason.UNKNOWN_ITEM), now, by, None, "P2")
     found = [(line["request"], line["event"]) for line in store.now(Unit.history, "P1")]
     assert found == [("R1", "OPEN"), ("R2", "OPEN"), ("", "REFUSED")]
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, inspect
 from sqlalchemy.engine import make_url
 
 from hkall_gateway.rules.lifecycle import Event
-from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store import revisions, schema
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
@@ -151,7 +151,7 @@ def test_a_gateway_of_the_version_before_works_on_in_a_database_that_is_ahead(ba
         connection.exec_driver_sql("ALTER TABLE requests ADD COLUMN wing TEXT NOT NULL DEFAULT ''")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     store = Immediate(bare, lambda connection: Unit(connection, lambda: "R1"))
-    by = By("test", "world")
+    by = Actor("test", "world")
     asked = store.now(Unit.open, Request("", Side.BORROWING, Position.NEW, "Dune", "b1", partner="CUHK"), now, by)
     store.now(Unit.advance, asked, Event.ASK, now, by)
     assert [request.position for request in store.now(Unit.open_list)] == [Position.REQUESTED]

@@ -14,12 +14,12 @@ from sqlalchemy import Table
 from sqlalchemy.exc import IntegrityError
 
 import hkall_gateway
-from hkall_gateway.rules.lifecycle import FIRST, TABLE, Event, Send, Step, side_of
-from hkall_gateway.rules.records import from_json
-from hkall_gateway.rules.tidings import Letter, Telling, is_letter
+from hkall_gateway.rules.lifecycle import FIRST, TABLE, Event, Notification, Step, side_of
+from hkall_gateway.rules.messages.json_records import from_json
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
 from hkall_gateway.rules.vocabulary import (
+    Actor,
     BadStep,
-    By,
     Candidate,
     Holding,
     ItemKey,
@@ -50,7 +50,7 @@ def _row_id(step: Step) -> str:
 
 
 def test_a_request_is_born_with_the_next_number_and_a_line_in_the_journal(
-    store: Immediate, now: datetime, by: By, rows: Rows
+    store: Immediate, now: datetime, by: Actor, rows: Rows
 ) -> None:
     born = store.now(Unit.open, _wish(), now, by)
     assert (born.id, born.placed_at, born.moved_at) == ("R1", now, now)
@@ -68,7 +68,7 @@ def test_a_request_is_born_with_the_next_number_and_a_line_in_the_journal(
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("position", Position)
 def test_a_request_is_born_at_a_first_position_of_its_side_only(
-    store: Immediate, now: datetime, by: By, side: Side, position: Position
+    store: Immediate, now: datetime, by: Actor, side: Side, position: Position
 ) -> None:
     wish = _wish(side=side, position=position)
     if position in FIRST[side]:
@@ -89,7 +89,7 @@ def test_a_second_active_request_for_one_copy_is_refused_by_the_database(standin
 
 @pytest.mark.parametrize("step", TABLE, ids=_row_id)
 def test_a_step_moves_the_request_and_tells_what_its_row_says(
-    store: Immediate, standing: Standing, now: datetime, by: By, rows: Rows, step: Step
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, step: Step
 ) -> None:
     before = standing(step.source, copy="C1", side=side_of(step.event))
     lines = len(rows(JOURNAL))
@@ -105,20 +105,20 @@ def test_a_step_moves_the_request_and_tells_what_its_row_says(
 
 @pytest.mark.parametrize("step", [s for s in TABLE if s.sends], ids=_row_id)
 def test_what_is_told_is_addressed_to_the_partner_or_the_patron(
-    store: Immediate, standing: Standing, now: datetime, by: By, rows: Rows, step: Step
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, step: Step
 ) -> None:
     before = standing(step.source, copy="C1", side=side_of(step.event))
     store.now(Unit.advance, before, step.event, now, by)
     for row in rows(OUTBOX):
-        letter = is_letter(Send(row["send"]))
+        letter = is_letter(Notification(row["send"]))
         assert (row["kind"], row["recipient"]) == (("mail", "P1") if letter else ("ncip", "CUHK"))
-        assert isinstance(from_json(row["payload"]), Letter if letter else Telling)
+        assert isinstance(from_json(row["payload"]), PatronNotice if letter else PartnerMessage)
         assert (row["request"], row["corr"], row["state"]) == (before.id, "c-1", "waiting")
 
 
 @pytest.mark.parametrize("event", [e for e in Event if e not in {s.event for s in TABLE if s.source is Position.RECEIVED}])
 def test_a_step_that_the_table_does_not_have_changes_nothing(
-    store: Immediate, standing: Standing, now: datetime, by: By, rows: Rows, event: Event
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, event: Event
 ) -> None:
     before = standing(Position.RECEIVED, copy="C1")
     lines = len(rows(JOURNAL))
@@ -128,7 +128,9 @@ def test_a_step_that_the_table_does_not_have_changes_nothing(
     assert (len(rows(JOURNAL)), rows(OUTBOX)) == (lines, [])
 
 
-def test_whoever_moves_a_request_second_loses(store: Immediate, standing: Standing, now: datetime, by: By, rows: Rows) -> None:
+def test_whoever_moves_a_request_second_loses(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
+) -> None:
     seen_by_both = standing(Position.RECEIVED, copy="C1")
     first = store.now(Unit.advance, seen_by_both, Event.CHECK_OUT, now, by)
     told = len(rows(OUTBOX))
@@ -139,7 +141,7 @@ def test_whoever_moves_a_request_second_loses(store: Immediate, standing: Standi
 
 
 def test_a_request_that_stays_keeps_the_instant_at_which_it_came(
-    store: Immediate, standing: Standing, now: datetime, by: By
+    store: Immediate, standing: Standing, now: datetime, by: Actor
 ) -> None:
     later = now + timedelta(days=1)
     loan = standing(Position.ON_LOAN, copy="C1")
@@ -150,7 +152,7 @@ def test_a_request_that_stays_keeps_the_instant_at_which_it_came(
 
 
 def test_force_goes_anywhere_says_why_and_tells_nobody(
-    store: Immediate, standing: Standing, now: datetime, by: By, rows: Rows
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     closed = standing(Position.CLOSED)
     forced = store.now(Unit.force, closed, Position.TO_RETURN, now, by, "closed by mistake")
@@ -163,7 +165,7 @@ def test_force_goes_anywhere_says_why_and_tells_nobody(
 
 
 def test_the_lender_that_is_asked_hears_of_its_own_copy(
-    store: Immediate, standing: Standing, now: datetime, by: By, rows: Rows
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     request = standing(Position.NEW)
     store.now(Unit.shortlist, (Candidate(request.id, 1, "CUHK", "C7", local_bib_id="99", wire_id="w-1"),))
@@ -173,7 +175,7 @@ def test_the_lender_that_is_asked_hears_of_its_own_copy(
 
 
 def test_the_lender_that_was_silent_hears_the_cancellation_and_the_next_one_the_request(
-    store: Immediate, standing: Standing, now: datetime, by: By, rows: Rows
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     asked = standing(Position.REQUESTED)
     next_one = {"partner": "PolyU", "wire_id": "w-2"}
@@ -242,7 +244,7 @@ def test_law_1_a_position_is_changed_in_the_unit_only() -> None:
 
 @pytest.mark.parametrize("facts", [{"position": Position.CLOSED}, {"source": Position.NEW}])
 def test_law_1_a_step_takes_no_position_among_its_facts(
-    store: Immediate, standing: Standing, now: datetime, by: By, facts: dict[str, Any]
+    store: Immediate, standing: Standing, now: datetime, by: Actor, facts: dict[str, Any]
 ) -> None:
     loan = standing(Position.ON_LOAN, copy="C1")
     with pytest.raises((TypeError, AttributeError)):

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, Table
 
-from hkall_gateway.rules.letters import LETTERS, silent
-from hkall_gateway.rules.lifecycle import Event, Send
-from hkall_gateway.rules.records import from_json
+from hkall_gateway.rules.lifecycle import Event, Notification
+from hkall_gateway.rules.messages.json_records import from_json
+from hkall_gateway.rules.messages.letters import LETTERS, silent
 from hkall_gateway.rules.settings import Notices
-from hkall_gateway.rules.vocabulary import Borrower, By, Position, Refusal, Request, Sensitive, Side, Why
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Reason, Refusal, Request, Sensitive, Side
 from hkall_gateway.store import inbox, loading, rounds
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.journal_entry import Move
@@ -30,14 +30,16 @@ def _wish(**facts: Any) -> Request:
     return replace(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron="P1"), **facts)
 
 
-def _fallen_due(unit: Unit, loan: Request, due: date, now: datetime, by: By) -> Request:
+def _fallen_due(unit: Unit, loan: Request, due: date, now: datetime, by: Actor) -> Request:
     return unit.advance(loan, Event.FALL_DUE, now, by, due=due, overdue_notice_for=due)
 
 
 # ---- letters
 
 
-def test_a_letter_is_written_once_an_occasion(store: Immediate, standing: Standing, now: datetime, by: By, rows: Rows) -> None:
+def test_a_letter_is_written_once_an_occasion(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
+) -> None:
     loan = standing(Position.ON_LOAN, copy="C1", due=date(2017, 3, 16))
     for due in (date(2017, 3, 16), date(2017, 3, 16), date(2017, 3, 30)):
         loan = store.now(_fallen_due, loan, due, now, by)
@@ -50,7 +52,7 @@ def test_a_letter_is_written_once_an_occasion(store: Immediate, standing: Standi
 
 @pytest.mark.parametrize("send", LETTERS)
 def test_each_letter_is_written_where_its_policy_key_is_on_and_never_twice(
-    engine: Engine, standing: Standing, now: datetime, by: By, rows: Rows, send: Send
+    engine: Engine, standing: Standing, now: datetime, by: Actor, rows: Rows, send: Notification
 ) -> None:
     loan = standing(Position.ON_LOAN, copy="C1")
     for allowed, written in ((False, []), (True, [send]), (True, [send])):
@@ -62,14 +64,14 @@ def test_each_letter_is_written_where_its_policy_key_is_on_and_never_twice(
 
 
 def test_nobody_gets_a_letter_about_a_book_that_nobody_here_asked_for(
-    store: Immediate, standing: Standing, now: datetime, by: By, rows: Rows
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     stray = standing(Position.IN_TRANSIT, copy="C1", patron="", kind="stray", unwanted=True)
     store.now(Unit.advance, stray, Event.ARRIVE, now, by)
     assert [row["send"] for row in rows(OUTBOX)] == ["tell_lender_received"]
 
 
-def test_how_a_letter_went_is_written_down(store: Immediate, standing: Standing, now: datetime, by: By, rows: Rows) -> None:
+def test_how_a_letter_went_is_written_down(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
     loan = standing(Position.ON_LOAN, copy="C1")
     store.now(Unit.advance, loan, Event.FALL_DUE, now, by)
     store.now(Unit.notice_state, rows(NOTICES)[0]["id"], "sent", "", now)
@@ -78,7 +80,7 @@ def test_how_a_letter_went_is_written_down(store: Immediate, standing: Standing,
 
 @pytest.mark.parametrize(("state", "letters"), [("not_needed", 2), ("sent", 1), ("queued", 1), ("undeliverable", 1)])
 def test_an_occasion_whose_letter_was_not_needed_may_come_again(
-    store: Immediate, standing: Standing, now: datetime, by: By, rows: Rows, state: str, letters: int
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, state: str, letters: int
 ) -> None:
     loan = standing(Position.ON_LOAN, copy="C1", due=date(2017, 3, 16))
     store.now(Unit.advance, loan, Event.FALL_DUE, now, by)
@@ -91,15 +93,15 @@ def test_an_occasion_whose_letter_was_not_needed_may_come_again(
 # ---- the journal
 
 
-def test_a_no_is_written_down_with_its_rule(store: Immediate, now: datetime, by: By, rows: Rows) -> None:
-    store.now(Unit.refuse, Refusal(Why.QUOTA_HKALL, {"limit": 15}), now, by, None, "P1")
+def test_a_no_is_written_down_with_its_rule(store: Immediate, now: datetime, by: Actor, rows: Rows) -> None:
+    store.now(Unit.refuse, Refusal(Reason.QUOTA_HKALL, {"limit": 15}), now, by, None, "P1")
     line = rows(JOURNAL)[0]
     assert (line["event"], line["patron"], line["rule"], line["outcome"]) == ("REFUSED", "P1", "R20", "quota_hkall")
     assert from_json(line["detail"]) == {"limit": 15}
 
 
 def test_the_journal_the_letters_and_the_outbox_hold_no_name_and_no_address(
-    store: Immediate, now: datetime, by: By, rows: Rows
+    store: Immediate, now: datetime, by: Actor, rows: Rows
 ) -> None:
     secrets = ("Chan Tai Man", "陳大文", "tai.man@hku.test", "argon2-hash")
     name, name_zh, email, pin_hash = map(Sensitive, secrets)
@@ -108,13 +110,13 @@ def test_the_journal_the_letters_and_the_outbox_hold_no_name_and_no_address(
     request = store.now(Unit.open, _wish(item_agency="CUHK", item_barcode="C1"), now, by)
     for event in (Event.ASK, Event.SHIP, Event.ARRIVE, Event.CHECK_OUT, Event.FALL_DUE, Event.RETURN):
         request = store.now(Unit.advance, request, event, now, by)
-    store.now(Unit.refuse, Refusal(Why.PATRON_BLOCKED, {"who": name, "mail": email}), now, by, request)
+    store.now(Unit.refuse, Refusal(Reason.PATRON_BLOCKED, {"who": name, "mail": email}), now, by, request)
     written = repr([rows(table) for table in (JOURNAL, OUTBOX, NOTICES)])
     assert "P1" in written
     assert [secret for secret in secrets if secret in written] == []
 
 
-def test_those_who_listen_hear_what_was_committed_and_nothing_else(engine: Engine, now: datetime, by: By) -> None:
+def test_those_who_listen_hear_what_was_committed_and_nothing_else(engine: Engine, now: datetime, by: Actor) -> None:
     heard: list[Move] = []
     told = Immediate(engine, lambda c: Unit(c, lambda: "R1", listen=heard.extend))
 

@@ -18,7 +18,7 @@ from hkall_gateway.desk.common.house import House
 from hkall_gateway.desk.messages.staff_commands import Deed
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import By, Position
+from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import revisions, schema
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
@@ -27,7 +27,7 @@ from hkall_gateway.store.tables import METADATA
 from hkall_gateway.store.unit import Unit
 from tests.store.releases import RELEASES, VERSIONS, on_postgresql
 
-CLERK = By("mei", "cli", "request")
+CLERK = Actor("mei", "cli", "request")
 HKU = House("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
 NEXT_DAY = datetime(2017, 3, 21, 2, 0, tzinfo=UTC)
 ON_THE_HOLD_SHELF = "C00020"

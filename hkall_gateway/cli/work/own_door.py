@@ -11,7 +11,7 @@ from hkall_gateway.connectors.tools import Tools
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.calls import Door
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
 

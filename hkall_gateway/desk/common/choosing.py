@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hkall_gateway.desk.common.house import House
-from hkall_gateway.rules import calendar, lenders
-from hkall_gateway.rules.calendar import ALWAYS_OPEN
+from hkall_gateway.rules import lenders
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN
 from hkall_gateway.rules.lenders import NOT_IN_USE, SPARE, UNKNOWN_RECORD, InUse, Record
-from hkall_gateway.rules.tidings import ABOUT_THE_CHOSEN, DESCRIBED, Telling
+from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, DESCRIBED, PartnerMessage
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Partner, Request
 from hkall_gateway.store import loading
 from hkall_gateway.store.in_use import copies_in_use
@@ -81,7 +82,9 @@ def next_lender(unit: Unit, request: Request, house: House, now: datetime) -> Ca
     return None
 
 
-def addressed(unit: Unit, telling: Telling, house: House, now: datetime) -> tuple[Telling, Partner | None, tuple[str, ...]]:
+def addressed(
+    unit: Unit, telling: PartnerMessage, house: House, now: datetime
+) -> tuple[PartnerMessage, Partner | None, tuple[str, ...]]:
     """The partner message, its library from the directory, and the statuses to look up there before a copy is asked for (R7).
 
     The lender's own request number, if it has given one since, is added. The statuses are empty where the lender answers no
@@ -93,7 +96,7 @@ def addressed(unit: Unit, telling: Telling, house: House, now: datetime) -> tupl
     return _as_known_now(unit, telling), partner, house.policy.lendable_statuses if looked_at else ()
 
 
-def _as_known_now(unit: Unit, telling: Telling) -> Telling:
+def _as_known_now(unit: Unit, telling: PartnerMessage) -> PartnerMessage:
     """The message with the facts looked up now: the lender's own number, and the description of the copy."""
     asked = unit.request_asked(telling.wire_id) if telling.send in ABOUT_THE_CHOSEN and telling.wire_id else None
     copy = unit.holding(telling.item) if telling.send in DESCRIBED and telling.item else None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from hkall_gateway.desk.common.house import House
-from hkall_gateway.rules import money, policy
-from hkall_gateway.rules.calendar import Closures
+from hkall_gateway.rules import overdue_fine, policy
+from hkall_gateway.rules.dates.calendar import Closures
 from hkall_gateway.rules.policy import Counts, quota_positions
-from hkall_gateway.rules.vocabulary import Borrower, Position, Request, RequestLine
+from hkall_gateway.rules.vocabulary import Borrower, Position, Request, RequestEntry
 from hkall_gateway.store.unit import Unit
 
 
@@ -29,7 +29,7 @@ def fine_cents(request: Request, day: date, house: House, closures: Closures) ->
     """
     if request.due is None:
         return 0
-    return money.fine(
+    return overdue_fine.fine(
         request.due,
         day,
         request.recalled_on or request.recall_was_on,
@@ -37,11 +37,11 @@ def fine_cents(request: Request, day: date, house: House, closures: Closures) ->
         house.policy,
         closures,
         recall_cancelled_on=None if request.recalled_on else request.recall_cancelled_on,
-        stopped_on=money.stopped_on(request, house.policy),
+        stopped_on=overdue_fine.stopped_on(request, house.policy),
     )
 
 
-def waited_too_long(unit: Unit, request: Request | RequestLine, house: House, now: datetime) -> bool:
+def waited_too_long(unit: Unit, request: Request | RequestEntry, house: House, now: datetime) -> bool:
     """Whether a book on the hold shelf was not collected in time (R14, R15).
 
     Closed days only make the last day later, so the calendar is not asked about a book that has time without them.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.rules import letters
-from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages import letters
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Refusal
 
@@ -21,7 +21,7 @@ class House:
     pickup_locations: tuple[str, ...]
 
     @property
-    def silent(self) -> frozenset[Send]:
+    def silent(self) -> frozenset[Notification]:
         """The letters that the policy does not send."""
         return letters.silent(self.policy.notices)
 

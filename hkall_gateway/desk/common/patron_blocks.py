@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from hkall_gateway.desk.common.house import House
-from hkall_gateway.rules.calendar import civil
-from hkall_gateway.rules.eligibility import GOOD_STANDING, Standing
+from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.eligibility import GOOD_STANDING, LocalBlocks
 from hkall_gateway.rules.settings import Block
-from hkall_gateway.rules.vocabulary import Position, Request, RequestLine
+from hkall_gateway.rules.vocabulary import Position, Request, RequestEntry
 from hkall_gateway.store.unit import Unit
 
 
-def standing(unit: Unit, card: str, house: House, now: datetime) -> Standing:
+def standing(unit: Unit, card: str, house: House, now: datetime) -> LocalBlocks:
     """The borrower's unpaid charges, overdue recalls and long-overdue books; all zero where no threshold is set.
 
     Lost books and books claimed to be returned do not count as overdue: they are charged, or searched for.
@@ -23,13 +23,13 @@ def standing(unit: Unit, card: str, house: House, now: datetime) -> Standing:
     return standing_of(unit.open_requests(card), unit.owed_cents(card), house, now)
 
 
-def standing_of(has: Sequence[Request | RequestLine], owed_cents: int, house: House, now: datetime) -> Standing:
+def standing_of(has: Sequence[Request | RequestEntry], owed_cents: int, house: House, now: datetime) -> LocalBlocks:
     """The same, from open requests and a sum of charges that are already read."""
     block = house.policy.block
     if not _in_force(block):
         return GOOD_STANDING
     days = [(r, _days_late(r, now)) for r in has]
-    return Standing(
+    return LocalBlocks(
         owed_cents=max(0, owed_cents),
         overdue_recalls=sum(late > 0 and r.recalled_on is not None for r, late in days),
         long_overdue=sum(late >= block.long_overdue_days for _, late in days),
@@ -40,6 +40,6 @@ def _in_force(block: Block) -> bool:
     return block.on_overdue_recall or block.max_debt_cents is not None or block.max_long_overdue is not None
 
 
-def _days_late(request: Request | RequestLine, now: datetime) -> int:
+def _days_late(request: Request | RequestEntry, now: datetime) -> int:
     kept = request.position is Position.ON_LOAN and request.lost_on is None and request.claimed_on is None
     return (civil(now) - request.due).days if kept and request.due else 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hkall_gateway.desk.common.house import House
-from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Request, Why
+from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Reason, Request
 from hkall_gateway.store import unannounced as found
 from hkall_gateway.store.unit import Unit
 
@@ -23,7 +23,7 @@ class Awaited:
     item: ItemKey
 
 
-def awaited(unit: Unit, barcode: str, agency: str, house: House) -> Awaited | Why:
+def awaited(unit: Unit, barcode: str, agency: str, house: House) -> Awaited | Reason:
     """The request for which a lender was asked for this copy, or for the title of which it is a copy of that lender.
 
     `agency` is "" where only the barcode is known. AMBIGUOUS_ITEM where two requests may wait for it, or where a book of
@@ -39,8 +39,8 @@ def awaited(unit: Unit, barcode: str, agency: str, house: House) -> Awaited | Wh
     ]
     likely = [one for one in waiting if not one.lender.outcome.startswith(NO)] or waiting
     if not likely:
-        return Why.UNKNOWN_ITEM
-    return Why.AMBIGUOUS_ITEM if ours or len(likely) > 1 else likely[0]
+        return Reason.UNKNOWN_ITEM
+    return Reason.AMBIGUOUS_ITEM if ours or len(likely) > 1 else likely[0]
 
 
 def _for_titles(unit: Unit, copies: Sequence[Holding], house: House) -> list[found.Asked]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
-from hkall_gateway.rules.fixed import fixed
-from hkall_gateway.rules.vocabulary import NOTHING, By, ItemKey, Sensitive
+from hkall_gateway.rules.fast_records import fixed
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Sensitive
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Place:
 class SeePatron:
     """Asks for a patron's record. `pin_given` tells an empty PIN from a missing one."""
 
-    by: By
+    by: Actor
     card: str
     pin: Sensitive = NOTHING
     pin_given: bool = False
@@ -47,7 +47,7 @@ class SeePatron:
 class SeeItem:
     """Asks for a copy's state. `agency` is empty where only a barcode was scanned."""
 
-    by: By
+    by: Actor
     barcode: str
     agency: str = ""
 
@@ -59,7 +59,7 @@ class CheckOut:
     `staff` lifts refusals that apply to patrons only: a book that waited too long, or that its owner has recalled since.
     """
 
-    by: By
+    by: Actor
     place: Place
     card: str
     barcode: str
@@ -82,7 +82,7 @@ class CheckIn:
     `undo` takes back a check-in that the terminal could not finish, for the patron with this `card` where one is named.
     """
 
-    by: By
+    by: Actor
     place: Place
     barcode: str
     agency: str = ""
@@ -100,7 +100,7 @@ class Renew:
     now.
     """
 
-    by: By
+    by: Actor
     card: str
     barcode: str = ""
     agency: str = ""
@@ -123,7 +123,7 @@ class RequestTitle:
     the caller named: its volume is requested where `volume` is empty (R8); any copy of it will do.
     """
 
-    by: By
+    by: Actor
     patron: str
     bib_id: str
     volume: str = ""
@@ -142,7 +142,7 @@ class RequestTitle:
 class CancelRequest:
     """Cancels a patron's request. `request` is our number, or empty where `placed_by`/`placed_id` name it."""
 
-    by: By
+    by: Actor
     patron: str = ""
     placed_by: str = ""
     placed_id: str = ""
@@ -160,7 +160,7 @@ class BorrowFromUs:
     The request expires after `need_before`.
     """
 
-    by: By
+    by: Actor
     partner: str
     wire_agency: str
     wire_id: str
@@ -181,7 +181,7 @@ class Heard:
     its words.
     """
 
-    by: By
+    by: Actor
     partner: str
     wire_agency: str = ""
     wire_id: str = ""

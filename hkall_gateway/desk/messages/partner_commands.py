@@ -8,8 +8,8 @@ from typing import Final
 
 from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import ItemSeen
-from hkall_gateway.rules.records import record
-from hkall_gateway.rules.vocabulary import By, ItemKey, Position, Side
+from hkall_gateway.rules.messages.json_records import record
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Side
 
 MIRRORED: Final = "mirrored"
 BROKERED: Final = "brokered"
@@ -27,7 +27,7 @@ class Errand:
     that has no barcode yet) or by the copy: `barcode` and, where it is known, `agency`. `card` is one of our patrons'.
     """
 
-    by: By
+    by: Actor
     partner: str
     card: str = ""
     wire_agency: str = ""
@@ -51,7 +51,7 @@ class SeeRequest:
     own number.
     """
 
-    by: By
+    by: Actor
     agency: str
     value: str
     caller: str
@@ -67,7 +67,7 @@ class SeeShelves:
     `ours_only`: a partner sees our own copies only.
     """
 
-    by: By
+    by: Actor
     titles: tuple[str, ...] = ()
     items: tuple[ItemKey, ...] = ()
     ours_only: bool = False
@@ -79,7 +79,7 @@ class SeeShelves:
 class ChangeRequest:
     """Changes the pickup location or the `need_before` date of a request. Named as for SeeRequest."""
 
-    by: By
+    by: Actor
     agency: str
     value: str
     caller: str
@@ -95,7 +95,7 @@ class ChangeRequest:
 class SetStatus:
     """A library sets the status of its own copy (`status`: NCIP CirculationStatus)."""
 
-    by: By
+    by: Actor
     item: ItemKey
     status: str
     inbox: InboxKey | None = None
@@ -108,7 +108,7 @@ class Report:
     `deed` is the matching staff command: claim or lost.
     """
 
-    by: By
+    by: Actor
     deed: str
     item: ItemKey
     partner: str = ""
@@ -122,7 +122,7 @@ class Report:
 class Bill:
     """Another system charges one of our patrons, in cents, under its own `reference`, perhaps for one request or copy."""
 
-    by: By
+    by: Actor
     card: str
     cents: int
     kind: str

@@ -8,12 +8,12 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
-from hkall_gateway.rules.fixed import fixed
-from hkall_gateway.rules.records import record
-from hkall_gateway.rules.vocabulary import ItemKey, Position, RequestLine, Sensitive, Side, Why
+from hkall_gateway.rules.fast_records import fixed
+from hkall_gateway.rules.messages.json_records import record, record_as
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, RequestEntry, Sensitive, Side
 
 # Every enum and record that the inbox or the outbox may keep is registered with @record.
-record(Why)
+record_as("Why")(Reason)
 record(Position)
 record(Side)
 
@@ -23,7 +23,7 @@ record(Side)
 class Refused:
     """A refusal. `why` has a text in every language and a problem type; `detail` fills in the text's variables."""
 
-    why: Why
+    why: Reason
     rule: str = ""
     detail: Mapping[str, object] = field(default_factory=dict)
     language: str = ""
@@ -39,7 +39,7 @@ class LoanLine:
     `fine_cents` is the accrued fine that is not charged yet; `uncollected`: its last day on the hold shelf is over.
     """
 
-    request: RequestLine
+    request: RequestEntry
     label: str
     overdue: bool
     fine_cents: int = 0

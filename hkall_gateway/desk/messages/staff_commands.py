@@ -7,8 +7,8 @@ from datetime import date
 
 from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import Outcome
-from hkall_gateway.rules.records import record
-from hkall_gateway.rules.vocabulary import By, ItemKey, Position
+from hkall_gateway.rules.messages.json_records import record
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
 
 # ---- asks
 
@@ -22,7 +22,7 @@ class Deed:
     target of `force`.
     """
 
-    by: By
+    by: Actor
     request: str = ""
     barcode: str = ""
     agency: str = ""
@@ -40,7 +40,7 @@ class Pay:
     The same `transaction_id` of the same device (`by`) for the same patron is taken once. Source: SIP2 2.00, fee paid.
     """
 
-    by: By
+    by: Actor
     card: str
     cents: int
     transaction_id: str = ""
@@ -53,7 +53,7 @@ class Pay:
 class Waive:
     """Waives a charge, or `cents` of it, with the reason."""
 
-    by: By
+    by: Actor
     fine: int
     reason: str
     cents: int | None = None

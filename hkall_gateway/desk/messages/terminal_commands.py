@@ -7,7 +7,7 @@ from datetime import date
 from enum import StrEnum
 
 from hkall_gateway.desk.messages.results import Refused, Renewed
-from hkall_gateway.rules.vocabulary import NOTHING, By, ItemKey, Position, Sensitive
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Position, Sensitive
 
 # ---- asks
 
@@ -16,7 +16,7 @@ from hkall_gateway.rules.vocabulary import NOTHING, By, ItemKey, Position, Sensi
 class BlockCard:
     """Blocks a card. `text` is the terminal's message about it, `retained`: the terminal has kept the card."""
 
-    by: By
+    by: Actor
     card: str
     text: str = ""
     retained: bool = False
@@ -26,7 +26,7 @@ class BlockCard:
 class EnableCard:
     """Lifts a block that a terminal set here; a block of the local library system stays."""
 
-    by: By
+    by: Actor
     card: str
     pin: Sensitive = NOTHING
 
@@ -48,7 +48,7 @@ class Hold:
     may mean: it sends back the texts of the patron record's lists.
     """
 
-    by: By
+    by: Actor
     mode: HoldMode
     card: str
     barcode: str = ""
@@ -64,7 +64,7 @@ class Hold:
 class RenewAll:
     """Renews all loans. `fee_acknowledged`: the caller accepts the fines."""
 
-    by: By
+    by: Actor
     card: str
     pin: Sensitive = NOTHING
     fee_acknowledged: bool = False
@@ -74,7 +74,7 @@ class RenewAll:
 class NoteProperties:
     """Properties of a copy as a terminal reports them."""
 
-    by: By
+    by: Actor
     barcode: str
     text: str
 

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, func, insert, select
 from twisted.python.failure import Failure
 
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
-from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import BATCH_UNITS, Database, Immediate
 from hkall_gateway.store.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS, create_all
@@ -35,7 +35,7 @@ BOOKS_EACH: Final = 8
 QUOTA: Final = 15
 NOW: Final = datetime(2017, 3, 1, 4, tzinfo=UTC)
 DUE: Final = date(2017, 3, 16)
-COUNTER: Final = By("counter-1", "sip2", "11", "bench")
+COUNTER: Final = Actor("counter-1", "sip2", "11", "bench")
 Seconds = Callable[[], float]
 
 
@@ -103,7 +103,7 @@ def _fill(unit: Unit, checkouts: int) -> None:
     cards = sorted({_card(number) for number in range(checkouts)})
     unit.execute(insert(PATRONS), [{"barcode": card, "name": card, "category": "ug"} for card in cards])
     for number in range(checkouts):
-        unit.open(_ready(number), NOW, By("bench", "world"))
+        unit.open(_ready(number), NOW, Actor("bench", "world"))
 
 
 def _ready(number: int) -> Request:

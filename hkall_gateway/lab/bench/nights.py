@@ -23,8 +23,8 @@ from hkall_gateway.lab.bench.plan import Plan
 from hkall_gateway.lab.bench.questions import WORKS
 from hkall_gateway.lab.bench.tasks import Task
 from hkall_gateway.lab.bench.world import World, furnish
-from hkall_gateway.rules.calendar import civil
-from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.dates.calendar import civil
+from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.rounds import ROUND
 from hkall_gateway.store.tables import JOBS, OUTBOX, REQUESTS
@@ -68,7 +68,9 @@ def _lend_until_yesterday(engine: Engine, world: World) -> None:
 
 
 def _each_has_its_letter(engine: Engine, due: int) -> None:
-    told = select(func.count(), func.count(OUTBOX.c.request.distinct())).where(OUTBOX.c.send == Send.LETTER_OVERDUE.value)
+    told = select(func.count(), func.count(OUTBOX.c.request.distinct())).where(
+        OUTBOX.c.send == Notification.LETTER_OVERDUE.value
+    )
     with engine.connect() as connection:
         letters, requests = connection.execute(told).one()
     assert letters == requests == due, f"{due} loans fell due, but there are {letters} letters about {requests}"

@@ -14,7 +14,7 @@ from hkall_gateway.lab.setup import DISCOVERY, LOCATION, PASSWORD
 from hkall_gateway.lab.shorthand import written
 from hkall_gateway.ncip import codec
 from hkall_gateway.ncip.dialects import DIALECTS
-from hkall_gateway.rules.calendar import HONG_KONG
+from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.sip2.codec import checksum
 
 US: Final = "HKU"

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from hkall_gateway.lab.setup import DISCOVERY
-from hkall_gateway.rules.lifecycle import Event, Send
+from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.tables import JOURNAL, OUTBOX, REQUESTS
@@ -22,13 +22,13 @@ TALLIES: Final = {
         "loans":   select(func.count()).select_from(REQUESTS).where(REQUESTS.c.position == Position.ON_LOAN),
         "journal": select(func.count(JOURNAL.c.request.distinct())).where(*_LENT),
         "lines":   select(func.count()).select_from(JOURNAL).where(*_LENT),
-        "outbox":  select(func.count()).select_from(OUTBOX).where(OUTBOX.c.send == Send.TELL_LENDER_ON_LOAN.value),
+        "outbox":  select(func.count()).select_from(OUTBOX).where(OUTBOX.c.send == Notification.TELL_LENDER_ON_LOAN.value),
     },
     "request_item": {
         "requests": select(func.count()).select_from(REQUESTS).where(REQUESTS.c.placed_by == DISCOVERY),
         "journal":  select(func.count(JOURNAL.c.request.distinct())).where(*_ASKED),
         "lines":    select(func.count()).select_from(JOURNAL).where(*_ASKED),
-        "outbox":   select(func.count()).select_from(OUTBOX).where(OUTBOX.c.send == Send.ASK_LENDER.value),
+        "outbox":   select(func.count()).select_from(OUTBOX).where(OUTBOX.c.send == Notification.ASK_LENDER.value),
     },
 }
 """Counts that must be equal after a work that writes; they leave out the bulk history, which came through no protocol.

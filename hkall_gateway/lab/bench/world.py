@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, Table, insert
 
 from hkall_gateway.lab.bench.plan import COPIES_EACH, Size
-from hkall_gateway.rules.vocabulary import By, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.store import schema
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.tables import HOLDINGS, PATRONS
@@ -104,4 +104,4 @@ def _fill(store: Immediate, table: Table, rows: Iterator[dict[str, Any]]) -> Non
 
 def _shelve(unit: Unit, world: World, numbers: range) -> None:
     for number in numbers:
-        unit.open(world.ready(number), world.now, By("bench", "world"))
+        unit.open(world.ready(number), world.now, Actor("bench", "world"))

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.exc import DatabaseError
 
-from hkall_gateway.rules.vocabulary import By
+from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store import revisions
 from hkall_gateway.store.changed_fields import BLANK
 from hkall_gateway.store.privacy import erased, forgetting, persons
@@ -88,7 +88,7 @@ def counts(unit: Overview) -> Counts:
     return {t.name: int(unit.execute(select(func.count()).select_from(t)).scalar_one()) for t in METADATA.sorted_tables}
 
 
-def brought_back(unit: Unit, rows: Counts, marks: Marks, now: datetime, by: By) -> Restored:
+def brought_back(unit: Unit, rows: Counts, marks: Marks, now: datetime, by: Actor) -> Restored:
     """Finish a restore: check the number of rows, and repeat the erasures that the backup did not know.
 
     Raises NotRestored, erased.OtherKey.
@@ -105,7 +105,7 @@ def brought_back(unit: Unit, rows: Counts, marks: Marks, now: datetime, by: By) 
     return Restored(when, sum(rows.values()), again)
 
 
-def _again(unit: Unit, newer: Sequence[Mark], key: bytes, now: datetime, by: By) -> Iterator[Done]:
+def _again(unit: Unit, newer: Sequence[Mark], key: bytes, now: datetime, by: Actor) -> Iterator[Done]:
     """Erase every patron with one of these marks; a patron with several cards once."""
     gone: set[str] = set()
     for card, _mark in list(erased.matching(persons.cards(unit) if newer else (), newer, key)):

@@ -17,7 +17,7 @@ from typing import Any, Final
 from sqlalchemy import ARRAY, ColumnElement, Connection, Text, TextClause, and_, any_, bindparam, func, or_, select
 from sqlalchemy.types import BigInteger
 
-from hkall_gateway.rules.fixed import fixed
+from hkall_gateway.rules.fast_records import fixed
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import CANDIDATES, IS_OPEN, REQUESTS
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sqlalchemy import Table, delete, select, update
 
-from hkall_gateway.rules.vocabulary import By, Request
+from hkall_gateway.rules.vocabulary import Actor, Request
 from hkall_gateway.store import quarantine
 from hkall_gateway.store.changed_fields import BLANK
 from hkall_gateway.store.engine.locks import Locks
@@ -84,7 +84,9 @@ def find(unit: Unit, who: Person, but: Sequence[Found] = ()) -> list[Found]:
     return [(table.name, row) for table, row in mentioned if (table.name, persons.key_of(table, row)) not in known]
 
 
-def forget(unit: Unit, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: By) -> Done:
+def forget(
+    unit: Unit, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: Actor
+) -> Done:
     """Erase the person from the `found` rows, store the marks, and write a line about it into the journal.
 
     A row that has changed since it was found is judged in its present state. Until the end of the transaction no other gateway
@@ -234,7 +236,7 @@ _WAYS: Final[Mapping[str, Way]] = {
 """The function for the rows of a table; `_scrub` for all other tables."""
 
 
-def _note(unit: Unit, facts: Mapping[str, Any], now: datetime, by: By) -> None:
+def _note(unit: Unit, facts: Mapping[str, Any], now: datetime, by: Actor) -> None:
     """Write the actor and the reason of an erasure into the journal, but not the person."""
     unit.note(BLANK, ERASE, facts, now, by)
 

@@ -11,14 +11,14 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, func, literal_column, or_, select
 
-from hkall_gateway.rules.breaker import Link
+from hkall_gateway.rules.circuit import CircuitState
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.partner_circuit import HOW
 from hkall_gateway.store.tables import EARLIER_UNSETTLED, IS_WAITING, LINKS, OUTBOX
 
 MAIL: Final = "mail"
 """The channel of all patron letters."""
-Room = Callable[[Link, int], int]
+Room = Callable[[CircuitState, int], int]
 """Returns how many more messages may leave by a channel, given the number in delivery."""
 
 _ROWS = OUTBOX.c

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult, Executable, Select, bindparam, func, or_, select, text
 
 from hkall_gateway.rules.lifecycle import FINAL
-from hkall_gateway.rules.records import from_json, record
+from hkall_gateway.rules.messages.json_records import from_json, record
 from hkall_gateway.rules.vocabulary import (
     Borrower,
     Candidate,
@@ -21,7 +21,7 @@ from hkall_gateway.rules.vocabulary import (
     Partner,
     Position,
     Request,
-    RequestLine,
+    RequestEntry,
     Side,
 )
 from hkall_gateway.store import patrons
@@ -157,7 +157,7 @@ class Reading:
         """Return a patron's requests and loans that have not ended, oldest first."""
         return self._prepared(_OPEN_OF, card=card)
 
-    def open_lines(self, card: str) -> tuple[RequestLine, ...]:
+    def open_lines(self, card: str) -> tuple[RequestEntry, ...]:
         """Return the same with the columns of a patron's record only, a quarter of all, for the most frequent query."""
         known = self._known.get(card)
         return tuple(known.lines) if known else patrons.lines(self._connection, card)

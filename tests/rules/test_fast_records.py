@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hkall_gateway.rules.fixed import fixed
+from hkall_gateway.rules.fast_records import fixed
 
 
 @fixed(frozen=True, slots=True)

@@ -8,14 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.breaker import DOWN, LONGEST_REST_S, UP, Link, Patience, circuit, counts, faulted, heard, missed, room
+from hkall_gateway.rules.circuit import (
+    DOWN,
+    LONGEST_REST_S,
+    UP,
+    CircuitState,
+    Patience,
+    circuit,
+    counts,
+    faulted,
+    heard,
+    missed,
+    room,
+)
 
 NOON = datetime(2017, 3, 1, 4, tzinfo=UTC)
 PATIENCE = Patience(failures=3, probe_s=60, give_up_s=600)
 
 
-def after(failures: int, at: datetime = NOON) -> Link:
-    link = Link("CUHK")
+def after(failures: int, at: datetime = NOON) -> CircuitState:
+    link = CircuitState("CUHK")
     for _ in range(failures):
         link = missed(link, PATIENCE, at)
     return link
@@ -53,7 +65,7 @@ def test_it_is_down_since_it_fell_however_often_it_was_tried_since() -> None:
 
 
 def test_a_server_that_names_a_time_rests_for_it_although_the_line_is_up() -> None:
-    link = missed(Link("CUHK"), PATIENCE, NOON, retry_after_s=120)
+    link = missed(CircuitState("CUHK"), PATIENCE, NOON, retry_after_s=120)
     assert (link.state, room(link, 4, 0, seconds(119)), room(link, 4, 0, seconds(120))) == (UP, 0, 4)
 
 
@@ -66,7 +78,7 @@ def test_a_message_pays_for_a_failure_only_while_the_line_is_thought_up_or_is_gi
 
 @given(st.lists(st.booleans(), max_size=30))
 def test_whatever_happened_the_line_is_down_exactly_after_the_third_failure_in_a_row(answers: list[bool]) -> None:
-    link, row = Link("CUHK"), 0
+    link, row = CircuitState("CUHK"), 0
     for answered in answers:
         link = heard(link, NOON) if answered else missed(link, PATIENCE, NOON)
         row = 0 if answered else row + 1
@@ -76,7 +88,7 @@ def test_whatever_happened_the_line_is_down_exactly_after_the_third_failure_in_a
 # ---- a partner that does not take us
 
 
-def refused(times: int) -> Link:
+def refused(times: int) -> CircuitState:
     link = after(2)
     for _ in range(times):
         link = faulted(link, PATIENCE, NOON, "Agency Authentication Failed")
@@ -98,13 +110,13 @@ def test_its_messages_keep_their_attempts_and_the_first_answer_mends_it() -> Non
 
 
 def test_an_answer_ends_every_rest_and_every_fault() -> None:
-    assert heard(refused(3), NOON) == Link("CUHK", heard_at=NOON)
+    assert heard(refused(3), NOON) == CircuitState("CUHK", heard_at=NOON)
 
 
 def test_a_shorter_time_that_a_busy_server_names_later_does_not_end_its_rest() -> None:
-    busy = missed(Link("CUHK"), PATIENCE, NOON, retry_after_s=120)
+    busy = missed(CircuitState("CUHK"), PATIENCE, NOON, retry_after_s=120)
     assert missed(busy, PATIENCE, NOON, retry_after_s=10).rests_until == seconds(120)
-    assert missed(Link("CUHK"), PATIENCE, NOON).rests_until is None
+    assert missed(CircuitState("CUHK"), PATIENCE, NOON).rests_until is None
 
 
 def test_a_line_that_is_down_goes_on_counting_its_failures() -> None:
@@ -112,5 +124,5 @@ def test_a_line_that_is_down_goes_on_counting_its_failures() -> None:
 
 
 def test_a_line_that_is_up_or_whose_fall_has_no_time_spares_no_message() -> None:
-    assert counts(Link("CUHK", down_since=NOON), PATIENCE, NOON)
-    assert counts(Link("CUHK", state=DOWN), PATIENCE, NOON)
+    assert counts(CircuitState("CUHK", down_since=NOON), PATIENCE, NOON)
+    assert counts(CircuitState("CUHK", state=DOWN), PATIENCE, NOON)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.records import from_json, record, to_json
-from hkall_gateway.rules.vocabulary import RULES, Borrower, Grant, ItemKey, Refusal, Sensitive, Why
+from hkall_gateway.rules.messages.json_records import from_json, record, to_json
+from hkall_gateway.rules.vocabulary import RULES, Borrower, Grant, ItemKey, Reason, Refusal, Sensitive
 
 
 @record
@@ -136,11 +136,11 @@ def test_an_empty_secret_reads_as_absent() -> None:
 
 
 def test_a_refusal_names_its_rule() -> None:
-    assert Refusal(Why.RENEWAL_TOO_SOON).rule == "R29"
+    assert Refusal(Reason.RENEWAL_TOO_SOON).rule == "R29"
 
 
 def test_a_reason_that_is_no_rule_has_no_number() -> None:
-    assert Refusal(Why.TRY_AGAIN).rule == ""
+    assert Refusal(Reason.TRY_AGAIN).rule == ""
 
 
 def test_every_rule_number_is_one_of_the_published_ones() -> None:

@@ -13,17 +13,17 @@ from functools import cache
 from operator import attrgetter
 from typing import Final
 
-from hkall_gateway.rules.lifecycle import Send
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.settings import Notices
-from hkall_gateway.rules.tidings import Letter
 from hkall_gateway.rules.vocabulary import Position, Request
 
 P = Position
-S = Send
+S = Notification
 
 Occasion = Callable[[Request, Request], object]
 """(the request after the event, before it) -> the date or number that one letter is written for; None = one for the request."""
-Stands = Callable[[Letter, Request, Collection[str]], bool]
+Stands = Callable[[PatronNotice, Request, Collection[str]], bool]
 """(the letter, the request as it is now, the kinds of letters sent about it) -> whether the letter is still true."""
 
 
@@ -38,7 +38,7 @@ class LetterKind:
     before the event.
     """
 
-    send: Send
+    send: Notification
     when: str
     notice: str
     once_for: Occasion
@@ -78,27 +78,27 @@ def _for_the_cancelled_recall(after: Request, _before: Request) -> object:
 # ---- conditions
 
 
-def _waits_here(_letter: Letter, request: Request, _left: Collection[str]) -> bool:
+def _waits_here(_letter: PatronNotice, request: Request, _left: Collection[str]) -> bool:
     return request.position is P.RECEIVED
 
 
-def _not_collected(_letter: Letter, request: Request, _left: Collection[str]) -> bool:
+def _not_collected(_letter: PatronNotice, request: Request, _left: Collection[str]) -> bool:
     return request.expired_pickup and not request.used
 
 
-def _next_is_asked(_letter: Letter, request: Request, _left: Collection[str]) -> bool:
+def _next_is_asked(_letter: PatronNotice, request: Request, _left: Collection[str]) -> bool:
     return request.position is P.REQUESTED
 
 
-def _is_unfilled(_letter: Letter, request: Request, _left: Collection[str]) -> bool:
+def _is_unfilled(_letter: PatronNotice, request: Request, _left: Collection[str]) -> bool:
     return request.position is P.UNFILLED
 
 
-def _same_due(letter: Letter, request: Request, _left: Collection[str]) -> bool:
+def _same_due(letter: PatronNotice, request: Request, _left: Collection[str]) -> bool:
     return request.position is P.ON_LOAN and request.due == letter.due
 
 
-def _recalled(letter: Letter, request: Request, _left: Collection[str]) -> bool:
+def _recalled(letter: PatronNotice, request: Request, _left: Collection[str]) -> bool:
     """Return whether a recall letter holds.
 
     A second recall with an earlier date has its own letter; one with a later date has none, and this letter states the later
@@ -108,12 +108,12 @@ def _recalled(letter: Letter, request: Request, _left: Collection[str]) -> bool:
     return request.position is P.ON_LOAN and request.recalled_on is not None and known
 
 
-def _overdue(letter: Letter, request: Request, left: Collection[str]) -> bool:
+def _overdue(letter: PatronNotice, request: Request, left: Collection[str]) -> bool:
     """Return whether an overdue letter holds: the book was not renewed, lost, or claimed to be returned."""
     return _same_due(letter, request, left) and request.claimed_on is None and request.lost_on is None
 
 
-def _recall_cancelled(_letter: Letter, request: Request, left: Collection[str]) -> bool:
+def _recall_cancelled(_letter: PatronNotice, request: Request, left: Collection[str]) -> bool:
     """Return whether a letter about a cancelled recall holds: only if the patron received the recall letter."""
     return request.position is P.ON_LOAN and request.recalled_on is None and S.LETTER_RECALLED.value in left
 
@@ -139,39 +139,39 @@ _ROWS: Final = (
 )
 # fmt: on
 
-LETTERS: Final[Mapping[Send, LetterKind]] = {row.send: row for row in _ROWS}
+LETTERS: Final[Mapping[Notification, LetterKind]] = {row.send: row for row in _ROWS}
 
 
 # ---- functions over the rows
 
 
 @cache
-def silent(notices: Notices) -> frozenset[Send]:
+def silent(notices: Notices) -> frozenset[Notification]:
     """Return the letters that a policy does not send."""
     return frozenset(row.send for row in _ROWS if not getattr(notices, row.notice))
 
 
-def rests(send: Send, about: Request) -> bool:
+def rests(send: Notification, about: Request) -> bool:
     """Return whether a letter is not written because the book lies in the book drop. Source: HKALL rules R17, R39."""
     return about.dropped_on is not None and LETTERS[send].asks_back
 
 
-def reason_stands(letter: Letter, request: Request, left: Collection[str]) -> bool:
+def reason_stands(letter: PatronNotice, request: Request, left: Collection[str]) -> bool:
     """Return whether a letter is still true and may be sent. `left` are the kinds of letters sent about the request."""
-    send = Send(letter.send)
+    send = Notification(letter.send)
     return not rests(send, request) and LETTERS[send].true_while(letter, request, left)
 
 
-def occasion(send: Send, about: Request, before: Request) -> str:
+def occasion(send: Notification, about: Request, before: Request) -> str:
     """Return the value that a letter is written for, as the register stores it, so that one event never sends two."""
     value = LETTERS[send].once_for(about, before)
     return "" if value is None else str(value)
 
 
-def letter(send: Send, about: Request, before: Request, now: datetime, notice: int) -> Letter:
+def letter(send: Notification, about: Request, before: Request, now: datetime, notice: int) -> PatronNotice:
     """Return the letter that a step sends to the patron. `notice` is its row in the register of letters."""
     lender = before if LETTERS[send].of_the_former_lender else about
-    return Letter(
+    return PatronNotice(
         send=send.value,
         request=about.id,
         patron=about.patron,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.rules.availability import circulation_status, folded
+from hkall_gateway.rules.vendor_words.availability import circulation_status, folded
 
 NOT_ON_SHELF: Final = "not_on_shelf"
 CHECKED_OUT_LOCALLY: Final = "checked_out_locally"
@@ -38,7 +38,7 @@ MOST_LETTERS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DeclineWord:
     """One reason of another system, as it spells it, and the page's reason that it means.
 
     "" is none of the three: the details may name one. PATRON_OR_REQUEST is none of them either, and no details are searched.
@@ -124,7 +124,7 @@ _COPY: Final = re.compile(r"\b(?:item|copy|copies|book|volume|title|shelf|shelve
 _ASKED: Final = re.compile(rf"\b(?:{_PERSON}|requests?\b|holds?\b|element|field|data\b|value)")
 _PLACE: Final = re.compile(r"\b(?:agency|library|location|branch|pickup)\b")
 
-ROWS: Final = tuple(Row(system, said, reason) for system, reason, all_said in _ROWS for said in all_said)
+ROWS: Final = tuple(DeclineWord(system, said, reason) for system, reason, all_said in _ROWS for said in all_said)
 _REASONS: Final[Mapping[str, str]] = MappingProxyType({folded(row.said): row.reason for row in ROWS})
 
 

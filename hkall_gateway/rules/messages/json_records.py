@@ -1,6 +1,6 @@
 """Converts frozen records to JSON and back, for the outbox and the inbox.
 
-A dataclass becomes an object with its class name under "_"; dates, instants, enums and item keys keep their type the same way.
+A dataclass becomes an object with its name under "_"; dates, instants, enums and item keys keep their type the same way.
 Only registered classes are read, so that a row in the database can never name arbitrary code.
 """
 
@@ -19,12 +19,22 @@ from hkall_gateway.rules.vocabulary import ItemKey, Sensitive
 T = TypeVar("T")
 
 _KNOWN: dict[str, Callable[..., Any]] = {"date": date.fromisoformat, "instant": datetime.fromisoformat, "item": ItemKey}
+_NAMES: dict[type, str] = {}
 
 
 def record(cls: type[T]) -> type[T]:
     """Register a dataclass or a StrEnum for `to_json` and `from_json`; used as a decorator."""
-    _KNOWN[cls.__name__] = cls
-    return cls
+    return record_as(cls.__name__)(cls)
+
+
+def record_as(name: str) -> Callable[[type[T]], type[T]]:
+    """Register a class under the name by which stored rows know it, where that differs from the name of the class."""
+
+    def register(cls: type[T]) -> type[T]:
+        _KNOWN[name], _NAMES[cls] = cls, name
+        return cls
+
+    return register
 
 
 def to_json(value: object) -> str:
@@ -86,7 +96,7 @@ def _writer(kind: type) -> Write:
     if dataclasses.is_dataclass(kind):
         return _of_record(kind)
     if issubclass(kind, StrEnum):
-        return {member: _tagged(kind.__name__, _text(member.value)) for member in kind}.__getitem__
+        return {member: _tagged(_NAMES[kind], _text(member.value)) for member in kind}.__getitem__
     found = next((write for row, write in _WAYS if issubclass(kind, row)), None)
     if found is None:
         raise TypeError(f"{kind.__name__} is not a record")
@@ -98,7 +108,7 @@ def _of_record(kind: type) -> Write:
 
     A field with its default value is left out, so that a gateway of an older release can read records that use no new field.
     """
-    head, keys = f'{{"_":"{kind.__name__}"', [(f',"{name}":', name, default) for name, default in _fields(kind)]
+    head, keys = f'{{"_":"{_NAMES[kind]}"', [(f',"{name}":', name, default) for name, default in _fields(kind)]
 
     def write(value: object) -> str:
         said = [(key, getattr(value, name), default) for key, name, default in keys]

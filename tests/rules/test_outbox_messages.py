@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.tidings import Telling, telling
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, partner_message
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Side
 
 NOW = datetime(2017, 3, 10, 2, tzinfo=UTC)
@@ -41,7 +41,7 @@ ABOUT = Request(
     reason="not_on_shelf",
 )
 CHOSEN = Candidate("R1", 1, "LU", "L1", local_bib_id="lu-9")
-TOLD = Telling(
+TOLD = PartnerMessage(
     send="tell_lender_renewed",
     request="R1",
     partner="CUHK",
@@ -62,18 +62,18 @@ TOLD = Telling(
 
 
 def test_a_partner_is_told_every_fact_of_the_request() -> None:
-    assert telling(Send.TELL_LENDER_RENEWED, ABOUT, NOW) == TOLD
+    assert partner_message(Notification.TELL_LENDER_RENEWED, ABOUT, NOW) == TOLD
 
 
 def test_a_lender_that_is_asked_for_a_later_date_is_told_that_date() -> None:
-    assert telling(Send.ASK_LENDER_TO_RENEW, ABOUT, NOW).due == march(31)
+    assert partner_message(Notification.ASK_LENDER_TO_RENEW, ABOUT, NOW).due == march(31)
 
 
 def test_a_request_without_a_due_date_tells_the_lender_s() -> None:
-    assert telling(Send.TELL_LENDER_RENEWED, replace(ABOUT, due=None), NOW).due == march(20)
+    assert partner_message(Notification.TELL_LENDER_RENEWED, replace(ABOUT, due=None), NOW).due == march(20)
 
 
 def test_a_lender_is_asked_for_the_copy_that_was_chosen_under_its_own_number() -> None:
-    asked = telling(Send.ASK_LENDER, replace(ABOUT, item_barcode=""), NOW, CHOSEN)
+    asked = partner_message(Notification.ASK_LENDER, replace(ABOUT, item_barcode=""), NOW, CHOSEN)
     assert (asked.item, asked.local_bib_id) == (ItemKey("LU", "L1"), "lu-9")
-    assert telling(Send.ASK_LENDER, ABOUT, NOW, CHOSEN).item == ItemKey("CUHK", "C1")
+    assert partner_message(Notification.ASK_LENDER, ABOUT, NOW, CHOSEN).item == ItemKey("CUHK", "C1")

@@ -29,7 +29,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class CircuitState:
     """The channel to one partner. `failures` in a row since `heard_at`; no message leaves before `rests_until`.
 
     `fault`: the partner's statement about our agency, version or service while it rejects us; "" for none.
@@ -44,12 +44,12 @@ class Link:
     fault: str = ""
 
 
-def heard(link: Link, now: datetime) -> Link:
+def heard(link: CircuitState, now: datetime) -> CircuitState:
     """Return the channel after an answer of the partner."""
     return replace(link, state=UP, failures=0, down_since=None, heard_at=now, rests_until=None, fault="")
 
 
-def missed(link: Link, patience: Patience, now: datetime, retry_after_s: int = 0) -> Link:
+def missed(link: CircuitState, patience: Patience, now: datetime, retry_after_s: int = 0) -> CircuitState:
     """Return the channel after a message without an answer, or with the answer "busy": for `retry_after_s` seconds if given."""
     failures = link.failures + 1
     wait_s = retry_after_s
@@ -60,7 +60,7 @@ def missed(link: Link, patience: Patience, now: datetime, retry_after_s: int = 0
     return replace(link, state=DOWN, failures=failures, down_since=since, rests_until=_later(None, now, wait_s))
 
 
-def faulted(link: Link, patience: Patience, now: datetime, fault: str) -> Link:
+def faulted(link: CircuitState, patience: Patience, now: datetime, fault: str) -> CircuitState:
     """Return the channel after the partner rejected us: down at once, tried after `probe_s`, twice that, and so on."""
     failures = link.failures + 1 if link.fault else 1
     wait_s = min(patience.probe_s * 2 ** (failures - 1), max(LONGEST_REST_S, patience.probe_s))
@@ -68,7 +68,7 @@ def faulted(link: Link, patience: Patience, now: datetime, fault: str) -> Link:
     return replace(link, state=DOWN, failures=failures, fault=fault, **rests)  # type: ignore[arg-type]  # instants, both
 
 
-def room(link: Link, in_flight: int, under_way: int, now: datetime) -> int:
+def room(link: CircuitState, in_flight: int, under_way: int, now: datetime) -> int:
     """Return how many more messages may leave now, given that `under_way` were sent and are not answered."""
     if link.rests_until is not None and link.rests_until > now:
         return 0
@@ -76,14 +76,14 @@ def room(link: Link, in_flight: int, under_way: int, now: datetime) -> int:
     return max(limit - under_way, 0)
 
 
-def circuit(link: Link, now: datetime) -> str:
+def circuit(link: CircuitState, now: datetime) -> str:
     """Return the breaker's state in the standard terms: closed (messages pass), open (none does), half-open (one may try)."""
     if link.state != DOWN:
         return "closed"
     return "open" if link.rests_until is not None and link.rests_until > now else "half-open"
 
 
-def counts(link: Link, patience: Patience, now: datetime) -> bool:
+def counts(link: CircuitState, patience: Patience, now: datetime) -> bool:
     """Return whether a failed try counts as an attempt of its message: not while the channel is at fault."""
     if link.state != DOWN or link.down_since is None:
         return True

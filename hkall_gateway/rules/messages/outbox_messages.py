@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from hkall_gateway.rules.fixed import fixed
-from hkall_gateway.rules.lifecycle import Send
-from hkall_gateway.rules.records import record
+from hkall_gateway.rules.fast_records import fixed
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.json_records import record_as
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Request
 
 
-@record
+@record_as("Telling")
 @fixed(frozen=True, slots=True)
-class Telling:
+class PartnerMessage:
     """A message to a partner about a request, with the facts at the time of the event. Dates are civil dates.
 
     `their_number` is the lender's own number of the request, as AGENCY:VALUE; it, `author` and `call_number` are looked up when
@@ -41,9 +41,9 @@ class Telling:
     call_number: str = ""
 
 
-@record
+@record_as("Letter")
 @fixed(frozen=True, slots=True)
-class Letter:
+class PatronNotice:
     """A letter to a patron. Name and address are looked up when it is sent, never kept in the outbox.
 
     `lender` is the library that it names: the one that declined, in a letter about that; else the one asked now.
@@ -63,21 +63,21 @@ class Letter:
     lender: str = ""
 
 
-def is_letter(send: Send) -> bool:
+def is_letter(send: Notification) -> bool:
     """Return whether it goes to a patron by mail; all others go to a partner."""
     return send.name.startswith("LETTER_")
 
 
-ABOUT_THE_CHOSEN = frozenset({Send.ASK_LENDER, Send.CANCEL_AT_LENDER})
+ABOUT_THE_CHOSEN = frozenset({Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER})
 """Messages about the copy that a lender is asked for; all others are about a copy that the request has."""
-DESCRIBED = frozenset({Send.ASK_LENDER, Send.TELL_BORROWER_SHIPPED})
+DESCRIBED = frozenset({Notification.ASK_LENDER, Notification.TELL_BORROWER_SHIPPED})
 """Messages with the title, the author and the call number of the copy."""
 
 
-def telling(send: Send, about: Request, now: datetime, chosen: Candidate | None = None) -> Telling:
+def partner_message(send: Notification, about: Request, now: datetime, chosen: Candidate | None = None) -> PartnerMessage:
     """Return the message to the partner about a request in its present state; `chosen` is the copy to ask a lender for."""
     asked_for = ItemKey(chosen.agency, chosen.barcode) if chosen else None
-    return Telling(
+    return PartnerMessage(
         send=send.value,
         request=about.id,
         partner=about.partner,
@@ -90,7 +90,7 @@ def telling(send: Send, about: Request, now: datetime, chosen: Candidate | None 
         title=about.title,
         volume=about.volume,
         pickup_location=about.pickup_location,
-        due=about.due_asked if send is Send.ASK_LENDER_TO_RENEW else about.due or about.lender_due,
+        due=about.due_asked if send is Notification.ASK_LENDER_TO_RENEW else about.due or about.lender_due,
         renewals=about.renewals,
         reason=about.reason,
         patron=about.patron,

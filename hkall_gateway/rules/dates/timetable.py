@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from hkall_gateway.rules import calendar
+from hkall_gateway.rules.dates import calendar
 
 LOOK_S: Final = 60
 """How often a gateway looks what is due, in seconds."""

@@ -11,8 +11,8 @@ from enum import StrEnum, auto
 from hashlib import blake2b
 from typing import Final
 
-from hkall_gateway.rules.fixed import fixed
-from hkall_gateway.rules.records import record
+from hkall_gateway.rules.fast_records import fixed
+from hkall_gateway.rules.messages.json_records import record
 
 LINE: Final = "local-system"
 """The outbox channel to the library's own system; no agency may have this name."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from hkall_gateway.rules.calendar import civil
+from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.settings import Policy, Scope, Window
-from hkall_gateway.rules.vocabulary import Refusal, Why
+from hkall_gateway.rules.vocabulary import Reason, Refusal
 
 
 def suspended(scope: Scope, policy: Policy, now: datetime, partner: str = "") -> Refusal | None:
@@ -35,7 +35,7 @@ def window(scope: Scope, policy: Policy, day: date, partners: tuple[str, ...]) -
 
 def over(last: date | None, now: datetime) -> Refusal | None:
     """Return a refusal if the last day on which a book is wanted is in the past; None if not, or if no day is named."""
-    return Refusal(Why.WRONG_DATE, {"on": last}) if last and last < civil(now) else None
+    return Refusal(Reason.WRONG_DATE, {"on": last}) if last and last < civil(now) else None
 
 
 def _covers(window: Window, day: date) -> bool:
@@ -43,7 +43,7 @@ def _covers(window: Window, day: date) -> bool:
 
 
 def _no(window: Window) -> Refusal:
-    why = Why.LENDING_SUSPENDED if window.scope == "lend_request" else Why.SERVICE_SUSPENDED
+    why = Reason.LENDING_SUSPENDED if window.scope == "lend_request" else Reason.SERVICE_SUSPENDED
     message = window.message or "please ask at the counter"
     zh = window.message_zh or window.message or "請向櫃檯查詢"
     return Refusal(why, {"start": window.start, "end": window.end, "message": message, "message_zh": zh})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from hkall_gateway.rules.calendar import ALWAYS_OPEN, Closures, after, civil, roll
+from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN, Closures, after, civil, roll
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 

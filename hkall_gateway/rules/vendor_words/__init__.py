@@ -1,0 +1,1 @@
+"""Tables that map the words of other systems to our own."""
