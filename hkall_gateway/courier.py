@@ -18,9 +18,9 @@ import structlog
 from tenacity import RetryCallState, Retrying, wait_exponential
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from hkall_gateway.desk.deliveries import PATIENCE, TOLD
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
+from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
+from hkall_gateway.desk.partners.deliveries import PATIENCE, TOLD
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.edge.context import about
 from hkall_gateway.rules import circuit
@@ -40,7 +40,7 @@ APART_S = 0.05
 """Seconds between two polls after nudges, so that rows of many commits are claimed together."""
 
 
-Carrier = Callable[[OutboxRow], Awaitable[Answer]]
+Carrier = Callable[[OutboxRow], Awaitable[DeliveryResult]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ class Courier:
             await self._settle(row, answer, retry_at)
             _log(row, answer, retry_at)
 
-    async def _settle(self, row: OutboxRow, answer: Answer, retry_at: datetime | None) -> None:
+    async def _settle(self, row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
         """Records the result.
 
         While the database is unreachable the result stays in memory: the row is ours until its lease ends.
@@ -229,14 +229,14 @@ class Courier:
             self._clock.callLater(1, partial(moment.callback, None))
             await moment
 
-    async def _carry(self, row: OutboxRow) -> Answer:
+    async def _carry(self, row: OutboxRow) -> DeliveryResult:
         try:
             return await self._carriers[row.kind](row)
         except Unavailable as away:
-            return Answer("unreachable", detail=f"the database: {away}", untold=True)
+            return DeliveryResult("unreachable", detail=f"the database: {away}", untold=True)
         except Exception:  # a bug in a carrier must not lose the row: it is tried again, and logged
             LOG.exception("courier.carrier_failed", kind=row.kind, send=row.send.value)
-            return Answer("unknown", detail="a bug; see the log")
+            return DeliveryResult("unknown", detail="a bug; see the log")
 
 
 def _give_back(unit: Unit, rows: Sequence[int]) -> None:
@@ -252,7 +252,7 @@ def _try(unit: Unit, line: str, now: datetime, until: datetime) -> bool:
     return unit.links.take_trial(line, now, until)
 
 
-def _log(row: OutboxRow, answer: Answer, retry_at: datetime | None) -> None:
+def _log(row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
     facts = {"kind": row.kind, "send": row.send.value, "attempt": row.attempts, "outcome": answer.kind}
     if answer.kind == NOT_NEEDED:
         LOG.info("courier.not_needed", **facts, why=answer.detail)

@@ -67,7 +67,7 @@ from hkall_gateway.sip2.server import Terminals
 from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Database
 from hkall_gateway.store.instances import Instance
-from hkall_gateway.store.journal_entry import Move
+from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.unit import Unit
 
 LOG = structlog.get_logger()
@@ -120,7 +120,7 @@ class Daemon:
         self, config: Gateway, reactor: Any, clock: Callable[[], datetime] = now, environ: Mapping[str, str] = os.environ
     ) -> None:
         self._reactor, self._clock, self._environ = reactor, clock, environ
-        self.config, self.house = config, house_of(config)
+        self.config, self.library = config, house_of(config)
         self.metrics = Metrics()
         self._hashing, self._hashing_logins = (ThreadPool(0, HASHING_THREADS, name) for name in ("hashing", "logins"))
         self._means = Means(reactor, clock, environ, self.metrics, lambda: self.config)
@@ -133,9 +133,9 @@ class Daemon:
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, random.random, watch)
         self._engine = engine
         ils = self._local.connector(self.store, self._wrong_pins())
-        self.desk = Desk(self.store, ils, lambda: self.house, clock, self._local.terms)
+        self.desk = Desk(self.store, ils, lambda: self.library, clock, self._local.terms)
         self.courier = self._make_courier()
-        self.rounds = Rounds(self.store, lambda: self.house, clock, reactor, instance())
+        self.rounds = Rounds(self.store, lambda: self.library, clock, reactor, instance())
         me = Instance(instance(), os.uname().nodename, os.getpid(), __version__, clock(), clock())
         self.presence = Presence(self.store, me, reactor, clock, runs, self.metrics, bool(environ.get("HKALL_TRUST_CLOCK")))
         self._sip2_door, ncip_door = self._doors()
@@ -156,7 +156,7 @@ class Daemon:
         return WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds)
 
     def _unit(self, connection: Connection) -> Unit:
-        return Unit(connection, new_request_id, self.house.silent, self._moved)
+        return Unit(connection, new_request_id, self.library.silent, self._moved)
 
     async def _verify_pin(self, card: str, stored: Sensitive, pin: Sensitive) -> bool:
         return await self.secrets.verify(f"patron {card}", stored.reveal(), pin.reveal())
@@ -164,14 +164,14 @@ class Daemon:
     def _make_courier(self) -> Courier:
         c = self.config.courier
         schedule = Schedule(c.attempts, c.first_wait_s, c.longest_wait_s, random.random)
-        kinds = carriers.carriers(self._means, self.store, lambda: self.house, self._local.carrier())
+        kinds = carriers.carriers(self._means, self.store, lambda: self.library, self._local.carrier())
         patience = Patience(c.breaker_failures, c.probe_s, c.give_up_s)
         here = (self._reactor, self._clock, instance())
         return Courier(self.store, self.desk, kinds, schedule, *here, partial(carriers.terms, self._means), patience)
 
     def _doors(self) -> tuple[sip2.Door, ncip.Door]:
         library = self.config.library
-        terminals = rows.terminals(self.config, self.house.policy)
+        terminals = rows.terminals(self.config, self.library.policy)
         sip2_door = sip2.Door(
             self.desk,
             terminals,
@@ -241,7 +241,7 @@ class Daemon:
         """Returns the operators' site; all of its clients count as unauthenticated."""
         most = self.config.ops.max_connections
         bounds = Bounds(ConnectionLimit(most, most, most), BodyBudget(0), self._refusals("ops"), OPS_BODY, OPS_IDLE_S)
-        gauges = Gauges(self.house.agency, self._clock)
+        gauges = Gauges(self.library.agency, self._clock)
         return ops_site(
             self.store, self.metrics.registry, gauges, lambda: bool(self._ports), bounds, self._reactor, self._can_write
         )
@@ -324,11 +324,11 @@ class Daemon:
         self._renew_certificates()
         try:
             config = gateway.load(path, self._environ)
-            house = house_of(config)
+            library = house_of(config)
         except ConfigErrors as error:
             LOG.error("config.not_changed", errors=[f"{where}: {what}" for where, what in error.errors])
             return
-        self.config, self.house = config, house
+        self.config, self.library = config, library
         self._sip2_door, self._partners.door = self._doors()
         self._lines.door = self._partners.door
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
@@ -356,11 +356,11 @@ class Daemon:
 
     # ---- listeners to every committed unit of work
 
-    def _moved(self, moves: Sequence[Move]) -> None:
+    def _moved(self, moves: Sequence[JournalEntry]) -> None:
         self.courier.nudge()
         self._soon(partial(copy_context().run, self._note, moves))
 
-    def _note(self, moves: Sequence[Move]) -> None:
+    def _note(self, moves: Sequence[JournalEntry]) -> None:
         for move in moves:
             logs.moved(move)
         counting.count(self.metrics, moves)

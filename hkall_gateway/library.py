@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from hkall_gateway.config import policy
 from hkall_gateway.config.gateway import Gateway
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.store.unit import Unit
 
 
@@ -18,12 +18,12 @@ def new_request_id() -> str:
     return "R-" + "".join(secrets.choice("23456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(12))
 
 
-def house_of(config: Gateway) -> House:
+def house_of(config: Gateway) -> Library:
     """Return who we are, with the published rules and the site's own on top. Raises ConfigErrors."""
     library = config.library
-    return House(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
+    return Library(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
 
 
-def make_unit(house: House) -> Callable[[Connection], Unit]:
+def make_unit(library: Library) -> Callable[[Connection], Unit]:
     """Return a factory of units that make real request numbers and send only the letters that the policy sends."""
-    return lambda connection: Unit(connection, new_request_id, house.silent)
+    return lambda connection: Unit(connection, new_request_id, library.silent)

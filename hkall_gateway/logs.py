@@ -22,7 +22,7 @@ from hkall_gateway.edge.context import told
 from hkall_gateway.ncip.elements import ELEMENTS
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.fields import TAGS
-from hkall_gateway.store.journal_entry import Move
+from hkall_gateway.store.journal_entry import JournalEntry
 
 LOG = structlog.get_logger()
 
@@ -279,7 +279,7 @@ def _as_line(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
         return _ENCODER.encode(event).encode("utf-8", "backslashreplace")
 
 
-def moved(move: Move) -> None:
+def moved(move: JournalEntry) -> None:
     """Logs one line for a committed step of a request, or for a refusal with the rule behind it."""
     LOG.info(
         "decision.refused" if move.event == "REFUSED" else "transition",

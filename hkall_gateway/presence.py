@@ -16,7 +16,7 @@ from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.store import instances
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.instances import STATES, Instance
 from hkall_gateway.store.unit import Unit
 
@@ -63,7 +63,7 @@ class Presence:
     async def start(self) -> None:
         """Enter the table, then keep saying so. Raises NameTaken and ClockBehind."""
         await self._compare_clocks()
-        alone = Locks(document=("gateway", self._me.name))  # two that start at once do not both find the name free
+        alone = LockSet(document=("gateway", self._me.name))  # two that start at once do not both find the name free
         other = await self._store.run(_enter, self._me, self._now(), self._runs, locks=alone)
         if other is not None:
             raise NameTaken(

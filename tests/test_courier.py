@@ -15,10 +15,10 @@ from twisted.internet.task import Clock
 
 from hkall_gateway.config.policy import load
 from hkall_gateway.courier import APART_S, LEASE_S, Courier, Schedule, Terms
-from hkall_gateway.desk.common.house import House
-from hkall_gateway.desk.deliveries import PATIENCE, delivered
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
+from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
+from hkall_gateway.desk.partners.deliveries import PATIENCE, delivered
 from hkall_gateway.rules.circuit import Patience, circuit
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -36,19 +36,24 @@ class Post:
     """A courier on a fake clock, with a carrier that answers what it is told to."""
 
     def __init__(
-        self, *answers: Answer, attempts: int = 3, in_flight: int = 4, terms: Terms | None = None, patience: Patience = PATIENCE
+        self,
+        *answers: DeliveryResult,
+        attempts: int = 3,
+        in_flight: int = 4,
+        terms: Terms | None = None,
+        patience: Patience = PATIENCE,
     ) -> None:
         engine = databases.empty()
         self.store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
         self.clock = Clock()
         self.store.now(Unit.write_partners, [Partner(agency, agency) for agency in ("CUHK", "LU")])
-        house = House("HKU", "HKU", load(None), ("HKU-MAIN-LENDING",))
+        library = Library("HKU", "HKU", load(None), ("HKU-MAIN-LENDING",))
         ils: Any = None  # a delivery asks nothing of the local system
-        self.desk = Desk(self.store, ils, lambda: house, self.now)
+        self.desk = Desk(self.store, ils, lambda: library, self.now)
         self.answers = list(answers)
         self.carried: list[str] = []
         self.down: set[str] = set()
-        self.slow: list[Deferred[Answer]] | None = None
+        self.slow: list[Deferred[DeliveryResult]] | None = None
         self._terms, self._attempts, self._patience = terms or Terms(in_flight), attempts, patience
         self.courier = self.beside("test")
 
@@ -61,15 +66,15 @@ class Post:
     def now(self) -> datetime:
         return NOON + timedelta(seconds=self.clock.seconds())
 
-    async def carry(self, row: OutboxRow) -> Answer:
+    async def carry(self, row: OutboxRow) -> DeliveryResult:
         self.carried.append(f"{row.request}/{row.recipient}/{row.send.value}")
         if self.slow is not None:
-            waiting: Deferred[Answer] = Deferred()
+            waiting: Deferred[DeliveryResult] = Deferred()
             self.slow.append(waiting)
             return await waiting
         if row.recipient in self.down:
-            return Answer("unreachable")
-        return self.answers.pop(0) if self.answers else Answer("accepted")
+            return DeliveryResult("unreachable")
+        return self.answers.pop(0) if self.answers else DeliveryResult("accepted")
 
     def put(self, request: str, partner: str, send: Notification = Notification.ASK_LENDER) -> None:
         telling = PartnerMessage(send.value, request, partner, "HKU", f"{request}-1", self.now())
@@ -116,7 +121,7 @@ def test_a_partner_s_limit_holds_over_all_gateways_and_what_is_answered_makes_ro
     two.one.pass_time(5)
     assert len(two.one.carried) == 3
     for answered in range(1, 6):
-        two.one.slow[answered - 1].callback(Answer("accepted"))
+        two.one.slow[answered - 1].callback(DeliveryResult("accepted"))
         two.one.pass_time(1)
         assert len(two.one.carried) == 3 + answered
     assert len(set(two.one.carried)) == 8  # none twice
@@ -199,7 +204,7 @@ def test_its_timer_is_set_once_for_all_who_nudge_it_meanwhile() -> None:
 
 
 def test_a_lane_leaves_in_order_and_waits_for_its_first() -> None:
-    post = Post(Answer("unreachable"))
+    post = Post(DeliveryResult("unreachable"))
     post.put("R1", "CUHK")
     post.put("R1", "CUHK", Notification.CANCEL_AT_LENDER)
     post.put("R2", "CUHK")
@@ -210,7 +215,7 @@ def test_a_lane_leaves_in_order_and_waits_for_its_first() -> None:
 
 
 def test_a_failure_waits_longer_each_time_and_ends_as_a_dead_letter() -> None:
-    post = Post(*[Answer("unreachable")] * 3)
+    post = Post(*[DeliveryResult("unreachable")] * 3)
     post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
     post.start()
     post.pass_time(14)
@@ -227,7 +232,7 @@ def test_a_failure_waits_longer_each_time_and_ends_as_a_dead_letter() -> None:
 
 
 def test_a_partner_that_names_a_time_is_not_asked_before_it() -> None:
-    post = Post(Answer("later", retry_after_s=120))
+    post = Post(DeliveryResult("later", retry_after_s=120))
     post.put("R1", "CUHK")
     post.start()
     post.pass_time(119)
@@ -244,7 +249,7 @@ def test_no_more_than_the_limit_are_under_way_to_one_partner() -> None:
     post.put("R9", "LU")
     post.start()
     assert [c.split("/")[1] for c in post.carried] == ["CUHK", "CUHK", "LU"]
-    post.slow[0].callback(Answer("accepted"))
+    post.slow[0].callback(DeliveryResult("accepted"))
     assert len(post.carried) == 4
 
 
@@ -252,7 +257,7 @@ def test_a_bug_in_a_carrier_loses_nothing() -> None:
     post = Post()
     post.put("R1", "CUHK")
 
-    async def broken(_row: OutboxRow) -> Answer:
+    async def broken(_row: OutboxRow) -> DeliveryResult:
         raise ZeroDivisionError
 
     post.courier._carriers = {"ncip": broken}
@@ -263,13 +268,22 @@ def test_a_bug_in_a_carrier_loses_nothing() -> None:
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
-        (Answer("unreachable", detail="smtp: no"), {"event": "courier.failed", "log_level": "warning", "why": "smtp: no"}),
-        (Answer("undeliverable", detail="smtp 550"), {"event": "courier.sent", "log_level": "warning", "why": "smtp 550"}),
-        (Answer(NOT_NEEDED, detail="it is lent"), {"event": "courier.not_needed", "log_level": "info", "why": "it is lent"}),
-        (Answer("accepted"), {"event": "courier.sent", "log_level": "info"}),
+        (
+            DeliveryResult("unreachable", detail="smtp: no"),
+            {"event": "courier.failed", "log_level": "warning", "why": "smtp: no"},
+        ),
+        (
+            DeliveryResult("undeliverable", detail="smtp 550"),
+            {"event": "courier.sent", "log_level": "warning", "why": "smtp 550"},
+        ),
+        (
+            DeliveryResult(NOT_NEEDED, detail="it is lent"),
+            {"event": "courier.not_needed", "log_level": "info", "why": "it is lent"},
+        ),
+        (DeliveryResult("accepted"), {"event": "courier.sent", "log_level": "info"}),
     ],
 )
-def test_the_log_says_why_something_was_not_sent(answer: Answer, line: dict[str, str]) -> None:
+def test_the_log_says_why_something_was_not_sent(answer: DeliveryResult, line: dict[str, str]) -> None:
     post = Post()
     post.put("R1", "CUHK")
     post.answers = [answer]
@@ -302,8 +316,8 @@ class Flaky:
     async def read(self, work: Any, *args: Any) -> Any:
         return await self._store.read(work, *args)
 
-    async def glance(self, work: Any, *args: Any, patron: str = "") -> Any:
-        return await self._store.glance(work, *args, patron=patron)
+    async def read_inline(self, work: Any, *args: Any, patron: str = "") -> Any:
+        return await self._store.read_inline(work, *args, patron=patron)
 
 
 def test_an_answer_that_comes_while_the_database_is_away_is_written_down_when_it_is_back() -> None:
@@ -314,7 +328,7 @@ def test_an_answer_that_comes_while_the_database_is_away_is_written_down_when_it
     flaky = Flaky(post.store)
     post.desk._store = flaky
     flaky.away = 3
-    post.slow[0].callback(Answer("accepted"))
+    post.slow[0].callback(DeliveryResult("accepted"))
     post.pass_time(2)
     assert post.states() == [("R1", "waiting")]
     post.pass_time(1)
@@ -341,7 +355,7 @@ def test_what_is_still_in_hand_after_its_lease_is_not_sent_once_more_by_the_same
     post.start()
     post.pass_time(LEASE_S + 5)
     assert post.carried == ["R1/CUHK/ask_lender"]
-    post.slow[0].callback(Answer("accepted"))
+    post.slow[0].callback(DeliveryResult("accepted"))
     assert post.states() == [("R1", "sent")]
 
 
@@ -350,7 +364,7 @@ def test_what_is_said_twice_of_one_try_counts_once() -> None:
     post.put("R1", "CUHK")
     (row,) = post.store.now(lambda unit: unit.outbox.claim(post.now(), "test", 600, 10))
     for _ in range(2):
-        post.store.now(delivered, row, Answer("unknown"), post.now(), PATIENCE, post.desk.house, post.now())
+        post.store.now(delivered, row, DeliveryResult("unknown"), post.now(), PATIENCE, post.desk.library, post.now())
     kept = post.store.now(lambda unit: unit.outbox.row(row.id))
     assert kept is not None
     assert (kept.state, kept.attempts) == ("unsure", 1)
@@ -364,7 +378,7 @@ def test_stopping_waits_for_what_is_under_way() -> None:
     ended: list[None] = []
     ensureDeferred(post.courier.stop()).addCallback(ended.append)
     assert ended == []
-    post.slow[0].callback(Answer("accepted"))
+    post.slow[0].callback(DeliveryResult("accepted"))
     assert ended == [None]
     assert post.states() == [("R1", "sent")]
 
@@ -435,7 +449,7 @@ def test_the_first_answer_lets_everything_leave_again() -> None:
 
 
 def test_a_refusal_is_an_answer_too() -> None:
-    post = Post(*[Answer("unreachable")] * 5, Answer("refused", "Unknown Request"), attempts=12)
+    post = Post(*[DeliveryResult("unreachable")] * 5, DeliveryResult("refused", "Unknown Request"), attempts=12)
     for n in range(6):
         post.put(f"R{n}", "CUHK")
     post.start()
@@ -474,7 +488,7 @@ def test_one_partner_that_is_down_delays_nobody_else() -> None:
 
 
 def test_a_busy_server_rests_for_the_time_that_it_names_and_no_other_message_goes_there() -> None:
-    post = Post(Answer("later", retry_after_s=120), in_flight=1)
+    post = Post(DeliveryResult("later", retry_after_s=120), in_flight=1)
     post.put("R1", "CUHK")
     post.put("R2", "CUHK")
     post.start()
@@ -495,7 +509,7 @@ def test_what_must_wait_for_its_turn_is_left_in_the_database_for_any_gateway() -
 
 
 def test_a_partner_may_have_a_number_of_attempts_of_its_own() -> None:
-    post = Post(*[Answer("unreachable")] * 2, attempts=12, terms=Terms(attempts=2))
+    post = Post(*[DeliveryResult("unreachable")] * 2, attempts=12, terms=Terms(attempts=2))
     post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
     post.start()
     post.pass_time(60)
@@ -503,7 +517,7 @@ def test_a_partner_may_have_a_number_of_attempts_of_its_own() -> None:
 
 
 def test_what_may_have_arrived_is_unsure_until_somebody_answers() -> None:
-    post = Post(Answer("unknown", detail="cut"), Answer("unreachable"), attempts=5)
+    post = Post(DeliveryResult("unknown", detail="cut"), DeliveryResult("unreachable"), attempts=5)
     post.put("R1", "CUHK")
     post.start()
     assert post.states() == [("R1", "unsure")]
@@ -514,7 +528,7 @@ def test_what_may_have_arrived_is_unsure_until_somebody_answers() -> None:
 
 
 def test_every_attempt_is_remembered_with_how_it_went() -> None:
-    post = Post(Answer("unknown", detail="cut"), Answer("refused", "Unknown Item", "no copy"))
+    post = Post(DeliveryResult("unknown", detail="cut"), DeliveryResult("refused", "Unknown Item", "no copy"))
     post.put("R1", "CUHK")
     post.start()
     post.pass_time(16)
@@ -548,7 +562,7 @@ def _drains_in_order_at_the_limit(post: Post) -> None:
         while post.slow:
             waiting, post.slow = post.slow, []
             for one in waiting:
-                one.callback(Answer("accepted"))
+                one.callback(DeliveryResult("accepted"))
             most = max(most, len(post.slow))
         if len(post.carried) >= 1000:
             break

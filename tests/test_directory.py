@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 
 from hkall_gateway.cli.partners import lines as partner_lines
 from hkall_gateway.cli.status import lines as status_lines
-from hkall_gateway.desk import reconciling
+from hkall_gateway.desk.partners import reconciling
 from hkall_gateway.lab import bulk
 from hkall_gateway.lab.script import MANNERS
 from hkall_gateway.lab.world import World

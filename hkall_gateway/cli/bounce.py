@@ -22,7 +22,7 @@ def bounce(site: Site) -> None:
     Example: hkall-gateway bounce < MESSAGE
     """
 
-    from hkall_gateway.desk import deliveries
+    from hkall_gateway.desk.partners import deliveries
     from hkall_gateway.mail.bounces import NotABounce, read_bounce
     from hkall_gateway.mail.message_id import is_ours
     from hkall_gateway.store import notices

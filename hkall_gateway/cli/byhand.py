@@ -13,7 +13,7 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, json_option, with_site
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Deed
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.vocabulary import Position, Reason, Request
 from hkall_gateway.sip2.words import say
@@ -92,11 +92,11 @@ def _add(row: Command) -> None:
     def run(
         site: Site, what: str, reason: str, as_json: bool, on: str = "", cents: int | None = None, to: str = "", item: str = ""
     ) -> None:
-        from hkall_gateway.desk import staff
+        from hkall_gateway.desk.staff import actions
 
-        said = Deed(by_staff(row.deed), reason=reason, on=_day(on), cents=cents, position=_position(to))
+        said = StaffCommand(by_staff(row.deed), reason=reason, on=_day(on), cents=cents, position=_position(to))
         deed = _about(site, said, what, item)
-        outcome = site.run(staff.act, deed, row.deed, site.house, site.now())
+        outcome = site.run(actions.act, deed, row.deed, site.library, site.now())
         if isinstance(outcome, Refused) and outcome.why is Reason.UNKNOWN_ITEM and not deed.request and _is_number(what):
             raise Ending(f"{what}: no request with this number")
         _tell(outcome, as_json, what)
@@ -115,11 +115,11 @@ def _add_choice(row: Command) -> None:
     @with_site
     @json_option
     def run(site: Site, what: str, lender: str, reason: str, as_json: bool) -> None:
-        from hkall_gateway.desk import staff
+        from hkall_gateway.desk.staff import actions
 
         agency, _, barcode = lender.partition("/")
-        deed = Deed(by_staff(row.deed), what, barcode, agency, reason)
-        _tell(site.run(staff.act, deed, row.deed, site.house, site.now()), as_json)
+        deed = StaffCommand(by_staff(row.deed), what, barcode, agency, reason)
+        _tell(site.run(actions.act, deed, row.deed, site.library, site.now()), as_json)
 
     run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.deed} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
     command: Any = run
@@ -130,7 +130,7 @@ def _name(row: Command) -> str:
     return row.deed.replace("_", "-")
 
 
-def _about(site: Site, deed: Deed, what: str, item: str) -> Deed:
+def _about(site: Site, deed: StaffCommand, what: str, item: str) -> StaffCommand:
     """The deed with the request and the copy that it is about."""
 
     from hkall_gateway.store.unit import Unit
@@ -192,7 +192,7 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
 def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Any:
     from hkall_gateway.desk import borrowing
 
-    return borrowing.request_title(unit, ask, facts, site.house, site.now())
+    return borrowing.request_title(unit, ask, facts, site.library, site.now())
 
 
 @request.command()
@@ -207,11 +207,11 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
     """
 
     from hkall_gateway.desk.base import TRY_AGAIN
-    from hkall_gateway.desk.local import LOADED
+    from hkall_gateway.desk.ils.local_system import LOADED
 
     old = site.run(_old, what)
     facts = site.known(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
-    deed = Deed(by_staff("reopen"), what, reason=reason)
+    deed = StaffCommand(by_staff("reopen"), what, reason=reason)
     _tell(site.run(_reopen, deed, facts, site) if facts.reachable else TRY_AGAIN, as_json)
 
 
@@ -219,10 +219,10 @@ def _old(unit: Unit, number: str) -> Request | None:
     return unit.request(number)
 
 
-def _reopen(unit: Unit, deed: Deed, facts: BorrowerFacts, site: Site) -> Any:
-    from hkall_gateway.desk import staff
+def _reopen(unit: Unit, deed: StaffCommand, facts: BorrowerFacts, site: Site) -> Any:
+    from hkall_gateway.desk.staff import actions
 
-    return staff.reopen(unit, deed, facts, site.house, site.now())
+    return actions.reopen(unit, deed, facts, site.library, site.now())
 
 
 for _row in COMMANDS:

@@ -10,7 +10,7 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.desk.messages.staff_commands import Deed, Done
+from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
 from hkall_gateway.rules.dates import calendar
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def move(site: Site, reason: str, dry_run: bool, as_json: bool) -> None:
     moved: list[Done] = []
     after: str | None = ""
     while after is not None:
-        done, after = _batch(site, Deed(by_staff("closures move"), reason=reason), after, dry_run)
+        done, after = _batch(site, StaffCommand(by_staff("closures move"), reason=reason), after, dry_run)
         moved += done
     show([asdict(one) for one in moved], as_json, ("request", "position", "title", "due"))
 
@@ -68,7 +68,7 @@ class _Undo(Exception):
         self.answer = answer
 
 
-def _batch(site: Site, deed: Deed, after: str, dry_run: bool) -> tuple[tuple[Done, ...], str | None]:
+def _batch(site: Site, deed: StaffCommand, after: str, dry_run: bool) -> tuple[tuple[Done, ...], str | None]:
     """One transaction; undone where it is only asked what would move."""
     try:
         return site.run(_moving, deed, site, site.now(), after, dry_run)
@@ -78,11 +78,11 @@ def _batch(site: Site, deed: Deed, after: str, dry_run: bool) -> tuple[tuple[Don
 
 
 def _moving(
-    unit: Unit, deed: Deed, site: Site, now: datetime, after: str, dry_run: bool
+    unit: Unit, deed: StaffCommand, site: Site, now: datetime, after: str, dry_run: bool
 ) -> tuple[tuple[Done, ...], str | None]:
-    from hkall_gateway.desk import closure_changes
+    from hkall_gateway.desk.staff import closure_changes
 
-    answer = closure_changes.move(unit, deed, site.house, now, after, BATCH)
+    answer = closure_changes.move(unit, deed, site.library, now, after, BATCH)
     if dry_run:
         raise _Undo(answer)
     return answer

@@ -11,7 +11,7 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import REFUSED, Ending, Site, by_staff, json_option, with_site
-from hkall_gateway.desk.messages.commands import CheckOut, Heard, Place, Renew, RequestTitle
+from hkall_gateway.desk.messages.commands import CheckOut, PartnerNotice, Place, Renew, RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.dates import calendar
@@ -102,11 +102,11 @@ def borrow(site: Site, patron: str, item: str, role: str, at: str, as_json: bool
     Example: hkall-gateway explain borrow --patron P1 --item C00001
     """
 
-    from hkall_gateway.desk import circulation
+    from hkall_gateway.desk import counter
 
     agency, barcode = _item(item)
-    ask = CheckOut(by_staff("explain"), Place(role, site.house.pickup_locations[0]), patron, barcode, agency)
-    decide = _deciding(circulation.check_out, ask, site)
+    ask = CheckOut(by_staff("explain"), Place(role, site.library.pickup_locations[0]), patron, barcode, agency)
+    decide = _deciding(counter.check_out, ask, site)
     _tell(site, Question(decide, BORROW, patron, (agency, barcode), role=role), at, as_json)
 
 
@@ -123,11 +123,11 @@ def renew(site: Site, item: str, patron: str, staff: bool, at: str, as_json: boo
     Example: hkall-gateway explain renew --item C00001 --at 2017-03-09T00:00:00+08:00
     """
 
-    from hkall_gateway.desk import circulation
+    from hkall_gateway.desk import counter
 
     agency, barcode = _item(item)
     ask = Renew(by_staff("explain"), patron, barcode, agency, staff=staff)
-    _tell(site, Question(_deciding(circulation.renew, ask, site), RENEW, patron, (agency, barcode)), at, as_json)
+    _tell(site, Question(_deciding(counter.renew, ask, site), RENEW, patron, (agency, barcode)), at, as_json)
 
 
 @explain.command()
@@ -153,8 +153,8 @@ def recall(site: Site, item: str, sender: str, owner_says: datetime | None, at: 
     def decide(unit: Unit, _facts: BorrowerFacts, when: datetime) -> Any:
         held = unit.requests_with(barcode, agency)
         owner = held[0].item_agency if len(held) == 1 else agency
-        ask = Heard(by_staff("explain"), sender or owner, item=ItemKey(owner, barcode), due=wanted)
-        return recalls.recalled(unit, ask, site.house, when)
+        ask = PartnerNotice(by_staff("explain"), sender or owner, item=ItemKey(owner, barcode), due=wanted)
+        return recalls.recalled(unit, ask, site.library, when)
 
     _tell(site, Question(decide, RECALL, item=(agency, barcode)), at, as_json)
 
@@ -184,7 +184,7 @@ def _fine(unit: Unit, item: tuple[str, str], site: Site, day: date) -> dict[str,
     loans = [r for r in unit.requests_with(barcode, agency) if r.due is not None]
     if len(loans) != 1:
         raise Ending(f"{barcode}: not on loan")
-    cents = counts.fine_cents(loans[0], day, site.house, counts.closed_days(unit, site.house))
+    cents = counts.fine_cents(loans[0], day, site.library, counts.closed_days(unit, site.library))
     return {"answer": f"{cents} cents", "cents": cents, "request": loans[0].id, "day": day}
 
 
@@ -198,11 +198,11 @@ def _item(text: str) -> tuple[str, str]:
 
 def _deciding(work: Callable[..., Any], ask: Any, site: Site) -> Decide:
     """A function of the desk, waiting for the facts and the time."""
-    return lambda unit, facts, when: work(unit, ask, facts, site.house, when)
+    return lambda unit, facts, when: work(unit, ask, facts, site.library, when)
 
 
 def _tell(site: Site, question: Question, at: str, as_json: bool) -> None:
-    from hkall_gateway.desk.local import LOADED
+    from hkall_gateway.desk.ils.local_system import LOADED
 
     when = _instant(at, site)
     facts = site.known(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
@@ -231,16 +231,16 @@ def _explained(unit: Unit, question: Question, borrower: BorrowerFacts, site: Si
         facts += explaining.of_lenders(unit, outcome.request, site.now())
     said = outcome if isinstance(outcome, dict) else _readable(outcome)
     rules = (said["rule"],) if said.get("rule") else question.rules
-    about = (question.role, *explaining.named_rows(unit, question.patron, site.house))
+    about = (question.role, *explaining.named_rows(unit, question.patron, site.library))
     at = when.astimezone(calendar.HONG_KONG)
-    return {**said, "at": at, "rules": rules, "facts": facts, "policy": keys_of(site.house.policy, rules, about)}
+    return {**said, "at": at, "rules": rules, "facts": facts, "policy": keys_of(site.library.policy, rules, about)}
 
 
 def _facts(unit: Unit, question: Question, borrower: BorrowerFacts, site: Site) -> Iterator[Fact]:
     from hkall_gateway.cli.work import facts as explaining
 
     if question.patron:
-        yield from explaining.of_patron(unit, question.patron, borrower, site.house, site.now())
+        yield from explaining.of_patron(unit, question.patron, borrower, site.library, site.now())
     if question.item[1]:
         agency, barcode = question.item
         yield from explaining.of_copy(unit, barcode, agency, site.now())

@@ -42,7 +42,7 @@ def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
     from hkall_gateway.desk import stalled
     from hkall_gateway.store import rounds
 
-    found = stalled.still(unit, stalled.standing(unit, policy.waits, when), policy.waits, when)
+    found = stalled.still(unit, stalled.stalled(unit, policy.waits, when), policy.waits, when)
     still = sorted(found, key=lambda request: request.moved_at or when)
     aside = [unit.request(one.request) for one in rounds.all_aside(unit)]
     untold = [unit.request(number) for number in _not_taken(unit)]
@@ -101,7 +101,7 @@ def _rows(unit: Unit, question: Question, policy: Policy, when: datetime) -> lis
 
 def _command(question: Question) -> click.Command:
     def run(site: Site, as_json: bool) -> None:
-        show(site.run(_rows, question, site.house.policy, site.now()), as_json, (*BOOK, *question.columns))
+        show(site.run(_rows, question, site.library.policy, site.now()), as_json, (*BOOK, *question.columns))
 
     run.__doc__ = f"{question.help}\n\nExample: hkall-gateway {question.name} --json"
     made: click.Command = click.command(question.name)(with_site(json_option(run)))

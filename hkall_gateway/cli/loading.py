@@ -19,7 +19,7 @@ from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding
 
 if TYPE_CHECKING:
     from hkall_gateway.connectors.exports import Export
-    from hkall_gateway.store.loading import Report
+    from hkall_gateway.store.loading import LoadReport
 
 NO_CARDS: Final = Replacements()
 REPLACING: Final = 50
@@ -63,7 +63,7 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
 
     export = _checked(exports.read_patron_rows, file)
     rows = export.rows
-    _warn_of_words(rows, site.house.policy)
+    _warn_of_words(rows, site.library.policy)
     if "language" in export.columns:
         _warn_of_languages(rows, site.languages)
     cards = site.run(former_cards.judge, rows)
@@ -148,7 +148,7 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
 
     rows = _checked(exports.read_requests, file)
     by = Actor(by_staff("load").who, "import", "load")
-    new = 0 if dry_run else site.run(loading.write_opening, rows, site.house.agency, site.now(), by)
+    new = 0 if dry_run else site.run(loading.write_opening, rows, site.library.agency, site.now(), by)
     click.echo(f"requests: {len(rows)} rows, {new} new")
 
 
@@ -207,7 +207,7 @@ def _warn_of_agencies(placed: Sequence[tuple[str, Holding]], site: Site) -> None
     places: dict[str, list[str]] = {}
     for where, copy in placed:
         places.setdefault(copy.agency, []).append(where)
-    known = {site.house.agency, *(partner.agency for partner in site.partners), *site.run(Unit.partners, places)}
+    known = {site.library.agency, *(partner.agency for partner in site.partners), *site.run(Unit.partners, places)}
     for agency in sorted(places.keys() - known):
         copies = len(places[agency])
         _warn(places[agency], f"agency {agency!r} is no partner: {copies} copies are kept and cannot be requested (R3)")
@@ -215,9 +215,9 @@ def _warn_of_agencies(placed: Sequence[tuple[str, Holding]], site: Site) -> None
 
 def _warn_of_states(placed: Sequence[tuple[str, Holding]], site: Site) -> None:
     """Name each state that neither the table of availability nor the policy knows, with its lines (R6, R7)."""
-    policy, unknown = site.house.policy, dict[tuple[bool, str], list[str]]()
+    policy, unknown = site.library.policy, dict[tuple[bool, str], list[str]]()
     for where, copy in placed:
-        ours = copy.agency == site.house.agency
+        ours = copy.agency == site.library.agency
         listed = (*policy.lendable_statuses, *(policy.local_available_statuses if ours else ()))
         if not is_known(copy.status, listed):
             unknown.setdefault((ours, copy.status), []).append(where)
@@ -259,7 +259,7 @@ def _load(
     click.echo(f"{kind}: import {number} is current")
 
 
-def _told(kind: str, report: Report, *, full: bool) -> str:
+def _told(kind: str, report: LoadReport, *, full: bool) -> str:
     gone = report.vanishing if full else 0
     counts = f"{report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
     return f"{kind}: {counts}" + (f", {report.replaced} cards replaced" if report.replaced else "")

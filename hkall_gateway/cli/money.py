@@ -57,7 +57,7 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
     from hkall_gateway.store.former_cards import card_now
 
     ask = Pay(by_staff("pay"), site.run(card_now, patron), cents, transaction, fine)
-    _tell(site.run(desk.pay, ask, site.house, site.now()), as_json)
+    _tell(site.run(desk.pay, ask, site.library, site.now()), as_json)
 
 
 @fines.command()
@@ -74,7 +74,7 @@ def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) 
 
     from hkall_gateway.desk import fines as desk
 
-    _tell(site.run(desk.waive, Waive(by_staff("waive"), fine, reason, cents), site.house, site.now()), as_json)
+    _tell(site.run(desk.waive, Waive(by_staff("waive"), fine, reason, cents), site.library, site.now()), as_json)
 
 
 def _tell(outcome: Any, as_json: bool) -> None:

@@ -72,7 +72,7 @@ def show_(site: Site, row: int, as_json: bool) -> None:
 
     Example: hkall-gateway outbox show 17
     """
-    found = site.run(_in_full, row, site.house.agency)
+    found = site.run(_in_full, row, site.library.agency)
     if found is None:
         raise Ending(f"{row}: no such row in the outbox")
     if as_json:
@@ -86,13 +86,13 @@ def show_(site: Site, row: int, as_json: bool) -> None:
 
 
 def _in_full(unit: Unit, number: int, agency: str) -> dict[str, Any] | None:
-    from hkall_gateway.desk import deadletters
+    from hkall_gateway.desk.partners import dead_letters
 
     row = unit.outbox.row(number)
     if row is None:
         return None
     request = unit.request(row.request)
-    would = deadletters.effects(unit, row)
+    would = dead_letters.effects(unit, row)
     stands = {"position": request.position.value, "title": request.title} if request else {}
     tries = [asdict(one) for one in unit.outbox.attempts(number)]
     return {**_line(row), **stands, **would, "tries": tries, "document": _document(unit, row, agency)}
@@ -132,11 +132,11 @@ def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
     Example: hkall-gateway outbox retry 17 18
     """
 
-    from hkall_gateway.desk import deadletters
+    from hkall_gateway.desk.partners import dead_letters
     from hkall_gateway.store.outbox import UNSETTLED
 
     by = by_staff("outbox retry")
-    _each(site, rows, partner, error, UNSETTLED, lambda unit, row: deadletters.retry(unit, row, by, site.now()))
+    _each(site, rows, partner, error, UNSETTLED, lambda unit, row: dead_letters.retry(unit, row, by, site.now()))
 
 
 @outbox.command()
@@ -151,10 +151,10 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
     Example: hkall-gateway outbox done 17 --reason "told by telephone"
     """
 
-    from hkall_gateway.desk import deadletters
+    from hkall_gateway.desk.partners import dead_letters
 
     by = by_staff("outbox done")
-    _each(site, rows, partner, error, ("dead",), lambda u, row: deadletters.done(u, row, reason, by, site.house, site.now()))
+    _each(site, rows, partner, error, ("dead",), lambda u, row: dead_letters.done(u, row, reason, by, site.library, site.now()))
 
 
 @outbox.command()
@@ -169,10 +169,10 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
     Example: hkall-gateway outbox drop --partner CUHK --error "Unknown Item" --reason "the copy is gone"
     """
 
-    from hkall_gateway.desk import deadletters
+    from hkall_gateway.desk.partners import dead_letters
 
     by = by_staff("outbox drop")
-    _each(site, rows, partner, error, ("dead",), lambda u, row: deadletters.drop(u, row, reason, by, site.house, site.now()))
+    _each(site, rows, partner, error, ("dead",), lambda u, row: dead_letters.drop(u, row, reason, by, site.library, site.now()))
 
 
 def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: Sequence[str], work: Ended) -> None:

@@ -14,7 +14,7 @@ from hkall_gateway.rules.circuit import circuit
 from hkall_gateway.rules.vocabulary import Side
 
 if TYPE_CHECKING:
-    from hkall_gateway.store.partners import Answers
+    from hkall_gateway.store.partners import RequestReplies
     from hkall_gateway.store.unit import Unit
 
 COLUMNS = ("partner", "line", "breaker", "down_since", "heard_at", "waiting", "oldest", "dead", "lent_us", "we_lent")
@@ -44,7 +44,7 @@ def lines(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence
     """One row each of `named`; without any, of those that are configured or were ever told anything."""
 
     from hkall_gateway.store import partners as kept
-    from hkall_gateway.store.partners import Answers
+    from hkall_gateway.store.partners import RequestReplies
 
     lent, borrowed = kept.balance(unit, Side.BORROWING, when), kept.balance(unit, Side.LENDING, when)
     said, took, depths = kept.answers(unit, when), kept.turnaround_days(unit, when), unit.outbox.depths()
@@ -59,7 +59,7 @@ def lines(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence
             "lent_us": lent.get(agency, 0),
             "we_lent": borrowed.get(agency, 0),
             "balance": borrowed.get(agency, 0) - lent.get(agency, 0),
-            **_rates(said.get(agency, Answers())),
+            **_rates(said.get(agency, RequestReplies())),
             "fault": link.fault,
             "turnaround_days": round(took[agency], 1) if agency in took else None,
         }
@@ -77,7 +77,7 @@ def _waiting(agency: str, depths: tuple[tuple[str, str, int, datetime], ...]) ->
     }
 
 
-def _rates(said: Answers) -> dict[str, Any]:
+def _rates(said: RequestReplies) -> dict[str, Any]:
     return {
         "asked": said.asked,
         "fill_percent": None if said.fill_rate is None else round(100 * said.fill_rate),

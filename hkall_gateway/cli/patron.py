@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from hkall_gateway.store.privacy.erased import Mark
-    from hkall_gateway.store.privacy.forgetting import Done, Found, Stays
+    from hkall_gateway.store.privacy.forgetting import ErasureResult, Found, Stays
     from hkall_gateway.store.privacy.persons import Person, Row
     from hkall_gateway.store.unit import Unit
 
@@ -181,13 +181,13 @@ def _archives(site: Site, further: Sequence[Path]) -> list[Path]:
 
     from hkall_gateway.store.privacy import retention
 
-    policy = site.house.policy.retention.archive_file
+    policy = site.library.policy.retention.archive_file
     found = [Path(name) for name in site.look(retention.archives)]
     found += [Path(policy)] if policy and Path(policy).exists() else []
     return list(dict.fromkeys(file.absolute() for file in (*found, *further)))
 
 
-def _from_tables(site: Site, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str) -> Done:
+def _from_tables(site: Site, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str) -> ErasureResult:
     """Forget the rows that were found, and those that were written after the look and before the cards were locked."""
 
     from hkall_gateway.store.privacy import forgetting
@@ -250,7 +250,7 @@ def _vacuumed(engine: Engine) -> bool:
         return False
 
 
-def _told(who: Person, done: Done, files: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _told(who: Person, done: ErasureResult, files: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     from hkall_gateway.store.privacy.forgetting import Stays
 
     yield _forgot("requests", done.requests)

@@ -12,11 +12,11 @@ import click
 
 from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff, confirm, json_option, with_site
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules.settings import Retention
 
 if TYPE_CHECKING:
-    from hkall_gateway.store.rounds import Job
+    from hkall_gateway.store.rounds import RoundState
 
 ROUND = "purge"
 
@@ -33,12 +33,12 @@ def purge(site: Site, dry_run: bool, older_than: int | None, archive: Path | Non
 
     What is not paid, claimed or not told yet stays. Example: hkall-gateway purge --older-than 730 --archive 2015.jsonl.gz --yes
     """
-    terms = _terms(site.house.policy.retention, older_than, archive)
+    terms = _terms(site.library.policy.retention, older_than, archive)
     if dry_run:
         show(_would(site, terms), as_json)
         return
     confirm(_question(_would(site, terms)), yes)
-    done = _do(site, replace(site.house, policy=replace(site.house.policy, retention=terms)))
+    done = _do(site, replace(site.library, policy=replace(site.library.policy, retention=terms)))
     show([{"what": "purged", "count": done}], as_json)
 
 
@@ -72,20 +72,20 @@ def _would(site: Site, terms: Retention) -> list[dict[str, object]]:
     return rows
 
 
-def _do(site: Site, house: House) -> int:
+def _do(site: Site, library: Library) -> int:
     """The round, batch by batch, each a short transaction beside a running daemon; how many it did."""
 
     from hkall_gateway.desk.rounds import BATCH, begin, one_batch
     from hkall_gateway.store.privacy.archive import NotAnArchive
 
     who = f"cli {by_staff(ROUND).who}"
-    going: Job | None = site.run(begin, ROUND, who, site.now(), False)
+    going: RoundState | None = site.run(begin, ROUND, who, site.now(), False)
     if going is None:
         raise Ending("a gateway is at it at this moment")
     count = 0
     try:
         while going is not None:
-            going, count = site.run(one_batch, going, who, house, site.now(), BATCH)
+            going, count = site.run(one_batch, going, who, library, site.now(), BATCH)
             if sys.stderr.isatty():
                 click.echo(f"{count:,} done", err=True)
     except (NotAnArchive, OSError) as error:

@@ -17,7 +17,7 @@ from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.rules.vocabulary import Partner, Request
 
 if TYPE_CHECKING:
-    from hkall_gateway.desk.reconciling import Pair, Theirs
+    from hkall_gateway.desk.partners.reconciling import Pair, Theirs
     from hkall_gateway.ncip.client import Client
 
 COLUMNS = ("request", "wire_id", "side", "ours", "theirs", "mend")
@@ -43,7 +43,7 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
     Example: hkall-gateway reconcile CUHK --file theirs.csv --apply --reason "line was down in May"
     """
 
-    from hkall_gateway.desk import reconciling
+    from hkall_gateway.desk.partners import reconciling
     from hkall_gateway.store.unit import Unit
 
     row = site.run(Unit.partner, partner)
@@ -61,14 +61,14 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
 def _apply(site: Site, pairs: tuple[Pair, ...], theirs: Mapping[str, Theirs], reason: str) -> None:
     """Each in a transaction of its own; exit 1 if one that could be mended was not."""
 
-    from hkall_gateway.desk import reconciling
-    from hkall_gateway.desk.reconciling import Theirs
+    from hkall_gateway.desk.partners import reconciling
+    from hkall_gateway.desk.partners.reconciling import Theirs
 
     by, mended = by_staff("reconcile"), [pair for pair in pairs if pair.mend]
     noes = []
     for pair in mended:
         line = theirs.get(pair.wire_id, Theirs(pair.wire_id, ()))
-        if isinstance(site.run(reconciling.apply, pair, line, reason, by, site.house, site.now()), Refused):
+        if isinstance(site.run(reconciling.apply, pair, line, reason, by, site.library, site.now()), Refused):
             noes.append(pair.request)
     click.echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
     if noes:
@@ -79,9 +79,9 @@ def _apply(site: Site, pairs: tuple[Pair, ...], theirs: Mapping[str, Theirs], re
 
 
 def _listed(site: Site, partner: str, path: Path) -> dict[str, Theirs]:
-    from hkall_gateway.desk import reconciling
+    from hkall_gateway.desk.partners import reconciling
 
-    return site.run(reconciling.under_our_numbers, partner, _read(path), site.house.agency)
+    return site.run(reconciling.under_our_numbers, partner, _read(path), site.library.agency)
 
 
 def _read(path: Path) -> dict[str, Theirs]:
@@ -95,8 +95,8 @@ def _read(path: Path) -> dict[str, Theirs]:
 
 
 def _line(path: Path, number: int, row: Mapping[str, str | None]) -> Theirs:
-    from hkall_gateway.desk import reconciling
-    from hkall_gateway.desk.reconciling import Theirs
+    from hkall_gateway.desk.partners import reconciling
+    from hkall_gateway.desk.partners.reconciling import Theirs
 
     position = (row["position"] or "").strip().upper()
     if position not in reconciling.ANYWHERE:
@@ -110,7 +110,7 @@ def _line(path: Path, number: int, row: Mapping[str, str | None]) -> Theirs:
 def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
     """What the partner says when it is asked, one request after another. Where it says nothing usable it is taken as agreed."""
 
-    from hkall_gateway.desk import reconciling
+    from hkall_gateway.desk.partners import reconciling
     from hkall_gateway.ncip.client import Client
     from hkall_gateway.store.queries import worklists
     from hkall_gateway.store.unit import Unit
@@ -118,7 +118,7 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
     if not (partner.can_lookup_request or partner.can_lookup_items):
         raise Ending(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
     agreed = site.agreed()
-    client = Client(site.post, site.house.agency, agreed.secrets, posts=agreed.posts)
+    client = Client(site.post, site.library.agency, agreed.secrets, posts=agreed.posts)
     still = site.run(Unit.open_list, "", partner.agency)
     ended = site.run(worklists.ended_with, partner.agency, site.now() - timedelta(days=days))
     said = [_look_up(client, request, partner, site.run(reconciling.their_number, request)) for request in (*still, *ended)]
@@ -128,8 +128,8 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, Theirs]:
 
 
 def _look_up(client: Client, request: Request, partner: Partner, number: str) -> Theirs:
-    from hkall_gateway.desk import reconciling
-    from hkall_gateway.desk.reconciling import Theirs
+    from hkall_gateway.desk.partners import reconciling
+    from hkall_gateway.desk.partners.reconciling import Theirs
     from hkall_gateway.ncip import standing
     from hkall_gateway.store.engine.immediate import finished
 

@@ -81,8 +81,8 @@ def _site(world: World) -> Site:
     partners = tuple(world.start.partners)
     agreed = Agreed({partner.agency: world.secret(partner.agency) for partner in partners})
     asked = None if world.start.ils.connector == "snapshot" else lambda card, bib: finished(world.desk.known(card, bib))
-    house, now = world.desk.house, lambda: world.now
-    return Site(house, world.store.now, now, partners, lambda: agreed, world.post, local=asked, bounce_key=LETTER_KEY)
+    library, now = world.desk.library, lambda: world.now
+    return Site(library, world.store.now, now, partners, lambda: agreed, world.post, local=asked, bounce_key=LETTER_KEY)
 
 
 def _live(

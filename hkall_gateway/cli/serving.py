@@ -39,9 +39,9 @@ def check_config(config: Path) -> None:
     from hkall_gateway.cli.work.opening import load_config
     from hkall_gateway.config.notes import notes
 
-    found, house = load_config(config)
+    found, library = load_config(config)
     click.echo(f"{config}: no errors; {len(found.partners)} partners, {len(found.sip2.terminals)} terminals")
-    for where, what in notes(found, house.policy):
+    for where, what in notes(found, library.policy):
         click.echo(f"note: {where}: {what}")
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from hkall_gateway.cli.work.local import Known
-    from hkall_gateway.desk.common.house import House
+    from hkall_gateway.desk.common.library import Library
     from hkall_gateway.desk.ports import BorrowerFacts
     from hkall_gateway.ncip.calls import Caller
     from hkall_gateway.ncip.transport import Post
@@ -75,7 +75,7 @@ class Site:
     configured one.
     """
 
-    house: House
+    library: Library
     transact: Callable[..., Any]
     now: Callable[[], datetime]
     partners: tuple[Partner, ...]
@@ -91,7 +91,7 @@ class Site:
 
     def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """Return what is known of a borrower now; asked before the unit of work that decides."""
-        from hkall_gateway.desk.local import loaded_facts
+        from hkall_gateway.desk.ils.local_system import loaded_facts
 
         return self.local(card, bib_id) if self.local else self.run(loaded_facts, card)
 

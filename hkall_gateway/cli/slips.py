@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hkall_gateway.cli.site import Site, by_staff, with_site
-from hkall_gateway.desk.messages.staff_commands import Deed
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey, Request
 
@@ -25,19 +25,19 @@ def slips(site: Site) -> None:
     Example: hkall-gateway slips | lp
     """
 
-    from hkall_gateway.desk import staff
+    from hkall_gateway.desk.staff import actions
     from hkall_gateway.store.queries import worklists
 
     by = by_staff("slips")
     for request in site.run(worklists.pull_list):
         click.echo("\n".join([*site.run(_slip, request), ""]))
-        site.run(staff.act, Deed(by, request.id), "print", site.house, site.now())
+        site.run(actions.act, StaffCommand(by, request.id), "print", site.library, site.now())
 
 
 def _slip(unit: Unit, request: Request) -> tuple[str, ...]:
     """What is fetched from where, and for which library; who will read it is not known to us."""
 
-    from hkall_gateway.desk import pull_slips
+    from hkall_gateway.desk.staff import pull_slips
 
     copy = unit.holding(ItemKey(request.item_agency, request.item_barcode))
     partner, printed = unit.partner(request.partner), pull_slips.printed_at(unit, request)

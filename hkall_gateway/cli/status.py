@@ -91,7 +91,7 @@ def _jobs(unit: Unit, when: datetime) -> list[dict[str, Any]]:
     return [_line("job", job["name"], "", job["count"], job["last_run"]) for job in loads] + ran
 
 
-def _round(job: rounds.Job, when: datetime) -> dict[str, Any]:
+def _round(job: rounds.RoundState, when: datetime) -> dict[str, Any]:
     from hkall_gateway.store import rounds
 
     held = job.lease_until is not None and job.lease_until >= when

@@ -42,7 +42,7 @@ async def over_loaded(store: Store, card: str, told: Told, source: str, as_of: d
     address) is the library's own choice, and wins.
     """
     present = told.card or card
-    loaded = await store.glance(_patron, card) or (await store.glance(_patron, present) if present != card else None)
+    loaded = await store.read_inline(_patron, card) or (await store.read_inline(_patron, present) if present != card else None)
     known = loaded or Borrower(present, told.name, told.category, language=told.language or "en", local_loans=None)
     borrower = replace(
         known,

@@ -17,10 +17,10 @@ class Snapshot:
         self._store, self._agency, self._verify = tools.store, tools.agency, tools.verify
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        return BorrowerFacts(await self._store.glance(_patron, card), "snapshot")
+        return BorrowerFacts(await self._store.read_inline(_patron, card), "snapshot")
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        known = await self._store.glance(_patron, card)
+        known = await self._store.read_inline(_patron, card)
         return known is not None and bool(known.pin_hash) and await self._verify(card, known.pin_hash, pin)
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:

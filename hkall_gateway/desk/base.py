@@ -7,17 +7,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from hkall_gateway.desk.common.house import House
-from hkall_gateway.desk.idempotency import once
-from hkall_gateway.desk.local import USUAL, Local, Terms
-from hkall_gateway.desk.messages.commands import Heard, InboxKey
+from hkall_gateway.desk.common.idempotency import once
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.common.their_numbers import as_ours
+from hkall_gateway.desk.ils.local_system import USUAL, LocalSystem, OfflineRules
+from hkall_gateway.desk.messages.commands import InboxKey, PartnerNotice
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.ports import BorrowerFacts, LocalIls
-from hkall_gateway.desk.their_numbers import as_ours
 from hkall_gateway.desk.unknown_words import UnknownWords
 from hkall_gateway.rules.vocabulary import RULES, Reason, Sensitive
 from hkall_gateway.store.engine.database import Store
-from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.store.engine.locks import LockSet
 
 Said = TypeVar("Said")
 Asked = TypeVar("Asked")
@@ -31,7 +31,7 @@ _PIN_ANSWERS = {True: None, False: WRONG_PIN, None: TRY_AGAIN}
 class Base:
     """Holds the store, the local system, the library's identity and the clock.
 
-    `house` returns the library that this gateway serves (a reload may change it); `now` returns the aware UTC instant; `terms`
+    `library` returns the library of this gateway (a reload may change it); `now` returns the aware UTC instant; `terms`
     returns the rules for deciding without the local system.
     """
 
@@ -39,16 +39,16 @@ class Base:
         self,
         store: Store,
         ils: LocalIls,
-        house: Callable[[], House],
+        library: Callable[[], Library],
         now: Callable[[], datetime],
-        terms: Callable[[], Terms] = lambda: USUAL,
+        terms: Callable[[], OfflineRules] = lambda: USUAL,
     ) -> None:
-        self._store, self._house, self._now = store, house, now
-        self._local = Local(store, ils, now, terms)
+        self._store, self._house, self._now = store, library, now
+        self._local = LocalSystem(store, ils, now, terms)
         self._words = UnknownWords()
 
     @property
-    def house(self) -> House:
+    def library(self) -> Library:
         return self._house()
 
     @property
@@ -56,22 +56,22 @@ class Base:
         """Whether borrowers are rows of our database, which the unit of work reads itself, without an earlier query."""
         return self._local.loaded
 
-    def _we_borrow(self, ask: Heard) -> bool:
+    def _we_borrow(self, ask: PartnerNotice) -> bool:
         """Whether we are the borrower: the RequestId is ours, or without one the copy is not ours."""
         if ask.wire_id and ask.wire_agency:
-            return ask.wire_agency == self.house.agency
-        return ask.item is None or ask.item.agency != self.house.agency
+            return ask.wire_agency == self.library.agency
+        return ask.item is None or ask.item.agency != self.library.agency
 
-    async def _under_our_number(self, ask: Heard) -> Heard:
+    async def _under_our_number(self, ask: PartnerNotice) -> PartnerNotice:
         """A lender's notice under our RequestId, even if it names the lender's own number."""
-        if not ask.wire_id or ask.wire_agency == self.house.agency:
+        if not ask.wire_id or ask.wire_agency == self.library.agency:
             return ask
-        return await self._store.glance(as_ours, ask, self.house.agency)
+        return await self._store.read_inline(as_ours, ask, self.library.agency)
 
-    async def _once(self, key: InboxKey | None, locks: Locks, work: Callable[..., Said], ask: Any, *facts: Any) -> Said:
+    async def _once(self, key: InboxKey | None, locks: LockSet, work: Callable[..., Said], ask: Any, *facts: Any) -> Said:
         now, kept = self._now(), key is not None
         locks = replace(locks, document=(key.agency, key.digest)) if key else locks
-        return await self._store.run(once, key, now, work, ask, *facts, self.house, now, locks=locks, repeatable=kept)
+        return await self._store.run(once, key, now, work, ask, *facts, self.library, now, locks=locks, repeatable=kept)
 
     async def _facts(self, card: str) -> BorrowerFacts:
         """The facts about a borrower; the caller answers TRY_AGAIN when `reachable` is False."""
@@ -80,7 +80,7 @@ class Base:
     async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """The facts about a borrower, and the status of our own copies of a title: the basis of a request's decision."""
         facts = await self._followed(card, await self._local.for_wish(card, bib_id))
-        listed = self.house.policy.local_available_statuses
+        listed = self.library.policy.local_available_statuses
         self._words.check(facts.source, [copy.status for copy in facts.at_home or ()], listed)
         return facts
 
@@ -106,11 +106,11 @@ def as_present(ask: Asked, facts: BorrowerFacts) -> Asked:
     return replace(ask, **{name: facts.borrower.barcode})  # type: ignore[type-var]  # every command is a dataclass
 
 
-def locks_for(patron: str = "", request: str = "", item: str = "", line: str = "") -> Locks:
+def locks_for(patron: str = "", request: str = "", item: str = "", line: str = "") -> LockSet:
     """Locks for the rows of a command; `item` is a barcode, `line` the agency at the other end of a channel."""
-    return Locks(patron, request, ("", item), line=line)
+    return LockSet(patron, request, ("", item), line=line)
 
 
-def heard_locks(ask: Heard) -> Locks:
+def heard_locks(ask: PartnerNotice) -> LockSet:
     """Locks for a partner's message: the copy, the RequestId, or both."""
-    return Locks(item=("", ask.item.barcode if ask.item else ""), wires=((ask.wire_agency, ask.wire_id),))
+    return LockSet(item=("", ask.item.barcode if ask.item else ""), wires=((ask.wire_agency, ask.wire_id),))

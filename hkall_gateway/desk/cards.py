@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from hkall_gateway.desk import borrowing, circulation
-from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk import borrowing, counter
+from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.messages.commands import CancelRequest, Renew, RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Renewed, Requested
 from hkall_gateway.desk.messages.terminal_commands import (
@@ -39,14 +39,14 @@ NOT_HERE_YET = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT})
 # ---- cards
 
 
-def block_card(unit: Unit, ask: BlockCard, facts: BorrowerFacts, _house: House, now: datetime) -> CardSet | Refused:
+def block_card(unit: Unit, ask: BlockCard, facts: BorrowerFacts, _house: Library, now: datetime) -> CardSet | Refused:
     """Block a card for a terminal, once; an unknown card is refused."""
     if facts.borrower is None:
         return _no(unit, facts.stranger, ask, now)
     return CardSet(ask.card, again=not cards.block(unit, ask.card, ask.text, now, ask.by, retained=ask.retained))
 
 
-def enable_card(unit: Unit, ask: EnableCard, facts: BorrowerFacts, _house: House, now: datetime) -> CardSet | Refused:
+def enable_card(unit: Unit, ask: EnableCard, facts: BorrowerFacts, _house: Library, now: datetime) -> CardSet | Refused:
     """Lift a block that a terminal set here."""
     if facts.borrower is None:
         return _no(unit, facts.stranger, ask, now)
@@ -56,20 +56,20 @@ def enable_card(unit: Unit, ask: EnableCard, facts: BorrowerFacts, _house: House
 # ---- holds
 
 
-def hold(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
+def hold(unit: Unit, ask: Hold, facts: BorrowerFacts, library: Library, now: datetime) -> Held | Refused:
     """Place, cancel or change a patron's request from a terminal (R4 to R7, R22, R34)."""
     if facts.replaced:
         return _no(unit, facts.stranger, ask, now)
-    return _HOLDS[ask.mode](unit, ask, facts, house, now)
+    return _HOLDS[ask.mode](unit, ask, facts, library, now)
 
 
-def _place(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
-    wanted = _wanted(unit, ask, house)
+def _place(unit: Unit, ask: Hold, facts: BorrowerFacts, library: Library, now: datetime) -> Held | Refused:
+    wanted = _wanted(unit, ask, library)
     if isinstance(wanted, Reason):
         return _no(unit, wanted, ask, now, _language(facts))
     bib_id, volume = wanted
     told: dict[str, Any] = {"pickup_location": ask.pickup_location, "need_before": ask.need_before}
-    outcome = borrowing.request_title(unit, RequestTitle(ask.by, ask.card, bib_id, volume, **told), facts, house, now)
+    outcome = borrowing.request_title(unit, RequestTitle(ask.by, ask.card, bib_id, volume, **told), facts, library, now)
     if not isinstance(outcome, Requested):
         return outcome if isinstance(outcome, Refused) else _no(unit, Reason.WRONG_POSITION, ask, now)
     placed = unit.request(outcome.request)
@@ -77,50 +77,50 @@ def _place(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datet
     return _held(placed, facts)
 
 
-def _wanted(unit: Unit, ask: Hold, house: House) -> tuple[str, str] | Reason:
+def _wanted(unit: Unit, ask: Hold, library: Library) -> tuple[str, str] | Reason:
     """The title's number and the volume. One specific copy cannot be held, nor a copy that is on a hold shelf (R22)."""
     if ask.this_copy:
         return Reason.HOLDS_NOT_ALLOWED
     if ask.barcode:
-        return _of_copy(unit, ask.barcode, house)
+        return _of_copy(unit, ask.barcode, library)
     found = cards.titles(unit, ask.title) if ask.title else ()
     if len(found) == 1:
         return found[0], ""
     return Reason.AMBIGUOUS_ITEM if found else Reason.UNKNOWN_TITLE
 
 
-def _of_copy(unit: Unit, barcode: str, house: House) -> tuple[str, str] | Reason:
+def _of_copy(unit: Unit, barcode: str, library: Library) -> tuple[str, str] | Reason:
     if any(request.side is Side.BORROWING for request in unit.requests_with(barcode)):
         return Reason.HOLDS_NOT_ALLOWED
-    ours = unit.holding(ItemKey(house.agency, barcode))
+    ours = unit.holding(ItemKey(library.agency, barcode))
     return (ours.bib_id, ours.volume) if ours else Reason.UNKNOWN_ITEM
 
 
-def is_ours(unit: Unit, ask: Hold, house: House) -> bool:
+def is_ours(unit: Unit, ask: Hold, library: Library) -> bool:
     """Whether a terminal's hold concerns an HKALL request or book, and not the library's own hold list."""
     if ask.mode is not HoldMode.PLACE:
-        return _mine(unit, ask, house) not in {Reason.UNKNOWN_REQUEST, Reason.WRONG_POSITION}
+        return _mine(unit, ask, library) not in {Reason.UNKNOWN_REQUEST, Reason.WRONG_POSITION}
     if ask.barcode:
         return bool(unit.requests_with(ask.barcode))
     return bool(cards.titles(unit, ask.title))
 
 
-def _cancel(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
-    request = _mine(unit, ask, house)
+def _cancel(unit: Unit, ask: Hold, facts: BorrowerFacts, library: Library, now: datetime) -> Held | Refused:
+    request = _mine(unit, ask, library)
     if isinstance(request, Reason):
         return _no(unit, request, ask, now, _language(facts))
-    outcome = borrowing.cancel(unit, CancelRequest(ask.by, ask.card, request=request.id), house, now)
+    outcome = borrowing.cancel(unit, CancelRequest(ask.by, ask.card, request=request.id), library, now)
     return outcome if isinstance(outcome, Refused) else _held(unit.request(request.id) or request, facts)
 
 
-def _change(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: datetime) -> Held | Refused:
+def _change(unit: Unit, ask: Hold, facts: BorrowerFacts, library: Library, now: datetime) -> Held | Refused:
     """Change a request's pickup location, before the book is here, or its last day."""
-    request = _mine(unit, ask, house)
+    request = _mine(unit, ask, library)
     if isinstance(request, Reason):
         return _no(unit, request, ask, now, _language(facts))
     place = ask.pickup_location or request.pickup_location
-    if place not in house.pickup_locations:
-        detail = {"place": ", ".join(house.pickup_locations)}
+    if place not in library.pickup_locations:
+        detail = {"place": ", ".join(library.pickup_locations)}
         return _refuse(unit, Refusal(Reason.PICKUP_LOCATION, detail), ask, now, _language(facts))
     if place != request.pickup_location and request.position not in NOT_HERE_YET:
         return _no(unit, Reason.WRONG_POSITION, ask, now, _language(facts))
@@ -130,9 +130,9 @@ def _change(unit: Unit, ask: Hold, facts: BorrowerFacts, house: House, now: date
     return _held(unit.amend(request, now, ask.by, "R4", **facts_now), facts)
 
 
-def _mine(unit: Unit, ask: Hold, house: House) -> Request | Reason:
+def _mine(unit: Unit, ask: Hold, library: Library) -> Request | Reason:
     """The patron's one waiting request that the command names; a loan can be neither changed nor cancelled."""
-    ours = unit.holding(ItemKey(house.agency, ask.barcode)) if ask.barcode else None
+    ours = unit.holding(ItemKey(library.agency, ask.barcode)) if ask.barcode else None
     names = {name for name in (ours.bib_id if ours else "", "" if ask.barcode else ask.title) if name}
     meant = [r for r in unit.open_requests(ask.card) if r.side is Side.BORROWING and _means(ask, names, r)]
     waiting = [r for r in meant if r.position in WAITING]
@@ -147,7 +147,7 @@ def _means(ask: Hold, names: set[str], request: Request) -> bool:
     return copy or bool(names & {request.bib_id, request.title, request.id}) or request.id in ask.told
 
 
-_HOLDS: dict[HoldMode, Callable[[Unit, Hold, BorrowerFacts, House, datetime], Held | Refused]] = {
+_HOLDS: dict[HoldMode, Callable[[Unit, Hold, BorrowerFacts, Library, datetime], Held | Refused]] = {
     HoldMode.PLACE: _place,
     HoldMode.CANCEL: _cancel,
     HoldMode.CHANGE: _change,
@@ -169,12 +169,12 @@ def _held(request: Request, facts: BorrowerFacts) -> Held:
 # ---- all loans at once
 
 
-def renew_all(unit: Unit, ask: RenewAll, facts: BorrowerFacts, house: House, now: datetime) -> AllRenewed | Refused:
+def renew_all(unit: Unit, ask: RenewAll, facts: BorrowerFacts, library: Library, now: datetime) -> AllRenewed | Refused:
     """Renew every loan of a patron that may be renewed (R27 to R33)."""
     if facts.borrower is None:
         return _no(unit, facts.stranger, ask, now)
     loans = [r for r in unit.open_requests(ask.card) if r.position is P.ON_LOAN and r.item]
-    answers = [circulation.renew(unit, _renewal(ask, loan), facts, house, now) for loan in loans]
+    answers = [counter.renew(unit, _renewal(ask, loan), facts, library, now) for loan in loans]
     return AllRenewed(
         tuple(a for a in answers if isinstance(a, Renewed)),
         tuple(a for a in answers if isinstance(a, Refused)),
@@ -189,12 +189,12 @@ def _renewal(ask: RenewAll, loan: Request) -> Renew:
 # ---- copies
 
 
-def note_properties(unit: Unit, ask: NoteProperties, house: House, now: datetime) -> PropertiesNoted | Refused:
+def note_properties(unit: Unit, ask: NoteProperties, library: Library, now: datetime) -> PropertiesNoted | Refused:
     """Record the properties of a copy as a terminal reports them; refused for a copy that we do not know."""
     found = one_with(unit, ask.barcode, "")
     if isinstance(found, Refused):
         return found
-    known = unit.holding(ItemKey(house.agency, ask.barcode)) if found is None else None
+    known = unit.holding(ItemKey(library.agency, ask.barcode)) if found is None else None
     item, title = (found.item, found.title) if found else (known.key, known.title) if known else (None, "")
     if item is None:
         return Refused(Reason.UNKNOWN_ITEM)

@@ -6,29 +6,30 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from hkall_gateway.desk import borrowing, circulation, deliveries, lender_notices, lending, queries, recalls, returning
+from hkall_gateway.desk import borrowing, counter, lending, queries, recalls, returning
 from hkall_gateway.desk.base import TRY_AGAIN, as_present, heard_locks, locks_for
-from hkall_gateway.desk.common.house import House
-from hkall_gateway.desk.local import loaded_facts
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.ils.local_system import loaded_facts
 from hkall_gateway.desk.messages.commands import (
     BorrowFromUs,
     CancelRequest,
     CheckIn,
     CheckOut,
-    Heard,
+    PartnerNotice,
     Renew,
     RequestTitle,
     SeeItem,
     SeePatron,
 )
-from hkall_gateway.desk.messages.results import Answer, ItemSeen, Outcome, PatronSeen, Refused
+from hkall_gateway.desk.messages.results import DeliveryResult, ItemSeen, Outcome, PatronSeen, Refused
 from hkall_gateway.desk.messages.staff_commands import Recalled
-from hkall_gateway.desk.partnerdesk import PartnerDesk
+from hkall_gateway.desk.partner_desk import PartnerDesk
+from hkall_gateway.desk.partners import deliveries, lender_notices
 from hkall_gateway.desk.ports import AWAY, BorrowerFacts
 from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Reason
-from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
 
@@ -41,7 +42,7 @@ class Desk(PartnerDesk):
     async def see_patron(self, ask: SeePatron) -> PatronSeen:
         """A patron's record."""
         if self._loaded:
-            facts, seen = await self._store.glance(_see_loaded, ask, self.house, self._now(), patron=ask.card)
+            facts, seen = await self._store.read_inline(_see_loaded, ask, self.library, self._now(), patron=ask.card)
             if not ask.pin_given or facts.borrower is None:
                 return seen
             fits = await self._local.hash_fits(facts, ask.pin)
@@ -51,21 +52,21 @@ class Desk(PartnerDesk):
         pin_ok = await self._pin_ok(ask.card, ask.pin) if checked else None
         unsure = checked and pin_ok is None  # the card has an owner, but the PIN cannot be checked
         facts = AWAY if unsure else facts
-        seen = await self._store.glance(queries.see_patron, ask, facts, pin_ok, self.house, self._now(), patron=ask.card)
+        seen = await self._store.read_inline(queries.see_patron, ask, facts, pin_ok, self.library, self._now(), patron=ask.card)
         return replace(seen, known=True) if unsure else seen
 
     async def see_item(self, ask: SeeItem) -> ItemSeen | Refused:
         """The state of a copy."""
-        return await self._store.glance(queries.see_item, ask, self.house)
+        return await self._store.read_inline(queries.see_item, ask, self.library)
 
     async def check_out(self, ask: CheckOut) -> Outcome:
         """Lend a copy, or ship it when the card is a partner's."""
         if self._loaded and not ask.pin:
             locks = locks_for(patron=ask.card, item=ask.barcode)
-            return await self._store.run(_check_out_loaded, ask, self.house, self._now(), locks=locks, short=True)
-        shipped = await self._store.glance(_is_partner_card, ask.card)
+            return await self._store.run(_check_out_loaded, ask, self.library, self._now(), locks=locks, short=True)
+        shipped = await self._store.read_inline(_is_partner_card, ask.card)
         if shipped:
-            return await self._store.run(_ship, ask, self.house, self._now(), locks=locks_for(item=ask.barcode), short=True)
+            return await self._store.run(_ship, ask, self.library, self._now(), locks=locks_for(item=ask.barcode), short=True)
         facts = await self._facts(ask.card)
         if not facts.reachable:
             return TRY_AGAIN
@@ -73,12 +74,12 @@ class Desk(PartnerDesk):
         if not ask.no_block and (no := await self._pin_refused(ask.card, ask.pin)):
             return no
         locks = locks_for(patron=ask.card, item=ask.barcode)
-        return await self._store.run(circulation.check_out, ask, facts, self.house, self._now(), locks=locks, short=True)
+        return await self._store.run(counter.check_out, ask, facts, self.library, self._now(), locks=locks, short=True)
 
     async def check_in(self, ask: CheckIn) -> Outcome:
         """Check in a copy."""
         locks = locks_for(item=ask.barcode)
-        return await self._store.run(returning.check_in, ask, self.house, self._now(), locks=locks, short=True)
+        return await self._store.run(returning.check_in, ask, self.library, self._now(), locks=locks, short=True)
 
     async def renew(self, ask: Renew) -> Outcome:
         """Renew a loan."""
@@ -86,8 +87,8 @@ class Desk(PartnerDesk):
         ask = as_present(ask, facts)
         if no := await self._pin_refused(ask.card, ask.pin):
             return no
-        locks = Locks(ask.card, item=("", ask.barcode), whole=not ask.barcode)
-        return await self._once(ask.inbox, locks, circulation.renew, ask, facts)
+        locks = LockSet(ask.card, item=("", ask.barcode), whole=not ask.barcode)
+        return await self._once(ask.inbox, locks, counter.renew, ask, facts)
 
     # ---- discovery systems
 
@@ -103,58 +104,58 @@ class Desk(PartnerDesk):
 
     async def cancel(self, ask: CancelRequest) -> Outcome:
         """Cancel a patron's request."""
-        locks = Locks(ask.patron, ask.request, placed=(ask.placed_by, ask.placed_id))
+        locks = LockSet(ask.patron, ask.request, placed=(ask.placed_by, ask.placed_id))
         return await self._once(ask.inbox, locks, borrowing.cancel, ask)
 
     # ---- partners
 
     async def borrow_from_us(self, ask: BorrowFromUs) -> Outcome:
         """Page a copy of ours."""
-        locks = Locks(item=("", ask.item.barcode if ask.item else ""), wires=((ask.wire_agency, ask.wire_id),))
+        locks = LockSet(item=("", ask.item.barcode if ask.item else ""), wires=((ask.wire_agency, ask.wire_id),))
         return await self._once(ask.inbox, locks, lending.borrow_from_us, ask)
 
-    async def shipped(self, ask: Heard) -> Outcome:
+    async def shipped(self, ask: PartnerNotice) -> Outcome:
         """A shipped message: a lender sent a copy to us, or a borrower sent ours back."""
         ask = await self._under_our_number(ask)
         work = lender_notices.shipped if self._we_borrow(ask) else _coming_home
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
-    async def received(self, ask: Heard) -> Outcome:
+    async def received(self, ask: PartnerNotice) -> Outcome:
         """A received message: the borrower has our copy, or the lender has its own again."""
         ask = await self._under_our_number(ask)
         work = lender_notices.home if self._we_borrow(ask) else _borrower_has_it
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
-    async def request_cancelled(self, ask: Heard) -> Outcome:
+    async def request_cancelled(self, ask: PartnerNotice) -> Outcome:
         """A cancellation: the lender declines, or the borrower withdraws."""
         ask = await self._under_our_number(ask)
         work = lender_notices.declined if self._we_borrow(ask) else _withdraw
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
-    async def recalled(self, ask: Heard) -> Recalled | Refused:
+    async def recalled(self, ask: PartnerNotice) -> Recalled | Refused:
         """Recall a book that we borrow, for its owner."""
         ask = await self._under_our_number(ask)
         return await self._once(ask.inbox, heard_locks(ask), recalls.recalled, ask)
 
-    async def recall_cancelled(self, ask: Heard) -> Recalled | Refused:
+    async def recall_cancelled(self, ask: PartnerNotice) -> Recalled | Refused:
         """Cancel the owner's recall."""
         ask = await self._under_our_number(ask)
         return await self._once(ask.inbox, heard_locks(ask), recalls.recall_cancelled, ask)
 
-    async def renewed(self, ask: Heard) -> Outcome:
+    async def renewed(self, ask: PartnerNotice) -> Outcome:
         """A renewed message: the owner extends our patron's loan, or a borrower keeps our copy."""
         ask = await self._under_our_number(ask)
         work = recalls.owner_renewed if self._we_borrow(ask) else lending.renewed_by_borrower
         return await self._once(ask.inbox, heard_locks(ask), work, ask)
 
-    async def renewed_by_borrower(self, ask: Heard) -> Outcome:
+    async def renewed_by_borrower(self, ask: PartnerNotice) -> Outcome:
         """Renew the borrowing library's loan of our copy."""
         return await self._once(ask.inbox, heard_locks(ask), lending.renewed_by_borrower, ask)
 
-    async def delivered(self, row: OutboxRow, answer: Answer, retry_at: datetime | None, patience: Patience) -> None:
+    async def delivered(self, row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None, patience: Patience) -> None:
         """Record the courier's result of a delivery, and the instant of its next try."""
         locks, now = locks_for(request=row.request, line=row.line), self._now()
-        what = (row, answer, retry_at, patience, self.house, now)
+        what = (row, answer, retry_at, patience, self.library, now)
         await self._store.run(deliveries.delivered, *what, locks=locks, repeatable=True, short=True)
 
 
@@ -162,36 +163,36 @@ def _is_partner_card(unit: Any, card: str) -> bool:
     return unit.partner_with_card(card) is not None
 
 
-def _see_loaded(unit: Unit, ask: SeePatron, house: House, now: datetime) -> tuple[BorrowerFacts, PatronSeen]:
+def _see_loaded(unit: Unit, ask: SeePatron, library: Library, now: datetime) -> tuple[BorrowerFacts, PatronSeen]:
     """The loaded borrower, with the stored PIN hash, and the patron record as it is before the PIN is checked."""
     facts = loaded_facts(unit, ask.card)
-    return facts, queries.see_patron(unit, ask, facts, None, house, now)
+    return facts, queries.see_patron(unit, ask, facts, None, library, now)
 
 
-def _check_out_loaded(unit: Unit, ask: CheckOut, house: House, now: datetime) -> Outcome:
+def _check_out_loaded(unit: Unit, ask: CheckOut, library: Library, now: datetime) -> Outcome:
     is_partner, facts, found = unit.at_once(
         lambda: _is_partner_card(unit, ask.card),
         lambda: loaded_facts(unit, ask.card),
         lambda: queries.one_with(unit, ask.barcode, ask.agency, ask.card),
     )
-    return _ship(unit, ask, house, now) if is_partner else circulation.lend(unit, ask, found, facts, house, now)
+    return _ship(unit, ask, library, now) if is_partner else counter.lend(unit, ask, found, facts, library, now)
 
 
-def _request_loaded(unit: Unit, ask: RequestTitle, house: House, now: datetime) -> Outcome:
-    return borrowing.request_title(unit, ask, loaded_facts(unit, ask.patron), house, now)
+def _request_loaded(unit: Unit, ask: RequestTitle, library: Library, now: datetime) -> Outcome:
+    return borrowing.request_title(unit, ask, loaded_facts(unit, ask.patron), library, now)
 
 
-def _ship(unit: Any, ask: CheckOut, house: House, now: datetime) -> Outcome:
-    return lending.ship_at_counter(unit, ask, house, now) or Refused(Reason.UNKNOWN_ITEM)
+def _ship(unit: Any, ask: CheckOut, library: Library, now: datetime) -> Outcome:
+    return lending.ship_at_counter(unit, ask, library, now) or Refused(Reason.UNKNOWN_ITEM)
 
 
-def _coming_home(unit: Any, ask: Heard, house: House, now: datetime) -> Outcome:
-    return lending.heard(unit, ask, Event.COMING_HOME, house, now)
+def _coming_home(unit: Any, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
+    return lending.heard(unit, ask, Event.COMING_HOME, library, now)
 
 
-def _borrower_has_it(unit: Any, ask: Heard, house: House, now: datetime) -> Outcome:
-    return lending.heard(unit, ask, Event.BORROWER_HAS_IT, house, now)
+def _borrower_has_it(unit: Any, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
+    return lending.heard(unit, ask, Event.BORROWER_HAS_IT, library, now)
 
 
-def _withdraw(unit: Any, ask: Heard, house: House, now: datetime) -> Outcome:
-    return lending.heard(unit, ask, Event.WITHDRAW, house, now)
+def _withdraw(unit: Any, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
+    return lending.heard(unit, ask, Event.WITHDRAW, library, now)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from hkall_gateway.desk.common.house import refused
+from hkall_gateway.desk.common.library import refused
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Deed, Done
+from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
 from hkall_gateway.desk.queries import one_with
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import Actor, Reason, Refusal, Request
 from hkall_gateway.store.unit import Unit
 
 
-def named(unit: Unit, deed: Deed) -> Request | Refused:
+def named(unit: Unit, command: StaffCommand) -> Request | Refused:
     """The request with this number, also one that has ended; else the open one that holds this copy."""
-    if deed.request:
-        found = unit.request(deed.request)
-        return found or no(unit, Refusal(Reason.UNKNOWN_REQUEST), deed.by, None)
-    held = one_with(unit, deed.barcode, deed.agency)
-    return held or no(unit, Refusal(Reason.UNKNOWN_ITEM), deed.by, None)
+    if command.request:
+        found = unit.request(command.request)
+        return found or no(unit, Refusal(Reason.UNKNOWN_REQUEST), command.by, None)
+    held = one_with(unit, command.barcode, command.agency)
+    return held or no(unit, Refusal(Reason.UNKNOWN_ITEM), command.by, None)
 
 
 def no(unit: Unit, refusal: Refusal, by: Actor, now: datetime | None, request: Request | None = None) -> Refused:
@@ -29,9 +29,9 @@ def no(unit: Unit, refusal: Refusal, by: Actor, now: datetime | None, request: R
     return refused(refusal, "", request.title if request else "")
 
 
-def elsewhere(unit: Unit, deed: Deed, request: Request, now: datetime) -> Refused:
+def elsewhere(unit: Unit, command: StaffCommand, request: Request, now: datetime) -> Refused:
     """Refuse a command that the request's position does not allow."""
-    return no(unit, Refusal(Reason.WRONG_POSITION, {"position": request.position}), deed.by, now, request)
+    return no(unit, Refusal(Reason.WRONG_POSITION, {"position": request.position}), command.by, now, request)
 
 
 def done(request: Request, *, again: bool = False, due: date | None = None, cents: int = 0, note: str = "") -> Done:
@@ -39,11 +39,11 @@ def done(request: Request, *, again: bool = False, due: date | None = None, cent
     return Done(request.id, request.item, request.position, request.title, again, due, cents, note)
 
 
-def day_of(unit: Unit, deed: Deed, request: Request, now: datetime) -> date | Refused:
+def day_of(unit: Unit, command: StaffCommand, request: Request, now: datetime) -> date | Refused:
     """The day of the event: today, or an earlier day of this loan."""
     today = calendar.civil(now)
     first = request.first_checkout or request.received_on or (calendar.civil(request.placed_at) if request.placed_at else today)
-    day = deed.on or today
+    day = command.on or today
     if first <= day <= today:
         return day
-    return no(unit, Refusal(Reason.WRONG_DATE, {"on": day}), deed.by, now, request)
+    return no(unit, Refusal(Reason.WRONG_DATE, {"on": day}), command.by, now, request)

@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from hkall_gateway.desk.common.counts import closed_days, fine_cents
-from hkall_gateway.desk.common.house import House, refused
-from hkall_gateway.desk.messages.results import ChargeLine, Refused
+from hkall_gateway.desk.common.library import Library, refused
+from hkall_gateway.desk.messages.results import ChargeEntry, Refused
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay, Waive, Waived
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.overdue_fine import CURRENCY
@@ -31,17 +31,17 @@ LOST_WITHOUT_PRICE = "no_price:lost"
 # ---- assessed
 
 
-def left_to_charge(unit: Unit, request: Request, day: date, house: House) -> int:
+def left_to_charge(unit: Unit, request: Request, day: date, library: Library) -> int:
     """The fine of a loan up to `day` that is not charged yet, in cents."""
     if request.due is None or day <= request.due:
         return 0
-    cents = fine_cents(request, day, house, closed_days(unit, house))
+    cents = fine_cents(request, day, library, closed_days(unit, library))
     return max(0, cents - fines.charged_cents(unit, request)) if cents else 0
 
 
-def fix_fine(unit: Unit, request: Request, day: date, house: House, now: datetime, by: Actor) -> int:
+def fix_fine(unit: Unit, request: Request, day: date, library: Library, now: datetime, by: Actor) -> int:
     """Charge the fine of a loan up to `day`; returns the cents added, 0 if these days are charged already."""
-    cents = left_to_charge(unit, request, day, house)
+    cents = left_to_charge(unit, request, day, library)
     if cents:
         fines.charge(unit, request, OVERDUE, cents, "R41" if request.recalled_on else "R40", now, by)
     return cents
@@ -72,21 +72,21 @@ def _take_back(unit: Unit, request: Request, charged: Charged, now: datetime, by
 # ---- shown
 
 
-def charge_lines(unit: Unit, charged: Sequence[Charged]) -> tuple[ChargeLine, ...]:
+def charge_lines(unit: Unit, charged: Sequence[Charged]) -> tuple[ChargeEntry, ...]:
     """The patron's open charges in the order given; settled ones are left out."""
     return tuple([_line(unit, one) for one in charged if one.left_cents > 0])
 
 
-def _line(unit: Unit, charged: Charged) -> ChargeLine:
+def _line(unit: Unit, charged: Charged) -> ChargeEntry:
     about = unit.request(charged.request)
     title, item, bib_id = (about.title, about.item, about.bib_id) if about else ("", None, "")
-    return ChargeLine(charged.id, charged.request, charged.kind, title, item, charged.left_cents, charged.at, bib_id)
+    return ChargeEntry(charged.id, charged.request, charged.kind, title, item, charged.left_cents, charged.at, bib_id)
 
 
 # ---- paid and waived
 
 
-def pay(unit: Unit, ask: Pay, _house: House, now: datetime) -> Paid | Refused:
+def pay(unit: Unit, ask: Pay, _house: Library, now: datetime) -> Paid | Refused:
     """Take a payment for a patron's charges. The same transaction of the same device again gets the same answer."""
     card = card_now(unit, ask.card)
     known = fines.payment_known(unit, card, ask.by.who, ask.transaction_id)
@@ -127,7 +127,7 @@ def _spread(unit: Unit, wanted: Sequence[Charged], cents: int, now: datetime, by
         cents -= part
 
 
-def waive(unit: Unit, ask: Waive, _house: House, now: datetime) -> Waived | Refused:
+def waive(unit: Unit, ask: Waive, _house: Library, now: datetime) -> Waived | Refused:
     """Waive a charge, or a part of it; the journal keeps the reason."""
     charged = fines.charge_numbered(unit, ask.fine)
     if charged is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from hkall_gateway.desk.common.house import House, refused
-from hkall_gateway.desk.messages.commands import BorrowFromUs, CheckOut, Heard
+from hkall_gateway.desk.common.library import Library, refused
+from hkall_gateway.desk.messages.commands import BorrowFromUs, CheckOut, PartnerNotice
 from hkall_gateway.desk.messages.results import CheckedOut, Noted, Outcome, Paged, Refused, Renewed
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.dates import calendar
@@ -21,43 +21,43 @@ LEFT = frozenset({Event.BORROWER_HAS_IT, Event.COMING_HOME})
 """Events that imply that our copy has left, even if it was not scanned."""
 
 
-def borrow_from_us(unit: Unit, ask: BorrowFromUs, house: House, now: datetime) -> Outcome:
+def borrow_from_us(unit: Unit, ask: BorrowFromUs, library: Library, now: datetime) -> Outcome:
     """Page a copy of ours for a partner. The same RequestId again gets the same copy."""
     known = unit.request_lent(ask.wire_agency, ask.wire_id)
     if known and known.partner == ask.partner:
-        return _known(unit, known, ask, house, now)
+        return _known(unit, known, ask, library, now)
     partner = unit.partner(ask.partner)
     if known or partner is None:
         return _no(unit, Refusal(Reason.AGENCY_NOT_ALLOWED), ask.by, now)
     if late := over(ask.need_before, now):
         return _no(unit, late, ask.by, now)
-    ours = _our_copies(unit, ask, house)
-    answer = lenders.may_lend(partner, _free_copies(unit, ask, ours), house.policy, now, known=bool(ours))
+    ours = _our_copies(unit, ask, library)
+    answer = lenders.may_lend(partner, _free_copies(unit, ask, ours), library.policy, now, known=bool(ours))
     if isinstance(answer, Refusal):
         return _no(unit, answer, ask.by, now)
     return _paged(unit, _page(unit, ask, answer, now))
 
 
-def _known(unit: Unit, known: Request, ask: BorrowFromUs, house: House, now: datetime) -> Outcome:
+def _known(unit: Unit, known: Request, ask: BorrowFromUs, library: Library, now: datetime) -> Outcome:
     """Answer a repeated RequestId. A declined or withdrawn request is refused: the borrower asks another library."""
-    if _another_title(unit, known, ask, house):
+    if _another_title(unit, known, ask, library):
         return _no(unit, Refusal(Reason.DUPLICATE_REQUEST), ask.by, now, known)
     if known.position in {P.DECLINED, P.WITHDRAWN}:
         return _no(unit, Refusal(Reason.NO_AVAILABLE_COPY), ask.by, now, known)
     return _paged(unit, known)
 
 
-def _another_title(unit: Unit, known: Request, ask: BorrowFromUs, house: House) -> bool:
+def _another_title(unit: Unit, known: Request, ask: BorrowFromUs, library: Library) -> bool:
     """Whether a repeated RequestId names another title, by a number of it or by a copy."""
-    named = {copy.bib_id for copy in _our_copies(unit, ask, house)} | {ask.bib_id}
+    named = {copy.bib_id for copy in _our_copies(unit, ask, library)} | {ask.bib_id}
     return bool(ask.bib_id or ask.item) and known.bib_id not in named
 
 
-def _our_copies(unit: Unit, ask: BorrowFromUs, house: House) -> tuple[Holding, ...]:
+def _our_copies(unit: Unit, ask: BorrowFromUs, library: Library) -> tuple[Holding, ...]:
     """Our copies of the title, or the named one if one is named."""
-    copies = unit.copies(ask.bib_id, house.agency) if ask.bib_id else ()
+    copies = unit.copies(ask.bib_id, library.agency) if ask.bib_id else ()
     if ask.item:
-        named = unit.holding(ask.item) if ask.item.agency in {"", house.agency} else None
+        named = unit.holding(ask.item) if ask.item.agency in {"", library.agency} else None
         copies = (named,) if named else copies
     return copies
 
@@ -105,29 +105,29 @@ def _no(unit: Unit, refusal: Refusal, by: Actor, now: datetime, request: Request
 # ---- shipping
 
 
-def ship(unit: Unit, request: Request, house: House, now: datetime, by: Actor) -> Request:
+def ship(unit: Unit, request: Request, library: Library, now: datetime, by: Actor) -> Request:
     """Ship the copy; the lender date includes the days of transport (decisions on two due dates)."""
-    due = calendar.civil(now) + timedelta(days=house.policy.lending.institutional_days)
+    due = calendar.civil(now) + timedelta(days=library.policy.lending.institutional_days)
     after = unit.advance(request, Event.LEND, now, by, lender_due=due)
     unit.set_status(after.item or ItemKey("", ""), "On Loan")
     return after
 
 
-def ship_at_counter(unit: Unit, ask: CheckOut, house: House, now: datetime) -> Outcome | None:
+def ship_at_counter(unit: Unit, ask: CheckOut, library: Library, now: datetime) -> Outcome | None:
     """A checkout to a partner's institutional card ships our paged copy; None if the card is no partner's."""
     partner = unit.partner_with_card(ask.card)
     if partner is None:
         return None
-    held = [r for r in unit.requests_with(ask.barcode, house.agency) if r.partner == partner.agency]
+    held = [r for r in unit.requests_with(ask.barcode, library.agency) if r.partner == partner.agency]
     if not held:
         return _no(unit, Refusal(Reason.UNKNOWN_ITEM), ask.by, now)
-    if not lends(ask.place.role, house.policy):
-        return _no(unit, Refusal(Reason.COUNTER_ONLY, {"place": house.pickup_locations[0]}), ask.by, now, held[0])
+    if not lends(ask.place.role, library.policy):
+        return _no(unit, Refusal(Reason.COUNTER_ONLY, {"place": library.pickup_locations[0]}), ask.by, now, held[0])
     if held[0].position is P.SHIPPED:
         return _shipped(held[0], ask, again=True)
     if not unit.can(held[0], Event.LEND):
         return _no(unit, Refusal(Reason.WRONG_POSITION), ask.by, now, held[0])
-    return _shipped(ship(unit, held[0], house, now, ask.by), ask)
+    return _shipped(ship(unit, held[0], library, now, ask.by), ask)
 
 
 def _shipped(request: Request, ask: CheckOut, *, again: bool = False) -> CheckedOut:
@@ -138,7 +138,7 @@ def _shipped(request: Request, ask: CheckOut, *, again: bool = False) -> Checked
 # ---- notices of the borrowing library
 
 
-def heard(unit: Unit, ask: Heard, event: Event, house: House, now: datetime) -> Outcome:
+def heard(unit: Unit, ask: PartnerNotice, event: Event, library: Library, now: datetime) -> Outcome:
     """Apply a borrower's notice: the transition of the table, or a success where the request is past it already."""
     request = lent_to(unit, ask)
     if request is None:
@@ -150,19 +150,19 @@ def heard(unit: Unit, ask: Heard, event: Event, house: House, now: datetime) -> 
         return _past_it(unit, ask, request, event, now)
     if request.position is P.PAGED and event in LEFT:
         unit.set_status(request.item or ItemKey("", ""), "On Loan")
-    return _noted(unit.advance(request, event, now, ask.by, **_facts_of(event, request, house, now)))
+    return _noted(unit.advance(request, event, now, ask.by, **_facts_of(event, request, library, now)))
 
 
-def _past_it(unit: Unit, ask: Heard, request: Request, event: Event, now: datetime) -> Outcome:
+def _past_it(unit: Unit, ask: PartnerNotice, request: Request, event: Event, now: datetime) -> Outcome:
     """Answer a step that is already past: a success, but a withdrawal after shipment is refused (R34)."""
     if event is Event.WITHDRAW:
         return _no(unit, Refusal(Reason.TOO_LATE_TO_CANCEL), ask.by, now, request)
     return _noted(request, note="known already")
 
 
-def _facts_of(event: Event, request: Request, house: House, now: datetime) -> dict[str, Any]:
+def _facts_of(event: Event, request: Request, library: Library, now: datetime) -> dict[str, Any]:
     if event is Event.BORROWER_HAS_IT and request.position is P.PAGED:
-        days = house.policy.lending.institutional_days
+        days = library.policy.lending.institutional_days
         return {"unannounced": True, "lender_due": calendar.civil(now) + timedelta(days=days)}
     if event is Event.COMING_HOME and request.position is P.SHIPPED:
         return {"skipped": "received"}
@@ -171,33 +171,33 @@ def _facts_of(event: Event, request: Request, house: House, now: datetime) -> di
     return {}
 
 
-def renewed_by_borrower(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
+def renewed_by_borrower(unit: Unit, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
     """Renew the borrowing library's loan, unless we have recalled the copy or its date is beyond ours (R28)."""
     request = lent_to(unit, ask)
     if request is None or not unit.can(request, Event.BORROWER_RENEWED):
         return _no(unit, Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), ask.by, now, request)
     if request.recalled_on is not None:
         return _no(unit, Refusal(Reason.RECALLED), ask.by, now, request)
-    due = _kept_until(ask, request, house, now)
+    due = _kept_until(ask, request, library, now)
     if isinstance(due, Refusal):
         return _no(unit, due, ask.by, now, request)
     after = unit.advance(request, Event.BORROWER_RENEWED, now, ask.by, lender_due=due, renewals=request.renewals + 1)
     return Renewed(after.id, after.item or ItemKey("", ""), "", after.title, due, after.renewals)
 
 
-def _kept_until(ask: Heard, request: Request, house: House, now: datetime) -> date | Refusal:
+def _kept_until(ask: PartnerNotice, request: Request, library: Library, now: datetime) -> date | Refusal:
     """The new lender date: at least the agreed one, at most our days from today.
 
     A partner that asks for more gets that; one that has granted its patron more is refused; a central's decision holds.
     """
-    longer = calendar.civil(now) + timedelta(days=house.policy.lending.institutional_days)
+    longer = calendar.civil(now) + timedelta(days=library.policy.lending.institutional_days)
     ours = max(day for day in (longer, request.lender_due) if day)
     if ask.due is None or ask.due <= ours or ask.due_is == "asked":
         return ours
     return ask.due if ask.due_is == "decided" else Refusal(Reason.RENEWAL_DENIED, {"due": request.lender_due})
 
 
-def lent_to(unit: Unit, ask: Heard) -> Request | None:
+def lent_to(unit: Unit, ask: PartnerNotice) -> Request | None:
     """The request by which this partner borrows from us, found by RequestId or by copy."""
     by_wire = unit.request_lent(ask.wire_agency or ask.partner, ask.wire_id) if ask.wire_id else None
     if by_wire:
@@ -207,7 +207,7 @@ def lent_to(unit: Unit, ask: Heard) -> Request | None:
     return found or _lent_last(unit, ask)
 
 
-def _lent_last(unit: Unit, ask: Heard) -> Request | None:
+def _lent_last(unit: Unit, ask: PartnerNotice) -> Request | None:
     last = unit.last_with(ask.item) if ask.item and not ask.wire_id else None
     return last if last and last.side is Side.LENDING and last.partner == ask.partner else None
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
 
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.common.staff_flags import flagged, unflagged
 from hkall_gateway.desk.find_request import day_of, done, elsewhere
 from hkall_gateway.desk.fines import DAMAGE, LOST_WITHOUT_PRICE, PROCESSING, REPLACEMENT, fix_fine
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Deed, Done
+from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Charges, ItemKey, Position, Request, Side
 from hkall_gateway.store import fines
@@ -29,78 +29,78 @@ SEARCH = "look_on_our_shelf"
 """The flag of our copy that its borrower claims to have sent home."""
 
 
-def lose(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Done | Refused:
+def lose(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Done | Refused:
     """Declare the book lost. The patron on loan pays its price, the owner's fee, and the fine up to that day, no further.
 
-    A book lost on the way home is not charged to the patron. `deed.cents`: the price that the owner has named for this book.
+    A book lost on the way home is not charged to the patron. `command.cents`: the price that the owner has named for this book.
     Without a known price the answer says so and the request is flagged; the same command again with a price charges it.
     """
     event = Event.LOSE if request.side is Side.BORROWING else Event.BORROWER_LOST
     if not unit.can(request, event):
-        return elsewhere(unit, deed, request, now)
+        return elsewhere(unit, command, request, now)
     if request.lost_on is not None:
-        return _priced_later(unit, deed, request, REPLACEMENT, now)
-    day = day_of(unit, deed, request, now)
+        return _priced_later(unit, command, request, REPLACEMENT, now)
+    day = day_of(unit, command, request, now)
     if isinstance(day, Refused):
         return day
     flags = _flags(unit, request)
-    after = unit.advance(request, event, now, deed.by, rule="R45", lost_on=day, reason=deed.reason, flags=flags)
+    after = unit.advance(request, event, now, command.by, rule="R45", lost_on=day, reason=command.reason, flags=flags)
     if after.side is Side.LENDING:
         unit.set_status(after.item or ItemKey("", ""), "Lost")
-    return _bill(unit, deed, after, day, house, now) if _is_theirs(after, REPLACEMENT) else _not_theirs(deed, after)
+    return _bill(unit, command, after, day, library, now) if _is_theirs(after, REPLACEMENT) else _not_theirs(command, after)
 
 
-def _bill(unit: Unit, deed: Deed, request: Request, day: date, house: House, now: datetime) -> Done:
+def _bill(unit: Unit, command: StaffCommand, request: Request, day: date, library: Library, now: datetime) -> Done:
     charges = _charges(unit, request)
-    overdue_cents = fix_fine(unit, request, day, house, now, deed.by)
-    priced = _price(unit, deed, request, REPLACEMENT, charges.replacement_cents, now)
+    overdue_cents = fix_fine(unit, request, day, library, now, command.by)
+    priced = _price(unit, command, request, REPLACEMENT, charges.replacement_cents, now)
     if charges.processing_cents:
-        fines.charge(unit, request, PROCESSING, charges.processing_cents, "R45", now, deed.by)
+        fines.charge(unit, request, PROCESSING, charges.processing_cents, "R45", now, command.by)
     return replace(priced, cents=overdue_cents + priced.cents + charges.processing_cents)
 
 
-def damage(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Done | Refused:
-    """Charge the patron for damage: the owner's charge, or `deed.cents` where the owner has named one.
+def damage(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Done | Refused:
+    """Charge the patron for damage: the owner's charge, or `command.cents` where the owner has named one.
 
     Damage may be declared until the book is back at its owner. A book that was never lent is not charged to the patron.
     """
     if not unit.can(request, Event.DAMAGE):
-        return elsewhere(unit, deed, request, now)
+        return elsewhere(unit, command, request, now)
     if request.damaged:
-        return _priced_later(unit, deed, request, DAMAGE, now)
+        return _priced_later(unit, command, request, DAMAGE, now)
     flags = _flags(unit, request)
-    after = unit.advance(request, Event.DAMAGE, now, deed.by, rule="R45", damaged=True, reason=deed.reason, flags=flags)
+    after = unit.advance(request, Event.DAMAGE, now, command.by, rule="R45", damaged=True, reason=command.reason, flags=flags)
     if not _is_theirs(after, DAMAGE):
-        return _not_theirs(deed, after)
-    return _price(unit, deed, after, DAMAGE, _charges(unit, request).damage_cents, now)
+        return _not_theirs(command, after)
+    return _price(unit, command, after, DAMAGE, _charges(unit, request).damage_cents, now)
 
 
-def _not_theirs(deed: Deed, request: Request) -> Done:
-    return done(request, note=NOT_THEIRS if deed.cents else "")
+def _not_theirs(command: StaffCommand, request: Request) -> Done:
+    return done(request, note=NOT_THEIRS if command.cents else "")
 
 
-def _price(unit: Unit, deed: Deed, request: Request, kind: str, listed_cents: int, now: datetime) -> Done:
+def _price(unit: Unit, command: StaffCommand, request: Request, kind: str, listed_cents: int, now: datetime) -> Done:
     """Charge the price that the owner named, else its list price; without either, say so and flag the request (R45)."""
-    cents = listed_cents if deed.cents is None else deed.cents
-    if deed.cents is None and not listed_cents:
-        unpriced = unit.amend(request, now, deed.by, "R45", flags=flagged(request, NO_PRICE[kind]))
+    cents = listed_cents if command.cents is None else command.cents
+    if command.cents is None and not listed_cents:
+        unpriced = unit.amend(request, now, command.by, "R45", flags=flagged(request, NO_PRICE[kind]))
         return done(unpriced, note=NO_PRICE_KNOWN)
     if cents:
-        fines.charge(unit, request, kind, cents, "R45", now, deed.by)
+        fines.charge(unit, request, kind, cents, "R45", now, command.by)
     return done(request, cents=cents)
 
 
-def _priced_later(unit: Unit, deed: Deed, request: Request, kind: str, now: datetime) -> Done:
+def _priced_later(unit: Unit, command: StaffCommand, request: Request, kind: str, now: datetime) -> Done:
     """Answer a repeated declaration: charge a price that was missing then; a price already charged is not charged again."""
     missing = NO_PRICE[kind] in request.flags.split()
-    if deed.cents is None:
+    if command.cents is None:
         return done(request, again=True, note=NO_PRICE_KNOWN if missing else "")
     if not _is_theirs(request, kind):
         return done(request, again=True, note=NOT_THEIRS)
     if not missing and fines.charges_for(unit, request.id, kind):
         return done(request, again=True, note=PRICED_BEFORE)
-    priced = unit.amend(request, now, deed.by, "R45", flags=unflagged(request, NO_PRICE[kind]))
-    return _price(unit, deed, priced, kind, 0, now)
+    priced = unit.amend(request, now, command.by, "R45", flags=unflagged(request, NO_PRICE[kind]))
+    return _price(unit, command, priced, kind, 0, now)
 
 
 def _is_theirs(request: Request, kind: str) -> bool:
@@ -109,38 +109,38 @@ def _is_theirs(request: Request, kind: str) -> bool:
     return on_loan or (kind == DAMAGE and request.used)
 
 
-def claim(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Done | Refused:
-    """Record the patron's claim that the book was returned, on `deed.on` or an unknown day: no further day costs a fine."""
+def claim(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Done | Refused:
+    """Record the patron's claim that the book was returned, on `command.on` or an unknown day: no further day costs a fine."""
     event = Event.CLAIM_RETURNED if request.side is Side.BORROWING else Event.BORROWER_CLAIMS
     if not unit.can(request, event):
-        return elsewhere(unit, deed, request, now)
+        return elsewhere(unit, command, request, now)
     if request.claimed_on is not None:
         return done(request, again=True)
-    day = day_of(unit, deed, request, now)
+    day = day_of(unit, command, request, now)
     if isinstance(day, Refused):
         return day
     flags = flagged(request, SEARCH) if request.side is Side.LENDING else request.flags
-    return done(unit.advance(request, event, now, deed.by, rule="R41", claimed_on=day, reason=deed.reason, flags=flags))
+    return done(unit.advance(request, event, now, command.by, rule="R41", claimed_on=day, reason=command.reason, flags=flags))
 
 
-def settle(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Done | Refused:
+def settle(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Done | Refused:
     """Close a lost or claimed request that the libraries have settled between them; the fine stands."""
     event = Event.SETTLE if request.side is Side.BORROWING else Event.SETTLE_LENT
     if request.position is P.CLOSED:
         return done(request, again=True)
     day = request.lost_on or request.claimed_on
     if day is None or not unit.can(request, event):
-        return elsewhere(unit, deed, request, now)
-    cents = fix_fine(unit, request, day, house, now, deed.by) if request.position is P.ON_LOAN else 0
-    return done(unit.advance(request, event, now, deed.by, rule="R45", reason=deed.reason), cents=cents)
+        return elsewhere(unit, command, request, now)
+    cents = fix_fine(unit, request, day, library, now, command.by) if request.position is P.ON_LOAN else 0
+    return done(unit.advance(request, event, now, command.by, rule="R45", reason=command.reason), cents=cents)
 
 
-def allow_overseas(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Done | Refused:
-    """Record the owner's permission to take the book overseas until `deed.on`, with actor and reason (R43)."""
+def allow_overseas(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Done | Refused:
+    """Record the owner's permission to take the book overseas until `command.on`, with actor and reason (R43)."""
     if request.side is Side.LENDING or request.position not in {P.RECEIVED, P.ON_LOAN}:
-        return elsewhere(unit, deed, request, now)
-    unit.note(request, "OVERSEAS_ALLOWED", {"until": deed.on, "because": deed.reason}, now, deed.by, rule="R43")
-    return done(request, due=deed.on)
+        return elsewhere(unit, command, request, now)
+    unit.note(request, "OVERSEAS_ALLOWED", {"until": command.on, "because": command.reason}, now, command.by, rule="R43")
+    return done(request, due=command.on)
 
 
 def _charges(unit: Unit, request: Request) -> Charges:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from hkall_gateway.desk.common.counts import waited_too_long
-from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.common.patron_blocks import standing_of
 from hkall_gateway.desk.fines import charge_lines, left_to_charge
 from hkall_gateway.desk.messages.commands import SeeItem, SeePatron
-from hkall_gateway.desk.messages.results import ItemSeen, LoanLine, PatronSeen, Refused
+from hkall_gateway.desk.messages.results import ItemSeen, LoanEntry, PatronSeen, Refused
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules import eligibility
 from hkall_gateway.rules.dates import calendar
@@ -34,7 +34,7 @@ LENT = frozenset({P.ON_LOAN})
 
 
 def see_patron(
-    unit: Unit, ask: SeePatron, facts: BorrowerFacts, pin_ok: bool | None, house: House, now: datetime
+    unit: Unit, ask: SeePatron, facts: BorrowerFacts, pin_ok: bool | None, library: Library, now: datetime
 ) -> PatronSeen:
     """A patron's record: whether they may borrow, their loans and requests, and their charges."""
     borrower = facts.borrower
@@ -42,8 +42,8 @@ def see_patron(
         return _nobody(ask, facts)
     has, charged = unit.open_lines(borrower.barcode), unit.charges(borrower.barcode)
     owed_cents = sum([one.left_cents for one in charged])
-    category = eligibility.category_of(borrower, house.policy)
-    answer = eligibility.may_use_as(category, borrower, house.policy, now, standing_of(has, owed_cents, house, now))
+    category = eligibility.category_of(borrower, library.policy)
+    answer = eligibility.may_use_as(category, borrower, library.policy, now, standing_of(has, owed_cents, library, now))
     return PatronSeen(
         card=borrower.barcode,
         name=borrower.name,
@@ -54,12 +54,12 @@ def see_patron(
         valid=isinstance(answer, Grant),
         refusal=refused(answer, borrower.language) if isinstance(answer, Refusal) else None,
         pin_ok=pin_ok,
-        lines=tuple([loan_line(unit, request, house, now) for request in has]),
+        lines=tuple([loan_line(unit, request, library, now) for request in has]),
         loans_limit=category.quota if category else 0,
         owed_cents=max(0, owed_cents),
         expires=borrower.expires,
         charges=charge_lines(unit, charged),
-        may_renew=isinstance(answer, Grant) or house.policy.renewal.expired_or_blocked == "allow",
+        may_renew=isinstance(answer, Grant) or library.policy.renewal.expired_or_blocked == "allow",
     )
 
 
@@ -75,28 +75,28 @@ def not_theirs(unit: Unit, card: str) -> Reason:
     return Reason.CARD_REPLACED if card and card_now(unit, card) != card else Reason.UNKNOWN_REQUEST
 
 
-def loan_line(unit: Unit, request: RequestEntry, house: House, now: datetime) -> LoanLine:
+def loan_line(unit: Unit, request: RequestEntry, library: Library, now: datetime) -> LoanEntry:
     """One entry of a patron's record, with the label that patrons see (R35) and the fine of a loan that is not charged yet."""
     position, today = request.position, calendar.civil(now)
     overdue = position in LENT and request.due is not None and today > request.due
-    fine_cents = _fine_cents(unit, request.id, house, now) if overdue else 0
-    late = waited_too_long(unit, request, house, now)
-    return LoanLine(request, house.policy.labels.get(position, position), overdue, fine_cents, late)
+    fine_cents = _fine_cents(unit, request.id, library, now) if overdue else 0
+    late = waited_too_long(unit, request, library, now)
+    return LoanEntry(request, library.policy.labels.get(position, position), overdue, fine_cents, late)
 
 
-def _fine_cents(unit: Unit, number: str, house: House, now: datetime) -> int:
+def _fine_cents(unit: Unit, number: str, library: Library, now: datetime) -> int:
     request = unit.request(number)
-    return left_to_charge(unit, request, calendar.civil(now), house) if request else 0
+    return left_to_charge(unit, request, calendar.civil(now), library) if request else 0
 
 
-def see_item(unit: Unit, ask: SeeItem, house: House) -> ItemSeen | Refused:
+def see_item(unit: Unit, ask: SeeItem, library: Library) -> ItemSeen | Refused:
     """The state of a copy: its part in a request, or its place on a shelf that we know of."""
     found = one_with(unit, ask.barcode, ask.agency)
     if isinstance(found, Refused):
         return found
     if found is not None:
-        return _seen_in_request(unit, found, house)
-    holding = unit.holding(ItemKey(ask.agency or house.agency, ask.barcode))
+        return _seen_in_request(unit, found, library)
+    holding = unit.holding(ItemKey(ask.agency or library.agency, ask.barcode))
     if holding is None:
         return Refused(Reason.UNKNOWN_ITEM)
     return ItemSeen(
@@ -114,7 +114,7 @@ def see_item(unit: Unit, ask: SeeItem, house: House) -> ItemSeen | Refused:
     )
 
 
-def _seen_in_request(unit: Unit, request: Request, house: House) -> ItemSeen:
+def _seen_in_request(unit: Unit, request: Request, library: Library) -> ItemSeen:
     item = request.item or ItemKey("", "")
     holding = unit.holding(item)
     first = request.first_checkout
@@ -132,7 +132,7 @@ def _seen_in_request(unit: Unit, request: Request, house: House) -> ItemSeen:
         volume=request.volume or (holding.volume if holding else ""),
         due=request.due if request.side is Side.BORROWING else request.lender_due,
         recalled_on=request.recalled_on,
-        earliest_recall=first + timedelta(days=house.policy.recall.min_use_days) if first else None,
+        earliest_recall=first + timedelta(days=library.policy.recall.min_use_days) if first else None,
         pickup_last=request.pickup_last,
         claimed=request.claimed_on is not None,
         lost=request.lost_on is not None,

@@ -9,11 +9,11 @@ from typing import Any
 
 from hkall_gateway.desk import renewing
 from hkall_gateway.desk.common.counts import closed_days
-from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.find_request import done, elsewhere
-from hkall_gateway.desk.messages.commands import Heard
-from hkall_gateway.desk.messages.results import Answer, Refused, Renewed
-from hkall_gateway.desk.messages.staff_commands import Deed, Done, Recalled
+from hkall_gateway.desk.messages.commands import PartnerNotice
+from hkall_gateway.desk.messages.results import DeliveryResult, Refused, Renewed
+from hkall_gateway.desk.messages.staff_commands import Done, Recalled, StaffCommand
 from hkall_gateway.rules.dates import calendar, due
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -27,7 +27,7 @@ P = Position
 # ---- the owner of a book that we borrow
 
 
-def recalled(unit: Unit, ask: Heard, house: House, now: datetime) -> Recalled | Refused:
+def recalled(unit: Unit, ask: PartnerNotice, library: Library, now: datetime) -> Recalled | Refused:
     """Apply the owner's recall: a shorter loan and one letter, or, before the loan, a note for staff (R23 to R26).
 
     A recall of a book on its way home, or of an ended request, is a success without effect. `ask.due` is the date that the
@@ -37,31 +37,33 @@ def recalled(unit: Unit, ask: Heard, house: House, now: datetime) -> Recalled | 
     if isinstance(request, Refused):
         return request
     if request.position is P.ON_LOAN:
-        return _recall_loan(unit, ask, request, house, now)
+        return _recall_loan(unit, ask, request, library, now)
     if not unit.can(request, Event.RECALL_NOTED) or _former(request, ask):
         return _late(unit, ask, request, now)
     if request.recalled_on is not None:
         return _answer(request, ask, again=True)
-    return _note(unit, ask, request, house, now)
+    return _note(unit, ask, request, library, now)
 
 
-def _recall_loan(unit: Unit, ask: Heard, request: Request, house: House, now: datetime) -> Recalled:
-    after = _shorten(unit, request, ask.due, ask.by, house, now)
+def _recall_loan(unit: Unit, ask: PartnerNotice, request: Request, library: Library, now: datetime) -> Recalled:
+    after = _shorten(unit, request, ask.due, ask.by, library, now)
     return replace(_answer(after, ask), old_due=request.due) if after else _answer(request, ask, again=True)
 
 
-def renewal_refused(unit: Unit, telling: PartnerMessage, answer: Answer, house: House, now: datetime, by: Actor) -> None:
+def renewal_refused(
+    unit: Unit, telling: PartnerMessage, answer: DeliveryResult, library: Library, now: datetime, by: Actor
+) -> None:
     """Treat the owner's refusal of a granted renewal as a recall: another patron has requested the book (R28)."""
     request = unit.request(telling.request)
     if request and request.position is P.ON_LOAN and renewing.took_back(request, telling, answer):
-        _shorten(unit, request, None, by, house, now)
+        _shorten(unit, request, None, by, library, now)
 
 
-def _shorten(unit: Unit, request: Request, wanted: date | None, by: Actor, house: House, now: datetime) -> Request | None:
+def _shorten(unit: Unit, request: Request, wanted: date | None, by: Actor, library: Library, now: datetime) -> Request | None:
     """The loan with the recall; None where it was recalled already and `wanted`, the owner's date, makes it no shorter."""
     today, again = calendar.civil(now), request.recalled_on is not None
     loan = replace(request, first_checkout=request.first_checkout or today)
-    until = due.recall_due(loan, house.policy, now, wanted, closed_days(unit, house))
+    until = due.recall_due(loan, library.policy, now, wanted, closed_days(unit, library))
     if again and until == request.due:
         return None
     facts: dict[str, Any] = {
@@ -86,15 +88,15 @@ def _not_asked(request: Request) -> Mapping[str, Any]:
     return renewing.NOT_ASKED if request.renewal_sync == renewing.PENDING else {}
 
 
-def _note(unit: Unit, ask: Heard, request: Request, house: House, now: datetime) -> Recalled:
+def _note(unit: Unit, ask: PartnerNotice, request: Request, library: Library, now: datetime) -> Recalled:
     """Note a recall before the loan: staff see it at the scan, or the book goes back at once, as the policy says."""
     after = unit.advance(request, Event.RECALL_NOTED, now, ask.by, rule="R24", recalled_on=calendar.civil(now))
-    if house.policy.recall.before_pickup == "return" and unit.can(after, Event.RETURN_UNUSED):
+    if library.policy.recall.before_pickup == "return" and unit.can(after, Event.RETURN_UNUSED):
         after = unit.advance(after, Event.RETURN_UNUSED, now, ask.by, rule="R24", reason="recalled")
     return _answer(after, ask)
 
 
-def recall_cancelled(unit: Unit, ask: Heard, house: House, now: datetime) -> Recalled | Refused:
+def recall_cancelled(unit: Unit, ask: PartnerNotice, library: Library, now: datetime) -> Recalled | Refused:
     """Cancel the owner's recall: the earlier due date is restored where it is later (R26)."""
     request = _theirs(unit, ask, now)
     if isinstance(request, Refused):
@@ -103,7 +105,7 @@ def recall_cancelled(unit: Unit, ask: Heard, house: House, now: datetime) -> Rec
         return _late(unit, ask, request, now)
     if request.recalled_on is None:
         return _answer(request, ask, again=True)
-    facts = _without_recall(request, due.restored_due(request, house.policy), now)
+    facts = _without_recall(request, due.restored_due(request, library.policy), now)
     after = unit.advance(request, Event.CANCEL_RECALL, now, ask.by, rule="R26", **facts)
     return replace(_answer(after, ask), old_due=request.due)
 
@@ -114,7 +116,7 @@ def _without_recall(request: Request, until: date | None, now: datetime) -> dict
     return {"due": until, "recalled_on": None, "due_before_recall": None} | (kept if request.due else {})
 
 
-def owner_renewed(unit: Unit, ask: Heard, _house: House, now: datetime) -> Renewed | Refused:
+def owner_renewed(unit: Unit, ask: PartnerNotice, _house: Library, now: datetime) -> Renewed | Refused:
     """Apply the owner's extension: its date, never an earlier one; it also ends a recall.
 
     If a renewal request is pending, this is its late answer, and the due date is at most the one asked for.
@@ -144,7 +146,7 @@ def owner_renewed(unit: Unit, ask: Heard, _house: House, now: datetime) -> Renew
     return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals)
 
 
-def _theirs(unit: Unit, ask: Heard, now: datetime) -> Request | Refused:
+def _theirs(unit: Unit, ask: PartnerNotice, now: datetime) -> Request | Refused:
     """The request that an owner speaks of; only the library that lends the book may (R23)."""
     asked = unit.request_asked(ask.wire_id)
     request = asked[0] if asked else _with_copy(unit, ask.item)
@@ -168,21 +170,21 @@ def _with_copy(unit: Unit, item: ItemKey | None) -> Request | None:
     return last if last and last.side is Side.BORROWING else None
 
 
-def _former(request: Request, ask: Heard) -> bool:
+def _former(request: Request, ask: PartnerNotice) -> bool:
     """Whether the message is of a former lender or a former attempt, which cannot recall the book."""
     return request.partner != ask.partner or (bool(ask.wire_id) and request.wire_id != ask.wire_id)
 
 
-def _late(unit: Unit, ask: Heard, request: Request, now: datetime) -> Recalled:
+def _late(unit: Unit, ask: PartnerNotice, request: Request, now: datetime) -> Recalled:
     unit.note(request, "LATE", {"message": ask.by.message}, now, ask.by)
     return replace(_answer(request, ask), late=True)
 
 
-def _answer(request: Request, ask: Heard, *, again: bool = False) -> Recalled:
+def _answer(request: Request, ask: PartnerNotice, *, again: bool = False) -> Recalled:
     return Recalled(request.id, request.item, request.due, asked_due=ask.due, again=again)
 
 
-def _no(unit: Unit, ask: Heard, why: Reason, now: datetime, request: Request | None = None) -> Refused:
+def _no(unit: Unit, ask: PartnerNotice, why: Reason, now: datetime, request: Request | None = None) -> Refused:
     unit.refuse(Refusal(why), now, ask.by, request)
     return refused(Refusal(why))
 
@@ -190,15 +192,15 @@ def _no(unit: Unit, ask: Heard, why: Reason, now: datetime, request: Request | N
 # ---- we, the owner of a book that is lent
 
 
-def recall_lent(unit: Unit, deed: Deed, request: Request, house: House, now: datetime) -> Done | Refused:
+def recall_lent(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Done | Refused:
     """Recall our lent copy for a patron of ours: the borrower gets a date, at the latest the one agreed before.
 
-    `deed.on` is the day by which we want it; else the policy's days to bring it back count from today.
+    `command.on` is the day by which we want it; else the policy's days to bring it back count from today.
     """
     if not unit.can(request, Event.RECALL_LENT):
-        return elsewhere(unit, deed, request, now)
+        return elsewhere(unit, command, request, now)
     today, again = calendar.civil(now), request.recalled_on is not None
-    wanted = max(today, deed.on or today + timedelta(days=house.policy.recall.return_days))
+    wanted = max(today, command.on or today + timedelta(days=library.policy.recall.return_days))
     until = min(d for d in (wanted, request.lender_due) if d)
     if again and until == request.lender_due:
         return done(request, again=True, due=until)
@@ -206,17 +208,17 @@ def recall_lent(unit: Unit, deed: Deed, request: Request, house: House, now: dat
         "lender_due": until,
         "due_before_recall": request.due_before_recall if again else request.lender_due,
         "recalled_on": request.recalled_on or today,
-        "reason": deed.reason,
+        "reason": command.reason,
     }
-    return done(unit.advance(request, Event.RECALL_LENT, now, deed.by, rule="R23", **facts), due=until)
+    return done(unit.advance(request, Event.RECALL_LENT, now, command.by, rule="R23", **facts), due=until)
 
 
-def cancel_recall_lent(unit: Unit, deed: Deed, request: Request, _house: House, now: datetime) -> Done | Refused:
+def cancel_recall_lent(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Done | Refused:
     """Cancel the recall of our lent copy: the borrower may keep it until the date agreed before."""
     if not unit.can(request, Event.CANCEL_RECALL_LENT):
-        return elsewhere(unit, deed, request, now)
+        return elsewhere(unit, command, request, now)
     if request.recalled_on is None:
         return done(request, again=True, due=request.lender_due)
     until = max((d for d in (request.due_before_recall, request.lender_due) if d), default=None)
-    facts: dict[str, Any] = {"lender_due": until, "due_before_recall": None, "recalled_on": None, "reason": deed.reason}
-    return done(unit.advance(request, Event.CANCEL_RECALL_LENT, now, deed.by, rule="R26", **facts), due=until)
+    facts: dict[str, Any] = {"lender_due": until, "due_before_recall": None, "recalled_on": None, "reason": command.reason}
+    return done(unit.advance(request, Event.CANCEL_RECALL_LENT, now, command.by, rule="R26", **facts), due=until)

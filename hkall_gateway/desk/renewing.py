@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Final
 
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.fines import fix_fine
-from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.dates.due import past_lender
 from hkall_gateway.rules.lifecycle import Event, Notification
@@ -54,15 +54,15 @@ def ask(unit: Unit, request: Request, until: date, now: datetime, by: Actor) -> 
     return unit.advance(request, Event.RENEW_PENDING, now, by, rule="R28", renewal_sync=PENDING, due_asked=until)
 
 
-def answered(unit: Unit, telling: PartnerMessage, answer: Answer, house: House, now: datetime, by: Actor) -> None:
+def answered(unit: Unit, telling: PartnerMessage, answer: DeliveryResult, library: Library, now: datetime, by: Actor) -> None:
     """Apply the lender's answer about a renewal, once; an answer for an earlier state of the loan is ignored."""
     request, work = unit.request(telling.request), _ANSWERED.get(Notification(telling.send))
     if work is not None and request is not None and request.position is Position.ON_LOAN:
-        work(unit, request, telling, answer, house, now, by)
+        work(unit, request, telling, answer, library, now, by)
 
 
 def _asked(
-    unit: Unit, request: Request, telling: PartnerMessage, answer: Answer, house: House, now: datetime, by: Actor
+    unit: Unit, request: Request, telling: PartnerMessage, answer: DeliveryResult, library: Library, now: datetime, by: Actor
 ) -> None:
     """Apply the answer to a renewal request: the earlier of its date and ours; without a date, the date asked for."""
     if request.renewal_sync != PENDING or request.due_asked != telling.due or answer.pending:
@@ -71,32 +71,39 @@ def _asked(
     if answer.kind == "refused" or not until or not request.due or until <= request.due:
         _deny(unit, request, answer, now, by)
     else:
-        _grant(unit, request, until, answer.due, calendar.civil(telling.at), house, now, by)
+        _grant(unit, request, until, answer.due, calendar.civil(telling.at), library, now, by)
 
 
 def _grant(
-    unit: Unit, request: Request, until: date, lender_due: date | None, asked_on: date, house: House, now: datetime, by: Actor
+    unit: Unit,
+    request: Request,
+    until: date,
+    lender_due: date | None,
+    asked_on: date,
+    library: Library,
+    now: datetime,
+    by: Actor,
 ) -> None:
     """Renew the loan. The fine runs until the patron asked; the days of the lender's decision cost no fine (R40)."""
-    fix_fine(unit, request, asked_on, house, now, by)
+    fix_fine(unit, request, asked_on, library, now, by)
     expected = lender_due or (request.lender_due and max(request.lender_due, until))
     facts = {"due": until, "lender_due": expected, "renewals": request.renewals + 1}
     unit.advance(request, Event.RENEWAL_GRANTED, now, by, rule="R32", renewed_at=now, **facts, **NOT_ASKED)
 
 
-def _deny(unit: Unit, request: Request, answer: Answer, now: datetime, by: Actor, **facts: Any) -> None:
+def _deny(unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor, **facts: Any) -> None:
     reason = answer.problem or answer.detail or "a shorter date"
     denied = {"renewal_sync": DENIED, "due_asked": None, "due_before_renewal": None, "reason": reason, **facts}
     unit.advance(request, Event.RENEWAL_DENIED, now, by, rule="R28", **denied)
 
 
-def because_of_a_recall(answer: Answer) -> bool:
+def because_of_a_recall(answer: DeliveryResult) -> bool:
     """Whether a lender refuses a renewal since another patron has requested the book (R28)."""
     said = f"{answer.problem} {answer.detail}".lower()
     return answer.kind == "refused" and any(words in said for words in RECALLED)
 
 
-def took_back(request: Request, telling: PartnerMessage, answer: Answer) -> bool:
+def took_back(request: Request, telling: PartnerMessage, answer: DeliveryResult) -> bool:
     """Whether a lender refuses the renewal that was granted last."""
     last = request.due_before_renewal is not None and request.renewals == telling.renewals
     return (
@@ -105,27 +112,27 @@ def took_back(request: Request, telling: PartnerMessage, answer: Answer) -> bool
 
 
 def _told(
-    unit: Unit, request: Request, telling: PartnerMessage, answer: Answer, house: House, now: datetime, by: Actor
+    unit: Unit, request: Request, telling: PartnerMessage, answer: DeliveryResult, library: Library, now: datetime, by: Actor
 ) -> None:
     """Apply the lender's answer to a renewal that we granted: it accepts the later date, or refuses the renewal."""
     if answer.kind != "refused":
-        _later_date(unit, request, telling, answer, house, now, by)
+        _later_date(unit, request, telling, answer, library, now, by)
     elif took_back(request, telling, answer):
-        _refused(unit, request, telling, answer, house, now, by)
+        _refused(unit, request, telling, answer, library, now, by)
 
 
 def _refused(
-    unit: Unit, request: Request, telling: PartnerMessage, answer: Answer, house: House, now: datetime, by: Actor
+    unit: Unit, request: Request, telling: PartnerMessage, answer: DeliveryResult, library: Library, now: datetime, by: Actor
 ) -> None:
     """Flag a renewal that its lender refuses, or restore the earlier date, as the policy says."""
-    if house.policy.renewal.on_lender_refusal == "revert":
+    if library.policy.renewal.on_lender_refusal == "revert":
         _take_back(unit, request, answer, now, by)
         return
     unit.note(request, "RENEWAL_REFUSED", {"problem": answer.problem, "detail": answer.detail}, now, by, rule="R28")
     unit.amend(request, now, by, rule="R28", flags=flagged(request, f"refused:{telling.send}"))
 
 
-def _take_back(unit: Unit, request: Request, answer: Answer, now: datetime, by: Actor) -> None:
+def _take_back(unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor) -> None:
     """Restore the earlier due date, but never a date that passed before the patron could know."""
     before, due = request.due_before_renewal, request.due
     if before is None or due is None:
@@ -146,7 +153,7 @@ def _take_back(unit: Unit, request: Request, answer: Answer, now: datetime, by: 
 
 
 def _later_date(
-    unit: Unit, request: Request, telling: PartnerMessage, answer: Answer, _house: House, now: datetime, by: Actor
+    unit: Unit, request: Request, telling: PartnerMessage, answer: DeliveryResult, _house: Library, now: datetime, by: Actor
 ) -> None:
     """Take the date that the lender agreed to or named as the lender date, never an earlier one."""
     agreed = answer.due or telling.due
@@ -156,7 +163,7 @@ def _later_date(
         unit.amend(request, now, by, "R32", lender_due=agreed)
 
 
-Answered = Callable[[Unit, Request, PartnerMessage, Answer, House, datetime, Actor], None]
+Answered = Callable[[Unit, Request, PartnerMessage, DeliveryResult, Library, datetime, Actor], None]
 
 _ANSWERED: Mapping[Notification, Answered] = {
     Notification.ASK_LENDER_TO_RENEW: _asked,

@@ -18,7 +18,7 @@ import structlog
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from hkall_gateway.desk import borrowing, stalled
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.partner_commands import MIRRORED
 from hkall_gateway.desk.ports import Clock
 from hkall_gateway.desk.retention import purge
@@ -30,8 +30,8 @@ from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request
 from hkall_gateway.store import rounds as found
 from hkall_gateway.store.engine.database import Store
 from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.rounds import Aside, Job
-from hkall_gateway.store.savepoint import apart
+from hkall_gateway.store.rounds import Aside, RoundState
+from hkall_gateway.store.savepoint import in_savepoint
 from hkall_gateway.store.unit import Unit
 
 LOG = structlog.get_logger()
@@ -41,8 +41,8 @@ LEASE_S: Final = 300
 
 Batch = tuple[str | None, int]
 """(cursor of the next batch, None = the round is complete; count of this batch)."""
-Work = Callable[[Unit, House, datetime, str, int], Batch]
-"""(unit, house, now, cursor, limit): one batch of at most `limit` requests after `cursor`."""
+Work = Callable[[Unit, Library, datetime, str, int], Batch]
+"""(unit, library, now, cursor, limit): one batch of at most `limit` requests after `cursor`."""
 
 
 class Lost(Exception):
@@ -52,7 +52,7 @@ class Lost(Exception):
 # ---- the rounds
 
 
-def pickup_expiry(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -> Batch:
+def pickup_expiry(unit: Unit, _house: Library, now: datetime, cursor: str, limit: int) -> Batch:
     """Expire pickups at 00:00 of the day after the last; the book is to be pulled. No letter is sent (R14, R15)."""
     late, by = found.pickups_over(unit, calendar.civil(now), cursor, limit), _by("pickup_expiry")
 
@@ -62,7 +62,7 @@ def pickup_expiry(unit: Unit, _house: House, now: datetime, cursor: str, limit: 
     return _batch(late, limit), _each(unit, late, by, now, expire)
 
 
-def overdue(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -> Batch:
+def overdue(unit: Unit, _house: Library, now: datetime, cursor: str, limit: int) -> Batch:
     """Send overdue letters at 00:00 of the day after: one for each due date, for recalled loans too (R39)."""
     late, by = found.loans_over(unit, calendar.civil(now), cursor, limit), _by("overdue")
 
@@ -73,7 +73,7 @@ def overdue(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -
     return f"{last.due} {last.id}" if last else None, _each(unit, late, by, now, fall_due)
 
 
-def silence(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> Batch:
+def silence(unit: Unit, library: Library, now: datetime, cursor: str, limit: int) -> Batch:
     """Cancel at lenders that were silent for too many of their own working days, and ask the next one (R11).
 
     An unacknowledged request waits `silence_days`; one that the lender has accepted waits the policy's paged days longer. A
@@ -81,14 +81,14 @@ def silence(unit: Unit, house: House, now: datetime, cursor: str, limit: int) ->
     """
     waiting, by = found.asked_before(unit, now - timedelta(days=1), cursor, limit), _by("silence")
     partners = unit.partners(r.partner for r in waiting)
-    rests = suspended("borrow_request", house.policy, now) is not None
-    silent = [r for r in waiting if _silent(unit, r, partners.get(r.partner), house, now) and not _keeps(r, rests)]
+    rests = suspended("borrow_request", library.policy, now) is not None
+    silent = [r for r in waiting if _silent(unit, r, partners.get(r.partner), library, now) and not _keeps(r, rests)]
 
     def give_up(request: Request) -> None:
         if request.position is Position.CANCELLING:
             unit.advance(request, Event.CANCEL_SETTLED, now, by, rule="R34", reason=SILENCE)
         else:
-            borrowing.give_up_on(unit, request, house, now, by)
+            borrowing.give_up_on(unit, request, library, now, by)
 
     return _batch(waiting, limit), _each(unit, silent, by, now, give_up)
 
@@ -98,10 +98,10 @@ def _keeps(request: Request, rests: bool) -> bool:
     return rests and request.position is Position.REQUESTED
 
 
-def _silent(unit: Unit, request: Request, partner: Partner | None, house: House, now: datetime) -> bool:
+def _silent(unit: Unit, request: Request, partner: Partner | None, library: Library, now: datetime) -> bool:
     if partner is None or request.moved_at is None or request.kind == MIRRORED:
         return False
-    days = partner.silence_days + (house.policy.waits.paged_days if _accepted(unit, request) else 0)
+    days = partner.silence_days + (library.policy.waits.paged_days if _accepted(unit, request) else 0)
     closed = unit.closed_days(partner.agency)
     last = calendar.after_working_days(calendar.civil(request.moved_at), days, partner.work_days, closed)
     return calendar.civil(now) > last
@@ -113,19 +113,19 @@ def _accepted(unit: Unit, request: Request) -> bool:
     return request.position is Position.REQUESTED and asked is not None and asked[1].outcome == "accepted"
 
 
-def postponed(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> Batch:
+def postponed(unit: Unit, library: Library, now: datetime, cursor: str, limit: int) -> Batch:
     """Ask the next lender for requests that were declined while requests were suspended, once they are not (R1)."""
-    if suspended("borrow_request", house.policy, now):
+    if suspended("borrow_request", library.policy, now):
         return None, 0
     waiting, by = found.postponed(unit, cursor, limit), _by("postponed")
 
     def ask(request: Request) -> None:
-        borrowing.resume(unit, request, house, now, by)
+        borrowing.resume(unit, request, library, now, by)
 
     return _batch(waiting, limit), _each(unit, waiting, by, now, ask)
 
 
-def not_needed_after(unit: Unit, _house: House, now: datetime, cursor: str, limit: int) -> Batch:
+def not_needed_after(unit: Unit, _house: Library, now: datetime, cursor: str, limit: int) -> Batch:
     """Cancel requests that were not shipped by the day until which they were wanted (R34)."""
     late, by = found.needed_before(unit, calendar.civil(now), cursor, limit), _by("not_needed_after")
 
@@ -135,10 +135,10 @@ def not_needed_after(unit: Unit, _house: House, now: datetime, cursor: str, limi
     return _batch(late, limit), _each(unit, late, by, now, cancel)
 
 
-def stuck(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> Batch:
+def stuck(unit: Unit, library: Library, now: datetime, cursor: str, limit: int) -> Batch:
     """Note requests that stand still for longer than `[waits]` allows, once each in the journal, and log them."""
-    found, by = stalled.standing(unit, house.policy.waits, now, cursor, limit), _by("stuck")
-    still = [r for r in stalled.still(unit, found, house.policy.waits, now) if not stalled.is_noted(unit, r)]
+    found, by = stalled.stalled(unit, library.policy.waits, now, cursor, limit), _by("stuck")
+    still = [r for r in stalled.still(unit, found, library.policy.waits, now) if not stalled.is_noted(unit, r)]
 
     def note(request: Request) -> None:
         unit.note(request, stalled.NOTED, {"position": request.position, "since": str(request.moved_at)}, now, by)
@@ -147,7 +147,7 @@ def stuck(unit: Unit, house: House, now: datetime, cursor: str, limit: int) -> B
     return _batch(found, limit), _each(unit, still, by, now, note)
 
 
-def inbox_cleanup(unit: Unit, _house: House, now: datetime, _cursor: str, limit: int) -> Batch:
+def inbox_cleanup(unit: Unit, _house: Library, now: datetime, _cursor: str, limit: int) -> Batch:
     """Delete the kept outcomes of documents that have expired."""
     count = found.forget_documents(unit, now, limit)
     return "more" if count == limit else None, count
@@ -162,7 +162,7 @@ def _each(unit: Unit, requests: Sequence[Request], by: Actor, now: datetime, do:
 
 
 def _one(unit: Unit, request: Request, by: Actor, now: datetime, do: Callable[[Request], object]) -> bool:
-    error = apart(unit, do, request)
+    error = in_savepoint(unit, do, request)
     if error is None:
         return True
     found.set_aside(unit, Aside(by.message, request.id, now, f"{type(error).__name__}: {error}"))
@@ -195,19 +195,21 @@ ROUNDS: Final[Mapping[str, Work]] = {
 # ---- one batch, inside one unit of work
 
 
-def begin(unit: Unit, name: str, who: str, now: datetime, due_only: bool) -> Job | None:
+def begin(unit: Unit, name: str, who: str, now: datetime, due_only: bool) -> RoundState | None:
     """Take a round that is due and free."""
     return found.claim(unit, name, who, now, LEASE_S, due_only)
 
 
-def one_batch(unit: Unit, job: Job, who: str, house: House, now: datetime, limit: int) -> tuple[Job | None, int]:
+def one_batch(
+    unit: Unit, job: RoundState, who: str, library: Library, now: datetime, limit: int
+) -> tuple[RoundState | None, int]:
     """Run one batch and store its cursor: returns the round's next job, None when it is complete, and its count so far.
 
     Raises Lost if another gateway has it now.
     """
     if not job.cursor:
         found.forget_aside(unit, job.name)
-    cursor, count = ROUNDS[job.name](unit, house, now, job.cursor, limit)
+    cursor, count = ROUNDS[job.name](unit, library, now, job.cursor, limit)
     total = count + (job.count if job.cursor else 0)
     if cursor is None:
         after, kept = None, found.done(unit, job, who, total, now, timetable.next_after(job.name, now))
@@ -231,13 +233,13 @@ class Rounds:
     def __init__(
         self,
         store: Store,
-        house: Callable[[], House],
+        library: Callable[[], Library],
         now: Callable[[], datetime],
         clock: Clock,
         instance: str,
         batch: int = BATCH,
     ) -> None:
-        self._store, self._house, self._now, self._clock = store, house, now, clock
+        self._store, self._house, self._now, self._clock = store, library, now, clock
         self._instance, self._limit = instance, batch
         self._running, self._stopping = False, False
         self._timer: Any = None
@@ -269,7 +271,7 @@ class Rounds:
         job = await self._store.run(begin, name, self._instance, began, due_only)
         if job is None:
             return 0
-        going: Job | None = job
+        going: RoundState | None = job
         while going is not None and not self._stopping:
             going, count = await self._store.run(one_batch, going, self._instance, self._house(), self._now(), self._limit)
         LOG.info("timer.run", job=name, count=count, lag_s=job.lag_s(began))

@@ -5,21 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hkall_gateway.desk import borrowing, fines, staff
+from hkall_gateway.desk import borrowing, fines
 from hkall_gateway.desk.base import TRY_AGAIN, Base, as_present, locks_for
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Outcome, Refused
-from hkall_gateway.desk.messages.staff_commands import Answered, Deed, Paid, Pay, Waive, Waived
-from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.desk.messages.staff_commands import Answered, Paid, Pay, StaffCommand, Waive, Waived
+from hkall_gateway.desk.staff import actions
+from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.fines import charge_numbered
 
 
-class ByHand(Base):
+class StaffDesk(Base):
     """Staff commands from the counter and the command line."""
 
-    async def act(self, name: str, deed: Deed) -> Answered:
+    async def act(self, name: str, command: StaffCommand) -> Answered:
         """Run one command of staff.DEEDS (receive, return, return_unused, dispatch, lost …). Raises KeyError if unknown."""
-        return await self._once(deed.inbox, _deed_locks(deed), staff.act, deed, name)
+        return await self._once(command.inbox, _deed_locks(command), actions.act, command, name)
 
     async def place(self, ask: RequestTitle) -> Outcome:
         """Place a patron's request for staff; a second request for a title is allowed (R11a). `ask.staff` is set here."""
@@ -30,13 +31,13 @@ class ByHand(Base):
         locks = locks_for(patron=ask.patron)
         return await self._once(ask.inbox, locks, borrowing.request_title, replace(ask, staff=True), facts)
 
-    async def reopen(self, deed: Deed) -> Outcome:
-        """Place an ended request again, as a new one. `deed.request` names the old one."""
-        card = await self._store.read(_patron_of, deed.request)
+    async def reopen(self, command: StaffCommand) -> Outcome:
+        """Place an ended request again, as a new one. `command.request` names the old one."""
+        card = await self._store.read(_patron_of, command.request)
         facts = await self._facts(card)
         if not facts.reachable:
             return TRY_AGAIN
-        return await self._once(deed.inbox, locks_for(patron=card), staff.reopen, deed, facts)
+        return await self._once(command.inbox, locks_for(patron=card), actions.reopen, command, facts)
 
     async def pay(self, ask: Pay) -> Paid | Refused:
         """Take a payment for a patron's charges."""
@@ -58,5 +59,5 @@ def _patron_who_owes(unit: Any, fine: int) -> str:
     return charged.patron if charged else ""
 
 
-def _deed_locks(deed: Deed) -> Locks:
-    return locks_for(request=deed.request, item="" if deed.request else deed.barcode)
+def _deed_locks(command: StaffCommand) -> LockSet:
+    return locks_for(request=command.request, item="" if command.request else command.barcode)

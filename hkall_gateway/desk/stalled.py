@@ -15,7 +15,7 @@ NOTED: Final = "STANDS_STILL"
 """The journal event, written once for each time that a request stands still."""
 
 
-def standing(unit: Overview, limits: Waits, now: datetime, after: str = "", most: int = worklists.MOST) -> tuple[Request, ...]:
+def stalled(unit: Overview, limits: Waits, now: datetime, after: str = "", most: int = worklists.MOST) -> tuple[Request, ...]:
     """Up to `most` open requests with a number after `after` that may stand still, by number; `still` filters them."""
     since = {position: now - stall_limits.limit(position, 0, limits) for position in stall_limits.KEYS}
     due_before = calendar.civil(now) - timedelta(days=limits.lender_overdue_days)

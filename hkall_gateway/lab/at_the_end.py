@@ -90,7 +90,7 @@ def letters_came(look: Look) -> Iterator[str]:
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
         came |= {(row["request"], row["kind"]) for row in look.ask(agency, lambda unit: worklists.notices(unit, (NOT_NEEDED,)))}
         for request in look.requests(agency, Side.BORROWING):
-            due = _due(look, agency, request) - world.desk.house.silent
+            due = _due(look, agency, request) - world.desk.library.silent
             yield from (f"{agency} {request.id}: no {kind}" for kind in sorted(due) if (request.id, kind) not in came)
 
 

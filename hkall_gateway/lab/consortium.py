@@ -26,7 +26,7 @@ from hkall_gateway.lab.worldfile import Start, secret_of
 from hkall_gateway.ncip.transport import NoReply, NotSent, Post, Posted
 from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.store.engine.database import finished
-from hkall_gateway.store.journal_entry import Move
+from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import JOURNAL
 from hkall_gateway.store.unit import Unit
@@ -47,7 +47,7 @@ class Moved:
     """One journal entry of a commit at one library."""
 
     agency: str
-    move: Move
+    move: JournalEntry
 
 
 def _nobody(_moved: Sequence[Moved]) -> None:
@@ -89,7 +89,7 @@ class Consortium:
         self.worlds = {start.agency: self._world(start) for start in starts}
 
     def _world(self, start: Start) -> World:
-        def listen(moves: Sequence[Move]) -> None:
+        def listen(moves: Sequence[JournalEntry]) -> None:
             self._moved.extend(Moved(start.agency, move) for move in moves)
             self._stirred.add(start.agency)
 

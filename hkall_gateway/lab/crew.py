@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Deed
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
 from hkall_gateway.lab.consortium import Consortium
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request
@@ -78,7 +78,7 @@ class Crew:
     def deed(self, agency: str, name: str, request: Request, reason: str = "", book: Book | None = None) -> bool:
         """Whether the gateway accepted a staff command of staff.DEEDS."""
         item = book.item if book else ItemKey("", "")
-        deed = Deed(STAFF, request.id, item.barcode, item.agency, reason)
+        deed = StaffCommand(STAFF, request.id, item.barcode, item.agency, reason)
         done = self.all.do(agency, lambda world: finished(world.desk.act(name, deed)))
         return done is not None and not isinstance(done, Refused)
 

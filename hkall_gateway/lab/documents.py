@@ -9,7 +9,7 @@ from typing import Final
 
 from hkall_gateway.desk.common import choosing
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.lab.worldfile import Start, secret_of
 from hkall_gateway.ncip.calls import Caller, Door, Peer
@@ -53,13 +53,13 @@ class Documents:
         """Returns the reply to a document that came from this machine."""
         return finished(respond(self.door, body, None, Peer(HERE)))
 
-    async def carry(self, row: OutboxRow) -> Answer:
+    async def carry(self, row: OutboxRow) -> DeliveryResult:
         """Sends the message in an outbox row to a partner."""
         assert isinstance(row.payload, PartnerMessage)
         desk, now = self.door.desk, self.door.now()
-        telling, partner, look_for = await self._store.read(choosing.addressed, row.payload, desk.house, now)
+        telling, partner, look_for = await self._store.read(choosing.addressed, row.payload, desk.library, now)
         if partner is None:
-            return Answer("refused", "Unknown Agency")
+            return DeliveryResult("refused", "Unknown Agency")
         return await self._client.deliver(telling, partner, unsure=row.state == "unsure", look_for=look_for)
 
 

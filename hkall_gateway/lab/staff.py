@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from hkall_gateway.desk import deadletters
+from hkall_gateway.desk.partners import dead_letters
 from hkall_gateway.lab.consortium import Consortium
 from hkall_gateway.lab.crew import SOON, STAFF, Book, Crew
 from hkall_gateway.rules.vocabulary import Position, Request
@@ -78,7 +78,7 @@ class Staff(Crew):
         for book in [b for b in self.books.values() if b.place == "desk" and b.holder == agency]:
             self._look_at(agency, book)
         for row in self.ask(agency, lambda unit: unit.outbox.rows(states=("dead",))):
-            self.all.do(agency, lambda w, r=row.id: w.store.now(deadletters.retry, r, STAFF, w.now))  # type: ignore[misc]
+            self.all.do(agency, lambda w, r=row.id: w.store.now(dead_letters.retry, r, STAFF, w.now))  # type: ignore[misc]
 
     def _pull(self, agency: str, request: Request) -> None:
         assert request.item is not None

@@ -33,10 +33,10 @@ from hkall_gateway.connectors.sip2 import Sip2
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import Connector, Outside, Tools
 from hkall_gateway.courier import Carrier, Courier, Schedule
-from hkall_gateway.desk.common.house import House
-from hkall_gateway.desk.deliveries import PATIENCE
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.local import Terms
+from hkall_gateway.desk.ils.local_system import OfflineRules
+from hkall_gateway.desk.partners.deliveries import PATIENCE
 from hkall_gateway.desk.ports import LocalIls
 from hkall_gateway.desk.rounds import Rounds
 from hkall_gateway.edge.health import Health
@@ -61,7 +61,7 @@ from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Request, Sensitive
 from hkall_gateway.sip2.retelling import Retelling
 from hkall_gateway.store.engine.database import Immediate, finished
-from hkall_gateway.store.journal_entry import Move
+from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import create_all
 from hkall_gateway.store.unit import Unit
@@ -87,7 +87,7 @@ class Letter:
     number: str = ""
 
 
-def _nobody(_moves: Sequence[Move]) -> None:
+def _nobody(_moves: Sequence[JournalEntry]) -> None:
     """Ignores the moves."""
 
 
@@ -107,7 +107,7 @@ class World:
         engine: Engine | None = None,
         post: Post | None = None,
         secret: Callable[[str], str] = secret_of,
-        listen: Callable[[Sequence[Move]], None] = _nobody,
+        listen: Callable[[Sequence[JournalEntry]], None] = _nobody,
         patience: Patience = PATIENCE,
     ) -> None:
         self.start, self.secret, self._listen, self._patience = start, secret, listen, patience
@@ -236,18 +236,18 @@ class World:
 
     def _boot(self) -> None:
         self.store = Immediate(self._engine, self._unit, self._before_commit)
-        house = House(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
+        library = Library(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
         told = self.start.ils
-        terms = Terms(told.fallback, told.keep_s, told.pin, _right_pin)
-        self.desk = Desk(self.store, self._connector(), lambda: house, lambda: self.now, lambda: terms)
+        terms = OfflineRules(told.fallback, told.keep_s, told.pin, _right_pin)
+        self.desk = Desk(self.store, self._connector(), lambda: library, lambda: self.now, lambda: terms)
         relay = Health("relay", lambda: self.now)
         self.terminals = Terminals(self.start, self.desk, lambda: self.now, self._beyond(relay))
         self._documents = Documents(self.start, self.desk, self.store, self.post, lambda: self.now, self.secret)
         sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
-        mailer = Mailer(self.store, self._take_letter, sender, lambda: house, lambda: self.now)
+        mailer = Mailer(self.store, self._take_letter, sender, lambda: library, lambda: self.now)
         carriers: dict[str, Carrier] = {"ncip": self._documents.carry, "mail": mailer.deliver, "ils": self._retelling(relay)}
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
-        self.rounds = Rounds(self.store, lambda: house, lambda: self.now, Clock(), INSTANCE)
+        self.rounds = Rounds(self.store, lambda: library, lambda: self.now, Clock(), INSTANCE)
         here = (Clock(), lambda: self.now, INSTANCE)
         self.courier = Courier(self.store, self.desk, carriers, schedule, *here, lambda _line: courier.Terms(1), self._patience)
 
@@ -266,7 +266,7 @@ class World:
         return (lambda: Direct(self.ils, health)) if self.start.ils.relay else None
 
     def _unit(self, connection: Connection) -> Unit:
-        return Unit(connection, lambda: f"R{next(self._numbers)}", self.desk.house.silent, self._listen)
+        return Unit(connection, lambda: f"R{next(self._numbers)}", self.desk.library.silent, self._listen)
 
     def _before_commit(self) -> None:
         if self._commits_left:

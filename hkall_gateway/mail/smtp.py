@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError, SMTPDeliveryError, SMTPSenderFactory
 
-from hkall_gateway.desk.common.house import House
-from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
 from hkall_gateway.mail.letters import Facts, Sender, compose
 from hkall_gateway.rules import overdue_fine, policy
 from hkall_gateway.rules.dates import calendar
@@ -114,45 +114,47 @@ class Mailer:
         store: Store,
         post: Callable[[EmailMessage, str], Any],
         sender: Sender,
-        house: Callable[[], House],
+        library: Callable[[], Library],
         now: Callable[[], datetime],
         server: str = "the mail server",
     ) -> None:
-        self._store, self._post, self._sender, self._house, self._now = store, post, sender, house, now
+        self._store, self._post, self._sender, self._house, self._now = store, post, sender, library, now
         self._server = server
 
-    async def deliver(self, row: OutboxRow) -> Answer:
+    async def deliver(self, row: OutboxRow) -> DeliveryResult:
         """Send one letter, if it is still true. A patron without an address, or a refused one, is an answer (R42)."""
         letter = row.payload
         assert isinstance(letter, PatronNotice)
         found = await self._store.read(_look_up, letter, self._house().agency)
         if found.request is None or not letters.reason_stands(letter, found.request, found.left):
             # A letter that may have arrived counts as sent, so that its correction is sent too.
-            return Answer("accepted" if row.state == "unsure" else NOT_NEEDED, detail=_standing(found.request))
+            return DeliveryResult("accepted" if row.state == "unsure" else NOT_NEEDED, detail=_standing(found.request))
         if found.borrower is None or not is_address(found.borrower.email.reveal()):
-            return Answer("undeliverable", detail="no address")
+            return DeliveryResult("undeliverable", detail="no address")
         now, last = self._now(), self._last_day(found)
         try:
             message = compose(letter, found.borrower, self._sender, _facts(found, found.request, last, self._house(), now))
         except Exception as error:
             LOG.exception("mail.letter_not_composed", notice=letter.notice, letter=letter.send)
-            return Answer("undeliverable", detail=f"it cannot be composed: {type(error).__name__}; see the log")
+            return DeliveryResult("undeliverable", detail=f"it cannot be composed: {type(error).__name__}; see the log")
         return await self._send(message, calendar.civil(now), last)
 
     def _last_day(self, found: _Found) -> date:
         today, given = calendar.civil(self._now()), found.request.pickup_last if found.request else None
         return max(policy.pickup_last(today, self._house().policy, found.closed), given or date.min)
 
-    async def _send(self, message: EmailMessage, today: date, last: date) -> Answer:
+    async def _send(self, message: EmailMessage, today: date, last: date) -> DeliveryResult:
         try:
             await self._post(message, self._sender.address)
         except SMTPDeliveryError as error:
-            return Answer(_refused(error.code), detail=self._told(f"smtp {error.code}", error.resp, message))
+            return DeliveryResult(_refused(error.code), detail=self._told(f"smtp {error.code}", error.resp, message))
         except SMTPClientError as error:
-            return Answer("unknown", detail=self._told(f"smtp {error.code} {type(error).__name__}", error.resp, message))
+            return DeliveryResult(
+                "unknown", detail=self._told(f"smtp {error.code} {type(error).__name__}", error.resp, message)
+            )
         except (OSError, ConnectError) as error:
-            return Answer("unreachable", detail=self._told(f"smtp {type(error).__name__}", str(error), message))
-        return Answer("accepted", sent_on=today, last_day=last)
+            return DeliveryResult("unreachable", detail=self._told(f"smtp {type(error).__name__}", str(error), message))
+        return DeliveryResult("accepted", sent_on=today, last_day=last)
 
     def _told(self, what: str, text: bytes | str, message: EmailMessage) -> str:
         """The error, its server and the server's words, without the patron's address, which must not reach the log."""
@@ -201,10 +203,10 @@ def _copy(unit: Unit, request: Request) -> Holding | None:
     return found or next(iter(unit.copies(request.bib_id)), None)
 
 
-def _facts(found: _Found, request: Request, last: date, house: House, now: datetime) -> Facts:
+def _facts(found: _Found, request: Request, last: date, library: Library, now: datetime) -> Facts:
     today = calendar.civil(now)
     tomorrow = calendar.after(max(today, request.due or today), 1)
-    cents, today_cents = (overdue_fine.rate_for(request, day, house.policy) for day in (tomorrow, today))
+    cents, today_cents = (overdue_fine.rate_for(request, day, library.policy) for day in (tomorrow, today))
     return Facts(
         at=now,
         due=request.due,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from hkall_gateway.desk.messages.commands import Heard
+from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.partner_commands import Errand
 from hkall_gateway.ncip.answers import Said, answer
 from hkall_gateway.ncip.calls import Call, bib_id, day, request_id, strange_number
@@ -76,9 +76,9 @@ async def recall_cancelled(call: Call) -> Said:
     return answer(call, await call.door.desk.recall_cancelled(_of_the_book(call)))
 
 
-def _of_the_book(call: Call) -> Heard:
+def _of_the_book(call: Call) -> PartnerNotice:
     ask = errand(call)
-    return Heard(ask.by, ask.partner, item=ItemKey(ask.partner, ask.barcode), at=ask.at, due=ask.due, inbox=ask.inbox)
+    return PartnerNotice(ask.by, ask.partner, item=ItemKey(ask.partner, ask.barcode), at=ask.at, due=ask.due, inbox=ask.inbox)
 
 
 def accepts(name: str) -> Callable[[Call], Awaitable[Said]]:

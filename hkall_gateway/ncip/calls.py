@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.messages.commands import Heard, InboxKey
+from hkall_gateway.desk.messages.commands import InboxKey, PartnerNotice
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.edge.allow import AllowList
 from hkall_gateway.edge.deadline import Deadline
@@ -280,7 +280,7 @@ def pickup(call: Call, path: str = "PickupLocation") -> str:
 
     LookupAgency numbers ours from 1, since a LocationNameLevel is a number and VuFind 10 sends it back as the PickupLocation.
     """
-    said, codes = call.message.text(path), call.door.desk.house.pickup_locations
+    said, codes = call.message.text(path), call.door.desk.library.pickup_locations
     if said in codes or not (said.isascii() and said.isdigit() and len(said) < 5):
         return said
     return codes[int(said) - 1] if 1 <= int(said) <= len(codes) else said
@@ -291,7 +291,7 @@ def volume(call: Call) -> str:
     return _first_of(call.message, VOLUME)
 
 
-def heard(call: Call, due: str = "") -> Heard:
+def heard(call: Call, due: str = "") -> PartnerNotice:
     """The partner's notice in a message; `due` is the path of its due date.
 
     A RequestId without an agency stays so, since it may be of either side: the desk then looks at the copy. A copy without
@@ -299,7 +299,7 @@ def heard(call: Call, due: str = "") -> Heard:
     """
     agency, value = call.message.text("RequestId/AgencyId"), call.message.text("RequestId/RequestIdentifierValue")
     owner = call.door.agency if agency == call.caller.agency else call.caller.agency
-    return Heard(
+    return PartnerNotice(
         by=call.by,
         partner=call.caller.agency,
         wire_agency=agency,

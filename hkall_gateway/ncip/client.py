@@ -8,7 +8,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Any, Final
 
-from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.unknown_words import UnknownWords
 from hkall_gateway.ncip import looking
 from hkall_gateway.ncip.codec import BadMessage, decode, encode
@@ -45,7 +45,7 @@ of a peer says that it lost the peer's answer: the action may have been done."""
 NOT_BELIEVED: Final = frozenset({401, 403})
 """Statuses that reject our credentials, whatever the body says: no action was done, and an operator must correct them."""
 
-UNKNOWN_THERE: Final = Answer("refused", "Unknown Request")
+UNKNOWN_THERE: Final = DeliveryResult("refused", "Unknown Request")
 """The assumed answer of a partner that does not support LookupRequest."""
 
 GARBLED: Final = frozenset({PROTOCOL_ERROR, SYNTAX_ERROR})
@@ -74,7 +74,7 @@ class Client:
 
     async def deliver(
         self, telling: PartnerMessage, partner: Partner, *, unsure: bool = False, look_for: Collection[str] = ()
-    ) -> Answer:
+    ) -> DeliveryResult:
         """Send one message to one partner, once. Failures of the partner or the network are results, never exceptions.
 
         `look_for`: before a request, look up whether the partner has a copy with one of these statuses, and send the request
@@ -83,26 +83,28 @@ class Client:
         request, which is sent again only if not; any other partner gets the same document under the same RequestId.
         """
         if not partner.url:
-            return Answer("refused", UNKNOWN_AGENCY, f"{partner.agency} has no url", untold=True)
+            return DeliveryResult("refused", UNKNOWN_AGENCY, f"{partner.agency} has no url", untold=True)
         message = document(telling, partner, self._agency, self._secrets.get(partner.agency, ""))
         if message is None:
-            return Answer("accepted", detail="the flow says nothing here", untold=True)
+            return DeliveryResult("accepted", detail="the flow says nothing here", untold=True)
         if telling.send != Notification.ASK_LENDER:
             return await self._ask(message, partner)
         return await (self._wish_again if unsure else self._wish)(telling, partner, message, look_for)
 
     async def _wish_again(
         self, telling: PartnerMessage, partner: Partner, message: Message, _look_for: Collection[str]
-    ) -> Answer:
+    ) -> DeliveryResult:
         known = await self.look_up(telling, partner) if partner.can_lookup_request else UNKNOWN_THERE
         return await self._ask(message, partner) if known.kind == "refused" else known
 
-    async def _wish(self, telling: PartnerMessage, partner: Partner, message: Message, look_for: Collection[str]) -> Answer:
+    async def _wish(
+        self, telling: PartnerMessage, partner: Partner, message: Message, look_for: Collection[str]
+    ) -> DeliveryResult:
         if not look_for:
             return await self._ask(message, partner)
         look = await self._look(telling, partner, look_for)
         if look.shelf is Shelf.NONE:
-            return Answer("refused", look.shelf.value, looked=look.shelf.value)
+            return DeliveryResult("refused", look.shelf.value, looked=look.shelf.value)
         wanted = replace(telling, item=look.item) if look.item else telling
         asked = document(wanted, partner, self._agency, self._secrets.get(partner.agency, "")) or message
         return replace(await self._ask(asked, partner), looked=look.shelf.value)
@@ -119,7 +121,7 @@ class Client:
         self._words.check(partner.agency, looking.copies_in(reply).values(), look_for)
         return looking.seen(reply, telling, partner, look_for)
 
-    async def look_up(self, telling: PartnerMessage, partner: Partner) -> Answer:
+    async def look_up(self, telling: PartnerMessage, partner: Partner) -> DeliveryResult:
         """Ask whether the partner knows the request: "already" if so, "refused" if not or if it cannot say, else its answer."""
         asked = Message("LookupRequest", {**self._header(partner), "RequestId": theirs_or_ours(telling)})
         found = await self._ask(asked, partner)
@@ -136,13 +138,13 @@ class Client:
     def _header(self, partner: Partner) -> Fields:
         return header(partner, self._agency, self._secrets.get(partner.agency, ""))
 
-    async def _ask(self, message: Message, partner: Partner) -> Answer:
+    async def _ask(self, message: Message, partner: Partner) -> DeliveryResult:
         try:
             posted, reply = await self._exchanged(message, partner)
         except NotSent as error:
-            return Answer("unreachable", detail=str(error))
+            return DeliveryResult("unreachable", detail=str(error))
         except NoReply as error:
-            return Answer("unknown", detail=str(error))
+            return DeliveryResult("unknown", detail=str(error))
         return answer(message, posted, reply, partner.problems)
 
     async def _exchanged(self, message: Message, partner: Partner) -> tuple[Posted, Message | BadMessage]:
@@ -197,22 +199,24 @@ def read(posted: Posted) -> Message | BadMessage:
         return bad
 
 
-def answer(asked: Message, posted: Posted, reply: Message | BadMessage, own: Meanings = ()) -> Answer:
+def answer(asked: Message, posted: Posted, reply: Message | BadMessage, own: Meanings = ()) -> DeliveryResult:
     """The desk's result for the message `asked`, from the HTTP response and the `reply` that was read from it.
 
     `own`: the meanings of the partner's own problems.
     """
     if posted.status in NOT_BELIEVED:
         words = "" if isinstance(reply, BadMessage) else reply.text("Problem/ProblemDetail")
-        return Answer("fault", AUTHENTICATION_FAILED, f"HTTP {posted.status} {words}".strip()[:200])
+        return DeliveryResult("fault", AUTHENTICATION_FAILED, f"HTTP {posted.status} {words}".strip()[:200])
     if isinstance(reply, BadMessage):
         return _unreadable(posted, reply)
     if reply.has("Problem"):
         return _problems(asked.service, reply, posted, own)
     shape = SHAPES[asked.service]
     if reply.service not in (shape.reply, *([GENERIC] if shape.kind == "N" else [])):
-        return Answer("unknown", detail=f"{asked.service} was answered by {reply.service}")
-    return Answer("accepted", due=_due(reply), item=_item(reply), pending=reply.has("Pending"), number=_number(asked, reply))
+        return DeliveryResult("unknown", detail=f"{asked.service} was answered by {reply.service}")
+    return DeliveryResult(
+        "accepted", due=_due(reply), item=_item(reply), pending=reply.has("Pending"), number=_number(asked, reply)
+    )
 
 
 def _number(asked: Message, reply: Message) -> str:
@@ -227,20 +231,20 @@ def _number(asked: Message, reply: Message) -> str:
     return f"{agency}:{theirs}" if ours and theirs and ours != theirs else ""
 
 
-def _unreadable(posted: Posted, bad: BadMessage) -> Answer:
+def _unreadable(posted: Posted, bad: BadMessage) -> DeliveryResult:
     status = f"HTTP {posted.status}"
     if posted.status in BUSY:
-        return Answer("later", detail=status, retry_after_s=posted.retry_after_s)
-    return Answer("unknown", detail=f"{status}, {bad.detail}"[:200], retry_after_s=posted.retry_after_s)
+        return DeliveryResult("later", detail=status, retry_after_s=posted.retry_after_s)
+    return DeliveryResult("unknown", detail=f"{status}, {bad.detail}"[:200], retry_after_s=posted.retry_after_s)
 
 
-def _problems(service: str, reply: Message, posted: Posted, own: Meanings) -> Answer:
+def _problems(service: str, reply: Message, posted: Posted, own: Meanings) -> DeliveryResult:
     """The result of the gravest Problem, in the order fault, later, refused, already."""
     said = {_meaning(problem, service, own): problem for problem in reversed(reply.each("Problem"))}
     kind = next(kind for kind in ("fault", "later", "refused", "already") if kind in said)
     problem = said[kind]
     detail = problem.text("ProblemDetail")[:200]
-    return Answer(kind, spelled(problem.text("ProblemType")), detail, posted.retry_after_s)
+    return DeliveryResult(kind, spelled(problem.text("ProblemType")), detail, posted.retry_after_s)
 
 
 def _meaning(problem: Message, service: str, own: Meanings) -> Meaning:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.desk.messages.commands import Heard
-from hkall_gateway.desk.messages.partner_commands import Bill, Report, SetStatus
+from hkall_gateway.desk.messages.commands import PartnerNotice
+from hkall_gateway.desk.messages.partner_commands import Bill, CopyReport, SetStatus
 from hkall_gateway.desk.messages.results import Refused
 from hkall_gateway.desk.messages.staff_commands import Pay
 from hkall_gateway.ncip.answers import Said, answer
@@ -92,7 +92,7 @@ async def recall_cancelled(call: Call) -> Said:
     return answer(call, await call.door.desk.recall_cancelled(of_the_owner(call)))
 
 
-def of_the_owner(call: Call, due: str = "") -> Heard:
+def of_the_owner(call: Call, due: str = "") -> PartnerNotice:
     """The notice of a copy's owner; a copy without an agency belongs to the caller."""
     return replace(heard(call, due), item=item(call, call.caller.agency))
 
@@ -123,7 +123,7 @@ async def reported(call: Call) -> Said:
         return Trouble(NEEDED_DATA_MISSING, "what is reported, and of which copy?", "ItemId")
     on = day(call.message.text("ItemReportedReturned/DateReportedReturned"), call.caller)
     who = "" if call.from_client else call.caller.agency
-    ask = Report(call.by, REPORTED[what], named, who, card, reason=what, on=on, inbox=call.inbox)
+    ask = CopyReport(call.by, REPORTED[what], named, who, card, reason=what, on=on, inbox=call.inbox)
     return answer(call, await call.door.desk.report(ask))
 
 

@@ -146,7 +146,7 @@ async def lookup_agency(call: Call) -> Said:
     named = call.message.text("AgencyId")
     if named.casefold() != call.door.agency.casefold():
         return Trouble(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
-    told = shelves.agency(call.door.agency, call.door.desk.house.name, desired(call, "AgencyElementType"))
+    told = shelves.agency(call.door.agency, call.door.desk.library.name, desired(call, "AgencyElementType"))
     return {**told, **shelves.places(tuple(call.door.places.values()))} if call.from_client and call.door.places else told
 
 

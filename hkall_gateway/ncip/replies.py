@@ -11,10 +11,10 @@ from typing import Final
 
 from hkall_gateway.desk.messages.results import (
     Cancelled,
-    ChargeLine,
+    ChargeEntry,
     CheckedOut,
     ItemSeen,
-    LoanLine,
+    LoanEntry,
     Noted,
     Outcome,
     Paged,
@@ -172,7 +172,7 @@ def patron(seen: PatronSeen, wanted: frozenset[str], flags: frozenset[str], fram
     }
 
 
-def _loan(line: LoanLine, frame: Frame) -> Fields:
+def _loan(line: LoanEntry, frame: Frame) -> Fields:
     loan, item = line.request, line.request.item
     return {
         "ItemId": item_id(item) if item else {"ItemIdentifierValue": loan.id},
@@ -190,7 +190,7 @@ def _account(seen: PatronSeen, frame: Frame) -> Fields:
     return {"AccountBalance": _money(seen.owed_cents), "AccountDetails": [_charge(line, frame) for line in seen.charges]}
 
 
-def _charge(line: ChargeLine, frame: Frame) -> Fields:
+def _charge(line: ChargeEntry, frame: Frame) -> Fields:
     title = _description(line.bib_id, line.title)
     about: Fields = {"ItemId": item_id(line.item), "BibliographicDescription": title} if line.item else {}
     transaction: Fields = {
@@ -210,7 +210,7 @@ def _description(bib: str, title: str) -> Fields:
     return {**record, "Title": title}
 
 
-def _wait(line: LoanLine, frame: Frame) -> Fields:
+def _wait(line: LoanEntry, frame: Frame) -> Fields:
     wait, item = line.request, line.request.item
     placed = {"DatePlaced": stamp(wait.placed_at, frame.zone)} if wait.placed_at else {}
     expiry = {"PickupExpiryDate": until(wait.pickup_last, frame)} if wait.pickup_last else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Final
 
-from hkall_gateway.desk.messages.partner_commands import RequestSeen, Shelf, ShelvesSeen
+from hkall_gateway.desk.messages.partner_commands import RequestSeen, ShelvesSeen, TitleCopies
 from hkall_gateway.ncip.documents import CATALOGUE, item_id, user_id
 from hkall_gateway.ncip.messages import Fields, Value, stamp
 from hkall_gateway.ncip.replies import Frame, copy, until
@@ -62,7 +62,7 @@ def item_set(seen: ShelvesSeen, wanted: frozenset[str], frame: Frame) -> Fields:
     return {"BibInformation": titles, **({"NextItemToken": seen.token} if seen.token else {})}
 
 
-def _bib(group: list[Shelf], wanted: frozenset[str], frame: Frame) -> Fields:
+def _bib(group: list[TitleCopies], wanted: frozenset[str], frame: Frame) -> Fields:
     first = group[0]
     number: Fields = {"BibliographicId": bib(first.bib_id)} if first.bib_id else {}
     if first.unknown:
@@ -72,12 +72,12 @@ def _bib(group: list[Shelf], wanted: frozenset[str], frame: Frame) -> Fields:
     return {**number, "BibliographicDescription": description, "HoldingsSet": [_holdings(s, wanted, frame) for s in group]}
 
 
-def _unknown(shelf: Shelf) -> Fields:
+def _unknown(shelf: TitleCopies) -> Fields:
     element, value = ("ItemId", shelf.wanted.barcode) if shelf.wanted else ("BibliographicId", shelf.bib_id)
     return {"ProblemType": "Unknown Item", "ProblemElement": element, "ProblemValue": value}
 
 
-def _holdings(shelf: Shelf, wanted: frozenset[str], frame: Frame) -> Fields:
+def _holdings(shelf: TitleCopies, wanted: frozenset[str], frame: Frame) -> Fields:
     place: Fields = {"LocationNameLevel": "1", "LocationNameValue": shelf.agency}
     return {
         "HoldingsSetId": f"{shelf.bib_id}@{shelf.agency}" if shelf.bib_id else shelf.agency,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.rules.lifecycle import FINAL, Event, side_of
 from hkall_gateway.rules.vendor_words import decline_reasons
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.engine.database import Watch
-from hkall_gateway.store.journal_entry import Move
+from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.outbox import OutboxRow
 
 EVENTS = frozenset(event.name for event in Event)
@@ -22,7 +22,7 @@ REASONS = decline_reasons.OURS | set(decline_reasons.PUBLISHED)
 """The reasons counted separately; a library's own words count as "other" (R37)."""
 
 
-def count(metrics: Metrics, moves: Sequence[Move]) -> None:
+def count(metrics: Metrics, moves: Sequence[JournalEntry]) -> None:
     """Count each step taken, the time the request had stood in its position, and requests that ended or were declined."""
     for move in moves:
         if move.outcome != "ok":
@@ -41,10 +41,12 @@ def _compare(metrics: Metrics, event: str, before: Request, after: Request) -> N
         metrics.declines.labels(before.partner, after.reason if after.reason in REASONS else "other").inc()
 
 
-def counted(metrics: Metrics, deliver: Callable[[OutboxRow], Awaitable[Answer]]) -> Callable[[OutboxRow], Awaitable[Answer]]:
+def counted(
+    metrics: Metrics, deliver: Callable[[OutboxRow], Awaitable[DeliveryResult]]
+) -> Callable[[OutboxRow], Awaitable[DeliveryResult]]:
     """Return a carrier that delivers with `deliver` and counts the result of each attempt."""
 
-    async def delivered(row: OutboxRow) -> Answer:
+    async def delivered(row: OutboxRow) -> DeliveryResult:
         answer = await deliver(row)
         metrics.notices.labels(row.send, answer.kind).inc()
         return answer

@@ -9,8 +9,8 @@ from typing import Final
 from hkall_gateway import courier, rows
 from hkall_gateway.courier import Carrier
 from hkall_gateway.desk.common import choosing
-from hkall_gateway.desk.common.house import House
-from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.ncip import exchanges
 from hkall_gateway.ncip.client import Client
@@ -26,11 +26,11 @@ from hkall_gateway.store.outbox import LOCAL, MAILED, NCIP, OutboxRow
 MAIL_IN_FLIGHT: Final = 4
 
 
-def carriers(means: Means, store: Store, house: Callable[[], House], to_local_system: Carrier) -> dict[str, Carrier]:
+def carriers(means: Means, store: Store, library: Callable[[], Library], to_local_system: Carrier) -> dict[str, Carrier]:
     """Returns the carrier of each kind of outbox row."""
     return {
-        NCIP: _initiator(means, store, house),
-        MAILED: counting.counted(means.metrics, _mailer(means, store, house)),
+        NCIP: _initiator(means, store, library),
+        MAILED: counting.counted(means.metrics, _mailer(means, store, library)),
         LOCAL: to_local_system,
     }
 
@@ -43,17 +43,17 @@ def terms(means: Means, line: str) -> courier.Terms:
     return courier.Terms(found.in_flight, found.attempts or 0) if found else courier.Terms(MAIL_IN_FLIGHT)
 
 
-def _initiator(means: Means, store: Store, house: Callable[[], House]) -> Carrier:
+def _initiator(means: Means, store: Store, library: Callable[[], Library]) -> Carrier:
     agreed, told = rows.agreed_secrets(means.config(), means.environ), partial(exchanges.note, means.metrics)
     post, proofs = AgentPost(means.reactor), rows.our_proofs(means.config(), means.environ)
     posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}
-    client = Client(post, house().agency, agreed, told, means.reactor.seconds, posts)
+    client = Client(post, library().agency, agreed, told, means.reactor.seconds, posts)
 
-    async def tell(row: OutboxRow) -> Answer:
+    async def tell(row: OutboxRow) -> DeliveryResult:
         assert isinstance(row.payload, PartnerMessage)
-        telling, partner, look_for = await store.read(choosing.addressed, row.payload, house(), means.clock())
+        telling, partner, look_for = await store.read(choosing.addressed, row.payload, library(), means.clock())
         if partner is None:
-            return Answer("unreachable", detail="no such partner")
+            return DeliveryResult("unreachable", detail="no such partner")
         return await client.deliver(telling, partner, unsure=row.state == "unsure", look_for=look_for)
 
     return tell
@@ -63,15 +63,15 @@ def _now(proof: OurProof, means: Means) -> str:
     return proof(means.clock())
 
 
-def _mailer(means: Means, store: Store, house: Callable[[], House]) -> Carrier:
+def _mailer(means: Means, store: Store, library: Callable[[], Library]) -> Carrier:
     config = means.config()
     smtp = config.smtp
     if smtp is None:
         return _no_mail
     server = MailServer(smtp.host, smtp.port, smtp.login, means.secret(smtp.password_env), smtp.starttls)
     sender = rows.sender(config, smtp.sender, means.secret(smtp.bounce_key_env))
-    return Mailer(store, smtp_post(means.reactor, server), sender, house, means.clock, str(server)).deliver
+    return Mailer(store, smtp_post(means.reactor, server), sender, library, means.clock, str(server)).deliver
 
 
-async def _no_mail(_row: OutboxRow) -> Answer:
-    return Answer("undeliverable", detail="no [smtp] in the configuration")
+async def _no_mail(_row: OutboxRow) -> DeliveryResult:
+    return DeliveryResult("undeliverable", detail="no [smtp] in the configuration")

@@ -11,7 +11,7 @@ from hkall_gateway.config.ils import Ils
 from hkall_gateway.connectors.guarded import Guarded
 from hkall_gateway.connectors.tools import Connector, Outside, Tools, VerifyPin
 from hkall_gateway.courier import Carrier
-from hkall_gateway.desk.local import Terms
+from hkall_gateway.desk.ils.local_system import OfflineRules
 from hkall_gateway.desk.ports import Verb
 from hkall_gateway.edge.health import Health
 from hkall_gateway.edge.secrets import WrongPins
@@ -55,10 +55,10 @@ class Local:
         ils = self._ils
         return (self._lines(self._healths["relay"]) if ils.relay else None), ils.relay_login == "terminal"
 
-    def terms(self) -> Terms:
+    def terms(self) -> OfflineRules:
         """Returns the rules for an unreachable local system, from the current configuration."""
         ils = self._ils
-        return Terms(ils.fallback, ils.keep_s, ils.pin, self._verify)
+        return OfflineRules(ils.fallback, ils.keep_s, ils.pin, self._verify)
 
     def carrier(self) -> Carrier:
         """Returns the carrier that repeats to the local system the messages that it missed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from hkall_gateway.desk.messages.results import LoanLine, Refused
+from hkall_gateway.desk.messages.results import LoanEntry, Refused
 from hkall_gateway.desk.messages.terminal_commands import Held, Hold, HoldMode
 from hkall_gateway.rules.dates.calendar import civil, end_of
 from hkall_gateway.rules.vocabulary import Position, Reason
@@ -68,7 +68,7 @@ async def _told_before(turn: Turn) -> frozenset[str]:
     return frozenset()
 
 
-def _as_told(turn: Turn, line: LoanLine) -> set[str]:
+def _as_told(turn: Turn, line: LoanEntry) -> set[str]:
     """Returns the text of an entry as the lists of 64 send it to this terminal."""
     return {as_sent(row.tag, line_text(turn, row, line), turn.session.dialect).strip() for row in LISTINGS}
 

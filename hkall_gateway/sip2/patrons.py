@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from hkall_gateway.desk.messages.commands import SeePatron
-from hkall_gateway.desk.messages.results import ChargeLine, Had, LoanLine, PatronSeen
+from hkall_gateway.desk.messages.results import ChargeEntry, Had, LoanEntry, PatronSeen
 from hkall_gateway.rules.vocabulary import Position, Reason
 from hkall_gateway.sip2.codec import Message, Value
 from hkall_gateway.sip2.last_known import Standing
@@ -18,7 +18,7 @@ from hkall_gateway.sip2.words import ZH, News, say, tell
 P = Position
 
 
-Line = LoanLine | ChargeLine
+Line = LoanEntry | ChargeEntry
 Record = PatronSeen | Had
 Lists = Mapping[str, Sequence[Line]]
 
@@ -30,18 +30,18 @@ class Listing:
     count: str
     tag: str
     positions: frozenset[Position]
-    holds: Callable[[LoanLine], bool]
+    holds: Callable[[LoanEntry], bool]
 
 
-def _always(_line: LoanLine) -> bool:
+def _always(_line: LoanEntry) -> bool:
     return True
 
 
-def _recalled(line: LoanLine) -> bool:
+def _recalled(line: LoanEntry) -> bool:
     return line.request.recalled_on is not None
 
 
-def _recall_overdue(line: LoanLine) -> bool:
+def _recall_overdue(line: LoanEntry) -> bool:
     return line.overdue and _recalled(line)
 
 
@@ -208,7 +208,7 @@ def texts_of(turn: Turn, lists: Lists, language: str) -> list[str]:
     texts = [_waiting(waiting, language)] if waiting else []
     row = asked_list(turn.message)
     if row is not None and row.tag in REQUESTS:
-        texts += [f"{line.request.title}: {line.label}" for line in lists[row.tag] if isinstance(line, LoanLine)]
+        texts += [f"{line.request.title}: {line.label}" for line in lists[row.tag] if isinstance(line, LoanEntry)]
     return texts
 
 
@@ -229,7 +229,7 @@ def _waiting(count: int, language: str) -> str:
 
 
 def _details(turn: Turn, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
-    most = turn.door.desk.house.policy.block.max_debt_cents
+    most = turn.door.desk.library.policy.block.max_debt_cents
     said: dict[str, Value] = {"CB": f"{seen.loans_limit}", "CC": "" if most is None else dollars(most)}
     if seen.pin_ok or (seen.pin_ok is None and turn.session.dialect.contact_without_pin):
         said["BE"] = seen.email.reveal()
@@ -269,7 +269,7 @@ def _list(turn: Turn, lists: Lists) -> dict[str, Value]:
 
 def line_text(turn: Turn, row: Listing, line: Line) -> str:
     """Returns one entry of a list: the barcode, which the terminal may use in further requests; an amount in lists of fees."""
-    if isinstance(line, ChargeLine):
+    if isinstance(line, ChargeEntry):
         named, cents = _named(turn, line.item.barcode if line.item else "", line.title), line.left_cents
         # CG of 37 refers to this number.
         return " ".join(filter(None, (f"#{line.fine}", named, turn.session.dialect.currency, dollars(cents), line.kind)))

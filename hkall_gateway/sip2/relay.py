@@ -229,7 +229,7 @@ def _owed(turn: Turn, cents: int) -> str:
 
 def _counted_there(turn: Turn) -> bool:
     """Whether the local system has HKALL books among its own loans; then only money is ours to add."""
-    return turn.door.desk.house.policy.quota.ils_counts_hkall
+    return turn.door.desk.library.policy.quota.ils_counts_hkall
 
 
 def _rest(asked: Message, lines: Sequence[Line], theirs: int) -> Sequence[Line]:

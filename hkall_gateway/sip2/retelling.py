@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, tzinfo
 from typing import Final
 
-from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.messages.local_messages import LocalMessage, LocalSend
 from hkall_gateway.sip2.codec import BadMessage, Message, Value, decode
@@ -18,7 +18,7 @@ from hkall_gateway.store.outbox import OutboxRow
 BLANK: Final = " " * 18
 CHARGED: Final = "  Y       "
 """The summary of a 63 that asks for a card's loans."""
-DONE: Final = Answer("accepted")
+DONE: Final = DeliveryResult("accepted")
 
 
 class Retelling:
@@ -32,43 +32,43 @@ class Retelling:
     ) -> None:
         self._line, self._institution, self._now, self._zone, self._undoes = line, institution, now, zone, undoes
 
-    async def __call__(self, row: OutboxRow) -> Answer:
-        """How it went; see `Answer`."""
+    async def __call__(self, row: OutboxRow) -> DeliveryResult:
+        """How it went; see `DeliveryResult`."""
         assert isinstance(row.payload, LocalMessage)
         try:
             return await DEEDS[LocalSend(row.payload.send)](self, row.payload, row.state == "unsure")
         except (HungUp, Unanswered) as lost:
-            return Answer("unknown", detail=str(lost))
+            return DeliveryResult("unknown", detail=str(lost))
         except Unreachable as away:
-            return Answer("unreachable", detail=str(away))
+            return DeliveryResult("unreachable", detail=str(away))
         except BadMessage as bad:
-            return Answer("unknown", detail=f"its reply cannot be used: {bad.why}")
+            return DeliveryResult("unknown", detail=f"its reply cannot be used: {bad.why}")
 
-    async def _blocked(self, told: LocalMessage, _unsure: bool) -> Answer:
+    async def _blocked(self, told: LocalMessage, _unsure: bool) -> DeliveryResult:
         retained = {"card_retained": "Y" if told.retained else "N"}
         return _known(await self._said("01", told.at, {**retained, "AL": told.text, "AA": told.patron, "AC": ""}))
 
-    async def _enabled(self, told: LocalMessage, _unsure: bool) -> Answer:
+    async def _enabled(self, told: LocalMessage, _unsure: bool) -> DeliveryResult:
         return _known(await self._said("25", told.at, {"AA": told.patron, "AC": ""}))
 
-    async def _lent(self, told: LocalMessage, unsure: bool) -> Answer:
+    async def _lent(self, told: LocalMessage, unsure: bool) -> DeliveryResult:
         if unsure and await self._has(told):
             return DONE
         flags = {"sc_renewal_policy": "N", "no_block": "Y", "nb_due_date": BLANK}
         said = await self._said("11", told.at, {**flags, "AA": told.patron, "AB": told.barcode, "AC": ""})
         done = said.get("ok") == "1" or await _if_it_says(self._has(told))
-        return DONE if done else Answer("refused", "not lent there")
+        return DONE if done else DeliveryResult("refused", "not lent there")
 
-    async def _back(self, told: LocalMessage, unsure: bool) -> Answer:
+    async def _back(self, told: LocalMessage, unsure: bool) -> DeliveryResult:
         if unsure and await self._is_in(told.barcode):
             return DONE
         return await self._taken_back(told)
 
-    async def _taken_back(self, told: LocalMessage, **more: str) -> Answer:
+    async def _taken_back(self, told: LocalMessage, **more: str) -> DeliveryResult:
         when = {"no_block": "Y", "return_date": date18(told.at, self._zone)}
         said = await self._said("09", told.at, {**when, "AP": "", "AB": told.barcode, "AC": "", **more})
         done = said.get("ok") == "1" or await _if_it_says(self._is_in(told.barcode))
-        return DONE if done else Answer("refused", "not taken back there")
+        return DONE if done else DeliveryResult("refused", "not taken back there")
 
     async def _has(self, told: LocalMessage) -> bool:
         """Whether the copy is lent to this card already: an answer was lost, or staff did it by hand."""
@@ -87,7 +87,7 @@ class Retelling:
         record = await self._said("63", self._now(), {"language": "000", "summary": CHARGED, "AA": patron, "AC": ""})
         return [line.split(" ")[0] for line in record.all("AU")]
 
-    async def _loan(self, asked: LocalMessage, _unsure: bool) -> Answer:
+    async def _loan(self, asked: LocalMessage, _unsure: bool) -> DeliveryResult:
         """Whether a checkout without an answer is a loan now. The terminal showed a refusal: undo it, or leave it to staff."""
         if await self._status(asked.barcode) not in OUT:
             return DONE
@@ -96,11 +96,13 @@ class Retelling:
             return DONE  # it is on loan to another patron
         if self._undoes and has:
             return await self._taken_back(asked, BI="Y")
-        return Answer("refused", "on loan there", "the terminal was told no: take it back there, or leave it with the reader")
+        return DeliveryResult(
+            "refused", "on loan there", "the terminal was told no: take it back there, or leave it with the reader"
+        )
 
-    async def _payment(self, asked: LocalMessage, _unsure: bool) -> Answer:
+    async def _payment(self, asked: LocalMessage, _unsure: bool) -> DeliveryResult:
         """Returns a refusal for staff: SIP2 has no query for a payment."""
-        return Answer("refused", "a payment without an answer", f"{asked.amount}: look it up there", untold=True)
+        return DeliveryResult("refused", "a payment without an answer", f"{asked.amount}: look it up there", untold=True)
 
     async def _said(self, code: str, at: datetime, fields: Mapping[str, Value]) -> Message:
         common = {"transaction_date": date18(at, self._zone), "AO": self._institution}
@@ -116,12 +118,12 @@ async def _if_it_says(look: Awaitable[bool]) -> bool:
         return False
 
 
-def _known(reply: Message) -> Answer:
-    return Answer("refused", "no such card there") if reply.get("BL") == "N" else DONE
+def _known(reply: Message) -> DeliveryResult:
+    return DeliveryResult("refused", "no such card there") if reply.get("BL") == "N" else DONE
 
 
 # fmt: off
-DEEDS: Final[Mapping[LocalSend, Callable[[Retelling, LocalMessage, bool], Awaitable[Answer]]]] = {
+DEEDS: Final[Mapping[LocalSend, Callable[[Retelling, LocalMessage, bool], Awaitable[DeliveryResult]]]] = {
     LocalSend.TELL_ILS_BLOCKED:  Retelling._blocked,
     LocalSend.TELL_ILS_ENABLED:  Retelling._enabled,
     LocalSend.TELL_ILS_LENT:     Retelling._lent,

@@ -22,7 +22,7 @@ def facts_of(request: Request) -> dict[str, Any]:
     return dict(zip(NAMES, _CELLS(request), strict=True))
 
 
-def news(before: Request, facts: Mapping[str, Any]) -> dict[str, Any]:
+def changed_fields(before: Request, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of `facts` that differ from the request, and always the position. AttributeError for an unknown field."""
     return {name: value for name, value in facts.items() if name == "position" or getattr(before, name) != value}
 

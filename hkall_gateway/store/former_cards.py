@@ -13,7 +13,7 @@ from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.store import patrons
 from hkall_gateway.store.cards import about_card, is_blocked
 from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.tables import (
     CARD_BLOCKS,
     FINES,
@@ -100,7 +100,7 @@ def replace_cards(unit: Unit, present: Mapping[str, str], now: datetime, by: Act
 
     The patron row loaded under the latest card is kept under the present one.
     """
-    unit.lock([Locks(card, whole=True) for card in sorted({*present, *present.values()})])
+    unit.lock([LockSet(card, whole=True) for card in sorted({*present, *present.values()})])
     for former, card in reversed(list(present.items())):
         follow_card(unit, former, card, now, by)
     unit.execute(delete(PATRONS).where(PATRONS.c.barcode.in_(list(present))))

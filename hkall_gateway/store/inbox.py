@@ -7,7 +7,7 @@ from functools import cache
 
 from sqlalchemy import bindparam, delete, select
 
-from hkall_gateway.store.engine.compiled import CompiledStatement, changing
+from hkall_gateway.store.engine.compiled import CompiledStatement, update_by_key
 from hkall_gateway.store.tables import INBOX
 from hkall_gateway.store.unit import Unit
 from hkall_gateway.store.upsert import insert_or_write_over
@@ -30,7 +30,7 @@ def keep(unit: Unit, agency: str, digest: str, outcome: str) -> None:
 
 _DOCUMENT = (INBOX.c.agency == bindparam("was_agency"), INBOX.c.digest == bindparam("was_digest"))
 _KEPT = CompiledStatement(select(INBOX.c.outcome).where(*_DOCUMENT))
-_KEEP = changing(INBOX, ("agency", "digest"), ("outcome",))
+_KEEP = update_by_key(INBOX, ("agency", "digest"), ("outcome",))
 _FORGET = CompiledStatement(delete(INBOX).where(*_DOCUMENT))
 
 

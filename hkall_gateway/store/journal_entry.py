@@ -9,7 +9,7 @@ from hkall_gateway.rules.vocabulary import Actor, Request
 
 
 @fixed(frozen=True, slots=True)
-class Move:
+class JournalEntry:
     """One line of the journal, for the log and the metrics after the commit; for a change, the request before and after it."""
 
     request: str
@@ -25,5 +25,5 @@ class Move:
     after: Request | None = None
 
 
-def nobody_listens(_moves: Sequence[Move]) -> None:
+def nobody_listens(_moves: Sequence[JournalEntry]) -> None:
     """Ignore the journal lines of a unit: the default listener."""

@@ -23,7 +23,7 @@ NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FileKind:
     """One kind of file: its table and the columns that identify a row."""
 
     table: Table
@@ -32,13 +32,13 @@ class Kind:
 
 
 KINDS: Final = {
-    "patrons": Kind(PATRONS, Borrower, ("barcode",)),
-    "holdings": Kind(HOLDINGS, Holding, ("agency", "barcode")),
+    "patrons": FileKind(PATRONS, Borrower, ("barcode",)),
+    "holdings": FileKind(HOLDINGS, Holding, ("agency", "barcode")),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class LoadReport:
     """The changes that a file would make: counts of rows. `replaced` are cards that get another number."""
 
     before: int
@@ -60,7 +60,7 @@ def compare(
     present: Mapping[str, str] = NONE,
     spared: Collection[str] = (),
     columns: Collection[str] | None = None,
-) -> Report:
+) -> LoadReport:
     """Count the changes that loading these rows would make; writes no row.
 
     `present` are the new numbers of replaced cards, by the former ones, a person's latest card last. `spared` are cards that
@@ -78,7 +78,7 @@ def compare(
     same = sum(there[key] == coming[key] for key in shared)
     new = len(coming) - len(shared)
     kept = sum((card,) in there and (card,) not in coming for card in spared)
-    return Report(len(there), new, len(shared) - same, same, len(there) - len(shared) - kept, len(present))
+    return LoadReport(len(there), new, len(shared) - same, same, len(there) - len(shared) - kept, len(present))
 
 
 def begin(unit: Unit, kind: str) -> int:
@@ -147,7 +147,7 @@ def loaded_at(unit: Unit, kind: str) -> datetime | None:
 _LOADED_AT = CompiledStatement(select(JOBS.c.last_run).where(JOBS.c.name == bindparam("name")))
 
 
-def _names(what: Kind, columns: Collection[str] | None = None) -> list[str]:
+def _names(what: FileKind, columns: Collection[str] | None = None) -> list[str]:
     """Return the fields of a record of this kind, or those of them that a file has."""
     return [field.name for field in fields(what.record) if columns is None or field.name in columns]
 

@@ -15,7 +15,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.messages.local_messages import LINE, LocalMessage, LocalSend
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
-from hkall_gateway.store.engine.compiled import CompiledStatement, adding
+from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row
 from hkall_gateway.store.engine.locks import try_lines
 from hkall_gateway.store.partner_circuit import link_of
 from hkall_gateway.store.queries.outbox_queries import DUE, DUE_LINES, NEXT, UNDER_WAY, Room
@@ -331,7 +331,7 @@ def _told(found: Any) -> tuple[Notification | LocalSend, Payload]:
         raise Newer(f"row {found['id']} of the outbox was written by a newer version of this program") from None
 
 
-_TRIED = adding(ATTEMPTS, "row", "at", "kind", "problem", "detail")
+_TRIED = insert_row(ATTEMPTS, "row", "at", "kind", "problem", "detail")
 _THIS = OUTBOX.c.id == bindparam("number")
 
 
@@ -345,7 +345,7 @@ def _settling(columns: tuple[str, ...]) -> CompiledStatement:
 
 _ROW = CompiledStatement(select(OUTBOX).where(_THIS))
 _STANDING = CompiledStatement(select(OUTBOX.c.state, OUTBOX.c.attempts).where(_THIS))
-_PUT = adding(OUTBOX, "kind", "send", "recipient", "request", "payload", "corr", "state", "made_at", "next_at")
+_PUT = insert_row(OUTBOX, "kind", "send", "recipient", "request", "payload", "corr", "state", "made_at", "next_at")
 
 _UNTIL = bindparam("until", type_=OUTBOX.c.lease_until.type)
 _LEASE = CompiledStatement(update(OUTBOX).where(_THIS).values(claimed_by=bindparam("who"), lease_until=_UNTIL))

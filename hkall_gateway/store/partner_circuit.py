@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, or_, select, update
 
 from hkall_gateway.rules.circuit import UP, CircuitState
-from hkall_gateway.store.engine.compiled import CompiledStatement, changing
+from hkall_gateway.store.engine.compiled import CompiledStatement, update_by_key
 from hkall_gateway.store.tables import IS_USED, LINKS
 
 HOW = (LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until, LINKS.c.fault)
@@ -19,7 +19,7 @@ HOW = (LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LI
 MOST = 1_000
 
 _KEPT = tuple(column.name for column in HOW)
-_KEEP = changing(LINKS, ("agency",), _KEPT)
+_KEEP = update_by_key(LINKS, ("agency",), _KEPT)
 _USED = CompiledStatement(select(LINKS.c.agency).where(IS_USED).order_by(LINKS.c.agency).limit(MOST))
 _ONE = CompiledStatement(select(LINKS.c.agency, *HOW).where(LINKS.c.agency == bindparam("of")))
 _FREE = or_(LINKS.c.rests_until.is_(None), LINKS.c.rests_until <= bindparam("now"))

@@ -29,7 +29,7 @@ WENT = (P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED)
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class RequestReplies:
     """A partner's recent answers: of `asked` requests it `declined` some and `filled` others.
 
     `open` are requests that it may still answer, or no longer needs to.
@@ -67,7 +67,7 @@ def records(unit: Unit, now: datetime, agencies: Iterable[str], *, weighed: bool
             closures=_closed_soon(unit, agency, today),
             lent=lent.get(agency, 0),
             borrowed=borrowed.get(agency, 0),
-            declines=said.get(agency, Answers()).decline_rate,
+            declines=said.get(agency, RequestReplies()).decline_rate,
             down=_down_too_long(unit.links.one(agency), now),
         )
         for agency in agencies
@@ -83,10 +83,10 @@ def balance(unit: Unit, side: Side, now: datetime) -> Mapping[str, int]:
     return found
 
 
-def answers(unit: Unit, now: datetime) -> Mapping[str, Answers]:
+def answers(unit: Unit, now: datetime) -> Mapping[str, RequestReplies]:
     """Return each partner's answers to the requests of the last 7 days."""
     rows = _ANSWERS.rows(unit.connection, since=now - timedelta(days=DECLINES_DAYS))
-    return {row["agency"]: Answers(row["asked"], row["declined"], row["filled"], row["open"]) for row in rows}
+    return {row["agency"]: RequestReplies(row["asked"], row["declined"], row["filled"], row["open"]) for row in rows}
 
 
 def turnaround_days(unit: Unit, now: datetime) -> Mapping[str, float]:

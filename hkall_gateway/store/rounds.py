@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, delete, or_, select, text, tuple_, update
 
 from hkall_gateway.rules.vocabulary import Position, Request
-from hkall_gateway.store.engine.compiled import CompiledStatement, changing
+from hkall_gateway.store.engine.compiled import CompiledStatement, update_by_key
 from hkall_gateway.store.queries.overview import Batch, Overview
 from hkall_gateway.store.tables import INBOX, IS_OPEN, JOBS, REQUESTS, SET_ASIDE, any_of
 from hkall_gateway.store.unit import Unit
@@ -140,7 +140,7 @@ def all_aside(unit: Overview) -> tuple[Aside, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RoundState:
     """One round: its last end, its next due time, the number of requests done (in the last run, or so far), and its gateway."""
 
     name: str
@@ -161,17 +161,17 @@ class Job:
         return not held and (self.next_run is None or self.next_run <= now)
 
 
-def never_run(name: str) -> Job:
+def never_run(name: str) -> RoundState:
     """Return a round that has never run."""
-    return Job(name, None, None, 0, "", "", None)
+    return RoundState(name, None, None, 0, "", "", None)
 
 
-def jobs(unit: Unit) -> tuple[Job, ...]:
+def jobs(unit: Unit) -> tuple[RoundState, ...]:
     """Return every round that ever ran, by name."""
     return tuple(_job(row) for row in _JOBS.rows(unit.connection))
 
 
-def claim(unit: Unit, name: str, who: str, now: datetime, lease_s: int, due_only: bool = True) -> Job | None:
+def claim(unit: Unit, name: str, who: str, now: datetime, lease_s: int, due_only: bool = True) -> RoundState | None:
     """Claim the round for the gateway named until the lease runs out; None if it is not due or another gateway is running it.
 
     Compare and set in one statement, so that only one of two gateways gets it. The round of a gateway that died is claimed with
@@ -199,18 +199,18 @@ def _taking(due_only: bool) -> CompiledStatement:
     return CompiledStatement(taken.returning(*JOBS.c))
 
 
-def keep_on(unit: Unit, job: Job, who: str, after: Job) -> bool:
+def keep_on(unit: Unit, job: RoundState, who: str, after: RoundState) -> bool:
     """Save the round's progress from `after`. False if another gateway took it: then this unit must be rolled back."""
     return _settle(unit, job, who, cursor=after.cursor, count=after.count, lease_until=after.lease_until)
 
 
-def done(unit: Unit, job: Job, who: str, count: int, now: datetime, next_run: datetime) -> bool:
+def done(unit: Unit, job: RoundState, who: str, count: int, now: datetime, next_run: datetime) -> bool:
     """Complete the round; False if another gateway took it."""
     free = {"cursor": "", "claimed_by": "", "lease_until": None}
     return _settle(unit, job, who, count=count, last_run=now, next_run=next_run, **free)
 
 
-def _settle(unit: Unit, job: Job, who: str, **values: Any) -> bool:
+def _settle(unit: Unit, job: RoundState, who: str, **values: Any) -> bool:
     mine = {"was_name": ROUND + job.name, "was_claimed_by": who, "was_lease_until": job.lease_until}
     new = {"new_" + name: value for name, value in values.items()}
     return _settling(tuple(values)).change(unit.connection, **mine, **new) == 1
@@ -219,12 +219,12 @@ def _settle(unit: Unit, job: Job, who: str, **values: Any) -> bool:
 @cache
 def _settling(columns: tuple[str, ...]) -> CompiledStatement:
     """Return a statement that sets these columns of a round still claimed by this gateway."""
-    return changing(JOBS, ("name", "claimed_by", "lease_until"), columns)
+    return update_by_key(JOBS, ("name", "claimed_by", "lease_until"), columns)
 
 
-def _job(row: Any) -> Job:
-    values = {f.name: row[f.name] for f in fields(Job)}
-    return Job(**values | {"name": str(row["name"]).removeprefix(ROUND)})
+def _job(row: Any) -> RoundState:
+    values = {f.name: row[f.name] for f in fields(RoundState)}
+    return RoundState(**values | {"name": str(row["name"]).removeprefix(ROUND)})
 
 
 _FORGET_ASIDE = CompiledStatement(delete(SET_ASIDE).where(SET_ASIDE.c.round == bindparam("name")))

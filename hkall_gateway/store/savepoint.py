@@ -8,20 +8,20 @@ from typing import TypeVar
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from hkall_gateway.store.engine.coalescer import by_itself
+from hkall_gateway.store.engine.coalescer import exclusively
 from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.engine.pipelined import forget, settle
+from hkall_gateway.store.engine.pipelined import discard, flush
 from hkall_gateway.store.unit import Unit
 
 T = TypeVar("T")
 
 
-def apart(unit: Unit, work: Callable[[T], object], about: T) -> Exception | None:
+def in_savepoint(unit: Unit, work: Callable[[T], object], about: T) -> Exception | None:
     """Run `work(about)` in a savepoint of its own; return None, or the exception after rolling back the savepoint.
 
     A failure of the database itself, such as a full disk or a deadlock, is raised.
     """
-    with by_itself(unit.connection):
+    with exclusively(unit.connection):
         return _in_savepoint(unit, work, about)
 
 
@@ -30,11 +30,11 @@ def _in_savepoint(unit: Unit, work: Callable[[T], object], about: T) -> Exceptio
     _SAVEPOINT.change(connection)
     try:
         work(about)
-        settle(connection)
+        flush(connection)
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001  # any error: the other rows go on
-        forget(connection)
+        discard(connection)
         _BACK.change(connection)
         del unit.moves[heard:]
         return error

@@ -26,10 +26,10 @@ from hkall_gateway.rules.vocabulary import (
     Refusal,
     Request,
 )
-from hkall_gateway.store.changed_fields import BLANK, NAMES, facts_of, news, shown, with_facts
-from hkall_gateway.store.engine.compiled import CompiledStatement, adding, changing
-from hkall_gateway.store.engine.locks import Locks, take
-from hkall_gateway.store.journal_entry import Move, nobody_listens
+from hkall_gateway.store.changed_fields import BLANK, NAMES, changed_fields, facts_of, shown, with_facts
+from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row, update_by_key
+from hkall_gateway.store.engine.locks import LockSet, take
+from hkall_gateway.store.journal_entry import JournalEntry, nobody_listens
 from hkall_gateway.store.notices import NOT_NEEDED
 from hkall_gateway.store.outbox import Outbox
 from hkall_gateway.store.partner_circuit import Links
@@ -68,11 +68,11 @@ class Unit(Overview):
         connection: Connection,
         new_id: Callable[[], str],
         silent: frozenset[Notification] = frozenset(),
-        listen: Callable[[Sequence[Move]], None] = nobody_listens,
+        listen: Callable[[Sequence[JournalEntry]], None] = nobody_listens,
     ) -> None:
         super().__init__(connection)
         self._new_id, self._silent, self._listen = new_id, silent, listen
-        self.moves: list[Move] = []
+        self.moves: list[JournalEntry] = []
         self.outbox = Outbox(connection)
         self.links = Links(connection)
 
@@ -89,7 +89,7 @@ class Unit(Overview):
             moved_at=request.moved_at or now,
         )
         _OPEN.write(self._connection, **facts_of(born), stage=STAGES[born.position])
-        self._note(born, "OPEN", "", "", "ok", to_json(news(BLANK, facts_of(born))), now, by)
+        self._note(born, "OPEN", "", "", "ok", to_json(changed_fields(BLANK, facts_of(born))), now, by)
         return born
 
     def can(self, request: Request, event: Event) -> bool:
@@ -142,7 +142,7 @@ class Unit(Overview):
             by,
         )
 
-    def shortlist(self, candidates: Sequence[Candidate]) -> None:
+    def save_candidates(self, candidates: Sequence[Candidate]) -> None:
         """Store the list of copies that could fill a request."""
         if candidates:
             rows = [{name: getattr(candidate, name) for name in _CHOICE} for candidate in candidates]
@@ -151,7 +151,7 @@ class Unit(Overview):
     def relist(self, request: str, candidates: Sequence[Candidate]) -> None:
         """Replace the list of a request after a change by staff."""
         self._connection.execute(delete(CANDIDATES).where(CANDIDATES.c.request == request))
-        self.shortlist(candidates)
+        self.save_candidates(candidates)
 
     def mark(self, candidate: Candidate, **values: str) -> None:
         """Update one candidate: asked under `wire_id`, or its `outcome`."""
@@ -196,7 +196,7 @@ class Unit(Overview):
 
     # ---- for the database
 
-    def lock(self, wanted: Sequence[Locks]) -> list[set[str]]:
+    def lock(self, wanted: Sequence[LockSet]) -> list[set[str]]:
         """Lock the objects that a group's units decide about, in one order; return the names locked for each.
 
         SQLite has a single writer and needs no locks.
@@ -212,7 +212,7 @@ class Unit(Overview):
 
     def _change(self, before: Request, event: str, now: datetime, by: Actor, rule: str = "", **facts: Any) -> Request:
         """Write the changed fields, if the request is still in its position, and a line of the journal about it."""
-        changed = news(before, facts)
+        changed = changed_fields(before, facts)
         values = {"new_" + name: value for name, value in _written(before, changed).items()}
         lost = LostRace(f"{before.id}: somebody moved it from {before.position} first")
         _moving(tuple(values)).write_one(self._connection, lost, was_id=before.id, was_position=before.position, **values)
@@ -247,7 +247,7 @@ class Unit(Overview):
             **{name: getattr(by, name) for name in _BY},
         )
         both = (before, about if before else None)
-        self.moves.append(Move(about.id, event, source, target, rule, outcome, about.partner, about.patron, by, *both))
+        self.moves.append(JournalEntry(about.id, event, source, target, rule, outcome, about.partner, about.patron, by, *both))
 
     def _tell(self, send: Notification, before: Request, after: Request, now: datetime, by: Actor) -> None:
         if is_letter(send):
@@ -275,15 +275,15 @@ class Unit(Overview):
 
 
 _BY = tuple(f.name for f in fields(Actor))
-_OPEN = adding(REQUESTS, *NAMES, "stage")
-_JOURNAL = adding(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
+_OPEN = insert_row(REQUESTS, *NAMES, "stage")
+_JOURNAL = insert_row(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
 
 
 _CHOICE = tuple(f.name for f in fields(Candidate))
-_LISTED = adding(CANDIDATES, *_CHOICE)
-_LETTER_KEPT = changing(NOTICES, ("id",), ("state", "error"))
-_LETTER_LEFT = changing(NOTICES, ("id",), ("state", "error", "sent_at"))
-_STATUS = changing(HOLDINGS, ("agency", "barcode"), ("status",))
+_LISTED = insert_row(CANDIDATES, *_CHOICE)
+_LETTER_KEPT = update_by_key(NOTICES, ("id",), ("state", "error"))
+_LETTER_LEFT = update_by_key(NOTICES, ("id",), ("state", "error", "sent_at"))
+_STATUS = update_by_key(HOLDINGS, ("agency", "barcode"), ("status",))
 
 
 @cache
@@ -301,13 +301,13 @@ def _queueing(dialect: str) -> CompiledStatement:
 @cache
 def _marking(columns: tuple[str, ...]) -> CompiledStatement:
     """Return a statement that updates these columns of one candidate."""
-    return changing(CANDIDATES, ("request", "rank"), columns)
+    return update_by_key(CANDIDATES, ("request", "rank"), columns)
 
 
 @cache
 def _moving(values: tuple[str, ...]) -> CompiledStatement:
     """Return a statement that writes these values, if the request is still in its position."""
-    return changing(REQUESTS, ("id", "position"), [name.removeprefix("new_") for name in values])
+    return update_by_key(REQUESTS, ("id", "position"), [name.removeprefix("new_") for name in values])
 
 
 def _written(before: Request, changed: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -34,14 +34,14 @@ def config(tmp_path: Path) -> Path:
     path = setup.write_config(tmp_path, PORTS)
     setup.furnish(path, setup.environment(PORTS))
     site = gateway.load(path, setup.environment(PORTS))
-    house = house_of(site)
+    library = house_of(site)
     engine = open_engine(site.database.url)
-    store = Immediate(engine, make_unit(house))
+    store = Immediate(engine, make_unit(library))
     store.now(Unit.write_partners, [p.plain() for p in site.partners])
     wish = RequestTitle(Actor("test", "ncip"), "P0001", "b0001", placed_by="X", placed_id="d-1")
 
     def place(unit: Unit) -> None:
-        borrowing.request_title(unit, wish, BorrowerFacts(unit.patron("P0001"), "snapshot"), house, now())
+        borrowing.request_title(unit, wish, BorrowerFacts(unit.patron("P0001"), "snapshot"), library, now())
         unit.outbox.tried(1, Attempt(now() - timedelta(hours=1), "unknown", "", "cut"))
         unit.outbox.dead(1, "unknown: cut")
 

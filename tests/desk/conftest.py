@@ -13,11 +13,11 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from hkall_gateway.connectors.snapshot import Snapshot
 from hkall_gateway.connectors.tools import Tools
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
-from hkall_gateway.desk.messages.commands import BorrowFromUs, CheckIn, CheckOut, Heard, Place, Renew, RequestTitle
-from hkall_gateway.desk.messages.results import Answer
-from hkall_gateway.desk.messages.staff_commands import Deed, Pay
+from hkall_gateway.desk.messages.commands import BorrowFromUs, CheckIn, CheckOut, PartnerNotice, Place, Renew, RequestTitle
+from hkall_gateway.desk.messages.results import DeliveryResult
+from hkall_gateway.desk.messages.staff_commands import Pay, StaffCommand
 from hkall_gateway.desk.rounds import ROUNDS, Rounds
 from hkall_gateway.rules.circuit import Patience
 from hkall_gateway.rules.dates.calendar import civil, start_of
@@ -39,8 +39,8 @@ from hkall_gateway.rules.vocabulary import (
 )
 from hkall_gateway.store import rounds
 from hkall_gateway.store.engine.database import Immediate, finished
-from hkall_gateway.store.journal_entry import Move
-from hkall_gateway.store.rounds import Job
+from hkall_gateway.store.journal_entry import JournalEntry
+from hkall_gateway.store.rounds import RoundState
 from hkall_gateway.store.tables import CLOSURES, FINES, HOLDINGS, JOURNAL, NOTICES, OUTBOX, PATRONS, REQUESTS, create_all
 from hkall_gateway.store.unit import Unit
 from tests import databases
@@ -77,30 +77,30 @@ def hkt(text: str) -> datetime:
     return datetime.fromisoformat(f"{text}+08:00").astimezone(UTC)
 
 
-class Library:
+class DeskWorld:
     """One desk and its database. `now` may be moved; whatever is asked is answered at once."""
 
     def __init__(
         self, policy: Policy = PUBLISHED, partners: tuple[Partner, ...] = PARTNERS, engine: Engine | None = None
     ) -> None:
         self.now = hkt("2017-03-01 10:00")
-        self.house = House("HKU", "HKU Libraries", with_readers(policy), (PLACE,))
+        self.library = Library("HKU", "HKU Libraries", with_readers(policy), (PLACE,))
         self.engine = engine or databases.empty()
         if engine is not None:
             create_all(engine)
         self._numbers = count(1)
-        self.listen: Callable[[Sequence[Move]], None] = lambda _moves: None
+        self.listen: Callable[[Sequence[JournalEntry]], None] = lambda _moves: None
         self.store = Immediate(self.engine, self._unit)
         with self.engine.connect() as connection:
             connection.execute(insert(PATRONS), list(PATRONS_ROWS))
             connection.execute(insert(HOLDINGS), [_row(copy) for copy in COPIES])
         self.store.now(Unit.write_partners, partners)
         ils = Snapshot(Tools(self.store, "HKU", _never))
-        self.desk = Desk(self.store, ils, lambda: self.house, lambda: self.now)
+        self.desk = Desk(self.store, ils, lambda: self.library, lambda: self.now)
         self.rounds = self.gateway("here")
 
     def _unit(self, connection: Connection) -> Unit:
-        return Unit(connection, lambda: f"R{next(self._numbers)}", self.house.silent, lambda moves: self.listen(moves))
+        return Unit(connection, lambda: f"R{next(self._numbers)}", self.library.silent, lambda moves: self.listen(moves))
 
     def close(self) -> None:
         self.store.close()
@@ -125,7 +125,7 @@ class Library:
 
     def gateway(self, name: str, batch: int = 200) -> Rounds:
         """The rounds of a gateway of this name on the same database."""
-        return Rounds(self.store, lambda: self.house, lambda: self.now, NoTimer(), name, batch)
+        return Rounds(self.store, lambda: self.library, lambda: self.now, NoTimer(), name, batch)
 
     def accept(self, number: str) -> None:
         """The lender that is asked has said that it will send it."""
@@ -157,11 +157,11 @@ class Library:
     def wish(self, patron: str = "UG1", bib: str = "dune", number: str = "d-1", **more: Any) -> Any:
         return self.ask(self.desk.request_title(RequestTitle(CLERK, patron, bib, placed_by="D", placed_id=number, **more)))
 
-    def heard(self, **facts: Any) -> Heard:
+    def heard(self, **facts: Any) -> PartnerNotice:
         """What CUHK says of its copy C1, unless told otherwise."""
         agency = facts.get("partner", "CUHK")
         said = {"by": Actor(agency, "ncip", "Item"), "partner": "CUHK", "item": ItemKey("CUHK", "C1")}
-        return Heard(**{**said, **facts})
+        return PartnerNotice(**{**said, **facts})
 
     def check_in(self, barcode: str = "C1", **more: Any) -> Any:
         return self.ask(self.desk.check_in(CheckIn(TERMINAL, COUNTER, barcode, **more)))
@@ -173,7 +173,7 @@ class Library:
         return self.ask(self.desk.renew(Renew(TERMINAL, card, barcode, **more)))
 
     def act(self, name: str, request: str = "R1", **more: Any) -> Any:
-        return self.ask(self.desk.act(name, Deed(CLERK, request, **more)))
+        return self.ask(self.desk.act(name, StaffCommand(CLERK, request, **more)))
 
     def close_on(self, agency: str, *days: str) -> None:
         rows = [{"agency": agency, "day": date.fromisoformat(day), "reason": ""} for day in days]
@@ -186,7 +186,7 @@ class Library:
         """What the partner of a request says of it: a method of the desk."""
         wire: dict[str, Any] = {"wire_agency": request.wire_agency, "wire_id": request.wire_id}
         due = self.today() + timedelta(days=30)
-        ask = Heard(Actor(request.partner, "ncip", name), request.partner, item=request.item, due=due, **wire, **more)
+        ask = PartnerNotice(Actor(request.partner, "ncip", name), request.partner, item=request.item, due=due, **wire, **more)
         return self.ask(getattr(self.desk, name)(ask))
 
     def borrow_from_us(self, bib: str, number: str) -> Any:
@@ -194,7 +194,7 @@ class Library:
         by = Actor("CUHK", "ncip", "RequestItem")
         return self.ask(self.desk.borrow_from_us(BorrowFromUs(by, "CUHK", "CUHK", number, bib_id=bib)))
 
-    def delivered(self, send: Notification, answer: Answer) -> Any:
+    def delivered(self, send: Notification, answer: DeliveryResult) -> Any:
         """The courier has brought the newest message of this kind where it belongs."""
         row = next(row for row in reversed(self.store.now(lambda unit: unit.outbox.rows())) if row.send is send)
         return self.ask(self.desk.delivered(row, answer, None, Patience()))
@@ -260,7 +260,7 @@ class Library:
     def fines(self) -> list[tuple[str, int]]:
         return [(row["kind"], row["cents"]) for row in self.rows(FINES)]
 
-    def job(self, name: str) -> Job:
+    def job(self, name: str) -> RoundState:
         """How a round stands."""
         return next(job for job in self.store.now(rounds.jobs) if job.name == name)
 
@@ -310,21 +310,21 @@ def _open(unit: Unit, request: Request, now: datetime) -> Request:
     born = unit.open(request, now, WORLD)
     if born.side is Side.BORROWING and born.wire_id:
         asked = Candidate(born.id, 1, born.partner, "C1" if born.partner == "CUHK" else "", wire_id=born.wire_id)
-        unit.shortlist([asked, Candidate(born.id, 2, "HKUST", "S1")])
+        unit.save_candidates([asked, Candidate(born.id, 2, "HKUST", "S1")])
     return born
 
 
 @pytest.fixture
-def library() -> Iterator[Library]:
-    made = Library()
+def library() -> Iterator[DeskWorld]:
+    made = DeskWorld()
     yield made
     made.close()
 
 
 @pytest.fixture
-def library_on_each(engine: Engine) -> Iterator[Library]:
+def library_on_each(engine: Engine) -> Iterator[DeskWorld]:
     """A library on SQLite, then on PostgreSQL."""
-    made = Library(engine=engine)
+    made = DeskWorld(engine=engine)
     yield made
     made.close()
 
@@ -335,12 +335,12 @@ def timer() -> NoTimer:
 
 
 @pytest.fixture
-def make_library() -> Iterator[Callable[..., Library]]:
+def make_library() -> Iterator[Callable[..., DeskWorld]]:
     """Libraries with a policy or partners of their own."""
-    made: list[Library] = []
+    made: list[DeskWorld] = []
 
-    def make(policy: Policy = PUBLISHED, partners: tuple[Partner, ...] = PARTNERS) -> Library:
-        made.append(Library(policy, partners))
+    def make(policy: Policy = PUBLISHED, partners: tuple[Partner, ...] = PARTNERS) -> DeskWorld:
+        made.append(DeskWorld(policy, partners))
         return made[-1]
 
     yield make

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hkall_gateway.desk.messages.commands import CancelRequest, CheckIn, CheckOut, Place, SeePatron
-from hkall_gateway.desk.messages.results import Answer, CheckedIn, CheckedOut, Paged, Refused, Renewed, Requested
+from hkall_gateway.desk.messages.results import CheckedIn, CheckedOut, DeliveryResult, Paged, Refused, Renewed, Requested
 from hkall_gateway.desk.messages.staff_commands import Done, Recalled, Waive
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.published_rules import PUBLISHED as PUBLISHED_RULES
@@ -40,7 +40,7 @@ from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Reason, Sid
 from tests.readers import CATEGORY
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 P = Position
 SCENARIOS = Path(__file__).parents[2] / "fixtures" / "scenarios"
@@ -54,7 +54,7 @@ class Row:
     """A rule, a day and a question; `wanted` is the reason for a no, a date, cents, or the name of what was done."""
 
     name: str
-    do: Callable[[Library], object]
+    do: Callable[[DeskWorld], object]
     wanted: object
     policy: Policy = PUBLISHED
 
@@ -78,32 +78,32 @@ def said(outcome: object) -> object:
 # ---- what the rows do
 
 
-def at(when: str) -> Callable[[Library], object]:
+def at(when: str) -> Callable[[DeskWorld], object]:
     return lambda library: library.go_to(when)
 
 
-def wish(at: str = "2017-03-01 10:00", patron: str = "UG1", bib: str = "dune", **more: Any) -> Callable[[Library], object]:
-    def do(library: Library) -> object:
+def wish(at: str = "2017-03-01 10:00", patron: str = "UG1", bib: str = "dune", **more: Any) -> Callable[[DeskWorld], object]:
+    def do(library: DeskWorld) -> object:
         library.go_to(at)
         return library.wish(patron, bib, number=at, **more)
 
     return do
 
 
-def as_patron(**values: Any) -> Callable[[Library], object]:
-    def do(library: Library) -> object:
+def as_patron(**values: Any) -> Callable[[DeskWorld], object]:
+    def do(library: DeskWorld) -> object:
         library.set_patron("UG1", **values)
         return library.wish()
 
     return do
 
 
-def known(**values: Any) -> Callable[[Library], object]:
+def known(**values: Any) -> Callable[[DeskWorld], object]:
     return lambda library: library.set_patron("UG1", **values)
 
 
-def with_copies(*copies: Holding, **more: Any) -> Callable[[Library], object]:
-    def do(library: Library) -> object:
+def with_copies(*copies: Holding, **more: Any) -> Callable[[DeskWorld], object]:
+    def do(library: DeskWorld) -> object:
         library.add_copies(copies)
         return library.wish(bib="new", **more)
 
@@ -114,10 +114,10 @@ def copy(agency: str, status: str = HERE, **more: Any) -> Holding:
     return replace(Holding(agency, f"{agency}-{status}-{more.get('volume', '')}", "new", "New", status=status), **more)
 
 
-def having(hkall: int, local: int = 0, total: int | None = 60, category: str = CATEGORY.key) -> Callable[[Library], object]:
+def having(hkall: int, local: int = 0, total: int | None = 60, category: str = CATEGORY.key) -> Callable[[DeskWorld], object]:
     """The next wish of somebody who has so many books."""
 
-    def do(library: Library) -> object:
+    def do(library: DeskWorld) -> object:
         library.set_patron("UG1", category=category, local_loans=local, total_quota=total)
         for number in range(hkall):
             library.lent_out(item_barcode=f"B{number}", bib_id=f"b{number}", wire_id=f"w{number}")
@@ -128,10 +128,10 @@ def having(hkall: int, local: int = 0, total: int | None = 60, category: str = C
 
 def on_shelf(
     at: str, role: str = "counter", card: str = "UG1", place: str = "HKU-MAIN-LENDING", **facts: Any
-) -> Callable[[Library], object]:
+) -> Callable[[DeskWorld], object]:
     """A checkout of a book whose letter left on Monday, 6 March."""
 
-    def do(library: Library) -> object:
+    def do(library: DeskWorld) -> object:
         told = {"received_on": date(2017, 3, 6), "notified_on": date(2017, 3, 6), "pickup_last": date(2017, 3, 11)}
         library.given(P.RECEIVED, **{**told, **facts})
         library.go_to(at)
@@ -141,14 +141,14 @@ def on_shelf(
     return do
 
 
-def loan(on: str = "2017-03-01", days: int = 15, **facts: Any) -> Callable[[Library], object]:
+def loan(on: str = "2017-03-01", days: int = 15, **facts: Any) -> Callable[[DeskWorld], object]:
     return lambda library: library.lent_out(on, days, **facts)
 
 
-def then(*deeds: Callable[[Library], object]) -> Callable[[Library], object]:
+def then(*deeds: Callable[[DeskWorld], object]) -> Callable[[DeskWorld], object]:
     """One after another; the last one answers."""
 
-    def do(library: Library) -> object:
+    def do(library: DeskWorld) -> object:
         answer: object = None
         for deed in deeds:
             answer = deed(library)
@@ -157,89 +157,89 @@ def then(*deeds: Callable[[Library], object]) -> Callable[[Library], object]:
     return do
 
 
-def renewed(when: str, **more: Any) -> Callable[[Library], object]:
+def renewed(when: str, **more: Any) -> Callable[[DeskWorld], object]:
     return then(at(when), lambda library: library.renew(**more))
 
 
-def returned(when: str) -> Callable[[Library], object]:
+def returned(when: str) -> Callable[[DeskWorld], object]:
     return then(at(when), lambda library: library.check_in())
 
 
-def recalled(when: str, **more: Any) -> Callable[[Library], object]:
+def recalled(when: str, **more: Any) -> Callable[[DeskWorld], object]:
     return then(at(when), lambda library: library.ask(library.desk.recalled(library.heard(**more))))
 
 
-def unrecalled(when: str) -> Callable[[Library], object]:
+def unrecalled(when: str) -> Callable[[DeskWorld], object]:
     return then(at(when), lambda library: library.ask(library.desk.recall_cancelled(library.heard())))
 
 
-def dropped(at: str) -> Callable[[Library], object]:
-    def do(library: Library) -> object:
+def dropped(at: str) -> Callable[[DeskWorld], object]:
+    def do(library: DeskWorld) -> object:
         library.go_to(at)
         return library.ask(library.desk.check_in(CheckIn(Actor("drop", "sip2", "09"), Place("bookdrop", "DROP"), "C1")))
 
     return do
 
 
-def scanned(when: str, **more: Any) -> Callable[[Library], object]:
+def scanned(when: str, **more: Any) -> Callable[[DeskWorld], object]:
     """What a check-in at the counter was, in the desk's word."""
     return then(at(when), lambda library: library.check_in(**more).what)
 
 
-def undone(library: Library) -> object:
+def undone(library: DeskWorld) -> object:
     return library.check_in(undo=True)
 
 
-def act(name: str, when: str = "2017-03-20 10:00", **more: Any) -> Callable[[Library], object]:
+def act(name: str, when: str = "2017-03-20 10:00", **more: Any) -> Callable[[DeskWorld], object]:
     return then(at(when), lambda library: library.act(name, **more))
 
 
-def closed(*days: str) -> Callable[[Library], object]:
+def closed(*days: str) -> Callable[[DeskWorld], object]:
     return lambda library: library.close_on("HKU", *days)
 
 
-def standing(position: Position, **facts: Any) -> Callable[[Library], object]:
+def standing(position: Position, **facts: Any) -> Callable[[DeskWorld], object]:
     return lambda library: library.given(position, **facts)
 
 
-def cancelled(library: Library) -> object:
+def cancelled(library: DeskWorld) -> object:
     answer = library.ask(library.desk.cancel(CancelRequest(Actor("D", "ncip"), "UG1", request="R1")))
     return said(answer) if isinstance(answer, Refused) else library.request().position
 
 
-def declined(library: Library) -> object:
+def declined(library: DeskWorld) -> object:
     return library.say("request_cancelled", library.request())
 
 
-def sent(library: Library) -> object:
+def sent(library: DeskWorld) -> object:
     return library.say("shipped", library.request())
 
 
-def told(library: Library) -> object:
+def told(library: DeskWorld) -> object:
     return library.told()
 
 
-def letters(*kinds: Notification) -> Callable[[Library], object]:
+def letters(*kinds: Notification) -> Callable[[DeskWorld], object]:
     return lambda library: sum(library.letters(kind) for kind in kinds)
 
 
 ALL_LETTERS = letters(*(send for send in Notification if send.name.startswith("LETTER_")))
 
 
-def round_at(name: str, when: str) -> Callable[[Library], object]:
+def round_at(name: str, when: str) -> Callable[[DeskWorld], object]:
     return then(at(when), lambda library: library.round(name))
 
 
-def fact(name: str) -> Callable[[Library], object]:
+def fact(name: str) -> Callable[[DeskWorld], object]:
     return lambda library: getattr(library.request(), name)
 
 
-def lent(when: str) -> Callable[[Library], object]:
+def lent(when: str) -> Callable[[DeskWorld], object]:
     """A checkout, of a book that came on that day."""
     return then(standing(P.RECEIVED), at(when), lambda library: library.check_out())
 
 
-def comes(library: Library) -> object:
+def comes(library: DeskWorld) -> object:
     """The newest wish is sent by its lender and scanned at our counter."""
     newest = library.requests()[-1]
     library.say("shipped", newest)
@@ -247,60 +247,60 @@ def comes(library: Library) -> object:
     return library.request(newest.id).position
 
 
-def letter_leaves(when: str) -> Callable[[Library], object]:
+def letter_leaves(when: str) -> Callable[[DeskWorld], object]:
     """The pickup letter is on its way at last; its own day counts (R14)."""
 
-    def do(library: Library) -> object:
+    def do(library: DeskWorld) -> object:
         library.go_to(when)
         last = library.today() + timedelta(days=5)
-        return library.delivered(Notification.LETTER_PICKUP, Answer("accepted", sent_on=library.today(), last_day=last))
+        return library.delivered(Notification.LETTER_PICKUP, DeliveryResult("accepted", sent_on=library.today(), last_day=last))
 
     return do
 
 
-def handed_in(barcode: str, role: str = "counter", place: str = "HKU-MAIN-LENDING") -> Callable[[Library], object]:
+def handed_in(barcode: str, role: str = "counter", place: str = "HKU-MAIN-LENDING") -> Callable[[DeskWorld], object]:
     ask = CheckIn(Actor("t", "sip2", "09"), Place(role, place), barcode)
     return lambda library: library.ask(library.desk.check_in(ask))
 
 
-def record(name: str) -> Callable[[Library], object]:
+def record(name: str) -> Callable[[DeskWorld], object]:
     """What the first line of the patron's own record says."""
     see = SeePatron(Actor("t", "sip2", "63"), "UG1")
     return lambda library: attrgetter(name)(library.ask(library.desk.see_patron(see)).lines[0])
 
 
-def lends(bib: str, number: str = "c-1") -> Callable[[Library], object]:
+def lends(bib: str, number: str = "c-1") -> Callable[[DeskWorld], object]:
     """CUHK asks for a title of ours."""
     return lambda library: library.borrow_from_us(bib, number)
 
 
-def outcomes(library: Library) -> object:
+def outcomes(library: DeskWorld) -> object:
     """What became of each attempt, in the order in which libraries were asked."""
     return library.store.now(lambda unit: [c.outcome for c in unit.candidates("R1") if c.wire_id])
 
 
-def declines(reason: str) -> Callable[[Library], object]:
+def declines(reason: str) -> Callable[[DeskWorld], object]:
     return lambda library: library.say("request_cancelled", library.request(), reason=reason)
 
 
-def told_of(send: Notification, name: str) -> Callable[[Library], object]:
+def told_of(send: Notification, name: str) -> Callable[[DeskWorld], object]:
     """What the newest letter of a kind says."""
     return lambda library: getattr(library.letter(send), name)
 
 
-def waive(cents: int) -> Callable[[Library], object]:
+def waive(cents: int) -> Callable[[DeskWorld], object]:
     return lambda library: library.ask(library.desk.waive(Waive(Actor("mei", "cli"), 1, "typhoon", cents)))
 
 
-def lent_by_category(key: str) -> Callable[[Library], object]:
+def lent_by_category(key: str) -> Callable[[DeskWorld], object]:
     return then(lambda library: library.set_patron("UG1", category=key), on_shelf("2017-03-06 12:00"))
 
 
-def owed(library: Library) -> object:
+def owed(library: DeskWorld) -> object:
     return library.owed()
 
 
-def lenders(library: Library) -> object:
+def lenders(library: DeskWorld) -> object:
     return library.store.now(lambda unit: [c.agency for c in unit.candidates("R1") if not c.skip])
 
 
@@ -639,7 +639,7 @@ ROWS: tuple[Row, ...] = (
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_the_desk_answers_at_the_boundary_as_the_rule_says(row: Row, make_library: Callable[..., Library]) -> None:
+def test_the_desk_answers_at_the_boundary_as_the_rule_says(row: Row, make_library: Callable[..., DeskWorld]) -> None:
     assert said(row.do(make_library(row.policy))) == row.wanted
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from hkall_gateway.desk import staff
 from hkall_gateway.desk.common import choosing
 from hkall_gateway.desk.messages.results import Refused
-from hkall_gateway.desk.messages.staff_commands import Answered, Deed, Done
+from hkall_gateway.desk.messages.staff_commands import Answered, Done, StaffCommand
+from hkall_gateway.desk.staff import actions
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.circuit import DOWN
 from hkall_gateway.rules.lifecycle import Notification
@@ -176,7 +176,7 @@ def test_no_library_is_asked_twice_for_one_wish(world: World) -> None:
 
 def look_for(world: World, agency: str) -> tuple[str, ...]:
     told = PartnerMessage(Notification.TELL_LENDER_RECEIVED.value, "R1", agency, "HKU", "R1-1", world.now)
-    return world.store.now(choosing.addressed, told, world.desk.house, world.now)[2]
+    return world.store.now(choosing.addressed, told, world.desk.library, world.now)[2]
 
 
 @pytest.mark.parametrize(("seconds", "looked"), [(900, False), (901, True)])
@@ -197,8 +197,8 @@ def test_a_library_that_answers_no_look_ups_is_not_looked_at(world: World) -> No
 
 
 def choose(world: World, what: str, agency: str, barcode: str = "", reason: str = "the reader's choice") -> Answered:
-    deed = Deed(STAFF, "R1", barcode, agency, reason)
-    outcome: Answered = world.store.now(staff.act, deed, what, world.desk.house, world.now)
+    deed = StaffCommand(STAFF, "R1", barcode, agency, reason)
+    outcome: Answered = world.store.now(actions.act, deed, what, world.desk.library, world.now)
     world.pump()
     return outcome
 

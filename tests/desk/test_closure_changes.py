@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.desk.closure_changes import move
-from hkall_gateway.desk.messages.staff_commands import Deed
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.desk.staff.closure_changes import move
 from hkall_gateway.rules.vocabulary import Actor, Position
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 P = Position
 DAYS = ("2017-03-16", "2017-03-17")
-TYPHOON = Deed(Actor("mei", "cli", "closures move"), reason="typhoon")
+TYPHOON = StaffCommand(Actor("mei", "cli", "closures move"), reason="typhoon")
 OPEN = date(2017, 3, 18)
 
 
-def moved(library: Library, limit: int = 200) -> dict[str, date | None]:
+def moved(library: DeskWorld, limit: int = 200) -> dict[str, date | None]:
     """What moves, and until when."""
     found: dict[str, date | None] = {}
     after: str | None = ""
     while after is not None:
-        done, after = library.store.now(move, TYPHOON, library.house, library.now, after, limit)
+        done, after = library.store.now(move, TYPHOON, library.library, library.now, after, limit)
         found |= {one.request: one.due for one in done}
     return found
 
@@ -45,7 +45,7 @@ def moved(library: Library, limit: int = 200) -> dict[str, date | None]:
     ],
 )
 def test_r19_a_loan_moves_to_the_next_open_day_as_far_as_others_let_it(
-    library: Library, facts: dict[str, Any], until: date | None
+    library: DeskWorld, facts: dict[str, Any], until: date | None
 ) -> None:
     library.close_on("HKU", *DAYS)
     before = library.lent_out(**facts)
@@ -54,7 +54,7 @@ def test_r19_a_loan_moves_to_the_next_open_day_as_far_as_others_let_it(
     assert library.request().due == (until or before.due)
 
 
-def test_r14_a_book_on_the_hold_shelf_waits_a_day_longer(library: Library) -> None:
+def test_r14_a_book_on_the_hold_shelf_waits_a_day_longer(library: DeskWorld) -> None:
     library.close_on("HKU", *DAYS)
     library.given(P.RECEIVED, pickup_last=date(2017, 3, 17))
 
@@ -62,7 +62,7 @@ def test_r14_a_book_on_the_hold_shelf_waits_a_day_longer(library: Library) -> No
     assert library.request().pickup_last == OPEN
 
 
-def test_what_was_late_before_today_stays_late(library: Library) -> None:
+def test_what_was_late_before_today_stays_late(library: DeskWorld) -> None:
     library.close_on("HKU", *DAYS)
     library.lent_out()
     library.go_to("2017-03-17 10:00")
@@ -70,7 +70,7 @@ def test_what_was_late_before_today_stays_late(library: Library) -> None:
     assert moved(library) == {}
 
 
-def test_another_library_s_holiday_moves_nothing_here(library: Library) -> None:
+def test_another_library_s_holiday_moves_nothing_here(library: DeskWorld) -> None:
     library.close_on("CUHK", *DAYS)
     library.lent_out()
 
@@ -78,7 +78,7 @@ def test_another_library_s_holiday_moves_nothing_here(library: Library) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4])
-def test_every_loan_moves_once_in_batches_of_any_size_with_who_said_so(library_on_each: Library, limit: int) -> None:
+def test_every_loan_moves_once_in_batches_of_any_size_with_who_said_so(library_on_each: DeskWorld, limit: int) -> None:
     library = library_on_each
     library.close_on("HKU", *DAYS)
     for number in range(3):

@@ -9,12 +9,12 @@ from typing import Any, cast
 import pytest
 
 from hkall_gateway.desk.common.counts import waited_too_long
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.store.unit import Unit
 
-HOUSE = House("HKU", "HKU Libraries", Policy(), ("HKU-MAIN",))
+HOUSE = Library("HKU", "HKU Libraries", Policy(), ("HKU-MAIN",))
 ARRIVED, LAST = date(2017, 3, 1), date(2017, 3, 6)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.desk.effects import TAKEN_IN, request_of, stands
+from hkall_gateway.desk.common.effects import TAKEN_IN, request_of, stands
 from hkall_gateway.desk.messages.results import Cancelled, CheckedIn, CheckedOut, Noted, Paged, Renewed, Requested
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side

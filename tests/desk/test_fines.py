@@ -20,15 +20,15 @@ from hkall_gateway.store.former_cards import replace_cards
 from hkall_gateway.store.unit import Unit
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 P = Position
-Make = Callable[..., "Library"]
+Make = Callable[..., "DeskWorld"]
 BOX = Actor("kiosk-1", "sip2", "37")
 CLERK = Actor("mei", "cli", "waive")
 
 
-def late(library: Library, number: int, days: int) -> None:
+def late(library: DeskWorld, number: int, days: int) -> None:
     """A loan that came back `days` late, and costs HK$2 a day."""
     copy = f"C{number}"
     library.go_to("2017-03-01 10:00")
@@ -37,21 +37,21 @@ def late(library: Library, number: int, days: int) -> None:
     library.check_in(copy)
 
 
-def pay(library: Library, cents: int, transaction: str = "", **more: Any) -> Any:
+def pay(library: DeskWorld, cents: int, transaction: str = "", **more: Any) -> Any:
     return library.ask(
         library.desk.pay(Pay(**{"by": BOX, "card": "UG1", "cents": cents, "transaction_id": transaction, **more}))
     )
 
 
-def waive(library: Library, fine: int, reason: str = "ill", cents: int | None = None) -> Any:
+def waive(library: DeskWorld, fine: int, reason: str = "ill", cents: int | None = None) -> Any:
     return library.ask(library.desk.waive(Waive(CLERK, fine, reason, cents)))
 
 
-def see(library: Library, card: str = "UG1") -> Any:
+def see(library: DeskWorld, card: str = "UG1") -> Any:
     return library.ask(library.desk.see_patron(SeePatron(CLERK, card)))
 
 
-def left(library: Library) -> list[int]:
+def left(library: DeskWorld) -> list[int]:
     return [one.left_cents for one in library.store.now(Unit.charges, "UG1")]
 
 
@@ -66,7 +66,7 @@ def left(library: Library) -> list[int]:
         ("2017-03-19 10:00:00", 600),
     ],
 )
-def test_r40_two_dollars_a_civil_day_in_hong_kong(library: Library, text: str, cents: int) -> None:
+def test_r40_two_dollars_a_civil_day_in_hong_kong(library: DeskWorld, text: str, cents: int) -> None:
     library.lent_out()
     library.go_to(text)
 
@@ -74,21 +74,21 @@ def test_r40_two_dollars_a_civil_day_in_hong_kong(library: Library, text: str, c
     assert library.owed() == cents
 
 
-def test_r40_three_books_three_days_late_cost_eighteen_dollars(library: Library) -> None:
+def test_r40_three_books_three_days_late_cost_eighteen_dollars(library: DeskWorld) -> None:
     for number in range(3):
         late(library, number, 3)
 
     assert library.owed() == 1800
 
 
-def test_r41_a_recalled_book_costs_four_dollars_a_day(library: Library) -> None:
+def test_r41_a_recalled_book_costs_four_dollars_a_day(library: DeskWorld) -> None:
     library.lent_out(recalled_on=date(2017, 3, 4))
     library.go_to("2017-03-19 10:00")
 
     assert library.check_in().fine_cents == 1200
 
 
-def test_r40_renewed_by_staff_when_overdue_the_days_until_then_are_charged(library: Library) -> None:
+def test_r40_renewed_by_staff_when_overdue_the_days_until_then_are_charged(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-20 10:00")
 
@@ -98,7 +98,7 @@ def test_r40_renewed_by_staff_when_overdue_the_days_until_then_are_charged(libra
     assert library.fines() == [("overdue", 800)]
 
 
-def test_r40_after_such_a_renewal_only_the_days_after_the_new_date_are_added(library: Library) -> None:
+def test_r40_after_such_a_renewal_only_the_days_after_the_new_date_are_added(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-20 10:00")
     library.renew("", staff=True)
@@ -108,7 +108,7 @@ def test_r40_after_such_a_renewal_only_the_days_after_the_new_date_are_added(lib
     assert library.fines() == [("overdue", 800), ("overdue", 400)]
 
 
-def test_r40_a_renewal_in_time_costs_nothing(library: Library) -> None:
+def test_r40_a_renewal_in_time_costs_nothing(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-16 10:00")
 
@@ -116,7 +116,7 @@ def test_r40_a_renewal_in_time_costs_nothing(library: Library) -> None:
     assert library.fines() == []
 
 
-def test_a_return_that_was_undone_is_not_charged_twice(library: Library) -> None:
+def test_a_return_that_was_undone_is_not_charged_twice(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-18 10:00")
     library.check_in()
@@ -127,7 +127,7 @@ def test_a_return_that_was_undone_is_not_charged_twice(library: Library) -> None
     assert library.fines() == [("overdue", 400), ("overdue", 200)]
 
 
-def test_every_charge_stands_in_the_journal(library: Library) -> None:
+def test_every_charge_stands_in_the_journal(library: DeskWorld) -> None:
     late(library, 1, 2)
 
     assert [(line["event"], line["rule"]) for line in library.journal() if line["event"] == "CHARGE"] == [("CHARGE", "R40")]
@@ -136,7 +136,7 @@ def test_every_charge_stands_in_the_journal(library: Library) -> None:
 # ---- shown
 
 
-def test_a_patrons_record_shows_what_is_owed_and_for_which_book(library: Library) -> None:
+def test_a_patrons_record_shows_what_is_owed_and_for_which_book(library: DeskWorld) -> None:
     late(library, 1, 2)
 
     seen = see(library)
@@ -145,14 +145,14 @@ def test_a_patrons_record_shows_what_is_owed_and_for_which_book(library: Library
     assert [(one.request, one.kind, one.title, one.left_cents) for one in seen.charges] == [("R1", "overdue", "Dune", 400)]
 
 
-def test_what_is_paid_is_not_shown_any_more(library: Library) -> None:
+def test_what_is_paid_is_not_shown_any_more(library: DeskWorld) -> None:
     late(library, 1, 2)
     pay(library, 400)
 
     assert (see(library).owed_cents, see(library).charges) == (0, ())
 
 
-def test_a_loan_shows_what_it_costs_up_to_today_and_not_what_was_charged(library: Library) -> None:
+def test_a_loan_shows_what_it_costs_up_to_today_and_not_what_was_charged(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-18 10:00")
     assert see(library).lines[0].fine_cents == 400
@@ -164,7 +164,7 @@ def test_a_loan_shows_what_it_costs_up_to_today_and_not_what_was_charged(library
 # ---- paid
 
 
-def test_r40_a_payment_settles_the_oldest_charge_first(library: Library) -> None:
+def test_r40_a_payment_settles_the_oldest_charge_first(library: DeskWorld) -> None:
     for number, days in enumerate([1, 2, 3]):
         late(library, number, days)
 
@@ -174,7 +174,7 @@ def test_r40_a_payment_settles_the_oldest_charge_first(library: Library) -> None
     assert left(library) == [0, 200, 600]
 
 
-def test_a_payment_may_be_for_one_charge(library: Library) -> None:
+def test_a_payment_may_be_for_one_charge(library: DeskWorld) -> None:
     late(library, 1, 2)
     late(library, 2, 3)
 
@@ -183,7 +183,7 @@ def test_a_payment_may_be_for_one_charge(library: Library) -> None:
     assert left(library) == [400, 100]
 
 
-def test_the_same_transaction_of_the_same_device_is_taken_once(library_on_each: Library) -> None:
+def test_the_same_transaction_of_the_same_device_is_taken_once(library_on_each: DeskWorld) -> None:
     library = library_on_each
     late(library, 1, 3)
     first = pay(library, 200, "BK1")
@@ -194,7 +194,7 @@ def test_the_same_transaction_of_the_same_device_is_taken_once(library_on_each: 
     assert library.owed() == 400
 
 
-def test_the_same_number_with_another_sum_is_another_payment_and_is_not_taken(library: Library) -> None:
+def test_the_same_number_with_another_sum_is_another_payment_and_is_not_taken(library: DeskWorld) -> None:
     late(library, 1, 3)
     pay(library, 200, "BK1")
 
@@ -202,7 +202,7 @@ def test_the_same_number_with_another_sum_is_another_payment_and_is_not_taken(li
     assert library.owed() == 400
 
 
-def test_two_devices_may_use_the_same_number(library: Library) -> None:
+def test_two_devices_may_use_the_same_number(library: DeskWorld) -> None:
     late(library, 1, 3)
     pay(library, 200, "BK1")
 
@@ -211,7 +211,7 @@ def test_two_devices_may_use_the_same_number(library: Library) -> None:
     assert library.owed() == 200
 
 
-def test_payments_without_a_number_are_all_taken(library: Library) -> None:
+def test_payments_without_a_number_are_all_taken(library: DeskWorld) -> None:
     late(library, 1, 3)
     pay(library, 200)
     pay(library, 200)
@@ -219,7 +219,7 @@ def test_payments_without_a_number_are_all_taken(library: Library) -> None:
     assert library.owed() == 200
 
 
-def test_a_payment_that_is_repeated_after_the_card_was_replaced_is_the_same_one(library: Library) -> None:
+def test_a_payment_that_is_repeated_after_the_card_was_replaced_is_the_same_one(library: DeskWorld) -> None:
     late(library, 1, 3)
     pay(library, 200, "BK1")
     library.store.now(replace_cards, {"UG1": "UG1-NEW"}, library.now, CLERK)
@@ -230,7 +230,7 @@ def test_a_payment_that_is_repeated_after_the_card_was_replaced_is_the_same_one(
 
 
 @pytest.mark.parametrize("cents", [0, -1, 601, 1_000_000])
-def test_more_than_is_owed_is_not_taken_nor_is_nothing(library: Library, cents: int) -> None:
+def test_more_than_is_owed_is_not_taken_nor_is_nothing(library: DeskWorld, cents: int) -> None:
     late(library, 1, 3)
 
     answer = pay(library, cents, "BK1")
@@ -243,13 +243,13 @@ def test_more_than_is_owed_is_not_taken_nor_is_nothing(library: Library, cents: 
     ("more", "why"),
     [({"fine": 99}, Reason.UNKNOWN_FINE), ({"currency": "USD"}, Reason.NOT_SUPPORTED), ({"card": "UG2"}, Reason.NOT_OWED)],
 )
-def test_a_payment_that_does_not_fit_is_refused(library: Library, more: dict[str, Any], why: Reason) -> None:
+def test_a_payment_that_does_not_fit_is_refused(library: DeskWorld, more: dict[str, Any], why: Reason) -> None:
     late(library, 1, 3)
 
     assert pay(library, 200, **more).why is why
 
 
-def test_nobody_pays_another_patrons_charge(library: Library) -> None:
+def test_nobody_pays_another_patrons_charge(library: DeskWorld) -> None:
     late(library, 1, 3)
 
     assert pay(library, 200, card="UG2", fine=1).why is Reason.UNKNOWN_FINE
@@ -271,7 +271,7 @@ def test_whatever_is_paid_nothing_is_paid_twice_and_nobody_owes_less_than_nothin
 # ---- waived
 
 
-def test_a_charge_is_waived_with_a_reason_that_stands_in_the_journal(library: Library) -> None:
+def test_a_charge_is_waived_with_a_reason_that_stands_in_the_journal(library: DeskWorld) -> None:
     late(library, 1, 3)
 
     assert waive(library, 1) == Waived(1, 600, 0)
@@ -279,13 +279,13 @@ def test_a_charge_is_waived_with_a_reason_that_stands_in_the_journal(library: Li
     assert (line["event"], line["who"], '"because":"ill"' in line["detail"]) == ("WAIVE", "mei", True)
 
 
-def test_a_part_of_a_charge_may_be_waived(library: Library) -> None:
+def test_a_part_of_a_charge_may_be_waived(library: DeskWorld) -> None:
     late(library, 1, 3)
 
     assert waive(library, 1, cents=250) == Waived(1, 250, 350)
 
 
-def test_what_was_waived_is_a_success_again(library: Library) -> None:
+def test_what_was_waived_is_a_success_again(library: DeskWorld) -> None:
     late(library, 1, 3)
     waive(library, 1)
 
@@ -296,7 +296,7 @@ def test_what_was_waived_is_a_success_again(library: Library) -> None:
     ("fine", "reason", "cents", "why"),
     [(99, "ill", None, Reason.UNKNOWN_FINE), (1, " ", None, Reason.REASON_NEEDED), (1, "ill", 601, Reason.NOT_OWED)],
 )
-def test_what_cannot_be_waived(library: Library, fine: int, reason: str, cents: int | None, why: Reason) -> None:
+def test_what_cannot_be_waived(library: DeskWorld, fine: int, reason: str, cents: int | None, why: Reason) -> None:
     late(library, 1, 3)
 
     assert waive(library, fine, reason, cents).why is why
@@ -311,16 +311,16 @@ DEBT, RECALLED, LONG = (
 )
 
 
-def in_debt(library: Library) -> None:
+def in_debt(library: DeskWorld) -> None:
     late(library, 7, 3)
 
 
-def keeping_a_recalled_book(library: Library) -> None:
+def keeping_a_recalled_book(library: DeskWorld) -> None:
     library.lent_out(item_barcode="C7", recalled_on=date(2017, 3, 4))
     library.go_to("2017-03-17 10:00")
 
 
-def keeping_a_book_for_long(library: Library) -> None:
+def keeping_a_book_for_long(library: DeskWorld) -> None:
     library.lent_out(on="2017-01-30", item_barcode="C7")
     library.go_to("2017-03-16 10:00")
 
@@ -333,7 +333,7 @@ BARRED = pytest.mark.parametrize(
 
 
 @BARRED
-def test_r2_a_threshold_bars_from_requests(make_library: Make, policy: Policy, prepare: Callable[[Library], None]) -> None:
+def test_r2_a_threshold_bars_from_requests(make_library: Make, policy: Policy, prepare: Callable[[DeskWorld], None]) -> None:
     library = make_library(policy)
     prepare(library)
 
@@ -341,7 +341,7 @@ def test_r2_a_threshold_bars_from_requests(make_library: Make, policy: Policy, p
 
 
 @BARRED
-def test_r2_a_threshold_bars_from_loans(make_library: Make, policy: Policy, prepare: Callable[[Library], None]) -> None:
+def test_r2_a_threshold_bars_from_loans(make_library: Make, policy: Policy, prepare: Callable[[DeskWorld], None]) -> None:
     library = make_library(policy)
     prepare(library)
     library.given(P.RECEIVED, pickup_last=date(2017, 4, 1))
@@ -350,7 +350,7 @@ def test_r2_a_threshold_bars_from_loans(make_library: Make, policy: Policy, prep
 
 
 @BARRED
-def test_r2_a_threshold_shows_in_the_record(make_library: Make, policy: Policy, prepare: Callable[[Library], None]) -> None:
+def test_r2_a_threshold_shows_in_the_record(make_library: Make, policy: Policy, prepare: Callable[[DeskWorld], None]) -> None:
     library = make_library(policy)
     prepare(library)
 
@@ -359,7 +359,7 @@ def test_r2_a_threshold_shows_in_the_record(make_library: Make, policy: Policy, 
 
 
 @pytest.mark.parametrize("prepare", [in_debt, keeping_a_recalled_book, keeping_a_book_for_long])
-def test_r2_without_thresholds_nobody_is_barred(library: Library, prepare: Callable[[Library], None]) -> None:
+def test_r2_without_thresholds_nobody_is_barred(library: DeskWorld, prepare: Callable[[DeskWorld], None]) -> None:
     prepare(library)
 
     assert see(library).valid
@@ -388,7 +388,7 @@ def test_r29_who_renews_an_overdue_loan_where_the_policy_lets_them_pays_for_the_
     assert library.renew().fine_cents == 400
 
 
-def test_an_overdue_renewal_that_is_refused_costs_nothing(library: Library) -> None:
+def test_an_overdue_renewal_that_is_refused_costs_nothing(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-18 10:00")
 

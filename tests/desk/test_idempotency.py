@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from hkall_gateway.desk.idempotency import once
+from hkall_gateway.desk.common.idempotency import once
 from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import Outcome, Refused, Renewed
 from hkall_gateway.rules.vocabulary import ItemKey, Reason

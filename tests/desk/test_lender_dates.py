@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.desk.closure_changes import move
-from hkall_gateway.desk.messages.results import Answer
-from hkall_gateway.desk.messages.staff_commands import Deed
+from hkall_gateway.desk.messages.results import DeliveryResult
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.desk.staff.closure_changes import move
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 P = Position
 ASKED = (Partner("CUHK", "Chinese University", renewal_mode="ask_first"),)
 TOLD = (Partner("CUHK", "Chinese University"),)
-YES, NO = Answer("accepted"), Answer("refused", "Renewal Not Allowed - Item Has Outstanding Requests")
+YES, NO = DeliveryResult("accepted"), DeliveryResult("refused", "Renewal Not Allowed - Item Has Outstanding Requests")
 CLERK = Actor("mei", "cli", "extend")
 
 
-def lent_past(make_library: Callable[..., Library], partners: tuple[Partner, ...], lender_due: date) -> Library:
+def lent_past(make_library: Callable[..., DeskWorld], partners: tuple[Partner, ...], lender_due: date) -> DeskWorld:
     """Dune is lent on 7 March, until the 22nd; its lender expects it on `lender_due`."""
     made = make_library(partners=partners)
     made.given(P.RECEIVED, lender_due=lender_due)
@@ -43,7 +43,7 @@ def lent_past(make_library: Callable[..., Library], partners: tuple[Partner, ...
     ],
 )
 def test_r32_a_lender_that_answers_is_asked_for_the_patrons_date_where_its_own_is_earlier(
-    make_library: Callable[..., Library], partners: tuple[Partner, ...], lender_due: date, told: list[str]
+    make_library: Callable[..., DeskWorld], partners: tuple[Partner, ...], lender_due: date, told: list[str]
 ) -> None:
     library = lent_past(make_library, partners, lender_due)
 
@@ -55,7 +55,7 @@ def test_r32_a_lender_that_answers_is_asked_for_the_patrons_date_where_its_own_i
     ("answer", "lender_due", "flags"),
     [
         (YES, 22, ""),
-        (Answer("already"), 22, ""),
+        (DeliveryResult("already"), 22, ""),
         (replace(YES, due=date(2017, 3, 20)), 20, ""),
         (replace(YES, due=date(2017, 3, 30)), 30, ""),
         (replace(YES, due=date(2017, 3, 8)), 10, ""),
@@ -65,7 +65,7 @@ def test_r32_a_lender_that_answers_is_asked_for_the_patrons_date_where_its_own_i
     ],
 )
 def test_r19_whatever_the_lender_answers_the_loan_stays_as_it_is(
-    make_library: Callable[..., Library], answer: Answer, lender_due: int, flags: str
+    make_library: Callable[..., DeskWorld], answer: DeliveryResult, lender_due: int, flags: str
 ) -> None:
     library = lent_past(make_library, ASKED, date(2017, 3, 10))
     before = library.request()
@@ -75,16 +75,16 @@ def test_r19_whatever_the_lender_answers_the_loan_stays_as_it_is(
     assert library.request() == replace(before, lender_due=date(2017, 3, lender_due), flags=flags)
 
 
-def by_staff(library: Library) -> None:
+def by_staff(library: DeskWorld) -> None:
     library.act("extend", on=date(2017, 3, 25), reason="illness")
 
 
-def by_a_closure(library: Library) -> None:
+def by_a_closure(library: DeskWorld) -> None:
     library.close_on("HKU", "2017-03-16", "2017-03-17")
-    library.store.now(move, Deed(CLERK, reason="typhoon"), library.house, library.now, "", 10)
+    library.store.now(move, StaffCommand(CLERK, reason="typhoon"), library.library, library.now, "", 10)
 
 
-def by_a_late_shipment(library: Library) -> None:
+def by_a_late_shipment(library: DeskWorld) -> None:
     library.ask(library.desk.shipped(library.heard(wire_agency="HKU", wire_id="R1-1", due=date(2017, 3, 10))))
 
 
@@ -93,7 +93,7 @@ def by_a_late_shipment(library: Library) -> None:
     [(by_staff, date(2017, 3, 20)), (by_a_closure, date(2017, 3, 17)), (by_a_late_shipment, None)],
 )
 def test_r32_the_lender_is_asked_whatever_brings_the_two_dates_apart(
-    make_library: Callable[..., Library], happens: Callable[[Library], None], lender_due: date | None
+    make_library: Callable[..., DeskWorld], happens: Callable[[DeskWorld], None], lender_due: date | None
 ) -> None:
     library = make_library(partners=ASKED)
     library.lent_out(lender_due=lender_due)
@@ -104,7 +104,7 @@ def test_r32_the_lender_is_asked_whatever_brings_the_two_dates_apart(
     assert library.telling().due == library.request().due
 
 
-def test_r28_a_lender_that_has_recalled_its_book_is_not_asked_for_a_later_date(make_library: Callable[..., Library]) -> None:
+def test_r28_a_lender_that_has_recalled_its_book_is_not_asked_for_a_later_date(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(partners=ASKED)
     library.lent_out(lender_due=date(2017, 3, 16), recalled_on=date(2017, 3, 2))
 
@@ -117,7 +117,7 @@ def test_r28_a_lender_that_has_recalled_its_book_is_not_asked_for_a_later_date(m
     ("answer", "lender_due"), [(YES, 29), (replace(YES, due=date(2017, 3, 31)), 31), (replace(YES, untold=True), 20)]
 )
 def test_a_lender_that_takes_the_news_of_a_renewal_expects_the_book_then(
-    library: Library, answer: Answer, lender_due: int
+    library: DeskWorld, answer: DeliveryResult, lender_due: int
 ) -> None:
     library.lent_out(lender_due=date(2017, 3, 20))
     library.go_to("2017-03-14 10:00")

@@ -6,46 +6,46 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.desk import deliveries
-from hkall_gateway.desk.deliveries import PATIENCE
-from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
+from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
+from hkall_gateway.desk.partners import deliveries
+from hkall_gateway.desk.partners.deliveries import PATIENCE
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store import notices
 from hkall_gateway.store.queries import worklists
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 ALIAS = Actor("hkall", "cli", "bounce")
 STATES = ("queued", "sent", "not_needed", "undeliverable")
 
 
-def register(library: Library) -> list[tuple[str, str]]:
+def register(library: DeskWorld) -> list[tuple[str, str]]:
     """(state, error) of every letter."""
     return [(row["state"], row["error"]) for row in library.store.now(lambda unit: worklists.notices(unit, STATES))]
 
 
-def recalled(library: Library) -> None:
+def recalled(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-10 10:00")
     library.ask(library.desk.recalled(library.heard()))
 
 
-def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register(library: Library) -> None:
+def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register(library: DeskWorld) -> None:
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
 
-    library.ask(library.desk.delivered(row, Answer(NOT_NEEDED, detail="it holds no more"), None, PATIENCE))
+    library.ask(library.desk.delivered(row, DeliveryResult(NOT_NEEDED, detail="it holds no more"), None, PATIENCE))
 
     assert library.store.now(lambda unit: unit.outbox.rows()) == ()
     assert register(library) == [("not_needed", "it holds no more")]
     assert library.store.now(lambda unit: notices.left(unit, "R1")) == frozenset()
 
 
-def test_r42_a_letter_that_comes_back_is_marked_once_and_its_request_goes_on(library: Library) -> None:
+def test_r42_a_letter_that_comes_back_is_marked_once_and_its_request_goes_on(library: DeskWorld) -> None:
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
-    library.ask(library.desk.delivered(row, Answer("accepted"), None, PATIENCE))
+    library.ask(library.desk.delivered(row, DeliveryResult("accepted"), None, PATIENCE))
     assert library.store.now(lambda unit: notices.left(unit, "R1")) == {"letter_recalled"}
     before = library.request()
 
@@ -60,6 +60,6 @@ def test_r42_a_letter_that_comes_back_is_marked_once_and_its_request_goes_on(lib
 
 
 @pytest.mark.parametrize("number", [0, 2, 10**9 - 1])
-def test_a_letter_that_nobody_knows_cannot_come_back(library: Library, number: int) -> None:
+def test_a_letter_that_nobody_knows_cannot_come_back(library: DeskWorld, number: int) -> None:
     recalled(library)
     assert not library.store.now(deliveries.bounced, number, "5.1.1", ALIAS, library.now)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.desk.messages.commands import Heard
+from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.results import Noted, Refused
 from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.world import World
@@ -29,8 +29,8 @@ def world() -> World:
     return made
 
 
-def told(partner: str, message: str, item: ItemKey | None) -> Heard:
-    return Heard(Actor(partner, "ncip", message), partner, "", "", item, at=datetime(2017, 3, 2, tzinfo=UTC))
+def told(partner: str, message: str, item: ItemKey | None) -> PartnerNotice:
+    return PartnerNotice(Actor(partner, "ncip", message), partner, "", "", item, at=datetime(2017, 3, 2, tzinfo=UTC))
 
 
 def shipped(world: World, partner: str, item: ItemKey | None) -> object:

@@ -20,7 +20,7 @@ from hkall_gateway.store.tables import FINES, REQUESTS
 from tests.readers import POLICY
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 P = Position
 QUOTA, LOCAL, TOTAL = 3, 2, 4
@@ -67,10 +67,10 @@ QUICK = settings(max_examples=30, deadline=None, suppress_health_check=list(Heal
 
 
 @pytest.fixture
-def make_small(make_library: Callable[..., Library]) -> Callable[[], Library]:
+def make_small(make_library: Callable[..., DeskWorld]) -> Callable[[], DeskWorld]:
     """A library with small quotas, eight titles at each of two lenders, and a reader who has two books of our own."""
 
-    def make() -> Library:
+    def make() -> DeskWorld:
         library = make_library(SMALL)
         library.add_copies([Holding(agency, f"{agency}-{title}", title, title) for agency in LENDERS for title in TITLES])
         library.add_copies([Holding("HKU", "K1", OURS, OURS)])
@@ -80,7 +80,7 @@ def make_small(make_library: Callable[..., Library]) -> Callable[[], Library]:
     return make
 
 
-def happen(library: Library, event: tuple[Any, ...]) -> None:
+def happen(library: DeskWorld, event: tuple[Any, ...]) -> None:
     """One event; what the desk refuses has not happened."""
     name, what = event[0], event[1]
     request = _numbered(library, what) if isinstance(what, int) else None
@@ -96,12 +96,12 @@ def happen(library: Library, event: tuple[Any, ...]) -> None:
         _about(library, USUAL.get(request.position, "check_in") if name == "onward" else name, request)
 
 
-def _numbered(library: Library, number: int) -> Request | None:
+def _numbered(library: DeskWorld, number: int) -> Request | None:
     found = library.requests()
     return found[number % len(found)] if found else None
 
 
-def _about(library: Library, name: str, request: Request) -> None:
+def _about(library: DeskWorld, name: str, request: Request) -> None:
     barcode = request.item_barcode or "none"
     if name in {"check_out", "undo_check_out"}:
         library.check_out(request.patron or "CUHK-INST", barcode, undo=name.startswith("undo"))
@@ -116,7 +116,7 @@ def _about(library: Library, name: str, request: Request) -> None:
         library.act(name, request.id, reason="x", on=day)
 
 
-def places(library: Library) -> dict[str, int]:
+def places(library: DeskWorld) -> dict[str, int]:
     """How many places each reader takes."""
     taking = [r for r in library.requests() if r.position in TAKES_QUOTA and not r.unwanted and r.side is Side.BORROWING]
     return {card: sum(r.patron == card for r in taking) for card in CARDS}
@@ -125,7 +125,7 @@ def places(library: Library) -> dict[str, int]:
 @QUICK
 @given(begun=st.sampled_from([(), LENT]), events=EVENTS)
 def test_whatever_happens_r20_r21_both_quotas_hold_an_end_is_an_end_and_the_journal_tells_it_all(
-    make_small: Callable[[], Library], begun: Sequence[tuple[Any, ...]], events: list[tuple[Any, ...]]
+    make_small: Callable[[], DeskWorld], begun: Sequence[tuple[Any, ...]], events: list[tuple[Any, ...]]
 ) -> None:
     library = make_small()
     first = library.today()
@@ -178,7 +178,7 @@ def too_dear(charges: list[Mapping[str, Any]], days: int) -> list[Mapping[str, A
     return [row for row in overdue if row["cents"] <= 0 or sums[row["request"]] > days * SMALL.fine.recalled_cents]
 
 
-def test_a_recall_that_lengthens_and_a_renewal_that_shortens_would_be_seen(make_small: Callable[[], Library]) -> None:
+def test_a_recall_that_lengthens_and_a_renewal_that_shortens_would_be_seen(make_small: Callable[[], DeskWorld]) -> None:
     """The judges are worth something."""
     library = make_small()
     for event in (*LENT, ("recalled", 1), ("wait", 9), ("renewed", 0)):
@@ -210,7 +210,7 @@ def test_the_journal_names_every_column_of_a_request_but_what_follows_from_other
     assert {column.name for column in REQUESTS.columns} - {"stage"} == {field.name for field in fields(Request)}
 
 
-def test_the_events_reach_every_kind_of_end(make_small: Callable[[], Library]) -> None:
+def test_the_events_reach_every_kind_of_end(make_small: Callable[[], DeskWorld]) -> None:
     """The sequences above are worth something: a plain story of theirs goes through the whole life of a book."""
     library = make_small()
     for event in [("wish", "UG1", "t0"), ("shipped", 0), ("check_in", 0), ("check_out", 0), ("check_in", 0), ("received", 0)]:

@@ -25,7 +25,7 @@ import pytest
 from sqlalchemy import Connection
 
 from hkall_gateway.desk import borrowing
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import Refused, Requested
 from hkall_gateway.desk.ports import BorrowerFacts
@@ -40,7 +40,7 @@ from tests.readers import CATEGORY, POLICY
 ROUNDS = 15
 PATIENCE_S = 20
 NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
-HOUSE = House("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
+HOUSE = Library("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
 WORLD = Actor("world", "world")
 READER = Borrower("UG0", Sensitive("Chan"), CATEGORY.key, total_quota=60)
 LOAN = Request("", Side.BORROWING, Position.ON_LOAN, "t", "t", partner="CUHK", due=date(2017, 3, 16))

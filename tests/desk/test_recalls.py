@@ -16,7 +16,7 @@ from hkall_gateway.rules.settings import Policy, Recall
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Side
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 P = Position
 SEND_BACK = Policy(recall=Recall(before_pickup="return"))
@@ -24,11 +24,11 @@ NO_RESTORING = Policy(recall=Recall(restore_on_cancel=False))
 PARTNER = Actor("CUHK", "ncip", "ItemRecalled")
 
 
-def recall(library: Library, **facts: Any) -> Any:
+def recall(library: DeskWorld, **facts: Any) -> Any:
     return library.ask(library.desk.recalled(library.heard(**facts)))
 
 
-def cancel(library: Library, **facts: Any) -> Any:
+def cancel(library: DeskWorld, **facts: Any) -> Any:
     return library.ask(library.desk.recall_cancelled(library.heard(**facts)))
 
 
@@ -48,7 +48,7 @@ def cancel(library: Library, **facts: Any) -> Any:
         (15, "2017-03-20", "2017-03-16"),
     ],
 )
-def test_r25_a_recall_leaves_minimum_use_and_time_to_return(library: Library, days: int, on: str, due: str) -> None:
+def test_r25_a_recall_leaves_minimum_use_and_time_to_return(library: DeskWorld, days: int, on: str, due: str) -> None:
     loan = library.lent_out(days=days)
     library.go_to(f"{on} 10:00")
 
@@ -58,7 +58,7 @@ def test_r25_a_recall_leaves_minimum_use_and_time_to_return(library: Library, da
     assert library.request().due == date.fromisoformat(due)
 
 
-def test_r24_the_patron_gets_one_letter_with_both_dates(library: Library) -> None:
+def test_r24_the_patron_gets_one_letter_with_both_dates(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
 
@@ -70,7 +70,7 @@ def test_r24_the_patron_gets_one_letter_with_both_dates(library: Library) -> Non
     assert (letter.old_due, letter.due) == (date(2017, 3, 31), date(2017, 3, 18))
 
 
-def test_r26_a_second_recall_changes_nothing_and_writes_no_letter(library: Library) -> None:
+def test_r26_a_second_recall_changes_nothing_and_writes_no_letter(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
     recall(library)
@@ -84,7 +84,7 @@ def test_r26_a_second_recall_changes_nothing_and_writes_no_letter(library: Libra
     assert library.letters(Notification.LETTER_RECALLED) == 1
 
 
-def test_r26_a_second_recall_that_names_an_earlier_date_counts_and_is_told(library: Library) -> None:
+def test_r26_a_second_recall_that_names_an_earlier_date_counts_and_is_told(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
     recall(library, due=date(2017, 3, 29))
@@ -96,7 +96,7 @@ def test_r26_a_second_recall_that_names_an_earlier_date_counts_and_is_told(libra
     assert library.letters(Notification.LETTER_RECALLED) == 2
 
 
-def test_r26_the_lenders_own_date_never_cuts_our_floor_and_the_difference_is_told(library: Library) -> None:
+def test_r26_the_lenders_own_date_never_cuts_our_floor_and_the_difference_is_told(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
 
@@ -105,7 +105,7 @@ def test_r26_the_lenders_own_date_never_cuts_our_floor_and_the_difference_is_tol
     assert (answer.due, answer.asked_due) == (date(2017, 3, 18), date(2017, 3, 12))
 
 
-def test_r28_a_recalled_loan_cannot_be_renewed(library: Library) -> None:
+def test_r28_a_recalled_loan_cannot_be_renewed(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-10 10:00")
     recall(library)
@@ -124,7 +124,7 @@ def test_r28_a_recalled_loan_cannot_be_renewed(library: Library) -> None:
         ({"wire_agency": "HKU", "wire_id": "R1-1", "item": ItemKey("HKUST", "C1")}, Reason.AGENCY_NOT_OWNER),
     ],
 )
-def test_r23_only_the_owner_may_recall(library: Library, facts: dict[str, Any], why: Reason) -> None:
+def test_r23_only_the_owner_may_recall(library: DeskWorld, facts: dict[str, Any], why: Reason) -> None:
     library.lent_out()
 
     assert recall(library, **facts).why is why
@@ -135,7 +135,7 @@ def test_r23_only_the_owner_may_recall(library: Library, facts: dict[str, Any], 
     ("facts", "why"),
     [({"item": ItemKey("CUHK", "C404")}, Reason.UNKNOWN_ITEM), ({"wire_id": "X-1", "item": None}, Reason.UNKNOWN_REQUEST)],
 )
-def test_a_recall_of_what_nobody_knows_is_refused(library: Library, facts: dict[str, Any], why: Reason) -> None:
+def test_a_recall_of_what_nobody_knows_is_refused(library: DeskWorld, facts: dict[str, Any], why: Reason) -> None:
     assert recall(library, **facts).why is why
 
 
@@ -143,7 +143,7 @@ def test_a_recall_of_what_nobody_knows_is_refused(library: Library, facts: dict[
 
 
 @pytest.mark.parametrize("position", [P.IN_TRANSIT, P.RECEIVED])
-def test_r24_before_the_loan_a_recall_is_a_note_without_a_letter(library: Library, position: Position) -> None:
+def test_r24_before_the_loan_a_recall_is_a_note_without_a_letter(library: DeskWorld, position: Position) -> None:
     library.given(position)
 
     answer = recall(library)
@@ -153,7 +153,7 @@ def test_r24_before_the_loan_a_recall_is_a_note_without_a_letter(library: Librar
     assert library.told() == []
 
 
-def test_r24_a_request_that_is_not_shipped_yet_is_noted_by_its_number(library: Library) -> None:
+def test_r24_a_request_that_is_not_shipped_yet_is_noted_by_its_number(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
 
     recall(library, item=None, wire_agency="HKU", wire_id="R1-1")
@@ -161,7 +161,7 @@ def test_r24_a_request_that_is_not_shipped_yet_is_noted_by_its_number(library: L
     assert (library.request().position, library.request().recalled_on) == (P.REQUESTED, date(2017, 3, 1))
 
 
-def test_r24_the_counter_is_warned_at_checkout_and_the_loan_is_short(library: Library) -> None:
+def test_r24_the_counter_is_warned_at_checkout_and_the_loan_is_short(library: DeskWorld) -> None:
     library.given(P.RECEIVED, patron="PG1", pickup_last=date(2017, 3, 11))
     recall(library)
 
@@ -172,7 +172,7 @@ def test_r24_the_counter_is_warned_at_checkout_and_the_loan_is_short(library: Li
     assert library.request().due_before_recall == date(2017, 3, 31)
 
 
-def test_r26_a_cancellation_gives_a_loan_that_began_recalled_its_whole_period(library: Library) -> None:
+def test_r26_a_cancellation_gives_a_loan_that_began_recalled_its_whole_period(library: DeskWorld) -> None:
     library.given(P.RECEIVED, patron="PG1", pickup_last=date(2017, 3, 11))
     recall(library)
     library.check_out("PG1")
@@ -182,7 +182,7 @@ def test_r26_a_cancellation_gives_a_loan_that_began_recalled_its_whole_period(li
     assert (answer.old_due, answer.due) == (date(2017, 3, 16), date(2017, 3, 31))
 
 
-def test_a_checkout_that_was_undone_forgets_the_date_of_its_loan(library: Library) -> None:
+def test_a_checkout_that_was_undone_forgets_the_date_of_its_loan(library: DeskWorld) -> None:
     library.given(P.RECEIVED, patron="PG1", pickup_last=date(2017, 3, 11))
     recall(library)
     library.check_out("PG1")
@@ -193,7 +193,7 @@ def test_a_checkout_that_was_undone_forgets_the_date_of_its_loan(library: Librar
 
 
 def test_r24_a_recalled_book_goes_back_from_the_hold_shelf_where_the_policy_says_so(
-    make_library: Callable[..., Library],
+    make_library: Callable[..., DeskWorld],
 ) -> None:
     library = make_library(SEND_BACK)
     library.given(P.RECEIVED)
@@ -203,7 +203,7 @@ def test_r24_a_recalled_book_goes_back_from_the_hold_shelf_where_the_policy_says
     assert (library.request().position, library.request().reason) == (P.TO_RETURN, "recalled")
 
 
-def test_r24_where_the_policy_says_so_a_recalled_book_goes_back_on_arrival(make_library: Callable[..., Library]) -> None:
+def test_r24_where_the_policy_says_so_a_recalled_book_goes_back_on_arrival(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(SEND_BACK)
     library.given(P.IN_TRANSIT)
     recall(library)
@@ -215,7 +215,7 @@ def test_r24_where_the_policy_says_so_a_recalled_book_goes_back_on_arrival(make_
 
 
 @pytest.mark.parametrize("position", [P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED])
-def test_a_recall_of_what_is_on_its_way_home_is_a_success_and_changes_nothing(library: Library, position: Position) -> None:
+def test_a_recall_of_what_is_on_its_way_home_is_a_success_and_changes_nothing(library: DeskWorld, position: Position) -> None:
     before = library.given(position)
 
     answer = recall(library)
@@ -227,7 +227,7 @@ def test_a_recall_of_what_is_on_its_way_home_is_a_success_and_changes_nothing(li
 # ---- taken back
 
 
-def test_r26_a_cancelled_recall_restores_the_date_and_allows_renewals(library: Library) -> None:
+def test_r26_a_cancelled_recall_restores_the_date_and_allows_renewals(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
     recall(library)
@@ -240,7 +240,7 @@ def test_r26_a_cancelled_recall_restores_the_date_and_allows_renewals(library: L
     assert isinstance(library.renew(), Renewed)
 
 
-def test_r26_the_policy_may_leave_the_shorter_date(make_library: Callable[..., Library]) -> None:
+def test_r26_the_policy_may_leave_the_shorter_date(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(NO_RESTORING)
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
@@ -249,14 +249,14 @@ def test_r26_the_policy_may_leave_the_shorter_date(make_library: Callable[..., L
     assert cancel(library).due == date(2017, 3, 18)
 
 
-def test_a_cancellation_without_a_recall_is_a_success_again(library: Library) -> None:
+def test_a_cancellation_without_a_recall_is_a_success_again(library: DeskWorld) -> None:
     before = library.lent_out()
 
     assert cancel(library).again
     assert library.request() == before
 
 
-def test_r24_a_recall_after_a_cancelled_one_writes_a_letter_of_its_own(library: Library) -> None:
+def test_r24_a_recall_after_a_cancelled_one_writes_a_letter_of_its_own(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
     recall(library)
@@ -268,7 +268,7 @@ def test_r24_a_recall_after_a_cancelled_one_writes_a_letter_of_its_own(library: 
     assert (library.request().due, library.letters(Notification.LETTER_RECALLED)) == (date(2017, 3, 21), 2)
 
 
-def test_r41_days_before_a_recall_was_cancelled_cost_its_rate(library: Library) -> None:
+def test_r41_days_before_a_recall_was_cancelled_cost_its_rate(library: DeskWorld) -> None:
     library.lent_out()  # due on 16 March
     library.go_to("2017-03-20 10:00")
     recall(library)
@@ -281,7 +281,7 @@ def test_r41_days_before_a_recall_was_cancelled_cost_its_rate(library: Library) 
     assert answer.fine_cents == 4 * 200 + 2 * 400 + 2 * 200  # 17 to 20, 21 and 22, 23 and 24
 
 
-def test_r41_split_by_day_where_the_recall_comes_when_it_is_overdue(library: Library) -> None:
+def test_r41_split_by_day_where_the_recall_comes_when_it_is_overdue(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-20 10:00")
     recall(library)
@@ -293,7 +293,7 @@ def test_r41_split_by_day_where_the_recall_comes_when_it_is_overdue(library: Lib
 # ---- the owner gives it longer
 
 
-def test_the_owner_may_let_the_patron_keep_it_longer(library: Library) -> None:
+def test_the_owner_may_let_the_patron_keep_it_longer(library: DeskWorld) -> None:
     library.lent_out(lender_due=date(2017, 3, 20))
 
     answer = library.ask(library.desk.renewed(library.heard(due=date(2017, 4, 1))))
@@ -303,7 +303,7 @@ def test_the_owner_may_let_the_patron_keep_it_longer(library: Library) -> None:
     assert library.told() == []
 
 
-def test_an_owners_renewal_never_shortens_a_loan(library: Library) -> None:
+def test_an_owners_renewal_never_shortens_a_loan(library: DeskWorld) -> None:
     before = library.lent_out(lender_due=date(2017, 4, 20))
 
     library.ask(library.desk.renewed(library.heard(due=date(2017, 3, 10))))
@@ -311,7 +311,7 @@ def test_an_owners_renewal_never_shortens_a_loan(library: Library) -> None:
     assert library.request() == before
 
 
-def test_an_owners_renewal_ends_its_recall(library: Library) -> None:
+def test_an_owners_renewal_ends_its_recall(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
     recall(library)
@@ -321,7 +321,7 @@ def test_an_owners_renewal_ends_its_recall(library: Library) -> None:
     assert (library.request().due, library.request().recalled_on) == (date(2017, 4, 5), None)
 
 
-def test_before_the_loan_an_owners_renewal_moves_the_date_on_which_it_expects_the_book(library: Library) -> None:
+def test_before_the_loan_an_owners_renewal_moves_the_date_on_which_it_expects_the_book(library: DeskWorld) -> None:
     library.given(P.RECEIVED, lender_due=date(2017, 3, 20))
 
     library.ask(library.desk.renewed(library.heard(due=date(2017, 4, 1))))
@@ -333,7 +333,9 @@ def test_before_the_loan_an_owners_renewal_moves_the_date_on_which_it_expects_th
     ("position", "due", "why"),
     [(P.CLOSED, date(2017, 4, 1), Reason.NOT_ON_LOAN), (P.ON_LOAN, None, Reason.UNUSABLE_MESSAGE)],
 )
-def test_an_owners_renewal_needs_a_loan_and_a_date(library: Library, position: Position, due: date | None, why: Reason) -> None:
+def test_an_owners_renewal_needs_a_loan_and_a_date(
+    library: DeskWorld, position: Position, due: date | None, why: Reason
+) -> None:
     library.given(position, due=date(2017, 3, 16), first_checkout=date(2017, 3, 1))
 
     assert library.ask(library.desk.renewed(library.heard(due=due))).why is why
@@ -342,7 +344,7 @@ def test_an_owners_renewal_needs_a_loan_and_a_date(library: Library, position: P
 # ---- we recall our own
 
 
-def test_we_recall_a_copy_that_is_lent_and_the_borrower_is_told_by_when(library: Library) -> None:
+def test_we_recall_a_copy_that_is_lent_and_the_borrower_is_told_by_when(library: DeskWorld) -> None:
     library.given(P.AT_BORROWER, side=Side.LENDING, lender_due=date(2017, 4, 15))
 
     answer = library.act("recall")
@@ -352,7 +354,7 @@ def test_we_recall_a_copy_that_is_lent_and_the_borrower_is_told_by_when(library:
     assert library.telling().due == date(2017, 3, 8)
 
 
-def test_a_recall_of_ours_is_told_once_unless_it_names_an_earlier_day(library: Library) -> None:
+def test_a_recall_of_ours_is_told_once_unless_it_names_an_earlier_day(library: DeskWorld) -> None:
     library.given(P.AT_BORROWER, side=Side.LENDING, lender_due=date(2017, 4, 15))
     library.act("recall", on=date(2017, 3, 20))
 
@@ -361,7 +363,7 @@ def test_a_recall_of_ours_is_told_once_unless_it_names_an_earlier_day(library: L
     assert library.told() == ["CUHK tell_borrower_recalled"] * 2
 
 
-def test_a_recall_of_ours_that_is_cancelled_gives_the_borrower_its_date_again(library: Library) -> None:
+def test_a_recall_of_ours_that_is_cancelled_gives_the_borrower_its_date_again(library: DeskWorld) -> None:
     library.given(P.SHIPPED, side=Side.LENDING, lender_due=date(2017, 4, 15))
     library.act("recall")
 
@@ -371,7 +373,7 @@ def test_a_recall_of_ours_that_is_cancelled_gives_the_borrower_its_date_again(li
     assert library.told() == ["CUHK tell_borrower_recalled", "CUHK tell_borrower_recall_cancelled"]
 
 
-def test_r28_the_borrower_may_not_renew_what_we_have_recalled_until_we_cancel(library: Library) -> None:
+def test_r28_the_borrower_may_not_renew_what_we_have_recalled_until_we_cancel(library: DeskWorld) -> None:
     library.given(P.AT_BORROWER, side=Side.LENDING, lender_due=date(2017, 4, 15))
     renewal = library.heard(item=ItemKey("HKU", "K9"))
     library.act("recall")
@@ -381,7 +383,7 @@ def test_r28_the_borrower_may_not_renew_what_we_have_recalled_until_we_cancel(li
     assert isinstance(library.ask(library.desk.renewed(replace(renewal, at=library.now))), Renewed)
 
 
-def test_what_has_come_home_cannot_be_recalled(library: Library) -> None:
+def test_what_has_come_home_cannot_be_recalled(library: DeskWorld) -> None:
     library.given(P.CLOSED, side=Side.LENDING)
 
     assert library.act("recall").why is Reason.WRONG_POSITION

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.desk import reconciling
 from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
-from hkall_gateway.desk.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, Pair, Theirs
+from hkall_gateway.desk.partners import reconciling
+from hkall_gateway.desk.partners.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, Pair, Theirs
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Actor, Position, Side
@@ -40,7 +40,7 @@ def mend(world: World, position: str, reason: str = "their list of today") -> Ou
     said = theirs(position)
     (pair,) = compared(world, said)
     line = said.get(pair.wire_id, Theirs(pair.wire_id, ()))
-    done: Outcome = world.store.now(reconciling.apply, pair, line, reason, STAFF, world.desk.house, world.now)
+    done: Outcome = world.store.now(reconciling.apply, pair, line, reason, STAFF, world.desk.library, world.now)
     world.pump()
     return done
 
@@ -151,6 +151,6 @@ def test_what_moved_meanwhile_is_left_alone(world: World) -> None:
     (pair,) = compared(world, theirs("DECLINED"))
     world.tell("CUHK", "ItemShipped request=HKU:R1-1 item=C1")
     line = theirs("DECLINED")["HKU:R1-1"]
-    no = world.store.now(reconciling.apply, pair, line, "old list", STAFF, world.desk.house, world.now)
+    no = world.store.now(reconciling.apply, pair, line, "old list", STAFF, world.desk.library, world.now)
     assert isinstance(no, Refused)
     assert world.request("R1").position is P.IN_TRANSIT

@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.desk import deadletters
-from hkall_gateway.desk.deliveries import PATIENCE
 from hkall_gateway.desk.messages.commands import InboxKey
-from hkall_gateway.desk.messages.results import Answer, CheckedOut, Refused, Renewed
+from hkall_gateway.desk.messages.results import CheckedOut, DeliveryResult, Refused, Renewed
+from hkall_gateway.desk.partners import dead_letters
+from hkall_gateway.desk.partners.deliveries import PATIENCE
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.settings import Notices, Policy, Renewal
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Reason, Request
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 P = Position
 ASKED = (Partner("CUHK", "Chinese University", renewal_mode="ask_first"),)
-YES, NO = Answer("accepted"), Answer("refused", "Renewal Not Allowed - Item Has Outstanding Requests")
-NO_MORE = Answer("refused", "Maximum Renewals Exceeded")
+YES, NO = DeliveryResult("accepted"), DeliveryResult("refused", "Renewal Not Allowed - Item Has Outstanding Requests")
+NO_MORE = DeliveryResult("refused", "Maximum Renewals Exceeded")
 REVERT = Renewal(on_lender_refusal="revert")
 CLERK = Actor("mei", "cli", "outbox")
 
 
 @pytest.fixture
-def asking(make_library: Callable[..., Library]) -> Library:
+def asking(make_library: Callable[..., DeskWorld]) -> DeskWorld:
     """A lender that wants to be asked; UG1's loan is due on 16 March, and may be renewed today until the 29th."""
     made = make_library(partners=ASKED)
     made.lent_out(lender_due=date(2017, 3, 20))
@@ -38,19 +38,19 @@ def asking(make_library: Callable[..., Library]) -> Library:
 
 
 @pytest.fixture
-def taking_back(make_library: Callable[..., Library]) -> Library:
+def taking_back(make_library: Callable[..., DeskWorld]) -> DeskWorld:
     """A library that takes a renewal back when the lender refuses it."""
     return make_library(Policy(renewal=REVERT))
 
 
-def told(library: Library, answer: Answer) -> Request:
+def told(library: DeskWorld, answer: DeliveryResult) -> Request:
     """The lender's answer to what was told last."""
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
     library.ask(library.desk.delivered(row, answer, None, PATIENCE))
     return library.request()
 
 
-def renewed(library: Library, **more: Any) -> Renewed:
+def renewed(library: DeskWorld, **more: Any) -> Renewed:
     done = library.renew(**more)
     assert isinstance(done, Renewed)
     return done
@@ -59,14 +59,14 @@ def renewed(library: Library, **more: Any) -> Renewed:
 # ---- asked first
 
 
-def test_the_patron_hears_at_once_that_the_lender_is_asked(asking: Library) -> None:
+def test_the_patron_hears_at_once_that_the_lender_is_asked(asking: DeskWorld) -> None:
     done = renewed(asking)
 
     assert (done.pending, done.due, done.renewals) == (True, date(2017, 3, 16), 0)
     assert asking.told() == ["CUHK ask_lender_to_renew"]
 
 
-def test_the_lender_is_asked_for_the_whole_period_whenever_it_expected_the_book(asking: Library) -> None:
+def test_the_lender_is_asked_for_the_whole_period_whenever_it_expected_the_book(asking: DeskWorld) -> None:
     renewed(asking)
 
     assert asking.telling().due == date(2017, 3, 29)
@@ -80,13 +80,13 @@ ANSWERS = [
     (replace(YES, due=date(2017, 3, 16)), (16, 20, 0, "denied")),
     (replace(YES, due=date(2017, 3, 10)), (16, 20, 0, "denied")),
     (replace(YES, pending=True), (16, 20, 0, "pending")),
-    (Answer("already"), (29, 29, 1, "none")),
+    (DeliveryResult("already"), (29, 29, 1, "none")),
     (NO, (16, 20, 0, "denied")),
 ]
 
 
 @pytest.mark.parametrize(("answer", "stands"), ANSWERS)
-def test_the_lenders_answer_counts(asking: Library, answer: Answer, stands: tuple[int, int, int, str]) -> None:
+def test_the_lenders_answer_counts(asking: DeskWorld, answer: DeliveryResult, stands: tuple[int, int, int, str]) -> None:
     renewed(asking)
 
     after = told(asking, answer)
@@ -97,14 +97,14 @@ def test_the_lenders_answer_counts(asking: Library, answer: Answer, stands: tupl
     assert (due.day, lender_due.day, after.renewals, after.renewal_sync) == stands
 
 
-def test_asked_again_meanwhile_the_lender_is_not_asked_twice(asking: Library) -> None:
+def test_asked_again_meanwhile_the_lender_is_not_asked_twice(asking: DeskWorld) -> None:
     first = renewed(asking)
 
     assert renewed(asking) == first
     assert asking.told() == ["CUHK ask_lender_to_renew"]
 
 
-def test_the_same_document_is_answered_anew_when_the_lender_has_answered(asking: Library) -> None:
+def test_the_same_document_is_answered_anew_when_the_lender_has_answered(asking: DeskWorld) -> None:
     key = InboxKey("D", "digest", 900)
     assert renewed(asking, inbox=key).pending
 
@@ -113,14 +113,14 @@ def test_the_same_document_is_answered_anew_when_the_lender_has_answered(asking:
     assert renewed(asking, inbox=key).due == date(2017, 3, 29)
 
 
-def test_a_checkout_that_means_a_renewal_is_none_until_the_lender_has_answered(asking: Library) -> None:
+def test_a_checkout_that_means_a_renewal_is_none_until_the_lender_has_answered(asking: DeskWorld) -> None:
     done = asking.check_out(renewal_allowed=True)
 
     assert isinstance(done, CheckedOut)
     assert (done.renewed, done.due) == (False, date(2017, 3, 16))
 
 
-def test_who_was_denied_is_refused_the_next_time_and_staff_may_ask_again(asking: Library) -> None:
+def test_who_was_denied_is_refused_the_next_time_and_staff_may_ask_again(asking: DeskWorld) -> None:
     renewed(asking)
     told(asking, NO)
 
@@ -132,7 +132,7 @@ def test_who_was_denied_is_refused_the_next_time_and_staff_may_ask_again(asking:
     assert again.pending
 
 
-def test_a_recall_is_an_answer_and_what_comes_after_it_is_late(asking: Library) -> None:
+def test_a_recall_is_an_answer_and_what_comes_after_it_is_late(asking: DeskWorld) -> None:
     renewed(asking)
     asking.ask(asking.desk.recalled(asking.heard()))
 
@@ -141,7 +141,7 @@ def test_a_recall_is_an_answer_and_what_comes_after_it_is_late(asking: Library) 
     assert (after.due, after.renewals, after.renewal_sync) == (date(2017, 3, 16), 0, "none")
 
 
-def test_an_answer_after_the_return_changes_nothing(asking: Library) -> None:
+def test_an_answer_after_the_return_changes_nothing(asking: DeskWorld) -> None:
     renewed(asking)
     asking.check_in()
     before = asking.request()
@@ -149,14 +149,14 @@ def test_an_answer_after_the_return_changes_nothing(asking: Library) -> None:
     assert told_first(asking, YES) == before
 
 
-def told_first(library: Library, answer: Answer) -> Request:
+def told_first(library: DeskWorld, answer: DeliveryResult) -> Request:
     """The lender's answer to the first that waits."""
     row = library.store.now(lambda unit: unit.outbox.rows())[0]
     library.ask(library.desk.delivered(row, answer, None, PATIENCE))
     return library.request()
 
 
-def test_r40_the_days_in_which_the_lender_thinks_cost_nothing(asking: Library) -> None:
+def test_r40_the_days_in_which_the_lender_thinks_cost_nothing(asking: DeskWorld) -> None:
     asking.go_to("2017-03-17 10:00")
     renewed(asking, staff=True, fee_acknowledged=True)
     asking.go_to("2017-03-20 10:00")
@@ -167,11 +167,11 @@ def test_r40_the_days_in_which_the_lender_thinks_cost_nothing(asking: Library) -
 
 
 @pytest.mark.parametrize(("what", "stands"), [("done", (29, "none")), ("drop", (16, "denied"))])
-def test_a_question_that_never_got_through_is_settled_by_staff(asking: Library, what: str, stands: tuple[int, str]) -> None:
+def test_a_question_that_never_got_through_is_settled_by_staff(asking: DeskWorld, what: str, stands: tuple[int, str]) -> None:
     renewed(asking)
     asking.store.now(lambda unit: unit.outbox.dead(1, "unknown: cut"))
 
-    asking.store.now(getattr(deadletters, what), 1, "by telephone", CLERK, asking.house, asking.now)
+    asking.store.now(getattr(dead_letters, what), 1, "by telephone", CLERK, asking.library, asking.now)
 
     found = asking.request()
     assert found.due is not None
@@ -181,7 +181,7 @@ def test_a_question_that_never_got_through_is_settled_by_staff(asking: Library, 
 # ---- told, and refusing
 
 
-def test_a_lender_that_refuses_gets_the_earlier_date_again(taking_back: Library) -> None:
+def test_a_lender_that_refuses_gets_the_earlier_date_again(taking_back: DeskWorld) -> None:
     taking_back.lent_out()
     taking_back.go_to("2017-03-14 10:00")
     renewed(taking_back)
@@ -192,7 +192,7 @@ def test_a_lender_that_refuses_gets_the_earlier_date_again(taking_back: Library)
     assert after.reason == NO_MORE.problem
 
 
-def test_no_patron_is_late_because_a_lender_answered_late(taking_back: Library) -> None:
+def test_no_patron_is_late_because_a_lender_answered_late(taking_back: DeskWorld) -> None:
     taking_back.lent_out()
     taking_back.go_to("2017-03-14 10:00")
     renewed(taking_back)
@@ -201,7 +201,7 @@ def test_no_patron_is_late_because_a_lender_answered_late(taking_back: Library) 
     assert told(taking_back, NO_MORE).due == date(2017, 3, 21)
 
 
-def test_a_refusal_of_the_renewal_before_the_last_changes_nothing(taking_back: Library) -> None:
+def test_a_refusal_of_the_renewal_before_the_last_changes_nothing(taking_back: DeskWorld) -> None:
     taking_back.lent_out()
     taking_back.go_to("2017-03-14 10:00")
     renewed(taking_back)
@@ -212,7 +212,7 @@ def test_a_refusal_of_the_renewal_before_the_last_changes_nothing(taking_back: L
     assert told_first(taking_back, NO_MORE) == before
 
 
-def test_a_recall_that_is_taken_back_does_not_bring_the_refused_date_back(taking_back: Library) -> None:
+def test_a_recall_that_is_taken_back_does_not_bring_the_refused_date_back(taking_back: DeskWorld) -> None:
     taking_back.lent_out()
     taking_back.go_to("2017-03-14 10:00")
     renewed(taking_back)
@@ -226,7 +226,7 @@ def test_a_recall_that_is_taken_back_does_not_bring_the_refused_date_back(taking
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_r30_a_denied_renewal_is_told_by_letter_only_where_the_policy_says_so(
-    make_library: Callable[..., Library], wanted: bool
+    make_library: Callable[..., DeskWorld], wanted: bool
 ) -> None:
     library = make_library(Policy(notices=Notices(renewal_denied=wanted), renewal=REVERT))
     library.lent_out()
@@ -238,7 +238,7 @@ def test_r30_a_denied_renewal_is_told_by_letter_only_where_the_policy_says_so(
     assert library.letters(Notification.LETTER_RENEWAL_DENIED) == int(wanted)
 
 
-def test_r28_a_renewal_that_the_lender_refuses_stands_and_is_shown_to_staff(library: Library) -> None:
+def test_r28_a_renewal_that_the_lender_refuses_stands_and_is_shown_to_staff(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-14 10:00")
     renewed(library)
@@ -254,13 +254,13 @@ def test_r28_a_renewal_that_the_lender_refuses_stands_and_is_shown_to_staff(libr
     "refusal",
     [
         NO,
-        Answer("refused", "Item Not Renewable", "the item is recalled by another user"),
-        Answer("refused", "Recalled"),
+        DeliveryResult("refused", "Item Not Renewable", "the item is recalled by another user"),
+        DeliveryResult("refused", "Recalled"),
     ],
 )
 @pytest.mark.parametrize("policy", [Policy(), Policy(renewal=REVERT)])
 def test_r28_a_refusal_because_of_a_recall_is_a_recall(
-    make_library: Callable[..., Library], refusal: Answer, policy: Policy
+    make_library: Callable[..., DeskWorld], refusal: DeliveryResult, policy: Policy
 ) -> None:
     library = make_library(policy)
     library.lent_out()
@@ -274,7 +274,7 @@ def test_r28_a_refusal_because_of_a_recall_is_a_recall(
     assert (library.letters(Notification.LETTER_RECALLED), library.letters(Notification.LETTER_RENEWAL_DENIED)) == (1, 0)
 
 
-def test_r28_a_refusal_because_of_a_recall_that_was_told_already_changes_nothing(library: Library) -> None:
+def test_r28_a_refusal_because_of_a_recall_that_was_told_already_changes_nothing(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-14 10:00")
     renewed(library)

@@ -41,26 +41,26 @@ from hkall_gateway.store.unit import Unit
 from tests.desk import conftest
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 P = Position
 CLERK = Actor("mei", "cli", "test")
 LAST_SECOND, MIDNIGHT = "2017-03-30 23:59:59", "2017-03-31 00:00:00"
 
 
-def keeping(library: Library, **terms: Any) -> None:
+def keeping(library: DeskWorld, **terms: Any) -> None:
     """The policy's section [retention]."""
-    policy = replace(library.house.policy, retention=Retention(**{"anonymise_days": 0, "messages_days": 0, **terms}))
-    library.house = replace(library.house, policy=policy)
+    policy = replace(library.library.policy, retention=Retention(**{"anonymise_days": 0, "messages_days": 0, **terms}))
+    library.library = replace(library.library, policy=policy)
 
 
-def ended(library: Library, at: str = "2017-03-01 23:59:59", position: Position = P.CLOSED, **facts: Any) -> Request:
+def ended(library: DeskWorld, at: str = "2017-03-01 23:59:59", position: Position = P.CLOSED, **facts: Any) -> Request:
     """A request of UG1 that came to its end at that instant."""
     when = library.clock(at)
     return library.given(position, moved_at=when, placed_at=when, returned_on=date(2017, 3, 1), **facts)
 
 
-def numbers(library: Library) -> list[str]:
+def numbers(library: DeskWorld) -> list[str]:
     return sorted(row["id"] for row in library.rows(REQUESTS))
 
 
@@ -80,7 +80,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("when", "count"), [(LAST_SECOND, 0), (MIDNIGHT, 1)])
-def test_thirty_days_after_its_last_day_a_request_forgets_its_patron(library_on_each: Library, when: str, count: int) -> None:
+def test_thirty_days_after_its_last_day_a_request_forgets_its_patron(library_on_each: DeskWorld, when: str, count: int) -> None:
     library = library_on_each
     ended(library)
     keeping(library, anonymise_days=30)
@@ -92,7 +92,7 @@ def test_thirty_days_after_its_last_day_a_request_forgets_its_patron(library_on_
 
 @pytest.mark.parametrize(("when", "count"), [(LAST_SECOND, 0), (MIDNIGHT, 1)])
 def test_thirty_days_after_its_last_day_a_request_goes_to_the_archive(
-    library_on_each: Library, when: str, count: int, file: Path
+    library_on_each: DeskWorld, when: str, count: int, file: Path
 ) -> None:
     library = library_on_each
     ended(library)
@@ -106,7 +106,7 @@ def test_thirty_days_after_its_last_day_a_request_goes_to_the_archive(
 
 
 @pytest.mark.parametrize(("when", "count"), [("2017-08-27 23:59:59", 0), ("2017-08-28 00:00:00", 1)])
-def test_unless_the_site_says_otherwise_a_patron_is_forgotten_after_180_days(library: Library, when: str, count: int) -> None:
+def test_unless_the_site_says_otherwise_a_patron_is_forgotten_after_180_days(library: DeskWorld, when: str, count: int) -> None:
     ended(library)
     library.go_to(when)
     library.round("purge")
@@ -114,7 +114,7 @@ def test_unless_the_site_says_otherwise_a_patron_is_forgotten_after_180_days(lib
     assert library.request().anonymised is (count == 1)
 
 
-def test_with_0_days_nothing_is_ever_forgotten(library: Library) -> None:
+def test_with_0_days_nothing_is_ever_forgotten(library: DeskWorld) -> None:
     ended(library)
     keeping(library, anonymise_days=0)
     library.go_to("2067-03-01 10:00")
@@ -124,7 +124,7 @@ def test_with_0_days_nothing_is_ever_forgotten(library: Library) -> None:
 
 
 @pytest.mark.parametrize("position", sorted(set(Position) - FINAL))
-def test_what_is_not_over_is_never_touched(library: Library, position: Position, file: Path) -> None:
+def test_what_is_not_over_is_never_touched(library: DeskWorld, position: Position, file: Path) -> None:
     request = library.given(position, moved_at=library.clock("2010-01-01 10:00"))
     keeping(library, anonymise_days=1, archive_days=1, archive_file=str(file))
     library.go_to("2017-06-01 10:00")
@@ -136,22 +136,22 @@ def test_what_is_not_over_is_never_touched(library: Library, position: Position,
 # ---- what holds it
 
 
-def owe(cents: int) -> Callable[[Library, Request], None]:
+def owe(cents: int) -> Callable[[DeskWorld, Request], None]:
     return lambda library, request: _charge(library, request, cents)
 
 
-def _charge(library: Library, request: Request, cents: int) -> None:
+def _charge(library: DeskWorld, request: Request, cents: int) -> None:
     library.store.now(fines.charge, request, "overdue", cents, "R40", library.now, CLERK)
 
 
-def claim(library: Library, _request: Request) -> None:
+def claim(library: DeskWorld, _request: Request) -> None:
     library.store.now(
         lambda unit: unit.amend(unit.request("R1"), library.now, CLERK, claimed_on=library.today(), returned_on=None)
     )
 
 
-def message(state: str) -> Callable[[Library, Request], None]:
-    def put(library: Library, request: Request) -> None:
+def message(state: str) -> Callable[[DeskWorld, Request], None]:
+    def put(library: DeskWorld, request: Request) -> None:
         now = library.now
         row = {"kind": "ncip", "send": "ask_lender", "request": request.id, "recipient": "CUHK"}
         library.store.now(lambda unit: unit.execute(insert(OUTBOX), row | {"state": state, "made_at": now, "next_at": now}))
@@ -160,7 +160,7 @@ def message(state: str) -> Callable[[Library, Request], None]:
 
 
 # fmt: off
-HOLDS: dict[str, Callable[[Library, Request], None]] = {
+HOLDS: dict[str, Callable[[DeskWorld, Request], None]] = {
     "an unpaid fine":             owe(200),
     "money that we owe":          owe(-200),
     "a claim that is not settled": claim,
@@ -168,7 +168,7 @@ HOLDS: dict[str, Callable[[Library, Request], None]] = {
     "a message that may have arrived": message("unsure"),
     "a dead letter":              message("dead"),
 }
-FREES: dict[str, Callable[[Library, Request], None]] = {
+FREES: dict[str, Callable[[DeskWorld, Request], None]] = {
     "nothing":                lambda _library, _request: None,
     "a message that was told": message("sent"),
     "a message told by hand": message("done"),
@@ -178,7 +178,7 @@ FREES: dict[str, Callable[[Library, Request], None]] = {
 
 
 @pytest.mark.parametrize("hold", HOLDS.values(), ids=HOLDS.keys())
-def test_it_is_kept_by(library_on_each: Library, hold: Callable[[Library, Request], None], file: Path) -> None:
+def test_it_is_kept_by(library_on_each: DeskWorld, hold: Callable[[DeskWorld, Request], None], file: Path) -> None:
     library = library_on_each
     hold(library, ended(library))
     keeping(library, anonymise_days=1, archive_days=1, archive_file=str(file))
@@ -190,7 +190,7 @@ def test_it_is_kept_by(library_on_each: Library, hold: Callable[[Library, Reques
 
 
 @pytest.mark.parametrize("free", FREES.values(), ids=FREES.keys())
-def test_it_is_not_kept_by(library: Library, free: Callable[[Library, Request], None], file: Path) -> None:
+def test_it_is_not_kept_by(library: DeskWorld, free: Callable[[DeskWorld, Request], None], file: Path) -> None:
     free(library, ended(library))
     keeping(library, archive_days=1, archive_file=str(file))
     library.go_to("2018-03-01 10:00")
@@ -199,7 +199,7 @@ def test_it_is_not_kept_by(library: Library, free: Callable[[Library, Request], 
     assert library.count() == 0
 
 
-def test_when_the_fine_is_paid_the_request_is_free(library: Library) -> None:
+def test_when_the_fine_is_paid_the_request_is_free(library: DeskWorld) -> None:
     _charge(library, ended(library), 200)
     keeping(library, anonymise_days=1)
     library.pay(200)
@@ -214,7 +214,7 @@ def test_when_the_fine_is_paid_the_request_is_free(library: Library) -> None:
 # ---- what stays, what goes
 
 
-def test_the_statistics_of_an_anonymous_request_stay(library: Library) -> None:
+def test_the_statistics_of_an_anonymous_request_stay(library: DeskWorld) -> None:
     before = ended(library)
     library.store.now(Unit.note, before, "RENEWED", {"because": "asked by telephone"}, library.now, CLERK, "R29")
     keeping(library, anonymise_days=1)
@@ -230,7 +230,7 @@ def test_the_statistics_of_an_anonymous_request_stay(library: Library) -> None:
     ]
 
 
-def test_a_refusal_without_a_request_forgets_who_was_refused(library: Library) -> None:
+def test_a_refusal_without_a_request_forgets_who_was_refused(library: DeskWorld) -> None:
     no = Refusal(Reason.QUOTA_HKALL, {"limit": 15})
     for _ in range(3):
         library.store.now(lambda unit: unit.refuse(no, library.now, CLERK, patron="UG1"))
@@ -242,7 +242,7 @@ def test_a_refusal_without_a_request_forgets_who_was_refused(library: Library) -
     assert {(line["rule"], line["patron"], line["detail"]) for line in library.journal()} == {("R20", "", "")}
 
 
-def test_two_payments_with_one_number_are_both_forgotten(library: Library) -> None:
+def test_two_payments_with_one_number_are_both_forgotten(library: DeskWorld) -> None:
     for card in ("UG1", "UG2"):
         library.store.now(fines.keep_payment, card, "T-1", 200, "paid", library.now, CLERK)
     keeping(library, anonymise_days=30)
@@ -252,7 +252,7 @@ def test_two_payments_with_one_number_are_both_forgotten(library: Library) -> No
     assert [(row["patron"], row["transaction_id"], row["cents"]) for row in library.rows(PAYMENTS)] == [("", "", 200)] * 2
 
 
-def test_outcomes_of_documents_go_with_the_people_in_them_also_within_their_window(library: Library) -> None:
+def test_outcomes_of_documents_go_with_the_people_in_them_also_within_their_window(library: DeskWorld) -> None:
     until = library.now + timedelta(days=60)
     library.store.now(inbox.claim, "D", "old", until, library.now)
     keeping(library, anonymise_days=30)
@@ -264,7 +264,7 @@ def test_outcomes_of_documents_go_with_the_people_in_them_also_within_their_wind
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 200])
-def test_messages_that_were_told_go_after_their_days_and_those_not_told_stay(library: Library, batch: int) -> None:
+def test_messages_that_were_told_go_after_their_days_and_those_not_told_stay(library: DeskWorld, batch: int) -> None:
     request = library.given(P.ON_LOAN)
     states = ("sent", "dead", "sent", "waiting", "done", "dropped")
     for state in states:
@@ -287,13 +287,13 @@ PERSONAL = ("7770001234", "Cheung Suk Ling", "suk.ling@example.hk")
 
 
 @pytest.fixture
-def on_disk(tmp_path: Path) -> Iterator[Library]:
-    made = conftest.Library(engine=open_engine(f"sqlite:///{tmp_path / 'hkall.db'}"))
+def on_disk(tmp_path: Path) -> Iterator[DeskWorld]:
+    made = conftest.DeskWorld(engine=open_engine(f"sqlite:///{tmp_path / 'hkall.db'}"))
     yield made
     made.close()
 
 
-def _whole_life(library: Library) -> None:
+def _whole_life(library: DeskWorld) -> None:
     """A book borrowed, kept too long, paid for, and home; a refusal, and letters."""
     card, name, email = PERSONAL
     row = {"barcode": card, "name": name, "email": email, "category": "undergraduates", "local_loans": 0, "total_quota": 60}
@@ -315,7 +315,7 @@ def _whole_life(library: Library) -> None:
     library.store.now(lambda unit: unit.notice_state(1, "undeliverable", f"no such mailbox: {email}", library.now))
 
 
-def test_after_anonymising_the_file_knows_neither_card_nor_name_nor_address(on_disk: Library, tmp_path: Path) -> None:
+def test_after_anonymising_the_file_knows_neither_card_nor_name_nor_address(on_disk: DeskWorld, tmp_path: Path) -> None:
     _whole_life(on_disk)
     assert all(text.encode() in _bytes(on_disk, tmp_path) for text in PERSONAL)
     keeping(on_disk, anonymise_days=1)
@@ -329,7 +329,7 @@ def test_after_anonymising_the_file_knows_neither_card_nor_name_nor_address(on_d
     assert on_disk.count() == 1
 
 
-def _bytes(library: Library, folder: Path) -> bytes:
+def _bytes(library: DeskWorld, folder: Path) -> bytes:
     """The whole database, with what its log still holds."""
     library.engine.dispose()
     with library.engine.connect() as connection:
@@ -338,7 +338,7 @@ def _bytes(library: Library, folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("table", METADATA.sorted_tables, ids=lambda table: table.name)
-def test_no_table_names_the_patron_any_more(on_disk: Library, table: Any) -> None:
+def test_no_table_names_the_patron_any_more(on_disk: DeskWorld, table: Any) -> None:
     _whole_life(on_disk)
     keeping(on_disk, anonymise_days=1)
     on_disk.go_to("2017-03-22 10:00")
@@ -350,7 +350,7 @@ def test_no_table_names_the_patron_any_more(on_disk: Library, table: Any) -> Non
 # ---- the archive
 
 
-def test_an_archived_request_has_all_that_belonged_to_it_and_nothing_of_it_stays(on_disk: Library, file: Path) -> None:
+def test_an_archived_request_has_all_that_belonged_to_it_and_nothing_of_it_stays(on_disk: DeskWorld, file: Path) -> None:
     _whole_life(on_disk)
     keeping(on_disk, archive_days=1, archive_file=str(file))
     on_disk.go_to("2017-03-22 10:00")
@@ -367,7 +367,7 @@ def test_an_archived_request_has_all_that_belonged_to_it_and_nothing_of_it_stays
         assert on_disk.rows(table) == []
 
 
-def test_a_policy_without_a_file_archives_nothing(library: Library) -> None:
+def test_a_policy_without_a_file_archives_nothing(library: DeskWorld) -> None:
     ended(library)
     keeping(library, archive_days=1)
     library.go_to("2018-03-01 10:00")
@@ -383,18 +383,18 @@ def _die() -> None:
     raise Died
 
 
-def test_a_crash_between_the_archive_and_the_delete_repeats_and_loses_nothing(on_disk: Library, file: Path) -> None:
+def test_a_crash_between_the_archive_and_the_delete_repeats_and_loses_nothing(on_disk: DeskWorld, file: Path) -> None:
     for number in range(3):
         ended(on_disk, item_barcode=f"C{number}")
     keeping(on_disk, archive_days=1, archive_file=str(file))
     on_disk.go_to("2018-03-01 10:00")
     job = on_disk.store.now(begin, "purge", "here", on_disk.now, True)
     dying = Immediate(on_disk.engine, lambda connection: Unit(connection, str), before_commit=_die)
-    after = on_disk.store.now(one_batch, job, "here", on_disk.house, on_disk.now, 2)[0]
+    after = on_disk.store.now(one_batch, job, "here", on_disk.library, on_disk.now, 2)[0]
     while after is not None and not after.cursor.startswith("archive"):
-        after = on_disk.store.now(one_batch, after, "here", on_disk.house, on_disk.now, 2)[0]
+        after = on_disk.store.now(one_batch, after, "here", on_disk.library, on_disk.now, 2)[0]
     with pytest.raises(Died):
-        dying.now(one_batch, after, "here", on_disk.house, on_disk.now, 2)
+        dying.now(one_batch, after, "here", on_disk.library, on_disk.now, 2)
     dying.close()
 
     assert numbers(on_disk) == ["R1", "R2", "R3"]
@@ -405,7 +405,7 @@ def test_a_crash_between_the_archive_and_the_delete_repeats_and_loses_nothing(on
     assert Counter(line["id"] for line in archived(file) if "journal" in line) == {"R1": 2, "R2": 2, "R3": 1}
 
 
-def test_a_gateway_that_lost_the_round_deletes_nothing(library: Library, file: Path) -> None:
+def test_a_gateway_that_lost_the_round_deletes_nothing(library: DeskWorld, file: Path) -> None:
     ended(library)
     keeping(library, archive_days=1, archive_file=str(file))
     library.go_to("2018-03-01 10:00")
@@ -415,7 +415,7 @@ def test_a_gateway_that_lost_the_round_deletes_nothing(library: Library, file: P
     assert library.store.now(begin, "purge", "gateway-2", library.now, True) is not None
 
     with pytest.raises(Lost):
-        library.store.now(one_batch, replace(slow, cursor="archive "), "gateway-1", library.house, library.now, 2)
+        library.store.now(one_batch, replace(slow, cursor="archive "), "gateway-1", library.library, library.now, 2)
 
     assert numbers(library) == ["R1"]
 
@@ -432,7 +432,7 @@ WISHES = st.lists(st.tuples(AGES, st.booleans(), st.sampled_from(list(Side))), m
 def test_whatever_there_is_exactly_what_is_over_and_free_goes(
     tmp_path_factory: pytest.TempPathFactory, wishes: list[tuple[int, bool, Side]], batch: int
 ) -> None:
-    library, path = conftest.Library(), tmp_path_factory.mktemp("purge") / "old.jsonl.gz"
+    library, path = conftest.DeskWorld(), tmp_path_factory.mktemp("purge") / "old.jsonl.gz"
     library.go_to("2017-06-01 10:00")
     gone: list[str] = []
     kept: list[str] = []

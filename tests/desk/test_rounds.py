@@ -19,7 +19,7 @@ from hkall_gateway.store.engine.database import finished
 from hkall_gateway.store.tables import INBOX
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library, NoTimer
+    from tests.desk.conftest import DeskWorld, NoTimer
 
 P = Position
 BEFORE_MIDNIGHT, MIDNIGHT = "23:59:59", "00:00:00"
@@ -28,11 +28,11 @@ BEFORE_MIDNIGHT, MIDNIGHT = "23:59:59", "00:00:00"
 # ---- R14, R15: not collected
 
 
-def on_the_shelf(library: Library, last: str = "2017-03-11", **facts: Any) -> None:
+def on_the_shelf(library: DeskWorld, last: str = "2017-03-11", **facts: Any) -> None:
     library.given(P.RECEIVED, received_on=date(2017, 3, 6), pickup_last=date.fromisoformat(last), **facts)
 
 
-def test_r14_on_the_fifth_day_nothing_expires(library: Library) -> None:
+def test_r14_on_the_fifth_day_nothing_expires(library: DeskWorld) -> None:
     on_the_shelf(library)
     library.go_to(f"2017-03-11 {BEFORE_MIDNIGHT}")
 
@@ -40,7 +40,7 @@ def test_r14_on_the_fifth_day_nothing_expires(library: Library) -> None:
     assert not library.request().expired_pickup
 
 
-def test_r14_at_midnight_of_the_sixth_day_it_is_expired_and_r15_nobody_is_told(library: Library) -> None:
+def test_r14_at_midnight_of_the_sixth_day_it_is_expired_and_r15_nobody_is_told(library: DeskWorld) -> None:
     on_the_shelf(library)
     library.go_to(f"2017-03-12 {MIDNIGHT}")
 
@@ -49,7 +49,7 @@ def test_r14_at_midnight_of_the_sixth_day_it_is_expired_and_r15_nobody_is_told(l
     assert library.told() == []
 
 
-def test_r14_what_is_expired_does_not_expire_again(library: Library) -> None:
+def test_r14_what_is_expired_does_not_expire_again(library: DeskWorld) -> None:
     on_the_shelf(library)
     library.go_to(f"2017-03-12 {MIDNIGHT}")
     library.round("pickup_expiry")
@@ -60,14 +60,14 @@ def test_r14_what_is_expired_does_not_expire_again(library: Library) -> None:
 # ---- R39: overdue
 
 
-def test_r39_on_the_due_date_there_is_no_letter(library: Library) -> None:
+def test_r39_on_the_due_date_there_is_no_letter(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to(f"2017-03-16 {BEFORE_MIDNIGHT}")
 
     assert library.round("overdue") == 0
 
 
-def test_r39_at_midnight_after_the_due_date_there_is_one_letter(library: Library) -> None:
+def test_r39_at_midnight_after_the_due_date_there_is_one_letter(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to(f"2017-03-17 {MIDNIGHT}")
     library.round("overdue")
@@ -78,14 +78,14 @@ def test_r39_at_midnight_after_the_due_date_there_is_one_letter(library: Library
     assert library.request().overdue_notice_for == date(2017, 3, 16)
 
 
-def test_r39_a_recalled_loan_gets_its_letter_too(library: Library) -> None:
+def test_r39_a_recalled_loan_gets_its_letter_too(library: DeskWorld) -> None:
     library.lent_out(recalled_on=date(2017, 3, 5))
     library.go_to(f"2017-03-17 {MIDNIGHT}")
 
     assert library.round("overdue") == 1
 
 
-def test_r39_a_renewal_makes_another_letter_possible(library: Library) -> None:
+def test_r39_a_renewal_makes_another_letter_possible(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to(f"2017-03-17 {MIDNIGHT}")
     library.round("overdue")
@@ -97,14 +97,14 @@ def test_r39_a_renewal_makes_another_letter_possible(library: Library) -> None:
 
 
 @pytest.mark.parametrize("facts", [{"lost_on": date(2017, 3, 10)}, {"claimed_on": date(2017, 3, 10)}])
-def test_a_lost_book_and_a_claimed_one_get_no_letter(library: Library, facts: dict[str, Any]) -> None:
+def test_a_lost_book_and_a_claimed_one_get_no_letter(library: DeskWorld, facts: dict[str, Any]) -> None:
     library.lent_out(**facts)
     library.go_to(f"2017-03-17 {MIDNIGHT}")
 
     assert library.round("overdue") == 0
 
 
-def test_the_policy_may_send_no_overdue_letters(make_library: Callable[..., Library]) -> None:
+def test_the_policy_may_send_no_overdue_letters(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(Policy(notices=Notices(overdue=False)))
     library.lent_out()
     library.go_to(f"2017-03-17 {MIDNIGHT}")
@@ -116,12 +116,12 @@ def test_the_policy_may_send_no_overdue_letters(make_library: Callable[..., Libr
 # ---- R11: silent lenders
 
 
-def asked_on(library: Library, text: str, **facts: Any) -> None:
+def asked_on(library: DeskWorld, text: str, **facts: Any) -> None:
     library.go_to(text)
     library.given(P.REQUESTED, **facts)
 
 
-def test_r11_a_lender_that_is_silent_for_two_working_days_is_passed_over(library: Library) -> None:
+def test_r11_a_lender_that_is_silent_for_two_working_days_is_passed_over(library: DeskWorld) -> None:
     asked_on(library, "2017-03-01 10:00")  # Wednesday
     library.go_to(f"2017-03-03 {BEFORE_MIDNIGHT}")
     assert library.round("silence") == 0
@@ -132,7 +132,7 @@ def test_r11_a_lender_that_is_silent_for_two_working_days_is_passed_over(library
     assert library.told() == ["CUHK cancel_at_lender", "HKUST ask_lender"]
 
 
-def test_r11_its_weekend_and_its_holidays_do_not_count(library: Library) -> None:
+def test_r11_its_weekend_and_its_holidays_do_not_count(library: DeskWorld) -> None:
     asked_on(library, "2017-03-03 10:00")  # Friday
     library.close_on("CUHK", "2017-03-07")
     library.go_to("2017-03-08 10:00")
@@ -141,7 +141,7 @@ def test_r11_its_weekend_and_its_holidays_do_not_count(library: Library) -> None
     assert library.round("silence") == 1
 
 
-def test_r11_a_lender_that_accepted_has_the_days_that_paging_takes(library: Library) -> None:
+def test_r11_a_lender_that_accepted_has_the_days_that_paging_takes(library: DeskWorld) -> None:
     asked_on(library, "2017-03-01 10:00")
     library.accept("R1")
     library.go_to("2017-03-08 10:00")
@@ -150,7 +150,7 @@ def test_r11_a_lender_that_accepted_has_the_days_that_paging_takes(library: Libr
     assert library.round("silence") == 1
 
 
-def test_r38_at_the_end_of_the_list_the_silent_lender_is_told_and_the_patron_gets_one_letter(library: Library) -> None:
+def test_r38_at_the_end_of_the_list_the_silent_lender_is_told_and_the_patron_gets_one_letter(library: DeskWorld) -> None:
     asked_on(library, "2017-03-01 10:00")
     library.go_to("2017-03-04 10:00")
     library.round("silence")
@@ -162,7 +162,7 @@ def test_r38_at_the_end_of_the_list_the_silent_lender_is_told_and_the_patron_get
     assert library.told()[2:] == ["HKUST cancel_at_lender", "UG1 letter_unfilled"]
 
 
-def test_a_copy_that_comes_late_from_a_silent_lender_is_received_and_sent_home(library: Library) -> None:
+def test_a_copy_that_comes_late_from_a_silent_lender_is_received_and_sent_home(library: DeskWorld) -> None:
     asked_on(library, "2017-03-01 10:00")
     library.go_to("2017-03-04 10:00")
     library.round("silence")
@@ -174,7 +174,7 @@ def test_a_copy_that_comes_late_from_a_silent_lender_is_received_and_sent_home(l
     assert (library.request("R2").kind, library.request("R2").position) == ("stray", P.IN_TRANSIT)
 
 
-def test_r34_a_cancellation_that_nobody_confirms_is_settled(library: Library) -> None:
+def test_r34_a_cancellation_that_nobody_confirms_is_settled(library: DeskWorld) -> None:
     library.given(P.CANCELLING)
     library.go_to("2017-03-04 10:00")
 
@@ -186,7 +186,7 @@ def test_r34_a_cancellation_that_nobody_confirms_is_settled(library: Library) ->
 
 
 @pytest.mark.parametrize(("position", "after"), [(P.NEW, P.CANCELLED), (P.REQUESTED, P.CANCELLING)])
-def test_a_wish_is_cancelled_on_the_day_after_it_was_needed(library: Library, position: Position, after: Position) -> None:
+def test_a_wish_is_cancelled_on_the_day_after_it_was_needed(library: DeskWorld, position: Position, after: Position) -> None:
     library.given(position, need_before=date(2017, 3, 10))
     library.go_to(f"2017-03-10 {BEFORE_MIDNIGHT}")
     assert library.round("not_needed_after") == 0
@@ -196,13 +196,13 @@ def test_a_wish_is_cancelled_on_the_day_after_it_was_needed(library: Library, po
     assert library.request().position is after
 
 
-def test_the_day_until_which_a_wish_is_needed_comes_with_it(library: Library) -> None:
+def test_the_day_until_which_a_wish_is_needed_comes_with_it(library: DeskWorld) -> None:
     library.wish(need_before=date(2017, 3, 10))
 
     assert library.request().need_before == date(2017, 3, 10)
 
 
-def test_what_is_on_its_way_comes_also_when_it_is_not_needed_any_more(library: Library) -> None:
+def test_what_is_on_its_way_comes_also_when_it_is_not_needed_any_more(library: DeskWorld) -> None:
     library.given(P.IN_TRANSIT, need_before=date(2017, 3, 10))
     library.go_to("2017-03-11 10:00")
 
@@ -212,7 +212,7 @@ def test_what_is_on_its_way_comes_also_when_it_is_not_needed_any_more(library: L
 # ---- the inbox
 
 
-def test_documents_whose_window_is_over_are_forgotten(library: Library) -> None:
+def test_documents_whose_window_is_over_are_forgotten(library: DeskWorld) -> None:
     for number, hours in enumerate([1, 1, 2, 3]):
         until = library.now + timedelta(hours=hours)
         library.store.now(inbox.claim, "D", f"{number}", until, library.now)
@@ -226,14 +226,14 @@ def test_documents_whose_window_is_over_are_forgotten(library: Library) -> None:
 # ---- batches, and who does them
 
 
-def many_loans(library: Library, count: int) -> None:
+def many_loans(library: DeskWorld, count: int) -> None:
     for number in range(count):
         on = "2017-03-01" if number % 2 else "2017-02-28"
         library.lent_out(on=on, item_barcode=f"C{number}", wire_id=f"w-{number}")
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, 8])
-def test_a_round_goes_through_all_in_batches_of_any_size(library_on_each: Library, batch: int) -> None:
+def test_a_round_goes_through_all_in_batches_of_any_size(library_on_each: DeskWorld, batch: int) -> None:
     library = library_on_each
     many_loans(library, 7)
     library.go_to("2017-03-17 00:00")
@@ -243,12 +243,12 @@ def test_a_round_goes_through_all_in_batches_of_any_size(library_on_each: Librar
     assert library.letters(Notification.LETTER_OVERDUE) == 7
 
 
-def test_a_round_that_died_is_done_to_its_end_by_another_gateway_when_the_lease_is_over(library: Library) -> None:
+def test_a_round_that_died_is_done_to_its_end_by_another_gateway_when_the_lease_is_over(library: DeskWorld) -> None:
     many_loans(library, 5)
     library.go_to("2017-03-17 00:00")
     job = library.store.now(begin, "overdue", "gateway-1", library.now, True)
     assert job is not None
-    library.store.now(one_batch, job, "gateway-1", library.house, library.now, 2)
+    library.store.now(one_batch, job, "gateway-1", library.library, library.now, 2)
 
     other = library.gateway("gateway-2", batch=2)
     assert finished(other.do("overdue", due_only=True)) == 0
@@ -259,7 +259,7 @@ def test_a_round_that_died_is_done_to_its_end_by_another_gateway_when_the_lease_
     assert library.job("overdue").count == 5
 
 
-def test_of_two_gateways_one_does_a_round(library_on_each: Library) -> None:
+def test_of_two_gateways_one_does_a_round(library_on_each: DeskWorld) -> None:
     library = library_on_each
     many_loans(library, 3)
     library.go_to("2017-03-17 00:00")
@@ -270,7 +270,7 @@ def test_of_two_gateways_one_does_a_round(library_on_each: Library) -> None:
     assert (first is not None, second) == (True, None)
 
 
-def test_a_gateway_that_was_too_slow_leaves_no_trace_of_its_batch(library: Library) -> None:
+def test_a_gateway_that_was_too_slow_leaves_no_trace_of_its_batch(library: DeskWorld) -> None:
     many_loans(library, 3)
     library.go_to("2017-03-17 00:00")
     slow = library.store.now(begin, "overdue", "gateway-1", library.now, True)
@@ -278,12 +278,12 @@ def test_a_gateway_that_was_too_slow_leaves_no_trace_of_its_batch(library: Libra
     library.store.now(begin, "overdue", "gateway-2", library.now, True)
 
     with pytest.raises(Lost):
-        library.store.now(one_batch, slow, "gateway-1", library.house, library.now, 2)
+        library.store.now(one_batch, slow, "gateway-1", library.library, library.now, 2)
 
     assert library.told() == []
 
 
-def test_a_round_is_due_again_at_the_next_midnight_in_hong_kong(library: Library) -> None:
+def test_a_round_is_due_again_at_the_next_midnight_in_hong_kong(library: DeskWorld) -> None:
     library.go_to("2017-03-17 09:00")
     finished(library.rounds.run_due())
 
@@ -296,7 +296,7 @@ def test_a_round_is_due_again_at_the_next_midnight_in_hong_kong(library: Library
     assert library.job("overdue").lag_s(library.now) == 60
 
 
-def test_after_three_days_without_a_gateway_every_letter_is_written_once(library: Library) -> None:
+def test_after_three_days_without_a_gateway_every_letter_is_written_once(library: DeskWorld) -> None:
     library.lent_out()
     finished(library.rounds.run_due())
     library.go_to("2017-03-20 08:00")
@@ -307,10 +307,10 @@ def test_after_three_days_without_a_gateway_every_letter_is_written_once(library
     assert library.told() == ["UG1 letter_overdue"]
 
 
-def test_a_gateway_looks_when_it_starts_and_every_minute_after(library: Library, timer: NoTimer) -> None:
+def test_a_gateway_looks_when_it_starts_and_every_minute_after(library: DeskWorld, timer: NoTimer) -> None:
     library.lent_out()
     library.go_to("2017-03-16 23:59:30")
-    rounds = Rounds(library.store, lambda: library.house, lambda: library.now, timer, "here")
+    rounds = Rounds(library.store, lambda: library.library, lambda: library.now, timer, "here")
     rounds.start()
     assert library.told() == []
 
@@ -322,7 +322,7 @@ def test_a_gateway_looks_when_it_starts_and_every_minute_after(library: Library,
     assert timer.waiting == []
 
 
-def test_a_round_that_fails_does_not_stop_the_others(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_round_that_fails_does_not_stop_the_others(library: DeskWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     library.lent_out()
     library.go_to("2017-03-17 00:00")
 
@@ -337,7 +337,7 @@ def test_a_round_that_fails_does_not_stop_the_others(library: Library, monkeypat
 
 
 @pytest.mark.parametrize("name", ROUNDS)
-def test_every_round_of_an_empty_library_ends_at_once(library_on_each: Library, name: str) -> None:
+def test_every_round_of_an_empty_library_ends_at_once(library_on_each: DeskWorld, name: str) -> None:
     library = library_on_each
     assert library.round(name) == 0
     assert library.job(name).last_run == library.now

@@ -13,7 +13,7 @@ from hkall_gateway.store import rounds
 from hkall_gateway.store.tables import OUTBOX
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 P = Position
 POISONED = {
@@ -31,12 +31,12 @@ HEALED = {
 }
 
 
-def say(library: Library, statements: dict[str, tuple[str, ...]]) -> None:
+def say(library: DeskWorld, statements: dict[str, tuple[str, ...]]) -> None:
     for statement in statements[library.engine.dialect.name]:
         library.store.now(lambda unit, text=statement: unit.connection.exec_driver_sql(text))
 
 
-def three_late(library: Library) -> None:
+def three_late(library: DeskWorld) -> None:
     """Three loans are due on the same day; the second cannot be written."""
     for barcode in ("C1", "C2", "C3"):
         library.lent_out(item_barcode=barcode)
@@ -44,7 +44,7 @@ def three_late(library: Library) -> None:
     library.go_to("2017-03-17 00:00")
 
 
-def test_a_poison_row_does_not_keep_the_others_from_their_letters(library_on_each: Library) -> None:
+def test_a_poison_row_does_not_keep_the_others_from_their_letters(library_on_each: DeskWorld) -> None:
     library = library_on_each
     three_late(library)
 
@@ -55,7 +55,7 @@ def test_a_poison_row_does_not_keep_the_others_from_their_letters(library_on_eac
     say(library, HEALED)
 
 
-def test_a_poison_row_is_set_aside_and_named_in_the_log(library: Library) -> None:
+def test_a_poison_row_is_set_aside_and_named_in_the_log(library: DeskWorld) -> None:
     three_late(library)
     with capture_logs() as logs:
         library.round("overdue")
@@ -65,7 +65,7 @@ def test_a_poison_row_is_set_aside_and_named_in_the_log(library: Library) -> Non
     assert [(line["job"], line["request_id"]) for line in logs if line["event"] == "timer.set_aside"] == [("overdue", "R2")]
 
 
-def test_nothing_of_a_poison_row_is_kept_nor_told(library: Library) -> None:
+def test_nothing_of_a_poison_row_is_kept_nor_told(library: DeskWorld) -> None:
     three_late(library)
     library.round("overdue")
 
@@ -73,7 +73,7 @@ def test_nothing_of_a_poison_row_is_kept_nor_told(library: Library) -> None:
     assert not any(line["request"] == "R2" for line in library.rows(OUTBOX))
 
 
-def test_what_was_set_aside_is_tried_again_when_the_round_comes_next(library_on_each: Library) -> None:
+def test_what_was_set_aside_is_tried_again_when_the_round_comes_next(library_on_each: DeskWorld) -> None:
     library = library_on_each
     three_late(library)
     library.round("overdue")
@@ -89,7 +89,7 @@ def test_what_was_set_aside_is_tried_again_when_the_round_comes_next(library_on_
     assert library.letters(Notification.LETTER_OVERDUE) == 3
 
 
-def test_a_batch_of_poison_rows_alone_does_not_end_the_round(library: Library) -> None:
+def test_a_batch_of_poison_rows_alone_does_not_end_the_round(library: DeskWorld) -> None:
     three_late(library)
     small = library.gateway("small", batch=1)
 
@@ -105,7 +105,9 @@ def test_a_batch_of_poison_rows_alone_does_not_end_the_round(library: Library) -
         ("overdue", P.ON_LOAN, {"due": "2017-03-06"}),
     ],
 )
-def test_every_round_sets_its_poison_rows_aside(library: Library, name: str, position: Position, facts: dict[str, str]) -> None:
+def test_every_round_sets_its_poison_rows_aside(
+    library: DeskWorld, name: str, position: Position, facts: dict[str, str]
+) -> None:
     dates = {fact: library.clock(f"{day} 12:00").date() for fact, day in facts.items()}
     for barcode in ("C1", "C2", "C3"):
         held = {} if position is P.REQUESTED else {"item_barcode": barcode}

@@ -12,21 +12,21 @@ from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.store.queries.overview import Overview
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 P = Position
 
 
-def _notes(library: Library) -> int:
+def _notes(library: DeskWorld) -> int:
     lines = library.store.now(Overview.history, library.request().id)
     return sum(line["event"] == NOTED for line in lines)
 
 
-def _later(library: Library, days: int) -> None:
+def _later(library: DeskWorld, days: int) -> None:
     library.now += timedelta(days=days)
 
 
-def test_a_request_that_stands_for_long_is_noted_once(library_on_each: Library) -> None:
+def test_a_request_that_stands_for_long_is_noted_once(library_on_each: DeskWorld) -> None:
     library = library_on_each
     library.given(P.RECEIVED)
     _later(library, 12)
@@ -35,7 +35,7 @@ def test_a_request_that_stands_for_long_is_noted_once(library_on_each: Library) 
     assert _notes(library) == 1
 
 
-def test_one_that_moved_on_and_stands_again_is_noted_again(library: Library) -> None:
+def test_one_that_moved_on_and_stands_again_is_noted_again(library: DeskWorld) -> None:
     library.given(P.IN_TRANSIT)
     _later(library, 6)
     library.round("stuck")
@@ -48,7 +48,7 @@ def test_one_that_moved_on_and_stands_again_is_noted_again(library: Library) -> 
 
 
 @pytest.mark.parametrize("position", [P.RECEIVED, P.TO_RETURN])
-def test_one_that_has_not_stood_long_is_left_alone(library: Library, position: Position) -> None:
+def test_one_that_has_not_stood_long_is_left_alone(library: DeskWorld, position: Position) -> None:
     library.given(position)
     _later(library, 2)
 

@@ -9,13 +9,13 @@ import pytest
 
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Position
-from tests.desk.conftest import PUBLISHED, Library
+from tests.desk.conftest import PUBLISHED, DeskWorld
 
 P = Position
 END = replace(PUBLISHED, declined_while_suspended="end")
 
 
-def declined(made: Library) -> Position:
+def declined(made: DeskWorld) -> Position:
     """A request of the last open day, whose lender declines in the suspension's first second."""
     made.go_to("2017-06-05 23:59")
     made.wish()
@@ -26,12 +26,12 @@ def declined(made: Library) -> Position:
 
 @pytest.mark.parametrize(("policy", "position"), [(PUBLISHED, P.NEW), (END, P.UNFILLED)])
 def test_r1_the_request_waits_or_ends_as_the_policy_says(
-    make_library: Callable[..., Library], policy: Policy, position: Position
+    make_library: Callable[..., DeskWorld], policy: Policy, position: Position
 ) -> None:
     assert declined(make_library(policy)) is position
 
 
-def test_r1_nothing_wakes_it_before_the_last_second_and_the_first_round_after_it_does(library: Library) -> None:
+def test_r1_nothing_wakes_it_before_the_last_second_and_the_first_round_after_it_does(library: DeskWorld) -> None:
     declined(library)
     for instant, position in (("2017-07-17 23:59", P.NEW), ("2017-07-18 00:00", P.REQUESTED)):
         library.go_to(instant)
@@ -39,7 +39,7 @@ def test_r1_nothing_wakes_it_before_the_last_second_and_the_first_round_after_it
         assert library.request().position is position
 
 
-def test_r1_what_waited_and_finds_no_lender_any_more_ends_with_the_letter(library: Library) -> None:
+def test_r1_what_waited_and_finds_no_lender_any_more_ends_with_the_letter(library: DeskWorld) -> None:
     declined(library)
     library.go_to("2017-07-18 00:00")
     for lender in library.store.now(lambda unit: unit.candidates("R1")):
@@ -49,7 +49,7 @@ def test_r1_what_waited_and_finds_no_lender_any_more_ends_with_the_letter(librar
     assert library.request().position is P.UNFILLED
 
 
-def test_r1_a_silent_lender_keeps_its_chance_while_nobody_else_could_be_asked(library: Library) -> None:
+def test_r1_a_silent_lender_keeps_its_chance_while_nobody_else_could_be_asked(library: DeskWorld) -> None:
     library.go_to("2017-06-05 10:00")
     library.wish()
     library.go_to("2017-06-20 10:00")
@@ -61,7 +61,7 @@ def test_r1_a_silent_lender_keeps_its_chance_while_nobody_else_could_be_asked(li
     assert (library.request().position, library.request().partner) == (P.REQUESTED, "HKUST")
 
 
-def test_r1_a_lender_that_staff_pass_over_meanwhile_is_told_to_stop(library: Library) -> None:
+def test_r1_a_lender_that_staff_pass_over_meanwhile_is_told_to_stop(library: DeskWorld) -> None:
     library.go_to("2017-06-05 10:00")
     library.wish()
     library.go_to("2017-06-06 10:00")
@@ -74,7 +74,7 @@ def test_r1_a_lender_that_staff_pass_over_meanwhile_is_told_to_stop(library: Lib
 # ---- one copy, two requests
 
 
-def rivals(library: Library, *, accepted: bool) -> None:
+def rivals(library: DeskWorld, *, accepted: bool) -> None:
     """CUHK is asked for its one copy for UG1 (R1) and for UG2 (R2)."""
     library.wish()
     library.wish("UG2", number="d-2")
@@ -87,7 +87,7 @@ def rivals(library: Library, *, accepted: bool) -> None:
 
 @pytest.mark.parametrize(("accepted", "position"), [(True, P.UNFILLED), (False, P.REQUESTED)])
 def test_only_a_request_that_the_lender_has_accepted_goes_on_when_its_copy_goes_to_another(
-    library: Library, accepted: bool, position: Position
+    library: DeskWorld, accepted: bool, position: Position
 ) -> None:
     rivals(library, accepted=accepted)
 

@@ -8,13 +8,13 @@ import pytest
 from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
 
 from hkall_gateway.courier import LEASE_S
-from hkall_gateway.desk import deadletters
-from hkall_gateway.desk.deliveries import PATIENCE
+from hkall_gateway.desk.partners import dead_letters
+from hkall_gateway.desk.partners.deliveries import PATIENCE
 from hkall_gateway.mail.letters import Sender
 from hkall_gateway.mail.smtp import Mailer
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.unit import Unit
-from tests.desk.conftest import CLERK, Library
+from tests.desk.conftest import CLERK, DeskWorld
 
 UNKNOWN = SMTPConnectError(-1, b"gone")  # type: ignore[no-untyped-call]  # twisted.mail has no types
 BUSY = SMTPDeliveryError(450, b"busy")
@@ -23,10 +23,10 @@ BUSY = SMTPDeliveryError(450, b"busy")
 class Post:
     """A mail server that fails as told, one answer a letter, then takes what comes."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: DeskWorld) -> None:
         self.library, self.fails, self.taken = library, list[Exception](), list[str]()
         self.mailer = Mailer(
-            library.store, self._post, Sender("lending@lib.hk", "HKU"), lambda: library.house, lambda: library.now
+            library.store, self._post, Sender("lending@lib.hk", "HKU"), lambda: library.library, lambda: library.now
         )
 
     async def _post(self, message: EmailMessage, _sender: str) -> None:
@@ -49,7 +49,7 @@ class Post:
 
 
 @pytest.fixture
-def post(library: Library) -> Post:
+def post(library: DeskWorld) -> Post:
     library.set_patron("UG1", email="ug1@connect.test")
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
@@ -57,15 +57,15 @@ def post(library: Library) -> Post:
     return Post(library)
 
 
-def take_back(library: Library) -> None:
+def take_back(library: DeskWorld) -> None:
     library.ask(library.desk.recall_cancelled(library.heard()))
 
 
-def drop(library: Library) -> None:
-    library.store.now(deadletters.drop, 1, "the server was replaced", CLERK, library.house, library.now)
+def drop(library: DeskWorld) -> None:
+    library.store.now(dead_letters.drop, 1, "the server was replaced", CLERK, library.library, library.now)
 
 
-def test_r26_a_recall_whose_letter_may_have_arrived_is_taken_back_by_a_letter(library: Library, post: Post) -> None:
+def test_r26_a_recall_whose_letter_may_have_arrived_is_taken_back_by_a_letter(library: DeskWorld, post: Post) -> None:
     post.fails = [UNKNOWN]
     post.round()
     take_back(library)
@@ -76,7 +76,7 @@ def test_r26_a_recall_whose_letter_may_have_arrived_is_taken_back_by_a_letter(li
 
 
 def test_r26_a_letter_that_certainly_did_not_arrive_is_withdrawn_and_so_is_the_one_after_it(
-    library: Library, post: Post
+    library: DeskWorld, post: Post
 ) -> None:
     post.fails = [BUSY]
     post.round()
@@ -89,7 +89,7 @@ def test_r26_a_letter_that_certainly_did_not_arrive_is_withdrawn_and_so_is_the_o
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_r26_a_letter_that_may_have_arrived_and_that_staff_drop_is_taken_back_too(
-    library: Library, post: Post, moment: str
+    library: DeskWorld, post: Post, moment: str
 ) -> None:
     post.fails = [UNKNOWN]
     post.round(again=False)
@@ -104,7 +104,7 @@ def test_r26_a_letter_that_may_have_arrived_and_that_staff_drop_is_taken_back_to
     assert post.taken == ["No longer recalled: Dune"]
 
 
-def test_r26_a_letter_that_did_not_arrive_and_that_staff_drop_needs_no_second_one(library: Library, post: Post) -> None:
+def test_r26_a_letter_that_did_not_arrive_and_that_staff_drop_needs_no_second_one(library: DeskWorld, post: Post) -> None:
     post.fails = [BUSY]
     post.round(again=False)
     take_back(library)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.desk.messages.commands import BorrowFromUs, Heard
+from hkall_gateway.desk.common.their_numbers import as_ours
+from hkall_gateway.desk.messages.commands import BorrowFromUs, PartnerNotice
 from hkall_gateway.desk.messages.partner_commands import RequestSeen, SeeRequest
 from hkall_gateway.desk.messages.results import Noted, Paged, Refused
-from hkall_gateway.desk.their_numbers import as_ours
 from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
@@ -38,7 +38,7 @@ def place(world: World, answer: str = "ok request=CUHK:77") -> None:
 
 
 def shipped(world: World, agency: str, value: str, item: ItemKey | None = C1) -> object:
-    return finished(world.desk.shipped(Heard(CUHK, "CUHK", agency, value, item, at=datetime(2017, 3, 2, tzinfo=UTC))))
+    return finished(world.desk.shipped(PartnerNotice(CUHK, "CUHK", agency, value, item, at=datetime(2017, 3, 2, tzinfo=UTC))))
 
 
 @pytest.mark.parametrize("agency", ["CUHK", ""])
@@ -62,7 +62,7 @@ def test_our_number_under_the_lenders_agency_is_ours(world: World, item: ItemKey
 
 def test_our_number_for_another_lender_is_not_taken_for_this_ones(world: World) -> None:
     place(world)
-    told = Heard(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "R1-1")
+    told = PartnerNotice(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "R1-1")
     assert world.store.now(as_ours, told, "HKU") == told
 
 
@@ -111,7 +111,7 @@ def test_an_unknown_number_without_a_copy_is_unknown(world: World) -> None:
 
 def test_another_librarys_number_of_the_same_value_is_another(world: World) -> None:
     place(world)
-    told = Heard(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "77")
+    told = PartnerNotice(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "77")
     assert world.store.now(as_ours, told, "HKU") == told
 
 
@@ -119,7 +119,7 @@ def test_a_request_of_the_partners_own_stays_its_own(world: World) -> None:
     place(world)
     ask = BorrowFromUs(CUHK, "CUHK", "CUHK", "77", bib_id="b-lend")
     assert isinstance(finished(world.desk.borrow_from_us(ask)), Paged)
-    told = Heard(CUHK, "CUHK", "CUHK", "77", K9)
+    told = PartnerNotice(CUHK, "CUHK", "CUHK", "77", K9)
 
     assert world.store.now(as_ours, told, "HKU") == told
     assert world.store.now(as_ours, replace(told, item=C1), "HKU").wire_id == "R1-1"

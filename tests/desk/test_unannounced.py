@@ -11,12 +11,12 @@ from hkall_gateway.desk.messages.results import CheckedIn, Refused
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Reason
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 P = Position
 
 
-def test_the_copy_that_was_asked_for_is_received_and_its_lender_and_the_reader_are_told(library_on_each: Library) -> None:
+def test_the_copy_that_was_asked_for_is_received_and_its_lender_and_the_reader_are_told(library_on_each: DeskWorld) -> None:
     library = library_on_each
     library.given(P.REQUESTED)
 
@@ -28,7 +28,7 @@ def test_the_copy_that_was_asked_for_is_received_and_its_lender_and_the_reader_a
     assert library.told() == ["CUHK tell_lender_received", "UG1 letter_pickup"]
 
 
-def test_scanned_again_nobody_is_told_twice(library: Library) -> None:
+def test_scanned_again_nobody_is_told_twice(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
     library.check_in("C1")
 
@@ -36,7 +36,7 @@ def test_scanned_again_nobody_is_told_twice(library: Library) -> None:
     assert library.told() == ["CUHK tell_lender_received", "UG1 letter_pickup"]
 
 
-def test_a_copy_of_a_former_lender_is_received_and_the_present_one_told_to_stop(library: Library) -> None:
+def test_a_copy_of_a_former_lender_is_received_and_the_present_one_told_to_stop(library: DeskWorld) -> None:
     library.wish()
     asked = library.request()
     library.say("request_cancelled", asked)
@@ -48,7 +48,7 @@ def test_a_copy_of_a_former_lender_is_received_and_the_present_one_told_to_stop(
     assert library.told()[2:] == ["HKUST cancel_at_lender", "CUHK tell_lender_received", "UG1 letter_pickup"]
 
 
-def test_another_copy_of_the_title_from_the_library_that_was_asked_is_received(library: Library) -> None:
+def test_another_copy_of_the_title_from_the_library_that_was_asked_is_received(library: DeskWorld) -> None:
     library.add_copies([Holding("CUHK", "C2", "dune", "Dune")])
     library.given(P.REQUESTED)
 
@@ -62,7 +62,7 @@ def test_another_copy_of_the_title_from_the_library_that_was_asked_is_received(l
     [("v.1", "v.1", True), ("v.2", "v.1", False), ("v.2", "", True)],
 )
 def test_r8_another_volume_than_the_wanted_one_is_not_received(
-    library: Library, volume: str, wanted: str, received: bool
+    library: DeskWorld, volume: str, wanted: str, received: bool
 ) -> None:
     library.add_copies([Holding("CUHK", "C2", "dune", "Dune", volume=volume)])
     library.given(P.REQUESTED, volume=wanted)
@@ -71,7 +71,7 @@ def test_r8_another_volume_than_the_wanted_one_is_not_received(
 
 
 @pytest.mark.parametrize("barcode", ["S1", "P1", "NOBODYS"])
-def test_a_copy_of_a_library_that_was_not_asked_is_put_aside(library: Library, barcode: str) -> None:
+def test_a_copy_of_a_library_that_was_not_asked_is_put_aside(library: DeskWorld, barcode: str) -> None:
     library.given(P.REQUESTED)
 
     answer = library.check_in(barcode)
@@ -81,7 +81,7 @@ def test_a_copy_of_a_library_that_was_not_asked_is_put_aside(library: Library, b
     assert library.request().position is P.REQUESTED
 
 
-def test_between_two_requests_for_one_copy_nobody_guesses(library: Library) -> None:
+def test_between_two_requests_for_one_copy_nobody_guesses(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
     library.given(P.REQUESTED, patron="UG2", wire_id="other-1")
 
@@ -93,7 +93,7 @@ def test_between_two_requests_for_one_copy_nobody_guesses(library: Library) -> N
     assert library.journal()[-1]["outcome"] == Reason.AMBIGUOUS_ITEM
 
 
-def test_staff_who_name_the_request_receive_what_nobody_guesses(library: Library) -> None:
+def test_staff_who_name_the_request_receive_what_nobody_guesses(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
     library.given(P.REQUESTED, patron="UG2", wire_id="other-1")
 
@@ -102,7 +102,7 @@ def test_staff_who_name_the_request_receive_what_nobody_guesses(library: Library
     assert [r.position for r in library.requests()] == [P.REQUESTED, P.RECEIVED]
 
 
-def test_a_book_of_our_own_with_the_same_barcode_is_not_taken_for_it(library: Library) -> None:
+def test_a_book_of_our_own_with_the_same_barcode_is_not_taken_for_it(library: DeskWorld) -> None:
     library.add_copies([Holding("HKU", "C1", "ours", "A book of our own")])
     library.given(P.REQUESTED)
 
@@ -112,7 +112,7 @@ def test_a_book_of_our_own_with_the_same_barcode_is_not_taken_for_it(library: Li
     assert answer.why is Reason.AMBIGUOUS_ITEM
 
 
-def test_a_book_of_our_own_that_nobody_confuses_is_none_of_ours(library: Library) -> None:
+def test_a_book_of_our_own_that_nobody_confuses_is_none_of_ours(library: DeskWorld) -> None:
     answer = library.check_in("K9")
 
     assert isinstance(answer, Refused)
@@ -120,7 +120,7 @@ def test_a_book_of_our_own_that_nobody_confuses_is_none_of_ours(library: Library
 
 
 @pytest.mark.parametrize("role", ["bookdrop", "selfcheck"])
-def test_r16_r17_only_the_counter_takes_it_in(library: Library, role: str) -> None:
+def test_r16_r17_only_the_counter_takes_it_in(library: DeskWorld, role: str) -> None:
     library.given(P.REQUESTED)
 
     answer = library.ask(library.desk.check_in(CheckIn(Actor("t-1", "sip2"), Place(role, "HKU-MAIN-LENDING"), "C1")))
@@ -129,7 +129,7 @@ def test_r16_r17_only_the_counter_takes_it_in(library: Library, role: str) -> No
     assert library.request().position is P.REQUESTED
 
 
-def test_what_was_cancelled_and_comes_without_a_word_goes_home_without_a_letter(library: Library) -> None:
+def test_what_was_cancelled_and_comes_without_a_word_goes_home_without_a_letter(library: DeskWorld) -> None:
     library.given(P.CANCELLING)
 
     assert library.check_in("C1").what == "unwanted"

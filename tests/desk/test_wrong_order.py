@@ -14,7 +14,7 @@ from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Side
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 P = Position
 C1, K9 = ItemKey("CUHK", "C1"), ItemKey("HKU", "K9")
@@ -111,7 +111,7 @@ ROWS = (
 # fmt: on
 
 
-def arrive(library: Library, row: Row, **more: Any) -> Any:
+def arrive(library: DeskWorld, row: Row, **more: Any) -> Any:
     ask = library.heard(**{"due": DUE, **row.said, **more})
     return library.ask(getattr(library.desk, row.arrives)(ask))
 
@@ -124,7 +124,7 @@ def said(answer: Any) -> str:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_a_message_out_of_order_is_taken_as_what_it_is(library: Library, row: Row) -> None:
+def test_a_message_out_of_order_is_taken_as_what_it_is(library: DeskWorld, row: Row) -> None:
     library.given(row.position, **row.given)
 
     answer = arrive(library, row)
@@ -137,7 +137,7 @@ def test_a_message_out_of_order_is_taken_as_what_it_is(library: Library, row: Ro
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.position in FINAL or row.says == "late"], ids=str)
-def test_what_comes_after_the_end_changes_nothing(library: Library, row: Row) -> None:
+def test_what_comes_after_the_end_changes_nothing(library: DeskWorld, row: Row) -> None:
     before = library.given(row.position, **row.given)
 
     arrive(library, row)
@@ -146,7 +146,7 @@ def test_what_comes_after_the_end_changes_nothing(library: Library, row: Row) ->
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.says == "late"], ids=str)
-def test_what_comes_too_late_stands_in_the_journal(library: Library, row: Row) -> None:
+def test_what_comes_too_late_stands_in_the_journal(library: DeskWorld, row: Row) -> None:
     library.given(row.position, **row.given)
 
     arrive(library, row)
@@ -158,7 +158,7 @@ REFUSALS = frozenset(Reason)
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.says in REFUSALS], ids=str)
-def test_a_no_changes_nothing_and_stands_in_the_journal(library: Library, row: Row) -> None:
+def test_a_no_changes_nothing_and_stands_in_the_journal(library: DeskWorld, row: Row) -> None:
     before = library.given(row.position, **row.given)
 
     arrive(library, row)
@@ -169,7 +169,7 @@ def test_a_no_changes_nothing_and_stands_in_the_journal(library: Library, row: R
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.says not in REFUSALS], ids=str)
-def test_the_same_document_again_is_answered_the_same_without_an_effect(library: Library, row: Row) -> None:
+def test_the_same_document_again_is_answered_the_same_without_an_effect(library: DeskWorld, row: Row) -> None:
     library.given(row.position, **row.given)
     key = InboxKey("CUHK", "digest", 900)
     first = arrive(library, row, inbox=key)
@@ -182,7 +182,7 @@ def test_the_same_document_again_is_answered_the_same_without_an_effect(library:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.position not in FINAL], ids=str)
-def test_no_other_library_may_say_it(library: Library, row: Row) -> None:
+def test_no_other_library_may_say_it(library: DeskWorld, row: Row) -> None:
     before = library.given(row.position, **row.given)
 
     answer = arrive(library, row, partner="POLYU")
@@ -193,7 +193,7 @@ def test_no_other_library_may_say_it(library: Library, row: Row) -> None:
 
 @pytest.mark.parametrize("arrives", sorted({row.arrives for row in ROWS}))
 @pytest.mark.parametrize("wire_agency", ["HKU", "CUHK"])
-def test_an_unknown_request_is_a_problem(library: Library, arrives: str, wire_agency: str) -> None:
+def test_an_unknown_request_is_a_problem(library: DeskWorld, arrives: str, wire_agency: str) -> None:
     item = C1 if wire_agency == "HKU" else K9
 
     answer = arrive(library, Row(arrives, P.NEW, P.NEW), wire_agency=wire_agency, wire_id="nobody-1", item=item)
@@ -201,7 +201,7 @@ def test_an_unknown_request_is_a_problem(library: Library, arrives: str, wire_ag
     assert answer.why in {Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_ITEM, Reason.AGENCY_NOT_OWNER}
 
 
-def test_a_copy_that_comes_after_the_end_gets_a_row_of_its_own(library: Library) -> None:
+def test_a_copy_that_comes_after_the_end_gets_a_row_of_its_own(library: DeskWorld) -> None:
     before = library.given(P.UNFILLED)
 
     library.ask(library.desk.shipped(library.heard(**ASKED)))
@@ -210,7 +210,7 @@ def test_a_copy_that_comes_after_the_end_gets_a_row_of_its_own(library: Library)
     assert (library.request("R2").kind, library.request("R2").unwanted) == ("stray", True)
 
 
-def test_r40_a_loan_that_is_home_by_another_way_is_fined_until_the_day_its_owner_names(library: Library) -> None:
+def test_r40_a_loan_that_is_home_by_another_way_is_fined_until_the_day_its_owner_names(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-25 10:00")
     when = replace(library.heard(), at=library.clock("2017-03-18 10:00"))
@@ -229,7 +229,7 @@ SCANNED = [
 
 @pytest.mark.parametrize(("position", "what", "skipped"), SCANNED)
 def test_our_copy_on_our_counter_is_home_whatever_was_not_said(
-    library: Library, position: Position, what: str, skipped: str
+    library: DeskWorld, position: Position, what: str, skipped: str
 ) -> None:
     library.given(position, **LENT)
 

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
-from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.lab.cuts import PATIENCE_S, LossyEndpoint
 from hkall_gateway.lab.faults import FAULTS, LATEST_S, Trouble, damaged
 from hkall_gateway.lab.memory import MemoryEndpoint
@@ -168,9 +168,9 @@ class Lender:
             unsure = unsure or heard[-1] == "unknown"
         return heard
 
-    def _deliver(self, wish: PartnerMessage, unsure: bool) -> Answer:
-        came: Deferred[Answer] = ensureDeferred(self.client.deliver(wish, HKU, unsure=unsure))
-        answers: list[Answer] = []
+    def _deliver(self, wish: PartnerMessage, unsure: bool) -> DeliveryResult:
+        came: Deferred[DeliveryResult] = ensureDeferred(self.client.deliver(wish, HKU, unsure=unsure))
+        answers: list[DeliveryResult] = []
         came.addCallback(answers.append)
         while not answers:
             self.clock.advance(0.5)

@@ -13,8 +13,8 @@ from twisted.internet import error as connection
 from twisted.internet.testing import MemoryReactor
 from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
 
-from hkall_gateway.desk.common.house import House
-from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
 from hkall_gateway.mail.letters import LANGUAGES, Sender
 from hkall_gateway.mail.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.rules.lifecycle import Notification
@@ -40,7 +40,7 @@ def answer(
     position: Position = Position.RECEIVED,
     languages: tuple[str, ...] = LANGUAGES,
     state: str = "waiting",
-) -> tuple[Answer, list[EmailMessage]]:
+) -> tuple[DeliveryResult, list[EmailMessage]]:
     engine = databases.empty()
     with engine.connect() as connection:
         connection.execute(
@@ -56,9 +56,9 @@ def answer(
     store = Immediate(engine, lambda c: Unit(c, lambda: "R1"))
     held = Request("R1", Side.BORROWING, position, "Dune", "b-dune", patron="P1", pickup_last=given)
     store.now(Unit.open, held, now, Actor("test", "world"))
-    house = House("HKU", "HKU Libraries", Policy(), ("MAIN",))
+    library = Library("HKU", "HKU Libraries", Policy(), ("MAIN",))
     sender = Sender("lending@lib.hk", "HKU Libraries", languages=languages)
-    mailer = Mailer(store, post, sender, lambda: house, lambda: now, "mail.test:25")
+    mailer = Mailer(store, post, sender, lambda: library, lambda: now, "mail.test:25")
     letter = PatronNotice(Notification.LETTER_PICKUP.value, "R1", letter_to, "Dune", now)
     row = OutboxRow(1, "mail", Notification.LETTER_PICKUP, "P1", "mail", "R1", letter, "c1", state, now, now, 1, "")
     return finished(mailer.deliver(row)), sent

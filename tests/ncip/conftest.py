@@ -14,7 +14,7 @@ import pytest
 from lxml import etree
 from sqlalchemy import insert, select
 
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.ports import BorrowerFacts, Verb
 from hkall_gateway.edge.metrics import Metrics
@@ -154,9 +154,9 @@ class World:
                 connection.execute(insert(LINKS), {"agency": agency, "partner": to_json(partner)})
         numbers = count(1)
         self.store = Immediate(engine, lambda connection: Unit(connection, lambda: f"R{next(numbers)}"))
-        house = House("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
+        library = Library("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
         self.ils = FakeIls(self.store)
-        self.desk = desk = Desk(self.store, self.ils, lambda: house, lambda: self.now)
+        self.desk = desk = Desk(self.store, self.ils, lambda: library, lambda: self.now)
         net = ("10.0.0.0/8",)
         rows = (
             Caller(DISCOVERY, "d-key", "client", net),

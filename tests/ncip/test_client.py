@@ -12,7 +12,7 @@ import pytest
 from lxml import etree
 from structlog.testing import capture_logs
 
-from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.client import DOCUMENTS, Client, NoReply, NotSent, Posted, document
 from hkall_gateway.ncip.codec import decode, encode
@@ -130,7 +130,9 @@ class Script:
         return self.reply
 
 
-def delivered(reply: Posted | Exception, send: Notification = Notification.ASK_LENDER, partner: Partner = CUHK) -> Answer:
+def delivered(
+    reply: Posted | Exception, send: Notification = Notification.ASK_LENDER, partner: Partner = CUHK
+) -> DeliveryResult:
     return finished(Client(Script(reply), "HKU", {"CUHK": "a-secret"}).deliver(telling(send), partner))
 
 
@@ -166,30 +168,30 @@ def refused(problem: str, status: int = 200) -> Posted:
 NUMBER: Fields = {"AgencyId": "HKU", "RequestIdentifierValue": "R-1001-1"}
 COPY: Fields = {"AgencyId": "CUHK", "ItemIdentifierValue": "C00001"}
 
-ANSWERS: dict[str, tuple[Posted | Exception, Answer]] = {
-    "accepted": (replied(RequestId=NUMBER, ItemId=COPY), Answer("accepted", item=C1)),
-    "accepted with a status": (replied(status=202, RequestId=NUMBER), Answer("accepted")),
-    "asked already": (refused("duplicate request"), Answer("already", "Duplicate Request", "because")),
-    "a final no": (refused("UNKNOWN ITEM"), Answer("refused", "Unknown Item", "because")),
-    "a final no with a 500": (refused("Unknown Item", 500), Answer("refused", "Unknown Item", "because")),
-    "a no that nobody knows": (refused("Moon In Wrong Phase"), Answer("refused", "Moon In Wrong Phase", "because")),
-    "not now": (refused("Temporary Processing Failure"), Answer("later", "Temporary Processing Failure", "because")),
-    "busy": (Posted(503, "text/plain", b"later", 120), Answer("later", detail="HTTP 503", retry_after_s=120)),
-    "too many": (Posted(429, "text/html", b"<p>slow", 5), Answer("later", detail="HTTP 429", retry_after_s=5)),
+ANSWERS: dict[str, tuple[Posted | Exception, DeliveryResult]] = {
+    "accepted": (replied(RequestId=NUMBER, ItemId=COPY), DeliveryResult("accepted", item=C1)),
+    "accepted with a status": (replied(status=202, RequestId=NUMBER), DeliveryResult("accepted")),
+    "asked already": (refused("duplicate request"), DeliveryResult("already", "Duplicate Request", "because")),
+    "a final no": (refused("UNKNOWN ITEM"), DeliveryResult("refused", "Unknown Item", "because")),
+    "a final no with a 500": (refused("Unknown Item", 500), DeliveryResult("refused", "Unknown Item", "because")),
+    "a no that nobody knows": (refused("Moon In Wrong Phase"), DeliveryResult("refused", "Moon In Wrong Phase", "because")),
+    "not now": (refused("Temporary Processing Failure"), DeliveryResult("later", "Temporary Processing Failure", "because")),
+    "busy": (Posted(503, "text/plain", b"later", 120), DeliveryResult("later", detail="HTTP 503", retry_after_s=120)),
+    "too many": (Posted(429, "text/html", b"<p>slow", 5), DeliveryResult("later", detail="HTTP 429", retry_after_s=5)),
     "its answer was lost": (
         Posted(502, "text/html", b"Bad Gateway", 0),
-        Answer("unknown", detail="HTTP 502, not well-formed: ERR_DOCUMENT_EMPTY (4) in line 1, column 1"),
+        DeliveryResult("unknown", detail="HTTP 502, not well-formed: ERR_DOCUMENT_EMPTY (4) in line 1, column 1"),
     ),
     "a number of its own": (
         replied(RequestId={**NUMBER, "RequestIdentifierValue": "X"}),
-        Answer("accepted", number="HKU:X"),
+        DeliveryResult("accepted", number="HKU:X"),
     ),
     "the wrong reply": (
         replied("ItemShippedResponse"),
-        Answer("unknown", detail="RequestItem was answered by ItemShippedResponse"),
+        DeliveryResult("unknown", detail="RequestItem was answered by ItemShippedResponse"),
     ),
-    "not sent": (NotSent("refused"), Answer("unreachable", detail="refused")),
-    "cut": (NoReply("cut"), Answer("unknown", detail="cut")),
+    "not sent": (NotSent("refused"), DeliveryResult("unreachable", detail="refused")),
+    "cut": (NoReply("cut"), DeliveryResult("unknown", detail="cut")),
 }
 
 
@@ -265,7 +267,9 @@ class Replies(Script):
         return await super().__call__(url, body, timeout_s)
 
 
-def again(post: Replies, send: Notification = Notification.ASK_LENDER, *, asks: bool = True) -> tuple[Answer, list[str]]:
+def again(
+    post: Replies, send: Notification = Notification.ASK_LENDER, *, asks: bool = True
+) -> tuple[DeliveryResult, list[str]]:
     """The answer to something that may have arrived, and what left us to get it."""
     partner = Partner("CUHK", "", url="http://cuhk.test/ncip", can_lookup_request=asks)
     answer = finished(Client(post, "HKU", {}).deliver(telling(send), partner, unsure=True))
@@ -329,7 +333,7 @@ def test_a_reply_that_is_valid_only_in_the_partners_own_way_counts_and_is_told_t
     client = Client(Script(Posted(200, XML, body, 0)), "HKU", {}, partial(note, Metrics()))
     with capture_logs() as logs:
         answer = finished(client.deliver(telling(Notification.ASK_LENDER), CUHK))
-    assert answer == Answer("accepted")
+    assert answer == DeliveryResult("accepted")
     assert [(log["event"], log["partner"], log["notes"]) for log in logs] == [
         ("ncip.reply_tolerated", "CUHK", ["unknown element RequestItemResponse/Dance"])
     ]

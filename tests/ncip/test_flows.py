@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.ncip.client import Client, Posted, document
 from hkall_gateway.ncip.codec import decode, encode
 from hkall_gateway.ncip.dialects import DIALECTS
@@ -101,5 +101,5 @@ def test_what_cannot_be_told_counts_as_told_and_nothing_is_posted(dialect: str) 
         raise AssertionError("nothing is posted")
 
     client = Client(post, "HKU", {})
-    answer: Answer = finished(client.deliver(telling(Notification.TELL_LENDER_RECEIVED), partner(dialect)))
+    answer: DeliveryResult = finished(client.deliver(telling(Notification.TELL_LENDER_RECEIVED), partner(dialect)))
     assert (answer.kind, answer.untold) == ("accepted", True)

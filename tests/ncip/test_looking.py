@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.lab.script import OK, Manner, Peers
 from hkall_gateway.ncip.client import Client
 from hkall_gateway.ncip.codec import decode
@@ -104,7 +104,7 @@ def test_r8_another_copy_does_not_stand_for_a_wanted_volume() -> None:
 
 def asked(
     peers: Peers, partner: Partner = CUHK, *, unsure: bool = False, look_for: Sequence[str] = FREE
-) -> tuple[Answer, list[Message]]:
+) -> tuple[DeliveryResult, list[Message]]:
     client = Client(peers.post, "HKU", {"CUHK": "s"})
     answer = finished(client.deliver(WISH, partner, unsure=unsure, look_for=look_for))
     return answer, [decode(body) for body in peers.bodies]

@@ -108,27 +108,27 @@ def parts(response: bytes) -> tuple[bytes, set[bytes], bytes]:
 
 
 @pytest.fixture
-def house() -> House:
+def library() -> House:
     return House()
 
 
 @pytest.mark.parametrize(
     "kind", [b"application/xml", b"text/xml; charset=utf-8", b"application/x-www-form-urlencoded", b"multipart/form-data"]
 )
-def test_a_document_is_answered_with_200_whatever_its_content_type(house: House, kind: bytes) -> None:
-    status, headers, body = parts(house.say(request(PROBLEM, b"Content-Type: " + kind)))
+def test_a_document_is_answered_with_200_whatever_its_content_type(library: House, kind: bytes) -> None:
+    status, headers, body = parts(library.say(request(PROBLEM, b"Content-Type: " + kind)))
     assert status == b"HTTP/1.1 200 OK"
     assert b'content-type: application/xml; charset="utf-8"' in headers
     assert decode(body).text("Problem/ProblemType") == "Protocol Error"
 
 
-def test_rubbish_is_answered_with_200_and_a_problem(house: House) -> None:
-    status, _, body = parts(house.say(request(b"\xff\xfe rubbish")))
+def test_rubbish_is_answered_with_200_and_a_problem(library: House) -> None:
+    status, _, body = parts(library.say(request(b"\xff\xfe rubbish")))
     assert (status, decode(body).service) == (b"HTTP/1.1 200 OK", "Problem")
 
 
-def test_one_byte_at_a_time_makes_the_same_answer(house: House) -> None:
-    line = house.connect()
+def test_one_byte_at_a_time_makes_the_same_answer(library: House) -> None:
+    line = library.connect()
     for byte in request(PROBLEM):
         line.protocol.dataReceived(bytes([byte]))
     assert decode(parts(line.value())[2]).service == "Problem"
@@ -159,10 +159,10 @@ HEADS = {
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_a_document_that_arrives_whole_is_answered_like_one_that_comes_in_pieces(house: House, name: str) -> None:
+def test_a_document_that_arrives_whole_is_answered_like_one_that_comes_in_pieces(library: House, name: str) -> None:
     headers = HEADS[name].replace(b"%d", b"%d" % len(PROBLEM))
     said = b"POST /ncip HTTP/1.1\r\n" + headers + b"\r\n\r\n" + PROBLEM
-    at_once, in_pieces = house.connect(), house.connect()
+    at_once, in_pieces = library.connect(), library.connect()
     at_once.protocol.dataReceived(said)
     for place in range(0, len(said), 7):
         if not in_pieces.disconnecting:
@@ -176,42 +176,44 @@ def undated(response: bytes) -> bytes:
     return re.sub(rb"Date: [^\r]*", b"", response)
 
 
-def test_chunks_are_put_together(house: House) -> None:
+def test_chunks_are_put_together(library: House) -> None:
     head = b"POST /ncip HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (PROBLEM[:50], PROBLEM[50:]))
-    assert decode(parts(house.say(head + chunks + b"0\r\n\r\n"))[2]).text("Problem/ProblemType") == "Protocol Error"
+    assert decode(parts(library.say(head + chunks + b"0\r\n\r\n"))[2]).text("Problem/ProblemType") == "Protocol Error"
 
 
-def test_http_1_0_without_a_host_is_answered_and_closed(house: House) -> None:
-    line = house.connect()
+def test_http_1_0_without_a_host_is_answered_and_closed(library: House) -> None:
+    line = library.connect()
     line.protocol.dataReceived(b"POST /ncip HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(PROBLEM) + PROBLEM)
     assert decode(parts(line.value())[2]).service == "Problem"
     assert line.disconnecting
 
 
 @pytest.mark.parametrize("head", [b"POST /ncip HTTP/1.0\r\n", b"POST /ncip HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"])
-def test_a_length_that_was_counted_in_characters_cuts_nothing_off_where_nothing_else_follows(house: House, head: bytes) -> None:
+def test_a_length_that_was_counted_in_characters_cuts_nothing_off_where_nothing_else_follows(
+    library: House, head: bytes
+) -> None:
     body = lookup("酒徒")
-    said = house.say(head + b"Content-Length: %d\r\n\r\n" % len(body.decode()) + body)
+    said = library.say(head + b"Content-Length: %d\r\n\r\n" % len(body.decode()) + body)
     assert said == b""  # it was understood, and is being answered
-    assert [card for card, _ in house.desk.waiting] == ["酒徒"]
+    assert [card for card, _ in library.desk.waiting] == ["酒徒"]
 
 
-def test_a_client_that_asks_first_is_told_to_go_on(house: House) -> None:
-    assert house.say(request(PROBLEM, b"Expect: 100-continue")).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+def test_a_client_that_asks_first_is_told_to_go_on(library: House) -> None:
+    assert library.say(request(PROBLEM, b"Expect: 100-continue")).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
 
 
-def test_two_documents_on_one_connection_are_answered_in_order(house: House) -> None:
-    line = house.connect()
+def test_two_documents_on_one_connection_are_answered_in_order(library: House) -> None:
+    line = library.connect()
     line.protocol.dataReceived(request(lookup("UG1")) + request(PROBLEM))
     assert line.value() == b""
-    house.desk.go_on()
+    library.desk.go_on()
     first, second = line.value().split(b"HTTP/1.1 200 OK")[1:]
     assert (b"LookupUserResponse" in first, b"Protocol Error" in second) == (True, True)
 
 
-def test_a_connection_is_kept_for_the_next_document_unless_its_caller_says_close(house: House) -> None:
-    line = house.connect()
+def test_a_connection_is_kept_for_the_next_document_unless_its_caller_says_close(library: House) -> None:
+    line = library.connect()
     line.protocol.dataReceived(request(PROBLEM))
     line.protocol.dataReceived(request(PROBLEM))
     assert (line.value().count(b"HTTP/1.1 200 OK"), line.disconnecting) == (2, False)
@@ -219,34 +221,34 @@ def test_a_connection_is_kept_for_the_next_document_unless_its_caller_says_close
     assert (line.value().count(b"HTTP/1.1 200 OK"), line.disconnecting) == (3, True)
 
 
-def test_five_documents_in_one_packet_are_answered_in_order(house: House) -> None:
-    line = house.connect()
+def test_five_documents_in_one_packet_are_answered_in_order(library: House) -> None:
+    line = library.connect()
     line.protocol.dataReceived(b"".join(request(lookup(card)) for card in ("A", "B", "C", "D", "E")))
-    while house.desk.waiting:
-        house.desk.go_on()
+    while library.desk.waiting:
+        library.desk.go_on()
     found = [decode(part.partition(b"\r\n\r\n")[2]) for part in line.value().split(b"HTTP/1.1 200 OK")[1:]]
     assert [reply.text("UserId/UserIdentifierValue") for reply in found] == ["A", "B", "C", "D", "E"]
 
 
 @pytest.mark.parametrize(("method", "status"), [(b"GET", b"200 OK"), (b"PUT", b"405"), (b"DELETE", b"405"), (b"DANCE", b"405")])
-def test_only_posting_is_business(house: House, method: bytes, status: bytes) -> None:
-    first, headers, body = parts(house.say(request(b"", method=method)))
+def test_only_posting_is_business(library: House, method: bytes, status: bytes) -> None:
+    first, headers, body = parts(library.say(request(b"", method=method)))
     assert first.startswith(b"HTTP/1.1 " + status)
     assert (b"NCIP responder of HKU" in body) == (method == b"GET")
     assert (b"allow: get, head, post" in headers) == (status == b"405")
 
 
-def test_there_is_nothing_elsewhere(house: House) -> None:
-    assert house.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 404")
+def test_there_is_nothing_elsewhere(library: House) -> None:
+    assert library.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 404")
 
 
-def test_what_is_logged_of_a_document_that_waited_names_its_own_conversation(house: House) -> None:
-    first, second = house.connect(), house.connect()
+def test_what_is_logged_of_a_document_that_waited_names_its_own_conversation(library: House) -> None:
+    first, second = library.connect(), library.connect()
     first.protocol.dataReceived(request(lookup("UG1")))
-    house.now += timedelta(seconds=1)
+    library.now += timedelta(seconds=1)
     second.protocol.dataReceived(request(lookup("UG2")))
-    house.desk.go_on()
-    (one, said_of_one), (two, said_of_two) = house.desk.told
+    library.desk.go_on()
+    (one, said_of_one), (two, said_of_two) = library.desk.told
     assert (one, two, said_of_one["channel"], said_of_two["channel"]) == ("UG1", "UG2", "ncip", "ncip")
     assert said_of_one["corr_id"] != said_of_two["corr_id"]
     assert told() == {}
@@ -255,40 +257,40 @@ def test_what_is_logged_of_a_document_that_waited_names_its_own_conversation(hou
 # ---- time
 
 
-def test_a_peer_is_asked_to_try_again_before_it_has_waited_too_long(house: House) -> None:
-    line = house.connect()
+def test_a_peer_is_asked_to_try_again_before_it_has_waited_too_long(library: House) -> None:
+    line = library.connect()
     line.protocol.dataReceived(request(lookup()))
-    house.clock.advance(19.9)
+    library.clock.advance(19.9)
     assert line.value() == b""
-    house.clock.advance(0.1)
+    library.clock.advance(0.1)
     (problem,) = decode(parts(line.value())[2]).each("Problem")
     assert problem.text("ProblemType") == "Temporary Processing Failure"
 
 
-def test_what_was_too_late_is_not_answered_a_second_time_and_the_line_lives_on(house: House) -> None:
-    line = house.connect()
+def test_what_was_too_late_is_not_answered_a_second_time_and_the_line_lives_on(library: House) -> None:
+    line = library.connect()
     line.protocol.dataReceived(request(lookup()))
-    house.clock.advance(20)
-    house.desk.go_on()
+    library.clock.advance(20)
+    library.desk.go_on()
     line.protocol.dataReceived(request(PROBLEM))
     assert line.value().count(b"HTTP/1.1 200 OK") == 2
 
 
-def test_an_answer_in_time_leaves_no_timer_behind(house: House) -> None:
-    line = house.connect()
+def test_an_answer_in_time_leaves_no_timer_behind(library: House) -> None:
+    line = library.connect()
     line.protocol.dataReceived(request(lookup(), b"Connection: close"))
-    house.desk.go_on()
+    library.desk.go_on()
     line.protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
     assert b"LookupUserResponse" in line.value()
-    assert house.clock.getDelayedCalls() == []
+    assert library.clock.getDelayedCalls() == []
 
 
 # ---- limits
 
 
 @pytest.mark.parametrize("headers", [(), (b"Expect: 100-continue",)])
-def test_who_does_not_take_its_answers_is_read_no_further_until_it_does(house: House, headers: tuple[bytes, ...]) -> None:
-    line = house.connect()
+def test_who_does_not_take_its_answers_is_read_no_further_until_it_does(library: House, headers: tuple[bytes, ...]) -> None:
+    line = library.connect()
     write = line.write
 
     def write_to_the_deaf(data: bytes) -> None:
@@ -303,23 +305,23 @@ def test_who_does_not_take_its_answers_is_read_no_further_until_it_does(house: H
     assert line.producerState == "producing"
 
 
-def test_a_body_over_the_limit_is_too_large(house: House) -> None:
-    assert house.say(request(b"x" * (LIMIT + 1))).startswith(b"HTTP/1.1 413")
+def test_a_body_over_the_limit_is_too_large(library: House) -> None:
+    assert library.say(request(b"x" * (LIMIT + 1))).startswith(b"HTTP/1.1 413")
 
 
-def test_a_body_at_the_limit_is_read(house: House) -> None:
-    assert house.say(request(b"x" * LIMIT)).startswith(b"HTTP/1.1 200")
+def test_a_body_at_the_limit_is_read(library: House) -> None:
+    assert library.say(request(b"x" * LIMIT)).startswith(b"HTTP/1.1 200")
 
 
-def test_a_body_that_says_it_is_enormous_is_not_waited_for(house: House) -> None:
-    line = house.connect()
+def test_a_body_that_says_it_is_enormous_is_not_waited_for(library: House) -> None:
+    line = library.connect()
     line.protocol.dataReceived(b"POST /ncip HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\nx")
     assert line.value().startswith(b"HTTP/1.1 413")
     assert line.disconnecting
 
 
-def test_a_body_that_does_not_end_is_cut_off(house: House) -> None:
-    line = house.connect()
+def test_a_body_that_does_not_end_is_cut_off(library: House) -> None:
+    line = library.connect()
     line.protocol.dataReceived(b"POST /ncip HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
     chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
     for _ in range(17):
@@ -328,158 +330,158 @@ def test_a_body_that_does_not_end_is_cut_off(house: House) -> None:
     assert line.disconnecting
 
 
-def test_a_silent_connection_is_closed_after_a_minute(house: House) -> None:
-    line = house.connect()
-    house.clock.advance(61)
+def test_a_silent_connection_is_closed_after_a_minute(library: House) -> None:
+    line = library.connect()
+    library.clock.advance(61)
     assert line.disconnecting
 
 
-def test_a_document_that_drips_is_not_waited_for_longer_than_a_silence(house: House) -> None:
-    line = house.connect()
+def test_a_document_that_drips_is_not_waited_for_longer_than_a_silence(library: House) -> None:
+    line = library.connect()
     line.protocol.dataReceived(request(lookup())[:-3])
-    house.clock.pump([30, 29])
+    library.clock.pump([30, 29])
     line.protocol.dataReceived(b"p")
     assert not line.disconnecting
-    house.clock.advance(2)
+    library.clock.advance(2)
     assert line.disconnecting
 
 
-def test_a_kept_connection_has_a_whole_minute_for_each_document(house: House) -> None:
-    line = house.connect()
+def test_a_kept_connection_has_a_whole_minute_for_each_document(library: House) -> None:
+    line = library.connect()
     for _ in range(3):
-        house.clock.advance(50)
+        library.clock.advance(50)
         line.protocol.dataReceived(request(PROBLEM)[:10])
-        house.clock.advance(50)
+        library.clock.advance(50)
         line.protocol.dataReceived(request(PROBLEM)[10:])
     assert line.value().count(b"HTTP/1.1 200 OK") == 3
     assert not line.disconnecting
 
 
-def test_a_kept_connection_has_a_whole_minute_after_each_document_that_arrives_whole(house: House) -> None:
-    line = house.connect()
+def test_a_kept_connection_has_a_whole_minute_after_each_document_that_arrives_whole(library: House) -> None:
+    line = library.connect()
     for _ in range(3):
-        house.clock.advance(50)
+        library.clock.advance(50)
         line.protocol.dataReceived(request(PROBLEM))
     assert (line.value().count(b"HTTP/1.1 200 OK"), line.disconnecting) == (3, False)
-    house.clock.advance(61)
+    library.clock.advance(61)
     assert line.disconnecting
 
 
-def test_who_waits_for_an_answer_is_not_silent(house: House) -> None:
-    line = house.connect()
-    house.clock.advance(50)
+def test_who_waits_for_an_answer_is_not_silent(library: House) -> None:
+    line = library.connect()
+    library.clock.advance(50)
     line.protocol.dataReceived(request(lookup()))
-    house.clock.advance(15)
+    library.clock.advance(15)
     assert not line.disconnecting
-    house.desk.go_on()
+    library.desk.go_on()
     assert b"LookupUserResponse" in line.value()
 
 
 def test_a_full_house_lets_nobody_in() -> None:
     metrics = Metrics()
-    house = House(bounds(LIMIT, per_address=1, metrics=metrics))
-    first, second = house.connect(), house.connect()
+    library = House(bounds(LIMIT, per_address=1, metrics=metrics))
+    first, second = library.connect(), library.connect()
     assert (first.disconnecting, second.disconnecting) == (False, True)
     assert value(metrics, "connections_refused_total", "ncip", "full") == 1
 
 
 def test_who_left_makes_room_for_the_next() -> None:
-    house = House(bounds(LIMIT, per_address=1))
-    house.connect().protocol.connectionLost()
-    assert not house.connect().disconnecting
+    library = House(bounds(LIMIT, per_address=1))
+    library.connect().protocol.connectionLost()
+    assert not library.connect().disconnecting
 
 
 # ---- the end
 
 
-def test_what_is_in_hand_is_answered_before_the_door_closes(house: House) -> None:
-    line, done = house.connect(), list[None]()
+def test_what_is_in_hand_is_answered_before_the_door_closes(library: House) -> None:
+    line, done = library.connect(), list[None]()
     line.protocol.dataReceived(request(lookup()))
-    house.site.drain().addCallback(done.append)
+    library.site.drain().addCallback(done.append)
     assert (done, line.disconnecting) == ([], False)
-    house.desk.go_on()
+    library.desk.go_on()
     assert b"LookupUserResponse" in line.value()
     assert (done, line.disconnecting) == ([None], True)
 
 
-def test_nothing_new_is_taken_while_the_door_closes(house: House) -> None:
-    busy, late = house.connect(), house.connect()
+def test_nothing_new_is_taken_while_the_door_closes(library: House) -> None:
+    busy, late = library.connect(), library.connect()
     busy.protocol.dataReceived(request(lookup()))
-    house.site.drain()
+    library.site.drain()
     late.protocol.dataReceived(request(lookup("UG2")))
     assert late.value().startswith(b"HTTP/1.1 503")
-    assert [card for card, _ in house.desk.waiting] == ["UG1"]
+    assert [card for card, _ in library.desk.waiting] == ["UG1"]
 
 
-def test_an_idle_door_closes_at_once(house: House) -> None:
-    line, done = house.connect(), list[None]()
-    house.site.drain().addCallback(done.append)
+def test_an_idle_door_closes_at_once(library: House) -> None:
+    line, done = library.connect(), list[None]()
+    library.site.drain().addCallback(done.append)
     assert (done, line.disconnecting) == ([None], True)
 
 
-def test_a_client_that_is_gone_before_its_answer_harms_nobody(house: House) -> None:
-    line = house.connect()
+def test_a_client_that_is_gone_before_its_answer_harms_nobody(library: House) -> None:
+    line = library.connect()
     line.protocol.dataReceived(request(lookup()))
     line.protocol.connectionLost()
-    house.desk.go_on()
-    assert house.site.in_hand == 0
-    assert house.say(request(PROBLEM)).startswith(b"HTTP/1.1 200")
+    library.desk.go_on()
+    assert library.site.in_hand == 0
+    assert library.say(request(PROBLEM)).startswith(b"HTTP/1.1 200")
 
 
 # ---- bounds
 
 
 @pytest.mark.parametrize("piece", [1, 7, 10_000])
-def test_a_content_type_that_is_no_utf_8_is_a_bad_request_however_it_arrives(house: House, piece: int) -> None:
-    line, said = house.connect(), request(PROBLEM, b"Content-Type: \xff\xfe")
+def test_a_content_type_that_is_no_utf_8_is_a_bad_request_however_it_arrives(library: House, piece: int) -> None:
+    line, said = library.connect(), request(PROBLEM, b"Content-Type: \xff\xfe")
     for place in range(0, len(said), piece):
         line.protocol.dataReceived(said[place : place + piece])
     assert line.value().startswith(b"HTTP/1.1 400")
 
 
-def test_a_content_type_of_a_kilobyte_is_a_bad_request(house: House) -> None:
-    assert house.say(request(PROBLEM, b"Content-Type: a/b" + b';"' * 500)).startswith(b"HTTP/1.1 400")
+def test_a_content_type_of_a_kilobyte_is_a_bad_request(library: House) -> None:
+    assert library.say(request(PROBLEM, b"Content-Type: a/b" + b';"' * 500)).startswith(b"HTTP/1.1 400")
 
 
-def test_a_connection_from_where_no_caller_is_is_closed_before_it_is_read(house: House) -> None:
-    line = house.connect("192.0.2.9")
+def test_a_connection_from_where_no_caller_is_is_closed_before_it_is_read(library: House) -> None:
+    line = library.connect("192.0.2.9")
     line.protocol.dataReceived(request(PROBLEM))
     assert (line.disconnecting, line.value()) == (True, b"")
 
 
-def test_a_balancer_may_look_for_itself_whether_the_gateway_lives(house: House) -> None:
-    house.site = NcipSite(house.door, bounds(LIMIT), house.clock, AllowList(("192.0.2.0/24",)))
-    line = house.connect("192.0.2.9")
+def test_a_balancer_may_look_for_itself_whether_the_gateway_lives(library: House) -> None:
+    library.site = NcipSite(library.door, bounds(LIMIT), library.clock, AllowList(("192.0.2.0/24",)))
+    line = library.connect("192.0.2.9")
     line.protocol.dataReceived(request(b"", method=b"GET"))
     assert line.value().startswith(b"HTTP/1.1 200")
 
 
 def test_who_has_proven_who_it_is_is_no_stranger_any_more() -> None:
-    house = House(bounds(LIMIT, unproven=1))
-    known = house.connect()
+    library = House(bounds(LIMIT, unproven=1))
+    known = library.connect()
     known.protocol.dataReceived(request(lookup()))
-    assert [house.connect().disconnecting for _ in range(2)] == [False, True]
+    assert [library.connect().disconnecting for _ in range(2)] == [False, True]
 
 
 def test_an_unfinished_body_gives_way_when_there_is_no_room() -> None:
-    house = House(bounds(200_000, unfinished=50_000))
-    first, second = house.connect(), house.connect()
+    library = House(bounds(200_000, unfinished=50_000))
+    first, second = library.connect(), library.connect()
     for line in (first, second):
         line.protocol.dataReceived(request(b"x" * 150_000)[:100_000])
     assert first.value().startswith(b"HTTP/1.1 503")
     assert (first.disconnecting, second.disconnecting) == (True, False)
 
 
-def test_requests_by_the_hundred_in_one_piece_end_the_connection(house: House) -> None:
-    line = house.connect()
+def test_requests_by_the_hundred_in_one_piece_end_the_connection(library: House) -> None:
+    line = library.connect()
     line.protocol.dataReceived(request(b"", method=b"GET") * 500)
     assert line.value().count(b"HTTP/1.1 200") == MOST_PIPELINED + 1
     assert line.disconnecting
 
 
-def test_who_never_takes_its_last_answer_is_cut_off(house: House) -> None:
-    line = house.connect()
+def test_who_never_takes_its_last_answer_is_cut_off(library: House) -> None:
+    line = library.connect()
     line.protocol.dataReceived(request(PROBLEM, b"Connection: close"))
     assert (line.disconnecting, line.disconnected) == (True, False)
-    house.clock.advance(line.protocol.abortTimeout)
+    library.clock.advance(line.protocol.abortTimeout)
     assert line.disconnected

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client import Gauge
 
-from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ops.counting import count, counted
 from hkall_gateway.ops.gauges import GAUGES, SELDOM, Gauges
@@ -17,8 +17,8 @@ from hkall_gateway.rules.circuit import CircuitState, Patience, faulted, missed
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.store.engine.database import finished
-from hkall_gateway.store.journal_entry import Move
-from tests.desk.conftest import Library
+from hkall_gateway.store.journal_entry import JournalEntry
+from tests.desk.conftest import DeskWorld
 from tests.metrics import page, value
 
 if TYPE_CHECKING:
@@ -29,22 +29,22 @@ BY = Actor("t", "sip2")
 
 
 @pytest.fixture
-def library() -> Iterator[Library]:
-    made = Library()
+def library() -> Iterator[DeskWorld]:
+    made = DeskWorld()
     yield made
     made.close()
 
 
 @pytest.fixture
-def gauges(library: Library) -> Gauges:
+def gauges(library: DeskWorld) -> Gauges:
     return Gauges("HKU", lambda: library.now)
 
 
-def look(library: Library, gauges: Gauges) -> dict[str, Rows]:
+def look(library: DeskWorld, gauges: Gauges) -> dict[str, Rows]:
     return dict(library.store.now(gauges.read))
 
 
-def test_open_requests_are_told_by_side_partner_and_position(library: Library, gauges: Gauges) -> None:
+def test_open_requests_are_told_by_side_partner_and_position(library: DeskWorld, gauges: Gauges) -> None:
     library.wish()
     library.lent_out(item_barcode="B1", wire_id="w1")
     library.lent_out(item_barcode="B2", wire_id="w2")
@@ -58,7 +58,7 @@ def test_open_requests_are_told_by_side_partner_and_position(library: Library, g
     }
 
 
-def test_what_waits_is_told_with_its_age_and_what_is_given_up_apart(library: Library, gauges: Gauges) -> None:
+def test_what_waits_is_told_with_its_age_and_what_is_given_up_apart(library: DeskWorld, gauges: Gauges) -> None:
     library.wish()
     library.now += timedelta(minutes=20)
 
@@ -67,7 +67,7 @@ def test_what_waits_is_told_with_its_age_and_what_is_given_up_apart(library: Lib
     assert told["dead_letters"] == {}
 
 
-def test_a_line_is_up_trying_or_resting(library: Library, gauges: Gauges) -> None:
+def test_a_line_is_up_trying_or_resting(library: DeskWorld, gauges: Gauges) -> None:
     library.wish()
     assert (look(library, gauges)["partner_up"], look(library, gauges)["circuit_state"]) == ({}, {})
     link = CircuitState("CUHK")
@@ -79,7 +79,7 @@ def test_a_line_is_up_trying_or_resting(library: Library, gauges: Gauges) -> Non
     assert look(library, gauges)["circuit_state"] == {("CUHK",): 1}
 
 
-def test_a_round_that_nobody_does_is_late_and_a_calendar_that_ends_is_seen_coming(library: Library, gauges: Gauges) -> None:
+def test_a_round_that_nobody_does_is_late_and_a_calendar_that_ends_is_seen_coming(library: DeskWorld, gauges: Gauges) -> None:
     library.round("overdue")
     library.close_on("HKU", "2017-03-11")
     library.go_to("2017-03-02 00:10")
@@ -90,7 +90,7 @@ def test_a_round_that_nobody_does_is_late_and_a_calendar_that_ends_is_seen_comin
     assert told["ils_snapshot_age_seconds"] == {}
 
 
-def test_the_month_is_counted_once_in_some_minutes(library: Library, gauges: Gauges) -> None:
+def test_the_month_is_counted_once_in_some_minutes(library: DeskWorld, gauges: Gauges) -> None:
     library.given(P.CLOSED, used=True, placed_at=library.now, returned_on=date(2017, 3, 1))
     first = look(library, gauges)["lend_borrow_balance"]
     library.given(P.CLOSED, used=True, placed_at=library.now, wire_id="w2", item_barcode="C2")
@@ -101,7 +101,7 @@ def test_the_month_is_counted_once_in_some_minutes(library: Library, gauges: Gau
     assert (first, soon, later) == ({("CUHK",): -1}, {("CUHK",): -1}, {("CUHK",): -2})
 
 
-def test_what_was_read_of_the_database_is_on_the_page(library: Library, gauges: Gauges) -> None:
+def test_what_was_read_of_the_database_is_on_the_page(library: DeskWorld, gauges: Gauges) -> None:
     metrics = Metrics()
     metrics.registry.register(gauges)
     library.wish()
@@ -119,8 +119,8 @@ def test_a_second_metric_of_the_same_name_is_refused(gauges: Gauges) -> None:
         Gauge("dead_letters", "Another one.", namespace="hkall", registry=metrics.registry)
 
 
-def move(event: str, source: str, target: str, outcome: str = "ok") -> Move:
-    return Move("R1", event, source, target, "", outcome, "CUHK", "", BY)
+def move(event: str, source: str, target: str, outcome: str = "ok") -> JournalEntry:
+    return JournalEntry("R1", event, source, target, "", outcome, "CUHK", "", BY)
 
 
 def test_a_request_is_counted_once_when_it_ends() -> None:
@@ -134,7 +134,7 @@ def test_a_request_is_counted_once_when_it_ends() -> None:
     assert value(metrics, "transitions_total", "REQUESTED", "IN_TRANSIT") == 1
 
 
-def test_a_partner_that_refuses_us_is_told_apart_from_one_that_is_away(library: Library, gauges: Gauges) -> None:
+def test_a_partner_that_refuses_us_is_told_apart_from_one_that_is_away(library: DeskWorld, gauges: Gauges) -> None:
     away = missed(CircuitState("HKUST"), Patience(failures=1), library.now)
     refusing = faulted(CircuitState("CUHK"), Patience(), library.now, "Agency Authentication Failed")
     for link in (away, refusing):
@@ -145,9 +145,9 @@ def test_a_partner_that_refuses_us_is_told_apart_from_one_that_is_away(library: 
     assert told["partner_up"] == {("CUHK",): 0, ("HKUST",): 0}
 
 
-def test_how_long_it_stood_and_who_declined_is_counted(library: Library) -> None:
+def test_how_long_it_stood_and_who_declined_is_counted(library: DeskWorld) -> None:
     metrics = Metrics()
-    heard: list[Move] = []
+    heard: list[JournalEntry] = []
     library.listen = heard.extend
     library.wish()
     library.now += timedelta(hours=30)
@@ -164,8 +164,8 @@ def test_how_long_it_stood_and_who_declined_is_counted(library: Library) -> None
 def test_a_letter_is_counted_by_what_became_of_it() -> None:
     metrics = Metrics()
 
-    async def bounce(_row: Any) -> Answer:
-        return Answer("undeliverable")
+    async def bounce(_row: Any) -> DeliveryResult:
+        return DeliveryResult("undeliverable")
 
     class Row:
         send = Notification.LETTER_PICKUP

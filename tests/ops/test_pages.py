@@ -35,7 +35,7 @@ class Store:
     def read(self, work: Any, *args: Any) -> Deferred[Any]:
         return fail(OSError("disk")) if self._broken else succeed(self.gauges)
 
-    def glance(self, work: Any, *args: Any, patron: str = "") -> Deferred[Any]:
+    def read_inline(self, work: Any, *args: Any, patron: str = "") -> Deferred[Any]:
         return self.read(work, *args)
 
     def run(self, work: Any, *args: Any, locks: Any = None, repeatable: bool = False, short: bool = False) -> Deferred[Any]:

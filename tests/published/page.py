@@ -246,14 +246,14 @@ def _staff(daemon: Daemon, premises: Premises, now: Callable[[], datetime]) -> t
     engine = open_engine(daemon.config.database.url)
 
     def transact(work: Callable[..., T], *args: Any) -> T:
-        store = Immediate(engine, make_unit(daemon.house))
+        store = Immediate(engine, make_unit(daemon.library))
         try:
             return store.now(work, *args)
         finally:
             store.close()
 
     partners, secrets = (partner.plain() for partner in daemon.config.partners), agreed_secrets(daemon.config, premises.environ)
-    return engine, Site(daemon.house, transact, now, tuple(partners), lambda: Agreed(secrets), _post)
+    return engine, Site(daemon.library, transact, now, tuple(partners), lambda: Agreed(secrets), _post)
 
 
 async def _post(url: str, body: bytes, timeout_s: float) -> Posted:

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.desk import Desk
 from hkall_gateway.desk.messages.commands import SeeItem
 from hkall_gateway.desk.messages.results import ItemSeen, Refused
@@ -189,13 +189,13 @@ def policy() -> Policy:
 
 @pytest.fixture
 def door(store: Immediate, clock: list[datetime], policy: Policy) -> Door:
-    house = House("HKU", "The University of Hong Kong Libraries", policy, ("HKU-MAIN-LENDING",))
+    library = Library("HKU", "The University of Hong Kong Libraries", policy, ("HKU-MAIN-LENDING",))
     return Door(
-        desk=Desk(store, LocalIls(store), lambda: house, lambda: clock[0]),
+        desk=Desk(store, LocalIls(store), lambda: library, lambda: clock[0]),
         terminals={row.login: row for row in TERMINALS},
         secrets=PlainSecrets(),
         agency="HKU",
-        library_name=house.name,
+        library_name=library.name,
         timezone=HONG_KONG,
         metrics=Metrics(),
         now=lambda: clock[0],

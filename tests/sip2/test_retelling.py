@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.desk.ports import Unreachable
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.messages.json_records import from_json, to_json
@@ -50,13 +50,13 @@ class Line:
         return " ".join(body[:2].decode() for body in self.asked)
 
 
-def carried(line: Line, send: LocalSend, undoes: bool = False, state: str = "waiting", **facts: Any) -> Answer:
+def carried(line: Line, send: LocalSend, undoes: bool = False, state: str = "waiting", **facts: Any) -> DeliveryResult:
     message = LocalMessage(send.value, NOW, **{"patron": "P1", "barcode": "L1", **facts})
     row = OutboxRow(1, LOCAL, send, LINE, LINE, message.ordering_key, message, "", state, NOW, NOW, 1, "")
     found: list[Any] = []
-    carry: Callable[[OutboxRow], Awaitable[Answer]] = Retelling(line, "THEIRS", lambda: NOW, HONG_KONG, undoes=undoes)
+    carry: Callable[[OutboxRow], Awaitable[DeliveryResult]] = Retelling(line, "THEIRS", lambda: NOW, HONG_KONG, undoes=undoes)
     Deferred.fromCoroutine(carry(row)).addBoth(found.append)  # type: ignore[arg-type]  # it is a coroutine
-    assert isinstance(found[0], Answer)
+    assert isinstance(found[0], DeliveryResult)
     return found[0]
 
 

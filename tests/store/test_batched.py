@@ -16,12 +16,12 @@ from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, te
 from hkall_gateway import store
 from hkall_gateway.rules.lifecycle import Stage
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.store.engine.compiled import CompiledStatement, adding, changing
+from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row, update_by_key
 from hkall_gateway.store.tables import PATRONS, REQUESTS
 
 COLUMNS = ("id", "side", "position", "stage", "placed_at", "moved_at", "due", "unwanted", "renewals", "title")
-ADD = adding(REQUESTS, *COLUMNS)
-MOVE = changing(REQUESTS, ("id", "position"), ("position", "due"))
+ADD = insert_row(REQUESTS, *COLUMNS)
+MOVE = update_by_key(REQUESTS, ("id", "position"), ("position", "due"))
 OF_TITLE = CompiledStatement(select(REQUESTS).where(REQUESTS.c.title == bindparam("named")).order_by(REQUESTS.c.id.desc()))
 TITLES = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=5)
 

@@ -18,19 +18,19 @@ from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.store.engine.coalescer import waves
-from hkall_gateway.store.engine.compiled import adding
+from hkall_gateway.store.engine.coalescer import conflict_free_batches
+from hkall_gateway.store.engine.compiled import insert_row
 from hkall_gateway.store.engine.db_errors import Unavailable
 from hkall_gateway.store.engine.group import read_group, run_group
 from hkall_gateway.store.engine.job import Job
-from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
-from hkall_gateway.store.savepoint import apart
+from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.store.savepoint import in_savepoint
 from hkall_gateway.store.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
 from hkall_gateway.store.unit import Unit
 
 CARDS = [f"Px{n:02}x" for n in range(12)]
 SAID: ContextVar[str] = ContextVar("said", default="nothing")
-ADD = adding(PATRONS, "barcode", "name")
+ADD = insert_row(PATRONS, "barcode", "name")
 
 
 @dataclass
@@ -86,7 +86,7 @@ def _lend(unit: Unit, card: str, barcode: str, now: datetime, by: Actor) -> tupl
 
 def _checkout(card: str, now: datetime, by: Actor) -> tuple[Any, ...]:
     barcode = card.replace("P", "C")
-    return _lend, Locks(card, item=("", barcode)), card, barcode, now, by
+    return _lend, LockSet(card, item=("", barcode)), card, barcode, now, by
 
 
 def _all_of(desk: Desk, table: Any) -> list[dict[str, Any]]:
@@ -126,7 +126,7 @@ def _together(unit: Unit, card: str) -> Any:
 @pytest.mark.parametrize("count", [1, 5])
 def test_what_is_asked_at_once_is_answered_as_if_it_had_been_asked_one_by_one(shelf: Desk, count: int) -> None:
     cards = CARDS[:count]
-    answers = shelf.group(*((_together, Locks(card), card) for card in cards))
+    answers = shelf.group(*((_together, LockSet(card), card) for card in cards))
     assert answers == [(card, 1, card.replace("P", "R"), "nothing", 1) for card in cards]
 
 
@@ -134,7 +134,7 @@ def test_one_that_raises_among_what_is_asked_at_once_is_undone_alone(shelf: Desk
     def fall(unit: Unit, card: str) -> Any:
         return unit.at_once(lambda: unit.patron(card), lambda: [].pop(), lambda: unit.open_requests(card))
 
-    failed, usual = shelf.group((fall, Locks("Px01x"), "Px01x"), _checkout("Px00x", now, by))
+    failed, usual = shelf.group((fall, LockSet("Px01x"), "Px01x"), _checkout("Px00x", now, by))
     assert isinstance(failed, IndexError)
     assert usual == ("Px00x", 1)
 
@@ -158,7 +158,9 @@ def test_one_that_raises_is_undone_alone(shelf: Desk, now: datetime, by: Actor) 
         ADD.change(unit.connection, barcode="P77", name="never")
         raise LookupError(card)
 
-    first, failed, last = shelf.group(_checkout("Px00x", now, by), (fall, Locks("Px01x"), "Px01x"), _checkout("Px02x", now, by))
+    first, failed, last = shelf.group(
+        _checkout("Px00x", now, by), (fall, LockSet("Px01x"), "Px01x"), _checkout("Px02x", now, by)
+    )
     assert (first, last) == (("Px00x", 1), ("Px02x", 1))
     assert isinstance(failed, LookupError)
     assert "P77" not in [row["barcode"] for row in _all_of(shelf, PATRONS)]
@@ -169,7 +171,7 @@ def test_a_statement_that_fails_for_several_fails_for_the_one_whose_fault_it_is(
     def add(unit: Unit, card: str) -> int:
         return ADD.change(unit.connection, barcode=card, name=card)
 
-    new, there, other = desk.group(*((add, Locks(card), card) for card in ("P70", "Px00x", "P71")))
+    new, there, other = desk.group(*((add, LockSet(card), card) for card in ("P70", "Px00x", "P71")))
     assert (new, other) == (1, 1)
     assert "duplicate key" in str(there)
 
@@ -178,7 +180,7 @@ def test_what_cannot_be_written_fails_for_the_one_who_wrote_it(desk: Desk) -> No
     def add(unit: Unit, card: str, name: str) -> int:
         return ADD.change(unit.connection, barcode=card, name=name)
 
-    good, bad = desk.group((add, Locks("P70"), "P70", "'\\\"%沙丘"), (add, Locks("P71"), "P71", "\x00"))
+    good, bad = desk.group((add, LockSet("P70"), "P70", "'\\\"%沙丘"), (add, LockSet("P71"), "P71", "\x00"))
     assert good == 1
     assert isinstance(bad, Exception)
     assert {row["barcode"]: row["name"] for row in _all_of(desk, PATRONS)}["P70"] == "'\\\"%沙丘"
@@ -191,7 +193,7 @@ def test_two_about_one_patron_go_one_after_the_other(desk: Desk, now: datetime, 
             return "quota"
         return unit.open(Request(number, Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id
 
-    asked = [(request_if_first, Locks(card), card, f"{card}-{n}") for n in range(2) for card in CARDS]
+    asked = [(request_if_first, LockSet(card), card, f"{card}-{n}") for n in range(2) for card in CARDS]
     assert desk.group(*asked) == [*(f"{card}-0" for card in CARDS), *["quota"] * len(CARDS)]
 
 
@@ -200,13 +202,13 @@ def test_two_about_one_request_go_one_after_the_other_whatever_each_calls_it(she
         (held,) = unit.requests_with("Cx03x")
         return unit.amend(held, now, by, flags=f"{held.flags} {more}".strip()).flags
 
-    ways = {"a": Locks(request="Rx03x"), "b": Locks(item=("", "Cx03x")), "c": Locks("Px03x", whole=True)}
+    ways = {"a": LockSet(request="Rx03x"), "b": LockSet(item=("", "Cx03x")), "c": LockSet("Px03x", whole=True)}
     assert shelf.group(*((flag, locks, more) for more, locks in ways.items())) == ["a", "a b", "a b c"]
 
 
 def test_one_who_moved_what_another_decided_about_unannounced_is_noticed(shelf: Desk, now: datetime, by: Actor) -> None:
     first, second = shelf.group(
-        (_lend, Locks("P98"), "Px03x", "Cx03x", now, by), (_lend, Locks("P99"), "Px03x", "Cx03x", now, by)
+        (_lend, LockSet("P98"), "Px03x", "Cx03x", now, by), (_lend, LockSet("P99"), "Px03x", "Cx03x", now, by)
     )
     assert {str(first), str(second)} & {str(("Px03x", 1))}
     assert isinstance(second if first == ("Px03x", 1) else first, Exception)
@@ -221,10 +223,10 @@ def test_who_does_not_say_what_it_decides_about_sees_all_that_was_before_it(desk
         return sum(count for _, _, count, _ in unit.open_by_position())
 
     asked = [
-        (place, Locks("Px00x"), "Px00x"),
-        (place, Locks("Px01x"), "Px01x"),
+        (place, LockSet("Px00x"), "Px00x"),
+        (place, LockSet("Px01x"), "Px01x"),
         (count, NO_LOCKS),
-        (place, Locks("Px02x"), "Px02x"),
+        (place, LockSet("Px02x"), "Px02x"),
     ]
     assert desk.group(*asked, (count, NO_LOCKS)) == [None, None, 2, None, 3]
 
@@ -235,10 +237,10 @@ def test_what_is_done_apart_is_undone_without_what_others_did_meanwhile(shelf: D
         raise LookupError("poison")
 
     def carefully(unit: Unit, card: str) -> str:
-        return repr(apart(unit, lambda about: poison(unit, about), card))
+        return repr(in_savepoint(unit, lambda about: poison(unit, about), card))
 
     careful, *usual = shelf.group(
-        (carefully, Locks("Px00x", item=("", "Cx00x")), "Px00x"), *(_checkout(card, now, by) for card in CARDS[1:])
+        (carefully, LockSet("Px00x", item=("", "Cx00x")), "Px00x"), *(_checkout(card, now, by) for card in CARDS[1:])
     )
     assert careful == "LookupError('poison')"
     assert usual == [(card, 1) for card in CARDS[1:]]
@@ -256,13 +258,13 @@ def test_each_runs_in_the_context_in_which_it_was_asked(desk: Desk) -> None:
         context.run(SAID.set, who)
         return lambda unit, _: context.run(say, unit, card)
 
-    answers = desk.group(*((asked_by(f"terminal {card}", card), Locks(card), card) for card in CARDS))
+    answers = desk.group(*((asked_by(f"terminal {card}", card), LockSet(card), card) for card in CARDS))
     assert answers == [(f"terminal {card}",) * 2 for card in CARDS]
 
 
 @given(st.lists(st.sets(st.sampled_from("abcdef"), max_size=3), max_size=12))
 def test_waves_keep_the_order_of_those_who_share_something(decided: list[set[str]]) -> None:
-    found = waves(decided)
+    found = conflict_free_batches(decided)
     assert sorted(place for wave in found for place in wave) == list(range(len(decided)))
     wave_of = {place: n for n, wave in enumerate(found) for place in wave}
     for later, names in enumerate(decided):
@@ -272,7 +274,7 @@ def test_waves_keep_the_order_of_those_who_share_something(decided: list[set[str
 
 
 def test_who_shares_nothing_is_in_the_first_wave() -> None:
-    assert waves([{"a"}, {"b"}, {"a", "c"}, {"d"}, {"c"}]) == [[0, 1, 3], [2], [4]]
+    assert conflict_free_batches([{"a"}, {"b"}, {"a", "c"}, {"d"}, {"c"}]) == [[0, 1, 3], [2], [4]]
 
 
 # ---- what breaks off
@@ -309,14 +311,14 @@ def test_who_waited_while_another_lost_the_connection_is_asked_again(desk: Desk,
             unit.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
         return card
 
-    locks = [Locks(patron=card) if do is run_group else NO_LOCKS for card in CARDS[:3]]
+    locks = [LockSet(patron=card) if do is run_group else NO_LOCKS for card in CARDS[:3]]
     works = (_name, lose, _name)
     assert desk.group(*zip(works, locks, CARDS, strict=False), do=do) == CARDS[:3]
 
 
 @pytest.mark.parametrize("places", [(0, 1), (1, 0)])
 def test_an_error_that_one_has_swallowed_is_nobody_else_s(desk: Desk, places: tuple[int, int]) -> None:
-    jobs = [(lambda _, card: card, Locks(patron=CARDS[0]), CARDS[0]), (_swallow, Locks(patron=CARDS[1]), CARDS[1])]
+    jobs = [(lambda _, card: card, LockSet(patron=CARDS[0]), CARDS[0]), (_swallow, LockSet(patron=CARDS[1]), CARDS[1])]
     heard = desk.group(*[jobs[place] for place in places])
     assert heard[places.index(0)] == CARDS[0]
     assert isinstance(heard[places.index(1)], Exception)

@@ -12,13 +12,13 @@ from sqlalchemy.exc import IntegrityError, StatementError
 
 from hkall_gateway.rules.lifecycle import Stage
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.store.engine.compiled import CompiledStatement, adding, changing
+from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row, update_by_key
 from hkall_gateway.store.tables import INBOX, PATRONS, REQUESTS
 
 HONG_KONG = timezone(timedelta(hours=8))
 BY_SIDE = select(REQUESTS).where(REQUESTS.c.side == Side.BORROWING, REQUESTS.c.due > bindparam("after"))
-ADD = adding(REQUESTS, "id", "side", "position", "stage", "placed_at", "moved_at", "due", "unwanted", "renewals", "title")
-MOVE = changing(REQUESTS, ("id", "position"), ("position", "due"))
+ADD = insert_row(REQUESTS, "id", "side", "position", "stage", "placed_at", "moved_at", "due", "unwanted", "renewals", "title")
+MOVE = update_by_key(REQUESTS, ("id", "position"), ("position", "due"))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_the_first_row_is_none_where_there_is_none(connection: Connection) -> No
 
 
 def test_what_the_database_refuses_is_the_usual_error_and_shows_no_value(connection: Connection) -> None:
-    add = adding(PATRONS, "barcode", "email")
+    add = insert_row(PATRONS, "barcode", "email")
     add.change(connection, barcode="P1", email="chan@hku.test")
     with pytest.raises(IntegrityError) as refused:
         add.change(connection, barcode="P1", email="chan@hku.test")
@@ -78,7 +78,7 @@ def test_what_the_database_refuses_is_the_usual_error_and_shows_no_value(connect
 
 def test_a_naive_instant_is_refused_as_usual(connection: Connection, now: datetime) -> None:
     with pytest.raises(StatementError, match="naive"):
-        adding(INBOX, "agency", "digest", "made_at", "keep_until").change(
+        insert_row(INBOX, "agency", "digest", "made_at", "keep_until").change(
             connection, agency="CUHK", digest="d", made_at=now, keep_until=now.replace(tzinfo=None)
         )
 

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 
 from hkall_gateway.store.engine.connect import Limits, open_engine
 from hkall_gateway.store.engine.database import Database, Immediate
-from hkall_gateway.store.engine.db_errors import STATES, Fault, Unavailable, fault_of
+from hkall_gateway.store.engine.db_errors import STATES, DbErrorClass, Unavailable, fault_of
 from hkall_gateway.store.engine.group import TRIES
 from hkall_gateway.store.tables import INBOX, PATRONS
 from hkall_gateway.store.unit import Unit
@@ -94,7 +94,7 @@ def test_a_file_in_which_another_process_works_is_busy_whatever_it_does(code: in
     error = sqlite3.OperationalError("database is locked")
     error.sqlite_errorcode = code
     with open_engine("sqlite://").connect() as connection:
-        assert fault_of(connection, error) is Fault.BUSY
+        assert fault_of(connection, error) is DbErrorClass.BUSY
 
 
 # ---- the connection
@@ -270,8 +270,8 @@ def test_a_row_that_is_always_there_already_stays_a_bug(site: Site) -> None:
 # ---- the table
 
 
-@pytest.mark.parametrize(("state", "fault"), [*STATES.items(), ("22003", Fault.BUG), ("57P01", Fault.LOST)])
-def test_every_state_of_the_table_means_what_it_says(site: Site, state: str, fault: Fault) -> None:
+@pytest.mark.parametrize(("state", "fault"), [*STATES.items(), ("22003", DbErrorClass.BUG), ("57P01", DbErrorClass.LOST)])
+def test_every_state_of_the_table_means_what_it_says(site: Site, state: str, fault: DbErrorClass) -> None:
     error = psycopg.errors.lookup(state)() if len(state) == 5 else psycopg.DatabaseError()
     error.sqlstate = error.sqlstate or f"{state}000"
     with site.engine.connect() as connection:

@@ -15,7 +15,7 @@ from hkall_gateway.store.engine.connect import open_engine
 from hkall_gateway.store.engine.database import Immediate
 from hkall_gateway.store.former_cards import replace_card
 from hkall_gateway.store.privacy import archive, forgetting, leftovers, persons
-from hkall_gateway.store.privacy.forgetting import Done
+from hkall_gateway.store.privacy.forgetting import ErasureResult
 from hkall_gateway.store.privacy.persons import EVERY, NOT_A_PERSON, Person, person, personal
 from hkall_gateway.store.tables import CARD_BLOCKS, JOURNAL, METADATA, PATRONS, REQUESTS, create_all
 from hkall_gateway.store.unit import Unit
@@ -32,7 +32,7 @@ def store(shared_engine: Engine, make_unit: Callable[[Connection], Unit]) -> Ite
     opened.close()
 
 
-def erase(store: Immediate, now: datetime, card: str = CARD) -> Done:
+def erase(store: Immediate, now: datetime, card: str = CARD) -> ErasureResult:
     who = store.now(person, card)
     found = store.now(forgetting.find, who)
     return store.now(forgetting.forget, who, found, (), f"asked by {NAME}", now, CLERK)

@@ -17,7 +17,7 @@ from hkall_gateway.rules.replaced_cards import PatronRow
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Reason, Refusal, Request, Sensitive, Side
 from hkall_gateway.store import cards, fines, former_cards, loading
 from hkall_gateway.store.engine.database import Database, Immediate
-from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.tables import CARD_BLOCKS, FORMER_CARDS, NOTICES, OUTBOX, PATRONS, PAYMENTS, REQUESTS
 from hkall_gateway.store.unit import Unit
 from tests.store.test_database import Reactor
@@ -175,7 +175,7 @@ def test_it_is_one_unit_among_others_of_a_running_gateway(
     work: list[Any] = []
     for number, request in enumerate(opened):
         former = request.patron
-        locks = Locks(former, whole=True)
+        locks = LockSet(former, whole=True)
         work += [database.run(former_cards.replace_card, former, f"Q{number}", now, by, locks=locks)]
         work += [database.run(Unit.open, replace(wishes[number], patron=f"Q{number}"), now, world)]
     assert not [one for one in reactor.until(work) if isinstance(one, Exception)]

@@ -21,8 +21,8 @@ from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Si
 from hkall_gateway.store import inbox
 from hkall_gateway.store.engine.connect import Limits, open_engine
 from hkall_gateway.store.engine.database import Database
-from hkall_gateway.store.engine.locks import Locks
-from hkall_gateway.store.engine.pipelined import forget, settle
+from hkall_gateway.store.engine.locks import LockSet
+from hkall_gateway.store.engine.pipelined import discard, flush
 from hkall_gateway.store.privacy import forgetting
 from hkall_gateway.store.privacy.persons import Person
 from hkall_gateway.store.tables import LINKS, PATRONS
@@ -90,8 +90,8 @@ def test_groups_that_want_the_same_patrons_in_another_order_do_not_block_each_ot
         connection.execute(insert(PATRONS), [{"barcode": card, "local_loans": 0} for card in CARDS])
     backwards = CARDS[::-1]
     with _at_the_same_time(pair):
-        waiters = [pair[0].run(_lend_one_more, card, locks=Locks(patron=card)) for card in CARDS]
-        waiters += [pair[1].run(_lend_one_more, card, locks=Locks(patron=card)) for card in backwards]
+        waiters = [pair[0].run(_lend_one_more, card, locks=LockSet(patron=card)) for card in CARDS]
+        waiters += [pair[1].run(_lend_one_more, card, locks=LockSet(patron=card)) for card in backwards]
     assert _outcomes(turns, waiters) == [*CARDS, *backwards]
     with postgres_engine.connect() as connection:
         assert set(connection.execute(select(PATRONS.c.local_loans)).scalars()) == {2}
@@ -111,7 +111,7 @@ def test_a_quota_holds_when_two_gateways_decide_at_once(
         connection.execute(insert(PATRONS), [{"barcode": card} for card in CARDS])
     with _at_the_same_time(pair):
         asked = [
-            [database.run(_request_if_first, card, now, by, locks=Locks(patron=card)) for database in pair] for card in CARDS
+            [database.run(_request_if_first, card, now, by, locks=LockSet(patron=card)) for database in pair] for card in CARDS
         ]
     answers = [_outcomes(turns, both) for both in asked]
     assert [answer.count("quota") for answer in answers] == [1] * len(CARDS)
@@ -168,7 +168,7 @@ def test_a_request_that_is_placed_beside_an_erasure_keeps_its_patron_or_finds_no
         erased = [
             pair[0].run(forgetting.forget, who, rows, (), "asked", now, by) for who, rows in zip(people, found, strict=True)
         ]
-        placed = [pair[1].run(_request_if_known, card, now, by, locks=Locks(card)) for card in CARDS]
+        placed = [pair[1].run(_request_if_known, card, now, by, locks=LockSet(card)) for card in CARDS]
     done, numbers = _outcomes(turns, erased), _outcomes(turns, placed)
 
     left = _outcomes(turns, [pair[0].read(Unit.patron, card) for card in CARDS])
@@ -184,13 +184,13 @@ def test_an_erasure_holds_the_card_and_the_archives(postgres_engine: Engine, now
         erasing.exec_driver_sql("BEGIN")
         forgetting.forget(Unit(erasing, str), Person(("P1", "P2")), [], (), "asked", now, by)
         for work in (
-            lambda unit: unit.lock([Locks("P1")]),
-            lambda unit: unit.lock([Locks("P2", whole=True)]),
+            lambda unit: unit.lock([LockSet("P1")]),
+            lambda unit: unit.lock([LockSet("P2", whole=True)]),
             lambda unit: _purge(unit, "archive", now),
             lambda unit: _purge(unit, "archive_lines", now),
         ):
             assert _waits(other, work)
-        assert not _waits(other, lambda unit: unit.lock([Locks("P3")]))
+        assert not _waits(other, lambda unit: unit.lock([LockSet("P3")]))
     engine.dispose()
 
 
@@ -202,12 +202,12 @@ def _waits(connection: Connection, work: Callable[[Unit], object]) -> bool:
     connection.exec_driver_sql("BEGIN")
     try:
         work(Unit(connection, str))
-        settle(connection)
+        flush(connection)
     except OperationalError as error:
         if "lock timeout" not in str(error):
             raise
         return True
     finally:
-        forget(connection)
+        discard(connection)
         connection.exec_driver_sql("ROLLBACK")
     return False

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, func, select
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Sensitive
 from hkall_gateway.store import loading
 from hkall_gateway.store.engine.database import Immediate
-from hkall_gateway.store.loading import CHUNK, Report
+from hkall_gateway.store.loading import CHUNK, LoadReport
 from hkall_gateway.store.tables import JOBS, PATRONS
 from hkall_gateway.store.unit import Unit
 
@@ -186,7 +186,7 @@ def test_a_load_may_be_given_again(store: Immediate) -> None:
     _load(store, _many(CHUNK + 1), full=True)
     report = store.now(loading.compare, "patrons", _many(CHUNK + 1))
     assert _load(store, _many(CHUNK + 1), full=True) == 0
-    assert report == Report(before=CHUNK + 1, new=0, changed=0, same=CHUNK + 1, vanishing=0)
+    assert report == LoadReport(before=CHUNK + 1, new=0, changed=0, same=CHUNK + 1, vanishing=0)
 
 
 # ---- what it would change
@@ -195,13 +195,13 @@ def test_a_load_may_be_given_again(store: Immediate) -> None:
 def test_the_report_counts_new_changed_same_and_vanishing_rows(store: Immediate) -> None:
     _load(store, _patrons("P1", "P2", "P3", "P4"))
     coming = [*_patrons("P1", "P5", "P6"), replace(CHAN, barcode="P2", email=Sensitive("new@hku.test"))]
-    assert store.now(loading.compare, "patrons", coming) == Report(before=4, new=2, changed=1, same=1, vanishing=2)
+    assert store.now(loading.compare, "patrons", coming) == LoadReport(before=4, new=2, changed=1, same=1, vanishing=2)
 
 
 def test_the_report_knows_copies_by_library_and_barcode(store: Immediate) -> None:
     _load(store, [DUNE], kind="holdings")
     coming = [replace(DUNE, agency="PolyU"), replace(DUNE, status="Available On Shelf")]
-    assert store.now(loading.compare, "holdings", coming) == Report(before=1, new=1, changed=1, same=0, vanishing=0)
+    assert store.now(loading.compare, "holdings", coming) == LoadReport(before=1, new=1, changed=1, same=0, vanishing=0)
 
 
 def test_the_report_changes_nothing(store: Immediate) -> None:
@@ -216,7 +216,7 @@ def test_the_report_changes_nothing(store: Immediate) -> None:
     [(0, 0, False), (10, 2, False), (10, 3, True), (14, 2, False), (14, 3, True), (1, 1, True), (1000, 200, False)],
 )
 def test_more_than_a_fifth_is_too_many(before: int, vanishing: int, too_many: bool) -> None:
-    assert Report(before, new=0, changed=0, same=before - vanishing, vanishing=vanishing).too_many_vanish is too_many
+    assert LoadReport(before, new=0, changed=0, same=before - vanishing, vanishing=vanishing).too_many_vanish is too_many
 
 
 def test_every_row_of_a_file_of_many_chunks_is_written_once(store: Immediate) -> None:

@@ -15,8 +15,8 @@ from sqlalchemy.exc import OperationalError
 from hkall_gateway.rules.vocabulary import Actor, Candidate, Position, Request, Side
 from hkall_gateway.store.engine.connect import Limits, open_engine
 from hkall_gateway.store.engine.database import Immediate
-from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
-from hkall_gateway.store.engine.pipelined import settle
+from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.store.engine.pipelined import flush
 from hkall_gateway.store.unit import Unit
 from tests.store.conftest import COPIES
 
@@ -30,7 +30,7 @@ def request_r1(postgres_engine: Engine, now: datetime) -> None:
     loan = Request("R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", patron="P1", item_agency=COPIES, item_barcode="C1")
     named = replace(loan, wire_agency="HKU", wire_id="R1-2", placed_by="D", placed_id="d-1")
     store.now(Unit.open, named, now, Actor("test", "world"))
-    store.now(Unit.shortlist, [CANDIDATE])
+    store.now(Unit.save_candidates, [CANDIDATE])
     store.close()
 
 
@@ -45,7 +45,7 @@ def two(postgres_engine: Engine) -> Iterator[tuple[Connection, Connection]]:
     engine.dispose()
 
 
-def waits(two: tuple[Connection, Connection], first: Locks, second: Locks) -> bool:
+def waits(two: tuple[Connection, Connection], first: LockSet, second: LockSet) -> bool:
     """Whether what the first gateway has locked keeps the second one waiting."""
     _lock(two[0], first)
     try:
@@ -57,19 +57,19 @@ def waits(two: tuple[Connection, Connection], first: Locks, second: Locks) -> bo
     return False
 
 
-def _lock(connection: Connection, wanted: Locks) -> None:
+def _lock(connection: Connection, wanted: LockSet) -> None:
     Unit(connection, str).lock([wanted])
-    settle(connection)
+    flush(connection)
 
 
 WAYS = {
-    "its number": Locks(request="R1"),
-    "its copy": Locks(item=("", "C1")),
-    "its RequestId at the lender": Locks(wires=(("HKU", "R1-2"),)),
-    "its RequestId at a former lender": Locks(wires=(("HKU", "R1-1"),)),
-    "the discovery system's RequestId": Locks(placed=("D", "d-1")),
-    "all of its patron's": Locks("P1", whole=True),
-    "all of its patron's, who has another card now": Locks("P9", former="P1", whole=True),
+    "its number": LockSet(request="R1"),
+    "its copy": LockSet(item=("", "C1")),
+    "its RequestId at the lender": LockSet(wires=(("HKU", "R1-2"),)),
+    "its RequestId at a former lender": LockSet(wires=(("HKU", "R1-1"),)),
+    "the discovery system's RequestId": LockSet(placed=("D", "d-1")),
+    "all of its patron's": LockSet("P1", whole=True),
+    "all of its patron's, who has another card now": LockSet("P9", former="P1", whole=True),
 }
 
 
@@ -83,10 +83,10 @@ def test_a_request_is_decided_by_one_gateway_at_a_time_whatever_it_is_called(
 
 
 ROWLESS = {
-    "a card of another system": Locks("P9"),
-    "a copy that nobody has": Locks(item=("", "C9")),
-    "a RequestId that is new": Locks(wires=(("CUHK", "x-1"),)),
-    "a document": Locks(document=("CUHK", "abc")),
+    "a card of another system": LockSet("P9"),
+    "a copy that nobody has": LockSet(item=("", "C9")),
+    "a RequestId that is new": LockSet(wires=(("CUHK", "x-1"),)),
+    "a document": LockSet(document=("CUHK", "abc")),
 }
 
 
@@ -97,13 +97,13 @@ def test_what_has_no_row_yet_is_decided_by_one_gateway_at_a_time_too(two: tuple[
 
 @pytest.mark.parametrize("card", ["P8", "P9"])
 def test_both_cards_of_a_person_are_locked(two: tuple[Connection, Connection], card: str) -> None:
-    assert waits(two, Locks(card), Locks("P9", former="P8"))
+    assert waits(two, LockSet(card), LockSet("P9", former="P8"))
 
 
 @pytest.mark.usefixtures("request_r1")
 def test_what_differs_keeps_nobody_waiting(two: tuple[Connection, Connection]) -> None:
-    mine = Locks("P1", "R1", ("", "C1"), (("CUHK", "x-1"),), ("D", "d-1"), ("CUHK", "abc"))
-    assert not waits(two, mine, Locks("P2", "R2", ("", "C2"), (("CUHK", "x-2"),), ("D", "d-2"), ("CUHK", "abd")))
+    mine = LockSet("P1", "R1", ("", "C1"), (("CUHK", "x-1"),), ("D", "d-1"), ("CUHK", "abc"))
+    assert not waits(two, mine, LockSet("P2", "R2", ("", "C2"), (("CUHK", "x-2"),), ("D", "d-2"), ("CUHK", "abd")))
 
 
 def test_nothing_is_locked_where_nothing_is_named(two: tuple[Connection, Connection]) -> None:
@@ -113,5 +113,5 @@ def test_nothing_is_locked_where_nothing_is_named(two: tuple[Connection, Connect
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_a_card_is_never_taken_for_a_copy_or_a_document(card: str, agency: str) -> None:
-    named = [Locks(card), Locks(item=("", card)), Locks(document=(agency, card)), Locks(wires=((agency, card),))]
+    named = [LockSet(card), LockSet(item=("", card)), LockSet(document=(agency, card)), LockSet(wires=((agency, card),))]
     assert len({name for one in named for name in one.names()}) == 4

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
 from hkall_gateway.store.engine.database import Immediate
-from hkall_gateway.store.engine.pipelined import settle
+from hkall_gateway.store.engine.pipelined import flush
 from hkall_gateway.store.outbox import OutboxRow
 from hkall_gateway.store.tables import LINKS, OUTBOX
 from hkall_gateway.store.unit import Unit
@@ -294,7 +294,7 @@ def test_two_gateways_that_claim_at_once_keep_a_partner_s_limit_together(
     with postgres_engine.connect() as one, postgres_engine.connect() as other:
         one.exec_driver_sql("BEGIN")
         first = _claim_within(make_unit(one), now, "gw1", 3)
-        settle(one)
+        flush(one)
         other.exec_driver_sql("BEGIN")
         second = _claim_within(make_unit(other), now, "gw2", 3)
         one.exec_driver_sql("COMMIT")

@@ -11,7 +11,7 @@ from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Candidate, Position, Request, Side
 from hkall_gateway.store import partners
 from hkall_gateway.store.engine.database import Immediate
-from hkall_gateway.store.partners import CAME, WENT, Answers
+from hkall_gateway.store.partners import CAME, WENT, RequestReplies
 from hkall_gateway.store.unit import Unit
 
 P = Position
@@ -27,7 +27,7 @@ def asked(store: Immediate, standing: Standing, now: datetime) -> Callable[..., 
     def put(position: Position, outcome: str = "", *, last: bool = True, placed_at: datetime = now) -> Request:
         name = f"w-{next(numbers)}"
         request = standing(position, wire_id=name if last else "w-other", placed_at=placed_at, received_on=None)
-        store.now(Unit.shortlist, (Candidate(request.id, 1, "CUHK", "C1", wire_id=name, outcome=outcome),))
+        store.now(Unit.save_candidates, (Candidate(request.id, 1, "CUHK", "C1", wire_id=name, outcome=outcome),))
         return request
 
     return put
@@ -69,7 +69,7 @@ def test_answers_count_for_seven_days_to_the_instant(
     store: Immediate, asked: Callable[..., Request], now: datetime, ago: timedelta, counted: int
 ) -> None:
     asked(P.UNFILLED, "declined: lent", last=False, placed_at=now - ago)
-    assert store.now(partners.answers, now).get("CUHK", Answers()).declined == counted
+    assert store.now(partners.answers, now).get("CUHK", RequestReplies()).declined == counted
 
 
 def test_what_came_is_filled_and_what_was_declined_or_left_in_silence_is_not(
@@ -80,7 +80,7 @@ def test_what_came_is_filled_and_what_was_declined_or_left_in_silence_is_not(
     asked(P.REQUESTED, "declined: lent", last=False)
     asked(P.ON_LOAN, "silence", last=False)
     said = store.now(partners.answers, now)["CUHK"]
-    assert said == Answers(asked=4, declined=1, filled=2, open=0)
+    assert said == RequestReplies(asked=4, declined=1, filled=2, open=0)
     assert (said.fill_rate, said.decline_rate) == (0.5, 0.25)
 
 

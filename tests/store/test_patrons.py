@@ -80,7 +80,9 @@ def test_glances_of_one_turn_are_one_group_and_see_what_was_answered_before(
         written = database.run(loading.write, "patrons", [Borrower("P1", Sensitive(name), "staff")], 1)
         reactor.until([written])
         groups.clear()
-        seen: list[Deferred[Borrower | None]] = [database.glance(Unit.patron, card, patron=card) for card in ("P1", "P2", "P1")]
+        seen: list[Deferred[Borrower | None]] = [
+            database.read_inline(Unit.patron, card, patron=card) for card in ("P1", "P2", "P1")
+        ]
         first, second, third = reactor.until(seen)
         assert first.name.reveal() == name
         assert (second, third) == (None, first)
@@ -96,6 +98,8 @@ def test_a_glance_that_raises_fails_alone(shared_engine: Engine, make_unit: Call
     def breaks(_unit: Unit) -> None:
         raise KeyError("a bug")
 
-    outcomes = reactor.until([database.glance(Unit.patron, "P1"), database.glance(breaks), database.glance(Unit.patron, "P1")])
+    outcomes = reactor.until(
+        [database.read_inline(Unit.patron, "P1"), database.read_inline(breaks), database.read_inline(Unit.patron, "P1")]
+    )
     database.close()
     assert [type(outcome) for outcome in outcomes] == [type(None), KeyError, type(None)]

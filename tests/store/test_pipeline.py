@@ -10,13 +10,13 @@ from sqlalchemy import Connection, Engine, bindparam, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from hkall_gateway.rules.vocabulary import LostRace
-from hkall_gateway.store.engine.compiled import CompiledStatement, adding, changing
-from hkall_gateway.store.engine.pipeline import Pipeline, Refused, Said
-from hkall_gateway.store.engine.pipelined import forget, settle
+from hkall_gateway.store.engine.compiled import CompiledStatement, insert_row, update_by_key
+from hkall_gateway.store.engine.pipeline import BoundStatement, Pipeline, StatementRefused
+from hkall_gateway.store.engine.pipelined import discard, flush
 from hkall_gateway.store.tables import PATRONS
 
-ADD = adding(PATRONS, "barcode", "name")
-RENAME = changing(PATRONS, ("barcode",), ("name",))
+ADD = insert_row(PATRONS, "barcode", "name")
+RENAME = update_by_key(PATRONS, ("barcode",), ("name",))
 COUNT = CompiledStatement(select(func.count()).select_from(PATRONS))
 MIB = 2**20
 
@@ -41,26 +41,26 @@ def _seen(engine: Engine) -> int:
         return int(COUNT.cells(other)[0][0])
 
 
-def _say(number: int) -> Said:
-    return Said(b"SELECT $1::INTEGER * 2", (str(number).encode(),))
+def _say(number: int) -> BoundStatement:
+    return BoundStatement(b"SELECT $1::INTEGER * 2", (str(number).encode(),))
 
 
 def test_each_statement_is_answered_in_its_order(pipeline: Pipeline) -> None:
-    assert _values(pipeline.exchange([_say(1), Said(b"SELECT 'x'", ()), _say(3)])) == [b"2", b"x", b"6"]
+    assert _values(pipeline.exchange([_say(1), BoundStatement(b"SELECT 'x'", ()), _say(3)])) == [b"2", b"x", b"6"]
     assert _values(pipeline.exchange([_say(4)])) == [b"8"]
 
 
 @pytest.mark.parametrize("bad", [b"SELECT 1 / $1::INTEGER", b"SELECT nothing FROM nowhere WHERE $1::INTEGER = 0"])
 def test_the_first_that_is_refused_is_named_and_the_connection_goes_on(pipeline: Pipeline, bad: bytes) -> None:
     for _ in range(2):
-        with pytest.raises(Refused) as refused:
-            pipeline.exchange([_say(1), Said(bad, (b"0",)), Said(b"SELECT 'after'", ())])
+        with pytest.raises(StatementRefused) as refused:
+            pipeline.exchange([_say(1), BoundStatement(bad, (b"0",)), BoundStatement(b"SELECT 'after'", ())])
         assert refused.value.place == 1
-    assert _values(pipeline.exchange([Said(b"SELECT 'after'", ()), _say(5)])) == [b"after", b"10"]
+    assert _values(pipeline.exchange([BoundStatement(b"SELECT 'after'", ()), _say(5)])) == [b"after", b"10"]
 
 
 def test_more_than_any_buffer_holds_goes_both_ways_at_once(pipeline: Pipeline) -> None:
-    big = [Said(b"SELECT $1::TEXT", (letter * 8 * MIB,)) for letter in (b"a", b"b", b"c")]
+    big = [BoundStatement(b"SELECT $1::TEXT", (letter * 8 * MIB,)) for letter in (b"a", b"b", b"c")]
     assert [len(value) for value in _values(pipeline.exchange(big))] == [8 * MIB] * 3
 
 
@@ -96,13 +96,13 @@ def test_a_row_that_must_be_there_and_is_not_stops_what_comes_after_it(connectio
     RENAME.write_one(connection, lost, was_barcode="P2", new_name="y")
     ADD.write(connection, barcode="P3", name="y")
     with pytest.raises(LostRace, match="not there"):
-        settle(connection)
+        flush(connection)
     assert COUNT.cells(connection) == [[1]]
 
 
 def test_a_division_by_nothing_elsewhere_is_not_taken_for_a_missing_row(connection: Connection) -> None:
     RENAME.write_one(connection, LostRace("it was not there"), was_barcode="P1", new_name="y")
-    forget(connection)
+    discard(connection)
     with pytest.raises(Exception, match="division by zero"):
         CompiledStatement(select(text("1 / 0 AS n"))).rows(connection)
 

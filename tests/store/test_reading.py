@@ -87,7 +87,7 @@ def test_a_former_lenders_attempt_is_found_too(store: Immediate, standing: Stand
         Candidate(request.id, 1, "CUHK", "C1", wire_id="w-1"),
         Candidate(request.id, 2, "PolyU", "C2", wire_id="w-2"),
     )
-    store.now(Unit.shortlist, (former, present))
+    store.now(Unit.save_candidates, (former, present))
     assert store.now(Unit.request_asked, "w-1") == (request, former)
     assert store.now(Unit.request_asked, "w-3") is None
 

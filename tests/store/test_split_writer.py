@@ -114,7 +114,7 @@ def test_the_reactor_reads_while_a_commit_lasts(site: Site) -> None:
     waiter, lasts = site.run("a"), Event()
     site.before("COMMIT", lambda: lasts.wait(PATIENCE_S))
     site.turn()
-    glance = site.database.glance(lambda unit: unit.patron("P0001"))
+    glance = site.database.read_inline(lambda unit: unit.patron("P0001"))
     assert (site.told(glance), waiter.called) == ([None], False)
     lasts.set()
     assert site.told(waiter) == ["a"]
@@ -234,4 +234,4 @@ def test_nothing_that_waits_is_lost_when_it_ends(site: Site) -> None:
     with pytest.raises(RuntimeError, match="closed"):
         site.run("d")
     with pytest.raises(RuntimeError, match="closed"):
-        site.database.glance(lambda unit: unit.patron("P0001"))
+        site.database.read_inline(lambda unit: unit.patron("P0001"))

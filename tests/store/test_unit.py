@@ -168,7 +168,7 @@ def test_the_lender_that_is_asked_hears_of_its_own_copy(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     request = standing(Position.NEW)
-    store.now(Unit.shortlist, (Candidate(request.id, 1, "CUHK", "C7", local_bib_id="99", wire_id="w-1"),))
+    store.now(Unit.save_candidates, (Candidate(request.id, 1, "CUHK", "C7", local_bib_id="99", wire_id="w-1"),))
     store.now(Unit.advance, request, Event.ASK, now, by)
     told = from_json(rows(OUTBOX)[0]["payload"])
     assert (told.item, told.local_bib_id, told.wire_id) == (ItemKey("CUHK", "C7"), "99", "w-1")
@@ -189,7 +189,7 @@ def test_the_lender_that_was_silent_hears_the_cancellation_and_the_next_one_the_
 
 def test_a_candidate_remembers_what_became_of_it(store: Immediate) -> None:
     first, second = Candidate("R1", 1, "CUHK", "C1"), Candidate("R1", 2, "PolyU", "C2")
-    store.now(Unit.shortlist, (second, first))
+    store.now(Unit.save_candidates, (second, first))
     store.now(_marked, first)
     assert store.now(Unit.candidates, "R1") == (replace(first, wire_id="w-1", outcome="declined"), second)
 

@@ -18,7 +18,7 @@ from hkall_gateway.rules.settings import Notices
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Reason, Refusal, Request, Sensitive, Side
 from hkall_gateway.store import inbox, loading, rounds
 from hkall_gateway.store.engine.database import Immediate
-from hkall_gateway.store.journal_entry import Move
+from hkall_gateway.store.journal_entry import JournalEntry
 from hkall_gateway.store.tables import INBOX, JOURNAL, NOTICES, OUTBOX
 from hkall_gateway.store.unit import Unit
 
@@ -117,7 +117,7 @@ def test_the_journal_the_letters_and_the_outbox_hold_no_name_and_no_address(
 
 
 def test_those_who_listen_hear_what_was_committed_and_nothing_else(engine: Engine, now: datetime, by: Actor) -> None:
-    heard: list[Move] = []
+    heard: list[JournalEntry] = []
     told = Immediate(engine, lambda c: Unit(c, lambda: "R1", listen=heard.extend))
 
     def thrown_away(unit: Unit) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, select, text
 
-from hkall_gateway.desk import staff
-from hkall_gateway.desk.common.house import House
-from hkall_gateway.desk.messages.staff_commands import Deed
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.messages.staff_commands import StaffCommand
+from hkall_gateway.desk.staff import actions
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Actor, Position
@@ -28,7 +28,7 @@ from hkall_gateway.store.unit import Unit
 from tests.store.releases import RELEASES, VERSIONS, on_postgresql
 
 CLERK = Actor("mei", "cli", "request")
-HKU = House("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
+HKU = Library("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
 NEXT_DAY = datetime(2017, 3, 21, 2, 0, tzinfo=UTC)
 ON_THE_HOLD_SHELF = "C00020"
 WAITING = [
@@ -124,5 +124,5 @@ def test_a_book_from_the_hold_shelf_is_lent_and_comes_back(upgraded: Immediate) 
 
 
 def _position_after(store: Immediate, deed: str) -> Position:
-    store.now(staff.act, Deed(CLERK, barcode=ON_THE_HOLD_SHELF), deed, HKU, NEXT_DAY)
+    store.now(actions.act, StaffCommand(CLERK, barcode=ON_THE_HOLD_SHELF), deed, HKU, NEXT_DAY)
     return next(request.position for request in store.now(Unit.open_list) if request.item_barcode == ON_THE_HOLD_SHELF)

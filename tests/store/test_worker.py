@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.store.engine.connect import open_engine
-from hkall_gateway.store.engine.job import Answer, Turn, give
+from hkall_gateway.store.engine.job import GroupResult, ReplyCallback, give
 from hkall_gateway.store.engine.worker import Worker
 
 PATIENCE_S = 20.0
@@ -27,13 +27,13 @@ class Desk:
         self.answered: list[str] = []
         self.turns: Queue[Callable[[], None]] = Queue()
 
-    def do(self, _connection: Connection, names: Sequence[str]) -> Turn[str]:
+    def do(self, _connection: Connection, names: Sequence[str]) -> GroupResult[str]:
         self.inside.set()
         assert self.go_on.wait(PATIENCE_S)
         self.groups.append(list(names))
-        return Turn([lambda name=name: self.answered.append(name) for name in names])  # type: ignore[misc]
+        return GroupResult([lambda name=name: self.answered.append(name) for name in names])  # type: ignore[misc]
 
-    def refuse(self, name: str, _error: BaseException) -> Answer:
+    def refuse(self, name: str, _error: BaseException) -> ReplyCallback:
         return lambda: self.answered.append(f"not {name}")
 
     def drain(self, count: int) -> None:

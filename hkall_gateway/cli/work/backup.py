@@ -17,7 +17,7 @@ from hkall_gateway.cli.show import show
 from hkall_gateway.cli.site import WRONG, Ending, Site, by_staff
 from hkall_gateway.cli.work.opening import erased_file, erased_key, load_config
 from hkall_gateway.clock import now
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.library import make_unit
 from hkall_gateway.store import instances
 from hkall_gateway.store.backup import postgres as postgres_backup
@@ -69,7 +69,7 @@ class _Target:
     """The database that a backup is to replace, and the marks that it knows."""
 
     engine: Engine
-    house: House
+    library: Library
     erased_file: Path
     marks: Marks
     force: bool
@@ -79,7 +79,7 @@ class _Target:
         return restoring.brought_back(self.unit(connection), rows, self.marks, now(), by_staff("restore"))
 
     def unit(self, connection: Connection) -> Unit:
-        return make_unit(self.house)(connection)
+        return make_unit(self.library)(connection)
 
 
 def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_json: bool) -> None:
@@ -99,15 +99,15 @@ def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_j
 
 
 def _target(config: Path, file: Path, further: Path | None, force: bool) -> _Target:
-    found, house = load_config(config)
+    found, library = load_config(config)
     engine = open_engine(found.database.url, found.database.limits())
     files = [erased_file(found, config), file.absolute().with_name(BESIDE), *([further] if further else [])]
     try:
-        known = erased.merged(restoring.readable_marks(engine, make_unit(house)), *map(erased.read, files))
+        known = erased.merged(restoring.readable_marks(engine, make_unit(library)), *map(erased.read, files))
     except (OSError, ValueError) as error:
         raise Ending(str(error)) from None
     engine.dispose()
-    return _Target(engine, house, files[0], Marks(known, erased_key(found)), force)
+    return _Target(engine, library, files[0], Marks(known, erased_key(found)), force)
 
 
 def _require_free(target: _Target) -> None:
@@ -161,7 +161,7 @@ def _in_file(target: _Target, engine: Engine, rows: Counts) -> Restored:
 
 def _again_in_archives(target: _Target) -> int:
     """An archive that was put back from a copy may have records of the erased, from before they were; how many."""
-    policy = target.house.policy.retention.archive_file
+    policy = target.library.policy.retention.archive_file
     files = {Path(name).absolute() for name in (*_reading(target, retention.archives), *([policy] if policy else []))}
     try:
         return sum(_again_in(file, target.marks) for file in sorted(files) if file.exists())

@@ -42,13 +42,13 @@ COLOURS: Final = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 
 def doctor(who: str | None, to: str, config: Path, *, as_json: bool) -> None:
     """Examine the peer `who`, or all, and print what was found. Ends with exit code 1 where a check failed."""
-    found, house = load_config(config)
+    found, library = load_config(config)
     if to and not is_address(to):
         raise Ending(f"--to: {to!r} is not an address", WRONG)
     reactor, pool = the_reactor(), _threads(THREADS + 2 * len(found.partners))
     means = Means(reactor, now, os.environ, Metrics(), lambda: found)
     tools = Tools(means, partial(deferToThreadPool, reactor, pool))
-    known = examinees(tools, Here(config, house.policy, instance(), number(), runs), to)
+    known = examinees(tools, Here(config, library.policy, instance(), number(), runs), to)
     chosen = [_named(known, who)] if who else list(known.values())
     reactor.threadpool = pool
     sheets = _examined(reactor, chosen, (lambda _group: None) if as_json else click.echo)

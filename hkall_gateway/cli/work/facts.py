@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hkall_gateway.desk.common import counts
-from hkall_gateway.desk.common.house import House
-from hkall_gateway.desk.local import LOADED, loaded_facts
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.ils.local_system import LOADED, loaded_facts
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.store.former_cards import card_now
@@ -49,30 +49,30 @@ class Fact:
     as_of: datetime | None
 
 
-def of_patron(unit: Unit, card: str, facts: BorrowerFacts, house: House, now: datetime) -> Iterator[Fact]:
+def of_patron(unit: Unit, card: str, facts: BorrowerFacts, library: Library, now: datetime) -> Iterator[Fact]:
     """What the local system says of a patron and since when, and what we count ourselves."""
     borrower, source = facts.borrower, facts.source
     since = loaded_at(unit, "patrons") if source == LOADED else facts.as_of
     if facts.flag or not facts.reachable:
         yield Fact("local system", "away", OURS, now)
     if facts.replaced:
-        yield from _of_the_owner_now(unit, card, house, now)
+        yield from _of_the_owner_now(unit, card, library, now)
         return
     if borrower is None:
         yield Fact(f"card {card}", "not known" if facts.reachable else "nobody can tell", source or OURS, since)
         return
     for name in PATRON:
         yield Fact(name, getattr(borrower, name), source, since)
-    yield Fact("hkall_used", counts.counts(unit, borrower, house).hkall_used, OURS, now)
+    yield Fact("hkall_used", counts.counts(unit, borrower, library).hkall_used, OURS, now)
     yield Fact("owed_cents", max(0, unit.owed_cents(borrower.barcode)), OURS, now)
 
 
-def _of_the_owner_now(unit: Unit, card: str, house: House, now: datetime) -> Iterator[Fact]:
+def _of_the_owner_now(unit: Unit, card: str, library: Library, now: datetime) -> Iterator[Fact]:
     """By which card this one was replaced, and what was loaded of its owner under that one."""
     present = card_now(unit, card)
     yield Fact(f"card {card}", f"replaced by {present}", OURS, now)
     if unit.patron(present):
-        yield from of_patron(unit, present, loaded_facts(unit, present), house, now)
+        yield from of_patron(unit, present, loaded_facts(unit, present), library, now)
 
 
 def of_copy(unit: Unit, barcode: str, agency: str, now: datetime) -> Iterator[Fact]:
@@ -108,8 +108,8 @@ def of_lenders(unit: Unit, request: str, now: datetime) -> Iterator[Fact]:
         yield Fact(place, f"{one.agency}/{one.barcode}: {one.skip or one.reason}", OURS, now)
 
 
-def named_rows(unit: Unit, card: str, house: House) -> tuple[str, ...]:
+def named_rows(unit: Unit, card: str, library: Library) -> tuple[str, ...]:
     """The rows of the policy that are about this patron: the category's key."""
     borrower = unit.patron(card) if card else None
-    category = category_of(borrower, house.policy) if borrower else None
+    category = category_of(borrower, library.policy) if borrower else None
     return (category.key,) if category else ()

@@ -21,7 +21,7 @@ PAUSE_S: Final = 0.5
 
 def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at: str, timeout_s: float) -> Way:
     """How a scenario reaches it; `password` is every terminal's."""
-    config, house = load_config(path)
+    config, library = load_config(path)
 
     def send(document: bytes) -> bytes:
         try:
@@ -30,11 +30,11 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
             raise OSError(str(failed)) from None
 
     return Way(
-        agency=house.agency,
+        agency=library.agency,
         call=lambda: connected(terminals_at, timeout_s),
         post=send,
         password=password,
-        encodings={login: row.dialect.encoding for login, row in rows.terminals(config, house.policy).items()},
+        encodings={login: row.dialect.encoding for login, row in rows.terminals(config, library.policy).items()},
         secrets=rows.agreed_secrets(config, os.environ),
         dialects=rows.dialects(config),
         request=lambda number: site.run(Unit.request, number),

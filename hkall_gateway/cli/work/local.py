@@ -14,8 +14,8 @@ from hkall_gateway.clock import now
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.ils import Ils
 from hkall_gateway.connectors.tools import Outside, Tools
-from hkall_gateway.desk.common.house import House
-from hkall_gateway.desk.local import Local, Terms
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.ils.local_system import LocalSystem, OfflineRules
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable
 from hkall_gateway.edge.health import Health
 from hkall_gateway.lab.wire import Wire
@@ -59,11 +59,11 @@ class Waiting:
         raise Unusable("no usable reply")
 
 
-def known(config: Gateway, house: House, engine: Engine, post: Post) -> Known:
+def known(config: Gateway, library: Library, engine: Engine, post: Post) -> Known:
     """What asks the configured system, with what stands in for it while it is away. PINs are no matter of a command."""
 
     def ask(card: str, bib_id: str) -> BorrowerFacts:
-        store = Immediate(engine, make_unit(house))
+        store = Immediate(engine, make_unit(library))
         try:
             return finished(_local(config, store, post).for_wish(card, bib_id))
         finally:
@@ -72,13 +72,13 @@ def known(config: Gateway, house: House, engine: Engine, post: Post) -> Known:
     return ask
 
 
-def _local(config: Gateway, store: Immediate, post: Post) -> Local:
+def _local(config: Gateway, store: Immediate, post: Post) -> LocalSystem:
     ils, dialect = config.ils, rows.framing_of_ils(config)
     password = Sensitive(os.environ.get(ils.password_env or "", ""))
     login = Login(ils.login, password, ils.location)
     outside = Outside(now, Health("command", now), lambda: Waiting(ils, dialect, login), post, dialect, password)
     tools = Tools(store, config.library.agency, _no_pin, ils.model_dump(), outside)
-    return Local(store, connector_of(ils.connector)(tools), now, lambda: Terms(ils.fallback, ils.keep_s))
+    return LocalSystem(store, connector_of(ils.connector)(tools), now, lambda: OfflineRules(ils.fallback, ils.keep_s))
 
 
 async def _no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:

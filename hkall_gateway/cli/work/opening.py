@@ -18,7 +18,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import Gateway
 from hkall_gateway.config.loading import ConfigErrors
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.library import house_of, make_unit
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.store import revisions
@@ -36,7 +36,7 @@ LOADED_ONLY = ("snapshot", "manual")
 """Connectors that ask nobody."""
 
 
-def load_config(path: Path) -> tuple[Gateway, House]:
+def load_config(path: Path) -> tuple[Gateway, Library]:
     """Return the configuration and the library it describes; every mistake on a line of its own and exit 2."""
     try:
         found = gateway.load(path, os.environ)
@@ -60,23 +60,23 @@ def _opened(config: Gateway, path: Path, *, any_revision: bool = False) -> Engin
 
 def open_site(path: Path) -> Site:
     """Return the library of a configuration, as `open_database` finds it."""
-    config, house = load_config(path)
+    config, library = load_config(path)
     engine = _opened(config, path)
 
     def transact(work: Callable[..., T], *args: Any) -> T:
-        with closing(Immediate(engine, make_unit(house))) as store:
+        with closing(Immediate(engine, make_unit(library))) as store:
             return store.now(work, *args)
 
     def looking(work: Callable[..., T], *args: Any) -> T:
-        with closing(Immediate(engine, make_unit(house))) as store:
+        with closing(Immediate(engine, make_unit(library))) as store:
             return finished(store.read(work, *args))
 
     partners = tuple(partner.plain() for partner in config.partners)
     bounces = os.environ.get(config.smtp.bounce_key_env or "", "") if config.smtp else ""
     marks, key = erased_file(config, path), erased_key(config)
     told = (config.library.languages, Sensitive(bounces))
-    agreed, asked = partial(_agreed, config), _local_system(config, house, engine)
-    return Site(house, transact, now, partners, agreed, _post, asked, *told, looking, engine, marks, key)
+    agreed, asked = partial(_agreed, config), _local_system(config, library, engine)
+    return Site(library, transact, now, partners, agreed, _post, asked, *told, looking, engine, marks, key)
 
 
 def _agreed(config: Gateway) -> Agreed:
@@ -86,13 +86,13 @@ def _agreed(config: Gateway) -> Agreed:
     return Agreed(rows.agreed_secrets(config, os.environ), rows.callers(config, os.environ), posts)
 
 
-def _local_system(config: Gateway, house: House, engine: Engine) -> Known | None:
+def _local_system(config: Gateway, library: Library, engine: Engine) -> Known | None:
     """Return how the library's own system is asked, None where all is loaded."""
     if config.ils.connector in LOADED_ONLY:
         return None
     from hkall_gateway.cli.work.local import known
 
-    return known(config, house, engine, _post)
+    return known(config, library, engine, _post)
 
 
 def erased_file(config: Gateway, path: Path) -> Path:

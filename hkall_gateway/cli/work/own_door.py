@@ -13,7 +13,7 @@ from hkall_gateway.edge.metrics import Metrics
 from hkall_gateway.ncip.calls import Door
 from hkall_gateway.rules.dates.calendar import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
+from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class _Store:
         self,
         work: Callable[..., T],
         *args: Any,
-        locks: Locks = NO_LOCKS,  # noqa: ARG002
+        locks: LockSet = NO_LOCKS,  # noqa: ARG002
         repeatable: bool = False,  # noqa: ARG002
         short: bool = False,  # noqa: ARG002
     ) -> T:
@@ -37,14 +37,14 @@ class _Store:
     async def read(self, work: Callable[..., T], *args: Any) -> T:
         return self._site.run(work, *args)
 
-    async def glance(self, work: Callable[..., T], *args: Any, patron: str = "") -> T:  # noqa: ARG002
+    async def read_inline(self, work: Callable[..., T], *args: Any, patron: str = "") -> T:  # noqa: ARG002
         return self._site.run(work, *args)
 
 
 def own_door(site: Site) -> Door:
     """Return a door like the daemon's over the site's own transactions."""
-    store, agency = _Store(site), site.house.agency
-    desk = Desk(store, Snapshot(Tools(store, agency, _nobody)), lambda: site.house, site.now)
+    store, agency = _Store(site), site.library.agency
+    desk = Desk(store, Snapshot(Tools(store, agency, _nobody)), lambda: site.library, site.now)
     dialects = {partner.agency: partner.dialect for partner in site.partners}
     return Door(desk, site.agreed().callers, agency, HONG_KONG, dialects, Metrics(), site.now)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.dates.calendar import ALWAYS_OPEN
@@ -21,7 +21,13 @@ from hkall_gateway.store.unit import Unit
 
 
 def ranked(
-    unit: Unit, copies: Sequence[Holding], seed: str, house: House, now: datetime, volume: str = "", in_use: InUse = NOT_IN_USE
+    unit: Unit,
+    copies: Sequence[Holding],
+    seed: str,
+    library: Library,
+    now: datetime,
+    volume: str = "",
+    in_use: InUse = NOT_IN_USE,
 ) -> tuple[Candidate, ...]:
     """Every copy in the order in which its library is asked, each with the reason if it is passed over.
 
@@ -30,10 +36,10 @@ def ranked(
     """
     agencies = {c.agency for c in copies}
     known = records(unit, now, agencies, weighed=_rivals(unit, agencies))
-    asked = _chosen(unit, copies, known, seed, house, now, volume, in_use)
+    asked = _chosen(unit, copies, known, seed, library, now, volume, in_use)
     if any(not c.skip for c in asked):
         return asked
-    return _chosen(unit, copies, _open(known), seed, house, now, volume, in_use)
+    return _chosen(unit, copies, _open(known), seed, library, now, volume, in_use)
 
 
 def _rivals(unit: Unit, agencies: Collection[str]) -> bool:
@@ -47,20 +53,20 @@ def _chosen(
     copies: Sequence[Holding],
     known: Mapping[str, Record],
     seed: str,
-    house: House,
+    library: Library,
     now: datetime,
     volume: str,
     in_use: InUse,
 ) -> tuple[Candidate, ...]:
-    facts: Any = {"own": house.agency, "volume": volume, "records": known, "in_use": in_use}
-    return lenders.choose_lender(copies, unit.partners(c.agency for c in copies), house.policy, now, seed, **facts)
+    facts: Any = {"own": library.agency, "volume": volume, "records": known, "in_use": in_use}
+    return lenders.choose_lender(copies, unit.partners(c.agency for c in copies), library.policy, now, seed, **facts)
 
 
 def _open(known: Mapping[str, Record]) -> dict[str, Record]:
     return {agency: replace(record, closures=ALWAYS_OPEN) for agency, record in known.items()}
 
 
-def next_lender(unit: Unit, request: Request, house: House, now: datetime) -> Candidate | None:
+def next_lender(unit: Unit, request: Request, library: Library, now: datetime) -> Candidate | None:
     """The best available copy of a library that was not asked yet; None when no copy is left.
 
     A copy that has become unavailable since the list was made, or that is ours, is skipped for good, with the reason, and
@@ -74,7 +80,7 @@ def next_lender(unit: Unit, request: Request, house: House, now: datetime) -> Ca
     for candidate in _in_turn(listed, known, in_use, now):
         if candidate.agency in tried:
             continue
-        why = _gone(unit, candidate, request, _open(known), in_use, house, now)
+        why = _gone(unit, candidate, request, _open(known), in_use, library, now)
         if why or candidate.skip:
             unit.mark(candidate, skip=why)
         if not why:
@@ -83,7 +89,7 @@ def next_lender(unit: Unit, request: Request, house: House, now: datetime) -> Ca
 
 
 def addressed(
-    unit: Unit, telling: PartnerMessage, house: House, now: datetime
+    unit: Unit, telling: PartnerMessage, library: Library, now: datetime
 ) -> tuple[PartnerMessage, Partner | None, tuple[str, ...]]:
     """The partner message, its library from the directory, and the statuses to look up there before a copy is asked for (R7).
 
@@ -91,9 +97,9 @@ def addressed(
     look-ups, or where the holdings were loaded recently enough to stand for a look-up.
     """
     partner, loaded = unit.partner(telling.partner), loading.loaded_at(unit, "holdings")
-    fresh = loaded is not None and now - loaded <= timedelta(seconds=house.policy.availability.fresh_s)
+    fresh = loaded is not None and now - loaded <= timedelta(seconds=library.policy.availability.fresh_s)
     looked_at = partner is not None and partner.can_lookup_items and not fresh
-    return _as_known_now(unit, telling), partner, house.policy.lendable_statuses if looked_at else ()
+    return _as_known_now(unit, telling), partner, library.policy.lendable_statuses if looked_at else ()
 
 
 def _as_known_now(unit: Unit, telling: PartnerMessage) -> PartnerMessage:
@@ -121,12 +127,14 @@ def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: I
     return sorted(possible, key=turn)
 
 
-def reasons(unit: Unit, copies: Sequence[Holding], request: Request, in_use: InUse, house: House, now: datetime) -> list[str]:
+def reasons(
+    unit: Unit, copies: Sequence[Holding], request: Request, in_use: InUse, library: Library, now: datetime
+) -> list[str]:
     """The reason against each copy for a request, "" for an available one; a library closed today counts as open."""
     known = _open(records(unit, now, {c.agency for c in copies}, weighed=False))
-    facts: Any = {"own": house.agency, "volume": request.volume, "records": known, "in_use": in_use}
+    facts: Any = {"own": library.agency, "volume": request.volume, "records": known, "in_use": in_use}
     partners = unit.partners(c.agency for c in copies)
-    return [lenders.passed_over(copy, partners, house.policy, now, **facts) for copy in copies]
+    return [lenders.passed_over(copy, partners, library.policy, now, **facts) for copy in copies]
 
 
 def _gone(
@@ -135,7 +143,7 @@ def _gone(
     request: Request,
     known: Mapping[str, Record],
     in_use: InUse,
-    house: House,
+    library: Library,
     now: datetime,
 ) -> str:
     """The reason against asking for a copy now; "" for an available one, or one that the catalogue never knew."""
@@ -143,5 +151,5 @@ def _gone(
     if copy is None:
         return ""
     partners = unit.partners([candidate.agency])
-    facts: Any = {"own": house.agency, "volume": request.volume, "records": known, "in_use": in_use}
-    return lenders.passed_over(copy, partners, house.policy, now, **facts)
+    facts: Any = {"own": library.agency, "volume": request.volume, "records": known, "in_use": in_use}
+    return lenders.passed_over(copy, partners, library.policy, now, **facts)

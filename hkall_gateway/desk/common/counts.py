@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules import overdue_fine, policy
 from hkall_gateway.rules.dates.calendar import Closures
 from hkall_gateway.rules.policy import Counts, quota_positions
@@ -12,17 +12,17 @@ from hkall_gateway.rules.vocabulary import Borrower, Position, Request, RequestE
 from hkall_gateway.store.unit import Unit
 
 
-def counts(unit: Unit, borrower: Borrower, house: House, without: str = "") -> Counts:
+def counts(unit: Unit, borrower: Borrower, library: Library, without: str = "") -> Counts:
     """The borrower's counts against quotas, the request `without` left out (R20, R21)."""
     return Counts(
-        hkall_used=unit.quota_used(borrower.barcode, quota_positions(house.policy), without),
+        hkall_used=unit.quota_used(borrower.barcode, quota_positions(library.policy), without),
         local_loans=borrower.local_loans,
         total_quota=borrower.total_quota,
-        ils_counts_hkall=house.policy.quota.ils_counts_hkall,
+        ils_counts_hkall=library.policy.quota.ils_counts_hkall,
     )
 
 
-def fine_cents(request: Request, day: date, house: House, closures: Closures) -> int:
+def fine_cents(request: Request, day: date, library: Library, closures: Closures) -> int:
     """The total fine of a loan that comes back on `day`, in cents, including charges already made (R40, R41).
 
     A cancelled recall counts only for its own days.
@@ -34,24 +34,24 @@ def fine_cents(request: Request, day: date, house: House, closures: Closures) ->
         day,
         request.recalled_on or request.recall_was_on,
         request.due_before_recall is not None and request.due_before_recall != request.due,
-        house.policy,
+        library.policy,
         closures,
         recall_cancelled_on=None if request.recalled_on else request.recall_cancelled_on,
-        stopped_on=overdue_fine.stopped_on(request, house.policy),
+        stopped_on=overdue_fine.stopped_on(request, library.policy),
     )
 
 
-def waited_too_long(unit: Unit, request: Request | RequestEntry, house: House, now: datetime) -> bool:
+def waited_too_long(unit: Unit, request: Request | RequestEntry, library: Library, now: datetime) -> bool:
     """Whether a book on the hold shelf was not collected in time (R14, R15).
 
     Closed days only make the last day later, so the calendar is not asked about a book that has time without them.
     """
-    if request.position is not Position.RECEIVED or not policy.waited_too_long(request, house.policy, now):
+    if request.position is not Position.RECEIVED or not policy.waited_too_long(request, library.policy, now):
         return False
     settled = request.expired_pickup or request.pickup_last is not None
-    return settled or policy.waited_too_long(request, house.policy, now, closed_days(unit, house))
+    return settled or policy.waited_too_long(request, library.policy, now, closed_days(unit, library))
 
 
-def closed_days(unit: Unit, house: House) -> Closures:
+def closed_days(unit: Unit, library: Library) -> Closures:
     """The days on which our own counter is closed."""
-    return unit.closed_days(house.agency)
+    return unit.closed_days(library.agency)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules.dates.calendar import civil
 from hkall_gateway.rules.eligibility import GOOD_STANDING, LocalBlocks
 from hkall_gateway.rules.settings import Block
@@ -13,19 +13,19 @@ from hkall_gateway.rules.vocabulary import Position, Request, RequestEntry
 from hkall_gateway.store.unit import Unit
 
 
-def standing(unit: Unit, card: str, house: House, now: datetime) -> LocalBlocks:
+def patron_blocks(unit: Unit, card: str, library: Library, now: datetime) -> LocalBlocks:
     """The borrower's unpaid charges, overdue recalls and long-overdue books; all zero where no threshold is set.
 
     Lost books and books claimed to be returned do not count as overdue: they are charged, or searched for.
     """
-    if not _in_force(house.policy.block):
+    if not _in_force(library.policy.block):
         return GOOD_STANDING
-    return standing_of(unit.open_requests(card), unit.owed_cents(card), house, now)
+    return standing_of(unit.open_requests(card), unit.owed_cents(card), library, now)
 
 
-def standing_of(has: Sequence[Request | RequestEntry], owed_cents: int, house: House, now: datetime) -> LocalBlocks:
+def standing_of(has: Sequence[Request | RequestEntry], owed_cents: int, library: Library, now: datetime) -> LocalBlocks:
     """The same, from open requests and a sum of charges that are already read."""
-    block = house.policy.block
+    block = library.policy.block
     if not _in_force(block):
         return GOOD_STANDING
     days = [(r, _days_late(r, now)) for r in has]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Reason, Request
 from hkall_gateway.store import unannounced as found
 from hkall_gateway.store.unit import Unit
@@ -23,7 +23,7 @@ class Awaited:
     item: ItemKey
 
 
-def awaited(unit: Unit, barcode: str, agency: str, house: House) -> Awaited | Reason:
+def awaited(unit: Unit, barcode: str, agency: str, library: Library) -> Awaited | Reason:
     """The request for which a lender was asked for this copy, or for the title of which it is a copy of that lender.
 
     `agency` is "" where only the barcode is known. AMBIGUOUS_ITEM where two requests may wait for it, or where a book of
@@ -31,10 +31,10 @@ def awaited(unit: Unit, barcode: str, agency: str, house: House) -> Awaited | Re
     considered only if no other candidate fits. Source: HKALL rules R12, R13; receive unannounced.
     """
     copies = found.copies_with(unit, barcode)
-    ours = any(copy.agency == house.agency for copy in copies)
+    ours = any(copy.agency == library.agency for copy in copies)
     waiting = [
         Awaited(request, lender, ItemKey(lender.agency, barcode))
-        for request, lender in found.asked_by_barcode(unit, barcode) or _for_titles(unit, copies, house)
+        for request, lender in found.asked_by_barcode(unit, barcode) or _for_titles(unit, copies, library)
         if agency in {"", lender.agency}
     ]
     likely = [one for one in waiting if not one.lender.outcome.startswith(NO)] or waiting
@@ -43,5 +43,5 @@ def awaited(unit: Unit, barcode: str, agency: str, house: House) -> Awaited | Re
     return Reason.AMBIGUOUS_ITEM if ours or len(likely) > 1 else likely[0]
 
 
-def _for_titles(unit: Unit, copies: Sequence[Holding], house: House) -> list[found.Asked]:
-    return [one for copy in copies if copy.agency != house.agency for one in found.asked_for_title(unit, copy)]
+def _for_titles(unit: Unit, copies: Sequence[Holding], library: Library) -> list[found.Asked]:
+    return [one for copy in copies if copy.agency != library.agency for one in found.asked_for_title(unit, copy)]

@@ -173,7 +173,7 @@ class BorrowFromUs:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class PartnerNotice:
     """A partner's notice of an event: shipped, received, declined, withdrew, renewed, recalled …
 
     `item` and the RequestId may each be absent; one of them names the request. `due` is the date that the partner asks for

@@ -102,14 +102,14 @@ class SetStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CopyReport:
     """A borrower's report that a copy was returned, never borrowed, lost or is missing. `partner` or `card` names the holder.
 
-    `deed` is the matching staff command: claim or lost.
+    `command` is the matching staff command: claim or lost.
     """
 
     by: Actor
-    deed: str
+    command: str
     item: ItemKey
     partner: str = ""
     card: str = ""
@@ -160,7 +160,7 @@ class RequestSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class TitleCopies:
     """The copies of one title at one library; `copies` is empty and `unknown` true if there is no such title or copy."""
 
     bib_id: str
@@ -174,7 +174,7 @@ class Shelf:
 class ShelvesSeen:
     """The shelves, in the order asked for. `token` asks for the rest; "" when there is none."""
 
-    shelves: tuple[Shelf, ...]
+    shelves: tuple[TitleCopies, ...]
     token: str = ""
 
 

@@ -33,7 +33,7 @@ class Refused:
 
 
 @fixed(frozen=True, slots=True)
-class LoanLine:
+class LoanEntry:
     """One entry of a patron's record: a loan, or a waiting request, with the `label` that patrons see.
 
     `fine_cents` is the accrued fine that is not charged yet; `uncollected`: its last day on the hold shelf is over.
@@ -47,7 +47,7 @@ class LoanLine:
 
 
 @dataclass(frozen=True, slots=True)
-class ChargeLine:
+class ChargeEntry:
     """One charge that is not fully paid. `fine` is its number; `kind` overdue, replacement, processing, damage."""
 
     fine: int
@@ -77,8 +77,8 @@ class Whose(StrEnum):
 class Had:
     """The loans, requests and charges of a card in HKALL."""
 
-    lines: tuple[LoanLine, ...] = ()
-    charges: tuple[ChargeLine, ...] = ()
+    lines: tuple[LoanEntry, ...] = ()
+    charges: tuple[ChargeEntry, ...] = ()
 
 
 @fixed(frozen=True, slots=True)
@@ -98,11 +98,11 @@ class PatronSeen:
     valid: bool
     refusal: Refused | None
     pin_ok: bool | None
-    lines: tuple[LoanLine, ...]
+    lines: tuple[LoanEntry, ...]
     loans_limit: int
     owed_cents: int
     expires: date | None
-    charges: tuple[ChargeLine, ...] = ()
+    charges: tuple[ChargeEntry, ...] = ()
     may_renew: bool = False
     known: bool = False
 
@@ -257,7 +257,7 @@ NOT_NEEDED: Final = "not_needed"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DeliveryResult:
     """The result of one delivery attempt.
 
     `kind`: accepted, already (the recipient knew), refused (a final no, `problem` says which), later (a temporary no), fault

@@ -14,7 +14,7 @@ from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class StaffCommand:
     """A staff command on one request, with its reason.
 
     `by` names the actor. The request is named by `request`, or by `barcode` and, where two libraries share it, `agency`. `on`:

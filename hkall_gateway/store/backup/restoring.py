@@ -20,7 +20,7 @@ from hkall_gateway.store import revisions
 from hkall_gateway.store.changed_fields import BLANK
 from hkall_gateway.store.privacy import erased, forgetting, persons
 from hkall_gateway.store.privacy.erased import Mark
-from hkall_gateway.store.privacy.forgetting import Done
+from hkall_gateway.store.privacy.forgetting import ErasureResult
 from hkall_gateway.store.privacy.leftovers import file_of
 from hkall_gateway.store.queries.overview import Overview
 from hkall_gateway.store.tables import JOBS, JOURNAL, METADATA, PATRONS, REQUESTS
@@ -56,7 +56,7 @@ class Restored:
 
     made_at: datetime | None
     rows: int
-    again: tuple[Done, ...]
+    again: tuple[ErasureResult, ...]
 
 
 def begun(unit: Unit, now: datetime) -> datetime | None:
@@ -105,7 +105,7 @@ def brought_back(unit: Unit, rows: Counts, marks: Marks, now: datetime, by: Acto
     return Restored(when, sum(rows.values()), again)
 
 
-def _again(unit: Unit, newer: Sequence[Mark], key: bytes, now: datetime, by: Actor) -> Iterator[Done]:
+def _again(unit: Unit, newer: Sequence[Mark], key: bytes, now: datetime, by: Actor) -> Iterator[ErasureResult]:
     """Erase every patron with one of these marks; a patron with several cards once."""
     gone: set[str] = set()
     for card, _mark in list(erased.matching(persons.cards(unit) if newer else (), newer, key)):

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from sqlalchemy import Connection
 
 from hkall_gateway.store.engine.compiled import CompiledStatement, Values
-from hkall_gateway.store.engine.pipelined import TRIPS, TURNS, settle
+from hkall_gateway.store.engine.pipelined import TRIPS, TURNS, flush
 
 Work = Callable[[], Any]
 ASKED: Final = "asked"
@@ -24,7 +24,7 @@ ENDED: Final = "ended"
 STAGE: Final = "stage"
 
 
-class Raised(Exception):
+class UnitFailed(Exception):
     """The exception that the unit at `place` raised."""
 
     def __init__(self, place: int, error: Exception) -> None:
@@ -68,7 +68,7 @@ _Ready = tuple[int, Any, Any]
 """A unit that can be resumed: its place, its greenlet, and the value to pass in (its work, or the results of its queries)."""
 
 
-def waves(decided: Sequence[Set[str]]) -> list[list[int]]:
+def conflict_free_batches(decided: Sequence[Set[str]]) -> list[list[int]]:
     """Sort the units of a group into waves; the units of one wave may run interleaved. Returns the places of each wave.
 
     `decided`: the lock names of each unit. A unit that shares a name with an earlier one goes into a later wave. A unit without
@@ -93,13 +93,13 @@ def run_wave(connection: Connection, wave: Sequence[int], works: Sequence[Work],
     Raises Raised if one of them raised, and the database's error if a combined statement failed.
     """
     if connection.dialect.name != "sqlite":
-        Turns(connection, results).take(wave, works)
+        Coalescer(connection, results).take(wave, works)
         return
     for place in wave:
         try:
             results[place] = works[place]()
         except Exception as error:
-            raise Raised(place, error) from error
+            raise UnitFailed(place, error) from error
         _check_unbroken(connection, place)
 
 
@@ -107,10 +107,10 @@ def _check_unbroken(connection: Connection, place: int) -> None:
     """Raise Raised if the transaction is no longer open or takes no statements. Asks the driver only, without a round trip."""
     here: Any = connection.connection.dbapi_connection if connection.dialect.name == "sqlite" else connection.info[TRIPS]
     if not here.in_transaction:
-        raise Raised(place, BrokenOff())
+        raise UnitFailed(place, BrokenOff())
 
 
-def at_once(connection: Connection, works: Sequence[Work]) -> list[Any]:
+def gather(connection: Connection, works: Sequence[Work]) -> list[Any]:
     """Return the results of several functions that only query, in order.
 
     On PostgreSQL their first queries share a round trip.
@@ -120,12 +120,12 @@ def at_once(connection: Connection, works: Sequence[Work]) -> list[Any]:
 
 
 @contextmanager
-def by_itself(connection: Connection) -> Iterator[None]:
+def exclusively(connection: Connection) -> Iterator[None]:
     """Send each statement inside the block immediately, and let no other unit run meanwhile.
 
     For code that may roll back the statements inside, as a savepoint does.
     """
-    settle(connection)
+    flush(connection)
     info = connection.info  # kept in a variable: a connection that breaks meanwhile no longer has `info`
     turns = info.pop(TURNS, None)
     try:
@@ -135,7 +135,7 @@ def by_itself(connection: Connection) -> Iterator[None]:
             info[TURNS] = turns
 
 
-class Stage:
+class GreenletPool:
     """A pool of greenlets on which units run one after another, because a new greenlet costs as much as a round trip.
 
     `idle` holds the greenlets that wait for a unit.
@@ -185,7 +185,7 @@ class _AtOnce:
         return self._told[which]
 
 
-class Turns:
+class Coalescer:
     """Runs units interleaved on one connection, which passes their statements here. Stores their results in `results`."""
 
     def __init__(self, connection: Connection, results: list[Any]) -> None:
@@ -281,7 +281,7 @@ class Turns:
         except _Unsettled as unsettled:
             raise unsettled.__cause__ from None  # type: ignore[misc]  # always raised from one
         except Exception as error:
-            raise Raised(place, error) from error
+            raise UnitFailed(place, error) from error
         _check_unbroken(self._connection, place)
         return said
 
@@ -303,13 +303,13 @@ def _alike(those: Iterable[_Said]) -> Iterable[tuple[CompiledStatement, list[_Sa
     return found.items()
 
 
-def _stage(connection: Connection) -> Stage:
+def _stage(connection: Connection) -> GreenletPool:
     """Return the connection's pool of greenlets, made anew in another thread, because greenlets belong to the thread that made
     them.
     """
     from greenlet import getcurrent
 
-    stage: Stage | None = connection.info.get(STAGE)
+    stage: GreenletPool | None = connection.info.get(STAGE)
     if stage is None or stage.hub is not getcurrent():
-        stage = connection.info[STAGE] = Stage()
+        stage = connection.info[STAGE] = GreenletPool()
     return stage

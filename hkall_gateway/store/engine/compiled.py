@@ -130,13 +130,13 @@ class CompiledStatement:
         return found
 
 
-def adding(table: Table, *columns: str) -> CompiledStatement:
+def insert_row(table: Table, *columns: str) -> CompiledStatement:
     """Return an INSERT of one row, with a parameter for each of `columns`, named like the column."""
     values = {name: bindparam(name, type_=table.c[name].type) for name in columns}
     return CompiledStatement(insert(table).inline().values(values))
 
 
-def changing(table: Table, key: Sequence[str], columns: Sequence[str]) -> CompiledStatement:
+def update_by_key(table: Table, key: Sequence[str], columns: Sequence[str]) -> CompiledStatement:
     """Return an UPDATE of one row found by `key`. "new_" + column is the new value, "was_" + column the one that must match."""
     where = [table.c[name] == bindparam("was_" + name) for name in key]
     values = {name: bindparam("new_" + name, type_=table.c[name].type) for name in columns}

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.pool import StaticPool
 
-from hkall_gateway.store.engine.pipelined import TRIPS, PipelinedConnection, settle
+from hkall_gateway.store.engine.pipelined import TRIPS, PipelinedConnection, flush
 from hkall_gateway.store.engine.private_files import private
 
 # Errors reach the log: they must not contain row values, which may be names or addresses.
@@ -88,7 +88,7 @@ def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> N
 def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: object, context: object, _many: bool) -> None:
     """Send buffered writes before a statement that SQLAlchemy executes itself, which is not a CompiledStatement."""
     if context is not None:
-        settle(connection)
+        flush(connection)
 
 
 def _postgresql_limits(limits: Limits, connection: Any, _record: object) -> None:

@@ -18,8 +18,8 @@ from hkall_gateway.store.engine.connect import BUSY_MS
 from hkall_gateway.store.engine.group import End, begin_group, read_group, refuse, run_group, steady
 from hkall_gateway.store.engine.immediate import Immediate as Immediate
 from hkall_gateway.store.engine.immediate import finished as finished
-from hkall_gateway.store.engine.job import Job, Turn
-from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
+from hkall_gateway.store.engine.job import GroupResult, Job
+from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.store.engine.split_writer import SplitWriter
 from hkall_gateway.store.engine.unit_deferred import UnitDeferred
 from hkall_gateway.store.engine.worker import InlineReader, Worker
@@ -42,12 +42,12 @@ class Store(Protocol):
     """Runs a function of a unit in one transaction: `Database` with threads, `Immediate` synchronously."""
 
     def run(
-        self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False, short: bool = False
+        self, work: Callable[..., T], *args: Any, locks: LockSet = NO_LOCKS, repeatable: bool = False, short: bool = False
     ) -> Awaitable[T]: ...
 
     def read(self, work: Callable[..., T], *args: Any) -> Awaitable[T]: ...
 
-    def glance(self, work: Callable[..., T], *args: Any, patron: str = "") -> Awaitable[T]: ...
+    def read_inline(self, work: Callable[..., T], *args: Any, patron: str = "") -> Awaitable[T]: ...
 
 
 class Database:
@@ -84,7 +84,7 @@ class Database:
             self._here = self._reader
 
     def run(
-        self, work: Callable[..., T], *args: Any, locks: Locks = NO_LOCKS, repeatable: bool = False, short: bool = False
+        self, work: Callable[..., T], *args: Any, locks: LockSet = NO_LOCKS, repeatable: bool = False, short: bool = False
     ) -> Deferred[T]:
         """Run `work(unit, *args)` in a transaction of its own inside the group; the Deferred fires after the durable commit.
 
@@ -97,13 +97,13 @@ class Database:
         """Run `work(unit, *args)`, which only queries."""
         return _put(self._reader, work, args, NO_LOCKS, True)
 
-    def glance(self, work: Callable[..., T], *args: Any, patron: str = "") -> Deferred[T]:
+    def read_inline(self, work: Callable[..., T], *args: Any, patron: str = "") -> Deferred[T]:
         """Run `read` for a lookup by key; with a SQLite file it runs in the reactor's thread, which is faster than waking a
         thread.
 
         `patron` is the card concerned; the data of all patrons in the group are prefetched together.
         """
-        return _put(self._here, work, args, Locks(patron), True)
+        return _put(self._here, work, args, LockSet(patron), True)
 
     def close(self) -> None:
         """Finish the queued jobs and end both threads; callers get their results in the reactor's next iteration."""
@@ -128,11 +128,11 @@ class _Groups:
     def __init__(self, make_unit: Callable[[Connection], Any], draw: Callable[[], float], watch: Watch) -> None:
         self._make_unit, self._draw, self._watch = make_unit, draw, watch
 
-    def read(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
+    def read(self, connection: Connection, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
         with self._watch("reader", len(jobs)):
             return read_group(connection, self._make_unit, jobs)
 
-    def write(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
+    def write(self, connection: Connection, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
         with self._watch("writer", len(jobs)):
             return run_group(connection, self._make_unit, jobs, draw=self._draw)
 
@@ -143,7 +143,7 @@ class _Groups:
         end = begin_group(connection, self._make_unit, jobs, self._draw)
         return partial(_ended, end, watching) if end else None
 
-    def write_patiently(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
+    def write_patiently(self, connection: Connection, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
         """Run a group on a thread, which may wait for another process."""
         _wait(connection, BUSY_MS)
         try:
@@ -152,7 +152,7 @@ class _Groups:
             _wait(connection, 0)
 
 
-def _ended(end: End, watching: ExitStack) -> Turn[Job[Any]]:
+def _ended(end: End, watching: ExitStack) -> GroupResult[Job[Any]]:
     with watching:
         return end()
 
@@ -166,7 +166,7 @@ def _is_short(job: Job[Any]) -> bool:
 
 
 def _put(
-    lane: Any, work: Callable[..., T], args: tuple[Any, ...], locks: Locks, repeatable: bool, short: bool = False
+    lane: Any, work: Callable[..., T], args: tuple[Any, ...], locks: LockSet, repeatable: bool, short: bool = False
 ) -> Deferred[T]:
     waiter: UnitDeferred[T] = UnitDeferred()
     lane.put(Job(work, args, locks, waiter.settle, repeatable, short))

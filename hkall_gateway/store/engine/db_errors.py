@@ -16,7 +16,7 @@ class Unavailable(Exception):
     """The database is away or too busy. No change was made; the caller may try again later."""
 
 
-class Fault(StrEnum):
+class DbErrorClass(StrEnum):
     """CONFLICT: another gateway interfered, and a retry sees its changes.
 
     LOST: the connection broke, or its server no longer takes writes. BUSY: the server has no capacity now. BUG: all other
@@ -30,19 +30,19 @@ class Fault(StrEnum):
 
 
 # fmt: off
-STATES: Final[Mapping[str, Fault]] = {
-    "08":    Fault.LOST,       # connection exceptions
-    "23505": Fault.CONFLICT,   # unique_violation: another gateway had committed first
-    "25006": Fault.LOST,       # read_only_sql_transaction: the server has become a standby
-    "25P03": Fault.LOST,       # idle_in_transaction_session_timeout: the gateway was silent for too long
-    "26000": Fault.LOST,       # invalid_sql_statement_name: a pooler in between has switched to another session
-    "40001": Fault.CONFLICT,   # serialization_failure
-    "40P01": Fault.CONFLICT,   # deadlock_detected
-    "53":    Fault.BUSY,       # insufficient resources
-    "55P03": Fault.CONFLICT,   # lock_not_available: lock_timeout
-    "57":    Fault.LOST,       # operator intervention: shutdown, crash, starting up
-    "57014": Fault.BUSY,       # query_canceled: statement_timeout
-    "58":    Fault.BUSY,       # system errors
+STATES: Final[Mapping[str, DbErrorClass]] = {
+    "08":    DbErrorClass.LOST,       # connection exceptions
+    "23505": DbErrorClass.CONFLICT,   # unique_violation: another gateway had committed first
+    "25006": DbErrorClass.LOST,       # read_only_sql_transaction: the server has become a standby
+    "25P03": DbErrorClass.LOST,       # idle_in_transaction_session_timeout: the gateway was silent for too long
+    "26000": DbErrorClass.LOST,       # invalid_sql_statement_name: a pooler in between has switched to another session
+    "40001": DbErrorClass.CONFLICT,   # serialization_failure
+    "40P01": DbErrorClass.CONFLICT,   # deadlock_detected
+    "53":    DbErrorClass.BUSY,       # insufficient resources
+    "55P03": DbErrorClass.CONFLICT,   # lock_not_available: lock_timeout
+    "57":    DbErrorClass.LOST,       # operator intervention: shutdown, crash, starting up
+    "57014": DbErrorClass.BUSY,       # query_canceled: statement_timeout
+    "58":    DbErrorClass.BUSY,       # system errors
 }
 """Fault by SQLSTATE, or by its class (two characters) if the state has no row. Source: PostgreSQL, appendix A."""
 # fmt: on
@@ -55,17 +55,17 @@ _PRIMARY: Final = 0xFF
 """Mask for the primary part of an SQLite result code; the other bits give detail, for example that another process recovers."""
 
 
-def fault_of(connection: Connection, error: BaseException) -> Fault:
+def fault_of(connection: Connection, error: BaseException) -> DbErrorClass:
     """Classify `error`, which was raised while `connection` was used."""
     if isinstance(error, LostRace):
-        return Fault.CONFLICT
+        return DbErrorClass.CONFLICT
     if _is_gone(connection):
-        return Fault.LOST
+        return DbErrorClass.LOST
     cause = error.orig if isinstance(error, DBAPIError) else error
     if getattr(cause, "sqlite_errorcode", 0) & _PRIMARY == SQLITE_BUSY:
-        return Fault.BUSY
+        return DbErrorClass.BUSY
     state = _state(error)
-    return STATES.get(state) or STATES.get(state[:2], Fault.BUG)
+    return STATES.get(state) or STATES.get(state[:2], DbErrorClass.BUG)
 
 
 def certainly_undone(error: BaseException) -> bool:

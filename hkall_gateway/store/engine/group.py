@@ -16,15 +16,15 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.rules.vocabulary import LostRace
-from hkall_gateway.store.engine.coalescer import Raised, run_wave, waves
+from hkall_gateway.store.engine.coalescer import UnitFailed, conflict_free_batches, run_wave
 from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.engine.db_errors import Fault, certainly_undone, fault_of, told, unavailable
-from hkall_gateway.store.engine.job import Answer, Job, Turn
-from hkall_gateway.store.engine.pipelined import forget, settle
+from hkall_gateway.store.engine.db_errors import DbErrorClass, certainly_undone, fault_of, told, unavailable
+from hkall_gateway.store.engine.job import GroupResult, Job, ReplyCallback
+from hkall_gateway.store.engine.pipelined import discard, flush
 
 MakeUnit = Callable[[Connection], Any]
-MakeAnswer = Callable[[Job[Any], Any, Any], Answer]
-End = Callable[[], Turn[Job[Any]]]
+MakeAnswer = Callable[[Job[Any], Any, Any], ReplyCallback]
+End = Callable[[], GroupResult[Job[Any]]]
 """The rest of a group after its units have run: commits it and returns the result."""
 
 _BEGIN = {"sqlite": CompiledStatement(text("BEGIN IMMEDIATE")), "postgresql": CompiledStatement(text("BEGIN"))}
@@ -63,7 +63,7 @@ def run_group(
     jobs: Sequence[Job[Any]],
     before_commit: Callable[[], None] = at_ease,
     draw: Callable[[], float] = steady,
-) -> Turn[Job[Any]]:
+) -> GroupResult[Job[Any]]:
     """Run all `jobs` in one durable commit. If BEGIN or COMMIT fails, no job is reported as successful.
 
     `draw` returns a random number in [0, 1), for the pause before jobs in conflict are retried.
@@ -87,7 +87,7 @@ def begin_group(
     try:
         answers = _all(connection, make_unit, jobs, _BEGIN, _written, at_ease)
     except Exception as error:  # noqa: BLE001  # any error goes to the callers
-        if fault_of(connection, error) is Fault.BUSY and _left(connection):
+        if fault_of(connection, error) is DbErrorClass.BUSY and _left(connection):
             return None
         turn = _undone(connection, jobs, error, False, draw)
         return lambda: turn
@@ -95,8 +95,8 @@ def begin_group(
 
 
 def _ended(
-    connection: Connection, jobs: Sequence[Job[Any]], answers: Sequence[Answer | None], draw: Callable[[], float]
-) -> Turn[Job[Any]]:
+    connection: Connection, jobs: Sequence[Job[Any]], answers: Sequence[ReplyCallback | None], draw: Callable[[], float]
+) -> GroupResult[Job[Any]]:
     try:
         _commit(connection, at_ease)
     except _Uncommitted as failed:
@@ -104,7 +104,7 @@ def _ended(
     return _turn(jobs, answers, draw)
 
 
-def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]]) -> Turn[Job[Any]]:
+def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
     """Run queries in one snapshot for all, and roll back any writes."""
     unit = make_unit(connection)  # all jobs share one snapshot, so one unit serves all
     try:
@@ -114,7 +114,7 @@ def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[A
     return _turn(jobs, answers, steady)
 
 
-def refuse(job: Job[Any], error: BaseException) -> Answer:
+def refuse(job: Job[Any], error: BaseException) -> ReplyCallback:
     """Return the answer "try again" for a job; every caller gets its own exception object."""
     return _failing(job, unavailable(error))
 
@@ -129,7 +129,7 @@ def _all(
     begin: Mapping[str, CompiledStatement],
     answer: MakeAnswer,
     end: Callable[[], object],
-) -> list[Answer | None]:
+) -> list[ReplyCallback | None]:
     """Run all units and the end of the transaction; return an answer for each, None if the unit is to be retried."""
     in_waves = _open(connection, make_unit, jobs, begin)
     try:
@@ -138,12 +138,12 @@ def _all(
         return answers
     except _Uncommitted:
         raise
-    except Raised as raised:
+    except UnitFailed as raised:
         culprit, error = raised.place, raised.error
     except Exception as refused:  # noqa: BLE001  # a combined statement: the second run finds the unit at fault
         culprit, error = -1, refused
     fault = fault_of(connection, error)
-    if fault is Fault.LOST or not _left(connection):
+    if fault is DbErrorClass.LOST or not _left(connection):
         raise error
     _open(connection, make_unit, jobs, begin)
     answers = [
@@ -179,7 +179,7 @@ def _open(
     """Begin the transaction and take the locks; return the jobs' places in waves that may run interleaved."""
     begin[connection.dialect.name].write(connection)
     if begin is _BEGIN:
-        return waves(make_unit(connection).lock([job.locks for job in jobs]))
+        return conflict_free_batches(make_unit(connection).lock([job.locks for job in jobs]))
     make_unit(connection).look_ahead({job.locks.patron for job in jobs if job.locks.patron})
     alone = connection.dialect.name == "sqlite"
     return [[place] for place in range(len(jobs))] if alone else [list(range(len(jobs)))]
@@ -187,7 +187,7 @@ def _open(
 
 def _together(
     connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]], in_waves: Sequence[Sequence[int]], answer: MakeAnswer
-) -> list[Answer | None]:
+) -> list[ReplyCallback | None]:
     """Run all units without savepoints: any exception undoes the group."""
     units = [make_unit(connection) for _ in jobs]
     works = [partial(job.context.run, job.work, unit, *job.args) for job, unit in zip(jobs, units, strict=True)]
@@ -197,30 +197,30 @@ def _together(
     return [answer(job, unit, result) for job, unit, result in zip(jobs, units, results, strict=True)]
 
 
-def _alone(connection: Connection, make_unit: MakeUnit, job: Job[Any], answer: MakeAnswer) -> Answer | None:
+def _alone(connection: Connection, make_unit: MakeUnit, job: Job[Any], answer: MakeAnswer) -> ReplyCallback | None:
     """Run one unit inside its savepoint; return the answer for after the commit, None if it is to be retried."""
     _SAVEPOINT.change(connection)
     try:
         unit = make_unit(connection)
         result = job.context.run(job.work, unit, *job.args)
-        settle(connection)
+        flush(connection)
         _RELEASE.change(connection)  # PostgreSQL refuses after an error that the unit swallowed
     except Exception as error:
         fault = fault_of(connection, error)
-        if fault is Fault.LOST:
+        if fault is DbErrorClass.LOST:
             raise
-        forget(connection)
+        discard(connection)
         _BACK.change(connection)
         _RELEASE.change(connection)
         return _failed(job, error, fault)
     return answer(job, unit, result)
 
 
-def _written(job: Job[Any], unit: Any, result: Any) -> Answer:
+def _written(job: Job[Any], unit: Any, result: Any) -> ReplyCallback:
     return lambda: _settle(job, unit, result)
 
 
-def _read(job: Job[Any], _unit: Any, result: Any) -> Answer:
+def _read(job: Job[Any], _unit: Any, result: Any) -> ReplyCallback:
     return lambda: job.settle(result, None)
 
 
@@ -232,18 +232,18 @@ def _settle(job: Job[Any], unit: Any, result: Any) -> None:
         job.settle(result, None)
 
 
-def _failing(job: Job[Any], error: BaseException) -> Answer:
+def _failing(job: Job[Any], error: BaseException) -> ReplyCallback:
     return lambda: job.settle(None, error)
 
 
 # ---- failures
 
 
-def _failed(job: Job[Any], error: BaseException, fault: Fault) -> Answer | None:
+def _failed(job: Job[Any], error: BaseException, fault: DbErrorClass) -> ReplyCallback | None:
     """Return the answer for a failed job; None if it is to be retried."""
-    if fault is Fault.BUSY:
+    if fault is DbErrorClass.BUSY:
         return refuse(job, error)
-    if fault is not Fault.CONFLICT:
+    if fault is not DbErrorClass.CONFLICT:
         return _failing(job, error)
     job.tries += 1
     return None if job.tries < TRIES else _failing(job, told(error))
@@ -251,17 +251,17 @@ def _failed(job: Job[Any], error: BaseException, fault: Fault) -> Answer | None:
 
 def _undone(
     connection: Connection, jobs: Sequence[Job[Any]], error: BaseException, committing: bool, draw: Callable[[], float]
-) -> Turn[Job[Any]]:
+) -> GroupResult[Job[Any]]:
     """Handle the failure of a whole group: leave its transaction, and decide for each job whether it is retried."""
     fault = fault_of(connection, error)
     if not _left(connection):
-        fault = Fault.LOST
-    if fault is Fault.LOST:
+        fault = DbErrorClass.LOST
+    if fault is DbErrorClass.LOST:
         return _lost(connection, jobs, error, committing)
     return _turn(jobs, [_failed(job, error, fault) for job in jobs], draw)
 
 
-def _lost(connection: Connection, jobs: Sequence[Job[Any]], error: BaseException, committing: bool) -> Turn[Job[Any]]:
+def _lost(connection: Connection, jobs: Sequence[Job[Any]], error: BaseException, committing: bool) -> GroupResult[Job[Any]]:
     if not connection.invalidated:
         connection.invalidate()
     connection.rollback()  # SQLAlchemy connects again only after this
@@ -269,23 +269,25 @@ def _lost(connection: Connection, jobs: Sequence[Job[Any]], error: BaseException
     refused = [refuse(job, error) for job in jobs if job not in again]
     for job in again:
         job.tries += 1
-    return Turn(refused, again, lost=error)
+    return GroupResult(refused, again, lost=error)
 
 
 def _left(connection: Connection) -> bool:
     """Roll back the open transaction, if any; False if the connection is no longer usable."""
     try:
-        forget(connection)
+        discard(connection)
         _ROLLBACK.change(connection)
     except Exception:  # noqa: BLE001  # any error means that the connection is unusable
         return connection.dialect.name == "sqlite"  # no open transaction: BEGIN failed, or SQLite has rolled back by itself
     return True
 
 
-def _turn(jobs: Sequence[Job[Any]], answers: Sequence[Answer | None], draw: Callable[[], float]) -> Turn[Job[Any]]:
+def _turn(
+    jobs: Sequence[Job[Any]], answers: Sequence[ReplyCallback | None], draw: Callable[[], float]
+) -> GroupResult[Job[Any]]:
     """Return the group's result; jobs without an answer are retried."""
     again = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
-    return Turn([answer for answer in answers if answer is not None], again, _pause_s(again, draw))
+    return GroupResult([answer for answer in answers if answer is not None], again, _pause_s(again, draw))
 
 
 def _pause_s(again: Sequence[Job[Any]], draw: Callable[[], float]) -> float:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from hkall_gateway.store.engine.group import at_ease, read_group, run_group
 from hkall_gateway.store.engine.job import Job, give
-from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
+from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class Immediate:
         self,
         work: Callable[..., T],
         *args: Any,
-        locks: Locks = NO_LOCKS,
+        locks: LockSet = NO_LOCKS,
         repeatable: bool = False,  # noqa: ARG002
         short: bool = False,  # noqa: ARG002
     ) -> _Now[T]:
@@ -57,8 +57,8 @@ class Immediate:
     def read(self, work: Callable[..., T], *args: Any) -> _Now[T]:
         return self._at_once(read_group, work, args, NO_LOCKS)
 
-    def glance(self, work: Callable[..., T], *args: Any, patron: str = "") -> _Now[T]:
-        return self._at_once(read_group, work, args, Locks(patron))
+    def read_inline(self, work: Callable[..., T], *args: Any, patron: str = "") -> _Now[T]:
+        return self._at_once(read_group, work, args, LockSet(patron))
 
     def now(self, work: Callable[..., T], *args: Any) -> T:
         """`run` for callers that do not await."""
@@ -67,7 +67,7 @@ class Immediate:
     def close(self) -> None:
         self._connection.close()
 
-    def _at_once(self, do_group: Any, work: Callable[..., T], args: tuple[Any, ...], locks: Locks) -> _Now[T]:
+    def _at_once(self, do_group: Any, work: Callable[..., T], args: tuple[Any, ...], locks: LockSet) -> _Now[T]:
         kept: list[_Now[T]] = []
         job = Job(work, args, locks, lambda result, error: kept.append(_Now(result, error)))
         turn = do_group(self._connection, self._make_unit, [job])

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.store.engine.locks import LockSet
 
 J = TypeVar("J")
 T = TypeVar("T")
-Answer = Callable[[], None]
+ReplyCallback = Callable[[], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -24,7 +24,7 @@ class Job(Generic[T]):
 
     work: Callable[..., T]
     args: tuple[Any, ...]
-    locks: Locks
+    locks: LockSet
     settle: Callable[[Any, BaseException | None], None]
     repeatable: bool = False
     short: bool = False
@@ -33,16 +33,16 @@ class Job(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Turn(Generic[J]):
+class GroupResult(Generic[J]):
     """What became of a group: what to answer, what to try again by itself, and what the connection was lost by."""
 
-    answers: Sequence[Answer]
+    answers: Sequence[ReplyCallback]
     again: Sequence[J] = field(default=())
     pause_s: float = 0.0
     lost: BaseException | None = None
 
 
-def give(answers: Sequence[Answer]) -> None:
+def give(answers: Sequence[ReplyCallback]) -> None:
     """Every answer, in order, also when one of them raises; that error goes to the caller at the end."""
     raised: BaseException | None = None
     for answer in answers:

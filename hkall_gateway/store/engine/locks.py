@@ -31,7 +31,7 @@ NOTHING: Pair = ("", "")
 
 
 @fixed(frozen=True, slots=True)
-class Locks:
+class LockSet:
     """The objects that a unit of work decides about; empty fields are not locked.
 
     `request` is our number, `item` a copy's (agency, barcode), of which only the barcode is locked. `wires` are RequestIds
@@ -74,7 +74,7 @@ class Locks:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class LockKey:
     """A way to name a request: by these columns, among the rows that satisfy `only`."""
 
     columns: tuple[ColumnElement[str], ...]
@@ -83,12 +83,12 @@ class Way:
 
 R = REQUESTS.c
 # fmt: off
-WAYS: Final[Mapping[str, Way]] = {
-    "number": Way((R.id,)),
-    "copy":   Way((R.item_barcode,), (IS_OPEN,)),
-    "card":   Way((R.patron,), (IS_OPEN,)),
-    "wire":   Way((R.wire_agency, R.wire_id)),
-    "placed": Way((R.placed_by, R.placed_id)),
+WAYS: Final[Mapping[str, LockKey]] = {
+    "number": LockKey((R.id,)),
+    "copy":   LockKey((R.item_barcode,), (IS_OPEN,)),
+    "card":   LockKey((R.patron,), (IS_OPEN,)),
+    "wire":   LockKey((R.wire_agency, R.wire_id)),
+    "placed": LockKey((R.placed_by, R.placed_id)),
 }
 """Each is served by an index of its own."""
 # fmt: on
@@ -97,11 +97,11 @@ _ENDS: Final = list(accumulate(len(how.columns) for how in WAYS.values()))
 _CELLS: Final = {way: slice(first, end) for way, first, end in zip(WAYS, [0, *_ENDS], _ENDS, strict=False)}
 """The slice of each way's columns in a row of all of them."""
 
-NO_LOCKS = Locks()
+NO_LOCKS = LockSet()
 LINE = "line"
 
 
-def take(connection: Connection, wanted: Sequence[Locks]) -> list[set[str]]:
+def take(connection: Connection, wanted: Sequence[LockSet]) -> list[set[str]]:
     """Lock all objects that a group needs until its transaction ends. PostgreSQL only.
 
     Returns for each of `wanted` the names and request numbers locked.
@@ -134,7 +134,7 @@ def try_lines(connection: Connection, lines: Sequence[str]) -> set[str]:
     return {line for line, (ours,) in zip(lines, tried, strict=True) if ours}
 
 
-def _meant(wanted: Sequence[Locks]) -> Meant:
+def _meant(wanted: Sequence[LockSet]) -> Meant:
     """Return the named requests, each with the places of the jobs that name it."""
     meant: Meant = {}
     for place, one in enumerate(wanted):

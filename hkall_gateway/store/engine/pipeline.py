@@ -14,14 +14,14 @@ READ: Final = select.POLLIN
 WRITE: Final = select.POLLOUT
 
 
-class Said(NamedTuple):
+class BoundStatement(NamedTuple):
     """A statement with the marks `$1`, `$2` …, and its values in PostgreSQL's text format; None is NULL."""
 
     text: bytes
     values: Sequence[Any]
 
 
-class Refused(Exception):
+class StatementRefused(Exception):
     """The place of the statement that the database refused, and the driver's error. Later statements did not run."""
 
     def __init__(self, place: int, error: Exception) -> None:
@@ -42,7 +42,7 @@ class Pipeline:
         self._socket = select.poll()
         self._socket.register(self._libpq.socket, READ)
 
-    def exchange(self, statements: Sequence[Said]) -> list[Any]:
+    def exchange(self, statements: Sequence[BoundStatement]) -> list[Any]:
         """Send statements and return libpq's result of each. Raises Refused, or the driver's error if the connection broke."""
         try:
             fresh, results = self._exchange(statements)
@@ -57,7 +57,7 @@ class Pipeline:
         """Whether a transaction is open and takes statements. Asks the driver only."""
         return bool(self._libpq.transaction_status == self._open)
 
-    def _exchange(self, statements: Sequence[Said]) -> tuple[dict[int, bytes], list[Any]]:
+    def _exchange(self, statements: Sequence[BoundStatement]) -> tuple[dict[int, bytes], list[Any]]:
         self._libpq.enter_pipeline_mode()
         fresh = self._send(statements)
         results = self._hear()
@@ -65,7 +65,7 @@ class Pipeline:
             self._libpq.exit_pipeline_mode()
         return fresh, results
 
-    def _send(self, statements: Sequence[Said]) -> dict[int, bytes]:
+    def _send(self, statements: Sequence[BoundStatement]) -> dict[int, bytes]:
         """Send the statements; return the places among the results of those prepared for the first time, with their texts."""
         fresh: dict[int, bytes] = {}
         for place, (text, values) in enumerate(statements):
@@ -113,4 +113,4 @@ class Pipeline:
             if place >= refused:  # the server has not prepared it
                 del self._names[text]
         before = sum(place < refused for place in fresh)
-        raise Refused(refused - before, self._errors.error_from_result(results[refused]))
+        raise StatementRefused(refused - before, self._errors.error_from_result(results[refused]))

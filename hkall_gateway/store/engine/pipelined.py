@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.store.engine.batched import MISSING
-from hkall_gateway.store.engine.pipeline import Pipeline, Refused, Said
+from hkall_gateway.store.engine.pipeline import BoundStatement, Pipeline, StatementRefused
 
 TRIPS: Final = "trips"
 """Key of the PipelinedConnection in `Connection.info` (PostgreSQL only)."""
@@ -20,7 +20,7 @@ TURNS: Final = "turns"
 _MARK: Final = re.compile(r"%\((\w+)\)s|%%")
 
 
-class Reply:
+class StatementResult:
     """The result of one statement, like a driver's cursor; using it sends the buffered statements."""
 
     __slots__ = ("_result", "_trips")
@@ -48,8 +48,8 @@ class Reply:
 
 
 class _Waiting(NamedTuple):
-    said: Said
-    reply: Reply
+    said: BoundStatement
+    reply: StatementResult
     missing: Exception | None
 
 
@@ -63,12 +63,12 @@ class PipelinedConnection:
         self._types, self._as_text = Transformer(driver), PyFormat.TEXT
         self._waiting: list[_Waiting] = []
 
-    def execute(self, text: str, values: Mapping[str, Any], missing: Exception | None = None) -> Reply:
+    def execute(self, text: str, values: Mapping[str, Any], missing: Exception | None = None) -> StatementResult:
         """Buffer a statement. `text` has the driver's marks, `%(name)s`; `missing` is raised if the database raises MISSING."""
         numbered, names = _numbered(text)
         given = self._types.dump_sequence([values[name] for name in names], [self._as_text] * len(names))
-        reply = Reply(self)
-        self._waiting.append(_Waiting(Said(numbered, given), reply, missing))
+        reply = StatementResult(self)
+        self._waiting.append(_Waiting(BoundStatement(numbered, given), reply, missing))
         return reply
 
     def forget(self) -> None:
@@ -100,7 +100,7 @@ class PipelinedConnection:
     def _exchange(self, waiting: Sequence[_Waiting]) -> list[Any]:
         try:
             return self._pipeline.exchange([one.said for one in waiting])
-        except Refused as refused:
+        except StatementRefused as refused:
             raise self._told(waiting[refused.place], refused.error) from refused.error
         except Exception as error:
             raise self._told(waiting[-1], error) from error
@@ -117,7 +117,7 @@ def as_usual(dialect: Dialect, text: str, values: Any, error: Exception) -> Base
     return DBAPIError.instance(text, values, error, drivers, hide_parameters=True, dialect=dialect)
 
 
-def settle(connection: Connection) -> None:
+def flush(connection: Connection) -> None:
     """Send the buffered writes and raise their errors. SQLite writes immediately."""
     if (turns := connection.info.get(TURNS)) is not None:
         turns.settle()
@@ -125,7 +125,7 @@ def settle(connection: Connection) -> None:
         trips.go()
 
 
-def forget(connection: Connection) -> None:
+def discard(connection: Connection) -> None:
     """Discard the buffered writes, which are to be rolled back."""
     if (trips := connection.info.get(TRIPS)) is not None:
         trips.forget()

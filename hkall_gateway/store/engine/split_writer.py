@@ -15,8 +15,8 @@ from typing import Generic, TypeVar
 
 from sqlalchemy import Connection
 
-from hkall_gateway.store.engine.job import Answer, Turn, give
-from hkall_gateway.store.engine.worker import Waiting
+from hkall_gateway.store.engine.job import GroupResult, ReplyCallback, give
+from hkall_gateway.store.engine.worker import JobQueue
 
 J = TypeVar("J")
 
@@ -35,8 +35,8 @@ class SplitWriter(Generic[J]):
     def __init__(
         self,
         connection: Connection,
-        begin: Callable[[Connection, Sequence[J]], Callable[[], Turn[J]] | None],
-        do_group: Callable[[Connection, Sequence[J]], Turn[J]],
+        begin: Callable[[Connection, Sequence[J]], Callable[[], GroupResult[J]] | None],
+        do_group: Callable[[Connection, Sequence[J]], GroupResult[J]],
         is_short: Callable[[J], bool],
         in_reactor: Callable[[Callable[[], None]], object],
         name: str,
@@ -44,10 +44,10 @@ class SplitWriter(Generic[J]):
     ) -> None:
         self._connection, self._begin, self._do_group, self._is_short = connection, begin, do_group, is_short
         self._in_reactor, self._batch = in_reactor, batch
-        self._ends: SimpleQueue[Callable[[], Turn[J]] | None] = SimpleQueue()
+        self._ends: SimpleQueue[Callable[[], GroupResult[J]] | None] = SimpleQueue()
         self._thread = Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
-        self._waiting: Waiting[J] = Waiting()
+        self._waiting: JobQueue[J] = JobQueue()
         self._busy = self._called = self._stopped = False
         self.groups = 0
         self.units = 0
@@ -101,7 +101,7 @@ class SplitWriter(Generic[J]):
         while (end := self._ends.get()) is not None:
             self._finish(end())
 
-    def _finish(self, turn: Turn[J]) -> None:
+    def _finish(self, turn: GroupResult[J]) -> None:
         self._waiting.put_again(turn.again)
         answers = turn.answers
         if turn.pause_s:  # before the next group begins, since it would hold its locks during the pause
@@ -112,7 +112,7 @@ class SplitWriter(Generic[J]):
 
     # ---- in the reactor again
 
-    def _finished(self, answers: Sequence[Answer]) -> None:
+    def _finished(self, answers: Sequence[ReplyCallback]) -> None:
         self._busy = False
         self._soon()
         give(answers)

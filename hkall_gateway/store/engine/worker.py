@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.store.engine.db_errors import name_of
-from hkall_gateway.store.engine.job import Answer, Turn, give
+from hkall_gateway.store.engine.job import GroupResult, ReplyCallback, give
 
 LOG = structlog.get_logger()
 
@@ -24,7 +24,7 @@ J = TypeVar("J")
 AWAY_S = 0.5
 
 
-class Waiting(Generic[J]):
+class JobQueue(Generic[J]):
     """A queue of jobs in order.
 
     Groups of new jobs alternate with single retried jobs, so that retries do not delay the others.
@@ -68,8 +68,8 @@ class Worker(Generic[J]):
     def __init__(
         self,
         engine: Engine,
-        do_group: Callable[[Connection, Sequence[J]], Turn[J]],
-        refuse: Callable[[J, BaseException], Answer],
+        do_group: Callable[[Connection, Sequence[J]], GroupResult[J]],
+        refuse: Callable[[J, BaseException], ReplyCallback],
         in_reactor: Callable[[Callable[[], None]], object],
         name: str,
         batch: int,
@@ -77,7 +77,7 @@ class Worker(Generic[J]):
         self._engine = engine
         self._connection = engine.connect()  # here, so that starting a worker raises if the database is away
         self._do_group, self._refuse, self._in_reactor, self._batch = do_group, refuse, in_reactor, batch
-        self._waiting: Waiting[J] = Waiting()
+        self._waiting: JobQueue[J] = JobQueue()
         self._wake = threading.Condition()
         self._stopping = False
         self._away: BaseException | None = None
@@ -148,10 +148,10 @@ class Worker(Generic[J]):
             self._away = None
         return True
 
-    def _refuse_all(self, error: BaseException) -> list[Answer]:
+    def _refuse_all(self, error: BaseException) -> list[ReplyCallback]:
         with self._wake:
             self._away = error
-            waiting, self._waiting = self._waiting, Waiting()
+            waiting, self._waiting = self._waiting, JobQueue()
         return [self._refuse(job, error) for job in waiting.all()]
 
 
@@ -165,7 +165,7 @@ class InlineReader(Generic[J]):
     def __init__(
         self,
         connection: Connection,
-        do_group: Callable[[Connection, Sequence[J]], Turn[J]],
+        do_group: Callable[[Connection, Sequence[J]], GroupResult[J]],
         in_reactor: Callable[[Callable[[], None]], object],
         batch: int,
     ) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy import Table, delete, select, update
 from hkall_gateway.rules.vocabulary import Actor, Request
 from hkall_gateway.store import quarantine
 from hkall_gateway.store.changed_fields import BLANK
-from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.outbox import UNSETTLED
 from hkall_gateway.store.privacy import archive, erased, persons, retention
 from hkall_gateway.store.privacy.erased import Mark
@@ -56,7 +56,7 @@ class Stays:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ErasureResult:
     """The result of an erasure: how many requests were anonymised and other rows changed, and the rows that still name the
     person.
     """
@@ -65,9 +65,11 @@ class Done:
     rows: int
     stays: tuple[Stays, ...]
 
-    def and_then(self, more: Done) -> Done:
+    def and_then(self, more: ErasureResult) -> ErasureResult:
         """Add the result of another erasure of the same person."""
-        return Done(self.requests + more.requests, self.rows + more.rows, tuple(dict.fromkeys(self.stays + more.stays)))
+        return ErasureResult(
+            self.requests + more.requests, self.rows + more.rows, tuple(dict.fromkeys(self.stays + more.stays))
+        )
 
 
 Found = tuple[str, Row]
@@ -86,14 +88,14 @@ def find(unit: Unit, who: Person, but: Sequence[Found] = ()) -> list[Found]:
 
 def forget(
     unit: Unit, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: Actor
-) -> Done:
+) -> ErasureResult:
     """Erase the person from the `found` rows, store the marks, and write a line about it into the journal.
 
     A row that has changed since it was found is judged in its present state. Until the end of the transaction no other gateway
     decides about the cards, and no row moves to an archive; so an archive that is read afterwards has all rows that will move
     there.
     """
-    unit.lock([retention.MOVING, *(Locks(card, whole=True) for card in sorted(who.cards))])
+    unit.lock([retention.MOVING, *(LockSet(card, whole=True) for card in sorted(who.cards))])
     theirs = unit.batch(REQUESTS.c.patron.in_(who.cards), order=(REQUESTS.c.id,), limit=_ALL)
     held = retention.held(unit, theirs)
     ended = [request for request in theirs if request.id not in held]
@@ -108,7 +110,7 @@ def forget(
             count += not why
     erased.keep(unit, marks)
     _note(unit, {"because": who.without(reason), "requests": len(ended), "rows": count, "stays": len(stays)}, now, by)
-    return Done(len(ended), count, tuple(stays))
+    return ErasureResult(len(ended), count, tuple(stays))
 
 
 _ALL: Final = 1_000_000

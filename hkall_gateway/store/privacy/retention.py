@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, exists, fu
 
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.store.engine.compiled import CompiledStatement
-from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.outbox import UNSETTLED
 from hkall_gateway.store.queries.overview import Overview
 from hkall_gateway.store.tables import (
@@ -52,7 +52,7 @@ NO_PERSON_IN: Final[Mapping[Table, Mapping[str, str]]] = {
 NO_PAYER: Final[Mapping[str, str]] = {"patron": "", "transaction_id": "", "outcome": ""}
 """The columns of a payment that identify the patron, with their anonymised values."""
 
-MOVING: Final = Locks(document=("", "archives"))
+MOVING: Final = LockSet(document=("", "archives"))
 """Held while rows move to an archive and while a person is erased, so that none of that person's rows moves unseen."""
 
 PARTS: Final[tuple[Table, ...]] = (JOURNAL, CANDIDATES, NOTICES, FINES, OUTBOX)

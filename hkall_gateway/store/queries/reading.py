@@ -25,7 +25,7 @@ from hkall_gateway.rules.vocabulary import (
     Side,
 )
 from hkall_gateway.store import patrons
-from hkall_gateway.store.engine.coalescer import at_once
+from hkall_gateway.store.engine.coalescer import gather
 from hkall_gateway.store.engine.compiled import CompiledStatement
 from hkall_gateway.store.tables import (
     CANDIDATES,
@@ -65,7 +65,7 @@ class Reading:
 
     def at_once(self, *works: Callable[[], Any]) -> Any:
         """Return the results of several functions that only query, in order; on PostgreSQL their queries share a round trip."""
-        return at_once(self._connection, works)
+        return gather(self._connection, works)
 
     # ---- people, copies, partners
 

@@ -12,7 +12,7 @@ from hkall_gateway.rules.vocabulary import Refusal
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Library:
     """The library that this gateway serves. The first pickup location is the default one (R4)."""
 
     agency: str

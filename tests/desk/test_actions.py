@@ -11,14 +11,14 @@ import pytest
 
 from hkall_gateway.desk.messages.commands import RequestTitle
 from hkall_gateway.desk.messages.results import CheckedIn, Requested
-from hkall_gateway.desk.messages.staff_commands import Deed, Done
-from hkall_gateway.desk.staff import DEEDS
+from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
+from hkall_gateway.desk.staff.actions import DEEDS
 from hkall_gateway.rules.lifecycle import FINAL, Notification
 from hkall_gateway.rules.settings import Policy, Return
 from hkall_gateway.rules.vocabulary import Actor, Charges, ItemKey, Partner, Position, Reason, Side
 
 if TYPE_CHECKING:
-    from tests.desk.conftest import Library
+    from tests.desk.conftest import DeskWorld
 
 P = Position
 C1, K9 = ItemKey("CUHK", "C1"), ItemKey("HKU", "K9")
@@ -32,13 +32,13 @@ ON_LOAN = {"first_checkout": date(2017, 2, 20), "due": date(2017, 3, 7), "used":
 
 
 @pytest.mark.parametrize("name", DEEDS)
-def test_a_deed_about_nothing_is_refused(library: Library, name: str) -> None:
+def test_a_deed_about_nothing_is_refused(library: DeskWorld, name: str) -> None:
     assert library.act(name, "R404", reason="x").why is Reason.UNKNOWN_REQUEST
     assert library.act(name, "", barcode="C404", reason="x").why is Reason.UNKNOWN_ITEM
 
 
 @pytest.mark.parametrize("name", [name for name, row in DEEDS.items() if row.needs_reason])
-def test_a_deed_that_needs_a_reason_is_refused_without_one(library: Library, name: str) -> None:
+def test_a_deed_that_needs_a_reason_is_refused_without_one(library: DeskWorld, name: str) -> None:
     before = library.lent_out()
 
     assert library.act(name, reason=" ", on=date(2017, 4, 1), position=P.CLOSED).why is Reason.REASON_NEEDED
@@ -48,7 +48,7 @@ def test_a_deed_that_needs_a_reason_is_refused_without_one(library: Library, nam
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("position", sorted(FINAL))
 @pytest.mark.parametrize("name", [name for name in DEEDS if name != "force"])
-def test_no_deed_but_force_leaves_a_final_position(library: Library, name: str, position: Position, side: Side) -> None:
+def test_no_deed_but_force_leaves_a_final_position(library: DeskWorld, name: str, position: Position, side: Side) -> None:
     before = library.given(position, side=side)
 
     library.act(name, reason="x", on=date(2017, 4, 1))
@@ -78,7 +78,7 @@ DONE: list[tuple[str, Position, dict[str, Any], dict[str, Any], Position]] = [
 
 @pytest.mark.parametrize(("name", "position", "facts", "said", "after"), DONE)
 def test_a_deed_moves_a_request(
-    library: Library, name: str, position: Position, facts: dict[str, Any], said: dict[str, Any], after: Position
+    library: DeskWorld, name: str, position: Position, facts: dict[str, Any], said: dict[str, Any], after: Position
 ) -> None:
     library.given(position, **facts)
 
@@ -108,7 +108,7 @@ def test_a_deed_moves_a_request(
     ],
 )
 def test_a_deed_done_again_is_a_success_that_changes_nothing(
-    library: Library, name: str, position: Position, facts: dict[str, Any], said: dict[str, Any]
+    library: DeskWorld, name: str, position: Position, facts: dict[str, Any], said: dict[str, Any]
 ) -> None:
     library.given(position, **facts)
     library.act(name, **said)
@@ -142,7 +142,7 @@ ELSEWHERE = [
 
 @pytest.mark.parametrize(("name", "position", "facts"), ELSEWHERE)
 def test_a_deed_that_is_not_possible_here_is_refused(
-    library: Library, name: str, position: Position, facts: dict[str, Any]
+    library: DeskWorld, name: str, position: Position, facts: dict[str, Any]
 ) -> None:
     before = library.given(position, **facts)
 
@@ -152,7 +152,7 @@ def test_a_deed_that_is_not_possible_here_is_refused(
     assert library.request() == before
 
 
-def test_the_reason_of_a_deed_stands_in_the_journal(library: Library) -> None:
+def test_the_reason_of_a_deed_stands_in_the_journal(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
 
     library.act("cancel", reason="asked by telephone")
@@ -169,7 +169,7 @@ def test_the_reason_of_a_deed_stands_in_the_journal(library: Library) -> None:
 # ---- receive what nobody announced
 
 
-def test_r13_a_copy_that_nobody_announced_is_received_and_its_lender_told(library: Library) -> None:
+def test_r13_a_copy_that_nobody_announced_is_received_and_its_lender_told(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
 
     answer = library.act("receive", barcode="C1")
@@ -179,7 +179,7 @@ def test_r13_a_copy_that_nobody_announced_is_received_and_its_lender_told(librar
     assert library.told() == ["CUHK tell_lender_received", "UG1 letter_pickup"]
 
 
-def test_a_copy_of_a_former_lender_is_received_and_the_present_one_told_to_stop(library: Library) -> None:
+def test_a_copy_of_a_former_lender_is_received_and_the_present_one_told_to_stop(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
     library.go_to("2017-03-06 10:00")
     library.round("silence")
@@ -191,7 +191,7 @@ def test_a_copy_of_a_former_lender_is_received_and_the_present_one_told_to_stop(
     assert library.told()[before:] == ["HKUST cancel_at_lender", "CUHK tell_lender_received", "UG1 letter_pickup"]
 
 
-def test_a_cancelled_copy_that_nobody_announced_goes_home_without_a_letter(library: Library) -> None:
+def test_a_cancelled_copy_that_nobody_announced_goes_home_without_a_letter(library: DeskWorld) -> None:
     library.given(P.CANCELLING)
 
     answer = library.act("receive", barcode="C1")
@@ -200,13 +200,13 @@ def test_a_cancelled_copy_that_nobody_announced_goes_home_without_a_letter(libra
     assert library.letters(Notification.LETTER_PICKUP) == 0
 
 
-def test_a_copy_of_a_library_that_was_not_asked_is_not_received(library: Library) -> None:
+def test_a_copy_of_a_library_that_was_not_asked_is_not_received(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
 
     assert library.act("receive", barcode="P1", agency="POLYU").why is Reason.AGENCY_NOT_OWNER
 
 
-def test_a_copy_that_another_request_holds_is_not_received(library: Library) -> None:
+def test_a_copy_that_another_request_holds_is_not_received(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
     library.given(P.IN_TRANSIT, wire_id="x")
 
@@ -216,7 +216,7 @@ def test_a_copy_that_another_request_holds_is_not_received(library: Library) -> 
 # ---- return, back-dated
 
 
-def test_r17_from_the_book_drop_the_day_counts_that_staff_name(library: Library) -> None:
+def test_r17_from_the_book_drop_the_day_counts_that_staff_name(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-17 09:00")
 
@@ -234,7 +234,7 @@ def test_r17_from_the_book_drop_the_day_counts_that_staff_name(library: Library)
     ],
 )
 def test_a_return_is_not_dated_before_the_loan_nor_ahead_nor_back_without_a_reason(
-    library: Library, on: date, reason: str, why: Reason
+    library: DeskWorld, on: date, reason: str, why: Reason
 ) -> None:
     library.lent_out()
     library.go_to("2017-03-17 09:00")
@@ -243,7 +243,7 @@ def test_a_return_is_not_dated_before_the_loan_nor_ahead_nor_back_without_a_reas
     assert library.request().position is P.ON_LOAN
 
 
-def test_r16_where_the_way_home_is_told_by_hand_a_return_waits_for_its_dispatch(make_library: Callable[..., Library]) -> None:
+def test_r16_where_the_way_home_is_told_by_hand_a_return_waits_for_its_dispatch(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(BY_HAND)
     library.lent_out()
 
@@ -256,7 +256,7 @@ def test_r16_where_the_way_home_is_told_by_hand_a_return_waits_for_its_dispatch(
 # ---- lost, damaged, claimed
 
 
-def test_r44_r45_a_lost_book_costs_what_its_owner_charges_and_the_fine_until_that_day(library: Library) -> None:
+def test_r44_r45_a_lost_book_costs_what_its_owner_charges_and_the_fine_until_that_day(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-18 10:00")
 
@@ -266,7 +266,7 @@ def test_r44_r45_a_lost_book_costs_what_its_owner_charges_and_the_fine_until_tha
     assert (answer.cents, library.request().lost_on) == (40_400, date(2017, 3, 18))
 
 
-def test_r45_a_price_that_the_owner_has_named_goes_before_its_price_list(library: Library) -> None:
+def test_r45_a_price_that_the_owner_has_named_goes_before_its_price_list(library: DeskWorld) -> None:
     library.lent_out()
 
     library.act("lost", cents=55_000)
@@ -274,7 +274,7 @@ def test_r45_a_price_that_the_owner_has_named_goes_before_its_price_list(library
     assert library.fines() == [("replacement", 55_000), ("processing", 10_000)]
 
 
-def test_r41_a_lost_book_costs_no_further_days(library: Library) -> None:
+def test_r41_a_lost_book_costs_no_further_days(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-18 10:00")
     library.act("lost", cents=0)
@@ -284,7 +284,7 @@ def test_r41_a_lost_book_costs_no_further_days(library: Library) -> None:
     assert [fine for fine in library.fines() if fine[0] == "overdue"] == [("overdue", 400)]
 
 
-def test_r45_a_book_lost_on_its_way_home_is_not_the_patrons(library: Library) -> None:
+def test_r45_a_book_lost_on_its_way_home_is_not_the_patrons(library: DeskWorld) -> None:
     library.given(P.RETURN_TRANSIT, **ON_LOAN)
 
     assert library.act("lost").cents == 0
@@ -292,7 +292,7 @@ def test_r45_a_book_lost_on_its_way_home_is_not_the_patrons(library: Library) ->
     assert library.fines() == []
 
 
-def test_r45_a_book_of_an_owner_that_nobody_knows_is_flagged(library: Library) -> None:
+def test_r45_a_book_of_an_owner_that_nobody_knows_is_flagged(library: DeskWorld) -> None:
     library.lent_out(partner="GONE")
 
     library.act("lost")
@@ -308,7 +308,7 @@ UNLISTED = (Partner("CUHK", "Chinese University", charges=Charges(processing_cen
     [("lost", "no_price:lost", "replacement", [("processing", 10_000)]), ("damaged", "no_price:damaged", "damage", [])],
 )
 def test_r45_a_price_that_nobody_knows_is_said_flagged_and_charged_later_once(
-    make_library: Callable[..., Library], deed: str, flag: str, kind: str, at_once: list[tuple[str, int]]
+    make_library: Callable[..., DeskWorld], deed: str, flag: str, kind: str, at_once: list[tuple[str, int]]
 ) -> None:
     library = make_library(partners=UNLISTED)
     library.lent_out()
@@ -325,7 +325,7 @@ def test_r45_a_price_that_nobody_knows_is_said_flagged_and_charged_later_once(
     assert "nothing more is charged" in twice.note
 
 
-def test_r45_a_price_is_charged_also_when_the_flag_was_settled_before(make_library: Callable[..., Library]) -> None:
+def test_r45_a_price_is_charged_also_when_the_flag_was_settled_before(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(partners=UNLISTED)
     library.lent_out()
     library.act("lost")
@@ -334,7 +334,7 @@ def test_r45_a_price_is_charged_also_when_the_flag_was_settled_before(make_libra
     assert library.act("lost", cents=40_000).cents == 40_000
 
 
-def test_r45_the_owner_may_ask_for_nothing(make_library: Callable[..., Library]) -> None:
+def test_r45_the_owner_may_ask_for_nothing(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(partners=UNLISTED)
     library.lent_out()
 
@@ -343,7 +343,7 @@ def test_r45_the_owner_may_ask_for_nothing(make_library: Callable[..., Library])
     assert (answer.note, library.fines(), library.request().flags) == ("", [], "")
 
 
-def test_r45_a_lost_book_that_is_found_needs_no_price(make_library: Callable[..., Library]) -> None:
+def test_r45_a_lost_book_that_is_found_needs_no_price(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(partners=UNLISTED)
     library.lent_out()
     library.act("lost")
@@ -356,7 +356,7 @@ def test_r45_a_lost_book_that_is_found_needs_no_price(make_library: Callable[...
 @pytest.mark.parametrize("position", [P.TO_RETURN, P.RETURN_TRANSIT])
 @pytest.mark.parametrize(("used", "owed"), [(True, 5_000), (False, 0)])
 def test_r44_damage_is_declared_until_the_book_is_home_and_paid_by_who_had_it(
-    library: Library, position: Position, used: bool, owed: int
+    library: DeskWorld, position: Position, used: bool, owed: int
 ) -> None:
     library.given(position, **{**ON_LOAN, "used": used})
 
@@ -365,7 +365,7 @@ def test_r44_damage_is_declared_until_the_book_is_home_and_paid_by_who_had_it(
 
 
 @pytest.mark.parametrize(("on", "owed"), [("2017-04-17", 10_000), ("2017-04-18", 40_000)])
-def test_r45_a_book_found_within_its_owners_days_is_not_to_be_paid(library: Library, on: str, owed: int) -> None:
+def test_r45_a_book_found_within_its_owners_days_is_not_to_be_paid(library: DeskWorld, on: str, owed: int) -> None:
     library.lent_out(on="2017-03-18", days=60)
     library.go_to("2017-03-18 10:00")
     library.act("lost")
@@ -376,7 +376,7 @@ def test_r45_a_book_found_within_its_owners_days_is_not_to_be_paid(library: Libr
     assert (library.owed(), library.request().lost_on) == (owed, None)
 
 
-def test_r45_what_was_paid_for_a_book_that_is_found_is_owed_back(library: Library) -> None:
+def test_r45_what_was_paid_for_a_book_that_is_found_is_owed_back(library: DeskWorld) -> None:
     library.lent_out()
     library.act("lost")
     library.pay(40_000)
@@ -386,14 +386,14 @@ def test_r45_what_was_paid_for_a_book_that_is_found_is_owed_back(library: Librar
     assert (library.owed(), library.fines()[-1]) == (-30_000, ("refund", -30_000))
 
 
-def test_r45_a_damaged_book_costs_what_its_owner_charges(library: Library) -> None:
+def test_r45_a_damaged_book_costs_what_its_owner_charges(library: DeskWorld) -> None:
     library.lent_out()
 
     assert library.act("damaged", reason="coffee").cents == 5_000
     assert (library.fines(), library.request().damaged) == ([("damage", 5_000)], True)
 
 
-def test_r45_each_owner_has_prices_of_its_own(make_library: Callable[..., Library]) -> None:
+def test_r45_each_owner_has_prices_of_its_own(make_library: Callable[..., DeskWorld]) -> None:
     dear = Partner("CUHK", "Chinese University", charges=Charges(replacement_cents=50_000))
     library = make_library(partners=(dear,))
     library.lent_out()
@@ -403,7 +403,7 @@ def test_r45_each_owner_has_prices_of_its_own(make_library: Callable[..., Librar
     assert library.fines() == [("replacement", 50_000)]
 
 
-def test_r41_a_claim_stops_the_fine_on_the_day_that_is_claimed(library: Library) -> None:
+def test_r41_a_claim_stops_the_fine_on_the_day_that_is_claimed(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-25 10:00")
     library.act("claim", on=date(2017, 3, 18), reason="says so")
@@ -413,7 +413,7 @@ def test_r41_a_claim_stops_the_fine_on_the_day_that_is_claimed(library: Library)
     assert library.request().claimed_on is None
 
 
-def test_a_claimed_book_that_its_owner_finds_is_closed_with_the_fine_until_the_claim(library: Library) -> None:
+def test_a_claimed_book_that_its_owner_finds_is_closed_with_the_fine_until_the_claim(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-25 10:00")
     library.act("claim", on=date(2017, 3, 18))
@@ -423,7 +423,7 @@ def test_a_claimed_book_that_its_owner_finds_is_closed_with_the_fine_until_the_c
     assert (library.request().position, library.owed()) == (P.CLOSED, 400)
 
 
-def test_a_lost_copy_of_ours_is_lost_in_the_catalogue(library: Library) -> None:
+def test_a_lost_copy_of_ours_is_lost_in_the_catalogue(library: DeskWorld) -> None:
     library.given(P.AT_BORROWER, **LENT)
 
     library.act("lost")
@@ -435,7 +435,7 @@ def test_a_lost_copy_of_ours_is_lost_in_the_catalogue(library: Library) -> None:
     ("reason", "status"),
     [("not_on_shelf", "Missing"), ("checked_out_locally", "On Loan"), ("not_suitable", "Available On Shelf")],
 )
-def test_r37_a_decline_says_what_became_of_the_copy(library: Library, reason: str, status: str) -> None:
+def test_r37_a_decline_says_what_became_of_the_copy(library: DeskWorld, reason: str, status: str) -> None:
     library.given(P.PAGED, **LENT)
 
     library.act("decline", reason=reason)
@@ -446,7 +446,7 @@ def test_r37_a_decline_says_what_became_of_the_copy(library: Library, reason: st
 # ---- place, reopen, extend, force
 
 
-def test_r11a_staff_may_ask_for_a_title_twice(library: Library) -> None:
+def test_r11a_staff_may_ask_for_a_title_twice(library: DeskWorld) -> None:
     library.wish()
 
     answer = library.ask(library.desk.place(RequestTitle(CLERK, "UG1", "dune")))
@@ -454,10 +454,10 @@ def test_r11a_staff_may_ask_for_a_title_twice(library: Library) -> None:
     assert answer == Requested("R2", "UG1", "", "", "dune")
 
 
-def test_an_ended_wish_is_reopened_as_a_request_of_its_own(library: Library) -> None:
+def test_an_ended_wish_is_reopened_as_a_request_of_its_own(library: DeskWorld) -> None:
     before = library.given(P.UNFILLED)
 
-    library.ask(library.desk.reopen(Deed(CLERK, "R1", reason="a copy came back")))
+    library.ask(library.desk.reopen(StaffCommand(CLERK, "R1", reason="a copy came back")))
 
     assert (library.request("R2").position, library.request("R2").reopened_from) == (P.REQUESTED, "R1")
     assert library.request("R1") == before
@@ -472,13 +472,15 @@ def test_an_ended_wish_is_reopened_as_a_request_of_its_own(library: Library) -> 
         (P.UNFILLED, {"patron": "NOBODY"}, "x", Reason.UNKNOWN_BORROWER),
     ],
 )
-def test_what_cannot_be_reopened(library: Library, position: Position, facts: dict[str, Any], reason: str, why: Reason) -> None:
+def test_what_cannot_be_reopened(
+    library: DeskWorld, position: Position, facts: dict[str, Any], reason: str, why: Reason
+) -> None:
     library.given(position, **facts)
 
-    assert library.ask(library.desk.reopen(Deed(CLERK, "R1", reason=reason))).why is why
+    assert library.ask(library.desk.reopen(StaffCommand(CLERK, "R1", reason=reason))).why is why
 
 
-def test_r14_staff_may_give_more_days_to_collect(library: Library) -> None:
+def test_r14_staff_may_give_more_days_to_collect(library: DeskWorld) -> None:
     library.given(P.RECEIVED, pickup_last=date(2017, 3, 1), expired_pickup=True)
 
     library.act("extend", on=date(2017, 3, 20), reason="typhoon")
@@ -486,7 +488,7 @@ def test_r14_staff_may_give_more_days_to_collect(library: Library) -> None:
     assert (library.request().pickup_last, library.request().expired_pickup) == (date(2017, 3, 20), False)
 
 
-def test_staff_may_move_a_due_date_without_a_renewal_and_without_a_fine(library: Library) -> None:
+def test_staff_may_move_a_due_date_without_a_renewal_and_without_a_fine(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-20 10:00")
 
@@ -496,13 +498,13 @@ def test_staff_may_move_a_due_date_without_a_renewal_and_without_a_fine(library:
 
 
 @pytest.mark.parametrize("on", [None, date(2017, 3, 15), date(2017, 2, 1)])
-def test_more_time_is_never_less(library: Library, on: date | None) -> None:
+def test_more_time_is_never_less(library: DeskWorld, on: date | None) -> None:
     library.lent_out()
 
     assert library.act("extend", on=on, reason="x").why is Reason.WRONG_DATE
 
 
-def test_r11_a_lender_may_be_given_more_time(library: Library) -> None:
+def test_r11_a_lender_may_be_given_more_time(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
     library.go_to("2017-03-06 10:00")
 
@@ -511,7 +513,7 @@ def test_r11_a_lender_may_be_given_more_time(library: Library) -> None:
     assert library.round("silence") == 0
 
 
-def test_force_tells_nobody_and_is_marked_in_the_journal(library: Library) -> None:
+def test_force_tells_nobody_and_is_marked_in_the_journal(library: DeskWorld) -> None:
     library.given(P.CLOSED, **ON_LOAN)
 
     library.act("force", position=P.ON_LOAN, reason="closed by mistake")
@@ -525,21 +527,21 @@ def test_force_tells_nobody_and_is_marked_in_the_journal(library: Library) -> No
     [(P.ON_LOAN, ON_LOAN, P.SHIPPED), (P.AT_BORROWER, LENT, P.ON_LOAN), (P.ON_LOAN, ON_LOAN, None)],
 )
 def test_force_keeps_to_the_requests_own_side(
-    library: Library, position: Position, facts: dict[str, Any], to: Position | None
+    library: DeskWorld, position: Position, facts: dict[str, Any], to: Position | None
 ) -> None:
     library.given(position, **facts)
 
     assert library.act("force", position=to, reason="x").why is Reason.WRONG_POSITION
 
 
-def test_force_does_not_give_one_copy_to_two_requests(library: Library) -> None:
+def test_force_does_not_give_one_copy_to_two_requests(library: DeskWorld) -> None:
     ended = library.given(P.CLOSED)
     library.lent_out(wire_id="w-2")
 
     assert library.act("force", ended.id, position=P.ON_LOAN, reason="x").why is Reason.WRONG_POSITION
 
 
-def test_a_barcode_of_two_libraries_needs_the_library(library: Library) -> None:
+def test_a_barcode_of_two_libraries_needs_the_library(library: DeskWorld) -> None:
     library.lent_out()
     library.lent_out(item_agency="POLYU", partner="POLYU", wire_id="w-2")
 
@@ -547,7 +549,7 @@ def test_a_barcode_of_two_libraries_needs_the_library(library: Library) -> None:
     assert library.act("lost", "", barcode="C1", agency="POLYU").request == "R2"
 
 
-def test_a_deed_is_about_the_copy_that_is_named(library: Library) -> None:
+def test_a_deed_is_about_the_copy_that_is_named(library: DeskWorld) -> None:
     loan = library.lent_out()
 
     answer = library.act("damaged", "", barcode="C1")

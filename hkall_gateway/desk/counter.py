@@ -8,8 +8,8 @@ from typing import Any
 
 from hkall_gateway.desk import renewing
 from hkall_gateway.desk.common.counts import closed_days, counts
-from hkall_gateway.desk.common.house import House, refused
-from hkall_gateway.desk.common.patron_blocks import standing
+from hkall_gateway.desk.common.library import Library, refused
+from hkall_gateway.desk.common.patron_blocks import patron_blocks
 from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.fines import dollars, fix_fine, left_to_charge
 from hkall_gateway.desk.messages.commands import CheckOut, Renew
@@ -30,13 +30,13 @@ P = Position
 # ---- checkout
 
 
-def check_out(unit: Unit, ask: CheckOut, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+def check_out(unit: Unit, ask: CheckOut, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
     """Lend a copy that waits on our hold shelf to the patron it was fetched for (R13 to R21)."""
-    return lend(unit, ask, one_with(unit, ask.barcode, ask.agency, ask.card), facts, house, now)
+    return lend(unit, ask, one_with(unit, ask.barcode, ask.agency, ask.card), facts, library, now)
 
 
 def lend(
-    unit: Unit, ask: CheckOut, found: Request | Refused | None, facts: BorrowerFacts, house: House, now: datetime
+    unit: Unit, ask: CheckOut, found: Request | Refused | None, facts: BorrowerFacts, library: Library, now: datetime
 ) -> Outcome:
     """The same, with the copy's request already found."""
     if isinstance(found, Refused):
@@ -49,20 +49,22 @@ def lend(
         stranger = facts.stranger
         return _refuse(unit, Refusal(stranger), ask, _for_staff(unit, ask, found, stranger, now), facts, now)
     if found.position is P.ON_LOAN and found.patron == ask.card:
-        return _again(unit, ask, found, facts, house, now)
-    return _lend(unit, ask, found, facts, facts.borrower, house, now)
+        return _again(unit, ask, found, facts, library, now)
+    return _lend(unit, ask, found, facts, facts.borrower, library, now)
 
 
 def _lend(
-    unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower, house: House, now: datetime
+    unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower, library: Library, now: datetime
 ) -> Outcome:
     terminal = Terminal(ask.place.role, ask.place.location)
     took, closures, known = unit.at_once(
-        lambda: counts(unit, borrower, house, without=request.id),
-        lambda: closed_days(unit, house),
-        lambda: standing(unit, borrower.barcode, house, now),
+        lambda: counts(unit, borrower, library, without=request.id),
+        lambda: closed_days(unit, library),
+        lambda: patron_blocks(unit, borrower.barcode, library, now),
     )
-    answer = policy.may_borrow(borrower, request, took, terminal, house.policy, now, closures, staff=ask.staff, standing=known)
+    answer = policy.may_borrow(
+        borrower, request, took, terminal, library.policy, now, closures, staff=ask.staff, standing=known
+    )
     if ask.no_block:  # also offline, only the requester can borrow it
         answer = policy.not_theirs(borrower, request) or answer
     conflict = ""
@@ -72,10 +74,10 @@ def _lend(
         conflict = answer.why.value  # it happened offline: accepted, and shown to staff
     happened = ask.happened_at if ask.no_block and ask.happened_at else now
     granted = answer.due if isinstance(answer, Grant) and happened == now else None
-    allowed = granted or policy.loan_due(borrower, request, house.policy, happened, closures)
+    allowed = granted or policy.loan_due(borrower, request, library.policy, happened, closures)
     due = min(ask.due_told, allowed) if conflict and ask.due_told else allowed
     flags = flagged(request, f"offline:{conflict}" if conflict else "", facts.flag)
-    lent = _record_loan(unit, ask, request, borrower, due, happened, house, now, flags)
+    lent = _record_loan(unit, ask, request, borrower, due, happened, library, now, flags)
     renewing.ask_for_later_date(unit, lent, now, ask.by)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
     if recalled:
@@ -90,11 +92,11 @@ def _record_loan(
     borrower: Borrower,
     due: date,
     happened: datetime,
-    house: House,
+    library: Library,
     now: datetime,
     flags: str,
 ) -> Request:
-    category = eligibility.category_of(borrower, house.policy)
+    category = eligibility.category_of(borrower, library.policy)
     return unit.advance(
         request,
         Event.CHECK_OUT,
@@ -102,7 +104,7 @@ def _record_loan(
         ask.by,
         rule="R19",
         due=due,
-        due_before_recall=_without_recall(unit, request, borrower, house, happened) if request.recalled_on else None,
+        due_before_recall=_without_recall(unit, request, borrower, library, happened) if request.recalled_on else None,
         first_checkout=request.first_checkout or calendar.civil(happened),
         loan_days=category.loan_days if category else request.loan_days,
         used=True,
@@ -111,10 +113,10 @@ def _record_loan(
     )
 
 
-def _without_recall(unit: Unit, request: Request, borrower: Borrower, house: House, happened: datetime) -> date:
+def _without_recall(unit: Unit, request: Request, borrower: Borrower, library: Library, happened: datetime) -> date:
     """The due date without the recall that came before the loan; cancelling the recall restores it (R26)."""
     plain = replace(request, recalled_on=None)
-    return policy.loan_due(borrower, plain, house.policy, happened, closed_days(unit, house))
+    return policy.loan_due(borrower, plain, library.policy, happened, closed_days(unit, library))
 
 
 def _for_staff(unit: Unit, ask: CheckOut, request: Request, why: Reason, now: datetime) -> Request:
@@ -122,16 +124,16 @@ def _for_staff(unit: Unit, ask: CheckOut, request: Request, why: Reason, now: da
     return unit.amend(request, now, ask.by, flags=flagged(request, f"offline:{why.value}")) if ask.no_block else request
 
 
-def _again(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+def _again(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
     """Answer a repeated checkout by the same patron: the same success, or a renewal where the terminal asks for one.
 
     Most self-checks always ask for one; within the policy's window the repetition counts as the same scan, or as a resend after
     a lost reply.
     """
     language = facts.borrower.language if facts.borrower else ""
-    if ask.renewal_allowed and not _just(request.moved_at, house, now):
+    if ask.renewal_allowed and not _just(request.moved_at, library, now):
         again = Renew(ask.by, ask.card, ask.barcode, ask.agency, fee_acknowledged=ask.fee_acknowledged)
-        renewed = renew(unit, again, facts, house, now)
+        renewed = renew(unit, again, facts, library, now)
         if isinstance(renewed, Renewed) and not renewed.pending:
             return CheckedOut(request.id, renewed.item, ask.card, request.title, renewed.due, language, True, True)
         if isinstance(renewed, Refused):
@@ -170,7 +172,7 @@ def _refuse(
 # ---- renewal
 
 
-def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
     """Set a later due date (R27 to R33). The same renewal again gets the same answer while no other event followed it."""
     found = _to_renew(unit, ask)
     if isinstance(found, Refused):
@@ -181,23 +183,23 @@ def renew(unit: Unit, ask: Renew, facts: BorrowerFacts, house: House, now: datet
         return _refuse(unit, Refusal(Reason.NOT_ON_LOAN), ask, found, facts, now)
     if ask.card and found.patron != ask.card:
         return _refuse(unit, Refusal(Reason.ON_LOAN_TO_ANOTHER), ask, found, facts, now)
-    if is_repetition(found, house.policy, now) or found.renewal_sync == renewing.PENDING:
+    if is_repetition(found, library.policy, now) or found.renewal_sync == renewing.PENDING:
         return _renewed(found, facts)
     first = renewing.lender_decides(unit, found)
     loan = renewing.uncapped(found) if first else found
     borrower = facts.borrower or unit.patron(found.patron)
-    known = standing(unit, found.patron, house, now)
+    known = patron_blocks(unit, found.patron, library, now)
     answer = policy.may_renew(
-        loan, house.policy, now, closed_days(unit, house), staff=ask.staff, borrower=borrower, standing=known
+        loan, library.policy, now, closed_days(unit, library), staff=ask.staff, borrower=borrower, standing=known
     )
     if isinstance(answer, Refusal):
         return _refuse(unit, answer, ask, found, facts, now)
-    cents = 0 if ask.fee_acknowledged else left_to_charge(unit, found, calendar.civil(now), house)
+    cents = 0 if ask.fee_acknowledged else left_to_charge(unit, found, calendar.civil(now), library)
     if cents:
         return _refuse(unit, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts, now)
     if first and answer.due:
         return _renewed(renewing.ask(unit, found, answer.due, now, ask.by), facts)
-    return _prolong(unit, ask, found, answer, facts, house, now)
+    return _prolong(unit, ask, found, answer, facts, library, now)
 
 
 def _to_renew(unit: Unit, ask: Renew) -> Request | Refused | None:
@@ -207,17 +209,17 @@ def _to_renew(unit: Unit, ask: Renew) -> Request | Refused | None:
     return titles[0] if len(titles) == 1 else Refused(Reason.AMBIGUOUS_ITEM) if titles else None
 
 
-def _just(done_at: datetime | None, house: House, now: datetime) -> bool:
+def _just(done_at: datetime | None, library: Library, now: datetime) -> bool:
     """Whether an event is so recent that the same command again counts as a repetition."""
-    window = timedelta(seconds=house.policy.renewal.repeat_window_s)
+    window = timedelta(seconds=library.policy.renewal.repeat_window_s)
     return done_at is not None and now - done_at < window
 
 
 def _prolong(
-    unit: Unit, ask: Renew, request: Request, grant: Grant, facts: BorrowerFacts, house: House, now: datetime
+    unit: Unit, ask: Renew, request: Request, grant: Grant, facts: BorrowerFacts, library: Library, now: datetime
 ) -> Renewed:
     """Renew the loan and fix the fine that has accrued up to today as a charge (R40)."""
-    cents = fix_fine(unit, request, calendar.civil(now), house, now, ask.by)
+    cents = fix_fine(unit, request, calendar.civil(now), library, now, ask.by)
     after = unit.advance(
         request,
         Event.RENEW,

@@ -9,15 +9,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, insert
 
-from hkall_gateway.desk.local import FLAG, MOST_KEPT, Local, Terms
+from hkall_gateway.desk.ils.local_system import FLAG, MOST_KEPT, LocalSystem, OfflineRules
 from hkall_gateway.desk.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Borrower, Holding, Position, Reason, Request, Sensitive, Side
 from hkall_gateway.store import cards, former_cards
 from hkall_gateway.store.engine.connect import Limits, open_engine
 from hkall_gateway.store.engine.database import Immediate, finished
 from hkall_gateway.store.engine.db_errors import Unavailable
-from hkall_gateway.store.engine.locks import Locks
-from hkall_gateway.store.engine.pipelined import settle
+from hkall_gateway.store.engine.locks import LockSet
+from hkall_gateway.store.engine.pipelined import flush
 from hkall_gateway.store.tables import PATRONS
 from hkall_gateway.store.unit import Unit
 from tests import databases
@@ -72,8 +72,8 @@ def store() -> Iterator[Immediate]:
     opened.close()
 
 
-def local(store: Immediate, system: System, **terms: object) -> Local:
-    return Local(store, system, lambda: system.now, lambda: Terms(**terms, verify=plain))  # type: ignore[arg-type]
+def local(store: Immediate, system: System, **terms: object) -> LocalSystem:
+    return LocalSystem(store, system, lambda: system.now, lambda: OfflineRules(**terms, verify=plain))  # type: ignore[arg-type]
 
 
 def test_its_own_answer_is_told_without_a_flag(store: Immediate, system: System) -> None:
@@ -296,8 +296,8 @@ def test_a_card_is_followed_only_when_no_other_gateway_decides_about_either(post
     number = wish_of(store, "P1")
     with engine.connect() as other:
         other.exec_driver_sql("BEGIN")
-        Unit(other, str).lock([Locks(held)])
-        settle(other)
+        Unit(other, str).lock([LockSet(held)])
+        flush(other)
         if held == "P3":
             asked(store, Renumbering(present={"P1": "P2"}), "P1")
         else:

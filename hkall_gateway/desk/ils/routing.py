@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.common.unannounced import Awaited, awaited
 from hkall_gateway.desk.fines import charge_lines
 from hkall_gateway.desk.messages.results import Had, Whose
@@ -13,7 +13,7 @@ from hkall_gateway.rules.vocabulary import ItemKey, Reason, Side
 from hkall_gateway.store.unit import Unit
 
 
-def copy(unit: Unit, barcode: str, card: str, institution: str, arriving: bool, house: House) -> Whose:
+def copy(unit: Unit, barcode: str, card: str, institution: str, arriving: bool, library: Library) -> Whose:
     """The system that holds a copy with this barcode; `arriving`: also match copies without a shipped message.
 
     Our own copy that is on its way to a partner, or with one, concerns both. Where the terminal names its owner as the
@@ -23,18 +23,18 @@ def copy(unit: Unit, barcode: str, card: str, institution: str, arriving: bool, 
     held = unit.requests_with(barcode)
     if any(request.side is Side.LENDING for request in held):
         return Whose.LENT
-    coming = awaited(unit, barcode, "", house) if arriving and not held else Reason.UNKNOWN_ITEM
+    coming = awaited(unit, barcode, "", library) if arriving and not held else Reason.UNKNOWN_ITEM
     if not held and not isinstance(coming, Awaited) and coming is not Reason.AMBIGUOUS_ITEM:
         return Whose.THEIRS
     if any(request.item_agency == institution for request in held):
         return Whose.OURS
     for_another = bool(card) and all(request.patron != card for request in held)
-    if unit.holding(ItemKey(house.agency, barcode)) is None:
+    if unit.holding(ItemKey(library.agency, barcode)) is None:
         return Whose.NOT_FOR_CARD if for_another else Whose.OURS
     return Whose.THEIRS if for_another else Whose.EITHER
 
 
-def had(unit: Unit, card: str, house: House, now: datetime) -> Had:
+def had(unit: Unit, card: str, library: Library, now: datetime) -> Had:
     """The loans, requests and charges of a card here; empty for an unknown card."""
-    lines = tuple(loan_line(unit, line, house, now) for line in unit.open_lines(card))
+    lines = tuple(loan_line(unit, line, library, now) for line in unit.open_lines(card))
     return Had(lines, charge_lines(unit, unit.charges(card)))

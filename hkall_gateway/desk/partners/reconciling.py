@@ -11,16 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from hkall_gateway.desk import lender_notices, lending
-from hkall_gateway.desk.common.house import House
-from hkall_gateway.desk.messages.commands import Heard
+from hkall_gateway.desk import lending
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
+from hkall_gateway.desk.partners import lender_notices
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Reason, Request, Side
 from hkall_gateway.store.unit import Unit
 
 P = Position
-Mend = Callable[[Unit, Heard, Request, House, datetime], Outcome]
+Mend = Callable[[Unit, PartnerNotice, Request, Library, datetime], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def _ended(unit: Unit, partner: str, line: Theirs) -> Pair:
     return Pair(*where, _shown(line), NOTHING)
 
 
-def apply(unit: Unit, pair: Pair, theirs: Theirs, reason: str, by: Actor, house: House, now: datetime) -> Outcome:
+def apply(unit: Unit, pair: Pair, theirs: Theirs, reason: str, by: Actor, library: Library, now: datetime) -> Outcome:
     """Apply the action that reconciles one pair; refused if there is none, or if the request moved since.
 
     The journal keeps the pair, the action and the reason, which is required.
@@ -123,22 +124,22 @@ def apply(unit: Unit, pair: Pair, theirs: Theirs, reason: str, by: Actor, house:
     facts = {"theirs": pair.theirs, "mend": pair.mend, "reason": reason}
     unit.note(request, "RECONCILED", facts, now, by)
     item = request.item or (ItemKey(request.partner, theirs.barcode) if theirs.barcode else None)
-    ask = Heard(by, request.partner, request.wire_agency, request.wire_id, item, reason=f"reconciled: {reason}")
-    return HOW[pair.mend](unit, ask, request, house, now)
+    ask = PartnerNotice(by, request.partner, request.wire_agency, request.wire_id, item, reason=f"reconciled: {reason}")
+    return HOW[pair.mend](unit, ask, request, library, now)
 
 
-def _hear(work: Callable[[Unit, Heard, House, datetime], Outcome]) -> Mend:
+def _hear(work: Callable[[Unit, PartnerNotice, Library, datetime], Outcome]) -> Mend:
     """Apply the partner's notice that did not arrive."""
 
-    def do(unit: Unit, ask: Heard, _request: Request, house: House, now: datetime) -> Outcome:
-        return work(unit, ask, house, now)
+    def do(unit: Unit, ask: PartnerNotice, _request: Request, library: Library, now: datetime) -> Outcome:
+        return work(unit, ask, library, now)
 
     return do
 
 
 def _heard(event: Event) -> Mend:
-    def do(unit: Unit, ask: Heard, _request: Request, house: House, now: datetime) -> Outcome:
-        return lending.heard(unit, ask, event, house, now)
+    def do(unit: Unit, ask: PartnerNotice, _request: Request, library: Library, now: datetime) -> Outcome:
+        return lending.heard(unit, ask, event, library, now)
 
     return do
 
@@ -146,7 +147,7 @@ def _heard(event: Event) -> Mend:
 def _tell(send: Notification) -> Mend:
     """Send our message again."""
 
-    def do(unit: Unit, ask: Heard, request: Request, _house: House, now: datetime) -> Outcome:
+    def do(unit: Unit, ask: PartnerNotice, request: Request, _house: Library, now: datetime) -> Outcome:
         unit.tell(send, request, now, ask.by)
         return Noted(request.id, request.wire_agency, request.wire_id, request.item, note="told again")
 

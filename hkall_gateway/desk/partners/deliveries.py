@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from hkall_gateway.desk import borrowing, local_messages, recalls, renewing
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk import borrowing, recalls, renewing
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.common.staff_flags import flagged
-from hkall_gateway.desk.messages.results import NOT_NEEDED, Answer
+from hkall_gateway.desk.ils import local_messages
+from hkall_gateway.desk.messages.results import NOT_NEEDED, DeliveryResult
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import CircuitState, Patience
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
@@ -31,10 +32,10 @@ ANSWERED = frozenset(
 def delivered(
     unit: Unit,
     row: OutboxRow,
-    answer: Answer,
+    answer: DeliveryResult,
     retry_at: datetime | None,
     patience: Patience,
-    house: House,
+    library: Library,
     now: datetime,
 ) -> None:
     """Settle the outbox row: sent, again at `retry_at`, or dead after the last try; then advance the request.
@@ -52,12 +53,12 @@ def delivered(
     by = Actor(MAIL if row.kind == MAILED else row.recipient, "courier", row.send.name, row.corr)
     if answer.kind in TOLD:
         _settle(unit, row, answer, now)
-        told(unit, row, answer, house, now, by)
+        told(unit, row, answer, library, now, by)
     else:
-        _again_or_dead(unit, row, answer, retry_at, link, patience, house, now, by)
+        _again_or_dead(unit, row, answer, retry_at, link, patience, library, now, by)
 
 
-def _settle(unit: Unit, row: OutboxRow, answer: Answer, now: datetime) -> None:
+def _settle(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime) -> None:
     if answer.kind == NOT_NEEDED:
         unit.outbox.dropped(row.id, answer.detail)
     elif answer.kind == "refused" and row.kind == LOCAL:  # the two sides differ, and a person must find out why
@@ -66,7 +67,7 @@ def _settle(unit: Unit, row: OutboxRow, answer: Answer, now: datetime) -> None:
         unit.outbox.sent(row.id, now)
 
 
-def _line(unit: Unit, row: OutboxRow, answer: Answer, patience: Patience, now: datetime) -> CircuitState:
+def _line(unit: Unit, row: OutboxRow, answer: DeliveryResult, patience: Patience, now: datetime) -> CircuitState:
     """The channel's state after this answer. A Problem of any kind is an answer; a busy server's bare status is none."""
     link = unit.links.one(row.line)
     if row.line == MAIL or answer.untold:
@@ -80,22 +81,22 @@ def _line(unit: Unit, row: OutboxRow, answer: Answer, patience: Patience, now: d
     return after
 
 
-def told(unit: Unit, row: OutboxRow, answer: Answer, house: House, now: datetime, by: Actor) -> None:
+def told(unit: Unit, row: OutboxRow, answer: DeliveryResult, library: Library, now: datetime, by: Actor) -> None:
     """Apply the recipient's answer to the request, the patron letter or the local message."""
     if isinstance(row.payload, LocalMessage):
         local_messages.answered(unit, row.payload, answer, now, by)
     elif isinstance(row.payload, PatronNotice):
         _letter_left(unit, Notification(row.send), row.payload, answer, now, by)
     else:
-        borrowing.answered(unit, Notification(row.send), row.request, row.payload.wire_id, answer, house, now, by)
+        borrowing.answered(unit, Notification(row.send), row.request, row.payload.wire_id, answer, library, now, by)
         if row.send is Notification.TELL_LENDER_RENEWED and renewing.because_of_a_recall(answer):
-            recalls.renewal_refused(unit, row.payload, answer, house, now, by)
+            recalls.renewal_refused(unit, row.payload, answer, library, now, by)
         else:
-            renewing.answered(unit, row.payload, answer, house, now, by)
+            renewing.answered(unit, row.payload, answer, library, now, by)
         _not_believed(unit, row, answer, now, by)
 
 
-def _not_believed(unit: Unit, row: OutboxRow, answer: Answer, now: datetime, by: Actor) -> None:
+def _not_believed(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime, by: Actor) -> None:
     """Flag a request for staff if the partner finally refuses a notice: the two sides differ."""
     request = unit.request(row.request)
     if answer.kind != "refused" or row.send in ANSWERED or request is None:
@@ -108,11 +109,11 @@ def _not_believed(unit: Unit, row: OutboxRow, answer: Answer, now: datetime, by:
 def _again_or_dead(
     unit: Unit,
     row: OutboxRow,
-    answer: Answer,
+    answer: DeliveryResult,
     retry_at: datetime | None,
     link: CircuitState,
     patience: Patience,
-    house: House,
+    library: Library,
     now: datetime,
     by: Actor,
 ) -> None:
@@ -126,15 +127,15 @@ def _again_or_dead(
         unit.outbox.dead(row.id, error)
     else:  # never to be retried: the request has moved on, and two lenders would ship
         unit.outbox.dropped(row.id, error)
-        never_arrived(unit, row, house, now, by, error)
+        never_arrived(unit, row, library, now, by, error)
 
 
-def _said(answer: Answer) -> str:
+def _said(answer: DeliveryResult) -> str:
     return ": ".join(filter(None, [answer.problem, answer.detail]))
 
 
 def never_arrived(
-    unit: Unit, row: OutboxRow, house: House, now: datetime, by: Actor, error: str, reason: str = NOT_REACHED
+    unit: Unit, row: OutboxRow, library: Library, now: datetime, by: Actor, error: str, reason: str = NOT_REACHED
 ) -> Request | None:
     """Ask the next lender if a request to a lender certainly was not delivered. Other messages only stay undelivered.
 
@@ -144,10 +145,12 @@ def never_arrived(
     """
     if row.send is not Notification.ASK_LENDER or not isinstance(row.payload, PartnerMessage):
         return None
-    return borrowing.not_reached(unit, row.request, row.payload.wire_id, reason, error, house, now, by)
+    return borrowing.not_reached(unit, row.request, row.payload.wire_id, reason, error, library, now, by)
 
 
-def _letter_left(unit: Unit, send: Notification, letter: PatronNotice, answer: Answer, now: datetime, by: Actor) -> None:
+def _letter_left(
+    unit: Unit, send: Notification, letter: PatronNotice, answer: DeliveryResult, now: datetime, by: Actor
+) -> None:
     """Record a letter's result: its day starts the days to collect; a failed one is on the operators' list (R12, R14, R42)."""
     state = answer.kind if answer.kind in {notices.UNDELIVERABLE, notices.NOT_NEEDED} else notices.SENT
     unit.notice_state(letter.notice, state, answer.detail, now)

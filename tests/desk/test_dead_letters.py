@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from hkall_gateway.desk import deadletters
 from hkall_gateway.desk.messages.results import Noted, Outcome, Refused
+from hkall_gateway.desk.partners import dead_letters
 from hkall_gateway.lab.script import manner
 from hkall_gateway.lab.world import World
 from hkall_gateway.rules.lifecycle import Notification
@@ -45,8 +45,8 @@ def give_up(world: World, how: str, said: str = WISH) -> OutboxRow:
 
 
 def say(world: World, what: str, row: int, reason: str = "by telephone") -> Outcome:
-    work = getattr(deadletters, what)
-    done: Outcome = world.store.now(lambda unit: work(unit, row, reason, STAFF, world.desk.house, world.now))
+    work = getattr(dead_letters, what)
+    done: Outcome = world.store.now(lambda unit: work(unit, row, reason, STAFF, world.desk.library, world.now))
     world.pump()
     return done
 
@@ -136,7 +136,7 @@ def test_a_withdrawal_that_could_not_be_told_is_settled_by_hand(world: World, wh
 def test_a_dead_letter_that_is_tried_again_leaves_at_once(world: World) -> None:
     row = give_up(world, "silence")
 
-    world.store.now(lambda unit: deadletters.retry(unit, row.id, STAFF, world.now))
+    world.store.now(lambda unit: dead_letters.retry(unit, row.id, STAFF, world.now))
     world.pump()
 
     assert world.peers.unasked() == ["CUHK RequestItem"]
@@ -151,7 +151,7 @@ def test_a_wish_that_certainly_did_not_arrive_goes_to_the_next_lender_by_itself(
 
     assert world.request("R1").partner == "HKUST"
     assert state_of(world, 1) == "dropped"
-    assert isinstance(world.store.now(lambda unit: deadletters.retry(unit, 1, STAFF, world.now)), Refused)
+    assert isinstance(world.store.now(lambda unit: dead_letters.retry(unit, 1, STAFF, world.now)), Refused)
 
 
 @pytest.mark.parametrize("send", [send for send in Notification if is_letter(send)])
@@ -180,7 +180,7 @@ def test_every_try_of_a_dead_letter_can_be_looked_at(world: World) -> None:
 def test_what_it_would_do_is_said_before_it_is_done(world: World) -> None:
     row = give_up(world, "silence")
 
-    would = world.store.now(lambda unit: deadletters.effects(unit, row))
+    would = world.store.now(lambda unit: dead_letters.effects(unit, row))
 
     assert would["may_have_arrived"] is True
     assert would["if_dropped"] == "the next lender is asked"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from hkall_gateway.desk import effects
+from hkall_gateway.desk.common import effects
 from hkall_gateway.desk.messages.commands import InboxKey
 from hkall_gateway.desk.messages.results import Refused, Renewed
 from hkall_gateway.rules.messages.json_records import from_json, to_json

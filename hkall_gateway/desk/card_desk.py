@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hkall_gateway.desk import cards, local_messages, routing
+from hkall_gateway.desk import cards
 from hkall_gateway.desk.base import TRY_AGAIN, as_present, locks_for
+from hkall_gateway.desk.ils import local_messages, routing
 from hkall_gateway.desk.messages.results import Had, Refused, Whose
 from hkall_gateway.desk.messages.staff_commands import Paid, Pay
 from hkall_gateway.desk.messages.terminal_commands import (
@@ -17,13 +18,13 @@ from hkall_gateway.desk.messages.terminal_commands import (
     PropertiesNoted,
     RenewAll,
 )
-from hkall_gateway.desk.staff_desk import ByHand
+from hkall_gateway.desk.staff_desk import StaffDesk
 from hkall_gateway.rules.messages.local_messages import LocalMessage
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Sensitive
-from hkall_gateway.store.engine.locks import NO_LOCKS, Locks
+from hkall_gateway.store.engine.locks import NO_LOCKS, LockSet
 
 
-class CardDesk(ByHand):
+class CardDesk(StaffDesk):
     """The commands of a terminal about a card. A PIN that comes with a command must be right; none is required."""
 
     async def block_card(self, ask: BlockCard) -> CardSet | Refused:
@@ -52,7 +53,7 @@ class CardDesk(ByHand):
         if not facts.reachable:
             return TRY_AGAIN
         ask = as_present(ask, facts)
-        return await self._once(None, Locks(ask.card, whole=True), cards.hold, ask, facts)
+        return await self._once(None, LockSet(ask.card, whole=True), cards.hold, ask, facts)
 
     async def renew_all(self, ask: RenewAll) -> AllRenewed | Refused:
         """Renew all loans of a patron."""
@@ -62,7 +63,7 @@ class CardDesk(ByHand):
         if not facts.reachable:
             return TRY_AGAIN
         ask = as_present(ask, facts)
-        return await self._once(None, Locks(ask.card, whole=True), cards.renew_all, ask, facts)
+        return await self._once(None, LockSet(ask.card, whole=True), cards.renew_all, ask, facts)
 
     async def note_properties(self, ask: NoteProperties) -> PropertiesNoted | Refused:
         """Record the properties of a copy as a terminal reports them."""
@@ -73,7 +74,7 @@ class CardDesk(ByHand):
 
         `institution` is the library that the terminal names as the copy's owner, where it is not ours.
         """
-        return await self._store.glance(routing.copy, barcode, card, institution, arriving, self.house)
+        return await self._store.read_inline(routing.copy, barcode, card, institution, arriving, self.library)
 
     async def tell_local_system(self, message: LocalMessage, by: Actor) -> int | None:
         """What was done here is to be told there. The number to say how that went with; None: it waits for its turn."""
@@ -97,7 +98,7 @@ class CardDesk(ByHand):
 
     async def copy_waits(self, barcode: str) -> bool:
         """Whether the local system is still to hear something about a copy, or to say what it did with it."""
-        return await self._store.glance(local_messages.waits, barcode)
+        return await self._store.read_inline(local_messages.waits, barcode)
 
     async def put_off(self, barcode: str) -> bool:
         """It is about to be asked about a copy: what waits about it waits on. False if that is under way."""
@@ -109,16 +110,16 @@ class CardDesk(ByHand):
 
     async def had(self, card: str) -> Had:
         """The loans and charges of a card in HKALL, independent of the local system."""
-        return await self._store.glance(routing.had, card, self.house, self._now())
+        return await self._store.read_inline(routing.had, card, self.library, self._now())
 
     async def is_our_wish(self, ask: Hold) -> bool:
         """Whether a hold concerns HKALL, and not the library's own hold list."""
-        return await self._store.glance(cards.is_ours, ask, self.house)
+        return await self._store.read_inline(cards.is_ours, ask, self.library)
 
     async def pay_at_terminal(self, ask: Pay, pin: Sensitive = NOTHING) -> Paid | Refused:
         """Take a payment from a patron, at a terminal that may have asked for the PIN."""
         return await self._pin_refused(ask.card, pin) or await self.pay(ask)
 
 
-def _about(message: LocalMessage) -> Locks:
+def _about(message: LocalMessage) -> LockSet:
     return locks_for(patron="" if message.barcode else message.patron, request=message.request, item=message.barcode)

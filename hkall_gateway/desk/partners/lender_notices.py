@@ -8,10 +8,10 @@ from typing import Any
 
 from hkall_gateway.desk import renewing
 from hkall_gateway.desk.borrowing import move_on, no, release_rivals
-from hkall_gateway.desk.common.house import House
+from hkall_gateway.desk.common.library import Library
 from hkall_gateway.desk.common.staff_flags import flagged
 from hkall_gateway.desk.fines import fix_fine, pay_back
-from hkall_gateway.desk.messages.commands import Heard
+from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.desk.messages.results import Noted, Outcome
 from hkall_gateway.rules.dates import calendar
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
@@ -28,7 +28,7 @@ DECLINED_AFTER_SHIPMENT = "declined_after_shipment"
 HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
 
 
-def shipped(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
+def shipped(unit: Unit, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
     """The lender has sent a copy. Late, early or twice, it is taken as what it is: the copy is on its way."""
     asked = _stray_under(unit, ask) or unit.request_asked(ask.wire_id) or _by_item(unit, ask) or _asked_for(unit, ask)
     if asked is None:
@@ -39,28 +39,28 @@ def shipped(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
     if ask.item is not None and ask.item.agency != ask.partner:  # a lender sends its own copies, never ours nor another's
         return no(unit, Reason.NOT_THEIR_COPY, ask.by, now, request=request)
     if candidate is not None and not ask.wire_id:
-        ask = replace(ask, wire_agency=house.agency, wire_id=candidate.wire_id)
+        ask = replace(ask, wire_agency=library.agency, wire_id=candidate.wire_id)
     item = ask.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else request.item)
     holder = _other_holder(unit, item, request) if item else None
     if holder is not None and _came_without_a_word(holder, ask):
         return _came_for_another(unit, ask, request, holder, now)
     if item is None or holder is not None:
         return no(unit, Reason.UNKNOWN_ITEM, ask.by, now, request=request)
-    return _take_shipment(unit, ask, request, item, house, now)
+    return _take_shipment(unit, ask, request, item, library, now)
 
 
-def _asked_for(unit: Unit, ask: Heard) -> Asked | None:
+def _asked_for(unit: Unit, ask: PartnerNotice) -> Asked | None:
     """Where no number is named, what the copy was asked for last."""
     return asked_for(unit, ask.item) if ask.item and not ask.wire_id else None
 
 
-def _by_item(unit: Unit, ask: Heard) -> tuple[Request, None] | None:
+def _by_item(unit: Unit, ask: PartnerNotice) -> tuple[Request, None] | None:
     held = unit.requests_with(ask.item.barcode, ask.item.agency) if ask.item else ()
     mine = [r for r in held if r.side is Side.BORROWING and r.partner == ask.partner]
     return (mine[0], None) if mine else None
 
 
-def _stray_under(unit: Unit, ask: Heard) -> tuple[Request, None] | None:
+def _stray_under(unit: Unit, ask: PartnerNotice) -> tuple[Request, None] | None:
     """The request of an orphan copy, which came after its request had ended and is filed under the same number."""
     strays = requests_by_partner_id.strays_under(unit, ask.wire_agency, ask.wire_id) if ask.wire_id else ()
     mine = [r for r in strays if r.partner == ask.partner and ask.item in {None, r.item}]
@@ -72,25 +72,25 @@ def _other_holder(unit: Unit, item: ItemKey, request: Request) -> Request | None
     return next((r for r in unit.requests_with(item.barcode, item.agency) if r.id != request.id), None)
 
 
-def _came_without_a_word(holder: Request, ask: Heard) -> bool:
+def _came_without_a_word(holder: Request, ask: PartnerNotice) -> bool:
     return holder.unannounced and holder.side is Side.BORROWING and holder.partner == ask.partner
 
 
-def _came_for_another(unit: Unit, ask: Heard, request: Request, holder: Request, now: datetime) -> Outcome:
+def _came_for_another(unit: Unit, ask: PartnerNotice, request: Request, holder: Request, now: datetime) -> Outcome:
     """The copy was received for another request than the one it was sent for: take only the date from this late message."""
     _filled(unit, ask, holder, {"lender_due": ask.due}, now)
     unit.note(request, "LATE", {"message": ask.by.message, "held_by": holder.id}, now, ask.by)
     return _noted(request, note=f"here for {holder.id}")
 
 
-def _take_shipment(unit: Unit, ask: Heard, request: Request, item: ItemKey, house: House, now: datetime) -> Outcome:
+def _take_shipment(unit: Unit, ask: PartnerNotice, request: Request, item: ItemKey, library: Library, now: datetime) -> Outcome:
     active = not ask.wire_id or request.wire_id == ask.wire_id
     came: dict[str, Any] = {"item_agency": item.agency, "item_barcode": item.barcode, "lender_due": ask.due}
     if request.position is P.CANCELLING and active:
         return _noted(unit.advance(request, Event.SHIP_UNWANTED, now, ask.by, rule="R34", unwanted=True, **came))
     if request.position in {P.NEW, P.REQUESTED}:
         sent = _ship(unit, ask, request, came, active=active, now=now)
-        release_rivals(unit, item, sent.id, house, now, ask.by)
+        release_rivals(unit, item, sent.id, library, now, ask.by)
         return _noted(sent)
     if request.position in HERE | {P.IN_TRANSIT} and request.item in {None, item}:
         filled = _filled(unit, ask, request, came, now)
@@ -100,13 +100,13 @@ def _take_shipment(unit: Unit, ask: Heard, request: Request, item: ItemKey, hous
     return _stray(unit, ask, request, item, now)
 
 
-def _filled(unit: Unit, ask: Heard, request: Request, came: dict[str, Any], now: datetime) -> Request:
+def _filled(unit: Unit, ask: PartnerNotice, request: Request, came: dict[str, Any], now: datetime) -> Request:
     """Fill in the facts of a shipment reported after the copy came: only missing ones, the copy and the lender's date."""
     missing = {name: value for name, value in came.items() if value and not getattr(request, name)}
     return renewing.ask_for_later_date(unit, unit.amend(request, now, ask.by, **missing), now, ask.by) if missing else request
 
 
-def _ship(unit: Unit, ask: Heard, request: Request, came: dict[str, Any], *, active: bool, now: datetime) -> Request:
+def _ship(unit: Unit, ask: PartnerNotice, request: Request, came: dict[str, Any], *, active: bool, now: datetime) -> Request:
     """Accept a shipment, also of a former lender while no other has shipped: the present one gets a cancellation."""
     if active:
         return unit.advance(request, Event.SHIP, now, ask.by, **came)
@@ -116,7 +116,7 @@ def _ship(unit: Unit, ask: Heard, request: Request, came: dict[str, Any], *, act
     return unit.advance(request, Event.SHIP, now, ask.by, **lender, **came)
 
 
-def _stray(unit: Unit, ask: Heard, request: Request, item: ItemKey, now: datetime) -> Outcome:
+def _stray(unit: Unit, ask: PartnerNotice, request: Request, item: ItemKey, now: datetime) -> Outcome:
     """Open a request for an orphan copy, which no request waits for, so that it is received and sent home."""
     stray = unit.open(
         Request(
@@ -141,7 +141,7 @@ def _stray(unit: Unit, ask: Heard, request: Request, item: ItemKey, now: datetim
     return _noted(stray, note="nobody waits for it any more")
 
 
-def declined(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
+def declined(unit: Unit, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
     """The lender will not supply. Before shipment only; the next lender is asked (R37)."""
     asked = unit.request_asked(ask.wire_id) or _asked_for(unit, ask)
     if asked is None:
@@ -151,26 +151,28 @@ def declined(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
         return no(unit, Reason.AGENCY_NOT_OWNER, ask.by, now, request=request)
     if request.wire_id != candidate.wire_id or request.position in FINAL:
         return _late(unit, ask, request, now)
-    return _declined_by_active(unit, ask, request, candidate, house, now)
+    return _declined_by_active(unit, ask, request, candidate, library, now)
 
 
-def _declined_by_active(unit: Unit, ask: Heard, request: Request, candidate: Candidate, house: House, now: datetime) -> Outcome:
+def _declined_by_active(
+    unit: Unit, ask: PartnerNotice, request: Request, candidate: Candidate, library: Library, now: datetime
+) -> Outcome:
     if request.position is P.CANCELLING:
         return _noted(unit.advance(request, Event.CANCEL_SETTLED, now, ask.by, rule="R34"))
     if request.position is not P.REQUESTED:
         return _too_late(unit, ask, request, now)
     unit.mark(candidate, outcome=f"declined: {ask.reason or OTHER}")
-    return _noted(move_on(unit, request, decline_reason(ask.reason, ask.detail), house, now, ask.by))
+    return _noted(move_on(unit, request, decline_reason(ask.reason, ask.detail), library, now, ask.by))
 
 
-def _too_late(unit: Unit, ask: Heard, request: Request, now: datetime) -> Outcome:
+def _too_late(unit: Unit, ask: PartnerNotice, request: Request, now: datetime) -> Outcome:
     """Refuse a decline that follows a shipped message, and flag the request: staff find out which is true (R37)."""
     flags = flagged(request, DECLINED_AFTER_SHIPMENT)
     seen = unit.amend(request, now, ask.by, "R37", flags=flags) if flags != request.flags else request
     return no(unit, Reason.ALREADY_SHIPPED, ask.by, now, request=seen)
 
 
-def home(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
+def home(unit: Unit, ask: PartnerNotice, library: Library, now: datetime) -> Outcome:
     """Accept the lender's check-in of its copy, even if messages were missed: the copy is physically there."""
     request = _borrowed(unit, ask)
     if request is None:
@@ -178,20 +180,20 @@ def home(unit: Unit, ask: Heard, house: House, now: datetime) -> Outcome:
     if request.partner != ask.partner:
         return no(unit, Reason.AGENCY_NOT_OWNER, ask.by, now, request=request)
     if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # it never left the lender
-        return _noted(move_on(unit, request, NEVER_SENT, house, now, ask.by), note="never sent")
+        return _noted(move_on(unit, request, NEVER_SENT, library, now, ask.by), note="never sent")
     if request.position is P.CANCELLING:
         return _noted(unit.advance(request, Event.CANCEL_SETTLED, now, ask.by, rule="R34"), note="never sent")
     if not unit.can(request, Event.HOME):
         return _late(unit, ask, request, now)
-    return _closed(unit, ask, request, house, now)
+    return _closed(unit, ask, request, library, now)
 
 
-def _closed(unit: Unit, ask: Heard, request: Request, house: House, now: datetime) -> Outcome:
+def _closed(unit: Unit, ask: PartnerNotice, request: Request, library: Library, now: datetime) -> Outcome:
     """Close the request. A loan that skipped our counter ends on the day that the owner names, with its fine."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
     day = calendar.civil(min(ask.at or now, now))
     if request.position is P.ON_LOAN:
-        fix_fine(unit, request, day, house, now, ask.by)
+        fix_fine(unit, request, day, library, now, ask.by)
         pay_back(unit, request, day, now, ask.by)
     return _noted(
         unit.advance(request, Event.HOME, now, ask.by, skipped=skipped, returned_on=request.returned_on or day),
@@ -199,7 +201,7 @@ def _closed(unit: Unit, ask: Heard, request: Request, house: House, now: datetim
     )
 
 
-def _borrowed(unit: Unit, ask: Heard) -> Request | None:
+def _borrowed(unit: Unit, ask: PartnerNotice) -> Request | None:
     """The request for the copy that is back home; None for a request that this lender is no longer asked for.
 
     A copy that came without a shipped message may have been received for another request than the one it was sent for: the copy
@@ -214,12 +216,12 @@ def _borrowed(unit: Unit, ask: Heard) -> Request | None:
     return named
 
 
-def _came_before(held: Request, ask: Heard) -> bool:
+def _came_before(held: Request, ask: PartnerNotice) -> bool:
     """Whether a copy arrived before its owner's check-in, so that the message is not about an older loan."""
     return held.received_on is not None and ask.at is not None and held.received_on <= calendar.civil(ask.at)
 
 
-def _past(unit: Unit, ask: Heard, now: datetime) -> Outcome:
+def _past(unit: Unit, ask: PartnerNotice, now: datetime) -> Outcome:
     """A lender that was asked once, or held the copy last: it is late, and a success. A copy alone may mean an older loan."""
     asked = unit.request_asked(ask.wire_id) or _asked_for(unit, ask)
     last = None if asked else unit.last_with(ask.item) if ask.item else None
@@ -231,7 +233,7 @@ def _past(unit: Unit, ask: Heard, now: datetime) -> Outcome:
     return _late(unit, ask, request, now)
 
 
-def _late(unit: Unit, ask: Heard, request: Request, now: datetime) -> Noted:
+def _late(unit: Unit, ask: PartnerNotice, request: Request, now: datetime) -> Noted:
     """Accept a late message: a success that only the journal records."""
     unit.note(request, "LATE", {"message": ask.by.message}, now, ask.by)
     return _noted(request, late=True)

@@ -15,7 +15,7 @@ from hkall_gateway.desk.ports import AWAY, BorrowerFacts, LocalIls, Unreachable,
 from hkall_gateway.rules.vocabulary import Actor, Holding, Sensitive
 from hkall_gateway.store.cards import is_blocked
 from hkall_gateway.store.engine.database import Store
-from hkall_gateway.store.engine.locks import Locks
+from hkall_gateway.store.engine.locks import LockSet
 from hkall_gateway.store.former_cards import follow_card, has_anything, present_card, reinstate, who_replaced
 from hkall_gateway.store.unit import Unit
 
@@ -35,7 +35,7 @@ async def nobody(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class OfflineRules:
     """Rules for deciding without the local system.
 
     `fallback` while it is away: "allow" decides by its own answer of less than `keep_s` seconds ago, else by the loaded file;
@@ -49,14 +49,14 @@ class Terms:
     verify: Callable[[str, Sensitive, Sensitive], Awaitable[bool]] = nobody
 
 
-USUAL: Final = Terms()
+USUAL: Final = OfflineRules()
 
 
-class Local:
+class LocalSystem:
     """Asks the connector."""
 
     def __init__(
-        self, store: Store, ils: LocalIls, now: Callable[[], datetime], terms: Callable[[], Terms] = lambda: USUAL
+        self, store: Store, ils: LocalIls, now: Callable[[], datetime], terms: Callable[[], OfflineRules] = lambda: USUAL
     ) -> None:
         self._store, self._ils, self._now, self._terms = store, ils, now, terms
         self._kept: OrderedDict[str, BorrowerFacts] = OrderedDict()
@@ -94,16 +94,18 @@ class Local:
         """
         present = facts.borrower.barcode if facts.borrower else ""
         for one in sorted({card, *facts.former} - {present} if present else ()):
-            if await self._store.glance(has_anything, one) and (one == card or not await self._is_of_another(one, present)):
-                locks = Locks(present, former=one, whole=True)
+            if await self._store.read_inline(has_anything, one) and (
+                one == card or not await self._is_of_another(one, present)
+            ):
+                locks = LockSet(present, former=one, whole=True)
                 await self._store.run(follow_card, one, present, self._now(), BY_ILS, locks=locks)
-        if present == card and await self._store.glance(who_replaced, card) == BY_ILS.who:
+        if present == card and await self._store.read_inline(who_replaced, card) == BY_ILS.who:
             await self._store.run(reinstate, [card])  # it was issued to another borrower
 
     async def _unless_replaced(self, card: str, facts: BorrowerFacts) -> BorrowerFacts:
         if facts.source == LOADED and facts.borrower:
             return facts
-        who = await self._store.glance(who_replaced, card)
+        who = await self._store.read_inline(who_replaced, card)
         if facts.borrower is None:
             return replace(facts, replaced=bool(who))
         kept = facts.borrower.barcode != card or who in {"", BY_ILS.who}
@@ -155,19 +157,19 @@ class Local:
             return AWAY
         if kept and kept.as_of and self._now() - kept.as_of < timedelta(seconds=terms.keep_s):
             return replace(kept, flag=FLAG)
-        facts = await self._store.glance(loaded_facts, card)
+        facts = await self._store.read_inline(loaded_facts, card)
         return replace(facts, flag=FLAG) if facts.borrower else AWAY
 
     async def _with_blocks(self, facts: BorrowerFacts) -> BorrowerFacts:
         borrower = facts.borrower
-        if borrower is None or not await self._store.glance(is_blocked, borrower.barcode):
+        if borrower is None or not await self._store.read_inline(is_blocked, borrower.barcode):
             return facts
         return replace(facts, borrower=replace(borrower, blocked=True))
 
     async def _by_loaded_hash(self, card: str, pin: Sensitive) -> bool:
         if self._terms().pin != "loaded":
             return False
-        return await self.hash_fits(await self._store.glance(loaded_facts, card), pin)
+        return await self.hash_fits(await self._store.read_inline(loaded_facts, card), pin)
 
     def _keep(self, card: str, facts: BorrowerFacts) -> None:
         if facts.as_of is None:  # a row of our database, or an answer without an instant

@@ -10,7 +10,7 @@ from typing import Final
 
 from hkall_gateway.desk import losses
 from hkall_gateway.desk.common.counts import waited_too_long
-from hkall_gateway.desk.common.house import House, refused
+from hkall_gateway.desk.common.library import Library, refused
 from hkall_gateway.desk.find_request import done
 from hkall_gateway.desk.messages.commands import SeeItem
 from hkall_gateway.desk.messages.partner_commands import (
@@ -18,17 +18,17 @@ from hkall_gateway.desk.messages.partner_commands import (
     Billed,
     Changed,
     ChangeRequest,
-    Report,
+    CopyReport,
     RequestSeen,
     SeeRequest,
     SeeShelves,
     SetStatus,
-    Shelf,
     ShelvesSeen,
     StatusSet,
+    TitleCopies,
 )
 from hkall_gateway.desk.messages.results import ItemSeen, Refused
-from hkall_gateway.desk.messages.staff_commands import Deed, Done
+from hkall_gateway.desk.messages.staff_commands import Done, StaffCommand
 from hkall_gateway.desk.queries import not_theirs, see_item
 from hkall_gateway.rules.dates.service_windows import over
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Reason, Refusal, Request, Side
@@ -48,12 +48,12 @@ FEE: Final = "fee"
 # ---- a request
 
 
-def see_request(unit: Unit, ask: SeeRequest, house: House, now: datetime) -> RequestSeen | Refused:
+def see_request(unit: Unit, ask: SeeRequest, library: Library, now: datetime) -> RequestSeen | Refused:
     """The state of a request, for the systems it belongs to; UNKNOWN_REQUEST for all others."""
-    found = _of(unit, ask, house)
+    found = _of(unit, ask, library)
     if found is None:
         return Refused(Reason.UNKNOWN_REQUEST)
-    copy = see_item(unit, SeeItem(ask.by, found.item_barcode, found.item_agency), house) if found.item else None
+    copy = see_item(unit, SeeItem(ask.by, found.item_barcode, found.item_agency), library) if found.item else None
     return RequestSeen(
         request=found.id,
         side=found.side,
@@ -66,21 +66,21 @@ def see_request(unit: Unit, ask: SeeRequest, house: House, now: datetime) -> Req
         placed_at=found.placed_at,
         need_before=found.need_before,
         copy=copy if isinstance(copy, ItemSeen) else None,
-        label=house.policy.labels.get(found.position, "") if found.side is Side.BORROWING else "",
-        uncollected=ask.client and waited_too_long(unit, found, house, now),
+        label=library.policy.labels.get(found.position, "") if found.side is Side.BORROWING else "",
+        uncollected=ask.client and waited_too_long(unit, found, library, now),
     )
 
 
-def copy_of(unit: Unit, ask: SeeRequest, house: House, now: datetime) -> ItemSeen | Refused:
+def copy_of(unit: Unit, ask: SeeRequest, library: Library, now: datetime) -> ItemSeen | Refused:
     """The state of a request's copy; UNKNOWN_ITEM for a request without a copy."""
-    seen = see_request(unit, ask, house, now)
+    seen = see_request(unit, ask, library, now)
     if isinstance(seen, Refused):
         return seen
     return seen.copy or Refused(Reason.UNKNOWN_ITEM)
 
 
-def _of(unit: Unit, ask: SeeRequest | ChangeRequest, house: House) -> Request | None:
-    found = _by_number(unit, ask, house)
+def _of(unit: Unit, ask: SeeRequest | ChangeRequest, library: Library) -> Request | None:
+    found = _by_number(unit, ask, library)
     if found or ask.value or ask.item is None:
         return found
     held = unit.requests_with(ask.item.barcode, ask.item.agency)
@@ -88,14 +88,14 @@ def _of(unit: Unit, ask: SeeRequest | ChangeRequest, house: House) -> Request | 
     return mine[0] if len(mine) == 1 else None
 
 
-def _by_number(unit: Unit, ask: SeeRequest | ChangeRequest, house: House) -> Request | None:
+def _by_number(unit: Unit, ask: SeeRequest | ChangeRequest, library: Library) -> Request | None:
     agency, value = ask.agency or ask.caller, ask.value
     if not value:
         return None
     if ask.client:
-        ours = unit.request(value) if agency == house.agency else unit.request_placed(agency, value)
+        ours = unit.request(value) if agency == library.agency else unit.request_placed(agency, value)
         return ours if ours and ours.side is Side.BORROWING and ours.placed_by in {"", ask.caller} else None
-    asked = unit.request_asked(value) if agency == house.agency else None
+    asked = unit.request_asked(value) if agency == library.agency else None
     if asked:
         return asked[0] if asked[1].agency == ask.caller else None
     lent = unit.request_lent(agency, value)
@@ -105,16 +105,16 @@ def _by_number(unit: Unit, ask: SeeRequest | ChangeRequest, house: House) -> Req
     return borrowed_under(unit, ask.caller, value) or (numbered[0] if numbered else None)
 
 
-def change_request(unit: Unit, ask: ChangeRequest, house: House, now: datetime) -> Changed | Refused:
+def change_request(unit: Unit, ask: ChangeRequest, library: Library, now: datetime) -> Changed | Refused:
     """Change the pickup location of a request that is not here yet, or its last day; repeating it is a success (R4)."""
-    found = _of(unit, ask, house)
+    found = _of(unit, ask, library)
     if found is None or (ask.client and ask.card and ask.card != found.patron):
         return _no(unit, Refusal(not_theirs(unit, ask.card)), ask.by, now)
     place, need = ask.pickup_location or found.pickup_location, ask.need_before or found.need_before
     if (place, need) == (found.pickup_location, found.need_before):
         return _changed(found)
-    if found.side is Side.BORROWING and place not in house.pickup_locations:
-        return _no(unit, Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(house.pickup_locations)}), ask.by, now, found)
+    if found.side is Side.BORROWING and place not in library.pickup_locations:
+        return _no(unit, Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(library.pickup_locations)}), ask.by, now, found)
     if found.position not in (MOVABLE if place != found.pickup_location else WAITING):
         return _no(unit, Refusal(Reason.WRONG_POSITION), ask.by, now, found)
     if late := over(ask.need_before, now):
@@ -131,14 +131,14 @@ def _changed(request: Request) -> Changed:
 # ---- shelves
 
 
-def see_shelves(unit: Unit, ask: SeeShelves, house: House) -> ShelvesSeen | Refused:
+def see_shelves(unit: Unit, ask: SeeShelves, library: Library) -> ShelvesSeen | Refused:
     """The copies of titles, or single copies, one page at a time, as loaded and as our own requests hold them."""
     start = _start(ask.token)
     if start is None:
         return Refused(Reason.UNUSABLE_MESSAGE)
-    rows = list(_rows(unit, ask, house))
+    rows = list(_rows(unit, ask, library))
     page = rows[start : start + ask.limit]
-    shelves = tuple(_shelf(unit, list(group), ask.by, house) for _, group in groupby(page, key=lambda row: row[:3]))
+    shelves = tuple(_shelf(unit, list(group), ask.by, library) for _, group in groupby(page, key=lambda row: row[:3]))
     rest = start + ask.limit
     return ShelvesSeen(shelves, f"from-{rest}" if rest < len(rows) else "")
 
@@ -155,30 +155,30 @@ _Row = tuple[str, str, ItemKey | None, ItemKey | None]
 """(title, library, the copy that was asked for by name, a copy); no copy where there is none."""
 
 
-def _rows(unit: Unit, ask: SeeShelves, house: House) -> Iterator[_Row]:
+def _rows(unit: Unit, ask: SeeShelves, library: Library) -> Iterator[_Row]:
     for title in dict.fromkeys(ask.titles):
-        copies = unit.copies(title, house.agency) if ask.ours_only else _everywhere(unit, title, house)
+        copies = unit.copies(title, library.agency) if ask.ours_only else _everywhere(unit, title, library)
         yield from ((title, copy.agency, None, copy.key) for copy in copies)
         if not copies:
             yield title, "", None, None
     for item in dict.fromkeys(ask.items):
         holding = unit.holding(item)
-        shown = holding is not None and (not ask.ours_only or item.agency == house.agency)
+        shown = holding is not None and (not ask.ours_only or item.agency == library.agency)
         yield holding.bib_id if holding and shown else "", item.agency, item, item if shown else None
 
 
-def _everywhere(unit: Unit, title: str, house: House) -> tuple[Holding, ...]:
-    return unit.copies(title) or unit.copies(title, house.agency)
+def _everywhere(unit: Unit, title: str, library: Library) -> tuple[Holding, ...]:
+    return unit.copies(title) or unit.copies(title, library.agency)
 
 
-def _shelf(unit: Unit, rows: list[_Row], by: Actor, house: House) -> Shelf:
+def _shelf(unit: Unit, rows: list[_Row], by: Actor, library: Library) -> TitleCopies:
     title, agency, wanted, _ = rows[0]
-    seen = [see_item(unit, SeeItem(by, key.barcode, key.agency), house) for *_, key in rows if key]
+    seen = [see_item(unit, SeeItem(by, key.barcode, key.agency), library) for *_, key in rows if key]
     copies = tuple(copy for copy in seen if isinstance(copy, ItemSeen))
-    return Shelf(title, agency, copies, wanted, unknown=not copies)
+    return TitleCopies(title, agency, copies, wanted, unknown=not copies)
 
 
-def set_status(unit: Unit, ask: SetStatus, _house: House, now: datetime) -> StatusSet | Refused:
+def set_status(unit: Unit, ask: SetStatus, _house: Library, now: datetime) -> StatusSet | Refused:
     """Set the status of a library's own copy, in place of the loaded one."""
     holding = unit.holding(ask.item)
     if holding is None:
@@ -192,7 +192,7 @@ def set_status(unit: Unit, ask: SetStatus, _house: House, now: datetime) -> Stat
 # ---- trouble
 
 
-def report(unit: Unit, ask: Report, house: House, now: datetime) -> Done | Refused:
+def report(unit: Unit, ask: CopyReport, library: Library, now: datetime) -> Done | Refused:
     """Record the holder's report that a book is returned, lost or missing: a claim or a loss, as staff would declare it."""
     held = unit.requests_with(ask.item.barcode, ask.item.agency)
     mine = [r for r in held if _has_it(r, ask)]
@@ -201,11 +201,11 @@ def report(unit: Unit, ask: Report, house: House, now: datetime) -> Done | Refus
         return done(last, again=True)
     if len(mine) != 1:
         return _no(unit, Refusal(Reason.NOT_ON_LOAN if held else Reason.UNKNOWN_ITEM), ask.by, now)
-    work = losses.claim if ask.deed == "claim" else losses.lose
-    return work(unit, Deed(ask.by, mine[0].id, reason=ask.reason, on=ask.on), mine[0], house, now)
+    work = losses.claim if ask.command == "claim" else losses.lose
+    return work(unit, StaffCommand(ask.by, mine[0].id, reason=ask.reason, on=ask.on), mine[0], library, now)
 
 
-def _has_it(request: Request, ask: Report) -> bool:
+def _has_it(request: Request, ask: CopyReport) -> bool:
     if ask.partner:
         return request.side is Side.LENDING and request.partner == ask.partner
     return request.side is Side.BORROWING and request.patron == ask.card and bool(ask.card)
@@ -214,7 +214,7 @@ def _has_it(request: Request, ask: Report) -> bool:
 # ---- money
 
 
-def bill(unit: Unit, ask: Bill, _house: House, now: datetime) -> Billed | Refused:
+def bill(unit: Unit, ask: Bill, _house: Library, now: datetime) -> Billed | Refused:
     """Charge a patron for another system's bill, once for each of its references; it may name a former card."""
     ask = replace(ask, card=card_now(unit, ask.card))
     if unit.patron(ask.card) is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hkall_gateway.desk.messages.commands import Heard
+from hkall_gateway.desk.messages.commands import PartnerNotice
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Request
 from hkall_gateway.store.requests_by_partner_id import borrowed_under
@@ -14,7 +14,7 @@ from hkall_gateway.store.unit import Unit
 Asked = tuple[Request, Candidate]
 
 
-def as_ours(unit: Unit, ask: Heard, agency: str) -> Heard:
+def as_ours(unit: Unit, ask: PartnerNotice, agency: str) -> PartnerNotice:
     """The notice under the RequestId that `agency`, ours, gave the request, where the lender uses its own number.
 
     A number that is also a request of the partner's own means that request, unless the notice names a copy of the partner's.
@@ -30,25 +30,25 @@ def as_ours(unit: Unit, ask: Heard, agency: str) -> Heard:
     return _named(ask, agency, asked[1]) if asked else ask
 
 
-def _its_own(unit: Unit, ask: Heard) -> bool:
+def _its_own(unit: Unit, ask: PartnerNotice) -> bool:
     """Whether a request of the partner's own making has this number."""
     lent = unit.request_lent(ask.wire_agency or ask.partner, ask.wire_id)
     return lent is not None or borrowed_under(unit, ask.partner, ask.wire_id) is not None
 
 
-def _under_our_value(unit: Unit, ask: Heard) -> Asked | None:
+def _under_our_value(unit: Unit, ask: PartnerNotice) -> Asked | None:
     """What was asked of the lender under this very number, which it repeats under an AgencyId of its own."""
     asked = unit.request_asked(ask.wire_id)
     return asked if asked and asked[1].agency == ask.partner else None
 
 
-def _told_before_its_answer(unit: Unit, ask: Heard) -> Asked | None:
+def _told_before_its_answer(unit: Unit, ask: PartnerNotice) -> Asked | None:
     """The open request sent for a copy of the lender's own: its notice may arrive before its answer."""
     asked = asked_for(unit, ask.item) if ask.item and ask.item.agency == ask.partner else None
     return asked if asked and asked[0].position not in FINAL and asked[0].wire_id == asked[1].wire_id else None
 
 
-def _named(ask: Heard, agency: str, lender: Candidate) -> Heard:
+def _named(ask: PartnerNotice, agency: str, lender: Candidate) -> PartnerNotice:
     # A copy without an agency was assumed to be ours, since the number is not.
     copy = ItemKey(ask.partner, ask.item.barcode) if ask.item and ask.item.agency == agency else ask.item
     return replace(ask, wire_agency=agency, wire_id=lender.wire_id, item=copy)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hkall_gateway.desk.common.staff_flags import flagged, unflagged
-from hkall_gateway.desk.messages.results import Answer
+from hkall_gateway.desk.messages.results import DeliveryResult
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.messages.local_messages import LINE, NOT_TOLD, LocalMessage, LocalSend, key_of_copy
 from hkall_gateway.rules.vocabulary import Actor
@@ -91,7 +91,7 @@ def _rows(unit: Unit, key: str) -> tuple[OutboxRow, ...]:
     return unit.outbox.rows(partner=LINE, request=key)
 
 
-def answered(unit: Unit, message: LocalMessage, answer: Answer, now: datetime, by: Actor) -> None:
+def answered(unit: Unit, message: LocalMessage, answer: DeliveryResult, now: datetime, by: Actor) -> None:
     """It has been told, or has said no; then, or while more of the same copy waits, its request stays flagged."""
     more = any(row.request == message.request for row in _rows(unit, message.ordering_key))
     _flag(unit, message, now, by, told=answer.kind != "refused" and not more)

@@ -12,14 +12,15 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from hkall_gateway.desk import circulation, lender_notices, lending
+from hkall_gateway.desk import counter, lending
 from hkall_gateway.desk.common.counts import counts
-from hkall_gateway.desk.common.house import House, refused
-from hkall_gateway.desk.common.patron_blocks import standing
-from hkall_gateway.desk.messages.commands import CheckOut, Heard, Place, Renew
+from hkall_gateway.desk.common.library import Library, refused
+from hkall_gateway.desk.common.patron_blocks import patron_blocks
+from hkall_gateway.desk.messages.commands import CheckOut, PartnerNotice, Place, Renew
 from hkall_gateway.desk.messages.partner_commands import BROKERED, Errand
 from hkall_gateway.desk.messages.results import CheckedOut, Noted, Outcome, Refused
 from hkall_gateway.desk.messages.staff_commands import Answered
+from hkall_gateway.desk.partners import lender_notices
 from hkall_gateway.desk.ports import BorrowerFacts
 from hkall_gateway.desk.returning import arrival_of, taken
 from hkall_gateway.rules import eligibility, policy
@@ -29,13 +30,13 @@ from hkall_gateway.store.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.store.unit import Unit
 
 P = Position
-Work = Callable[[Unit, Errand, BorrowerFacts, House, datetime], Answered]
+Work = Callable[[Unit, Errand, BorrowerFacts, Library, datetime], Answered]
 
 
 # ---- for the borrower: another library's book comes to one of our patrons
 
 
-def accept(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+def accept(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
     """Put the book on the hold shelf for our patron and send one letter. The same copy again is the same success.
 
     The patron must be allowed to use the service and have quota for one more book (R2, R20, R21). A pickup location that is not
@@ -45,14 +46,14 @@ def accept(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: dat
     if known is not None and known.patron:
         same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
         return noted(known) if same else no(unit, Reason.WRONG_POSITION, ask, now, known)
-    answer = may_have_one_more(unit, ask, facts, house, now)
+    answer = may_have_one_more(unit, ask, facts, library, now)
     if answer is not None:
         return answer
-    waiting = _for_patron(unit, known, ask, house, now) if known else born(unit, ask, house, now)
+    waiting = _for_patron(unit, known, ask, library, now) if known else born(unit, ask, library, now)
     if waiting.position is P.RECEIVED:  # scanned at our counter before its patron was named
         unit.tell(Notification.LETTER_PICKUP, waiting, now, ask.by)
     else:
-        arrival_of(waiting)(unit, ask.by, waiting, house, now)
+        arrival_of(waiting)(unit, ask.by, waiting, library, now)
     return noted(waiting)
 
 
@@ -62,20 +63,20 @@ def _same_or_open(unit: Unit, ask: Errand) -> Request | None:
     return None if known and known.position in FINAL and known.wire_id != ask.wire_id else known
 
 
-def may_have_one_more(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Refused | None:
+def may_have_one_more(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Refused | None:
     """The refusal of a book for this patron; None where the patron may have one more."""
     borrower = facts.borrower
     if borrower is None:
         return no(unit, facts.stranger, ask, now)
-    answer = eligibility.may_use(borrower, house.policy, now, standing(unit, borrower.barcode, house, now))
-    room = answer if isinstance(answer, Refusal) else policy.quota(borrower, counts(unit, borrower, house), house.policy)
+    answer = eligibility.may_use(borrower, library.policy, now, patron_blocks(unit, borrower.barcode, library, now))
+    room = answer if isinstance(answer, Refusal) else policy.quota(borrower, counts(unit, borrower, library), library.policy)
     if not isinstance(room, Refusal):
         return None
     unit.refuse(room, now, ask.by, patron=ask.card)
     return refused(room, borrower.language)
 
 
-def born(unit: Unit, ask: Errand, house: House, now: datetime) -> Request:
+def born(unit: Unit, ask: Errand, library: Library, now: datetime) -> Request:
     """Open a request that another system placed; its copy is on the way to us."""
     return unit.open(
         Request(
@@ -91,7 +92,7 @@ def born(unit: Unit, ask: Errand, house: House, now: datetime) -> Request:
             wire_id=ask.wire_id,
             item_agency=ask.partner,
             item_barcode=ask.barcode,
-            pickup_location=place_of(ask, house),
+            pickup_location=place_of(ask, library),
             lender_due=ask.due,
         ),
         now,
@@ -99,18 +100,18 @@ def born(unit: Unit, ask: Errand, house: House, now: datetime) -> Request:
     )
 
 
-def place_of(ask: Errand, house: House) -> str:
+def place_of(ask: Errand, library: Library) -> str:
     """The pickup location: the one named, if it is one of ours (R4)."""
-    return ask.pickup_location if ask.pickup_location in house.pickup_locations else house.pickup_locations[0]
+    return ask.pickup_location if ask.pickup_location in library.pickup_locations else library.pickup_locations[0]
 
 
-def _for_patron(unit: Unit, known: Request, ask: Errand, house: House, now: datetime) -> Request:
-    place = place_of(ask, house) if ask.pickup_location else known.pickup_location
+def _for_patron(unit: Unit, known: Request, ask: Errand, library: Library, now: datetime) -> Request:
+    place = place_of(ask, library) if ask.pickup_location else known.pickup_location
     title, due = ask.title or known.title, ask.due or known.lender_due
     return unit.amend(known, now, ask.by, patron=ask.card, title=title, pickup_location=place, lender_due=due)
 
 
-def expect(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+def expect(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
     """Expect the book for our patron, if the patron may use the service and has quota for one more (R2, R20, R21).
 
     The same command again is the same success; our counter receives the book when it arrives.
@@ -119,19 +120,19 @@ def expect(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: dat
     if known is not None:
         same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
         return noted(known) if same else no(unit, Reason.WRONG_POSITION, ask, now, known)
-    return may_have_one_more(unit, ask, facts, house, now) or noted(born(unit, ask, house, now))
+    return may_have_one_more(unit, ask, facts, library, now) or noted(born(unit, ask, library, now))
 
 
-def announce(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+def announce(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
     """Record a book that will come; AcceptItem names its patron later. The same record again is the same success."""
     known = _same_or_open(unit, ask)
     if known is None:
-        return noted(born(unit, ask, house, now))
+        return noted(born(unit, ask, library, now))
     same = known.wire_id == ask.wire_id and known.title == (ask.title or ask.barcode)
     return noted(known) if same else no(unit, Reason.WRONG_POSITION, ask, now, known)
 
 
-def describe(unit: Unit, ask: Errand, _facts: BorrowerFacts, _house: House, now: datetime) -> Outcome:
+def describe(unit: Unit, ask: Errand, _facts: BorrowerFacts, _house: Library, now: datetime) -> Outcome:
     """Update the broker's record of its book."""
     known = _ours(unit, ask)
     if known is None:
@@ -140,14 +141,14 @@ def describe(unit: Unit, ask: Errand, _facts: BorrowerFacts, _house: House, now:
     return noted(unit.amend(known, now, ask.by, title=ask.title) if changed else known)
 
 
-def delete(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+def delete(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
     """Close the request: the book is back where it came from, even if messages on the way were missed."""
     known = _ours(unit, ask)
     if known is None:
         return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     if known.position is P.IN_TRANSIT:  # announced, and it never came
         return noted(unit.advance(known, Event.HOME, now, ask.by, reason="deleted"))
-    return lender_notices.home(unit, heard(ask, known), house, now)
+    return lender_notices.home(unit, heard(ask, known), library, now)
 
 
 def _ours(unit: Unit, ask: Errand) -> Request | None:
@@ -159,59 +160,59 @@ def _ours(unit: Unit, ask: Errand) -> Request | None:
 # ---- either side
 
 
-def check_in(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+def check_in(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
     """Check in a copy, from the patron or from the borrower, as at our own counter."""
     request = named(unit, ask)
     if request is None:
         return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     if request.position in FINAL:
         return taken(request, "again")
-    return arrival_of(request)(unit, ask.by, request, house, now)
+    return arrival_of(request)(unit, ask.by, request, library, now)
 
 
-def check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+def check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
     """Check out the book to our patron, or, with any other card, ship our copy to the borrower."""
     request = named(unit, ask)
     if request is None:
         return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     if request.side is Side.LENDING:
-        return ship(unit, ask, request, house, now)
-    return circulation.check_out(unit, at_counter(ask, request, house), facts, house, now)
+        return ship(unit, ask, request, library, now)
+    return counter.check_out(unit, at_counter(ask, request, library), facts, library, now)
 
 
-def ship(unit: Unit, ask: Errand, request: Request, house: House, now: datetime) -> Outcome:
+def ship(unit: Unit, ask: Errand, request: Request, library: Library, now: datetime) -> Outcome:
     """Ship our copy: it is charged to the borrower's card."""
     if unit.can(request, Event.LEND):
-        return noted_due(unit, lending.ship(unit, request, house, now, ask.by))
+        return noted_due(unit, lending.ship(unit, request, library, now, ask.by))
     if request.position in {P.SHIPPED, P.AT_BORROWER}:
         return noted_due(unit, request)
     return no(unit, Reason.WRONG_POSITION, ask, now, request)
 
 
-def undo_check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+def undo_check_out(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
     """Undo a loan to our patron; a copy that was sent stays sent."""
     request = named(unit, ask)
     if request is None:
         return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     if request.side is Side.LENDING:
         return no(unit, Reason.ALREADY_SHIPPED, ask, now, request)
-    return circulation.check_out(unit, at_counter(ask, request, house, undo=True), facts, house, now)
+    return counter.check_out(unit, at_counter(ask, request, library, undo=True), facts, library, now)
 
 
-def withdraw(unit: Unit, ask: Errand, _facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+def withdraw(unit: Unit, ask: Errand, _facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
     """Apply the borrower's cancellation of a request for our copy."""
-    return lending.heard(unit, heard(ask), Event.WITHDRAW, house, now)
+    return lending.heard(unit, heard(ask), Event.WITHDRAW, library, now)
 
 
-def renew(unit: Unit, ask: Errand, facts: BorrowerFacts, house: House, now: datetime) -> Outcome:
+def renew(unit: Unit, ask: Errand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
     """Renew for our patron, or for the borrower of our copy."""
     request = named(unit, ask)
     if request is None:
         return no(unit, Reason.UNKNOWN_ITEM, ask, now)
     if request.side is Side.LENDING:
-        return lending.renewed_by_borrower(unit, heard(ask, request), house, now)
+        return lending.renewed_by_borrower(unit, heard(ask, request), library, now)
     wish = Renew(ask.by, ask.card or request.patron, request.item_barcode, request.item_agency)
-    return circulation.renew(unit, wish, facts, house, now)
+    return counter.renew(unit, wish, facts, library, now)
 
 
 ERRANDS: Final[Mapping[str, Work]] = MappingProxyType(
@@ -242,18 +243,18 @@ def named(unit: Unit, ask: Errand) -> Request | None:
     return lent if lent and lent.partner == ask.partner else borrowed_under(unit, ask.partner, ask.wire_id)
 
 
-def at_counter(ask: Errand, request: Request, house: House, **more: Any) -> CheckOut:
+def at_counter(ask: Errand, request: Request, library: Library, **more: Any) -> CheckOut:
     """The checkout as if it had been made at our first counter."""
-    place = Place("counter", house.pickup_locations[0])
+    place = Place("counter", library.pickup_locations[0])
     return CheckOut(ask.by, place, ask.card or request.patron, request.item_barcode, request.item_agency, **more)
 
 
-def heard(ask: Errand, request: Request | None = None) -> Heard:
+def heard(ask: Errand, request: Request | None = None) -> PartnerNotice:
     """The broker's command as a partner's notice about one copy."""
     item = (request.item if request else None) or (ItemKey(ask.agency, ask.barcode) if ask.barcode else None)
     wire_agency = ask.wire_agency or ask.partner
     wire = ("", "") if request else (wire_agency, ask.wire_id)
-    return Heard(ask.by, ask.partner, *wire, item=item, at=ask.at, due=ask.due, due_is="decided")
+    return PartnerNotice(ask.by, ask.partner, *wire, item=item, at=ask.at, due=ask.due, due_is="decided")
 
 
 def no(unit: Unit, why: Reason, ask: Errand, now: datetime, request: Request | None = None) -> Refused:

@@ -1,0 +1,1 @@
+"""The library's own system (ILS), as the desk uses it."""

@@ -1,0 +1,1 @@
+"""Messages of partner libraries and brokers, and the deliveries to them."""

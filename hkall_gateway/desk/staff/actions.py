@@ -1,0 +1,272 @@
+"""Staff commands, one row each. The journal records each with its actor and its reason.
+
+act(unit, StaffCommand(by, request="R1", reason="handed in yesterday", on=…), "return", library, now)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from hkall_gateway.desk import borrowing, counter, lending, losses, recalls, renewing, returning
+from hkall_gateway.desk.common.library import Library
+from hkall_gateway.desk.common.unannounced import Awaited
+from hkall_gateway.desk.find_request import day_of, done, elsewhere, named, no
+from hkall_gateway.desk.messages.commands import CheckOut, Place, Renew, RequestTitle
+from hkall_gateway.desk.messages.results import Outcome, Refused
+from hkall_gateway.desk.messages.staff_commands import Answered, StaffCommand
+from hkall_gateway.desk.ports import BorrowerFacts
+from hkall_gateway.desk.returning import arrival_of, arrive_unannounced, come_back, come_home, fetched
+from hkall_gateway.desk.staff import lender_list, pull_slips
+from hkall_gateway.rules.dates import calendar
+from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Reason, Refusal, Request, Side
+from hkall_gateway.store.unit import Unit
+
+P = Position
+Work = Callable[[Unit, StaffCommand, Request, Library, datetime], Answered]
+
+
+@dataclass(frozen=True, slots=True)
+class StaffAction:
+    """One staff command: its function, and whether it needs a reason."""
+
+    work: Work
+    needs_reason: bool = False
+
+
+def act(unit: Unit, command: StaffCommand, name: str, library: Library, now: datetime) -> Answered:
+    """Run one command of DEEDS. A repeated command is a success again. Raises KeyError for an unknown name."""
+    row = DEEDS[name]
+    request = named(unit, command)
+    if isinstance(request, Refused):
+        unit.refuse(Refusal(request.why), now, command.by)
+        return request
+    if row.needs_reason and not command.reason.strip():
+        return no(unit, Refusal(Reason.REASON_NEEDED), command.by, now, request)
+    return row.work(unit, command, request, library, now)
+
+
+# ---- it comes
+
+
+def receive(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Answered:
+    """Receive a copy, with or without its lender's shipped message; for our own copy, close the request."""
+    if request.position in {P.REQUESTED, P.CANCELLING}:
+        return _unannounced(unit, command, request, library, now)
+    if request.position is P.PAGED:
+        return _without_a_word(unit, command, request, library, now)
+    if request.position in FINAL | {P.NEW, P.ON_LOAN}:
+        return elsewhere(unit, command, request, now)
+    return arrival_of(request)(unit, command.by, request, library, now)
+
+
+def _unannounced(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Answered:
+    """Receive a copy without a shipped message; staff confirm the owner, one of the lenders asked."""
+    agency = command.agency or request.partner
+    lender = next((c for c in unit.candidates(request.id) if c.agency == agency and c.wire_id), None)
+    item = ItemKey(agency, command.barcode or (lender.barcode if lender else ""))
+    if lender is None or not item.barcode:
+        return no(unit, Refusal(Reason.AGENCY_NOT_OWNER), command.by, now, request)
+    if unit.requests_with(item.barcode, item.agency):
+        return no(unit, Refusal(Reason.UNKNOWN_ITEM), command.by, now, request)
+    return arrive_unannounced(unit, command.by, Awaited(request, lender, item), library, now, reason=command.reason)
+
+
+def _without_a_word(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Answered:
+    """Take in our copy that left and came back without a message; needs a reason, since most paged copies have never left."""
+    if not command.reason.strip():
+        return no(unit, Refusal(Reason.REASON_NEEDED), command.by, now, request)
+    return come_home(unit, command.by, request, library, now, reason=command.reason)
+
+
+def take_back(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Answered:
+    """Take back the book, today or, with a reason, on an earlier day: the fine ends on that day (R17)."""
+    if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and request.used:
+        return done(request, again=True)
+    if not unit.can(request, Event.RETURN):
+        return elsewhere(unit, command, request, now)
+    day = day_of(unit, command, request, now)
+    if isinstance(day, Refused):
+        return day
+    if day < calendar.civil(now) and not command.reason.strip():
+        return no(unit, Refusal(Reason.REASON_NEEDED), command.by, now, request)
+    return come_back(unit, command.by, request, day, library, now, reason=command.reason, flags=fetched(request))
+
+
+def lend(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Answered:
+    """Lend the book at the counter while no terminal works, or later than a terminal would (R13, R14)."""
+    if request.position is P.ON_LOAN:
+        return done(request, again=True, due=request.due)
+    if request.side is Side.LENDING or not unit.can(request, Event.CHECK_OUT):
+        return elsewhere(unit, command, request, now)
+    item, place = request.item or ItemKey("", ""), Place("counter", request.pickup_location)
+    ask = CheckOut(command.by, place, request.patron, item.barcode, item.agency, staff=True)
+    return counter.check_out(unit, ask, BorrowerFacts(unit.patron(request.patron), "staff"), library, now)
+
+
+def renew(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Answered:
+    """Renew for the patron, also an overdue loan; the fine up to today is charged (R29, R40)."""
+    if not unit.can(request, Event.RENEW):
+        return elsewhere(unit, command, request, now)
+    ask = Renew(command.by, "", request.item_barcode, request.item_agency, fee_acknowledged=True, staff=True)
+    return counter.renew(unit, ask, BorrowerFacts(None, "staff"), library, now)
+
+
+def return_unused(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Answered:
+    """Send the book home from the hold shelf: not collected, or not wanted (R15)."""
+    if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and not request.used:
+        return done(request, again=True)
+    if not unit.can(request, Event.RETURN_UNUSED):
+        return elsewhere(unit, command, request, now)
+    reason = command.reason or (returning.NOT_COLLECTED if request.expired_pickup else "not wanted")
+    return done(returning.return_unused(unit, command.by, request, reason, library, now))
+
+
+def dispatch(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Answered:
+    """Dispatch the book to its owner."""
+    if request.position is P.RETURN_TRANSIT:
+        return done(request, again=True)
+    if not unit.can(request, Event.DISPATCH):
+        return elsewhere(unit, command, request, now)
+    return done(unit.advance(request, Event.DISPATCH, now, command.by))
+
+
+# ---- it is asked for
+
+
+def cancel(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Answered:
+    """Cancel the patron's request; like the patron, staff cannot cancel one that is on its way (R34)."""
+    if request.position in {P.CANCELLING, P.CANCELLED}:
+        return done(request, again=True)
+    if not unit.can(request, Event.CANCEL):
+        return no(unit, Refusal(Reason.TOO_LATE_TO_CANCEL, {"position": request.position}), command.by, now, request)
+    return done(unit.advance(request, Event.CANCEL, now, command.by, rule="R34", reason=command.reason))
+
+
+def decline(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Answered:
+    """Decline to lend our copy: not on the shelf, lent to a patron of ours, or not fit to travel (R37)."""
+    event = Event.DECLINE_SHIPPED if request.position is P.SHIPPED else Event.DECLINE
+    if request.position is P.DECLINED:
+        return done(request, again=True)
+    if not unit.can(request, event):
+        return elsewhere(unit, command, request, now)
+    after = unit.advance(request, event, now, command.by, rule="R37", reason=command.reason)
+    unit.set_status(after.item or ItemKey("", ""), pull_slips.STATUS_AFTER.get(command.reason, "Available On Shelf"))
+    return done(after)
+
+
+def ship(unit: Unit, command: StaffCommand, request: Request, library: Library, now: datetime) -> Answered:
+    """Ship our paged copy to the borrower."""
+    if request.position is P.SHIPPED:
+        return done(request, again=True, due=request.lender_due)
+    if not unit.can(request, Event.LEND):
+        return elsewhere(unit, command, request, now)
+    after = lending.ship(unit, request, library, now, command.by)
+    return done(after, due=after.lender_due)
+
+
+def reopen(unit: Unit, command: StaffCommand, facts: BorrowerFacts, library: Library, now: datetime) -> Outcome:
+    """Place an ended request again, as a new request that names the old one; the rules decide anew."""
+    old = unit.request(command.request)
+    if old is None:
+        return no(unit, Refusal(Reason.UNKNOWN_REQUEST), command.by, now)
+    if old.position not in FINAL or old.side is not Side.BORROWING or not old.patron:
+        return elsewhere(unit, command, old, now)
+    if not command.reason.strip():
+        return no(unit, Refusal(Reason.REASON_NEEDED), command.by, now, old)
+    unit.note(old, "REOPEN", {"because": command.reason}, now, command.by)
+    place = old.pickup_location
+    wish = RequestTitle(command.by, old.patron, old.bib_id, old.volume, place, staff=True, reopened_from=old.id)
+    return borrowing.request_title(unit, wish, facts, library, now)
+
+
+def seen(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Answered:
+    """Settle a request's flags: it leaves the list of `flagged`, and the journal keeps the flags and the reason.
+
+    A book that is not in the drop after all gets its delayed letters: that of a recall now, that of its due date tonight.
+    """
+    if not request.flags:
+        return done(request, again=True)
+    unit.note(request, "SEEN", {"flags": request.flags, "reason": command.reason}, now, command.by)
+    after = unit.amend(request, now, command.by, flags="", dropped_on=None)
+    if request.dropped_on is not None and after.position is P.ON_LOAN and after.recalled_on is not None:
+        recalls.tell_late(unit, after, now, command.by)
+    return done(after)
+
+
+# ---- dates, and the way out of everything
+
+
+def extend(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Answered:
+    """Extend until `command.on` the days to collect or the loan, or, without a day, the lender's time to answer.
+
+    A loan's due date moves without a renewal and without a fine: for a closure, or an illness.
+    """
+    if request.position in {P.REQUESTED, P.CANCELLING}:
+        return done(unit.amend(request, now, command.by, moved_at=now, reason=command.reason))
+    if request.position not in {P.RECEIVED, P.ON_LOAN}:
+        return elsewhere(unit, command, request, now)
+    until = command.on
+    if until is None or until < _latest(request, now):
+        return no(unit, Refusal(Reason.WRONG_DATE, {"on": until}), command.by, now, request)
+    held = request.position is P.RECEIVED
+    facts: dict[str, Any] = {"pickup_last": until, "expired_pickup": False} if held else {"due": until}
+    after = unit.amend(request, now, command.by, "R14" if held else "", reason=command.reason, **facts)
+    return done(renewing.ask_for_later_date(unit, after, now, command.by), due=until)
+
+
+def _latest(request: Request, now: datetime) -> date:
+    """The earliest date that an extension may set: neither before today nor before the date promised."""
+    promised = request.pickup_last if request.position is P.RECEIVED else request.due
+    return max(calendar.civil(now), promised or date.min)
+
+
+def force(unit: Unit, command: StaffCommand, request: Request, _house: Library, now: datetime) -> Answered:
+    """Put a request into any position of its side, without a row of the transition table. No notification is sent."""
+    if command.position is None or not _fits(unit, request, command.position):
+        return elsewhere(unit, command, request, now)
+    if command.position is request.position:
+        return done(request, again=True)
+    return done(unit.force(request, command.position, now, command.by, command.reason))
+
+
+def _fits(unit: Unit, request: Request, position: Position) -> bool:
+    """Whether the position is of the request's own side, and no other request holds the copy."""
+    shared = {P.RETURN_TRANSIT, P.CLOSED}
+    if (position in LENDING) is not (request.side is Side.LENDING) and position not in shared:
+        return False
+    others = [r for r in unit.requests_with(request.item_barcode, request.item_agency) if r.id != request.id]
+    return not (position in HOLDS_ITEM and request.item and others)
+
+
+# fmt: off
+DEEDS: dict[str, StaffAction] = {
+    "receive":       StaffAction(receive),
+    "lend":          StaffAction(lend),
+    "return":        StaffAction(take_back),
+    "renew":         StaffAction(renew),
+    "return_unused": StaffAction(return_unused),
+    "dispatch":      StaffAction(dispatch),
+    "cancel":        StaffAction(cancel),
+    "pin":           StaffAction(lender_list.pin,              needs_reason=True),
+    "skip":          StaffAction(lender_list.skip,             needs_reason=True),
+    "insert":        StaffAction(lender_list.insert,           needs_reason=True),
+    "decline":       StaffAction(decline,                    needs_reason=True),
+    "ship":          StaffAction(ship),
+    "print":         StaffAction(pull_slips.print_slip),
+    "substitute":    StaffAction(pull_slips.substitute,          needs_reason=True),
+    "recall":        StaffAction(recalls.recall_lent),
+    "cancel_recall": StaffAction(recalls.cancel_recall_lent),
+    "lost":          StaffAction(losses.lose),
+    "damaged":       StaffAction(losses.damage),
+    "claim":         StaffAction(losses.claim),
+    "settle":        StaffAction(losses.settle,              needs_reason=True),
+    "overseas":      StaffAction(losses.allow_overseas,      needs_reason=True),
+    "seen":          StaffAction(seen,                       needs_reason=True),
+    "extend":        StaffAction(extend,                     needs_reason=True),
+    "force":         StaffAction(force,                      needs_reason=True),
+}
+# fmt: on
